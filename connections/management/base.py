@@ -7,7 +7,7 @@ import re
 import sqlite3
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,13 +62,24 @@ class LineOutput(OutputWrapper):
         super().write(text, ending="")
 
 
+class Result:
+    """What a command prints at its end, and its exit code."""
+
+    def __init__(
+        self, document: Any, *lines: str, errors: Iterable[str] = (), exit_code: int = 0
+    ) -> None:
+        """`document` is printed with `--json`, otherwise `lines`; `errors` on standard error."""
+        self.document, self.lines = document, lines
+        self.errors, self.exit_code = errors, exit_code
+
+
 class OrgAdminCommand(BaseCommand):
     """A command that calls the same services as the pages.
 
     Standard output contains only the result: text or, with `--json`, exactly one JSON document,
     even if the command failed (`{"error": …}`). Errors go to standard error. Exit code 1 is a
     failure, 2 a usage error or invalid input, and 6 a DELETE that was sent but whose response could
-    not be recorded. `run` returns other codes after `emit`.
+    not be recorded. A Result can have other codes.
     """
 
     stdout: LineOutput
@@ -158,19 +169,27 @@ class OrgAdminCommand(BaseCommand):
         return FAILED
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check the keys if they are needed, run, and exit with the code that `run` returns."""
+        """Check the keys if they are needed, run, print the result and exit with its code."""
         if self.needs_keys:
             check_key_ring()
-        code = self.run(**options)
-        if code:
-            raise SystemExit(code)
+        result = self.run(**options)
+        if result:
+            self.finish(result)
 
-    def run(self, **options: Any) -> int | None:
-        """Do what the command is for. Return the exit code; None means 0."""
+    def run(self, **options: Any) -> Result | None:
+        """Do what the command is for. None means that nothing is left to print."""
         raise NotImplementedError
 
+    def finish(self, result: Result) -> None:
+        """Print the result and exit with its code."""
+        self.emit(result.document, *result.lines)
+        for line in result.errors:
+            self.stderr.write(line)
+        if result.exit_code:
+            raise SystemExit(result.exit_code)
+
     def emit(self, document: Any, *lines: str) -> None:
-        """Write the result: `document` with `--json`, otherwise the lines. Call it once.
+        """Write `document` with `--json`, otherwise the lines.
 
         A closed output is ignored, because the exit code still tells the result.
         """

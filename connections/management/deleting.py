@@ -9,11 +9,13 @@ from abc import abstractmethod
 from argparse import ArgumentParser
 from typing import Any, NoReturn
 
+from django.core.management.base import CommandError
+
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
 from connections.deletions import interruption
 from connections.deletions.lifecycle import find_input_problems
-from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
+from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, Outcome, State
 
 STILL_LISTED = 9
@@ -61,6 +63,8 @@ class DeletingCommand(OrgAdminCommand):
     """
 
     needs_keys = True
+    # How signals reach `stop`.
+    install_stop = staticmethod(interruption.handle_signals)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,13 +73,9 @@ class DeletingCommand(OrgAdminCommand):
             when_noted=self._print_waiting, end_immediately=self._end_immediately
         )
 
-    @abstractmethod
-    def install_stop(self) -> None:
-        """Handle signals with `stop`."""
-
-    @abstractmethod
-    def end_stopped(self) -> NoReturn:
-        """End after a signal that came while nothing was sent or everything was recorded."""
+    def stopped_result(self) -> Result:
+        """The result after a signal that came while nothing was sent or everything was recorded."""
+        raise CommandError(STOPPED, returncode=FAILED)
 
     @property
     @abstractmethod
@@ -89,8 +89,13 @@ class DeletingCommand(OrgAdminCommand):
 
     @property
     @abstractmethod
+    def unfinished_text(self) -> str:
+        """What is left behind when it ends immediately after something might have been sent."""
+
+    @property
     def stopped_text(self) -> str:
         """What a second signal leaves behind."""
+        return f"Stopped. {self.unfinished_text}" if self.has_sent else STOPPED
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add why it deletes, for whom, and the confirmation."""
@@ -105,7 +110,7 @@ class DeletingCommand(OrgAdminCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run as a separate process, with signal handlers until it ends."""
-        self.install_stop()
+        self.install_stop(self.stop)
         try:
             super().run_from_argv(argv)
         finally:
@@ -113,7 +118,7 @@ class DeletingCommand(OrgAdminCommand):
             interruption.ignore_signals()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run, and end in a defined state when a signal stops it."""
+        """Run, and print the result even if a signal stops it."""
         try:
             try:
                 self.stop.release()
@@ -121,7 +126,13 @@ class DeletingCommand(OrgAdminCommand):
             finally:
                 self.stop.is_held = True
         except StopRequestedError:
-            self.end_stopped()
+            self.finish(self.stopped_result())
+
+    def finish(self, result: Result) -> NoReturn:
+        """Print the result and exit with its code, which a signal no longer changes."""
+        self.stop.is_held = True
+        super().finish(result)
+        raise SystemExit(result.exit_code)
 
     def require_valid_input(self, *, reason: str, ticket: str) -> None:
         """End with a usage error that names the option of each invalid text."""

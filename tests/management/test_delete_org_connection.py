@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
 from connections.deletions import interruption, time_limits
+from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
@@ -133,11 +134,11 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
 ) -> None:
     stops: list[interruption.Stop] = []
 
-    def install(command: Command, **options: Any) -> None:
+    def install(command: Command, **options: Any) -> Result:
         # As in its own process.
         monkeypatch.setattr(interruption, "_installed", command.stop)
         stops.append(command.stop)
-        run_command(command, **options)
+        return run_command(command, **options)
 
     run_command = Command.run
     monkeypatch.setattr(Command, "run", install)

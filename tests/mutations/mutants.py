@@ -3959,7 +3959,7 @@ BULK_DELETIONS = (
     _mutant(
         "a dry run of an open plan sends nothing",
         "connections/management/commands/delete_org_connections.py",
-        "        if is_dry_run:\n            self._end_dry_run_of_open(existing)\n",
+        '            if options["dry_run"]:\n                return _dry_run_of_open(open_plan)\n',
         "",
         f"{COMMAND_TESTS}::test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it",
     ),
@@ -3974,8 +3974,8 @@ BULK_DELETIONS = (
     _mutant(
         "a plan file is requested once while its bulk deletion is open",
         "connections/management/commands/delete_org_connections.py",
-        "        existing = plan_files.find_open_plan(lines=lines)\n",
-        "        existing = None\n",
+        "        open_plan = plan_files.find_open_plan(lines=lines)\n",
+        "        open_plan = None\n",
         f"{COMMAND_TESTS}::test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued",
     ),
     _mutant(

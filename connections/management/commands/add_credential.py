@@ -18,6 +18,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.management.base import (
     FAILED,
     OrgAdminCommand,
+    Result,
     credential_document,
     credential_lines,
 )
@@ -45,7 +46,7 @@ class Command(OrgAdminCommand):
             "--access-token-file", type=Path, metavar="FILE", help="In place of the two keys."
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],
@@ -58,8 +59,8 @@ class Command(OrgAdminCommand):
         )
         document = credential_document(credential)
         document["org_connections"] = credential_lifecycle.count_connections(credential)
-        self.emit(document, *credential_lines(credential))
-        return 0 if credential.is_verified else FAILED
+        exit_code = 0 if credential.is_verified else FAILED
+        return Result(document, *credential_lines(credential), exit_code=exit_code)
 
     def _site(self, typed: str) -> str:
         site = find_site(typed)

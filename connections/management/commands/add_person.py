@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.models import Role
 from connections.people import people
 
@@ -29,7 +29,7 @@ class Command(OrgAdminCommand):
             "--administrator", action="store_true", help="Has every role and manages people."
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         person = people.add_person(
             actor=command_actor(),
             username=options["username"],
@@ -44,7 +44,7 @@ class Command(OrgAdminCommand):
             "roles": sorted(set(options["roles"])),
             "is_administrator": person.is_superuser,
         }
-        self.emit(
+        return Result(
             document,
             f"Added {person.username}. Next: ./run manage make_sign_in_link "
             f"--username {person.username}",

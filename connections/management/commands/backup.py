@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from connections.access.actor import command_actor
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.operations.backup import DATABASE_NAME, make_backup
 
 
@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         directory: Path = options["output"].absolute()
         manifest = make_backup(directory=directory, actor=command_actor())
         key_ring = str(settings.KEYRING_FILE)
@@ -37,7 +37,7 @@ class Command(OrgAdminCommand):
             f"{name.replace('_', ' ')}: {number:,}" for name, number in manifest.counts.items()
         )
         keys = ", ".join(manifest.key_ids) or "none"
-        self.emit(
+        return Result(
             document,
             f"Backed up to {directory} ({counts}).",
             f"The key ring isn't included. Keep a copy of {key_ring} elsewhere "

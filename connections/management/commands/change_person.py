@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.models import Person, Role
 from connections.people import people
 
@@ -32,7 +32,7 @@ class Command(OrgAdminCommand):
         active.add_argument("--disable", action="store_true", help="End sessions, block sign-in.")
         active.add_argument("--enable", action="store_true", help="Allow sign-in again.")
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         person = self.find_person(options["username"])
         changes_roles = options["roles"] or options["no_role"] or options["administrator"]
         changes_break_glass = options["break_glass"] or options["no_break_glass"]
@@ -59,18 +59,19 @@ class Command(OrgAdminCommand):
             person = people.disable_person(actor=actor, person=person)
         if options["enable"]:
             person = people.enable_person(actor=actor, person=person)
-        self._emit_person(Person.objects.get(pk=person.pk))
+        return _result(Person.objects.get(pk=person.pk))
 
-    def _emit_person(self, person: Person) -> None:
-        roles = sorted(person.groups.values_list("name", flat=True))
-        document = {
-            "id": person.pk,
-            "username": person.username,
-            "roles": roles,
-            "is_administrator": person.is_superuser,
-            "is_active": person.is_active,
-            "may_break_glass": person.has_break_glass,
-        }
-        held = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
-        state = "active" if person.is_active else "disabled"
-        self.emit(document, f"{person.username} ({state}): {held}.")
+
+def _result(person: Person) -> Result:
+    roles = sorted(person.groups.values_list("name", flat=True))
+    document = {
+        "id": person.pk,
+        "username": person.username,
+        "roles": roles,
+        "is_administrator": person.is_superuser,
+        "is_active": person.is_active,
+        "may_break_glass": person.has_break_glass,
+    }
+    held = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
+    state = "active" if person.is_active else "disabled"
+    return Result(document, f"{person.username} ({state}): {held}.")

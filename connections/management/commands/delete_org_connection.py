@@ -2,7 +2,7 @@
 
 import logging
 from argparse import ArgumentParser
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
@@ -25,7 +25,7 @@ from connections.deletions import (
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
-from connections.management.base import FAILED, UNKNOWN
+from connections.management.base import FAILED, UNKNOWN, Result
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
 from connections.models import ApprovalPolicy, Credential, Deletion, State, Sync
 
@@ -45,13 +45,12 @@ class Command(DeletingCommand):
         "approval, 8 changed or still present, 9 returned 200 but still listed."
     )
 
+    # The claim then holds signals, so that the attempt is finished first.
+    install_stop = staticmethod(interruption.install)
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._request_id = uuid4()
-
-    def install_stop(self) -> None:
-        """Let the claim of this process hold signals."""
-        interruption.install(self.stop)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--credential", required=True, metavar="NAME")
@@ -77,7 +76,7 @@ class Command(DeletingCommand):
             return failure
         return f"{failure[0]} {self.stopped_text}", failure[1]
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         connection_id = reviews.parse_connection_id(options["connection_id"])
         credential = Credential.objects.filter(name__iexact=options["credential"]).first()
         if credential is None:
@@ -88,7 +87,7 @@ class Command(DeletingCommand):
             self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
         existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
-            self._end(existing, is_existing=True)
+            return _result_of(existing, is_existing=True)
         lifecycle.require_usable_credential(credential=credential, requester=requester)
         review = self._sync_and_review(
             credential=credential,
@@ -108,7 +107,7 @@ class Command(DeletingCommand):
         )
         deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self._verify(deletion)
-        self._end(deletion)
+        return _result_of(deletion)
 
     def _sync_and_review(
         self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool
@@ -154,40 +153,15 @@ class Command(DeletingCommand):
         except DatabaseError as error:
             raise _unreadable_record(deletion) from error
 
-    def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
-        """Print the result and exit with its code."""
-        self.stop.is_held = True
-        try:
-            deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(
-                pk=deletion.pk
-            )
-        except DatabaseError as error:
-            if deletion.sending_at is None:
-                raise
-            raise _unreadable_record(deletion) from error
-        status = states.status_at(deletion, now=clock.now())
-        description = wording.describe(deletion, status=status)
-        document = deletion_row(deletion) | {
-            "url": f"/deletions/{deletion.pk}/",
-            "headline": description.headline,
-            "is_existing": is_existing,
-        }
-        lines = [description.headline, *description.lines]
-        lines += [f"Datadog: '{quote}'" for quote in description.quotes]
-        if is_existing:
-            lines.insert(0, "This connection already has an open deletion. No new DELETE was sent.")
-        self.emit(document, *lines, f"Deletion: /deletions/{deletion.pk}/")
-        raise SystemExit(exit_code_of(deletion))
-
-    def end_stopped(self) -> NoReturn:
-        """After a signal, print the result and withdraw a deletion that was not sent."""
+    def stopped_result(self) -> Result:
+        """What was requested, if anything. A deletion that was not sent is withdrawn."""
         # The signal might have interrupted a query on this connection.
         connection.close()
         deletion = Deletion.objects.filter(request_id=self._request_id).first()
         if deletion is None:
-            raise CommandError(STOPPED, returncode=FAILED)
+            return super().stopped_result()
         if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:
-            self._end(deletion)
+            return _result_of(deletion)
         lifecycle.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
@@ -208,18 +182,37 @@ class Command(DeletingCommand):
         return self.stop.deletion_id is not None
 
     @property
-    def stopped_text(self) -> str:
-        """What a second signal leaves behind."""
-        if self.stop.deletion_id is None:
-            return STOPPED
-        if self.stop.is_response_recorded:
-            then = "Datadog's response is recorded."
-        else:
-            then = (
-                "The DELETE might have been sent and might have worked. Don't delete again: "
-                "a worker or reconcile_deletions checks Datadog's list."
-            )
-        return f"Stopped. {then} Deletion: /deletions/{self.stop.deletion_id}/"
+    def unfinished_text(self) -> str:
+        """Whether the response is recorded."""
+        text = (
+            "Datadog's response is recorded."
+            if self.stop.is_response_recorded
+            else "The DELETE might have been sent and might have worked. Don't delete again: "
+            "a worker or reconcile_deletions checks Datadog's list."
+        )
+        return f"{text} Deletion: /deletions/{self.stop.deletion_id}/"
+
+
+def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
+    try:
+        deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
+    except DatabaseError as error:
+        if deletion.sending_at is None:
+            raise
+        raise _unreadable_record(deletion) from error
+    status = states.status_at(deletion, now=clock.now())
+    description = wording.describe(deletion, status=status)
+    url = f"/deletions/{deletion.pk}/"
+    document = deletion_row(deletion) | {
+        "url": url,
+        "headline": description.headline,
+        "is_existing": is_existing,
+    }
+    lines = [description.headline, *description.lines]
+    lines += [f"Datadog: '{quote}'" for quote in description.quotes]
+    if is_existing:
+        lines.insert(0, "This connection already has an open deletion. No new DELETE was sent.")
+    return Result(document, *lines, f"Deletion: {url}", exit_code=exit_code_of(deletion))
 
 
 def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:

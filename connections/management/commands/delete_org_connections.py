@@ -5,9 +5,8 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from django.db import connection
 
@@ -18,15 +17,16 @@ from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanL
 from connections.core import clock
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import interruption, time_limits
+from connections.deletions import time_limits
 from connections.inventory import sync
 from connections.management.base import (
     FAILED,
     UNKNOWN,
     USAGE,
+    Result,
     database_error_text,
 )
-from connections.management.deleting import STILL_LISTED, STOPPED, DeletingCommand, exit_code_of
+from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Credential, Deletion
 from connections.operations.heartbeats import Heartbeat
 from connections.wording import cause_text, label_of_outcome, label_of_state
@@ -55,8 +55,8 @@ class Command(DeletingCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Set as soon as the bulk deletion might have been requested.
-        self._batch: Batch | None = None
+        # The address of the bulk deletion, as soon as it might have been requested.
+        self._url = ""
         self._is_sending = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -78,26 +78,29 @@ class Command(DeletingCommand):
         """6 once it might have been requested, because 1 means that nothing was sent."""
         return UNKNOWN if self.has_sent else FAILED
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
         if not (options["yes"] or options["dry_run"]):
             self.usage_error("Nothing was sent. Add --yes: deletions can't be fully undone.")
         lines = plan_files.read_plan(self.read_input(options["plan"]))
         requester = self.find_person(options["username"]) if options["username"] else None
-        is_dry_run = options["dry_run"]
-        self._continue_if_open(lines, is_dry_run=is_dry_run)
-        self._sync(lines)
-        # Checked again, because the sync can take minutes.
-        self._continue_if_open(lines, is_dry_run=is_dry_run)
+        open_plan = self._find_open_plan(lines)
+        if not open_plan:
+            self._sync(lines)
+            # Checked again, because the sync can take minutes.
+            open_plan = self._find_open_plan(lines)
+        if open_plan:
+            if options["dry_run"]:
+                return _dry_run_of_open(open_plan)
+            return self._send(open_plan.batch, failed=open_plan.failed)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
             failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
-            self._end_unsent(rows=(), failed=failed, code=USAGE)
+            return _unsent(rows=(), failed=failed, exit_code=USAGE)
         requesting.require_requester(plan.batch)
-        if is_dry_run:
-            self._end_dry_run(plan)
-        self._request(plan, lines=lines, options=options)
-        self._run_and_end(plan.batch, failed=plan.failed, is_new=True)
+        if options["dry_run"]:
+            return _dry_run_of_new(plan)
+        return self._request_and_send(plan, lines=lines, options=options)
 
     def _sync(self, lines: Sequence[PlanLine]) -> None:
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""
@@ -113,16 +116,22 @@ class Command(DeletingCommand):
                 name = names[listing.credential_id]
                 self.stderr.write(f"The sync of {name} failed. {cause_text(listing.cause)}")
 
-    def _request(
+    def _find_open_plan(self, lines: Sequence[PlanLine]) -> OpenPlan | None:
+        open_plan = plan_files.find_open_plan(lines=lines)
+        if open_plan:
+            self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
+        return open_plan
+
+    def _request_and_send(
         self, plan: FilePlan, *, lines: Sequence[PlanLine], options: dict[str, Any]
-    ) -> None:
-        """Request the bulk deletion. If no approval is needed, this also confirms it."""
+    ) -> Result:
+        """Request the bulk deletion, which also confirms it if no approval is needed."""
         actor = command_actor()
         self.stop.is_held = True
         if self.stop.is_requested:
             raise StopRequestedError
         drafts.store_draft(plan.batch, rows=plan.rows)
-        self._batch = plan.batch
+        self._url = _url_of(plan.batch)
         try:
             requesting.request_batch(
                 batch=plan.batch,
@@ -132,39 +141,30 @@ class Command(DeletingCommand):
                 digest=plan.batch.digest,
             )
         except DomainError:
-            self._batch = None
+            self._url = ""
             stopping.cancel_batch(batch=plan.batch, actor=actor)
             # Another process might just have requested the same plan.
-            self._continue_if_open(lines)
-            raise
+            open_plan = self._find_open_plan(lines)
+            if not open_plan:
+                raise
+            return self._send(open_plan.batch, failed=open_plan.failed)
         except DatabaseError as error:
             # It might have been committed anyway, which exit code 1 would deny.
-            self._end_unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
+            return self._unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
+        return self._send(plan.batch, failed=plan.failed, is_new=True)
 
-    def _continue_if_open(self, lines: Sequence[PlanLine], *, is_dry_run: bool = False) -> None:
-        """Continue the bulk deletion that was requested with the same plan, if any, and exit."""
-        existing = plan_files.find_open_plan(lines=lines)
-        if not existing:
-            return
-        self.stderr.write("This plan was requested before. Its bulk deletion is still open.")
-        if is_dry_run:
-            self._end_dry_run_of_open(existing)
-        self._run_and_end(existing.batch, failed=existing.failed)
-
-    def _run_and_end(
-        self, batch: Batch, *, failed: Sequence[FailedLine], is_new: bool = False
-    ) -> NoReturn:
-        """Send what can be sent, print the result and exit with its code.
+    def _send(self, batch: Batch, *, failed: Sequence[FailedLine], is_new: bool = False) -> Result:
+        """Send what can be sent.
 
         `is_new` means that this process requested it, so a signal cancels it while nothing was
         sent.
         """
         self.stop.is_held = True
-        self._batch = batch
+        self._url = _url_of(batch)
         error = ""
         try:
             if batch.state == BatchState.RUNNING:
-                self._send(batch)
+                self._run_to_end(batch)
             if is_new and self.stop.is_requested and not batch.deletions.exclude(epoch=0).exists():
                 stopping.cancel_batch(batch=batch, actor=command_actor())
         except Exception as failure:
@@ -177,27 +177,23 @@ class Command(DeletingCommand):
                 connection.close()
         try:
             batch.refresh_from_db()
-            deletions = list(batch.deletions.order_by("batch_row__position"))
+            result = _result_of(batch, failed=failed, next_step=_next_step(batch))
         except DatabaseError as failure:
             error = error or database_error_text(failure)
-            self._end_unknown(batch, error=error, failed=failed)
-        document = _document_of(batch, deletions=deletions, failed=failed)
+            return self._unknown(batch, error=error, failed=failed)
         if error:
-            document["error"] = error
-            self.stderr.write(error)
-        lines = _lines_of(batch, deletions=deletions, failed=failed, next_step=_next_step(batch))
-        self.emit(document, *lines)
-        raise SystemExit(_exit_code(batch, deletions=deletions, has_failed_lines=bool(failed)))
+            result.document["error"] = error
+            result.errors = [error]
+        return result
 
-    def _end_unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> NoReturn:
-        """Exit when the database doesn't say what was requested and sent."""
-        document = _document_of(batch, deletions=(), failed=failed) | {"state": None}
-        error = f"{error} {self._unfinished_text(batch)}"
-        self.stderr.write(error)
-        self.emit(document | {"error": error})
-        raise SystemExit(UNKNOWN)
+    def _unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> Result:
+        """The result when the database doesn't say what was requested and sent."""
+        error = f"{error} {self.unfinished_text}"
+        document = _document_of(batch, deletions=(), failed=failed)
+        document |= {"state": None, "error": error}
+        return Result(document, errors=[error], exit_code=UNKNOWN)
 
-    def _send(self, batch: Batch) -> None:
+    def _run_to_end(self, batch: Batch) -> None:
         self._is_sending = True
         heartbeat = Heartbeat(batch=batch)
         try:
@@ -211,68 +207,8 @@ class Command(DeletingCommand):
         finally:
             heartbeat.remove()
 
-    def _end_dry_run(self, plan: FilePlan) -> NoReturn:
-        self._end_unsent(
-            rows=[
-                {
-                    "site": row.site,
-                    "connection_id": str(row.connection_id),
-                    "credential": row.credential.name if row.credential else None,
-                    "state": None,
-                    "outcome": None,
-                    "cause": None,
-                }
-                for row in plan.sendable
-            ],
-            failed=plan.failed,
-            code=_dry_run_code(failed=plan.failed, needs_approval=plan.batch.needs_approval),
-        )
-
-    def _end_dry_run_of_open(self, plan: OpenPlan) -> NoReturn:
-        """Print how far the bulk deletion is and what a run would do, and exit."""
-        self.stop.is_held = True
-        batch = plan.batch
-        deletions = list(batch.deletions.order_by("batch_row__position"))
-        is_running = batch.state == BatchState.RUNNING
-        next_step = (
-            "Without --dry-run, this command would send the rest."
-            if is_running
-            else _next_step(batch)
-        )
-        self.emit(
-            _document_of(batch, deletions=deletions, failed=plan.failed),
-            *_lines_of(batch, deletions=deletions, failed=plan.failed, next_step=next_step),
-        )
-        needs_approval = batch.state in {BatchState.REQUESTED, BatchState.APPROVED}
-        code = _dry_run_code(failed=plan.failed, needs_approval=needs_approval)
-        if code == _NEEDS_APPROVAL and _has_expired(batch):
-            code = FAILED
-        raise SystemExit(code)
-
-    def _end_unsent(
-        self, *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], code: int
-    ) -> NoReturn:
-        """Print what would be deleted and what can't be deleted, and exit."""
-        self.stop.is_held = True
-        document: dict[str, Any] = {"batch": None, "deletions": rows, "counts": {}}
-        document["failed"] = _failed_rows(failed)
-        approval = "Approval is needed." if code == _NEEDS_APPROVAL else ""
-        count = f"{pluralize(len(rows), 'connection')} can be deleted. Nothing was sent."
-        self.emit(document, *filter(None, [*_failed_texts(failed), count, approval]))
-        raise SystemExit(code)
-
     def _note_wait(self, until: datetime) -> None:
         self.stderr.write(f"Waiting until {format_time(until)} to send the next.")
-
-    # --- Signals ------------------------------------------------------------------------------
-
-    def install_stop(self) -> None:
-        """Only note signals during the run. It ends after the DELETEs in progress."""
-        interruption.handle_signals(self.stop)
-
-    def end_stopped(self) -> NoReturn:
-        """Exit: nothing has been requested so far."""
-        raise CommandError(STOPPED, returncode=FAILED)
 
     @property
     def waiting_text(self) -> str:
@@ -287,25 +223,76 @@ class Command(DeletingCommand):
     @property
     def has_sent(self) -> bool:
         """Whether it might have been requested, so that this process or a worker sends it."""
-        return self._batch is not None
+        return bool(self._url)
 
     @property
-    def stopped_text(self) -> str:
-        """What a second signal leaves behind."""
-        if self._batch is None:
-            return STOPPED
-        return f"Stopped. {self._unfinished_text(self._batch)}"
-
-    def _unfinished_text(self, batch: Batch) -> str:
-        open_part = (
+    def unfinished_text(self) -> str:
+        """What might have been requested or sent, and how to continue."""
+        text = (
             "DELETEs in progress might have worked."
             if self._is_sending
             else "The bulk deletion might have been requested."
         )
         return (
-            f"{open_part} A worker, or this command run again with the same plan, continues. "
-            f"Bulk deletion: {_url_of(batch)}"
+            f"{text} A worker, or this command run again with the same plan, continues. "
+            f"Bulk deletion: {self._url}"
         )
+
+
+def _dry_run_of_new(plan: FilePlan) -> Result:
+    rows = [
+        {
+            "site": row.site,
+            "connection_id": str(row.connection_id),
+            "credential": row.credential.name if row.credential else None,
+            "state": None,
+            "outcome": None,
+            "cause": None,
+        }
+        for row in plan.sendable
+    ]
+    exit_code = _dry_run_code(failed=plan.failed, needs_approval=plan.batch.needs_approval)
+    return _unsent(rows=rows, failed=plan.failed, exit_code=exit_code)
+
+
+def _dry_run_of_open(plan: OpenPlan) -> Result:
+    """How far the bulk deletion is and what a run would do."""
+    batch = plan.batch
+    next_step = (
+        "Without --dry-run, this command would send the rest."
+        if batch.state == BatchState.RUNNING
+        else _next_step(batch)
+    )
+    result = _result_of(batch, failed=plan.failed, next_step=next_step)
+    needs_approval = batch.state in {BatchState.REQUESTED, BatchState.APPROVED}
+    result.exit_code = _dry_run_code(failed=plan.failed, needs_approval=needs_approval)
+    if result.exit_code == _NEEDS_APPROVAL and _has_expired(batch):
+        result.exit_code = FAILED
+    return result
+
+
+def _unsent(
+    *, rows: Sequence[dict[str, Any]], failed: Sequence[FailedLine], exit_code: int
+) -> Result:
+    """What would be deleted and what can't be deleted."""
+    count = f"{pluralize(len(rows), 'connection')} can be deleted. Nothing was sent."
+    approval = ["Approval is needed."] if exit_code == _NEEDS_APPROVAL else []
+    return Result(
+        {"batch": None, "deletions": rows, "counts": {}, "failed": _failed_rows(failed)},
+        *_failed_texts(failed),
+        count,
+        *approval,
+        exit_code=exit_code,
+    )
+
+
+def _result_of(batch: Batch, *, failed: Sequence[FailedLine], next_step: str) -> Result:
+    deletions = list(batch.deletions.order_by("batch_row__position"))
+    return Result(
+        _document_of(batch, deletions=deletions, failed=failed),
+        *_lines_of(batch, deletions=deletions, failed=failed, next_step=next_step),
+        exit_code=_exit_code(batch, deletions=deletions, has_failed_lines=bool(failed)),
+    )
 
 
 def _url_of(batch: Batch) -> str:

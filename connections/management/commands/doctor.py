@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.checks import ERROR, INFO, WARNING
 
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.operations.checks import run_all_checks
 
 _LEVELS = {INFO: "ok", WARNING: "warning", ERROR: "error"}
@@ -18,7 +18,7 @@ class Command(OrgAdminCommand):
         "errors, 1 at least one."
     )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         messages = run_all_checks()
         findings = [
             {
@@ -35,5 +35,5 @@ class Command(OrgAdminCommand):
             if finding["hint"]:
                 lines.append(f"         {finding['hint']}")
         is_ok = all(message.level < ERROR for message in messages)
-        self.emit({"ok": is_ok, "findings": findings}, *lines)
-        return 0 if is_ok else FAILED
+        document = {"ok": is_ok, "findings": findings}
+        return Result(document, *lines, exit_code=0 if is_ok else FAILED)

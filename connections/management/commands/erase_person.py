@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.people.erasure import erase_person
 
 
@@ -17,7 +17,7 @@ class Command(OrgAdminCommand):
         parser.add_argument("--username", required=True)
         parser.add_argument("--yes", action="store_true", help="Required: this can't be undone.")
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         person = self.find_person(options["username"])
         if not options["yes"]:
             self.usage_error("Nothing was erased. Add --yes: erasure can't be undone.")
@@ -25,7 +25,7 @@ class Command(OrgAdminCommand):
         text = f"Erased person no. {erased.number}. Names and addresses erased: {erased.values}."
         if erased.shared_names:
             text += " Another person has the same name, so it stays where only the name is stored."
-        self.emit(
+        return Result(
             {
                 "person_number": erased.number,
                 "values": erased.values,

@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.audit import export as audit_export
-from connections.management.base import ExportCommand
+from connections.management.base import ExportCommand, Result
 
 
 class Command(ExportCommand):
@@ -31,14 +31,14 @@ class Command(ExportCommand):
             "--limit", type=int, metavar="N", help="Maximum number of events. Default: all."
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result | None:
         export = audit_export.prepare_shipment(
             actor=command_actor(),
             since=options["since"],
             limit=options["limit"],
             file_format="json" if self.as_json else "ndjson",
         )
-        if export is not None:
-            self.write_export(export, checkpoint_file=options["checkpoint_file"])
-        elif self.as_json:
-            self.emit([])
+        if export is None:
+            return Result([])
+        self.write_export(export, checkpoint_file=options["checkpoint_file"])
+        return None

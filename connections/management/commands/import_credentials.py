@@ -6,7 +6,7 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.credentials.import_file import COLUMNS, decode_file, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, Result
 
 
 class Command(OrgAdminCommand):
@@ -30,7 +30,7 @@ class Command(OrgAdminCommand):
             help="Rotate credentials that are stored under a line's name with other keys.",
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         lines = parse_file(decode_file(self.read_input(options["file"])))
         results = import_credentials(actor=command_actor(), lines=lines, rotate=options["rotate"])
         document = {
@@ -38,8 +38,8 @@ class Command(OrgAdminCommand):
             for outcome in LineOutcome
             if outcome is not LineOutcome.NOT_REACHED
         }
-        self.emit(document, *map(_text, results))
-        return FAILED if document[LineOutcome.FAILED] else 0
+        exit_code = FAILED if document[LineOutcome.FAILED] else 0
+        return Result(document, *map(_text, results), exit_code=exit_code)
 
 
 def _document(result: LineResult) -> dict[str, Any]:

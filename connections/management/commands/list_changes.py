@@ -8,7 +8,7 @@ from connections.access.actor import command_actor
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.core.text import format_time
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.models import Change
 from connections.wording.changes import change_subject, change_title
 
@@ -36,7 +36,7 @@ class Command(OrgAdminCommand):
             "--unacknowledged", action="store_true", help="Only changes that aren't acknowledged."
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         filters = ChangeFilter(
             kind=options["kind"],
             acknowledged="no" if options["unacknowledged"] else "",
@@ -44,9 +44,9 @@ class Command(OrgAdminCommand):
         )
         rows = list(iterate_changes(actor=command_actor(), filters=filters))
         document = {"changes": [CHANGE_EXPORT_COLUMNS.row(row) for row in rows]}
-        self.emit(document, *map(_line, rows))
         is_waiting = any(row.change.awaits_acknowledgement for row in rows)
-        return NEEDS_ATTENTION if is_waiting else 0
+        exit_code = NEEDS_ATTENTION if is_waiting else 0
+        return Result(document, *map(_line, rows), exit_code=exit_code)
 
     def _parse_time(self, text: str) -> datetime:
         try:

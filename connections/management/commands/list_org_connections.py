@@ -9,7 +9,7 @@ from connections.crypto.encryption import check_key_ring
 from connections.inventory import sync
 from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Credential, Sync
 from connections.wording.causes import failure_text
 
@@ -43,7 +43,7 @@ class Command(OrgAdminCommand):
             "--stored", action="store_true", help="Don't sync: list what the last sync stored."
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         chosen = self.choose_credentials(options["credential"])
         actor = command_actor()
         if not options["stored"]:
@@ -57,10 +57,9 @@ class Command(OrgAdminCommand):
             "org_connections": [_document(row) for row in rows],
             "failures": failures,
         }
-        self.emit(document, *map(_line, rows))
-        for failure in failures:
-            self.stderr.write(f"{failure['credential']}: {failure['message']}")
-        return FAILED if failures else 0
+        errors = [f"{failure['credential']}: {failure['message']}" for failure in failures]
+        exit_code = FAILED if failures else 0
+        return Result(document, *map(_line, rows), errors=errors, exit_code=exit_code)
 
 
 def _document(row: InventoryRow) -> dict[str, Any]:

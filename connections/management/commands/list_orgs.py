@@ -5,7 +5,7 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import tabular
 from connections.inventory.orgs import OrgSummary, list_orgs
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 
 
 class Command(OrgAdminCommand):
@@ -16,10 +16,9 @@ class Command(OrgAdminCommand):
         "and its number of connections, as the last syncs stored them. Sends no requests."
     )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         orgs = list_orgs(actor=command_actor())
-        self.emit({"orgs": [_document(org) for org in orgs]}, *map(_line, orgs))
-        return 0
+        return Result({"orgs": [_document(org) for org in orgs]}, *map(_line, orgs))
 
 
 def _document(summary: OrgSummary) -> dict[str, Any]:

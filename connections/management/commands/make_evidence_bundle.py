@@ -19,7 +19,7 @@ from connections.evidence.bundles import (
     make_bundle,
 )
 from connections.evidence.program import build_program, program_digest
-from connections.management.base import FAILED, OrgAdminCommand, unreadable_text
+from connections.management.base import FAILED, OrgAdminCommand, Result, unreadable_text
 from connections.management.commands.export_deletions import (
     FLAGS,
     add_filters,
@@ -74,10 +74,9 @@ class Command(OrgAdminCommand):
             help="A checkpoint kept elsewhere that the bundle must extend; repeatable.",
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         if options["verifier_digest"]:
-            self.emit({"verifier_sha256": program_digest()}, f"{program_digest()}  verify.pyz")
-            return 0
+            return Result({"verifier_sha256": program_digest()}, f"{program_digest()}  verify.pyz")
         output: Path = (options["output"] or options["verifier"]).absolute()
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
@@ -86,8 +85,7 @@ class Command(OrgAdminCommand):
             with _new_file(output) as file:
                 file.write(build_program())
             document = {"file": str(output), "verifier_sha256": program_digest()}
-            self.emit(document, f"{program_digest()}  {output}")
-            return 0
+            return Result(document, f"{program_digest()}  {output}")
         actor = command_actor()
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         filters = read_filters(self, options, actor=actor, flags=_FLAGS)
@@ -102,8 +100,11 @@ class Command(OrgAdminCommand):
                 bundle = make_bundle(
                     actor=actor, output=file, filters=filters, query=query, notes=notes
                 )
-        self.emit(asdict(bundle) | {"file": str(output)}, *_lines(bundle, output, review=review))
-        return FAILED if bundle.differing else 0
+        return Result(
+            asdict(bundle) | {"file": str(output)},
+            *_lines(bundle, output, review=review),
+            exit_code=FAILED if bundle.differing else 0,
+        )
 
     def _find_review(self, options: dict[str, Any]) -> AccessReview | None:
         pk = options["review"]

@@ -10,7 +10,7 @@ from connections.audit.signing import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text, parse_key_ring
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.notifications.webhooks import new_secret_text
 
 
@@ -27,9 +27,9 @@ class Command(OrgAdminCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         made = make_keys(options["output"].absolute())
-        self.emit(
+        return Result(
             made,
             f"Created key {made['key_id']}. Keep a copy of the files apart from the database's "
             "backup, and set:",

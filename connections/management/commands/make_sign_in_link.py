@@ -6,7 +6,7 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.own_address import own_origin
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.people import people
 
 
@@ -23,7 +23,7 @@ class Command(OrgAdminCommand):
             help="Using the link also removes the person's MFA, for a lost device.",
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         person = self.find_person(options["username"])
         now = clock.now()
         link = own_origin() + people.make_sign_in_link(
@@ -38,4 +38,4 @@ class Command(OrgAdminCommand):
             "expires_at": now + people.SIGN_IN_LINK_LIFETIME,
             "removes_second_factor": options["removes_second_factor"],
         }
-        self.emit(document, link)
+        return Result(document, link)

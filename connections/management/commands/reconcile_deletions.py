@@ -8,7 +8,7 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.deletions import sending, states
 from connections.deletions.export import deletion_row
-from connections.management.base import UNKNOWN, OrgAdminCommand
+from connections.management.base import UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, State
 from connections.operations import due
 
@@ -22,7 +22,7 @@ class Command(OrgAdminCommand):
     )
     needs_keys = True
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         sending.record_saved_responses()
         checked = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
@@ -36,8 +36,8 @@ class Command(OrgAdminCommand):
         }
         now = clock.now()
         lines = [_line(deletion, now=now) for deletion in rows]
-        self.emit(document, *lines, f"Unknown: {unknown}.")
-        return UNKNOWN if unknown else 0
+        exit_code = UNKNOWN if unknown else 0
+        return Result(document, *lines, f"Unknown: {unknown}.", exit_code=exit_code)
 
 
 def _line(deletion: Deletion, *, now: datetime) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from connections.access.actor import command_actor
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.operations.backup import RestoreResult, restore_backup
 
 
@@ -29,7 +29,7 @@ class Command(OrgAdminCommand):
             help="Also replace a database that contains data. A copy of it is saved first.",
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         directory: Path = options["directory"].absolute()
         restored = restore_backup(
             directory=directory, actor=command_actor(), replace=options["replace"]
@@ -40,7 +40,7 @@ class Command(OrgAdminCommand):
             "missing_key_ids": restored.missing_key_ids,
             "unresolved": restored.unresolved,
         }
-        self.emit(document, *_sentences(restored, directory=directory))
+        return Result(document, *_sentences(restored, directory=directory))
 
 
 def _sentences(restored: RestoreResult, *, directory: Path) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.operations.key_rotation import (
     KeyRotation,
     rotate_encryption_key,
@@ -41,23 +41,20 @@ class Command(OrgAdminCommand):
             help="Remove keys that no stored secret needs, except the previous primary key.",
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         if options["stage"]:
             key_id = stage_encryption_key(actor=command_actor())
-            self.emit({"staged_key_id": key_id}, f"Staged key {key_id} for the next rotation.")
-            return 0
+            return Result({"staged_key_id": key_id}, f"Staged key {key_id} for the next rotation.")
         rotation = rotate_encryption_key(
             actor=command_actor(),
             make_key=not options["no_new_key"],
             drop_unused=options["drop_unused"],
         )
-        self.emit(asdict(rotation), *_sentences(rotation))
-        if not rotation.left:
-            return 0
-        self.stderr.write("Stored secrets not encrypted with the primary key:")
-        for place in rotation.left:
-            self.stderr.write(place)
-        return FAILED
+        result = Result(asdict(rotation), *_sentences(rotation))
+        if rotation.left:
+            result.errors = ["Stored secrets not encrypted with the primary key:", *rotation.left]
+            result.exit_code = FAILED
+        return result
 
 
 def _sentences(rotation: KeyRotation) -> list[str]:

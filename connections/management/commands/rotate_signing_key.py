@@ -4,7 +4,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.audit.checkpoints import rotate_signing_key
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 
 
 class Command(OrgAdminCommand):
@@ -15,9 +15,9 @@ class Command(OrgAdminCommand):
         "that older checkpoints still verify. Copy the file to every machine afterwards."
     )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result:
         key = rotate_signing_key(actor=command_actor())
-        self.emit(
+        return Result(
             {"fingerprint": key.fingerprint},
             f"Signing key {key.fingerprint} is in use. Back up its file, and give the new "
             "fingerprint to the checkpoint recipients.",

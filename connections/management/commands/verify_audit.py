@@ -13,7 +13,7 @@ from connections.evidence.verification import (
     VerificationReport,
     verify_audit_log,
 )
-from connections.management.base import OrgAdminCommand, unreadable_text
+from connections.management.base import OrgAdminCommand, Result, unreadable_text
 from connections.models import AuditHead
 
 VERIFICATION_FAILED = 1
@@ -39,7 +39,7 @@ class Command(OrgAdminCommand):
             help="A file with checkpoints kept elsewhere; repeatable.",
         )
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
@@ -47,8 +47,8 @@ class Command(OrgAdminCommand):
             self._fail(str(error))
         except AuditHead.DoesNotExist:
             self._fail("The end of the audit log is missing: this isn't an Org Admin audit log.")
-        self.emit(_document(report), _text(report))
-        return VERIFICATION_FAILED if report.fault else 0
+        exit_code = VERIFICATION_FAILED if report.fault else 0
+        return Result(_document(report), _text(report), exit_code=exit_code)
 
     @property
     def failure_code(self) -> int:

@@ -8,6 +8,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.management.base import (
     FAILED,
     OrgAdminCommand,
+    Result,
     credential_document,
     credential_lines,
 )
@@ -25,13 +26,14 @@ class Command(OrgAdminCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--credential", metavar="NAME", help="Only this one. Default: all.")
 
-    def run(self, **options: Any) -> int:
+    def run(self, **options: Any) -> Result:
         verified = credential_lifecycle.verify_credentials(
             actor=command_actor(), credentials=self.choose_credentials(options["credential"])
         )
         lines = [line for credential in verified for line in credential_lines(credential)]
-        self.emit(
+        is_ok = all(credential.is_verified for credential in verified)
+        return Result(
             {"credentials": [credential_document(credential) for credential in verified]},
             *(lines or ["No credentials."]),
+            exit_code=0 if is_ok else FAILED,
         )
-        return 0 if all(credential.is_verified for credential in verified) else FAILED

@@ -10,7 +10,7 @@ from typing import Any
 import connections.net.connection  # noqa: F401
 from connections.core.text import pluralize
 from connections.crypto.encryption import check_key_ring
-from connections.management.base import OrgAdminCommand
+from connections.management.base import OrgAdminCommand, Result
 from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import worker as operations_worker
@@ -32,7 +32,7 @@ class Command(OrgAdminCommand):
             "--end-with-parent", type=int, metavar="PID", help="Exit when this process ends."
         )
 
-    def run(self, **options: Any) -> None:
+    def run(self, **options: Any) -> Result | None:
         worker = Worker()
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -46,12 +46,11 @@ class Command(OrgAdminCommand):
             check_key_ring()
             count = worker.run_once()
             notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
-            self.emit(
+            return Result(
                 {"deletions": count, "notices": notified},
                 f"Processed {pluralize(count, 'deletion')} and "
                 f"{pluralize(notified, 'notification')}.",
             )
-            return
         if not options["end_with_parent"]:
             # `serve` has done it for its own worker.
             log_open_files()
@@ -61,3 +60,4 @@ class Command(OrgAdminCommand):
         with operations_worker.run_delivery_threads():
             worker.run()
         logger.info("Worker stopped.")
+        return None
