@@ -5,6 +5,7 @@ A `Fault` defines two independent things: whether and when the request is execut
 is None, the client receives the normal response, possibly altered or truncated.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -62,8 +63,9 @@ class Fault:
     """One way to fail. Times are in seconds.
 
     `executes` says whether the request is executed, and `late` how long after the request. `delay`
-    is how long the response is held back after that, and `interval` the time between two bytes of a
-    slow response. `errors` are the texts of a JSON error, in which `{connection_id}` is filled in.
+    is how long the response is held back after that, at most until the event `until` is set, and
+    `interval` the time between two bytes of a slow response. `errors` are the texts of a JSON
+    error, in which `{connection_id}` is filled in.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Fault:
     transmission: Transmission = Transmission.WHOLE
     alteration: Alteration = Alteration.NONE
     delay: float = 0.0
+    until: threading.Event | None = None
     late: float = 0.0
     interval: float = 0.05
 
@@ -215,6 +218,11 @@ def redirected(*, status: int, location: str = "/api/v2/moved") -> Fault:
 def delayed(*, seconds: float) -> Fault:
     """Executes immediately, responds later."""
     return Fault(name="delayed", executes=True, delay=seconds)
+
+
+def held(*, until: threading.Event) -> Fault:
+    """Executes immediately, responds when the event is set, or just before the client gives up."""
+    return Fault(name="held", executes=True, delay=25.0, until=until)
 
 
 def executes_late(*, seconds: float) -> Fault:

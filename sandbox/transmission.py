@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,9 +29,15 @@ class ClientSocket:
     socket: socket.socket
     stopping: threading.Event
 
-    def pause(self, *, seconds: float) -> bool:
-        """Wait. Return False if the server is stopping."""
-        return not self.stopping.wait(seconds)
+    def pause(self, *, seconds: float, until: threading.Event | None = None) -> bool:
+        """Wait, at most until the event is set. Return False if the server is stopping."""
+        if until is None:
+            return not self.stopping.wait(seconds)
+        stop_at = time.monotonic() + seconds
+        while time.monotonic() < stop_at and not until.is_set():
+            if self.stopping.wait(_CHECK_INTERVAL):
+                return False
+        return True
 
     def wait_for_close(self) -> None:
         """Send nothing until the client closes the connection or the server stops."""
@@ -49,7 +56,7 @@ def send(*, client: ClientSocket, response: Response, fault: Fault | None) -> bo
     """Send the response as the fault says."""
     if fault is None:
         return _send_whole(client, response)
-    if fault.delay and not client.pause(seconds=fault.delay):
+    if fault.delay and not client.pause(seconds=fault.delay, until=fault.until):
         return False
     if fault.transmission in (Transmission.SLOW_HEADERS, Transmission.SLOW_BODY):
         return _send_slowly(client, response, fault=fault)

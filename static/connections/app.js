@@ -37,8 +37,12 @@
     }
   }
 
-  /* A form can't be submitted again while it is in flight. */
-  const submitButtons = (form) => [...form.elements].filter((element) => element.type === "submit");
+  /* A form can't be submitted again while it is in flight, nor can the forms that its response replaces. */
+  function submitButtons(form) {
+    const target = form.getAttribute("hx-target");
+    const forms = target ? [...document.querySelectorAll(`form[hx-target="${target}"]`)] : [form];
+    return forms.flatMap((each) => [...each.elements]).filter((element) => element.type === "submit");
+  }
 
   function markBusy(form, submitter) {
     form.dataset.inFlight = "";
@@ -361,6 +365,12 @@
      has no target, which htmx would report as an error, so it is dropped. */
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.shouldSwap) $("#watch", detail.target)?.addEventListener("htmx:beforeOnLoad", (event) => event.preventDefault());
+  });
+
+  /* While an action is in flight, a poll replaces nothing: what the page says then would be wrong, and the response
+     to the action would have no target. */
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (event.detail.elt.id === "watch" && $("form[data-in-flight]")) event.preventDefault();
   });
 
   document.addEventListener("htmx:beforeSend", (event) => {

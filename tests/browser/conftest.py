@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
-from playwright.sync_api import Browser, BrowserContext, Page, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 from pytest_django import DjangoDbBlocker
 
 from connections.models import Person, Role
@@ -29,6 +29,8 @@ from tests.support.people import make_person
 
 # Longer than the service takes on a busy machine, but short enough to fail fast.
 TIMEOUT_MS = 15_000
+# Playwright's own limit is a third of that.
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from connections.access.actor import person_actor
 from connections.deletions import approvals
@@ -104,6 +104,35 @@ def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
         polls[0].fulfill(headers={"HX-Retarget": "#outcome"}, body="<p id='outcome'>Older</p>")
 
     expect(requester.outcome).to_have_attribute("data-outcome", "withdrawn")
+
+
+def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(
+    requester: Requester,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    page = requester.page
+    page.goto(requester.review_path)
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_role("button", name="Request approval").click()
+    expect(requester.outcome).to_have_attribute("data-state", "requested")
+    page.reload()
+    older: list[tuple[Route, APIResponse]] = []
+
+    def hold_response(route: Route) -> None:
+        older.append((route, route.fetch()))
+
+    page.get_by_label("Comment").fill("First comment")
+    page.route(f"**/{requester.deletion().pk}/", hold_response, times=1)
+    page.get_by_role("button", name="Add comment").click()
+    expect(page.get_by_text("Added to the timeline.")).to_be_visible()
+    page.get_by_label("Comment").fill("Second comment")
+    with page.expect_response("**/comment/"):
+        page.get_by_role("button", name="Add comment").click()
+
+    route, response = older[0]
+    route.fulfill(response=response)
+
+    expect(page.locator("#record")).to_contain_text("Second comment")
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])

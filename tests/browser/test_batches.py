@@ -21,6 +21,7 @@ from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, draft, key_of, request, sync_now
 from tests.browser.conftest import OpenAs
+from tests.browser.polls import hold_poll, let_through
 from tests.browser.requester import REASON
 from tests.browser.watch import Watch
 from tests.evidence.support import complaint
@@ -131,6 +132,25 @@ def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
     page.get_by_role("button", name="Plan the rest again").click()
     page.wait_for_url(PLAN)
     assert Batch.objects.count() == 2
+
+
+def test_a_poll_does_not_bring_back_a_button_whose_form_was_just_submitted(
+    payments: Credential, operator: Person, open_as: OpenAs
+) -> None:
+    page = open_as(operator)
+    plan(page, "Partner 0", "Partner 1")
+    page.get_by_label("Reason").fill(REASON)
+    page.get_by_label("To confirm, type").fill("2")
+    page.get_by_role("button", name="Delete 2 connections").click()
+    polls = hold_poll(page)
+    # The form is sent, and the next page never arrives.
+    page.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")
+    page.get_by_role("button", name="Pause").click()
+    running.run_due(actor=WORKER)
+
+    let_through(polls, page)
+
+    expect(page.get_by_role("button", name="Pausing…")).to_be_disabled()
 
 
 def test_an_auditor_downloads_the_evidence_bundle_of_a_bulk_deletion(

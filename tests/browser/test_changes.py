@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.fitness import assert_fit_to_show
 from tests.browser.watch import Watch
@@ -58,6 +58,31 @@ def test_all_on_the_page_are_selected_at_once(open_demo_as: OpenAs) -> None:
     every.check()
     every.uncheck()
     expect(page.locator("#acknowledge")).to_be_hidden()
+
+
+def test_a_second_note_can_be_saved_only_after_the_list_shows_the_first(
+    open_demo_as: OpenAs,
+) -> None:
+    page = open_demo_as("operator")
+    page.goto(WAITING)
+    openers = page.locator(".row-opener summary")
+    total = openers.count()
+    posts: list[Route] = []
+    page.route("**/acknowledge/", lambda route: posts.append(route), times=1)
+    openers.first.click()
+    page.locator(".row-form input[name=note]").first.fill("Planned")
+    page.get_by_role("button", name="Acknowledge change").first.click()
+    openers.nth(1).click()
+    # Its response would replace the whole list, and the response to the second would be lost.
+    second = page.get_by_role("button", name="Acknowledge change").last
+    expect(second).to_be_disabled()
+    posts[0].continue_()
+    expect(openers).to_have_count(total - 1)
+
+    openers.first.click()
+    page.locator(".row-form input[name=note]").first.fill("Planned as well")
+    page.get_by_role("button", name="Acknowledge change").first.click()
+    expect(openers).to_have_count(total - 2)
 
 
 def test_without_javascript_there_is_no_box_for_all(open_demo_as: OpenAs) -> None:

@@ -1,22 +1,26 @@
 """While a DELETE is in flight, no link or button of the form claims that nothing is sent."""
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import cast
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
+from connections.access.actor import person_actor
+from connections.deletions import approvals
 from connections.models import ApprovalPolicy, Credential, Person, Role
+from connections.web.deletions import status_section
 from sandbox import faults
 from sandbox.server import SandboxServer
+from tests.browser.polls import hold_poll, let_through
 from tests.browser.requester import REASON, SOURCE, Requester
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
 SENTENCE = "Sending… Leaving this page doesn't stop it; the result is recorded."
-# Long enough to check the page.
-HELD_SECONDS = 3
 
 
 def form_of(page: Page) -> Locator:
@@ -30,10 +34,13 @@ def usable(form: Locator) -> list[str]:
     return cast(list[str], form.evaluate(script))
 
 
-def hold(requester: Requester) -> None:
-    """Let Datadog delay its response to the DELETE."""
-    fault = faults.delayed(seconds=HELD_SECONDS)
-    requester.world.set_fault(fault=fault, connection_id=requester.connection.id)
+@pytest.fixture
+def response(requester: Requester) -> Iterator[threading.Event]:
+    """Datadog executes the DELETE at once, but responds only when this event is set."""
+    event = threading.Event()
+    requester.world.set_fault(fault=faults.held(until=event), connection_id=requester.connection.id)
+    yield event
+    event.set()
 
 
 def expect_sending(page: Page) -> None:
@@ -47,8 +54,9 @@ def expect_sending(page: Page) -> None:
     expect(page.locator("#live")).to_have_text(SENTENCE)
 
 
-def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(requester: Requester) -> None:
-    hold(requester)
+def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(
+    requester: Requester, response: threading.Event
+) -> None:
     requester.fill()
     form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
@@ -58,6 +66,7 @@ def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(requester:
     expect_sending(requester.page)
     assert requester.world.wait_until(lambda: requester.sent() == 1)
     expect_sending(requester.page)
+    response.set()
     expect(requester.headline).to_have_text(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
     )
@@ -81,12 +90,14 @@ def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     return requester.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_the_break_glass_form_does_the_same(requester: Requester, operator: Person) -> None:
-    hold(requester)
+def test_the_break_glass_form_does_the_same(
+    requester: Requester, operator: Person, response: threading.Event
+) -> None:
     fill_break_glass(requester, operator).click()
 
     assert requester.world.wait_until(lambda: requester.sent() == 1)
     expect_sending(requester.page)
+    response.set()
     expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 
@@ -202,9 +213,8 @@ def test_without_javascript_the_cancel_link_makes_no_claim(
 
 
 def test_the_confirmation_after_approval_does_the_same(
-    requester: Requester, open_as: Callable[..., Page]
+    requester: Requester, open_as: Callable[..., Page], response: threading.Event
 ) -> None:
-    hold(requester)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.review_path)
     requester.page.get_by_label("Reason").fill(REASON)
@@ -220,6 +230,40 @@ def test_the_confirmation_after_approval_does_the_same(
     requester.delete_button.click()
 
     expect_sending(requester.page)
+    response.set()
+    expect(requester.outcome).to_have_attribute("data-state", "settled")
+
+
+def approved(requester: Requester) -> None:
+    """Open the page of an approved deletion, which polls every second, and fill in its form."""
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    requester.page.goto(requester.review_path)
+    requester.page.get_by_label("Reason").fill(REASON)
+    requester.page.get_by_role("button", name="Request approval").click()
+    expect(requester.outcome).to_have_attribute("data-state", "requested")
+    deletion = requester.deletion()
+    approvals.approve_deletion(
+        deletion=deletion,
+        actor=person_actor(person=make_person("grace", Role.APPROVER)),
+        digest=deletion.approval_digest,
+    )
+    requester.page.reload()
+    requester.page.get_by_label("To confirm, type").fill(SOURCE)
+
+
+def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
+    requester: Requester, response: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
+    approved(requester)
+    polls = hold_poll(requester.page)
+    requester.delete_button.click()
+    assert requester.world.wait_until(lambda: requester.sent() == 1)
+
+    let_through(polls, requester.page)
+
+    expect_sending(requester.page)
+    response.set()
     expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 

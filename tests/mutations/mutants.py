@@ -1831,6 +1831,29 @@ PAGES_AND_INPUTS = (
         f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link",
     ),
     _mutant(
+        "a poll replaces nothing while an action is in flight",
+        APP_JS,
+        ' && $("form[data-in-flight]")) event.preventDefault();',
+        " && false) event.preventDefault();",
+        f"{IN_FLIGHT}::test_a_poll_while_a_delete_is_in_flight_replaces_nothing",
+    ),
+    _mutant(
+        "forms that a response replaces are submitted one at a time",
+        APP_JS,
+        "    const forms = target ? ",
+        "    const forms = false ? ",
+        "tests/browser/test_changes.py"
+        "::test_a_second_note_can_be_saved_only_after_the_list_shows_the_first",
+    ),
+    _mutant(
+        "an event during the refresh of a timeline isn't lost",
+        "templates/connections/deletion_detail.html",
+        ' hx-select="#record > *" hx-target="this" hx-swap="innerHTML"',
+        ' hx-target="this" hx-swap="outerHTML"',
+        "tests/browser/test_approvals.py"
+        "::test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again",
+    ),
+    _mutant(
         "Cancel reappears only with a response that refuses",
         APP_JS,
         "    if (isRefusal(event.detail.xhr.status) && !mightBeSent(form)) for",

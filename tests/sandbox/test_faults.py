@@ -3,7 +3,9 @@
 import gzip
 import io
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -202,6 +204,16 @@ def test_a_delay_comes_before_the_normal_response(sandbox: SandboxServer) -> Non
     started = time.monotonic()
     assert response_with_fault(sandbox, faults.delayed(seconds=0.1)).status_code == 200
     assert time.monotonic() - started >= 0.1
+
+
+def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer) -> None:
+    event = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        response = pool.submit(response_with_fault, sandbox, faults.held(until=event))
+        assert sandbox.world.wait_until(lambda: bool(sandbox.world.requests(method="DELETE")))
+        assert not response.done()
+        event.set()
+        assert response.result().status_code == 200
 
 
 def test_a_late_request_is_executed_after_the_client_has_left(sandbox: SandboxServer) -> None:
