@@ -2,6 +2,7 @@
 """Runs a command of Org Admin or Django: `python manage.py help`."""
 
 import gc
+import io
 import os
 import secrets
 import signal
@@ -20,6 +21,11 @@ def main() -> None:
     """Run the command. Invalid settings print one line instead of a traceback."""
     # By default, Python looks for garbage dozens of times among the modules that are being loaded.
     gc.set_threshold(20_000, 10, 10)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names have characters that a locale's encoding can lack, and so has a checkpoint,
+            # which is unusable if one of them is escaped.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     # Only this account can read the database, its backups and other files that a command writes.
     os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")

@@ -370,7 +370,7 @@ class World:
             for request in self.requests(method="DELETE", connection_id=connection_id)
         )
 
-    def wait_until(self, condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float = 60.0) -> bool:
         """Wait for the condition, which is checked after each request and each execution."""
         return self.request_log.wait_until(condition, seconds=seconds)
 

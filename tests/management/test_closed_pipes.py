@@ -1,4 +1,4 @@
-"""Commands whose output pipe closes early, as with `| head`."""
+"""Commands whose output closes early, as with `| head`, or whose locale isn't UTF-8."""
 
 import os
 import subprocess
@@ -57,3 +57,10 @@ def test_a_closed_pipe_does_not_change_the_exit_code(
 ) -> None:
     found, errors = run_with_closed_pipe(*command, env=env)
     assert (found, "BrokenPipe" in errors) == (code, False)
+
+
+def test_output_is_utf_8_whatever_the_locale_is(env: dict[str, str]) -> None:
+    arguments = ("--username", "łukasz", "--email", "lukasz@example.com")
+    done = manage("add_person", *arguments, env=env | {"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "łukasz" in done.stdout

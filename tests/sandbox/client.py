@@ -8,6 +8,7 @@ import requests
 
 from sandbox.entities import KeyPair
 from sandbox.server import SandboxServer
+from tests.support.processes import PATIENCE
 from tests.support.sandbox import connection_between, key_headers, key_pair_of
 
 LIST = "/api/v2/org_connections"
@@ -33,7 +34,7 @@ def send(
         server.base_urls[home] + path,
         headers=key_headers(pair) if pair else {},
         json=body,
-        timeout=5,
+        timeout=PATIENCE,
         allow_redirects=False,
     )
 
@@ -48,7 +49,7 @@ def send_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> soc
     """Send a DELETE and return the socket before anything is read from it."""
     address = urlsplit(server.base_urls[pair.org.site.name])
     assert address.hostname is not None
-    client = socket.create_connection((address.hostname, address.port or 80), timeout=5)
+    client = socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE)
     headers = "".join(f"{name}: {value}\r\n" for name, value in key_headers(pair).items())
     head = f"DELETE {LIST}/{connection_id} HTTP/1.1\r\nHost: sandbox\r\n{headers}\r\n"
     client.sendall(head.encode())

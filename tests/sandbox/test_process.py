@@ -15,6 +15,7 @@ import requests
 from sandbox.demo_world import EU1, SITES, connection_id_between, demo_key_pairs
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send
+from tests.support.processes import PATIENCE
 from tests.support.sandbox import US, key_headers, org_named
 
 START_AND_EXIT = """
@@ -38,7 +39,7 @@ def send_control(
     sandbox: SandboxServer, method: str, name: str, body: dict[str, Any] | None = None
 ) -> requests.Response:
     url = f"{sandbox.base_urls[US]}/__sandbox__/{name}"
-    return requests.request(method, url, json=body, timeout=5)
+    return requests.request(method, url, json=body, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -48,9 +49,9 @@ def test_it_prints_its_addresses_and_stops_on_a_signal(number: signal.Signals) -
         document = json.loads(process.stdout.readline())
         pair = demo_key_pairs()[0]
         url = document["sites"][EU1] + LIST
-        assert requests.get(url, headers=key_headers(pair), timeout=5).status_code == 200
+        assert requests.get(url, headers=key_headers(pair), timeout=PATIENCE).status_code == 200
         process.send_signal(number)
-        output, errors = process.communicate(timeout=5)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert output == ""
     assert [line.split()[1] for line in errors.splitlines()] == list(SITES)
@@ -60,7 +61,7 @@ def test_it_stops_when_its_parent_process_ends() -> None:
     command = ("-c", START_AND_EXIT, "-m", "sandbox")
     with run_process(*command) as parent:
         # Standard output ends only when the simulator has stopped too.
-        output, _ = parent.communicate(timeout=10)
+        output, _ = parent.communicate(timeout=PATIENCE)
     assert parent.returncode == 0
     assert output == "" or "sites" in json.loads(output)
 
@@ -68,7 +69,7 @@ def test_it_stops_when_its_parent_process_ends() -> None:
 def test_a_port_in_use_is_reported_in_one_line(sandbox: SandboxServer) -> None:
     port = sandbox.base_urls[US].rpartition(":")[2]
     with run_process("-m", "sandbox", "--port", port) as process:
-        output, errors = process.communicate(timeout=5)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (1, "")
     assert errors == "sandbox: cannot listen: Address already in use\n"
 

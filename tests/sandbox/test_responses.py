@@ -13,6 +13,7 @@ from tests.sandbox.client import (
     send,
     update_body,
 )
+from tests.support.processes import PATIENCE
 from tests.support.sandbox import EU, US, connection_between, key_headers, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
@@ -230,7 +231,7 @@ def test_an_access_token_works_until_revoked_and_never_beside_keys(
         sandbox.base_urls[US] + LIST,
         headers=(key_headers(pair) if beside_keys else {})
         | {"Authorization": f"Bearer {token.access_token}"},
-        timeout=5,
+        timeout=PATIENCE,
     )
     assert response.status_code == status
     assert [request.org for request in sandbox.world.requests()] == [

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox.server import SandboxServer
+from tests.support.processes import PATIENCE
 from tests.support.sandbox import US, connection_between, make_world, org_named
 
 
@@ -21,7 +22,7 @@ def server() -> Any:
 def change(server: SandboxServer, **values: Any) -> int:
     """The status of a request to change a connection."""
     address = urlsplit(server.base_urls[US])
-    client = HTTPConnection(address.hostname or "", address.port, timeout=5)
+    client = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
     client.request("POST", "/__sandbox__/connections", json.dumps(values))
     status = client.getresponse().status
     client.close()
@@ -62,7 +63,7 @@ def test_two_key_pairs_of_an_org_list_different_connections(server: SandboxServe
     one = connection_between(world, "Payments US", "Group SOC")
     pair = world.add_key_pair(org=org_named(world, "Payments US"), unlisted=[one.id])
     address = urlsplit(server.base_urls[US])
-    client = HTTPConnection(address.hostname or "", address.port, timeout=5)
+    client = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
     headers = {"DD-API-KEY": pair.api_key, "DD-APPLICATION-KEY": pair.application_key}
     client.request("GET", "/api/v2/org_connections", headers=headers)
     listed = json.loads(client.getresponse().read())["data"]

@@ -16,6 +16,7 @@ from sandbox.certificates import make_certificate
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send, send_delete
+from tests.support.processes import PATIENCE
 from tests.support.sandbox import EU, US, key_headers, make_world
 
 
@@ -44,16 +45,16 @@ def test_with_a_certificate_it_serves_https_alone(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with SandboxServer(make_world(), tls=certificate.server) as server:
         url = f"{server.base_urls[US]}{LIST}"
-        response = requests.get(url, verify=str(certificate.bundle), timeout=10)
+        response = requests.get(url, verify=str(certificate.bundle), timeout=PATIENCE)
         assert (urlsplit(url).scheme, response.status_code) == ("https", 401)
         with pytest.raises(requests.ConnectionError):
-            requests.get(url.replace("https", "http"), timeout=10)
+            requests.get(url.replace("https", "http"), timeout=PATIENCE)
 
 
 def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
     pair, connection_id = payments_connection(sandbox)
     address = urlsplit(sandbox.base_urls[US])
-    client = HTTPConnection(address.hostname or "", address.port, timeout=5)
+    client = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
     with closing(client):
         client.connect()
         first_socket = client.sock

@@ -43,7 +43,7 @@ class Running:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             bufsize=1,
         )
         self._reader = Thread(target=self._read, daemon=True)
@@ -114,7 +114,7 @@ def manage(
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=PATIENCE,
         check=False,
         preexec_fn=hindrance,
