@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Q
 
@@ -46,30 +47,21 @@ def record_sign_in(*, person: Person, methods: Iterable[str], origin: SignInOrig
     `methods` are keys of _METHOD_NAMES, in the order used.
     """
     methods = list(dict.fromkeys(methods))
-    audit.record(
-        code=EventCode.SIGNED_IN,
-        actor=person_actor(person=person, request_id=origin.request_id),
-        subject=person,
-        sentence=audit.Sentence(
-            "{person} signed in with {methods} from {address} using {browser}.",
-            person=person,
-            methods=" and ".join(_METHOD_NAMES[method] for method in methods)
-            or "an unknown method",
-            address=origin.address_for(person),
-            browser=origin.browser_for(person),
-        ),
-        details={"ways": methods},
+    names = " and ".join(_METHOD_NAMES[method] for method in methods)
+    sentence = audit.Sentence(
+        "{person} signed in with {methods} from {address} using {browser}.",
+        person=person,
+        methods=names or "an unknown method",
+        address=origin.address_for(person),
+        browser=origin.browser_for(person),
     )
+    _record(EventCode.SIGNED_IN, sentence, origin, person=person, details={"ways": methods})
 
 
 def record_sign_out(*, person: Person, origin: SignInOrigin) -> None:
     """Record that a person signed out."""
-    audit.record(
-        code=EventCode.SIGNED_OUT,
-        actor=person_actor(person=person, request_id=origin.request_id),
-        subject=person,
-        sentence=audit.Sentence("{person} signed out.", person=person),
-    )
+    sentence = audit.Sentence("{person} signed out.", person=person)
+    _record(EventCode.SIGNED_OUT, sentence, origin, person=person)
 
 
 def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
@@ -78,17 +70,13 @@ def record_failed_sign_in(*, login: str, origin: SignInOrigin) -> None:
     What was typed is never stored, because it might be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
-    audit.record(
-        code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(origin),
-        subject=person,
-        sentence=audit.Sentence(
-            "Failed sign-in as {who} from {address} using {browser}.",
-            who=person or "an unknown name",
-            address=origin.address_for(person),
-            browser=origin.browser_for(person),
-        ),
+    sentence = audit.Sentence(
+        "Failed sign-in as {name} from {address} using {browser}.",
+        name=person or "an unknown name",
+        address=origin.address_for(person),
+        browser=origin.browser_for(person),
     )
+    _record(EventCode.SIGN_IN_FAILED, sentence, origin, person=person)
 
 
 def record_failed_passkey(*, origin: SignInOrigin) -> None:
@@ -96,29 +84,22 @@ def record_failed_passkey(*, origin: SignInOrigin) -> None:
 
     It names no one, because its claim is unproven.
     """
-    audit.record(
-        code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(origin),
-        sentence=audit.Sentence(
-            "Failed sign-in with a passkey from {address} using {browser}.",
-            address=origin.address_for(None),
-            browser=origin.browser_for(None),
-        ),
+    sentence = audit.Sentence(
+        "Failed sign-in with a passkey from {address} using {browser}.",
+        address=origin.address_for(None),
+        browser=origin.browser_for(None),
     )
+    _record(EventCode.SIGN_IN_FAILED, sentence, origin)
 
 
 def record_sign_ins_refused(*, origin: SignInOrigin) -> None:
     """Record that sign-ins are refused for now without checking them, because too many failed."""
-    audit.record(
-        code=EventCode.SIGN_IN_FAILED,
-        actor=_anonymous_actor(origin),
-        sentence=audit.Sentence(
-            "Too many failed sign-ins, most recently from {address}. Further attempts are blocked "
-            "for now.",
-            address=origin.address_for(None),
-        ),
-        details={"is_over_limit": True},
+    sentence = audit.Sentence(
+        "Too many failed sign-ins, most recently from {address}. Further attempts are blocked "
+        "for now.",
+        address=origin.address_for(None),
     )
+    _record(EventCode.SIGN_IN_FAILED, sentence, origin, details={"is_over_limit": True})
 
 
 def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: bool) -> None:
@@ -138,28 +119,19 @@ def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: b
         sentence = audit.Sentence(
             "MFA for {person} failed, from {address}.", person=person, address=address
         )
-    audit.record(
-        code=EventCode.SECOND_FACTOR_REFUSED,
-        actor=_anonymous_actor(origin),
-        subject=person,
-        sentence=sentence,
-        details={"is_over_limit": is_over_limit},
-    )
+    details = {"is_over_limit": is_over_limit}
+    _record(EventCode.SECOND_FACTOR_REFUSED, sentence, origin, person=person, details=details)
 
 
 def record_reauthentication(*, person: Person, method: str, origin: SignInOrigin) -> None:
     """Record that a signed-in person passed an identity check, by `method`."""
-    audit.record(
-        code=EventCode.REAUTHENTICATED,
-        actor=person_actor(person=person, request_id=origin.request_id),
-        subject=person,
-        sentence=audit.Sentence(
-            "{person} passed an identity check with {method}.",
-            person=person,
-            method=_METHOD_NAMES[method],
-        ),
-        details={"method": str(method)},
+    sentence = audit.Sentence(
+        "{person} passed an identity check with {method}.",
+        person=person,
+        method=_METHOD_NAMES[method],
     )
+    details = {"method": str(method)}
+    _record(EventCode.REAUTHENTICATED, sentence, origin, person=person, details=details)
 
 
 def record_failed_reauthentication(
@@ -183,27 +155,18 @@ def record_failed_reauthentication(
             person=person,
             address=address,
         )
-    audit.record(
-        code=EventCode.REAUTHENTICATION_FAILED,
-        actor=person_actor(person=person, request_id=origin.request_id),
-        subject=person,
-        sentence=sentence,
-        details={"is_over_limit": is_over_limit},
-    )
+    details = {"is_over_limit": is_over_limit}
+    _record(EventCode.REAUTHENTICATION_FAILED, sentence, origin, person=person, details=details)
 
 
 def record_reset_link_mailed(*, person: Person, origin: SignInOrigin) -> None:
     """Record that a password reset link was mailed on request."""
-    audit.record(
-        code=EventCode.PASSWORD_RESET_MAILED,
-        actor=_anonymous_actor(origin),
-        subject=person,
-        sentence=audit.Sentence(
-            "A password reset link was emailed to {person}, requested from {address}.",
-            person=person,
-            address=origin.address_for(person),
-        ),
+    sentence = audit.Sentence(
+        "A password reset link was emailed to {person}, requested from {address}.",
+        person=person,
+        address=origin.address_for(person),
     )
+    _record(EventCode.PASSWORD_RESET_MAILED, sentence, origin, person=person)
 
 
 def record_single_sign_on_refused(
@@ -226,17 +189,32 @@ def record_single_sign_on_refused(
         sentence = audit.Sentence(
             "Single sign-on from {address} was refused: {why}.", why=why, address=address
         )
-    audit.record(
-        code=EventCode.PROVIDER_SIGN_IN_REFUSED,
-        actor=_anonymous_actor(origin),
-        subject=person,
-        sentence=sentence,
-        details={"reason": reason},
-    )
+    details = {"reason": reason}
+    _record(EventCode.PROVIDER_SIGN_IN_REFUSED, sentence, origin, person=person, details=details)
 
 
-def _anonymous_actor(origin: SignInOrigin) -> Actor:
-    return Actor(kind="person", name="someone not signed in", request_id=origin.request_id)
+# Events of someone who is signed in. In the others, `person` has proved nothing yet.
+_BY_THE_PERSON = {
+    EventCode.SIGNED_IN,
+    EventCode.SIGNED_OUT,
+    EventCode.REAUTHENTICATED,
+    EventCode.REAUTHENTICATION_FAILED,
+}
+
+
+def _record(
+    code: EventCode,
+    sentence: audit.Sentence,
+    origin: SignInOrigin,
+    *,
+    person: Person | None = None,
+    details: dict[str, Any] | None = None,
+) -> None:
+    if person and code in _BY_THE_PERSON:
+        actor = person_actor(person=person, request_id=origin.request_id)
+    else:
+        actor = Actor(kind="person", name="someone not signed in", request_id=origin.request_id)
+    audit.record(code=code, actor=actor, subject=person, sentence=sentence, details=details)
 
 
 _MFA_NAMES = _METHOD_NAMES | {"recovery_codes": "recovery codes"}
