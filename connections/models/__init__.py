@@ -1,5 +1,6 @@
 """The models, one module per subject."""
 
+from connections.models.access_lists import AccessKind, CredentialAccess, Visibility
 from connections.models.access_reviews import (
     AccessReview,
     AccessReviewDecision,
@@ -38,13 +39,7 @@ from connections.models.batches import (
     batch_digest_of,
 )
 from connections.models.changes import Change, KnownConnection, Org
-from connections.models.credentials import (
-    AccessKind,
-    ApprovalPolicy,
-    Credential,
-    CredentialAccess,
-    Visibility,
-)
+from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.deletions import (
     AMBIGUOUS,
     GONE_OUTCOMES,

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
-from connections.models.credentials import Visibility, visibility_of
+from connections.models.access_lists import Visibility, visibility_of
 
 
 class Role(models.TextChoices):

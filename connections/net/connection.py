@@ -23,7 +23,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
 from connections.core.causes import Cause
-from connections.net.http import PARALLEL_REQUESTS
 
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -390,9 +389,9 @@ _POOL_CLASSES = {"http": _TrackingPool, "https": _TrackingTLSPool}
 class _Adapter(requests.adapters.HTTPAdapter):
     """Makes a session use tracked connections, always with TLS verification."""
 
-    def __init__(self, *, context: ssl.SSLContext) -> None:
+    def __init__(self, *, context: ssl.SSLContext, size: int) -> None:
         self._context = context
-        super().__init__(pool_maxsize=PARALLEL_REQUESTS, max_retries=0)
+        super().__init__(pool_maxsize=size, max_retries=0)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: object
@@ -422,16 +421,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
 class Session(requests.Session):
     """A session without cookies, redirects or settings from the environment.
 
-    Raises OSError when the CA bundle can't be read.
+    It keeps up to `size` connections to a host. Raises OSError when the CA bundle can't be read.
     """
 
-    def __init__(self, *, ca_bundle: str | None) -> None:
+    def __init__(self, *, ca_bundle: str | None, size: int) -> None:
         super().__init__()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers.clear()
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
-        adapter = _Adapter(context=_tls_context(ca_bundle))
+        adapter = _Adapter(context=_tls_context(ca_bundle), size=size)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 

@@ -90,7 +90,8 @@ class _Pool:
         from connections.net.connection import Session
 
         if ca_bundle not in self._sessions:
-            self._sessions.setdefault(ca_bundle, Session(ca_bundle=ca_bundle))
+            session = Session(ca_bundle=ca_bundle, size=PARALLEL_REQUESTS)
+            self._sessions.setdefault(ca_bundle, session)
         return self._sessions[ca_bundle]
 
     def close(self) -> None:
