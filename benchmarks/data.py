@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -386,6 +387,7 @@ def _make_deletion(
         reason=reason,
         ticket=ticket,
         policy="none",
+        approval_round=1,
         state=OPEN_STATES[index % len(OPEN_STATES)] if is_open else "settled",
         outcome=outcome,
         requested_at=at,
@@ -415,6 +417,7 @@ def _make_attempt(deletion: Deletion) -> Attempt | None:
         deletion=deletion,
         number=1,
         epoch=1,
+        approval_round=1,
         credential_name=deletion.credential_name,
         credential_fingerprint=deletion.credential_fingerprint,
         was_rechecked=True,
@@ -434,42 +437,60 @@ def _record_events(deletion: Deletion, attempt: Attempt | None) -> None:
     actor = person_actor(person=deletion.requested_by, request_id=deletion.request_id.hex)
     lifecycle.record_request(deletion, actor=actor)
     status = {"state": deletion.state, "outcome": deletion.outcome, "cause": ""}
+    record = partial(_record, deletion=deletion, actor=actor)
     if attempt:
-        claim = {
-            "state": "sending",
-            "attempt": 1,
-            "epoch": 1,
-            "credential": attempt.credential_name,
-            "fingerprint": attempt.credential_fingerprint,
-            "was_rechecked": True,
-            "sending_at": attempt.claimed_at.isoformat(),
-        }
-        _record(EventCode.DELETION_SENDING, deletion, actor, claim)
-        response: dict[str, Any] = {
-            "verdict": attempt.verdict,
-            "http_status": attempt.http_status,
-            "errors": [],
-            "duration_ms": attempt.duration_ms,
-            "body_sha256": attempt.body_sha256,
-            "answered_at": _iso(attempt.answered_at),
-        }
-        _record(EventCode.DELETION_ANSWERED, deletion, actor, response)
+        name = f"attempt {attempt.number}"
+        claimed, response = audit.row_of(attempt), dict[str, Any]()
+        for column in _RESPONSE_COLUMNS:
+            response[column] = claimed.pop(column, None)
+        claim = {"state": "sending", "attempt": 1, "epoch": 1, "was_rechecked": True}
+        record(
+            EventCode.DELETION_SENDING,
+            details=claim,
+            rows={"deletion": _columns(deletion, "sending_at", "epoch"), name: claimed},
+        )
+        answer = {column: response[column] for column in ("verdict", "http_status", "duration_ms")}
+        record(EventCode.DELETION_ANSWERED, details=answer, rows={name: response})
     if deletion.settled_at:
-        status["settled_at"] = _iso(deletion.settled_at)
-        _record(EventCode.DELETION_SETTLED, deletion, actor, status)
+        names = ("state", "outcome", "cause", "settled_at", "settled_by_name")
+        rows: audit.Rows = {"deletion": audit.changed(deletion, *names, actor=actor)}
+        record(EventCode.DELETION_SETTLED, details=status, rows=rows)
     elif deletion.state != "requested":
-        _record(EventCode.DELETION_CHECKED, deletion, actor, status)
+        record(EventCode.DELETION_CHECKED, details=status, rows={})
     if deletion.verified_at:
-        _record(EventCode.DELETION_VERIFIED, deletion, actor, {"at": _iso(deletion.verified_at)})
+        details = {"at": _iso(deletion.verified_at)}
+        record(
+            EventCode.DELETION_VERIFIED,
+            details=details,
+            rows={"deletion": _columns(deletion, "verified_at")},
+        )
 
 
-def _record(code: EventCode, deletion: Deletion, actor: Actor, details: dict[str, Any]) -> None:
+_RESPONSE_COLUMNS = (
+    *("verdict", "answered_at", "duration_ms", "http_status", "body", "body_sha256", "is_late"),
+)
+
+
+def _columns(deletion: Deletion, *names: str) -> dict[str, Any]:
+    return audit.columns_of({name: getattr(deletion, name) for name in names})
+
+
+def _record(
+    code: EventCode,
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    details: dict[str, Any],
+    rows: audit.Rows,
+) -> None:
     sentence = audit.Sentence(
         "{person} changed the deletion of {connection}.",
         person=personal_data.name_of(actor),
         connection=deletion.description,
     )
-    audit.record(code=code, actor=actor, subject=deletion, sentence=sentence, details=details)
+    audit.record(
+        code=code, actor=actor, subject=deletion, sentence=sentence, details=details, rows=rows
+    )
 
 
 def _iso(at: datetime | None) -> str:

@@ -36,13 +36,16 @@ from connections.batches import confirming, drafts, requesting, running
 from connections.deletions import reviews
 from connections.deletions.history import HistoryFilter
 from connections.evidence.bundles import make_bundle
-from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.comparison import compare_all
+from connections.evidence.differing import DifferingRecords
 from connections.evidence.program import build_program
+from connections.evidence.records import kind_of
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import Batch, Credential, Deletion, Person
 from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
+from connections.verifier.events import DELETION
 
 API = "/api/v2/org_connections"
 FORM = "application/x-www-form-urlencoded"
@@ -348,7 +351,9 @@ def verify_all(makes_bundle: str) -> dict[str, Any]:
     result["verify"], report = _cpu(verify_audit_log)
     if report.fault:
         raise RuntimeError(report.message)
-    result["compare"], _ = _cpu(lambda: list(compare_all_deletions(DifferingDeletions())))
+    kind = kind_of(DELETION)
+    differing = DifferingRecords(noun=kind.noun)
+    result["compare"], _ = _cpu(lambda: list(compare_all(kind, differing=differing)))
     result |= {"events": report.size, "memory": _peak_memory() - before}
     if makes_bundle == "yes":
         with tempfile.TemporaryDirectory() as directory:

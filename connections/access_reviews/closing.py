@@ -117,7 +117,19 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
             "coverage_digest": coverage_digest_of(review.coverage_at_close),
             "closing_digest": review.closing_digest,
         },
+        rows={
+            "access_review": audit.changed(review, *_CLOSING_COLUMNS, actor=actor),
+            "access_review_rows": audit.digest_of_rows(
+                map(audit.row_of, review.rows.order_by("position"))
+            ),
+        },
     )
+
+
+_CLOSING_COLUMNS = (
+    *("state", "closed_at", "closed_by_id", "closed_by_name", "open_reason"),
+    *("closing_digest", "appeared", "coverage_at_close"),
+)
 
 
 _LABELS = {

@@ -207,4 +207,19 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
                 for decision in made
             ],
         },
+        rows=_rows_of(made),
     )
+
+
+# The columns that differ between decisions made together.
+_OWN_COLUMNS = ("row_id", "covered", "review_digest")
+
+
+def _rows_of(made: Collection[AccessReviewDecision]) -> audit.Rows:
+    """Decisions made together, as their event has them: what they have in common is there once."""
+    ids = " ".join(str(decision.pk) for decision in made)
+    rows: audit.Rows = {f"decision {ids}": audit.row_of(next(iter(made)))}
+    for decision in made if len(made) > 1 else ():
+        own = {name: getattr(decision, name) for name in _OWN_COLUMNS}
+        rows[f"decision {decision.pk}"] = audit.columns_of(own)
+    return rows

@@ -168,6 +168,11 @@ def start_review(
                 "population_digest": review.population_digest,
                 "coverage_digest": coverage_digest_of(review.coverage),
             },
+            rows={
+                "access_review": audit.row_of(review, actor=actor),
+                "access_review_rows": audit.digest_of_rows(map(audit.row_of, rows)),
+                **reviewer_rows(named),
+            },
         )
     return review
 
@@ -187,6 +192,11 @@ def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sente
     if not names:
         return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")
     return audit.Sentence("Reviewers: {names}.", names=names)
+
+
+def reviewer_rows(reviewers: Iterable[AccessReviewReviewer]) -> audit.Rows:
+    """Named reviewers as their event has them."""
+    return {f"reviewer {reviewer.person_id}": audit.row_of(reviewer) for reviewer in reviewers}
 
 
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:

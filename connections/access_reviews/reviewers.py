@@ -9,6 +9,7 @@ from connections.access_reviews.decisions import lock_open_review
 from connections.access_reviews.population import (
     WHO_CAN,
     require_possible_reviewers,
+    reviewer_rows,
     reviewers_sentence,
 )
 from connections.audit import EventCode
@@ -36,7 +37,7 @@ def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[
             review.is_for_everyone = False
             review.save(update_fields=["is_for_everyone"])
         review.reviewers.exclude(person__in=chosen).delete()
-        AccessReviewReviewer.objects.bulk_create(
+        stored = AccessReviewReviewer.objects.bulk_create(
             AccessReviewReviewer(review=review, person=person, name=person.display_name)
             for person in added
         )
@@ -54,5 +55,10 @@ def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[
                 "previous_reviewers": sorted(str(pk) for pk in named),
                 "reviewers": sorted(str(pk) for pk in chosen),
                 "added": sorted(str(person.pk) for person in added),
+            },
+            rows={
+                "access_review": audit.changed(review, "is_for_everyone", actor=actor),
+                **{f"reviewer {pk}": None for pk in named - set(chosen)},
+                **reviewer_rows(stored),
             },
         )

@@ -1,7 +1,7 @@
 """The format of the audit log: canonical text, hash chain and the frontier of the Merkle tree.
 
 docs/EVIDENCE.md defines it. The hashes of the tree's leaves and nodes are in
-connections/verifier/verify.py, because offline verification needs them too. The results of these
+connections/verifier/merkle.py, because offline verification needs them too. The results of these
 functions must never change: stored events, and checkpoints that have left the server, depend on
 them.
 """

@@ -15,6 +15,7 @@ from django.db.models import Max
 from connections.access.actor import Actor
 from connections.audit import chain, outbox, personal_data, signing
 from connections.audit.personal_data import Sentence
+from connections.audit.rows import Rows, names_in
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -65,12 +66,13 @@ class EventDraft:
     """What an event will say, without its actor and its subject.
 
     `details` holds strings, whole numbers, booleans, nulls, and lists and dicts of these. It never
-    holds a key or a person's name.
+    holds a key or a person's name. `rows` has the columns that the action set, by row.
     """
 
     code: EventCode
     sentence: Sentence
     details: dict[str, Any] = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)
 
 
 # A draft with its actor and a reference to its subject.
@@ -121,8 +123,9 @@ def record(
     sentence: Sentence,
     subject: Subject | None = None,
     details: dict[str, Any] | None = None,
+    rows: Rows | None = None,
 ) -> None:
-    """Record an event and queue its notifications. `details` are as in EventDraft.
+    """Record an event and queue its notifications. `details` and `rows` are as in EventDraft.
 
     The surrounding `atomic` block appends the event when it ends; without a block it is appended
     immediately. Call this in the block that makes the change, so that no change happens without its
@@ -130,7 +133,7 @@ def record(
 
     Raises TypeError for other details, and database errors; in an `atomic` block, when it ends.
     """
-    draft = EventDraft(code=code, sentence=sentence, details=details or {})
+    draft = EventDraft(code=code, sentence=sentence, details=details or {}, rows=rows or {})
     event = (draft, actor, reference(subject) if subject else None)
     pending = _pending_events.get()
     if pending is None:
@@ -149,16 +152,26 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
         head = AuditHead.objects.select_for_update().annotate(now=now).get()
         names = [[personal_data.name_of(actor)] for _, actor, _ in pending]
         sentences = [draft.sentence.pieces_of(actor) for draft, actor, _ in pending]
-        stored, commitments = personal_data.store_references(*names, *sentences)
+        named = [names_in(draft.rows) for draft, _, _ in pending]
+        in_rows = [
+            [name] for found in named for columns in found.values() for name in columns.values()
+        ]
+        stored, commitments = personal_data.store_references(*names, *sentences, *in_rows)
+        stored_names = iter(stored[2 * len(names) :])
         at = head.now
         frontier = chain.parse_frontier(head.frontier)
         events = []
-        texts = zip(stored[: len(names)], stored[len(names) :], strict=True)
-        for one, (name, sentence) in zip(pending, texts, strict=True):
-            refs = {
-                str(number): commitments[str(number)] for number in references_in(name, sentence)
+        texts = zip(stored[: len(names)], stored[len(names) : 2 * len(names)], named, strict=True)
+        for one, (name, sentence, found) in zip(pending, texts, strict=True):
+            row_names = {
+                key: {column: next(stored_names) for column in columns}
+                for key, columns in found.items()
             }
+            shown = [text for columns in row_names.values() for text in columns.values()]
+            numbers = references_in(name, sentence, *shown)
+            refs = {str(number): commitments[str(number)] for number in numbers}
             document = _document(one, at=at, seq=head.size + 1, name=name, sentence=sentence)
+            document["details"] |= _rows_document(one[0].rows, names=row_names)
             text = chain.canonical_text(document | {"refs": refs})
             data = text.encode()
             chain.extend(frontier, size=head.size, leaf=leaf_hash(data))
@@ -192,13 +205,25 @@ def _document(
         },
         "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
         "code": draft.code,
-        "details": draft.details,
+        "details": dict(draft.details),
         "format": chain.FORMAT,
         "request_id": actor.request_id,
         "sentence": sentence,
         "seq": seq,
         "subject": subject,
     }
+
+
+def _rows_document(rows: Rows, *, names: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """The rows as an event's details have them: names apart, because they are references."""
+    if not rows:
+        return {}
+    plain = {
+        key: columns
+        and {name: value for name, value in columns.items() if name not in names.get(key, {})}
+        for key, columns in rows.items()
+    }
+    return {"rows": plain} | ({"names": names} if names else {})
 
 
 def reference(subject: Subject) -> dict[str, str]:

@@ -127,6 +127,7 @@ def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> Non
     batch.confirmed_by_name = actor.name
     batch.expires_at = None
     batch.save()
+    columns = ("state", "confirmed_at", "confirmed_by_id", "confirmed_by_name")
     audit.record(
         code=EventCode.BATCH_CONFIRMED,
         actor=actor,
@@ -135,7 +136,8 @@ def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> Non
             "{actor} confirmed the bulk deletion of {connections}.",
             connections=pluralize(len(deletions), "connection"),
         ),
-        details={"count": len(deletions), "confirmed_at": now.isoformat()},
+        details={"count": len(deletions)},
+        rows={"batch": audit.changed(batch, *columns, actor=actor)},
     )
 
 

@@ -18,7 +18,7 @@ from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text
 from connections.deletions import states, time_limits
-from connections.deletions.approvals import NO_REASON_TO_DECLINE, store_decision
+from connections.deletions.approvals import NO_REASON_TO_DECLINE, approval_rows, store_decision
 from connections.deletions.states import Approve, Settle
 from connections.models import (
     Approval,
@@ -51,7 +51,7 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
         if digest != batch.approval_digest:
             raise ConflictError("The plan has changed since you opened it. Review it again.")
         now = clock.now()
-        store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
+        approvals = store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
         # Each person decided about every row.
         given = states.approvals_given(rows[0]).count()
         missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - given)
@@ -71,6 +71,7 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
                         "approval_round": deletion.approval_round,
                         "missing": missing,
                     },
+                    rows=approval_rows(approvals[deletion.pk]),
                 )
             ],
         )
@@ -91,8 +92,8 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
                 "approval_digest": digest,
                 "missing": missing,
                 "count": len(rows),
-                "approved_at": None if missing else now.isoformat(),
             },
+            rows={"batch": audit.changed(batch, "state", "approved_at", actor=actor)},
         )
 
 
@@ -108,7 +109,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> None:
         rows = _lock(batch)
         _require_undecided(rows, person=person)
         now = clock.now()
-        store_decision(
+        approvals = store_decision(
             rows, person=person, decision=Approval.Decision.DECLINED, at=now, reason=reason
         )
         states.apply_to_all(
@@ -123,6 +124,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> None:
                         connection=deletion.description,
                     ),
                     details={"reason": reason, "approval_round": deletion.approval_round},
+                    rows=approval_rows(approvals[deletion.pk]),
                 )
             ],
         )
@@ -135,7 +137,8 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> None:
                 "{actor} declined the bulk deletion of {connections}. Nothing was sent.",
                 connections=pluralize(len(rows), "connection"),
             ),
-            details={"reason": reason, "count": len(rows), "ended_at": now.isoformat()},
+            details={"reason": reason, "count": len(rows)},
+            rows={"batch": audit.changed(batch, *Batch.END_COLUMNS, actor=actor)},
         )
 
 

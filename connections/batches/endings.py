@@ -78,8 +78,7 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
             )
         ],
     )
-    ended_at = clock.now()
-    batch.end(state=BatchState.EXPIRED, at=ended_at, by_name=actor.name)
+    batch.end(state=BatchState.EXPIRED, at=clock.now(), by_name=actor.name)
     if is_draft:
         # Nothing was requested, so there is nothing to record.
         return
@@ -92,13 +91,13 @@ def _expire(batch: Batch, *, actor: Actor) -> None:
             connections=pluralize(len(rows), "connection"),
             why=cause_text(cause),
         ),
-        details={"cause": cause, "count": len(rows), "ended_at": ended_at.isoformat()},
+        details={"cause": cause, "count": len(rows)},
+        rows={"batch": audit.changed(batch, *Batch.END_COLUMNS, actor=actor)},
     )
 
 
 def _finish(batch: Batch, *, actor: Actor) -> None:
-    ended_at = clock.now()
-    batch.end(state=BatchState.FINISHED, at=ended_at, by_name=actor.name)
+    batch.end(state=BatchState.FINISHED, at=clock.now(), by_name=actor.name)
     counts = Counter[str]()
     for state, outcome, count in (
         batch.deletions.order_by().values_list("state", "outcome").annotate(Count("pk"))
@@ -115,5 +114,6 @@ def _finish(batch: Batch, *, actor: Actor) -> None:
                 f"{count:,} {label.lower()}" for label, count in counts.most_common()
             ),
         ),
-        details={"counts": dict(counts), "ended_at": ended_at.isoformat()},
+        details={"counts": dict(counts)},
+        rows={"batch": audit.changed(batch, *Batch.END_COLUMNS, actor=actor)},
     )

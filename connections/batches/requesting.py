@@ -179,21 +179,17 @@ def _request(batch: Batch, *, actor: Actor) -> None:
             connections=pluralize(len(deletions), "connection"),
         ),
         details={
-            "origin": batch.origin,
-            "filter": batch.filter_text,
-            "site": batch.site,
-            "org": {"id": batch.org_id, "name": batch.org_name},
             "access_review": str(batch.access_review_id) if batch.access_review_id else None,
             "count": len(deletions),
-            "digest": batch.digest,
-            "approval_digest": batch.approval_digest,
             "policy": batch.policy,
             "reason": batch.reason,
             "ticket": batch.ticket,
-            "stop_at_first_problem": batch.stop_at_first_problem,
-            "requested_by": str(requester.pk) if requester else None,
-            "requested_at": now.isoformat(),
-            "created_at": batch.created_at.isoformat(),
+        },
+        rows={
+            "batch": audit.row_of(batch, actor=actor),
+            "batch_rows": audit.digest_of_rows(
+                audit.row_of(row) for row in batch.rows.order_by("position")
+            ),
         },
     )
     for deletion in deletions:

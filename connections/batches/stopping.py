@@ -87,9 +87,9 @@ def _count_text(batch: Batch) -> str:
 
 def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
     batch.state = BatchState.PAUSED
-    now = clock.now()
-    batch.paused_at, batch.paused_by_name = now, actor.name
+    batch.paused_at, batch.paused_by_name = clock.now(), actor.name
     batch.save()
+    columns = ("state", "paused_at", "paused_by_name", "pause_cause", "pause_credential_name")
     audit.record(
         code=EventCode.BATCH_PAUSED,
         actor=actor,
@@ -99,8 +99,8 @@ def _pause(batch: Batch, *, actor: Actor, sentence: audit.Sentence) -> None:
             "cause": batch.pause_cause,
             "credential": batch.pause_credential_name,
             "unsent": confirming.count_to_send(batch),
-            "paused_at": now.isoformat(),
         },
+        rows={"batch": audit.changed(batch, *columns, actor=actor)},
     )
 
 
@@ -134,10 +134,11 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
             if problem:
                 raise InvalidInputError(problem)
         batch.state = BatchState.RUNNING
-        batch.resumed_at = now = clock.now()
+        batch.resumed_at = clock.now()
         batch.pause_cause = batch.pause_credential_name = ""
         batch.problems_in_a_row = {}
         batch.save()
+        columns = ("state", "resumed_at", "pause_cause", "pause_credential_name")
         audit.record(
             code=EventCode.BATCH_RESUMED,
             actor=actor,
@@ -146,7 +147,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
                 "{actor} resumed the bulk deletion with {connections} to send.",
                 connections=_count_text(batch),
             ),
-            details={"resumed_at": now.isoformat()},
+            rows={"batch": audit.changed(batch, *columns, actor=actor)},
         )
 
 
@@ -165,8 +166,7 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> None:
             raise OvertakenError("This bulk deletion has already ended.")
         is_draft, count = batch.state == BatchState.DRAFT, confirming.count_to_send(batch)
         withdraw_unsent(batch, actor=actor)
-        now = clock.now()
-        batch.end(state=BatchState.CANCELLED, at=now, by_name=actor.name)
+        batch.end(state=BatchState.CANCELLED, at=clock.now(), by_name=actor.name)
         connections = pluralize(count, "connection")
         if is_draft:
             code = EventCode.BATCH_DISCARDED
@@ -185,7 +185,11 @@ def cancel_batch(*, batch: Batch, actor: Actor) -> None:
             actor=actor,
             subject=batch,
             sentence=sentence,
-            details={"count" if is_draft else "withdrawn": count, "ended_at": now.isoformat()},
+            details={"count" if is_draft else "withdrawn": count},
+            # A draft has no event of a row before.
+            rows={}
+            if is_draft
+            else {"batch": audit.changed(batch, *Batch.END_COLUMNS, actor=actor)},
         )
 
 

@@ -6,6 +6,7 @@ its approval round is over: if the connection is still present, the same people 
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -58,7 +59,7 @@ def approve_deletion(
     with audit.atomic():
         _lock(deletion)
         _require_awaiting_approval(deletion)
-        decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
+        approval = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = states.approvals_given(deletion).count()
         missing = max(0, states.approvals_needed(deletion) - given)
         event = audit.EventDraft(
@@ -75,11 +76,12 @@ def approve_deletion(
                 "was_read": found.result == RecheckResult.SAME,
                 "not_read_because": found.cause,
             },
+            rows=approval_rows(approval),
         )
         # Raised inside the transaction so that the approval itself is rolled back too.
         states.apply_or_refuse(
             deletion,
-            transition=Approve(missing=missing, at=decided_at),
+            transition=Approve(missing=missing, at=approval.decided_at),
             actor=actor,
             events=[event],
         )
@@ -127,7 +129,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         _lock(deletion)
         _require_declinable(deletion)
         declined = Approval.Decision.DECLINED
-        _decide(deletion=deletion, actor=actor, decision=declined, reason=reason)
+        approval = _decide(deletion=deletion, actor=actor, decision=declined, reason=reason)
         is_still_present = deletion.state == State.STILL_PRESENT
         connection, facts = deletion.description, attempt_facts.attempts_summary_of(deletion)
         if is_still_present:
@@ -146,6 +148,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
             code=audit.EventCode.DELETION_DECLINED,
             sentence=sentence,
             details={"reason": reason, "approval_round": deletion.approval_round},
+            rows=approval_rows(approval),
         )
         transition = (
             EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)
@@ -176,17 +179,19 @@ def _require_declinable(deletion: Deletion) -> None:
 
 def _decide(
     *, deletion: Deletion, actor: Actor, decision: Approval.Decision, reason: str = ""
-) -> datetime:
-    """Store the decision and return its time."""
+) -> Approval:
+    """Store the decision."""
     if actor.person is None:
         raise ConflictError("Only a person can approve or decline.")
     now = clock.now()
     try:
-        store_decision([deletion], person=actor.person, decision=decision, at=now, reason=reason)
+        stored = store_decision(
+            [deletion], person=actor.person, decision=decision, at=now, reason=reason
+        )
     except OvertakenError:
         _require_undecided(deletion=deletion, actor=actor)
         raise
-    return now
+    return stored[deletion.pk]
 
 
 def store_decision(
@@ -196,8 +201,8 @@ def store_decision(
     decision: Approval.Decision,
     at: datetime,
     reason: str = "",
-) -> None:
-    """Store a person's decision about each deletion.
+) -> dict[UUID, Approval]:
+    """Store a person's decision about each deletion. Return them by the deletion's ID.
 
     The database refuses one that doesn't match its row.
 
@@ -205,7 +210,7 @@ def store_decision(
     """
     try:
         with audit.atomic():
-            Approval.objects.bulk_create(
+            stored = Approval.objects.bulk_create(
                 Approval(
                     deletion=deletion,
                     approver=person,
@@ -221,6 +226,12 @@ def store_decision(
             )
     except IntegrityError:
         raise OvertakenError(states.MOVED_ON) from None
+    return {approval.deletion_id: approval for approval in stored}
+
+
+def approval_rows(approval: Approval) -> audit.Rows:
+    """A stored decision as its event has it."""
+    return {f"approval {approval.pk}": audit.row_of(approval)}
 
 
 def _require_undecided(*, deletion: Deletion, actor: Actor) -> None:

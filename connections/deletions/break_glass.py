@@ -126,15 +126,14 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     note = clean_text(note, field="note", noun="note", missing="Enter your findings.")
     try:
         with audit.atomic():
-            now = clock.now()
-            BreakGlassReview.objects.create(
+            review = BreakGlassReview.objects.create(
                 deletion=deletion,
                 reviewer=person,
                 reviewer_name=person.display_name,
                 breaker=deletion.break_glass_by,
                 requester=deletion.requested_by,
                 note=note,
-                reviewed_at=now,
+                reviewed_at=clock.now(),
             )
             audit.record(
                 code=EventCode.DELETION_BREAK_GLASS_REVIEWED,
@@ -144,7 +143,8 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                     "{actor} reviewed the use of break glass to delete {connection}.",
                     connection=deletion.description,
                 ),
-                details={"reason": note, "reviewed_at": now.isoformat()},
+                details={"reason": note},
+                rows={"break_glass_review": audit.row_of(review)},
             )
     except IntegrityError:
         raise OvertakenError("Another person already reviewed it.") from None

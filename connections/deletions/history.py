@@ -14,7 +14,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
-    prefetch_related_objects,
 )
 from django.db.models.expressions import RawSQL
 
@@ -280,13 +279,6 @@ def _is_common(word: str) -> bool:
 
 def _quoted_phrase(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
-
-
-def iterate_deletions(*, actor: Actor, filters: HistoryFilter) -> Iterator[Deletion]:
-    """Every visible match, newest first, with its attempts and approvals."""
-    for batch in _iterate_batches(_all_matches(filters, actor=actor)):
-        prefetch_related_objects(batch, "attempts", "approvals", "break_glass_review")
-        yield from batch
 
 
 def iterate_values(

@@ -247,13 +247,6 @@ def _create(
     return deletion
 
 
-# The fields of a request that its event has under the same name.
-_RECORDED_FIELDS = (
-    *("reason", "ticket", "digest", "is_reviewed", "policy", "approval_digest"),
-    *("connection_types", "site", "credential_fingerprint"),
-)
-
-
 def record_request(deletion: Deletion, *, actor: Actor) -> None:
     """Record the request, and the confirmation if the request includes it."""
     audit.record(
@@ -265,17 +258,8 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             requester=personal_data.name_of(deletion.requested_by or actor),
             connection=deletion.description,
         ),
-        details={
-            **{name: getattr(deletion, name) for name in _RECORDED_FIELDS},
-            "connection_id": str(deletion.connection_id),
-            "credential": deletion.credential_name,
-            "source_org": deletion.source_org,
-            "sink_org": deletion.sink_org,
-            "batch": str(deletion.batch_id) if deletion.batch_id else None,
-            # The person for whom a command requests it.
-            "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
-            "requested_at": deletion.requested_at.isoformat(),
-        },
+        details={"reason": deletion.reason, "ticket": deletion.ticket, "policy": deletion.policy},
+        rows={"deletion": audit.row_of(deletion, actor=actor)},
     )
     if deletion.confirmed_at:
         audit.record(
@@ -283,7 +267,6 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             actor=actor,
             subject=deletion,
             sentence=_confirmed_sentence(deletion, actor=actor),
-            details={"confirmed_at": deletion.confirmed_at.isoformat()},
         )
 
 

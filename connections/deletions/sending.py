@@ -443,10 +443,9 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
             "attempt": attempt.number,
             "epoch": attempt.epoch,
             "approval_round": attempt.approval_round,
-            "credential": attempt.credential_name,
-            "fingerprint": attempt.credential_fingerprint,
             "was_rechecked": attempt.was_rechecked,
         },
+        rows={f"attempt {attempt.number}": audit.row_of(attempt)},
     )
 
 
@@ -644,7 +643,8 @@ def _change_after(
             response=response_summary(response),
             connection=deletion.description,
         ),
-        details=_details(attempt, at=at, kept_at=kept_at),
+        details=_details(attempt, kept_at=kept_at),
+        rows=_response_rows(attempt),
     )
     followed = audit.EventDraft(
         code=transition.event_code,
@@ -676,7 +676,8 @@ def _record_late(
             number=attempt.number,
             response=response_summary(response),
         ),
-        details=_details(attempt, at=at, kept_at=kept_at) | {"attempt": attempt.number},
+        details=_details(attempt, kept_at=kept_at) | {"attempt": attempt.number},
+        rows=_response_rows(attempt),
     )
 
 
@@ -698,12 +699,19 @@ def _fill_in(*, attempt: Attempt, response: DeleteResponse, at: datetime) -> Non
     attempt.answered_at = at
 
 
-def _details(attempt: Attempt, *, at: datetime, kept_at: datetime | None) -> dict[str, object]:
-    details = {name: getattr(attempt, name) for name in _COPIED}
-    # Not "cause", which is the deletion's.
-    details |= {"errors": attempt.errors, "response_cause": attempt.cause}
-    details |= {"kept_at": kept_at.isoformat()} if kept_at else {}
-    return details | {"answered_at": at.isoformat()}
+def _details(attempt: Attempt, *, kept_at: datetime | None) -> dict[str, object]:
+    names = ("verdict", "http_status", "duration_ms", "errors")
+    details: dict[str, object] = {name: getattr(attempt, name) for name in names}
+    return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
+
+
+# Every column of an attempt that its response sets.
+_RESPONSE_COLUMNS = (*_COPIED, "body", "cause", "errors", "answered_at", "is_late")
+
+
+def _response_rows(attempt: Attempt) -> audit.Rows:
+    response = {name: getattr(attempt, name) for name in _RESPONSE_COLUMNS}
+    return {f"attempt {attempt.number}": audit.columns_of(response)}
 
 
 def _failure_of(response: DeleteResponse) -> dict[str, object] | None:

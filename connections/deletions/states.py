@@ -26,9 +26,6 @@ from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, Stat
 from connections.wording import DeletionStatus
 
 MOVED_ON = "The status just changed, so your action wasn't recorded."
-# An event repeats those of these times that its transition sets, so that verification can compare
-# them with the row.
-_TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
 # What must be unchanged since the deletion was read.
 _COMPARED = (
     "state",
@@ -392,7 +389,7 @@ def _record(
     recorded = {
         name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
     }
-    times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
+    rows: audit.Rows = {"deletion": audit.changes_of(Deletion, values=columns, actor=actor)}
     for event in events:
         audit.record(
             code=event.code,
@@ -400,8 +397,11 @@ def _record(
             sentence=event.sentence,
             subject=deletion,
             # An event about a sync names its own cause, which the deletion's cause must not hide.
-            details=recorded | times | event.details,
+            details=recorded | event.details,
+            rows=rows | event.rows,
         )
+        # The first event has what the transition set.
+        rows = {}
 
 
 def apply_to_all(

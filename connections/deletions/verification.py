@@ -426,15 +426,17 @@ def _record_verification(*, deletion: Deletion, result: SyncResult, actor: Actor
         _record_verified(deletion=deletion, actor=actor, at=seen_at)
         return
     event = check_event(deletion=deletion, result=result)
+    checked = {"cause_details": {"last_check": event.details}}
     audit.record(
         code=event.code,
         actor=actor,
         subject=deletion,
         sentence=event.sentence,
         details=event.details,
+        rows={"deletion": audit.changes_of(Deletion, values=checked, actor=actor)},
     )
-    rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
-    rows.update(cause_details={"last_check": event.details})
+    rows = Deletion.objects.filter(pk=deletion.pk)
+    rows.update(**checked)
     if listed:
         _record_still_listed(deletion=deletion, actor=actor, at=seen_at, listed_by=result.listed_by)
     else:
@@ -499,6 +501,7 @@ def _apply_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
             connection=deletion.description,
         ),
         details={"at": at.isoformat()},
+        rows={"deletion": audit.changed(deletion, "verified_at", actor=actor)},
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import UUID
 
 from connections import __version__, audit, verifier
 from connections.access import permissions
@@ -19,16 +18,17 @@ from connections.audit.signing import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.database import consistent_read
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.core.tabular import Row, as_time
 from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents
 from connections.evidence.contents import BundleWriter
-from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, names_in, write_zip
+from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
 from connections.evidence.program import build_program
+from connections.evidence.records import kind_of
 from connections.models import AccessReview, AuditEvent, AuditHead, Batch, Checkpoint
 from connections.verifier.archive import FORMAT, MANIFEST_FILES
+from connections.verifier.events import DELETION
 
 README = Path(verifier.__file__).with_name("README.txt")
 
@@ -190,13 +190,15 @@ def _write_bundle(
         rows = own.order_by("seq").values_list("seq", "text")
         contents.write_events(writer=writer, rows=rows)
         contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
+        batches = history.iterate_values(
+            actor=request.actor, filters=filters, fields=("id", "requested_at")
+        )
+        ids = (deletion.id for batch in batches for deletion in batch)
+        contents.write_records(writer=writer, kind=kind_of(DELETION), ids=ids)
         if filters.access_review:
-            _write_access_review(filters.access_review, request=request, writer=writer)
+            contents.write_access_review(writer=writer, pk=filters.access_review)
         if request.batch:
-            # Read again, within the consistent read.
-            contents.write_plan(writer=writer, batch=Batch.objects.get(pk=request.batch.pk))
-        deletions = history.iterate_deletions(actor=request.actor, filters=filters)
-        contents.write_deletions(writer=writer, deletions=deletions)
+            contents.write_plan(writer=writer, pk=request.batch.pk)
     _write_remaining_files(request, writer, checkpoint=checkpoint, origin=head.origin)
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)
@@ -213,27 +215,6 @@ def _write_bundle(
         differences=tuple(writer.differing.descriptions),
     )
     return bundle, checkpoint
-
-
-def _write_access_review(pk: UUID, *, request: _BundleRequest, writer: BundleWriter) -> None:
-    deletions: dict[tuple[str, UUID], list[Row]] = {}
-    fields = (
-        *("id", "requested_at", "site", "connection_id"),
-        *("state", "outcome", "contradicted_at"),
-    )
-    for batch in history.iterate_values(
-        actor=request.actor, filters=request.filters, fields=fields
-    ):
-        for deletion in batch:
-            row = {
-                "id": str(deletion.id),
-                "state": deletion.state,
-                "outcome": deletion.outcome or None,
-                "contradicted_at": as_time(deletion.contradicted_at),
-            }
-            deletions.setdefault((deletion.site, deletion.connection_id), []).append(row)
-    review = AccessReview.objects.get(pk=pk)
-    contents.write_access_review(writer=writer, review=review, deletions=deletions)
 
 
 def _write_remaining_files(
@@ -264,8 +245,7 @@ def _sign(
         **_common_fields(request, origin=origin),
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
-            for name in names_in(files)
-            if name in MANIFEST_FILES
+            for name in MANIFEST_FILES
         ],
         "format": FORMAT,
         "release": __version__,

@@ -3,47 +3,45 @@
 import base64
 import json
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import batched, chain
+from typing import Any
 from uuid import UUID
+
+from django.db.models import Exists, OuterRef
 
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
+from connections.audit.rows import Columns
 from connections.audit.signing import SigningKey, is_signed
-from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_text
-from connections.evidence.access_reviews import (
-    DeletionsByConnection,
-    iterate_row_documents,
-    review_document,
-)
-from connections.evidence.batches import iterate_plan_rows, plan_document
-from connections.evidence.comparison import DifferingDeletions, compare_deletion, value_row
+from connections.evidence.comparison import value_row
+from connections.evidence.differing import DifferingRecords
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
+from connections.evidence.records import Kind, compare_record, iterate_many, kind_of, load_rows
 from connections.models import (
-    AccessReview,
+    AccessReviewRow,
     AuditEvent,
     AuditHead,
-    Batch,
     Checkpoint,
-    Deletion,
+    OrgConnectionSnapshot,
     PersonalValue,
+    Protection,
 )
-from connections.verifier.access_reviews import access_review_differences
-from connections.verifier.archive import ACCESS_REVIEW_FILE, PLAN_FILE
-from connections.verifier.events import ACCESS_REVIEW, BATCH, Event
+from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import find_signer, fingerprint_of, parse_checkpoint
-from connections.verifier.plans import Plan
 
 # Created once, because it encodes up to several hundred thousand lines.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-# Deletions per query.
+# Records per query.
 _BATCH_SIZE = 500
+# The other rows of a record follow on lines of their own, so that no line is too long.
+ROWS_PER_LINE = 1000
 
 
 @dataclass(kw_only=True)
@@ -58,9 +56,9 @@ class BundleWriter:
     deletions: int = 0
     events: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    # The bulk deletion that the bundle is about.
-    plan: Plan | None = None
-    differing: DifferingDeletions = field(default_factory=DifferingDeletions)
+    # The connections whose protections are written.
+    protected: set[UUID] = field(default_factory=set)
+    differing: DifferingRecords = field(default_factory=lambda: DifferingRecords(noun="record"))
 
 
 def write_events(*, writer: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[Event]:
@@ -84,101 +82,76 @@ def _load_values(writer: BundleWriter, numbers: set[int]) -> None:
         writer.shown[str(value.number)] = value.shown
 
 
-def write_deletions(*, writer: BundleWriter, deletions: Iterator[Deletion]) -> None:
-    """Write these deletions and their events."""
-    listed = writer.files["deletions.json"]
-    listed.write("[")
-    for batch in batched(deletions, _BATCH_SIZE):
-        events = _events_of(writer, batch)
-        for deletion in batch:
-            own = write_events(writer=writer, rows=events.get(str(deletion.pk), ()))
-            compared = compare_deletion(deletion=deletion, events=own)
-            if writer.plan:
-                compared.differences.extend(writer.plan.deletion_differences(compared.row, own))
-            listed.write((",\n" if writer.deletions else "\n") + compared.text)
-            _count(writer, compared.row, compared.differences)
-    listed.write("\n]\n")
+def write_records(*, writer: BundleWriter, kind: Kind, ids: Iterable[UUID]) -> None:
+    """Write these records and their events."""
+    for some in batched(ids, _BATCH_SIZE):
+        events = _events_of(writer, kind, some)
+        records = load_rows(kind, ids=some)
+        for pk in some:
+            own = write_events(writer=writer, rows=events.get(str(pk), ()))
+            rows = records.get(pk, {})
+            differences = compare_record(kind, rows=rows, events=own)
+            if differences:
+                sentence = f"{kind.noun.capitalize()} {pk}: {differences[0]}."
+                writer.differing.describe(sentence, ids=[str(pk)])
+            first, *others = map(dict, batched(rows.items(), ROWS_PER_LINE)) if rows else [{}]
+            _write_line(writer, {"id": str(pk), "kind": kind.name, "rows": first})
+            for some_rows in others:
+                _write_line(writer, {"rows": some_rows})
+            if kind.name == DELETION:
+                outcome = rows["deletion"].get("outcome", "")
+                writer.counts[outcome] = writer.counts.get(outcome, 0) + 1
+                writer.deletions += 1
+        if kind.name == DELETION:
+            _write_protections(writer, [records[pk]["deletion"] for pk in some if pk in records])
 
 
-def write_access_review(
-    *, writer: BundleWriter, review: AccessReview, deletions: DeletionsByConnection
-) -> None:
-    """Write a closed access review and its events. Call it before `write_deletions`."""
-    events = _write_events_about(ACCESS_REVIEW, review.pk, writer=writer)
-    document = review_document(review)
-    listed = writer.files[ACCESS_REVIEW_FILE]
-    listed.write(_start_of_rows(document))
-    documents = iterate_row_documents(review, deletions=deletions)
-    rows = _write_rows(documents, listed=listed)
-    differences = access_review_differences(document, rows, events)
-    listed.write(_END_OF_ROWS)
-    if differences:
-        sentence = f"Access review {document['id']}: {differences[0]}."
-        writer.differing.describe(sentence, ids=[document["id"]])
+def _write_protections(writer: BundleWriter, deletions: Iterable[Columns]) -> None:
+    """Write the protections that these deletions' connections ever had."""
+    ids = {deletion["connection_id"] for deletion in deletions}
+    protected = Protection.objects.filter(connection_id__in=ids).order_by("connection_id")
+    new = set(protected.values_list("connection_id", flat=True)) - writer.protected
+    writer.protected |= new
+    write_records(writer=writer, kind=kind_of(ORG_CONNECTION), ids=sorted(new))
 
 
-def write_plan(*, writer: BundleWriter, batch: Batch) -> None:
-    """Write a requested bulk deletion and its events. Call it before `write_deletions`."""
-    events = _write_events_about(BATCH, batch.pk, writer=writer)
-    document = plan_document(batch)
-    plan = writer.plan = Plan(document, events)
-    listed = writer.files[PLAN_FILE]
-    listed.write(_start_of_rows(document))
-    documents = iterate_plan_rows(batch)
-    rows = _write_rows(documents, listed=listed)
-    differences = plan.differences(rows)
-    listed.write(_END_OF_ROWS)
-    if differences:
-        sentence = f"Bulk deletion {document['id']}: {differences[0]}."
-        writer.differing.describe(sentence, ids=[document["id"]])
-
-
-def _write_events_about(
-    subject_type: str, subject_id: UUID, *, writer: BundleWriter
-) -> list[Event]:
-    rows = AuditEvent.objects.filter(
-        subject_type=subject_type, subject_id=str(subject_id), seq__lte=writer.tree.size
+def write_access_review(*, writer: BundleWriter, pk: UUID) -> None:
+    """Write a closed access review, its rows and its events. Call it after its deletions."""
+    kind = kind_of(ACCESS_REVIEW)
+    write_records(writer=writer, kind=kind, ids=[pk])
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
     )
-    return write_events(writer=writer, rows=rows.order_by("seq").values_list("seq", "text"))
+    gone = AccessReviewRow.objects.filter(~Exists(listed), review=pk)
+    gone_ids = set(gone.order_by().values_list("pk", flat=True))
+    for row in iterate_many(kind, record=pk):
+        _write_line(writer, {"is_gone": row["id"] in gone_ids, "row": row})
 
 
-_END_OF_ROWS = "\n]}\n"
+def write_plan(*, writer: BundleWriter, pk: UUID) -> None:
+    """Write a requested bulk deletion, its plan and its events. Call it after its deletions."""
+    kind = kind_of(BATCH)
+    write_records(writer=writer, kind=kind, ids=[pk])
+    for row in iterate_many(kind, record=pk):
+        _write_line(writer, {"row": row})
 
 
-def _start_of_rows(document: tabular.Row) -> str:
-    """The document up to its rows, which follow as the last key, one per line."""
-    return format_json(document).removesuffix("\n}\n") + ',\n "rows": ['
-
-
-def _write_rows(rows: Iterable[tabular.Row], *, listed: BundleFile) -> Iterator[tabular.Row]:
-    """Write each row to its file, and yield it."""
-    separator = "\n"
-    for row in rows:
-        listed.write(separator + canonical_text(row))
-        separator = ",\n"
-        yield row
+def _write_line(writer: BundleWriter, document: dict[str, Any]) -> None:
+    writer.files["records.ndjson"].write(f"{canonical_text(document)}\n")
 
 
 def _events_of(
-    writer: BundleWriter, deletions: Iterable[Deletion]
+    writer: BundleWriter, kind: Kind, ids: Iterable[UUID]
 ) -> dict[str, list[tuple[int, str]]]:
     rows = AuditEvent.objects.filter(
-        subject_type="deletion",
-        subject_id__in=[str(deletion.pk) for deletion in deletions],
+        subject_type=kind.name,
+        subject_id__in=[str(pk) for pk in ids],
         seq__lte=writer.tree.size,
     )
     found: dict[str, list[tuple[int, str]]] = {}
     for subject, seq, text in rows.order_by("seq").values_list("subject_id", "seq", "text"):
         found.setdefault(subject, []).append((seq, text))
     return found
-
-
-def _count(writer: BundleWriter, row: tabular.Row, found: list[str]) -> None:
-    outcome = row["outcome"] or ""
-    writer.counts[outcome] = writer.counts.get(outcome, 0) + 1
-    writer.deletions += 1
-    if found:
-        writer.differing.add(row["id"], found[0])
 
 
 def write_population(

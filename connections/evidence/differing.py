@@ -1,6 +1,6 @@
 """Counts and describes the records of one kind that don't match their audit events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,8 @@ UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
 UNREADABLE_TEXT = "it contains something that can't be read"
 # How many differences a message describes, and how many IDs it names for one of them.
 MAX_DESCRIBED = 10
+# How many IDs of missing records are kept, so that memory stays bounded.
+_MAX_MISSING = 1000
 
 
 @dataclass(kw_only=True)
@@ -21,10 +23,18 @@ class DifferingRecords:
     count: int = 0
     ids: list[str] = field(default_factory=list)
     descriptions: list[str] = field(default_factory=list)
+    _missing: set[str] = field(default_factory=set)
 
     def add(self, record_id: str, difference: str) -> None:
         """Count and describe one record."""
         self.describe(f"{self.noun.capitalize()} {record_id}: {difference}.", ids=[record_id])
+
+    def add_missing(self, record_ids: Collection[str]) -> None:
+        """Count each of these once, even if called again for more events of the same record."""
+        for record_id in sorted(set(record_ids) - self._missing):
+            if len(self._missing) < _MAX_MISSING:
+                self._missing.add(record_id)
+                self.add(record_id, f"its events exist, but the {self.noun} itself is missing")
 
     def describe(self, sentence: str, *, ids: Sequence[str]) -> None:
         """Count one difference, of the record with this ID or of one among these records."""

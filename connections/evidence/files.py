@@ -19,7 +19,6 @@ from connections.models import AuditHead
 from connections.verifier.archive import (
     CHUNK_SIZE,
     FILE_NAMES,
-    OPTIONAL_FILES,
     central_header,
     end_record,
     local_header,
@@ -82,21 +81,15 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
             file.close()
 
 
-def names_in(files: Mapping[str, BundleFile]) -> list[str]:
-    """The files of this bundle, in the archive's order."""
-    return [name for name in FILE_NAMES if name not in OPTIONAL_FILES or files[name].size]
-
-
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the ZIP. Return its size and SHA-256 in hex. Raises BundleError if it is too large."""
-    names = names_in(files)
     heads = {
         name: local_header(name, files[name].crc, files[name].size)
-        for name in names
+        for name in FILE_NAMES
         if files[name].size <= _MAX_ZIP_BYTES
     }
     total = sum(files[name].size + len(head) for name, head in heads.items())
-    if len(heads) < len(names) or total > _MAX_ZIP_BYTES:
+    if len(heads) < len(FILE_NAMES) or total > _MAX_ZIP_BYTES:
         raise BundleError(
             "The bundle would be larger than the 4 GiB of a plain ZIP. Choose a shorter period, or "
             "narrower filters."

@@ -48,6 +48,7 @@ class Fault(StrEnum):
     CHANGE = "differing_change"  # a change or its acknowledgement differs from its event
     BATCH = "differing_batch"  # a bulk deletion differs from its events
     ACCESS_REVIEW = "differing_access_review"  # it, a row or a decision differs from its events
+    PROTECTION = "differing_protection"  # a protection or its removal differs from its event
     HEAD = "head"  # the head row doesn't match the last event
 
 

@@ -1,7 +1,7 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-If the chain is intact, every deletion and its attempts, every bulk deletion, every access review
-and every change outside Org Admin are compared with their events. It reads in batches and keeps one
+If the chain is intact, every deletion, bulk deletion, access review, protection and change outside
+Org Admin is compared with its events. It reads in batches and keeps one
 hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs are
 left to the next verification.
 """
@@ -20,16 +20,11 @@ from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
 from connections.audit.personal_data import Sentence
 from connections.core import clock
-from connections.evidence.access_reviews import compare_all_access_reviews
-from connections.evidence.batches import compare_all_batches
 from connections.evidence.changes import compare_all_changes
-from connections.evidence.comparison import (
-    DifferingDeletions,
-    compare_all_deletions,
-    find_missing_deletions,
-)
+from connections.evidence.comparison import compare_all, find_missing
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.key_rotation import KeyRotationVerifier, MissingPublicKeysError
+from connections.evidence.records import KINDS
 from connections.evidence.stored_events import (
     AuditFault,
     EventRow,
@@ -75,7 +70,7 @@ class VerificationReport:
 
     If only a range is known, the first bad event is between it and `at_latest`. If the events are
     intact but other records differ from them, `differing` is the number of differences, and
-    `deletions`, `changes`, `batches` and `access_reviews` have the IDs of the first ones.
+    `deletions` to `protections` have the IDs of the first ones.
     """
 
     size: int
@@ -89,6 +84,8 @@ class VerificationReport:
     changes: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     access_reviews: tuple[str, ...] = ()
+    # The IDs of the connections.
+    protections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +121,11 @@ class _Progress:
     # The size of the last correct checkpoint, and how many were correct.
     proved: int = 0
     checkpoints: int = 0
-    deletions: DifferingDeletions = field(default_factory=DifferingDeletions)
+    # By the kind of record.
+    differing: dict[str, DifferingRecords] = field(
+        default_factory=lambda: {kind.name: DifferingRecords(noun=kind.noun) for kind in KINDS}
+    )
     changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(noun="change"))
-    batches: DifferingRecords = field(
-        default_factory=lambda: DifferingRecords(noun="bulk deletion")
-    )
-    access_reviews: DifferingRecords = field(
-        default_factory=lambda: DifferingRecords(noun="access review")
-    )
 
 
 def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
@@ -162,14 +156,15 @@ def verify_in_steps(
         )
         for rows in row_batches(upto=head.size):
             known = _checkpoints_by_size(rows, head, newest=before.checkpoints, given=given)
-            _verify_rows(rows, state, known=known)
-            state.deletions.add_missing(find_missing_deletions(_deletions_in(rows)))
+            subjects = _verify_rows(rows, state, known=known)
+            for kind in KINDS:
+                missing = find_missing(kind, ids=subjects.get(kind.name, set()))
+                state.differing[kind.name].add_missing(missing)
             yield None
         _verify_end(state, head, before=before, given=given)
-        yield from compare_all_deletions(state.deletions)
+        for kind in KINDS:
+            yield from compare_all(kind, differing=state.differing[kind.name])
         yield from compare_all_changes(state.changes, upto=head.size)
-        yield from compare_all_batches(state.batches)
-        yield from compare_all_access_reviews(state.access_reviews)
         report = _with_differences(report, state)
     except AuditFault as error:
         report = replace(
@@ -186,12 +181,8 @@ def verify_in_steps(
 
 def _with_differences(report: VerificationReport, state: _Progress) -> VerificationReport:
     """The report, with the records that differ from their events if there are any."""
-    faults: dict[Fault, DifferingRecords] = {
-        Fault.DELETION: state.deletions,
-        Fault.CHANGE: state.changes,
-        Fault.BATCH: state.batches,
-        Fault.ACCESS_REVIEW: state.access_reviews,
-    }
+    faults = {kind.fault: state.differing[kind.name] for kind in KINDS}
+    faults[Fault.CHANGE] = state.changes
     found = {fault: records for fault, records in faults.items() if records.count}
     if not found:
         return report
@@ -200,16 +191,12 @@ def _with_differences(report: VerificationReport, state: _Progress) -> Verificat
         fault=next(iter(found)),
         message=" ".join(records.message for records in found.values()),
         differing=sum(records.count for records in found.values()),
-        deletions=tuple(state.deletions.ids),
-        changes=tuple(state.changes.ids),
-        batches=tuple(state.batches.ids),
-        access_reviews=tuple(state.access_reviews.ids),
+        deletions=tuple(faults[Fault.DELETION].ids),
+        changes=tuple(faults[Fault.CHANGE].ids),
+        batches=tuple(faults[Fault.BATCH].ids),
+        access_reviews=tuple(faults[Fault.ACCESS_REVIEW].ids),
+        protections=tuple(faults[Fault.PROTECTION].ids),
     )
-
-
-def _deletions_in(rows: list[EventRow]) -> set[str]:
-    """The IDs of the deletions that these events are about."""
-    return {row[11] for row in rows if row[10] == "deletion"}
 
 
 # --- Checkpoints --------------------------------------------------------------------------------
@@ -291,7 +278,9 @@ def _verify_checkpoints(state: _Progress, *, known: Sequence[KnownCheckpoint]) -
 
 def _verify_rows(
     rows: list[EventRow], state: _Progress, *, known: dict[int, list[KnownCheckpoint]]
-) -> None:
+) -> dict[str, set[str]]:
+    """Verify these events. Return the IDs of the records whose rows they set, by kind."""
+    subjects: dict[str, set[str]] = {}
     for row in rows:
         event, leaf = verify_row(
             row,
@@ -305,8 +294,11 @@ def _verify_rows(
         state.hash = row[2]
         if event["code"] == audit.EventCode.SIGNING_KEY_ROTATED:
             state.keys.follow(event)
+        if "rows" in event["details"]:
+            subjects.setdefault(row[10], set()).add(row[11])
         if state.seq in known:
             _verify_checkpoints(state, known=known[state.seq])
+    return subjects
 
 
 def _verify_end(

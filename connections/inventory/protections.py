@@ -77,6 +77,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                     "reason": reason,
                     "is_being_sent": is_being_sent(key),
                 },
+                rows={f"protection {protection.pk}": audit.row_of(protection)},
             )
     except IntegrityError:
         raise ConflictError("Another person just protected this connection.") from None
@@ -115,6 +116,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
                     protected_by=personal_data.name_of(protection.protected_by),
                 ),
                 details={"site": protection.site, "reason": reason},
+                rows={f"protection_removal {protection.pk}": audit.row_of(removal)},
             )
     except IntegrityError:
         raise ConflictError("Another person just removed this protection.") from None

@@ -673,4 +673,7 @@ def flag_contradiction(*, deletion: Deletion, at: datetime, listed_by: str, acto
                 connection=deletion.description,
             ),
             details={"seen_by": listed_by, "outcome": deletion.outcome, "at": at.isoformat()},
+            rows={
+                "deletion": audit.changes_of(Deletion, values={"contradicted_at": at}, actor=actor)
+            },
         )

@@ -120,6 +120,9 @@ class Batch(models.Model):
     # For each credential, by its ID, how many of its last results in a row were problems.
     problems_in_a_row = models.JSONField(default=dict)
 
+    # What `end` sets, except `expires_at`.
+    END_COLUMNS = ("state", "ended_at", "ended_by_name", "ended_reason")
+
     class Meta:
         ordering = ("-created_at", "-id")
         constraints = [

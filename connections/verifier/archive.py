@@ -26,16 +26,12 @@ FILE_NAMES = (
     "checkpoints.ndjson",
     "values.ndjson",
     "population.json",
-    "deletions.json",
-    "access-review.json",
-    "plan.json",
+    "records.ndjson",
     "events.ndjson",
     "manifest.json",
     "manifest.sig",
 )
 MANIFEST_FILES = FILE_NAMES[:-2]
-# The first is only in the bundle of an access review, the second only in that of a bulk deletion.
-ACCESS_REVIEW_FILE, PLAN_FILE = OPTIONAL_FILES = ("access-review.json", "plan.json")
 CHUNK_SIZE = 1 << 20
 # Limits memory use: longer lines, and longer files that are read as a whole, are refused.
 MAX_LINE_BYTES = 8 << 20
@@ -104,8 +100,6 @@ class Archive:
         for name in FILE_NAMES:
             handle.seek(offset)
             head = handle.read(30 + len(name))
-            if name in OPTIONAL_FILES and head[30:] != name.encode():
-                continue
             if len(head) < 30 or head[:4] != b"PK\3\4":
                 raise VerificationFailed(
                     "The bundle is incomplete: {} should begin at byte {}. Use the file exactly as "

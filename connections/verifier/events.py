@@ -11,6 +11,7 @@ from connections.verifier.strict_json import get
 
 # The types of an event's subject.
 DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
+ORG_CONNECTION = "org_connection"
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
 
 
@@ -25,21 +26,27 @@ class Event:
         self.details: dict[str, Any] = get(document, "details", dict, what)
         self.refs: dict[str, Any] = get(document, "refs", dict, what)
         self.subject: Any = document.get("subject")
+        self._shown = shown
         self.actor_kind: str = get(actor, "kind", str, what)
         self.actor_id: Any = actor.get("id")
         name: str = get(actor, "name", str, what)
         self.actor: str = fill_in_values(name, shown)
-        # A person's name is always a reference. For an erased person, it becomes a placeholder.
-        self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
         self.sentence: str = fill_in_values(get(document, "sentence", str, what), shown)
 
     @property
     def about(self) -> tuple[str, str]:
-        """Type and ID of the deletion, access review or bulk deletion it is about, or empty."""
+        """Type and ID of what it is about; empty without a subject."""
         subject = self.subject if type(self.subject) is dict else {}
-        kind = str(subject.get("type"))
-        is_record = kind in (DELETION, ACCESS_REVIEW, BATCH)
-        return (kind, str(subject.get("id"))) if is_record else ("", "")
+        return (str(subject.get("type", "")), str(subject.get("id", "")))
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any] | None]:
+        """The columns that it set, by row, with people's names. None for a row that it removed."""
+        rows: dict[str, dict[str, Any] | None] = dict(self.details.get("rows", {}))
+        for key, names in self.details.get("names", {}).items():
+            shown = {name: fill_in_values(text, self._shown) for name, text in names.items()}
+            rows[key] = {**(rows.get(key) or {}), **shown}
+        return rows
 
 
 def fill_in_values(text: str, shown: dict[str, str]) -> str:

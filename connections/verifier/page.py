@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from connections.verifier.deletions import APPROVALS_NEEDED
 from connections.verifier.events import Event
+from connections.verifier.folding import Rows, rows_named
+from connections.verifier.rules import APPROVALS_NEEDED
 
 _STYLE = """\
 :root{color-scheme:light}
@@ -52,30 +53,27 @@ _RESULT_OF_VERDICT = {
 }
 
 
-def get_attempts_result(attempts: Iterable[dict[str, Any]]) -> int:
-    """The combined result of a row's attempts, following the rules in docs/EVIDENCE.md."""
+def get_attempts_result(attempts: Iterable[Mapping[str, Any]]) -> int:
+    """The combined result of a deletion's attempts, following the rules in docs/EVIDENCE.md."""
     return max(
-        (_RESULT_OF_VERDICT.get(str(attempt["verdict"]), _UNCERTAIN) for attempt in attempts),
+        (_RESULT_OF_VERDICT.get(str(attempt.get("verdict")), _UNCERTAIN) for attempt in attempts),
         default=0,
     )
 
 
-def get_outcome_text(row: dict[str, Any]) -> str:
-    """The outcome of a row, and what its attempts did if the outcome doesn't say that."""
-    outcome = row["outcome"] or ""
+def get_outcome_text(rows: Rows) -> str:
+    """The outcome of a deletion, and what its attempts did if the outcome doesn't say that."""
+    deletion, attempts = rows["deletion"], rows_named(rows, "attempt")
+    outcome = deletion.get("outcome", "")
     label = str(OUTCOMES.get(outcome, outcome))
     if not outcome:
-        return f"{label} ({row['state'].replace('_', ' ')})"
-    late = [
-        attempt
-        for attempt in row["attempts"]
-        if attempt["is_late"] and attempt["verdict"] == "deleted"
-    ]
+        return f"{label} ({deletion['state'].replace('_', ' ')})"
+    late = [each for each in attempts if each.get("is_late") and each.get("verdict") == "deleted"]
     if late and outcome in ("deleted", "gone_unattributed"):
         return f"{label}. Attempt {late[-1]['number']} returned 200 late"
     if outcome not in _ENDED:
         return label
-    return f"{label}. {_RESULT_TEXTS[get_attempts_result(row['attempts'])]}"
+    return f"{label}. {_RESULT_TEXTS[get_attempts_result(attempts)]}"
 
 
 _RESULT_TEXTS = {
@@ -108,28 +106,19 @@ def format_person_and_time(name: Any, at: Any) -> str:
     )
 
 
-def page_start(population: dict[str, Any], review: dict[str, Any] | None = None) -> str:
-    """The page up to the access review, or up to the first deletion."""
-    title = "Deletions of org connections"
+def page_start(population: Mapping[str, Any], title: str = "") -> str:
+    """The page up to its first record. `title` is that of an access review or bulk deletion."""
+    title = title or "Deletions of org connections"
+    period = population["period"]
     facts = [
         ("Audit log", to_html(population["origin"])),
         ("Created", format_time(population["made_at"])),
+        ("Requested from", format_time(period["since"]) if period["since"] else "The beginning"),
+        ("Requested before", format_time(period["until"])),
+        ("Filter", to_html(population["filter_in_words"])),
+        ("Deletions in this bundle", str(population["selected"])),
+        ("Deletions in the period", str(population["in_period"])),
     ]
-    if review:
-        title = f"Access review: {review['name']}"
-        facts.append(("Deletions of its connections", str(population["selected"])))
-    else:
-        period = population["period"]
-        facts += [
-            (
-                "Requested from",
-                format_time(period["since"]) if period["since"] else "The beginning",
-            ),
-            ("Requested before", format_time(period["until"])),
-            ("Filter", to_html(population["filter_in_words"])),
-            ("Deletions in this bundle", str(population["selected"])),
-            ("Deletions in the period", str(population["in_period"])),
-        ]
     facts += [(OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -142,40 +131,55 @@ def page_start(population: dict[str, Any], review: dict[str, Any] | None = None)
     )
 
 
-def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
+def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
     """One deletion."""
-    source, sink = row["source_org"], row["sink_org"]
-    approved = ", ".join(row["approved_by"])
+    row, attempts = rows["deletion"], rows_named(rows, "attempt")
+    source, sink = ((row.get(f"{side}_org_name"), row.get(f"{side}_org_id")) for side in _SIDES)
+    last_round = attempts[-1].get("approval_round") if attempts else 1
+    approvals = [
+        approval
+        for approval in rows_named(rows, "approval")
+        if approval.get("decision") == "approved" and approval.get("round") == last_round
+    ]
+    approved_at = approvals[-1].get("decided_at") if approvals else None
+    approved_by = ", ".join(str(approval.get("approver_name")) for approval in approvals)
+    needed = APPROVALS_NEEDED.get(str(row.get("policy"))) or "None"
     facts = [
-        ("Connection", f"{to_html(row['connection_id'])} on {to_html(row['site'])}"),
-        ("Source org", f"{to_html(source['name'])} ({to_html(source['id'])})"),
-        ("Destination org", f"{to_html(sink['name'])} ({to_html(sink['id'])})"),
-        ("Data types", to_html(", ".join(row["connection_types"]))),
-        (
-            "Credential",
-            f"{to_html(row['credential'])} ({to_html(row['credential_fingerprint'])})",
-        ),
-        ("Reason", to_html(row["reason"])),
-        ("Ticket", to_html(row["ticket"] or "None")),
-        ("Requested by", format_person_and_time(row["requested_by"], row["requested_at"])),
-        ("Approvals required", to_html(APPROVALS_NEEDED.get(row["policy"]) or "None")),
-        ("Approved by", format_person_and_time(approved, row["approved_at"])),
-        ("Confirmed by", format_person_and_time(row["confirmed_by"], row["confirmed_at"])),
-        ("Break glass", to_html(_break_glass_text(row["broke_glass"]))),
-        ("Last attempt", format_time(row["sent_at"])),
-        *((f"Attempt {attempt['number']}", _attempt_text(attempt)) for attempt in row["attempts"]),
-        ("Closed by", format_person_and_time(row["settled_by"], row["settled_at"])),
-        ("Reason for closing", to_html(row["settled_reason"] or "None")),
-        ("Verified gone", format_time(row["verified_at"])),
-        ("Still listed", format_time(row["contradicted_at"])),
+        ("Connection", f"{to_html(row.get('connection_id'))} on {to_html(row.get('site'))}"),
+        ("Source org", f"{to_html(source[0] or '?')} ({to_html(source[1] or '?')})"),
+        ("Destination org", f"{to_html(sink[0] or '?')} ({to_html(sink[1] or '?')})"),
+        ("Data types", to_html(", ".join(row.get("connection_types", [])))),
+        ("Created by", to_html(row.get("creator_name") or row.get("creator_id") or "Unknown")),
+        ("Listed at", format_time(row.get("snapshot_at"))),
+        ("Credential", to_html(f"{row['credential_name']} ({row['credential_fingerprint']})")),
+        ("Reason", to_html(row.get("reason"))),
+        ("Ticket", to_html(row.get("ticket", "None"))),
+        ("Requested by", _person_and_time(row, "requested_by_name", "requested_at")),
+        ("Approvals required", to_html(needed)),
+        ("Approved by", format_person_and_time(approved_by, approved_at)),
+        ("Confirmed by", _person_and_time(row, "confirmed_by_name", "confirmed_at")),
+        ("Break glass", to_html(_break_glass_text(rows))),
+        ("Last attempt", format_time(row.get("sending_at"))),
+        *((f"Attempt {attempt['number']}", _attempt_text(attempt)) for attempt in attempts),
+        ("Closed by", _person_and_time(row, "settled_by_name", "settled_at")),
+        ("Reason for closing", to_html(row.get("settled_reason", "None"))),
+        ("Verified gone", format_time(row.get("verified_at"))),
+        ("Still listed", format_time(row.get("contradicted_at"))),
     ]
     return (
-        f'<section id="{html.escape(row["id"])}">\n'
-        f"<h2>{to_html(source['name'] or '?')} → {to_html(sink['name'] or '?')}</h2>\n"
-        f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
-        f'<p class="outcome">{to_html(get_outcome_text(row))}</p>\n{facts_table(facts)}'
+        f'<section id="{html.escape(name)}">\n'
+        f"<h2>{to_html(source[0] or '?')} → {to_html(sink[0] or '?')}</h2>\n"
+        f'<p class="id">Deletion {html.escape(name)}</p>\n'
+        f'<p class="outcome">{to_html(get_outcome_text(rows))}</p>\n{facts_table(facts)}'
         f"{events_table(events)}</section>\n"
     )
+
+
+_SIDES = ("source", "sink")
+
+
+def _person_and_time(row: Mapping[str, Any], name: str, at: str) -> str:
+    return format_person_and_time(row.get(name), row.get(at))
 
 
 def events_table(events: Sequence[Event]) -> str:
@@ -205,22 +209,22 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> str:
     return f"<table>\n{rows}</table>\n"
 
 
-def _break_glass_text(facts: dict[str, Any] | None) -> str:
-    if facts is None:
+def _break_glass_text(rows: Rows) -> str:
+    row, review = rows["deletion"], rows.get("break_glass_review")
+    if not row.get("break_glass_at"):
         return "None"
-    review = f"reviewed by {facts['reviewed_by']}: {facts['review_note']}"
-    return (
-        f"{facts['name']}: {facts['reason']} – {review if facts['reviewed_by'] else 'not reviewed'}"
-    )
+    reviewed = f"reviewed by {review['reviewer_name']}: {review['note']}" if review else ""
+    used = f"{row['break_glass_by_name']}: {row['break_glass_reason']}"
+    return f"{used} – {reviewed or 'not reviewed'}"
 
 
-def _attempt_text(attempt: dict[str, Any]) -> str:
-    if attempt["http_status"] is None:
-        verdict = (attempt["verdict"] or "no response recorded").replace("_", " ")
-        response = f"{verdict} {(attempt['cause'] or '').replace('_', ' ')}".strip()
-    else:
+def _attempt_text(attempt: Mapping[str, Any]) -> str:
+    if "http_status" in attempt:
         response = f"Datadog returned {attempt['http_status']} in {attempt['duration_ms']} ms"
-    errors = "; ".join(str(error) for error in attempt["errors"])
+    else:
+        verdict = attempt.get("verdict", "no response recorded").replace("_", " ")
+        response = f"{verdict} {attempt.get('cause', '').replace('_', ' ')}".strip()
+    errors = "; ".join(str(error) for error in attempt.get("errors", []))
     quoted = f". Datadog: “{errors}”" if errors else ""
-    late = ", late" if attempt["is_late"] else ""
-    return f"{format_time(attempt['sent_at'])}: {to_html(response + late + quoted)}"
+    late = ", late" if attempt.get("is_late") else ""
+    return f"{format_time(attempt['claimed_at'])}: {to_html(response + late + quoted)}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from connections.verifier.access_reviews import CLOSED_AS, gone_text, was_deleted
-from connections.verifier.deletions import APPROVALS_NEEDED
 from connections.verifier.events import Event
+from connections.verifier.folding import Rows, rows_named
 from connections.verifier.page import (
     OUTCOMES,
     events_table,
@@ -17,15 +16,73 @@ from connections.verifier.page import (
     format_time,
     to_html,
 )
-from connections.verifier.plans import BATCH_STATUSES, LEFT_OUT
+from connections.verifier.rules import APPROVALS_NEEDED
+
+# A row of a table in the database, and the deletions of a connection.
+Row = Mapping[str, Any]
+CLOSED_AS = {
+    "keep": "Keep",
+    "delete": "Delete",
+    "gone": "Gone: no longer listed, needs no decision",
+    "pending": "Left open",
+}
+BATCH_STATUSES = {
+    "requested": "Requested",
+    "approved": "Approved",
+    "declined": "Declined",
+    "running": "Running",
+    "paused": "Paused",
+    "cancelled": "Canceled",
+    "expired": "Expired",
+    "finished": "Finished",
+}
+# Why a row was left out of the plan.
+LEFT_OUT = {
+    "malformed_id": "invalid ID",
+    "duplicate": "an earlier row has the same connection",
+    "not_visible": "not listed",
+    "protected": "protected",
+    "already_being_deleted": "another deletion was open",
+    "no_credential": "no credential could delete it",
+    "changed": "changed after the plan was made",
+    "kept": "the access review decided to keep it",
+}
+# Outcomes after which the connection is gone.
+_GONE_OUTCOMES = ("deleted", "already_absent", "gone_unattributed")
 
 
-def access_review_start(review: dict[str, Any]) -> str:
-    """The section of an access review, up to its first row."""
-    reviewers = ", ".join(reviewer["name"] for reviewer in review["reviewers"])
+def was_deleted(deletions: Iterable[Row]) -> bool:
+    """Whether the connection was gone after one of these deletions and is not listed again."""
+    return any(
+        deletion.get("outcome") in _GONE_OUTCOMES and not deletion.get("contradicted_at")
+        for deletion in deletions
+    )
+
+
+def gone_text(row: Row, deletions: Sequence[Row]) -> str:
+    """How a connection disappeared if no deletion is known to have deleted it, or ""."""
+    if not row["is_gone"]:
+        return ""
+    # An attempt without a known outcome might have worked.
+    return "gone, but it is not proven how" if deletions else "removed outside Org Admin"
+
+
+def access_review_section(
+    name: str,
+    rows: Rows,
+    review_rows: Sequence[Row],
+    decisions: Mapping[Any, Sequence[Row]],
+    deletions: Mapping[tuple[Any, Any], Sequence[Row]],
+) -> str:
+    """An access review. Decisions are by the ID of their row, deletions by site and connection."""
+    review = rows["access_review"]
+    reviewers = ", ".join(str(each.get("name")) for each in rows_named(rows, "reviewer"))
+    counts = dict.fromkeys(CLOSED_AS, 0)
+    for row in review_rows:
+        counts[row["closed_as"]] += 1
     facts = [
-        ("Filter", to_html(review["scope"] or "All connections")),
-        ("Started by", format_person_and_time(review["created_by"], review["created_at"])),
+        ("Filter", to_html(review.get("scope", "All connections"))),
+        ("Started by", format_person_and_time(review["created_by_name"], review["created_at"])),
         ("Due", format_time(review["due_at"])),
         ("Reviewers", to_html(reviewers or "Everyone who can review and see the connection")),
         ("Connections", str(review["row_count"])),
@@ -33,22 +90,36 @@ def access_review_start(review: dict[str, Any]) -> str:
             "Connections that no reviewer could decide on at the start",
             str(review["without_reviewer"]),
         ),
-        *((CLOSED_AS.get(key, key), str(n)) for key, n in sorted(review["counts"].items())),
-        ("Closed by", format_person_and_time(review["closed_by"], review["closed_at"])),
-        ("Why connections were left open", to_html(review["open_reason"] or "None were")),
+        *((label, str(counts[key])) for key, label in sorted(CLOSED_AS.items())),
+        ("Closed by", format_person_and_time(review["closed_by_name"], review["closed_at"])),
+        ("Why connections were left open", to_html(review.get("open_reason", "None were"))),
     ]
+    lines = "".join(
+        _review_row(
+            row,
+            decisions.get(row["id"], ()),
+            deletions.get((row["site"], row["connection_id"]), ()),
+        )
+        for row in review_rows
+    )
+    appeared = "".join(
+        f"<li>{to_html(each['connection_id'])} on {to_html(each['site'])}</li>\n"
+        for each in review.get("appeared", [])
+    )
     return (
         '<section id="access-review">\n<h2>Access review</h2>\n'
-        f'<p class="id">ID {html.escape(review["id"])}</p>\n{facts_table(facts)}'
+        f'<p class="id">ID {html.escape(name)}</p>\n{facts_table(facts)}'
         f"{_coverage(review['coverage'], 'at the start')}"
         f"{_coverage(review['coverage_at_close'], 'at the close')}"
         "<h3>Connections and decisions</h3>\n<table>\n<thead><tr><th>Connection</th>"
         "<th>Data types</th><th>Created by</th><th>Decisions</th><th>Result</th></tr></thead>\n"
-        "<tbody>\n"
+        f"<tbody>\n{lines}</tbody>\n</table>\n<p>Connections that matched the filter at the close "
+        "but not at the start, so they are not part of it:</p>\n"
+        f"<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
     )
 
 
-def _coverage(coverage: dict[str, Any], when: str) -> str:
+def _coverage(coverage: Row, when: str) -> str:
     orgs = "".join(
         f"<tr><td>{_org_text(org)}</td><td>{to_html(org['credential'])}</td>"
         f'<td class="at">{format_time(org["synced_at"])}</td>'
@@ -65,44 +136,48 @@ def _coverage(coverage: dict[str, Any], when: str) -> str:
     )
 
 
-def _org_text(org: dict[str, Any]) -> str:
-    return f"{to_html(org['org_name'])} ({to_html(org['org_id'])} on {to_html(org['site'])})"
+def _org_text(org: Row) -> str:
+    place = f"{to_html(org['org_id'])} on {to_html(org['site'])}"
+    return f"{to_html(org['org_name'])} ({place})"
 
 
-def access_review_row(row: dict[str, Any]) -> str:
-    """One connection in the section of an access review."""
-    source, sink, creator = row["source_org"]["name"], row["sink_org"]["name"], row["created_by"]
-    decisions = "".join(f"<li>{_decision_text(decision)}</li>\n" for decision in row["decisions"])
-    disabled = ", disabled" if creator["disabled"] else ""
+def _connection(row: Row, place: str) -> str:
+    source, sink = row.get("source_org_name", "?"), row.get("sink_org_name", "?")
     return (
-        f"<tr><td>{to_html(source or '?')} → {to_html(sink or '?')}<br>"
-        f'<span class="id">{to_html(row["connection_id"])} on {to_html(row["site"])}</span></td>'
-        f'<td class="words">{to_html(", ".join(row["connection_types"]))}</td>'
-        f"<td>{to_html(creator['name'] or creator['id'] or 'Unknown')}{disabled}</td>"
-        f'<td><p class="outcome">{CLOSED_AS.get(row["closed_as"], "")}</p>\n'
-        f"<ul>\n{decisions}</ul></td>"
-        f"<td>{_result_text(row)}</td></tr>\n"
+        f'{to_html(source)} → {to_html(sink)}<br><span class="id">{place}</span></td>'
+        f'<td class="words">{to_html(", ".join(row.get("connection_types", [])))}'
     )
 
 
-def _decision_text(decision: dict[str, Any]) -> str:
-    until = f" until {decision['keep_until']}" if decision["keep_until"] else ""
+def _review_row(row: Row, decisions: Sequence[Row], deletions: Sequence[Row]) -> str:
+    place = f"{to_html(row['connection_id'])} on {to_html(row['site'])}"
+    creator = to_html(row.get("creator_name") or row.get("creator_id") or "Unknown")
+    disabled = ", disabled" if row.get("creator_is_disabled") else ""
+    items = "".join(f"<li>{_decision_text(decision)}</li>\n" for decision in decisions)
+    return (
+        f"<tr><td>{_connection(row, place)}</td><td>{creator}{disabled}</td>"
+        f'<td><p class="outcome">{CLOSED_AS[row["closed_as"]]}</p>\n<ul>\n{items}</ul></td>'
+        f"<td>{_result_text(row, deletions)}</td></tr>\n"
+    )
+
+
+def _decision_text(decision: Row) -> str:
+    until = f" until {decision['keep_until']}" if decision.get("keep_until") else ""
     together = decision["decided_together"]
     at_once = f", {together} decided at once" if together > 1 else ""
-    who = format_person_and_time(decision["decided_by"], decision["decided_at"])
-    return (
-        f"{CLOSED_AS[decision['decision']]}{until}: {to_html(decision['reason'])} – {who}{at_once}"
-    )
+    who = format_person_and_time(decision["decided_by_name"], decision["decided_at"])
+    label = f"{CLOSED_AS[decision['decision']]}{html.escape(until)}"
+    return f"{label}: {to_html(decision['reason'])} – {who}{at_once}"
 
 
-def _result_text(row: dict[str, Any]) -> str:
+def _result_text(row: Row, deletions: Sequence[Row]) -> str:
     texts = [
         f'<a href="#{html.escape(deletion["id"])}">'
-        f"{to_html(OUTCOMES.get(deletion['outcome'] or '', deletion['outcome']))}</a>"
-        f"{', still listed' if deletion['contradicted_at'] else ''}"
-        for deletion in row["deletions"]
+        f"{to_html(OUTCOMES.get(deletion.get('outcome', ''), deletion.get('outcome')))}</a>"
+        f"{', still listed' if deletion.get('contradicted_at') else ''}"
+        for deletion in deletions
     ]
-    gone = "" if was_deleted(row["deletions"]) else gone_text(row)
+    gone = "" if was_deleted(deletions) else gone_text(row, deletions)
     if row["closed_as"] == "delete" and gone:
         texts.append(gone[0].upper() + gone[1:])
     elif row["closed_as"] == "delete" and not texts:
@@ -110,59 +185,43 @@ def _result_text(row: dict[str, Any]) -> str:
     return "<br>".join(texts) or "None"
 
 
-def access_review_end(review: dict[str, Any]) -> str:
-    """The section of an access review after its last row."""
-    appeared = "".join(
-        f"<li>{to_html(connection['connection_id'])} on {to_html(connection['site'])}</li>\n"
-        for connection in review["appeared"]
-    )
-    return (
-        "</tbody>\n</table>\n<p>Connections that matched the filter at the close but not at the "
-        "start, so they are not part of it:</p>\n"
-        f"<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
-    )
-
-
-# --- The bulk deletion in deletions.html --------------------------------------------------------
-
-
-def plan_start(plan: dict[str, Any], events: Sequence[Event]) -> str:
-    """The section of a bulk deletion, up to its first row."""
+def plan_section(
+    name: str,
+    rows: Rows,
+    plan_rows: Sequence[Row],
+    deletions: Mapping[Any, Row],
+    events: Sequence[Event],
+) -> str:
+    """A bulk deletion with its plan. Deletions are by the ID of their row."""
+    batch = rows["batch"]
     facts = [
-        ("Status", to_html(BATCH_STATUSES.get(plan["state"], plan["state"]))),
-        ("Deletions", str(plan["count"])),
-        ("Reason", to_html(plan["reason"])),
-        ("Ticket", to_html(plan["ticket"] or "None")),
-        ("Approvals required", to_html(APPROVALS_NEEDED.get(plan["policy"]) or "None")),
-        ("Pauses at the first problem", "Yes" if plan["stop_at_first_problem"] else "No"),
-        ("SHA-256 of the plan", to_html(plan["digest"])),
+        ("Status", to_html(BATCH_STATUSES.get(batch["state"], batch["state"]))),
+        ("Deletions", str(len(deletions))),
+        ("Reason", to_html(batch.get("reason"))),
+        ("Ticket", to_html(batch.get("ticket", "None"))),
+        ("Approvals required", to_html(APPROVALS_NEEDED.get(batch["policy"]) or "None")),
+        ("Pauses at the first problem", "Yes" if batch["stop_at_first_problem"] else "No"),
+        ("SHA-256 of the plan", to_html(batch["digest"])),
     ]
+    lines = "".join(_plan_row(row, deletions.get(row["id"])) for row in plan_rows)
     return (
         '<section id="plan">\n<h2>Bulk deletion</h2>\n'
-        f'<p class="id">ID {html.escape(plan["id"])}</p>\n{facts_table(facts)}'
+        f'<p class="id">ID {html.escape(name)}</p>\n{facts_table(facts)}'
         f"{events_table(events)}<h3>Plan</h3>\n<table>\n<thead><tr><th>Row</th>"
-        "<th>Connection</th><th>Data types</th><th>Deletion</th></tr></thead>\n<tbody>\n"
+        "<th>Connection</th><th>Data types</th><th>Deletion</th></tr></thead>\n"
+        f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
     )
 
 
-def plan_row(row: dict[str, Any]) -> str:
-    """One row in the section of a bulk deletion."""
-    source, sink, name = row["source_org"]["name"], row["sink_org"]["name"], row["deletion"]
-    if name is not None:
-        result = f'<a href="#{html.escape(name)}">{html.escape(name)}</a>'
-    elif row["removed_at"] is not None:
+def _plan_row(row: Row, deletion: Row | None) -> str:
+    if deletion is not None:
+        name = html.escape(deletion["id"])
+        result = f'<a href="#{name}">{name}</a>'
+    elif row.get("removed_at"):
         result = f"Removed before the request, {format_time(row['removed_at'])}"
     else:
         result = f"Left out: {to_html(LEFT_OUT.get(row['problem'], row['problem']))}"
     return (
         f'<tr><td class="n">{row["position"]}</td>'
-        f"<td>{to_html(source or '?')} → {to_html(sink or '?')}<br>"
-        f'<span class="id">{to_html(row["reference"])}</span></td>'
-        f'<td class="words">{to_html(", ".join(row["connection_types"]))}</td>'
-        f"<td>{result}</td></tr>\n"
+        f"<td>{_connection(row, to_html(row['text']))}</td><td>{result}</td></tr>\n"
     )
-
-
-def plan_end() -> str:
-    """The section of a bulk deletion after its last row."""
-    return "</tbody>\n</table>\n</section>\n"

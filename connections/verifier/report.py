@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
+from connections.verifier import page
+from connections.verifier.events import BATCH
 from connections.verifier.messages import (
     UncheckedError,
     VerificationFailed,
@@ -19,7 +21,8 @@ from connections.verifier.messages import (
     pluralize,
 )
 from connections.verifier.notes import fingerprint_of
-from connections.verifier.verification import Sample, Verification
+from connections.verifier.sample import Sample
+from connections.verifier.verification import Verification
 
 # How many of the things that need attention are printed. A page has all of them.
 MAX_WARNINGS = 50
@@ -36,7 +39,7 @@ NOT_PROVEN = (
 )
 _NOT_PROVEN_OF_REVIEW = (
     "The access review had every connection. It has those that matched its filter in the newest "
-    "syncs; access-review.json names the syncs that were incomplete, the orgs without a credential "
+    "syncs; its record names the syncs that were incomplete, the orgs without a credential "
     "and the connections that matched later. Those are new, or changed so that they match.",
     "A connection that is “removed outside Org Admin” is gone. The syncs stored when the bundle "
     "was made no longer list it, but no deletion and no event proves that.",
@@ -46,9 +49,6 @@ _NOT_PROVEN_OF_REVIEW = (
 _NOT_PROVEN_OF_PLAN = (
     "A row was left out of the plan for a good reason. The plan shows what Org Admin found when it "
     "was made or requested.",
-    "A row that was removed before the request had this connection. The plan's digest covers only "
-    "the other rows and their positions.",
-    "The credential ID of a row belongs to the credential that its deletion names.",
     "Every pause of the bulk deletion is here. The server might have left out an event that no "
     "other one requires.",
 )
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             verification.run()
             if options.html:
-                _write_page(page_file, options.html)
+                _write_page(verification, page_file, options.html)
     except VerificationFailed as error:
         return _print(1, [f"VERIFICATION FAILED: {error}"])
     except UncheckedError as error:
@@ -127,11 +127,15 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _write_page(page_file: TextIO, path: str) -> None:
-    """Copy the page to a new file."""
+def _write_page(done: Verification, page_file: TextIO, path: str) -> None:
+    """Write the page to a new file. `page_file` has its deletions."""
+    title = f"Access review: {done.review['name']}" if done.review else ""
     page_file.seek(0)
     with open(path, "x", encoding="utf-8", newline="") as new_file:
+        new_file.write(page.page_start(done.population, title))
+        new_file.write(done.whole_section)
         shutil.copyfileobj(page_file, new_file)
+        new_file.write(page.page_end(done.warnings))
 
 
 def _report_lines(done: Verification) -> Iterator[str]:
@@ -166,9 +170,8 @@ def _report_lines(done: Verification) -> Iterator[str]:
 def _introduction(done: Verification) -> Iterator[str]:
     yield fill("Evidence bundle of {}, created {}.", done.origin, done.manifest["made_at"])
     if done.review:
-        keys = ("name", "id", "created_at", "closed_at")
-        text = "Access review “{}” ({}), started {}, closed {}."
-        yield fill(text, *(done.review[key] for key in keys))
+        keys = ("name", "created_at", "closed_at")
+        yield fill("Access review “{}”, started {}, closed {}.", *map(done.review.get, keys))
     period = done.manifest["period"]
     yield fill(
         "{} requested from {} until {} (UTC). Filter: {}. The server counted {} in the period.",
@@ -184,7 +187,7 @@ def _not_proven(done: Verification) -> Iterator[str]:
     yield from NOT_PROVEN
     if done.review:
         yield from _NOT_PROVEN_OF_REVIEW
-    if done.plan:
+    if BATCH in done.whole:
         yield from _NOT_PROVEN_OF_PLAN
     if done.without_plan:
         yield fill(WITHOUT_PLAN, pluralize(len(done.without_plan), "bulk deletion"))

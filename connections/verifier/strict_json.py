@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from datetime import datetime
 from typing import Any
 
 from connections.verifier.messages import VerificationFailed, require
@@ -65,3 +66,14 @@ def decode_hex(text: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         raise VerificationFailed("A salt is not valid hex.") from None
+
+
+def parse_time(text: str) -> datetime:
+    """The time in a text. Raises VerificationFailed."""
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise VerificationFailed("A time in the bundle is not valid.")
+    return at

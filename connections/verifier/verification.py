@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
 from connections.verifier import page, record_pages
-from connections.verifier.access_reviews import (
-    access_review_differences,
-    gone_text,
-    name_of,
-    was_deleted,
-)
 from connections.verifier.archive import (
-    ACCESS_REVIEW_FILE,
     CHUNK_SIZE,
     FORMAT,
     MANIFEST_FILES,
     MAX_LINE_BYTES,
-    PLAN_FILE,
     Archive,
     open_regular,
-)
-from connections.verifier.deletions import (
-    break_glass_for,
-    deletion_differences,
-    parse_time,
-    sent_without_approvals,
 )
 from connections.verifier.events import (
     ACCESS_REVIEW,
     BATCH,
     DELETION,
+    ORG_CONNECTION,
     Event,
     commitment_of,
     display_value,
 )
+from connections.verifier.folding import Rows, differences, digest_of_rows, fold
 from connections.verifier.merkle import is_prefix, leaf_hash, root_from_path
 from connections.verifier.messages import (
     UncheckedError,
@@ -54,10 +40,23 @@ from connections.verifier.notes import (
     require_rotation,
     require_signed,
 )
-from connections.verifier.plans import LEFT_OUT, Plan
-from connections.verifier.strict_json import decode_base64, decode_hex, get, load_json
+from connections.verifier.record_pages import LEFT_OUT, gone_text, was_deleted
+from connections.verifier.rules import (
+    APPROVALS_NEEDED,
+    RULES,
+    RunningBatch,
+    break_glass_for,
+    closing_problems,
+    decisions_by_row,
+    plan_problems,
+    rounds_of,
+    sent_without_approvals,
+)
+from connections.verifier.sample import Sample
+from connections.verifier.strict_json import decode_base64, decode_hex, get, load_json, parse_time
 
 MAX_EVENTS_PER_RECORD = 50_000
+MAX_ROWS = 100_000
 
 
 class Verification:
@@ -84,11 +83,22 @@ class Verification:
         # What needs attention without being an error: missing approvals, and the rest.
         self.unapproved: list[str] = []
         self.others: list[str] = []
-        # The access review. `named` has the deletions in access-review.json not seen so far, by ID.
+        # How many records there are, by kind.
+        self.records: dict[str, int] = {}
+        # The deletions: how many, by outcome, and the one before.
+        self.count = 0
+        self.counts: dict[str, int] = {}
+        self._before: tuple[datetime, str] | None = None
+        # What the bundle was made for, by kind: the ID of an access review or a bulk deletion.
+        self.whole: dict[str, str] = {}
+        self.whole_section = ""
         self.review: dict[str, Any] | None = None
-        self.decisions = 0
-        self.named: dict[str, dict[str, Any]] = {}
-        self.plan: Plan | None = None
+        self._later_findings: list[str] = []
+        # The deletions of a bundle made for one of these: by connection; by row of the plan; and
+        # the number of each event that sent one, with its approval round and the deletion's ID.
+        self._by_connection: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+        self._by_row: dict[Any, dict[str, Any]] = {}
+        self._sent: list[tuple[int, int, str]] = []
         # The bulk deletions whose plans the bundle does not contain.
         self.without_plan: set[str] = set()
 
@@ -112,7 +122,7 @@ class Verification:
         self._next = next(self._lines, None)
         self._check_own_events()
         self._check_checkpoints()
-        self._check_deletions()
+        self._check_records()
 
     def _check_manifest(self) -> None:
         data = self.archive.read("manifest.json")
@@ -308,25 +318,14 @@ class Verification:
             ) from None
         return kept.size, kept.root
 
-    def _check_deletions(self) -> None:
+    def _check_records(self) -> None:
         population = load_json(self.archive.read("population.json"), "population.json")
         self._check_population(population)
-        lines = self._lines_of(ACCESS_REVIEW_FILE, "access review")
-        review = _document_without_rows(lines, ACCESS_REVIEW_FILE) if lines else None
-        self._show(page.page_start, population, review)
-        if review and lines:
-            self._check_access_review(review, lines)
-        self._check_plan()
         self.drawn = self.sample.draw(self._deletion_ids())
-        self._show(page.page_end, self.warnings)
-        require(
-            not self.named,
-            "access-review.json names deletion {}, which deletions.json does not contain.",
-            next(iter(self.named), ""),
-        )
-        missing = next(iter(self.plan.rows), "") if self.plan else ""
-        require(not missing, "plan.json names deletion {}, which is missing.", missing)
-        require(self._next is None, "The bundle has events of deletions that it does not contain.")
+        require(self._next is None, "The bundle has events of records that it does not contain.")
+        for kind in (ACCESS_REVIEW, BATCH):
+            is_there = kind in self.whole
+            require(is_there == (kind in self.started.details), _NOT_THE_RECORDED, _NOUNS[kind])
         counts = (self.count, self.counts)
         is_same = counts == (population.get("selected"), population.get("counts"))
         require(is_same, "The counts in population.json do not match the deletions.")
@@ -339,10 +338,12 @@ class Verification:
                 self.erased,
             ),
             fill(
-                "deletions.json matches these events for {}: requester, approvers, who confirmed, "
-                "attempts, responses, times and outcome.",
-                pluralize(self.count, "deletion"),
+                "The events of each record, in their order, give the stored record ({}): every "
+                "recorded column of requests, approvals, attempts, responses and outcomes, with "
+                "the people and times.",
+                ", ".join(pluralize(n, _NOUNS[kind]) for kind, n in self.records.items()),
             ),
+            *self._later_findings,
         ]
         if self.sent_requiring_approval:
             self.findings.append(
@@ -371,151 +372,211 @@ class Verification:
         selected = get(population, "selected", int, "population.json")
         in_period = get(population, "in_period", int, "population.json")
         require(selected <= in_period, "More deletions were selected than there are in the period.")
-        self.since, until = parse_time(period.get("since")), parse_time(period.get("until"))
-        if until is None:
-            raise VerificationFailed("The period has no end.")
-        self.until = until
+        self.since = parse_time(period["since"]) if period.get("since") else None
+        self.until = parse_time(get(period, "until", str, "population.json"))
         self.population = population
 
-    def _lines_of(self, name: str, what: str) -> Iterator[bytes] | None:
-        """The lines of a file that is only in the bundle of one `what`. None for other bundles."""
-        is_there = name in self.archive.files
-        is_same = is_there == (_STARTED_KEY_OF[what] in self.started.details)
-        require(is_same, "{} is missing, or the bundle is not of one {}.", name, what)
-        return self.archive.lines(name) if is_there else None
+    def _deletion_ids(self) -> Iterator[str]:
+        """Check every record. Yield the IDs of the deletions."""
+        lines = self.archive.lines("records.ndjson")
+        line = next(lines, None)
+        while line is not None:
+            record = load_json(line, "A line of records.ndjson")
+            name = get(record, "id", str, "A record")
+            kind = get(record, "kind", str, "A record")
+            if kind not in RULES:
+                raise UncheckedError(
+                    "The bundle has a kind of record that this verifier doesn't know, “{}”. Org "
+                    "Admin {} made it: use the verifier of that release.",
+                    kind,
+                    self.manifest.get("release"),
+                )
+            rows: Rows = get(record, "rows", dict, "A record")
+            many, line = _rows_after(lines, rows)
+            self._check_record(kind, name, rows, many)
+            if kind == DELETION:
+                yield name
 
-    def _check_plan(self) -> None:
-        """Check the bulk deletion against its events, if the bundle was made for one."""
-        lines = self._lines_of(PLAN_FILE, "bulk deletion")
-        if lines is None:
-            return
-        document = _document_without_rows(lines, PLAN_FILE)
-        name = get(document, "id", str, PLAN_FILE)
-        require(
-            self.started.details.get(BATCH) == name,
-            "The bulk deletion is not the one recorded when the bundle was started.",
-        )
-        events = self._take_events(BATCH, name)
-        self.plan = Plan(document, events)
-        self._show(record_pages.plan_start, document, events)
-        wrong = self.plan.differences(self._plan_rows(lines))
-        require(not wrong, "The bulk deletion does not match its events: {}.", *wrong[:1])
-        self._show(record_pages.plan_end)
-        self.findings += _plan_findings(self.plan)
-        for problem, count in self.plan.left_out.items():
+    def _check_record(self, kind: str, name: str, rows: Rows, many: list[dict[str, Any]]) -> None:
+        """Check one record, with the rows that its events have only a digest of."""
+        events = self._take_events(kind, name)
+        if kind in _MANY:
+            rows[_MANY[kind]] = digest_of_rows([row["row"] for row in many])
+        else:
+            require(not many, "{} {} has rows that do not belong to it.", _NOUNS[kind], name)
+        wrong = next(differences(rows, fold(events)), "") or next(RULES[kind](rows, events), "")
+        noun = _NOUNS[kind].capitalize()
+        require(not wrong, "{} {} does not match its events: {}.", noun, name, wrong)
+        require(events, "{} {} has no events.", noun, name)
+        self.records[kind] = self.records.get(kind, 0) + 1
+        if kind == DELETION:
+            self._check_deletion(name, rows, events)
+        elif kind == BATCH:
+            self._check_plan(name, rows, [row["row"] for row in many], events)
+        elif kind == ACCESS_REVIEW:
+            review_rows = [{**row["row"], "is_gone": row.get("is_gone")} for row in many]
+            self._check_access_review(name, rows, review_rows)
+
+    def _check_deletion(self, name: str, rows: Rows, events: Sequence[Event]) -> None:
+        row = rows["deletion"]
+        requested_at = parse_time(get(row, "requested_at", str, "A deletion"))
+        is_ordered = self._before is None or (requested_at, name) < self._before
+        require(is_ordered, "The deletions are not in order, or one is duplicated.")
+        self._before = (requested_at, name)
+        is_within = requested_at < self.until and (self.since is None or requested_at >= self.since)
+        require(is_within, "Deletion {} was requested outside the period.", name)
+        unapproved = sent_without_approvals(events)
+        self.sent_requiring_approval += unapproved is not None
+        self.sent_with_approval += unapproved == []
+        for sending in unapproved or []:
+            self.unapproved.append(_unapproved_text(name, sending, events))
+        outcome = row.get("outcome", "")
+        self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
+        if ACCESS_REVIEW in self.started.details:
+            key = (row.get("site"), row.get("connection_id"))
+            self._by_connection.setdefault(key, []).append({**row, "id": name})
+        if BATCH in self.started.details:
+            self._by_row[row.get("batch_row_id")] = {**row, "id": name}
+            self._sent += [
+                (event.seq, number, name)
+                for event, number in zip(events, rounds_of(events))
+                if event.code == "deletion.sending"
+            ]
+        elif row.get("batch_id"):
+            self.without_plan.add(row["batch_id"])
+        self._show(page.deletion_section, name, rows, events)
+
+    def _require_recorded(self, kind: str, name: str) -> None:
+        """Check that the bundle was made for this access review or bulk deletion."""
+        require(self.started.details.get(kind) == name, _NOT_THE_RECORDED, _NOUNS[kind])
+        require(kind not in self.whole, "The bundle has more than one {}.", _NOUNS[kind])
+        self.whole[kind] = name
+
+    def _check_plan(
+        self,
+        name: str,
+        rows: Rows,
+        plan_rows: Sequence[dict[str, Any]],
+        events: Sequence[Event],
+    ) -> None:
+        self._require_recorded(BATCH, name)
+        wrong = next(plan_problems(plan_rows, self._by_row), "")
+        require(not wrong, "The plan does not match its deletions: {}.", wrong)
+        for deletion in self._by_row.values():
+            is_of_batch = deletion.get("batch_id") == name
+            require(is_of_batch, "Deletion {} is of another bulk deletion.", deletion["id"])
+        running = RunningBatch(events)
+        for seq, number, deletion_id in self._sent:
+            text = "Deletion {} was sent while the plan was not confirmed or not running."
+            require(running.allowed(seq, number), text, deletion_id)
+        left_out: dict[str, int] = {}
+        for row in plan_rows:
+            if row.get("problem") and not row.get("removed_at"):
+                left_out[row["problem"]] = left_out.get(row["problem"], 0) + 1
+        for problem, count in left_out.items():
             why = LEFT_OUT.get(problem, problem)
             self.others.append(fill("Left out of the plan: {} ({}).", pluralize(count, "row"), why))
-
-    def _plan_rows(self, lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-        for row in _rows(lines, PLAN_FILE, b"]}"):
-            self._show(record_pages.plan_row, row)
-            yield row
-
-    def _check_access_review(self, review: dict[str, Any], lines: Iterator[bytes]) -> None:
-        """Check the access review against its events. `lines` has its rows."""
-        name = get(review, "id", str, ACCESS_REVIEW_FILE)
-        require(
-            self.started.details.get("access_review") == name,
-            "The access review is not the one recorded when the bundle was started.",
-        )
-        self._show(record_pages.access_review_start, review)
-        rows = self._access_review_rows(lines)
-        wrong = access_review_differences(review, rows, self._take_events(ACCESS_REVIEW, name))
-        require(not wrong, "The access review does not match its events: {}.", *wrong[:1])
-        require(review.get("state") == "closed", "The access review is not closed.")
-        self._show(record_pages.access_review_end, review)
-        self.review = review
-        self.findings.append(
+        needed = APPROVALS_NEEDED.get(rows["batch"]["policy"], 0)
+        removed = len(plan_rows) - len(self._by_row) - sum(left_out.values())
+        self._later_findings += [
             fill(
-                "access-review.json matches its events: the connections and syncs at the start, "
-                "each decision with its person, time and reason, and the final states ({}, {}).",
-                pluralize(review["row_count"], "connection"),
-                pluralize(self.decisions, "decision"),
+                "The rows of the plan are those that were requested ({} became deletions, {} left "
+                "out, {} removed before the request). Each of these deletions belongs to exactly "
+                "one row.",
+                len(self._by_row),
+                sum(left_out.values()),
+                removed,
+            ),
+            _confirmation_finding(running.confirmed, needed),
+        ]
+        if self.page_file:
+            text = record_pages.plan_section(name, rows, plan_rows, self._by_row, events)
+            self.whole_section = text
+
+    def _check_access_review(
+        self, name: str, rows: Rows, review_rows: Sequence[dict[str, Any]]
+    ) -> None:
+        self._require_recorded(ACCESS_REVIEW, name)
+        review = self.review = rows["access_review"]
+        require(review.get("state") == "closed", "The access review is not closed.")
+        decisions = decisions_by_row(rows)
+        newest = {row: some[-1] for row, some in decisions.items()}
+        wrong = next(closing_problems(review, review_rows, newest), "")
+        require(not wrong, "The access review does not match its events: {}.", wrong)
+        keys = {(row["site"], row["connection_id"]) for row in review_rows}
+        others = [key for key in self._by_connection if key not in keys]
+        require(not others, "A deletion is of no connection of the access review.")
+        for row in review_rows:
+            connection = fill("{} on {}", row["connection_id"], row["site"])
+            deletions = self._by_connection.get((row["site"], row["connection_id"]), [])
+            if row["closed_as"] == "delete" and not was_deleted(deletions):
+                result = gone_text(row, deletions) or "no deletion succeeded"
+                self.others.append(fill("{} was to be deleted: {}.", connection, result))
+            elif row["closed_as"] == "pending":
+                text = "{} was left open without a decision that counts."
+                self.others.append(fill(text, connection))
+        count = sum(map(len, decisions.values()))
+        self._later_findings.append(
+            fill(
+                "The access review has the connections and syncs of its start, each decision with "
+                "its person, time and reason, and the final states of its close ({}, {}).",
+                pluralize(len(review_rows), "connection"),
+                pluralize(count, "decision"),
             )
         )
-
-    def _access_review_rows(self, lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-        for row in _rows(lines, ACCESS_REVIEW_FILE, b"]}"):
-            self._show(record_pages.access_review_row, row)
-            self.decisions += len(row["decisions"])
-            if row["closed_as"] == "delete" and not was_deleted(row["deletions"]):
-                result = gone_text(row) or "no deletion succeeded"
-                self.others.append(fill("{} was to be deleted: {}.", name_of(row), result))
-            elif row["closed_as"] == "pending":
-                self.others.append(
-                    fill("{} was left open without a decision that counts.", name_of(row))
-                )
-            for deletion in get(row, "deletions", list, "A row of access-review.json"):
-                key = {"site": row["site"], "connection_id": row["connection_id"]}
-                name = get(deletion, "id", str, "A deletion in access-review.json")
-                require(name not in self.named, "access-review.json has deletion {} twice.", name)
-                self.named[name] = deletion | key
-            yield row
-
-    def _deletion_ids(self) -> Iterator[str]:
-        self.count = 0
-        self.counts: dict[str, int] = {}
-        before: tuple[datetime, str] | None = None
-        lines = self.archive.lines("deletions.json")
-        require(next(lines, None) == b"[", "deletions.json does not begin with “[”.")
-        for row in _rows(lines, "deletions.json", b"]"):
-            name = get(row, "id", str, "A deletion")
-            requested_at = parse_time(get(row, "requested_at", str, "A deletion"))
-            if requested_at is None or (before is not None and (requested_at, name) >= before):
-                raise VerificationFailed("The deletions are not in order, or one is duplicated.")
-            before = (requested_at, name)
-            is_within = requested_at < self.until and (
-                self.since is None or requested_at >= self.since
+        if self.page_file:
+            self.whole_section = record_pages.access_review_section(
+                name, rows, review_rows, decisions, self._by_connection
             )
-            require(is_within, "Deletion {} was requested outside the period.", name)
-            events = self._take_events(DELETION, name)
-            self._show(page.page_section, row, events)
-            found = deletion_differences(row, events)
-            require(not found, "Deletion {} does not match its events: {}.", name, *found[:1])
-            unapproved = sent_without_approvals(events)
-            self.sent_requiring_approval += unapproved is not None
-            self.sent_with_approval += unapproved == []
-            for sending in unapproved or []:
-                self.unapproved.append(_unapproved_text(name, sending, events))
-            self._check_against_access_review(row)
-            self._check_against_plan(row, events)
-            outcome = row["outcome"] or ""
-            self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
-            yield name
-
-    def _check_against_access_review(self, row: dict[str, Any]) -> None:
-        """Check what access-review.json says about this deletion."""
-        if self.review:
-            keys = ("id", "state", "outcome", "contradicted_at", "site", "connection_id")
-            is_same = self.named.pop(row["id"], None) == {key: row[key] for key in keys}
-            require(is_same, "Deletion {} does not match access-review.json.", row["id"])
-
-    def _check_against_plan(self, row: dict[str, Any], events: Sequence[Event]) -> None:
-        """Check this deletion against the plan, or note that the bundle doesn't have its plan."""
-        if self.plan:
-            wrong = self.plan.deletion_differences(row, events)[:1]
-            text = "Deletion {} does not match the bulk deletion: {}."
-            require(not wrong, text, row["id"], *wrong)
-        elif row["batch"]:
-            self.without_plan.add(row["batch"])
 
 
-class Sample:
-    """A random sample: the deletions with the lowest scores, which a seed determines."""
+# The row with the digest of all rows that a kind of record has too many of.
+_MANY = {BATCH: "batch_rows", ACCESS_REVIEW: "access_review_rows"}
+_NOUNS = {
+    DELETION: "deletion",
+    BATCH: "bulk deletion",
+    ACCESS_REVIEW: "access review",
+    ORG_CONNECTION: "protected connection",
+}
+_NOT_THE_RECORDED = "The {} is missing, or not the one recorded when the bundle was started."
+_REWRITTEN = (
+    "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
+    "the two was signed."
+)
 
-    def __init__(self, *, size: int, seed: str) -> None:
-        self.size, self.seed = size, seed
 
-    def draw(self, ids: Iterable[str]) -> list[str]:
-        """The sample, lowest score first. Reads all IDs, and keeps only the sample."""
-        scored = ((self._score(deletion_id), deletion_id) for deletion_id in ids)
-        # At least one, because `nsmallest` reads nothing for an empty sample.
-        lowest = heapq.nsmallest(max(self.size, 1), scored)
-        return [deletion_id for _, deletion_id in lowest[: self.size]]
+def _rows_after(lines: Iterator[bytes], rows: Rows) -> tuple[list[dict[str, Any]], bytes | None]:
+    """What follows a record on lines of its own, and the line after it.
 
-    def _score(self, deletion_id: str) -> str:
-        text = f"orgadmin sample 1\n{self.seed}\n{deletion_id}\n"
-        return hashlib.sha256(text.encode()).hexdigest()
+    Adds more rows to `rows`, and returns those that events have only a digest of.
+    """
+    many: list[dict[str, Any]] = []
+    for line in lines:
+        if line.startswith(b'{"rows":'):
+            more = get(load_json(line, "A line of records.ndjson"), "rows", dict, "A record")
+            require(not more.keys() & rows.keys(), "A row of a record is duplicated.")
+            rows.update(more)
+        elif line.startswith((b'{"row":', b'{"is_gone":')):
+            row = load_json(line, "A line of records.ndjson")
+            get(row, "row", dict, "A line of records.ndjson")
+            many.append(row)
+        else:
+            return many, line
+        require(len(rows) + len(many) < MAX_ROWS, "One record has too many rows.")
+    return many, None
+
+
+def _confirmation_finding(confirmed: Event | None, needed: int) -> str:
+    if confirmed is None:
+        return "The plan was not confirmed, and no attempt was made."
+    others = f"{needed} other {'person' if needed == 1 else 'people'}"
+    return fill(
+        "{} confirmed the plan before every attempt{}. No attempt was made while it was paused or "
+        "after it ended, except for deletions that a person confirmed again individually after an "
+        "unknown outcome.",
+        confirmed.actor,
+        f", after at least {others} had approved it" if needed else "",
+    )
 
 
 def _unapproved_text(name: str, sending: Event, events: Sequence[Event]) -> str:
@@ -523,63 +584,3 @@ def _unapproved_text(name: str, sending: Event, events: Sequence[Event]) -> str:
     used = fill(": {} used break glass", break_glass.actor) if break_glass else ""
     text = "Deletion {}: attempt {} was sent without required approvals{}."
     return fill(text, name, sending.details.get("attempt"), used)
-
-
-# The key in the start event with the ID of what the bundle was made for.
-_STARTED_KEY_OF = {"access review": ACCESS_REVIEW, "bulk deletion": BATCH}
-_REWRITTEN = (
-    "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
-    "the two was signed."
-)
-
-
-def _plan_findings(plan: Plan) -> Iterator[str]:
-    yield fill(
-        "plan.json matches the events of the bulk deletion: its rows are those of the plan that "
-        "was requested ({} became deletions, {} left out, {} removed before the request). Each of "
-        "these deletions belongs to exactly one row.",
-        len(plan.rows),
-        sum(plan.left_out.values()),
-        plan.removed,
-    )
-    if plan.confirmed is None:
-        yield "The plan was not confirmed, and no attempt was made."
-        return
-    needed = plan.approvals_needed
-    others = f"{needed} other {'person' if needed == 1 else 'people'}"
-    yield fill(
-        "{} confirmed the plan before every attempt{}. No attempt was made while it was paused or "
-        "after it ended, except for deletions that a person confirmed again individually after an "
-        "unknown outcome.",
-        plan.confirmed.actor,
-        f", after at least {others} had approved it" if needed else "",
-    )
-
-
-def _document_without_rows(lines: Iterator[bytes], name: str) -> dict[str, Any]:
-    """The document in the lines of a file, without its rows, which follow one per line."""
-    text = b""
-    for line in lines:
-        text += line + b"\n"
-        require(len(text) <= MAX_LINE_BYTES, "{} is too large.", name)
-        if line == b' "rows": [':
-            break
-    document: dict[str, Any] = load_json(text + b"]}", name)
-    require(type(document) is dict, "{} is not a JSON object.", name)
-    return document
-
-
-def _rows(lines: Iterator[bytes], name: str, end: bytes) -> Iterator[dict[str, Any]]:
-    """The rows in the lines of a file, one per line, up to the last line, which is `end`."""
-    line = next(lines, None)
-    while line is not None and line != end:
-        after = next(lines, None)
-        # Every row except the last ends with a comma.
-        is_last = after == end
-        require(line.endswith(b",") != is_last, "{} does not have one row per line.", name)
-        row = load_json(line if is_last else line[:-1], f"A line of {name}")
-        require(type(row) is dict, "A line of {} is not a row.", name)
-        yield row
-        line = after
-    is_end = line == end and next(lines, None) is None
-    require(is_end, "{} does not end with “{}”.", name, end.decode())

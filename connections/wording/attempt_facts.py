@@ -3,7 +3,7 @@
 Every sentence that says whether something was sent or deleted takes that claim from here, so that
 none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
 server, “Nothing was deleted” only if Datadog refused every attempt that did.
-connections/verifier/verify.py, which can't import this, has the same rules for the rows of a
+connections/verifier/page.py, which can't import this, has the same rules for the rows of a
 bundle.
 """
 

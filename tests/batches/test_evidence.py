@@ -11,13 +11,14 @@ from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.audit import EventCode
 from connections.batches import decisions, running, stopping
-from connections.evidence.batches import compare_all_batches
-from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.comparison import compare_all
 from connections.evidence.differing import DifferingRecords
+from connections.evidence.records import kind_of
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
 from connections.models import ApprovalPolicy, Batch, BatchState, Deletion, Person
 from connections.people import erasure
+from connections.verifier.events import BATCH, DELETION
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -28,16 +29,10 @@ from tests.support.clock import SettableClock
 pytestmark = pytest.mark.django_db
 
 
-def find_differences() -> list[str]:
-    differing = DifferingDeletions()
-    for _ in compare_all_deletions(differing):
-        pass
-    return differing.descriptions
-
-
-def find_differing_batches() -> list[str]:
-    differing = DifferingRecords(noun="bulk deletion")
-    for _ in compare_all_batches(differing):
+def find_differences(name: str = DELETION) -> list[str]:
+    kind = kind_of(name)
+    differing = DifferingRecords(noun=kind.noun)
+    for _ in compare_all(kind, differing=differing):
         pass
     return differing.descriptions
 
@@ -67,7 +62,7 @@ def test_rows_match_their_events_however_they_ended(
         running.run_due(actor=WORKER)
     assert Deletion.objects.filter(batch=sent, epoch=2).exists()
     assert find_differences() == []
-    assert find_differing_batches() == []
+    assert find_differences(BATCH) == []
 
 
 CHANGES = (
@@ -135,12 +130,12 @@ def test_a_pause_after_problems_that_was_changed_is_named(
     sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     running.send_due(actor=WORKER)
     batch.refresh_from_db()
-    assert (batch.state, find_differing_batches()) == (BatchState.PAUSED, [])
+    assert (batch.state, find_differences(BATCH)) == (BatchState.PAUSED, [])
     for change in ({"pause_cause": ""}, {"pause_credential_name": "Labs EU"}):
         with subtests.test(change=change):
             Batch.objects.update(**change)
-            [description] = find_differing_batches()
-            assert "“pause_cause” does not match its events" in description
+            [description] = find_differences(BATCH)
+            assert f"“{next(iter(change))}” of the row “batch” is not" in description
         batch.save()
 
 
@@ -151,7 +146,7 @@ def test_a_name_that_was_changed_before_the_request_is_no_difference(
     ada.first_name = "Augusta"
     ada.save()
     request(Batch.objects.get(pk=batch.pk), ada)
-    assert find_differing_batches() == []
+    assert find_differences(BATCH) == []
 
 
 def test_erasing_one_of_two_people_with_the_same_name_is_no_difference(
@@ -170,7 +165,7 @@ def test_erasing_one_of_two_people_with_the_same_name_is_no_difference(
     stopping.pause_batch(batch=batch, actor=person_actor(person=linus))
     stopping.cancel_batch(batch=batch, actor=person_actor(person=linus))
     assert erasure.erase_person(actor=command_actor(), person=linus).shared_names == 1
-    assert find_differing_batches() == []
+    assert find_differences(BATCH) == []
 
 
 def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:

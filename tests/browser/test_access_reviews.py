@@ -111,7 +111,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     with managing.expect_download() as download:
         managing.get_by_role("link", name="Evidence bundle").click()
     with ZipFile(download.value.path()) as bundle:
-        assert "access-review.json" in {name.rpartition("/")[2] for name in bundle.namelist()}
+        assert "records.ndjson" in {name.rpartition("/")[2] for name in bundle.namelist()}
 
 
 def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(

@@ -1,6 +1,5 @@
 """What the audit log and the pages say about a deletion whose earlier attempts reached Datadog."""
 
-import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,6 @@ from connections.core.errors import DomainError
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions import reconciliation, reviews, sending, verification
-from connections.deletions.export import deletion_row
 from connections.inventory import protections
 from connections.models import (
     Attempt,
@@ -28,13 +26,10 @@ from connections.models import (
     Outcome,
     Person,
     State,
-    with_values,
 )
 from connections.notifications import messages
 from connections.operations import due
-from connections.verifier.deletions import deletion_differences
-from connections.verifier.events import Event
-from connections.verifier.page import get_outcome_text, page_section
+from connections.verifier.page import deletion_section, get_outcome_text
 from sandbox.faults import (
     EXECUTES_THEN_RESET,
     RESET_AFTER_READING,
@@ -44,6 +39,7 @@ from sandbox.faults import (
 )
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
+from tests.evidence.support import differences_of, rows_and_events
 from tests.faults.responses.conftest import Observer, observer
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
@@ -94,19 +90,12 @@ def cause_failure(
     }
 
 
-def documents_of(deletion: Deletion) -> list[Event]:
-    """Its events as an evidence bundle contains them."""
-    return [
-        Event(json.loads(value.text), {str(key): text for key, text in value.shown_values.items()})
-        for value in with_values(audit.events_of(subject=deletion))
-    ]
-
-
 def text_since_sending(deletion: Deletion, page: str) -> list[str]:
     """Every audit-log sentence since the first attempt, wherever it is shown, and the page."""
     events = audit.events_of(subject=deletion)
     first = next(n for n, one in enumerate(events) if one.code == audit.EventCode.DELETION_SENDING)
-    texts = [page, page_section(deletion_row(deletion), documents_of(deletion)[first:])]
+    rows, documents = rows_and_events(deletion)
+    texts = [page, deletion_section(str(deletion.pk), rows, documents[first:])]
     for event in events[first:]:
         words = wording.event_text(event)
         message = messages._event_message(event.seq, reader=None)
@@ -418,10 +407,9 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     pause_sender()
     deletion = make_deletion()
     observer.work_after(deletion, seconds=1)
-    row = json.loads(json.dumps(deletion_row(deletion)))
-    events = documents_of(deletion)
-    assert deletion_differences(row, events) == []
-    assert get_outcome_text(row).endswith("Attempt 1 returned 200 late")
+    rows, events = rows_and_events(deletion)
+    assert differences_of(rows, events) == []
+    assert get_outcome_text(rows).endswith("Attempt 1 returned 200 late")
 
 
 @pytest.mark.database

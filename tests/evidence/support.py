@@ -21,17 +21,18 @@ from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
+from connections.evidence.comparison import read_events
 from connections.evidence.contents import format_json
 from connections.evidence.program import build_program
+from connections.evidence.records import compare_record, kind_of, load_rows
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.operations import due
 from connections.verifier.archive import (
-    ACCESS_REVIEW_FILE,
-    PLAN_FILE,
     pack,
 )
-from connections.verifier.events import Event, display_value
+from connections.verifier.events import DELETION, Event, display_value
+from connections.verifier.folding import Rows
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.verification import Verification
 from sandbox import faults
@@ -158,28 +159,20 @@ class Forger:
         change(document)
         self.files[name] = format_json(document).encode()
 
-    def edit_rows(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Change the rows of deletions.json in place."""
-        rows = json.loads(self.files["deletions.json"])
-        change(rows)
-        lines = ",\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
-        self.files["deletions.json"] = f"[\n{lines}\n]\n".encode()
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of records.ndjson."""
+        return [json.loads(line) for line in self.files["records.ndjson"].splitlines()]
 
-    def edit_access_review(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change access-review.json in place."""
-        self._edit_with_rows(ACCESS_REVIEW_FILE, change)
-
-    def edit_plan(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change plan.json in place."""
-        self._edit_with_rows(PLAN_FILE, change)
-
-    def _edit_with_rows(self, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
-        document = json.loads(self.files[name])
-        change(document)
-        head = format_json({key: value for key, value in document.items() if key != "rows"})
-        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in document["rows"])
-        text = head.removesuffix("\n}\n") + f',\n "rows": [\n{lines}\n]}}\n'
-        self.files[name] = text.encode()
+    def edit_records(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+        """Change the lines of records.ndjson in place; the change must have an effect."""
+        records = self.records()
+        change(records)
+        lines = "".join(
+            json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+            for row in records
+        )
+        assert lines.encode() != self.files["records.ndjson"]
+        self.files["records.ndjson"] = lines.encode()
 
     def leave_out_events(self, is_left_out: Callable[[dict[str, Any]], bool]) -> None:
         """Leave out these events."""
@@ -279,3 +272,22 @@ def page_of(data: bytes, directory: Path) -> str:
     verdict = run_verifier(data, directory / "page", "--html", path)
     assert verdict.code == 0, verdict.text
     return path.read_text()
+
+
+def deletions_in(made: Made) -> list[dict[str, Any]]:
+    """The deletions of a bundle: each one's ID, and the columns of its rows."""
+    records = [json.loads(line) for line in files_of(made.data)["records.ndjson"].splitlines()]
+    return [record for record in records if record.get("kind") == DELETION]
+
+
+def rows_and_events(deletion: Deletion) -> tuple[Rows, list[Event]]:
+    """The rows of a deletion as a bundle has them, and its events."""
+    kind = kind_of(DELETION)
+    documents, shown = read_events(subject_type=DELETION, subject_ids=[str(deletion.pk)])
+    events = [Event(document, shown) for document in documents[str(deletion.pk)]]
+    return load_rows(kind, ids=[deletion.pk])[deletion.pk], events
+
+
+def differences_of(rows: Rows, events: list[Event]) -> list[str]:
+    """How these rows of a deletion differ from these events."""
+    return compare_record(kind_of(DELETION), rows=rows, events=events)

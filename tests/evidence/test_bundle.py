@@ -16,7 +16,7 @@ import pytest
 from connections import verifier
 from connections.audit import EventCode
 from connections.evidence.program import build_program
-from connections.verifier.archive import FILE_NAMES, OPTIONAL_FILES, pack
+from connections.verifier.archive import FILE_NAMES, pack
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.strict_json import load_json
 from connections.verifier.verification import Verification
@@ -279,7 +279,7 @@ def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path)
     assert complaint(made.data[:-2] + b"\1\0x", tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n in FILE_NAMES if n not in OPTIONAL_FILES])
+@pytest.mark.parametrize("name", FILE_NAMES)
 def test_a_missing_duplicate_or_renamed_file_is_refused(
     made: Made, tmp_path: Path, name: str
 ) -> None:

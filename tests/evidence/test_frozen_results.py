@@ -334,7 +334,7 @@ def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str) -> No
 @pytest.mark.usefixtures("history")
 def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(differing, "MAX_DESCRIBED", 1)
-    monkeypatch.setattr(comparison, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(comparison, "BATCH_SIZE", 2)
     with triggers_off():
         Deletion.objects.update(reason="something else")
     report = verify_audit_log()

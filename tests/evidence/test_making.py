@@ -25,7 +25,16 @@ from connections.evidence.files import BundleError
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.people import erasure
 from sandbox.server import SandboxServer
-from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, request, sync_all
+from tests.evidence.support import (
+    ASKED,
+    ONLY,
+    complaint,
+    deletions_in,
+    files_of,
+    make,
+    request,
+    sync_all,
+)
 from tests.support.append_only import triggers_off
 from tests.support.sandbox import org_named
 
@@ -103,7 +112,7 @@ def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
         "until": "2020-01-01T00:00:00+00:00",
         "timezone": "UTC",
     }
-    assert files_of(made.data)["deletions.json"] == b"[\n]\n"
+    assert files_of(made.data)["records.ndjson"] == b""
     assert complaint(made.data, tmp_path) == ""
 
 
@@ -133,8 +142,8 @@ def test_an_erased_name_shared_by_other_people_is_not_shown(
     erased = erasure.erase_person(actor=command_actor(), person=ada)
     assert erased.shared_names == 1
     made = make()
-    rows = json.loads(files_of(made.data)["deletions.json"])
-    assert "Ada" not in {row["settled_by"] for row in rows}
+    closers = {row["rows"]["deletion"].get("settled_by_name") for row in deletions_in(made)}
+    assert "Ada" not in closers
     assert complaint(made.data, tmp_path) == ""
 
 
@@ -167,7 +176,9 @@ def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) ->
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     made = make()
     assert made.bundle.differing == 1
-    assert "“outcome” does not match the events" in made.bundle.differences[0]
+    assert (
+        "“outcome” of the row “deletion” is not what its events set" in made.bundle.differences[0]
+    )
     assert event(EventCode.EVIDENCE_BUNDLE_FINISHED).details["differing"] == 1
     assert "does not match its events" in complaint(made.data, tmp_path)
 
@@ -189,12 +200,9 @@ def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     sync_all(credential)
     request(credential, added.id, actor=command_actor(), requester=ada)
     made = make()
-    [row] = [
-        each
-        for each in json.loads(files_of(made.data)["deletions.json"])
-        if each["connection_id"] == added.id
-    ]
-    assert (row["requested_by"], row["outcome"]) == ("Ada", "deleted")
+    rows = [record["rows"]["deletion"] for record in deletions_in(made)]
+    [row] = [row for row in rows if row["connection_id"] == added.id]
+    assert (row["requested_by_name"], row["outcome"]) == ("Ada", "deleted")
     assert complaint(made.data, tmp_path) == ""
 
 

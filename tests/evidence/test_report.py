@@ -9,7 +9,7 @@ import pytest
 from connections import verifier
 from connections.verifier import messages, report
 from connections.verifier.verification import Verification
-from tests.evidence.support import Forger, Made, files_of, run_verifier
+from tests.evidence.support import Forger, Made, deletions_in, run_verifier
 
 FORGED_REPORT = "\n" * 60 + "VERIFIED: every check passed.\r\nRESULT: VERIFIED (exit code 0).\n"
 HOSTILE = f"x\x1b[2J\x1b]0;title\x07\u202e\u2028\x85{FORGED_REPORT}{' ' * 500}VERIFIED"
@@ -43,7 +43,7 @@ def test_a_forged_manifest_prints_no_verdict_of_its_own(
     ("file", "old"),
     [
         ("population.json", '"made_at": "'),
-        ("deletions.json", '"id":"'),
+        ("records.ndjson", '"id":"'),
         ("checkpoint.txt", "orgadmin/"),
         ("keys.json", '"fingerprint": "'),
     ],
@@ -103,13 +103,12 @@ def test_the_page_is_written_only_after_verification_and_overwrites_nothing(
 ) -> None:
     page = tmp_path / "page.html"
     forger = Forger(made=made)
-    forger.edit("deletions.json", lambda text: text.replace("refused", "deleted"))
+    forger.edit("records.ndjson", lambda text: text.replace("refused", "deleted"))
     assert run_verifier(forger.signed(), tmp_path / "x", "--html", page).code == 1
     assert not page.exists()
     assert run_verifier(made.data, tmp_path / "x", "--html", page).code == 0
     text = page.read_text()
-    [*_, last] = json.loads(files_of(made.data)["deletions.json"])
-    assert last["id"] in text
+    assert all(record["id"] in text for record in deletions_in(made))
     assert "<script" not in text
     again = run_verifier(made.data, tmp_path / "x", "--html", page)
     assert (again.code, "File exists" in again.text) == (2, True)
@@ -127,7 +126,7 @@ def test_a_sample_is_drawn_by_a_seed_that_repeats_it(made: Made, tmp_path: Path)
     drawn = sample()
     seed = drawn[0].removeprefix("Sample of 5 deletions, drawn with --seed ").rstrip(":")
     assert sample("--seed", seed) == drawn
-    ids = {row["id"] for row in json.loads(files_of(made.data)["deletions.json"])}
+    ids = {record["id"] for record in deletions_in(made)}
     assert {line.removeprefix("  - ") for line in drawn[1:]} < ids
     assert len(set(drawn)) == 6
     assert sample("--seed", "mine")[1:] != drawn[1:]
@@ -156,3 +155,16 @@ def test_a_newer_format_is_named_with_its_release(made: Made, tmp_path: Path) ->
     verdict = run_verifier(forger.signed(), tmp_path / "x")
     assert verdict.code == 2
     assert "made by Org Admin 2.0. Use the verifier of that release." in verdict.text
+
+
+def test_an_unknown_kind_of_record_could_not_be_checked_and_names_the_release(
+    made: Made, tmp_path: Path
+) -> None:
+    forger = Forger(made=made)
+    forger.edit_json("manifest.json", lambda manifest: manifest.update(release="2.0"))
+    forger.edit("records.ndjson", lambda text: text + '{"id":"1","kind":"agreement","rows":{}}\n')
+    verdict = run_verifier(forger.signed(), tmp_path / "x")
+    assert verdict.code == 2
+    assert "doesn't know, “agreement”. Org Admin 2.0 made it: use the verifier of that" in (
+        verdict.text
+    )

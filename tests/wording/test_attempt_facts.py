@@ -13,7 +13,6 @@ from connections import wording
 from connections.audit import EventCode
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
-from connections.deletions.export import deletion_row
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -23,6 +22,7 @@ from connections.models import (
     Outcome,
     State,
 )
+from connections.verifier.folding import Rows
 from connections.verifier.page import OUTCOMES, get_attempts_result, get_outcome_text
 from connections.wording import DeletionStatus, attempt_facts
 from connections.wording.attempt_facts import Sent
@@ -137,6 +137,19 @@ def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
                 yield history, deletion
 
 
+def rows_of(deletion: Deletion) -> Rows:
+    """What the verifier reads of its rows."""
+    attempts = {
+        f"attempt {attempt.number}": {
+            "number": attempt.number,
+            "verdict": attempt.verdict,
+            "is_late": attempt.is_late,
+        }
+        for attempt in deletion.attempts.all()
+    }
+    return {"deletion": {"state": deletion.state, "outcome": deletion.outcome}, **attempts}
+
+
 def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
@@ -154,7 +167,7 @@ def texts_of(deletion: Deletion) -> list[str]:
     texts += [
         attempt_facts.attempts_summary(attempts),
         attempt_facts.not_sent_sentence(attempts),
-        get_outcome_text(deletion_row(deletion)),
+        get_outcome_text(rows_of(deletion)),
     ]
     if deletion.outcome:
         texts += [
@@ -210,7 +223,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.lines)
-            assert "late" in get_outcome_text(deletion_row(deletion))
+            assert "late" in get_outcome_text(rows_of(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
             assert words.headline == "Gone, and Datadog returned 200."
 

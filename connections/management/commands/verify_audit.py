@@ -93,6 +93,7 @@ def _document(report: VerificationReport) -> dict[str, Any]:
         "changes": list(report.changes),
         "batches": list(report.batches),
         "access_reviews": list(report.access_reviews),
+        "protections": list(report.protections),
         "message": report.message,
     }
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.comparison import compare_all
+from connections.evidence.differing import DifferingRecords
+from connections.evidence.records import kind_of
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
+from connections.verifier.events import DELETION
 from tests.faults.model.expected_state import Ledger
 
 # The states that one step can lead to from each state. Except in settled, a step can also change
@@ -97,8 +100,9 @@ class Invariants:
             self._check_outcome(deletion)
             self._check_events(deletion, recorded, late=sum(one.is_late for one in tried))
             self._check_memory(deletion, events=len(recorded))
-        differing = DifferingDeletions()
-        list(compare_all_deletions(differing))
+        kind = kind_of(DELETION)
+        differing = DifferingRecords(noun=kind.noun)
+        list(compare_all(kind, differing=differing))
         assert not differing.count, differing.message
 
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:

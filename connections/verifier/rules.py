@@ -1,0 +1,266 @@
+"""What must hold beyond folding: approvals by others, running bulk deletions, reviewers.
+
+A rule returns what is wrong with a record. `RULES` has those of each kind of record that this
+verifier knows, also for kinds without any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
+from connections.verifier.folding import Rows, rows_named
+from connections.verifier.messages import fill
+
+APPROVALS_NEEDED = {"none": 0, "one": 1, "two": 2}
+# The state of a bulk deletion after each event. An approval changes it only when no other approval
+# is missing.
+_BATCH_STATES = {
+    "batch.requested": "requested",
+    "batch.approved": "approved",
+    "batch.declined": "declined",
+    "batch.confirmed": "running",
+    "batch.paused": "paused",
+    "batch.resumed": "running",
+    "batch.cancelled": "cancelled",
+    "batch.expired": "expired",
+    "batch.finished": "finished",
+}
+# What a row of a plan and all its deletions have in common.
+_SAME_IN_ROW = (
+    *("site", "connection_id", "digest", "snapshot_at", "connection_types", "credential_id"),
+    *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name"),
+)
+
+
+def last_event(events: Sequence[Event], code: str) -> Event | None:
+    """The last event with this code, or None."""
+    return next((event for event in reversed(events) if event.code == code), None)
+
+
+# --- Deletions ----------------------------------------------------------------------------------
+
+
+def _deletion_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    if not events or events[0].code != "deletion.requested":
+        yield "it has no request event"
+        return
+    sent = [event.details.get("attempt") for event in events if event.code == "deletion.sending"]
+    if sent != [attempt.get("number") for attempt in rows_named(rows, "attempt")]:
+        yield "its attempts are not those that were sent"
+    for event, number in zip(events, rounds_of(events)):
+        if event.details.get("approval_round", number) != number:
+            yield fill("event {} states the wrong approval round", event.seq)
+        if event.code == "deletion.sending":
+            attempt = fill("attempt {}", event.details.get("attempt"))
+            if rows.get(attempt, {}).get("approval_round") != number:
+                yield fill("{} is not of the approval round in which it was sent", attempt)
+    requester = rows.get("deletion", {}).get("requested_by_id")
+    for approval in rows_named(rows, "approval"):
+        if approval.get("approver_id") == requester:
+            yield "its requester decided about it"
+
+
+def rounds_of(events: Sequence[Event]) -> list[int]:
+    """The approval round of each event, counted from 1.
+
+    A round ends when the outcome of an attempt becomes unknown, and when the approvals for
+    another attempt after that are declined or lapse. The number is counted from the events. The
+    number that an event states is not used.
+    """
+    rounds, number, state = [], 1, "requested"
+    for event in events:
+        rounds.append(number)
+        before, state = state, str(event.details.get("state", state))
+        is_declined = event.code == "deletion.declined" and state == "still_present"
+        if (
+            event.code == "deletion.approvals_lapsed"
+            or is_declined
+            or (state == "unknown" and before != "unknown")
+        ):
+            number += 1
+    return rounds
+
+
+def approvals_of(sending: Event, events: Sequence[Event]) -> list[Event]:
+    """The approvals in an attempt's round before it, of exactly what was requested."""
+    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
+    digest = _requested(events).get("approval_digest")
+    return [
+        event
+        for event in events
+        if event.code == "deletion.approved"
+        and rounds[event.seq] == rounds[sending.seq]
+        and event.seq < sending.seq
+        and event.details.get("digest") == digest
+    ]
+
+
+def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
+    """Each attempt that had too few approvals by other people in its own round.
+
+    None if there was no attempt, or if no approval was required.
+    """
+    requested = _requested(events)
+    needed = APPROVALS_NEEDED.get(str(requested.get("policy")), 0)
+    sent = [event for event in events if event.code == "deletion.sending"]
+    if not needed or not sent:
+        return None
+    unapproved = []
+    for sending in sent:
+        approvers = {event.actor_id for event in approvals_of(sending, events)}
+        if len(approvers - {requested.get("requested_by_id")}) < needed:
+            unapproved.append(sending)
+    return unapproved
+
+
+def _requested(events: Sequence[Event]) -> Mapping[str, Any]:
+    """The deletion as it was requested."""
+    return events[0].rows.get("deletion") or {}
+
+
+def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
+    """The break-glass event that replaced the approvals of an attempt, or None."""
+    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
+    break_glass = last_event(events, "deletion.break_glass_used")
+    if break_glass is None or break_glass.seq > sending.seq:
+        return None
+    return break_glass if rounds[break_glass.seq] == rounds[sending.seq] else None
+
+
+# --- Bulk deletions -----------------------------------------------------------------------------
+
+
+def _batch_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    requested = [event for event in events if event.code == "batch.requested"]
+    if len(requested) != 1:
+        yield "it does not have exactly one request event"
+        return
+    batch = rows.get("batch", {})
+    approved = [event for event in events if event.code == "batch.approved"]
+    digest = batch.get("approval_digest")
+    if any(event.details.get("approval_digest") != digest for event in approved):
+        yield "an approval is not for its plan, reason and ticket"
+    confirmed = last_event(events, "batch.confirmed")
+    if confirmed is None:
+        return
+    before = {event.actor_id for event in approved if event.seq < confirmed.seq}
+    others = before - {batch.get("requested_by_id")}
+    if len(others) < APPROVALS_NEEDED.get(str(batch.get("policy")), 0):
+        yield "it was confirmed without the required approvals"
+
+
+class RunningBatch:
+    """When a bulk deletion was confirmed and running, by its events."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.confirmed = last_event(events, "batch.confirmed")
+        # Each state with the number of the event that began it.
+        self._states = [
+            (event.seq, _BATCH_STATES[event.code])
+            for event in events
+            if event.code in _BATCH_STATES and not event.details.get("missing")
+        ]
+
+    def allowed(self, seq: int, approval_round: int) -> bool:
+        """Whether a DELETE could be sent in event `seq`.
+
+        It was confirmed and running, or a person had confirmed that deletion individually.
+        """
+        if self.confirmed is None or self.confirmed.seq > seq:
+            return False
+        state = [state for began, state in self._states if began < seq][-1]
+        return approval_round > 1 or state == "running"
+
+
+def plan_problems(
+    plan_rows: Iterable[Mapping[str, Any]], deletions: Mapping[Any, Mapping[str, Any]]
+) -> Iterator[str]:
+    """How the rows of a plan differ from its deletions, which are by the ID of their row."""
+    left = set(deletions)
+    for position, row in enumerate(plan_rows, start=1):
+        what = fill("row {}", row.get("position"))
+        deletion = deletions.get(row.get("id"))
+        left.discard(row.get("id"))
+        is_sendable = not row.get("removed_at") and not row.get("problem")
+        if row.get("position") != position:
+            yield fill("{} is at place {}", what, position)
+        if is_sendable and deletion is None:
+            yield fill("{} has no deletion", what)
+        elif not is_sendable and deletion is not None:
+            yield fill("{} was left out but has a deletion", what)
+        elif deletion and any(deletion.get(key) != row.get(key) for key in _SAME_IN_ROW):
+            yield fill("{} has the deletion of something else", what)
+    if left:
+        yield "a deletion belongs to no row of the plan"
+
+
+# --- Access reviews -----------------------------------------------------------------------------
+
+
+def _access_review_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    reviewers: Any = None
+    for event in events:
+        reviewers = event.details.get("reviewers", reviewers)
+        is_decision = event.code == "access_review.decided"
+        if is_decision and reviewers and event.actor_id not in reviewers:
+            text = "{} was not a reviewer when they decided in event {}"
+            yield fill(text, event.actor, event.seq)
+    closed = last_event(events, "access_review.closed")
+    if closed and len(rows_named(rows, "decision")) != closed.details.get("decisions"):
+        yield "it does not have as many decisions as were recorded when it was closed"
+
+
+def closing_problems(
+    review: Mapping[str, Any],
+    review_rows: Iterable[Mapping[str, Any]],
+    decisions: Mapping[Any, Mapping[str, Any]],
+) -> Iterator[str]:
+    """Whether a closed access review has the final states that its closing digest covers.
+
+    `decisions` has the last decision of each row, by the ID of the row.
+    """
+    states = []
+    for row in review_rows:
+        decision = decisions.get(row.get("id"), {})
+        is_decided = row.get("closed_as") in ("keep", "delete")
+        if is_decided and decision.get("decision") != row.get("closed_as"):
+            yield fill("the final state of row {} is not its last decision", row.get("position"))
+        final = decision.get("id") if is_decided else None
+        states.append([row.get("position"), row.get("closed_as"), final])
+    document = {
+        "format": "access review closing 1",
+        "appeared": review.get("appeared", []),
+        "coverage": review.get("coverage_at_close"),
+        "open_reason": review.get("open_reason", ""),
+        "rows": states,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(text.encode("ascii")).hexdigest() != review.get("closing_digest"):
+        yield "its final states are not those of its closing digest"
+
+
+def decisions_by_row(rows: Rows) -> dict[Any, list[dict[str, Any]]]:
+    """The decisions of an access review, oldest first, by the ID of their row."""
+    found: dict[Any, list[dict[str, Any]]] = {}
+    numbers = sorted(int(name.split(" ")[1]) for name in rows if name.startswith("decision "))
+    for number in numbers:
+        decision = rows[f"decision {number}"]
+        found.setdefault(decision.get("row_id"), []).append({**decision, "id": number})
+    return found
+
+
+def _no_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    yield from ()
+
+
+# By the kind of record: what is wrong with its rows and events although they fold.
+RULES: dict[str, Callable[[Rows, Sequence[Event]], Iterator[str]]] = {
+    DELETION: _deletion_problems,
+    BATCH: _batch_problems,
+    ACCESS_REVIEW: _access_review_problems,
+    ORG_CONNECTION: _no_problems,
+}
