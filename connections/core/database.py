@@ -66,6 +66,16 @@ def require_sqlite_database() -> None:
         )
 
 
+def skip_locked[Rows: QuerySet[Any, Any]](rows: Rows) -> Rows:
+    """Lock these rows, leaving out those that another transaction has locked.
+
+    SQLite has no locked rows: a transaction locks the whole database.
+    """
+    if connection.features.has_select_for_update_skip_locked:
+        return rows.select_for_update(skip_locked=True, no_key=True)
+    return rows
+
+
 type Statement = tuple[str, tuple[Any, ...]]
 
 

@@ -35,6 +35,7 @@ from connections.evidence.stored_events import (
     verify_row,
 )
 from connections.models import (
+    AUDIT_VERIFICATION,
     AccessReviewRow,
     AuditEvent,
     AuditHead,
@@ -42,6 +43,7 @@ from connections.models import (
     Change,
     Checkpoint,
     Deletion,
+    PeriodicTask,
 )
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import CheckpointNote, parse_checkpoint
@@ -435,15 +437,17 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     ):
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
-    events.record(
-        code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
-        actor=actor,
-        sentence=Sentence(
-            "Verification of the audit log up to event {size} was requested.",
-            size=size,
-        ),
-        details={"size": size},
-    )
+    with events.atomic():
+        PeriodicTask.objects.filter(name=AUDIT_VERIFICATION).update(due_at=clock.now())
+        events.record(
+            code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
+            actor=actor,
+            sentence=Sentence(
+                "Verification of the audit log up to event {size} was requested.",
+                size=size,
+            ),
+            details={"size": size},
+        )
     return None
 
 

@@ -27,6 +27,7 @@ from connections.inventory.sync import (
     newest_complete_syncs,
     newest_syncs,
 )
+from connections.inventory.sync_schedule import next_sync_at
 from connections.models import (
     OPEN_STATES,
     Change,
@@ -348,6 +349,8 @@ class Coverage:
     # Orgs that appear only as the other side, because no credential of theirs is stored.
     unknown_orgs: list[KnownOrg]
     oldest_at: datetime | None
+    # When the first automatic sync is due.
+    next_sync_at: datetime | None
     # Whether some org should be synced.
     is_stale: bool
 
@@ -591,6 +594,7 @@ def _coverage(
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
+        next_sync_at=next_sync_at(in_use.values()),
         is_stale=any(is_stale(newest.get(credential.pk), now=now) for credential in pinned),
     )
 

@@ -20,6 +20,7 @@ from connections.inventory.inventory import (
 )
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync import newest_complete_syncs, newest_syncs
+from connections.inventory.sync_schedule import next_sync_at
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
 # An older complete sync says too little about what Datadog lists now.
@@ -66,6 +67,11 @@ class OrgSummary:
     # How many connections have it as their destination, and as their source.
     connections_in: int
     connections_out: int
+
+    @property
+    def next_sync_at(self) -> datetime | None:
+        """When its next automatic sync is due."""
+        return next_sync_at(self.credentials)
 
 
 ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {

@@ -30,7 +30,7 @@ from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner, Org, OrgConnection
 from connections.datadog.responses import DatadogError, RateLimit
-from connections.inventory import rate_limits
+from connections.inventory import rate_limits, sync_schedule
 from connections.inventory.rate_limits import OrgKey
 from connections.models import (
     GONE_OUTCOMES,
@@ -44,7 +44,7 @@ from connections.models import (
     Sync,
     snapshot_digest,
 )
-from connections.net.http import PARALLEL_REQUESTS, pool
+from connections.net.http import pool
 
 # The deadline of one sync, in seconds.
 SYNC_SECONDS = 10.0
@@ -330,7 +330,12 @@ def store_sync(
         elif deleted:
             record_absence(site=credential.site, connection_ids=deleted, lacked_at=started_at)
         failure = None if fetched.is_complete else fetched.failure
-        record_use(credential_id=credential.pk, at=now, failure=failure)
+        record_use(
+            credential_id=credential.pk,
+            at=now,
+            failure=failure,
+            sync_due_at=sync_schedule.next_due_at(now=now),
+        )
         rate_limits.record(
             site=credential.site,
             org_id=own_org.id,
@@ -471,10 +476,22 @@ def record_absence(*, site: str, connection_ids: Collection[UUID], lacked_at: da
     OrgConnectionSnapshot.objects.filter(ended).update(is_current=False)
 
 
-def record_use(*, credential_id: UUID, at: datetime, failure: dict[str, object] | None) -> None:
-    """Store that this credential was used with Datadog and, if that failed, why."""
+def record_use(
+    *,
+    credential_id: UUID,
+    at: datetime,
+    failure: dict[str, object] | None,
+    sync_due_at: datetime | None = None,
+) -> None:
+    """Store that this credential was used with Datadog and, if that failed, why.
+
+    `sync_due_at` is given after a sync.
+    """
     last_error = failure and {"at": at.isoformat()} | failure
-    Credential.objects.filter(pk=credential_id).update(last_used_at=at, last_error=last_error)
+    schedule = {"sync_due_at": sync_due_at} if sync_due_at else {}
+    Credential.objects.filter(pk=credential_id).update(
+        last_used_at=at, last_error=last_error, **schedule
+    )
 
 
 def snapshot_values(item: OrgConnection) -> dict[str, Any]:
@@ -529,8 +546,9 @@ def sync_orgs(
 ) -> list[Sync]:
     """Sync every visible org, or those of the given credentials. Raises PermissionDenied.
 
-    `only_stale` is for automatic syncs. It leaves out orgs synced within the last 5 minutes, and
-    orgs held back because less than a tenth of a rate limit remains. Credentials that were never
+    `only_stale` is for syncs that an open page starts. It leaves out orgs synced within the last 5
+    minutes, orgs that another process is syncing or will sync within a minute, and orgs held back
+    because less than a tenth of a rate limit remains. Credentials that were never
     verified are left out too: they are pinned to no org, so their lists would prove nothing. A
     failure of one org is stored as its result and affects no other.
     """
@@ -540,27 +558,15 @@ def sync_orgs(
     if only_stale:
         now = clock.now()
         held_back = rate_limits.held_back_until(now=now)
-        stale = _stale(chosen, now=now)
-        chosen = [credential for credential in stale if OrgKey.of(credential) not in held_back]
+        newest = newest_syncs(now=now)
+        stale = [
+            credential
+            for credential in chosen
+            if is_stale(newest.get(credential.pk), now=now)
+            and OrgKey.of(credential) not in held_back
+        ]
+        chosen = sync_schedule.claim(stale, now=now) if stale else []
     return sync_credentials(credentials=chosen, actor=actor)
-
-
-def stale_held_back_until(*, credentials: list[Credential], now: datetime) -> dict[UUID, datetime]:
-    """Until when `sync_orgs` skips stale orgs because of rate limits, by credential."""
-    held_back = rate_limits.held_back_until(now=now)
-    waiting = [credential for credential in credentials if OrgKey.of(credential) in held_back]
-    return {
-        credential.pk: held_back[OrgKey.of(credential)] for credential in _stale(waiting, now=now)
-    }
-
-
-def _stale(credentials: list[Credential], *, now: datetime) -> list[Credential]:
-    if not credentials:
-        return []
-    newest = newest_syncs(now=now)
-    return [
-        credential for credential in credentials if is_stale(newest.get(credential.pk), now=now)
-    ]
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:
@@ -579,8 +585,7 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
     started_at = clock.now()
     clients = [open_client_or_failure(credential=credential) for credential in credentials]
     stored: dict[UUID, Sync] = {}
-    at_once = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
-    with pool(), ThreadPoolExecutor(max_workers=at_once) as threads:
+    with pool(), ThreadPoolExecutor(max_workers=sync_schedule.ORGS_AT_ONCE) as threads:
         fetching = {
             # Each thread gets a copy of the context so that all share the connections.
             threads.submit(

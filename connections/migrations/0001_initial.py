@@ -32,7 +32,7 @@ from django.db.models import (
     UniqueConstraint,
     UUIDField,
 )
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
 PERSON = settings.AUTH_USER_MODEL
@@ -253,6 +253,7 @@ class Migration(migrations.Migration):
                 verification=JSONField(default=list),
                 last_used_at=DateTimeField(null=True),
                 last_error=JSONField(null=True),
+                sync_due_at=DateTimeField(db_default=Now()),
                 managed_orgs_read_at=DateTimeField(null=True),
                 managed_orgs_error=JSONField(null=True),
                 created_at=DateTimeField(),
@@ -263,6 +264,9 @@ class Migration(migrations.Migration):
             ),
             options={
                 "ordering": ("name",),
+                "indexes": [
+                    Index(fields=["sync_due_at"], condition=Q(retired_at=None), name="syncs_due"),
+                ],
                 "constraints": [
                     UniqueConstraint(
                         Lower("name"),
@@ -1219,5 +1223,12 @@ class Migration(migrations.Migration):
                 seen_at=DateTimeField(db_index=True),
             ),
             options={"ordering": ("-seen_at", "name")},
+        ),
+        CreateModel(
+            name="PeriodicTask",
+            fields=columns(
+                name=CharField(max_length=40, primary_key=True, serialize=False),
+                due_at=DateTimeField(),
+            ),
         ),
     ]

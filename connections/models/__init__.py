@@ -66,4 +66,9 @@ from connections.models.org_connections import (
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
 from connections.models.sessions import PersonSession
-from connections.models.workers import OrgRateLimit, WorkerHeartbeat
+from connections.models.workers import (
+    AUDIT_VERIFICATION,
+    OrgRateLimit,
+    PeriodicTask,
+    WorkerHeartbeat,
+)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 
 from connections.core import clock
 from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
@@ -83,6 +83,8 @@ class Credential(models.Model):
     verification = models.JSONField(default=list)
     last_used_at = models.DateTimeField(null=True)
     last_error = models.JSONField(null=True)
+    # Ignored while it isn't verified or once it is retired.
+    sync_due_at = models.DateTimeField(db_default=Now())
     # When the list of managed orgs was last requested and, if it was not available, why.
     managed_orgs_read_at = models.DateTimeField(null=True)
     managed_orgs_error = models.JSONField(null=True)
@@ -95,6 +97,12 @@ class Credential(models.Model):
 
     class Meta:
         ordering = ("name",)
+        indexes = [
+            # Every worker queries it about once a second.
+            models.Index(
+                fields=["sync_due_at"], condition=models.Q(retired_at=None), name="syncs_due"
+            )
+        ]
         constraints = [
             models.UniqueConstraint(
                 Lower("name"),

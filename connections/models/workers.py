@@ -1,4 +1,4 @@
-"""What workers share: their heartbeats, and the low rate limits of Datadog orgs."""
+"""What workers share: heartbeats, periodic tasks, and the low rate limits of Datadog orgs."""
 
 from django.db import models
 
@@ -26,6 +26,20 @@ class WorkerHeartbeat(models.Model):
     def __str__(self) -> str:
         kind = "command" if self.batch_id else "worker"
         return f"{kind} {self.process_id} on {self.host}"
+
+
+# The periodic task that a person's request makes due.
+AUDIT_VERIFICATION = "audit_verification"
+
+
+class PeriodicTask(models.Model):
+    """Work that one worker at a time does regularly. Moving the due time claims it."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    due_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} due at {self.due_at:%Y-%m-%d %H:%M:%S}"
 
 
 class OrgRateLimit(models.Model):

@@ -1,6 +1,6 @@
 """Queues notifications about changes that need attention: one message for many changes and orgs."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import Q
@@ -11,20 +11,19 @@ from connections.access.actor import person_actor
 from connections.audit import outbox
 from connections.changes.changes import ChangeFilter, matching_changes
 from connections.core import clock
-from connections.models import Change, Notification, Person, Role, Sync
+from connections.models import Change, Notification, Person, Role
 
 # At most one message for each destination within this time.
 INTERVAL = timedelta(minutes=10)
-# Orgs that another process syncs together are reported together. By then its syncs have ended.
-QUIET_TIME = timedelta(seconds=30)
+# Changes wait this long for others, because several orgs or processes are often synced together.
+GATHERING_TIME = timedelta(seconds=30)
 # Without an earlier message, older changes date from before a destination was configured.
 MAX_AGE = timedelta(hours=24)
 
 
-def enqueue_changes(*, after_sync: bool = False) -> None:
-    """Queue the changes that have not been sent yet, unless the last message is too recent.
+def enqueue_changes() -> None:
+    """Queue the changes that have not been sent yet, unless a change or message is too recent.
 
-    `after_sync` means that this process has just synced all orgs, so there is nothing to wait for.
     Call it outside any transaction. Raises database errors.
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
@@ -43,7 +42,9 @@ def enqueue_changes(*, after_sync: bool = False) -> None:
         )
         pending = matching_changes(filters)
         newest, oldest = pending.first(), pending.last()
-        if newest is None or oldest is None or (not after_sync and _is_syncing(now=now)):
+        if newest is None or oldest is None:
+            return
+        if clock.elapsed_since(oldest.detected_at, now=now) < GATHERING_TIME:
             return
         outbox.enqueue_changes(
             numbers=(oldest.number, newest.number),
@@ -59,11 +60,6 @@ def numbers_in(notification: Notification) -> tuple[int, int]:
     """The numbers of the first and the last change that a message can be about."""
     first, _, last = notification.subject_id.partition("-")
     return int(first), int(last)
-
-
-def _is_syncing(*, now: datetime) -> bool:
-    newest = Sync.objects.order_by("-pk").first()
-    return newest is not None and clock.elapsed_since(newest.finished_at, now=now) < QUIET_TIME
 
 
 def _recipients() -> list[Person]:

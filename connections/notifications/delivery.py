@@ -10,14 +10,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import connection
-from django.db.models import F, Q, QuerySet
+from django.db.models import Expression, F, Q, QuerySet
 
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import EventCode
 from connections.core import clock
+from connections.core.database import skip_locked
 from connections.core.errors import ConflictError
 from connections.core.text import pluralize
 from connections.models import Notification
@@ -53,20 +53,22 @@ def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lamb
 
 def claim_next(*, channel: Notification.Channel) -> Notification | None:
     """Claim the notification that has been due longest, so that no other worker sends it."""
+    waiting = Notification.objects.filter(channel=channel, due_at__isnull=False)
+    due = waiting.filter(_is_due(clock.now_in_query()))
+    # Nearly always false, which saves a transaction.
+    if not due.exists():
+        return None
     with audit.atomic():
-        due = Notification.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
-        if connection.features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True, no_key=True)
-        notification = due.first()
+        notification = skip_locked(due.order_by("due_at")).first()
         if notification is None or not _claim(notification):
             return None
     notification.refresh_from_db()
     return notification
 
 
-def _is_due(now: datetime) -> Q:
+def _is_due(now: datetime | Expression) -> Q:
     """Due now, or due further ahead than any delay, because it was written with a wrong clock."""
-    return Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)
+    return clock.has_passed_in_query("due_at", within=MAX_RETRY_DELAY, now=now)
 
 
 def _claim(notification: Notification) -> bool:

@@ -51,9 +51,9 @@ class Heartbeat:
 
 def record_heartbeat(*, name: str, host: str, process_id: int, batch: Batch | None = None) -> None:
     """Record that this process is alive. Raises DatabaseError."""
-    now = clock.now()
-    if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
+    if WorkerHeartbeat.objects.filter(name=name).update(seen_at=clock.now_in_query()):
         return
+    now = clock.now()
     is_old = Q(seen_at__lt=now - KEPT_FOR)
     # A live process renews such a row within seconds. A dead process's row would hide all others.
     is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)

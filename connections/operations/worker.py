@@ -5,29 +5,36 @@ delays a deletion.
 """
 
 import logging
-import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections.access.actor import WORKER
 from connections.access_reviews import reminders
+from connections.audit import checkpoints
 from connections.batches import running
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
 from connections.deletions import sending
-from connections.evidence.maintenance import AuditMaintenance
-from connections.inventory import managed_orgs, sync
-from connections.models import Credential, Deletion, Notification
+from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
+from connections.evidence.verification import verify_and_store
+from connections.inventory import managed_orgs, sync, sync_schedule
+from connections.models import (
+    AUDIT_VERIFICATION,
+    AuditVerification,
+    Notification,
+    PeriodicTask,
+)
 from connections.notifications import change_digests, delivery
-from connections.operations import due
+from connections.operations import due, due_work
+from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
 from connections.people import sessions
 
@@ -39,8 +46,8 @@ FIRST_PAUSE = 1.0
 # database to come back.
 MAX_PAUSE = 15.0
 MAX_DELIVERY_PAUSE = 60.0
-# Seconds between two polls for notifications.
-POLL_SECONDS = 2.0
+# Seconds after which a delivery thread looks for notifications even if a busy worker didn't wake it
+POLL_SECONDS = 15.0
 # Seconds for a delivery in progress when the worker stops. Another worker retries it later.
 DELIVERY_STOP_SECONDS = 15.0
 
@@ -62,6 +69,8 @@ def _repeat(
     while not is_stopped():
         try:
             close_old_connections()
+            # Saves Django's own check, because `work` begins with a statement that would fail too.
+            connection.health_check_done = True  # type: ignore[attr-defined]
             seconds, pause = work(), FIRST_PAUSE
         except MissingDatabaseError:
             raise
@@ -73,10 +82,14 @@ def _repeat(
         sleep(seconds)
 
 
-def _deliver(channel: Notification.Channel, stopped: threading.Event) -> None:
+def _deliver(
+    channel: Notification.Channel, *, wake: threading.Event, stopped: threading.Event
+) -> None:
     def work() -> float:
+        wake.wait(POLL_SECONDS)
+        wake.clear()
         delivery.run_due(channel=channel, is_over=stopped.is_set)
-        return POLL_SECONDS
+        return 0.0
 
     _repeat(
         f"Delivery by {channel}",
@@ -89,24 +102,35 @@ def _deliver(channel: Notification.Channel, stopped: threading.Event) -> None:
 
 
 @contextmanager
-def run_delivery_threads() -> Iterator[None]:
-    """Deliver notifications until the end of the block, each channel in its own thread."""
+def run_delivery_threads() -> Iterator[Callable[[], None]]:
+    """Deliver notifications until the end of the block, each channel in its own thread.
+
+    Yields a function that makes the threads look for notifications at once.
+    """
     stopped = threading.Event()
+    wakes = [threading.Event() for _ in Notification.Channel]
     threads = [
-        threading.Thread(target=_deliver, args=(channel, stopped), daemon=True)
-        for channel in Notification.Channel
+        threading.Thread(
+            target=_deliver, args=(channel,), kwargs={"wake": wake, "stopped": stopped}, daemon=True
+        )
+        for channel, wake in zip(Notification.Channel, wakes, strict=True)
     ]
+
+    def wake_all() -> None:
+        for wake in wakes:
+            wake.set()
+
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield wake_all
     finally:
         stopped.set()
+        wake_all()
         for thread in threads:
             thread.join(timeout=DELIVERY_STOP_SECONDS)
 
 
-SYNC_INTERVAL = timedelta(minutes=15)
 # The shortest sleep in seconds. Not longer, so that a response that the web server records is
 # verified within 2 s.
 MIN_SLEEP = 0.5
@@ -114,8 +138,42 @@ MAX_SLEEP = 1.5
 # Seconds after which a pass starts no more single deletions. If Datadog responds slowly, checks
 # become due again before all of them are done, and bulk deletions must not wait for that.
 SINGLE_SECONDS = 5.0
-# Seconds between two runs of alarms and of deleting old data.
-HOUSEKEEPING_SECONDS = 60.0
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """Work that one of the workers does each time this interval has passed."""
+
+    every: timedelta
+    run: Callable[["Worker"], object]
+
+
+def _delete_old_rows() -> None:
+    sessions.delete_ended_sessions()
+    delivery.delete_old_notifications()
+    sync.delete_old_syncs()
+
+
+# By the names in the database.
+_TASKS = {
+    # What `read_due_work` can't see, such as bulk deletions that expire.
+    "deletions": _Task(every=MINUTE, run=lambda worker: worker.run_due_deletions()),
+    "alarms": _Task(every=MINUTE, run=lambda worker: due.raise_alarms(actor=WORKER)),
+    "change_notifications": _Task(
+        every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
+    ),
+    "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
+    "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
+    "managed_orgs": _Task(
+        every=timedelta(minutes=15), run=lambda worker: managed_orgs.read_due_managed_orgs()
+    ),
+    "old_rows": _Task(every=timedelta(minutes=15), run=lambda worker: _delete_old_rows()),
+}
+# A verification takes many passes, so the worker continues it between its other work.
+_INTERVALS = {name: task.every for name, task in _TASKS.items()} | {
+    AUDIT_VERIFICATION: VERIFICATION_INTERVAL
+}
 
 
 class Worker:
@@ -124,19 +182,15 @@ class Worker:
     The task in progress then ends within its own deadlines: sync 10 s, DELETE 30 s, check 10 s.
     """
 
-    def __init__(self, *, sync_interval: timedelta = SYNC_INTERVAL) -> None:
-        self._sync_interval = sync_interval.total_seconds()
-        self._next_sync = time.monotonic()
-        # The credentials that the last sync left out because of a rate limit, and when the first of
-        # these limits resets.
-        self._held_back: Collection[UUID] = ()
-        self._next_reset = math.inf
+    def __init__(self) -> None:
+        self._wake_delivery: Callable[[], None] = lambda: None
         # A signal handler can put to a SimpleQueue, while an Event might deadlock there.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._heartbeat = Heartbeat()
-        self._audit_maintenance = AuditMaintenance()
-        self._next_housekeeping = time.monotonic()
+        self._last_read: DueWork | None = None
+        # The verification in progress, with the task that this worker has claimed for it.
+        self._verification: tuple[PeriodicTask, Iterator[AuditVerification | None]] | None = None
 
     def stop(self) -> None:
         """Stop after the task in progress."""
@@ -164,16 +218,20 @@ class Worker:
             else:
                 return
 
-    def run(self) -> None:
-        """Work until stopped. Errors are logged and don't end it, except MissingDatabaseError."""
+    def run(self, *, wake_delivery: Callable[[], None] = lambda: None) -> None:
+        """Work until stopped. Errors are logged and don't end it, except MissingDatabaseError.
+
+        `wake_delivery` is called while notifications are due.
+        """
+        self._wake_delivery = wake_delivery
 
         def work() -> float:
             try:
                 self.work_once()
-                return seconds_until_due()
             except DatabaseError:
                 require_sqlite_database()
                 raise
+            return self._seconds_until_due()
 
         _repeat(
             "The worker",
@@ -187,7 +245,11 @@ class Worker:
     def run_once(self) -> int:
         """Like `work_once`, for a process that ends afterwards."""
         try:
-            return self.work_once()
+            count = self.work_once()
+            while self._verification and not self._is_stopped:
+                self._heartbeat.record()
+                self._continue_verification()
+            return count
         finally:
             self._heartbeat.remove()
 
@@ -199,52 +261,30 @@ class Worker:
         """
         self._heartbeat.record()
         sending.record_saved_responses()
+        self._continue_verification()
         count = 0
         while not self._is_stopped:
-            handled = self._run_due()
-            # Because a large bulk deletion takes many passes.
-            self._do_periodic_work()
-            if not handled:
-                break
+            work = self._read_due_work()
+            if work.has_notifications:
+                self._wake_delivery()
+            handled = self.run_due_deletions() if work.has_deletions else 0
+            synced = self._sync_due() if work.has_syncs else 0
+            # After each pass, because a large bulk deletion takes many.
+            finished = self._run_tasks(work.tasks)
             count += handled
+            if not (handled or synced or finished):
+                break
         return count
 
-    def _do_periodic_work(self) -> None:
-        """Sync, maintain the audit log, raise alarms and delete old rows, each when due."""
-        if not self._is_stopped and time.monotonic() >= self._next_sync:
-            self._next_sync = time.monotonic() + self._sync_interval
-            self._sync(sync.credentials_in_use(actor=WORKER))
-            managed_orgs.read_due_managed_orgs()
-            sessions.delete_ended_sessions()
-        elif not self._is_stopped and time.monotonic() >= self._next_reset:
-            in_use = sync.credentials_in_use(actor=WORKER)
-            self._sync([credential for credential in in_use if credential.pk in self._held_back])
-        if not self._is_stopped:
-            self._audit_maintenance.run_due()
-        if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
-            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
-            due.raise_alarms(actor=WORKER)
-            change_digests.enqueue_changes()
-            reminders.send_due(actor=WORKER)
-            delivery.delete_old_notifications()
-            sync.delete_old_syncs()
+    def _read_due_work(self) -> DueWork:
+        work = due_work.read_due_work(intervals=_INTERVALS)
+        last, self._last_read = self._last_read, work
+        if last is None or clock.is_ahead(last.now, now=work.now):
+            # Only a whole pass notices the deletions that a wrong clock postponed.
+            return replace(work, has_deletions=True)
+        return work
 
-    def _sync(self, credentials: list[Credential]) -> None:
-        """Sync these credentials' stale orgs.
-
-        Note those to sync later, when a rate limit resets.
-        """
-        self._next_reset = math.inf
-        sync.sync_orgs(actor=WORKER, credentials=credentials, only_stale=True)
-        now = clock.now()
-        held_back = sync.stale_held_back_until(credentials=credentials, now=now)
-        self._held_back = held_back.keys()
-        if held_back:
-            seconds = (min(held_back.values()) - now).total_seconds()
-            self._next_reset = time.monotonic() + seconds
-        change_digests.enqueue_changes(after_sync=True)
-
-    def _run_due(self) -> int:
+    def run_due_deletions(self) -> int:
         """Do what is due, for a few seconds each: first single deletions, then bulk deletions."""
         count = 0
         ends_at = time.monotonic() + SINGLE_SECONDS
@@ -258,19 +298,55 @@ class Worker:
             self._heartbeat.record()
         return count
 
+    def _sync_due(self) -> int:
+        if self._is_stopped:
+            return 0
+        credentials = sync_schedule.claim_due()
+        sync.sync_credentials(credentials=credentials, actor=WORKER)
+        self._heartbeat.record()
+        return len(credentials)
+
+    def _run_tasks(self, tasks: Sequence[PeriodicTask]) -> int:
+        """Run those of these tasks that this worker can claim. Return how many."""
+        count = 0
+        for task in tasks:
+            every, now = _INTERVALS[task.name], clock.now()
+            claimed_until = now + min(every, due_work.CLAIM_TIMEOUT)
+            if self._is_stopped or not due_work.postpone(task, until=claimed_until):
+                continue
+            count += 1
+            if task.name == AUDIT_VERIFICATION:
+                self._verification = task, verify_and_store()
+                self._continue_verification()
+                continue
+            _TASKS[task.name].run(self)
+            if every > due_work.CLAIM_TIMEOUT:
+                due_work.postpone(task, until=now + every)
+            self._heartbeat.record()
+        return count
+
+    def _continue_verification(self) -> None:
+        """Continue the verification in progress for a moment, unless another worker has it now."""
+        if self._verification is None:
+            return
+        (task, steps), self._verification = self._verification, None
+        if not due_work.postpone(task, until=clock.now() + due_work.CLAIM_TIMEOUT):
+            return
+        wait = continue_verification(steps)
+        if wait is None:
+            self._verification = task, steps
+        else:
+            due_work.postpone(task, until=clock.now() + wait)
+
+    def _seconds_until_due(self) -> float:
+        """How long to sleep: until something is due, from MIN_SLEEP to MAX_SLEEP."""
+        if self._last_read is None:
+            return MIN_SLEEP
+        seconds = (self._last_read.next_at - self._last_read.now).total_seconds()
+        return min(max(seconds, MIN_SLEEP), MAX_SLEEP)
+
     def _sleep(self, seconds: float) -> None:
         try:
             self._wake.get(timeout=seconds)
         except Empty:
             return
-
-
-def seconds_until_due() -> float:
-    """How long to sleep: until the next deletion is due, from MIN_SLEEP to MAX_SLEEP."""
-    now = clock.now()
-    rows = Deletion.objects.filter(due_at__isnull=False).exclude(running.is_held_back(now=now))
-    due_at = rows.order_by("due_at").values_list("due_at").first()
-    if due_at is None or due_at[0] is None:
-        return MAX_SLEEP
-    seconds: float = (due_at[0] - now).total_seconds()
-    return min(max(seconds, MIN_SLEEP), MAX_SLEEP)

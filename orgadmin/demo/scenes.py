@@ -204,7 +204,7 @@ def _many() -> Iterator[Scene]:
 
 def _changing() -> Iterator[Scene]:
     sync = Step(
-        "Sync now, or wait: the worker syncs every 15 minutes.",
+        "Sync now, or wait: the worker syncs each org within 15 minutes.",
         "Open Connections",
         OPERATOR,
         reverse("org-connection-list"),

@@ -19,9 +19,9 @@ from connections.audit import EventCode, checkpoints, signing
 from connections.audit.signing import SigningKeyError, load_signing_key
 from connections.core import clock as database_clock
 from connections.evidence import maintenance
-from connections.evidence.maintenance import AuditMaintenance
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.operations.worker import Worker
 from connections.verifier.notes import rotation_statement
 from tests.flows.support import read
 from tests.support.clock import SettableClock
@@ -139,18 +139,87 @@ def test_the_command_rotates_the_key() -> None:
 
 
 @pytest.mark.database
-def test_the_worker_verifies_once_a_day(
-    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maintenance, "CHECK_INTERVAL_SECONDS", 0.0)
+def test_the_workers_together_verify_once_a_day(clock: SettableClock) -> None:
     act()
-    keeper = AuditMaintenance()
     for _ in range(3):
-        keeper.run_due()
+        Worker().work_once()
     assert AuditVerification.objects.get().fault == ""
-    clock.advance(seconds=24 * 3600)
-    keeper.run_due()
+    clock.advance(hours=24)
+    for _ in range(3):
+        Worker().work_once()
     assert AuditVerification.objects.count() == 2
+
+
+@pytest.fixture
+def long_log(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> None:
+    """A log whose verification takes several passes."""
+    del clock
+    monkeypatch.setattr(maintenance, "MAX_VERIFICATION_SECONDS", 0.0)
+    act()
+
+
+def work_until_verified(worker: Worker) -> int:
+    """Let the worker do its passes until a verification is stored. Return how many it took."""
+    before = AuditVerification.objects.count()
+    for number in range(1, 100):
+        worker.work_once()
+        if AuditVerification.objects.count() > before:
+            return number
+    raise AssertionError("nothing was verified")
+
+
+@pytest.mark.database
+@pytest.mark.usefixtures("long_log")
+def test_a_worker_that_is_killed_leaves_the_verification_to_the_others_after_a_minute(
+    clock: SettableClock,
+) -> None:
+    killed, other = Worker(), Worker()
+    killed.work_once()
+    clock.advance(seconds=59)
+    other.work_once()
+    assert other._verification is None
+    clock.advance(seconds=1)
+    assert work_until_verified(other) > 1
+    # The first one was only slow and doesn't repeat what the other one did.
+    killed.work_once()
+    assert killed._verification is None
+    assert AuditVerification.objects.count() == 1
+
+
+@pytest.mark.database
+@pytest.mark.usefixtures("long_log")
+def test_a_long_verification_stays_with_its_worker(clock: SettableClock) -> None:
+    first, other = Worker(), Worker()
+    first.work_once()
+    clock.advance(seconds=40)
+    first.work_once()
+    clock.advance(seconds=40)
+    other.work_once()
+    assert other._verification is None
+    assert work_until_verified(first) > 1
+
+
+@pytest.mark.usefixtures("long_log")
+def test_one_pass_ends_a_long_verification() -> None:
+    Worker().run_once()
+    assert AuditVerification.objects.count() == 1
+
+
+def test_a_verification_that_is_impossible_is_tried_again_after_an_hour(
+    clock: SettableClock, caplog: pytest.LogCaptureFixture, settings: Settings
+) -> None:
+    act()
+    checkpoints.make_checkpoint()
+    elsewhere = settings.SIGNING_KEY_FILE.rename(f"{settings.SIGNING_KEY_FILE}.elsewhere")
+    Worker().work_once()
+    assert "The audit log could not be verified." in caplog.text
+    elsewhere.rename(settings.SIGNING_KEY_FILE)
+    clock.advance(minutes=59)
+    Worker().work_once()
+    assert not AuditVerification.objects.exists()
+    clock.advance(minutes=1)
+    Worker().work_once()
+    assert AuditVerification.objects.get().fault == ""
 
 
 def test_the_overview_says_when_a_verification_failed(

@@ -167,7 +167,8 @@ def test_every_list_export_and_message_names_it(
     assert json.loads(export("ndjson"))["not_checked"] == ["full"]
 
     settings.HAS_MAIL, settings.WEBHOOK_URL = True, "https://hook.example"
-    enqueue_changes(after_sync=True)
+    clock.advance(seconds=30)
+    enqueue_changes()
     by_email = build_message(Notification.objects.get(person=ada))
     assert sentence in by_email.as_text()
     by_webhook = build_message(Notification.objects.get(person=None))

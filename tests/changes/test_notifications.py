@@ -35,6 +35,12 @@ def lose(name: str, clock: SettableClock, *, connection: int = 1) -> None:
     sync(credential)
 
 
+def enqueue(clock: SettableClock) -> None:
+    """What the worker does once the newest change has waited for others."""
+    clock.advance(seconds=30)
+    enqueue_changes()
+
+
 def queued() -> list[str]:
     """The recipients of all messages, in order."""
     rows = Notification.objects.filter(code="changes.detected").order_by("created_at", "pk")
@@ -44,8 +50,8 @@ def queued() -> list[str]:
 def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
     lose("a", clock)
     lose("b", clock, connection=2)
-    enqueue_changes(after_sync=True)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
+    enqueue(clock)
     assert queued() == ["ada", "linus", "webhook"]
     message = build_message(Notification.objects.filter(person=None).get())
     assert message.data["count"] == 2
@@ -54,12 +60,12 @@ def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
 @pytest.mark.database
 def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableClock) -> None:
     lose("a", clock)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     lose("b", clock, connection=2)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     assert len(queued()) == 3
     clock.advance(minutes=10)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     assert len(queued()) == 6
     ranges = Notification.objects.values_list("subject_id", flat=True).distinct()
     assert set(ranges) == {"1-1", "2-2"}
@@ -72,7 +78,7 @@ def test_changes_from_before_the_first_message_are_left_out_once_they_are_a_day_
     lose("a", clock)
     clock.advance(hours=25)
     lose("b", clock, connection=2)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     message = build_message(Notification.objects.filter(person=None).get())
     assert [row.partition(".")[0] for row in message.rows] == [
         "Removed elsewhere: Acme Prod → B (US1)"
@@ -83,20 +89,24 @@ def test_a_change_that_was_not_sent_for_a_day_is_sent_after_an_earlier_message(
     clock: SettableClock,
 ) -> None:
     lose("a", clock)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     lose("b", clock, connection=2)
     clock.advance(hours=25)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     ranges = Notification.objects.values_list("subject_id", flat=True).distinct()
     assert set(ranges) == {"1-1", "2-2"}
 
 
 @pytest.mark.database
-def test_orgs_that_another_process_syncs_are_awaited(clock: SettableClock) -> None:
+def test_a_change_waits_for_others_but_not_until_all_syncs_have_ended(clock: SettableClock) -> None:
     lose("a", clock)
     enqueue_changes()
     assert queued() == []
-    clock.advance(seconds=30)
+    clock.advance(seconds=29)
+    sync(make_credential("b"), make_connection(2, sink="b"))
+    enqueue_changes()
+    assert queued() == []
+    clock.advance(seconds=1)
     enqueue_changes()
     assert len(queued()) == 3
 
@@ -115,7 +125,7 @@ def test_people_who_turned_it_off_or_see_nothing_get_none(
     sync(hidden, make_connection(2, sink="b"))
     clock.advance(minutes=1)
     sync(hidden)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     assert queued() == ["linus", "webhook"]
     message = build_message(Notification.objects.get(person=linus))
     assert [row.partition(".")[0] for row in message.rows] == [
@@ -128,7 +138,7 @@ def test_what_needs_no_attention_is_not_sent(clock: SettableClock) -> None:
     sync(credential, X)
     clock.advance(minutes=1)
     sync(credential, X, make_connection(2, sink="lab"))
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     assert queued() == []
 
 
@@ -137,7 +147,7 @@ def test_a_message_has_fifty_rows_and_a_link(clock: SettableClock, ada: Person) 
     sync(credential, *(make_connection(number, sink=f"org-{number}") for number in range(1, 61)))
     clock.advance(minutes=1)
     sync(credential)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     message = build_message(Notification.objects.get(person=ada))
     assert message.sentence == "60 changes need attention. The newest 50:"
     assert len(message.rows) == 50
@@ -154,7 +164,7 @@ def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(
     sync(credential, evil)
     clock.advance(minutes=1)
     sync(credential)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     message = build_message(Notification.objects.get(person=None))
     document = json.loads(message.as_json())
     assert "&lt;!channel&gt; &amp; &lt;https://x|y&gt;" in document["text"]
@@ -169,7 +179,7 @@ def test_no_mail_asks_for_what_someone_has_acknowledged_meanwhile(
 ) -> None:
     lose("a", clock)
     lose("b", clock, connection=2)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     seen = [Change.objects.earliest("number").pk]
     acknowledge_changes(actor=person_actor(person=linus), change_ids=seen, note="Agreed.")
     assert build_message(Notification.objects.get(person=ada)).about == "1 change"
@@ -178,7 +188,7 @@ def test_no_mail_asks_for_what_someone_has_acknowledged_meanwhile(
 
 def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: Person) -> None:
     lose("a", clock)
-    enqueue_changes(after_sync=True)
+    enqueue(clock)
     ada.groups.clear()
     with pytest.raises(Change.DoesNotExist):
         build_message(Notification.objects.get(person=ada))

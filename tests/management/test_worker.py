@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -17,22 +17,29 @@ from connections.batches import running
 from connections.core.database import MissingDatabaseError
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
-from connections.inventory import sync
-from connections.models import Deletion, Sync
-from connections.operations import due, heartbeats, worker
+from connections.models import Deletion
+from connections.operations import due, due_work, heartbeats, worker
+from connections.operations.due_work import DueWork
 from connections.operations.worker import Worker
-from sandbox.server import SandboxServer
-from tests.credentials.support import added
 from tests.support.databases import SharedDatabase
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
 
 @pytest.fixture
 def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is due and no sync is stale: these tests are only about the loop."""
-    monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
+    """Only deletions are due: these tests are about the loop."""
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    deletions = DueWork(
+        now=now,
+        has_deletions=True,
+        has_notifications=False,
+        has_syncs=False,
+        tasks=(),
+        next_at=now,
+    )
+    monkeypatch.setattr(due_work, "read_due_work", lambda **_: deletions)
+    monkeypatch.setattr(worker, "MIN_SLEEP", 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
-    monkeypatch.setattr(sync, "sync_orgs", lambda **_: [])
     monkeypatch.setattr(heartbeats, "record_heartbeat", lambda **_: None)
     monkeypatch.setattr(heartbeats, "remove_heartbeat", lambda **_: None)
 
@@ -113,25 +120,12 @@ def test_it_raises_alarms_while_bulk_deletions_keep_it_busy(
 
     def run_bulk(**_: object) -> int:
         done.append("pass")
-        return int(len(done) == 1)
+        return int("alarms" not in done)
 
     monkeypatch.setattr(running, "run_due", run_bulk)
-    monkeypatch.setattr(worker, "HOUSEKEEPING_SECONDS", 0.0)
     monkeypatch.setattr(due, "raise_alarms", lambda **_: done.append("alarms"))
     assert subject.work_once() == 1
-    assert done == ["pass", "alarms"] * 2
-
-
-@pytest.mark.django_db(transaction=True)
-def test_it_syncs_stale_orgs_at_start_and_then_on_schedule(sandbox: SandboxServer) -> None:
-    added(sandbox, "Payments US")
-    Sync.objects.all().delete()
-    subject = Worker(sync_interval=timedelta(hours=1))
-    subject.work_once()
-    assert Sync.objects.count() == 1
-    Sync.objects.all().delete()
-    subject.work_once()
-    assert not Sync.objects.exists()
+    assert done == ["pass", "alarms", "pass"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -145,11 +139,6 @@ def test_one_pass_prints_one_json_document() -> None:
 def test_after_one_pass_no_worker_counts_as_running() -> None:
     call_command("worker", "--once", stdout=StringIO())
     assert heartbeats.last_seen_at() is None
-
-
-@pytest.mark.django_db
-def test_without_due_deletions_it_sleeps_as_long_as_it_may() -> None:
-    assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 
 def test_it_does_not_wait_for_an_sqlite_database_that_is_missing(tmp_path: Path) -> None:

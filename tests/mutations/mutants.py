@@ -2503,8 +2503,8 @@ WRONG_CLOCK = (
     _mutant(
         "a notification postponed too far is due",
         "connections/notifications/delivery.py",
-        " | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)\n",
-        "\n",
+        'clock.has_passed_in_query("due_at", within=MAX_RETRY_DELAY, now=now)',
+        "Q(due_at__lte=now)",
         f"{AHEAD}::test_a_notification_delayed_by_a_clock_that_was_ahead_is_due",
     ),
     _mutant(
@@ -3140,6 +3140,9 @@ RATE_LIMITS = "connections/inventory/rate_limits.py"
 SYNCS = "connections/inventory/sync.py"
 LIMIT_TESTS = "tests/inventory/test_rate_limits.py"
 PARALLEL_TESTS = "tests/inventory/test_parallel.py"
+SCHEDULE = "connections/inventory/sync_schedule.py"
+SCHEDULE_TESTS = "tests/inventory/test_sync_schedule.py"
+DUE_WORK_TESTS = "tests/operations/test_due_work.py"
 
 PARALLEL_SYNCS = (
     _mutant(
@@ -3161,17 +3164,85 @@ PARALLEL_SYNCS = (
     _mutant(
         "an org with a low rate limit is not synced automatically",
         SYNCS,
-        "chosen = [credential for credential in stale if OrgKey.of(credential) not in held_back]",
-        "chosen = stale",
+        "            and OrgKey.of(credential) not in held_back\n",
+        "",
         f"{LIMIT_TESTS}::test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets",
         "tests/faults/concurrency/test_rate_limits.py::test_processes_share_a_low_rate_limit",
     ),
     _mutant(
-        "a reset syncs only the orgs that were held back",
-        "connections/operations/worker.py",
-        "[credential for credential in in_use if credential.pk in self._held_back]",
-        "in_use",
+        "a worker doesn't sync an org with a low rate limit",
+        SCHEDULE,
+        "sync_due_at=min(resets_at, now + SYNC_INTERVAL)",
+        "sync_due_at=now",
         f"{LIMIT_TESTS}::test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync",
+        f"{SCHEDULE_TESTS}::test_an_org_that_is_held_back_is_due_when_its_rate_limit_resets",
+    ),
+    _mutant(
+        "a claimed sync is not due",
+        SCHEDULE,
+        "update(sync_due_at=now + CLAIM_TIMEOUT)",
+        "update(sync_due_at=now)",
+        f"{SCHEDULE_TESTS}::test_processes_claim_different_credentials_and_those_of_a_dead_one_"
+        "after_a_minute",
+    ),
+    _mutant(
+        "an open page syncs nothing that another process is syncing",
+        SCHEDULE,
+        "credential.sync_due_at == free[credential.pk]",
+        "True",
+        f"{SCHEDULE_TESTS}::test_a_worker_leaves_out_what_an_open_page_is_syncing",
+    ),
+    _mutant(
+        "an open page syncs nothing that another process had claimed before",
+        SCHEDULE,
+        "        if not now < credential.sync_due_at <= now + CLAIM_TIMEOUT\n",
+        "",
+        f"{SCHEDULE_TESTS}::test_an_open_page_leaves_out_what_another_process_is_syncing",
+    ),
+    _mutant(
+        "any sync postpones the next one",
+        SYNCS,
+        "            sync_due_at=sync_schedule.next_due_at(now=now),\n",
+        "",
+        f"{SCHEDULE_TESTS}::test_any_sync_postpones_the_next_one",
+    ),
+    _mutant(
+        "a due time that a clock ahead set stops no sync",
+        SCHEDULE,
+        'clock.has_passed_in_query("sync_due_at", within=SYNC_INTERVAL, now=now)',
+        "sync_due_at__lte=now",
+        f"{SCHEDULE_TESTS}::test_a_clock_that_was_ahead_stops_no_sync",
+    ),
+    _mutant(
+        "a retired credential is never due",
+        SCHEDULE,
+        "Credential.objects.filter(retired_at=None).exclude",
+        "Credential.objects.exclude",
+        f"{SCHEDULE_TESTS}::test_neither_a_retired_nor_an_unverified_credential_is_ever_due",
+    ),
+    _mutant(
+        "only one worker claims a periodic task",
+        "connections/operations/due_work.py",
+        "filter(pk=task.pk, due_at=task.due_at)",
+        "filter(pk=task.pk)",
+        f"{DUE_WORK_TESTS}::test_only_one_process_claims_a_task",
+    ),
+    _mutant(
+        "a worker looks at all deletions when the clock was set back",
+        "connections/operations/worker.py",
+        "last is None or clock.is_ahead(last.now, now=work.now)",
+        "last is None",
+        f"{DUE_WORK_TESTS}::test_a_worker_looks_at_all_deletions_when_it_starts_and_when_the_clock_"
+        "was_set_back",
+    ),
+    _mutant(
+        "a worker that lost its verification to another one ends it",
+        "connections/operations/worker.py",
+        "        if not due_work.postpone(task, until=clock.now() + due_work.CLAIM_TIMEOUT):\n"
+        "            return\n",
+        "        due_work.postpone(task, until=clock.now() + due_work.CLAIM_TIMEOUT)\n",
+        "tests/audit/test_checkpoints.py"
+        "::test_a_worker_that_is_killed_leaves_the_verification_to_the_others_after_a_minute",
     ),
     _mutant(
         "a response to a DELETE counts too",

@@ -4,13 +4,16 @@ import json
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
+from connections.audit import EventCode
 from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import worker
 from tests.datadog.servers import ScriptedServer, http_response, respond, respond_and_wait
+from tests.support.clock import SettableClock
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
 
@@ -70,8 +73,43 @@ def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(worker, "MAX_DELIVERY_PAUSE", 0.02)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     before = threading.active_count()
-    with worker.run_delivery_threads():
+    with worker.run_delivery_threads() as wake:
         # Each of the threads, and each again after its error.
         for _ in range(3 * len(Notification.Channel)):
+            wake()
             assert calls.acquire(timeout=5)
     assert threading.active_count() == before
+
+
+def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    channels: SimpleQueue[Notification.Channel] = SimpleQueue()
+
+    def run_due(*, channel: Notification.Channel, is_over: object) -> int:
+        del is_over
+        channels.put(channel)
+        return 0
+
+    monkeypatch.setattr(delivery, "run_due", run_due)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "close_old_connections", lambda: None)
+    looked: set[Notification.Channel] = set()
+    with worker.run_delivery_threads():
+        while looked != set(Notification.Channel):
+            looked.add(channels.get(timeout=5))
+
+
+@pytest.mark.django_db
+def test_the_worker_wakes_the_threads_when_a_notification_is_due(
+    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "close_old_connections", lambda: None)
+    subject = worker.Worker()
+    subject.work_once()
+    Notification.objects.create(
+        code=EventCode.NOTIFICATION_TESTED,
+        channel=Notification.Channel.MAIL,
+        created_at=clock.at,
+        due_at=clock.at,
+    )
+    # Ends only because the worker calls this.
+    subject.run(wake_delivery=subject.stop)

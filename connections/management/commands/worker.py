@@ -57,7 +57,7 @@ class Command(OrgAdminCommand):
         # Instead of `needs_keys`, because this waits for an unavailable database.
         worker.wait_for_database(check_key_ring)
         logger.info("Worker started.")
-        with operations_worker.run_delivery_threads():
-            worker.run()
+        with operations_worker.run_delivery_threads() as wake_delivery:
+            worker.run(wake_delivery=wake_delivery)
         logger.info("Worker stopped.")
         return None

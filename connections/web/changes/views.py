@@ -16,14 +16,13 @@ from connections.changes import changes
 from connections.changes.acknowledgement import acknowledge_changes
 from connections.changes.changes import ChangeFilter
 from connections.changes.export import prepare_export
-from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.sites import all_sites
 from connections.core.text import format_time, pluralize
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
-from connections.inventory.sync import credentials_in_use, newest_syncs
-from connections.operations.worker import SYNC_INTERVAL
+from connections.inventory.sync import credentials_in_use
+from connections.inventory.sync_schedule import next_sync_at
 from connections.web.changes.forms import (
     ACKNOWLEDGED,
     ATTENTION,
@@ -121,15 +120,9 @@ def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[Know
 def _next_sync_text(actor: Actor) -> str:
     """What will appear here, and when the next sync can show it."""
     text = "Org Admin compares each sync with the previous one and lists the differences here."
-    newest = newest_syncs(now=clock.now())
-    started = [
-        newest[credential.pk].started_at
-        for credential in credentials_in_use(actor=actor)
-        if credential.pk in newest
-    ]
-    if not started:
+    due_at = next_sync_at(credentials_in_use(actor=actor))
+    if due_at is None:
         return f"{text} The first sync of a credential is its baseline."
-    due_at = min(started) + SYNC_INTERVAL
     return f"{text} The next one is due at {format_time(due_at)}, if a worker is running."
 
 

@@ -24,7 +24,7 @@ from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.core.text import format_age
+from connections.core.text import format_age, format_relative
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import (
@@ -189,9 +189,12 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     oldest_at = coverage.oldest_at
     newest_syncs = [*coverage.listed, *coverage.failed]
     age = format_age(oldest_at, now=inventory.at) if oldest_at else ""
+    as_of = [f"oldest sync {age}"] if age else []
+    if coverage.next_sync_at:
+        as_of.append(f"next sync due {format_relative(coverage.next_sync_at, now=inventory.at)}")
     return {
         "age": age,
-        "as_of": f"oldest sync {age}" if age else "",
+        "as_of": ", ".join(as_of),
         "failed_syncs": failed_syncs(coverage),
         "only_sync": newest_syncs[0] if len(newest_syncs) == 1 else None,
         "unverified": [credential for credential in coverage.never_listed if not credential.org_id],

@@ -150,7 +150,7 @@ def refresh(plan: Plan) -> Work:
 
 
 def sync_by_itself(plan: Plan) -> Work:
-    """Sync what is stale, as a worker does, this many seconds from now."""
+    """Sync what is stale, as an open page does, this many seconds from now."""
 
     def work() -> Results:
         with clock.offset(timedelta(seconds=plan["seconds"])):

@@ -13,8 +13,8 @@ from connections.audit import EventCode, checkpoints
 from connections.audit.signing import load_signing_key
 from connections.core.text import pluralize
 from connections.evidence import status, verification
-from connections.evidence.maintenance import AuditMaintenance
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.operations.worker import Worker
 from tests.flows.support import Page, read
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -150,16 +150,14 @@ def test_a_large_log_is_verified_by_the_worker_and_requested_once(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
     monkeypatch.setattr(verification, "MAX_EVENTS_IN_REQUEST", 0)
-    keeper = AuditMaintenance()
     act()
-    keeper.run_due()
+    Worker().work_once()
     assert AuditVerification.objects.count() == 1
     clock.advance(seconds=60)
     page = press_verify(reader)
     assert "The worker is verifying" in page.text
     assert not show(reader).has_form_to("/verify/")
-    clock.advance(seconds=60)
-    AuditMaintenance().run_due()
+    Worker().work_once()
     assert AuditVerification.objects.count() == 2
     assert show(reader).has_form_to("/verify/")
 

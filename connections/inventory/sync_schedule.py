@@ -1,0 +1,93 @@
+"""When each credential's next automatic sync is due, and which process does it.
+
+The due time is a column of the credential, and moving it is the claim, so any number of workers and
+open pages share the syncs. A process that dies leaves its orgs to the others once its claim ends.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+
+from connections import audit
+from connections.core import clock
+from connections.core.database import skip_locked
+from connections.inventory import rate_limits
+from connections.models import Credential
+from connections.net.http import PARALLEL_REQUESTS
+
+# The longest time between two syncs of an org. Each is due up to a fifth earlier, at random, so
+# that syncs that began at the same time spread out.
+SYNC_INTERVAL = timedelta(minutes=15)
+_SHORTEST = 0.8
+# How long a claimed sync can take. After that, another process starts one.
+CLAIM_TIMEOUT = timedelta(minutes=1)
+# How many orgs one process syncs at once.
+ORGS_AT_ONCE = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
+
+
+def next_due_at(*, now: datetime) -> datetime:
+    """When a credential that was just synced is due again."""
+    return now + SYNC_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
+
+
+def scheduled() -> QuerySet[Credential]:
+    """The credentials that are synced automatically: verified and not retired."""
+    return Credential.objects.filter(retired_at=None).exclude(org_id="")
+
+
+def next_sync_at(credentials: Iterable[Credential]) -> datetime | None:
+    """When the first of these credentials is due. None if none of them is synced automatically."""
+    due = (
+        credential.sync_due_at
+        for credential in credentials
+        if credential.org_id and not credential.is_retired
+    )
+    return min(due, default=None)
+
+
+def claim_due() -> list[Credential]:
+    """Claim the credentials that have been due longest, as many as are synced at once.
+
+    Those whose org is held back by a rate limit become due when it resets.
+    """
+    now = clock.now()
+    due = scheduled().filter(
+        clock.has_passed_in_query("sync_due_at", within=SYNC_INTERVAL, now=now)
+    )
+    for org, resets_at in rate_limits.held_back_until(now=now).items():
+        due.filter(site=org.site, org_id=org.org_id).update(
+            sync_due_at=min(resets_at, now + SYNC_INTERVAL)
+        )
+    return _claim(due.order_by("sync_due_at")[:ORGS_AT_ONCE], now=now)
+
+
+def claim(credentials: Iterable[Credential], *, now: datetime) -> list[Credential]:
+    """Claim these credentials, due or not.
+
+    Leaves out those that another process has claimed or synced since they were read.
+    """
+    free = {
+        credential.pk: credential.sync_due_at
+        for credential in credentials
+        if not now < credential.sync_due_at <= now + CLAIM_TIMEOUT
+    }
+    return _claim(
+        scheduled().filter(pk__in=free),
+        now=now,
+        is_free=lambda credential: credential.sync_due_at == free[credential.pk],
+    )
+
+
+@audit.atomic()
+def _claim(
+    rows: QuerySet[Credential],
+    *,
+    now: datetime,
+    is_free: Callable[[Credential], bool] = lambda credential: True,
+) -> list[Credential]:
+    claimed = [credential for credential in skip_locked(rows) if is_free(credential)]
+    pks = [credential.pk for credential in claimed]
+    Credential.objects.filter(pk__in=pks).update(sync_due_at=now + CLAIM_TIMEOUT)
+    return claimed

@@ -1,0 +1,107 @@
+"""What is due for a worker, read in one statement, and the claims of periodic tasks.
+
+An idle worker runs only this statement. What it can't see, such as a time that a wrong clock set,
+the periodic tasks handle within a minute.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, Q, QuerySet, Subquery
+
+from connections.core import clock
+from connections.inventory import sync_schedule
+from connections.models import (
+    RUN_BY_BATCH,
+    Batch,
+    BatchState,
+    Deletion,
+    Notification,
+    PeriodicTask,
+    State,
+)
+from connections.notifications.delivery import MAX_RETRY_DELAY
+
+# The claim of a periodic task ends after this time, unless it is extended.
+CLAIM_TIMEOUT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueWork:
+    """What was due at `now`. `next_at` is the earliest due time, past or future."""
+
+    now: datetime
+    has_deletions: bool
+    has_notifications: bool
+    has_syncs: bool
+    # As they were read, longest due first.
+    tasks: tuple[PeriodicTask, ...]
+    next_at: datetime
+
+
+def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
+    """What is due now. `intervals` holds the periodic tasks. Raises DatabaseError."""
+    rows = _read_tasks(intervals)
+    if len(rows) < len(intervals):
+        now = clock.now()
+        new = (PeriodicTask(name=name, due_at=now) for name in intervals)
+        PeriodicTask.objects.bulk_create(new, ignore_conflicts=True)
+        rows = _read_tasks(intervals)
+    first = rows[0]
+    now, deletion_at = first["now"], first["deletion_at"]
+    notification_at, sync_at = first["notification_at"], first["sync_at"]
+    tasks = tuple(
+        PeriodicTask(name=row["name"], due_at=row["due_at"])
+        for row in rows
+        if clock.has_passed(row["due_at"], within=intervals[row["name"]], now=now)
+    )
+    times = [deletion_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
+    return DueWork(
+        now=now,
+        has_deletions=first["is_batch_running"] or bool(deletion_at and deletion_at <= now),
+        has_notifications=_has_passed(notification_at, within=MAX_RETRY_DELAY, now=now),
+        has_syncs=_has_passed(sync_at, within=sync_schedule.SYNC_INTERVAL, now=now),
+        tasks=tasks,
+        next_at=min(at for at in times if at),
+    )
+
+
+def _has_passed(due_at: datetime | None, *, within: timedelta, now: datetime) -> bool:
+    return due_at is not None and clock.has_passed(due_at, within=within, now=now)
+
+
+def _read_tasks(names: Iterable[str]) -> list[Any]:
+    """A dict of each of these tasks, with the earliest due time of each queue in every one."""
+    # Other rows of a bulk deletion are due while it runs, or once it has ended.
+    is_undecided = Q(state__in=[State.REQUESTED, State.APPROVED, State.WAITING])
+    deletions = Deletion.objects.exclude(RUN_BY_BATCH & is_undecided, batch__ended_at=None)
+    tasks = PeriodicTask.objects.filter(name__in=names).order_by("due_at", "name")
+    rows = tasks.values(
+        "name",
+        "due_at",
+        now=clock.now_in_query(),
+        deletion_at=_earliest(deletions, "due_at"),
+        is_batch_running=Exists(Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)),
+        notification_at=_earliest(Notification.objects.all(), "due_at"),
+        sync_at=_earliest(sync_schedule.scheduled(), "sync_due_at"),
+    )
+    return list(rows)
+
+
+def _earliest(rows: QuerySet[Any, Any], field: str) -> Subquery:
+    due = rows.filter(**{f"{field}__isnull": False})
+    return Subquery(due.order_by(field).values(field)[:1])
+
+
+def postpone(task: PeriodicTask, *, until: datetime) -> bool:
+    """Move the task's due time, unless another process has moved it since it was read.
+
+    Moving a due time that has passed claims the task; moving it again extends the claim or ends it.
+    """
+    as_read = PeriodicTask.objects.filter(pk=task.pk, due_at=task.due_at)
+    is_moved = bool(as_read.update(due_at=until))
+    if is_moved:
+        task.due_at = until
+    return is_moved
