@@ -212,14 +212,20 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
 
 
 # The columns that differ between decisions made together.
-_OWN_COLUMNS = ("row_id", "covered", "review_digest")
+_OWN_COLUMNS = {"row_id", "covered", "review_digest"}
 
 
 def _rows_of(made: Collection[AccessReviewDecision]) -> audit.Rows:
     """Decisions made together, as their event has them: what they have in common is there once."""
+    rows: audit.Rows = {f"decision {decision.pk}": audit.row_of(decision) for decision in made}
+    if len(made) == 1:
+        return rows
     ids = " ".join(str(decision.pk) for decision in made)
-    rows: audit.Rows = {f"decision {ids}": audit.row_of(next(iter(made)))}
-    for decision in made if len(made) > 1 else ():
-        own = {name: getattr(decision, name) for name in _OWN_COLUMNS}
-        rows[f"decision {decision.pk}"] = audit.columns_of(own)
-    return rows
+    common = audit.row_of(next(iter(made)))
+    own = {
+        name: {key: value for key, value in (columns or {}).items() if key in _OWN_COLUMNS}
+        for name, columns in rows.items()
+    }
+    # No column is in both, because an event's keys have no order.
+    shared = {key: value for key, value in common.items() if key not in _OWN_COLUMNS}
+    return {f"decision {ids}": shared, **own}

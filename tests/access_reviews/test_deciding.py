@@ -1,13 +1,16 @@
 """Reviewers decide on what a row shows, and a decision counts while that stays the same."""
 
+import json
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
 
+from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews import decisions
 from connections.access_reviews.rows import review_rows
+from connections.audit.chain import canonical_text
 from connections.core import clock as database_clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.models import (
@@ -19,6 +22,8 @@ from connections.models import (
     EventCode,
     Person,
 )
+from connections.verifier.events import Event
+from connections.verifier.folding import fold
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, close, decide, states, texts_of
@@ -230,3 +235,34 @@ def test_a_closed_access_review_takes_no_decision(
     with pytest.raises(ConflictError, match="closed"):
         decide(review, ada, decision="delete")
     assert states(review, ada) == ["keep"]
+
+
+def test_decisions_made_together_fold_to_their_own_rows_whatever_their_ids() -> None:
+    """Sorted by their names, the keys of an event are in another order than the decisions."""
+    made = [
+        AccessReviewDecision(
+            pk=pk,
+            row_id=row,
+            decision="keep",
+            reason="Needed.",
+            covered={"creator_id": str(row)},
+            review_digest=str(row) * 64,
+            decided_by_name="command: ada",
+            decided_together=3,
+        )
+        for pk, row in ((9, 1), (10, 2), (100, 3))
+    ]
+    rows = json.loads(canonical_text(decisions._rows_of(made)))
+    event = Event(
+        {
+            "actor": {"id": None, "kind": "worker", "name": "worker"},
+            "at": "",
+            "code": "access_review.decided",
+            "details": {"rows": rows},
+            "refs": {},
+            "sentence": "",
+            "seq": 1,
+        },
+        {},
+    )
+    assert fold([event]) == {f"decision {one.pk}": audit.row_of(one) for one in made}

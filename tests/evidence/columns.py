@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,27 +16,29 @@ from connections.audit.rows import NOT_RECORDED
 from connections.evidence import comparison
 from connections.evidence.records import Kind, Table
 from tests.evidence.support import Forger, Made, complaint
-from tests.support.append_only import triggers_off
+from tests.support.append_only import TABLES, triggers_off
 
 
 @contextmanager
 def tampering() -> Iterator[None]:
     """A transaction without triggers and constraints, which is rolled back."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            if connection.vendor == "sqlite":
-                cursor.execute("PRAGMA ignore_check_constraints = ON")
-            else:
-                cursor.execute(
-                    "SELECT conrelid::regclass::text, conname FROM pg_constraint "
-                    "WHERE contype = 'c' AND conrelid::regclass::text LIKE 'connections_%'"
-                )
-                for table, name in cursor.fetchall():
-                    cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-        with triggers_off():
+    is_postgresql = connection.vendor == "postgresql"
+    with transaction.atomic(), connection.cursor() as cursor:
+        if is_postgresql:
+            cursor.execute(
+                "SELECT conrelid::regclass::text, conname FROM pg_constraint "
+                "WHERE contype = 'c' AND conrelid::regclass::text LIKE 'connections_%'"
+            )
+            for table, name in cursor.fetchall():
+                cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+            for table in TABLES:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        else:
+            cursor.execute("PRAGMA ignore_check_constraints = ON")
+        with nullcontext() if is_postgresql else triggers_off():
             yield
         transaction.set_rollback(True)
-    if connection.vendor == "sqlite":
+    if not is_postgresql:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA ignore_check_constraints = OFF")
 
@@ -54,16 +56,20 @@ def newest_rows(kind: Kind, record: uuid.UUID) -> list[tuple[Table, models.Model
     return [(table, row) for table, row in rows if row]
 
 
-def is_found(kind: Kind, record: uuid.UUID) -> bool:
+def differences(kind: Kind, record: uuid.UUID) -> dict[Any, str]:
     raw = record if connection.vendor == "postgresql" else record.hex
-    return bool(comparison._find_differences(kind, [raw]))
+    return comparison._find_differences(kind, [raw])
+
+
+def is_found(kind: Kind, record: uuid.UUID) -> bool:
+    return bool(differences(kind, record))
 
 
 def assert_each_stored_column_counts(
     kind: Kind, record: uuid.UUID, subtests: pytest.Subtests
 ) -> None:
     """Every column of every table of this record: changed, it is found; or it isn't recorded."""
-    assert not is_found(kind, record)
+    assert differences(kind, record) == {}
     for table, row in newest_rows(kind, record):
         for field in table.model._meta.concrete_fields:
             column = field.attname
