@@ -129,8 +129,8 @@ def visible_access_review_ids(ids: Iterable[UUID], *, actor: Actor) -> set[UUID]
     named = set(ids)
     if not named or not visibility_of(actor).hidden:
         return named
-    found = visible_access_reviews(actor=actor).filter(pk__in=named)
-    return set(found.values_list("pk", flat=True))
+    reviews = visible_access_reviews(actor=actor).filter(pk__in=named)
+    return set(reviews.values_list("pk", flat=True))
 
 
 def visible_orgs(*, actor: Actor) -> QuerySet[Org]:

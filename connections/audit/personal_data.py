@@ -89,32 +89,32 @@ def _pieces_of(
 def name_of(whom: Actor | Person) -> ReferencedValue | str:
     """A person's name as a reference; the plain name for a command or the worker."""
     if isinstance(whom, Person):
-        return _referenced(Kind.NAME, whom.display_name, of=whom)
+        return _referenced(Kind.NAME, whom.display_name, person=whom)
     if whom.person is None:
         return whom.name
-    return _referenced(Kind.NAME, whom.name, of=whom.person)
+    return _referenced(Kind.NAME, whom.name, person=whom.person)
 
 
 def recorded_name(text: str, *, of: Person) -> ReferencedValue:
     """A person's name as it was recorded earlier."""
-    return _referenced(Kind.NAME, text, of=of)
+    return _referenced(Kind.NAME, text, person=of)
 
 
-def address_of(text: str, *, of: Person | None) -> ReferencedValue:
+def address_of(text: str, *, person: Person | None) -> ReferencedValue:
     """The network address of a request."""
-    return _referenced(Kind.ADDRESS, text, of=of)
+    return _referenced(Kind.ADDRESS, text, person=person)
 
 
-def browser_of(text: str, *, of: Person | None) -> ReferencedValue | str:
+def browser_of(text: str, *, person: Person | None) -> ReferencedValue | str:
     """A User-Agent header; "an unknown browser" without one."""
     if not text:
         return "an unknown browser"
-    return _referenced(Kind.AGENT, text, of=of)
+    return _referenced(Kind.AGENT, text, person=person)
 
 
-def _referenced(kind: Kind, text: str, *, of: Person | None) -> ReferencedValue:
+def _referenced(kind: Kind, text: str, *, person: Person | None) -> ReferencedValue:
     text = chain.clean(text)[:_MAX_LENGTH]
-    return ReferencedValue(kind=kind, person_id=of.pk if of else None, text=text)
+    return ReferencedValue(kind=kind, person_id=person.pk if person else None, text=text)
 
 
 def ensure_person_number(person: Person) -> int:

@@ -61,7 +61,7 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
 _EXTRA_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
 _EXTRA_NAME_MAX_LENGTH = 40
 _HOST = re.compile(r"[A-Za-z0-9.:-]+", re.ASCII)
-_TAKEN = frozenset(
+_DATADOG_NAMES = frozenset(
     word.casefold()
     for site in DATADOG_SITES
     for word in (site.name, site.site, site.ui_host, site.api_host)
@@ -69,7 +69,7 @@ _TAKEN = frozenset(
 
 
 def all_sites() -> tuple[DatadogSite, ...]:
-    """Datadog's nine sites, then the sites of ORGADMIN_EXTRA_SITES in their order.
+    """Datadog's sites, then the sites of ORGADMIN_EXTRA_SITES in their order.
 
     The demo has only the latter, so that it can't send keys to Datadog.
     """
@@ -111,7 +111,7 @@ def parse_extra_sites(text: str) -> dict[str, str]:
         name, equals, url = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise _invalid_site_error(part, "isn't of the form “name=https://host”")
-        _check_extra_name(name, taken=sites)
+        _check_extra_name(name, sites=sites)
         base_url = _parse_base_url(name, url)
         if base_url in sites.values():
             raise _invalid_site_error(
@@ -121,18 +121,18 @@ def parse_extra_sites(text: str) -> dict[str, str]:
     return sites
 
 
-def _check_extra_name(name: str, *, taken: Mapping[str, str]) -> None:
+def _check_extra_name(name: str, *, sites: Mapping[str, str]) -> None:
     if len(name) > _EXTRA_NAME_MAX_LENGTH or not _EXTRA_NAME.fullmatch(name):
         raise _invalid_site_error(
             name,
             f"isn't a usable name: use at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
             "with single dots, hyphens or underscores between them",
         )
-    if name.casefold() in _TAKEN:
+    if name.casefold() in _DATADOG_NAMES:
         raise _invalid_site_error(
             name, "is the name of one of Datadog's own sites: choose another name"
         )
-    if name.casefold() in {other.casefold() for other in taken}:
+    if name.casefold() in {other.casefold() for other in sites}:
         raise _invalid_site_error(name, "is named twice: choose another name for one of them")
 
 
@@ -149,7 +149,7 @@ def _parse_base_url(name: str, url: str) -> str:
             "must start with https://, because keys are sent there; "
             "http:// is allowed for 127.0.0.1 and [::1] only",
         )
-    if host.rstrip(".") in _TAKEN:
+    if host.rstrip(".") in _DATADOG_NAMES:
         raise _invalid_site_error(
             name, "points at one of Datadog's own sites: choose that site instead"
         )

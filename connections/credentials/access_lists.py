@@ -148,8 +148,8 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
 
 def list_access_warnings(credential: Credential) -> list[str]:
     """What no longer works because the access lists allow no suitable person."""
-    found = []
+    warnings = []
     if not permissions.people_who_can_use(credential_id=credential.pk).exists():
-        found.append("No one can request deletions: no active Operator has access.")
+        warnings.append("No one can request deletions: no active Operator has access.")
     approval = approvers.approval_warning(ApprovalPolicy(credential.policy), credential=credential)
-    return [*found, approval] if approval else found
+    return [*warnings, approval] if approval else warnings

@@ -126,6 +126,6 @@ def _check_line(number: int, cells: Mapping[str, str]) -> ImportLine:
         keys = clean_keys(choose_keys(**secrets))
     except InvalidInputError as error:
         problem = " ".join(f"{_LABELS[field]}{text}" for field, text in error.fields.items())
-        shown = "" if "name" in error.fields else name
-        return ImportLine(number=number, name=shown, problem=problem)
+        valid_name = "" if "name" in error.fields else name
+        return ImportLine(number=number, name=valid_name, problem=problem)
     return ImportLine(number=number, name=name, site=site.site, keys=keys)

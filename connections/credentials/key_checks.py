@@ -273,8 +273,8 @@ def _permissions_result(identity: KeyOwner, *, texts: _KindTexts) -> KeyCheckRes
 
 def _listing_result(fetched: SyncResult, *, site: DatadogSite, texts: _KindTexts) -> KeyCheckResult:
     if fetched.is_complete:
-        found = pluralize(len(fetched.org_connections), "org connection")
-        return _passed(KeyCheck.LISTING, f"Found {found}.")
+        count = pluralize(len(fetched.org_connections), "org connection")
+        return _passed(KeyCheck.LISTING, f"Found {count}.")
     return _failed(KeyCheck.LISTING, fetched, site=site, texts=texts)
 
 

@@ -80,18 +80,18 @@ def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None
     other = find_by_name(name, excluding=excluding)
     if other:
         is_hidden = other.pk in permissions.visibility_of(actor).hidden
-        shown = name if is_hidden else other.name
-        raise InvalidInputError({"name": f"Another credential is named “{shown}”."})
+        other_name = name if is_hidden else other.name
+        raise InvalidInputError({"name": f"Another credential is named “{other_name}”."})
 
 
 def unused_name(wanted: str, *, suffix: str = "") -> str:
     """`wanted` and `suffix`, plus a number if another credential has that name."""
-    taken = {fold_name(name) for name in Credential.objects.values_list("name", flat=True)}
+    used_names = {fold_name(name) for name in Credential.objects.values_list("name", flat=True)}
     number = 1
     while True:
         end = suffix + (f" {number}" if number > 1 else "")
         name = wanted[: MAX_NAME_LENGTH - len(end)].rstrip() + end
-        if fold_name(name) not in taken:
+        if fold_name(name) not in used_names:
             return name
         number += 1
 

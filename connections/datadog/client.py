@@ -40,7 +40,7 @@ class ListingReader:
     def __init__(self) -> None:
         self.next_offset: int | None = 0
         # None means that the ID was listed with two different contents; neither is kept.
-        self._found: dict[str, OrgConnection | None] = {}
+        self._by_id: dict[str, OrgConnection | None] = {}
         self._pages = 0
         self._total: int | None = None
         self._cause: Cause | None = None
@@ -67,7 +67,7 @@ class ListingReader:
         """The list from all pages."""
         cause = self._cause or self._compare_with_total()
         return ConnectionList(
-            org_connections=tuple(each for each in self._found.values() if each is not None),
+            org_connections=tuple(filter(None, self._by_id.values())),
             is_complete=cause is None,
             cause=cause,
             http_status=self._http_status,
@@ -81,13 +81,13 @@ class ListingReader:
             self._total = page.total
         elif page.total is not None and page.total != self._total:
             self._set_cause(Cause.COUNT_CHANGED)
-        known = len(self._found)
+        count_before = len(self._by_id)
         for org_connection in page.org_connections:
-            if self._found.setdefault(org_connection.id, org_connection) != org_connection:
-                self._found[org_connection.id] = None
+            if self._by_id.setdefault(org_connection.id, org_connection) != org_connection:
+                self._by_id[org_connection.id] = None
                 self._set_cause(Cause.CONTRADICTORY_ELEMENTS)
         self._pages += 1
-        self._advance(page, has_new_ids=len(self._found) > known)
+        self._advance(page, has_new_ids=len(self._by_id) > count_before)
 
     def _advance(self, page: Page, *, has_new_ids: bool) -> None:
         """Advance by the number of elements received, because the server can limit the page size.
@@ -112,9 +112,9 @@ class ListingReader:
         self._cause = self._cause or cause
 
     def _compare_with_total(self) -> Cause | None:
-        if self._total is None or len(self._found) == self._total:
+        if self._total is None or len(self._by_id) == self._total:
             return None
-        return Cause.TOO_FEW if len(self._found) < self._total else Cause.TOO_MANY
+        return Cause.TOO_FEW if len(self._by_id) < self._total else Cause.TOO_MANY
 
 
 def _wrong_type() -> DatadogError:

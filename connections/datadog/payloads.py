@@ -176,8 +176,8 @@ def error_texts(errors: object) -> tuple[str, ...]:
 
     `errors` should be a list, but a single text or object is accepted too.
     """
-    each = errors if isinstance(errors, list) else [errors]
-    texts = (_error_text(error) for error in each[:MAX_ERRORS])
+    error_list = errors if isinstance(errors, list) else [errors]
+    texts = (_error_text(error) for error in error_list[:MAX_ERRORS])
     return tuple(text for text in texts if text)
 
 
@@ -198,10 +198,10 @@ def parse_page(document: object) -> Page | None:
     included, is_contradictory = _index_included(_mapping(document))
     errors = get_reported_errors(document)
     total = _find_count(_mapping(document), name="total_filtered_count")
-    found = []
+    org_connections = []
     for element in data:
         try:
-            found.append(_parse_org_connection(element, included=included))
+            org_connections.append(_parse_org_connection(element, included=included))
         except ValueError:
             continue
     cause = None
@@ -211,12 +211,12 @@ def parse_page(document: object) -> Page | None:
         cause = Cause.COUNT_MISSING
     elif _has_another_total(_mapping(document), total=total):
         cause = Cause.COUNTS_DIFFER
-    elif len(found) < len(data):
+    elif len(org_connections) < len(data):
         cause = Cause.MALFORMED_ELEMENT
     elif is_contradictory:
         cause = Cause.CONTRADICTORY_ELEMENTS
     return Page(
-        org_connections=tuple(found),
+        org_connections=tuple(org_connections),
         count=len(data),
         total=total,
         cause=cause,
@@ -254,7 +254,7 @@ def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
     if not isinstance(managed, list):
         return None
     included, is_contradictory = _index_included(_mapping(document))
-    ids = [_text(_mapping(each).get("id")) for each in (_relation(data, "current_org"), *managed)]
+    ids = [_text(_mapping(org).get("id")) for org in (_relation(data, "current_org"), *managed)]
     if is_contradictory or not all(ids):
         return None
     return tuple(
@@ -280,7 +280,7 @@ def _parse_org_connection(
         id=canonical_connection_id(connection_id),
         source_org=_parse_org(_relation(element, "source_org"), included=included),
         sink_org=_parse_org(_relation(element, "sink_org"), included=included),
-        connection_types=tuple(bounded_text(each) for each in types[:MAX_CONNECTION_TYPES]),
+        connection_types=tuple(bounded_text(text) for text in types[:MAX_CONNECTION_TYPES]),
         created_at=_parse_time(attributes.get("created_at")),
         created_by=_parse_creator(_relation(element, "created_by"), included=included),
     )

@@ -33,8 +33,8 @@ _lookup_slots = threading.BoundedSemaphore(_MAX_LOOKUPS_AT_ONCE)
 
 def look_up(host: str, port: int) -> list[Address]:
     """The addresses from `getaddrinfo`. Blocks without a limit. Raises OSError or ValueError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
+    results = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in results]  # type: ignore[misc]
 
 
 def resolve(*, host: str, port: int, timeout_seconds: float) -> list[Address]:

@@ -68,10 +68,10 @@ def get_log_page(*, actor: Actor, state: str, after: UUID | None) -> DeliveryLog
         rows = rows.filter(created_at__lte=last.created_at).filter(
             Q(created_at__lt=last.created_at) | Q(id__lt=last.pk)
         )
-    found = list(rows[: PAGE_SIZE + 1])
-    page = found[:PAGE_SIZE]
+    notifications = list(rows[: PAGE_SIZE + 1])
+    page = notifications[:PAGE_SIZE]
     return DeliveryLogPage(
-        rows=_log_entries(page), next=page[-1].pk if len(found) > PAGE_SIZE else None
+        rows=_log_entries(page), next=page[-1].pk if len(notifications) > PAGE_SIZE else None
     )
 
 
@@ -120,22 +120,22 @@ _CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"
 
 
 def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
-    found = []
+    destinations = []
     if settings.HAS_MAIL:
         sender = f"From {settings.DEFAULT_FROM_EMAIL}"
-        found.append((Channel.MAIL, "", "Email to people", sender, _PEOPLE_PURPOSE))
+        destinations.append((Channel.MAIL, "", "Email to people", sender, _PEOPLE_PURPOSE))
         label = "Email to a checkpoint recipient"
-        found += [
+        destinations += [
             (Channel.MAIL, outbox.address_key(email), label, email, _CHECKPOINT_PURPOSE)
             for email in settings.CHECKPOINT_EMAILS
         ]
     if settings.WEBHOOK_URL:
         host = origin_of(settings.WEBHOOK_URL)
-        found.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
+        destinations.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
-        found.append((Channel.FILE, "", "Checkpoint file", path, _CHECKPOINT_PURPOSE))
-    return found
+        destinations.append((Channel.FILE, "", "Checkpoint file", path, _CHECKPOINT_PURPOSE))
+    return destinations
 
 
 def send_test(*, actor: Actor, key: str) -> Notification:

@@ -388,8 +388,8 @@ def _check_worker() -> Iterator[CheckMessage]:
     elif heartbeats.is_alive(seen_at, now=now):
         yield Info(f"running (last seen {format_time(seen_at)}). Nothing overdue.")
     else:
-        seen = f"last seen {format_time(seen_at)}" if seen_at else "never seen"
-        yield Warning(f"not running ({seen}). Nothing overdue.", hint=_START_WORKER)
+        last_seen = f"last seen {format_time(seen_at)}" if seen_at else "never seen"
+        yield Warning(f"not running ({last_seen}). Nothing overdue.", hint=_START_WORKER)
 
 
 def find_future_time(*, now: datetime) -> datetime | None:

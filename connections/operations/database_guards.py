@@ -43,8 +43,8 @@ def present_triggers() -> dict[str, bool]:
     """Every trigger on Org Admin's tables by name, and whether it is enabled."""
     with connection.cursor() as cursor:
         cursor.execute(_TRIGGER_QUERIES[connection.vendor])
-        found = {name: bool(is_enabled) for name, is_enabled in cursor.fetchall()}
-    return {name: found[name] for name in found if name.startswith(PREFIX)}
+        rows = cursor.fetchall()
+    return {name: bool(is_enabled) for name, is_enabled in rows if name.startswith(PREFIX)}
 
 
 def check_triggers() -> Iterator[CheckMessage]:

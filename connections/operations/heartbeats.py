@@ -73,8 +73,8 @@ def last_seen_at(*, batch: Batch | None = None) -> datetime | None:
 
     With `batch`, of a command that sends this bulk deletion instead.
     """
-    found = WorkerHeartbeat.objects.filter(batch=batch)
-    return found.values_list("seen_at", flat=True).first()
+    heartbeats = WorkerHeartbeat.objects.filter(batch=batch)
+    return heartbeats.values_list("seen_at", flat=True).first()
 
 
 def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:

@@ -33,7 +33,7 @@ def is_valid_header(header: str) -> bool:
     except PrivateFileError as error:
         logger.error("/metrics isn't available with the token. %s", error)  # noqa: TRY400 - its text is all
         return False
-    scheme, _, given = header.partition(" ")
+    scheme, _, header_token = header.partition(" ")
     if token is None or scheme.lower() != "bearer":
         return False
-    return secrets.compare_digest(given.strip().encode(), token.reveal().encode())
+    return secrets.compare_digest(header_token.strip().encode(), token.reveal().encode())

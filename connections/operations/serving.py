@@ -22,8 +22,8 @@ def open_listener(*, host: str, port: int) -> socket.socket:
     """
     host = host.strip("[]")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = addresses[0]
         listener = socket.create_server(
             (str(address[0]), port),
             family=family,
@@ -44,8 +44,8 @@ def open_listener(*, host: str, port: int) -> socket.socket:
 def local_address(listener: socket.socket, *, host: str) -> str:
     """The URL that a person on this machine can open, without a trailing slash."""
     host, port = host.strip("[]"), listener.getsockname()[1]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    url_host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{url_host}]:{port}" if ":" in url_host else f"http://{url_host}:{port}"
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -57,7 +57,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
             stored = PersonalValue.objects.filter(person_id=person.pk, erased_at=None)
             names = set(stored.filter(kind=personal_data.Kind.NAME).values_list("value", flat=True))
             shared = _find_shared_names(names, person=person)
-            who = personal_data.name_of(person)
+            name = personal_data.name_of(person)
             _clear_person(person, number=number)
             _replace_copies(person, names=names - shared, new_name=person.display_name)
             audit.record(
@@ -65,7 +65,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
                 actor=actor,
                 subject=person,
                 sentence=audit.Sentence(
-                    "{who} was erased: names and addresses were removed.", who=who
+                    "{name} was erased: names and addresses were removed.", name=name
                 ),
             )
         # Last, because the event above refers to them.

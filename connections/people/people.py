@@ -58,16 +58,16 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
     if not person.email:
         fields["email"] = "Enter an email address."
     for name, value in (("username", person.username), ("email", person.email)):
-        if name not in fields and _is_taken(value, of=person):
+        if name not in fields and _is_taken(value, excluding=person):
             fields[name] = NAME_TAKEN
     if fields:
         raise InvalidInputError(fields)
     return person
 
 
-def _is_taken(name: str, *, of: Person) -> bool:
+def _is_taken(name: str, *, excluding: Person) -> bool:
     """Whether another person signs in with this username or address."""
-    others = Person.objects.exclude(pk=of.pk)
+    others = Person.objects.exclude(pk=excluding.pk)
     return others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists()
 
 
@@ -510,7 +510,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         Person._meta.get_field("email").run_validators(email)
     except ValidationError as error:
         raise InvalidInputError({"email": " ".join(error.messages)}) from None
-    if _is_taken(email, of=person):
+    if _is_taken(email, excluding=person):
         raise InvalidInputError({"email": NAME_TAKEN})
     person.email = email
     try:

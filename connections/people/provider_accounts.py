@@ -71,7 +71,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
         subject=person,
         sentence=audit.Sentence(
             "The account {account} at {issuer} was connected to {person}.",
-            account=personal_data.address_of(subject, of=person),
+            account=personal_data.address_of(subject, person=person),
             issuer=issuer,
             person=person,
         ),
@@ -102,7 +102,7 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
         sentence=audit.Sentence(
             "The account {account} at {issuer} was disconnected from {person}, who "
             "was signed out everywhere.",
-            account=personal_data.address_of(account.subject, of=person),
+            account=personal_data.address_of(account.subject, person=person),
             issuer=issuer,
             person=person,
         ),

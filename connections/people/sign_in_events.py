@@ -23,11 +23,11 @@ class SignInOrigin:
 
     def address_for(self, person: Person | None) -> ReferencedValue:
         """The address, as personal data of `person`."""
-        return personal_data.address_of(self.address, of=person)
+        return personal_data.address_of(self.address, person=person)
 
     def browser_for(self, person: Person | None) -> ReferencedValue | str:
         """The browser, as personal data of `person`."""
-        return personal_data.browser_of(self.agent, of=person)
+        return personal_data.browser_of(self.agent, person=person)
 
 
 _METHOD_NAMES = {

@@ -1299,8 +1299,8 @@ NOTICES = (
     _mutant(
         "metrics require the token",
         "connections/operations/metrics_token.py",
-        "    return secrets.compare_digest(given.strip().encode(), token.reveal().encode())\n",
-        "    return True\n",
+        "secrets.compare_digest(header_token.strip().encode(), token.reveal().encode())",
+        "True",
         "tests/notifications/test_metrics.py::test_anything_else_is_refused",
     ),
 )
@@ -2363,8 +2363,8 @@ PEERS = (
     _mutant(
         "one id with two contents makes a listing incomplete",
         LISTING,
-        "self._found.setdefault(org_connection.id, org_connection) != org_connection:\n",
-        "self._found.setdefault(org_connection.id, org_connection) is None:\n",
+        "self._by_id.setdefault(org_connection.id, org_connection) != org_connection:\n",
+        "self._by_id.setdefault(org_connection.id, org_connection) is None:\n",
         f"{CONTRADICTIONS}::test_two_contents_on_two_pages_also_contradict_each_other",
     ),
     _mutant(
@@ -2702,8 +2702,8 @@ INPUTS_AND_FILES = (
     _mutant(
         "neither of two contents is kept",
         LISTING,
-        "                self._found[org_connection.id] = None\n",
-        "                self._found[org_connection.id] = org_connection\n",
+        "                self._by_id[org_connection.id] = None\n",
+        "                self._by_id[org_connection.id] = org_connection\n",
         f"{CONTRADICTIONS}::test_a_listing_that_contradicts_itself_is_not_complete",
     ),
     _mutant(
@@ -4039,8 +4039,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "a decision links to no access review that the reader can't see",
         "connections/access/visibility.py",
-        "    found = visible_access_reviews(actor=actor).filter(pk__in=named)\n",
-        "    found = AccessReview.objects.filter(pk__in=named)\n",
+        "    reviews = visible_access_reviews(actor=actor).filter(pk__in=named)\n",
+        "    reviews = AccessReview.objects.filter(pk__in=named)\n",
         "tests/access_reviews/test_filters.py"
         "::test_a_decision_of_an_access_review_that_a_reader_cannot_see_is_shown_without_a_link",
     ),

@@ -28,15 +28,15 @@ class Command(OrgAdminCommand):
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
 
     def run(self, **options: Any) -> Result:
-        made = make_keys(options["output"].absolute())
+        document = make_keys(options["output"].absolute())
         return Result(
-            made,
-            f"Created key {made['key_id']}. Keep a copy of the files apart from the database's "
+            document,
+            f"Created key {document['key_id']}. Keep a copy of the files apart from the database's "
             "backup, and set:",
-            f"ORGADMIN_KEYRING_FILE={made['keyring_file']}",
-            f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}",
-            f"SECRET_KEY_FILE={made['secret_key_file']}",
-            f"ORGADMIN_WEBHOOK_SECRET_FILE={made['webhook_secret_file']}",
+            f"ORGADMIN_KEYRING_FILE={document['keyring_file']}",
+            f"ORGADMIN_SIGNING_KEY_FILE={document['signing_key_file']}",
+            f"SECRET_KEY_FILE={document['secret_key_file']}",
+            f"ORGADMIN_WEBHOOK_SECRET_FILE={document['webhook_secret_file']}",
         )
 
 

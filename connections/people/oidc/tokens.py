@@ -102,10 +102,10 @@ def _is_usable_key(key: object) -> bool:
 
 
 def _check_nonce_and_audience(claims: dict[str, Any], *, nonce: str, client_id: str) -> None:
-    given = claims.get("nonce")
-    if not isinstance(given, str) or not given.isascii():
-        given = ""
-    if not secrets.compare_digest(given, nonce):
+    token_nonce = claims.get("nonce")
+    if not isinstance(token_nonce, str) or not token_nonce.isascii():
+        token_nonce = ""
+    if not secrets.compare_digest(token_nonce, nonce):
         raise ProviderError(Reason.WRONG_NONCE, "The ID token is for another sign-in.")
     audience = claims["aud"]
     is_for_several = isinstance(audience, list) and len(audience) > 1

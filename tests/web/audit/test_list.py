@@ -47,7 +47,9 @@ def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
 ) -> None:
     event = add_event(
-        audit.Sentence("She came with {{{agent}}}.", agent=personal_data.browser_of(agent, of=ada)),
+        audit.Sentence(
+            "She came with {{{agent}}}.", agent=personal_data.browser_of(agent, person=ada)
+        ),
         by=ada,
     )
     client = client_of(edith)
