@@ -25,7 +25,9 @@ def own_origin(request: HttpRequest | None = None) -> str:
         origin = f"{request.scheme}://{request.get_host().lower()}"
         return origin if urlsplit(origin).hostname in exact else ""
     public = [host for host in exact if not is_loopback(host)]
-    return f"https://{public[0]}" if len(public) == 1 else ""
+    if len(public) != 1:
+        return ""
+    return f"https://[{public[0]}]" if ":" in public[0] else f"https://{public[0]}"
 
 
 def is_pattern(host: str) -> bool:

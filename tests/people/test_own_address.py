@@ -56,6 +56,7 @@ def test_a_requests_host_counts_if_it_is_named_exactly(
         (["a.example.com"], "https://a.example.com"),
         (["a.example.com", "127.0.0.1", ".example.com"], "https://a.example.com"),
         (["a.example.com", "b.example.com"], ""),
+        (["[2001:DB8::1]", "[::1]"], "https://[2001:db8::1]"),
         ([".example.com", "*"], ""),
         (["127.0.0.1", "localhost"], ""),
     ],
