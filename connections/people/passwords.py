@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import ValidationError
 
-from connections.models import Person
+from connections.models import AuditEvent, EventCode, Person
 
 # Attackers try these first, along with the name of the company.
 _CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
@@ -38,14 +38,17 @@ class ResetTokenGenerator(PasswordResetTokenGenerator):
     """Tokens for links to reset a password, which end with whatever else ends a person's access.
 
     Django's tokens end with a new password, a sign-in, another email address, and after
-    PASSWORD_RESET_TIMEOUT. These also end with the person's sessions, when the person is disabled,
-    and when a sign-in link is created for them.
+    PASSWORD_RESET_TIMEOUT. These also end when the person is disabled or loses a role, when someone
+    ends the person's sessions, and when a sign-in link is created for them.
     """
 
     def _make_hash_value(self, user: Person, timestamp: int) -> str:
         newest_link = user.sign_in_links.values_list("token_hash", flat=True).first()
+        ended = AuditEvent.objects.filter(
+            code=EventCode.SESSION_ENDED, subject_type="person", subject_id=str(user.pk)
+        )
         value = super()._make_hash_value(user, timestamp)
-        return f"{value}{user.get_session_auth_hash()}{newest_link}"
+        return f"{value}{user.get_session_auth_hash()}{newest_link}{ended.count()}"
 
 
 def _host_words() -> set[str]:

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import HASH_SESSION_KEY
-from django.db.models import F
 from django.utils.crypto import constant_time_compare
 
 from connections import audit
@@ -56,21 +55,20 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
     """
     _require_own_or_administrator(actor, person)
     hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id == public_id]
-    return _delete_sessions(hashes, actor=actor, person=person) > 0
+    return bool(hashes) and _delete_sessions(hashes, actor=actor, person=person) > 0
 
 
 @audit.atomic()
 def end_sessions(*, actor: Actor, person: Person, except_id: str = "") -> int:
     """End the person's sessions except the one with this public ID. Return how many.
 
-    Without `except_id`, unused links to reset the person's password end too. People can end their
-    own sessions, and administrators anyone's. Raises PermissionDenied.
+    Unused links to reset the person's password end too, because their tokens contain the number of
+    these events. People can end their own sessions, and administrators anyone's. Raises
+    PermissionDenied.
     """
     _require_own_or_administrator(actor, person)
     hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id != except_id]
-    if not except_id:
-        Person.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
-    return _delete_sessions(hashes, actor=actor, person=person, is_all=not except_id)
+    return _delete_sessions(hashes, actor=actor, person=person)
 
 
 def delete_ended_sessions() -> None:
@@ -90,23 +88,20 @@ def _require_own_or_administrator(actor: Actor, person: Person) -> None:
     permissions.require(is_own or permissions.can_administer(actor), "end sessions of others")
 
 
-def _delete_sessions(
-    hashes: list[str], *, actor: Actor, person: Person, is_all: bool = False
-) -> int:
+def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
-    if count or is_all:
-        sessions = pluralize(count, "session")
-        audit.record(
-            code=EventCode.SESSION_ENDED,
-            actor=actor,
-            subject=person,
-            sentence=audit.Sentence("{actor} ended {sessions} of their own.", sessions=sessions)
-            if actor.person == person
-            else audit.Sentence(
-                "{actor} ended {sessions} of {person}.", sessions=sessions, person=person
-            ),
-            details={"count": count},
-        )
+    sessions = pluralize(count, "session")
+    audit.record(
+        code=EventCode.SESSION_ENDED,
+        actor=actor,
+        subject=person,
+        sentence=audit.Sentence("{actor} ended {sessions} of their own.", sessions=sessions)
+        if actor.person == person
+        else audit.Sentence(
+            "{actor} ended {sessions} of {person}.", sessions=sessions, person=person
+        ),
+        details={"count": count},
+    )
     return count
 
 

@@ -1933,10 +1933,10 @@ PAGES_AND_INPUTS = (
         f"{RESET_LINKS}::test_a_reset_link_ends_with_a_persons_other_access",
     ),
     _mutant(
-        "ending all sessions ends reset links",
-        "connections/people/sessions.py",
-        "    if not except_id:\n",
-        "    if False:\n",
+        "ending sessions ends reset links",
+        "connections/people/passwords.py",
+        "{ended.count()}",
+        "",
         f"{RESET_LINKS}::test_a_reset_link_ends_with_a_persons_other_access",
     ),
     _mutant(

@@ -118,6 +118,9 @@ ENDING: dict[str, Callable[[Person], object]] = {
         actor=command_actor(), person=people.disable_person(actor=command_actor(), person=ada)
     ),
     "sessions ended": lambda ada: sessions.end_sessions(actor=command_actor(), person=ada),
+    "other sessions ended": lambda ada: sessions.end_sessions(
+        actor=person_actor(person=ada), person=ada, except_id="kept"
+    ),
     "sign-in link": lambda ada: people.make_sign_in_link(
         actor=command_actor(), person=ada, now=now.now()
     ),
