@@ -5,9 +5,10 @@ open pages share the syncs. A process that dies leaves its orgs to the others on
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from connections import audit
@@ -47,22 +48,26 @@ def next_sync_at(credentials: Iterable[Credential]) -> datetime | None:
     return min(due, default=None)
 
 
+@audit.atomic()
 def claim_due() -> list[Credential]:
     """Claim the credentials that have been due longest, as many as are synced at once.
 
-    Those whose org is held back by a rate limit become due when it resets.
+    Those whose org is held back by a rate limit become due when it resets. Leaves out those that
+    another process has locked: waiting for it could deadlock with `lock_snapshots`.
     """
     now = clock.now()
-    due = scheduled().filter(
-        clock.has_passed_in_query("sync_due_at", within=SYNC_INTERVAL, now=now)
+    due = skip_locked(
+        scheduled().filter(clock.has_passed_in_query("sync_due_at", within=SYNC_INTERVAL, now=now))
     )
     for org, resets_at in rate_limits.held_back_until(now=now).items():
-        due.filter(site=org.site, org_id=org.org_id).update(
-            sync_due_at=min(resets_at, now + SYNC_INTERVAL)
-        )
-    return _claim(due.order_by("sync_due_at")[:ORGS_AT_ONCE], now=now)
+        of_org = due.filter(site=org.site, org_id=org.org_id)
+        _postpone(list(of_org), until=min(resets_at, now + SYNC_INTERVAL))
+    claimed = list(due.order_by("sync_due_at")[:ORGS_AT_ONCE])
+    _postpone(claimed, until=now + CLAIM_TIMEOUT)
+    return claimed
 
 
+@audit.atomic()
 def claim(credentials: Iterable[Credential], *, now: datetime) -> list[Credential]:
     """Claim these credentials, due or not.
 
@@ -73,21 +78,16 @@ def claim(credentials: Iterable[Credential], *, now: datetime) -> list[Credentia
         for credential in credentials
         if not now < credential.sync_due_at <= now + CLAIM_TIMEOUT
     }
-    return _claim(
-        scheduled().filter(pk__in=free),
-        now=now,
-        is_free=lambda credential: credential.sync_due_at == free[credential.pk],
-    )
-
-
-@audit.atomic()
-def _claim(
-    rows: QuerySet[Credential],
-    *,
-    now: datetime,
-    is_free: Callable[[Credential], bool] = lambda credential: True,
-) -> list[Credential]:
-    claimed = [credential for credential in skip_locked(rows) if is_free(credential)]
-    pks = [credential.pk for credential in claimed]
-    Credential.objects.filter(pk__in=pks).update(sync_due_at=now + CLAIM_TIMEOUT)
+    # Each sync that is being stored has locked all credentials of its site for a moment, so this
+    # waits, and locks them in the same order.
+    rows = scheduled().filter(pk__in=free).order_by("pk")
+    if connection.features.has_select_for_update:
+        rows = rows.select_for_update(no_key=True)
+    claimed = [credential for credential in rows if credential.sync_due_at == free[credential.pk]]
+    _postpone(claimed, until=now + CLAIM_TIMEOUT)
     return claimed
+
+
+def _postpone(credentials: Iterable[Credential], *, until: datetime) -> None:
+    pks = [credential.pk for credential in credentials]
+    Credential.objects.filter(pk__in=pks).update(sync_due_at=until)

@@ -1,7 +1,8 @@
 """What is due for a worker, read in one statement, and the claims of periodic tasks.
 
-An idle worker runs only this statement. What it can't see, such as a time that a wrong clock set,
-the periodic tasks handle within a minute.
+An idle worker runs only this statement. It reads the earliest time of each queue, so it can miss a
+later one that a wrong clock set. Periodic tasks and delivery threads look at all deletions and
+notifications, and the next sync that is due looks at all credentials.
 """
 
 from collections.abc import Iterable

@@ -261,16 +261,17 @@ class Worker:
         """
         self._heartbeat.record()
         sending.record_saved_responses()
-        self._continue_verification()
         count = 0
+        # A large bulk deletion takes many passes, and nothing else may wait for all of them.
         while not self._is_stopped:
+            self._continue_verification()
             work = self._read_due_work()
             if work.has_notifications:
                 self._wake_delivery()
             handled = self.run_due_deletions() if work.has_deletions else 0
-            synced = self._sync_due() if work.has_syncs else 0
-            # After each pass, because a large bulk deletion takes many.
             finished = self._run_tasks(work.tasks)
+            # Last, because without a usable key ring each pass ends here.
+            synced = self._sync_due() if work.has_syncs else 0
             count += handled
             if not (handled or synced or finished):
                 break

@@ -17,8 +17,9 @@ from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints, signing
 from connections.audit.signing import SigningKeyError, load_signing_key
+from connections.batches import running
 from connections.core import clock as database_clock
-from connections.evidence import maintenance
+from connections.evidence import maintenance, stored_events
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
 from connections.operations.worker import Worker
@@ -155,7 +156,9 @@ def long_log(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> None:
     """A log whose verification takes several passes."""
     del clock
     monkeypatch.setattr(maintenance, "MAX_VERIFICATION_SECONDS", 0.0)
-    act()
+    monkeypatch.setattr(stored_events, "BATCH_SIZE", 1)
+    for _ in range(10):
+        act()
 
 
 def work_until_verified(worker: Worker) -> int:
@@ -183,6 +186,23 @@ def test_a_worker_that_is_killed_leaves_the_verification_to_the_others_after_a_m
     # The first one was only slow and doesn't repeat what the other one did.
     killed.work_once()
     assert killed._verification is None
+    assert AuditVerification.objects.count() == 1
+
+
+@pytest.mark.usefixtures("long_log")
+def test_a_verification_goes_on_during_the_passes_of_a_bulk_deletion(
+    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = iter(range(20))
+
+    def run_due(**_: object) -> int:
+        if next(passes, None) is None:
+            return 0
+        clock.advance(minutes=1)
+        return 1
+
+    monkeypatch.setattr(running, "run_due", run_due)
+    Worker().work_once()
     assert AuditVerification.objects.count() == 1
 
 

@@ -1,9 +1,13 @@
 """When an org's next sync is due, and how processes share the syncs."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -11,6 +15,7 @@ from connections.access.actor import WORKER, command_actor, person_actor
 from connections.credentials import retirement
 from connections.inventory import rate_limits, sync, sync_schedule
 from connections.models import Credential, Person, Sync
+from connections.operations import due
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
 from tests.flows.support import read
@@ -162,6 +167,64 @@ def test_a_worker_leaves_out_what_an_open_page_is_syncing(
     assert sync_schedule.claim([payments], now=clock.at) == [payments]
     assert sync_schedule.claim([payments], now=clock.at) == []
     assert sync_schedule.claim_due() == []
+
+
+def test_syncs_that_fail_keep_no_periodic_task_from_running(
+    payments: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("no key ring")
+
+    alarms: list[int] = []
+    monkeypatch.setattr(sync, "sync_credentials", fail)
+    monkeypatch.setattr(due, "raise_alarms", lambda **_: alarms.append(1))
+    with pytest.raises(ValueError, match="no key ring"):
+        Worker().work_once()
+    assert alarms == [1]
+
+
+@contextmanager
+def sync_being_stored(*, seconds: float) -> Iterator[threading.Thread]:
+    """Another process stores a sync of the site, which takes this long."""
+    is_locked = threading.Event()
+
+    def store() -> None:
+        with transaction.atomic():
+            sync.lock_snapshots(site=US)
+            is_locked.set()
+            time.sleep(seconds)
+        connection.close()
+
+    thread = threading.Thread(target=store)
+    thread.start()
+    try:
+        assert is_locked.wait(10)
+        yield thread
+    finally:
+        thread.join()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+def test_an_open_page_waits_for_a_sync_that_is_being_stored(
+    payments: Credential, clock: SettableClock
+) -> None:
+    with sync_being_stored(seconds=0.3):
+        assert sync_schedule.claim([payments], now=clock.at) == [payments]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+@pytest.mark.database
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_waits_for_no_sync_that_is_being_stored(
+    payments: Credential, clock: SettableClock
+) -> None:
+    """It would lock the credentials of an org that is held back in another order: a deadlock."""
+    rate_limits.record(site=US, org_id=payments.org_id, rate_limits=[low()], now=clock.at)
+    with sync_being_stored(seconds=3) as store:
+        assert sync_schedule.claim_due() == []
+        assert store.is_alive()
 
 
 def test_pages_say_when_the_next_sync_is_due(

@@ -3172,16 +3172,16 @@ PARALLEL_SYNCS = (
     _mutant(
         "a worker doesn't sync an org with a low rate limit",
         SCHEDULE,
-        "sync_due_at=min(resets_at, now + SYNC_INTERVAL)",
-        "sync_due_at=now",
+        "until=min(resets_at, now + SYNC_INTERVAL)",
+        "until=now",
         f"{LIMIT_TESTS}::test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync",
         f"{SCHEDULE_TESTS}::test_an_org_that_is_held_back_is_due_when_its_rate_limit_resets",
     ),
     _mutant(
         "a claimed sync is not due",
         SCHEDULE,
-        "update(sync_due_at=now + CLAIM_TIMEOUT)",
-        "update(sync_due_at=now)",
+        "[:ORGS_AT_ONCE])\n    _postpone(claimed, until=now + CLAIM_TIMEOUT)\n",
+        "[:ORGS_AT_ONCE])\n",
         f"{SCHEDULE_TESTS}::test_processes_claim_different_credentials_and_those_of_a_dead_one_"
         "after_a_minute",
     ),
@@ -3198,6 +3198,21 @@ PARALLEL_SYNCS = (
         "        if not now < credential.sync_due_at <= now + CLAIM_TIMEOUT\n",
         "",
         f"{SCHEDULE_TESTS}::test_an_open_page_leaves_out_what_another_process_is_syncing",
+    ),
+    _mutant_on_postgresql(
+        "an open page waits for a sync that is being stored",
+        SCHEDULE,
+        "rows = rows.select_for_update(no_key=True)",
+        "rows = skip_locked(rows)",
+        f"{SCHEDULE_TESTS}::test_an_open_page_waits_for_a_sync_that_is_being_stored",
+    ),
+    _mutant(
+        "a verification goes on during the passes of a bulk deletion",
+        "connections/operations/worker.py",
+        "        while not self._is_stopped:\n            self._continue_verification()\n",
+        "        self._continue_verification()\n        while not self._is_stopped:\n",
+        "tests/audit/test_checkpoints.py"
+        "::test_a_verification_goes_on_during_the_passes_of_a_bulk_deletion",
     ),
     _mutant(
         "any sync postpones the next one",
