@@ -415,3 +415,10 @@ def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Pat
         done = run(installed / "run", "manage", "environment", ORGADMIN_ENV_FILE=str(file))
         settings = dict(line.split("=", 1) for line in sample.splitlines())
         assert json.loads(done.stdout).items() >= settings.items()
+
+
+def test_verify_audit_ends_with_2_if_it_could_not_start(tmp_path: Path) -> None:
+    """1 would mean that the audit log is damaged."""
+    script = make_checkout(tmp_path / "checkout") / "run"
+    done = run(script, "manage", "verify_audit", ORGADMIN_ENV_FILE="missing")
+    assert done.returncode == 2
