@@ -62,10 +62,10 @@ class ApprovalGaps:
 
 def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     """Which of these credentials need no approval, and which have too few approvers."""
-    listed = CredentialAccess.objects.filter(
+    entries = CredentialAccess.objects.filter(
         credential__in=[credential.pk for credential in credentials]
     )
-    with_list = set(listed.values_list("credential", flat=True))
+    with_list = set(entries.values_list("credential", flat=True))
     of_all = approval_warnings()
     without_approval, warnings = [], dict[str, list[str]]()
     for credential in credentials:

@@ -85,10 +85,10 @@ def visible_batches(*, actor: Actor) -> QuerySet[Batch]:
 
 def visible_batch_ids(deletions: Iterable[Deletion], *, actor: Actor) -> set[UUID]:
     """The IDs of these deletions' bulk deletions that the actor can see. At most one query."""
-    named = {deletion.batch_id for deletion in deletions if deletion.batch_id}
-    if not named or not visibility_of(actor).hidden:
-        return named
-    return set(visible_batches(actor=actor).filter(pk__in=named).values_list("pk", flat=True))
+    batch_ids = {deletion.batch_id for deletion in deletions if deletion.batch_id}
+    if not batch_ids or not visibility_of(actor).hidden:
+        return batch_ids
+    return set(visible_batches(actor=actor).filter(pk__in=batch_ids).values_list("pk", flat=True))
 
 
 def visible_batch_rows(batch: Batch, *, actor: Actor) -> QuerySet[BatchRow]:
@@ -126,10 +126,10 @@ def visible_access_reviews(*, actor: Actor) -> QuerySet[AccessReview]:
 
 def visible_access_review_ids(ids: Iterable[UUID], *, actor: Actor) -> set[UUID]:
     """The IDs of these access reviews that the actor can see. At most one query."""
-    named = set(ids)
-    if not named or not visibility_of(actor).hidden:
-        return named
-    reviews = visible_access_reviews(actor=actor).filter(pk__in=named)
+    review_ids = set(ids)
+    if not review_ids or not visibility_of(actor).hidden:
+        return review_ids
+    reviews = visible_access_reviews(actor=actor).filter(pk__in=review_ids)
     return set(reviews.values_list("pk", flat=True))
 
 

@@ -26,8 +26,8 @@ AccessEntries = dict[AccessKind, list[str]]
 def get_access_entries(credential: Credential) -> AccessEntries:
     """The entries of each list, roles first. An empty list allows everyone whose role does."""
     entries: AccessEntries = {kind: [] for kind in AccessKind}
-    stored = credential.access.select_related("group").order_by("group__name", "person_id")
-    for entry in stored:
+    rows = credential.access.select_related("group").order_by("group__name", "person_id")
+    for entry in rows:
         name = f"role:{entry.group.name}" if entry.group else f"person:{entry.person_id}"
         entries[AccessKind(entry.kind)].append(name)
     return {kind: sorted(names, reverse=True) for kind, names in entries.items()}
@@ -36,8 +36,10 @@ def get_access_entries(credential: Credential) -> AccessEntries:
 def list_entry_choices(stored: AccessEntries) -> list[tuple[str, str]]:
     """Names and labels of possible entries: roles, active people, and the stored entries."""
     names = chain.from_iterable(stored.values())
-    listed = [UUID(name.removeprefix("person:")) for name in names if name.startswith("person:")]
-    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=listed)).order_by("username")
+    person_ids = [
+        UUID(name.removeprefix("person:")) for name in names if name.startswith("person:")
+    ]
+    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=person_ids)).order_by("username")
     return [
         *((f"role:{role.value}", role.value) for role in Role),
         *((f"person:{person.pk}", person.display_name) for person in people),

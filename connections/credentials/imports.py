@@ -81,10 +81,10 @@ def _find_repeated_names(lines: Sequence[ImportLine]) -> list[LineResult]:
     for line in lines:
         if line.name and line.keys:
             fingerprint = fingerprint_of(site=line.site, keys=line.keys)
-            number, known = first.setdefault(
+            number, first_fingerprint = first.setdefault(
                 lifecycle.fold_name(line.name), (line.number, fingerprint)
             )
-            if known != fingerprint:
+            if first_fingerprint != fingerprint:
                 repeated.append(_failed(line, f"Line {number} has the same name."))
     return repeated
 

@@ -36,10 +36,10 @@ def require_unused_keys(
 
     With the same keys in two credentials, rotating one would leave the keys usable in the other.
     """
-    stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
+    credentials = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
     if excluding and excluding.fingerprint == fingerprint:
         raise InvalidInputError({"api_key": "These are the current keys. Paste new ones."})
-    other = stored.first()
+    other = credentials.first()
     if other:
         is_hidden = other.pk in permissions.visibility_of(actor).hidden
         where = "in a credential you can't see" if is_hidden else f"as “{other.name}”"
@@ -180,14 +180,14 @@ def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -
     require_no_key(name, keys=keys.by_field.values())
     name, keys = clean_name(name), clean_keys(keys)
     try:
-        known = get_site(site)
+        datadog_site = get_site(site)
     except UnknownSiteError:
         raise InvalidInputError({"site": "Choose a site."}) from None
     now = clock.now()
     credential = Credential(
         id=uuid.uuid4(),
         name=name,
-        site=known.site,
+        site=datadog_site.site,
         policy=ApprovalPolicy(settings.FOUR_EYES),
         keys_set_at=now,
         keys_set_by_name=actor.name,
@@ -197,7 +197,7 @@ def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -
     )
     credential.seal_keys(keys)
     if not name:
-        credential.name = unused_name(f"{known.name} …{credential.last_four}")
+        credential.name = unused_name(f"{datadog_site.name} …{credential.last_four}")
     return credential
 
 

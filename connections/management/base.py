@@ -235,12 +235,12 @@ class OrgAdminCommand(BaseCommand):
         in_use = credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
-        chosen = [
+        credentials = [
             credential for credential in in_use if credential.name.casefold() == name.casefold()
         ]
-        if not chosen:
+        if not credentials:
             self.usage_error(f"No credential in use is named {name!r}.")
-        return chosen
+        return credentials
 
 
 _FAILURES = (

@@ -147,12 +147,12 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
     if notification.code in {EventCode.NOTIFICATION_FAILED, EventCode.NOTIFICATION_TESTED}:
         return
     now = clock.now()
-    known = same_destination(notification).filter(
+    failures = same_destination(notification).filter(
         state=Notification.State.GIVEN_UP,
         answered_at__gt=now - FAILURE_EVENT_INTERVAL,
         answered_at__lte=now + clock.TOLERANCE,
     )
-    if known.exclude(pk=notification.pk).exclude(code=EventCode.NOTIFICATION_TESTED).exists():
+    if failures.exclude(pk=notification.pk).exclude(code=EventCode.NOTIFICATION_TESTED).exists():
         return
     audit.record(
         code=EventCode.NOTIFICATION_FAILED,

@@ -269,13 +269,13 @@ def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
 
 
 def _checkpoint_message(checkpoint: Checkpoint) -> Message:
-    held = pluralize(checkpoint.size, "event")
+    count = pluralize(checkpoint.size, "event")
     return Message(
         code=outbox.CHECKPOINT_MADE,
         title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
-        about=held,
+        about=count,
         at=checkpoint.made_at,
-        sentence=f"The audit log has {held}. Signed with key {checkpoint.fingerprint}.",
+        sentence=f"The audit log has {count}. Signed with key {checkpoint.fingerprint}.",
         path=reverse("audit-list"),
         data={
             "size": checkpoint.size,

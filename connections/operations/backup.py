@@ -384,10 +384,10 @@ def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path
     if not existed:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with _exclusive_connection(target) as held:
-            kept = _keep_current_data(held, target=target, copy_to=copy_to)
+        with _exclusive_connection(target) as database:
+            kept = _keep_current_data(database, target=target, copy_to=copy_to)
             with closing(sqlite3.connect(f"{_uri_of(copy)}?immutable=1", uri=True)) as new:
-                new.backup(held)
+                new.backup(database)
     except BaseException:
         if not existed:
             target.unlink()
@@ -396,13 +396,13 @@ def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path
 
 
 def _keep_current_data(
-    held: sqlite3.Connection, *, target: Path, copy_to: Path | None
+    database: sqlite3.Connection, *, target: Path, copy_to: Path | None
 ) -> Path | None:
-    tables = {name for (name,) in held.execute("SELECT name FROM sqlite_schema")}
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
     if HEARTBEAT_TABLE in tables:
-        _require_no_live_worker(held, target=target)
+        _require_no_live_worker(database, target=target)
     has_data = any(
-        held.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608 - our names
+        database.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608 - our names
         for table in TABLES_WORTH_KEEPING
         if table in tables
     )
@@ -413,15 +413,15 @@ def _keep_current_data(
             f"{target} contains people, credentials or deletions. Nothing was changed. Add "
             "--replace to save a copy of it and replace it."
         )
-    _copy_from(held, target=copy_to)
+    _copy_from(database, target=copy_to)
     return copy_to
 
 
-def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
+def _require_no_live_worker(database: sqlite3.Connection, *, target: Path) -> None:
     # Between two passes, a worker has no file open. It would record what it sends in the meantime
     # in the database that is being replaced.
     query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
-    [seconds] = held.execute(query).fetchone()
+    [seconds] = database.execute(query).fetchone()
     minutes = ALIVE_WITHIN.total_seconds() / 60
     if seconds is not None and seconds <= minutes * 60:
         raise BackupError(
@@ -434,13 +434,13 @@ def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
 @contextmanager
 def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
     """A connection that locks out every other process until it is closed."""
-    with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as held:
+    with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as database:
         try:
-            held.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Leaving WAL mode requires exclusive access, so this fails while another is connected.
-            held.execute("PRAGMA journal_mode = DELETE")
-            held.execute("BEGIN EXCLUSIVE")
-            held.execute("COMMIT")
+            database.execute("PRAGMA journal_mode = DELETE")
+            database.execute("BEGIN EXCLUSIVE")
+            database.execute("COMMIT")
         except sqlite3.OperationalError:
             raise BackupError(
                 f"{target} is in use. Nothing was changed. Stop the service and its workers first."
@@ -451,9 +451,9 @@ def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
                 "and its -wal file away, then try again."
             ) from None
         try:
-            yield held
+            yield database
         finally:
-            held.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA journal_mode = WAL")
 
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:

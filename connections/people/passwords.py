@@ -23,10 +23,10 @@ class ContextWordsValidator:
     def validate(self, password: str, user: Person | None = None) -> None:
         """Raise ValidationError if fewer than eight other letters and digits remain."""
         del user
-        left = re.sub(r"[\W_]", "", password.lower())
+        other_characters = re.sub(r"[\W_]", "", password.lower())
         for word in sorted((*_CONTEXT_WORDS, *_host_words()), key=len, reverse=True):
-            left = left.replace(word, "")
-        if len(left) < _MIN_OTHER_CHARACTERS:
+            other_characters = other_characters.replace(word, "")
+        if len(other_characters) < _MIN_OTHER_CHARACTERS:
             raise ValidationError(_MESSAGE, code="context_words")
 
     def get_help_text(self) -> str:

@@ -77,8 +77,8 @@ def delete_ended_sessions() -> None:
     They say where people were signed in, so they are not kept longer than needed.
     """
     PersonSession.objects.filter(expire_date__lt=clock.now()).delete()
-    named = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")
-    for person in Person.objects.filter(pk__in=named):
+    person_ids = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")
+    for person in Person.objects.filter(pk__in=person_ids):
         open_now = [row.pk for row, _ in _list_open_rows(person)]
         PersonSession.objects.filter(person_id=person.pk).exclude(pk__in=open_now).delete()
 

@@ -4054,8 +4054,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "a decision links to no access review that the reader can't see",
         "connections/access/visibility.py",
-        "    reviews = visible_access_reviews(actor=actor).filter(pk__in=named)\n",
-        "    reviews = AccessReview.objects.filter(pk__in=named)\n",
+        "    reviews = visible_access_reviews(actor=actor).filter(pk__in=review_ids)\n",
+        "    reviews = AccessReview.objects.filter(pk__in=review_ids)\n",
         "tests/access_reviews/test_filters.py"
         "::test_a_decision_of_an_access_review_that_a_reader_cannot_see_is_shown_without_a_link",
     ),

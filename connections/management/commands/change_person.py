@@ -72,6 +72,6 @@ def _result(person: Person) -> Result:
         "is_active": person.is_active,
         "may_break_glass": person.has_break_glass,
     }
-    held = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
+    role_names = "Administrator" if person.is_superuser else ", ".join(roles) or "no roles"
     state = "active" if person.is_active else "disabled"
-    return Result(document, f"{person.username} ({state}): {held}.")
+    return Result(document, f"{person.username} ({state}): {role_names}.")

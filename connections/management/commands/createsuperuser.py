@@ -28,8 +28,8 @@ class Command(DjangoCommand):
 
         While a person types answers, a transaction would block all other writers.
         """
-        known = set(Person.objects.values_list("pk", flat=True))
+        ids_before = set(Person.objects.values_list("pk", flat=True))
         with nullcontext() if options["interactive"] else transaction.atomic():
             super().handle(*args, **options)
-            for person in Person.objects.exclude(pk__in=known):
+            for person in Person.objects.exclude(pk__in=ids_before):
                 people.record_person_added(actor=command_actor(), person=person)

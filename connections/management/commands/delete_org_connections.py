@@ -169,8 +169,7 @@ class Command(DeletingCommand):
                 stopping.cancel_batch(batch=batch, actor=command_actor())
         except Exception as failure:
             # Some rows might have been sent, so it reports what is known.
-            known = self.find_failure(failure)
-            error = known[0] if known else f"Unexpected error: {failure}"
+            error, _ = self.find_failure(failure) or (f"Unexpected error: {failure}", UNKNOWN)
             logger.exception("Bulk deletion %s was not completed.", batch.pk)
             if isinstance(failure, DatabaseError):
                 # Closed because a broken connection would never recover.

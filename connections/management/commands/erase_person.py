@@ -21,15 +21,15 @@ class Command(OrgAdminCommand):
         person = self.find_person(options["username"])
         if not options["yes"]:
             self.usage_error("Nothing was erased. Add --yes: erasure can't be undone.")
-        erased = erase_person(actor=command_actor(), person=person)
-        text = f"Erased person no. {erased.number}. Names and addresses erased: {erased.values}."
-        if erased.shared_names:
+        erasure = erase_person(actor=command_actor(), person=person)
+        text = f"Erased person no. {erasure.number}. Names and addresses erased: {erasure.values}."
+        if erasure.shared_names:
             text += " Another person has the same name, so it stays where only the name is stored."
         return Result(
             {
-                "person_number": erased.number,
-                "values": erased.values,
-                "shared_names": erased.shared_names,
+                "person_number": erasure.number,
+                "values": erasure.values,
+                "shared_names": erasure.shared_names,
             },
             text,
         )

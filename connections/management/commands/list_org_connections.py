@@ -44,15 +44,15 @@ class Command(OrgAdminCommand):
         )
 
     def run(self, **options: Any) -> Result:
-        chosen = self.choose_credentials(options["credential"])
+        credentials = self.choose_credentials(options["credential"])
         actor = command_actor()
         if not options["stored"]:
             check_key_ring()
-            sync.sync_orgs(actor=actor, credentials=chosen)
+            sync.sync_orgs(actor=actor, credentials=credentials)
         rows = list(iterate_rows(actor=actor, filters=InventoryFilter()))
         if options["credential"]:
-            rows = [row for row in rows if chosen[0] in row.listed_by]
-        failures = _failures(chosen)
+            rows = [row for row in rows if credentials[0] in row.listed_by]
+        failures = _failures(credentials)
         document = {
             "org_connections": [_document(row) for row in rows],
             "failures": failures,

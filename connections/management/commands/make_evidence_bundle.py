@@ -45,14 +45,14 @@ class Command(OrgAdminCommand):
     failed = "No bundle was made"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--output", metavar="FILE", type=Path, help="A new file.")
-        what.add_argument(
+        actions = parser.add_mutually_exclusive_group(required=True)
+        actions.add_argument("--output", metavar="FILE", type=Path, help="A new file.")
+        actions.add_argument(
             "--verifier-digest",
             action="store_true",
             help="Only print the SHA-256 of this version's verify.pyz.",
         )
-        what.add_argument(
+        actions.add_argument(
             "--verifier",
             metavar="FILE",
             type=Path,
@@ -142,11 +142,11 @@ def _new_file(output: Path) -> Iterator[BinaryIO]:
 def _lines(bundle: Bundle, output: Path, *, review: AccessReview | None) -> list[str]:
     deletions = pluralize(bundle.deletions, "deletion")
     if review:
-        what = f"the access review {review.name}, {deletions} of its connections"
+        contents = f"the access review {review.name}, {deletions} of its connections"
     else:
-        what = f"{deletions} requested {period_text(since=bundle.since, until=bundle.until)}"
+        contents = f"{deletions} requested {period_text(since=bundle.since, until=bundle.until)}"
     lines = [
-        f"{output}: {what}, {pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
+        f"{output}: {contents}, {pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
         f"Signed with key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
         "Give the auditor this fingerprint and the verifier's digest through a different channel.",

@@ -24,8 +24,8 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> Result:
         sending.record_saved_responses()
-        checked = due.reconcile_all(actor=command_actor())
-        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
+        deletions = due.reconcile_all(actor=command_actor())
+        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in deletions])
         rows = rows.prefetch_related("attempts", "approvals")
         unknown = Deletion.objects.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
         document = {
