@@ -45,7 +45,7 @@ def origin_of(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    problem = ValueError("it can't be read: write it as https://host/path.")
+    problem = ValueError("it isn't a valid URL.")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise problem
     try:
