@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("DATABASE_URL", "mysql://localhost/x", "must name SQLite or PostgreSQL"),
         ("ORGADMIN_BASE_URL", "orgadmin.example.org", "ORGADMIN_BASE_URL: write it as https://"),
         ("ORGADMIN_BASE_URL", "https://example.org/orgs", "without a path"),
-        ("ORGADMIN_BASE_URL", "https://example.org:99999", "ORGADMIN_BASE_URL: it isn't a valid URL"),
+        ("ORGADMIN_BASE_URL", "https://example.org:99999", "BASE_URL: it isn't a valid URL"),
         ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
     ],
 )
