@@ -21,6 +21,18 @@ def test_it_names_both_addresses_and_what_to_fix() -> None:
     assert "expired" not in page
 
 
+def test_it_asks_nobody_to_trust_a_website_that_sent_the_form() -> None:
+    warning, advice = refusal_of("https://evil.example.com").split("do nothing: that website")
+    assert "TRUSTED_ORIGINS" not in warning
+    assert "If you did, tell" in advice
+
+
+def test_a_hidden_address_is_not_called_null() -> None:
+    page = refusal_of("null")
+    assert "The browser didn't say which website the form came from." in page
+    assert "<code>null" not in page
+
+
 def test_it_names_a_scheme_that_differs() -> None:
     assert "X-Forwarded-Proto" in refusal_of("https://testserver")
 
