@@ -33,7 +33,6 @@ from connections.models import (
     OrgConnectionSnapshot,
     RowState,
     closing_digest_of,
-    coverage_digest_of,
 )
 
 
@@ -113,9 +112,6 @@ def _close(review: AccessReview, *, rows: list[ReviewRow], actor: Actor, open_re
             "decisions": sum(row.decision_count for row in rows),
             "appeared": len(review.appeared),
             "open_reason": open_reason,
-            "population_digest": review.population_digest,
-            "coverage_digest": coverage_digest_of(review.coverage_at_close),
-            "closing_digest": review.closing_digest,
         },
         rows={
             "access_review": audit.changed(review, *_CLOSING_COLUMNS, actor=actor),

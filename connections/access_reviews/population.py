@@ -32,9 +32,6 @@ from connections.models import (
     OrgConnectionKey,
     Person,
     Sync,
-    coverage_digest_of,
-    population_digest_of,
-    row_document,
 )
 
 MAX_ROWS = 10_000
@@ -139,7 +136,6 @@ def start_review(
         _require_row_count(len(rows))
         review.row_count = len(rows)
         review.without_reviewer = len(_find_without_reviewer_in(inventory, reviewers=reviewers))
-        review.population_digest = population_digest_of([row_document(row) for row in rows])
         review.save(force_insert=True)
         # The database refuses reviewers once there are rows.
         named = AccessReviewReviewer.objects.bulk_create(
@@ -165,8 +161,6 @@ def start_review(
                 "reviewers": sorted(str(person.pk) for person in reviewers),
                 "count": len(rows),
                 "without_reviewer": review.without_reviewer,
-                "population_digest": review.population_digest,
-                "coverage_digest": coverage_digest_of(review.coverage),
             },
             rows={
                 "access_review": audit.row_of(review, actor=actor),

@@ -408,7 +408,6 @@ class Migration(migrations.Migration):
                 is_for_everyone=BooleanField(),
                 row_count=PositiveIntegerField(),
                 without_reviewer=PositiveIntegerField(),
-                population_digest=CharField(max_length=64),
                 coverage=JSONField(),
                 created_at=DateTimeField(),
                 created_by_name=CharField(max_length=200),

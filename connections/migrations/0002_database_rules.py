@@ -353,7 +353,7 @@ ROW_PLANNED_IN_DRAFT = (
 
 # What was frozen at the start.
 STARTED = (
-    "id, name, scope, due_at, row_count, without_reviewer, population_digest, coverage, "
+    "id, name, scope, due_at, row_count, without_reviewer, coverage, "
     "created_at, created_by_id"
 ).split(", ")
 CLOSED = (

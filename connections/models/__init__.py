@@ -10,12 +10,9 @@ from connections.models.access_reviews import (
     ReviewDecision,
     RowState,
     closing_digest_of,
-    coverage_digest_of,
     covered_values,
     newest_decisions,
-    population_digest_of,
     review_digest_of,
-    row_document,
 )
 from connections.models.audit import (
     AuditEvent,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from django.db import models
@@ -58,8 +58,6 @@ class AccessReview(models.Model):
     row_count = models.PositiveIntegerField()
     # How many of these rows no reviewer could decide on at the start.
     without_reviewer = models.PositiveIntegerField()
-    # SHA-256 of the documents of all rows.
-    population_digest = models.CharField(max_length=64)
     # How complete the inventory was: each credential's newest sync, and orgs without a credential.
     coverage = models.JSONField()
     created_at = models.DateTimeField()
@@ -241,34 +239,6 @@ def review_digest_of(*, site: str, connection_id: str, covered: dict[str, Any]) 
     )
 
 
-def row_document(row: AccessReviewRow) -> dict[str, Any]:
-    """A row of the population, in the form that the population's digest covers."""
-    created_at = row.connection_created_at
-    return {
-        "position": row.position,
-        "site": row.site,
-        "connection_id": str(row.connection_id),
-        "source_org": row.source_org,
-        "sink_org": row.sink_org,
-        "connection_types": row.connection_types,
-        "created_at": _time(created_at) if created_at else None,
-        "created_by": row.creator,
-        "snapshot_at": _time(row.snapshot_at),
-        "digest": row.digest,
-        "review_digest": row.review_digest,
-    }
-
-
-def population_digest_of(rows: Sequence[dict[str, Any]]) -> str:
-    """SHA-256 of the documents of all rows, in their order."""
-    return _digest({"format": "access review population 1", "rows": rows})
-
-
-def coverage_digest_of(coverage: dict[str, Any]) -> str:
-    """SHA-256 of how complete the inventory was."""
-    return _digest({"format": "access review coverage 1", "coverage": coverage})
-
-
 def closing_digest_of(
     *,
     rows: Sequence[tuple[int, str, int | None]],
@@ -286,10 +256,6 @@ def closing_digest_of(
             "open_reason": open_reason,
         }
     )
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _digest(document: dict[str, Any]) -> str:

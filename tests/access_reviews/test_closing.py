@@ -60,7 +60,7 @@ def test_the_closing_freezes_states_coverage_and_what_appeared(
     assert f"{appeared['site']}/{appeared['connection_id']}" == later
     event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_CLOSED)
     assert event.details["counts"] == {"pending": 0, "keep": 1, "delete": 1, "gone": 1}
-    assert event.details["closing_digest"] == closing_digest_of(
+    assert event.details["rows"]["access_review"]["closing_digest"] == closing_digest_of(
         rows=[(1, "keep", keep.pk), (2, "delete", delete.pk), (3, "gone", None)],
         appeared=review.appeared,
         coverage=review.coverage_at_close or {},

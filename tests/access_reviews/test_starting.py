@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.test import Client
 
+from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.access_reviews import closing, population
 from connections.core import clock as database_clock
@@ -21,9 +22,6 @@ from connections.models import (
     CredentialAccess,
     EventCode,
     Person,
-    coverage_digest_of,
-    population_digest_of,
-    row_document,
     with_values,
 )
 from connections.web.access_reviews import start as start_page
@@ -56,10 +54,9 @@ def test_the_start_freezes_the_rows_and_records_their_digest(
     assert [row.position for row in rows] == [1, 2, 3]
     event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_STARTED)
     assert event.subject_type == "access_review"
-    assert event.details["population_digest"] == population_digest_of(
-        [row_document(row) for row in rows]
-    )
-    assert event.details["coverage_digest"] == coverage_digest_of(review.coverage)
+    digest = audit.digest_of_rows(map(audit.row_of, rows))
+    assert event.details["rows"]["access_review_rows"] == digest
+    assert event.details["rows"]["access_review"]["coverage"] == review.coverage
     assert event.details["reviewers"] == [str(ada.pk)]
     assert (review.due_at - review.created_at).days in {30, 31}
     assert (review.due_at.hour, review.due_at.minute, review.due_at.second) == (23, 59, 59)
