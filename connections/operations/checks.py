@@ -34,7 +34,7 @@ from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, heartbeats, metrics_token
 from connections.operations.backup import compare_migrations
-from connections.operations.secret_files import OPEN_FILES_HINT, describe_open_files
+from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
 from connections.people.oidc import client
@@ -140,9 +140,9 @@ def _check_data_directory() -> Iterator[CheckMessage]:
 
 
 def _check_secret_files() -> Iterator[CheckMessage]:
-    problem = describe_open_files()
+    problem = describe_exposed_files()
     if problem:
-        yield Warning(problem, hint=OPEN_FILES_HINT)
+        yield Warning(problem, hint=EXPOSED_FILES_HINT)
 
 
 # --- Destinations -------------------------------------------------------------------------------

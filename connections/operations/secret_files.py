@@ -17,18 +17,18 @@ _SETTINGS = (
     "OIDC_SECRET_FILE",
     "METRICS_TOKEN_FILE",
 )
-OPEN_FILES_HINT = "Restrict them to the service's user or group."
+EXPOSED_FILES_HINT = "Restrict them to the service's user or group."
 
 
-def describe_open_files() -> str:
+def describe_exposed_files() -> str:
     """Which of the files every user of this machine can read; "" if none of them."""
     paths = [Path(value) for name in _SETTINGS if (value := getattr(settings, name))]
     names = [str(path) for path in paths if is_open_to_everyone(path)]
     return f"every user of this machine can read {', '.join(names)}" if names else ""
 
 
-def log_open_files() -> None:
+def log_exposed_files() -> None:
     """Log one warning about all of them. Called once for each start of the service."""
-    problem = describe_open_files()
+    problem = describe_exposed_files()
     if problem:
-        logger.warning("Secrets: %s. %s", problem, OPEN_FILES_HINT)
+        logger.warning("Secrets: %s. %s", problem, EXPOSED_FILES_HINT)

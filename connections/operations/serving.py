@@ -73,6 +73,7 @@ def list_access_problems() -> list[str]:
         )
     if not settings.IS_LOCAL and not own_origin():
         problems.append(
-            "Its links have no address: ALLOWED_HOSTS doesn't name just one. Set ORGADMIN_BASE_URL."
+            "Its links have no address, because ALLOWED_HOSTS doesn't name exactly one public "
+            "host. Set ORGADMIN_BASE_URL."
         )
     return problems

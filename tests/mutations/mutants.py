@@ -4295,7 +4295,7 @@ INSTALLATION = (
     _mutant(
         "each start warns of secrets that everyone can read",
         "connections/management/commands/serve.py",
-        "        log_open_files()\n",
+        "        log_exposed_files()\n",
         "",
         "tests/management/test_serve.py"
         "::test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read",

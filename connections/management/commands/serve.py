@@ -20,7 +20,7 @@ from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
 from connections.operations import backup, serving
-from connections.operations.secret_files import log_open_files
+from connections.operations.secret_files import log_exposed_files
 from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
 from connections.people import people
@@ -87,7 +87,7 @@ class Command(OrgAdminCommand):
                 self.stderr.write(f"Copied the database to {copy}.", self.style.NOTICE)
             call_command("migrate", interactive=False, verbosity=0)
         load_key_ring()
-        log_open_files()
+        log_exposed_files()
         # For the web servers, which are its child processes.
         os.environ["ORGADMIN_STATIC_ROOT"] = str(collect_static_files())
 

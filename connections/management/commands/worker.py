@@ -14,7 +14,7 @@ from connections.management.base import OrgAdminCommand, Result
 from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import worker as operations_worker
-from connections.operations.secret_files import log_open_files
+from connections.operations.secret_files import log_exposed_files
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
 
@@ -53,7 +53,7 @@ class Command(OrgAdminCommand):
             )
         if not options["end_with_parent"]:
             # `serve` has done it for its own worker.
-            log_open_files()
+            log_exposed_files()
         # Instead of `needs_keys`, because this waits for an unavailable database.
         worker.wait_for_database(check_key_ring)
         logger.info("Worker started.")
