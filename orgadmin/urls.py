@@ -23,7 +23,7 @@ def not_offered(request: HttpRequest, **kwargs: Any) -> NoReturn:
 
 
 def _page_not_offered(route: str, *, name: str) -> URLPattern:
-    return form_page(f"accounts/{route}", not_offered, name=name, permission=Visitors.SIGNED_IN)
+    return form_page(f"accounts/{route}", not_offered, Visitors.SIGNED_IN, name=name)
 
 
 def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = False) -> URLPattern:
@@ -31,8 +31,8 @@ def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = Fa
     return form_page(
         f"accounts/{route}",
         view,
+        Visitors.SIGNED_IN,
         name=name,
-        permission=Visitors.SIGNED_IN,
         is_read_only=False,
         shows_secret=shows_secret,
     )
@@ -43,8 +43,8 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
     return form_page(
         f"accounts/{route}",
         RedirectView.as_view(pattern_name="reauthentication", query_string=True),
+        Visitors.SIGNED_IN,
         name=name,
-        permission=Visitors.SIGNED_IN,
     )
 
 

@@ -241,7 +241,7 @@ def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
             return reverse("session-list")
         case Person():
             return reverse("person-detail", args=[subject.pk])
-    return reverse("notice-list")
+    return reverse("notification-list")
 
 
 def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
@@ -342,5 +342,5 @@ def _test_message(notification: Notification) -> Message:
         title=wording.notification_title(notification.code, details={}),
         at=notification.created_at,
         sentence="Test notification. No action needed.",
-        path=reverse("notice-list"),
+        path=reverse("notification-list"),
     )

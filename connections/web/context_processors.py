@@ -100,7 +100,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
     if permissions.can_audit(actor):
         entries += [("Audit log", "audit-list")]
     if permissions.can_administer(actor):
-        entries += [("People", "person-list"), ("Notifications", "notice-list")]
+        entries += [("People", "person-list"), ("Notifications", "notification-list")]
     counts = _count_waiting(person, actor=actor, today=time_of(request).date())
     return [
         NavItem(

@@ -347,7 +347,7 @@ def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(url)
 
 
-def reauthentication_page(request: HttpRequest) -> HttpResponse:
+def reauthentication(request: HttpRequest) -> HttpResponse:
     """Reauthenticate, then redirect to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
     to = wanted if is_local_url(request, wanted) else reverse("overview")

@@ -1,7 +1,7 @@
 """The only way to register a view: `page`, `form_page` and `action`, each with its access rules.
 
 A URL's rules are declared where the URL is registered, and its view never runs without them. The
-middleware refuses a view that was registered in any other way.
+middleware refuses a view that was registered in any other way. A URL is named after its view.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,8 @@ class Access:
     permission: Permission | Visitors
     # For a POST, if it needs a different permission than a GET.
     post_permission: Permission | None = None
-    # A POST needs a password or passkey from the last five minutes.
+    # A POST needs a password or passkey from the last five minutes: the view has
+    # @requires_reauthentication.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
     is_read_only: bool = True
@@ -62,10 +63,9 @@ class Access:
         return isinstance(self.permission, Permission)
 
 
-class Rules(TypedDict, total=False):
+class AccessRules(TypedDict, total=False):
     """The fields of Access that most URLs leave at their defaults."""
 
-    reauthenticate: bool
     is_read_only: bool
     shows_secret: bool
     accepts_file: bool
@@ -73,39 +73,48 @@ class Rules(TypedDict, total=False):
     post_permission: Permission
 
 
+class Rules(AccessRules, total=False):
+    """The access rules of a URL, and its name where that isn't the view's (`change-list`)."""
+
+    name: str
+
+
 def page(
-    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register a page: GET and HEAD."""
-    return _register(
-        route, view, name=name, access=Access(methods=READ, permission=permission, **rules)
-    )
+    return _register(route, view, READ, permission, **rules)
 
 
 def form_page(
-    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register a page whose form posts to the page's own URL: GET, HEAD and POST."""
-    return _register(
-        route, view, name=name, access=Access(methods=READ | WRITE, permission=permission, **rules)
-    )
+    return _register(route, view, READ | WRITE, permission, **rules)
 
 
 def action(
-    route: str, view: View, *, name: str, permission: Permission | Visitors, **rules: Unpack[Rules]
+    route: str, view: View, permission: Permission | Visitors, **rules: Unpack[Rules]
 ) -> URLPattern:
     """Register an action: POST."""
-    return _register(
-        route, view, name=name, access=Access(methods=WRITE, permission=permission, **rules)
+    return _register(route, view, WRITE, permission, **rules)
+
+
+def _register(
+    route: str,
+    view: View,
+    methods: frozenset[str],
+    permission: Permission | Visitors,
+    name: str = "",
+    **rules: Unpack[AccessRules],
+) -> URLPattern:
+    access = Access(
+        methods=methods,
+        permission=permission,
+        reauthenticate=getattr(view, "reauthenticates", False),
+        **rules,
     )
-
-
-def _register(route: str, view: View, *, name: str, access: Access) -> URLPattern:
-    if access.reauthenticate != getattr(view, "reauthenticates", False):
-        raise ImproperlyConfigured(
-            f"{name}: declare `reauthenticate=True` exactly where the view has "
-            "@requires_reauthentication."
-        )
+    name = name or view.__name__.replace("_", "-")
     return path(route, enforce(view, access=access), name=name)
 
 

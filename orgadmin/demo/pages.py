@@ -70,7 +70,7 @@ def demo_urls() -> list[URLPattern]:
     """The URLs of the start page, for anyone who can reach the demo."""
     anyone = Visitors.ANYONE
     return [
-        page("demo/", start, name="demo-start", permission=anyone),
-        action("demo/sign-in/", sign_in, name="demo-sign-in", permission=anyone),
-        action("demo/change/", change_connection, name="demo-change", permission=anyone),
+        page("demo/", start, anyone, name="demo-start"),
+        action("demo/sign-in/", sign_in, anyone, name="demo-sign-in"),
+        action("demo/change/", change_connection, anyone, name="demo-change"),
     ]

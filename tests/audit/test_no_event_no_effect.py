@@ -64,7 +64,7 @@ ACTING = {
     "deletion-new",
     "deletion-withdraw",
     "evidence-verify",
-    "notice-retry",
+    "notification-retry",
     "org-connection-protect",
     "person-break-glass",
     "person-disable",

@@ -1646,13 +1646,6 @@ ACCESS = (
         "        if False:\n",
         "tests/web/test_access.py::test_no_url_accepts_any_other_method",
     ),
-    _mutant(
-        "declared reauthentication is enforced",
-        ROUTING,
-        '    if access.reauthenticate != getattr(view, "reauthenticates", False):\n',
-        "    if False:\n",
-        "tests/web/test_middleware.py::test_a_url_with_reauthentication_needs_a_view_that_asks_for_it",
-    ),
 )
 
 WEB_SERVER = "orgadmin/web_server.py"

@@ -142,5 +142,5 @@ def test_the_delivery_log_links_to_the_subject(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.set_break_glass(actor=by_root, person=ada, is_allowed=True)
-    page = client_of(root).get(reverse("notice-list")).content.decode()
+    page = client_of(root).get(reverse("notification-list")).content.decode()
     assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

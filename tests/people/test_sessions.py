@@ -124,7 +124,7 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
     detail = reverse("person-detail", kwargs={"pk": ada.pk})
     page = administrator.get(detail).text
     assert "192.0.2.7" in page
-    end = reverse("person-sessions", kwargs={"pk": ada.pk})
+    end = reverse("person-sessions-end", kwargs={"pk": ada.pk})
     administrator.post(end, {"session": shown_ids(page)[-1]})
     assert [is_signed_in(one) for one in (theirs, other)].count(False) == 1
     administrator.post(end)

@@ -18,9 +18,8 @@ from connections.access.permissions import APPROVE, SEE
 from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
-from connections.web.deletions import views as deletion_views
 from connections.web.middleware import ReadOnlyMiddleware, WriteInReadError
-from connections.web.routing import Access, View, Visitors, action, enforce, form_page
+from connections.web.routing import Access, View, Visitors, enforce, form_page
 from orgadmin import urls as project_urls
 
 
@@ -94,7 +93,7 @@ def test_a_view_without_access_rules_never_runs(
 
 
 def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: RequestFactory) -> None:
-    view = form_page("x/", unregistered, name="x", permission=SEE, post_permission=APPROVE).callback
+    view = form_page("x/", unregistered, SEE, post_permission=APPROVE).callback
     for request in (rf.get("/x/"), rf.post("/x/")):
         request.user = victor
         if request.method == "GET":
@@ -102,15 +101,6 @@ def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: Reque
         else:
             with pytest.raises(PermissionDenied, match="approve or decline"):
                 view(request)
-
-
-def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
-    guarded = deletion_views.deletion_approve
-    action("approve/", guarded, name="approve", permission=APPROVE, reauthenticate=True)
-    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
-        action("approve/", guarded, name="approve", permission=APPROVE)
-    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
-        action("write/", writing, name="write", permission=APPROVE, reauthenticate=True)
 
 
 @with_test_views

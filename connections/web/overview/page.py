@@ -240,7 +240,7 @@ class Overview:
     verification: AuditVerification | None
 
 
-def overview(*, actor: Actor) -> Overview:
+def get_overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
     The number of queries is fixed, and each uses an index.

@@ -25,7 +25,7 @@ from connections.web.overview.page import (
     Overview,
     Pending,
     Split,
-    overview,
+    get_overview,
 )
 from connections.web.support import actor_of, connection_url
 from connections.wording import (
@@ -226,7 +226,7 @@ def health_rows(page: Overview, *, can_audit: bool) -> dict[str, HealthRow]:
         rows["Notifications"] = HealthRow(
             badge=NotificationStatus.FAILED.value,
             text=pluralize(page.given_up, "notification"),
-            url=reverse("notice-list"),
+            url=reverse("notification-list"),
         )
     return rows
 
@@ -270,10 +270,10 @@ def _credential_health(credentials: list[Credential], *, now: datetime) -> Healt
     )
 
 
-def overview_detail(request: HttpRequest) -> HttpResponse:
+def overview(request: HttpRequest) -> HttpResponse:
     """The overview or, without a credential, how to add the first one."""
     actor = actor_of(request)
-    page = overview(actor=actor)
+    page = get_overview(actor=actor)
     can_manage = permissions.can_manage_credentials(actor)
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {

@@ -49,7 +49,7 @@ def provider_start(request: HttpRequest) -> HttpResponse:
     return _start(request, purpose=SignInPurpose.SIGN_IN)
 
 
-def provider_reauthenticate(request: HttpRequest) -> HttpResponse:
+def provider_reauthentication(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to reauthenticate."""
     return _start(request, purpose=SignInPurpose.REAUTHENTICATE)
 

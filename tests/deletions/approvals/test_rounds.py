@@ -27,7 +27,7 @@ from connections.models import (
     State,
 )
 from connections.operations import due
-from connections.web.overview.page import Pending, overview
+from connections.web.overview.page import Pending, get_overview
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -92,7 +92,7 @@ def record(client: Client, deletion: Deletion) -> Page:
 
 
 def waits_for(person: Person) -> Pending:
-    return overview(actor=person_actor(person=person)).pending
+    return get_overview(actor=person_actor(person=person)).pending
 
 
 def codes_of(deletion: Deletion) -> list[str]:

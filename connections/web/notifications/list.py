@@ -59,7 +59,7 @@ def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     messages.success(
         request, f"{pluralize(count, 'notification')} queued again. A running worker sends them."
     )
-    return SeeOther(reverse("notice-list"))
+    return SeeOther(reverse("notification-list"))
 
 
 def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpResponse:
@@ -71,7 +71,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         page = delivery_log.get_log_page(actor=actor, state=state if is_known else "", after=after)
     except Notification.DoesNotExist:
         raise BadRequest("The page in this address doesn't exist.") from None
-    listed = as_page_request(request, path=reverse("notice-list"), query=request.GET)
+    listed = as_page_request(request, path=reverse("notification-list"), query=request.GET)
     states = [(state.value, wording.label_of_notification(state)) for state in Notification.State]
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),

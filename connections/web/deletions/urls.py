@@ -1,0 +1,51 @@
+"""Deletions: addresses."""
+
+from connections.access.permissions import (
+    APPROVE,
+    BREAK_GLASS,
+    COMMENT,
+    DELETE,
+    EXPORT,
+    SEE,
+    WITHDRAW,
+)
+from connections.web.deletions import history_views, views
+from connections.web.deletions.review_views import deletion_new
+from connections.web.routing import action, form_page, page
+
+urlpatterns = [
+    page("deletions/", history_views.deletion_list, SEE),
+    page("deletions/export/", history_views.deletion_export, EXPORT),
+    form_page("deletions/new/", deletion_new, DELETE),
+    page("deletions/<uuid:pk>/", views.deletion_detail, SEE),
+    action("deletions/<uuid:pk>/execute/", views.deletion_execute, DELETE, name="deletion-execute"),
+    action(
+        "deletions/<uuid:pk>/approve/", views.deletion_approve, APPROVE, name="deletion-approve"
+    ),
+    action(
+        "deletions/<uuid:pk>/decline/", views.deletion_decline, APPROVE, name="deletion-decline"
+    ),
+    action(
+        "deletions/<uuid:pk>/break-glass/",
+        views.deletion_break_glass,
+        BREAK_GLASS,
+        name="deletion-break-glass",
+    ),
+    action(
+        "deletions/<uuid:pk>/review-glass/",
+        views.deletion_review_break_glass,
+        APPROVE,
+        name="deletion-review-break-glass",
+    ),
+    action(
+        "deletions/<uuid:pk>/withdraw/", views.deletion_withdraw, WITHDRAW, name="deletion-withdraw"
+    ),
+    action(
+        "deletions/<uuid:pk>/reconcile/",
+        views.deletion_reconcile,
+        DELETE,
+        name="deletion-reconcile",
+    ),
+    action("deletions/<uuid:pk>/comment/", views.deletion_comment, COMMENT),
+    action("deletions/<uuid:pk>/close/", views.deletion_close, DELETE, name="deletion-close"),
+]

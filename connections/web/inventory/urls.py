@@ -1,0 +1,36 @@
+"""Connections and orgs: addresses."""
+
+from django.urls import register_converter
+from django.urls.converters import StringConverter
+
+from connections.access.permissions import EXPORT, PROTECT, SEE, SYNC, UNPROTECT
+from connections.web.inventory import org_views, views
+from connections.web.routing import action, form_page, page
+
+
+class SiteConverter(StringConverter):
+    """The name of a site.
+
+    PostgreSQL refuses a query for text with other characters, such as NUL.
+    """
+
+    regex = "[A-Za-z0-9._-]+"
+
+
+register_converter(SiteConverter, "site")
+
+urlpatterns = [
+    page("connections/", views.org_connection_list, SEE),
+    page("connections/between/", views.org_connection_between, SEE),
+    action("connections/refresh/", views.org_connection_refresh, SYNC),
+    page("connections/export/", views.org_connection_export, EXPORT),
+    form_page("connections/protect/", views.org_connection_protect, PROTECT),
+    page("connections/<site:site>/<uuid:connection_id>/", views.org_connection_detail, SEE),
+    form_page(
+        "connections/<site:site>/<uuid:connection_id>/lift/",
+        views.org_connection_unprotect,
+        UNPROTECT,
+    ),
+    page("orgs/", org_views.org_list, SEE),
+    page("orgs/<site:site>/<uuid:org_id>/", org_views.org_detail, SEE),
+]

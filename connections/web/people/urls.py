@@ -1,0 +1,46 @@
+"""People, sign-in and each person's own account: addresses."""
+
+from connections.access.permissions import ADMINISTER
+from connections.web.people import single_sign_on_views, views
+from connections.web.reauthentication import reauthentication, reauthentication_passkey
+from connections.web.routing import Visitors, action, form_page, page
+
+urlpatterns = [
+    form_page("setup/", views.setup, Visitors.ANYONE, shows_secret=True),
+    form_page("sign-in/", views.sign_in_link, Visitors.ANYONE, shows_secret=True),
+    page("sign-in/provider/", single_sign_on_views.provider_start, Visitors.ANYONE),
+    page(
+        "sign-in/provider/again/",
+        single_sign_on_views.provider_reauthentication,
+        Visitors.SIGNED_IN,
+    ),
+    page(
+        "sign-in/provider/connect/", single_sign_on_views.provider_connect_start, Visitors.SIGNED_IN
+    ),
+    page(
+        "sign-in/provider/answer/",
+        single_sign_on_views.provider_callback,
+        Visitors.ANYONE,
+        is_read_only=False,
+    ),
+    form_page(
+        "sign-in/provider/account/", single_sign_on_views.provider_account, Visitors.SIGNED_IN
+    ),
+    form_page("accounts/reauthenticate/", reauthentication, Visitors.SIGNED_IN),
+    action("accounts/reauthenticate/passkey/", reauthentication_passkey, Visitors.SIGNED_IN),
+    action("appearance/", views.appearance_set, Visitors.ANYONE),
+    action("accounts/change-emails/", views.change_emails_set, Visitors.SIGNED_IN),
+    page("sessions/", views.session_list, Visitors.SIGNED_IN),
+    action("sessions/end/", views.session_end, Visitors.SIGNED_IN),
+    page("people/", views.person_list, ADMINISTER),
+    form_page("people/new/", views.person_new, ADMINISTER, shows_secret=True),
+    page("people/<uuid:pk>/", views.person_detail, ADMINISTER),
+    action("people/<uuid:pk>/roles/", views.person_roles, ADMINISTER),
+    action("people/<uuid:pk>/email/", views.person_email, ADMINISTER),
+    action("people/<uuid:pk>/break-glass/", views.person_break_glass, ADMINISTER),
+    action("people/<uuid:pk>/disable/", views.person_disable, ADMINISTER),
+    action("people/<uuid:pk>/enable/", views.person_enable, ADMINISTER),
+    action("people/<uuid:pk>/link/", views.person_link, ADMINISTER, shows_secret=True),
+    action("people/<uuid:pk>/provider/", views.person_provider, ADMINISTER),
+    action("people/<uuid:pk>/sessions/", views.person_sessions_end, ADMINISTER),
+]
