@@ -1,20 +1,25 @@
 """Every state, outcome and cause has its own text."""
 
+import json
+import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from connections import wording
+from connections import audit, wording
+from connections.audit import EventCode, search
 from connections.core.causes import Cause
+from connections.core.text import pluralize
 from connections.datadog.responses import AttemptResult
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
     Attempt,
+    AuditEvent,
     Batch,
     BatchState,
     Credential,
@@ -23,9 +28,10 @@ from connections.models import (
     State,
 )
 from connections.web.icons import SHAPES
-from connections.wording import Badge, DeletionStatus
+from connections.wording import Badge, DeletionStatus, events
 from connections.wording.batches import BatchStatus, batch_badge
 from connections.wording.changes import CHANGE_BADGES
+from connections.wording.connections import effect_text, unknown_types
 from connections.wording.deletion_texts import DeletionText
 from connections.wording.statuses import (
     AuditLogStatus,
@@ -223,3 +229,306 @@ def test_the_badge_of_every_deletion_is_explained() -> None:
         badge = badge_of(deletion)
         assert badge.explanation.endswith(".")
         assert "{" not in badge.label + badge.explanation
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ({"verified_at": NOW}, "Deleted"),
+        ({"due_at": NOW}, "Deleted, verifying"),
+        ({}, "Deleted, unverified"),
+        ({"contradicted_at": NOW}, "Still listed"),
+        ({"contradicted_at": NOW, "verified_at": NOW}, "Reappeared"),
+        ({"contradicted_at": NOW, "last_check_listed": False}, "Gone later"),
+        ({"outcome": "already_absent", "cause": "not_found"}, "Not found"),
+        (
+            {"outcome": "already_absent", "cause": "not_found", "contradicted_at": NOW},
+            "Still listed",
+        ),
+        ({"outcome": "already_absent", "cause": "absent_when_read"}, "Already gone"),
+        (
+            {"outcome": "already_absent", "cause": "absent_when_read", "is_reviewed": False},
+            "Not listed",
+        ),
+        (
+            {"outcome": "already_absent", "cause": "absent_when_read", "contradicted_at": NOW},
+            "Reappeared",
+        ),
+        ({"outcome": "gone_unattributed"}, "Gone, unproven"),
+        ({"outcome": "gone_unattributed", "contradicted_at": NOW}, "Reappeared"),
+        ({"outcome": "refused", "cause": "bad_request"}, "Failed (400)"),
+        ({"outcome": "refused", "cause": "unauthorized"}, "Failed (401)"),
+        ({"outcome": "refused", "cause": "forbidden"}, "Failed (403)"),
+        ({"outcome": "not_sent", "cause": "too_late"}, "Not sent"),
+        ({"outcome": "not_sent", "cause": "too_late", "epoch": 1}, "Gave up"),
+        ({"outcome": "stale"}, "Changed"),
+        ({"outcome": "declined"}, "Declined"),
+        ({"outcome": "withdrawn"}, "Withdrawn"),
+        ({"outcome": "expired"}, "Expired"),
+        ({"outcome": "unresolved"}, "Unresolved"),
+    ],
+)
+def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str) -> None:
+    deletion = deletion_in(State.SETTLED, "deleted", settled_at=NOW)
+    for name, value in values.items():
+        setattr(deletion, name, value)
+
+    assert badge_of(deletion).label == label
+
+
+@pytest.mark.parametrize(
+    ("state", "values", "label"),
+    [
+        (State.REQUESTED, {"policy": ApprovalPolicy.TWO}, "Needs approval"),
+        (State.REQUESTED, {}, "Needs confirmation"),
+        (State.REQUESTED, {"confirmed_at": NOW}, "Confirmed"),
+        (State.REQUESTED, {"confirmed_at": NOW, "cause": "listing_failed"}, "Check failed"),
+        (State.APPROVED, {}, "Approved"),
+        (State.APPROVED, {"confirmed_at": NOW}, "Confirmed"),
+        (State.SENDING, {"confirmed_at": NOW}, "Sending"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "rate_limited"}, "Rate limited"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "connection_refused"}, "Retrying"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "listing_failed"}, "Check failed"),
+        (State.UNKNOWN, {"confirmed_at": NOW, "cause": "answer_lost"}, "Unknown"),
+        (State.STILL_PRESENT, {"confirmed_at": NOW, "cause": "listings_agree"}, "No effect"),
+    ],
+)
+def test_an_open_deletion_has_one_label(
+    state: State, values: dict[str, object], label: str
+) -> None:
+    deletion = deletion_in(state)
+    for name, value in values.items():
+        setattr(deletion, name, value)
+
+    assert badge_of(deletion).label == label
+
+
+@pytest.mark.parametrize(
+    ("deletion", "headline"),
+    [
+        (
+            deletion_in(State.SENDING),
+            "The DELETE is in progress. You can close this page; the result is recorded.",
+        ),
+        (
+            deletion_in(State.WAITING, cause="rate_limited", due_at=NOW),
+            "Rate limited (429). Nothing was deleted. Retries at 2026-03-02 14:03:22 UTC, up to "
+            "15 min after confirmation.",
+        ),
+        (
+            deletion_in(State.WAITING, cause="rate_limited", batch=Batch(), approval_round=1),
+            "Rate limited (429). Nothing was deleted. A worker retries it while its bulk deletion "
+            "runs, up to 15 min after its first attempt or last rate limit reset.",
+        ),
+        (
+            deletion_in(State.WAITING, cause="connection_refused", due_at=NOW),
+            "The request could not leave this server. Nothing was deleted. Retries at "
+            "2026-03-02 14:03:22 UTC.",
+        ),
+        (
+            deletion_in(State.SETTLED, "deleted", verified_at=NOW),
+            "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+        ),
+        (
+            deletion_in(State.SETTLED, "deleted"),
+            "Datadog returned 200. No complete sync has confirmed it yet.",
+        ),
+        (
+            deletion_in(State.SETTLED, "deleted", contradicted_at=NOW),
+            "Datadog reported success but still lists the connection.",
+        ),
+        (
+            deletion_in(State.SETTLED, "already_absent", cause="not_found"),
+            "Not found (404). This request deleted nothing.",
+        ),
+        (
+            deletion_in(State.SETTLED, "already_absent", cause="absent_when_read"),
+            "The pre-send check no longer listed it. Nothing was sent.",
+        ),
+        (
+            deletion_in(State.UNKNOWN, attempts=[attempt()]),
+            "Outcome unknown. The DELETE was sent and might have worked. Never resent "
+            "automatically.",
+        ),
+        (
+            deletion_in(State.SETTLED, "unresolved"),
+            "Closed by Ada; the outcome was never determined.",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_texts_are_exactly_as_agreed(deletion: Deletion, headline: str) -> None:
+    assert described(deletion).headline == headline
+
+
+def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> None:
+    for cause in ("rate_limited", "connection_refused"):
+        waiting = deletion_in(
+            State.WAITING, cause=cause, attempts=[attempt()], due_at=NOW, expires_at=NOW
+        )
+        words = described(waiting)
+
+        assert words.headline.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
+        assert "A retry would come more than 15 minutes after confirmation." in words.lines
+        step = next_of(waiting)
+        assert step is not None
+        assert step.label == "Close without a retry"
+
+
+def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
+    limited = attempt(
+        verdict=AttemptResult.RATE_LIMITED, cause=Cause.RATE_LIMITED, http_status=429, errors=[]
+    )
+    worked = attempt(number=2, verdict=AttemptResult.DELETED, cause="", http_status=200, errors=[])
+    only = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[worked])
+    second = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[limited, worked])
+
+    assert [" ".join(described(each).lines).count("200") for each in (only, second)] == [1, 1]
+    assert described(second).lines[-1] == "Attempt 1 returned 429."
+
+
+@pytest.mark.parametrize("answered_at", [NOW, None])
+def test_a_contradicted_deletion_says_which_attempt_might_have_worked(
+    answered_at: datetime | None,
+) -> None:
+    lost = attempt(http_status=None, answered_at=answered_at, errors=[])
+    gone = Outcome.GONE_UNATTRIBUTED
+    found = deletion_in(State.SETTLED, gone, contradicted_at=NOW, attempts=[lost])
+    assert described(found).lines[-1] == "Attempt 1 might have worked."
+
+
+def test_a_deletion_being_rechecked_offers_no_decision() -> None:
+    assert wording.steps_of(DeletionStatus.CHECKING) == ()
+    for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
+        words = wording.describe(
+            deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING
+        )
+
+        assert (words.badge.label, words.badge.tone) == ("Checking", "info")
+        assert words.headline == "Checking the connection before sending. Nothing has been sent."
+
+
+def test_an_approval_names_who_can_give_it() -> None:
+    waiting = deletion_in(
+        State.REQUESTED, policy=ApprovalPolicy.ONE, expires_at=NOW + timedelta(days=1)
+    )
+
+    words = described(waiting, approvers=("Ada", "Linus"))
+
+    assert words.lines == (
+        "Expires at 2026-03-03 14:03:22 UTC.",
+        "Ada and Linus can approve.",
+    )
+
+
+def test_an_approver_sees_who_requested_it() -> None:
+    waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
+
+    words = described(waiting, approvers=("Ada",), can_approve=True)
+
+    assert words.headline == "Grace requests your approval."
+    assert "Ada can approve." not in words.lines
+
+
+def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
+    refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
+    words = described(deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused]))
+
+    assert words.lines[0] == "Attempt 1 might have worked. Attempt 2 returned 403."
+
+
+@pytest.mark.parametrize("code", [code for code in audit.EventCode if code.startswith("deletion.")])
+def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code(code: str) -> None:
+    event = AuditEvent(
+        code=code,
+        stored_sentence="A long sentence.",
+        text=json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}}),
+    )
+
+    words = wording.event_text(event)
+
+    assert words.badge.label not in {event.sentence, code}
+    assert words.badge.tone in TONES
+    assert words.badge.icon in ICONS
+
+
+def test_the_effect_of_a_deletion_names_the_data_types() -> None:
+    types = ["logs", "audit", "rum"]
+
+    effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
+
+    assert effect == "Group SOC loses access to Payments EU's logs, audit events and rum."
+    assert unknown_types(types) == ["rum"]
+
+
+def test_only_open_deletions_have_a_next_step() -> None:
+    for state in OPEN_STATES:
+        assert next_of(deletion_in(state))
+    for outcome in Outcome.values:
+        assert next_of(deletion_in(State.SETTLED, outcome)) is None
+    assert next_of(deletion_in(State.SETTLED, "deleted", due_at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 events"), (1, "1 event"), (1042, "1,042 events")]
+)
+def test_a_count_of_one_is_singular(number: int, words: str) -> None:
+    assert pluralize(number, "event") == words
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [
+        ("deletion.contradicted", "Deletion: Datadog still lists it"),
+        ("deletion.verified", "Deletion: verified"),
+        ("batch.discarded", "Bulk deletion: discarded"),
+        ("batch.paused", "Bulk deletion: paused"),
+        ("person.second_factor_refused", "Person: MFA failed"),
+        ("person.provider_sign_in_refused", "Person: SSO sign-in refused"),
+        ("person.reauthenticated", "Person: identity check passed"),
+        ("provider_account.connected", "SSO account: connected"),
+        ("sign_in_link.made", "Sign-in link: created"),
+    ],
+)
+def test_an_event_is_called_what_the_pages_call_it(code: str, label: str) -> None:
+    assert wording.event_label(code) == label
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        ("deletion.approved", "Deletion approved"),
+        ("deletion.contradicted", "Datadog still lists it"),
+        ("batch.cancelled", "Bulk deletion canceled"),
+        ("person.changed", "Roles changed"),
+        ("person.enabled", "Person enabled"),
+        ("provider_account.connected", "SSO account connected"),
+        ("sign_in_link.made", "Sign-in link created"),
+        ("access_review.reminded", "Access review due"),
+        ("changes.detected", "Changes need attention"),
+    ],
+)
+def test_a_notification_has_the_words_of_its_event(code: str, title: str) -> None:
+    assert wording.notification_title(code, details={}) == title
+
+
+@pytest.mark.parametrize("code", ["deletion.approvals_lapsed", "deletion.recheck_failed"])
+def test_a_timeline_and_the_list_of_codes_have_the_same_words(code: str) -> None:
+    title = wording.event_text(AuditEvent(code=code, text='{"details": {}}')).badge.label
+    assert wording.event_label(code) == f"Deletion: {title[0].lower()}{title[1:]}"
+
+
+def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
+    labels = [wording.event_label(code) for code in search.code_choices()]
+    assert len(set(labels)) == len(labels)
+    for label in labels:
+        assert re.fullmatch(r"[A-Z][\w -]*: [^:_]+", label), label
+
+
+def test_every_special_label_is_of_a_code_that_exists() -> None:
+    assert set(events._ACTIONS) <= set(EventCode)
+
+
+def test_no_label_has_a_word_that_pages_replace() -> None:
+    labels = " ".join(wording.event_label(code) for code in EventCode)
+    assert not re.findall(r"provider|second factor|answered|settled|lapsed|recheck|lifted", labels)
