@@ -9,10 +9,11 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts, stopping
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.text import pluralize
 from connections.deletions import states
 from connections.deletions.states import Settle
+from connections.deletions.status_texts import label_of_outcome, label_of_state
 from connections.models import (
     RUN_BY_BATCH,
     Batch,
@@ -21,8 +22,6 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.wording import label_of_outcome, label_of_state
-from connections.wording.causes import cause_text
 
 _EXPIRING = (BatchState.DRAFT, BatchState.REQUESTED, BatchState.APPROVED)
 # The rows that a bulk deletion still has to send or is sending.

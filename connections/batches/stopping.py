@@ -15,14 +15,12 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import states
+from connections.deletions import attempt_facts, states
 from connections.deletions.states import Settle
 from connections.models import Batch, BatchRow, BatchState, Deletion, Outcome
-from connections.wording import attempt_facts
-from connections.wording.causes import cause_text
 
 # This many problems in a row with one credential pause it.
 MAX_PROBLEMS_IN_A_ROW = 3

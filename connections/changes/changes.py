@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.changes.texts import change_cause_text
 from connections.models import Change, Credential, Deletion, OrgConnectionKey
-from connections.wording.changes import change_cause_text
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500

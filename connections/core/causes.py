@@ -1,138 +1,177 @@
-"""Why a request to Datadog failed, or why a deletion is in its state, as one set of codes."""
+"""Why a request to Datadog failed, or why a deletion is in its state: codes and their sentences."""
 
 from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """A stable code that is stored. connections.wording has the texts."""
+    """A stable code that is stored, and the sentence that people read."""
 
-    # Causes of a request that never left. The port was closed.
-    CONNECTION_REFUSED = "connection_refused"
-    # The name does not resolve, or did not resolve in time.
-    NAME_NOT_RESOLVED = "name_not_resolved"
-    # No connection (TCP, proxy tunnel or TLS) in time.
-    CONNECT_TIMEOUT = "connect_timeout"
-    # No route to the host, or another failure of the network below TCP.
-    HOST_UNREACHABLE = "host_unreachable"
-    # The server's certificate is not trusted for that host.
-    CERTIFICATE_REFUSED = "certificate_refused"
-    # The TLS handshake failed for another reason.
-    TLS_FAILED = "tls_failed"
-    # The configured CA bundle cannot be read.
-    CA_BUNDLE_UNREADABLE = "ca_bundle_unreadable"
-    # The proxy cannot be reached.
-    PROXY_UNREACHABLE = "proxy_unreachable"
-    # The proxy would not open the tunnel.
-    PROXY_REFUSED = "proxy_refused"
+    _value_: str
+    sentence: str
 
-    # Causes of a request that might have left, where no complete status line came back. The server
-    # closed or reset the connection.
-    CONNECTION_LOST = "connection_lost"
-    # The total deadline passed.
-    NO_ANSWER_IN_TIME = "no_answer_in_time"
-    # The status line was cut in the middle.
-    HALF_STATUS_LINE = "half_status_line"
-    # The response is not HTTP.
-    NOT_HTTP = "not_http"
-    # An error in Org Admin, logged by its type. The verdict depends on whether the request left.
-    CLIENT_FAILURE = "client_failure"
+    def __new__(cls, code: str, sentence: str = "") -> "Cause":
+        """A code with its sentence."""
+        cause = str.__new__(cls, code)
+        cause._value_ = code
+        cause.sentence = sentence
+        return cause
 
-    # Causes from a response's status.
-    # 400: Datadog calls the request malformed.
-    BAD_REQUEST = "bad_request"
-    # 401: the keys were not accepted.
-    UNAUTHORIZED = "unauthorized"
-    # 403: the keys are revoked, belong to another site or lack the permission.
-    FORBIDDEN = "forbidden"
-    # A 404 in Datadog's own form.
-    NOT_FOUND = "not_found"
-    # A 404 in another form, perhaps from a wrong host or path or from a proxy.
-    WRONG_404 = "wrong_404"
-    # 408: the server gave up on the request.
-    REQUEST_TIMEOUT = "request_timeout"
-    # 429: too many requests.
-    RATE_LIMITED = "rate_limited"
-    # 3xx: redirects are never followed.
-    REDIRECT = "redirect"
-    # 5xx.
-    SERVER_ERROR = "server_error"
-    # Any other status.
-    UNEXPECTED_STATUS = "unexpected_status"
+    # The request never left.
+    CONNECTION_REFUSED = "connection_refused", "Datadog's host refused the connection."
+    NAME_NOT_RESOLVED = "name_not_resolved", "The name of Datadog's host could not be resolved."
+    CONNECT_TIMEOUT = "connect_timeout", "Connecting to Datadog took too long."
+    HOST_UNREACHABLE = "host_unreachable", "There is no network route to Datadog's host."
+    CERTIFICATE_REFUSED = "certificate_refused", "The certificate of Datadog's host isn't trusted."
+    TLS_FAILED = "tls_failed", "The TLS handshake with Datadog failed."
+    CA_BUNDLE_UNREADABLE = (
+        "ca_bundle_unreadable",
+        (
+            "The file in ORGADMIN_CA_BUNDLE can't be read. Check its path, that Org Admin "
+            "can read it, and that it contains PEM certificates."
+        ),
+    )
+    PROXY_UNREACHABLE = "proxy_unreachable", "The proxy in ORGADMIN_HTTP_PROXY can't be reached."
+    PROXY_REFUSED = "proxy_refused", "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel."
 
-    # Causes of a GET whose 200 has an unusable body.
-    # The body ended early.
-    BODY_CUT = "body_cut"
-    # The body can't be decompressed, or has a compression that was not requested.
-    BODY_UNDECODABLE = "body_undecodable"
-    # The body is longer than the limit.
-    BODY_TOO_LONG = "body_too_long"
-    # The body is not strict JSON: malformed, NaN or Infinity, or a duplicate name in an object.
-    MALFORMED_JSON = "malformed_json"
-    # JSON, but not of the form that Datadog documents.
-    WRONG_TYPE = "wrong_type"
-    # 200 with `errors`, with or without the requested data.
-    ERRORS_IN_RESPONSE = "errors_in_response"
-    # 200, but Datadog does not report the key as valid.
-    KEY_NOT_VALID = "key_not_valid"
+    # It might have left, and no complete status line came back.
+    CONNECTION_LOST = "connection_lost", "The network connection was cut before a response arrived."
+    NO_ANSWER_IN_TIME = "no_answer_in_time", "No response arrived in time."
+    HALF_STATUS_LINE = "half_status_line", "The response was cut off in its first line."
+    NOT_HTTP = "not_http", "The response wasn't HTTP."
+    # The log has its type. Whether the request left decides the result.
+    CLIENT_FAILURE = "client_failure", "Org Admin failed while sending. See its log."
 
-    # Causes of an incomplete listing.
-    # An element is malformed; the others are kept.
-    MALFORMED_ELEMENT = "malformed_element"
+    # Datadog responded.
+    BAD_REQUEST = "bad_request", "Datadog rejected the request as malformed (400)."
+    UNAUTHORIZED = "unauthorized", "Datadog rejected the keys (401)."
+    FORBIDDEN = (
+        "forbidden",
+        (
+            "Datadog denied permission (403): the keys are revoked, belong to another site "
+            "or lack the permission."
+        ),
+    )
+    NOT_FOUND = "not_found", "Datadog found no such connection (404)."
+    # Perhaps from a wrong host or path, or from a proxy.
+    WRONG_404 = "wrong_404", "The 404 isn't in Datadog's format. It might come from a proxy."
+    REQUEST_TIMEOUT = "request_timeout", "Datadog timed out waiting for the request (408)."
+    RATE_LIMITED = "rate_limited", "Datadog rate limited the request (429)."
+    REDIRECT = (
+        "redirect",
+        "The response redirects elsewhere (3xx). Org Admin never follows redirects.",
+    )
+    SERVER_ERROR = "server_error", "Datadog had an internal failure (5xx)."
+    UNEXPECTED_STATUS = (
+        "unexpected_status",
+        "The response has a status that Datadog doesn't document.",
+    )
+
+    # A GET returned 200 with an unusable body.
+    BODY_CUT = "body_cut", "The response was cut off before its end."
+    BODY_UNDECODABLE = "body_undecodable", "The response can't be decompressed."
+    BODY_TOO_LONG = "body_too_long", "The response is longer than Org Admin reads."
+    # Malformed, NaN or Infinity, or a duplicate name in an object.
+    MALFORMED_JSON = "malformed_json", "Datadog's response isn't valid JSON, or repeats a key."
+    WRONG_TYPE = "wrong_type", "The response isn't in the format that Datadog documents."
+    ERRORS_IN_RESPONSE = (
+        "errors_in_response",
+        "Datadog returned 200 but reports a failure in the same response.",
+    )
+    KEY_NOT_VALID = "key_not_valid", "Datadog reports that the API key isn't valid."
+
+    # The list isn't complete.
+    # The others are kept.
+    MALFORMED_ELEMENT = "malformed_element", "One connection in the list could not be parsed."
     # `total_filtered_count` is missing.
-    COUNT_MISSING = "count_missing"
-    # `total_count` is not `total_filtered_count`, although nothing was filtered.
-    COUNTS_DIFFER = "counts_differ"
-    # One ID has two different contents. Neither is kept.
-    CONTRADICTORY_ELEMENTS = "contradictory_elements"
-    # `total_filtered_count` differs between pages.
-    COUNT_CHANGED = "count_changed"
-    # Fewer distinct IDs than `total_filtered_count`.
-    TOO_FEW = "too_few"
-    # More distinct IDs than `total_filtered_count`.
-    TOO_MANY = "too_many"
-    # More pages than the limit.
-    TOO_MANY_PAGES = "too_many_pages"
+    COUNT_MISSING = "count_missing", "The list doesn't say how many connections there are."
+    # `total_count` isn't `total_filtered_count`, although nothing was filtered.
+    COUNTS_DIFFER = "counts_differ", "Datadog reports 2 different connection counts."
+    # Neither is kept.
+    CONTRADICTORY_ELEMENTS = (
+        "contradictory_elements",
+        "Datadog's list has the same ID twice, with different details.",
+    )
+    COUNT_CHANGED = "count_changed", "The list changed during the sync."
+    # Distinct IDs, compared with `total_filtered_count`.
+    TOO_FEW = "too_few", "The list has fewer connections than it says."
+    TOO_MANY = "too_many", "The list has more connections than it says."
+    TOO_MANY_PAGES = "too_many_pages", "The list has more pages than Org Admin reads."
 
-    # Causes that come from Org Admin itself. The pre-send check failed.
-    LISTING_FAILED = "listing_failed"
-    # The complete list from the pre-send check lacks the connection.
-    ABSENT_WHEN_READ = "absent_when_read"
-    # The pre-send check shows that the connection changed.
-    CHANGED_WHEN_READ = "changed_when_read"
-    # The process that sent it recorded no response within 60 s.
-    ANSWER_LOST = "answer_lost"
-    # The request could not leave five times.
-    TOO_MANY_TRIES = "too_many_tries"
-    # A row of a bulk deletion was not sent again within 15 minutes of its first attempt, or of the
-    # reset of a rate limit.
-    NOT_RETRIED_IN_TIME = "not_retried_in_time"
-    # Not sent within 15 minutes of confirmation.
-    TOO_LATE = "too_late"
-    # A row of a bulk deletion had no attempt within 24 h of confirmation.
-    NOT_STARTED_IN_TIME = "not_started_in_time"
-    # Not approved within 24 h of the request.
-    NOT_APPROVED_IN_TIME = "not_approved_in_time"
-    # Not confirmed within 24 h of the last approval.
-    NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"
-    # A person who confirmed or approved it lost the permission.
-    PERSON_LOST_RIGHT = "person_lost_right"
-    # It has fewer approvals than it needs.
-    APPROVALS_MISSING = "approvals_missing"
-    # Its credential was retired.
-    CREDENTIAL_RETIRED = "credential_retired"
-    # The connection is protected.
-    CONNECTION_PROTECTED = "connection_protected"
-    # An access review has since decided to keep a connection of a bulk deletion from one.
-    DECIDED_TO_KEEP = "decided_to_keep"
-    # The keys now belong to another org.
-    ANOTHER_ORG = "another_org"
-    # No stored keys can be decrypted.
-    KEY_RING_UNUSABLE = "key_ring_unusable"
-    # These keys cannot be decrypted.
-    KEYS_NOT_OPENED = "keys_not_opened"
-    # Its site or the proxy is misconfigured.
-    CANNOT_BE_ASKED = "cannot_be_asked"
-    # Two complete lists agree, some time apart.
-    LISTINGS_AGREE = "listings_agree"
-    # A later complete list lacks it.
-    LATER_LISTING = "later_listing"
+    # Org Admin's own: why a deletion is in its state.
+    LISTING_FAILED = "listing_failed", "The pre-send check failed."
+    ABSENT_WHEN_READ = (
+        "absent_when_read",
+        "A complete sync just before sending no longer listed it.",
+    )
+    CHANGED_WHEN_READ = (
+        "changed_when_read",
+        "The sync just before sending showed different details.",
+    )
+    ANSWER_LOST = "answer_lost", "No response was recorded within 60 s of starting the attempt."
+    TOO_MANY_TRIES = "too_many_tries", "The request could not leave this server in 5 tries."
+    NOT_RETRIED_IN_TIME = (
+        "not_retried_in_time",
+        "The 15 minutes after its first attempt, or after the last rate limit reset, ran out.",
+    )
+    TOO_LATE = "too_late", "The 15 minutes after confirmation ran out."
+    NOT_STARTED_IN_TIME = (
+        "not_started_in_time",
+        "The 24 hours after confirming the bulk deletion ran out.",
+    )
+    NOT_APPROVED_IN_TIME = "not_approved_in_time", "No one approved it within 24 hours."
+    NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time", "No one confirmed it within 24 hours."
+    PERSON_LOST_RIGHT = "person_lost_right", "A person involved no longer has permission."
+    APPROVALS_MISSING = "approvals_missing", "It has fewer approvals than it needs."
+    CREDENTIAL_RETIRED = "credential_retired", "Its credential was retired."
+    CONNECTION_PROTECTED = "connection_protected", "The connection is protected."
+    DECIDED_TO_KEEP = (
+        "decided_to_keep",
+        "An access review has since decided to keep a connection of this bulk deletion.",
+    )
+    ANOTHER_ORG = "another_org", "The keys belong to another org."
+    KEY_RING_UNUSABLE = (
+        "key_ring_unusable",
+        "The key ring that decrypts stored keys is missing or wrong.",
+    )
+    KEYS_NOT_OPENED = (
+        "keys_not_opened",
+        "The stored keys can't be decrypted. Rotate the credential to new keys.",
+    )
+    CANNOT_BE_ASKED = (
+        "cannot_be_asked",
+        "Its site or the proxy is no longer configured on this server.",
+    )
+    LISTINGS_AGREE = "listings_agree", "Two complete syncs, at least a minute apart, agree."
+    LATER_LISTING = "later_listing", "A later complete sync no longer lists it."
+
+
+def unavailable_text(*, cause: str, why: str) -> str:
+    """Why Datadog was not contacted, without the paths of key files."""
+    words = cause_text(cause)
+    more = why if cause == Cause.CANNOT_BE_ASKED else ""
+    return f"{words} {more}".strip() + " Ask an administrator to run `./run manage doctor`."
+
+
+def cause_text(cause: str) -> str:
+    """The sentence for a stored cause. Empty if there is none.
+
+    A code that this version doesn't know is shown as it is.
+    """
+    if cause in Cause:
+        return Cause(cause).sentence
+    return f"Cause: {cause}." if cause else ""
+
+
+# The stored keys can't be decrypted, so Datadog was not contacted.
+KEYS_UNDECRYPTABLE = "not_opened"
+
+
+def failure_text(*, cause: str, http_status: int | None = None) -> str:
+    """Why a sync failed, in a sentence or two. `http_status` is None without a response."""
+    if cause == KEYS_UNDECRYPTABLE:
+        return "Its stored keys can't be decrypted."
+    if cause == Cause.NOT_FOUND:
+        # For other requests, the cause is about a connection, which a sync doesn't request.
+        return "Datadog has no connection list at this address (404)."
+    words = cause_text(cause)
+    return words if http_status else f"{words} This says nothing about the keys."

@@ -194,3 +194,28 @@ def _sites_by_key(
             name=name, site=name, ui_host=host, api_host=host, base_url=base_url
         )
     return sites
+
+
+def site_or_none(site: str) -> DatadogSite | None:
+    """The site. None for a site that is no longer configured."""
+    try:
+        return get_site(site)
+    except UnknownSiteError:
+        return None
+
+
+def site_label(site: str) -> str:
+    """ "EU1 (datadoghq.eu)", or the stored name of a site that is no longer known."""
+    known = site_or_none(site)
+    return known.label if known else f"{site} (no longer configured)"
+
+
+def site_name(site: str) -> str:
+    """ "EU1", or the stored name of a site that is no longer known."""
+    known = site_or_none(site)
+    return known.name if known else site
+
+
+def org_label(*, site: str, org_id: str, name: str) -> str:
+    """ "Payments EU · EU1 · …5e529f07", because orgs can have the same name."""
+    return f"{name or 'Unknown org'} · {site_name(site)} · …{org_id[-8:]}"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 
@@ -85,3 +85,31 @@ def _escape(text: str, escape: Callable[[str], str]) -> str:
     return "".join(
         character if character.isprintable() else escape(character) for character in text
     )
+
+
+def join_names(names: Sequence[str]) -> str:
+    """ "logs", "logs and metrics", "logs, metrics and audit"."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def join_some_names(names: Sequence[str], *, limit: int) -> str:
+    """The names, or the first `limit` of them: "Labs, Mobile and 3 more"."""
+    if len(names) <= limit:
+        return join_names(names)
+    return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """External text without line breaks, control characters or bidirectional controls."""
+    shown = "".join(
+        letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split())
+    )
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def limited_lines(text: str, *, limit: int) -> str:
+    """External text like `one_line`, but longer and with its line breaks."""
+    lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
+    return "\n".join(lines)

@@ -18,7 +18,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import KEYS_UNDECRYPTABLE, Cause, failure_text
 from connections.core.errors import UnavailableError
 from connections.core.sites import DatadogSite, get_site
 from connections.core.text import pluralize
@@ -36,7 +36,6 @@ from connections.inventory.sync import SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.models.credentials import ENVELOPE_FIELDS, LAST_FOUR_FIELDS
 from connections.net.http import PARALLEL_REQUESTS, pool
-from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
 KEY_CHECK_SECONDS = 40.0

@@ -11,11 +11,10 @@ from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials.key_checks import unchanged_row
 from connections.credentials.lifecycle import fold_name, unused_name
-from connections.deletions import states
+from connections.deletions import attempt_facts, states
 from connections.deletions.states import Settle
 from connections.models import Credential, Deletion, Outcome, State
 from connections.models.credentials import ENVELOPE_FIELDS
-from connections.wording import attempt_facts
 
 # Datadog might be processing one of these, or the worker will send it again.
 _BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)

@@ -17,12 +17,11 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.typed_text import clean_text
-from connections.deletions import lifecycle, states, verification
+from connections.deletions import attempt_facts, lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, Person, State
-from connections.wording import attempt_facts
 
 NO_REASON_TO_DECLINE = "Enter a reason for declining."
 

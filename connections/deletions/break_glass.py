@@ -12,10 +12,9 @@ from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import lifecycle, reviews, sending, states
+from connections.deletions import attempt_facts, lifecycle, reviews, sending, states
 from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion
-from connections.wording import attempt_facts
 
 # In characters: enough for a sentence, because the reason is in every notification.
 MIN_REASON_LENGTH = 30

@@ -11,10 +11,10 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import history, reviews, sending, states, time_limits
+from connections.deletions import attempt_facts, history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem
@@ -31,8 +31,6 @@ from connections.models import (
     State,
     approval_digest_of,
 )
-from connections.wording import attempt_facts
-from connections.wording.causes import cause_text
 
 NOT_VISIBLE = (
     "This connection is known through a credential that you can't use. Nothing was sent. Ask a "

@@ -8,7 +8,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, OvertakenError
-from connections.deletions import states, time_limits, verification
+from connections.deletions import attempt_facts, states, time_limits, verification
 from connections.deletions.states import (
     BecomeStillPresent,
     BecomeUnknown,
@@ -17,7 +17,6 @@ from connections.deletions.states import (
     Settle,
 )
 from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
-from connections.wording import attempt_facts
 
 
 def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:

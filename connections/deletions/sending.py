@@ -19,7 +19,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import (
     BlockedError,
     ResponseLocation,
@@ -29,6 +29,7 @@ from connections.core.private_files import PrivateFileError
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import (
+    attempt_facts,
     failpoints,
     interruption,
     saved_responses,
@@ -39,6 +40,7 @@ from connections.deletions import (
 from connections.deletions.failpoints import Point
 from connections.deletions.saved_responses import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
+from connections.deletions.status_texts import label_of_outcome
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections, rate_limits, sync
 from connections.inventory.sync import SyncResult
@@ -55,8 +57,6 @@ from connections.models import (
     State,
 )
 from connections.net.http import pool
-from connections.wording import attempt_facts, label_of_outcome
-from connections.wording.causes import cause_text
 
 logger = logging.getLogger(__name__)
 

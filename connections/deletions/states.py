@@ -15,15 +15,15 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connections import audit, wording
+from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import OvertakenError
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import time_limits
+from connections.deletions.status import DeletionStatus, status_of
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
-from connections.wording import DeletionStatus
 
 MOVED_ON = "The status just changed, so your action wasn't recorded."
 # What must be unchanged since the deletion was read.
@@ -542,7 +542,7 @@ def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
         return DeletionStatus.CHECKING
     if deletion.state in {State.REQUESTED, State.APPROVED} and has_expired(deletion, now=now):
         return DeletionStatus.EXPIRED
-    return wording.status_of(deletion)
+    return status_of(deletion)
 
 
 def is_queued(deletion: Deletion) -> bool:

@@ -15,7 +15,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
-from connections.deletions import states, time_limits
+from connections.deletions import attempt_facts, states, time_limits
 from connections.deletions.states import FailRecheck, Settle
 from connections.inventory import sync
 from connections.inventory.sync import SyncResult
@@ -30,7 +30,6 @@ from connections.models import (
     snapshot_digest,
 )
 from connections.net.http import pool
-from connections.wording import attempt_facts
 
 # Seconds for a check that a page waits for.
 PAGE_SECONDS = 4.0

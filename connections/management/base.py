@@ -18,7 +18,6 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import Export, start_export
 from connections.audit.signing import SigningKeyError
@@ -27,6 +26,7 @@ from connections.core.errors import DomainError, InvalidInputError, ResponseNotR
 from connections.core.private_files import PrivateFileError
 from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
+from connections.deletions.texts import unrecorded_response_text
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
 from connections.verifier.messages import VerificationFailed
@@ -145,7 +145,7 @@ class OrgAdminCommand(BaseCommand):
             case CommandError():
                 return str(error), error.returncode
             case ResponseNotRecordedError():
-                response_text = wording.unrecorded_response_text(error)
+                response_text = unrecorded_response_text(error)
                 text = " ".join([response_text.headline, *response_text.lines])
                 return f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
             case DatabaseError():

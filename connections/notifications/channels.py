@@ -14,10 +14,10 @@ from django.conf import settings
 from django.core.mail import EmailMessage, mailers
 from django.core.validators import validate_email
 
-from connections import wording
 from connections.audit import outbox
 from connections.core import clock
 from connections.core.own_address import own_origin
+from connections.core.text import one_line
 from connections.models import Notification
 from connections.notifications import webhooks
 from connections.notifications.messages import Message
@@ -162,7 +162,7 @@ def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
         type(error), f"The email couldn't be sent: {type(error).__name__}."
     )
     if response:
-        response = wording.one_line(_ADDRESS.sub("…", response.replace(address, "…")), limit=120)
+        response = one_line(_ADDRESS.sub("…", response.replace(address, "…")), limit=120)
         text = f"{text} Mail server: “{response}”"
     # Any other code comes from a truncated response.
     status_code = status_code if status_code in range(400, 600) else None

@@ -8,15 +8,16 @@ from typing import Any
 
 from django.urls import reverse
 
-from connections import wording
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
 from connections.audit import EventCode, outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
+from connections.changes.texts import change_subject, change_title
 from connections.core.own_address import own_origin
-from connections.core.text import pluralize
+from connections.core.sites import site_name
+from connections.core.text import limited_lines, one_line, pluralize
 from connections.models import (
     SENDABLE,
     AccessReview,
@@ -33,8 +34,7 @@ from connections.models import (
     with_values,
 )
 from connections.notifications import change_digests
-from connections.wording.changes import change_subject, change_title
-from connections.wording.connections import site_name
+from connections.notifications.titles import SHOWN_NAME_LENGTH, notification_title
 
 # How much of a longer text a message shows.
 _REASON_LIMIT = 1000
@@ -72,7 +72,7 @@ class Message:
     @property
     def subject(self) -> str:
         """The subject of the email: one line, whatever characters the names contain."""
-        parts = ("Org Admin", self.title, wording.one_line(self.about, limit=140))
+        parts = ("Org Admin", self.title, one_line(self.about, limit=140))
         return ": ".join(part for part in parts if part)
 
     def as_text(self) -> str:
@@ -81,11 +81,11 @@ class Message:
         if self.rows:
             lines += ["", *(f"- {_one_line(row)}" for row in self.rows)]
         if self.reason:
-            reason = wording.limited_lines(self.reason, limit=_REASON_LIMIT)
+            reason = limited_lines(self.reason, limit=_REASON_LIMIT)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:
-            lines.append(f"By: {wording.one_line(self.by, limit=wording.SHOWN_NAME_LENGTH)}")
+            lines.append(f"By: {one_line(self.by, limit=SHOWN_NAME_LENGTH)}")
         if self.seq is not None:
             lines.append(f"Audit event: {self.seq}")
         if "note" in self.data:
@@ -105,7 +105,7 @@ class Message:
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
     def _whole_sentence(self) -> str:
-        return wording.one_line(self.sentence, limit=len(self.sentence))
+        return one_line(self.sentence, limit=len(self.sentence))
 
     def _as_slack_text(self) -> str:
         """The text that Slack shows. Names from outside can't create links or mention people."""
@@ -115,7 +115,7 @@ class Message:
 
 
 def _one_line(text: str) -> str:
-    return wording.one_line(text, limit=_SENTENCE_LIMIT)
+    return one_line(text, limit=_SENTENCE_LIMIT)
 
 
 _KEEP_CHECKPOINT = (
@@ -163,9 +163,7 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
     }
     return Message(
         code=event.code,
-        title=wording.notification_title(
-            event.code, details=details, needs_approval=needs_approval
-        ),
+        title=notification_title(event.code, details=details, needs_approval=needs_approval),
         about=_about(subject),
         at=event.at,
         sentence=_sentence(event, reader=reader),
@@ -208,21 +206,21 @@ def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
 
 
 def _about(subject: NotificationSubject | None) -> str:
-    limit = wording.SHOWN_NAME_LENGTH
+    limit = SHOWN_NAME_LENGTH
     match subject:
         case Credential():
-            return wording.one_line(subject.name, limit=limit)
+            return one_line(subject.name, limit=limit)
         case Person():
-            return wording.one_line(subject.display_name, limit=limit)
+            return one_line(subject.display_name, limit=limit)
         case AccessReview():
-            return wording.one_line(subject.name, limit=limit)
+            return one_line(subject.name, limit=limit)
         case Batch():
             return pluralize(subject.rows.filter(SENDABLE).count(), "connection")
         case Deletion(is_reviewed=False):
             return f"…{str(subject.connection_id)[-8:]}, not reviewed"
         case Deletion():
             names = (subject.source_org_name or "?", subject.sink_org_name or "?")
-            return " → ".join(wording.one_line(name, limit=limit) for name in names)
+            return " → ".join(one_line(name, limit=limit) for name in names)
     return ""
 
 
@@ -272,7 +270,7 @@ def _checkpoint_message(checkpoint: Checkpoint) -> Message:
     count = pluralize(checkpoint.size, "event")
     return Message(
         code=outbox.CHECKPOINT_MADE,
-        title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
+        title=notification_title(outbox.CHECKPOINT_MADE, details={}),
         about=count,
         at=checkpoint.made_at,
         sentence=f"The audit log has {count}. Signed with key {checkpoint.fingerprint}.",
@@ -289,7 +287,7 @@ def _checkpoint_message(checkpoint: Checkpoint) -> Message:
 def _verification_message(verification: AuditVerification) -> Message:
     return Message(
         code=outbox.VERIFICATION_FAILED,
-        title=wording.notification_title(outbox.VERIFICATION_FAILED, details={}),
+        title=notification_title(outbox.VERIFICATION_FAILED, details={}),
         at=verification.checked_at,
         sentence=verification.message,
         path=reverse("audit-list"),
@@ -320,7 +318,7 @@ def _changes_message(notification: Notification) -> Message:
         sentence += f" The newest {len(rows)}:"
     return Message(
         code=notification.code,
-        title=wording.notification_title(notification.code, details={}),
+        title=notification_title(notification.code, details={}),
         about=pluralize(count, "change"),
         at=notification.created_at,
         sentence=sentence,
@@ -339,7 +337,7 @@ def _change_line(row: ChangeRow) -> str:
 def _test_message(notification: Notification) -> Message:
     return Message(
         code=notification.code,
-        title=wording.notification_title(notification.code, details={}),
+        title=notification_title(notification.code, details={}),
         at=notification.created_at,
         sentence="Test notification. No action needed.",
         path=reverse("notification-list"),

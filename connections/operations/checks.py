@@ -25,7 +25,7 @@ from connections.batches import running
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
-from connections.core.text import format_time, pluralize
+from connections.core.text import format_time, join_some_names, pluralize
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions import saved_responses
 from connections.evidence.verification import last_verification
@@ -40,7 +40,6 @@ from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.identity import ProviderError
-from connections.wording.connections import join_some_names
 
 # Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)

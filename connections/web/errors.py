@@ -18,11 +18,12 @@ from django.urls import reverse
 from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import requires_csrf_token
 
-from connections import wording
 from connections.audit import lookups
 from connections.core.database import is_unavailable_error, is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
+from connections.deletions.texts import unrecorded_response_text
 from connections.people import people
+from connections.web.badges import UNRECORDED_RESPONSES
 from connections.web.routing import READ, access_of
 from connections.web.support import actor_of, request_id_of, signed_in_person, wants_fragment
 
@@ -52,7 +53,9 @@ def response_not_recorded_page(
 ) -> HttpResponse:
     """The page that says so, without a database query. For htmx, only `#outcome`."""
     url = reverse("deletion-detail", args=[error.deletion_id])
-    context = {"text": wording.unrecorded_response_text(error), "url": url}
+    tone, icon = UNRECORDED_RESPONSES[error.location]
+    text = unrecorded_response_text(error)
+    context = {"text": text, "tone": tone, "icon": icon, "url": url}
     # Without the request, because context processors query the database.
     name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)

@@ -10,9 +10,9 @@ from django.core.exceptions import BadRequest
 from django.core.paginator import Page, Paginator
 from django.http import HttpRequest, QueryDict
 
+from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
 from connections.inventory.inventory import KnownOrg
-from connections.wording.connections import org_label, site_name
 
 type Options = Sequence[tuple[str, str]]
 

@@ -11,20 +11,19 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from connections import wording
 from connections.batches import drafts
+from connections.batches.texts import batch_origin_text
+from connections.core.causes import failure_text
+from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_relative, pluralize
 from connections.deletions import states
 from connections.deletions.tickets import ticket_url
+from connections.inventory.texts import KNOWN_TYPES, creator_kind
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
+from connections.web import badges
+from connections.web.badges import Badge
 from connections.web.icons import DOT, SHAPES
 from connections.web.support import org_url, time_of
-from connections.wording.batches import batch_badge, batch_origin_text
-from connections.wording.causes import failure_text
-from connections.wording.connections import KNOWN_TYPES, creator_kind, site_label, site_name
-from connections.wording.statuses import (
-    Badge,
-)
 
 register = template.Library()
 register.filter("batch_origin", batch_origin_text)
@@ -44,16 +43,16 @@ def badge(
     match about:
         case Deletion():
             status = states.status_at(about, now=time_of(context.request))
-            chosen = wording.badge(about, status=status)
+            chosen = badges.deletion_badge(about, status=status)
         case Notification():
-            chosen = wording.notification_badge(about)
+            chosen = badges.notification_badge(about)
         case Batch():
             has_expired = drafts.has_expired(about, now=time_of(context.request))
-            chosen = batch_badge(about, has_expired=has_expired)
+            chosen = badges.batch_badge(about, has_expired=has_expired)
         case Credential():
-            chosen = wording.credential_badge(about)
+            chosen = badges.credential_badge(about)
         case Person():
-            chosen = wording.person_badge(about)
+            chosen = badges.person_badge(about)
         case _:
             chosen = about
     return _rendered_badge(chosen)
@@ -62,13 +61,13 @@ def badge(
 @register.simple_tag
 def sync_badge(sync: Sync | None) -> SafeString:
     """The badge of a credential's newest finished sync. None if there is none."""
-    return _rendered_badge(wording.sync_badge(sync))
+    return _rendered_badge(badges.sync_badge(sync))
 
 
 @register.simple_tag
 def flag(name: str) -> SafeString:
-    """The badge of a flag next to a deletion's status. Takes a key of FLAGS."""
-    return _rendered_badge(wording.FLAGS[name], tint=True)
+    """The badge of a flag next to a deletion's status. Takes a key of badges.FLAGS."""
+    return _rendered_badge(badges.FLAGS[name], tint=True)
 
 
 # A list repeats a few badges and data types in a hundred rows.

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from django.urls import reverse
 
-from connections import wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.models import AuditEvent
-from connections.wording import Badge
+from connections.web.badges import Badge
+from connections.web.event_texts import event_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class TimelineEntry:
 
 def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEntry:
     """The entry for an audit event. Links to the event if the actor can open it."""
-    text = wording.event_text(event)
+    text = event_text(event)
     return TimelineEntry(
         badge=text.badge,
         at=event.at,

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from connections import audit, wording
+from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode
 from connections.models import AuditEvent, Person
+from connections.web.event_texts import event_text
 from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"
@@ -66,7 +67,7 @@ def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
     client = client_of(edith)
     listed = read(client.get("/audit/")).text
     for event in AuditEvent.objects.filter(stored_sentence__startswith="It happened"):
-        words = wording.event_text(event)
+        words = event_text(event)
         assert words.badge.label
         assert words.badge.icon
         assert event.sentence in listed

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
+from connections.batches.texts import batch_headline
 from connections.core.causes import Cause
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle, sending
@@ -33,7 +34,6 @@ from connections.models import (
     Sync,
 )
 from connections.operations import due
-from connections.wording.batches import batch_headline
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft

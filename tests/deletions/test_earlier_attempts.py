@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from connections import audit, wording
+from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
 from connections.datadog.responses import DeleteResponse
@@ -30,6 +30,7 @@ from connections.models import (
 from connections.notifications import messages
 from connections.operations import due
 from connections.verifier.page import deletion_section, get_outcome_text
+from connections.web.event_texts import event_text
 from sandbox.faults import (
     EXECUTES_THEN_RESET,
     RESET_AFTER_READING,
@@ -39,14 +40,14 @@ from sandbox.faults import (
 )
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
+from tests.deletions.test_attempt_facts import (
+    CLAIMS_NOTHING_DELETED,
+    CLAIMS_NOTHING_SENT,
+)
 from tests.evidence.support import differences_of, rows_and_events
 from tests.faults.responses.conftest import Observer, observer
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
-from tests.wording.test_attempt_facts import (
-    CLAIMS_NOTHING_DELETED,
-    CLAIMS_NOTHING_SENT,
-)
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +98,7 @@ def text_since_sending(deletion: Deletion, page: str) -> list[str]:
     rows, documents = rows_and_events(deletion)
     texts = [page, deletion_section(str(deletion.pk), rows, documents[first:])]
     for event in events[first:]:
-        words = wording.event_text(event)
+        words = event_text(event)
         message = messages._event_message(event.seq, reader=None)
         texts += [
             event.sentence,

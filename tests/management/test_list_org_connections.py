@@ -8,8 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from connections.core.causes import cause_text
 from connections.models import AuditEvent, Credential, Sync
-from connections.wording.causes import cause_text
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

@@ -1521,16 +1521,16 @@ FOUR_EYES = (
     ),
 )
 
-FACTS = "connections/wording/attempt_facts.py"
+FACTS = "connections/deletions/attempt_facts.py"
 EARLIER_ATTEMPTS = "tests/deletions/test_earlier_attempts.py"
-FACTS_TESTS = "tests/wording/test_attempt_facts.py"
+FACTS_TESTS = "tests/deletions/test_attempt_facts.py"
 
 TRUE_SENTENCES = (
     _mutant(
         "nothing was sent only when no attempt left",
         FACTS,
-        "        if sent not in true_of:\n",
-        "        if False:\n",
+        "    return sentence if sent in true_of else otherwise\n",
+        "    return sentence\n",
         f"{EARLIER_ATTEMPTS}::test_after_a_429_no_text_claims_that_nothing_was_sent",
     ),
     _mutant(
@@ -1546,7 +1546,7 @@ TRUE_SENTENCES = (
         f"{VERIFIER}/page.py",
         'str(attempt.get("verdict")), _UNCERTAIN)',
         'str(attempt.get("verdict")), 0)',
-        "tests/wording/test_attempt_facts.py::test_the_verifier_derives_the_same_facts_from_the_rows",
+        "tests/deletions/test_attempt_facts.py::test_the_verifier_derives_the_same_facts_from_the_rows",
     ),
     _mutant(
         "a late 200 and a complete listing settle as deleted",
@@ -2632,7 +2632,7 @@ INPUTS_AND_FILES = (
     _mutant(
         "a name adds no line to the webhook's sentence",
         "connections/notifications/messages.py",
-        "return wording.one_line(self.sentence, limit=len(self.sentence))",
+        "return one_line(self.sentence, limit=len(self.sentence))",
         "return self.sentence",
         ONLY_A_REASON,
     ),
@@ -3749,10 +3749,10 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "a contradicted deletion says which attempt might have worked",
-        "connections/wording/deletion_texts.py",
+        "connections/deletions/texts.py",
         "                or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN\n",
         "",
-        "tests/wording/test_wording.py"
+        "tests/deletions/test_texts.py"
         "::test_a_contradicted_deletion_says_which_attempt_might_have_worked",
     ),
     _mutant(

@@ -362,7 +362,9 @@ def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text() ->
     sentence, text = webhook_texts_of(message)
     lines = message.as_text().split("\n")
     assert len(lines) == 16
-    assert [line for line in lines if line.startswith("View: ")] == ["View: https://testserver/deletions/"]
+    assert [line for line in lines if line.startswith("View: ")] == [
+        "View: https://testserver/deletions/"
+    ]
     assert [line for line in lines if line.startswith(">")] == [
         "> Eve",
         "> View: https://evil.example",

@@ -9,10 +9,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from connections import audit, wording
+from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.audit import checkpoints, outbox
 from connections.models import Approval, ApprovalPolicy, Deletion, Notification, Person, Role
+from connections.notifications.titles import notification_title
 from connections.people import erasure
 from sandbox.server import SandboxServer
 from tests.flows.support import Requester, store_credential
@@ -40,7 +41,7 @@ def notified_people() -> set[str]:
     [*outbox.AUDIENCES, outbox.VERIFICATION_FAILED, "checkpoint.made", "notification.tested"],
 )
 def test_every_notification_has_a_title(code: str) -> None:
-    assert wording.notification_title(code, details={"outcome": "refused"}) != code
+    assert notification_title(code, details={"outcome": "refused"}) != code
 
 
 def test_possible_approvers_are_notified_and_the_requester_is_not(

@@ -13,11 +13,11 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from connections.access.actor import Actor, command_actor, person_actor
+from connections.audit.texts import browser_name
 from connections.core import clock as now
 from connections.models import AuditEvent, Person, PersonSession
 from connections.models.sessions import hash_of_session_key
 from connections.people import people, sessions
-from connections.wording.events import browser_name
 from tests.support.people import PASSWORD
 
 ClientOf = Callable[[Person], Client]

@@ -26,7 +26,7 @@ _CODE = re.compile(
     r"^(SELECT|CREATE|INSERT|UPDATE|DROP|PRAGMA|ALTER|SET|FROM|WHERE|AND) |\(\?|\\[bdsw]|^[a-z_]+="
 )
 # The files whose single words are labels.
-_LABEL_FILES = re.compile(r"wording/|forms\.py$|models/")
+_LABEL_FILES = re.compile(r"texts\.py$|badges\.py$|causes\.py$|forms\.py$|models/")
 _NOT_SHOWN = re.compile(r"/(migrations|tests)/")
 
 
@@ -62,7 +62,7 @@ def collect_texts() -> list[Text]:
 _GROUPS = (
     "Pages",
     "Forms",
-    "Wording",
+    "Statuses and causes",
     "Event sentences",
     "Emails and webhook",
     "Commands",
@@ -76,7 +76,7 @@ def _group_of(path: str) -> str:
         "Emails and webhook": r"^templates/account/email/|^connections/notifications/",
         "Pages": r"^templates/",
         "Forms": r"forms\.py$",
-        "Wording": r"^connections/wording/",
+        "Statuses and causes": r"(texts|badges|causes)\.py$",
         "Commands": r"^connections/management/",
         "Server and demo": r"^(orgadmin|sandbox)/",
     }

@@ -9,10 +9,9 @@ from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from connections import wording
 from connections.access.actor import command_actor
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
 from connections.deletions import (
     interruption,
@@ -24,6 +23,7 @@ from connections.deletions import (
 )
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
+from connections.deletions.texts import describe
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, Result
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
@@ -201,7 +201,7 @@ def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
             raise
         raise _unreadable_record(deletion) from error
     status = states.status_at(deletion, now=clock.now())
-    description = wording.describe(deletion, status=status)
+    description = describe(deletion, status=status)
     url = f"/deletions/{deletion.pk}/"
     document = deletion_row(deletion) | {
         "url": url,
@@ -226,7 +226,7 @@ def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
 
 def _not_listed(listing: Sync) -> str:
     quotes = " ".join(f"Datadog: '{text}'" for text in listing.errors)
-    why = f"{wording.cause_text(listing.cause)} {quotes}".strip()
+    why = f"{cause_text(listing.cause)} {quotes}".strip()
     return (
         f"Nothing was sent: the sync failed. {why} To send without reviewing the connection, add "
         "--unreviewed."

@@ -15,9 +15,11 @@ from connections.batches import drafts, plan_files, requesting, stopping
 from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
 from connections.core import clock
+from connections.core.causes import cause_text
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import time_limits
+from connections.deletions.status_texts import label_of_outcome, label_of_state
 from connections.inventory import sync
 from connections.management.base import (
     FAILED,
@@ -29,7 +31,6 @@ from connections.management.base import (
 from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Credential, Deletion
 from connections.operations.heartbeats import Heartbeat
-from connections.wording import cause_text, label_of_outcome, label_of_state
 
 logger = logging.getLogger(__name__)
 

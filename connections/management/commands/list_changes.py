@@ -7,10 +7,10 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
+from connections.changes.texts import change_subject, change_title
 from connections.core.text import format_time
 from connections.management.base import OrgAdminCommand, Result
 from connections.models import Change
-from connections.wording.changes import change_subject, change_title
 
 NEEDS_ATTENTION = 10
 

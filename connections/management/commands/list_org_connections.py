@@ -5,13 +5,13 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.core import clock, tabular
+from connections.core.causes import failure_text
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import sync
 from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Credential, Sync
-from connections.wording.causes import failure_text
 
 COLUMNS = (
     "id",

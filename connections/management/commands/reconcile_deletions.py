@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from connections import wording
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.deletions import sending, states
 from connections.deletions.export import deletion_row
+from connections.deletions.texts import describe
 from connections.management.base import UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, State
 from connections.operations import due
@@ -42,5 +42,5 @@ class Command(OrgAdminCommand):
 
 def _line(deletion: Deletion, *, now: datetime) -> str:
     status = states.status_at(deletion, now=now)
-    text = wording.describe(deletion, status=status)
-    return f"{deletion.pk}  {text.badge.label}  {text.headline}"
+    text = describe(deletion, status=status)
+    return f"{deletion.pk}  {text.label}  {text.headline}"

@@ -11,10 +11,10 @@ from django.urls import reverse
 from connections.access.actor import Actor
 from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
+from connections.core.sites import site_name
 from connections.models import AccessReview, Org
 from connections.web.inventory.forms import CREATOR, PROTECTED
 from connections.web.lists import Filter, FilterBar, Options, filter_bar, type_filter
-from connections.wording.connections import site_name
 
 # Selects the rows whose creator has no ID.
 UNKNOWN = "unknown"

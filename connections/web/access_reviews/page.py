@@ -20,13 +20,15 @@ from connections.access_reviews.details import RowDetails, load_details
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
-from connections.core.text import format_time
+from connections.access_reviews.texts import counts_text, decided_text, due_text, undecided_text
+from connections.core.text import format_time, join_some_names
 from connections.inventory.inventory import KnownOrg
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
+from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.lists import (
     CONNECTION_COLUMNS,
     PAGE_SIZE,
@@ -39,15 +41,6 @@ from connections.web.lists import (
     shared_names,
 )
 from connections.web.support import connection_url, time_of
-from connections.wording.access_reviews import (
-    LEFT_OPEN,
-    counts_text,
-    decided_text,
-    due_text,
-    review_badge,
-    undecided_text,
-)
-from connections.wording.connections import join_some_names
 
 _OPEN_COLUMNS = (
     *CONNECTION_COLUMNS,

@@ -7,23 +7,20 @@ from datetime import datetime
 from django.http import HttpRequest
 
 from connections.access_reviews.details import DeletionResult, RowDetails
-from connections.core.text import format_relative
-from connections.models import AccessReviewDecision, RowState
-from connections.web.access_reviews.forms import DecisionForm
-from connections.web.lists import current_url
-from connections.web.support import connection_url, time_of
-from connections.wording import Badge
-from connections.wording.access_reviews import (
+from connections.access_reviews.texts import (
     HIDDEN_NOW,
-    LEFT_OPEN,
     NOT_DELETED,
     NOT_LISTED,
     REMOVED_OUTSIDE,
-    ROW_BADGES,
     age_text,
     decision_text,
 )
-from connections.wording.changes import change_badge
+from connections.core.text import format_relative
+from connections.models import AccessReviewDecision, RowState
+from connections.web.access_reviews.forms import DecisionForm
+from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, change_badge
+from connections.web.lists import current_url
+from connections.web.support import connection_url, time_of
 
 # In the order of the page: the rows to decide on come first.
 GROUPS = {

@@ -8,12 +8,11 @@ from connections.access.actor import Actor
 from connections.access_reviews.current import about_connections
 from connections.access_reviews.population import PopulationPreview, preview_population
 from connections.core.errors import InvalidInputError
-from connections.core.text import pluralize
+from connections.core.text import join_some_names, pluralize
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
 from connections.web.access_reviews.filters import scope_text, scope_url
 from connections.web.access_reviews.forms import StartForm
 from connections.web.support import PageWarning
-from connections.wording.connections import join_some_names
 
 # How many names a warning has, and the list below the warnings.
 MAX_NAMES = 5

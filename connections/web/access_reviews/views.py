@@ -17,6 +17,7 @@ from connections.access_reviews import closing, decisions, deleting, population,
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
+from connections.access_reviews.texts import decided_text, due_text
 from connections.audit import lookups
 from connections.audit.signing import SigningKeyError
 from connections.batches import drafts
@@ -40,6 +41,7 @@ from connections.web.access_reviews.page import (
 from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
 from connections.web.audit.evidence_views import bundle_response
+from connections.web.badges import Badge, review_badge
 from connections.web.lists import Column, as_page_request, numbered_links, numbered_page
 from connections.web.rate_limits import limited
 from connections.web.support import (
@@ -50,8 +52,6 @@ from connections.web.support import (
     time_of,
     wants_fragment,
 )
-from connections.wording import Badge
-from connections.wording.access_reviews import decided_text, due_text, review_badge
 
 DETAIL = "connections/access_review_detail.html"
 CLOSED = "This access review is already closed."

@@ -22,12 +22,23 @@ from connections.evidence import status, verification
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
 from connections.evidence.verification import CannotVerifyError
-from connections.models import AccessReview
+from connections.models import AccessReview, AuditVerification
 from connections.web.audit.forms import BundleForm, initial_from_history
+from connections.web.badges import audit_log_badge
 from connections.web.lists import cursor_links, parse_after, parse_positive_number
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import audit_log_badge, audit_log_text
+
+
+def audit_log_text(last: AuditVerification | None) -> str:
+    """The result of the newest verification."""
+    if last is None:
+        return "A worker verifies it once a day."
+    if last.fault and last.first_bad_seq is None:
+        return last.message
+    if last.fault:
+        return f"First event that can't be trusted: #{last.first_bad_seq}. {last.message}"
+    return f"The first {pluralize(last.size, 'event')} and every checkpoint are intact."
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:

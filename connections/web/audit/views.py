@@ -8,9 +8,9 @@ from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
-from connections import wording
 from connections.audit import search
 from connections.audit.search import EventPage
+from connections.audit.texts import brief_sentence, event_label
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
@@ -52,9 +52,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     bar = _filter_bar(request, form=form)
     context: dict[str, Any] = {
         "form": form,
-        "rows": [
-            (event, wording.brief_sentence(event), *_subject_link(event)) for event in page.events
-        ],
+        "rows": [(event, brief_sentence(event), *_subject_link(event)) for event in page.events],
         "columns": sortable(request, _COLUMNS, sort=sort),
         "count": found_count_text(page.count, most=search.MAX_EXACT_COUNT, noun="event", bar=bar),
         "bar": bar,
@@ -106,7 +104,7 @@ def _subject_link(event: AuditEvent) -> tuple[str, str]:
     return (url, SUBJECT_LABELS[event.subject_type]) if url else ("", "")
 
 
-_CODES = [(code, wording.event_label(code)) for code in search.code_choices()]
+_CODES = [(code, event_label(code)) for code in search.code_choices()]
 
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:

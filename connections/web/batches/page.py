@@ -14,15 +14,23 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
 
-from connections import audit, wording
+from connections import audit
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
 from connections.batches import confirming, drafts, stopping
 from connections.batches.progress import Progress, can_continue, get_progress
+from connections.batches.texts import (
+    batch_headline,
+    batch_lines,
+    is_discarded,
+    no_sender_text,
+)
 from connections.core import clock
 from connections.core.text import format_span, pluralize
 from connections.deletions import states
 from connections.deletions.history import OutcomeGroup, outcome_group
+from connections.deletions.status import status_of
+from connections.deletions.texts import approvals_needed_text
 from connections.models import (
     OPEN_STATES,
     AccessReview,
@@ -39,6 +47,7 @@ from connections.models import (
     State,
 )
 from connections.operations import heartbeats
+from connections.web.badges import Badge, batch_badge, deletion_badge, row_problem_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_plan
 from connections.web.forms import ServiceForm
@@ -54,15 +63,6 @@ from connections.web.lists import (
 )
 from connections.web.support import PageWarning, time_of
 from connections.web.timeline import event_entry
-from connections.wording import Badge
-from connections.wording.batches import (
-    ROW_PROBLEMS,
-    batch_badge,
-    batch_headline,
-    batch_lines,
-    is_discarded,
-    no_sender_text,
-)
 
 _CONNECTION = (
     *CONNECTION_COLUMNS,
@@ -356,16 +356,18 @@ def _plan_row(row: BatchRow) -> BatchRowView:
         credential=row.credential.name if row.credential and not row.problem else "",
         # A requested row has no problem, but a withdrawn one must not look like those still to
         # approve.
-        badge=wording.badge(deletion, status=wording.status_of(deletion))
+        badge=deletion_badge(deletion, status=status_of(deletion))
         if deletion and deletion.settled_at
-        else ROW_PROBLEMS.get(row.problem),
+        else row_problem_badge(row.problem)
+        if row.problem
+        else None,
         deletion=deletion,
         result="",
     )
 
 
 def _result_row(deletion: Deletion, *, now: datetime) -> BatchRowView:
-    badge = wording.badge(deletion, status=states.status_at(deletion, now=now))
+    badge = deletion_badge(deletion, status=states.status_at(deletion, now=now))
     return BatchRowView(
         row=deletion,
         key=deletion.key.reference,
@@ -398,7 +400,7 @@ def batch_context(
         "access_review": _visible_access_review(batch, actor=actor),
         "notice": notice,
         "url": reverse("batch-detail", args=[batch.pk]),
-        "approvals_text": wording.approvals_needed_text(batch.policy),
+        "approvals_text": approvals_needed_text(batch.policy),
     }
     if batch.requested_at is None:
         return common | _draft_context(request, batch=batch, actor=actor, form=form)

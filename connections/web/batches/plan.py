@@ -10,15 +10,11 @@ from django.db.models import F, TextChoices
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
-from connections.core.text import pluralize
+from connections.batches.texts import ROW_PROBLEMS
+from connections.core.text import join_some_names, pluralize
+from connections.inventory.texts import loss_text, unknown_types
 from connections.models import Batch, RowProblem
 from connections.web.support import PageWarning
-from connections.wording.batches import ROW_PROBLEMS
-from connections.wording.connections import (
-    join_some_names,
-    loss_text,
-    unknown_types,
-)
 
 # How many lines of a total are shown before the others are folded away, and how many names a
 # sentence has.
@@ -144,7 +140,7 @@ class Plan:
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
-                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem].label)}"
+                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem][0])}"
                     for problem, count in problems.most_common()
                 ),
                 count=len(left_out),

@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 
 from connections.changes.changes import ChangeFilter
+from connections.changes.texts import KIND_LABELS
 from connections.web.forms import ServiceForm
-from connections.wording.changes import KIND_LABELS
 
 KINDS = [(kind.value, label) for kind, label in KIND_LABELS.items()]
 ATTENTION = [("yes", "Needed")]

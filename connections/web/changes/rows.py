@@ -8,12 +8,12 @@ from uuid import UUID
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.changes.changes import ChangeRow
+from connections.changes.texts import deletion_name, types_of
 from connections.models import Change
+from connections.web.badges import Badge, change_badge
 from connections.web.changes.forms import AcknowledgementForm
 from connections.web.lists import Column
 from connections.web.support import connection_url
-from connections.wording import Badge
-from connections.wording.changes import change_badge, deletion_name, types_of
 
 CHANGE_COLUMNS = (
     Column(label="Change", css="cell-change-kind"),

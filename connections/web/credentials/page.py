@@ -8,10 +8,10 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from connections.core.causes import failure_text
 from connections.credentials.key_checks import KeyCheck
 from connections.models import Credential
-from connections.wording import Badge, CredentialStatus
-from connections.wording.causes import failure_text
+from connections.web.badges import Badge, CredentialStatus
 
 _LABELS = {
     KeyCheck.STORED: "Stored keys",

@@ -26,6 +26,7 @@ from connections.credentials.imports import LineOutcome, LineResult, import_cred
 from connections.crypto.encryption import EncryptionError
 from connections.inventory import rate_limits
 from connections.models import ApprovalPolicy, Credential
+from connections.web.badges import Badge, credential_badge
 from connections.web.credentials import page
 from connections.web.credentials.forms import (
     AccessForm,
@@ -38,7 +39,6 @@ from connections.web.credentials.forms import (
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
-from connections.wording import Badge, credential_badge
 
 # Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")

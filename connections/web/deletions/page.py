@@ -6,11 +6,15 @@ from typing import Any
 
 from django.urls import reverse
 
-from connections import audit, wording
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.core.causes import cause_text
+from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions import states
+from connections.deletions.status import DeletionStatus
+from connections.deletions.texts import break_glass_text, describe
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -18,9 +22,8 @@ from connections.models import (
     Deletion,
     State,
 )
+from connections.web.event_texts import next_badge
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording import DeletionStatus
-from connections.wording.connections import site_label
 
 SHOWN_BODY = 8 * 1024
 
@@ -48,7 +51,7 @@ def record_context(*, deletion: Deletion, actor: Actor, now: datetime) -> dict[s
 
 
 def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
-    badge = wording.next_badge(deletion, status=status)
+    badge = next_badge(deletion, status=status)
     if badge is None:
         return []
     # A person's step has a deadline, and an automatic step has a time.
@@ -72,7 +75,7 @@ def _attempt_context(attempt: Attempt) -> dict[str, Any]:
     if attempt.http_status is not None:
         headline = f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms"
     elif attempt.answered_at:
-        headline = wording.cause_text(attempt.cause)
+        headline = cause_text(attempt.cause)
     else:
         headline = "No response recorded"
     return {
@@ -102,14 +105,14 @@ def _people(deletion: Deletion) -> list[str]:
 
 
 def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], now: datetime) -> str:
-    text = wording.describe(
+    text = describe(
         deletion,
         status=states.status_at(deletion, now=now),
         have_approvals_expired=states.have_approvals_expired(deletion, now=now),
     )
     types = ", ".join(deletion.connection_types) or "unknown"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
-    break_glass = wording.break_glass_text(deletion)
+    break_glass = break_glass_text(deletion)
     lines = [
         text.headline,
         *text.lines,

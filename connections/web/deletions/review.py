@@ -6,23 +6,21 @@ from uuid import UUID, uuid4
 
 from django.urls import reverse
 
-from connections import wording
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.core.causes import cause_text
+from connections.core.sites import site_label, site_or_none
 from connections.deletions import reviews
 from connections.deletions.reviews import Review
+from connections.deletions.status import status_of
+from connections.deletions.texts import approvals_needed_text, describe
+from connections.inventory.texts import creator_flags, effect_text, unknown_types
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
+from connections.web.badges import deletion_badge
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
 from connections.web.deletions.status_section import review_url
 from connections.web.support import uuid_or_none
-from connections.wording.connections import (
-    creator_flags,
-    effect_text,
-    site_label,
-    site_or_none,
-    unknown_types,
-)
 
 PREFILLED = ("reason", "ticket")
 
@@ -72,7 +70,7 @@ def review_context(review: Review, *, form: DeletionForm) -> dict[str, Any]:
         "problem": _problem(review.credential),
         "request_text": _request_text(review),
         "curl": _curl(review),
-        "approvals_needed": wording.approvals_needed_text(review.policy),
+        "approvals_needed": approvals_needed_text(review.policy),
         "again_url": review_url(**this, **typed),
         "connection_url": reverse("org-connection-detail", args=[site, review.connection_id]),
         # Finds the deletion that this form requested, if the response gets lost.
@@ -87,7 +85,7 @@ def _not_listed(review: Review) -> str:
         return ""
     if sync.is_complete:
         return f"The last sync of {review.credential.name} doesn't list it."
-    return f"The last sync of {review.credential.name} failed. {wording.cause_text(sync.cause)}"
+    return f"The last sync of {review.credential.name} failed. {cause_text(sync.cause)}"
 
 
 def _other_senders(review: Review) -> list[tuple[str, str]]:
@@ -114,8 +112,12 @@ def previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]
     )
     if ended is None:
         return {}
-    text = wording.describe(ended, status=wording.status_of(ended))
-    return {"ended": ended, "ended_text": text}
+    status = status_of(ended)
+    return {
+        "ended": ended,
+        "ended_badge": deletion_badge(ended, status=status),
+        "ended_text": describe(ended, status=status),
+    }
 
 
 def _problem(credential: Credential) -> str | None:

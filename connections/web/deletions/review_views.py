@@ -12,10 +12,11 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
 from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.deletions import lifecycle, reviews
+from connections.deletions import attempt_facts, lifecycle, reviews
 from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.models import Credential, Deletion, OrgConnectionKey
+from connections.web.badges import Badge
 from connections.web.deletions.forms import DeletionForm
 from connections.web.deletions.review import (
     choice_form,
@@ -35,7 +36,6 @@ from connections.web.deletions.views import (
 )
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import actor_of, time_of, uuid_or_none, wants_fragment
-from connections.wording import Badge, attempt_facts
 
 REVIEW = "connections/deletion_review.html"
 

@@ -7,11 +7,13 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from connections import audit, wording
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
 from connections.core import clock
+from connections.core.causes import cause_text
+from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions import (
     approvals,
@@ -22,8 +24,11 @@ from connections.deletions import (
     time_limits,
     verification,
 )
+from connections.deletions.status import NextStep, steps_of
+from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
+from connections.inventory.texts import creator_flags, effect_text
 from connections.models import (
     AccessReviewDecision,
     ApprovalPolicy,
@@ -33,10 +38,9 @@ from connections.models import (
     State,
 )
 from connections.operations import heartbeats
+from connections.web.badges import Badge, deletion_badge
 from connections.web.forms import ServiceForm
 from connections.web.support import connection_url
-from connections.wording import Badge, NextStep
-from connections.wording.connections import creator_flags, effect_text, site_label
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
@@ -101,7 +105,7 @@ def find_steps(
     deletion: Deletion, *, objections: Objections, actor: Actor, now: datetime
 ) -> Offered:
     """What the person can do next, apart from what a check with Datadog would rule out."""
-    next_steps = wording.steps_of(states.status_at(deletion, now=now))
+    next_steps = steps_of(states.status_at(deletion, now=now))
     steps = [
         step for step in next_steps if _can_take_step(step, deletion=deletion, actor=actor, now=now)
     ]
@@ -181,9 +185,10 @@ def status_context(
     steps = {step.value: True for step in offered.steps}
     if preview and not preview.can_be_approved:
         steps.pop(NextStep.APPROVE, None)
-    text = wording.describe(
+    status = states.status_at(deletion, now=now)
+    text = describe(
         deletion,
-        status=states.status_at(deletion, now=now),
+        status=status,
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
         if is_awaiting_approval
         else None,
@@ -193,6 +198,7 @@ def status_context(
         block=offered.block,
     )
     return {
+        "badge": deletion_badge(deletion, status=status),
         "text": text,
         "steps": steps,
         "confirm_text": ""
@@ -211,7 +217,7 @@ def status_context(
         ),
         "connection_url": connection_url(deletion.key),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
-        "break_glass": wording.break_glass_text(deletion),
+        "break_glass": break_glass_text(deletion),
         "can_review_break_glass": deletion.is_break_glass_unreviewed
         and permissions.can_review_break_glass(actor, deletion=deletion),
         "preview": preview,
@@ -277,7 +283,7 @@ def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
             seen = f"Stored details from {format_time(deletion.snapshot_at)} are shown."
             if not deletion.is_reviewed:
                 seen = f"{who} could not see its details either."
-            text = f"The check failed just now. {wording.cause_text(found.cause)} {seen}"
+            text = f"The check failed just now. {cause_text(found.cause)} {seen}"
             return Badge(text, "warn", "warning")
 
 

@@ -14,15 +14,17 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
+from connections.core.causes import unavailable_text
 from connections.core.errors import (
     DomainError,
     InvalidInputError,
     OvertakenError,
     UnavailableError,
 )
-from connections.deletions import approvals, break_glass, lifecycle, reconciliation
+from connections.deletions import approvals, attempt_facts, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
 from connections.models import Deletion
+from connections.web.badges import Badge
 from connections.web.deletions.forms import (
     ApprovalForm,
     BreakGlassForm,
@@ -42,7 +44,6 @@ from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, time_of, wants_fragment
-from connections.wording import Badge, attempt_facts, unavailable_text
 
 DETAIL = "connections/deletion_detail.html"
 

@@ -13,9 +13,12 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
-from connections.core.text import format_age, pluralize
+from connections.changes.texts import change_title
+from connections.core.sites import site_name
+from connections.core.text import format_age, join_names, pluralize
 from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
+from connections.inventory.texts import KNOWN_TYPES
 from connections.web.inventory.forms import connection_filters
 from connections.web.lists import (
     FilterBar,
@@ -26,8 +29,6 @@ from connections.web.lists import (
     shared_names,
 )
 from connections.web.support import actor_of, org_url
-from connections.wording.changes import change_title
-from connections.wording.connections import KNOWN_TYPES, join_names, site_name
 
 # The value of the parameter `view`.
 MATRIX = "matrix"

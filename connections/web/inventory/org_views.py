@@ -21,6 +21,7 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
 from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
+from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.page import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
@@ -40,8 +41,6 @@ from connections.web.lists import (
     sortable,
 )
 from connections.web.support import actor_of
-from connections.wording import Badge
-from connections.wording.statuses import OrgStatus
 
 # How many connections per direction, deletions and changes an org's page shows.
 MAX_CONNECTIONS = 25

@@ -8,8 +8,8 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
+from connections.web.badges import Badge
 from connections.web.timeline import TimelineEntry
-from connections.wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connections.access.actor import Actor
-from connections.core.text import pluralize
+from connections.core.causes import failure_text
+from connections.core.text import join_some_names, pluralize
 from connections.inventory.inventory import (
     Coverage,
     Inventory,
@@ -15,11 +16,8 @@ from connections.inventory.inventory import (
 )
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion, Sync
+from connections.web.badges import Badge, ConnectionStatus
 from connections.web.deletions.status_section import review_url
-from connections.wording import Badge
-from connections.wording.causes import failure_text
-from connections.wording.connections import join_some_names
-from connections.wording.statuses import ConnectionStatus
 
 # How many failed orgs a message names per cause.
 MAX_NAMES = 5

@@ -10,7 +10,9 @@ from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.access_reviews.progress import ConnectionDecision
+from connections.access_reviews.texts import decision_text
 from connections.changes.changes import ChangeRow
+from connections.changes.texts import types_of
 from connections.core.text import format_time
 from connections.inventory.timeline import (
     ConnectionHistory,
@@ -20,10 +22,8 @@ from connections.inventory.timeline import (
     is_observation,
 )
 from connections.models import AuditEvent, Change, OrgConnectionSnapshot
+from connections.web.badges import ROW_BADGES, Badge, change_badge
 from connections.web.timeline import TimelineEntry, event_entry
-from connections.wording import Badge
-from connections.wording.access_reviews import ROW_BADGES, decision_text
-from connections.wording.changes import change_badge, types_of
 
 # A longer timeline shows its first and last entries, and folds the entries between them.
 SHOWN_FIRST = 5

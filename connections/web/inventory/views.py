@@ -23,7 +23,9 @@ from connections.access_reviews.progress import list_decisions
 from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
+from connections.core.causes import unavailable_text
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
+from connections.core.sites import site_name
 from connections.core.text import format_age, format_relative
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
@@ -36,6 +38,7 @@ from connections.inventory.inventory import (
 from connections.inventory.matrix import list_connections_between
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
+from connections.web.badges import ROW_BADGES
 from connections.web.deletions.status_section import review_url
 from connections.web.forms import ReasonForm
 from connections.web.inventory.forms import ProtectionForm, connection_filters
@@ -68,9 +71,6 @@ from connections.web.support import (
     find_posted_org,
     org_url,
 )
-from connections.wording import unavailable_text
-from connections.wording.access_reviews import ROW_BADGES
-from connections.wording.connections import site_name
 
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),

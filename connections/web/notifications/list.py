@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 
-from connections import wording
+from connections.audit.texts import brief_sentence
 from connections.core.errors import ConflictError
 from connections.core.text import pluralize
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
+from connections.notifications.titles import notification_title
+from connections.web.badges import label_of_notification
 from connections.web.lists import Filter, as_page_request, cursor_links, filter_bar, parse_after
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of, subject_url
@@ -72,7 +74,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     except Notification.DoesNotExist:
         raise BadRequest("The page in this address doesn't exist.") from None
     listed = as_page_request(request, path=reverse("notification-list"), query=request.GET)
-    states = [(state.value, wording.label_of_notification(state)) for state in Notification.State]
+    states = [(state.value, label_of_notification(state)) for state in Notification.State]
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
@@ -93,8 +95,8 @@ def _row(logged: DeliveryLogEntry) -> NotificationRow:
     details = event.details if event else {}
     return NotificationRow(
         notification=notification,
-        title=wording.notification_title(notification.code, details=details),
-        sentence=wording.brief_sentence(event) if event else "",
+        title=notification_title(notification.code, details=details),
+        sentence=brief_sentence(event) if event else "",
         url=subject_url(notification.subject_type, notification.subject_id),
         to=_recipient(logged),
     )

@@ -11,12 +11,25 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access_reviews.progress import WaitingReview
+from connections.access_reviews.texts import due_text
 from connections.batches import drafts
+from connections.batches.texts import batch_origin_text
 from connections.changes import changes
 from connections.core.text import format_age, pluralize
 from connections.deletions import states
 from connections.models import AccessReviewDecision, Batch, BatchState, Credential, Deletion
 from connections.people import people
+from connections.web.badges import (
+    Badge,
+    CredentialStatus,
+    NotificationStatus,
+    SyncStatus,
+    audit_log_badge,
+    batch_badge,
+    credential_badge,
+    deletion_badge,
+    review_badge,
+)
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.forms import CredentialForm
 from connections.web.credentials.page import problem_of
@@ -27,20 +40,8 @@ from connections.web.overview.page import (
     Split,
     get_overview,
 )
+from connections.web.overview.texts import clock_ahead_text, no_worker_text
 from connections.web.support import actor_of, connection_url
-from connections.wording import (
-    Badge,
-    CredentialStatus,
-    NotificationStatus,
-    SyncStatus,
-    audit_log_badge,
-    badge,
-    clock_ahead_text,
-    credential_badge,
-    no_worker_text,
-)
-from connections.wording.access_reviews import due_text, review_badge
-from connections.wording.batches import batch_badge, batch_origin_text
 
 # An access review that is due this soon, or overdue, is marked.
 SOON = timedelta(days=7)
@@ -99,7 +100,7 @@ def _deletion_items(
 ) -> Iterator[AttentionItem]:
     """`status` is the history's filter for all of them."""
     for deletion in deletions[:MAX_SHOWN]:
-        shown = badge(deletion, status=states.status_at(deletion, now=now))
+        shown = deletion_badge(deletion, status=states.status_at(deletion, now=now))
         yield AttentionItem(
             badge=shown,
             about=_about(deletion),

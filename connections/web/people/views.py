@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
-from connections import wording
+from connections.audit.texts import brief_sentence, browser_name
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.own_address import own_origin
@@ -47,7 +47,6 @@ from connections.web.support import (
     request_id_of,
     require_signed_in_person,
 )
-from connections.wording.events import browser_name
 
 EVENTS_SHOWN = 20
 
@@ -237,7 +236,7 @@ def _detail(
         "ending": request.POST.get("session", ""),
         "account_form": ProviderAccountForm(),
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
-        "events": [(event, wording.brief_sentence(event)) for event in with_values(latest)],
+        "events": [(event, brief_sentence(event)) for event in with_values(latest)],
     } | extra
     return render(request, "connections/person_detail.html", context, status=status)
 

@@ -10,7 +10,6 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import Settings
 
-from connections import wording
 from connections.access.actor import WORKER, person_actor
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
@@ -26,6 +25,7 @@ from connections.models import (
     Person,
     State,
 )
+from connections.notifications.titles import notification_title
 from connections.operations import due
 from connections.web.overview.page import Pending, get_overview
 from sandbox import faults
@@ -553,7 +553,7 @@ def test_possible_approvers_are_notified_that_approval_is_needed_again(
     )
     names = set(notifications.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara"}
-    title = wording.notification_title("deletion.still_present", details={}, needs_approval=True)
+    title = notification_title("deletion.still_present", details={}, needs_approval=True)
     assert title == "No effect: approval needed again"
 
 

@@ -30,7 +30,7 @@ from connections.notifications import delivery
 from connections.operations import checks, heartbeats
 from connections.operations.worker import Worker
 from connections.people import people
-from connections.wording import audit_log_badge
+from connections.web.badges import audit_log_badge
 from tests.flows.support import read
 from tests.people.test_sessions import is_signed_in, signed_in
 from tests.support.clock import SettableClock

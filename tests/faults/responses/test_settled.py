@@ -7,9 +7,8 @@ from html import unescape
 import pytest
 
 from connections import audit
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.models import Credential, Deletion, Outcome, State, Sync
-from connections.wording.causes import cause_text
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited

@@ -1,45 +1,23 @@
-"""Texts about access reviews: statuses, decisions and due dates."""
+"""Texts about access reviews: decisions, counts and due dates."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import date, datetime
-from types import MappingProxyType
 
 from connections.core.text import format_span, pluralize
 from connections.models import AccessReview, RowState
-from connections.wording.statuses import Badge
 
-OPEN = Badge("Open", "info", "info", "Reviewers decide on its connections.")
-OVERDUE = Badge("Overdue", "warn", "clock", "Its due date has passed.")
-CLOSED = Badge("Closed", "ok", "lock", "Its decisions are final.")
-
-ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
-    {
-        RowState.PENDING: Badge("To decide", "muted", "dot", "It needs a decision."),
-        RowState.KEEP: Badge("Keep", "ok", "check", "A reviewer decided to keep it."),
-        RowState.DELETE: Badge("Delete", "danger", "cross", "A reviewer decided to delete it."),
-        RowState.GONE: Badge(
-            "Gone", "muted", "minus", "Datadog no longer lists it, so it needs no decision."
-        ),
-    }
-)
-# The same state in a closed access review.
-LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was closed.")
-
-
+ROW_STATE_LABELS: dict[str, str] = {
+    RowState.PENDING: "To decide",
+    RowState.KEEP: "Keep",
+    RowState.DELETE: "Delete",
+    RowState.GONE: "Gone",
+}
 # What happened after a decision to delete, if no deletion shows it.
 REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
 # Notes on a row that reviewers still decide on, or can't decide on.
 NOT_LISTED = "No credential in use lists this."
 HIDDEN_NOW = "Now listed only by credentials that you can't see, so you can't decide on it."
-
-
-def review_badge(review: AccessReview, *, now: datetime) -> Badge:
-    """The status of an access review."""
-    if review.is_closed:
-        return CLOSED
-    return OVERDUE if review.due_at < now else OPEN
 
 
 def due_text(review: AccessReview, *, now: datetime) -> str:
@@ -59,7 +37,7 @@ def age_text(created_at: datetime | None, *, now: datetime) -> str:
 
 def decision_text(decision: str, *, keep_until: date | None) -> str:
     """ "Keep", "Keep until 2027-03-31", "Delete"."""
-    label = ROW_BADGES[decision].label
+    label = ROW_STATE_LABELS[decision]
     return f"{label} until {keep_until:%Y-%m-%d}" if keep_until else label
 
 

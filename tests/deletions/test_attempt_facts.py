@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from connections import wording
 from connections.audit import EventCode
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.datadog.responses import AttemptResult
+from connections.deletions import attempt_facts
+from connections.deletions.attempt_facts import Claim, Sent, claim_text
+from connections.deletions.status import DeletionStatus, status_of
+from connections.deletions.status_texts import label_of_outcome
+from connections.deletions.texts import describe
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -22,11 +26,12 @@ from connections.models import (
     Outcome,
     State,
 )
+from connections.notifications.titles import notification_title
 from connections.verifier.folding import Rows
 from connections.verifier.page import OUTCOMES, get_attempts_result, get_outcome_text
-from connections.wording import DeletionStatus, attempt_facts
-from connections.wording.attempt_facts import Sent
-from tests.wording.test_wording import CAUSES, NOW, badge_of, deletion_in, described
+from connections.web.badges import deletion_badge
+from connections.web.event_texts import event_text, next_badge
+from tests.deletions.test_texts import CAUSES, NOW, badge_of, deletion_in, described
 
 # Possible results of one attempt: result, status, cause, whether the response was late.
 RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
@@ -153,15 +158,15 @@ def rows_of(deletion: Deletion) -> Rows:
 def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
-    status = wording.status_of(deletion)
+    status = status_of(deletion)
     possible = [status]
     if not deletion.is_settled:
         possible += [DeletionStatus.CHECKING, DeletionStatus.EXPIRED]
     for each in possible:
-        words = wording.describe(deletion, status=each)
-        badge = wording.badge(deletion, status=each)
+        words = describe(deletion, status=each)
+        badge = deletion_badge(deletion, status=each)
         texts += [badge.explanation, badge.label, words.headline, *words.lines, *words.alarms]
-    following = wording.next_badge(deletion, status=status)
+    following = next_badge(deletion, status=status)
     texts += [following.label] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
@@ -171,8 +176,8 @@ def texts_of(deletion: Deletion) -> list[str]:
     ]
     if deletion.outcome:
         texts += [
-            wording.label_of_outcome(deletion.outcome),
-            wording.notification_title("deletion.settled", details={"outcome": deletion.outcome}),
+            label_of_outcome(deletion.outcome),
+            notification_title("deletion.settled", details={"outcome": deletion.outcome}),
             OUTCOMES[deletion.outcome],
         ]
     return texts
@@ -232,12 +237,12 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
 def test_no_event_title_claims_that_nothing_was_sent(code: EventCode) -> None:
     document = json.dumps({"details": {"outcome": "deleted"}})
     event = AuditEvent(code=code, stored_sentence="", text=document)
-    assert not CLAIMS_NOTHING_SENT.search(wording.event_text(event).badge.label)
+    assert not CLAIMS_NOTHING_SENT.search(event_text(event).badge.label)
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
 def test_no_cause_claims_whether_something_was_sent(cause: str) -> None:
-    words = wording.cause_text(cause)
+    words = cause_text(cause)
     assert not CLAIMS_NOTHING_SENT.search(words)
     assert not CLAIMS_NOTHING_DELETED.search(words)
 
@@ -276,10 +281,6 @@ def test_an_attempt_with_an_unknown_result_might_have_worked() -> None:
 
 @pytest.mark.parametrize("sent", [*Sent, None])
 def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -> None:
-    text = (
-        "Nothing was sent. Nothing has been sent. Nothing was deleted. The response was lost. "
-        "The DELETE was sent and might have worked."
-    )
     expected = {
         Sent.NOTHING: "Nothing was sent. Nothing has been sent. Nothing was deleted.",
         Sent.REFUSED: "No new DELETE was sent. No new DELETE has been sent. Nothing was deleted.",
@@ -290,7 +291,15 @@ def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -
         Sent.DELETED: "No new DELETE was sent. No new DELETE has been sent.",
         None: "No new DELETE was sent. No new DELETE has been sent.",
     }
-    assert attempt_facts.with_true_claims(text, sent=sent) == expected[sent]
+    claims = (
+        Claim.NOTHING_SENT,
+        Claim.NOTHING_SENT_YET,
+        Claim.NOTHING_DELETED,
+        Claim.RESPONSE_LOST,
+        Claim.MIGHT_HAVE_WORKED,
+    )
+    texts = [claim_text(claim, sent=sent) for claim in claims]
+    assert " ".join(filter(None, texts)) == expected[sent]
 
 
 def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connections.core.text import pluralize
+from connections.core.text import join_names, pluralize
 from connections.models import Change, Deletion
-from connections.wording.connections import join_names
-from connections.wording.statuses import Badge
 
 Kind = Change.Kind
 type State = dict[str, Any] | None
@@ -20,48 +18,6 @@ KIND_LABELS = {
     Kind.CREATOR_CHANGED: "Creator changed",
     Kind.ORG_RENAMED: "Org renamed",
 }
-
-
-# By title. `change_title` returns no other titles.
-CHANGE_BADGES = {
-    badge.label: badge
-    for badge in (
-        Badge(
-            "Recreated after deletion",
-            "danger",
-            "refresh",
-            "Org Admin deleted the connection between these two orgs; now they have a new one.",
-        ),
-        Badge(
-            "Removed elsewhere",
-            "danger",
-            "minus",
-            "Datadog no longer lists it, and Org Admin didn't delete it.",
-        ),
-        Badge("Widened to audit", "warn", "widen", "It now also shares audit events."),
-        Badge("Widened", "warn", "widen", "It shares more data types than before."),
-        Badge("Appeared with audit", "warn", "plus", "A new connection that shares audit events."),
-        Badge(
-            "Creator disabled",
-            "warn",
-            "person",
-            "The creator's account was disabled. Datadog removes connections created by disabled "
-            "users.",
-        ),
-        Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
-        Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
-        Badge("Creator changed", "info", "person", "Datadog shows a different creator."),
-        Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
-        Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
-        Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
-        Badge("Org renamed", "muted", "rename", "The org has a different name in Datadog."),
-    )
-}
-
-
-def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
-    """The title of a change with its tone and icon."""
-    return CHANGE_BADGES[change_title(change, deletion=deletion)]
 
 
 def change_title(change: Change, *, deletion: Deletion | None) -> str:

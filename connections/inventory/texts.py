@@ -1,27 +1,13 @@
-"""Texts about connections: what deleting one does, its site, its creator."""
+"""Texts about connections: what deleting one does, its data types, its creator."""
 
 from collections.abc import Mapping, Sequence
 
-from connections.core.sites import DatadogSite, UnknownSiteError, get_site
+from connections.core.text import join_names
 from connections.models.org_connections import SnapshotFields
 
 # The types documented in 2026-11, and the words for their data. More can be added.
 _TYPES = {"logs": "logs", "metrics": "metrics", "audit": "audit events"}
 KNOWN_TYPES = tuple(_TYPES)
-
-
-def join_names(names: Sequence[str]) -> str:
-    """ "logs", "logs and metrics", "logs, metrics and audit"."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def join_some_names(names: Sequence[str], *, limit: int) -> str:
-    """The names, or the first `limit` of them: "Labs, Mobile and 3 more"."""
-    if len(names) <= limit:
-        return join_names(names)
-    return f"{', '.join(names[:limit])} and {len(names) - limit} more"
 
 
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
@@ -47,31 +33,6 @@ def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> st
 def unknown_types(types: Sequence[str]) -> list[str]:
     """The data types that Datadog did not document when Org Admin was released."""
     return [kind for kind in types if kind not in _TYPES]
-
-
-def site_or_none(site: str) -> DatadogSite | None:
-    """The site. None for a site that is no longer configured."""
-    try:
-        return get_site(site)
-    except UnknownSiteError:
-        return None
-
-
-def site_label(site: str) -> str:
-    """ "EU1 (datadoghq.eu)", or the stored name of a site that is no longer known."""
-    known = site_or_none(site)
-    return known.label if known else f"{site} (no longer configured)"
-
-
-def site_name(site: str) -> str:
-    """ "EU1", or the stored name of a site that is no longer known."""
-    known = site_or_none(site)
-    return known.name if known else site
-
-
-def org_label(*, site: str, org_id: str, name: str) -> str:
-    """ "Payments EU · EU1 · …5e529f07", because orgs can have the same name."""
-    return f"{name or 'Unknown org'} · {site_name(site)} · …{org_id[-8:]}"
 
 
 def creator_kind(is_service_account: bool | None) -> str:

@@ -8,12 +8,12 @@ bundle.
 """
 
 from collections.abc import Iterable, Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 
+from connections.core.causes import cause_text
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion
-from connections.wording.causes import cause_text
 
 
 class Sent(IntEnum):
@@ -33,28 +33,33 @@ _OF_RESULT = {
     AttemptResult.DELETED: Sent.DELETED,
 }
 _NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
-# For each claim, which results make it true, and the sentence that replaces it otherwise.
-_CLAIMS = {
-    "Nothing was sent.": ({Sent.NOTHING}, "No new DELETE was sent."),
-    "Nothing has been sent.": ({Sent.NOTHING}, "No new DELETE has been sent."),
-    "The DELETE hasn't been sent yet.": ({Sent.NOTHING}, "No new DELETE has been sent."),
-    "Nothing was deleted.": (_NOTHING_DELETED, ""),
-    "This request deleted nothing.": (_NOTHING_DELETED, ""),
-    "The DELETE was sent and might have worked.": ({Sent.UNCERTAIN}, ""),
-    "The response was lost.": ({Sent.UNCERTAIN}, ""),
-}
 
 
-def with_true_claims(text: str, *, sent: Sent | None) -> str:
-    """The text with each untrue claim replaced by the sentence that is true.
-
-    `sent` is None if attempts were recorded but not read, so that no claim can be made. Insert text
-    from outside only after this.
+class Claim(Enum):
+    """What a text says about the attempts: the sentence, which results make it true, what to say
+    otherwise.
     """
-    for claim, (true_of, otherwise) in _CLAIMS.items():
-        if sent not in true_of:
-            text = text.replace(claim, otherwise)
-    return " ".join(text.split())
+
+    NOTHING_SENT = "Nothing was sent.", {Sent.NOTHING}, "No new DELETE was sent."
+    NOTHING_SENT_YET = "Nothing has been sent.", {Sent.NOTHING}, "No new DELETE has been sent."
+    DELETE_NOT_SENT_YET = (
+        "The DELETE hasn't been sent yet.",
+        {Sent.NOTHING},
+        "No new DELETE has been sent.",
+    )
+    NOTHING_DELETED = "Nothing was deleted.", _NOTHING_DELETED, ""
+    DELETED_NOTHING = "This request deleted nothing.", _NOTHING_DELETED, ""
+    MIGHT_HAVE_WORKED = "The DELETE was sent and might have worked.", {Sent.UNCERTAIN}, ""
+    RESPONSE_LOST = "The response was lost.", {Sent.UNCERTAIN}, ""
+
+
+def claim_text(claim: Claim, *, sent: Sent | None) -> str:
+    """The claim if it is true, or else what is true instead. Can be empty.
+
+    `sent` is None if attempts were recorded but not read, so that no claim can be made.
+    """
+    sentence, true_of, otherwise = claim.value
+    return sentence if sent in true_of else otherwise
 
 
 def sent_by(attempts: Iterable[Attempt]) -> Sent:
@@ -73,7 +78,7 @@ def attempts_of(deletion: Deletion) -> list[Attempt]:
 
 def not_sent_sentence(attempts: Iterable[Attempt]) -> str:
     """The sentence saying that nothing was sent this time."""
-    return with_true_claims("Nothing was sent.", sent=sent_by(attempts))
+    return claim_text(Claim.NOTHING_SENT, sent=sent_by(attempts))
 
 
 def not_sent_sentence_of(deletion: Deletion) -> str:

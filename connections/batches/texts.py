@@ -1,38 +1,10 @@
 """Texts about bulk deletions: statuses, why a row can't be deleted, and what is planned."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum
-from types import MappingProxyType
 
+from connections.core.causes import cause_text
 from connections.core.text import format_time, pluralize
 from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState, RowProblem
-from connections.wording.causes import cause_text
-from connections.wording.statuses import Badge
-
-
-class BatchStatus(Enum):
-    """Where a bulk deletion is now, or how it ended. Each state has the status of its name."""
-
-    DRAFT = Badge("Draft", "muted", "dot", "A plan that hasn't been requested yet.")
-    REQUESTED = Badge(
-        "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
-    )
-    APPROVED = Badge(
-        "Approved", "info", "check", "The requester must confirm. Nothing has been sent."
-    )
-    RUNNING = Badge("Running", "info", "send", "Confirmed. A worker is deleting the connections.")
-    PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
-    FINISHED = Badge("Finished", "ok", "check", "Nothing is left to send.")
-    CANCELLED = Badge("Canceled", "muted", "minus", "Unsent connections were withdrawn.")
-    DISCARDED = Badge("Discarded", "muted", "minus", "A draft that was never requested.")
-    DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
-    EXPIRED = Badge(
-        "Expired",
-        "muted",
-        "clock",
-        "Not requested, approved or confirmed in time. Nothing was sent.",
-    )
 
 
 def is_discarded(batch: Batch) -> bool:
@@ -40,52 +12,23 @@ def is_discarded(batch: Batch) -> bool:
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
 
 
-def batch_badge(batch: Batch, *, has_expired: bool) -> Badge:
-    """The status of a bulk deletion.
-
-    `has_expired` is whether its time has passed and no worker has ended it yet.
-    """
-    if has_expired:
-        return BatchStatus.EXPIRED.value
-    if is_discarded(batch):
-        return BatchStatus.DISCARDED.value
-    return BatchStatus[BatchState(batch.state).name].value
-
-
-ROW_PROBLEMS: Mapping[str, Badge] = MappingProxyType(
-    {
-        RowProblem.PROTECTED: Badge(
-            "Protected", "info", "lock", "It can't be deleted in Org Admin."
-        ),
-        RowProblem.ALREADY_BEING_DELETED: Badge(
-            "Deletion open", "info", "clock", "Another deletion of this connection is open."
-        ),
-        RowProblem.NO_CREDENTIAL: Badge(
-            "No credential",
-            "warn",
-            "key",
-            "None of your credentials can delete it.",
-        ),
-        RowProblem.NOT_VISIBLE: Badge(
-            "Not listed", "muted", "question", "No sync that you can see lists this ID."
-        ),
-        RowProblem.MALFORMED_ID: Badge(
-            "Invalid ID", "muted", "cross", "This isn't a valid site and connection ID."
-        ),
-        RowProblem.DUPLICATE: Badge(
-            "Duplicate", "muted", "copy", "An earlier row has the same connection."
-        ),
-        RowProblem.CHANGED: Badge(
-            "Changed", "warn", "warning", "It has changed since this plan was made."
-        ),
-        RowProblem.KEPT: Badge(
-            "Keep",
-            "warn",
-            "check",
-            "The newest decision about this connection in any access review is to keep it.",
-        ),
-    }
-)
+# Why a row can't be deleted: a label, and a sentence.
+ROW_PROBLEMS: dict[str, tuple[str, str]] = {
+    RowProblem.PROTECTED: ("Protected", "It can't be deleted in Org Admin."),
+    RowProblem.ALREADY_BEING_DELETED: (
+        "Deletion open",
+        "Another deletion of this connection is open.",
+    ),
+    RowProblem.NO_CREDENTIAL: ("No credential", "None of your credentials can delete it."),
+    RowProblem.NOT_VISIBLE: ("Not listed", "No sync that you can see lists this ID."),
+    RowProblem.MALFORMED_ID: ("Invalid ID", "This isn't a valid site and connection ID."),
+    RowProblem.DUPLICATE: ("Duplicate", "An earlier row has the same connection."),
+    RowProblem.CHANGED: ("Changed", "It has changed since this plan was made."),
+    RowProblem.KEPT: (
+        "Keep",
+        "The newest decision about this connection in any access review is to keep it.",
+    ),
+}
 
 
 def batch_origin_text(batch: Batch) -> str:

@@ -3,10 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from connections.core.causes import Cause
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.core.text import format_time
+from connections.core.text import format_time, join_names
 from connections.datadog.responses import AttemptResult
+from connections.deletions import attempt_facts
+from connections.deletions.attempt_facts import Claim, Sent, attempt_text, claim_text
+from connections.deletions.status import DeletionStatus
+from connections.deletions.status_texts import (
+    explain,
+    is_retry_too_late,
+    label_of,
+    retried_since,
+    retry_text,
+)
 from connections.models import (
     ApprovalPolicy,
     Attempt,
@@ -15,19 +25,6 @@ from connections.models import (
     Deletion,
     State,
 )
-from connections.wording import attempt_facts
-from connections.wording.attempt_facts import Sent, attempt_text
-from connections.wording.causes import cause_text
-from connections.wording.connections import join_names
-from connections.wording.deletion_statuses import (
-    DeletionStatus,
-    badge,
-    explain,
-    is_retry_too_late,
-    retried_since,
-    retry_text,
-)
-from connections.wording.statuses import Badge
 
 MAX_TRIES = 5
 
@@ -39,7 +36,8 @@ class DeletionText:
     `quotes` are Datadog's own texts. `alarms` are warnings next to the status.
     """
 
-    badge: Badge
+    # The label of its status.
+    label: str
     headline: str
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
@@ -82,7 +80,7 @@ def describe(
             have_expired=have_approvals_expired,
         )
     return DeletionText(
-        badge=badge(deletion, status=status),
+        label=label_of(deletion, status=status),
         headline=headline,
         lines=tuple(line for line in lines if line),
         quotes=_quotes(deletion, status=status, attempts=attempts),
@@ -99,7 +97,7 @@ def _headline(
 ) -> str:
     sent = attempt_facts.sent_by(attempts)
     if refusal and status in _TO_CONFIRM:
-        return f"{refusal} {attempt_facts.with_true_claims('Nothing has been sent.', sent=sent)}"
+        return f"{refusal} {claim_text(Claim.NOTHING_SENT_YET, sent=sent)}"
     if sent == Sent.DELETED and status == DeletionStatus.UNKNOWN:
         return "Datadog returned 200. A complete sync must confirm that the connection is gone."
     if sent == Sent.DELETED and status == DeletionStatus.GONE_UNPROVEN:
@@ -358,8 +356,6 @@ def _quotes(
 class BannerText:
     """A warning next to the status of a deletion."""
 
-    tone: str
-    icon: str
     headline: str
     lines: tuple[str, ...]
 
@@ -378,8 +374,6 @@ def break_glass_text(deletion: Deletion) -> BannerText | None:
         at = format_time(review.reviewed_at)
         reviewed = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
     return BannerText(
-        tone="warn" if review else "danger",
-        icon="warning",
         headline=f"{deletion.break_glass_by_name} used break glass.",
         lines=(
             f"Confirmed at {format_time(deletion.break_glass_at)} without the required approvals: "
@@ -391,20 +385,14 @@ def break_glass_text(deletion: Deletion) -> BannerText | None:
 
 _NOT_RECORDED = {
     ResponseLocation.LOCALLY: (
-        "unknown",
-        "clock",
         "Saved on this server, waiting for the database.",
         "The response is safe in a file and is recorded when the database is back.",
     ),
     ResponseLocation.IN_DATABASE: (
-        "warn",
-        "warning",
         "Recorded, but the database failed afterwards.",
         "You can open the deletion when the database is back.",
     ),
     ResponseLocation.NOWHERE: (
-        "danger",
-        "warning",
         "Sent, but the response couldn't be saved.",
         "Copy it now: the attempt is recorded, but its response isn't. Org Admin will check "
         "Datadog's list.",
@@ -414,6 +402,6 @@ _NOT_RECORDED = {
 
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
-    tone, icon, headline, then = _NOT_RECORDED[error.location]
+    headline, then = _NOT_RECORDED[error.location]
     lines = (error.response_text, then, "Don't delete again.")
-    return BannerText(tone=tone, icon=icon, headline=headline, lines=lines)
+    return BannerText(headline=headline, lines=lines)

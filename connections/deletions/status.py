@@ -1,0 +1,173 @@
+"""Where a deletion is now or how it ended, and the next steps that this allows."""
+
+from enum import StrEnum
+
+from connections.core.causes import Cause
+from connections.models import Deletion, Outcome, State
+
+
+class NextStep(StrEnum):
+    """A step that a deletion's page can offer, if the person's roles and the state allow it."""
+
+    CONFIRM = "confirm"  # enter the confirmation and send
+    APPROVE = "approve"
+    DECLINE = "decline"
+    BREAK_GLASS = "break_glass"  # send without the missing approvals
+    WITHDRAW = "withdraw"
+    CHECK = "check"  # sync now and check the outcome
+    CLOSE = "close"  # close it as unresolved
+    REQUEST_AGAIN = "request_again"  # a new review with the same reason
+
+
+class DeletionStatus(StrEnum):
+    """Where a deletion is now, or how it ended. `status_texts` has what each one says."""
+
+    NEEDS_APPROVAL = "needs_approval"
+    NEEDS_CONFIRMATION = "needs_confirmation"
+    APPROVED = "approved"
+    CHECKING = "checking"
+    CONFIRMED = "confirmed"
+    CHECK_FAILED = "check_failed"
+    SENDING = "sending"
+    RATE_LIMITED = "rate_limited"
+    QUEUED = "queued"
+    RETRYING = "retrying"
+    UNKNOWN = "unknown"
+    NO_EFFECT = "no_effect"
+    DELETED = "deleted"
+    DELETED_VERIFYING = "deleted_verifying"
+    DELETED_UNVERIFIED = "deleted_unverified"
+    STILL_LISTED = "still_listed"
+    REAPPEARED = "reappeared"
+    GONE_LATER = "gone_later"
+    NOT_FOUND = "not_found"
+    ALREADY_GONE = "already_gone"
+    NOT_LISTED = "not_listed"
+    GONE_UNPROVEN = "gone_unproven"
+    FAILED = "failed"
+    NOT_SENT = "not_sent"
+    # The same outcome after an attempt, for which “Not sent” would be false.
+    GAVE_UP = "gave_up"
+    CHANGED = "changed"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    UNRESOLVED = "unresolved"
+
+
+# The steps that a status allows. All other statuses only lead to a new request.
+_STEPS = {
+    DeletionStatus.NEEDS_APPROVAL: (
+        NextStep.APPROVE,
+        NextStep.DECLINE,
+        NextStep.BREAK_GLASS,
+        NextStep.WITHDRAW,
+    ),
+    DeletionStatus.NEEDS_CONFIRMATION: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    # Until a worker closes it, it can only be withdrawn.
+    DeletionStatus.EXPIRED: (NextStep.WITHDRAW, NextStep.REQUEST_AGAIN),
+    DeletionStatus.APPROVED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    DeletionStatus.CHECKING: (),
+    DeletionStatus.CONFIRMED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    DeletionStatus.CHECK_FAILED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    # 60 s after the claim, this check gives up on an attempt whose process was killed.
+    DeletionStatus.SENDING: (NextStep.CHECK,),
+    DeletionStatus.RATE_LIMITED: (NextStep.WITHDRAW,),
+    DeletionStatus.QUEUED: (NextStep.WITHDRAW,),
+    DeletionStatus.RETRYING: (NextStep.WITHDRAW,),
+    DeletionStatus.UNKNOWN: (NextStep.CHECK, NextStep.CLOSE),
+    DeletionStatus.NO_EFFECT: (
+        NextStep.CONFIRM,
+        NextStep.APPROVE,
+        NextStep.DECLINE,
+        NextStep.BREAK_GLASS,
+        NextStep.CHECK,
+        NextStep.CLOSE,
+    ),
+    DeletionStatus.DELETED: (),
+    DeletionStatus.DELETED_VERIFYING: (NextStep.CHECK,),
+    DeletionStatus.DELETED_UNVERIFIED: (NextStep.CHECK,),
+    DeletionStatus.STILL_LISTED: (NextStep.CHECK,),
+    DeletionStatus.REAPPEARED: (NextStep.CHECK,),
+    DeletionStatus.GONE_LATER: (NextStep.CHECK,),
+    DeletionStatus.NOT_FOUND: (),
+    DeletionStatus.ALREADY_GONE: (),
+    DeletionStatus.NOT_LISTED: (),
+    DeletionStatus.GONE_UNPROVEN: (),
+    DeletionStatus.UNRESOLVED: (),
+}
+
+
+def steps_of(status: DeletionStatus) -> tuple[NextStep, ...]:
+    """The steps that this status allows, before permissions are considered."""
+    return _STEPS.get(status, (NextStep.REQUEST_AGAIN,))
+
+
+STATUS_OF_STATE = {
+    State.REQUESTED: DeletionStatus.NEEDS_CONFIRMATION,
+    State.APPROVED: DeletionStatus.APPROVED,
+    State.SENDING: DeletionStatus.SENDING,
+    State.WAITING: DeletionStatus.RETRYING,
+    State.UNKNOWN: DeletionStatus.UNKNOWN,
+    State.STILL_PRESENT: DeletionStatus.NO_EFFECT,
+}
+STATUS_OF_OUTCOME = {
+    Outcome.DELETED: DeletionStatus.DELETED,
+    Outcome.ALREADY_ABSENT: DeletionStatus.NOT_FOUND,
+    Outcome.GONE_UNATTRIBUTED: DeletionStatus.GONE_UNPROVEN,
+    Outcome.REFUSED: DeletionStatus.FAILED,
+    Outcome.NOT_SENT: DeletionStatus.GAVE_UP,
+    Outcome.STALE: DeletionStatus.CHANGED,
+    Outcome.DECLINED: DeletionStatus.DECLINED,
+    Outcome.WITHDRAWN: DeletionStatus.WITHDRAWN,
+    Outcome.EXPIRED: DeletionStatus.EXPIRED,
+    Outcome.UNRESOLVED: DeletionStatus.UNRESOLVED,
+}
+
+
+def status_of(deletion: Deletion) -> DeletionStatus:
+    """The status of one deletion, from its own row alone.
+
+    `deletions.states.status_at` also knows what depends on the time: whether an open deletion has
+    expired or is being checked.
+    """
+    if deletion.contradicted_at:
+        return _contradicted_status(deletion)
+    if not deletion.is_settled:
+        return _open_status(deletion)
+    outcome = Outcome(deletion.outcome)
+    if outcome == Outcome.DELETED and not deletion.verified_at:
+        is_due = deletion.due_at is not None
+        return DeletionStatus.DELETED_VERIFYING if is_due else DeletionStatus.DELETED_UNVERIFIED
+    if outcome == Outcome.ALREADY_ABSENT and deletion.cause == Cause.ABSENT_WHEN_READ:
+        was_listed = deletion.is_reviewed
+        return DeletionStatus.ALREADY_GONE if was_listed else DeletionStatus.NOT_LISTED
+    if outcome == Outcome.NOT_SENT and not deletion.epoch:
+        return DeletionStatus.NOT_SENT
+    return STATUS_OF_OUTCOME[outcome]
+
+
+def _contradicted_status(deletion: Deletion) -> DeletionStatus:
+    if deletion.last_check_listed is False:
+        return DeletionStatus.GONE_LATER
+    was_gone = (
+        deletion.verified_at is not None
+        or deletion.outcome == Outcome.GONE_UNATTRIBUTED
+        or deletion.cause == Cause.ABSENT_WHEN_READ
+    )
+    return DeletionStatus.REAPPEARED if was_gone else DeletionStatus.STILL_LISTED
+
+
+def _open_status(deletion: Deletion) -> DeletionStatus:
+    if deletion.state == State.REQUESTED and deletion.needs_approval:
+        return DeletionStatus.NEEDS_APPROVAL
+    if deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}:
+        if deletion.cause == Cause.LISTING_FAILED:
+            return DeletionStatus.CHECK_FAILED
+        if deletion.cause == Cause.RATE_LIMITED and deletion.state == State.WAITING:
+            return DeletionStatus.RATE_LIMITED
+        if deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch:
+            return DeletionStatus.QUEUED
+        if deletion.confirmed_at and not deletion.cause and deletion.state != State.WAITING:
+            return DeletionStatus.CONFIRMED
+    return STATUS_OF_STATE[State(deletion.state)]

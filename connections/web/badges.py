@@ -1,0 +1,409 @@
+"""Statuses as badges. The only place that knows which tone and icon a status has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
+
+from connections.batches.texts import ROW_PROBLEMS, is_discarded
+from connections.changes.texts import change_title
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.errors import ResponseLocation
+from connections.deletions.attempt_facts import Sent
+from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
+from connections.deletions.status_texts import explain, label_of, label_of_outcome
+from connections.models import (
+    AccessReview,
+    AuditVerification,
+    Batch,
+    BatchState,
+    Change,
+    Credential,
+    Deletion,
+    Notification,
+    Outcome,
+    Person,
+    RowProblem,
+    RowState,
+    Sync,
+)
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A status as pages show it. The explanation is the badge's tooltip.
+
+    `tone` is one of ok, danger, warn, info, unknown and muted. `icon` is the name of an icon.
+    """
+
+    label: str
+    tone: str
+    icon: str
+    explanation: str = ""
+
+
+_DELETIONS = {
+    DeletionStatus.NEEDS_APPROVAL: ("info", "people"),
+    DeletionStatus.NEEDS_CONFIRMATION: ("warn", "clock"),
+    DeletionStatus.APPROVED: ("info", "check"),
+    DeletionStatus.CHECKING: ("info", "search"),
+    DeletionStatus.CONFIRMED: ("info", "person"),
+    DeletionStatus.CHECK_FAILED: ("warn", "warning"),
+    DeletionStatus.SENDING: ("info", "send"),
+    DeletionStatus.RATE_LIMITED: ("warn", "clock"),
+    DeletionStatus.QUEUED: ("info", "clock"),
+    DeletionStatus.RETRYING: ("warn", "refresh"),
+    DeletionStatus.UNKNOWN: ("unknown", "question"),
+    DeletionStatus.NO_EFFECT: ("warn", "warning"),
+    DeletionStatus.DELETED: ("ok", "check"),
+    DeletionStatus.DELETED_VERIFYING: ("ok", "clock"),
+    DeletionStatus.DELETED_UNVERIFIED: ("warn", "clock"),
+    DeletionStatus.STILL_LISTED: ("danger", "warning"),
+    DeletionStatus.REAPPEARED: ("danger", "refresh"),
+    DeletionStatus.GONE_LATER: ("warn", "minus"),
+    DeletionStatus.NOT_FOUND: ("muted", "search"),
+    DeletionStatus.ALREADY_GONE: ("muted", "minus"),
+    DeletionStatus.NOT_LISTED: ("muted", "question"),
+    DeletionStatus.GONE_UNPROVEN: ("muted", "minus"),
+    DeletionStatus.FAILED: ("danger", "cross"),
+    DeletionStatus.NOT_SENT: ("muted", "cross"),
+    DeletionStatus.GAVE_UP: ("muted", "cross"),
+    DeletionStatus.CHANGED: ("warn", "warning"),
+    DeletionStatus.DECLINED: ("muted", "cross"),
+    DeletionStatus.WITHDRAWN: ("muted", "minus"),
+    DeletionStatus.EXPIRED: ("muted", "clock"),
+    DeletionStatus.UNRESOLVED: ("warn", "question"),
+}
+# Shown next to the status.
+FLAGS = {
+    "break_glass": Badge(
+        "Break glass", "danger", "warning", "Confirmed without the required approvals."
+    ),
+    "late_response": Badge(
+        "Late response",
+        "warn",
+        "clock",
+        "A response arrived after Org Admin stopped waiting for it.",
+    ),
+}
+# Where the response of a DELETE is that the database didn't record.
+UNRECORDED_RESPONSES = {
+    ResponseLocation.LOCALLY: ("unknown", "clock"),
+    ResponseLocation.IN_DATABASE: ("warn", "warning"),
+    ResponseLocation.NOWHERE: ("danger", "warning"),
+}
+
+
+def deletion_badge(deletion: Deletion, *, status: DeletionStatus) -> Badge:
+    """The badge of one deletion with this status, without a database query.
+
+    The epoch shows whether there were attempts, but not their results.
+    """
+    tone, icon = _DELETIONS[status]
+    sent = None if deletion.epoch else Sent.NOTHING
+    return Badge(
+        label_of(deletion, status=status), tone, icon, explain(deletion, status=status, sent=sent)
+    )
+
+
+def outcome_badge(outcome: str) -> Badge:
+    """The badge of an outcome."""
+    tone, icon = _DELETIONS[STATUS_OF_OUTCOME[Outcome(outcome)]]
+    return Badge(label_of_outcome(outcome), tone, icon)
+
+
+class BatchStatus(Enum):
+    """Where a bulk deletion is now, or how it ended. Each state has the status of its name."""
+
+    DRAFT = Badge("Draft", "muted", "dot", "A plan that hasn't been requested yet.")
+    REQUESTED = Badge(
+        "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
+    )
+    APPROVED = Badge(
+        "Approved", "info", "check", "The requester must confirm. Nothing has been sent."
+    )
+    RUNNING = Badge("Running", "info", "send", "Confirmed. A worker is deleting the connections.")
+    PAUSED = Badge("Paused", "warn", "clock", "Nothing more is sent until someone resumes it.")
+    FINISHED = Badge("Finished", "ok", "check", "Nothing is left to send.")
+    CANCELLED = Badge("Canceled", "muted", "minus", "Unsent connections were withdrawn.")
+    DISCARDED = Badge("Discarded", "muted", "minus", "A draft that was never requested.")
+    DECLINED = Badge("Declined", "muted", "cross", "An approver declined it. Nothing was sent.")
+    EXPIRED = Badge(
+        "Expired",
+        "muted",
+        "clock",
+        "Not requested, approved or confirmed in time. Nothing was sent.",
+    )
+
+
+def batch_badge(batch: Batch, *, has_expired: bool) -> Badge:
+    """The status of a bulk deletion.
+
+    `has_expired` is whether its time has passed and no worker has ended it yet.
+    """
+    if has_expired:
+        return BatchStatus.EXPIRED.value
+    if is_discarded(batch):
+        return BatchStatus.DISCARDED.value
+    return BatchStatus[BatchState(batch.state).name].value
+
+
+_ROW_PROBLEM_LOOKS: dict[str, tuple[str, str]] = {
+    RowProblem.PROTECTED: ("info", "lock"),
+    RowProblem.ALREADY_BEING_DELETED: ("info", "clock"),
+    RowProblem.NO_CREDENTIAL: ("warn", "key"),
+    RowProblem.NOT_VISIBLE: ("muted", "question"),
+    RowProblem.MALFORMED_ID: ("muted", "cross"),
+    RowProblem.DUPLICATE: ("muted", "copy"),
+    RowProblem.CHANGED: ("warn", "warning"),
+    RowProblem.KEPT: ("warn", "check"),
+}
+
+
+def row_problem_badge(problem: str) -> Badge:
+    """Why a row of a bulk deletion can't be deleted."""
+    label, explanation = ROW_PROBLEMS[problem]
+    return Badge(label, *_ROW_PROBLEM_LOOKS[problem], explanation)
+
+
+OPEN = Badge("Open", "info", "info", "Reviewers decide on its connections.")
+OVERDUE = Badge("Overdue", "warn", "clock", "Its due date has passed.")
+CLOSED = Badge("Closed", "ok", "lock", "Its decisions are final.")
+
+ROW_BADGES: Mapping[str, Badge] = MappingProxyType(
+    {
+        RowState.PENDING: Badge("To decide", "muted", "dot", "It needs a decision."),
+        RowState.KEEP: Badge("Keep", "ok", "check", "A reviewer decided to keep it."),
+        RowState.DELETE: Badge("Delete", "danger", "cross", "A reviewer decided to delete it."),
+        RowState.GONE: Badge(
+            "Gone", "muted", "minus", "Datadog no longer lists it, so it needs no decision."
+        ),
+    }
+)
+# The same state in a closed access review.
+LEFT_OPEN = Badge("Left open", "warn", "minus", "No decision counted when it was closed.")
+
+
+def review_badge(review: AccessReview, *, now: datetime) -> Badge:
+    """The status of an access review."""
+    if review.is_closed:
+        return CLOSED
+    return OVERDUE if review.due_at < now else OPEN
+
+
+# By title. `change_title` returns no other titles.
+CHANGE_BADGES = {
+    badge.label: badge
+    for badge in (
+        Badge(
+            "Recreated after deletion",
+            "danger",
+            "refresh",
+            "Org Admin deleted the connection between these two orgs; now they have a new one.",
+        ),
+        Badge(
+            "Removed elsewhere",
+            "danger",
+            "minus",
+            "Datadog no longer lists it, and Org Admin didn't delete it.",
+        ),
+        Badge("Widened to audit", "warn", "widen", "It now also shares audit events."),
+        Badge("Widened", "warn", "widen", "It shares more data types than before."),
+        Badge("Appeared with audit", "warn", "plus", "A new connection that shares audit events."),
+        Badge(
+            "Creator disabled",
+            "warn",
+            "person",
+            "The creator's account was disabled. Datadog removes connections created by disabled "
+            "users.",
+        ),
+        Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
+        Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
+        Badge("Creator changed", "info", "person", "Datadog shows a different creator."),
+        Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
+        Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
+        Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
+        Badge("Org renamed", "muted", "rename", "The org has a different name in Datadog."),
+    )
+}
+
+
+def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
+    """The title of a change with its tone and icon."""
+    return CHANGE_BADGES[change_title(change, deletion=deletion)]
+
+
+class CredentialStatus(Enum):
+    """What is known about a credential's keys."""
+
+    UNVERIFIED = Badge("Unverified", "muted", "clock", "The keys haven't been checked yet.")
+    VERIFIED = Badge("Verified", "ok", "check", "Datadog accepts the keys for this org.")
+    READ_ONLY = Badge(
+        "Read-only",
+        "warn",
+        "warning",
+        "The role lacks org_connections_write, so deletions will fail.",
+    )
+    ROTATION_DUE = Badge(
+        "Rotation due",
+        "warn",
+        "key",
+        "The keys have been stored here for longer than your policy allows. Rotate them.",
+    )
+    FAILING = Badge("Failing", "warn", "warning", "Verified earlier, but the last use failed.")
+    UNREACHABLE = Badge(
+        "Unreachable", "warn", "warning", "No usable response. This says nothing about the keys."
+    )
+    KEYS_REJECTED = Badge(
+        "Keys rejected", "danger", "cross", "Datadog refused the keys (401 or 403)."
+    )
+    WRONG_ORG = Badge("Wrong org", "danger", "cross", "The keys belong to another org.")
+    RETIRED = Badge("Retired", "muted", "minus", "The keys were erased. The history is kept.")
+
+
+_REJECTED = {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
+
+
+def credential_badge(credential: Credential) -> Badge:
+    """The most important status of a credential. Read-only and Rotation due are flags."""
+    if credential.is_retired:
+        status = CredentialStatus.RETIRED
+    elif credential.is_verified:
+        has_failed = bool(credential.last_error)
+        status = CredentialStatus.FAILING if has_failed else CredentialStatus.VERIFIED
+    elif credential.verification_cause == Cause.ANOTHER_ORG:
+        status = CredentialStatus.WRONG_ORG
+    elif credential.verification_cause in _REJECTED:
+        status = CredentialStatus.KEYS_REJECTED
+    elif credential.verification_cause:
+        status = CredentialStatus.UNREACHABLE
+    else:
+        status = CredentialStatus.UNVERIFIED
+    return status.value
+
+
+class SyncStatus(Enum):
+    """The newest sync of a credential's org."""
+
+    SYNCED = Badge("Synced", "ok", "check", "The list of connections is complete.")
+    FAILED = Badge(
+        "Sync failed", "warn", "warning", "Older data is shown, from the last complete sync."
+    )
+    NEVER = Badge("Never synced", "muted", "minus", "There is no complete list yet.")
+
+
+def sync_badge(sync: Sync | None) -> Badge:
+    """The status of a finished sync. None if there is none."""
+    if sync is None:
+        return SyncStatus.NEVER.value
+    return SyncStatus.SYNCED.value if sync.is_complete else SyncStatus.FAILED.value
+
+
+class OrgStatus(Enum):
+    """Whether an org's connections are known from one of its own credentials."""
+
+    SYNCED = Badge("Synced", "ok", "check", "A credential of the org completed its newest sync.")
+    FAILING = Badge(
+        "Failing",
+        "warn",
+        "warning",
+        "No credential of the org has completed a sync in the last day.",
+    )
+    NO_CREDENTIAL = Badge(
+        "No credential", "muted", "minus", "The org is known only through other orgs."
+    )
+    NO_VISIBLE_CREDENTIAL = Badge(
+        "No credential you can see", "muted", "minus", "You see this org only through other orgs."
+    )
+
+
+class ConnectionStatus(Enum):
+    """What the inventory marks a connection with; most have none of these."""
+
+    OUT_OF_DATE = Badge(
+        "Out of date", "warn", "clock", "The last sync of its org failed, so older data is shown."
+    )
+    PROTECTED = Badge("Protected", "info", "lock", "It can't be deleted in Org Admin.")
+    CREATOR_DISABLED = Badge(
+        "Creator disabled", "warn", "person", "The Datadog user who created it is disabled."
+    )
+
+
+class NotificationStatus(Enum):
+    """The delivery of a notification."""
+
+    QUEUED = Badge("Queued", "muted", "clock", "It hasn't been sent yet.")
+    RETRYING = Badge("Retrying", "warn", "clock", "Delivery failed. Org Admin will try again.")
+    DELIVERED = Badge("Delivered", "ok", "check", "The destination accepted it.")
+    FAILED = Badge("Failed", "danger", "cross", "Org Admin stopped trying to deliver it.")
+    NO_RECIPIENT = Badge("No recipient", "muted", "minus", "There was no one to notify.")
+
+
+_OF_NOTIFICATION = {
+    Notification.State.WAITING: NotificationStatus.RETRYING,
+    Notification.State.DELIVERED: NotificationStatus.DELIVERED,
+    Notification.State.GIVEN_UP: NotificationStatus.FAILED,
+    Notification.State.DROPPED: NotificationStatus.NO_RECIPIENT,
+}
+
+
+def notification_badge(notification: Notification) -> Badge:
+    """The status of a notification."""
+    if notification.state == Notification.State.WAITING and not notification.answered_at:
+        return NotificationStatus.QUEUED.value
+    return _OF_NOTIFICATION[Notification.State(notification.state)].value
+
+
+def label_of_notification(state: Notification.State) -> str:
+    """The label of one state of a notification, for filters."""
+    if state == Notification.State.WAITING:
+        return "Queued or retrying"
+    return _OF_NOTIFICATION[state].value.label
+
+
+class AuditLogStatus(Enum):
+    """The newest verification of the audit log."""
+
+    INTACT = Badge("Intact", "ok", "check", "Every event and checkpoint passed verification.")
+    FAILED = Badge(
+        "Verification failed", "danger", "warning", "The audit log is damaged or was changed."
+    )
+    NOT_VERIFIED = Badge("Not verified", "muted", "clock", "It has never been verified.")
+    OVERDUE = Badge(
+        "Verification overdue", "warn", "clock", "It was last verified more than 48 hours ago."
+    )
+
+
+# It is verified daily, but a restart can skip a day.
+STALE_AFTER = timedelta(hours=48)
+
+
+def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
+    """The status of the audit log, from its newest verification."""
+    if last is None:
+        status = AuditLogStatus.NOT_VERIFIED
+    elif last.fault:
+        status = AuditLogStatus.FAILED
+    elif clock.elapsed_since(last.checked_at, now=now) > STALE_AFTER:
+        status = AuditLogStatus.OVERDUE
+    else:
+        status = AuditLogStatus.INTACT
+    return status.value
+
+
+class PersonStatus(Enum):
+    """Whether a person can sign in."""
+
+    ACTIVE = Badge("Active", "ok", "check", "This person can sign in.")
+    INVITED = Badge("Invited", "info", "clock", "This person hasn't chosen a password yet.")
+    DISABLED = Badge("Disabled", "muted", "minus", "This person can't sign in.")
+
+
+def person_badge(person: Person) -> Badge:
+    """The status of a person's account."""
+    if not person.is_active:
+        return PersonStatus.DISABLED.value
+    has_password = person.has_usable_password()
+    return PersonStatus.ACTIVE.value if has_password else PersonStatus.INVITED.value
