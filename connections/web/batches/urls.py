@@ -14,21 +14,11 @@ urlpatterns = [
         "deletions/batches/<uuid:pk>/credential/", views.batch_credential, DELETE, max_fields=1100
     ),
     action("deletions/batches/<uuid:pk>/split/", views.batch_split, DELETE),
-    action(
-        "deletions/batches/<uuid:pk>/request/", views.batch_request, DELETE, name="batch-request"
-    ),
-    action(
-        "deletions/batches/<uuid:pk>/approve/", views.batch_approve, APPROVE, name="batch-approve"
-    ),
-    action(
-        "deletions/batches/<uuid:pk>/decline/", views.batch_decline, APPROVE, name="batch-decline"
-    ),
-    action(
-        "deletions/batches/<uuid:pk>/execute/", views.batch_execute, DELETE, name="batch-execute"
-    ),
-    action("deletions/batches/<uuid:pk>/pause/", views.batch_pause, STOP_BATCH, name="batch-pause"),
-    action("deletions/batches/<uuid:pk>/resume/", views.batch_resume, DELETE, name="batch-resume"),
-    action(
-        "deletions/batches/<uuid:pk>/cancel/", views.batch_cancel, STOP_BATCH, name="batch-cancel"
-    ),
+    action("deletions/batches/<uuid:pk>/request/", views.batch_request, DELETE),
+    action("deletions/batches/<uuid:pk>/approve/", views.batch_approve, APPROVE),
+    action("deletions/batches/<uuid:pk>/decline/", views.batch_decline, APPROVE),
+    action("deletions/batches/<uuid:pk>/execute/", views.batch_execute, DELETE),
+    action("deletions/batches/<uuid:pk>/pause/", views.batch_pause, STOP_BATCH),
+    action("deletions/batches/<uuid:pk>/resume/", views.batch_resume, DELETE),
+    action("deletions/batches/<uuid:pk>/cancel/", views.batch_cancel, STOP_BATCH),
 ]

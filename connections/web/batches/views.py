@@ -1,6 +1,7 @@
 """Bulk deletions: the list, the page of each one from plan to result, and its actions."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.inventory.inventory import parse_filter
 from connections.models import Batch
+from connections.web.actions import Subject, service_action
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
@@ -34,7 +36,6 @@ from connections.web.lists import (
     numbered_page,
 )
 from connections.web.rate_limits import limited
-from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import (
     SeeOther,
     actor_of,
@@ -168,87 +169,73 @@ def _page(
     return render(request, DETAIL, context, status=status)
 
 
-type _View = Callable[[HttpRequest, UUID], HttpResponse]
-
-
-def _action(service: Callable[..., Any], *, form: type[ServiceForm] = ServiceForm) -> _View:
-    """A view that passes the form's fields to a service and then shows the bulk deletion.
-
-    If the service refuses, the page says why and keeps what was typed.
-    """
-
-    def act(request: HttpRequest, pk: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        batch = lookups.find_batch(actor=actor, pk=pk)
-        typed = form(request.POST)
-        try:
-            typed.require_valid()
-            service(batch=batch, actor=actor, **typed.cleaned_data)
-        except DomainError as error:
-            status, notice = _status_and_text(error)
-            if isinstance(error, InvalidInputError) and error.fields.keys() & typed.fields.keys():
-                typed.add_errors(error)
-                notice = ""
-            batch = lookups.find_batch(actor=actor, pk=pk)
-            return _page(
-                request, batch=batch, actor=actor, form=typed, notice=notice, status=status
-            )
-        return SeeOther(_url(batch))
-
-    return act
-
-
-def _reauthenticated_action(
-    service: Callable[..., Any],
+def _show(
+    request: HttpRequest,
+    pk: UUID,
+    /,
     *,
-    form: type[ServiceForm],
-    is_allowed: Callable[[Actor, Batch], bool] = lambda actor, batch: True,
-    what: str = "",
-    when: Callable[[HttpRequest], bool] = lambda request: True,
-) -> _View:
-    """`_action` behind reauthentication, if `when` says so.
-
-    `is_allowed` is what the action requires in addition to its URL's permission, and `what`
-    completes "permission to …". A person who lacks it is refused before the identity check.
-    """
-
-    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        batch = lookups.find_batch(actor=actor, pk=pk)
-        permissions.require(is_allowed(actor, batch), what)
-        return _page(request, batch=batch, actor=actor, form=form(request.POST))
-
-    return requires_reauthentication(on_missing=on_missing, when=when)(_action(service, form=form))
+    actor: Actor,
+    form: ServiceForm,
+    error: DomainError | None,
+) -> HttpResponse:
+    batch = lookups.find_batch(actor=actor, pk=pk)
+    if error is None:
+        return _page(request, batch=batch, actor=actor, form=form)
+    status, notice = _status_and_text(error)
+    if isinstance(error, InvalidInputError) and error.fields.keys() & form.fields.keys():
+        form.add_errors(error)
+        notice = ""
+    return _page(request, batch=batch, actor=actor, form=form, notice=notice, status=status)
 
 
 def _has_confirmation(request: HttpRequest) -> bool:
     return bool(request.POST.get("confirmation"))
 
 
+_action = partial(
+    service_action,
+    Subject(
+        name="batch",
+        find=lambda actor, pk: lookups.find_batch(actor=actor, pk=pk),
+        show=_show,
+        respond=lambda request, batch, actor: SeeOther(_url(batch)),
+    ),
+)
+
 # Without a confirmation, this only requests approval and sends nothing.
-batch_request = _reauthenticated_action(
+batch_request = _action(
+    "batch-request",
     requesting.request_batch,
     form=PlanRequestForm,
+    reauthenticate=True,
+    when=_has_confirmation,
     is_allowed=lambda actor, batch: (
         actor.person is not None and actor.person.pk == batch.created_by_id
     ),
     what="request this bulk deletion, which another person drafted",
-    when=_has_confirmation,
 )
-batch_approve = _reauthenticated_action(
+batch_approve = _action(
+    "batch-approve",
     decisions.approve_batch,
     form=PlanApprovalForm,
+    reauthenticate=True,
     is_allowed=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
     what="approve or decline this bulk deletion",
 )
-batch_decline = _action(decisions.decline_batch, form=ReasonForm)
+batch_decline = _action("batch-decline", decisions.decline_batch, form=ReasonForm)
 # Confirms with the typed text. A worker sends.
-batch_execute = _reauthenticated_action(confirming.execute_batch, form=PlanConfirmationForm)
-batch_pause = _action(stopping.pause_batch)
-batch_resume = _reauthenticated_action(
-    stopping.resume_batch, form=PlanConfirmationForm, when=_has_confirmation
+batch_execute = _action(
+    "batch-execute", confirming.execute_batch, form=PlanConfirmationForm, reauthenticate=True
 )
-batch_cancel = _action(stopping.cancel_batch)
+batch_pause = _action("batch-pause", stopping.pause_batch)
+batch_resume = _action(
+    "batch-resume",
+    stopping.resume_batch,
+    form=PlanConfirmationForm,
+    reauthenticate=True,
+    when=_has_confirmation,
+)
+batch_cancel = _action("batch-cancel", stopping.cancel_batch)
 
 
 def _change_draft(

@@ -18,34 +18,13 @@ urlpatterns = [
     page("deletions/export/", history_views.deletion_export, EXPORT),
     form_page("deletions/new/", deletion_new, DELETE),
     page("deletions/<uuid:pk>/", views.deletion_detail, SEE),
-    action("deletions/<uuid:pk>/execute/", views.deletion_execute, DELETE, name="deletion-execute"),
-    action(
-        "deletions/<uuid:pk>/approve/", views.deletion_approve, APPROVE, name="deletion-approve"
-    ),
-    action(
-        "deletions/<uuid:pk>/decline/", views.deletion_decline, APPROVE, name="deletion-decline"
-    ),
-    action(
-        "deletions/<uuid:pk>/break-glass/",
-        views.deletion_break_glass,
-        BREAK_GLASS,
-        name="deletion-break-glass",
-    ),
-    action(
-        "deletions/<uuid:pk>/review-glass/",
-        views.deletion_review_break_glass,
-        APPROVE,
-        name="deletion-review-break-glass",
-    ),
-    action(
-        "deletions/<uuid:pk>/withdraw/", views.deletion_withdraw, WITHDRAW, name="deletion-withdraw"
-    ),
-    action(
-        "deletions/<uuid:pk>/reconcile/",
-        views.deletion_reconcile,
-        DELETE,
-        name="deletion-reconcile",
-    ),
+    action("deletions/<uuid:pk>/execute/", views.deletion_execute, DELETE),
+    action("deletions/<uuid:pk>/approve/", views.deletion_approve, APPROVE),
+    action("deletions/<uuid:pk>/decline/", views.deletion_decline, APPROVE),
+    action("deletions/<uuid:pk>/break-glass/", views.deletion_break_glass, BREAK_GLASS),
+    action("deletions/<uuid:pk>/review-glass/", views.deletion_review_break_glass, APPROVE),
+    action("deletions/<uuid:pk>/withdraw/", views.deletion_withdraw, WITHDRAW),
+    action("deletions/<uuid:pk>/reconcile/", views.deletion_reconcile, DELETE),
     action("deletions/<uuid:pk>/comment/", views.deletion_comment, COMMENT),
-    action("deletions/<uuid:pk>/close/", views.deletion_close, DELETE, name="deletion-close"),
+    action("deletions/<uuid:pk>/close/", views.deletion_close, DELETE),
 ]

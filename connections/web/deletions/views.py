@@ -1,6 +1,6 @@
 """The page of one deletion, and the actions on it."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from connections.core.errors import (
 from connections.deletions import approvals, attempt_facts, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
 from connections.models import Deletion
+from connections.web.actions import Subject, service_action
 from connections.web.badges import Badge
 from connections.web.deletions.forms import (
     ApprovalForm,
@@ -42,7 +43,6 @@ from connections.web.deletions.status_section import (
 )
 from connections.web.forms import ReasonForm, ServiceForm
 from connections.web.rate_limits import limited
-from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, time_of, wants_fragment
 
 DETAIL = "connections/deletion_detail.html"
@@ -166,88 +166,72 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-type _View = Callable[[HttpRequest, UUID], HttpResponse]
-
-
-def _action(service: Callable[..., Deletion], *, form: type[ServiceForm] = ServiceForm) -> _View:
-    """A view that passes the form's fields to a service and then shows the deletion.
-
-    If the service refuses, the deletion's page says why and keeps what was typed.
-    """
-
-    def act(request: HttpRequest, pk: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        # Without the related rows that only the page shows, which is read after the action.
-        deletion = lookups.find_deletion(Deletion.objects.all(), actor=actor, pk=pk)
-        typed = form(request.POST)
-        try:
-            typed.require_valid()
-            deletion = service(deletion=deletion, actor=actor, **typed.cleaned_data)
-        except DomainError as error:
-            if isinstance(error, InvalidInputError):
-                typed.add_errors(error)
-            status, notice = error_status_and_text(error, deletion=deletion)
-            deletion = find_deletion(actor=actor, pk=pk)
-            return render_outcome(
-                request,
-                deletion=deletion,
-                actor=actor,
-                form=typed,
-                notice=notice_about(error, text=notice),
-                status=status,
-            )
-        return respond(request, deletion=deletion, actor=actor)
-
-    return act
-
-
-def _reauthenticated_action(
-    service: Callable[..., Deletion],
+def _show(
+    request: HttpRequest,
+    pk: UUID,
+    /,
     *,
-    form: type[ServiceForm],
-    is_allowed: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
-    what: str = "",
-) -> _View:
-    """`_action` behind reauthentication.
+    actor: Actor,
+    form: ServiceForm,
+    error: DomainError | None,
+) -> HttpResponse:
+    deletion = find_deletion(actor=actor, pk=pk)
+    if error is None:
+        return render_outcome(request, deletion=deletion, actor=actor, form=form)
+    if isinstance(error, InvalidInputError):
+        form.add_errors(error)
+    status, text = error_status_and_text(error, deletion=deletion)
+    notice = notice_about(error, text=text)
+    return render_outcome(
+        request, deletion=deletion, actor=actor, form=form, notice=notice, status=status
+    )
 
-    `is_allowed` is what the action requires in addition to its URL's permission, and `what`
-    completes "permission to …". A person who lacks it is refused before the identity check.
-    """
 
-    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        deletion = find_deletion(actor=actor, pk=pk)
-        permissions.require(is_allowed(actor, deletion), what)
-        return render_outcome(request, deletion=deletion, actor=actor, form=form(request.POST))
-
-    return requires_reauthentication(on_missing=on_missing)(_action(service, form=form))
-
+_action = partial(
+    service_action,
+    Subject(
+        name="deletion",
+        find=lambda actor, pk: lookups.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
+        show=_show,
+        respond=lambda request, deletion, actor: respond(request, deletion=deletion, actor=actor),
+    ),
+)
 
 # Confirms with the typed text, and sends the DELETE.
-deletion_execute = _reauthenticated_action(lifecycle.execute_deletion, form=ConfirmationForm)
-deletion_withdraw = _action(lifecycle.withdraw_deletion, form=ReasonForm)
+deletion_execute = _action(
+    "deletion-execute", lifecycle.execute_deletion, form=ConfirmationForm, reauthenticate=True
+)
+deletion_withdraw = _action("deletion-withdraw", lifecycle.withdraw_deletion, form=ReasonForm)
 # Checks Datadog's list now.
-deletion_reconcile = limited("reconcile", per_minute=30)(_action(reconciliation.check_deletion))
+deletion_reconcile = limited("reconcile", per_minute=30)(
+    _action("deletion-reconcile", reconciliation.check_deletion)
+)
 # Closes an unknown or still-present deletion as unresolved.
-deletion_close = _action(lifecycle.close_deletion, form=ReasonForm)
+deletion_close = _action("deletion-close", lifecycle.close_deletion, form=ReasonForm)
 # Approves what the page showed, and sends nothing.
-deletion_approve = _reauthenticated_action(
+deletion_approve = _action(
+    "deletion-approve",
     approvals.approve_deletion,
     form=ApprovalForm,
+    reauthenticate=True,
     is_allowed=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
     what="approve or decline this deletion",
 )
-deletion_decline = _action(approvals.decline_deletion, form=ReasonForm)
+deletion_decline = _action("deletion-decline", approvals.decline_deletion, form=ReasonForm)
 # Confirms with the typed text, and sends without the missing approvals.
-deletion_break_glass = _reauthenticated_action(
+deletion_break_glass = _action(
+    "deletion-break-glass",
     break_glass.break_glass,
     form=BreakGlassForm,
+    reauthenticate=True,
     is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
     what="break glass",
 )
-deletion_review_break_glass = _reauthenticated_action(
+deletion_review_break_glass = _action(
+    "deletion-review-break-glass",
     break_glass.review_break_glass,
     form=BreakGlassReviewForm,
+    reauthenticate=True,
     is_allowed=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
     what="review this use of break glass",
 )
