@@ -13,7 +13,7 @@ from connections.core.causes import Cause, cause_text
 from connections.core.text import pluralize
 from connections.deletions import states
 from connections.deletions.states import Settle
-from connections.deletions.status_texts import label_of_outcome, label_of_state
+from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.models import (
     RUN_BY_BATCH,
     Batch,

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from connections.core import clock
 from connections.deletions.history import HistoryFilter
-from connections.deletions.status_texts import label_of_outcome, label_of_state
+from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.models import OPEN_STATES, Credential, Outcome, Person, State
 
 

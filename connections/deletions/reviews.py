@@ -1,7 +1,7 @@
 """The review before a request, and the confirmation text. Nothing here stores anything."""
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -10,7 +10,9 @@ from django.db.models import Exists, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.core.data_types import DATA_TYPES
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.text import join_names
 from connections.datadog.payloads import canonical_connection_id
 from connections.inventory import protections
 from connections.models import (
@@ -256,3 +258,23 @@ def confirmation_text(deletion: Deletion, *, actor: Actor) -> str:
         connection_id=deletion.connection_id,
         reviewed=deletion if deletion.is_reviewed else None,
     )
+
+
+def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
+    """What stops working: "Labs loses access to ML Platform's metrics."."""
+    what = join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
+    sink, source = sink or "The destination org", source or "the source org"
+    return f"{sink} loses access to {source}'s {what}."
+
+
+def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> str:
+    """ "Labs loses access to logs of Mobile; metrics of Retail EU and Retail US."
+
+    `lost` has the names of the source orgs, by the data types that each one shared.
+    """
+    parts = [
+        f"{join_names([DATA_TYPES.get(kind, kind) for kind in types]) or 'data'} of "
+        f"{join_names(sorted(sources, key=str.casefold))}"
+        for types, sources in sorted(lost.items())
+    ]
+    return f"{sink or 'Unknown org'} loses access to {'; '.join(parts)}."

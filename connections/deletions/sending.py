@@ -40,7 +40,7 @@ from connections.deletions import (
 from connections.deletions.failpoints import Point
 from connections.deletions.saved_responses import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
-from connections.deletions.status_texts import label_of_outcome
+from connections.deletions.texts import label_of_outcome
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections, rate_limits, sync
 from connections.inventory.sync import SyncResult

@@ -20,7 +20,7 @@ class NextStep(StrEnum):
 
 
 class DeletionStatus(StrEnum):
-    """Where a deletion is now, or how it ended. `status_texts` has what each one says."""
+    """Where a deletion is now, or how it ended. `texts.py` has what each one says."""
 
     NEEDS_APPROVAL = "needs_approval"
     NEEDS_CONFIRMATION = "needs_confirmation"

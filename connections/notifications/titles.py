@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connections.audit.texts import event_title
-from connections.deletions.status_texts import label_of_outcome
+from connections.deletions.texts import label_of_outcome
 from connections.models import Outcome
 
 # Titles of notifications that are about more than one event, or about none.

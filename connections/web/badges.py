@@ -13,7 +13,7 @@ from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation
 from connections.deletions.attempt_facts import Sent
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
-from connections.deletions.status_texts import explain, label_of, label_of_outcome
+from connections.deletions.texts import explain, label_of, label_of_outcome
 from connections.models import (
     AccessReview,
     AuditVerification,

@@ -11,7 +11,7 @@ from connections.audit.texts import action_of, event_title
 from connections.core.causes import cause_text
 from connections.core.text import format_time
 from connections.deletions.status import DeletionStatus
-from connections.deletions.status_texts import is_retry_too_late
+from connections.deletions.texts import is_retry_too_late
 from connections.models import AuditEvent, Deletion, Outcome, State
 from connections.web.badges import Badge, outcome_badge
 

@@ -14,16 +14,16 @@ from django.utils.safestring import SafeString
 from connections.batches import drafts
 from connections.batches.texts import batch_origin_text
 from connections.core.causes import failure_text
+from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_relative, pluralize
 from connections.deletions import states
 from connections.deletions.tickets import ticket_url
-from connections.inventory.texts import KNOWN_TYPES, creator_kind
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.badges import Badge
 from connections.web.icons import DOT, SHAPES
-from connections.web.support import org_url, time_of
+from connections.web.support import creator_kind, org_url, time_of
 
 register = template.Library()
 register.filter("batch_origin", batch_origin_text)
@@ -108,9 +108,9 @@ def data_types(types: Sequence[str], added: Sequence[str] = ()) -> SafeString:
 @lru_cache(maxsize=500)
 def _rendered_types(types: tuple[str, ...], added: tuple[str, ...]) -> SafeString:
     context = {
-        "known": [(kind, kind in types) for kind in KNOWN_TYPES],
+        "known": [(kind, kind in types) for kind in DATA_TYPES],
         "added": added,
-        "others": [kind for kind in types if kind not in KNOWN_TYPES],
+        "others": [kind for kind in types if kind not in DATA_TYPES],
     }
     return SafeString(render_to_string("connections/components/data_types.html", context).strip())
 

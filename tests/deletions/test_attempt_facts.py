@@ -15,8 +15,7 @@ from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
 from connections.deletions.attempt_facts import Claim, Sent, claim_text
 from connections.deletions.status import DeletionStatus, status_of
-from connections.deletions.status_texts import label_of_outcome
-from connections.deletions.texts import describe
+from connections.deletions.texts import describe, label_of_outcome
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,

@@ -15,12 +15,12 @@ from connections.audit import EventCode, search
 from connections.audit import texts as event_texts
 from connections.audit.texts import event_label
 from connections.core.causes import Cause, cause_text
+from connections.core.data_types import unknown_types
 from connections.core.text import pluralize
 from connections.datadog.responses import AttemptResult
+from connections.deletions.reviews import effect_text
 from connections.deletions.status import DeletionStatus, status_of, steps_of
-from connections.deletions.status_texts import label_of_outcome, label_of_state
-from connections.deletions.texts import DeletionText, describe
-from connections.inventory.texts import effect_text, unknown_types
+from connections.deletions.texts import DeletionText, describe, label_of_outcome, label_of_state
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,

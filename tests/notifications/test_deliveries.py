@@ -139,7 +139,8 @@ def test_a_huge_response_is_not_read_completely(
     receiver.plays = [respond_and_close(http_response(body=b"x" * 2_000_000))]
     record_event()
     delivery.run_due(channel=WEBHOOK)
-    assert only(WEBHOOK).state == State.DELIVERED
+    notification = only(WEBHOOK)
+    assert notification.state == State.DELIVERED, notification.result
 
 
 def test_a_receiver_that_returns_410_is_not_retried(

@@ -19,7 +19,7 @@ from connections.core.causes import cause_text
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import time_limits
-from connections.deletions.status_texts import label_of_outcome, label_of_state
+from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.inventory import sync
 from connections.management.base import (
     FAILED,

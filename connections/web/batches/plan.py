@@ -11,8 +11,9 @@ from django.db.models import F, TextChoices
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
 from connections.batches.texts import ROW_PROBLEMS
+from connections.core.data_types import unknown_types
 from connections.core.text import join_some_names, pluralize
-from connections.inventory.texts import loss_text, unknown_types
+from connections.deletions.reviews import loss_text
 from connections.models import Batch, RowProblem
 from connections.web.support import PageWarning
 

@@ -9,18 +9,18 @@ from django.urls import reverse
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.causes import cause_text
+from connections.core.data_types import unknown_types
 from connections.core.sites import site_label, site_or_none
 from connections.deletions import reviews
-from connections.deletions.reviews import Review
+from connections.deletions.reviews import Review, effect_text
 from connections.deletions.status import status_of
 from connections.deletions.texts import approvals_needed_text, describe
-from connections.inventory.texts import creator_flags, effect_text, unknown_types
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
 from connections.web.badges import deletion_badge
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
 from connections.web.deletions.status_section import review_url
-from connections.web.support import uuid_or_none
+from connections.web.support import creator_flags, uuid_or_none
 
 PREFILLED = ("reason", "ticket")
 

@@ -24,11 +24,11 @@ from connections.deletions import (
     time_limits,
     verification,
 )
+from connections.deletions.reviews import effect_text
 from connections.deletions.status import NextStep, steps_of
 from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
-from connections.inventory.texts import creator_flags, effect_text
 from connections.models import (
     AccessReviewDecision,
     ApprovalPolicy,
@@ -40,7 +40,7 @@ from connections.models import (
 from connections.operations import heartbeats
 from connections.web.badges import Badge, deletion_badge
 from connections.web.forms import ServiceForm
-from connections.web.support import connection_url
+from connections.web.support import connection_url, creator_flags
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)

@@ -14,11 +14,11 @@ from django.utils.safestring import SafeString
 
 from connections.access import permissions
 from connections.changes.texts import change_title
+from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
 from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.inventory.texts import KNOWN_TYPES
 from connections.web.inventory.forms import connection_filters
 from connections.web.lists import (
     FilterBar,
@@ -184,8 +184,8 @@ def _change_text(cell: Cell, *, at: datetime) -> str:
 
 def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> SafeString:
     """What the label of a cell's link says after the orgs."""
-    known = [kind for kind in KNOWN_TYPES if kind in types]
-    parts = [join_names([*known, *sorted(types.difference(KNOWN_TYPES))]) or "data types unknown"]
+    known = [kind for kind in DATA_TYPES if kind in types]
+    parts = [join_names([*known, *sorted(types.difference(DATA_TYPES))]) or "data types unknown"]
     if count > 1:
         parts.append(f"{count} connections")
     if creators:

@@ -36,15 +36,6 @@ def test_after_it_is_set_everyone_who_sees_the_credential_is_warned(
     assert "0 active approvers, but 1 approval" in page.text
 
 
-def test_the_overview_lists_credentials_without_approval_and_those_without_enough_approvers(
-    guarded: Credential, victor: Person, client_of: ClientOf
-) -> None:
-    client = client_of(victor)
-    assert f"Payments US: {NO_APPROVER}" in read(client.get("/")).text
-    Credential.objects.update(policy=ApprovalPolicy.NONE)
-    assert "Not required for Payments US" in read(client.get("/")).text
-
-
 def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
     def found() -> list[CheckMessage]:
         return [check for check in checks.run_all_checks() if check.obj == "approval policy"]
