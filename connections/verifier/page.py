@@ -175,6 +175,11 @@ def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
     )
 
 
+def protection_section(name: str, events: Sequence[Event]) -> str:
+    """The protections that one connection ever had."""
+    return f"<section>\n<h2>Protections of {to_html(name)}</h2>\n{events_table(events)}</section>\n"
+
+
 _SIDES = ("source", "sink")
 
 

@@ -411,6 +411,8 @@ class Verification:
         self.records[kind] = self.records.get(kind, 0) + 1
         if kind == DELETION:
             self._check_deletion(name, rows, events)
+        elif kind == ORG_CONNECTION:
+            self._show(page.protection_section, name, events)
         elif kind == BATCH:
             self._check_plan(name, rows, [row["row"] for row in many], events)
         elif kind == ACCESS_REVIEW:

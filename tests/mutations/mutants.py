@@ -945,7 +945,7 @@ BUNDLES = (
         f"{VERIFIER}/messages.py",
         '    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"\n',
         "    return text\n",
-        f"{REPORT}::test_a_forged_manifest_prints_no_verdict_of_its_own",
+        f"{REPORT}::test_a_value_is_one_short_printable_line",
     ),
     _mutant(
         "bundle: missing approvals are not hidden behind other warnings",
