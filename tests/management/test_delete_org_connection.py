@@ -12,7 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
-from connections.deletions import interruption, time_limits
+from connections.deletions import failpoints, interruption, time_limits
+from connections.deletions.failpoints import Point
 from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
@@ -163,6 +164,27 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
         if not statement.has_failed:
             break
     assert (codes.pop(), set(codes)) == (0, {6})
+
+
+@pytest.mark.usefixtures("credential")
+def test_an_error_before_the_response_is_recorded_is_no_exit_code_of_nothing_sent(
+    sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(point: Point, **_: Any) -> None:
+        if point == Point.AFTER_RESPONSE:
+            raise LookupError("a bug")
+
+    def install(command: Command, **options: Any) -> Result:
+        monkeypatch.setattr(interruption, "_installed", command.stop)
+        return run_command(command, **options)
+
+    run_command = Command.run
+    monkeypatch.setattr(Command, "run", install)
+    monkeypatch.setattr(failpoints, "hit", fail)
+    result = run(target.id, "--yes")
+    assert sandbox.world.deletes_received(target.id) == 1
+    assert result.code == 6
+    assert "The DELETE might have been sent and might have worked." in result.document["error"]
 
 
 @pytest.mark.usefixtures("credential")

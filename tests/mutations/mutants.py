@@ -2872,7 +2872,7 @@ SIGNALS = (
     _mutant(
         "after sending, a failure never has exit code 1",
         DELETE_COMMAND,
-        "        return UNKNOWN if self.stop.is_response_recorded else FAILED\n",
+        "        return UNKNOWN if self.has_sent else FAILED\n",
         "        return FAILED\n",
         "tests/management/test_delete_org_connection.py"
         "::test_after_sending_it_never_exits_with_1_whichever_statement_fails[driver]",

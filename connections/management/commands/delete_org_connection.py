@@ -64,13 +64,13 @@ class Command(DeletingCommand):
 
     @property
     def failure_code(self) -> int:
-        """6 once a DELETE was sent, because 1 means that nothing was."""
-        return UNKNOWN if self.stop.is_response_recorded else FAILED
+        """6 once a DELETE might have been sent, because 1 means that nothing was."""
+        return UNKNOWN if self.has_sent else FAILED
 
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
-        """The failure, and the deletion's address if its DELETE was sent before."""
+        """The failure, and the deletion's address if its DELETE might have been sent before."""
         failure = super().find_failure(error)
-        if not failure or not self.stop.is_response_recorded:
+        if not failure or not self.has_sent:
             return failure
         if isinstance(error, ResponseNotRecordedError):
             return failure
