@@ -32,6 +32,7 @@ from connections.verifier.messages import VerificationFailed
 from connections.verifier.record_pages import LEFT_OUT
 from connections.verifier.report import main
 from connections.verifier.rules import RULES, RunningBatch, plan_problems
+from connections.verifier.strict_json import parse_time
 from connections.verifier.verification import Verification
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, approve, draft, execute, request, sync_now
@@ -293,6 +294,26 @@ def test_a_deletion_left_out_with_its_events_is_named(made: Made, tmp_path: Path
     found = complaint(forger.signed(), tmp_path)
     assert found.startswith("The plan does not match its deletions: row ")
     assert found.endswith(" has no deletion.")
+
+
+def test_no_deletion_escapes_the_comparison_by_coming_after_the_plan() -> None:
+    verification = Verification("bundle.zip")
+    verification.whole[BATCH] = str(uuid4())
+    with pytest.raises(VerificationFailed, match="comes after the one that the bundle was made"):
+        verification._check_record(DELETION, "1", {}, [])
+
+
+def test_two_deletions_cannot_share_a_row(made: Made) -> None:
+    verification = Verification("bundle.zip")
+    [verification.started] = [
+        event for event in Forger(made=made).events() if event.code == "evidence_bundle.started"
+    ]
+    verification.since, verification.until = None, parse_time("2999-01-01T00:00:00Z")
+    [first, *_] = deletions_in(made)
+    events = [each for each in Forger(made=made).events() if each.about == (DELETION, first["id"])]
+    verification._check_deletion(first["id"], first["rows"], events)
+    with pytest.raises(VerificationFailed, match="has the row of another one"):
+        verification._check_deletion("0", first["rows"], events)
 
 
 def test_a_bundle_of_another_bulk_deletion_than_recorded_is_refused(made: Made) -> None:

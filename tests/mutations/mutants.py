@@ -890,6 +890,20 @@ BUNDLES = (
         f"{PLAN_EVIDENCE}::test_an_attempt_while_the_bulk_deletion_was_not_running_is_named",
     ),
     _mutant(
+        "bundle: no deletion comes after its plan",
+        f"{VERIFIER}/verification.py",
+        "        require(not self.whole, ",
+        "        require(True, ",
+        f"{PLAN_EVIDENCE}::test_no_deletion_escapes_the_comparison_by_coming_after_the_plan",
+    ),
+    _mutant(
+        "bundle: two deletions do not share a row of a plan",
+        f"{VERIFIER}/verification.py",
+        "require(row_id not in self._by_row, ",
+        "require(True, ",
+        f"{PLAN_EVIDENCE}::test_two_deletions_cannot_share_a_row",
+    ),
+    _mutant(
         "bundle: a plan is the recorded one",
         f"{VERIFIER}/verification.py",
         "require(self.started.details.get(kind) == name, _NOT",
