@@ -68,9 +68,9 @@ def _id_batches(kind: Kind) -> Iterator[list[Any]]:
     """The IDs of all records as the database returns them, valid or not."""
     meta = kind.main.model._meta
     column = meta.get_field(kind.main.record).column  # type: ignore[union-attr]
-    query = (
-        f"SELECT DISTINCT {column} FROM {meta.db_table} {{}} ORDER BY {column} LIMIT {BATCH_SIZE}"  # noqa: S608 - our own names
-    )
+    # One at a time where each can have thousands of rows.
+    limit = 1 if kind.many else BATCH_SIZE
+    query = f"SELECT DISTINCT {column} FROM {meta.db_table} {{}} ORDER BY {column} LIMIT {limit}"  # noqa: S608 - our own names
     where, last = "", list[Any]()
     while True:
         with connection.cursor() as cursor:

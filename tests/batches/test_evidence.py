@@ -11,6 +11,7 @@ from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.audit import EventCode
 from connections.batches import decisions, running, stopping
+from connections.evidence import comparison
 from connections.evidence.comparison import compare_all
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.records import kind_of
@@ -63,6 +64,8 @@ def test_rows_match_their_events_however_they_ended(
     assert Deletion.objects.filter(batch=sent, epoch=2).exists()
     assert find_differences() == []
     assert find_differences(BATCH) == []
+    # Plans can have thousands of rows, so they are read one at a time.
+    assert [len(ids) for ids in comparison._id_batches(kind_of(BATCH))] == [1] * 3
 
 
 CHANGES = (
