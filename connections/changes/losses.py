@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
@@ -196,7 +197,7 @@ class _Observers:
         self, *, sync: Sync, lost: Sequence[KnownConnection], deleted: Collection[UUID]
     ) -> None:
         site, self.now = sync.credential.site, sync.finished_at
-        self._that_count = find_credentials_that_count(site=site, now=self.now)
+        self._site = site
         syncs = Sync.objects.filter(
             credential=OuterRef("credential"), started_at__lte=self.now + clock.TOLERANCE
         ).order_by("-started_at", "-id")
@@ -223,6 +224,11 @@ class _Observers:
                 )
             self._of[one.connection_id].append(one)
 
+    @cached_property
+    def _that_count(self) -> set[UUID]:
+        # Not read where nothing lists a lost connection, as after a deletion.
+        return find_credentials_that_count(site=self._site, now=self.now)
+
     def _listing(self, row: KnownConnection) -> list[_LastListing]:
         return [listing for listing in self._of[row.connection_id] if listing.is_listing]
 
@@ -238,8 +244,8 @@ class _Observers:
     def awaits_sync(self, row: KnownConnection) -> bool:
         """Whether a credential that lists it needs a complete sync, or has to fail for longer."""
         return any(
-            listing.credential_id in self._that_count
-            or not self._is_after_loss(listing.tried_at, row)
+            not self._is_after_loss(listing.tried_at, row)
+            or listing.credential_id in self._that_count
             for listing in self._listing(row)
         )
 

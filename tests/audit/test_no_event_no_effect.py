@@ -72,7 +72,7 @@ ACTING = {
     "person-link",
     "person-new",
     "person-roles",
-    "person-sessions",
+    "person-sessions-end",
     "session-end",
 }
 

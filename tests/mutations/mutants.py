@@ -137,8 +137,8 @@ NETWORK = (
     _mutant(
         "a failed sync confirms no removal",
         LOSSES,
-        "            listing.credential_id in self._that_count\n            or not",
-        "            not",
+        "            or listing.credential_id in self._that_count\n",
+        "",
         f"{FAILING}::test_the_removal_waits_while_a_credential_fails",
         f"{FAILING}::test_one_failure_after_a_day_without_syncs_is_not_a_day_of_failures",
     ),
