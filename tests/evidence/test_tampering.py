@@ -420,8 +420,12 @@ def test_the_command_exits_with_1_and_names_the_range(copy: Copy) -> None:
 
 
 @pytest.mark.parametrize("kind", ["connection", "driver", "bug"])
-def test_the_command_exits_with_2_whichever_statement_fails(copy: Copy, kind: str) -> None:
-    with copy.open():
+def test_the_command_exits_with_2_whichever_statement_fails(
+    original: Copy, settings: Settings, django_db_blocker: DjangoDbBlocker, kind: str
+) -> None:
+    settings.SIGNING_KEY_FILE = original.key_file
+    # Not a copy, which on PostgreSQL is a transaction and ends with its connection.
+    with django_db_blocker.unblock(), original.open():
         failures: dict[str, Callable[[], object]] = {
             "connection": lambda: connection.connection.close(),
             "driver": partial(raise_error, driver_error()),
@@ -429,7 +433,7 @@ def test_the_command_exits_with_2_whichever_statement_fails(copy: Copy, kind: st
         }
         for number in count(1):
             with failing_statement(number, fail=failures[kind]) as statement:
-                code, _ = run_command(replace(copy, is_open=True))
+                code, _ = run_command(replace(original, is_open=True))
             connection.close()
             if not statement.has_failed:
                 break
