@@ -227,7 +227,7 @@ NETWORK = (
         DETECTION,
         "        return established_at <= self.at or ",
         "        return True or ",
-        f"{CHANGES}/test_details.py::test_a_late_sync_undoes_nothing",
+        f"{CHANGES}/test_details.py::test_an_overlapping_sync_is_caught_up_by_the_next",
     ),
     _mutant(
         "changes are append-only",
