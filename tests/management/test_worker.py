@@ -148,6 +148,13 @@ def test_it_does_not_wait_for_an_sqlite_database_that_is_missing(tmp_path: Path)
     assert f"CommandError: {missing} Restore a backup" in done.stderr
 
 
+class ImpatientWorker(Worker):
+    """Raises instead of waiting."""
+
+    def _sleep(self, seconds: float) -> None:
+        raise AssertionError(f"It waits {seconds} s.")
+
+
 def test_it_ends_when_its_sqlite_database_is_removed(
     migrated_directory: Path, django_db_blocker: DjangoDbBlocker
 ) -> None:
@@ -155,7 +162,7 @@ def test_it_ends_when_its_sqlite_database_is_removed(
     create_private_text(migrated_directory / "keyring.json", new_key_ring_text())
     database = SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
     with django_db_blocker.unblock(), database.opened():
-        subject = Worker()
+        subject = ImpatientWorker()
         subject.run_once()
         for file in migrated_directory.glob("orgadmin.sqlite3*"):
             file.unlink()

@@ -2912,8 +2912,7 @@ SIGNALS = (
         "connections/operations/worker.py",
         "        except MissingDatabaseError:\n            raise\n",
         "",
-        "tests/management/test_worker.py"
-        "::test_it_does_not_wait_for_an_sqlite_database_that_is_missing",
+        "tests/management/test_worker.py::test_it_ends_when_its_sqlite_database_is_removed",
     ),
     _mutant(
         "a plan made after a failed sync keeps its rows",
