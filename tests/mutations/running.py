@@ -55,7 +55,7 @@ def run_tests(tests: tuple[str, ...], *, root: Path) -> tuple[int, str]:
     # Without this, Python could use a mutant's byte code for the original.
     env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     # A process that hangs without its safeguard ends the test long before LONGEST.
-    env["ORGADMIN_TEST_PATIENCE"] = "45"
+    env["TEST_PATIENCE"] = "45"
     env.pop("PYTEST_XDIST_WORKER", None)
     data = root / "data-of-tests"
     try:

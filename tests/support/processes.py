@@ -15,7 +15,7 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds until a process that hangs fails its test, also on a busy machine.
-PATIENCE = float(os.environ.get("ORGADMIN_TEST_PATIENCE", "180"))
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "180"))
 
 
 def clean_environment(*, data_dir: Path, **more: str) -> dict[str, str]:
