@@ -158,8 +158,6 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.requested_at = now
     batch.requested_by = requester
     batch.requested_by_name = requester.display_name if requester else actor.name
-    # The person might have been renamed since. From now on an event has this name.
-    batch.created_by_name = batch.requested_by_name
     batch.expires_at = now + time_limits.APPROVAL_WINDOW
     batch.approval_digest = batch_approval_digest_of(batch)
     batch.save()

@@ -3925,14 +3925,6 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_evidence.py::test_erasing_one_of_two_people_with_the_same_name_is_no_difference",
     ),
     _mutant(
-        "a request copies the name of who drafted the plan as it is then",
-        f"{BATCHES}/requesting.py",
-        "    batch.created_by_name = batch.requested_by_name\n",
-        "",
-        f"{BATCH_TESTS}/test_evidence.py"
-        "::test_a_name_that_was_changed_before_the_request_is_no_difference",
-    ),
-    _mutant(
         "a dry run of an open plan sends nothing",
         "connections/management/commands/delete_org_connections.py",
         '            if options["dry_run"]:\n                return _dry_run_of_open(open_plan)\n',
