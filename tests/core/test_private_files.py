@@ -97,7 +97,7 @@ def test_our_own_file_that_others_can_access_is_refused(private_file: Path, mode
     assert f"Run: chmod 600 {private_file}" in str(caught.value)
 
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 
 
 @AS_ROOT

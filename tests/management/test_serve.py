@@ -245,7 +245,7 @@ def test_a_full_disk_is_reported_in_one_line(migrated_directory: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(
     migrated_directory: Path,
 ) -> None:
