@@ -18,6 +18,6 @@ class ConnectionsConfig(AppConfig):
 
 def _stamp_sign_in(**sign_in: Any) -> None:
     # Imported here because the passkey libraries would slow down the start of every command.
-    from connections.web.reauthentication import stamp_sign_in
+    from connections.web.framework.reauthentication import stamp_sign_in
 
     stamp_sign_in(**sign_in)

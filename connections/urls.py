@@ -7,12 +7,12 @@ from connections.web.batches.urls import urlpatterns as batches
 from connections.web.changes.urls import urlpatterns as changes
 from connections.web.credentials.urls import urlpatterns as credentials
 from connections.web.deletions.urls import urlpatterns as deletions
+from connections.web.framework.monitoring import metrics
+from connections.web.framework.routing import page
 from connections.web.inventory.urls import urlpatterns as inventory
-from connections.web.monitoring import metrics
 from connections.web.notifications.urls import urlpatterns as notifications
 from connections.web.overview.urls import urlpatterns as overview
 from connections.web.people.urls import urlpatterns as people
-from connections.web.routing import page
 
 urlpatterns = [
     *overview,

@@ -154,31 +154,31 @@ INSTALLED_APPS = [
     "allauth.mfa",
 ]
 MIDDLEWARE = [
-    "connections.web.middleware.HealthMiddleware",
+    "connections.web.framework.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # After WhiteNoise, whose files are already compressed.
-    "connections.web.middleware.CompressionMiddleware",
-    "connections.web.middleware.HeadersMiddleware",
-    "connections.web.middleware.BidiControlMiddleware",
+    "connections.web.framework.middleware.CompressionMiddleware",
+    "connections.web.framework.middleware.HeadersMiddleware",
+    "connections.web.framework.middleware.BidiControlMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     # Before CSRF protection, which reads the body.
-    "connections.web.middleware.UploadMiddleware",
-    "connections.web.middleware.FieldLimitMiddleware",
+    "connections.web.framework.middleware.UploadMiddleware",
+    "connections.web.framework.middleware.FieldLimitMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "connections.web.middleware.SessionUseMiddleware",
+    "connections.web.framework.middleware.SessionUseMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "connections.web.middleware.CharsetMiddleware",
+    "connections.web.framework.middleware.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "connections.web.middleware.ReadOnlyMiddleware",
-    "connections.web.middleware.AccessMiddleware",
-    "connections.web.middleware.ResponseNotRecordedMiddleware",
-    "connections.web.middleware.ReauthenticationMiddleware",
+    "connections.web.framework.middleware.ReadOnlyMiddleware",
+    "connections.web.framework.middleware.AccessMiddleware",
+    "connections.web.framework.middleware.ResponseNotRecordedMiddleware",
+    "connections.web.framework.middleware.ReauthenticationMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"
@@ -192,9 +192,9 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.web.context_processors.page_context",
+                "connections.web.framework.context_processors.page_context",
             ],
-            "builtins": ["django.templatetags.static", "connections.web.template_tags"],
+            "builtins": ["django.templatetags.static", "connections.web.framework.template_tags"],
         },
     }
 ]
@@ -222,7 +222,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
 # A URL that accepts a file declares it, and every other URL refuses files. Files are only read in
 # memory.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
-FILE_UPLOAD_HANDLERS = ["connections.web.middleware.RefusingHandler"]
+FILE_UPLOAD_HANDLERS = ["connections.web.framework.middleware.RefusingHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE
 # For the web server. Higher than the limit above, so that Django can show an error page.
 WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -257,7 +257,7 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
 # In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
 # per address in a minute, and five password reset emails a minute. "reauthenticate" limits failed
-# identity checks: see connections/web/reauthentication.py.
+# identity checks: see connections/web/framework/reauthentication.py.
 ACCOUNT_RATE_LIMITS = {
     "use_of_provider": "30/m/ip",
     "use_of_links": "20/m/ip",
@@ -323,7 +323,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "connections.web.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "connections.web.framework.errors.csrf_failure"
 if not IS_LOCAL:
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
@@ -333,7 +333,7 @@ if not IS_LOCAL:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     # No SECURE_PROXY_SSL_HEADER, because it would trust X-Forwarded-Proto from any client.
     # orgadmin/web_server.py sets the scheme for requests from TRUSTED_PROXIES.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.errors.HideKeysFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.framework.errors.HideKeysFilter"
 # Preload and includeSubDomains affect a whole domain, so they are the domain owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest
 from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
+from connections.web.framework.routing import View, Visitors, form_page
 from connections.web.people.mfa import (
     AddKeyView,
     MakeRecoveryCodesView,
@@ -14,7 +15,6 @@ from connections.web.people.mfa import (
     SetUpAppView,
     TurnOffAppView,
 )
-from connections.web.routing import View, Visitors, form_page
 
 
 def not_offered(request: HttpRequest, **kwargs: Any) -> NoReturn:
@@ -83,7 +83,7 @@ if settings.IS_DEMO:
 
     urlpatterns += demo_urls()
 
-handler400 = "connections.web.errors.bad_request"
-handler403 = "connections.web.errors.permission_denied"
-handler404 = "connections.web.errors.page_not_found"
-handler500 = "connections.web.errors.server_error"
+handler400 = "connections.web.framework.errors.bad_request"
+handler403 = "connections.web.framework.errors.permission_denied"
+handler404 = "connections.web.framework.errors.page_not_found"
+handler500 = "connections.web.framework.errors.server_error"

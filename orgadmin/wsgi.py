@@ -11,7 +11,7 @@ django.setup(set_prefix=False)
 # These need the settings. The first one is loaded now, and not when the first request is sent,
 # because `./run install` can replace packages while this process runs.
 import connections.net.connection  # noqa: E402, F401
-from connections.web.middleware import Request  # noqa: E402
+from connections.web.framework.middleware import Request  # noqa: E402
 
 
 class Application(WSGIHandler):

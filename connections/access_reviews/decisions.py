@@ -11,13 +11,14 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
 from connections.access_reviews.rows import stored_key
-from connections.audit import EventCode, lookups
+from connections.audit import EventCode
 from connections.batches import stopping
 from connections.batches.drafts import parse_key
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
+from connections.lookups.refusals import record_refusal
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -124,7 +125,7 @@ def _find_rows(
     chosen = [row for row in every if row.key in named]
     for row in chosen:
         if row.pk not in visible_ids:
-            lookups.record_refusal(actor=actor, subject=row.key)
+            record_refusal(actor=actor, subject=row.key)
     found = [row for row in chosen if row.pk in visible_ids]
     if len(found) < len(named):
         count = len(named) - len(found)

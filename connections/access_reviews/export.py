@@ -7,8 +7,8 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.details import RowDetails, load_details
 from connections.access_reviews.rows import review_rows
-from connections.audit.export import Export
 from connections.core.tabular import AsJson, Columns, Row, as_time
+from connections.exports.export import Export
 from connections.models import AccessReview, AccessReviewDecision
 
 # How many rows are read together with their details.

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import events, outbox
+from connections.audit import events
 from connections.audit.personal_data import Sentence
 from connections.audit.signing import (
     EVENTS_PER_CHECKPOINT,
@@ -23,6 +23,7 @@ from connections.audit.signing import (
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, Notification
 from connections.net.urls import origin_of
+from connections.notification_queue import outbox
 from connections.verifier.notes import rotation_statement
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from connections.access.actor import Actor
-from connections.audit import chain, outbox, personal_data, signing
+from connections.audit import chain, personal_data, signing
 from connections.audit.personal_data import Sentence
 from connections.audit.rows import Rows, names_in
 from connections.core import clock
@@ -32,6 +32,7 @@ from connections.models import (
     references_in,
     with_values,
 )
+from connections.notification_queue import outbox
 from connections.verifier.merkle import leaf_hash
 
 # What an event is about. An event about an org connection has its ID, with the site in its details.

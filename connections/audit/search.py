@@ -18,7 +18,6 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
-from connections.audit.export import EVENT_EXPORT_COLUMNS, Export
 from connections.audit.personal_data import Kind
 from connections.core.errors import InvalidInputError
 from connections.models import (
@@ -346,28 +345,8 @@ def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     )
 
 
-def prepare_export(
-    *, actor: Actor, filters: EventFilter, file_format: str, query: str
-) -> Export[AuditEvent]:
-    """An export of all matching events, oldest first.
-
-    Leaves out events recorded after the first row is read. `query` is the filter as its query
-    string. Raises PermissionDenied, and InvalidInputError as `get_event_page` does.
-    """
-    permissions.require(permissions.can_audit(actor), "export the audit log")
-    find_sequence_numbers(filters=filters, limit=1)
-    return Export(
-        actor=actor,
-        what="audit_events",
-        description="the audit log",
-        file_format=file_format,
-        query=query,
-        items=lambda: _iterate_events(filters),
-        columns=EVENT_EXPORT_COLUMNS,
-    )
-
-
-def _iterate_events(filters: EventFilter) -> Iterator[AuditEvent]:
+def iterate_events(filters: EventFilter) -> Iterator[AuditEvent]:
+    """All matching events, oldest first, without those recorded after the first is read."""
     end = AuditHead.objects.get().size + 1
     above = 0
     while numbers := find_sequence_numbers(

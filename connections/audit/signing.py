@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from django.conf import settings
 from django.db import transaction
 
-from connections.audit import chain, outbox
+from connections.audit import chain
 from connections.core.private_files import (
     PrivateFileError,
     create_private_text_once,
@@ -28,6 +28,7 @@ from connections.core.private_files import (
 )
 from connections.core.secret import Secret
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode
+from connections.notification_queue import outbox
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import fingerprint_of, key_id
 from connections.verifier.strict_json import decode_base64

@@ -8,12 +8,12 @@ from django.http import Http404
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import as_time
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text
+from connections.lookups.objects import raise_not_visible
 from connections.models import Change
 
 
@@ -60,6 +60,6 @@ def _require_visible(change_ids: Collection[UUID], *, actor: Actor) -> None:
     seen = set(visibility.visible_changes(rows, actor=actor).values_list("pk", flat=True))
     hidden = rows.exclude(pk__in=seen).first()
     if hidden:
-        lookups.raise_not_visible(actor=actor, subject=hidden)
+        raise_not_visible(actor=actor, subject=hidden)
     if seen != set(change_ids):
         raise Http404("No change has this ID.")

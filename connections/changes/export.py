@@ -2,9 +2,9 @@
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.export import Export
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.core.tabular import AsJson, Columns, Row, as_time
+from connections.exports.export import Export
 from connections.models import Change
 
 

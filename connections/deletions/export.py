@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_ids
-from connections.audit.export import Export
 from connections.core.tabular import Columns, Row, as_time
 from connections.deletions.history import HistoryFilter, iterate_values
+from connections.exports.export import Export
 from connections.models import Approval, ApprovalPolicy, Attempt, BreakGlassReview, Deletion
 
 

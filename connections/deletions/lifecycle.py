@@ -9,7 +9,7 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
-from connections.audit import lookups, personal_data
+from connections.audit import personal_data
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -20,6 +20,7 @@ from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settl
 from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
+from connections.lookups.refusals import record_refusal
 from connections.models import (
     ApprovalPolicy,
     Credential,
@@ -72,7 +73,7 @@ def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
     """
     if shown.is_hidden:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
-        lookups.record_refusal(actor=actor, subject=key)
+        record_refusal(actor=actor, subject=key)
         raise ConflictError(NOT_VISIBLE)
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)

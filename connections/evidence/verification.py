@@ -17,7 +17,7 @@ from django.db.models import Max
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
-from connections.audit import chain, events, outbox
+from connections.audit import chain, events
 from connections.audit.personal_data import Sentence
 from connections.core import clock
 from connections.evidence.changes import compare_all_changes
@@ -45,6 +45,7 @@ from connections.models import (
     Deletion,
     PeriodicTask,
 )
+from connections.notification_queue import outbox
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import CheckpointNote, parse_checkpoint
 

@@ -2,8 +2,8 @@
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.export import Export
 from connections.core.tabular import Columns, as_time
+from connections.exports.export import Export
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 
 # One org connection; `as_of` is the time of its newest snapshot.

@@ -14,7 +14,7 @@ from django.db.models import Max, Q, QuerySet
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import lookups, personal_data
+from connections.audit import personal_data
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
@@ -22,6 +22,7 @@ from connections.core.sites import UnknownSiteError, get_site
 from connections.core.text import format_time
 from connections.core.typed_text import clean_text
 from connections.inventory import sync
+from connections.lookups import objects
 from connections.models import (
     Credential,
     Deletion,
@@ -47,7 +48,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     person = _require_person(actor)
     reason = clean_text(reason)
     _check_site(key.site)
-    lookups.require_visible_connection(key, actor=actor)
+    objects.require_visible_connection(key, actor=actor)
     try:
         with audit.atomic():
             # `sending.claim` locks the same rows, so a claim either precedes this protection or

@@ -19,7 +19,6 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.audit.export import Export, start_export
 from connections.audit.signing import SigningKeyError
 from connections.core.database import MissingDatabaseError, is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
@@ -27,6 +26,7 @@ from connections.core.private_files import PrivateFileError
 from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions.texts import unrecorded_response_text
+from connections.exports.export import Export, start_export
 from connections.inventory.sync import credentials_in_use
 from connections.models import Credential, Person
 from connections.verifier.messages import VerificationFailed

@@ -8,10 +8,10 @@ from django.db.models import Q
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import person_actor
-from connections.audit import outbox
 from connections.changes.changes import ChangeFilter, matching_changes
 from connections.core import clock
 from connections.models import Change, Notification, Person, Role
+from connections.notification_queue import outbox
 
 # At most one message for each destination within this time.
 INTERVAL = timedelta(minutes=10)

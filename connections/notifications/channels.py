@@ -14,11 +14,11 @@ from django.conf import settings
 from django.core.mail import EmailMessage, mailers
 from django.core.validators import validate_email
 
-from connections.audit import outbox
 from connections.core import clock
 from connections.core.own_address import own_origin
 from connections.core.text import one_line
 from connections.models import Notification
+from connections.notification_queue import outbox
 from connections.notifications import webhooks
 from connections.notifications.messages import Message
 

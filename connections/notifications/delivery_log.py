@@ -11,11 +11,12 @@ from django.db.models import Count, Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import checkpoints, outbox
+from connections.audit import checkpoints
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import AuditEvent, Checkpoint, Notification, with_values
 from connections.net.urls import origin_of
+from connections.notification_queue import outbox
 from connections.notifications import delivery
 
 PAGE_SIZE = 50

@@ -10,8 +10,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
-from connections.audit import EventCode, outbox
-from connections.audit.outbox import NotificationSubject, get_subject
+from connections.audit import EventCode
 from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
@@ -33,6 +32,8 @@ from connections.models import (
     Person,
     with_values,
 )
+from connections.notification_queue import outbox
+from connections.notification_queue.outbox import NotificationSubject, get_subject
 from connections.notifications import change_digests
 from connections.notifications.titles import SHOWN_NAME_LENGTH, notification_title
 

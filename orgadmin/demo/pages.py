@@ -9,9 +9,9 @@ from django.urls import URLPattern
 
 from connections.core.errors import ConflictError
 from connections.models import Credential, Person
+from connections.web.framework.routing import Visitors, action, page
+from connections.web.framework.support import is_local_url, signed_in_person
 from connections.web.people.allauth_internals import record_authentication
-from connections.web.routing import Visitors, action, page
-from connections.web.support import is_local_url, signed_in_person
 from orgadmin.demo import scenes, simulator
 from orgadmin.demo.world import PASSWORD, USERNAMES
 from sandbox.demo_world import connection_id_between

@@ -13,7 +13,7 @@ from django.test import Client
 
 from connections.access.actor import person_actor
 from connections.access_reviews.export import ROW_EXPORT_COLUMNS, prepare_export
-from connections.audit.export import start_export
+from connections.exports.export import start_export
 from connections.models import AccessReview, AuditEvent, EventCode, Person
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, decide, texts_of

@@ -15,8 +15,8 @@ from connections.access_reviews import progress
 from connections.access_reviews.details import load_details
 from connections.access_reviews.progress import find_awaiting_decisions
 from connections.access_reviews.rows import review_rows
-from connections.audit import lookups
 from connections.core import clock as database_clock
+from connections.lookups.objects import find_access_review
 from connections.models import (
     AccessKind,
     AccessReview,
@@ -88,9 +88,9 @@ def test_an_access_review_without_a_visible_row_is_not_found(
 ) -> None:
     review = make_review(1)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
-    assert lookups.find_access_review(actor=person_actor(person=grace), pk=review.pk) == review
+    assert find_access_review(actor=person_actor(person=grace), pk=review.pk) == review
     with pytest.raises(Http404):
-        lookups.find_access_review(actor=person_actor(person=ada), pk=review.pk)
+        find_access_review(actor=person_actor(person=ada), pk=review.pk)
     [event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REFUSED)
     assert (event.subject_type, event.subject_id) == ("access_review", str(review.pk))
     assert progress.list_waiting_reviews(actor=person_actor(person=ada)) == []

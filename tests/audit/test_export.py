@@ -12,7 +12,7 @@ from django.test import Client
 
 from connections import audit
 from connections.audit import EventCode, chain, personal_data, search
-from connections.audit.export import EVENT_EXPORT_COLUMNS
+from connections.exports.events import EVENT_EXPORT_COLUMNS
 from connections.models import AuditEvent, AuditHead, Person
 from tests.web.audit.support import add_event
 

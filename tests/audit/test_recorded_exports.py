@@ -20,9 +20,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints
-from connections.audit import export as audit_export
 from connections.deletions import export as deletion_export
 from connections.deletions.history import HistoryFilter
+from connections.exports import export as audit_export
 from connections.models import AuditEvent, Checkpoint, Deletion, Person
 from tests.deletions.history.conftest import Make
 from tests.support.processes import until

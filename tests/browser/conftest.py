@@ -283,7 +283,7 @@ def visitor(*, address: str, page: Page) -> Iterator[VisitAs]:
 
     # On a busy machine, a module's tests take longer than an identity check is valid.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("connections.web.reauthentication.WINDOW", timedelta(hours=1))
+        patch.setattr("connections.web.framework.reauthentication.WINDOW", timedelta(hours=1))
         yield visit
     page.goto("about:blank")  # so that it requests nothing once the service has stopped
 

@@ -21,7 +21,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "request_id": "0123456789abcdef",
     },
     "500.html": {"request_id": "0123456789abcdef"},
-    "connections/response_not_recorded.html": {
+    "deletions/response_not_recorded.html": {
         "url": "/deletions/0b7e3c1a-0000-4000-8000-0000000000aa/",
         "text": {
             "tone": "unknown",
@@ -33,7 +33,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("template", [*TEMPLATES, "connections/response_not_recorded.html"])
+@pytest.mark.parametrize("template", [*TEMPLATES, "deletions/response_not_recorded.html"])
 def test_an_error_page_is_accessible_and_in_bounds(
     template: str, service_url: str, open_as: OpenAs
 ) -> None:

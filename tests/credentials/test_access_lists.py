@@ -10,7 +10,6 @@ from django.test import Client
 
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.audit.outbox import Audience, people_to_notify
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
@@ -29,6 +28,7 @@ from connections.models import (
     Person,
     State,
 )
+from connections.notification_queue.outbox import Audience, people_to_notify
 from connections.operations import due
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer

@@ -30,7 +30,7 @@ from connections.models import (
     Person,
     Sync,
 )
-from connections.web import lists
+from connections.web.framework import lists
 from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer

@@ -92,7 +92,7 @@ NETWORK = (
     ),
     _mutant(
         "files are refused where no URL accepts one",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         'raise TooManyFilesSent("This URL accepts no files.")',
         "super().new_file(*args, **kwargs)",
         "tests/web/hardening/test_bodies.py::test_a_file_upload_is_refused_everywhere",
@@ -478,7 +478,7 @@ RECORD = (
     ),
     _mutant(
         "the requester is notified of a decline",
-        "connections/audit/outbox.py",
+        "connections/notification_queue/outbox.py",
         "    EventCode.DELETION_DECLINED: _INVOLVED,\n",
         "",
         "tests/notifications/test_outbox.py::"
@@ -1067,21 +1067,21 @@ WITHIN = (
     ),
     _mutant(
         "the numbers of the navigation follow access lists",
-        "connections/web/context_processors.py",
+        "connections/web/framework/context_processors.py",
         "    visibility: Visibility\n",
         "    visibility: Visibility = field(compare=False)\n",
         "tests/web/test_navigation.py::test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time",
     ),
     _mutant(
         "the numbers of the navigation follow roles",
-        "connections/web/context_processors.py",
+        "connections/web/framework/context_processors.py",
         "    roles: frozenset[Role]\n",
         "    roles: frozenset[Role] = field(compare=False)\n",
         "tests/web/test_navigation.py::test_a_page_counts_for_the_roles_of_that_time",
     ),
     _mutant(
         "the numbers of the navigation are the reader's",
-        "connections/web/context_processors.py",
+        "connections/web/framework/context_processors.py",
         "    person: Person\n",
         "    person: Person = field(compare=False)\n",
         "tests/web/test_navigation.py::test_two_people_with_the_same_roles_have_numbers_of_their_own",
@@ -1120,14 +1120,14 @@ WITHIN = (
 KEEPING = (
     _mutant(
         "delivering audit events creates no delivery",
-        "connections/audit/export.py",
+        "connections/exports/events.py",
         'event.details.get("what") != SHIPMENT',
         "True",
         "tests/audit/test_export.py::test_two_log_shippers_do_not_trigger_each_other",
     ),
     _mutant(
         "an interrupted export is recorded",
-        "connections/audit/export.py",
+        "connections/exports/export.py",
         "        if not self._is_over:\n            self._is_over = True\n",
         "        if self._is_over:\n",
         "tests/audit/test_recorded_exports.py::test_a_client_that_disconnects_leaves_an_aborted_export",
@@ -1150,14 +1150,14 @@ KEEPING = (
     ),
     _mutant(
         "a GET cannot write",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         "        if self.is_armed and not _is_allowed_query(sql):\n",
         "        if False:\n",
         "tests/web/test_middleware.py::test_a_view_that_writes_during_a_get_raises",
     ),
     _mutant(
         "a page that can show a secret is not compressed",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         'if is_file or getattr(request, "shows_secret", False):',
         "if is_file:",
         "tests/web/hardening/test_compression.py"
@@ -1201,28 +1201,28 @@ GUARDS, PAGES = (
 REAUTHENTICATION = (
     _mutant(
         "a POST without reauthentication has no effect",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         "                if _is_reauthenticated(request) or not when(request):\n",
         "                if _is_reauthenticated(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_prompt",
     ),
     _mutant(
         "the password is hidden from everything after reauthentication",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_correct_password_is_stored_nowhere",
     ),
     _mutant(
         "reauthentication is valid for five minutes",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         "WINDOW = timedelta(minutes=5)",
         "WINDOW = timedelta(minutes=50)",
         "tests/web/reauthentication/test_proof.py::test_signing_in_with_the_password_counts_for_five_minutes",
     ),
     _mutant(
         "wrong passwords are limited",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         "    if ratelimit.consume(request, action=_ACTION, user=person):\n",
         "    if True:\n",
         "tests/web/reauthentication/test_proof.py::test_after_five_wrong_passwords_even_the_right_one_is"
@@ -1244,7 +1244,7 @@ REAUTHENTICATION = (
     ),
     _mutant(
         "allauth stores and replays no POST",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         "return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) "
         "else None",
         "return None",
@@ -1252,7 +1252,7 @@ REAUTHENTICATION = (
     ),
     _mutant(
         "a sign-in link alone is no reauthentication",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         '    return bool(is_password or record.get("passwordless"))\n',
         "    return True\n",
         f"{PAGES}::test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password",
@@ -1599,7 +1599,7 @@ TRUE_SENTENCES = (
     ),
 )
 
-ROUTING = "connections/web/routing.py"
+ROUTING = "connections/web/framework/routing.py"
 
 ACCESS = (
     _mutant(
@@ -1625,7 +1625,7 @@ ACCESS = (
     ),
     _mutant(
         "a URL accepts only so many fields",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         "for _, values in fields.lists()) > max_fields:\n",
         "for _, values in fields.lists()) > 10_000:\n",
         "tests/web/hardening/test_unreadable.py::"
@@ -1817,7 +1817,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "an event during the refresh of a timeline isn't lost",
-        "templates/connections/deletion_detail.html",
+        "templates/deletions/detail.html",
         ' hx-select="#record > *" hx-target="this" hx-swap="innerHTML"',
         ' hx-target="this" hx-swap="outerHTML"',
         "tests/browser/test_approvals.py"
@@ -1839,21 +1839,21 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "error pages never read the body",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         '        if not hasattr(request, "_post"):\n',
         "        if False:\n",
         f"{UNREADABLE}::test_too_many_fields_get_an_error_page_and_are_not_read_again",
     ),
     _mutant(
         "an error page that fails logs its traceback",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         '            logger.exception("The page for an error failed: %s", request.path)\n',
         "",
         f"{UNREADABLE}::test_an_error_in_an_error_page_logs_its_traceback_once",
     ),
     _mutant(
         "a fault is logged once",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         "            response._has_been_logged = True  # type: ignore[attr-defined]\n",
         "",
         f"{UNREADABLE}::test_an_error_in_the_bad_request_page_logs_its_traceback_once",
@@ -1867,7 +1867,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "a charset other than UTF-8 is refused",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         '        if charset.lower() != "utf-8":\n',
         "        if False:\n",
         f"{UNREADABLE}::test_a_charset_other_than_utf_8_gets_a_400_page",
@@ -1962,14 +1962,14 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "a refused form names the address it came from",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         'origin if reason == REASON_BAD_ORIGIN % origin else ""',
         '""',
         "tests/web/test_form_origin.py::test_it_names_both_addresses_and_what_to_fix",
     ),
     _mutant(
         "metrics by address",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         '        if request.path == "/metrics" and "Authorization" in request.headers:\n',
         "        if False:\n",
         "tests/notifications/test_metrics.py"
@@ -1978,8 +1978,8 @@ PAGES_AND_INPUTS = (
     _mutant(
         "hidden and unused IDs can't be protected",
         "connections/inventory/protections.py",
-        "    lookups.require_visible_connection(key, actor=actor)\n",
-        "    lookups.require_connection(key, actor=actor)\n",
+        "    objects.require_visible_connection(key, actor=actor)\n",
+        "    objects.require_connection(key, actor=actor)\n",
         "tests/access/test_visibility.py::test_protecting_does_not_reveal_whether_a_connection_exists",
     ),
     _mutant(
@@ -2488,7 +2488,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "an identity check that was too old is removed",
-        "connections/web/reauthentication.py",
+        "connections/web/framework/reauthentication.py",
         "    del request.session[_SESSION_KEY]\n",
         "",
         f"{PROOF}::test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back",
@@ -2959,7 +2959,7 @@ SERVE_TESTS = "tests/management/test_serve.py"
 NO_WRITES = (
     _mutant(
         "a read-only database is not ready",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         "        problem = find_write_problem()\n",
         "        problem = None\n",
         f"{WRITE_PROBE_TESTS}::test_a_read_only_database_is_not_ready",
@@ -2988,14 +2988,14 @@ NO_WRITES = (
     ),
     _mutant(
         "a page says that the database takes no writes",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         "    if is_unwritable or is_unavailable_error(error):\n",
         "    if is_unavailable_error(error):\n",
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
     _mutant(
         "a page says that the database can't be used",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         "    if is_unwritable or is_unavailable_error(error):\n",
         "    if is_unwritable:\n",
         "tests/web/test_lost_database.py::test_every_page_says_that_the_server_cannot_be_reached",
@@ -3003,28 +3003,28 @@ NO_WRITES = (
     ),
     _mutant(
         "after a failed action the page links to Deletions",
-        "connections/web/errors.py",
+        "connections/web/framework/errors.py",
         "    return access_of(request, match.func).needs_sign_in\n",
         "    return False\n",
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),
     _mutant(
         "signing in says that the database takes no writes",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         "            write_without_change()\n",
         "            pass\n",
         f"{NO_WRITES_TESTS}::test_signing_in_with_a_read_only_database_explains_the_failure",
     ),
     _mutant(
         "a page works when the session's use can't be recorded",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored",
     ),
     _mutant(
         "another error in recording the session's use is raised",
-        "connections/web/middleware.py",
+        "connections/web/framework/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):\n',
         "            if False:\n",
         f"{NO_WRITES_TESTS}::test_other_errors_while_storing_a_sessions_use_are_not_hidden",
@@ -3778,7 +3778,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "the navigation counts connections that changed after their decision",
-        "connections/web/context_processors.py",
+        "connections/web/framework/context_processors.py",
         "    if counts[_CHANGED_SINCE_DECIDED]:\n",
         "    if False:\n",
         "tests/access_reviews/test_progress.py::test_the_navigation_counts_what_has_to_be_decided"
@@ -3811,7 +3811,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "an expired request waits for nobody in the navigation",
-        "connections/web/context_processors.py",
+        "connections/web/framework/context_processors.py",
         "    lacks_approvals = Q(state=State.REQUESTED) & ~has_expired\n",
         "    lacks_approvals = Q(state=State.REQUESTED)\n",
         "tests/deletions/approvals/test_pages.py::test_an_expired_request_says_so_everywhere_and_can"

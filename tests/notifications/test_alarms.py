@@ -6,11 +6,11 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.audit import outbox
 from connections.evidence import verification
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import VerificationReport
 from connections.models import AuditEvent, AuditVerification, Deletion, Notification, Person
+from connections.notification_queue import outbox
 from connections.operations import due
 from tests.notifications.conftest import RecordEvent
 from tests.support.clock import SettableClock

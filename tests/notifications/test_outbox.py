@@ -11,8 +11,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.audit import checkpoints, outbox
+from connections.audit import checkpoints
 from connections.models import Approval, ApprovalPolicy, Deletion, Notification, Person, Role
+from connections.notification_queue import outbox
 from connections.notifications.titles import notification_title
 from connections.people import erasure
 from sandbox.server import SandboxServer

@@ -11,8 +11,8 @@ from connections.access.actor import command_actor
 from connections.crypto.encryption import DecryptionError, check_key_ring
 from connections.models import AuditEvent, Person
 from connections.operations.key_rotation import rotate_encryption_key
+from connections.web.framework.support import client_address
 from connections.web.people.accounts import MFAAdapter
-from connections.web.support import client_address
 from tests.support.mfa import (
     code_of,
     recovery_codes_of,

@@ -13,7 +13,7 @@ import pytest
 from django import forms
 
 from connections.web.deletions.forms import CommentForm, DeletionForm
-from connections.web.forms import ReasonForm
+from connections.web.framework.forms import ReasonForm
 from connections.web.inventory.forms import ProtectionForm
 
 ROOT = Path(__file__).resolve().parents[2]

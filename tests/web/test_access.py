@@ -16,7 +16,7 @@ from connections.audit.checkpoints import make_checkpoint
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Change, Credential, Deletion, Notification, Person
 from connections.urls import urlpatterns
-from connections.web.routing import ALLAUTH, Access
+from connections.web.framework.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import start as start_access_review

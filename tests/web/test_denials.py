@@ -8,8 +8,8 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from connections.audit import lookups
 from connections.models import AuditEvent, Person
+from connections.web.framework import errors
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal(
     def fail(**_: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(lookups, "record_denial", fail)
+    monkeypatch.setattr(errors, "record_denial", fail)
     assert client_of(victor).get("/people/").status_code == 403
 
 

@@ -18,8 +18,8 @@ from connections.access.permissions import APPROVE, SEE
 from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
-from connections.web.middleware import ReadOnlyMiddleware, WriteInReadError
-from connections.web.routing import Access, View, Visitors, enforce, form_page
+from connections.web.framework.middleware import ReadOnlyMiddleware, WriteInReadError
+from connections.web.framework.routing import Access, View, Visitors, enforce, form_page
 from orgadmin import urls as project_urls
 
 
@@ -203,7 +203,7 @@ def test_it_is_not_ready_before_its_migrations(
     client: Client, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "connections.web.middleware._migrations_on_disk",
+        "connections.web.framework.middleware._migrations_on_disk",
         lambda: frozenset({("connections", "9999_not_applied")}),
     )
     response = client.get("/readyz")

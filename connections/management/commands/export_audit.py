@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.audit import export as audit_export
+from connections.exports import events as audit_export
 from connections.management.base import ExportCommand, Result
 
 

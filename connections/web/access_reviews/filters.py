@@ -13,8 +13,8 @@ from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
 from connections.core.sites import site_name
 from connections.models import AccessReview, Org
+from connections.web.framework.lists import Filter, FilterBar, Options, filter_bar, type_filter
 from connections.web.inventory.forms import CREATOR, PROTECTED
-from connections.web.lists import Filter, FilterBar, Options, filter_bar, type_filter
 
 # Selects the rows whose creator has no ID.
 UNKNOWN = "unknown"

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from connections.models import Person
-from connections.web.forms import KEPT, ServiceForm
+from connections.web.framework.forms import KEPT, ServiceForm
 
 
 class ReviewersForm(ServiceForm):

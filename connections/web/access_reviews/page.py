@@ -29,7 +29,7 @@ from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.badges import LEFT_OPEN, review_badge
-from connections.web.lists import (
+from connections.web.framework.lists import (
     CONNECTION_COLUMNS,
     PAGE_SIZE,
     SELECT_COLUMN,
@@ -40,7 +40,7 @@ from connections.web.lists import (
     part_links,
     shared_names,
 )
-from connections.web.support import connection_url, time_of
+from connections.web.framework.support import connection_url, time_of
 
 _OPEN_COLUMNS = (
     *CONNECTION_COLUMNS,

@@ -19,8 +19,8 @@ from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, change_badge
-from connections.web.lists import current_url
-from connections.web.support import connection_url, time_of
+from connections.web.framework.lists import current_url
+from connections.web.framework.support import connection_url, time_of
 
 # In the order of the page: the rows to decide on come first.
 GROUPS = {

@@ -12,7 +12,7 @@ from connections.core.text import join_some_names, pluralize
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
 from connections.web.access_reviews.filters import scope_text, scope_url
 from connections.web.access_reviews.forms import StartForm
-from connections.web.support import PageWarning
+from connections.web.framework.support import PageWarning
 
 # How many names a warning has, and the list below the warnings.
 MAX_NAMES = 5

@@ -2,7 +2,7 @@
 
 from connections.access.permissions import DECIDE, DELETE, MANAGE_ACCESS_REVIEWS, SEE
 from connections.web.access_reviews import views
-from connections.web.routing import action, form_page, page
+from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
     page("reviews/", views.access_review_list, SEE),

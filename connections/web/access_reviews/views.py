@@ -18,7 +18,6 @@ from connections.access_reviews.export import prepare_export
 from connections.access_reviews.progress import open_reviews_to_decide
 from connections.access_reviews.rows import count_rows
 from connections.access_reviews.texts import decided_text, due_text
-from connections.audit import lookups
 from connections.audit.signing import SigningKeyError
 from connections.batches import drafts
 from connections.core.errors import (
@@ -31,6 +30,7 @@ from connections.core.tabular import CONTENT_TYPES
 from connections.core.text import pluralize
 from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
+from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, AccessReviewState
 from connections.web.access_reviews.forms import ClosingForm, DecisionForm, ReviewersForm, StartForm
 from connections.web.access_reviews.page import (
@@ -42,9 +42,9 @@ from connections.web.access_reviews.rows import Posted
 from connections.web.access_reviews.start import new_context, reviewer_choices
 from connections.web.audit.evidence_views import bundle_response
 from connections.web.badges import Badge, review_badge
-from connections.web.lists import Column, as_page_request, numbered_links, numbered_page
-from connections.web.rate_limits import limited
-from connections.web.support import (
+from connections.web.framework.lists import Column, as_page_request, numbered_links, numbered_page
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import (
     SeeOther,
     actor_of,
     download,
@@ -53,7 +53,7 @@ from connections.web.support import (
     wants_fragment,
 )
 
-DETAIL = "connections/access_review_detail.html"
+DETAIL = "access_reviews/detail.html"
 CLOSED = "This access review is already closed."
 
 
@@ -115,7 +115,7 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
         "can_start": permissions.can_manage_access_reviews(actor),
         **numbered_links(request, page),
     }
-    return render(request, "connections/access_review_list.html", context)
+    return render(request, "access_reviews/list.html", context)
 
 
 def access_review_new(request: HttpRequest) -> HttpResponse:
@@ -147,7 +147,7 @@ def access_review_new(request: HttpRequest) -> HttpResponse:
 
 def _new_page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpResponse:
     context = new_context(form=form, actor=actor_of(request))
-    name = "connections/access_review_new.html"
+    name = "access_reviews/new.html"
     if wants_fragment(request):
         name += "#population"
     return render(request, name, context, status=status)
@@ -156,7 +156,7 @@ def _new_page(request: HttpRequest, *, form: StartForm, status: int = 200) -> Ht
 def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One access review: its progress, its connections, and the decisions about them."""
     actor = actor_of(request)
-    review = lookups.find_access_review(actor=actor, pk=pk)
+    review = find_access_review(actor=actor, pk=pk)
     return _page(request, review=review, actor=actor)
 
 
@@ -179,7 +179,7 @@ def _page(
 def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Decide on one connection, or on all selected ones: either all of them or none."""
     actor = actor_of(request)
-    review = lookups.find_access_review(actor=actor, pk=pk)
+    review = find_access_review(actor=actor, pk=pk)
     form = DecisionForm(request.POST)
     connections = request.POST.getlist("connection")
     query = _query(request)
@@ -206,7 +206,7 @@ def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
     if wants_fragment(request):
         page = as_page_request(request, path=_url(review), query=query)
         context = saved_context(page, review=review, actor=actor, posted=posted)
-        return render(page, "connections/access_review_saved.html", context, status=status)
+        return render(page, "access_reviews/saved.html", context, status=status)
     if status != 200:
         return _page(request, review=review, actor=actor, posted=posted, status=status)
     messages.success(request, f"{pluralize(len(made), 'decision')} saved.")
@@ -229,7 +229,7 @@ def _digests(posted: QueryDict) -> dict[str, str]:
 def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Plan the deletion of the connections decided to delete, and continue to the plan."""
     actor = actor_of(request)
-    review = lookups.find_access_review(actor=actor, pk=pk)
+    review = find_access_review(actor=actor, pk=pk)
     try:
         planned = deleting.plan_deletions(review=review, actor=actor)
     except ConflictError as error:
@@ -251,7 +251,7 @@ def access_review_plan(request: HttpRequest, pk: UUID) -> HttpResponse:
 def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Name the reviewers of an open access review."""
     actor = actor_of(request)
-    review = lookups.find_access_review(actor=actor, pk=pk)
+    review = find_access_review(actor=actor, pk=pk)
     if review.is_closed:
         messages.info(request, CLOSED)
         return SeeOther(_url(review))
@@ -276,13 +276,13 @@ def access_review_reviewers(request: HttpRequest, pk: UUID) -> HttpResponse:
             messages.success(request, "Reviewers changed.")
             return SeeOther(_url(review))
     context = {"review": review, "form": form}
-    return render(request, "connections/access_review_reviewers.html", context, status=status)
+    return render(request, "access_reviews/reviewers.html", context, status=status)
 
 
 def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Close an access review permanently."""
     actor = actor_of(request)
-    review = lookups.find_access_review(actor=actor, pk=pk)
+    review = find_access_review(actor=actor, pk=pk)
     if review.is_closed:
         messages.info(request, CLOSED)
         return SeeOther(_url(review))
@@ -305,7 +305,7 @@ def access_review_close(request: HttpRequest, pk: UUID) -> HttpResponse:
             messages.success(request, "Access review closed.")
             return SeeOther(_url(review))
     context = closing_context(review=review, actor=actor, form=form)
-    return render(request, "connections/access_review_close.html", context, status=status)
+    return render(request, "access_reviews/close.html", context, status=status)
 
 
 BUNDLE = "bundle"
@@ -313,7 +313,7 @@ BUNDLE = "bundle"
 
 def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
-    review = lookups.find_access_review(actor=actor_of(request), pk=pk)
+    review = find_access_review(actor=actor_of(request), pk=pk)
     file_format = export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
     if file_format == BUNDLE:
         return _send_bundle(request, review)

@@ -25,9 +25,9 @@ from connections.evidence.verification import CannotVerifyError
 from connections.models import AccessReview, AuditVerification
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.badges import audit_log_badge
-from connections.web.lists import cursor_links, parse_after, parse_positive_number
-from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of
+from connections.web.framework.lists import cursor_links, parse_after, parse_positive_number
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import SeeOther, actor_of
 
 
 def audit_log_text(last: AuditVerification | None) -> str:
@@ -53,7 +53,7 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
         "result": audit_log_text(last),
         **{name: url and f"{url}#checkpoints" for name, url in links.items()},
     }
-    return render(request, "connections/evidence_detail.html", context)
+    return render(request, "audit/evidence.html", context)
 
 
 @limited("evidence", per_minute=10)
@@ -161,4 +161,4 @@ def _add_message(request: HttpRequest, bundle: Bundle, *, of: str) -> None:
 
 
 def _render_form(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "connections/bundle_new.html", {"form": form}, status=status)
+    return render(request, "audit/bundle.html", {"form": form}, status=status)

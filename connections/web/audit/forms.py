@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from connections.audit.search import EventFilter, codes_starting_with
 from connections.deletions.history_filter import HistoryForm
 from connections.models import Credential
-from connections.web.forms import ServiceForm
+from connections.web.framework.forms import ServiceForm
 
 # A day or a minute. As an end, either includes all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"

@@ -2,7 +2,7 @@
 
 from connections.access.permissions import AUDIT
 from connections.web.audit import evidence_views, views
-from connections.web.routing import action, form_page, page
+from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
     page("audit/", views.audit_list, AUDIT),

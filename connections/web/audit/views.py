@@ -12,9 +12,10 @@ from connections.audit import search
 from connections.audit.search import EventPage
 from connections.audit.texts import brief_sentence, event_label
 from connections.core.errors import InvalidInputError
+from connections.exports import events as exports
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
-from connections.web.lists import (
+from connections.web.framework.lists import (
     Column,
     Filter,
     FilterBar,
@@ -27,8 +28,14 @@ from connections.web.lists import (
     parse_positive_number,
     sortable,
 )
-from connections.web.rate_limits import limited
-from connections.web.support import SUBJECT_LABELS, actor_of, download, export_format, subject_url
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import (
+    SUBJECT_LABELS,
+    actor_of,
+    download,
+    export_format,
+    subject_url,
+)
 
 _COLUMNS = (
     Column(label="Event", css="cell-event", sort="event"),
@@ -59,7 +66,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         "export_query": export_query(request),
         **cursor_links(request, page.next),
     }
-    return render(request, "connections/audit_list.html", context)
+    return render(request, "audit/list.html", context)
 
 
 def _find_events(request: HttpRequest, *, form: EventForm, is_oldest_first: bool) -> EventPage:
@@ -114,7 +121,7 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
         raise Http404("The audit log has no event with this number.")
     url, label = _subject_link(found.event)
     context = {"found": found, "event": found.event, "subject_url": url, "subject_label": label}
-    return render(request, "connections/audit_detail.html", context)
+    return render(request, "audit/detail.html", context)
 
 
 @limited("export", per_minute=30)
@@ -125,7 +132,7 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     if not form.is_valid():
         raise BadRequest("A filter in this address can't be used. Set it on the Audit log page.")
     try:
-        export = search.prepare_export(
+        export = exports.prepare_export(
             actor=actor_of(request),
             filters=form.event_filter(),
             file_format=file_format,

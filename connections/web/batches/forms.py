@@ -3,7 +3,7 @@
 from django import forms
 
 from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
-from connections.web.forms import KEPT, ServiceForm, reason_field
+from connections.web.framework.forms import KEPT, ServiceForm, reason_field
 
 
 class PlanRequestForm(ServiceForm):

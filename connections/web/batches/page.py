@@ -50,8 +50,8 @@ from connections.operations import heartbeats
 from connections.web.badges import Badge, batch_badge, deletion_badge, row_problem_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, PlanFilter, kept_warning, load_plan
-from connections.web.forms import ServiceForm
-from connections.web.lists import (
+from connections.web.framework.forms import ServiceForm
+from connections.web.framework.lists import (
     CONNECTION_COLUMNS,
     SELECT_COLUMN,
     Column,
@@ -61,7 +61,7 @@ from connections.web.lists import (
     numbered_page,
     part_links,
 )
-from connections.web.support import PageWarning, time_of
+from connections.web.framework.support import PageWarning, time_of
 from connections.web.timeline import event_entry
 
 _CONNECTION = (

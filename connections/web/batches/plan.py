@@ -15,7 +15,7 @@ from connections.core.data_types import unknown_types
 from connections.core.text import join_some_names, pluralize
 from connections.deletions.reviews import loss_text
 from connections.models import Batch, RowProblem
-from connections.web.support import PageWarning
+from connections.web.framework.support import PageWarning
 
 # How many lines of a total are shown before the others are folded away, and how many names a
 # sentence has.

@@ -2,7 +2,7 @@
 
 from connections.access.permissions import APPROVE, DELETE, EXPORT, SEE, STOP_BATCH
 from connections.web.batches import views
-from connections.web.routing import action, form_page, page
+from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
     # For a plan of 1,000 rows.

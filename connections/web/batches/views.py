@@ -15,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups
 from connections.batches import confirming, decisions, drafts, requesting, stopping
 from connections.core import clock
 from connections.core.errors import DomainError, InvalidInputError
@@ -23,20 +22,21 @@ from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.inventory.inventory import parse_filter
+from connections.lookups.objects import find_batch, find_credential
 from connections.models import Batch
-from connections.web.actions import Subject, service_action
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
-from connections.web.forms import ReasonForm, ServiceForm
-from connections.web.lists import (
+from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.forms import ReasonForm, ServiceForm
+from connections.web.framework.lists import (
     Column,
     as_page_request,
     numbered_links,
     numbered_page,
 )
-from connections.web.rate_limits import limited
-from connections.web.support import (
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import (
     SeeOther,
     actor_of,
     download,
@@ -46,7 +46,7 @@ from connections.web.support import (
     wants_fragment,
 )
 
-DETAIL = "connections/batch_detail.html"
+DETAIL = "batches/detail.html"
 _COLUMNS = (
     Column(label="Planned", css="cell-time"),
     Column(label="Status", css="cell-status"),
@@ -78,7 +78,7 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         "problem": problem,
         **numbered_links(request, page),
     }
-    return render(request, "connections/batch_list.html", context, status=status)
+    return render(request, "batches/list.html", context, status=status)
 
 
 def _create_draft(request: HttpRequest) -> HttpResponse:
@@ -102,7 +102,7 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
         pk = uuid_or_none(posted.get("batch", ""))
         if pk is None:
             raise BadRequest("This isn't the ID of a bulk deletion.")
-        batch = lookups.find_batch(actor=actor, pk=pk)
+        batch = find_batch(actor=actor, pk=pk)
         return drafts.create_draft_of_remaining(batch=batch, actor=actor)
     if "org" in posted:
         org = find_posted_org(posted, actor=actor).org
@@ -127,7 +127,7 @@ def _status_and_text(error: DomainError) -> tuple[int, str]:
 def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One bulk deletion: the review of its plan, its approval, its progress and its result."""
     actor = actor_of(request)
-    batch = lookups.find_batch(actor=actor, pk=pk)
+    batch = find_batch(actor=actor, pk=pk)
     if not wants_fragment(request):
         return _page(request, batch=batch, actor=actor)
     liveness = get_liveness(batch, now=clock.now())
@@ -142,7 +142,7 @@ def batch_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
 def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttpResponse:
     """The deletions of one bulk deletion, streamed as a file."""
     actor = actor_of(request)
-    batch = lookups.find_batch(actor=actor, pk=pk)
+    batch = find_batch(actor=actor, pk=pk)
     file_format = export_format(request)
     export = prepare_export(
         actor=actor,
@@ -178,7 +178,7 @@ def _show(
     form: ServiceForm,
     error: DomainError | None,
 ) -> HttpResponse:
-    batch = lookups.find_batch(actor=actor, pk=pk)
+    batch = find_batch(actor=actor, pk=pk)
     if error is None:
         return _page(request, batch=batch, actor=actor, form=form)
     status, notice = _status_and_text(error)
@@ -196,7 +196,7 @@ _action = partial(
     service_action,
     Subject(
         name="batch",
-        find=lambda actor, pk: lookups.find_batch(actor=actor, pk=pk),
+        find=lambda actor, pk: find_batch(actor=actor, pk=pk),
         show=_show,
         respond=lambda request, batch, actor: SeeOther(_url(batch)),
     ),
@@ -243,13 +243,13 @@ def _change_draft(
 ) -> HttpResponse:
     """Change a draft, and return to the rows that the page showed."""
     actor = actor_of(request)
-    batch = lookups.find_batch(actor=actor, pk=pk)
+    batch = find_batch(actor=actor, pk=pk)
     try:
         drafts.require_own_draft(batch, actor=actor)
         change(batch, actor)
     except DomainError as error:
         status, notice = _status_and_text(error)
-        batch = lookups.find_batch(actor=actor, pk=pk)
+        batch = find_batch(actor=actor, pk=pk)
         return _page(request, batch=batch, actor=actor, notice=notice, status=status)
     query = QueryDict(request.POST.get("filters", ""))
     return SeeOther(reverse("batch-detail", args=[batch.pk], query=query))
@@ -277,7 +277,7 @@ def batch_credential(request: HttpRequest, pk: UUID) -> HttpResponse:
             batch=batch,
             actor=actor,
             connections=request.POST.getlist("connection"),
-            credential=lookups.find_credential(actor=actor, pk=chosen),
+            credential=find_credential(actor=actor, pk=chosen),
         )
 
     return _change_draft(request, pk=pk, change=change)

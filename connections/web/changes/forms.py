@@ -6,7 +6,7 @@ from django import forms
 
 from connections.changes.changes import ChangeFilter
 from connections.changes.texts import KIND_LABELS
-from connections.web.forms import ServiceForm
+from connections.web.framework.forms import ServiceForm
 
 KINDS = [(kind.value, label) for kind, label in KIND_LABELS.items()]
 ATTENTION = [("yes", "Needed")]

@@ -12,8 +12,8 @@ from connections.changes.texts import deletion_name, types_of
 from connections.models import Change
 from connections.web.badges import Badge, change_badge
 from connections.web.changes.forms import AcknowledgementForm
-from connections.web.lists import Column
-from connections.web.support import connection_url
+from connections.web.framework.lists import Column
+from connections.web.framework.support import connection_url
 
 CHANGE_COLUMNS = (
     Column(label="Change", css="cell-change-kind"),

@@ -2,7 +2,7 @@
 
 from connections.access.permissions import ACKNOWLEDGE, EXPORT, SEE
 from connections.web.changes import views
-from connections.web.routing import action, page
+from connections.web.framework.routing import action, page
 
 urlpatterns = [
     page("changes/", views.change_list, SEE),

@@ -34,7 +34,7 @@ from connections.web.changes.rows import (
     CHANGE_COLUMNS,
     change_row_views,
 )
-from connections.web.lists import (
+from connections.web.framework.lists import (
     SELECT_COLUMN,
     Filter,
     FilterBar,
@@ -49,10 +49,10 @@ from connections.web.lists import (
     shared_names,
     site_filter,
 )
-from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of, download, export_format
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import SeeOther, actor_of, download, export_format
 
-LIST = "connections/change_list.html"
+LIST = "changes/list.html"
 
 
 def change_list(

@@ -13,7 +13,7 @@ from connections.credentials.access_lists import AccessEntries
 from connections.credentials.import_file import decode_file
 from connections.credentials.keys import NAME_IS_A_KEY, choose_keys, contains_a_key
 from connections.models import AccessKind, ApprovalPolicy
-from connections.web.forms import ServiceForm
+from connections.web.framework.forms import ServiceForm
 
 
 class _SecretWidget(forms.Widget):

@@ -2,7 +2,7 @@
 
 from connections.access.permissions import ADMINISTER, MANAGE_CREDENTIALS, SEE
 from connections.web.credentials import views
-from connections.web.routing import action, form_page, page
+from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
     page("credentials/", views.credential_list, SEE),

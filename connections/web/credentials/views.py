@@ -16,7 +16,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from connections.access import permissions
 from connections.access.approvers import approval_warnings
-from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.text import pluralize
@@ -25,6 +24,7 @@ from connections.credentials.import_file import COLUMNS, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
 from connections.crypto.encryption import EncryptionError
 from connections.inventory import rate_limits
+from connections.lookups.objects import find_credential
 from connections.models import ApprovalPolicy, Credential
 from connections.web.badges import Badge, credential_badge
 from connections.web.credentials import page
@@ -36,9 +36,9 @@ from connections.web.credentials.forms import (
     RenameForm,
     RotateForm,
 )
-from connections.web.rate_limits import limited
-from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import SeeOther, actor_of
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.reauthentication import requires_reauthentication
+from connections.web.framework.support import SeeOther, actor_of
 
 # Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
@@ -46,7 +46,7 @@ accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_t
 
 def _find(request: HttpRequest, pk: UUID) -> Credential:
     """The credential. Raises Http404, also if the person's access lists hide it."""
-    return lookups.find_credential(actor=actor_of(request), pk=pk)
+    return find_credential(actor=actor_of(request), pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
@@ -60,7 +60,7 @@ def credential_list(request: HttpRequest) -> HttpResponse:
         "can_manage": permissions.can_manage_credentials(actor),
         "form": CredentialForm() if not in_use else None,
     }
-    return render(request, "connections/credential_list.html", context)
+    return render(request, "credentials/list.html", context)
 
 
 def _context_of(credential: Credential) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _context_of(credential: Credential) -> dict[str, Any]:
 def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpResponse:
     form = form or CredentialForm(request.POST or None)
     status = 422 if form.errors else 200
-    return render(request, "connections/credential_new.html", {"form": form}, status=status)
+    return render(request, "credentials/new.html", {"form": form}, status=status)
 
 
 @accepts_keys
@@ -173,9 +173,7 @@ def _detail(
         "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),
     }
     is_refused = any(form and form.errors for form in (rename, policy))
-    return render(
-        request, "connections/credential_detail.html", context, status=422 if is_refused else 200
-    )
+    return render(request, "credentials/detail.html", context, status=422 if is_refused else 200)
 
 
 def _held_back_until(credential: Credential) -> datetime | None:
@@ -252,7 +250,7 @@ def _rotate_page(
     form = form or RotateForm(request.POST or None)
     context = {"credential": credential, "form": form} | more
     status = 422 if form.errors else 200
-    return render(request, "connections/credential_rotate.html", context, status=status)
+    return render(request, "credentials/rotate.html", context, status=status)
 
 
 @accepts_keys
@@ -294,7 +292,7 @@ def _retire_page(
         "withdrawn": retirement.list_deletions_to_withdraw(credential),
     }
     status = 422 if error else 409 if conflict else 200
-    return render(request, "connections/credential_retire.html", context, status=status)
+    return render(request, "credentials/retire.html", context, status=status)
 
 
 @requires_reauthentication(on_missing=_retire_page, before_page=True)
@@ -337,7 +335,7 @@ def _access_page(request: HttpRequest, pk: UUID, *, form: AccessForm | None = No
     form = form or _access_form(request, credential)
     status = 422 if form.is_bound else 200
     context = {"credential": credential, "form": form}
-    return render(request, "connections/credential_access.html", context, status=status)
+    return render(request, "credentials/access.html", context, status=status)
 
 
 @requires_reauthentication(on_missing=_access_page, before_page=True)
@@ -388,7 +386,7 @@ def _import_page(
         **(_results_context(results) if results else {}),
     }
     status = 422 if form.errors else 200
-    return render(request, "connections/credential_import.html", context, status=status)
+    return render(request, "credentials/import.html", context, status=status)
 
 
 def _results_context(results: list[LineResult]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from django import forms
 
 from connections.deletions.lifecycle import OUT_OF_DATE
-from connections.web.forms import ServiceForm, reason_field
+from connections.web.framework.forms import ServiceForm, reason_field
 
 
 class ConnectionChoiceForm(ServiceForm):

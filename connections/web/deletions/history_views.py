@@ -17,7 +17,7 @@ from connections.deletions.history_filter import PERIODS, STATUSES, HistoryForm
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
 from connections.models import Credential, Person
-from connections.web.lists import (
+from connections.web.framework.lists import (
     Column,
     Filter,
     FilterBar,
@@ -32,8 +32,8 @@ from connections.web.lists import (
     site_filter,
     sortable,
 )
-from connections.web.rate_limits import limited
-from connections.web.support import actor_of, download, export_format
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import actor_of, download, export_format
 
 DELETION_COLUMNS = (
     Column(label="Requested", css="cell-time cell-requested", sort="requested"),
@@ -73,7 +73,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
     }
-    return render(request, "connections/deletion_list.html", context)
+    return render(request, "deletions/list.html", context)
 
 
 def _filter_bar(

@@ -20,7 +20,7 @@ from connections.people import people
 from connections.web.badges import deletion_badge
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
 from connections.web.deletions.status_section import review_url
-from connections.web.support import creator_flags, uuid_or_none
+from connections.web.framework.support import creator_flags, uuid_or_none
 
 PREFILLED = ("reason", "ticket")
 

@@ -10,11 +10,11 @@ from django.urls import reverse
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
-from connections.audit import lookups
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.deletions import attempt_facts, lifecycle, reviews
 from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review, ReviewChangedError
+from connections.lookups.objects import find_credential
 from connections.models import Credential, Deletion, OrgConnectionKey
 from connections.web.badges import Badge
 from connections.web.deletions.forms import DeletionForm
@@ -34,10 +34,10 @@ from connections.web.deletions.views import (
     render_outcome,
     respond,
 )
-from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import actor_of, time_of, uuid_or_none, wants_fragment
+from connections.web.framework.reauthentication import requires_reauthentication
+from connections.web.framework.support import actor_of, time_of, uuid_or_none, wants_fragment
 
-REVIEW = "connections/deletion_review.html"
+REVIEW = "deletions/confirm.html"
 
 
 def _new_page_with_input(request: HttpRequest) -> HttpResponse:
@@ -91,7 +91,7 @@ def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential,
     credential = None
     pk = uuid_or_none(data.get("credential", ""))
     if pk:
-        credential = lookups.find_credential(actor=actor, pk=pk)
+        credential = find_credential(actor=actor, pk=pk)
     if credential is None:
         problems["credential"] = "Choose a credential."
     try:
@@ -214,7 +214,7 @@ def _choice_page(
         form.initial = data.dict()
     context = {"form": form, "no_sender": no_sender_context(actor=actor)}
     status = 422 if error else 200
-    response = render(request, "connections/deletion_new.html", context, status=status)
+    response = render(request, "deletions/choose.html", context, status=status)
     if wants_fragment(request):
         # This replaces the whole review page.
         response["HX-Retarget"] = response["HX-Reselect"] = "#content"

@@ -39,8 +39,8 @@ from connections.models import (
 )
 from connections.operations import heartbeats
 from connections.web.badges import Badge, deletion_badge
-from connections.web.forms import ServiceForm
-from connections.web.support import connection_url, creator_flags
+from connections.web.framework.forms import ServiceForm
+from connections.web.framework.support import connection_url, creator_flags
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)

@@ -11,7 +11,7 @@ from connections.access.permissions import (
 )
 from connections.web.deletions import history_views, views
 from connections.web.deletions.review_views import deletion_new
-from connections.web.routing import action, form_page, page
+from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
     page("deletions/", history_views.deletion_list, SEE),

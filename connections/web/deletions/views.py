@@ -12,7 +12,6 @@ from django_htmx.http import HttpResponseStopPolling
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit import lookups
 from connections.core import clock
 from connections.core.causes import unavailable_text
 from connections.core.errors import (
@@ -23,8 +22,8 @@ from connections.core.errors import (
 )
 from connections.deletions import approvals, attempt_facts, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
+from connections.lookups import objects
 from connections.models import Deletion
-from connections.web.actions import Subject, service_action
 from connections.web.badges import Badge
 from connections.web.deletions.forms import (
     ApprovalForm,
@@ -41,11 +40,12 @@ from connections.web.deletions.status_section import (
     state_version,
     status_context,
 )
-from connections.web.forms import ReasonForm, ServiceForm
-from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of, time_of, wants_fragment
+from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.forms import ReasonForm, ServiceForm
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import SeeOther, actor_of, time_of, wants_fragment
 
-DETAIL = "connections/deletion_detail.html"
+DETAIL = "deletions/detail.html"
 
 
 def error_status_and_text(
@@ -79,7 +79,7 @@ def deletions_with_details() -> QuerySet[Deletion]:
 
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
     """The deletion with this ID. Raises Http404, also if the actor's access lists hide it."""
-    return lookups.find_deletion(deletions_with_details(), actor=actor, pk=pk)
+    return objects.find_deletion(deletions_with_details(), actor=actor, pk=pk)
 
 
 def respond(
@@ -191,7 +191,7 @@ _action = partial(
     service_action,
     Subject(
         name="deletion",
-        find=lambda actor, pk: lookups.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
+        find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
         show=_show,
         respond=lambda request, deletion, actor: respond(request, deletion=deletion, actor=actor),
     ),

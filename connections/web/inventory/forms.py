@@ -11,8 +11,8 @@ from connections.deletions import reviews
 from connections.inventory.inventory import CHANGED_DAYS, KnownOrg
 from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
-from connections.web.forms import ServiceForm, reason_field
-from connections.web.lists import Filter, org_filter, type_filter
+from connections.web.framework.forms import ServiceForm, reason_field
+from connections.web.framework.lists import Filter, org_filter, type_filter
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 CREATOR = [("disabled", "Account disabled")]

@@ -19,8 +19,7 @@ from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
 from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.web.inventory.forms import connection_filters
-from connections.web.lists import (
+from connections.web.framework.lists import (
     FilterBar,
     ViewLink,
     count_of_total_text,
@@ -28,7 +27,8 @@ from connections.web.lists import (
     list_url,
     shared_names,
 )
-from connections.web.support import actor_of, org_url
+from connections.web.framework.support import actor_of, org_url
+from connections.web.inventory.forms import connection_filters
 
 # The value of the parameter `view`.
 MATRIX = "matrix"
@@ -96,7 +96,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
     }
-    return render(request, "connections/org_connection_matrix.html", context)
+    return render(request, "inventory/matrix.html", context)
 
 
 def _site_links(request: HttpRequest, matrix: Matrix) -> list[ViewLink]:

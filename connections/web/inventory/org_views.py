@@ -13,7 +13,6 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_ids
-from connections.audit import lookups
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.text import pluralize
 from connections.deletions import history
@@ -21,13 +20,12 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
 from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
 from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
+from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.page import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
-from connections.web.inventory.forms import OrgForm
-from connections.web.inventory.rows import ConnectionRowView, connection_row_views
-from connections.web.lists import (
+from connections.web.framework.lists import (
     Column,
     Filter,
     FilterBar,
@@ -40,7 +38,9 @@ from connections.web.lists import (
     site_filter,
     sortable,
 )
-from connections.web.support import actor_of
+from connections.web.framework.support import actor_of
+from connections.web.inventory.forms import OrgForm
+from connections.web.inventory.rows import ConnectionRowView, connection_row_views
 
 # How many connections per direction, deletions and changes an org's page shows.
 MAX_CONNECTIONS = 25
@@ -80,7 +80,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
         **numbered_links(request, page),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
-    return render(request, "connections/org_list.html", context)
+    return render(request, "inventory/org_list.html", context)
 
 
 def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
@@ -128,7 +128,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     actor = actor_of(request)
     summary = find_org(actor=actor, site=site, org_id=str(org_id))
     if summary is None:
-        lookups.raise_org_not_found(actor=actor, site=site, org_id=str(org_id))
+        raise_org_not_found(actor=actor, site=site, org_id=str(org_id))
     org, name = summary.org, summary.org.name or "this org"
     of_org = Q(site=org.site) & (Q(source_org_id=org.org_id) | Q(sink_org_id=org.org_id))
     inventory = build_inventory(
@@ -173,7 +173,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "can_refresh": permissions.can_sync(actor),
         "can_plan": bool(listed) and permissions.can_delete(actor),
     }
-    return render(request, "connections/org_detail.html", context)
+    return render(request, "inventory/org_detail.html", context)
 
 
 def _list_url(org: KnownOrg, *, side: str) -> str:

@@ -4,8 +4,8 @@ from django.urls import register_converter
 from django.urls.converters import StringConverter
 
 from connections.access.permissions import EXPORT, PROTECT, SEE, SYNC, UNPROTECT
+from connections.web.framework.routing import action, form_page, page
 from connections.web.inventory import org_views, views
-from connections.web.routing import action, form_page, page
 
 
 class SiteConverter(StringConverter):

@@ -20,7 +20,6 @@ from django_htmx.http import HttpResponseClientRefresh
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.progress import list_decisions
-from connections.audit import lookups
 from connections.batches import drafts
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.causes import unavailable_text
@@ -36,17 +35,13 @@ from connections.inventory.inventory import (
     valid_filters,
 )
 from connections.inventory.matrix import list_connections_between
+from connections.lookups.objects import NotVisibleError, require_connection
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.status_section import review_url
-from connections.web.forms import ReasonForm
-from connections.web.inventory.forms import ProtectionForm, connection_filters
-from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
-from connections.web.inventory.protections import protection_page
-from connections.web.inventory.rows import connection_row_views, failed_syncs, sync_text
-from connections.web.inventory.timeline import timeline_of
-from connections.web.lists import (
+from connections.web.framework.forms import ReasonForm
+from connections.web.framework.lists import (
     SELECT_COLUMN,
     Column,
     Filter,
@@ -60,9 +55,9 @@ from connections.web.lists import (
     site_filter,
     sortable,
 )
-from connections.web.rate_limits import limited
-from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import (
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.reauthentication import requires_reauthentication
+from connections.web.framework.support import (
     SeeOther,
     actor_of,
     connection_url,
@@ -71,6 +66,11 @@ from connections.web.support import (
     find_posted_org,
     org_url,
 )
+from connections.web.inventory.forms import ProtectionForm, connection_filters
+from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
+from connections.web.inventory.protections import protection_page
+from connections.web.inventory.rows import connection_row_views, failed_syncs, sync_text
+from connections.web.inventory.timeline import timeline_of
 
 _COLUMNS = (
     Column(label="Source", css="cell-org", sort="source"),
@@ -138,7 +138,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         if _has_no_credential(inventory)
         else [],
     }
-    name = "connections/org_connection_list.html"
+    name = "inventory/list.html"
     return render(request, f"{name}#inventory" if is_fragment else name, context)
 
 
@@ -265,14 +265,14 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     if not site.isprintable():
         raise Http404("There is no such site.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    lookups.require_connection(key, actor=actor)
+    require_connection(key, actor=actor)
     history = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if history is None:
         if not protection.history:
             raise Http404("No sync listed this connection and no one requested its deletion.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
-        return render(request, "connections/org_connection_unknown.html", context)
+        return render(request, "inventory/unknown.html", context)
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
     context = {
@@ -299,7 +299,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             and permissions.can_use(actor, credential_id=observation.credential.pk)
         ],
     }
-    return render(request, "connections/org_connection_detail.html", context)
+    return render(request, "inventory/detail.html", context)
 
 
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
@@ -317,7 +317,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
             form.add_errors(error)
         except ConflictError as error:
             conflict = str(error)
-        except lookups.NotVisibleError:
+        except NotVisibleError:
             is_visible = False
             form.add_error("connection_id", protections.NOT_VISIBLE)
         else:
@@ -328,12 +328,12 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
             return SeeOther(connection_url(key))
     context = {"form": form, "conflict": conflict}
     status = 409 if conflict else 404 if not is_visible else 422 if form.is_bound else 200
-    return render(request, "connections/org_connection_protect.html", context, status=status)
+    return render(request, "inventory/protect.html", context, status=status)
 
 
 def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """The protection that the actor can remove. None if it is no longer protected."""
-    lookups.require_connection(key, actor=actor)
+    require_connection(key, actor=actor)
     protection = protections.find_protection(key)
     if protection is None and not protections.list_protections(key):
         raise Http404("This connection was never protected.")
@@ -351,7 +351,7 @@ def _unprotect_page(
     request: HttpRequest, *, protection: Protection, form: ReasonForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
-    return render(request, "connections/org_connection_unprotect.html", context, status=status)
+    return render(request, "inventory/unprotect.html", context, status=status)
 
 
 def _unprotect_page_with_input(

@@ -18,9 +18,15 @@ from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.notifications.titles import notification_title
 from connections.web.badges import label_of_notification
-from connections.web.lists import Filter, as_page_request, cursor_links, filter_bar, parse_after
-from connections.web.rate_limits import limited
-from connections.web.support import SeeOther, actor_of, subject_url
+from connections.web.framework.lists import (
+    Filter,
+    as_page_request,
+    cursor_links,
+    filter_bar,
+    parse_after,
+)
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import SeeOther, actor_of, subject_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         "foot": f"Kept for {delivery.RETENTION.days} days. Audit events are kept permanently.",
         **extra,
     }
-    return render(request, "connections/notification_list.html", context, status=status)
+    return render(request, "notifications/list.html", context, status=status)
 
 
 def _row(logged: DeliveryLogEntry) -> NotificationRow:

@@ -1,12 +1,12 @@
 """Notifications: addresses."""
 
 from connections.access.permissions import ADMINISTER
+from connections.web.framework.routing import action, page
 from connections.web.notifications.list import (
     notification_list,
     notification_retry,
     notification_test,
 )
-from connections.web.routing import action, page
 
 urlpatterns = [
     page("notices/", notification_list, ADMINISTER),

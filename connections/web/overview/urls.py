@@ -1,8 +1,8 @@
 """The overview: addresses."""
 
 from connections.access.permissions import SEE
+from connections.web.framework.routing import page
 from connections.web.overview.views import overview
-from connections.web.routing import page
 
 urlpatterns = [
     page("", overview, SEE),

@@ -33,6 +33,7 @@ from connections.web.badges import (
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.forms import CredentialForm
 from connections.web.credentials.page import problem_of
+from connections.web.framework.support import actor_of, connection_url
 from connections.web.overview.page import (
     MAX_SHOWN,
     Overview,
@@ -41,7 +42,6 @@ from connections.web.overview.page import (
     get_overview,
 )
 from connections.web.overview.texts import clock_ahead_text, no_worker_text
-from connections.web.support import actor_of, connection_url
 
 # An access review that is due this soon, or overdue, is marked.
 SOON = timedelta(days=7)
@@ -293,4 +293,4 @@ def overview(request: HttpRequest) -> HttpResponse:
         "form": CredentialForm() if can_manage and not has_credential else None,
         "administrators": [] if has_credential else people.list_administrator_names(),
     }
-    return render(request, "connections/overview_detail.html", context)
+    return render(request, "overview/overview.html", context)

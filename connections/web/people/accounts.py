@@ -25,16 +25,16 @@ from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
-from connections.web import reauthentication
-from connections.web.people import known_devices
-from connections.web.rate_limits import is_first_this_minute
-from connections.web.support import (
+from connections.web.framework import reauthentication
+from connections.web.framework.rate_limits import is_first_this_minute
+from connections.web.framework.support import (
     client_address,
     is_local_url,
     origin_of,
     request_id_of,
     signed_in_person,
 )
+from connections.web.people import known_devices
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html
 
 from connections.models import Role
-from connections.web.forms import ServiceForm
+from connections.web.framework.forms import ServiceForm
 
 _ROLE_HELP = {
     Role.VIEWER: "sees connections, deletions and credentials; changes nothing",

@@ -24,6 +24,8 @@ from connections.crypto import encryption
 from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
+from connections.web.framework.rate_limits import is_first_this_minute
+from connections.web.framework.support import actor_of, origin_of
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.forms import MAX_LOGIN_LENGTH
 from connections.web.people.passkeys import (
@@ -34,8 +36,6 @@ from connections.web.people.passkeys import (
     require_own_origin,
     require_user_verification,
 )
-from connections.web.rate_limits import is_first_this_minute
-from connections.web.support import actor_of, origin_of
 
 _OVER_LIMIT = "too_many_login_attempts"
 

@@ -16,7 +16,7 @@ from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
-from connections.web.support import signed_in_person
+from connections.web.framework.support import signed_in_person
 
 
 class Refusal(StrEnum):

@@ -14,7 +14,17 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
-from connections.web import reauthentication
+from connections.web.framework import reauthentication
+from connections.web.framework.rate_limits import too_many_requests
+from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
+from connections.web.framework.support import (
+    SeeOther,
+    actor_of,
+    is_local_url,
+    origin_of,
+    require_signed_in_person,
+    signed_in_person,
+)
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
 from connections.web.people.single_sign_on import (
@@ -22,16 +32,6 @@ from connections.web.people.single_sign_on import (
     CompletedSignIn,
     Refusal,
     SignInPurpose,
-)
-from connections.web.rate_limits import too_many_requests
-from connections.web.reauthentication import redirect_to_prompt, requires_reauthentication
-from connections.web.support import (
-    SeeOther,
-    actor_of,
-    is_local_url,
-    origin_of,
-    require_signed_in_person,
-    signed_in_person,
 )
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
         "problem": problem,
     }
     status = 409 if problem else 200
-    return render(request, "connections/single_sign_on_account.html", context, status=status)
+    return render(request, "people/single_sign_on_account.html", context, status=status)
 
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
@@ -190,7 +190,7 @@ def _refused(
             origin=origin_of(request),
         )
     context = {"refusal": refusal, "identity": identity}
-    response = render(request, "connections/single_sign_on_refused.html", context)
+    response = render(request, "people/single_sign_on_refused.html", context)
     response.status_code = _STATUSES.get(reason, 403)
     if reason == Reason.BUSY:
         response.headers["Retry-After"] = "60"

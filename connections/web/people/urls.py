@@ -1,9 +1,9 @@
 """People, sign-in and each person's own account: addresses."""
 
 from connections.access.permissions import ADMINISTER
+from connections.web.framework.reauthentication import reauthentication, reauthentication_passkey
+from connections.web.framework.routing import Visitors, action, form_page, page
 from connections.web.people import single_sign_on_views, views
-from connections.web.reauthentication import reauthentication, reauthentication_passkey
-from connections.web.routing import Visitors, action, form_page, page
 
 urlpatterns = [
     form_page("setup/", views.setup, Visitors.ANYONE, shows_secret=True),

@@ -24,8 +24,17 @@ from connections.models import AuditEvent, Person, Role, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
 from connections.people.people import get_stored_roles, list_authenticators
-from connections.web.context_processors import THEMES
-from connections.web.forms import ServiceForm
+from connections.web.framework.context_processors import THEMES
+from connections.web.framework.forms import ServiceForm
+from connections.web.framework.rate_limits import too_many_requests
+from connections.web.framework.reauthentication import requires_reauthentication
+from connections.web.framework.support import (
+    SeeOther,
+    actor_of,
+    is_local_url,
+    request_id_of,
+    require_signed_in_person,
+)
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import (
@@ -38,15 +47,6 @@ from connections.web.people.forms import (
     SetUpForm,
     SignInLinkForm,
 )
-from connections.web.rate_limits import too_many_requests
-from connections.web.reauthentication import requires_reauthentication
-from connections.web.support import (
-    SeeOther,
-    actor_of,
-    is_local_url,
-    request_id_of,
-    require_signed_in_person,
-)
 
 EVENTS_SHOWN = 20
 
@@ -58,13 +58,13 @@ def person_list(request: HttpRequest) -> HttpResponse:
         .annotate(has_mfa=Exists(list_authenticators(OuterRef("pk"))))
         .order_by("-is_active", "username")
     )
-    return render(request, "connections/person_list.html", {"people": everyone})
+    return render(request, "people/list.html", {"people": everyone})
 
 
 def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpResponse:
     form = form or PersonForm(request.POST or None)
     status = 422 if form.is_bound else 200
-    return render(request, "connections/person_new.html", {"form": form}, status=status)
+    return render(request, "people/new.html", {"form": form}, status=status)
 
 
 @requires_reauthentication(on_missing=_new_page, before_page=True)
@@ -238,7 +238,7 @@ def _detail(
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "events": [(event, brief_sentence(event)) for event in with_values(latest)],
     } | extra
-    return render(request, "connections/person_detail.html", context, status=status)
+    return render(request, "people/detail.html", context, status=status)
 
 
 def _session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
@@ -260,7 +260,7 @@ def _session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
 def session_list(request: HttpRequest) -> HttpResponse:
     """The signed-in person's sessions."""
     rows = _session_rows(request, require_signed_in_person(request))
-    return render(request, "connections/session_list.html", {"sessions": rows})
+    return render(request, "people/session_list.html", {"sessions": rows})
 
 
 def change_emails_set(request: HttpRequest) -> HttpResponse:
@@ -314,7 +314,7 @@ def setup(request: HttpRequest) -> HttpResponse:
         request,
         SetUpForm,
         redeem=people.set_up_first_administrator,
-        template="connections/setup.html",
+        template="people/setup.html",
     )
 
 
@@ -325,7 +325,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         request,
         SignInLinkForm,
         redeem=people.use_sign_in_link,
-        template="connections/sign_in_link.html",
+        template="people/sign_in_link.html",
     )
 
 

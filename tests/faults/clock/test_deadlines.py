@@ -13,10 +13,10 @@ NO_DEADLINE = {
     ("connections/crypto/encryption.py", "datetime.now"),
     ("connections/deletions/saved_responses.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
-    ("connections/web/template_tags.py", "timezone.now"),
+    ("connections/web/framework/template_tags.py", "timezone.now"),
     ("connections/web/credentials/page.py", "timezone.now"),
     ("connections/models/sessions.py", "timezone.now"),
-    ("connections/web/reauthentication.py", "time.time"),
+    ("connections/web/framework/reauthentication.py", "time.time"),
 }
 
 

@@ -17,10 +17,10 @@ from django.http.response import HttpResponseBase
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from connections.audit import export
+from connections.exports import export
 from connections.models import Person
-from connections.web.middleware import CompressionMiddleware
-from connections.web.routing import ALLAUTH, Access
+from connections.web.framework.middleware import CompressionMiddleware
+from connections.web.framework.routing import ALLAUTH, Access
 from tests.deletions.history.conftest import Make
 
 ROOT = Path(__file__).resolve().parents[3]

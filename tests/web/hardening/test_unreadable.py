@@ -16,8 +16,8 @@ from fido2.utils import websafe_encode
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
-from connections.web import errors
-from connections.web.routing import Access, Visitors, enforce
+from connections.web.framework import errors
+from connections.web.framework.routing import Access, Visitors, enforce
 from orgadmin import urls
 from orgadmin.wsgi import Application
 from tests.support.passkeys import SoftKey

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from connections.models import AuditEvent, Person
-from connections.web import reauthentication
+from connections.web.framework import reauthentication
 from tests.support.people import PASSWORD
 from tests.support.undo import undone
 from tests.web.test_access import CAST, MATRIX, REAUTHENTICATED

@@ -300,7 +300,7 @@ def test_an_error_page_with_debug_on_shows_no_password(
     settings.DEBUG = True
     for broken in (
         "connections.people.people.add_person",
-        "connections.web.reauthentication.record_reauthentication",
+        "connections.web.framework.reauthentication.record_reauthentication",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(broken, fail)

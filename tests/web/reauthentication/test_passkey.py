@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.models import AuditEvent, Person
-from connections.web import reauthentication
+from connections.web.framework import reauthentication
 from connections.web.people.passkeys import WRONG_PASSKEY
 from tests.support.passkeys import SoftKey
 from tests.support.people import let_proof_age

@@ -13,7 +13,7 @@ from django.utils import timezone
 from connections.access.actor import command_actor
 from connections.models import AuditEvent, Person
 from connections.people import people
-from connections.web import reauthentication
+from connections.web.framework import reauthentication
 from tests.support.clock import SettableClock
 from tests.support.mfa import code_of, set_up_app, set_up_recovery_codes
 from tests.support.passkeys import SoftKey

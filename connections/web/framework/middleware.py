@@ -1,0 +1,450 @@
+"""Middleware: health, headers, sign-in, MFA, reauthentication, read-only requests, hostile text."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any, NoReturn
+
+from allauth.core.exceptions import ReauthenticationRequired
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import BadRequest, TooManyFieldsSent, TooManyFilesSent
+from django.core.files.uploadhandler import FileUploadHandler, MemoryFileUploadHandler
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import parse_header_parameters
+from django_htmx.http import HttpResponseClientRedirect
+
+from connections.access import permissions
+from connections.audit import events
+from connections.core.database import is_unwritable_error
+from connections.core.errors import ResponseNotRecordedError
+from connections.crypto.encryption import EncryptionError, check_key_ring
+from connections.models import Person, PersonSession
+from connections.operations.write_probe import find_write_problem, write_without_change
+from connections.web.framework.errors import response_not_recorded_page
+from connections.web.framework.monitoring import metrics_for_token
+from connections.web.framework.reauthentication import is_recent, redirect_to_prompt
+from connections.web.framework.routing import View, access_of
+from connections.web.framework.support import sign_in_url_after_post, signed_in_person
+from connections.web.people.single_sign_on import has_provider_mfa
+
+logger = logging.getLogger(__name__)
+
+# The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2) in UTF-8: U+061C, U+200E/F,
+# U+202A–E, U+2066–9. A name with one of these can make the text next to it read differently.
+_BIDI_CONTROLS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+
+
+class BidiControlMiddleware(MiddlewareMixin):
+    """Shows bidirectional control characters as text, such as [U+202E], on every page.
+
+    Pages show names and error texts from Datadog and from people inside their own sentences. Stored
+    and exported data keeps the characters.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Replace the characters in a page."""
+        if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
+            content = response.content  # type: ignore[attr-defined]
+            if _BIDI_CONTROLS.search(content):
+                response.content = _BIDI_CONTROLS.sub(_code_point, content)  # type: ignore[attr-defined]
+        return response
+
+
+def _code_point(match: re.Match[bytes]) -> bytes:
+    return f"[U+{ord(match[0].decode()):04X}]".encode()
+
+
+_UNREADABLE = "unreadable"
+
+
+class Request(WSGIRequest):
+    """A request whose Content-Type header can contain anything.
+
+    If Django can't parse the header, or its charset doesn't decode the query, Django raises while
+    it creates the request, outside all error handlers.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            self.content_type, self.content_params = parse_header_parameters(
+                meta.get("CONTENT_TYPE", "")
+            )
+        except ValueError:
+            self.content_type, self.content_params = "", {"charset": _UNREADABLE}
+        # The encoding stays unset, which means UTF-8. CharsetMiddleware refuses any other.
+
+
+class CharsetMiddleware(MiddlewareMixin):
+    """Responds with 400 if the Content-Type names a charset other than UTF-8.
+
+    No browser sends another one. Some of Python's encodings aren't for text (base64), and some
+    raise even with errors="replace" (idna).
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Raise BadRequest for another charset."""
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.lower() != "utf-8":
+            raise BadRequest("The charset of a request must be UTF-8.")
+
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class HealthMiddleware(MiddlewareMixin):
+    """Responds to monitoring before anything that could redirect or refuse it.
+
+    /healthz says that the process responds. /readyz says that the database can be written, every
+    migration is applied, and the key ring decrypts the stored keys. Neither needs sign-in, so the
+    response only names the problem and the log has the details. /metrics is answered here if the
+    request has a token; for people it is a page like any other.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Respond, or let the request through."""
+        if request.path == "/healthz":
+            return _health_response(request, problem=None)
+        if request.path == "/readyz":
+            return _health_response(request, problem=_readiness_problem())
+        if request.path == "/metrics" and "Authorization" in request.headers:
+            return _for_monitoring(request, metrics_for_token(request))
+        return None
+
+
+def _health_response(request: HttpRequest, *, problem: str | None) -> HttpResponse:
+    response = HttpResponse(
+        f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
+    )
+    return _for_monitoring(request, response)
+
+
+def _for_monitoring(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    if request.method not in SAFE_METHODS:
+        response = HttpResponse(status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _readiness_problem() -> str | None:
+    try:
+        applied = set(MigrationRecorder(connection).applied_migrations())
+        if not _migrations_on_disk() <= applied:
+            return "migrations are not applied"
+        check_key_ring()
+        problem = find_write_problem()
+    except DatabaseError:
+        logger.warning("Not ready: the database does not respond.", exc_info=True)
+        return "the database does not respond"
+    except EncryptionError as error:
+        logger.warning("Not ready: %s", error)
+        return "the key ring cannot be used"
+    if problem:
+        logger.warning("Not ready: %s", problem.detail)
+        return problem.summary
+    return None
+
+
+@cache
+def _migrations_on_disk() -> frozenset[tuple[str, str]]:
+    # The files don't change while the process runs, and reading them takes longer than the rest of
+    # the check.
+    return frozenset(MigrationLoader(None).disk_migrations or {})
+
+
+class HeadersMiddleware(MiddlewareMixin):
+    """Sets headers on everything except static files, and gives each request an ID.
+
+    A response can name orgs, people or deletions, so no cache keeps it, and the back button doesn't
+    show it after sign-out.
+    """
+
+    HEADERS = {
+        "Cache-Control": "no-store",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "accelerometer=(), autoplay=(), camera=(), display-capture=(), "
+        "encrypted-media=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), "
+        "midi=(), payment=(), usb=(), xr-spatial-tracking=(), clipboard-write=(self), "
+        "publickey-credentials-create=(self), publickey-credentials-get=(self)",
+    }
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its ID."""
+        request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Add the headers."""
+        for name, value in self.HEADERS.items():
+            response[name] = value
+        response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
+        return response
+
+
+class CompressionMiddleware(GZipMiddleware):
+    """Compresses responses, except those that can show a secret and files of a known size.
+
+    A streamed export is compressed chunk by chunk, so that no row is held back.
+    """
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
+        """Note whether the view's response can show a secret."""
+        request.shows_secret = access_of(request, view).shows_secret  # type: ignore[attr-defined]
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Compress the response."""
+        # Compression would hide the size, so a browser couldn't show the download's progress.
+        is_file = response.streaming and response.has_header("Content-Length")
+        # Without a view, it is an error page or a redirect.
+        if is_file or getattr(request, "shows_secret", False):
+            return response
+        return super().process_response(request, response)
+
+
+class RefusingHandler(FileUploadHandler):
+    """Refuses every file with 400 as soon as its part of the body begins: see UploadMiddleware."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse it."""
+        raise TooManyFilesSent("This URL accepts no files.")
+
+
+class UploadMiddleware(MiddlewareMixin):
+    """Keeps an uploaded file in memory if the URL accepts files.
+
+    A file larger than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
+    """
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
+        """Choose the upload handler before anything reads the body."""
+        if access_of(request, view).accepts_file:
+            request.upload_handlers = [MemoryFileUploadHandler(request)]
+
+
+class FieldLimitMiddleware(MiddlewareMixin):
+    """Refuses a request with more fields than its URL accepts.
+
+    Django has one limit for all URLs, so that limit is the highest of theirs.
+    """
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
+        """Raise TooManyFieldsSent for too many fields in the query string or in the form."""
+        max_fields = access_of(request, view).max_fields
+        for fields in (request.GET, request.POST):
+            if sum(len(values) for _, values in fields.lists()) > max_fields:
+                raise TooManyFieldsSent(f"This URL accepts {max_fields} fields.")
+
+
+class SessionUseMiddleware(MiddlewareMixin):
+    """Extends the session on each request, because the session ends when idle.
+
+    htmx's GET requests don't count, because pages send them automatically: an open page is not use.
+    """
+
+    _failed_last = False
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Extend the session. A GET still works if the database accepts no writes."""
+        if request.method == "GET" and _is_htmx(request):
+            return
+        try:
+            if request.session.extend():  # type: ignore[attr-defined]
+                self._failed_last = False
+        except DatabaseError as error:
+            if request.method not in {"GET", "HEAD"} or not is_unwritable_error(error):
+                raise
+            # Logged once until it works again, because the log might be on the same full disk.
+            if not self._failed_last:
+                logger.warning("The use of a session can't be noted: %s", error)
+            self._failed_last = True
+
+
+class AccessMiddleware(MiddlewareMixin):
+    """Applies a URL's rules that come before its view: sign-in, MFA, and a working database."""
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
+        """Let the request through, redirect it, or raise the database's error."""
+        access = access_of(request, view)
+        person = signed_in_person(request)
+        if access.needs_sign_in and person is None:
+            return _redirect_to_sign_in(request)
+        if access.needs_mfa and person is not None and _lacks_mfa(request, person):
+            messages.warning(request, "Set up MFA first. It's required here.")
+            url = reverse("mfa_index")
+            return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
+        if request.method not in SAFE_METHODS and not access.needs_mfa:
+            # These pages count attempts in the cache, which is a database table. If it can't be
+            # written, allauth would respond "too many requests", which isn't the reason.
+            write_without_change()
+        return None
+
+
+def _is_htmx(request: HttpRequest) -> bool:
+    return "HX-Request" in request.headers
+
+
+def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
+    if _is_htmx(request):
+        # htmx would put the sign-in page inside the current page, over what the person is typing.
+        return HttpResponse(status=401)
+    if request.method not in SAFE_METHODS:
+        return redirect(sign_in_url_after_post(request))
+    return redirect_to_login(request.get_full_path())
+
+
+def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
+    """Whether the person must set up MFA first.
+
+    They can still open the pages for that and sign out.
+    """
+    if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
+        return False
+    if has_provider_mfa(request, person_id=str(person.pk)):
+        return False
+    # Recovery codes alone don't count, because they are a backup for another method.
+    return not is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN])
+
+
+class ResponseNotRecordedMiddleware(MiddlewareMixin):
+    """Responds when a DELETE was sent and the database then failed."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The page that says so. None for any other error."""
+        if not isinstance(error, ResponseNotRecordedError):
+            return None
+        logger.error("%s", error)
+        return response_not_recorded_page(request, error)
+
+
+class ReauthenticationMiddleware(MiddlewareMixin):
+    """Requires reauthentication for django-allauth's own account pages.
+
+    Comes after allauth's middleware so that it handles the exception first. allauth would store the
+    whole POST in the session and replay it.
+    """
+
+    # allauth checks the old password on the first page, without Org Admin's limit, and nothing on
+    # the second.
+    GUARDED = frozenset({"account_change_password", "account_set_password"})
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
+        """Redirect from pages that allauth doesn't guard itself."""
+        match = request.resolver_match
+        if match is None or match.url_name not in self.GUARDED or is_recent(request):
+            return None
+        return redirect_to_prompt(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Redirect from pages that allauth guards."""
+        return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
+
+
+class WriteInReadError(Exception):
+    """A view tried to write to the database during a GET, which is a bug."""
+
+
+class ReadOnlyMiddleware:
+    """Prevents GET, HEAD and OPTIONS from writing to the database if the URL is read-only.
+
+    Sessions, the cache and audit events (of an export or a refusal) can still be written.
+    routing.py says which URLs are not read-only.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Installed before the view is known. process_view arms it once the view is known.
+        guard = _WriteGuard()
+        request._write_guard = guard  # type: ignore[attr-defined]
+        with connection.execute_wrapper(guard):
+            response = self.get_response(request)
+        if guard.is_armed and isinstance(response, StreamingHttpResponse):
+            # The body is generated while it is sent, long after the view has returned.
+            chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
+            response.streaming_content = _guard_chunks(chunks, guard)
+        return response
+
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
+        """Arm the guard for a reading method on a read-only URL."""
+        is_read_only = access_of(request, view).is_read_only
+        request._write_guard.is_armed = (  # type: ignore[attr-defined]
+            is_read_only and request.method in SAFE_METHODS
+        )
+
+
+# Any other statement writes, or must be reviewed before it is added here. PostgreSQL puts the parts
+# of a UNION in parentheses.
+_READS = re.compile(
+    r"\s*(\(\s*SELECT|SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
+    r"|DECLARE|FETCH|CLOSE)\b",
+    re.IGNORECASE,
+)
+_WITH = re.compile(r"\s*WITH\b", re.IGNORECASE)
+_WRITES_INSIDE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE)
+_TABLE = re.compile(
+    r"\s*(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
+    re.IGNORECASE,
+)
+
+
+class _WriteGuard:
+    """A database wrapper that raises WriteInReadError once it is armed."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        if self.is_armed and not _is_allowed_query(sql):
+            raise WriteInReadError(
+                f"A view must not write during a GET: {sql.lstrip()[:60]}… Make it a POST."
+            )
+        return execute(sql, params, many, context)
+
+
+def _is_allowed_query(sql: str) -> bool:
+    if _READS.match(sql) or events.is_appending():
+        return True
+    if _WITH.match(sql):
+        return not _WRITES_INSIDE.search(sql)
+    table = _TABLE.match(sql)
+    return table is not None and table[1] in {
+        PersonSession._meta.db_table,
+        settings.CACHES["default"]["LOCATION"],
+    }
+
+
+def _guard_chunks(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
+    # Guards one chunk at a time, because between two chunks the thread might serve something else.
+    # The response closes the inner iterator itself.
+    iterator = iter(chunks)
+    while True:
+        with connection.execute_wrapper(guard):
+            chunk = next(iterator, None)
+        if chunk is None:
+            return
+        yield chunk

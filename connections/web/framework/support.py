@@ -1,0 +1,259 @@
+"""Helpers for all views: the actor, redirects, downloads, warnings."""
+
+import base64
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+    StreamingHttpResponse,
+)
+from django.urls import NoReverseMatch, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from connections.access.actor import Actor, person_actor
+from connections.core import clock
+from connections.core.tabular import CONTENT_TYPES
+from connections.exports.export import Export, start_export
+from connections.inventory.inventory import KnownOrg
+from connections.inventory.orgs import OrgSummary, find_org
+from connections.lookups.objects import raise_org_not_found
+from connections.models import OrgConnectionKey, Person
+from connections.models.org_connections import SnapshotFields
+from connections.operations.serving import get_trusted_networks, is_in_networks
+from connections.people.sign_in_events import SignInOrigin
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageWarning:
+    """Something to know before going on."""
+
+    headline: str
+    detail: str = ""
+    # How many rows it is about, and the address that shows only these.
+    count: int = 0
+    rows_url: str = ""
+
+
+class SeeOther(HttpResponseRedirect):
+    """303: the action was carried out, and the browser continues with a GET."""
+
+    status_code = 303
+
+
+def wants_fragment(request: HttpRequest) -> bool:
+    """Whether htmx requests a fragment. A boosted link requests the whole page."""
+    return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
+
+
+def request_id_of(request: HttpRequest) -> str:
+    """The ID that this request's audit events and log lines share. Also sent as X-Request-ID."""
+    return getattr(request, "request_id", "")
+
+
+def signed_in_person(request: HttpRequest) -> Person | None:
+    """The signed-in person. Also None if the request failed before sign-in was checked."""
+    person = getattr(request, "user", None)
+    return person if isinstance(person, Person) else None
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The UUID in that text; None for any other text."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def require_signed_in_person(request: HttpRequest) -> Person:
+    """The signed-in person. Raises PermissionDenied if no one is signed in."""
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
+def time_of(request: HttpRequest) -> datetime:
+    """The database's time, read with the session or when this request first needs it."""
+    known: datetime | None = getattr(request, "_database_time", None)
+    if known is None:
+        known = getattr(request.session, "read_at", None) or clock.now()
+        request._database_time = known  # type: ignore[attr-defined]
+    return known
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person as the actor of what this request does.
+
+    Raises PermissionDenied if no one is signed in.
+    """
+    person = require_signed_in_person(request)
+    return person_actor(person=person, request_id=request_id_of(request))
+
+
+def find_posted_org(posted: QueryDict, *, actor: Actor) -> OrgSummary:
+    """The org that a form names as "<site>/<org ID>".
+
+    Raises Http404 if the actor doesn't know it, and BadRequest for NUL, which PostgreSQL refuses.
+    """
+    site, _, org_id = posted.get("org", "").partition("/")
+    if "\0" in site + org_id:
+        raise BadRequest("This isn't an org.")
+    org = find_org(actor=actor, site=site, org_id=org_id)
+    if org is None:
+        raise_org_not_found(actor=actor, site=site, org_id=org_id)
+    return org
+
+
+def org_url(org: KnownOrg) -> str:
+    """The page of the org; "" for an ID that isn't a UUID, which Datadog never gives."""
+    try:
+        return reverse("org-detail", args=[org.site, org.org_id])
+    except NoReverseMatch:
+        return ""
+
+
+def connection_url(key: OrgConnectionKey) -> str:
+    """The page of the connection."""
+    return reverse("org-connection-detail", args=[key.site, key.connection_id])
+
+
+# The texts of links to the subjects' pages, which are named after the types: "org-detail".
+SUBJECT_LABELS = {
+    "deletion": "Deletion",
+    "batch": "Bulk deletion",
+    "access_review": "Access review",
+    "credential": "Credential",
+    "person": "Person",
+    "org_connection": "Connection",
+    "org": "Org",
+}
+_ON_A_SITE = {"org_connection", "org"}
+
+
+def subject_url(subject_type: str, subject_id: str, *, site: str = "") -> str:
+    """The page of what an event or a notification is about; "" if there is none.
+
+    `site` is the site of an org or a connection.
+    """
+    if subject_type not in SUBJECT_LABELS:
+        return ""
+    args = [site, subject_id] if subject_type in _ON_A_SITE else [subject_id]
+    try:
+        return reverse(f"{subject_type.replace('_', '-')}-detail", args=args)
+    except NoReverseMatch:
+        return ""
+
+
+def is_local_url(request: HttpRequest, url: str) -> bool:
+    """Whether `url` is on this host, so that a redirect there is safe."""
+    return url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+
+
+def sign_in_url_after_post(request: HttpRequest) -> str:
+    """The sign-in page for a POST that was refused because the person is signed out.
+
+    It leads back to the page that the form was on, because the form's own address might accept only
+    POST.
+    """
+    page = request.headers.get("Referer", "")
+    if not is_local_url(request, page):
+        page = reverse("overview")
+    return reverse("account_login", query={"next": page, "undone": 1})
+
+
+def export_format(
+    request: HttpRequest, *, formats: Sequence[str] = tuple(CONTENT_TYPES), default: str = "csv"
+) -> str:
+    """The format of the export that the address requests. Raises BadRequest for any other."""
+    requested = request.GET.get("format", default)
+    if requested not in formats:
+        raise BadRequest(f"The format of an export is one of {', '.join(formats)}.")
+    return requested
+
+
+def download(
+    request: HttpRequest, *, export: Export[Any], name: str
+) -> HttpResponse | StreamingHttpResponse:
+    """The export as an attachment. Its file name starts with `name` and contains the time.
+
+    A header contains the newest checkpoint. The file name contains the checkpoint's size and root,
+    which stay with the file without changing its contents.
+    """
+    response: HttpResponse | StreamingHttpResponse
+    content_type = CONTENT_TYPES[export.file_format]
+    if request.method == "HEAD":
+        # No data is sent, so no export is recorded.
+        response = HttpResponse(content_type=content_type)
+    else:
+        response = StreamingHttpResponse(start_export(export=export), content_type=content_type)
+    name += f"-{clock.now():%Y%m%dT%H%M%SZ}"
+    if export.checkpoint:
+        name += f"-cp{export.checkpoint.size}-{export.checkpoint.root[:16]}"
+        note = base64.b64encode(export.checkpoint.note.encode()).decode()
+        response["X-Orgadmin-Checkpoint"] = note
+    response["Content-Disposition"] = f'attachment; filename="{name}.{export.file_format}"'
+    return response
+
+
+def origin_of(request: HttpRequest) -> SignInOrigin:
+    """Where the request came from, for events about signing in."""
+    return SignInOrigin(
+        address=client_address(request),
+        agent=request.headers.get("User-Agent", ""),
+        request_id=request_id_of(request),
+    )
+
+
+def client_address(request: HttpRequest) -> str:
+    """The network address that a request came from, behind the trusted proxies.
+
+    The right-most entry of X-Forwarded-For that is not itself a trusted proxy; with "*" for the
+    proxies, the last entry. A Unix socket has no address: "local".
+    """
+    address = request.META.get("REMOTE_ADDR") or "local"
+    entries = request.headers.get("X-Forwarded-For", "").split(",")
+    if "*" in settings.TRUSTED_PROXIES:
+        last = entries[-1].strip()
+        return last if _is_address(last) else address
+    while entries and _is_trusted_proxy(address):
+        entry = entries.pop().strip()
+        if not _is_address(entry):
+            break
+        address = entry
+    return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_trusted_proxy(address: str) -> bool:
+    return _is_address(address) and is_in_networks(address, get_trusted_networks())
+
+
+def creator_kind(is_service_account: bool | None) -> str:
+    """Whether the creator is a person or a service account; "" if Datadog doesn't say."""
+    return {True: "a service account", False: "a person", None: ""}[is_service_account]
+
+
+def creator_flags(snapshot: SnapshotFields) -> list[str]:
+    """Notes about a connection's creator."""
+    kind = creator_kind(snapshot.creator_is_service_account)
+    disabled = ["disabled"] if snapshot.creator_is_disabled else []
+    return disabled + ([kind] if kind else [])

@@ -1,0 +1,138 @@
+"""Tags and filters that every template has without loading them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from django import template
+from django.template import RequestContext
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from connections.batches import drafts
+from connections.batches.texts import batch_origin_text
+from connections.core.causes import failure_text
+from connections.core.data_types import DATA_TYPES
+from connections.core.sites import site_label, site_name
+from connections.core.text import format_age, format_relative, pluralize
+from connections.deletions import states
+from connections.deletions.tickets import ticket_url
+from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
+from connections.web import badges
+from connections.web.badges import Badge
+from connections.web.framework.support import creator_kind, org_url, time_of
+from connections.web.icons import DOT, SHAPES
+
+register = template.Library()
+register.filter("batch_origin", batch_origin_text)
+register.filter("creator_kind", creator_kind)
+register.filter("org_url", org_url)
+register.filter("quantity", pluralize)
+register.filter("site_label", site_label)
+register.filter("site_name", site_name)
+register.filter("ticket_url", ticket_url)
+
+
+@register.simple_tag(takes_context=True)
+def badge(
+    context: RequestContext, about: Deletion | Notification | Batch | Credential | Person | Badge
+) -> SafeString:
+    """The badge of one of these objects, or a badge that was already chosen."""
+    match about:
+        case Deletion():
+            status = states.status_at(about, now=time_of(context.request))
+            chosen = badges.deletion_badge(about, status=status)
+        case Notification():
+            chosen = badges.notification_badge(about)
+        case Batch():
+            has_expired = drafts.has_expired(about, now=time_of(context.request))
+            chosen = badges.batch_badge(about, has_expired=has_expired)
+        case Credential():
+            chosen = badges.credential_badge(about)
+        case Person():
+            chosen = badges.person_badge(about)
+        case _:
+            chosen = about
+    return _rendered_badge(chosen)
+
+
+@register.simple_tag
+def sync_badge(sync: Sync | None) -> SafeString:
+    """The badge of a credential's newest finished sync. None if there is none."""
+    return _rendered_badge(badges.sync_badge(sync))
+
+
+@register.simple_tag
+def flag(name: str) -> SafeString:
+    """The badge of a flag next to a deletion's status. Takes a key of badges.FLAGS."""
+    return _rendered_badge(badges.FLAGS[name], tint=True)
+
+
+# A list repeats a few badges and data types in a hundred rows.
+@lru_cache(maxsize=500)
+def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
+    context = asdict(shown) | {"tint": tint}
+    return SafeString(render_to_string("components/status/badge.html", context).strip())
+
+
+@register.simple_tag
+@lru_cache
+def icon(name: str) -> SafeString:
+    """The icon with this name: `components/icon.html`, rendered once per name."""
+    return SafeString(render_to_string("components/status/icon.html", {"name": name}).strip())
+
+
+@register.filter
+def icon_shape(name: str) -> SafeString:
+    """The shape of the icon with this name. A dot if there is no such icon."""
+    return SHAPES.get(name, DOT)
+
+
+@register.filter
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago that was: "3 min ago"."""
+    return format_age(at, now=now)
+
+
+@register.simple_tag
+def data_types(types: Sequence[str], added: Sequence[str] = ()) -> SafeString:
+    """The data types of a connection, each known one at a fixed position.
+
+    Types that a change `added` are marked.
+    """
+    return _rendered_types(tuple(types), tuple(added))
+
+
+@lru_cache(maxsize=500)
+def _rendered_types(types: tuple[str, ...], added: tuple[str, ...]) -> SafeString:
+    context = {
+        "known": [(kind, kind in types) for kind in DATA_TYPES],
+        "added": added,
+        "others": [kind for kind in types if kind not in DATA_TYPES],
+    }
+    return SafeString(render_to_string("components/connections/data_types.html", context).strip())
+
+
+@register.simple_tag
+def relative_time(at: datetime) -> SafeString:
+    """A `<time>` element: "3 min ago" or "16 Nov 2026", with the exact time in UTC as its title."""
+    # A page can have hundreds, and nothing in them needs escaping.
+    exact = at.astimezone(UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    relative = format_relative(at, now=timezone.now())
+    return SafeString(
+        f'<time datetime="{exact.replace(" ", "T")}Z" title="{exact} UTC">{relative}</time>'
+    )
+
+
+@register.filter
+def number(value: int) -> str:
+    """ "1,042". Use `quantity` for "1,042 events"."""
+    return f"{value:,}"
+
+
+@register.filter
+def failure(sync: Sync) -> str:
+    """Why this sync of an org failed."""
+    return failure_text(cause=sync.cause, http_status=sync.http_status)
