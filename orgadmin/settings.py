@@ -165,9 +165,9 @@ MIDDLEWARE = [
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    # Before CSRF protection, which reads the body.
-    "connections.web.framework.middleware.UploadMiddleware",
-    "connections.web.framework.middleware.FieldLimitMiddleware",
+    # Before CSRF protection, which reads the body. It acts once the view is known, after the others
+    # have found the session and the person.
+    "connections.web.framework.middleware.AccessMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "connections.web.framework.middleware.SessionUseMiddleware",
@@ -175,8 +175,6 @@ MIDDLEWARE = [
     "connections.web.framework.middleware.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "connections.web.framework.middleware.ReadOnlyMiddleware",
-    "connections.web.framework.middleware.AccessMiddleware",
     "connections.web.framework.middleware.ResponseNotRecordedMiddleware",
     "connections.web.framework.middleware.ReauthenticationMiddleware",
 ]
@@ -216,7 +214,7 @@ STORAGES = {
 TIME_ZONE = "UTC"
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-# The highest limit of any URL: a plan has up to 1,000 rows. FieldLimitMiddleware refuses more than
+# The highest limit of any URL: a plan has up to 1,000 rows. AccessMiddleware refuses more than
 # 100 fields on other URLs.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
 # A URL that accepts a file declares it, and every other URL refuses files. Files are only read in

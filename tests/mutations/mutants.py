@@ -1150,15 +1150,15 @@ KEEPING = (
     ),
     _mutant(
         "a GET cannot write",
-        "connections/web/framework/middleware.py",
-        "        if self.is_armed and not _is_allowed_query(sql):\n",
-        "        if False:\n",
+        "connections/web/framework/read_only.py",
+        "    if not _is_allowed_query(sql):\n",
+        "    if False:\n",
         "tests/web/test_middleware.py::test_a_view_that_writes_during_a_get_raises",
     ),
     _mutant(
         "a page that can show a secret is not compressed",
         "connections/web/framework/middleware.py",
-        'if is_file or getattr(request, "shows_secret", False):',
+        "if is_file or (access and access.shows_secret):",
         "if is_file:",
         "tests/web/hardening/test_compression.py"
         "::test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached",
@@ -3004,7 +3004,7 @@ NO_WRITES = (
     _mutant(
         "after a failed action the page links to Deletions",
         "connections/web/framework/errors.py",
-        "    return access_of(request, match.func).needs_sign_in\n",
+        "    return request.method not in READ and access is not None and access.needs_sign_in\n",
         "    return False\n",
         f"{NO_WRITES_TESTS}::test_an_action_on_a_read_only_database_shows_a_page_that_says_so",
     ),

@@ -18,7 +18,7 @@ from connections.access.permissions import APPROVE, SEE
 from connections.audit import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
-from connections.web.framework.middleware import ReadOnlyMiddleware, WriteInReadError
+from connections.web.framework.read_only import WriteInReadError
 from connections.web.framework.routing import Access, View, Visitors, enforce, form_page
 from orgadmin import urls as project_urls
 
@@ -169,8 +169,9 @@ def test_a_get_can_append_an_event_and_save_its_session(reader: Client) -> None:
     assert reader.session["seen"] == "yes"
 
 
-def test_the_guard_is_off_again_after_the_request(rf: RequestFactory, db: None) -> None:
-    ReadOnlyMiddleware(lambda request: HttpResponse())(rf.get("/"))
+@with_test_views
+def test_the_guard_is_off_again_after_the_request(reader: Client) -> None:
+    assert reader.get("/of-a-test/recording/").text == "recorded"
     assert Person.objects.create(username="later").pk
 
 

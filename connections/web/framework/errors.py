@@ -24,7 +24,7 @@ from connections.deletions.texts import unrecorded_response_text
 from connections.lookups.refusals import record_denial
 from connections.people import people
 from connections.web.badges import UNRECORDED_RESPONSES
-from connections.web.framework.routing import READ, access_of
+from connections.web.framework.routing import READ, Access
 from connections.web.framework.support import (
     actor_of,
     request_id_of,
@@ -167,10 +167,8 @@ def _might_have_sent(request: HttpRequest) -> bool:
     It can't have left if the request only reads, failed before its view was found, or needs no
     sign-in.
     """
-    match = request.resolver_match
-    if request.method in READ or match is None:
-        return False
-    return access_of(request, match.func).needs_sign_in
+    access: Access | None = getattr(request, "access", None)
+    return request.method not in READ and access is not None and access.needs_sign_in
 
 
 def _render_standalone(

@@ -1,9 +1,8 @@
-"""Middleware: health, headers, sign-in, MFA, reauthentication, read-only requests, hostile text."""
+"""Middleware: health, headers, access rules, sign-in, reauthentication, hostile text."""
 
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NoReturn
 
@@ -20,7 +19,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import redirect
@@ -30,16 +29,15 @@ from django.utils.http import parse_header_parameters
 from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
-from connections.audit import events
 from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.models import Person, PersonSession
+from connections.models import Person
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.framework.errors import response_not_recorded_page
 from connections.web.framework.monitoring import metrics_for_token
 from connections.web.framework.reauthentication import is_recent, redirect_to_prompt
-from connections.web.framework.routing import View, access_of
+from connections.web.framework.routing import Access, View, access_of
 from connections.web.framework.support import sign_in_url_after_post, signed_in_person
 from connections.web.people.single_sign_on import has_provider_mfa
 
@@ -106,7 +104,6 @@ class CharsetMiddleware(MiddlewareMixin):
             raise BadRequest("The charset of a request must be UTF-8.")
 
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -207,10 +204,6 @@ class CompressionMiddleware(GZipMiddleware):
     A streamed export is compressed chunk by chunk, so that no row is held back.
     """
 
-    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
-        """Note whether the view's response can show a secret."""
-        request.shows_secret = access_of(request, view).shows_secret  # type: ignore[attr-defined]
-
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
@@ -218,43 +211,77 @@ class CompressionMiddleware(GZipMiddleware):
         # Compression would hide the size, so a browser couldn't show the download's progress.
         is_file = response.streaming and response.has_header("Content-Length")
         # Without a view, it is an error page or a redirect.
-        if is_file or getattr(request, "shows_secret", False):
+        access: Access | None = getattr(request, "access", None)
+        if is_file or (access and access.shows_secret):
             return response
         return super().process_response(request, response)
 
 
 class RefusingHandler(FileUploadHandler):
-    """Refuses every file with 400 as soon as its part of the body begins: see UploadMiddleware."""
+    """Refuses every file with 400 as soon as its part of the body begins."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse it."""
         raise TooManyFilesSent("This URL accepts no files.")
 
 
-class UploadMiddleware(MiddlewareMixin):
-    """Keeps an uploaded file in memory if the URL accepts files.
+class AccessMiddleware(MiddlewareMixin):
+    """Applies the rules of a URL that come before its view, and before anything reads the body.
 
-    A file larger than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none had been sent.
+    In this order: files, fields, sign-in, MFA, and a database that can be written. routing.py
+    declares the rules, and applies those of the view itself: methods, permissions, read-only.
     """
 
-    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
-        """Choose the upload handler before anything reads the body."""
-        if access_of(request, view).accepts_file:
+    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
+        """Let the request through, redirect it, or raise what is wrong with it."""
+        access = access_of(request, view)
+        request.access = access  # type: ignore[attr-defined]
+        if access.accepts_file:
+            # In memory only. A file larger than FILE_UPLOAD_MAX_MEMORY_SIZE is dropped, as if none
+            # had been sent.
             request.upload_handlers = [MemoryFileUploadHandler(request)]
+        _limit_fields(request, access.max_fields)
+        person = signed_in_person(request)
+        if access.needs_sign_in and person is None:
+            return _redirect_to_sign_in(request)
+        if access.needs_mfa and person is not None and _lacks_mfa(request, person):
+            messages.warning(request, "Set up MFA first. It's required here.")
+            url = reverse("mfa_index")
+            return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
+        if request.method not in SAFE_METHODS and not access.needs_mfa:
+            # These pages count attempts in the cache, which is a database table. If it can't be
+            # written, allauth would respond "too many requests", which isn't the reason.
+            write_without_change()
+        return None
 
 
-class FieldLimitMiddleware(MiddlewareMixin):
-    """Refuses a request with more fields than its URL accepts.
+def _limit_fields(request: HttpRequest, max_fields: int) -> None:
+    # Django has one limit for all URLs, so that limit is the highest of theirs.
+    for fields in (request.GET, request.POST):
+        if sum(len(values) for _, values in fields.lists()) > max_fields:
+            raise TooManyFieldsSent(f"This URL accepts {max_fields} fields.")
 
-    Django has one limit for all URLs, so that limit is the highest of theirs.
+
+def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
+    if _is_htmx(request):
+        # htmx would put the sign-in page inside the current page, over what the person is typing.
+        return HttpResponse(status=401)
+    if request.method not in SAFE_METHODS:
+        return redirect(sign_in_url_after_post(request))
+    return redirect_to_login(request.get_full_path())
+
+
+def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
+    """Whether the person must set up MFA first.
+
+    They can still open the pages for that and sign out.
     """
-
-    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
-        """Raise TooManyFieldsSent for too many fields in the query string or in the form."""
-        max_fields = access_of(request, view).max_fields
-        for fields in (request.GET, request.POST):
-            if sum(len(values) for _, values in fields.lists()) > max_fields:
-                raise TooManyFieldsSent(f"This URL accepts {max_fields} fields.")
+    if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
+        return False
+    if has_provider_mfa(request, person_id=str(person.pk)):
+        return False
+    # Recovery codes alone don't count, because they are a backup for another method.
+    return not is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN])
 
 
 class SessionUseMiddleware(MiddlewareMixin):
@@ -281,50 +308,8 @@ class SessionUseMiddleware(MiddlewareMixin):
             self._failed_last = True
 
 
-class AccessMiddleware(MiddlewareMixin):
-    """Applies a URL's rules that come before its view: sign-in, MFA, and a working database."""
-
-    def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:
-        """Let the request through, redirect it, or raise the database's error."""
-        access = access_of(request, view)
-        person = signed_in_person(request)
-        if access.needs_sign_in and person is None:
-            return _redirect_to_sign_in(request)
-        if access.needs_mfa and person is not None and _lacks_mfa(request, person):
-            messages.warning(request, "Set up MFA first. It's required here.")
-            url = reverse("mfa_index")
-            return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
-        if request.method not in SAFE_METHODS and not access.needs_mfa:
-            # These pages count attempts in the cache, which is a database table. If it can't be
-            # written, allauth would respond "too many requests", which isn't the reason.
-            write_without_change()
-        return None
-
-
 def _is_htmx(request: HttpRequest) -> bool:
     return "HX-Request" in request.headers
-
-
-def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
-    if _is_htmx(request):
-        # htmx would put the sign-in page inside the current page, over what the person is typing.
-        return HttpResponse(status=401)
-    if request.method not in SAFE_METHODS:
-        return redirect(sign_in_url_after_post(request))
-    return redirect_to_login(request.get_full_path())
-
-
-def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
-    """Whether the person must set up MFA first.
-
-    They can still open the pages for that and sign out.
-    """
-    if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
-        return False
-    if has_provider_mfa(request, person_id=str(person.pk)):
-        return False
-    # Recovery codes alone don't count, because they are a backup for another method.
-    return not is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN])
 
 
 class ResponseNotRecordedMiddleware(MiddlewareMixin):
@@ -359,92 +344,3 @@ class ReauthenticationMiddleware(MiddlewareMixin):
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Redirect from pages that allauth guards."""
         return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
-
-
-class WriteInReadError(Exception):
-    """A view tried to write to the database during a GET, which is a bug."""
-
-
-class ReadOnlyMiddleware:
-    """Prevents GET, HEAD and OPTIONS from writing to the database if the URL is read-only.
-
-    Sessions, the cache and audit events (of an export or a refusal) can still be written.
-    routing.py says which URLs are not read-only.
-    """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # Installed before the view is known. process_view arms it once the view is known.
-        guard = _WriteGuard()
-        request._write_guard = guard  # type: ignore[attr-defined]
-        with connection.execute_wrapper(guard):
-            response = self.get_response(request)
-        if guard.is_armed and isinstance(response, StreamingHttpResponse):
-            # The body is generated while it is sent, long after the view has returned.
-            chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
-            response.streaming_content = _guard_chunks(chunks, guard)
-        return response
-
-    def process_view(self, request: HttpRequest, view: View, *args: Any) -> None:
-        """Arm the guard for a reading method on a read-only URL."""
-        is_read_only = access_of(request, view).is_read_only
-        request._write_guard.is_armed = (  # type: ignore[attr-defined]
-            is_read_only and request.method in SAFE_METHODS
-        )
-
-
-# Any other statement writes, or must be reviewed before it is added here. PostgreSQL puts the parts
-# of a UNION in parentheses.
-_READS = re.compile(
-    r"\s*(\(\s*SELECT|SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
-    r"|DECLARE|FETCH|CLOSE)\b",
-    re.IGNORECASE,
-)
-_WITH = re.compile(r"\s*WITH\b", re.IGNORECASE)
-_WRITES_INSIDE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE)
-_TABLE = re.compile(
-    r"\s*(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
-    re.IGNORECASE,
-)
-
-
-class _WriteGuard:
-    """A database wrapper that raises WriteInReadError once it is armed."""
-
-    def __init__(self) -> None:
-        self.is_armed = False
-
-    def __call__(
-        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
-    ) -> Any:
-        if self.is_armed and not _is_allowed_query(sql):
-            raise WriteInReadError(
-                f"A view must not write during a GET: {sql.lstrip()[:60]}… Make it a POST."
-            )
-        return execute(sql, params, many, context)
-
-
-def _is_allowed_query(sql: str) -> bool:
-    if _READS.match(sql) or events.is_appending():
-        return True
-    if _WITH.match(sql):
-        return not _WRITES_INSIDE.search(sql)
-    table = _TABLE.match(sql)
-    return table is not None and table[1] in {
-        PersonSession._meta.db_table,
-        settings.CACHES["default"]["LOCATION"],
-    }
-
-
-def _guard_chunks(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
-    # Guards one chunk at a time, because between two chunks the thread might serve something else.
-    # The response closes the inner iterator itself.
-    iterator = iter(chunks)
-    while True:
-        with connection.execute_wrapper(guard):
-            chunk = next(iterator, None)
-        if chunk is None:
-            return
-        yield chunk

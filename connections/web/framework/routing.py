@@ -7,7 +7,7 @@ middleware refuses a view that was registered in any other way. A URL is named a
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypedDict, Unpack
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from connections.access.permissions import Permission
+from connections.web.framework.read_only import respond_without_writing
 from connections.web.framework.support import actor_of
 
 type View = Callable[..., HttpResponseBase]
@@ -131,7 +132,9 @@ def enforce(view: View, *, access: Access) -> View:
         )
         if isinstance(permission, Permission):
             permission.require(actor_of(request))
-        return view(request, *args, **kwargs)
+        if is_posted or not access.is_read_only:
+            return view(request, *args, **kwargs)
+        return respond_without_writing(partial(view, request, *args, **kwargs))
 
     enforced.access = access  # type: ignore[attr-defined]
     return enforced
