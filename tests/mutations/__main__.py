@@ -4,6 +4,8 @@
     python -m tests.mutations --all      all of them; records the hashes that the other form reads
     python -m tests.mutations PART …     those whose name contains one of these
 
+With `--random N --seed S` it draws random faults instead: see random_mutants.py.
+
 The tests must pass before you run this: a mutant counts as caught when one of them fails. With
 ORGADMIN_TEST_DATABASE_URL, the first two forms remove the safeguards that need PostgreSQL; without
 it, the others.
@@ -13,6 +15,7 @@ import os
 import sys
 import time
 
+from tests.mutations import random_mutants
 from tests.mutations.hashes import changed_since_full_run, record_full_run
 from tests.mutations.mutants import MUTANTS, Mutant
 from tests.mutations.running import try_all
@@ -22,6 +25,8 @@ ON_POSTGRESQL = "ORGADMIN_TEST_DATABASE_URL" in os.environ
 
 def main(arguments: list[str]) -> int:
     """Print one line for each removed safeguard."""
+    if "--random" in arguments:
+        return random_mutants.main(arguments)
     mutants = _chosen(arguments)
     started = time.monotonic()
     survived = 0

@@ -19,6 +19,7 @@ NEEDED = ("connections", "orgadmin", "sandbox", "templates", "static", "tests", 
 NEEDED_FILES = ("manage.py", "pyproject.toml", "run")
 FAILED = 1  # pytest's exit code for "tests ran and some failed"
 LONGEST = 120.0  # seconds for the tests of one mutant
+SURVIVED = "survived"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,18 @@ def misplaced(mutant: Mutant, *, root: Path = ROOT) -> str:
     return ""
 
 
-def run_tests(tests: tuple[str, ...], *, root: Path) -> tuple[int, str]:
+def run_tests(
+    tests: tuple[str, ...],
+    *,
+    root: Path,
+    options: tuple[str, ...] = ("-x",),
+    longest: float = LONGEST,
+    **variables: str,
+) -> tuple[int, str]:
     """The exit code and output of pytest. The code is -1 if it took too long."""
-    options = ("-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=line")
+    options = ("-q", "-p", "no:cacheprovider", "--no-header", "--tb=line", *options)
     # Without this, Python could use a mutant's byte code for the original.
-    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | variables
     # A process that hangs without its safeguard ends the test long before LONGEST.
     env["TEST_PATIENCE"] = "45"
     env.pop("PYTEST_XDIST_WORKER", None)
@@ -65,7 +73,7 @@ def run_tests(tests: tuple[str, ...], *, root: Path) -> tuple[int, str]:
             env=env | {"ORGADMIN_TEST_DATA_DIR": str(data)},
             capture_output=True,
             text=True,
-            timeout=LONGEST,
+            timeout=longest,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -100,7 +108,7 @@ def _problem_of(code: int) -> str:
     if code == FAILED:
         return ""
     # A test that hangs without its safeguard would hang the build server too.
-    return {0: "survived", -1: "took too long"}.get(code, f"did not run (pytest said {code})")
+    return {0: SURVIVED, -1: "took too long"}.get(code, f"did not run (pytest said {code})")
 
 
 def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Iterator[Verdict]:

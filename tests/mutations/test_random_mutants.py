@@ -1,0 +1,114 @@
+"""`python -m tests.mutations --random N --seed S`: what it draws and who judges it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutations.random_mutants import Fault, RecordedTest, draw, faults_of, find_judges
+from tests.mutations.running import ROOT
+
+A_PACKAGE = ("connections/lookups",)
+
+
+@pytest.mark.parametrize(
+    ("statement", "operator", "changed"),
+    [
+        ("if a == b: c()", "comparison", ["if (a != b): c()"]),
+        (
+            "if a and (b or c): d()",
+            "and/or",
+            ["if (a or (b or c)): d()", "if a and ((b and c)): d()"],
+        ),
+        ("if not (a in b): c()", "`not` removed", ["if (a in b): c()"]),
+        ("return a[1]", "integer ±1", ["return a[(0)]", "return a[2]"]),
+        ("return True", "return value", ["return False"]),
+        ("return a", "return value", ["return None"]),
+        ("raise A from None", "raise removed", ["pass"]),
+        ("a(b)", "call removed", ["pass"]),
+        ("return a if b else c", "branches swapped", ["return a if (not (b)) else c"]),
+        ("return a(b, c=d)", "keyword argument removed", ["return (a(b))"]),
+        (
+            "return a.filter(b, c=d)",
+            "filter() argument removed",
+            ["return (a.filter(b))", "return (a.filter(c=d))"],
+        ),
+        ("return f'{a:>{1}}'", "integer ±1", []),
+    ],
+)
+def test_each_operator_changes_one_thing(
+    tmp_path: Path, statement: str, operator: str, changed: list[str]
+) -> None:
+    source = f"class A:\n    def é(self, default=1):\n        {statement}\n"
+    (tmp_path / "code.py").write_text(source)
+    faults = [fault for faults in faults_of("code.py", root=tmp_path) for fault in faults]
+    sources = [
+        (
+            source.encode()[: fault.start] + fault.new.encode() + source.encode()[fault.end :]
+        ).decode()
+        for fault in faults
+        if fault.operator == operator
+    ]
+    assert sorted(sources) == [source.replace(statement, new) for new in changed]
+    assert {(fault.function, fault.lines) for fault in faults} <= {("A.é", range(3, 4))}
+
+
+def test_a_seed_draws_the_same_faults_again_one_for_each_function() -> None:
+    faults = draw(5, seed=1, code=A_PACKAGE)
+    assert faults == draw(5, seed=1, code=A_PACKAGE) != draw(5, seed=2, code=A_PACKAGE)
+    assert len({(fault.path, fault.function) for fault in faults}) == 5
+
+
+def test_the_tests_of_the_package_judge_first_and_only_those_that_run_the_line() -> None:
+    fault = Fault(
+        operator="", path="a/b/c.py", function="", lines=range(7, 9), start=0, end=0, new=""
+    )
+    times = {
+        "tests/x/test_x.py::test_1": 1.0,
+        "tests/x/test_x.py::test_2": 2.0,
+        "tests/y/test_y.py::test_1": 50.0,
+        "tests/b/test_b.py::test_1": 5.0,
+        "tests/z/test_z.py::test_1": 9.0,
+    }
+    recorded = [
+        RecordedTest(test=test, seconds=seconds, lines=["a/b/c.py:8"])
+        for test, seconds in times.items()
+    ]
+    elsewhere = RecordedTest(test="tests/b/test_c.py::test_1", seconds=0.1, lines=["a/b/c.py:9"])
+    assert find_judges(fault, [*recorded, elsewhere]) == (
+        "tests/b/test_b.py::test_1",
+        "tests/x/test_x.py::test_1",
+        "tests/z/test_z.py::test_1",
+    )
+
+
+def test_the_recording_has_the_lines_of_tests_that_pass(tmp_path: Path) -> None:
+    halves = "def half(a):\n    if a % 2:\n        a -= 1\n    return a // 2\n"
+    (tmp_path / "halves.py").write_text(halves)
+    (tmp_path / "test_halves.py").write_text(
+        "from halves import half\n"
+        "def test_even(): assert half(4) == 2\n"
+        "def test_odd(): assert half(5) == 2\n"
+        "def test_wrong(): assert half(5) == 3\n"
+        "def test_nothing(): pass\n"
+    )
+    options = ("-p", "no:cacheprovider", "-p", "tests.mutations.recording")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "test_halves.py"],
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "RECORDED_FILES": "halves.py",
+            "RECORDING_DIRECTORY": ".",
+        },
+        capture_output=True,
+        check=False,
+    )
+    (path,) = tmp_path.glob("*.json")
+    assert {test["test"]: test["lines"] for test in json.loads(path.read_text())} == {
+        "test_halves.py::test_even": ["halves.py:2", "halves.py:4"],
+        "test_halves.py::test_odd": ["halves.py:2", "halves.py:3", "halves.py:4"],
+    }
