@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import endings, stopping
+from connections.batches.running import run_due
 from connections.core.errors import InvalidInputError, OvertakenError
 from connections.models import (
     ApprovalPolicy,
@@ -117,9 +118,11 @@ def test_a_plan_that_is_not_decided_or_confirmed_in_24_hours_expires(
     batch = approve(request(make_draft(2, policy=policy), ada), linus)
     assert endings.end_due(actor=WORKER) == []
     clock.advance(hours=24)
-    assert endings.end_due(actor=WORKER) == [batch]
+    run_due(actor=WORKER)
     batch.refresh_from_db()
     assert batch.state == BatchState.EXPIRED
+    event = AuditEvent.objects.get(code="batch.expired")
+    assert "bulk deletion of 2 connections" in event.sentence
     assert set(batch.deletions.values_list("outcome", flat=True)) == {Outcome.EXPIRED}
 
 

@@ -12,7 +12,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError
+from connections.core.errors import BlockedError, InvalidInputError
 from connections.credentials import access_lists
 from connections.deletions import approvals, failpoints, history
 from connections.deletions import lifecycle as deletion_lifecycle
@@ -283,6 +283,8 @@ def test_an_entry_that_names_no_one_is_refused(
 ) -> None:
     response = client_of(root).post(f"/credentials/{credential.pk}/access/", {"see": [entry]})
     assert response.status_code == 422
+    with pytest.raises(InvalidInputError, match=f"There is no {entry}"):
+        allow(credential, root, see=[entry])
     assert not CredentialAccess.objects.exists()
 
 

@@ -95,23 +95,28 @@ def test_the_key_pair_is_validated_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "data", "cause"),
+    ("call", "data", "cause", "status"),
     [
-        ("validate_api_key", json_response({"valid": False}), Cause.KEY_NOT_VALID),
-        ("validate_api_key", json_response({"valid": "true"}), Cause.WRONG_TYPE),
-        ("validate_api_key", json_response({}), Cause.WRONG_TYPE),
-        ("validate_api_key", json_response({}, status="403 Forbidden"), Cause.FORBIDDEN),
-        ("validate_api_key", http_response(body=b"<html>"), Cause.MALFORMED_JSON),
-        ("validate_key_pair", json_response({"status": "no"}), Cause.KEY_NOT_VALID),
-        ("validate_key_pair", json_response(["ok"]), Cause.WRONG_TYPE),
-        ("validate_key_pair", json_response({}, status="401 Unauthorized"), Cause.UNAUTHORIZED),
-        ("whoami", json_response({}, status="302 Found"), Cause.REDIRECT),
+        ("validate_api_key", json_response({"valid": False}), Cause.KEY_NOT_VALID, 200),
+        ("validate_api_key", json_response({"valid": "true"}), Cause.WRONG_TYPE, 200),
+        ("validate_api_key", json_response({}), Cause.WRONG_TYPE, 200),
+        ("validate_api_key", json_response({}, status="403 Forbidden"), Cause.FORBIDDEN, 403),
+        ("validate_api_key", http_response(body=b"<html>"), Cause.MALFORMED_JSON, 200),
+        ("validate_key_pair", json_response({"status": "no"}), Cause.KEY_NOT_VALID, 200),
+        ("validate_key_pair", json_response(["ok"]), Cause.WRONG_TYPE, 200),
+        (
+            "validate_key_pair",
+            json_response({}, status="401 Unauthorized"),
+            Cause.UNAUTHORIZED,
+            401,
+        ),
+        ("whoami", json_response({}, status="302 Found"), Cause.REDIRECT, 302),
     ],
 )
-def test_any_other_response_is_an_error(call: str, data: bytes, cause: Cause) -> None:
+def test_any_other_response_is_an_error(call: str, data: bytes, cause: Cause, status: int) -> None:
     with pytest.raises(DatadogError) as caught:
         send_request(call, data)
-    assert caught.value.cause is cause
+    assert (caught.value.cause, caught.value.http_status) == (cause, status)
 
 
 def test_a_429_includes_when_to_retry() -> None:

@@ -22,6 +22,7 @@ from connections.inventory.orgs import (
 )
 from connections.models import (
     AccessKind,
+    AuditEvent,
     Credential,
     CredentialAccess,
     Deletion,
@@ -273,6 +274,8 @@ def test_an_unknown_org_is_not_found(
     assert client_of(ada).get(f"/orgs/{US}/{uuid4()}/").status_code == 404
     assert client_of(ada).get(f"/orgs/{EU}/{payments.org_id}/").status_code == 404
     assert find_org(actor=command_actor(), site=EU, org_id=payments.org_id) is None
+    # Only a request for an org that is hidden from the person is recorded.
+    assert not AuditEvent.objects.filter(code="access.refused").exists()
 
 
 def test_an_id_that_is_no_uuid_is_shown_without_a_link(

@@ -515,6 +515,22 @@ def test_a_json_entry_with_a_repeated_key_or_a_surrogate_deletes_nothing(
     assert [deletion["connection_id"] for deletion in result.document["deletions"]] == [third[1]]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"credentials": "Payments US"}, {"connection_id": None}, [1], 7, "text", None],
+)
+def test_an_entry_of_a_json_plan_with_other_keys_is_refused(db: None, change: object) -> None:
+    good = {"site": "EU1", "connection_id": str(uuid4())}
+    entry = (
+        {name: value for name, value in (good | change).items() if value}
+        if isinstance(change, dict)
+        else change
+    )
+    lines = plan_files.read_plan(json.dumps([entry, good]).encode())
+    assert lines[0].problem.startswith("Expected an object with site, connection_id")
+    assert lines[1].problem == ""
+
+
 def test_a_name_of_a_credential_is_preferred_as_it_is_written(
     payments: Credential, sandbox: SandboxServer
 ) -> None:

@@ -3,10 +3,14 @@
 import logging
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from connections.models import Person
@@ -35,6 +39,19 @@ def test_the_token_opens_the_metrics() -> None:
     response = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 200
     assert b"orgadmin_deletions" in response.content
+
+
+def test_closed_deletions_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts_closed_deletions() -> bool:
+        with CaptureQueriesContext(connection) as queries:
+            assert status(f"Bearer {TOKEN}") == 200
+        return any('"outcome"' in query["sql"] for query in queries)
+
+    assert counts_closed_deletions()
+    assert not counts_closed_deletions()
+    later = timezone.now() + timedelta(seconds=61)
+    monkeypatch.setattr("django.core.cache.backends.db.tz_now", lambda: later)
+    assert counts_closed_deletions()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, ConflictError
+from connections.core.errors import BlockedError, ConflictError, OvertakenError
 from connections.deletions import approvals, sending, time_limits
 from connections.models import (
     Approval,
@@ -227,6 +227,15 @@ def test_no_one_approves_the_same_attempt_twice(still_present: Deletion, linus: 
     approve(still_present, linus)
     with pytest.raises(ConflictError):
         approve(still_present, linus)
+
+
+def test_no_one_gives_both_approvals_of_an_attempt(
+    request_deletion: RequestFor, linus: Person
+) -> None:
+    deletion = approve(request_deletion(ApprovalPolicy.TWO), linus)
+    with pytest.raises(OvertakenError, match="You already approved or declined this deletion"):
+        approve(deletion, linus)
+    assert deletion.approvals.count() == 1
 
 
 def test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one(

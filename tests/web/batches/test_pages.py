@@ -42,7 +42,7 @@ from tests.batches.support import (
 from tests.flows.support import HTMX, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, org_named
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +101,37 @@ def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
     page = read(operator.get(url_of(the_batch())))
     assert 'data-confirm="Group SOC"' in page.html
     assert "Group SOC has no credential" in page.text
+
+
+@pytest.mark.parametrize(
+    ("count", "warnings"),
+    [
+        (1, ("1 shares an unknown data type", "1 shares audit events", "1 was created")),
+        (2, ("2 share an unknown data type", "2 share audit events", "2 were created")),
+    ],
+)
+def test_the_warnings_of_a_plan_count_one_or_more(
+    operator: Client,
+    payments: Credential,
+    sandbox: SandboxServer,
+    count: int,
+    warnings: tuple[str, ...],
+) -> None:
+    org = org_named(sandbox.world, "Payments US")
+    keys = [
+        key_of(
+            sandbox.world.add_connection(
+                source_org=org,
+                sink_org=sandbox.world.add_org(name=f"Partner {number}", site=org.site),
+                connection_types=("audit", "traces"),
+            )
+        )
+        for number in range(count)
+    ]
+    sync_now(payments)
+    operator.post(LIST, {"connection": keys})
+    text = read(operator.get(url_of(the_batch()))).text
+    assert [warning for warning in warnings if warning not in text] == []
 
 
 def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
@@ -369,6 +400,7 @@ def test_a_bulk_deletion_waits_for_an_approver_as_one(
     page = approver.get("/").text
     assert page.count("<strong>Bulk deletion: Needs approval</strong>") == 1
     assert "<strong>Needs approval</strong>" not in page
+    assert "Requested by Ada" in page
     assert f'<a class="button button-small" href="{url_of(batch)}">Review' in page
     assert '<span class="nav-count" id="count-deletion-list">1</span>' in page
 
@@ -529,6 +561,22 @@ def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
         link = reverse("audit-detail", args=[seq])
         assert link in auditor.get(url_of(batch)).text
         assert link not in operator.get(url_of(batch)).text
+
+
+@pytest.mark.parametrize(("refused", "tone"), [(0, "ok"), (1, "warn")])
+def test_the_banner_warns_when_a_connection_is_not_gone(
+    operator: Client,
+    ada: Person,
+    make_draft: MakeDraft,
+    sandbox: SandboxServer,
+    refused: int,
+    tone: str,
+) -> None:
+    batch = request(make_draft(2), ada)
+    if refused:
+        sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
+    running.run_due(actor=WORKER)
+    assert f'<div class="banner tone-{tone}">' in operator.get(url_of(batch)).text
 
 
 @pytest.mark.database
