@@ -21,9 +21,7 @@ from connections.audit.signing import (
 from connections.core import clock
 from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
-from connections.verifier.notes import fingerprint_of, key_id
-
-PAGE_SIZE = 20
+from connections.verifier.notes import fingerprint_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +30,6 @@ class PublicKey:
 
     fingerprint: str
     text: str
-    # In the format that other tools for signed notes read.
-    verifier_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +50,14 @@ class Evidence:
     # When a verification that hasn't run yet was requested.
     verification_requested_at: datetime | None
     checkpoint_recipients: list[CheckpointRecipient]
-    # Newest first. The next page lists the checkpoints after the number `next`.
-    checkpoints: list[Checkpoint]
-    next: int | None
 
 
-def get_evidence(*, actor: Actor, after: int | None) -> Evidence:
-    """The page's data, with the checkpoints signed before the one numbered `after`.
-
-    Raises PermissionDenied.
-    """
+def get_evidence(*, actor: Actor) -> Evidence:
+    """The page's data. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the evidence")
     head = AuditHead.objects.get()
     newest = checkpoints.latest_checkpoint()
-    key, problem = _current_key(head.origin)
-    rows = Checkpoint.objects.order_by("-pk")
-    if after is not None:
-        rows = rows.filter(pk__lt=after)
-    page = list(rows[: PAGE_SIZE + 1])
+    key, problem = _current_key()
     return Evidence(
         at=clock.now(),
         origin=head.origin,
@@ -83,8 +69,6 @@ def get_evidence(*, actor: Actor, after: int | None) -> Evidence:
         verification=verification.last_verification(),
         verification_requested_at=verification.verification_requested_at(),
         checkpoint_recipients=list_checkpoint_recipients(),
-        checkpoints=page[:PAGE_SIZE],
-        next=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )
 
 
@@ -94,7 +78,7 @@ def get_checkpoint(*, actor: Actor, pk: int) -> Checkpoint | None:
     return Checkpoint.objects.filter(pk=pk).first()
 
 
-def _current_key(origin: str) -> tuple[PublicKey | None, str]:
+def _current_key() -> tuple[PublicKey | None, str]:
     path = Path(settings.SIGNING_KEY_FILE)
     try:
         if not path.exists():
@@ -103,18 +87,8 @@ def _current_key(origin: str) -> tuple[PublicKey | None, str]:
         key = read_signing_key(path)
     except SigningKeyError as error:
         return None, str(error)
-    shown = PublicKey(
-        fingerprint=key.fingerprint,
-        text=base64.b64encode(key.public_key).decode(),
-        verifier_key=_verifier_key(origin, key.public_key),
-    )
-    return shown, ""
-
-
-def _verifier_key(origin: str, public_key: bytes) -> str:
-    """The public key on one line: name, key ID, and key with its algorithm."""
-    coded = base64.b64encode(b"\x01" + public_key).decode()
-    return f"{origin}+{key_id(origin, public_key).hex()}+{coded}"
+    text = base64.b64encode(key.public_key).decode()
+    return PublicKey(fingerprint=key.fingerprint, text=text), ""
 
 
 def _replaced_keys() -> list[tuple[str, int]]:

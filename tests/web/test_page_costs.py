@@ -47,7 +47,7 @@ STATEMENTS = {
     "one credential": 16,
     "one event": 8,
     "people": 6,
-    "evidence": 12,
+    "evidence": 11,
     "notifications": 6,
     "access reviews": 12,
     "one access review": 23,

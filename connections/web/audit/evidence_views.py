@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
@@ -25,7 +24,6 @@ from connections.evidence.verification import CannotVerifyError
 from connections.models import AccessReview, AuditVerification
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.badges import audit_log_badge
-from connections.web.framework.lists import cursor_links, parse_after, parse_positive_number
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import SeeOther, actor_of
 
@@ -42,16 +40,13 @@ def audit_log_text(last: AuditVerification | None) -> str:
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
-    """The evidence page: the last verification, checkpoints and the signing key."""
-    after = parse_after(request, parse_positive_number)
-    page = status.get_evidence(actor=actor_of(request), after=after)
-    last = page.verification
-    links = cursor_links(request, page.next)
-    context: dict[str, Any] = {
-        "page": page,
-        "badge": audit_log_badge(last, now=page.at),
+    """The evidence page: the last verification, the newest checkpoint and the signing key."""
+    evidence = status.get_evidence(actor=actor_of(request))
+    last = evidence.verification
+    context = {
+        "page": evidence,
+        "badge": audit_log_badge(last, now=evidence.at),
         "result": audit_log_text(last),
-        **{name: url and f"{url}#checkpoints" for name, url in links.items()},
     }
     return render(request, "audit/evidence.html", context)
 
@@ -60,16 +55,16 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
 def evidence_verify(request: HttpRequest) -> HttpResponse:
     """Verify the audit log now, or have the worker do it."""
     try:
-        done = verification.verify_now(actor=actor_of(request))
+        result = verification.verify_now(actor=actor_of(request))
     except CannotVerifyError as error:
         messages.error(request, f"Not verified. {error}")
         return SeeOther(reverse("evidence-detail"))
-    if done is None:
+    if result is None:
         messages.info(request, "The worker is verifying the audit log; the result appears here.")
-    elif done.fault:
-        messages.error(request, f"Verification failed. {done.message}")
+    elif result.fault:
+        messages.error(request, f"Verification failed. {result.message}")
     else:
-        verified = pluralize(done.size, "event")
+        verified = pluralize(result.size, "event")
         messages.success(request, f"Audit log intact: {verified} verified.")
     return SeeOther(reverse("evidence-detail"))
 
@@ -138,7 +133,8 @@ def bundle_response(
     except BaseException:
         file.close()
         raise
-    _add_message(request, bundle, of=f" of the access review {review.name}" if review else "")
+    subject = f" of the access review {review.name}" if review else ""
+    _add_message(request, bundle, subject=subject)
     file.seek(0)
     about = ["evidence", *(["access-review", slugify(review.name)[:60]] if review else [])]
     at = f"{bundle.until:%Y%m%dT%H%M%SZ}-cp{bundle.checkpoint_size}"
@@ -146,18 +142,18 @@ def bundle_response(
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
 
 
-def _add_message(request: HttpRequest, bundle: Bundle, *, of: str) -> None:
+def _add_message(request: HttpRequest, bundle: Bundle, *, subject: str) -> None:
     """Show the result on the next page, because this response is the file."""
     counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
             request,
-            f"The evidence bundle{of} that was made ({counts}) does not verify. "
+            f"The evidence bundle{subject} that was made ({counts}) does not verify. "
             f"Records that differ from their audit events: {bundle.differing}. "
             f"{bundle.differences[0]}",
         )
     else:
-        messages.success(request, f"An evidence bundle{of} was made: {counts}.")
+        messages.success(request, f"An evidence bundle{subject} was made: {counts}.")
 
 
 def _render_form(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
