@@ -8,14 +8,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from connections.models import (
-    AccessReview,
-    ApprovalPolicy,
-    Credential,
-    Deletion,
-    OrgConnectionSnapshot,
-)
-from sandbox.demo_world import DEMO_FAULTS, HIDDEN_FROM_KEY_PAIR, connection_id_between
+from connections.models import AccessReview, Credential, Deletion
+from sandbox.demo_world import HIDDEN_FROM_KEY_PAIR, connection_id_between
 
 OPERATOR = "operator"
 APPROVER = "approver"
@@ -356,52 +350,30 @@ def _evidence() -> Iterator[Scene]:
 
 
 def _failures() -> Iterator[Scene]:
-    newest = _newest_snapshots()
-    for connection_id, (_, description) in DEMO_FAULTS.items():
-        snapshot = newest.get(connection_id)
-        if snapshot is None:
-            continue
-        yield Scene(
-            f"Datadog {description}",
-            f"{snapshot.source_org_name} → {snapshot.sink_org_name}",
-            steps=_steps_to_delete(snapshot),
-            deletion=_newest_deletion(connection_id),
-        )
-
-
-def _steps_to_delete(snapshot: OrgConnectionSnapshot) -> list[Step]:
-    connection_id = str(snapshot.connection_id)
-    orgs = [snapshot.source_org_id, snapshot.sink_org_id]
-    policies = Credential.objects.filter(site=snapshot.site, org_id__in=orgs).values_list("policy")
-    if ApprovalPolicy.strictest([policy for (policy,) in policies]) == ApprovalPolicy.NONE:
-        return [_review_step(snapshot.credential, connection_id)]
-    deletion = _newest_deletion(connection_id)
-    path = _path_of(deletion) if deletion and not deletion.is_settled else reverse("deletion-list")
-    return [
-        _review_step(
-            snapshot.credential,
-            connection_id,
-            text="Review it, give a reason and request the deletion.",
-        ),
-        Step("Open the request and approve it.", "Open as the Approver", APPROVER, path),
-        Step(
-            "Open it again and confirm, which sends the DELETE.",
-            "Open as the Operator",
-            OPERATOR,
-            path,
-        ),
-    ]
-
-
-def _newest_snapshots() -> dict[str, OrgConnectionSnapshot]:
-    # If both orgs list the connection, the credential that was added first: it needs no approval.
-    rows = OrgConnectionSnapshot.objects.filter(
-        is_current=True, connection_id__in=list(DEMO_FAULTS), credential__retired_at=None
-    ).select_related("credential")
-    newest: dict[str, OrgConnectionSnapshot] = {}
-    for row in rows.order_by("-credential__policy", "-credential__created_at"):
-        newest[str(row.connection_id)] = row
-    return newest
+    yield _review_scene(
+        "Store Devices",
+        ("Store Devices", "Security US"),
+        title="Datadog returns 403: refused",
+        text="The role of these keys can list connections, but not delete them.",
+    )
+    yield _review_scene(
+        "Retail US",
+        ("Data Lake", "Retail US"),
+        title="Datadog returns 404: not found",
+        text="This request deleted nothing, and the record says so.",
+    )
+    yield _review_scene(
+        "Payments EU",
+        ("Payments EU", "Partner Portal"),
+        title="Datadog returns 429: rate limited",
+        text="The worker sends the DELETE again once Datadog allows it.",
+    )
+    yield _review_scene(
+        "Labs",
+        ("Labs", "Search"),
+        title="Datadog never responds",
+        text="The outcome is unknown until two complete syncs agree. Nothing is sent again.",
+    )
 
 
 def _review_scene(
