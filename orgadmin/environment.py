@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,7 @@ import dj_database_url
 import dj_email_url
 from django.core.exceptions import ImproperlyConfigured
 
-from connections.core.private_files import (
-    PrivateFileError,
-    create_private_text_once,
-    read_private_text,
-)
+from connections.core import private_files
 from connections.core.text import printable, printable_lines
 
 
@@ -31,12 +28,23 @@ def read_flag(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be true or false.")
 
 
-def read_integer(name: str, *, default: int) -> int:
+def read_integer(name: str, *, default: int, minimum: int) -> int:
     """The variable as an integer. Raises ImproperlyConfigured for anything else."""
     try:
-        return int(os.environ.get(name, default))
+        number = int(os.environ.get(name, default))
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a whole number.") from None
+    if number < minimum:
+        raise ImproperlyConfigured(f"{name} must be {minimum} or more.")
+    return number
+
+
+def read_checked[Value](name: str, check: Callable[[str], Value]) -> Value:
+    """What `check` returns for the variable. Its ValueError becomes ImproperlyConfigured."""
+    try:
+        return check(os.environ.get(name, ""))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
 def read_list(name: str, *, default: str = "") -> list[str]:
@@ -136,19 +144,21 @@ def parse_email_url(url: str) -> dict[str, Any]:
     }
 
 
-def load_secret_key(*, given: str, named: str, make_at: Path | None) -> str:
-    """The given key, the key in the named file, or the key at `make_at`, created on first use.
+def load_secret_key(*, key: str, path: str, new_path: Path | None) -> str:
+    """The key itself, the key in the file at `path`, or at `new_path`, created on first use.
 
-    Raises ImproperlyConfigured if there is no key and `make_at` is None.
+    Raises ImproperlyConfigured if there is no key and `new_path` is None.
     """
-    if given:
-        return given
+    if key:
+        return key
     try:
-        if named:
-            return read_private_text(Path(named)).strip()
-        if make_at:
-            return create_private_text_once(make_at, lambda: secrets.token_urlsafe(50)).strip()
-    except PrivateFileError as error:
+        if path:
+            return private_files.read_private_text(path).strip()
+        if new_path:
+            return private_files.create_private_text_once(
+                new_path, lambda: secrets.token_urlsafe(50)
+            ).strip()
+    except private_files.PrivateFileError as error:
         raise ImproperlyConfigured(str(error)) from None
     raise ImproperlyConfigured(
         "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it isn't created automatically, "

@@ -10,17 +10,10 @@ from django.utils.csp import CSP
 
 from connections.core.own_address import is_loopback
 from connections.core.sites import parse_extra_sites
+from connections.core.urls import check_base_url, check_webhook_url
 from connections.deletions.tickets import check_ticket_pattern
-from connections.net.urls import check_base_url, check_webhook_url
-from orgadmin.environment import (
-    build_logging,
-    load_secret_key,
-    parse_database_url,
-    parse_email_url,
-    read_flag,
-    read_integer,
-    read_list,
-)
+from orgadmin import environment
+from orgadmin.environment import read_checked, read_flag, read_integer, read_list
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
@@ -32,15 +25,12 @@ ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS")
 IS_LOCAL = all(is_loopback(host) for host in ALLOWED_HOSTS)
 TRUSTED_PROXIES = read_list("ORGADMIN_TRUSTED_PROXIES")
-try:
-    BASE_URL = check_base_url(os.environ.get("ORGADMIN_BASE_URL", ""))
-except ValueError as error:
-    raise ImproperlyConfigured(f"ORGADMIN_BASE_URL: {error}") from None
+BASE_URL = read_checked("ORGADMIN_BASE_URL", check_base_url)
 
 # --- Data -------------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": parse_database_url(
+    "default": environment.parse_database_url(
         os.environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
     )
 }
@@ -91,9 +81,9 @@ CACHES = {
 }
 SESSION_ENGINE = "connections.models.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
-SESSION_IDLE = timedelta(minutes=read_integer("ORGADMIN_SESSION_IDLE_MINUTES", default=60))
-if timedelta(minutes=5) > SESSION_IDLE:
-    raise ImproperlyConfigured("ORGADMIN_SESSION_IDLE_MINUTES must be 5 or more.")
+SESSION_IDLE = timedelta(
+    minutes=read_integer("ORGADMIN_SESSION_IDLE_MINUTES", default=60, minimum=5)
+)
 # The cookie storage has a fixed cookie name, which can't have the prefix `__Host-`.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
@@ -101,27 +91,20 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
 # Credentials whose Datadog keys were stored longer ago are flagged.
-KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90))
-if timedelta(days=1) > KEY_MAX_AGE:
-    raise ImproperlyConfigured("ORGADMIN_KEY_MAX_AGE_DAYS must be 1 or more.")
+KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90, minimum=1))
 SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
 )
-
-
 SECRET_KEY_FILE = os.environ.get("SECRET_KEY_FILE", "")
-SECRET_KEY = load_secret_key(
-    given=os.environ.get("SECRET_KEY", ""),
-    named=SECRET_KEY_FILE,
-    make_at=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
+SECRET_KEY = environment.load_secret_key(
+    key=os.environ.get("SECRET_KEY", ""),
+    path=SECRET_KEY_FILE,
+    new_path=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
 )
 
 # --- Datadog ----------------------------------------------------------------------------------
 
-try:
-    EXTRA_SITES = parse_extra_sites(os.environ.get("ORGADMIN_EXTRA_SITES", ""))
-except ValueError as error:
-    raise ImproperlyConfigured(f"ORGADMIN_EXTRA_SITES: {error}") from None
+EXTRA_SITES = read_checked("ORGADMIN_EXTRA_SITES", parse_extra_sites)
 DATADOG_PROXY = os.environ.get("ORGADMIN_HTTP_PROXY", "")
 DATADOG_CA_BUNDLE = os.environ.get("ORGADMIN_CA_BUNDLE", "")
 
@@ -130,11 +113,7 @@ DATADOG_CA_BUNDLE = os.environ.get("ORGADMIN_CA_BUNDLE", "")
 FOUR_EYES = os.environ.get("ORGADMIN_FOUR_EYES", "none")
 if FOUR_EYES not in {"none", "one", "two"}:
     raise ImproperlyConfigured("ORGADMIN_FOUR_EYES must be none, one or two.")
-TICKET_PATTERN = os.environ.get("ORGADMIN_TICKET_PATTERN", "")
-try:
-    check_ticket_pattern(TICKET_PATTERN)
-except ValueError as error:
-    raise ImproperlyConfigured(f"ORGADMIN_TICKET_PATTERN {error}.") from None
+TICKET_PATTERN = read_checked("ORGADMIN_TICKET_PATTERN", check_ticket_pattern)
 TICKET_URL = os.environ.get("ORGADMIN_TICKET_URL", "")
 if TICKET_URL and "{ticket}" not in TICKET_URL:
     raise ImproperlyConfigured("ORGADMIN_TICKET_URL must contain {ticket} where the ticket goes.")
@@ -287,15 +266,12 @@ OIDC_MFA_VALUES = read_list("ORGADMIN_OIDC_MFA_VALUES")
 # --- Email ----------------------------------------------------------------------------------------
 
 HAS_MAIL = bool(os.environ.get("EMAIL_URL"))
-MAILERS = {"default": parse_email_url(os.environ.get("EMAIL_URL") or "dummy:")}
+MAILERS = {"default": environment.parse_email_url(os.environ.get("EMAIL_URL") or "dummy:")}
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 
 # --- Notifications and metrics ------------------------------------------------------------------
 
-try:
-    WEBHOOK_URL = check_webhook_url(os.environ.get("ORGADMIN_WEBHOOK_URL", ""))
-except ValueError as error:
-    raise ImproperlyConfigured(f"ORGADMIN_WEBHOOK_URL: {error}") from None
+WEBHOOK_URL = read_checked("ORGADMIN_WEBHOOK_URL", check_webhook_url)
 WEBHOOK_SECRET_FILE = os.environ.get("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
 CHECKPOINT_EMAILS = read_list("ORGADMIN_CHECKPOINT_EMAILS")
 CHECKPOINT_FILE = os.environ.get("ORGADMIN_CHECKPOINT_FILE", "")
@@ -338,4 +314,4 @@ if not HAS_MAIL:
     # Email is optional, because administrators and commands can make sign-in links instead.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
-LOGGING = build_logging(level=os.environ.get("ORGADMIN_LOG_LEVEL", ""))
+LOGGING = environment.build_logging(level=os.environ.get("ORGADMIN_LOG_LEVEL", ""))

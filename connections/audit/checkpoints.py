@@ -21,8 +21,8 @@ from connections.audit.signing import (
     stage_signing_key,
 )
 from connections.core import clock
+from connections.core.urls import origin_of
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, Notification
-from connections.net.urls import origin_of
 from connections.notification_queue import outbox
 from connections.verifier.notes import rotation_statement
 

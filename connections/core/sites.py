@@ -8,7 +8,9 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from connections.core.urls import is_secure, split_url
 
 
 class UnknownSiteError(LookupError):
@@ -56,7 +58,6 @@ DATADOG_SITES = (
     _datadog_site("UK1", "uk1.datadoghq.com", "uk1.datadoghq.com", "api.uk1.datadoghq.com"),
 )
 
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
 # Used as a path segment of URLs and in log lines.
 _EXTRA_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
 _EXTRA_NAME_MAX_LENGTH = 40
@@ -137,13 +138,19 @@ def _check_extra_name(name: str, *, sites: Mapping[str, str]) -> None:
 
 
 def _parse_base_url(name: str, url: str) -> str:
-    parts = _split_url(name, url)
+    unreadable = _invalid_site_error(
+        name, "has an address that can't be read: write it as https://host:port"
+    )
+    try:
+        parts = split_url(url)
+    except ValueError:
+        raise unreadable from None
     host = parts.hostname or ""
     if not _HOST.fullmatch(host):
-        raise _invalid_site_error(name, "needs a host in its address: write it as https://host")
+        raise unreadable
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise _invalid_site_error(name, "can have only a scheme, a host and a port in its address")
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK_HOSTS):
+    if not is_secure(parts):
         raise _invalid_site_error(
             name,
             "must start with https://, because keys are sent there; "
@@ -155,20 +162,6 @@ def _parse_base_url(name: str, url: str) -> str:
         )
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{parts.port}" if parts.port else "")
-
-
-def _split_url(name: str, url: str) -> SplitResult:
-    problem = _invalid_site_error(
-        name, "has an address that can't be read: write it as https://host:port"
-    )
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise problem
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  # reading it is what checks it
-    except ValueError:
-        raise problem from None
-    return parts
 
 
 def _invalid_site_error(what: str, why: str) -> ValueError:

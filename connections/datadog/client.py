@@ -9,6 +9,7 @@ from connections import __version__
 from connections.core.causes import Cause
 from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
+from connections.core.urls import is_secure
 from connections.datadog.payloads import (
     ConnectionList,
     KeyOwner,
@@ -133,7 +134,6 @@ _LABELS = {
     "application_key": "application key",
     "access_token": "access token",
 }
-_LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
 
 
 class DatadogClient:
@@ -317,11 +317,8 @@ def _check_key(key: Secret, *, label: str) -> None:
 
 def _check_base_url(base_url: str) -> None:
     parts = urlsplit(base_url)
-    is_safe = parts.scheme == "https" or (
-        parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS
-    )
     extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if not is_safe or not parts.hostname or extras:
+    if not is_secure(parts) or not parts.hostname or extras:
         raise ValueError(
             "A Datadog site's address is https://host; http:// only for 127.0.0.1 and [::1]."
         )

@@ -11,8 +11,8 @@ from django.utils.http import urlencode
 MAX_TICKET_LENGTH = 200
 
 
-def check_ticket_pattern(pattern: str) -> None:
-    """Raise ValueError, with what is wrong, unless it is a valid RE2 pattern."""
+def check_ticket_pattern(pattern: str) -> str:
+    """The pattern. Raises ValueError, with what is wrong, unless it is a valid RE2 pattern."""
     options = re2.Options()
     # RE2 would write the error to standard error itself.
     options.log_errors = False
@@ -20,9 +20,10 @@ def check_ticket_pattern(pattern: str) -> None:
         re2.compile(pattern, options)
     except re2.error as error:
         raise ValueError(
-            f"isn't a valid RE2 regular expression ({error.args[0].decode()}). Lookarounds, "
-            "back-references and possessive repeats aren't supported"
+            f"it isn't a valid RE2 regular expression ({error.args[0].decode()}). Lookarounds, "
+            "back-references and possessive repeats aren't supported."
         ) from None
+    return pattern
 
 
 def find_ticket_problem(ticket: str) -> str | None:

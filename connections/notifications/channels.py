@@ -16,6 +16,7 @@ from django.core.validators import validate_email
 
 from connections.core import clock
 from connections.core.own_address import own_origin
+from connections.core.private_files import PrivateFileError
 from connections.core.text import one_line
 from connections.models import Notification
 from connections.notification_queue import outbox
@@ -192,7 +193,7 @@ def _send_webhook(notification: Notification, message: Message) -> DeliveryResul
         keys = webhooks.load_secrets(
             Path(settings.WEBHOOK_SECRET_FILE), make=settings.DATABASE_IS_SQLITE
         )
-    except webhooks.WebhookSecretError:
+    except PrivateFileError:
         return DeliveryResult(
             status=DeliveryStatus.FAILED,
             text="ORGADMIN_WEBHOOK_SECRET_FILE can't be used. Run `doctor` for details.",

@@ -14,8 +14,8 @@ from connections.access.actor import Actor
 from connections.audit import checkpoints
 from connections.core import clock
 from connections.core.errors import ConflictError
+from connections.core.urls import origin_of
 from connections.models import AuditEvent, Checkpoint, Notification, with_values
-from connections.net.urls import origin_of
 from connections.notification_queue import outbox
 from connections.notifications import delivery
 

@@ -33,10 +33,6 @@ _PREFIX = "whsec_"
 _MIN_SECRET_BYTES = 24
 
 
-class WebhookSecretError(Exception):
-    """The secret is missing, malformed or readable by others. The message never contains it."""
-
-
 def new_secret_text() -> str:
     """The content of a file with one new secret."""
     return f"{_PREFIX}{base64.b64encode(secrets.token_bytes(32)).decode()}"
@@ -45,16 +41,14 @@ def new_secret_text() -> str:
 def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
     """The secrets in the file, one per line. For rotation, messages are signed with each of them.
 
-    With `make`, creates a missing file. Raises WebhookSecretError.
+    With `make`, creates a missing file. Raises PrivateFileError, without any of the secrets.
     """
-    try:
-        text = create_private_text_once(path, new_secret_text) if make else read_private_text(path)
-    except PrivateFileError as error:
-        raise WebhookSecretError(str(error)) from None
+    text = create_private_text_once(path, new_secret_text) if make else read_private_text(path)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or not all(_is_usable(line) for line in lines):
-        raise WebhookSecretError(
-            f"{path} must contain one secret per line: `whsec_` and at least 24 bytes in base64."
+        raise PrivateFileError(
+            f"{path} must contain one secret per line: `{_PREFIX}` and at least "
+            f"{_MIN_SECRET_BYTES} bytes in base64."
         )
     return tuple(Secret(line) for line in lines)
 

@@ -26,11 +26,11 @@ from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.text import format_time, join_some_names, pluralize
+from connections.core.urls import origin_of
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions import saved_responses
 from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
-from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, heartbeats, metrics_token
 from connections.operations.backup import compare_migrations
@@ -170,7 +170,7 @@ def _check_webhook() -> Iterator[CheckMessage]:
     try:
         if path.exists() or not settings.DATABASE_IS_SQLITE:
             webhooks.load_secrets(path, make=False)
-    except webhooks.WebhookSecretError as error:
+    except PrivateFileError as error:
         yield Error(str(error), hint="See docs/OPERATIONS.md, “Notifications”.")
     response = webhooks.probe()
     if response.status is None:

@@ -2737,8 +2737,8 @@ INPUTS_AND_FILES = (
     _mutant(
         "the ticket pattern is checked when starting",
         "orgadmin/settings.py",
-        "    check_ticket_pattern(TICKET_PATTERN)\n",
-        "    pass\n",
+        'read_checked("ORGADMIN_TICKET_PATTERN", check_ticket_pattern)\n',
+        'read_checked("ORGADMIN_TICKET_PATTERN", str)\n',
         "tests/orgadmin/test_settings.py::test_an_invalid_setting_is_reported_in_one_line",
     ),
 )

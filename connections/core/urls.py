@@ -1,4 +1,7 @@
-"""Which URLs the settings can have. Imports no HTTP library, because the settings import it."""
+"""Which URLs the settings can have, and which are safe to send keys to.
+
+Imports no HTTP library, because the settings import it.
+"""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -15,10 +18,10 @@ def check_webhook_url(url: str) -> str:
     """
     if not url:
         return ""
-    parts = _split(url)
+    parts = split_url(url)
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("leave out user name, password and fragment.")
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+    if is_secure(parts):
         return url
     raise ValueError(
         "it must start with https://; http:// is allowed for 127.0.0.1 and [::1] only."
@@ -34,7 +37,7 @@ def check_base_url(url: str) -> str:
     if url and not re.fullmatch(r"https?://[^/?#@]+", url, re.IGNORECASE):
         raise ValueError("write it as https://host or https://host:port, without a path.")
     if url:
-        _split(url)
+        split_url(url)
     return url
 
 
@@ -44,7 +47,13 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _split(url: str) -> SplitResult:
+def is_secure(parts: SplitResult) -> bool:
+    """Whether it is https, or http on this machine."""
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS)
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL with a host and a valid port. Raises ValueError for any other text."""
     problem = ValueError("it isn't a valid URL.")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise problem
