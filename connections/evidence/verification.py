@@ -20,6 +20,7 @@ from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events
 from connections.audit.personal_data import Sentence
 from connections.core import clock
+from connections.core.errors import DomainError
 from connections.evidence.changes import compare_all_changes
 from connections.evidence.comparison import compare_all, find_missing
 from connections.evidence.differing import DifferingRecords
@@ -63,7 +64,7 @@ class KnownCheckpoint:
     signed: CheckpointNote | None
 
 
-class CannotVerifyError(Exception):
+class CannotVerifyError(DomainError):
     """The audit log could not be verified. The message says why."""
 
 

@@ -218,7 +218,16 @@ class OrgAdminCommand(BaseCommand):
         try:
             return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         except OSError as error:
-            self.usage_error(unreadable_text(path, error))
+            self.usage_error(_unreadable_text(path, error))
+
+    def read_text(self, path: Path) -> str:
+        """The text of a UTF-8 file. Ends with a usage error."""
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            self.usage_error(f"{path} isn't UTF-8 text.")
+        except OSError as error:
+            self.usage_error(_unreadable_text(path, error))
 
     def find_person(self, username: str) -> Person:
         """The person with this username, ignoring case. Otherwise end with a usage error."""
@@ -260,10 +269,8 @@ def reason_of(error: Exception) -> str:
     return f"{reason} ({name})" if name else reason
 
 
-def unreadable_text(path: str | Path, error: OSError | UnicodeDecodeError) -> str:
+def _unreadable_text(path: str | Path, error: OSError) -> str:
     """Why a file that a person named can't be read, and what to do."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"{path} isn't UTF-8 text."
     why = error.strerror or error
     return f"{path} can't be read ({why}). Check the path and that you can read the file."
 

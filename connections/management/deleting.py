@@ -16,7 +16,7 @@ from connections.core.text import printable
 from connections.deletions import interruption
 from connections.deletions.lifecycle import find_input_problems
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
-from connections.models import Deletion, Outcome, State
+from connections.models import Deletion, Outcome, Person, State
 
 STILL_LISTED = 9
 _EXIT_CODES_BY_OUTCOME = {
@@ -65,6 +65,11 @@ class DeletingCommand(OrgAdminCommand):
     needs_keys = True
     # How signals reach `stop`.
     install_stop = staticmethod(interruption.handle_signals)
+
+    @property
+    def failure_code(self) -> int:
+        """6 once a DELETE might have been sent, because 1 means that nothing was."""
+        return UNKNOWN if self.has_sent else FAILED
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -134,11 +139,19 @@ class DeletingCommand(OrgAdminCommand):
         super().finish(result)
         raise SystemExit(result.exit_code)
 
-    def require_valid_input(self, *, reason: str, ticket: str) -> None:
-        """End with a usage error that names the option of each invalid text."""
-        problems = find_input_problems(reason=reason, ticket=ticket)
+    def require_confirmed_input(self, options: dict[str, Any]) -> Person | None:
+        """The requester that --as names, if any.
+
+        Ends with a usage error for an unknown one, an invalid text, and without --yes.
+        """
+        username = options["username"]
+        requester = self.find_person(username) if username else None
+        problems = find_input_problems(reason=options["reason"], ticket=options["ticket"])
         if problems:
             self.usage_error(" ".join(f"--{name}: {text}" for name, text in problems.items()))
+        if not (options["yes"] or options.get("dry_run")):
+            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
+        return requester
 
     def emit(self, document: Any, *lines: str) -> None:
         """Write the result.

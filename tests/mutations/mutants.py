@@ -2885,7 +2885,7 @@ SIGNALS = (
     ),
     _mutant(
         "after sending, a failure never has exit code 1",
-        DELETE_COMMAND,
+        "connections/management/deleting.py",
         "        return UNKNOWN if self.has_sent else FAILED\n",
         "        return FAILED\n",
         "tests/management/test_delete_org_connection.py"

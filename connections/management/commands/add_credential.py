@@ -4,7 +4,6 @@ import getpass
 import json
 import sys
 from argparse import ArgumentParser
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,10 @@ from connections.core.datadog_keys import AccessToken, DatadogKeys, KeyPair
 from connections.core.secret import Secret
 from connections.core.sites import all_sites, find_site
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.management.base import (
-    FAILED,
-    OrgAdminCommand,
-    Result,
-    credential_document,
-    credential_lines,
-)
+from connections.management import base
+from connections.management.base import OrgAdminCommand, Result
+
+_FIELDS = ("api_key", "application_key", "access_token")
 
 
 class Command(OrgAdminCommand):
@@ -51,16 +47,12 @@ class Command(OrgAdminCommand):
             actor=command_actor(),
             name=options["name"],
             site=self._site(options["site"]),
-            keys=self._keys(
-                api_key_file=options["api_key_file"],
-                application_key_file=options["application_key_file"],
-                access_token_file=options["access_token_file"],
-            ),
+            keys=self._keys(options),
         )
-        document = credential_document(credential)
+        document = base.credential_document(credential)
         document["org_connections"] = credential_lifecycle.count_connections(credential)
-        exit_code = 0 if credential.is_verified else FAILED
-        return Result(document, *credential_lines(credential), exit_code=exit_code)
+        exit_code = 0 if credential.is_verified else base.FAILED
+        return Result(document, *base.credential_lines(credential), exit_code=exit_code)
 
     def _site(self, typed: str) -> str:
         site = find_site(typed)
@@ -70,29 +62,16 @@ class Command(OrgAdminCommand):
         return site.site
 
     @sensitive_variables()
-    def _keys(
-        self,
-        *,
-        api_key_file: Path | None,
-        application_key_file: Path | None,
-        access_token_file: Path | None,
-    ) -> DatadogKeys:
-        if access_token_file:
-            if api_key_file or application_key_file:
-                self.usage_error("Give either --access-token-file or the files of the two keys.")
-            return AccessToken(access_token=self._read(access_token_file))
-        if api_key_file and application_key_file:
-            return KeyPair(
-                api_key=self._read(api_key_file), application_key=self._read(application_key_file)
+    def _keys(self, options: dict[str, Any]) -> DatadogKeys:
+        paths = {name: path for name in _FIELDS if (path := options[f"{name}_file"])}
+        if not paths:
+            return self._from_standard_input()
+        keys = _choose_kind({name: self._read(path) for name, path in paths.items()})
+        if keys is None:
+            self.usage_error(
+                "Give either --access-token-file, or --api-key-file and --application-key-file."
             )
-        if api_key_file or application_key_file:
-            self.usage_error("Give both --api-key-file and --application-key-file, or neither.")
-        if sys.stdin.isatty():
-            return KeyPair(
-                api_key=Secret(getpass.getpass("API key: ")),
-                application_key=Secret(getpass.getpass("Application key: ")),
-            )
-        return self._from_standard_input()
+        return keys
 
     def _read(self, path: Path) -> Secret:
         secret = _read_secret(path)
@@ -101,6 +80,11 @@ class Command(OrgAdminCommand):
         return secret
 
     def _from_standard_input(self) -> DatadogKeys:
+        if sys.stdin.isatty():
+            return KeyPair(
+                api_key=Secret(getpass.getpass("API key: ")),
+                application_key=Secret(getpass.getpass("Application key: ")),
+            )
         keys = _parse_keys(sys.stdin.read(10_000))
         if keys is None:
             self.usage_error(
@@ -133,12 +117,16 @@ def _parse_document(text: str) -> DatadogKeys | None:
         document = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(document, dict):
+    secrets = {name: document[name] for name in _FIELDS if name in document}
+    if not all(isinstance(secret, str) for secret in secrets.values()):
         return None
-    kind = AccessToken if "access_token" in document else KeyPair
-    if kind is AccessToken and document.keys() & {"api_key", "application_key"}:
-        return None
-    names = [field.name for field in fields(kind)]
-    if not all(isinstance(document.get(name), str) for name in names):
-        return None
-    return kind(**{name: Secret(document[name]) for name in names})
+    return _choose_kind({name: Secret(secret) for name, secret in secrets.items()})
+
+
+def _choose_kind(secrets: dict[str, Secret]) -> DatadogKeys | None:
+    """The keys that these fields make; None for too few, or for both kinds."""
+    if secrets.keys() == {"access_token"}:
+        return AccessToken(**secrets)
+    if secrets.keys() == {"api_key", "application_key"}:
+        return KeyPair(**secrets)
+    return None

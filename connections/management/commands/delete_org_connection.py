@@ -13,19 +13,13 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.deletions import (
-    interruption,
-    lifecycle,
-    reviews,
-    states,
-    time_limits,
-    verification,
-)
+from connections.deletions import interruption, lifecycle, reviews, states, time_limits
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.deletions.texts import describe
+from connections.deletions.verification import verify_settled
 from connections.inventory import sync
-from connections.management.base import FAILED, UNKNOWN, Result
+from connections.management.base import FAILED, Result
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
 from connections.models import ApprovalPolicy, Credential, Deletion, State, Sync
 
@@ -62,17 +56,10 @@ class Command(DeletingCommand):
             help="Send even if the credential doesn't list the connection.",
         )
 
-    @property
-    def failure_code(self) -> int:
-        """6 once a DELETE might have been sent, because 1 means that nothing was."""
-        return UNKNOWN if self.has_sent else FAILED
-
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
         """The failure, and the deletion's address if its DELETE might have been sent before."""
         failure = super().find_failure(error)
-        if not failure or not self.has_sent:
-            return failure
-        if isinstance(error, ResponseNotRecordedError):
+        if not failure or not self.has_sent or isinstance(error, ResponseNotRecordedError):
             return failure
         return f"{failure[0]} {self.stopped_text}", failure[1]
 
@@ -81,10 +68,7 @@ class Command(DeletingCommand):
         credential = Credential.objects.filter(name__iexact=options["credential"]).first()
         if credential is None:
             self.usage_error(f"No credential is named {options['credential']!r}.")
-        requester = self.find_person(options["username"]) if options["username"] else None
-        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
-        if not options["yes"]:
-            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
+        requester = self.require_confirmed_input(options)
         existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
             return _result_of(existing, is_existing=True)
@@ -146,7 +130,7 @@ class Command(DeletingCommand):
         if not (deletion.is_settled and deletion.due_at):
             return
         try:
-            verification.verify_settled(deletion=deletion, actor=command_actor())
+            verify_settled(deletion=deletion, actor=command_actor())
         except UnavailableError:
             # The DELETE was sent and recorded, and the worker repeats the check.
             logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)

@@ -21,15 +21,9 @@ from connections.core.text import format_time, pluralize
 from connections.deletions import time_limits
 from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.inventory import sync
-from connections.management.base import (
-    FAILED,
-    UNKNOWN,
-    USAGE,
-    Result,
-    database_error_text,
-)
+from connections.management.base import FAILED, UNKNOWN, USAGE, Result, database_error_text
 from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
-from connections.models import Batch, BatchState, Credential, Deletion
+from connections.models import Batch, BatchState, Deletion
 from connections.operations.heartbeats import Heartbeat
 
 logger = logging.getLogger(__name__)
@@ -74,17 +68,9 @@ class Command(DeletingCommand):
             help="Sync and check the plan; request and send nothing.",
         )
 
-    @property
-    def failure_code(self) -> int:
-        """6 once it might have been requested, because 1 means that nothing was sent."""
-        return UNKNOWN if self.has_sent else FAILED
-
     def run(self, **options: Any) -> Result:
-        self.require_valid_input(reason=options["reason"], ticket=options["ticket"])
-        if not (options["yes"] or options["dry_run"]):
-            self.usage_error("Nothing was sent. Add --yes: deletions can't be fully undone.")
+        requester = self.require_confirmed_input(options)
         lines = plan_files.read_plan(self.read_input(options["plan"]))
-        requester = self.find_person(options["username"]) if options["username"] else None
         open_plan = self._find_open_plan(lines)
         if not open_plan:
             self._sync(lines)
@@ -106,16 +92,13 @@ class Command(DeletingCommand):
     def _sync(self, lines: Sequence[PlanLine]) -> None:
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""
         sites = {line.site for line in lines if not line.problem}
-        credentials = [
-            credential
-            for credential in sync.credentials_in_use(actor=command_actor())
-            if credential.site in sites
-        ]
-        names = dict(Credential.objects.values_list("pk", "name"))
-        for listing in sync.sync_orgs(actor=command_actor(), credentials=credentials):
-            if not listing.is_complete:
-                name = names[listing.credential_id]
-                self.stderr.write(f"The sync of {name} failed. {cause_text(listing.cause)}")
+        in_use = sync.credentials_in_use(actor=command_actor())
+        credentials = {row.pk: row for row in in_use if row.site in sites}
+        results = sync.sync_orgs(actor=command_actor(), credentials=list(credentials.values()))
+        for result in results:
+            if not result.is_complete:
+                name = credentials[result.credential_id].name
+                self.stderr.write(f"The sync of {name} failed. {cause_text(result.cause)}")
 
     def _find_open_plan(self, lines: Sequence[PlanLine]) -> OpenPlan | None:
         open_plan = plan_files.find_open_plan(lines=lines)

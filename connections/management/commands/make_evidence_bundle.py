@@ -13,22 +13,14 @@ from uuid import UUID
 from connections.access.actor import command_actor
 from connections.core.text import pluralize
 from connections.deletions.history_filter import period_text
-from connections.evidence.bundles import (
-    Bundle,
-    make_access_review_bundle,
-    make_bundle,
-)
+from connections.evidence import bundles
+from connections.evidence.bundles import Bundle
 from connections.evidence.program import build_program, program_digest
-from connections.management.base import FAILED, OrgAdminCommand, Result, unreadable_text
-from connections.management.commands.export_deletions import (
-    FLAGS,
-    add_filters,
-    filter_query,
-    read_filters,
-)
+from connections.management.base import FAILED, OrgAdminCommand, Result
+from connections.management.commands import export_deletions
 from connections.models import AccessReview
 
-_FLAGS = FLAGS | {"since": "--from", "until": "--to"}
+_FLAGS = export_deletions.FLAGS | {"since": "--from", "until": "--to"}
 
 
 class Command(OrgAdminCommand):
@@ -58,7 +50,7 @@ class Command(OrgAdminCommand):
             type=Path,
             help="Only write this version's verify.pyz, to a new file, and print its SHA-256.",
         )
-        add_filters(parser, flags=_FLAGS)
+        export_deletions.add_filters(parser, flags=_FLAGS)
         parser.add_argument(
             "--review",
             type=UUID,
@@ -87,17 +79,17 @@ class Command(OrgAdminCommand):
             document = {"file": str(output), "verifier_sha256": program_digest()}
             return Result(document, f"{program_digest()}  {output}")
         actor = command_actor()
-        notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
-        filters = read_filters(self, options, actor=actor, flags=_FLAGS)
+        notes = [(str(path), self.read_text(path)) for path in options["checkpoint"]]
+        filters = export_deletions.read_filters(self, options, actor=actor, flags=_FLAGS)
         review = self._find_review(options)
         with _new_file(output) as file:
             if review:
-                bundle = make_access_review_bundle(
+                bundle = bundles.make_access_review_bundle(
                     actor=actor, output=file, review=review, notes=notes
                 )
             else:
-                query = filter_query(options)
-                bundle = make_bundle(
+                query = export_deletions.filter_query(options)
+                bundle = bundles.make_bundle(
                     actor=actor, output=file, filters=filters, query=query, notes=notes
                 )
         return Result(
@@ -110,18 +102,12 @@ class Command(OrgAdminCommand):
         pk = options["review"]
         if pk is None:
             return None
-        if filter_query(options):
+        if export_deletions.filter_query(options):
             self.usage_error("Give --review or filters, not both.")
         review = AccessReview.objects.filter(pk=pk).first()
         if review is None:
             self.usage_error("There is no such access review.")
         return review
-
-    def _read(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            self.usage_error(unreadable_text(path, error))
 
 
 @contextmanager

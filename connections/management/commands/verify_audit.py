@@ -3,17 +3,11 @@
 import re
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any, NoReturn
-
-from django.core.management.base import CommandError
+from typing import Any
 
 from connections.core.text import pluralize
-from connections.evidence.verification import (
-    CannotVerifyError,
-    VerificationReport,
-    verify_audit_log,
-)
-from connections.management.base import OrgAdminCommand, Result, unreadable_text
+from connections.evidence.verification import VerificationReport, verify_audit_log
+from connections.management.base import OrgAdminCommand, Result
 from connections.models import AuditHead
 
 VERIFICATION_FAILED = 1
@@ -40,13 +34,17 @@ class Command(OrgAdminCommand):
         )
 
     def run(self, **options: Any) -> Result:
+        notes = [
+            note
+            for path in options["checkpoint"]
+            for note in _split(self.read_text(path), name=str(path))
+        ]
         try:
-            notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
-        except CannotVerifyError as error:
-            self._fail(str(error))
         except AuditHead.DoesNotExist:
-            self._fail("The end of the audit log is missing: this isn't an Org Admin audit log.")
+            self.usage_error(
+                "The end of the audit log is missing: this isn't an Org Admin audit log."
+            )
         exit_code = VERIFICATION_FAILED if report.fault else 0
         return Result(_document(report), _text(report), exit_code=exit_code)
 
@@ -55,29 +53,19 @@ class Command(OrgAdminCommand):
         """2, because 1 means that the verification failed."""
         return NOT_VERIFIED
 
-    def _fail(self, message: str) -> NoReturn:
-        raise CommandError(message, returncode=NOT_VERIFIED)
 
-
-def _read(path: Path) -> list[tuple[str, str]]:
-    """Each checkpoint in the file, with its name."""
-    try:
-        notes = _split(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotVerifyError(unreadable_text(path, error)) from None
-    if len(notes) == 1:
-        return [(str(path), notes[0])]
-    return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
-
-
-def _split(text: str) -> list[str]:
-    """The checkpoints in a text that contains several, like a recipient's file.
+def _split(text: str, *, name: str) -> list[tuple[str, str]]:
+    """The checkpoints in a file that contains several, like a recipient's, each with its name.
 
     Any other text is returned as the only item. Verifying it then says what is wrong.
     """
     text = text.replace("\r\n", "\n")
     notes = _CHECKPOINT.findall(text)
-    return notes if notes and not _CHECKPOINT.sub("", text).strip() else [text]
+    if not notes or _CHECKPOINT.sub("", text).strip():
+        return [(name, text)]
+    if len(notes) == 1:
+        return [(name, notes[0])]
+    return [(f"checkpoint {number} of {name}", note) for number, note in enumerate(notes, start=1)]
 
 
 def _document(report: VerificationReport) -> dict[str, Any]:

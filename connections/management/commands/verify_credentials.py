@@ -5,13 +5,8 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.management.base import (
-    FAILED,
-    OrgAdminCommand,
-    Result,
-    credential_document,
-    credential_lines,
-)
+from connections.management import base
+from connections.management.base import OrgAdminCommand, Result
 
 
 class Command(OrgAdminCommand):
@@ -27,13 +22,13 @@ class Command(OrgAdminCommand):
         parser.add_argument("--credential", metavar="NAME", help="Only this one. Default: all.")
 
     def run(self, **options: Any) -> Result:
-        verified = credential_lifecycle.verify_credentials(
+        credentials = credential_lifecycle.verify_credentials(
             actor=command_actor(), credentials=self.choose_credentials(options["credential"])
         )
-        lines = [line for credential in verified for line in credential_lines(credential)]
-        is_ok = all(credential.is_verified for credential in verified)
+        lines = [line for credential in credentials for line in base.credential_lines(credential)]
+        is_ok = all(credential.is_verified for credential in credentials)
         return Result(
-            {"credentials": [credential_document(credential) for credential in verified]},
+            {"credentials": [base.credential_document(credential) for credential in credentials]},
             *(lines or ["No credentials."]),
-            exit_code=0 if is_ok else FAILED,
+            exit_code=0 if is_ok else base.FAILED,
         )
