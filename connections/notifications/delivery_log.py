@@ -1,6 +1,6 @@
 """The configured destinations, the delivery log, and test messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -76,8 +76,7 @@ def get_log_page(*, actor: Actor, state: str, after: UUID | None) -> DeliveryLog
     )
 
 
-def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:
-    rows = list(rows)
+def _log_entries(rows: Sequence[Notification]) -> list[DeliveryLogEntry]:
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
     addresses = outbox.checkpoint_addresses()
@@ -98,17 +97,17 @@ def list_destinations(*, actor: Actor) -> list[Destination]:
         state__in=[Notification.State.WAITING, Notification.State.GIVEN_UP]
     ).order_by()
     grouped = pending.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
-    counts = {(channel, key, state): count for channel, key, state, count in grouped}
+    counts = {(f"{channel}:{key}", state): count for channel, key, state, count in grouped}
     return [
         Destination(
-            key=f"{channel}:{key}",
+            key=key,
             label=label,
             address=address,
             purpose=purpose,
-            waiting=counts.get((channel, key, Notification.State.WAITING), 0),
-            failed=counts.get((channel, key, Notification.State.GIVEN_UP), 0),
+            waiting=counts.get((key, Notification.State.WAITING), 0),
+            failed=counts.get((key, Notification.State.GIVEN_UP), 0),
         )
-        for channel, key, label, address, purpose in _configured_destinations()
+        for key, label, address, purpose in _configured_destinations()
     ]
 
 
@@ -120,23 +119,18 @@ _WEBHOOK_PURPOSE = "All of these, and every checkpoint"
 _CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"
 
 
-def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
-    destinations = []
+def _configured_destinations() -> Iterator[tuple[str, str, str, str]]:
+    """The key, label, address and purpose of each."""
     if settings.HAS_MAIL:
         sender = f"From {settings.DEFAULT_FROM_EMAIL}"
-        destinations.append((Channel.MAIL, "", "Email to people", sender, _PEOPLE_PURPOSE))
-        label = "Email to a checkpoint recipient"
-        destinations += [
-            (Channel.MAIL, outbox.address_key(email), label, email, _CHECKPOINT_PURPOSE)
-            for email in settings.CHECKPOINT_EMAILS
-        ]
+        yield f"{Channel.MAIL}:", "Email to people", sender, _PEOPLE_PURPOSE
+        for key, address in outbox.checkpoint_addresses().items():
+            label = "Email to a checkpoint recipient"
+            yield f"{Channel.MAIL}:{key}", label, address, _CHECKPOINT_PURPOSE
     if settings.WEBHOOK_URL:
-        host = origin_of(settings.WEBHOOK_URL)
-        destinations.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
+        yield f"{Channel.WEBHOOK}:", "Webhook", origin_of(settings.WEBHOOK_URL), _WEBHOOK_PURPOSE
     if settings.CHECKPOINT_FILE:
-        path = settings.CHECKPOINT_FILE
-        destinations.append((Channel.FILE, "", "Checkpoint file", path, _CHECKPOINT_PURPOSE))
-    return destinations
+        yield f"{Channel.FILE}:", "Checkpoint file", settings.CHECKPOINT_FILE, _CHECKPOINT_PURPOSE
 
 
 def send_test(*, actor: Actor, key: str) -> Notification:

@@ -86,7 +86,7 @@ class Message:
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:
-            lines.append(f"By: {one_line(self.by, limit=SHOWN_NAME_LENGTH)}")
+            lines.append(f"By: {_short(self.by)}")
         if self.seq is not None:
             lines.append(f"Audit event: {self.seq}")
         if "note" in self.data:
@@ -129,13 +129,15 @@ def build_message(notification: Notification) -> Message:
     """The message for a notification. Raises DoesNotExist if its subject no longer exists."""
     if notification.event_seq is not None:
         return _event_message(notification.event_seq, reader=notification.person)
-    if notification.subject_type == "checkpoint":
-        return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
-    if notification.subject_type == "changes":
-        return _changes_message(notification)
-    if notification.subject_type != "verification":
-        return _test_message(notification)
-    return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
+    match notification.subject_type:
+        case "checkpoint":
+            return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
+        case "verification":
+            return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
+        case "changes":
+            return _changes_message(notification)
+        case _:
+            return _test_message(notification)
 
 
 # The details of an event that the webhook gets.
@@ -162,17 +164,18 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
     data |= {
         name: details[name] for name in _WEBHOOK_DETAILS if details.get(name) not in (None, "")
     }
+    reference = _refer_to(subject, reader=reader)
     return Message(
         code=event.code,
         title=notification_title(event.code, details=details, needs_approval=needs_approval),
-        about=_about(subject),
+        about=reference.about,
         at=event.at,
         sentence=_sentence(event, reader=reader),
-        path=_path(subject, reader=reader),
+        path=reference.path,
         seq=event.seq,
         by=event.actor_name,
         reason=str(details.get("reason") or ""),
-        data=data | _subject_data(subject),
+        data=data | reference.data,
     )
 
 
@@ -206,65 +209,71 @@ def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
     )
 
 
-def _about(subject: NotificationSubject | None) -> str:
-    limit = SHOWN_NAME_LENGTH
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """How a message names its event's subject, which page shows it, and fields for the webhook."""
+
+    about: str
+    path: str
+    data: dict[str, Any]
+
+
+def _refer_to(subject: NotificationSubject | None, *, reader: Person | None) -> _Reference:
     match subject:
         case Credential():
-            return one_line(subject.name, limit=limit)
+            return _Reference(
+                about=_short(subject.name),
+                path=reverse("credential-detail", args=[subject.pk]),
+                data={"site": subject.site, "credential": subject.name},
+            )
         case Person():
-            return one_line(subject.display_name, limit=limit)
-        case AccessReview():
-            return one_line(subject.name, limit=limit)
-        case Batch():
-            return pluralize(subject.rows.filter(SENDABLE).count(), "connection")
-        case Deletion(is_reviewed=False):
-            return f"…{str(subject.connection_id)[-8:]}, not reviewed"
-        case Deletion():
-            names = (subject.source_org_name or "?", subject.sink_org_name or "?")
-            return " → ".join(one_line(name, limit=limit) for name in names)
-    return ""
-
-
-def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
-    match subject:
-        case AccessReview():
-            return reverse("access-review-detail", args=[subject.pk])
-        case Batch():
-            return reverse("batch-detail", args=[subject.pk])
-        case Deletion():
-            return reverse("deletion-detail", args=[subject.pk])
-        case Credential():
-            return reverse("credential-detail", args=[subject.pk])
-        case Person() if reader and not reader.is_superuser:
             # Only administrators can see a person's page.
-            return reverse("session-list")
-        case Person():
-            return reverse("person-detail", args=[subject.pk])
-    return reverse("notification-list")
-
-
-def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
-    match subject:
-        case Credential():
-            return {"site": subject.site, "credential": subject.name}
+            is_visible = reader is None or reader.is_superuser
+            return _Reference(
+                about=_short(subject.display_name),
+                path=reverse("person-detail", args=[subject.pk])
+                if is_visible
+                else reverse("session-list"),
+                data={},
+            )
         case AccessReview():
-            return {"access_review": str(subject.pk), "name": subject.name}
+            return _Reference(
+                about=_short(subject.name),
+                path=reverse("access-review-detail", args=[subject.pk]),
+                data={"access_review": str(subject.pk), "name": subject.name},
+            )
         case Batch():
-            return {
-                "batch": str(subject.pk),
-                "connections": subject.rows.filter(SENDABLE).count(),
-                "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
-            }
+            connections = subject.rows.filter(SENDABLE).count()
+            return _Reference(
+                about=pluralize(connections, "connection"),
+                path=reverse("batch-detail", args=[subject.pk]),
+                data={
+                    "batch": str(subject.pk),
+                    "connections": connections,
+                    "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
+                },
+            )
         case Deletion():
-            return {
-                "site": subject.site,
-                "connection_id": str(subject.connection_id),
-                "source_org": subject.source_org_name,
-                "sink_org": subject.sink_org_name,
-                "credential": subject.credential_name,
-                "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
-            }
-    return {}
+            orgs = (subject.source_org_name or "?", subject.sink_org_name or "?")
+            return _Reference(
+                about=" → ".join(map(_short, orgs))
+                if subject.is_reviewed
+                else f"…{str(subject.connection_id)[-8:]}, not reviewed",
+                path=reverse("deletion-detail", args=[subject.pk]),
+                data={
+                    "site": subject.site,
+                    "connection_id": str(subject.connection_id),
+                    "source_org": subject.source_org_name,
+                    "sink_org": subject.sink_org_name,
+                    "credential": subject.credential_name,
+                    "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
+                },
+            )
+    return _Reference(about="", path=reverse("notification-list"), data={})
+
+
+def _short(name: str) -> str:
+    return one_line(name, limit=SHOWN_NAME_LENGTH)
 
 
 def _checkpoint_message(checkpoint: Checkpoint) -> Message:
