@@ -20,7 +20,7 @@ from connections.models import (
     Person,
     RowState,
 )
-from connections.web.access_reviews import page
+from connections.web.access_reviews import detail
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import REASON, close, decide, start, texts_of
@@ -87,7 +87,7 @@ def test_rows_are_filtered_by_data_type_and_creator(
 def test_filters_stay_after_a_decision_and_on_the_next_page(
     review: AccessReview, ada: Person, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "PAGE_SIZE", 1)
+    monkeypatch.setattr(detail, "PAGE_SIZE", 1)
     client, url = client_of(ada), f"/reviews/{review.pk}/"
     first = client.get(url, {"type": "audit", "show": "to-decide"}).text
     assert shown(first) == [2]

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Credential, Person
-from connections.web.access_reviews import page
+from connections.web.access_reviews import detail
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, decide, texts_of
@@ -32,7 +32,7 @@ def test_the_next_page_leaves_out_no_connection_after_decisions_on_the_first(
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(page, "PAGE_SIZE", 2)
+    monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     review = make_review(5)
     texts, client = texts_of(review), client_of(ada)
     first = read(client.get(f"/reviews/{review.pk}/", {"show": show} if show else {})).html

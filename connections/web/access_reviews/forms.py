@@ -1,18 +1,32 @@
 """Forms about access reviews. The services validate most of the input."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from django import forms
 
+from connections.access import permissions
 from connections.models import Person
 from connections.web.framework.forms import KEPT, ServiceForm
+
+
+def reviewer_choices() -> list[Person]:
+    """Everyone who can be a reviewer, by name."""
+    return sorted(
+        permissions.possible_reviewers(), key=lambda person: person.display_name.casefold()
+    )
 
 
 class ReviewersForm(ServiceForm):
     """One checkbox for each person who can be a reviewer."""
 
     reviewers_help = "Each reviewer decides only on the connections that they can see."
+
+    @classmethod
+    def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:
+        """The form with the reviewers of an open access review."""
+        names = list(subject.reviewers.values_list("person__username", flat=True))
+        return cls(data, people=reviewer_choices(), initial={"reviewers": names})
 
     def __init__(
         self,
@@ -37,6 +51,11 @@ class ReviewersForm(ServiceForm):
         """The people whose checkboxes are checked."""
         chosen = self["reviewers"].value() or []
         return [self._people[name] for name in chosen if name in self._people]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The fields, with the reviewers as people."""
+        return self.cleaned_data | {"reviewers": self.reviewers_shown}
 
 
 class StartForm(ReviewersForm):
@@ -69,14 +88,20 @@ class StartForm(ReviewersForm):
         """The scope that the page is about, valid or not."""
         return self["scope"].value() or ""
 
-    def values(self) -> dict[str, Any]:
-        """The arguments for `start_review`. Use it only after `require_valid`."""
-        return self.cleaned_data | {"reviewers": self.reviewers_shown}
+
+class _ListField(forms.Field):
+    """A field that is posted any number of times."""
+
+    widget = forms.MultipleHiddenInput
 
 
 class DecisionForm(ServiceForm):
     """One decision, about one connection or about all selected ones."""
 
+    # Named "<site>/<connection ID>".
+    connection = _ListField(required=False)
+    # What the page showed of each connection: its name, a space, and a digest.
+    digest = _ListField(required=False)
     decision = forms.CharField(label="Decision", required=False)
     reason = forms.CharField(label="Reason", required=False)
     keep_until = forms.DateField(
@@ -84,6 +109,14 @@ class DecisionForm(ServiceForm):
         required=False,
         error_messages={"invalid": "Enter a date such as 2026-01-31."},
     )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The decision, its connections, and the digests by connection."""
+        arguments = self.cleaned_data.copy()
+        pairs = (text.rpartition(" ") for text in arguments.pop("digest"))
+        digests = {name: digest for name, _, digest in pairs}
+        return arguments | {"connections": arguments.pop("connection"), "digests": digests}
 
 
 class ClosingForm(ServiceForm):

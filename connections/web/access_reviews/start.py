@@ -1,36 +1,67 @@
-"""What the page that starts an access review shows: how many connections match, and warnings."""
+"""Starting an access review: how many connections match, and warnings."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from connections.access import permissions
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
 from connections.access.actor import Actor
+from connections.access_reviews import population
 from connections.access_reviews.current import about_connections
-from connections.access_reviews.population import PopulationPreview, preview_population
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
-from connections.models import OrgConnectionKey, OrgConnectionSnapshot, Person
+from connections.models import OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.access_reviews.filters import scope_text, scope_url
-from connections.web.access_reviews.forms import StartForm
-from connections.web.framework.support import PageWarning
+from connections.web.access_reviews.forms import StartForm, reviewer_choices
+from connections.web.framework.support import PageWarning, SeeOther, actor_of, wants_fragment
 
 # How many names a warning has, and the list below the warnings.
 MAX_NAMES = 5
 MAX_LISTED = 100
 
 
-def reviewer_choices() -> list[Person]:
-    """Everyone who can be a reviewer, by name."""
-    return sorted(
-        permissions.possible_reviewers(), key=lambda person: person.display_name.casefold()
+def access_review_new(request: HttpRequest) -> HttpResponse:
+    """Start an access review of the connections that match a filter.
+
+    A POST with `check` changes nothing: it shows how many connections match, and warnings.
+    """
+    actor = actor_of(request)
+    people = reviewer_choices()
+    if request.method != "POST":
+        return _page(
+            request, form=StartForm(initial={"scope": request.GET.get("scope", "")}, people=people)
+        )
+    form = StartForm(request.POST, people=people)
+    if "check" in request.POST:
+        typed = request.POST.dict() | {"reviewers": request.POST.getlist("reviewers")}
+        return _page(request, form=StartForm(initial=typed, people=people))
+    try:
+        form.require_valid()
+        review = population.start_review(actor=actor, **form.arguments)
+    except InvalidInputError as error:
+        form.add_errors(error)
+        return _page(request, form=form, status=422)
+    messages.success(
+        request, f"Access review of {pluralize(review.row_count, 'connection')} started."
     )
+    return SeeOther(reverse("access-review-detail", args=[review.pk]))
 
 
-def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
-    """Template variables of the page."""
+def _page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpResponse:
+    name = "access_reviews/new.html"
+    if wants_fragment(request):
+        name += "#population"
+    context = _page_context(form=form, actor=actor_of(request))
+    return render(request, name, context, status=status)
+
+
+def _page_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     preview, problem = None, ""
     try:
-        preview = preview_population(
+        preview = population.preview_population(
             actor=actor, scope=form.scope_shown, reviewers=form.reviewers_shown
         )
     except InvalidInputError as error:
@@ -50,19 +81,19 @@ def new_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _warnings(preview: PopulationPreview) -> list[PageWarning]:
-    found = coverage_warnings(preview.coverage)
+def _warnings(preview: population.PopulationPreview) -> list[PageWarning]:
+    warnings = coverage_warnings(preview.coverage)
     if preview.without_reviewer:
-        found.insert(0, without_reviewer_warning(preview.without_reviewer))
-    return found
+        warnings.insert(0, without_reviewer_warning(preview.without_reviewer))
+    return warnings
 
 
 def without_reviewer_warning(keys: list[OrgConnectionKey]) -> PageWarning:
     """The warning that no reviewer can see some connections."""
-    shown = [*_connection_names(keys[:MAX_NAMES]), *("" for _ in keys[MAX_NAMES:])]
+    names = [*_connection_names(keys[:MAX_NAMES]), *("" for _ in keys[MAX_NAMES:])]
     return PageWarning(
         headline=f"{pluralize(len(keys), 'connection')} that no reviewer can decide on",
-        detail=f"{join_some_names(shown, limit=MAX_NAMES)}. Choose another active "
+        detail=f"{join_some_names(names, limit=MAX_NAMES)}. Choose another active "
         "reviewer, or change who can see their credentials.",
     )
 
@@ -83,9 +114,9 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
     """What the inventory might lack: lists from failed syncs, and orgs without a credential."""
     failed = [org for org in coverage["orgs"] if not org["is_complete"]]
     without = coverage["without_credential"]
-    found = []
+    warnings = []
     if failed:
-        found.append(
+        warnings.append(
             PageWarning(
                 headline=f"{pluralize(len(failed), 'credential')} not fully synced",
                 detail=f"{_names(org['credential'] for org in failed)}. Connections that only "
@@ -93,14 +124,14 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
             )
         )
     if without:
-        found.append(
+        warnings.append(
             PageWarning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
                 "Connections between them can't be seen.",
             )
         )
-    return found
+    return warnings
 
 
 def _names(names: Iterable[str]) -> str:

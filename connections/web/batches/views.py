@@ -27,7 +27,7 @@ from connections.models import Batch
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
-from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm, ServiceForm
 from connections.web.framework.lists import (
     Column,
@@ -169,21 +169,13 @@ def _page(
     return render(request, DETAIL, context, status=status)
 
 
-def _show(
-    request: HttpRequest,
-    pk: UUID,
-    /,
-    *,
-    actor: Actor,
-    form: ServiceForm,
-    error: DomainError | None,
-) -> HttpResponse:
+def _show(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
+    actor, form, error = actor_of(request), refusal.form, refusal.error
     batch = find_batch(actor=actor, pk=pk)
     if error is None:
         return _page(request, batch=batch, actor=actor, form=form)
     status, notice = _status_and_text(error)
     if isinstance(error, InvalidInputError) and error.fields.keys() & form.fields.keys():
-        form.add_errors(error)
         notice = ""
     return _page(request, batch=batch, actor=actor, form=form, notice=notice, status=status)
 
@@ -197,8 +189,8 @@ _action = partial(
     Subject(
         name="batch",
         find=lambda actor, pk: find_batch(actor=actor, pk=pk),
-        show=_show,
-        respond=lambda request, batch, actor: SeeOther(_url(batch)),
+        page=_show,
+        respond=lambda request, actor, batch, result: SeeOther(_url(batch)),
     ),
 )
 

@@ -1,18 +1,17 @@
 """Forms about credentials. Keys leave them only as a Secret."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from django import forms
 
-from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
-from connections.credentials.access_lists import AccessEntries
+from connections.credentials import access_lists
 from connections.credentials.import_file import decode_file
 from connections.credentials.keys import NAME_IS_A_KEY, choose_keys, contains_a_key
-from connections.models import AccessKind, ApprovalPolicy
+from connections.models import AccessKind, ApprovalPolicy, Credential
 from connections.web.framework.forms import ServiceForm
 
 
@@ -75,10 +74,9 @@ class RotateForm(ServiceForm):
         return cleaned
 
     @property
-    def keys(self) -> DatadogKeys:
-        """The key pair or access token. Use it only after `is_valid()`."""
-        keys: DatadogKeys = self.cleaned_data["keys"]
-        return keys
+    def arguments(self) -> dict[str, Any]:
+        """The key pair or access token."""
+        return {"keys": self.cleaned_data["keys"]}
 
 
 class CredentialForm(RotateForm):
@@ -93,6 +91,11 @@ class CredentialForm(RotateForm):
     site = forms.ChoiceField(choices=site_choices, help_text="The keys are sent to this site only.")
 
     field_order = ("name", "site", "api_key", "application_key", "access_token")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The name, the site, and the key pair or access token."""
+        return {name: self.cleaned_data[name] for name in ("name", "site", "keys")}
 
     def clean(self) -> dict[str, Any]:
         """Refuse a key pasted as the name, because a name is stored and shown in plain text."""
@@ -148,7 +151,7 @@ class RenameForm(ServiceForm):
         return cleaned
 
 
-class PolicyForm(forms.Form):
+class PolicyForm(ServiceForm):
     """How many other people must approve."""
 
     policy = forms.TypedChoiceField(
@@ -159,22 +162,28 @@ class PolicyForm(forms.Form):
     )
 
 
+class RetireForm(ServiceForm):
+    """The typed confirmation."""
+
+    confirmation = forms.CharField(required=False, strip=False)
+
+
 class AccessForm(ServiceForm):
     """The access lists of a credential, which the page shows as columns of one table."""
 
-    def __init__(
-        self,
-        data: Mapping[str, Any] | None,
-        *,
-        stored: AccessEntries,
-        choices: list[tuple[str, str]],
-    ) -> None:
-        super().__init__(data, initial={kind.value: names for kind, names in stored.items()})
-        self.choices = choices
+    choices: list[tuple[str, str]]
+
+    @classmethod
+    def about(cls, subject: Credential, data: Mapping[str, Any] | None = None) -> Self:
+        """The form with the stored entries."""
+        stored = access_lists.get_access_entries(subject)
+        form = cls(data, initial={kind.value: names for kind, names in stored.items()})
+        form.choices = access_lists.list_entry_choices(stored)
         for kind in AccessKind:
-            self.fields[kind.value] = forms.MultipleChoiceField(
-                label=kind.label, choices=choices, required=False
+            form.fields[kind.value] = forms.MultipleChoiceField(
+                label=kind.label, choices=form.choices, required=False
             )
+        return form
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -191,6 +200,6 @@ class AccessForm(ServiceForm):
         ]
 
     @property
-    def entries(self) -> AccessEntries:
-        """The selected entries by list. Use it only after `is_valid()`."""
-        return {kind: self.cleaned_data.get(kind.value, []) for kind in AccessKind}
+    def arguments(self) -> dict[str, Any]:
+        """The selected entries by list."""
+        return {"wanted": {kind: self.cleaned_data.get(kind.value, []) for kind in AccessKind}}

@@ -40,7 +40,7 @@ from connections.web.deletions.status_section import (
     state_version,
     status_context,
 )
-from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm, ServiceForm
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import SeeOther, actor_of, time_of, wants_fragment
@@ -166,20 +166,11 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-def _show(
-    request: HttpRequest,
-    pk: UUID,
-    /,
-    *,
-    actor: Actor,
-    form: ServiceForm,
-    error: DomainError | None,
-) -> HttpResponse:
+def _show(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
+    actor, form, error = actor_of(request), refusal.form, refusal.error
     deletion = find_deletion(actor=actor, pk=pk)
     if error is None:
         return render_outcome(request, deletion=deletion, actor=actor, form=form)
-    if isinstance(error, InvalidInputError):
-        form.add_errors(error)
     status, text = error_status_and_text(error, deletion=deletion)
     notice = notice_about(error, text=text)
     return render_outcome(
@@ -192,8 +183,10 @@ _action = partial(
     Subject(
         name="deletion",
         find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
-        show=_show,
-        respond=lambda request, deletion, actor: respond(request, deletion=deletion, actor=actor),
+        page=_show,
+        respond=lambda request, actor, deletion, result: respond(
+            request, deletion=deletion, actor=actor
+        ),
     ),
 )
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.core.errors import DomainError
+from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.web.framework.forms import ServiceForm
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import actor_of
@@ -17,17 +18,36 @@ from connections.web.framework.support import actor_of
 type ActionView = Callable[[HttpRequest, UUID], HttpResponse]
 
 
-class _ShowPage(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a posted form comes back. Without a form, it is only the page."""
+
+    form: Any = None
+    # What the service raised. None while an identity check is missing.
+    error: DomainError | None = None
+
+    @property
+    def status(self) -> int:
+        """The status of the page. 200 without an error."""
+        if self.error is None:
+            return 200
+        if isinstance(self.error, InvalidInputError):
+            return 422
+        return 503 if isinstance(self.error, UnavailableError) else 409
+
+
+NOT_REFUSED = Refusal()
+
+
+class Page(Protocol):
+    """A page with forms, for a GET, and for a POST that was refused."""
+
     def __call__(
-        self,
-        request: HttpRequest,
-        pk: UUID,
-        /,
-        *,
-        actor: Actor,
-        form: ServiceForm,
-        error: DomainError | None,
+        self, request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED, /
     ) -> HttpResponse: ...
+
+
+type Respond[T] = Callable[[HttpRequest, Actor, T, Any], HttpResponse]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +58,9 @@ class Subject[T]:
     name: str
     # Finds it for an action, without the rows that only its page shows. Raises Http404.
     find: Callable[[Actor, UUID], T]
-    # Its page, with what was typed and, if the service refused, why.
-    show: _ShowPage
-    # The response once the service has returned.
-    respond: Callable[[HttpRequest, T, Actor], HttpResponse]
+    page: Page
+    # The response once the service has returned, from the object and what the service returned.
+    respond: Respond[T]
 
 
 def service_action[T](
@@ -50,6 +69,9 @@ def service_action[T](
     service: Callable[..., Any],
     *,
     form: type[ServiceForm] = ServiceForm,
+    page: Page | None = None,
+    respond: Respond[T] | None = None,
+    done: Callable[[T, Any], str] | None = None,
     reauthenticate: bool = False,
     when: Callable[[HttpRequest], bool] = lambda request: True,
     is_allowed: Callable[[Actor, T], bool] = lambda actor, item: True,
@@ -57,28 +79,39 @@ def service_action[T](
 ) -> ActionView:
     """A view that passes the form's fields to a service. Its URL is named `name`.
 
-    If the service refuses, the page says why and keeps what was typed. With `reauthenticate`, the
-    POST needs an identity check if `when` says so. `is_allowed` is what the action requires in
-    addition to its URL's permission, and `what` completes "permission to …": a person who lacks it
-    is refused before the identity check.
+    If the service refuses, the page says why and keeps what was typed. `page` is the action's own
+    page, which a GET shows, if it isn't on the subject's. `done` is the message about the success.
+    With `reauthenticate`, the POST needs an identity check if `when` says so, and an own page needs
+    one before it is shown. `is_allowed` is what the action requires in addition to its URL's
+    permission, and `what` completes "permission to …": a person who lacks it is refused before the
+    identity check.
     """
+    show, answer = page or subject.page, respond or subject.respond
 
     def act(request: HttpRequest, pk: UUID) -> HttpResponse:
+        if request.method != "POST":
+            return show(request, pk)
         actor = actor_of(request)
         item = subject.find(actor, pk)
-        typed = form(request.POST)
+        posted = form.about(item, request.POST)
         try:
-            typed.require_valid()
-            service(**{subject.name: item}, actor=actor, **typed.cleaned_data)
+            posted.require_valid()
+            result = service(**{subject.name: item}, actor=actor, **posted.arguments)
         except DomainError as error:
-            return subject.show(request, pk, actor=actor, form=typed, error=error)
-        return subject.respond(request, item, actor)
+            if isinstance(error, InvalidInputError):
+                posted.add_errors(error)
+            return show(request, pk, Refusal(form=posted, error=error))
+        if done:
+            messages.success(request, done(item, result))
+        return answer(request, actor, item, result)
 
     def ask(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
-        permissions.require(is_allowed(actor, subject.find(actor, pk)), what)
-        return subject.show(request, pk, actor=actor, form=form(request.POST), error=None)
+        item = subject.find(actor, pk)
+        permissions.require(is_allowed(actor, item), what)
+        return show(request, pk, Refusal(form=form.about(item, request.POST)))
 
-    view = requires_reauthentication(on_missing=ask, when=when)(act) if reauthenticate else act
+    guard = requires_reauthentication(on_missing=ask, before_page=page is not None, when=when)
+    view = guard(act) if reauthenticate else act
     view.__name__ = name
     return view

@@ -1,5 +1,8 @@
 """The base of forms whose input a service checks, and fields that several forms have."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from django import forms
 
 from connections.core.errors import InvalidInputError
@@ -24,6 +27,17 @@ def reason_field(
 
 class ServiceForm(forms.Form):
     """A form that shows the errors of the service that it calls."""
+
+    @classmethod
+    def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:
+        """The form about an object, for forms whose choices depend on it."""
+        del subject
+        return cls(data)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments for the service. Use it only after `require_valid`."""
+        return self.cleaned_data
 
     def require_valid(self) -> None:
         """Raise InvalidInputError with the form's own messages, if it has any."""

@@ -23,7 +23,7 @@ from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_o
 from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
-from connections.web.credentials.page import flags_of
+from connections.web.credentials.texts import flags_of
 from connections.web.deletions.history_views import DELETION_COLUMNS
 from connections.web.framework.lists import (
     Column,

@@ -32,7 +32,7 @@ from connections.web.badges import (
 )
 from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
 from connections.web.credentials.forms import CredentialForm
-from connections.web.credentials.page import problem_of
+from connections.web.credentials.texts import problem_of
 from connections.web.framework.support import actor_of, connection_url
 from connections.web.overview.page import (
     MAX_SHOWN,

@@ -77,6 +77,23 @@ class MakeLinkForm(ServiceForm):
     )
 
 
+class AllowBreakGlassForm(ServiceForm):
+    """Whether a person can use break glass: `allow=yes`, or anything else."""
+
+    allow = forms.CharField(required=False)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments for `set_break_glass`."""
+        return {"is_allowed": self.cleaned_data["allow"] == "yes"}
+
+
+class SessionForm(ServiceForm):
+    """The session to end. Without one, all sessions end."""
+
+    session = forms.CharField(required=False)
+
+
 class LinkForm(ServiceForm):
     """A form that a one-time link leads to. one_time_link.js fills `token` from the fragment."""
 
@@ -141,3 +158,8 @@ class ProviderAccountForm(ServiceForm):
         super().__init__(*args, **kwargs)
         # When disconnecting an account, its subject isn't entered.
         self.fields["subject"].required = "disconnect" not in self.data
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The subject, and whether the account is disconnected instead."""
+        return self.cleaned_data | {"is_disconnected": "disconnect" in self.data}

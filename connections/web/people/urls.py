@@ -3,11 +3,13 @@
 from connections.access.permissions import ADMINISTER
 from connections.web.framework.reauthentication import reauthentication, reauthentication_passkey
 from connections.web.framework.routing import Visitors, action, form_page, page
-from connections.web.people import single_sign_on_views, views
+from connections.web.people import account, actions, single_sign_on_views
+from connections.web.people.detail import person_detail
+from connections.web.people.list import person_list
 
 urlpatterns = [
-    form_page("setup/", views.setup, Visitors.ANYONE, shows_secret=True),
-    form_page("sign-in/", views.sign_in_link, Visitors.ANYONE, shows_secret=True),
+    form_page("setup/", account.setup, Visitors.ANYONE, shows_secret=True),
+    form_page("sign-in/", account.sign_in_link, Visitors.ANYONE, shows_secret=True),
     page("sign-in/provider/", single_sign_on_views.provider_start, Visitors.ANYONE),
     page(
         "sign-in/provider/again/",
@@ -28,19 +30,19 @@ urlpatterns = [
     ),
     form_page("accounts/reauthenticate/", reauthentication, Visitors.SIGNED_IN),
     action("accounts/reauthenticate/passkey/", reauthentication_passkey, Visitors.SIGNED_IN),
-    action("appearance/", views.appearance_set, Visitors.ANYONE),
-    action("accounts/change-emails/", views.change_emails_set, Visitors.SIGNED_IN),
-    page("sessions/", views.session_list, Visitors.SIGNED_IN),
-    action("sessions/end/", views.session_end, Visitors.SIGNED_IN),
-    page("people/", views.person_list, ADMINISTER),
-    form_page("people/new/", views.person_new, ADMINISTER, shows_secret=True),
-    page("people/<uuid:pk>/", views.person_detail, ADMINISTER),
-    action("people/<uuid:pk>/roles/", views.person_roles, ADMINISTER),
-    action("people/<uuid:pk>/email/", views.person_email, ADMINISTER),
-    action("people/<uuid:pk>/break-glass/", views.person_break_glass, ADMINISTER),
-    action("people/<uuid:pk>/disable/", views.person_disable, ADMINISTER),
-    action("people/<uuid:pk>/enable/", views.person_enable, ADMINISTER),
-    action("people/<uuid:pk>/link/", views.person_link, ADMINISTER, shows_secret=True),
-    action("people/<uuid:pk>/provider/", views.person_provider, ADMINISTER),
-    action("people/<uuid:pk>/sessions/", views.person_sessions_end, ADMINISTER),
+    action("appearance/", account.appearance_set, Visitors.ANYONE),
+    action("accounts/change-emails/", account.change_emails_set, Visitors.SIGNED_IN),
+    page("sessions/", account.session_list, Visitors.SIGNED_IN),
+    action("sessions/end/", account.session_end, Visitors.SIGNED_IN),
+    page("people/", person_list, ADMINISTER),
+    form_page("people/new/", actions.person_new, ADMINISTER, shows_secret=True),
+    page("people/<uuid:pk>/", person_detail, ADMINISTER),
+    action("people/<uuid:pk>/roles/", actions.person_roles, ADMINISTER),
+    action("people/<uuid:pk>/email/", actions.person_email, ADMINISTER),
+    action("people/<uuid:pk>/break-glass/", actions.person_break_glass, ADMINISTER),
+    action("people/<uuid:pk>/disable/", actions.person_disable, ADMINISTER),
+    action("people/<uuid:pk>/enable/", actions.person_enable, ADMINISTER),
+    action("people/<uuid:pk>/link/", actions.person_link, ADMINISTER, shows_secret=True),
+    action("people/<uuid:pk>/provider/", actions.person_provider, ADMINISTER),
+    action("people/<uuid:pk>/sessions/", actions.person_sessions_end, ADMINISTER),
 ]

@@ -14,7 +14,7 @@ NO_DEADLINE = {
     ("connections/deletions/saved_responses.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
     ("connections/web/framework/template_tags.py", "timezone.now"),
-    ("connections/web/credentials/page.py", "timezone.now"),
+    ("connections/web/credentials/texts.py", "timezone.now"),
     ("connections/models/sessions.py", "timezone.now"),
     ("connections/web/framework/reauthentication.py", "time.time"),
 }

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from connections.access.actor import person_actor
 from connections.credentials import access_lists
 from connections.models import AccessKind, Credential, Person
-from connections.web.credentials import views
+from connections.web.credentials import imports
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, second_pair
@@ -127,7 +127,7 @@ def test_a_body_over_the_limit_is_refused(manager: Client) -> None:
 def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "IMPORT_SECONDS", 0.3)
+    monkeypatch.setattr(imports, "IMPORT_SECONDS", 0.3)
     sandbox.world.set_fault(fault=faults.delayed(seconds=0.5), operation="validate")
     text = csv_of(sandbox, "Payments US")
     response = manager.post(URL, {"csv": text})
@@ -140,7 +140,7 @@ def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
 
 
 def test_the_time_limit_leaves_proxies_time() -> None:
-    assert views.IMPORT_SECONDS == 45
+    assert imports.IMPORT_SECONDS == 45
 
 
 def test_an_org_hidden_by_access_lists_stays_hidden_after_an_import(

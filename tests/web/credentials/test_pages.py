@@ -399,7 +399,7 @@ def test_no_page_log_session_cache_or_event_contains_pasted_keys(
 
 
 @pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("name", ["add_credential", "rotate_credential"])
+@pytest.mark.parametrize("name", ["add_credential", "build_rotation"])
 def test_an_error_page_shows_no_key_even_while_debugging(
     credential: Credential,
     margaret: Person,
@@ -410,7 +410,7 @@ def test_an_error_page_shows_no_key_even_while_debugging(
     *,
     debug: bool,
 ) -> None:
-    def fail(**given: object) -> None:
+    def fail(**arguments: object) -> None:
         raise RuntimeError("a fault of ours")
 
     settings.DEBUG = debug

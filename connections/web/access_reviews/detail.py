@@ -1,33 +1,44 @@
-"""What the page of one access review shows: its progress, its connections, and the next steps."""
+"""The page of one access review, and its downloads."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib import messages
 from django.db.models import TextChoices
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.closing import appeared_since, pending_digest
+from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
 from connections.access_reviews.details import RowDetails, load_details
+from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.access_reviews.texts import counts_text, decided_text, due_text, undecided_text
+from connections.audit.signing import SigningKeyError
+from connections.core.errors import ConflictError
+from connections.core.tabular import CONTENT_TYPES
 from connections.core.text import format_time, join_some_names
+from connections.evidence.bundles import make_access_review_bundle
+from connections.evidence.files import BundleError
 from connections.inventory.inventory import KnownOrg
+from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
-from connections.web.access_reviews.forms import ClosingForm
 from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
+from connections.web.audit.evidence_views import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework.lists import (
     CONNECTION_COLUMNS,
@@ -36,11 +47,20 @@ from connections.web.framework.lists import (
     Column,
     FilterBar,
     ViewLink,
+    as_page_request,
     cursor_links,
     part_links,
     shared_names,
 )
-from connections.web.framework.support import connection_url, time_of
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import (
+    SeeOther,
+    actor_of,
+    connection_url,
+    download,
+    export_format,
+    time_of,
+)
 
 _OPEN_COLUMNS = (
     *CONNECTION_COLUMNS,
@@ -118,7 +138,8 @@ class Summary:
     pending_text: str
 
 
-def _summary(rows: Sequence[ReviewRow], *, is_closed: bool) -> Summary:
+def summarize(rows: Sequence[ReviewRow], *, is_closed: bool) -> Summary:
+    """How far the access review is, from the rows that the actor sees."""
     counts = Counter[str](count_states(rows))
     decided, pending = counts[RowState.KEEP] + counts[RowState.DELETE], counts[RowState.PENDING]
     return Summary(
@@ -207,7 +228,35 @@ def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> 
     return [row for row in rows if row.state in _STATES.get(chosen, ())]
 
 
-def detail_context(
+def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One access review: its progress, its connections, and the decisions about them."""
+    actor = actor_of(request)
+    return render_review(request, review=find_access_review(actor=actor, pk=pk), actor=actor)
+
+
+def render_review(
+    request: HttpRequest,
+    *,
+    review: AccessReview,
+    actor: Actor,
+    posted: Posted | None = None,
+    notice: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The page. After a POST that was refused, with what was `posted` or a `notice`."""
+    if request.method == "POST":
+        url = reverse("access-review-detail", args=[review.pk])
+        request = as_page_request(request, path=url, query=query_of_page(request))
+    context = _page_context(request, review=review, actor=actor, posted=posted, notice=notice)
+    return render(request, "access_reviews/detail.html", context, status=status)
+
+
+def query_of_page(request: HttpRequest) -> QueryDict:
+    """The query string of the page that contained the posted form."""
+    return QueryDict(request.POST.get("filters", ""), mutable=True)
+
+
+def _page_context(
     request: HttpRequest,
     *,
     review: AccessReview,
@@ -273,7 +322,7 @@ def _shared_context(
         to_delete = find_to_delete(review=review, actor=actor, rows=every)
     return {
         "review": review,
-        "summary": _summary(every, is_closed=review.is_closed),
+        "summary": summarize(every, is_closed=review.is_closed),
         "can_plan": can_plan,
         "plannable": len(to_delete.rows),
         "not_plannable": changed_text(len(to_delete.changed)),
@@ -394,12 +443,32 @@ def _sync_text(org: dict[str, Any] | None) -> str:
     return at if org["is_complete"] else f"{at}; a later sync failed"
 
 
-def closing_context(*, review: AccessReview, actor: Actor, form: ClosingForm) -> dict[str, Any]:
-    """Template variables of the page that closes an access review."""
-    rows = review_rows(review=review, actor=actor)
-    return {
-        "review": review,
-        "summary": _summary(rows, is_closed=review.is_closed),
-        "pending_digest": pending_digest(rows),
-        "form": form,
-    }
+BUNDLE = "bundle"
+
+
+def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
+    review = find_access_review(actor=actor_of(request), pk=pk)
+    file_format = export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
+    if file_format == BUNDLE:
+        return _send_bundle(request, review)
+    return _send_rows(request, review, file_format)
+
+
+@limited("export", per_minute=30)
+def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
+    export = prepare_export(review=review, actor=actor_of(request), file_format=file_format)
+    return download(request, export=export, name="access-review")
+
+
+@limited("evidence", per_minute=10)
+def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase:
+    if request.method == "HEAD":
+        # No data is sent, so no bundle is made and recorded.
+        return HttpResponse(content_type="application/zip")
+    make = partial(make_access_review_bundle, actor=actor_of(request), review=review)
+    try:
+        return bundle_response(request, make, review=review)
+    except (ConflictError, BundleError, SigningKeyError) as error:
+        messages.error(request, str(error))
+        return SeeOther(reverse("access-review-detail", args=[review.pk]))

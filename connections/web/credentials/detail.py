@@ -1,0 +1,95 @@
+"""The page of one credential: its key checks, use and settings."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.approvers import approval_warnings
+from connections.core import clock
+from connections.core.errors import InvalidInputError
+from connections.credentials import access_lists, lifecycle
+from connections.inventory import rate_limits
+from connections.lookups.objects import find_credential
+from connections.models import ApprovalPolicy, Credential
+from connections.web.badges import credential_badge
+from connections.web.credentials import texts
+from connections.web.credentials.forms import PolicyForm, RenameForm
+from connections.web.credentials.list import context_of
+from connections.web.framework.actions import NOT_REFUSED, Refusal
+from connections.web.framework.support import SeeOther, actor_of
+
+
+def credential_detail(
+    request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED
+) -> HttpResponse:
+    """One credential: its key checks, use and settings.
+
+    After a refusal, it has the posted form, or a message above it.
+    """
+    actor, form, error = actor_of(request), refusal.form, refusal.error
+    credential = find_credential(actor=actor, pk=pk)
+    if error and not isinstance(error, InvalidInputError):
+        return redirect_with_error(request, credential, error)
+    warnings = approval_warnings(credential=credential)
+    context = context_of(credential) | {
+        "status": credential_badge(credential),
+        "checks": texts.key_check_rows(credential.verification),
+        "checked_at": texts.checked_at(credential),
+        "last_error": texts.last_error_of(credential),
+        "managed_org_count": credential.managed_orgs.count(),
+        "managed_orgs_problem": texts.failure_text_of(credential.managed_orgs_error),
+        "deletion_count": credential.deletions.count(),
+        "connection_count": lifecycle.count_connections(credential),
+        "newest_sync": credential.syncs.first(),
+        "last_complete_sync": credential.syncs.filter(is_complete=True).first(),
+        "held_back_until": _held_back_until(credential),
+        "policy_label": ApprovalPolicy(credential.policy).label,
+        "access": _access_summary(credential),
+        "access_warnings": access_lists.list_access_warnings(credential),
+        "other_warnings": [
+            (policy.label, warnings[policy])
+            for policy in ApprovalPolicy
+            if warnings[policy] and policy != credential.policy
+        ],
+        "can_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
+        "can_administer": permissions.can_administer(actor),
+        "can_change_policy": permissions.can_administer(actor) and not credential.is_retired,
+        "rename_form": form
+        if isinstance(form, RenameForm)
+        else RenameForm(initial={"name": credential.name}),
+        "policy_form": form
+        if isinstance(form, PolicyForm)
+        else PolicyForm(initial={"policy": credential.policy}),
+    }
+    return render(request, "credentials/detail.html", context, status=refusal.status)
+
+
+def _held_back_until(credential: Credential) -> datetime | None:
+    if credential.is_retired or not credential.org_id:
+        return None
+    return rate_limits.wait_until(site=credential.site, org_id=credential.org_id, now=clock.now())
+
+
+def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
+    """Each list with the names on it. An empty list allows everyone whose role does."""
+    entries = access_lists.get_access_entries(credential)
+    labels = dict(access_lists.list_entry_choices(entries)) if any(entries.values()) else {}
+    return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
+
+
+def redirect_to(credential: Credential) -> HttpResponse:
+    """A 303 to the credential's page."""
+    return SeeOther(reverse("credential-detail", args=[credential.pk]))
+
+
+def redirect_with_error(
+    request: HttpRequest, credential: Credential, error: object
+) -> HttpResponse:
+    """A 303 to the credential's page, with a message that says why nothing happened."""
+    messages.error(request, str(error))
+    return redirect_to(credential)
