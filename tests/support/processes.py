@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
-from typing import Self
+from typing import Any, Self
+
+from tests.support.template_process import start
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds until a process that hangs fails its test, also on a busy machine.
@@ -37,14 +39,12 @@ class Running:
 
     def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
+        self.process = start(
             arguments,
-            env=dict(env),
-            cwd=ROOT,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
             bufsize=1,
         )
         self._reader = Thread(target=self._read, daemon=True)
@@ -109,17 +109,22 @@ def manage(
     *arguments: str, env: Mapping[str, str], hindrance: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of manage.py to its end, in a process that calls `hindrance` first."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), *arguments],
-        env=dict(env),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-        preexec_fn=hindrance,
-    )
+    options: dict[str, Any] = {"preexec_fn": hindrance} if hindrance else {}
+    return run([sys.executable, str(ROOT / "manage.py"), *arguments], env=env, **options)
+
+
+def run(
+    arguments: Sequence[str], *, env: Mapping[str, str], seconds: float = PATIENCE, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end. It fails the test after this many seconds."""
+    files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(arguments, env=env, **files, **options) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
 def get(

@@ -12,8 +12,8 @@ from typing import Any
 from sandbox.server import SandboxServer
 from sandbox.world import World
 from tests.support.databases import SharedDatabase
-from tests.support.processes import ROOT
 from tests.support.sandbox import US
+from tests.support.template_process import start
 
 PATIENCE = 120.0  # seconds until hanging processes fail their test
 PEOPLE = tuple(f"operator-{number}" for number in range(6))
@@ -64,14 +64,12 @@ def started_processes(
     )
     # WhiteNoise warns of a directory that is not there, and a warning would count as a failure.
     (database.data_dir / "static").mkdir(exist_ok=True)
-    process = subprocess.Popen(
+    process = start(
         [*PROGRAM, json.dumps({"before": [_seed(sandbox.world), *before], "plans": plans})],
         env=env,
-        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         # The processes that it forks are ended with it.
         start_new_session=True,
     )

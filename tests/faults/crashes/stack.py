@@ -25,7 +25,7 @@ from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.flows.support import REASON, Form, Page, read
 from tests.support.databases import SharedDatabase
 from tests.support.people import PASSWORD
-from tests.support.processes import PATIENCE, ROOT, Running
+from tests.support.processes import PATIENCE, ROOT, Running, run
 
 SITE = "sandbox-us1"
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
@@ -83,7 +83,7 @@ class Stack:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        return self._run([*MANAGE, *arguments])
+        return run([*MANAGE, *arguments], env=self.environment(), seconds=2 * PATIENCE)
 
     def prepare(
         self,
@@ -115,7 +115,8 @@ class Stack:
 
     def run_workers(self, number: int) -> list[int]:
         """Run this many workers in turn; return how each ended, as Popen reports it."""
-        done = self._run(_program("restarting", str(number)), seconds=5 * PATIENCE)
+        program = [sys.executable, "-m", f"{__package__}.restarting", str(number)]
+        done = run(program, env=self.environment(), seconds=5 * PATIENCE)
         assert done.returncode == 0, done.stderr
         codes: list[int] = json.loads(done.stdout)
         return codes
@@ -136,24 +137,6 @@ class Stack:
         sites = override_settings(EXTRA_SITES=self.datadog.base_urls)
         with sites, self.database.opened():
             yield
-
-    def _run(
-        self, arguments: list[str], *, seconds: float = 2 * PATIENCE
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            arguments,
-            env=self.environment(),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-
-
-def _program(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"{__package__}.{name}", *arguments]
 
 
 @contextlib.contextmanager

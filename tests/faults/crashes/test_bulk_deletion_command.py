@@ -19,11 +19,11 @@ from tests.faults.crashes.test_stopping_the_command import (
     finish,
     list_requests,
     on_sqlite,
-    reset_signals,
     wait_for_list_requests,
 )
-from tests.support.processes import PATIENCE, ROOT
+from tests.support.processes import PATIENCE
 from tests.support.rows import rows_of
+from tests.support.template_process import start
 
 pytestmark = pytest.mark.slow
 
@@ -37,19 +37,16 @@ def running(stack: Stack) -> Iterator[subprocess.Popen[str]]:
     if not plan.exists():
         rows = [f"{SITE},{each}" for each in stack.connection_ids]
         plan.write_text("\n".join(["site,connection_id", *rows]))
-    process = subprocess.Popen(
+    process = start(
         [
             *MANAGE,
             "delete_org_connections",
             *("--plan", str(plan), "--reason", "contract ended", "--yes", "--json"),
         ],
         env=stack.environment(),
-        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=reset_signals,
     )
     try:
         yield process

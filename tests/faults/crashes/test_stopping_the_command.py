@@ -19,7 +19,8 @@ from sandbox import faults
 from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import MANAGE, Stack
-from tests.support.processes import PATIENCE, ROOT
+from tests.support.processes import PATIENCE
+from tests.support.template_process import start
 
 pytestmark = pytest.mark.slow
 
@@ -42,22 +43,13 @@ def stack(make_stack: MakeStack) -> Stack:
     return one
 
 
-def reset_signals() -> None:
-    """Reset signals that the test run itself ignores: nohup ignores SIGHUP, `&` in a script SIGINT.
-
-    The command correctly keeps ignoring signals that were ignored at its start.
-    """
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 @contextmanager
 def running(
     stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
     """The running command, which deletes the one connection."""
     [connection_id] = stack.connection_ids
-    process = subprocess.Popen(
+    process = start(
         [
             *MANAGE,
             "delete_org_connection",
@@ -65,12 +57,9 @@ def running(
             *("--reason", "contract ended", "--yes", *more),
         ],
         env=stack.environment(),
-        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=reset_signals,
     )
     try:
         yield process
