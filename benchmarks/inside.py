@@ -41,7 +41,7 @@ from connections.evidence.differing import DifferingRecords
 from connections.evidence.program import build_program
 from connections.evidence.records import kind_of
 from connections.evidence.verification import verify_audit_log
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Batch, Credential, Deletion, Person
 from connections.net.http import PARALLEL_REQUESTS
 from connections.operations import due
@@ -80,7 +80,7 @@ def store_credentials(first: str, count: str) -> dict[str, Any]:
     """
     credentials = data.insert_credentials(range(int(first), int(first) + int(count)))
     person = Person.objects.create(username="ada", is_superuser=True)
-    sync.sync_credentials(credentials=credentials, actor=command_actor())
+    syncs.sync_credentials(credentials=credentials, actor=command_actor())
     return {"cookies": session_of(person), "credential": str(credentials[0].pk)}
 
 
@@ -312,7 +312,9 @@ def synchronize(rounds: str) -> dict[str, Any]:
 
     def ours() -> float:
         started = time.process_time()
-        elapsed = milliseconds(partial(sync.sync_credentials, credentials=credentials, actor=actor))
+        elapsed = milliseconds(
+            partial(syncs.sync_credentials, credentials=credentials, actor=actor)
+        )
         cpu.append((time.process_time() - started) * 1000)
         return elapsed
 

@@ -18,6 +18,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text, has_visible_text
+from connections.inventory import storing
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,
@@ -25,7 +26,6 @@ from connections.inventory.inventory import (
     fetch_stored,
     parse_filter,
 )
-from connections.inventory.sync import lock_all_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewState,
@@ -53,7 +53,7 @@ def close_review(
     with audit.atomic():
         lock_open_review(review)
         # So that the states and the coverage come from the same syncs.
-        lock_all_snapshots()
+        storing.lock_snapshots()
         rows = review_rows(review=review, actor=actor)
         if shown_pending and shown_pending != pending_digest(rows):
             raise OvertakenError(

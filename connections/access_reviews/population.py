@@ -15,6 +15,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
+from connections.inventory import storing
 from connections.inventory.inventory import (
     ALL,
     Coverage,
@@ -23,7 +24,6 @@ from connections.inventory.inventory import (
     build_inventory,
     parse_filter,
 )
-from connections.inventory.sync import lock_all_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewReviewer,
@@ -119,7 +119,7 @@ def start_review(
     _require_valid_input(name=name, due=due, reviewers=reviewers)
     with audit.atomic():
         # So that the rows and their coverage come from the same syncs.
-        lock_all_snapshots()
+        storing.lock_snapshots()
         inventory = build_inventory(actor=actor, filters=filters)
         now = clock.now()
         review = AccessReview(

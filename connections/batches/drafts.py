@@ -23,7 +23,7 @@ from connections.core.errors import ConflictError, InvalidInputError, OvertakenE
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import reviews
-from connections.inventory import protections, sync
+from connections.inventory import protections, syncs
 from connections.inventory.inventory import (
     InventoryFilter,
     KnownOrg,
@@ -159,7 +159,7 @@ def _load_facts(
     for snapshot in rows.select_related("credential").order_by("-last_seen_at", "-id"):
         snapshots[snapshot.key].append(snapshot)
         credentials[snapshot.credential_id] = snapshot.credential
-    newest = sync.newest_syncs(now=clock.now())
+    newest = syncs.newest_syncs(now=clock.now())
     hidden_credentials = permissions.visibility_of(actor).hidden
     being_deleted, hidden = set[OrgConnectionKey](), set[OrgConnectionKey]()
     for site, connection_id, credential_id in _open_deletions(ids):

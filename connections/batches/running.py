@@ -39,9 +39,9 @@ from connections.deletions import (
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.deletions.verification import RecheckResult
-from connections.inventory import rate_limits, sync
+from connections.inventory import fetching, rate_limits, storing
+from connections.inventory.fetching import SyncResult
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.sync import SyncResult
 from connections.models import (
     RUN_BY_BATCH,
     Attempt,
@@ -373,7 +373,8 @@ class _Pass:
         uses it. Otherwise every pass could end during the row's check, and the row would never be
         sent.
         """
-        result = sync.sync_org(credential=credential, actor=self.actor)
+        result = fetching.fetch(credential=credential)
+        storing.store(result, actor=self.actor)
         if result.is_complete:
             if any(limit.is_low for limit in result.rate_limits):
                 # The next rows might be of an org that should get no requests for now.
@@ -645,12 +646,12 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
     """Verify one credential's rows with one sync. If it fails, verify a few of them separately."""
     credential = deletions[0].credential
     try:
-        result = sync.fetch_org(credential=credential)
+        result = fetching.fetch(credential=credential)
     except UnavailableError as error:
         result = SyncResult(cause=error.cause)
     began_at = result.started_at
     if not result.is_complete or began_at is None:
-        sync.store_result(credential=credential, result=result, actor=actor)
+        storing.store(result, actor=actor)
         alone = deletions[:MAX_VERIFIED_ALONE]
         for deletion in alone:
             verification.verify_settled(deletion=deletion, actor=actor)
@@ -660,7 +661,5 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
         for deletion in deletions
         if deletion.settled_at and deletion.settled_at <= began_at
     ]
-    verification.verify_together(
-        deletions=closed, credential=credential, result=result, actor=actor
-    )
+    verification.verify_together(deletions=closed, result=result, actor=actor)
     return len(deletions)

@@ -7,7 +7,7 @@ parallel.
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -26,13 +26,13 @@ from connections.credentials import access_lists
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
-from connections.inventory import sync
+from connections.inventory import fetching, storing
+from connections.inventory.fetching import SyncResult
 from connections.inventory.managed_orgs import (
     ManagedOrgs,
     fetch_managed_orgs,
     store_managed_orgs,
 )
-from connections.inventory.sync import SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.models.credentials import ENVELOPE_FIELDS, LAST_FOUR_FIELDS
 from connections.net.http import PARALLEL_REQUESTS, pool
@@ -139,11 +139,11 @@ def run_key_checks(
         results.append(_wrong_org(identity, org_id=org_id, org_name=org_name))
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
         return KeyReport(results=_with_skipped_checks(results), identity=identity, fetched=fetched)
-    fetched = sync.fetch_connections(
-        client=client,
-        org_id=identity.org.id,
-        deadline_seconds=_seconds_left(deadline),
+    listing_deadline = time.monotonic() + _seconds_left(deadline)
+    fetched = replace(
+        fetching.list_connections(client, deadline=listing_deadline),
         identity=identity,
+        rate_limits=client.rate_limits,
     )
     results += [
         _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
@@ -306,7 +306,7 @@ def verify_in_parallel(
 
 def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
     try:
-        return sync.open_client(credential=credential)
+        return fetching.open_client(credential=credential)
     except UnavailableError as error:
         if error.cause != Cause.KEYS_NOT_OPENED:
             raise
@@ -383,12 +383,8 @@ def store_report(
             actor=actor, credential=credential, org_id=report.owner.org.id
         )
     if report.fetched:
-        sync.store_sync(
-            credential=credential,
-            fetched=report.fetched,
-            started_at=started_at,
-            actor=actor,
-        )
+        result = replace(report.fetched, credential=credential, started_at=started_at)
+        storing.store(result, actor=actor)
     if report.managed_orgs:
         store_managed_orgs(credential=credential, found=report.managed_orgs)
     if replacement:

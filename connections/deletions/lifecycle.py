@@ -18,8 +18,8 @@ from connections.deletions import attempt_facts, history, reviews, sending, stat
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem
-from connections.inventory import protections, sync
-from connections.inventory.sync import SyncResult
+from connections.inventory import fetching, protections, storing
+from connections.inventory.fetching import SyncResult
 from connections.lookups.refusals import record_refusal
 from connections.models import (
     ApprovalPolicy,
@@ -162,7 +162,7 @@ def request_deletion(
         # Read again, because a sync can take seconds.
         now = clock.now()
     # If the keys can't be decrypted, that must show before the request is recorded.
-    client = None if shown.needs_approval else sync.open_client(credential=credential)
+    client = None if shown.needs_approval else fetching.open_client(credential=credential)
     try:
         deletion = _create(
             actor=actor,
@@ -187,7 +187,8 @@ def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
 
     If it is listed now, it must be reviewed first.
     """
-    result = sync.sync_org(credential=shown.credential, actor=actor)
+    result = fetching.fetch(credential=shown.credential)
+    storing.store(result, actor=actor)
     if result.find(shown.connection_id):
         raise ReviewChangedError(
             "Datadog now lists this connection. Nothing was sent. Review it first.",

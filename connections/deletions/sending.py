@@ -42,8 +42,8 @@ from connections.deletions.saved_responses import UnusableFileError
 from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
 from connections.deletions.texts import label_of_outcome
 from connections.deletions.verification import RecheckResult
-from connections.inventory import protections, rate_limits, sync
-from connections.inventory.sync import SyncResult
+from connections.inventory import fetching, protections, rate_limits, storing
+from connections.inventory.fetching import SyncResult
 from connections.models import (
     AMBIGUOUS,
     ApprovalPolicy,
@@ -135,13 +135,13 @@ def check_and_claim(
             client = client or require_sendable(
                 deletion=deletion, confirmed_by=deletion.confirmed_by
             )
-            result = sync.sync_org(
+            result = fetching.fetch(
                 credential=deletion.credential,
-                actor=actor,
                 client=client,
                 find=deletion.connection_id,
                 now=now,
             )
+            storing.store(result, actor=actor)
         found = verification.compare(deletion=deletion, result=result)
         if found.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
             verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
@@ -186,7 +186,7 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     blocked = find_block(deletion=deletion, confirmed_by=confirmed_by)
     if blocked:
         raise blocked
-    return sync.open_client(credential=deletion.credential)
+    return fetching.open_client(credential=deletion.credential)
 
 
 def find_block(*, deletion: Deletion, confirmed_by: Person | None) -> BlockedError | None:
@@ -350,7 +350,7 @@ def claim_together(
         if len(blocked) == len(checked):
             return [*blocked]
         # One client for all: threads can share it, and the keys are decrypted once.
-        client = sync.open_client(credential=credential)
+        client = fetching.open_client(credential=credential)
         now = max(result for result in checked if not isinstance(result, BlockedError))
         attempts = _claim_locked(
             deletions=[
@@ -601,7 +601,9 @@ def _record_use(*, attempt: Attempt, response: DeleteResponse, at: datetime, is_
     deletion = attempt.deletion
     if response.verdict != AttemptResult.DELETED:
         # The sync that verifies a 200 records the use.
-        sync.record_use(credential_id=deletion.credential_id, at=at, failure=_failure_of(response))
+        storing.record_use(
+            credential_id=deletion.credential_id, at=at, failure=_failure_of(response)
+        )
     limit = response.rate_limit
     if limit and limit.is_low and not is_kept:
         rate_limits.record(

@@ -17,8 +17,8 @@ from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.deletions import attempt_facts, states, time_limits
 from connections.deletions.states import FailRecheck, Settle
-from connections.inventory import sync
-from connections.inventory.sync import SyncResult
+from connections.inventory import contradictions, fetching, storing, syncs
+from connections.inventory.fetching import SyncResult
 from connections.models import (
     GONE_OUTCOMES,
     Credential,
@@ -76,7 +76,7 @@ class Recheck:
 def preview_recheck(*, deletion: Deletion) -> Recheck:
     """Sync within PAGE_SECONDS for an approver's page. Stores nothing."""
     try:
-        result = sync.fetch_org(
+        result = fetching.fetch(
             credential=deletion.credential,
             find=deletion.connection_id,
             deadline_seconds=PAGE_SECONDS,
@@ -89,7 +89,8 @@ def preview_recheck(*, deletion: Deletion) -> Recheck:
 def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
     """Sync for the approval itself. Store the result, so that a review shows it too."""
     try:
-        result = sync.sync_org(credential=deletion.credential, actor=actor)
+        result = fetching.fetch(credential=deletion.credential)
+        storing.store(result, actor=actor)
     except UnavailableError as error:
         result = SyncResult(cause=error.cause)
     return compare(deletion=deletion, result=result)
@@ -101,7 +102,7 @@ def compare(*, deletion: Deletion, result: SyncResult) -> Recheck:
     if item is None:
         missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
         return Recheck(result=missing, at=result.started_at, cause=result.cause)
-    listed = sync.snapshot_fields(item)
+    listed = OrgConnectionSnapshot(**storing.snapshot_values(item))
     digest = snapshot_digest(
         site=deletion.site, connection_id=str(deletion.connection_id), fields=listed
     )
@@ -210,45 +211,27 @@ def _retry_after(result: SyncResult) -> timedelta:
 
 def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
     """Sync with the deletion's credential, then with others, until a result is conclusive."""
-    last = _fetch_with_any_credential(deletion=deletion, actor=actor)
-    last.store(deletion=deletion, actor=actor)
-    return last.result
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LastSync:
-    """The last of several syncs. If `credential` is set, the sync hasn't been stored yet."""
-
-    result: SyncResult
-    credential: Credential | None = None
-
-    def store(self, *, deletion: Deletion, actor: Actor, is_deleted: bool = False) -> None:
-        if self.credential:
-            sync.store_result(
-                credential=self.credential,
-                result=self.result,
-                find=deletion.connection_id,
-                actor=actor,
-                deleted=[deletion.connection_id] if is_deleted else [],
-            )
+    result = _fetch_with_any_credential(deletion=deletion, actor=actor)
+    storing.store(result, actor=actor)
+    return result
 
 
 @pool()
 def _fetch_with_any_credential(
     *, deletion: Deletion, actor: Actor, now: datetime | None = None
-) -> _LastSync:
+) -> SyncResult:
     """Like `list_with_any_credential`, but stores all syncs except the last.
 
     Only credentials pinned to the source or destination org can prove absence. All syncs together
     get the deadline of one, because a person and a proxy wait for them. `now` is the database time,
     if the caller has just read it.
     """
-    deadline = time.monotonic() + sync.SYNC_SECONDS
-    last = _LastSync(result=SyncResult(cause=Cause.CREDENTIAL_RETIRED))
+    deadline = time.monotonic() + fetching.SYNC_SECONDS
+    result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
     for credential in _credentials_of_either_org(deletion=deletion):
-        last.store(deletion=deletion, actor=actor)
+        storing.store(result, actor=actor)
         try:
-            result = sync.fetch_org(
+            result = fetching.fetch(
                 credential=credential,
                 find=deletion.connection_id,
                 now=now,
@@ -256,11 +239,11 @@ def _fetch_with_any_credential(
             )
         except UnavailableError as error:
             result = SyncResult(cause=error.cause)
-        last, now = _LastSync(result=result, credential=credential), None
+        now = None
         is_over = time.monotonic() >= deadline
         if is_over or is_listed(deletion=deletion, result=result) is not None:
             break
-    return last
+    return result
 
 
 def _credentials_of_either_org(*, deletion: Deletion) -> Iterator[Credential]:
@@ -314,7 +297,7 @@ def lock_responses(*, deletion: Deletion) -> Iterator[None]:
     """
     with audit.atomic():
         # Credentials are locked before the deletion, as everywhere else.
-        sync.lock_snapshots(site=deletion.site)
+        storing.lock_snapshots(site=deletion.site)
         Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
         yield
 
@@ -339,7 +322,7 @@ def settle_late_success(
     )
     with audit.atomic():
         # Locked before the deletion's own row, as everywhere else.
-        sync.lock_snapshots(site=deletion.site)
+        storing.lock_snapshots(site=deletion.site)
         settled = states.apply(
             deletion,
             transition=Settle(outcome=Outcome.DELETED, cause=cause),
@@ -350,7 +333,7 @@ def settle_late_success(
             ],
         )
         if settled:
-            sync.record_absence(
+            storing.record_absence(
                 site=deletion.site, connection_ids=[deletion.connection_id], lacked_at=seen_at
             )
             _record_verified(deletion=deletion, actor=actor, at=seen_at)
@@ -379,21 +362,19 @@ def verify_deleted(*, deletion: Deletion, actor: Actor, now: datetime | None = N
     the response, `contradicted_at` is set and every credential that has listed it syncs, so that
     the inventory shows it too. The outcome is never rewritten.
     """
-    last = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
-    is_absent = is_listed(deletion=deletion, result=last.result) is False
+    result = _fetch_with_any_credential(deletion=deletion, actor=actor, now=now)
+    is_absent = is_listed(deletion=deletion, result=result) is False
     with audit.atomic():
         # The snapshots are locked before the deletion's own row, as everywhere both are locked. A
         # sync that can't be stored changes no snapshot.
-        last.store(deletion=deletion, actor=actor, is_deleted=is_absent)
+        storing.store(result, actor=actor, deleted=[deletion.connection_id] if is_absent else [])
         was_contradicted = deletion.contradicted_at is not None
-        _record_verification(deletion=deletion, result=last.result, actor=actor)
+        _record_verification(deletion=deletion, result=result, actor=actor)
     if deletion.contradicted_at and not was_contradicted:
         sync_observing_credentials(deletions=[deletion], actor=actor)
 
 
-def verify_together(
-    *, deletions: Sequence[Deletion], credential: Credential, result: SyncResult, actor: Actor
-) -> None:
+def verify_together(*, deletions: Sequence[Deletion], result: SyncResult, actor: Actor) -> None:
     """`verify_deleted` for several deletions with one complete sync, in one transaction.
 
     `result` began after the responses to all of them, and hasn't been stored yet.
@@ -401,12 +382,7 @@ def verify_together(
     absent = [deletion for deletion in deletions if result.find(deletion.connection_id) is None]
     contradicted = []
     with audit.atomic():
-        sync.store_result(
-            credential=credential,
-            result=result,
-            actor=actor,
-            deleted=[deletion.connection_id for deletion in absent],
-        )
+        storing.store(result, actor=actor, deleted=[deletion.connection_id for deletion in absent])
         _record_all_verified(absent, actor=actor, at=result.started_at or clock.now())
         for deletion in [deletion for deletion in deletions if deletion not in absent]:
             was_contradicted = deletion.contradicted_at is not None
@@ -510,7 +486,9 @@ def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, list
     waited = at - settled_at >= time_limits.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        sync.flag_contradiction(deletion=deletion, at=at, listed_by=listed_by, actor=actor)
+        contradictions.flag_contradiction(
+            deletion=deletion, at=at, listed_by=listed_by, actor=actor
+        )
     Deletion.objects.filter(pk=deletion.pk).update(
         last_checked_at=at, last_check_listed=True, due_at=due_at
     )
@@ -526,6 +504,6 @@ def sync_observing_credentials(*, deletions: Sequence[Deletion], actor: Actor) -
         connection_id__in=[deletion.connection_id for deletion in deletions],
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=listed_by)
-    sync.sync_credentials(credentials=list(credentials), actor=actor)
+    syncs.sync_credentials(credentials=list(credentials), actor=actor)
     for deletion in deletions:
         deletion.refresh_from_db()

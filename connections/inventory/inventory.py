@@ -21,13 +21,13 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.inventory import protections
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.sync import (
+from connections.inventory.sync_schedule import next_sync_at
+from connections.inventory.syncs import (
     credentials_in_use,
     is_stale,
     newest_complete_syncs,
     newest_syncs,
 )
-from connections.inventory.sync_schedule import next_sync_at
 from connections.models import (
     OPEN_STATES,
     Change,

@@ -13,13 +13,14 @@ from typing import Any
 from connections import audit
 from connections.core import clock
 from connections.core.causes import Cause
+from connections.core.errors import UnavailableError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import MAX_ORG_ID_LENGTH
 from connections.datadog.payloads import Org as ListedOrg
 from connections.datadog.responses import DatadogError, RateLimit
 from connections.inventory import rate_limits
+from connections.inventory.fetching import SyncResult, open_client_or_failure
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.sync import SyncResult, open_client_or_failure
 from connections.models import Credential, Org
 from connections.net.http import PARALLEL_REQUESTS, pool
 
@@ -124,7 +125,9 @@ def _due_credentials(*, now: datetime) -> list[Credential]:
     return due[:PARALLEL_REQUESTS]
 
 
-def _fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> ManagedOrgs:
-    if isinstance(client, SyncResult):
-        return ManagedOrgs(failure=client.failure)
+def _fetch_or_failure(
+    client: DatadogClient | UnavailableError, *, credential: Credential
+) -> ManagedOrgs:
+    if isinstance(client, UnavailableError):
+        return ManagedOrgs(failure=SyncResult(cause=client.cause).failure)
     return fetch_managed_orgs(client=client, org_id=credential.org_id)

@@ -19,8 +19,8 @@ from connections.inventory.inventory import (
     sort_orgs,
 )
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.sync import newest_complete_syncs, newest_syncs
 from connections.inventory.sync_schedule import next_sync_at
+from connections.inventory.syncs import newest_complete_syncs, newest_syncs
 from connections.models import Credential, OrgConnectionSnapshot, Sync
 
 # An older complete sync says too little about what Datadog lists now.

@@ -21,7 +21,7 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.core.sites import UnknownSiteError, get_site
 from connections.core.text import format_time
 from connections.core.typed_text import clean_text
-from connections.inventory import sync
+from connections.inventory import storing
 from connections.lookups import objects
 from connections.models import (
     Credential,
@@ -53,7 +53,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
         with audit.atomic():
             # `sending.claim` locks the same rows, so a claim either precedes this protection or
             # sees it.
-            sync.lock_snapshots(site=key.site)
+            storing.lock_snapshots(site=key.site)
             if find_protection(key):
                 raise ConflictError("This connection is already protected.")
             of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)

@@ -27,7 +27,7 @@ from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions.texts import unrecorded_response_text
 from connections.exports.export import Export, start_export
-from connections.inventory.sync import credentials_in_use
+from connections.inventory.syncs import credentials_in_use
 from connections.models import Credential, Person
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import parse_checkpoint

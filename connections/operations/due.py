@@ -18,7 +18,7 @@ from connections.deletions import (
     time_limits,
     verification,
 )
-from connections.inventory.sync import SyncResult
+from connections.inventory.fetching import SyncResult
 from connections.models import RUN_BY_BATCH, Deletion, State
 
 # By then it has been checked a dozen times, and a person should act.

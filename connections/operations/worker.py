@@ -25,7 +25,7 @@ from connections.core.database import MissingDatabaseError, require_sqlite_datab
 from connections.deletions import sending
 from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
 from connections.evidence.verification import verify_and_store
-from connections.inventory import managed_orgs, sync, sync_schedule
+from connections.inventory import managed_orgs, sync_schedule, syncs
 from connections.models import (
     AUDIT_VERIFICATION,
     AuditVerification,
@@ -152,7 +152,7 @@ class _Task:
 def _delete_old_rows() -> None:
     sessions.delete_ended_sessions()
     delivery.delete_old_notifications()
-    sync.delete_old_syncs()
+    syncs.delete_old_syncs()
 
 
 # By the names in the database.
@@ -303,7 +303,7 @@ class Worker:
         if self._is_stopped:
             return 0
         credentials = sync_schedule.claim_due()
-        sync.sync_credentials(credentials=credentials, actor=WORKER)
+        syncs.sync_credentials(credentials=credentials, actor=WORKER)
         self._heartbeat.record()
         return len(credentials)
 

@@ -15,7 +15,7 @@ from connections.core.errors import ConflictError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import protections, sync
+from connections.inventory import protections, syncs
 from connections.models import (
     AccessReview,
     AccessReviewRow,
@@ -55,7 +55,7 @@ def seed() -> dict[str, Any]:
     with ago(days=30):
         add_credentials(world)
     _create_history(world)
-    sync.sync_orgs(actor=WORKER)
+    syncs.sync_orgs(actor=WORKER)
     return {
         "people": [
             {
@@ -247,7 +247,7 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
 
 def _synced(_world: DemoWorld, *, days: int = 0, hours: int = 0) -> None:
     with ago(days=days, hours=hours):
-        sync.sync_orgs(actor=WORKER)
+        syncs.sync_orgs(actor=WORKER)
 
 
 def _changed_outside(world: DemoWorld) -> None:

@@ -18,7 +18,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.credentials import access_lists
-from connections.inventory import protections, sync
+from connections.inventory import contradictions, protections, syncs
 from connections.models import (
     AccessKind,
     AccessReview,
@@ -117,7 +117,7 @@ def data(
         sink_org=org_named(sandbox.world, SECRET),
         connection_types=("audit",),
     )
-    sync.sync_credentials(credentials=[hidden], actor=WORKER)
+    syncs.sync_credentials(credentials=[hidden], actor=WORKER)
     back = connection_between(sandbox.world, "Data Lake EU", SECRET)
     batch = draft(ada, [key_of(back)])
     review = start_access_review(root, scope=urlencode({"q": SECRET}))
@@ -408,7 +408,7 @@ def test_which_credential_still_lists_it_is_shown_only_to_people_who_see_it(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
     with audit.atomic():
-        sync.flag_contradiction(
+        contradictions.flag_contradiction(
             deletion=settled.get(), at=timezone.now(), listed_by="Payments US", actor=WORKER
         )
     url = reverse("deletion-detail", args=[data.deletion.pk])

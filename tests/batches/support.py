@@ -5,7 +5,7 @@ from typing import Any
 from connections.access.actor import command_actor, person_actor
 from connections.batches import confirming, decisions, drafts, requesting
 from connections.datadog.responses import RateLimit
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Batch, Credential, Person
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -36,7 +36,7 @@ def key_of(connection: Connection) -> str:
 
 def sync_now(*credentials: Credential) -> None:
     """Sync with these credentials."""
-    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
+    syncs.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def draft(person: Person, connections: list[str]) -> Batch:

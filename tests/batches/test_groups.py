@@ -22,8 +22,8 @@ from connections.datadog.responses import DeleteResponse, RateLimit
 from connections.deletions import lifecycle, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
-from connections.inventory import sync
-from connections.inventory.sync import SyncResult
+from connections.inventory import fetching, storing
+from connections.inventory.fetching import SyncResult
 from connections.models import Attempt, Batch, Credential, Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -103,7 +103,7 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
 def test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent(
     rows: list[Deletion], groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = sync.fetch_org
+    fetch = fetching.fetch
     seconds = 0.0
 
     def fetch_slowly(**options: Any) -> SyncResult:
@@ -111,7 +111,7 @@ def test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent(
         seconds += running.PASS_SECONDS
         return fetch(**options)
 
-    monkeypatch.setattr(sync, "fetch_org", fetch_slowly)
+    monkeypatch.setattr(fetching, "fetch", fetch_slowly)
     monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: seconds))
     handled = [running.send_due(actor=WORKER) for _ in rows]
     assert handled == groups == [1] * 10
@@ -185,12 +185,10 @@ def test_rows_that_another_worker_verified_first_are_verified_once(
 ) -> None:
     credential = rows[0].credential
     running.send_due(actor=WORKER)
-    result = sync.fetch_org(credential=credential)
+    result = fetching.fetch(credential=credential)
     first, other = read_again(rows[:4]), read_again(rows)
     for deletions in (first, other):
-        verification.verify_together(
-            deletions=deletions, credential=credential, result=result, actor=WORKER
-        )
+        verification.verify_together(deletions=deletions, result=result, actor=WORKER)
     codes = [event.code for row in rows for event in audit.events_of(subject=row)]
     assert codes.count(audit.EventCode.DELETION_VERIFIED) == len(rows)
     assert not Deletion.objects.filter(verified_at=None).exists()
@@ -409,13 +407,13 @@ def test_a_check_is_stored_before_its_rows_are_claimed(
     rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed: list[int] = []
-    store_result = sync.store_result
+    store = storing.store
 
-    def count(**options: Any) -> None:
+    def count(result: SyncResult, **options: Any) -> None:
         claimed.append(Attempt.objects.count())
-        store_result(**options)
+        store(result, **options)
 
-    monkeypatch.setattr(sync, "store_result", count)
+    monkeypatch.setattr(storing, "store", count)
     running.send_due(actor=WORKER)
     assert claimed[0] == 0
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}

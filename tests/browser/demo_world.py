@@ -28,7 +28,7 @@ from connections.credentials import retirement
 from connections.deletions import approvals, break_glass, reviews
 from connections.deletions.sending import claim
 from connections.evidence import verification
-from connections.inventory import protections, sync
+from connections.inventory import protections, syncs
 from connections.inventory.orgs import list_known_orgs
 from connections.models import (
     ApprovalPolicy,
@@ -225,7 +225,7 @@ class _Builder:
         retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
         [labs] = [pair for pair in self.world.key_pairs() if pair.org.name == "Labs"]
         self.world.revoke(labs)
-        sync.sync_orgs(actor=WORKER)
+        syncs.sync_orgs(actor=WORKER)
 
     def people(self) -> None:
         """A person who is invited, one who is disabled, one without a role, and two with MFA."""

@@ -7,7 +7,7 @@ from connections.access.actor import WORKER, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Role
 from sandbox.demo_world import US1
 from sandbox.entities import Org, make_user
@@ -63,7 +63,7 @@ def build_orgs(world: World, *, count: int) -> None:
     for number, (a, b) in enumerate(pairs):
         if number % _NEW == 0:
             _add_connection(world, number, source=orgs[a], sink=orgs[b])
-    sync.sync_orgs(actor=WORKER)
+    syncs.sync_orgs(actor=WORKER)
 
 
 def _is_connected(source: int, sink: int) -> bool:

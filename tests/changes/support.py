@@ -9,7 +9,8 @@ from typing import Any
 from connections.access.actor import WORKER
 from connections.core import clock
 from connections.datadog.payloads import Creator, KeyOwner, Org, OrgConnection
-from connections.inventory.sync import SyncResult, store_sync
+from connections.inventory import storing
+from connections.inventory.fetching import SyncResult
 from connections.models import (
     Attempt,
     Change,
@@ -78,19 +79,16 @@ def sync(
     """Store one sync that listed these connections. Return the new changes, oldest first."""
     last = Change.objects.order_by("-number").values_list("number", flat=True).first() or 0
     name = own_name or NAMES.get(credential.org_id, credential.org_id.title())
-    fetched = SyncResult(
+    result = SyncResult(
+        credential=credential,
+        started_at=started_at or clock.now(),
         org_connections=listed,
         is_complete=is_complete,
         cause="" if is_complete else "forbidden",
         http_status=200 if is_complete else 403,
         identity=owner_of(Org(id=credential.org_id, name=name)) if is_complete else None,
     )
-    store_sync(
-        credential=credential,
-        fetched=fetched,
-        started_at=started_at or clock.now(),
-        actor=WORKER,
-    )
+    storing.store(result, actor=WORKER)
     return list(Change.objects.filter(number__gt=last).order_by("number"))
 
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from connections.access.actor import command_actor, person_actor
 from connections.credentials import access_lists, lifecycle, retirement
-from connections.inventory.sync import credentials_in_use
+from connections.inventory.syncs import credentials_in_use
 from connections.models import AccessKind, AuditEvent, Credential, Person
 from sandbox import faults
 from sandbox.server import SandboxServer

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.inventory import sync
+from connections.inventory import fetching
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
 
@@ -45,7 +45,7 @@ def test_every_request_goes_to_its_sites_host_with_its_headers(
     credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=site, keys=pasted(API_KEY, APPLICATION_KEY)
     )
-    client = sync.open_client(credential=credential)
+    client = fetching.open_client(credential=credential)
     client.delete_org_connection(connection_id=CONNECTION_ID)
 
     assert credential.is_verified

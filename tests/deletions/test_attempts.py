@@ -13,7 +13,7 @@ from connections.core.errors import BlockedError
 from connections.core.secret import Secret
 from connections.deletions import reconciliation, sending
 from connections.deletions.failpoints import Point
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import (
     Attempt,
     AuditEvent,
@@ -172,7 +172,7 @@ def test_a_later_sync_contradicts_a_closed_deletion_once(
     deletion = make_deletion(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
-        sync.sync_credentials(credentials=[credential], actor=WORKER)
+        syncs.sync_credentials(credentials=[credential], actor=WORKER)
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None

@@ -11,7 +11,7 @@ from connections.credentials import retirement
 from connections.deletions import approvals, reviews, sending, states, verification
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.states import Settle
-from connections.inventory import sync
+from connections.inventory import fetching, syncs
 from connections.models import (
     ApprovalPolicy,
     Attempt,
@@ -77,16 +77,14 @@ def test_the_pre_send_check_cannot_be_skipped_at_will(
 def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch: Callable[..., object] = sync.fetch_connections
+    fetch: Callable[..., object] = fetching.fetch
 
     def fetch_and_lose_the_permission(**arguments: object) -> object:
         fetched = fetch(**arguments)
         ada.groups.clear()
         return fetched
 
-    monkeypatch.setattr(
-        "connections.inventory.sync.fetch_connections", fetch_and_lose_the_permission
-    )
+    monkeypatch.setattr(fetching, "fetch", fetch_and_lose_the_permission)
     with pytest.raises(BlockedError):
         confirm(approved, ada)
     assert not Attempt.objects.exists()
@@ -244,7 +242,7 @@ def test_a_resolved_contradiction_is_shown_as_resolved(
 ) -> None:
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
-    sync.sync_credentials(credentials=[credential], actor=WORKER)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
     verification.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at

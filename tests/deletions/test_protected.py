@@ -16,7 +16,7 @@ from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.deletions import approvals, failpoints, sending
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import protections, sync
+from connections.inventory import protections, syncs
 from connections.models import (
     ApprovalPolicy,
     Attempt,
@@ -224,12 +224,12 @@ def test_it_outlives_every_sync_and_credential(
     wanted = sandbox.world.connection(connection_id=str(key.connection_id))
     assert wanted
     sandbox.world.remove_connection(connection_id=wanted.id)
-    sync.sync_credentials(credentials=[credential], actor=WORKER)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
     assert protections.find_protection(key)
     sandbox.world.add_connection(
         source_org=wanted.source_org, sink_org=wanted.sink_org, id=wanted.id
     )
-    sync.sync_credentials(credentials=[credential], actor=WORKER)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
     with pytest.raises(BlockedError):
         request(actor=person_actor(person=ada), credential=credential, key=key)
 

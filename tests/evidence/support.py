@@ -25,7 +25,7 @@ from connections.evidence.comparison import read_events
 from connections.evidence.contents import format_json
 from connections.evidence.program import build_program
 from connections.evidence.records import compare_record, kind_of, load_rows
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.operations import due
 from connections.verifier.archive import (
@@ -87,7 +87,7 @@ def create_history(sandbox: SandboxServer, *, ada: Person, linus: Person, many: 
 
 
 def sync_all(*credentials: Credential) -> None:
-    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
+    syncs.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def request(

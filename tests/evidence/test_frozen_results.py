@@ -17,7 +17,7 @@ from connections.deletions import comments, reconciliation, sending, verificatio
 from connections.evidence import comparison, differing
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
-from connections.inventory import sync
+from connections.inventory import contradictions
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
 from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, sql_for
@@ -376,7 +376,7 @@ def test_concurrent_changes_raise_no_false_alarm(
 
 def _contradict(deletion: Deletion) -> None:
     with audit.atomic():
-        sync.flag_contradiction(
+        contradictions.flag_contradiction(
             deletion=deletion, at=clock.now(), listed_by="Group SOC", actor=command_actor()
         )
 

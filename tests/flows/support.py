@@ -14,7 +14,7 @@ from django.utils import timezone
 from connections.access.actor import WORKER, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import ApprovalPolicy, Credential, Deletion
 from connections.operations import due
 from sandbox.entities import Connection
@@ -59,7 +59,7 @@ def store_credential(
     )
     credential.save()
     if is_read:
-        sync.sync_credentials(credentials=[credential], actor=command_actor())
+        syncs.sync_credentials(credentials=[credential], actor=command_actor())
     return credential
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from connections.access.actor import WORKER
-from connections.inventory.sync import sync_credentials
+from connections.inventory.syncs import sync_credentials
 from connections.models import Change, OrgConnectionSnapshot
 from sandbox import faults
 from sandbox.server import SandboxServer

@@ -8,7 +8,7 @@ import pytest
 
 from connections import audit
 from connections.deletions import sending
-from connections.inventory import sync
+from connections.inventory import fetching
 from connections.models import Credential, Deletion
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -43,14 +43,14 @@ def during_recheck(monkeypatch: pytest.MonkeyPatch) -> RunDuring:
 
     def schedule(action: Callable[[], Page]) -> list[Page]:
         pages: list[Page] = []
-        sync_org = sync.sync_org
+        fetch = fetching.fetch
 
-        def sync_later(**kwargs: Any) -> Any:
+        def fetch_later(**kwargs: Any) -> Any:
             if not pages:
                 pages.append(action())
-            return sync_org(**kwargs)
+            return fetch(**kwargs)
 
-        monkeypatch.setattr(sync, "sync_org", sync_later)
+        monkeypatch.setattr(fetching, "fetch", fetch_later)
         return pages
 
     return schedule
@@ -111,7 +111,7 @@ def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(sync, "sync_org", killed)
+        patched.setattr(fetching, "fetch", killed)
         with pytest.raises(KeyboardInterrupt):
             requester.delete()
     url = f"/deletions/{requester.deletion().pk}/"

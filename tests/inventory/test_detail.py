@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import command_actor
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Credential, Person
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -28,7 +28,7 @@ def open_detail(client: Client, connection: Connection) -> Page:
 
 
 def sync_again(*credentials: Credential) -> None:
-    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
+    syncs.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def test_it_shows_the_facts_and_offers_each_side_to_send_with(

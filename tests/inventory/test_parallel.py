@@ -17,7 +17,7 @@ from connections.access.actor import WORKER
 from connections.core.causes import Cause
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.inventory import rate_limits, sync
+from connections.inventory import fetching, rate_limits, syncs
 from connections.models import Credential, Person, Sync
 from tests.datadog.servers import ScriptedServer, http_response, respond
 
@@ -81,8 +81,8 @@ def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(
     barrier = Barrier(3, seconds=0.5)
     with ScriptedServer([barrier.play]) as server:
         settings.EXTRA_SITES = {"us": server.url}
-        credentials = [store_credential(each, site="us", org_id="org") for each in range(3)]
-        sync.sync_credentials(credentials=credentials, actor=WORKER)
+        credentials = [store_credential(number, site="us", org_id="org") for number in range(3)]
+        syncs.sync_credentials(credentials=credentials, actor=WORKER)
     assert barrier.most == 2
 
 
@@ -98,12 +98,7 @@ def test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline(
         # Without a timeout, the sync would wait until then.
         end = threading.Timer(3, in_progress.close)
         end.start()
-        result = sync.fetch_connections(
-            client=sync.open_client(credential=credential),
-            org_id="org",
-            deadline_seconds=0.1,
-            request_slot=slot,
-        )
+        result = fetching.fetch(credential=credential, deadline_seconds=0.1, takes_turns=True)
         end.cancel()
     assert (result.is_complete, result.cause) == (False, Cause.NO_ANSWER_IN_TIME)
 
@@ -127,8 +122,8 @@ def test_an_org_that_does_not_respond_delays_the_storing_of_no_other(settings: S
                 store_credential(number, site=site, org_id=site)
                 for number, site in enumerate(("slow", "fast"))
             ]
-            syncs = sync.sync_credentials(credentials=credentials, actor=WORKER)
+            rows = syncs.sync_credentials(credentials=credentials, actor=WORKER)
     finally:
         post_save.disconnect(note, sender=Sync)
     assert was_stored == [True, True]
-    assert [each.credential for each in syncs] == credentials
+    assert [sync.credential for sync in rows] == credentials

@@ -9,7 +9,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.responses import RateLimit
-from connections.inventory import managed_orgs, rate_limits, sync, sync_schedule
+from connections.inventory import managed_orgs, rate_limits, sync_schedule, syncs
 from connections.models import Credential, OrgRateLimit, Person, Sync
 from connections.operations import worker
 from sandbox.server import SandboxServer
@@ -50,9 +50,9 @@ def payments(sandbox: SandboxServer, clock: SettableClock) -> Credential:
 def sync_until_low(credential: Credential) -> None:
     """Sync, by two requests each time, until less than a tenth is left."""
     for _ in range(9):
-        sync.sync_orgs(actor=WORKER, credentials=[credential])
+        syncs.sync_orgs(actor=WORKER, credentials=[credential])
         assert not OrgRateLimit.objects.exists()
-    sync.sync_orgs(actor=WORKER, credentials=[credential])
+    syncs.sync_orgs(actor=WORKER, credentials=[credential])
 
 
 @pytest.mark.database
@@ -63,15 +63,15 @@ def test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets(
     sync_until_low(payments)
     clock.advance(minutes=9)
 
-    assert [org.credential for org in sync.sync_orgs(actor=WORKER, only_stale=True)] == [soc]
+    assert [org.credential for org in syncs.sync_orgs(actor=WORKER, only_stale=True)] == [soc]
     clock.advance(minutes=1)
-    assert [org.credential for org in sync.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
+    assert [org.credential for org in syncs.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
 
 
 def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada: Person) -> None:
     sync_until_low(payments)
     assert managed_orgs.read_due_managed_orgs() == 0
-    assert len(sync.sync_orgs(actor=person_actor(person=ada))) == 1
+    assert len(syncs.sync_orgs(actor=person_actor(person=ada))) == 1
 
 
 def test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync(
@@ -101,7 +101,7 @@ def test_pages_say_why_an_org_is_not_synced(
     payments: Credential, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(ada)
-    sync.sync_orgs(actor=WORKER, credentials=[payments])
+    syncs.sync_orgs(actor=WORKER, credentials=[payments])
     pages = (
         f"/orgs/{US}/{payments.org_id}/",
         f"/credentials/{payments.pk}/",

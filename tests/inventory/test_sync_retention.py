@@ -2,7 +2,7 @@
 
 import pytest
 
-from connections.inventory.sync import delete_old_syncs
+from connections.inventory.syncs import delete_old_syncs
 from connections.models import Sync
 from tests.changes.support import kinds, make_connection, make_credential, sync
 from tests.support.clock import SettableClock

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.credentials import retirement
-from connections.inventory import rate_limits, sync, sync_schedule
+from connections.inventory import rate_limits, storing, sync_schedule, syncs
 from connections.models import Credential, Person, Sync
 from connections.operations import due
 from connections.operations.worker import Worker
@@ -69,7 +69,7 @@ def test_any_sync_postpones_the_next_one(
 ) -> None:
     Worker().work_once()
     clock.advance(minutes=11)
-    sync.sync_orgs(actor=person_actor(person=ada))
+    syncs.sync_orgs(actor=person_actor(person=ada))
     clock.advance(minutes=11)
     Worker().work_once()
     assert Sync.objects.count() == 2
@@ -153,10 +153,10 @@ def test_an_open_page_leaves_out_what_another_process_is_syncing(
 ) -> None:
     monkeypatch.setattr(sync_schedule, "ORGS_AT_ONCE", 1)
     [claimed] = sync_schedule.claim_due()
-    [other] = sync.sync_orgs(actor=WORKER, only_stale=True)
+    [other] = syncs.sync_orgs(actor=WORKER, only_stale=True)
     assert {claimed, other.credential} == {payments, soc}
     clock.advance(minutes=1)
-    [late] = sync.sync_orgs(actor=WORKER, only_stale=True)
+    [late] = syncs.sync_orgs(actor=WORKER, only_stale=True)
     assert late.credential == claimed
 
 
@@ -176,7 +176,7 @@ def test_syncs_that_fail_keep_no_periodic_task_from_running(
         raise ValueError("no key ring")
 
     alarms: list[int] = []
-    monkeypatch.setattr(sync, "sync_credentials", fail)
+    monkeypatch.setattr(syncs, "sync_credentials", fail)
     monkeypatch.setattr(due, "raise_alarms", lambda **_: alarms.append(1))
     with pytest.raises(ValueError, match="no key ring"):
         Worker().work_once()
@@ -190,7 +190,7 @@ def sync_being_stored(*, seconds: float) -> Iterator[threading.Thread]:
 
     def store() -> None:
         with transaction.atomic():
-            sync.lock_snapshots(site=US)
+            storing.lock_snapshots(site=US)
             is_locked.set()
             time.sleep(seconds)
         connection.close()
@@ -234,7 +234,7 @@ def test_pages_say_when_the_next_sync_is_due(
     client_of: Callable[[Person], Client],
     ada: Person,
 ) -> None:
-    sync.sync_orgs(actor=command_actor())
+    syncs.sync_orgs(actor=command_actor())
     client = client_of(ada)
     # Pages show times relative to the web server's clock.
     Credential.objects.update(sync_due_at=timezone.now() + 10 * MINUTE)

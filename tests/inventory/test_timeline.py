@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.deletions import comments
-from connections.inventory import protections, sync
+from connections.inventory import contradictions, protections, syncs
 from connections.models import (
     ApprovalPolicy,
     Credential,
@@ -51,7 +51,7 @@ def open_timeline(client: Client, connection: Connection) -> Page:
 
 
 def sync_again(*credentials: Credential) -> None:
-    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
+    syncs.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def timeline_in(page: Page) -> list[str]:
@@ -167,7 +167,7 @@ def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
             **old.snapshot_values(),
         )
     with audit.atomic():
-        sync.flag_contradiction(
+        contradictions.flag_contradiction(
             deletion=deletion,
             at=timezone.now() + timedelta(minutes=5),
             listed_by="Group SOC",

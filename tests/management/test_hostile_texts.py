@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from connections.access.actor import command_actor
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.management.base import LineOutput
 from connections.models import Credential, Person, Role
 from orgadmin.environment import LineFormatter, build_logging
@@ -82,7 +82,7 @@ def scene(
     credential = store_credential(sandbox, "", pair=pair, name=HOSTILE)
     Credential.objects.update(keys_set_at=timezone.now() - timedelta(days=900))
     world.add_connection(source_org=source, sink_org=other, created_by=creator)
-    sync.sync_credentials(credentials=[credential], actor=command_actor())
+    syncs.sync_credentials(credentials=[credential], actor=command_actor())
     ada = make_person("ada", Role.OPERATOR)
     Person.objects.filter(pk=ada.pk).update(username=HOSTILE, first_name=HOSTILE)
     review = close(start(edith, edith), edith, open_reason=HOSTILE)

@@ -384,7 +384,7 @@ RECORD = (
         SENDING,
         "    began_at = time.monotonic()\n",
         "    began_at = time.monotonic()\n"
-        "    _send(client=sync.open_client(credential=deletions[0].credential), "
+        "    _send(client=fetching.open_client(credential=deletions[0].credential), "
         "connection_id=deletions[0].connection_id, began_at=began_at)\n",
         "tests/deletions/test_attempts.py::"
         "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
@@ -2481,7 +2481,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a listing from the future hides no newer one",
-        "connections/inventory/sync.py",
+        "connections/inventory/syncs.py",
         ", started_at__lte=now + clock.TOLERANCE)\n",
         ")\n",
         f"{SET_BACK}::test_the_inventory_shows_the_sync_made_after_the_clock_was_set_back",
@@ -3109,8 +3109,8 @@ SENDING_AGAIN = (
             ),
             Edit(
                 path=SENDING,
-                old="    client = sync.open_client(credential=credential)\n",
-                new="    client = sync.open_client(credential=deletion.before)\n",
+                old="    client = fetching.open_client(credential=credential)\n",
+                new="    client = fetching.open_client(credential=deletion.before)\n",
             ),
         ),
         tests=(
@@ -3143,7 +3143,8 @@ SENDING_AGAIN = (
 )
 
 RATE_LIMITS = "connections/inventory/rate_limits.py"
-SYNCS = "connections/inventory/sync.py"
+SYNCS = "connections/inventory/syncs.py"
+STORING = "connections/inventory/storing.py"
 LIMIT_TESTS = "tests/inventory/test_rate_limits.py"
 PARALLEL_TESTS = "tests/inventory/test_parallel.py"
 SCHEDULE = "connections/inventory/sync_schedule.py"
@@ -3222,7 +3223,7 @@ PARALLEL_SYNCS = (
     ),
     _mutant(
         "any sync postpones the next one",
-        SYNCS,
+        STORING,
         "            sync_due_at=sync_schedule.next_due_at(now=now),\n",
         "",
         f"{SCHEDULE_TESTS}::test_any_sync_postpones_the_next_one",
@@ -3559,8 +3560,8 @@ BULK_DELETIONS = (
     _mutant(
         "a check is stored before its rows are claimed",
         f"{BATCHES}/running.py",
-        "        result = sync.sync_org(credential=credential, actor=self.actor)\n",
-        "        result = sync.fetch_org(credential=credential)\n",
+        "        storing.store(result, actor=self.actor)\n",
+        "",
         f"{BATCH_TESTS}/test_groups.py::test_a_check_is_stored_before_its_rows_are_claimed",
     ),
     _mutant(
@@ -3985,14 +3986,14 @@ REVIEWED_ACCESS = (
     _mutant_on_postgresql(
         "an access review starts with rows and coverage from the same syncs",
         f"{ACCESS_REVIEWS}/population.py",
-        "        lock_all_snapshots()\n",
+        "        storing.lock_snapshots()\n",
         "",
         "tests/access_reviews/test_concurrency.py",
     ),
     _mutant_on_postgresql(
         "an access review closes with states and coverage from the same syncs",
         f"{ACCESS_REVIEWS}/closing.py",
-        "        lock_all_snapshots()\n",
+        "        storing.lock_snapshots()\n",
         "",
         "tests/access_reviews/test_concurrency.py",
     ),

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from connections.access.actor import WORKER
 from connections.audit.checkpoints import make_checkpoint
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import ApprovalPolicy, Change, Credential, Deletion, Notification, Person
 from connections.urls import urlpatterns
 from connections.web.framework.routing import ALLAUTH, Access
@@ -362,7 +362,7 @@ def addresses(
     Requester(client=client_of(ada), credential=credential, connection=connection).delete()
     other = connection_between(sandbox.world, "Group SOC", "Payments US")
     sandbox.world.change_connection(connection_id=other.id, connection_types=("logs", "audit"))
-    sync.sync_credentials(credentials=[credential], actor=WORKER)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
     named = [f"{other.source_org.site.name}/{other.id}"]
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     drafted, requested = draft(root, named), draft(ada, named)

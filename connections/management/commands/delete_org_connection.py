@@ -18,7 +18,7 @@ from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.deletions.texts import describe
 from connections.deletions.verification import verify_settled
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.management.base import FAILED, Result
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
 from connections.models import ApprovalPolicy, Credential, Deletion, State, Sync
@@ -98,7 +98,7 @@ class Command(DeletingCommand):
     ) -> Review:
         """The review, after a new sync."""
         actor = command_actor()
-        [listing] = sync.sync_orgs(actor=actor, credentials=[credential])
+        [listing] = syncs.sync_orgs(actor=actor, credentials=[credential])
         review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
         is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
         if not (is_fresh or listing.is_complete or allow_unreviewed):

@@ -20,7 +20,7 @@ from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
 from connections.deletions import time_limits
 from connections.deletions.texts import label_of_outcome, label_of_state
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.management.base import FAILED, UNKNOWN, USAGE, Result, database_error_text
 from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Deletion
@@ -92,9 +92,9 @@ class Command(DeletingCommand):
     def _sync(self, lines: Sequence[PlanLine]) -> None:
         """Sync every org of the plan's sites, because a snapshot can be old or missing."""
         sites = {line.site for line in lines if not line.problem}
-        in_use = sync.credentials_in_use(actor=command_actor())
+        in_use = syncs.credentials_in_use(actor=command_actor())
         credentials = {row.pk: row for row in in_use if row.site in sites}
-        results = sync.sync_orgs(actor=command_actor(), credentials=list(credentials.values()))
+        results = syncs.sync_orgs(actor=command_actor(), credentials=list(credentials.values()))
         for result in results:
             if not result.is_complete:
                 name = credentials[result.credential_id].name

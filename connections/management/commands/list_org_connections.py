@@ -7,7 +7,7 @@ from connections.access.actor import command_actor
 from connections.core import clock, tabular
 from connections.core.causes import failure_text
 from connections.crypto.encryption import check_key_ring
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
 from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
 from connections.management.base import FAILED, OrgAdminCommand, Result
@@ -48,7 +48,7 @@ class Command(OrgAdminCommand):
         actor = command_actor()
         if not options["stored"]:
             check_key_ring()
-            sync.sync_orgs(actor=actor, credentials=credentials)
+            syncs.sync_orgs(actor=actor, credentials=credentials)
         rows = list(iterate_rows(actor=actor, filters=InventoryFilter()))
         if options["credential"]:
             rows = [row for row in rows if credentials[0] in row.listed_by]
@@ -78,7 +78,7 @@ def _line(row: InventoryRow) -> str:
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     """The credentials among these whose last sync is missing or failed."""
-    newest = sync.newest_syncs(now=clock.now())
+    newest = syncs.newest_syncs(now=clock.now())
     return [
         _failure(credential, last_sync)
         for credential in credentials

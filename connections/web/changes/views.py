@@ -21,8 +21,8 @@ from connections.core.sites import all_sites
 from connections.core.text import format_time, pluralize
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
-from connections.inventory.sync import credentials_in_use
 from connections.inventory.sync_schedule import next_sync_at
+from connections.inventory.syncs import credentials_in_use
 from connections.web.changes.forms import (
     ACKNOWLEDGED,
     ATTENTION,

@@ -26,7 +26,7 @@ from connections.core.causes import unavailable_text
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.core.sites import site_name
 from connections.core.text import format_age, format_relative
-from connections.inventory import protections, sync, timeline
+from connections.inventory import protections, syncs, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import (
     Inventory,
@@ -219,7 +219,7 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     org = find_posted_org(request.POST, actor=actor) if "org" in request.POST else None
     try:
-        listings = sync.sync_orgs(
+        listings = syncs.sync_orgs(
             actor=actor, credentials=org.credentials if org else None, only_stale=by_itself
         )
     except UnavailableError as error:

@@ -23,7 +23,7 @@ from connections.evidence.verification import last_verification
 from connections.inventory import protections
 from connections.inventory.inventory import current_snapshots
 from connections.inventory.orgs import count_connections
-from connections.inventory.sync import credentials_in_use, newest_syncs
+from connections.inventory.syncs import credentials_in_use, newest_syncs
 from connections.models import (
     RUN_BY_BATCH,
     ApprovalPolicy,

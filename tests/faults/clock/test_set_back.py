@@ -13,7 +13,7 @@ from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import sending, time_limits
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
 from sandbox import faults
@@ -349,10 +349,10 @@ def test_the_inventory_shows_the_sync_made_after_the_clock_was_set_back(
     make_deletion: RequestDeletion, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
-    listing, *_ = sync.sync_orgs(actor=person_actor(person=ada))
-    newest = sync.newest_syncs(now=clock.at)
+    listing, *_ = syncs.sync_orgs(actor=person_actor(person=ada))
+    newest = syncs.newest_syncs(now=clock.at)
     assert newest == {credential.pk: listing}
-    assert not sync.is_stale(listing, now=clock.at)
+    assert not syncs.is_stale(listing, now=clock.at)
 
 
 def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is_set_back(

@@ -32,7 +32,7 @@ from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, sending  # noqa: E402
-from connections.inventory import sync  # noqa: E402
+from connections.inventory import syncs  # noqa: E402
 from connections.models import Batch, Credential, Deletion, Person, Role, State  # noqa: E402
 from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
@@ -143,7 +143,7 @@ def refresh(plan: Plan) -> Work:
 
     def work() -> Results:
         for _ in range(plan["times"]):
-            sync.sync_credentials(credentials=everyone, actor=WORKER)
+            syncs.sync_credentials(credentials=everyone, actor=WORKER)
         return []
 
     return work
@@ -154,7 +154,7 @@ def sync_by_itself(plan: Plan) -> Work:
 
     def work() -> Results:
         with clock.offset(timedelta(seconds=plan["seconds"])):
-            sync.sync_orgs(actor=WORKER, only_stale=True)
+            syncs.sync_orgs(actor=WORKER, only_stale=True)
         return []
 
     return work
@@ -191,7 +191,7 @@ def plan_batch(plan: Plan) -> Work:
     connections = [f"{sites[name]}/{connection_id}" for name, connection_id in plan["connections"]]
 
     def work() -> Results:
-        sync.sync_orgs(actor=WORKER)
+        syncs.sync_orgs(actor=WORKER)
         batch = drafts.create_draft_from_selection(actor=actor, connections=connections)
         return [{"response": str(batch.pk)}]
 

@@ -17,7 +17,7 @@ from connections.core.errors import OvertakenError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions import reviews, time_limits
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -50,7 +50,7 @@ def prepare(
         site=site,
         keys=keys,
     )
-    sync.sync_orgs(actor=command_actor())
+    syncs.sync_orgs(actor=command_actor())
     for connection_id in waiting:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
     if batch:

@@ -12,7 +12,7 @@ from connections.deletions import approvals, reconciliation, reviews
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import record_or_save
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Deletion, State
 from connections.operations import due
 from tests.faults.model.simulator import LISTINGS, PAUSES, PLANNED_FAULTS, RESPONSES, Simulator
@@ -155,7 +155,7 @@ class DeletionMachine(Simulator):
     @rule(refreshes=st.booleans())
     def every_org_is_synced_or_checked(self, refreshes: bool) -> None:
         def refresh() -> None:
-            sync.sync_credentials(credentials=self.setup.credentials[:2], actor=WORKER)
+            syncs.sync_credentials(credentials=self.setup.credentials[:2], actor=WORKER)
 
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)

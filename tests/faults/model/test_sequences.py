@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from connections.access.actor import Actor, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import ApprovalPolicy, Credential, Person, Role
 from sandbox.entities import make_user
 from tests.faults.model.expected_state import WrongListWorld
@@ -97,12 +97,12 @@ def setup(
         made.credentials.append(credential)
         made.pairs[credential.pk] = pair
     monkeypatch.setattr(
-        "connections.inventory.sync.open_client",
+        "connections.inventory.fetching.open_client",
         lambda *, credential: made.open_client(credential),
     )
     monkeypatch.setattr(DeletionMachine, "setup", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
-    sync.sync_credentials(credentials=made.credentials, actor=command_actor())
+    syncs.sync_credentials(credentials=made.credentials, actor=command_actor())
     return made
 
 

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import WORKER
-from connections.inventory import sync
+from connections.inventory import syncs
 from connections.models import Credential, Deletion, Person
 from connections.operations import due
 from tests.deletions.conftest import credential, make_deletion
@@ -42,7 +42,7 @@ class Observer:
     def sync_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
         """The deletion after another sync of its credential."""
         self.clock.advance(seconds=seconds)
-        sync.sync_credentials(credentials=[self.credential], actor=WORKER)
+        syncs.sync_credentials(credentials=[self.credential], actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 
