@@ -5,11 +5,11 @@ from datetime import date, datetime
 
 from connections.core.text import format_span, pluralize
 from connections.models import AccessReview, RowState
+from connections.verifier.labels import DECISIONS
 
 ROW_STATE_LABELS: dict[str, str] = {
+    **DECISIONS,
     RowState.PENDING: "To decide",
-    RowState.KEEP: "Keep",
-    RowState.DELETE: "Delete",
     RowState.GONE: "Gone",
 }
 # What happened after a decision to delete, if no deletion shows it.

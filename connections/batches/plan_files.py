@@ -14,7 +14,6 @@ from typing import Any
 from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
-from connections.batches.texts import ROW_PROBLEMS
 from connections.core.errors import InvalidInputError
 from connections.core.sites import find_site
 from connections.models import (
@@ -26,6 +25,7 @@ from connections.models import (
     Person,
     RowProblem,
 )
+from connections.verifier.labels import ROW_PROBLEMS
 
 _REQUIRED = {"site", "connection_id"}
 _COLUMNS = _REQUIRED | {"credential"}
@@ -259,7 +259,7 @@ def _error_text(line: PlanLine, *, row: BatchRow | None) -> str:
             return f"No sync that {requester.display_name} can see lists this ID."
         case RowProblem.NOT_VISIBLE:
             return "No sync lists this ID on this site."
-    return ROW_PROBLEMS[row.problem][1]
+    return ROW_PROBLEMS[row.problem].sentence
 
 
 # From the request on, the plan of a bulk deletion doesn't change.

@@ -4,31 +4,12 @@ from datetime import datetime
 
 from connections.core.causes import cause_text
 from connections.core.text import format_time, pluralize
-from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState, RowProblem
+from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState
 
 
 def is_discarded(batch: Batch) -> bool:
     """Whether a person ended it while it was a draft."""
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
-
-
-# Why a row can't be deleted: a label, and a sentence.
-ROW_PROBLEMS: dict[str, tuple[str, str]] = {
-    RowProblem.PROTECTED: ("Protected", "It can't be deleted in Org Admin."),
-    RowProblem.ALREADY_BEING_DELETED: (
-        "Deletion open",
-        "Another deletion of this connection is open.",
-    ),
-    RowProblem.NO_CREDENTIAL: ("No credential", "None of your credentials can delete it."),
-    RowProblem.NOT_VISIBLE: ("Not listed", "No sync that you can see lists this ID."),
-    RowProblem.MALFORMED_ID: ("Invalid ID", "This isn't a valid site and connection ID."),
-    RowProblem.DUPLICATE: ("Duplicate", "An earlier row has the same connection."),
-    RowProblem.CHANGED: ("Changed", "It has changed since this plan was made."),
-    RowProblem.KEPT: (
-        "Keep",
-        "The newest decision about this connection in any access review is to keep it.",
-    ),
-}
 
 
 def batch_origin_text(batch: Batch) -> str:

@@ -3,35 +3,19 @@
 Every sentence that says whether something was sent or deleted takes that claim from here, so that
 none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
 server, “Nothing was deleted” only if Datadog refused every attempt that did.
-connections/verifier/page.py, which can't import this, has the same rules for the rows of a
-bundle.
+connections/verifier/rules.py says what attempts led to, here and for the rows of a bundle.
 """
 
 from collections.abc import Iterable, Sequence
-from enum import Enum, IntEnum
+from enum import Enum
 
 from connections.core.causes import cause_text
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion
+from connections.verifier import rules
+from connections.verifier.rules import Sent
 
-
-class Sent(IntEnum):
-    """What the attempts so far led to. For several attempts together, the highest value applies."""
-
-    NOTHING = 0  # no attempt, or none that left this server
-    REFUSED = 1  # Datadog refused, rate limited or did not find it, so nothing was deleted
-    UNCERTAIN = 2  # no usable response: it might have worked
-    DELETED = 3  # Datadog returned 200
-
-
-_OF_RESULT = {
-    AttemptResult.NOT_SENT: Sent.NOTHING,
-    AttemptResult.RATE_LIMITED: Sent.REFUSED,
-    AttemptResult.REFUSED: Sent.REFUSED,
-    AttemptResult.NOT_FOUND: Sent.REFUSED,
-    AttemptResult.DELETED: Sent.DELETED,
-}
 _NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
 
 
@@ -63,12 +47,8 @@ def claim_text(claim: Claim, *, sent: Sent | None) -> str:
 
 
 def sent_by(attempts: Iterable[Attempt]) -> Sent:
-    """What these attempts led to together. An attempt without a response might have worked."""
-    return max((_sent_by_one(attempt) for attempt in attempts), default=Sent.NOTHING)
-
-
-def _sent_by_one(attempt: Attempt) -> Sent:
-    return _OF_RESULT.get(AttemptResult(attempt.verdict or AttemptResult.AMBIGUOUS), Sent.UNCERTAIN)
+    """What these attempts led to together."""
+    return rules.sent_by(attempt.verdict for attempt in attempts)
 
 
 def attempts_of(deletion: Deletion) -> list[Attempt]:
@@ -93,7 +73,7 @@ def earlier_attempts(attempts: Iterable[Attempt]) -> str:
     """
     by_result: dict[str, list[int]] = {}
     for attempt in attempts:
-        sent = _sent_by_one(attempt)
+        sent = sent_by([attempt])
         if sent != Sent.NOTHING:
             by_result.setdefault(_result_of(attempt, sent), []).append(attempt.number)
     return " ".join(f"{_numbered(found)} {result}." for result, found in by_result.items())

@@ -8,7 +8,7 @@ from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.text import format_time, join_names
 from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
-from connections.deletions.attempt_facts import Claim, Sent, attempt_text, claim_text
+from connections.deletions.attempt_facts import Claim, attempt_text, claim_text
 from connections.deletions.status import STATUS_OF_OUTCOME, STATUS_OF_STATE, DeletionStatus
 from connections.models import (
     ApprovalPolicy,
@@ -19,6 +19,7 @@ from connections.models import (
     Outcome,
     State,
 )
+from connections.verifier.rules import Sent
 
 
 @dataclass(frozen=True)

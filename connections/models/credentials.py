@@ -15,6 +15,7 @@ from connections.core.secret import Secret
 from connections.crypto import encryption
 from connections.crypto.envelopes import EncryptionContext
 from connections.models.references import optional_person_reference
+from connections.verifier.labels import APPROVALS_NEEDED
 
 PURPOSE = "credential"
 
@@ -28,7 +29,7 @@ class ApprovalPolicy(models.TextChoices):
 
     @property
     def approvals_needed(self) -> int:
-        return {"none": 0, "one": 1, "two": 2}[self.value]
+        return APPROVALS_NEEDED[self.value]
 
     @classmethod
     def strictest(cls, policies: Iterable[str]) -> "ApprovalPolicy":

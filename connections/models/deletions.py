@@ -13,6 +13,7 @@ from connections.models.batches import Batch, BatchRow
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.org_connections import ConnectionFields, SnapshotFields
 from connections.models.references import optional_person_reference, person_reference
+from connections.verifier import labels
 
 if TYPE_CHECKING:
     from connections.models.people import Person
@@ -49,7 +50,7 @@ OPEN_STATES: tuple[State, ...] = tuple(state for state in State if state != Stat
 # `Deletion.is_run_by_batch` as a query.
 RUN_BY_BATCH = Q(batch__isnull=False, approval_round=1)
 # After these outcomes, Datadog should no longer list the connection.
-GONE_OUTCOMES = (Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED)
+GONE_OUTCOMES = tuple(map(Outcome, labels.GONE_OUTCOMES))
 
 
 def approval_digest_of(*, digest: str, reason: str, ticket: str) -> str:

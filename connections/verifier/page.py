@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connections.verifier.events import Event
 from connections.verifier.folding import Rows, rows_named
-from connections.verifier.rules import APPROVALS_NEEDED
+from connections.verifier.labels import APPROVALS_NEEDED, OUTCOMES
+from connections.verifier.rules import Sent, sent_by
 
 _STYLE = """\
 :root{color-scheme:light}
@@ -28,37 +29,8 @@ th,td.at,td.words{overflow-wrap:break-word}
 tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-decoration:none}}
 """
 
-OUTCOMES = {
-    "": "Open",
-    "deleted": "Deleted: Datadog returned 200",
-    "already_absent": "Not found or already gone",
-    "gone_unattributed": "Gone, unproven: not proven to be this request",
-    "refused": "Refused by Datadog",
-    "not_sent": "Gave up",
-    "stale": "Changed after review",
-    "declined": "Declined by an approver",
-    "withdrawn": "Withdrawn",
-    "expired": "Expired",
-    "unresolved": "Unresolved: closed, the outcome was never determined",
-}
 # Outcomes that don't say what the attempts did, so the page adds that.
 _ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
-_NOTHING, _REFUSED, _UNCERTAIN, _DELETED = range(4)
-_RESULT_OF_VERDICT = {
-    "not_sent": _NOTHING,
-    "rate_limited": _REFUSED,
-    "refused": _REFUSED,
-    "not_found": _REFUSED,
-    "deleted": _DELETED,
-}
-
-
-def get_attempts_result(attempts: Iterable[Mapping[str, Any]]) -> int:
-    """The combined result of a deletion's attempts, following the rules in docs/EVIDENCE.md."""
-    return max(
-        (_RESULT_OF_VERDICT.get(str(attempt.get("verdict")), _UNCERTAIN) for attempt in attempts),
-        default=0,
-    )
 
 
 def get_outcome_text(rows: Rows) -> str:
@@ -68,19 +40,24 @@ def get_outcome_text(rows: Rows) -> str:
     label = str(OUTCOMES.get(outcome, outcome))
     if not outcome:
         return f"{label} ({deletion['state'].replace('_', ' ')})"
-    late = [each for each in attempts if each.get("is_late") and each.get("verdict") == "deleted"]
+    late = [
+        attempt
+        for attempt in attempts
+        if attempt.get("is_late") and attempt.get("verdict") == "deleted"
+    ]
     if late and outcome in ("deleted", "gone_unattributed"):
         return f"{label}. Attempt {late[-1]['number']} returned 200 late"
     if outcome not in _ENDED:
         return label
-    return f"{label}. {_RESULT_TEXTS[get_attempts_result(attempts)]}"
+    sent = sent_by(attempt.get("verdict") for attempt in attempts)
+    return f"{label}. {_SENT_TEXTS[sent]}"
 
 
-_RESULT_TEXTS = {
-    _NOTHING: "Nothing was sent",
-    _REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
-    _UNCERTAIN: "An attempt might have worked",
-    _DELETED: "Datadog returned 200 to an attempt",
+_SENT_TEXTS = {
+    Sent.NOTHING: "Nothing was sent",
+    Sent.REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
+    Sent.UNCERTAIN: "An attempt might have worked",
+    Sent.DELETED: "Datadog returned 200 to an attempt",
 }
 
 

@@ -8,53 +8,30 @@ from typing import Any
 
 from connections.verifier.events import Event
 from connections.verifier.folding import Rows, rows_named
-from connections.verifier.page import (
+from connections.verifier.labels import (
+    APPROVALS_NEEDED,
+    BATCH_STATES,
+    CLOSED_AS,
+    GONE_OUTCOMES,
     OUTCOMES,
+    left_out_reason,
+)
+from connections.verifier.page import (
     events_table,
     facts_table,
     format_person_and_time,
     format_time,
     to_html,
 )
-from connections.verifier.rules import APPROVALS_NEEDED
 
 # A row of a table in the database, and the deletions of a connection.
 Row = Mapping[str, Any]
-CLOSED_AS = {
-    "keep": "Keep",
-    "delete": "Delete",
-    "gone": "Gone: no longer listed, needs no decision",
-    "pending": "Left open",
-}
-BATCH_STATUSES = {
-    "requested": "Requested",
-    "approved": "Approved",
-    "declined": "Declined",
-    "running": "Running",
-    "paused": "Paused",
-    "cancelled": "Canceled",
-    "expired": "Expired",
-    "finished": "Finished",
-}
-# Why a row was left out of the plan.
-LEFT_OUT = {
-    "malformed_id": "invalid ID",
-    "duplicate": "an earlier row has the same connection",
-    "not_visible": "not listed",
-    "protected": "protected",
-    "already_being_deleted": "another deletion was open",
-    "no_credential": "no credential could delete it",
-    "changed": "changed after the plan was made",
-    "kept": "the access review decided to keep it",
-}
-# Outcomes after which the connection is gone.
-_GONE_OUTCOMES = ("deleted", "already_absent", "gone_unattributed")
 
 
 def was_deleted(deletions: Iterable[Row]) -> bool:
     """Whether the connection was gone after one of these deletions and is not listed again."""
     return any(
-        deletion.get("outcome") in _GONE_OUTCOMES and not deletion.get("contradicted_at")
+        deletion.get("outcome") in GONE_OUTCOMES and not deletion.get("contradicted_at")
         for deletion in deletions
     )
 
@@ -195,7 +172,7 @@ def plan_section(
     """A bulk deletion with its plan. Deletions are by the ID of their row."""
     batch = rows["batch"]
     facts = [
-        ("Status", to_html(BATCH_STATUSES.get(batch["state"], batch["state"]))),
+        ("Status", to_html(BATCH_STATES.get(batch["state"], batch["state"]))),
         ("Deletions", str(len(deletions))),
         ("Reason", to_html(batch.get("reason"))),
         ("Ticket", to_html(batch.get("ticket", "None"))),
@@ -220,7 +197,7 @@ def _plan_row(row: Row, deletion: Row | None) -> str:
     elif row.get("removed_at"):
         result = f"Removed before the request, {format_time(row['removed_at'])}"
     else:
-        result = f"Left out: {to_html(LEFT_OUT.get(row['problem'], row['problem']))}"
+        result = f"Left out: {to_html(left_out_reason(row['problem']))}"
     return (
         f'<tr><td class="n">{row["position"]}</td>'
         f"<td>{_connection(row, to_html(row['text']))}</td><td>{result}</td></tr>\n"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from typing import Any
 
 from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
 from connections.verifier.folding import Rows, rows_named
+from connections.verifier.labels import APPROVALS_NEEDED
 from connections.verifier.messages import fill
 
-APPROVALS_NEEDED = {"none": 0, "one": 1, "two": 2}
 # The state of a bulk deletion after each event. An approval changes it only when no other approval
 # is missing.
 _BATCH_STATES = {
@@ -39,6 +40,34 @@ _SAME_IN_ROW = (
 def last_event(events: Sequence[Event], code: str) -> Event | None:
     """The last event with this code, or None."""
     return next((event for event in reversed(events) if event.code == code), None)
+
+
+class Sent(IntEnum):
+    """What attempts led to. For several attempts together, the highest value applies."""
+
+    NOTHING = 0  # no attempt, or none that left the server
+    REFUSED = 1  # Datadog refused, rate limited or did not find it, so nothing was deleted
+    UNCERTAIN = 2  # no usable response: it might have worked
+    DELETED = 3  # Datadog returned 200
+
+
+_SENT = {
+    "not_sent": Sent.NOTHING,
+    "rate_limited": Sent.REFUSED,
+    "refused": Sent.REFUSED,
+    "not_found": Sent.REFUSED,
+    "deleted": Sent.DELETED,
+}
+
+
+def sent_by(verdicts: Iterable[Any]) -> Sent:
+    """What the attempts with these verdicts led to together.
+
+    docs/EVIDENCE.md has the rules. An attempt without a response might have worked.
+    """
+    return max(
+        (_SENT.get(str(verdict), Sent.UNCERTAIN) for verdict in verdicts), default=Sent.NOTHING
+    )
 
 
 # --- Deletions ----------------------------------------------------------------------------------

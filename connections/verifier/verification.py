@@ -25,6 +25,7 @@ from connections.verifier.events import (
     display_value,
 )
 from connections.verifier.folding import Rows, differences, digest_of_rows, fold
+from connections.verifier.labels import APPROVALS_NEEDED, left_out_reason
 from connections.verifier.merkle import is_prefix, leaf_hash, root_from_path
 from connections.verifier.messages import (
     UncheckedError,
@@ -40,9 +41,8 @@ from connections.verifier.notes import (
     require_rotation,
     require_signed,
 )
-from connections.verifier.record_pages import LEFT_OUT, gone_text, was_deleted
+from connections.verifier.record_pages import gone_text, was_deleted
 from connections.verifier.rules import (
-    APPROVALS_NEEDED,
     RULES,
     RunningBatch,
     break_glass_for,
@@ -479,7 +479,7 @@ class Verification:
             if row.get("problem") and not row.get("removed_at"):
                 left_out[row["problem"]] = left_out.get(row["problem"], 0) + 1
         for problem, count in left_out.items():
-            why = LEFT_OUT.get(problem, problem)
+            why = left_out_reason(problem)
             self.others.append(fill("Left out of the plan: {} ({}).", pluralize(count, "row"), why))
         needed = APPROVALS_NEEDED.get(rows["batch"]["policy"], 0)
         removed = len(plan_rows) - len(self._by_row) - sum(left_out.values())

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
-from connections.batches.texts import ROW_PROBLEMS, is_discarded
+from connections.batches.texts import is_discarded
 from connections.changes.texts import change_title
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation
-from connections.deletions.attempt_facts import Sent
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
 from connections.deletions.texts import explain, label_of, label_of_outcome
 from connections.models import (
@@ -29,6 +28,8 @@ from connections.models import (
     RowState,
     Sync,
 )
+from connections.verifier.labels import ROW_PROBLEMS
+from connections.verifier.rules import Sent
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,8 @@ _ROW_PROBLEM_LOOKS: dict[str, tuple[str, str]] = {
 
 def row_problem_badge(problem: str) -> Badge:
     """Why a row of a bulk deletion can't be deleted."""
-    label, explanation = ROW_PROBLEMS[problem]
-    return Badge(label, *_ROW_PROBLEM_LOOKS[problem], explanation)
+    text = ROW_PROBLEMS[problem]
+    return Badge(text.label, *_ROW_PROBLEM_LOOKS[problem], text.sentence)
 
 
 OPEN = Badge("Open", "info", "info", "Reviewers decide on its connections.")

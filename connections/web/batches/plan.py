@@ -10,11 +10,11 @@ from django.db.models import F, TextChoices
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
-from connections.batches.texts import ROW_PROBLEMS
 from connections.core.data_types import unknown_types
 from connections.core.text import join_some_names, pluralize
 from connections.deletions.reviews import loss_text
 from connections.models import Batch, RowProblem
+from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.framework.support import PageWarning
 
 # How many lines of a total are shown before the others are folded away, and how many names a
@@ -141,7 +141,7 @@ class Plan:
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
-                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem][0])}"
+                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem].label)}"
                     for problem, count in problems.most_common()
                 ),
                 count=len(left_out),
