@@ -235,10 +235,13 @@ ACCOUNT_SESSION_REMEMBER = False
 # In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
 # per address in a minute, and five password reset emails a minute. "reauthenticate" limits failed
 # identity checks: see connections/web/framework/reauthentication.py.
+FAILED_SIGN_IN_WINDOW = timedelta(minutes=5)
+_FIVE_IN_THE_WINDOW = f"5/{FAILED_SIGN_IN_WINDOW // timedelta(minutes=1)}m"
 ACCOUNT_RATE_LIMITS = {
+    "login_failed": f"10/m/ip,{_FIVE_IN_THE_WINDOW}/key",
     "use_of_provider": "30/m/ip",
     "use_of_links": "20/m/ip",
-    "reauthenticate": "5/5m/user",
+    "reauthenticate": f"{_FIVE_IN_THE_WINDOW}/user",
 }
 MFA_ADAPTER = "connections.web.people.accounts.MFAAdapter"
 MFA_FORMS = {

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from connections.access import permissions
-from connections.core.text import pluralize
+from connections.core.text import format_limit, pluralize
+from connections.core.time_limits import APPROVAL_WINDOW
 from connections.models import ApprovalPolicy, Batch, Credential, CredentialAccess, Person
 
 
@@ -34,13 +35,14 @@ def _warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | No
     count = available.count()
     if count >= needed:
         return None
+    limit = format_limit(APPROVAL_WINDOW)
     if count:
         return (
             "Only 1 other person can approve this request, and it needs 2 approvals. It would "
-            "expire after 24 hours. Ask an administrator to add an Approver."
+            f"expire after {limit}. Ask an administrator to add an Approver."
         )
     return (
-        "No one else can approve this request. It would expire after 24 hours. Ask an "
+        f"No one else can approve this request. It would expire after {limit}. Ask an "
         "administrator to add an Approver."
     )
 

@@ -4,6 +4,8 @@ import re
 
 from django.utils.text import capfirst
 
+from connections.core.text import format_limit
+from connections.core.time_limits import UNKNOWN_FOR
 from connections.models import AuditEvent, render_references
 
 # In this order, because each user agent also names the browsers below it.
@@ -69,7 +71,7 @@ _ACTIONS = {
     "deletion.recheck_failed": "pre-send check failed",
     "deletion.settled": "closed",
     "deletion.still_present": "no effect",
-    "deletion.still_unknown": "still unknown after 1 hour",
+    "deletion.still_unknown": f"still unknown after {format_limit(UNKNOWN_FOR)}",
     "deletion.unknown": "outcome unknown",
     "deletion.waiting": "waiting to retry",
     "encryption_key.dropped": "removed",

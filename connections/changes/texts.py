@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connections.core.text import join_names, pluralize
+from connections.changes.losses import FAILING_LIMIT
+from connections.core.text import format_limit, join_names, pluralize
 from connections.models import Change, Deletion
 
 Kind = Change.Kind
@@ -118,7 +119,8 @@ def _removed_texts(
         sentences.append(_disabled_text(before))
     if not_checked_by:
         names = join_names(not_checked_by)
-        sentences.append(f"Not checked with {names}: syncs failed for 24 hours.")
+        limit = format_limit(FAILING_LIMIT)
+        sentences.append(f"Not checked with {names}: syncs failed for {limit}.")
     return sentences
 
 

@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+from connections.core import time_limits
+from connections.core.text import format_limit
+
 
 class Cause(StrEnum):
     """A stable code that is stored, and the sentence that people read."""
@@ -107,19 +110,36 @@ class Cause(StrEnum):
         "changed_when_read",
         "The sync just before sending showed different details.",
     )
-    ANSWER_LOST = "answer_lost", "No response was recorded within 60 s of starting the attempt."
-    TOO_MANY_TRIES = "too_many_tries", "The request could not leave this server in 5 tries."
+    ANSWER_LOST = (
+        "answer_lost",
+        f"No response was recorded within {format_limit(time_limits.CLAIM_TIMEOUT)} of starting "
+        "the attempt.",
+    )
+    TOO_MANY_TRIES = (
+        "too_many_tries",
+        f"The request could not leave this server in {len(time_limits.NOT_SENT_DELAYS) + 1} tries.",
+    )
     NOT_RETRIED_IN_TIME = (
         "not_retried_in_time",
-        "The 15 minutes after its first attempt, or after the last rate limit reset, ran out.",
+        f"The {format_limit(time_limits.SENDING_WINDOW)} after its first attempt, or after the "
+        "last rate limit reset, ran out.",
     )
-    TOO_LATE = "too_late", "The 15 minutes after confirmation ran out."
+    TOO_LATE = (
+        "too_late",
+        f"The {format_limit(time_limits.SENDING_WINDOW)} after confirmation ran out.",
+    )
     NOT_STARTED_IN_TIME = (
         "not_started_in_time",
-        "The 24 hours after confirming the bulk deletion ran out.",
+        f"The {format_limit(time_limits.QUEUE_WINDOW)} after confirming the bulk deletion ran out.",
     )
-    NOT_APPROVED_IN_TIME = "not_approved_in_time", "No one approved it within 24 hours."
-    NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time", "No one confirmed it within 24 hours."
+    NOT_APPROVED_IN_TIME = (
+        "not_approved_in_time",
+        f"No one approved it within {format_limit(time_limits.APPROVAL_WINDOW)}.",
+    )
+    NOT_CONFIRMED_IN_TIME = (
+        "not_confirmed_in_time",
+        f"No one confirmed it within {format_limit(time_limits.CONFIRMING_WINDOW)}.",
+    )
     PERSON_LOST_RIGHT = "person_lost_right", "A person involved no longer has permission."
     APPROVALS_MISSING = "approvals_missing", "It has fewer approvals than it needs."
     CREDENTIAL_RETIRED = "credential_retired", "Its credential was retired."

@@ -31,6 +31,18 @@ def format_relative(at: datetime, *, now: datetime) -> str:
     return format_age(at, now=now)
 
 
+def format_limit(limit: timedelta) -> str:
+    """ "60 s", "15 minutes", "24 hours", "90 days": a time limit that a sentence names."""
+    seconds = int(limit.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 60 * 60:
+        return pluralize(seconds // 60, "minute")
+    if limit < timedelta(days=3):
+        return pluralize(seconds // 3600, "hour")
+    return pluralize(limit.days, "day")
+
+
 def format_span(span: timedelta) -> str:
     """ "40 s", "3 min", "5 h", "12 days"."""
     seconds = int(span.total_seconds())

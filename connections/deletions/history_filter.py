@@ -46,7 +46,7 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
     return f"from {begin} until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
+PERIODS = {**{str(days): f"Last {days} days" for days in (7, 30, 90)}, "365": "Last year"}
 CONTRADICTED = "contradicted"
 BREAK_GLASS = "break_glass"
 STATUSES = (

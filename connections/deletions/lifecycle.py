@@ -13,6 +13,7 @@ from connections.audit import personal_data
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
+from connections.core.text import format_limit
 from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import attempt_facts, history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
@@ -466,8 +467,9 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = 
     if not states.have_approvals_expired(deletion, now=now or clock.now()):
         return False
     sentence = audit.Sentence(
-        "Approvals for another DELETE of {connection} expired without confirmation after 24 "
-        "hours. No new DELETE was sent.",
+        "Approvals for another DELETE of {connection} expired without confirmation after {limit}. "
+        "No new DELETE was sent.",
+        limit=format_limit(time_limits.CONFIRMING_WINDOW),
         connection=deletion.description,
     )
     return end_approval_round(deletion=deletion, actor=actor, sentence=sentence)

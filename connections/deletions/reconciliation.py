@@ -8,6 +8,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, OvertakenError
+from connections.core.text import format_limit
 from connections.deletions import attempt_facts, states, time_limits, verification
 from connections.deletions.states import (
     BecomeStillPresent,
@@ -54,7 +55,8 @@ def expire_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     if clock.elapsed_since(started, now=now) < time_limits.CLAIM_TIMEOUT:
         return False
     sentence = audit.Sentence(
-        "No response was recorded within 60 s. {connection} might have been deleted.",
+        "No response was recorded within {limit}. {connection} might have been deleted.",
+        limit=format_limit(time_limits.CLAIM_TIMEOUT),
         connection=deletion.description,
     )
     due_at = states.next_check_at(sending_at=started, now=now)

@@ -5,7 +5,8 @@ from typing import Any
 
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.core.text import format_time, join_names
+from connections.core.text import format_limit, format_span, format_time, join_names
+from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
 from connections.deletions.attempt_facts import Claim, attempt_text, claim_text
@@ -170,7 +171,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         else "A check of its list follows.",
         "retry_limit": ""
         if is_retry_too_late(deletion)
-        else f", up to 15 min after {retried_since(deletion)}",
+        else f", up to {format_span(SENDING_WINDOW)} after {retried_since(deletion)}",
         "ended": format_time(deletion.settled_at or deletion.expires_at),
         "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
         "http_status": str(http_status or ""),
@@ -425,7 +426,8 @@ def approvals_needed_text(policy: str) -> str:
 def _too_late_to_retry(deletion: Deletion) -> str:
     if not is_retry_too_late(deletion):
         return ""
-    return f"A retry would come more than 15 minutes after {retried_since(deletion)}."
+    limit = format_limit(SENDING_WINDOW)
+    return f"A retry would come more than {limit} after {retried_since(deletion)}."
 
 
 def _next_try_text(attempts: list[Attempt]) -> str:

@@ -1,7 +1,7 @@
 """Runs what is due for deletions, and raises alarms when an outcome is unknown for too long."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import batched, islice
 
 from django.db.models import Q, QuerySet
@@ -10,6 +10,8 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import BlockedError, UnavailableError
+from connections.core.text import format_limit
+from connections.core.time_limits import UNKNOWN_FOR
 from connections.deletions import (
     lifecycle,
     reconciliation,
@@ -20,9 +22,6 @@ from connections.deletions import (
 )
 from connections.inventory.fetching import SyncResult
 from connections.models import RUN_BY_BATCH, Deletion, State
-
-# By then it has been checked a dozen times, and a person should act.
-UNKNOWN_FOR = timedelta(hours=1)
 
 
 def raise_alarms(*, actor: Actor) -> list[Deletion]:
@@ -55,7 +54,8 @@ def _raise_alarm(deletion: Deletion, *, actor: Actor) -> bool:
             actor=actor,
             subject=held,
             sentence=audit.Sentence(
-                "1 hour after the attempt, the outcome for {connection} is still unknown.",
+                "{limit} after the attempt, the outcome for {connection} is still unknown.",
+                limit=format_limit(UNKNOWN_FOR),
                 connection=held.description,
             ),
         )

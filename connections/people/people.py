@@ -25,9 +25,10 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 
 # How long an unused link works.
+SET_UP_LINK_LIFETIME = timedelta(hours=1)
 SIGN_IN_LINK_LIFETIME = timedelta(hours=24)
 LINK_LIFETIMES = {
-    SignInLink.Purpose.SET_UP: timedelta(hours=1),
+    SignInLink.Purpose.SET_UP: SET_UP_LINK_LIFETIME,
     SignInLink.Purpose.SIGN_IN: SIGN_IN_LINK_LIFETIME,
 }
 # URL names.
@@ -353,7 +354,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
 def make_sign_in_link(
     *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
 ) -> str:
-    """A link that signs a person in once, within 24 hours, and lets them choose a password.
+    """A link that signs a person in once, and lets them choose a password.
 
     It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA device.
     Invalidates the person's older unused links. Returns a path with the token in its fragment, to

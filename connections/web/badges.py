@@ -11,6 +11,7 @@ from connections.changes.texts import change_title
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation
+from connections.core.text import format_limit
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
 from connections.deletions.texts import explain, label_of, label_of_outcome
 from connections.models import (
@@ -364,6 +365,10 @@ def label_of_notification(state: Notification.State) -> str:
     return _OF_NOTIFICATION[state].value.label
 
 
+# It is verified daily, but a restart can skip a day.
+STALE_AFTER = timedelta(hours=48)
+
+
 class AuditLogStatus(Enum):
     """The newest verification of the audit log."""
 
@@ -373,12 +378,11 @@ class AuditLogStatus(Enum):
     )
     NOT_VERIFIED = Badge("Not verified", "muted", "clock", "It has never been verified.")
     OVERDUE = Badge(
-        "Verification overdue", "warn", "clock", "It was last verified more than 48 hours ago."
+        "Verification overdue",
+        "warn",
+        "clock",
+        f"It was last verified more than {format_limit(STALE_AFTER)} ago.",
     )
-
-
-# It is verified daily, but a restart can skip a day.
-STALE_AFTER = timedelta(hours=48)
 
 
 def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:

@@ -8,6 +8,9 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from connections.core.text import format_limit
+from connections.core.time_limits import CONFIRMING_WINDOW
+from connections.inventory.sync_schedule import SYNC_INTERVAL
 from connections.models import AccessReview, Credential, Deletion
 from sandbox.demo_world import HIDDEN_FROM_KEY_PAIR, connection_id_between
 
@@ -198,7 +201,7 @@ def _many() -> Iterator[Scene]:
 
 def _changing() -> Iterator[Scene]:
     sync = Step(
-        "Sync now, or wait: the worker syncs each org within 15 minutes.",
+        f"Sync now, or wait: the worker syncs each org within {format_limit(SYNC_INTERVAL)}.",
         "Open Connections",
         OPERATOR,
         reverse("org-connection-list"),
@@ -262,7 +265,7 @@ def _approving() -> Iterator[Scene]:
     if approved:
         yield Scene(
             "Confirm an approved deletion",
-            "The requester has 24 hours to confirm after the approval.",
+            f"The requester has {format_limit(CONFIRMING_WINDOW)} to confirm after the approval.",
             steps=[Step(confirm, "Open as the Operator", OPERATOR, _path_of(approved))],
             deletion=approved,
         )

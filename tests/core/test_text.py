@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.template import engines
 
-from connections.core.text import format_relative
+from connections.core.text import format_limit, format_relative
 
 NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
 
@@ -30,6 +30,20 @@ NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
 )
 def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:
     assert format_relative(NOW - age, now=NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (timedelta(seconds=60), "60 s"),
+        (timedelta(minutes=15), "15 minutes"),
+        (timedelta(hours=1), "1 hour"),
+        (timedelta(hours=48), "48 hours"),
+        (timedelta(days=7), "7 days"),
+    ],
+)
+def test_a_limit_is_written_in_one_unit(limit: timedelta, text: str) -> None:
+    assert format_limit(limit) == text
 
 
 def test_the_time_element_contains_the_exact_time() -> None:

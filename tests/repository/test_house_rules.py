@@ -118,6 +118,23 @@ def test_templates_use_nothing_that_the_content_security_policy_blocks() -> None
     assert found == []
 
 
+def test_no_text_repeats_the_number_of_a_time_limit() -> None:
+    """The constant and the sentence could disagree: see `format_limit` and `{% limit %}`."""
+    limit = re.compile(r"(?<![\w.])\d+ (h|hours?|min|minutes?|s|seconds?|days?)\b")
+    texts = [(path.name, path.read_text()) for path in TEMPLATES]
+    for path in (path for path in CODE if "connections" in path.parts):
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts += [
+            (path.name, node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ]
+    assert [(name, text) for name, text in texts if limit.search(text)] == []
+
+
 def test_every_button_has_a_type() -> None:
     buttons = [
         f"{path.name}: {button}"

@@ -6,6 +6,7 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.own_address import own_origin
+from connections.core.text import format_limit
 from connections.management.base import OrgAdminCommand, Result
 from connections.people import people
 
@@ -13,7 +14,10 @@ from connections.people import people
 class Command(OrgAdminCommand):
     """Makes a link for an invitation, a forgotten password or a lost MFA device."""
 
-    help = "Make a one-time link to sign in and choose a password, valid for 24 hours."
+    help = (
+        "Make a one-time link to sign in and choose a password, valid for "
+        f"{format_limit(people.SIGN_IN_LINK_LIFETIME)}."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--username", required=True)

@@ -16,6 +16,7 @@ from connections.access.actor import command_actor
 from connections.core import clock
 from connections.core.errors import STOP_SIGNALS
 from connections.core.own_address import own_origin
+from connections.core.text import format_limit
 from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
@@ -102,7 +103,8 @@ class Command(OrgAdminCommand):
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
-                "Create your administrator account (valid 1 hour):",
+                "Create your administrator account (valid "
+                f"{format_limit(people.SET_UP_LINK_LIFETIME)}):",
                 f"{address}{link}",
             ]
         for line in lines:

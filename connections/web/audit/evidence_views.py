@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
 
-from connections.audit.signing import SigningKeyError
+from connections.audit.signing import EVENTS_PER_CHECKPOINT, SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
@@ -47,6 +47,11 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
         "page": evidence,
         "badge": audit_log_badge(last, now=evidence.at),
         "result": audit_log_text(last),
+        "checkpoint_hint": (
+            "The worker signs one at the first event, then every "
+            f"{pluralize(EVENTS_PER_CHECKPOINT, 'event')}, every hour with new events, and after "
+            "each closed deletion."
+        ),
     }
     return render(request, "audit/evidence.html", context)
 

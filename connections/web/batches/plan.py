@@ -11,7 +11,7 @@ from django.db.models import F, TextChoices
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
 from connections.core.data_types import unknown_types
-from connections.core.text import join_some_names, pluralize
+from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.reviews import loss_text
 from connections.models import Batch, RowProblem
 from connections.verifier.labels import ROW_PROBLEMS
@@ -161,7 +161,7 @@ class Plan:
             ),
             PageWarning(
                 headline=f"{len(new)} {'was' if len(new) == 1 else 'were'} created in the last "
-                "7 days",
+                f"{format_limit(NEW)}",
                 detail=f"By {_names(row.creator_name or 'an unknown user' for row in new)}",
                 count=len(new),
                 rows_url=url_of(PlanFilter.NEW),

@@ -43,6 +43,7 @@ def _import_page(
         "form": form,
         "headers": [",".join(columns) for columns in COLUMNS],
         "max_lines": MAX_LINES,
+        "seconds": int(IMPORT_SECONDS),
         **(_results_context(results) if results else {}),
     }
     status = 422 if form.errors else 200

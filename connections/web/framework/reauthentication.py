@@ -31,6 +31,7 @@ from fido2.webauthn import UserVerificationRequirement
 
 from connections.core import clock
 from connections.core.secret import Secret
+from connections.core.text import format_limit
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.web.framework.rate_limits import is_first_this_minute
@@ -52,7 +53,7 @@ from connections.web.people.passkeys import (
 
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "Wrong password."  # noqa: S105 - a message
-TOO_MANY = "Too many wrong attempts. Try again in 5 minutes."
+TOO_MANY = f"Too many wrong attempts. Try again in {format_limit(settings.FAILED_SIGN_IN_WINDOW)}."
 _SESSION_KEY = "reauthenticated"
 _ACTION = "reauthenticate"
 

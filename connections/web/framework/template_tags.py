@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from django import template
@@ -16,12 +16,13 @@ from connections.batches.texts import batch_origin_text
 from connections.core.causes import failure_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
-from connections.core.text import format_age, format_relative, pluralize
+from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.deletions import states
 from connections.deletions.tickets import ticket_url
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.badges import Badge
+from connections.web.framework.limits import LIMITS
 from connections.web.framework.support import creator_kind, org_url, time_of
 from connections.web.icons import DOT, SHAPES
 
@@ -30,6 +31,7 @@ register.filter("batch_origin", batch_origin_text)
 register.filter("creator_kind", creator_kind)
 register.filter("org_url", org_url)
 register.filter("quantity", pluralize)
+register.filter("seconds", lambda seconds: format_limit(timedelta(seconds=seconds)))
 register.filter("site_label", site_label)
 register.filter("site_name", site_name)
 register.filter("ticket_url", ticket_url)
@@ -124,6 +126,12 @@ def relative_time(at: datetime) -> SafeString:
     return SafeString(
         f'<time datetime="{exact.replace(" ", "T")}Z" title="{exact} UTC">{relative}</time>'
     )
+
+
+@register.simple_tag
+def limit(name: str) -> str:
+    """A limit by its name in LIMITS: "24 hours"."""
+    return LIMITS[name]
 
 
 @register.filter

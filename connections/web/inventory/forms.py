@@ -1,12 +1,14 @@
 """The filters of the inventory, and the forms for protections."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
+from connections.core.text import format_limit
 from connections.deletions import reviews
 from connections.inventory.inventory import CHANGED_DAYS, KnownOrg
 from connections.inventory.orgs import OrgCoverage, OrgFilter
@@ -16,7 +18,7 @@ from connections.web.framework.lists import Filter, org_filter, type_filter
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 CREATOR = [("disabled", "Account disabled")]
-_CHANGED = list(zip(CHANGED_DAYS, ("Last 24 hours", "Last 7 days", "Last 30 days"), strict=True))
+_CHANGED = [(days, f"Last {format_limit(timedelta(days=int(days)))}") for days in CHANGED_DAYS]
 
 
 def connection_filters(*, orgs: Iterable[KnownOrg], types: Iterable[str]) -> list[Filter]:

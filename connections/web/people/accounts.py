@@ -20,6 +20,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.own_address import own_origin
 from connections.core.secret import Secret
+from connections.core.text import format_limit
 from connections.crypto import encryption
 from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
@@ -48,7 +49,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     error_messages = {
         **DefaultAccountAdapter.error_messages,
         "email_password_mismatch": "Wrong email or password.",
-        "too_many_login_attempts": "Too many failed sign-ins. Try again in 5 minutes.",
+        "too_many_login_attempts": "Too many failed sign-ins. Try again in "
+        f"{format_limit(settings.FAILED_SIGN_IN_WINDOW)}.",
         "username_password_mismatch": "Wrong username or password.",
     }
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from connections.core import clock
 from connections.core.own_address import own_origin
+from connections.core.text import format_limit
 from connections.people import provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
@@ -37,6 +38,8 @@ class RefusalText(NamedTuple):
 
 _INVALID = "Invalid response"
 _FAULT = "The identity provider might be set up wrongly. Tell an administrator."
+# How long a sign-in can take.
+MAX_DURATION = timedelta(minutes=10)
 REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.UNREACHABLE: RefusalText(
         "the identity provider gave no usable response",
@@ -67,8 +70,8 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.STALE: RefusalText(
         "no sign-in was in progress in this browser",
         "Sign-in expired",
-        "It took longer than 10 minutes, was already used, or started in another browser. "
-        "Sign in again.",
+        f"It took longer than {format_limit(MAX_DURATION)}, was already used, or started in "
+        "another browser. Sign in again.",
     ),
     Reason.BAD_TOKEN: RefusalText("the ID token isn't from this provider", _INVALID, _FAULT),
     Reason.WRONG_ISSUER: RefusalText("the response is from another issuer", _INVALID, _FAULT),
@@ -104,8 +107,7 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
 }
 
 
-# How long a sign-in can take, and how many can be pending in one browser.
-MAX_DURATION = timedelta(minutes=10)
+# How many can be pending in one browser.
 MAX_PENDING = 5
 _SESSION_KEY = "provider_sign_ins"
 _MFA_SESSION_KEY = "provider_second_factor"
