@@ -19,12 +19,12 @@ from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text, has_visible_text
 from connections.inventory import storing
+from connections.inventory.filters import parse_filter
 from connections.inventory.inventory import (
     Inventory,
     build_inventory,
     current_snapshots,
     fetch_stored,
-    parse_filter,
 )
 from connections.models import (
     AccessReview,

@@ -16,13 +16,13 @@ from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
 from connections.inventory import storing
+from connections.inventory.filters import parse_filter
 from connections.inventory.inventory import (
     ALL,
     Coverage,
     Inventory,
     InventoryFilter,
     build_inventory,
-    parse_filter,
 )
 from connections.models import (
     AccessReview,

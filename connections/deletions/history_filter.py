@@ -58,57 +58,66 @@ STATUSES = (
 
 
 class HistoryForm(forms.Form):
-    """Every filter of the history. All are optional and appear in the URL."""
+    """Every filter of the history, in the order of the page. All are optional."""
 
     period = forms.TypedChoiceField(
         choices=[("", "Any time"), *PERIODS.items()], coerce=int, empty_value=None, required=False
     )
-    since = forms.DateField(required=False, label="From (UTC)")
-    until = forms.DateField(required=False, label="To (UTC)")
     # One choice for states and outcomes, because people read them as one status.
     status = forms.ChoiceField(choices=[("", "Any"), *STATUSES], required=False)
-    state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
-    outcome = forms.ChoiceField(choices=[("", ""), *Outcome.choices], required=False)
-    person = forms.ModelChoiceField(Person.objects.all(), required=False)
+    # Older addresses can contain a state or an outcome instead.
+    state = forms.ChoiceField(
+        choices=State.choices, required=False, label="Status", widget=forms.HiddenInput
+    )
+    outcome = forms.ChoiceField(
+        choices=Outcome.choices, required=False, label="Status", widget=forms.HiddenInput
+    )
+    person = forms.ModelChoiceField(
+        Person.objects.order_by("username"), required=False, label="Requester", empty_label="Any"
+    )
+    org = forms.CharField(max_length=1000, required=False)
     credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
     site = forms.CharField(max_length=100, required=False)
-    org = forms.CharField(max_length=1000, required=False)
     ticket = forms.CharField(max_length=200, required=False)
     connection_id = forms.UUIDField(required=False, label="Connection ID")
     batch = forms.UUIDField(required=False, label="Bulk deletion")
-    q = forms.CharField(max_length=200, required=False)
+    since = forms.DateField(required=False, label="From (UTC day, 2026-01-31)")
+    until = forms.DateField(required=False, label="To (UTC day, 2026-01-31)")
+    q = forms.CharField(max_length=200, required=False, label="Reason, ticket, org, ID")
 
     def __init__(
         self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]
     ) -> None:
         super().__init__(data)
-        self.fields["credential"] = forms.ModelChoiceField(credentials, required=False)
+        self.fields["credential"] = forms.ModelChoiceField(
+            credentials, required=False, empty_label="Any"
+        )
 
-    def history_filter(self) -> HistoryFilter:
-        """The filter from the valid fields. A relative period ends now."""
+    def filters(self) -> HistoryFilter:
+        """The filters, or none if one of them is invalid. A relative period ends now."""
+        if not self.is_valid():
+            return HistoryFilter()
         data: dict[str, Any] = self.cleaned_data
-        status = data.get("status", "")
-        since = _midnight(data.get("since"))
+        status, person, credential = data["status"], data["person"], data["credential"]
+        since, until = _midnight(data["since"]), _midnight(data["until"])
         if data.get("period") and since is None:
             since = clock.now() - timedelta(days=data["period"])
-        until = _midnight(data.get("until"))
-        person, credential = data.get("person"), data.get("credential")
         return HistoryFilter(
             since=since,
             # The last day is included.
             until=_next_day(until) if until else None,
             person=person.pk if person else None,
             credential=credential.pk if credential else None,
-            site=data.get("site", ""),
-            org=data.get("org", ""),
-            state=data.get("state", "") or (status if status in State.values else ""),
-            outcome=data.get("outcome", "") or (status if status in Outcome.values else ""),
+            site=data["site"],
+            org=data["org"],
+            state=data.get("state") or (status if status in State.values else ""),
+            outcome=data.get("outcome") or (status if status in Outcome.values else ""),
             is_contradicted=status == CONTRADICTED,
             is_break_glass=status == BREAK_GLASS,
-            ticket=data.get("ticket", ""),
-            connection_id=data.get("connection_id"),
-            batch=data.get("batch"),
-            text=data.get("q", ""),
+            ticket=data["ticket"],
+            connection_id=data["connection_id"],
+            batch=data["batch"],
+            text=data["q"],
         )
 
 

@@ -2,13 +2,12 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
 from itertools import batched, chain
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
@@ -18,7 +17,6 @@ from django.db.models import BooleanField, DateTimeField, Q, QuerySet, TextField
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.core.errors import InvalidInputError
 from connections.inventory import protections
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync_schedule import next_sync_at
@@ -56,7 +54,7 @@ class InventoryFilter:
     protected: str = ""
     # "disabled" for connections whose creator's account is disabled.
     creator: str = ""
-    # Only connections that changed in the last this many days, which is one of CHANGED_DAYS.
+    # Only connections that changed in the last this many days: a number.
     changed: str = ""
     # Words in the org's name or ID.
     source: str = ""
@@ -100,77 +98,6 @@ class InventoryFilter:
             words = self.text.casefold().split()
             found = [each for each in found if each.contains_words(words)]
         return found
-
-
-class _Parameter(NamedTuple):
-    """A parameter of the inventory's query string that filters."""
-
-    field: str
-    max_length: int
-    # All values but ""; empty if any text is valid.
-    choices: tuple[str, ...] = ()
-
-    def accepts(self, value: str) -> bool:
-        """Whether the value is valid. "" filters nothing."""
-        if self.choices and value:
-            return value in self.choices
-        return len(value) <= self.max_length and "\0" not in value
-
-
-CHANGED_DAYS = ("1", "7", "30")
-FILTER_PARAMETERS = {
-    "site": _Parameter("site", 100),
-    "org": _Parameter("org", 1000),
-    "type": _Parameter("connection_type", 1000),
-    "protected": _Parameter("protected", 3, choices=("yes", "no")),
-    "creator": _Parameter("creator", 8, choices=("disabled",)),
-    "changed": _Parameter("changed", 2, choices=CHANGED_DAYS),
-    "source": _Parameter("source", 200),
-    "destination": _Parameter("destination", 200),
-    "q": _Parameter("text", 200),
-}
-# Parameters of the list that filter nothing.
-_NOT_FILTERS = frozenset({"page", "sort", "view"})
-
-
-def valid_filters(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The valid filters among the parameters of the inventory's query string, by parameter."""
-    values = {name: parameters.get(name, "").strip() for name in FILTER_PARAMETERS}
-    return {
-        name: value
-        for name, value in values.items()
-        if value and FILTER_PARAMETERS[name].accepts(value)
-    }
-
-
-def filter_from_values(values: Mapping[str, str]) -> InventoryFilter:
-    """The filter with these values, given by their parameters in the query string."""
-    fields = {FILTER_PARAMETERS[name].field: value for name, value in values.items()}
-    return InventoryFilter(**fields)
-
-
-def parse_filter(query: str) -> tuple[InventoryFilter, str]:
-    """The filter of the inventory's query string, and that string without anything else.
-
-    Raises InvalidInputError for `scope` if the list would ignore a parameter, because more
-    connections would then match.
-    """
-    try:
-        pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
-    except ValueError:
-        raise InvalidInputError({"scope": "There are too many filters."}) from None
-    posted = {name: value.strip() for name, value in pairs if name not in _NOT_FILTERS}
-    used = valid_filters(posted)
-    ignored = {
-        name
-        for name, value in posted.items()
-        if name not in used and (value or name not in FILTER_PARAMETERS)
-    }
-    if ignored:
-        raise InvalidInputError(
-            {"scope": f"These filters aren't valid: {', '.join(sorted(ignored))}."}
-        )
-    return filter_from_values(used), urlencode(used)
 
 
 class KnownOrg(NamedTuple):

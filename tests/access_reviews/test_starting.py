@@ -13,7 +13,7 @@ from connections.access.actor import command_actor, person_actor
 from connections.access_reviews import closing, population
 from connections.core import clock as database_clock
 from connections.core.errors import InvalidInputError
-from connections.inventory.inventory import FILTER_PARAMETERS
+from connections.inventory.filters import ConnectionFilters
 from connections.models import (
     AccessKind,
     AccessReview,
@@ -109,7 +109,7 @@ def test_every_filter_has_a_name_on_the_page(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     chosen = {"protected": "yes", "creator": "disabled", "changed": ""}
-    scope = urlencode(dict.fromkeys(FILTER_PARAMETERS, "x") | chosen)
+    scope = urlencode(dict.fromkeys(ConnectionFilters.base_fields, "x") | chosen)
     page = client_of(edith).get("/reviews/new/", {"scope": scope}).text
     assert "Creator: Account disabled" in page
     assert "Destination: x" in page

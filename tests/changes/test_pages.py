@@ -258,13 +258,13 @@ def test_nothing_selected_is_an_error_that_keeps_the_note(
 
 
 def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
-    headers = {**HTMX, "HX-Target": "changes"}
+    headers = {**HTMX, "HX-Target": "list"}
     refused = operator.post(acknowledge_url(widened), {"note": ""}, headers=headers)
     assert refused.status_code == 422
     assert "<html" not in refused.content.decode()
     done = operator.post(acknowledge_url(widened), {"note": NOTE}, headers=headers, follow=True)
     html = done.content.decode()
-    assert 'id="changes"' in html
+    assert 'id="list"' in html
     assert "<html" not in html
     assert "1 change acknowledged." in html
     assert 'id="count-change-list" hx-swap-oob="true"></span>' in html

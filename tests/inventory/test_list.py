@@ -361,9 +361,9 @@ def test_an_outdated_page_syncs_automatically_if_the_person_can_refresh(
 def test_htmx_gets_only_the_inventory_fragment(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    headers = {"HX-Request": "true", "HX-Target": "inventory"}
+    headers = {"HX-Request": "true", "HX-Target": "list"}
     html = client_of(ada).get(URL, headers=headers).content.decode()
-    assert html.lstrip().startswith('<div id="inventory">')
+    assert html.lstrip().startswith('<div id="list">')
     assert "<html" not in html
 
 
@@ -372,7 +372,7 @@ def test_the_response_to_a_refresh_never_triggers_another(
 ) -> None:
     make_old(labs)
     key_ring_file.unlink()
-    headers = {"HX-Request": "true", "HX-Target": "inventory"}
+    headers = {"HX-Request": "true", "HX-Target": "list"}
     requested = {"only_stale": "1", "reload": "1"}
     client = client_of(ada)
     response = client.post("/connections/refresh/", requested, headers=headers)

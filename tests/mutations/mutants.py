@@ -526,7 +526,7 @@ REVIEW = (
     ),
     _mutant(
         "a plan is refused if the list would ignore one of its filters",
-        "connections/inventory/inventory.py",
+        "connections/inventory/filters.py",
         "    if ignored:\n",
         "    if False:\n",
         "tests/web/batches/test_pages.py"

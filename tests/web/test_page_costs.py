@@ -35,7 +35,7 @@ STATEMENTS = {
     "inventory": 13,
     "matrix": 14,
     "overview": 34,
-    "history": 9,
+    "history": 7,
     "changes": 8,
     "audit log": 7,
     "orgs": 11,

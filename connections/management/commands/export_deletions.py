@@ -68,7 +68,7 @@ def read_filters(
     if not form.is_valid():
         field, problems = next(iter(form.errors.items()))
         command.usage_error(f"{flags[field]}: {problems[0]}")
-    return form.history_filter()
+    return form.filters()
 
 
 def filter_query(options: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
 from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
-from connections.web.audit.evidence_views import bundle_response
+from connections.web.audit.evidence import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework.lists import (
     CONNECTION_COLUMNS,

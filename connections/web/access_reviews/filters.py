@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
+from django import forms
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
@@ -12,19 +12,26 @@ from connections.access.actor import Actor
 from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
 from connections.core.sites import site_name
+from connections.inventory.filters import ConnectionFilters
 from connections.models import AccessReview, Org
-from connections.web.framework.lists import Filter, FilterBar, Options, filter_bar, type_filter
-from connections.web.inventory.forms import CREATOR, PROTECTED
+from connections.web.framework import lists
 
 # Selects the rows whose creator has no ID.
 UNKNOWN = "unknown"
+
+
+class RowFilters(forms.Form):
+    """The filters of the connections, from the query string. All are optional."""
+
+    type = forms.CharField(label="Data type", required=False)
+    creator = forms.CharField(required=False)
 
 
 class FilteredRows(NamedTuple):
     """The rows that match, and the filters."""
 
     rows: list[ReviewRow]
-    bar: FilterBar
+    bar: lists.FilterBar
 
 
 def filter_rows(
@@ -36,28 +43,30 @@ def filter_rows(
     """
     values = load_filter_values(review=review, actor=actor, rows=rows)
     kind, creator = request.GET.get("type", ""), request.GET.get("creator", "")
-    bar = filter_bar(
+    types = sorted({kind for value in values.values() for kind in value.types})
+    bar = lists.filter_bar(
         request,
-        [
-            type_filter(sorted({kind for value in values.values() for kind in value.types})),
-            Filter(name="creator", label="Creator", options=_creator_options(values.values())),
-        ],
+        RowFilters(request.GET),
+        choices={
+            "type": [(kind, kind) for kind in types],
+            "creator": _creator_options(values.values()),
+        },
         kept=["show"],
     )
-    found = [
+    matches = [
         row
         for row in rows
         if (not kind or kind in values[row.id].types)
         and (not creator or creator == _creator_key(values[row.id]))
     ]
-    return FilteredRows(rows=found, bar=bar)
+    return FilteredRows(rows=matches, bar=bar)
 
 
 def _creator_key(values: FilterValues) -> str:
     return values.creator_id or UNKNOWN
 
 
-def _creator_options(values: Collection[FilterValues]) -> Options:
+def _creator_options(values: Collection[FilterValues]) -> lists.Options:
     """The creators by name. If several have the same name, with the end of the ID."""
     names = {_creator_key(value): value.creator_name or "Unknown" for value in values}
     counts = Counter(names.values())
@@ -67,39 +76,25 @@ def _creator_options(values: Collection[FilterValues]) -> Options:
     return sorted(labels.items(), key=lambda choice: choice[1].casefold())
 
 
-_LABELS = {
-    "site": "Site",
-    "org": "Org",
-    "type": "Data type",
-    "protected": "Protection",
-    "creator": "Creator",
-    "source": "Source",
-    "destination": "Destination",
-    "q": "Search",
-}
-
-
 def scope_text(scope: str) -> str:
     """ "Data type: audit · Site: US1"; "All connections" without a filter."""
-    values = parse_qsl(scope)
-    if not values:
-        return "All connections"
-    return " · ".join(f"{_LABELS[name]}: {_value_text(name, value)}" for name, value in values)
+    form = ConnectionFilters(QueryDict(scope))
+    return " · ".join(_filter_text(form[name], value) for name, value in form.values().items()) or (
+        "All connections"
+    )
 
 
-def _value_text(name: str, value: str) -> str:
-    match name:
+def _filter_text(field: forms.BoundField, value: str) -> str:
+    match field.name:
         case "site":
-            return site_name(value)
-        case "protected":
-            return dict(PROTECTED)[value]
-        case "creator":
-            return dict(CREATOR)[value]
+            text = site_name(value)
         case "org":
             site, _, org_id = value.partition("/")
             org = Org.objects.filter(site=site, org_id=org_id).first()
-            return org.name if org and org.name else org_id
-    return value
+            text = org.name if org and org.name else org_id
+        case _:
+            text = dict(getattr(field.field, "choices", ())).get(value, value)
+    return f"{'Search' if field.name == 'q' else field.label}: {text}"
 
 
 def scope_url(scope: str) -> str:

@@ -12,18 +12,8 @@ from connections.access_reviews.rows import count_rows
 from connections.access_reviews.texts import decided_text, due_text
 from connections.models import AccessReview, AccessReviewState
 from connections.web.badges import Badge, review_badge
-from connections.web.framework.lists import Column, numbered_links, numbered_page
+from connections.web.framework import lists
 from connections.web.framework.support import actor_of, time_of
-
-_COLUMNS = (
-    Column(label="Status", css="cell-status"),
-    Column(label="Access review", css="cell-main"),
-    Column(label="Due", css="cell-due"),
-    Column(label="Decided", css="cell-progress"),
-    Column(label="For you", css="cell-yours"),
-    Column(label="Started", css="cell-time"),
-    Column(label="Started by", css="cell-person"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +40,7 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
         visible.filter(state=AccessReviewState.OPEN).order_by("due_at", "created_at", "id")
     )
     closed = visible.filter(state=AccessReviewState.CLOSED).order_by("-closed_at", "-id")
-    page = numbered_page(request, closed)
+    page = lists.numbered_page(request, closed)
     reviews = [*([] if page.has_previous() else open_ones), *page.object_list]
     counts = count_rows(reviews=reviews, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
@@ -65,8 +55,8 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
             )
             for review in reviews
         ],
-        "columns": _COLUMNS,
+        "title": "Access reviews",
         "can_start": permissions.can_manage_access_reviews(actor),
-        **numbered_links(request, page),
+        **lists.numbered_links(request, page),
     }
     return render(request, "access_reviews/list.html", context)

@@ -19,25 +19,27 @@ _AS_WRITTEN = {
 }
 
 
-class EventForm(forms.Form):
+def _time(label: str) -> forms.DateTimeField:
+    return forms.DateTimeField(
+        required=False, label=label, input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
+    )
+
+
+class EventFilters(forms.Form):
     """The filters of the audit log, from the query string. All are optional."""
 
     code = forms.CharField(max_length=60, required=False, label="Event")
-    actor = forms.CharField(max_length=200, required=False, label="Actor")
-    subject = forms.CharField(max_length=64, required=False, label="Subject ID")
+    actor = forms.CharField(max_length=200, required=False)
+    since = _time("From (UTC)")
+    until = _time("To (UTC)")
     deletion = forms.UUIDField(
         required=False,
         label="Deletion ID",
         error_messages={"invalid": "This isn't the ID of a deletion."},
     )
+    subject = forms.CharField(max_length=64, required=False, label="Subject ID")
     request = forms.CharField(max_length=64, required=False, label="Request ID")
-    since = forms.DateTimeField(
-        required=False, label="From", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
-    )
-    until = forms.DateTimeField(
-        required=False, label="To", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
-    )
-    q = forms.CharField(max_length=200, required=False, label="Search")
+    q = forms.CharField(max_length=200, required=False, label="What happened")
 
     def clean_code(self) -> str:
         """Refuse a text that no event code starts with."""
@@ -46,12 +48,9 @@ class EventForm(forms.Form):
             raise forms.ValidationError("No event code starts with this.")
         return code
 
-    def values(self) -> dict[str, str]:
-        """The filters that are set, as entered, by their name in the query string."""
-        return {name: self.data[name] for name in self.fields if self.data.get(name)}
-
-    def event_filter(self) -> EventFilter:
-        """The filter from the valid fields. Invalid ones are left out."""
+    def filters(self) -> EventFilter:
+        """The valid filters."""
+        self.is_valid()
         data: dict[str, Any] = self.cleaned_data
         return EventFilter(
             since=_utc(data.get("since")),
@@ -127,26 +126,23 @@ class BundleForm(ServiceForm, HistoryForm):
     ) -> None:
         super().__init__(data, credentials=credentials)
         self.initial = initial or {}
-        labels = {"site": "Site", "org": "Org (site/ID)", "ticket": "Ticket", "q": "Search"}
-        for name, label in labels.items():
+        for name, label in {"person": "Person", "org": "Org (site/ID)", "q": "Search"}.items():
             self.fields[name].label = label
-        for name in ("person", "credential"):
-            self.fields[name].empty_label = "Any"  # type: ignore[attr-defined]
 
     @property
-    def filters(self) -> list[forms.BoundField]:
+    def filter_fields(self) -> list[forms.BoundField]:
         """The filter fields other than the period."""
         return [self[name] for name in _FILTERS]
 
     @property
     def has_filters(self) -> bool:
         """Whether a filter field has a value or an error."""
-        return any(field.value() or field.errors for field in self.filters)
+        return any(field.value() or field.errors for field in self.filter_fields)
 
     def query(self) -> str:
         """The filter in the form that the audit event stores."""
-        given = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
-        return "&".join(f"{name}={value}" for name, value in given.items() if value)
+        values = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
+        return "&".join(f"{name}={value}" for name, value in values.items() if value)
 
 
 def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str, Any]:

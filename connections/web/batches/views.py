@@ -21,20 +21,15 @@ from connections.core.errors import DomainError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
-from connections.inventory.inventory import parse_filter
+from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch, find_credential
 from connections.models import Batch
 from connections.web.batches.forms import PlanApprovalForm, PlanConfirmationForm, PlanRequestForm
 from connections.web.batches.page import batch_context, get_liveness, page_version
 from connections.web.deletions.views import error_status_and_text
+from connections.web.framework import lists
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm, ServiceForm
-from connections.web.framework.lists import (
-    Column,
-    as_page_request,
-    numbered_links,
-    numbered_page,
-)
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import (
     SeeOther,
@@ -47,15 +42,6 @@ from connections.web.framework.support import (
 )
 
 DETAIL = "batches/detail.html"
-_COLUMNS = (
-    Column(label="Planned", css="cell-time"),
-    Column(label="Status", css="cell-status"),
-    Column(label="Bulk deletion", css="cell-main"),
-    Column(label="Connections", css="cell-number"),
-    Column(label="Reason", css="cell-line"),
-    Column(label="Ticket", css="cell-ticket"),
-    Column(label="Planned by", css="cell-person"),
-)
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:
@@ -70,13 +56,12 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
     batches = visibility.visible_batches(actor=actor).annotate(
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
     )
-    batches = batches.order_by("-created_at", "-id")
-    page = numbered_page(request, batches)
+    page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
     context = {
-        "batches": page.object_list,
-        "columns": _COLUMNS,
+        "title": "Bulk deletions",
+        "rows": page.object_list,
         "problem": problem,
-        **numbered_links(request, page),
+        **lists.numbered_links(request, page),
     }
     return render(request, "batches/list.html", context, status=status)
 
@@ -87,7 +72,7 @@ def _create_draft(request: HttpRequest) -> HttpResponse:
     try:
         batch = _draft_of(request.POST, actor=actor)
     except DomainError as error:
-        page = as_page_request(request, path=request.path)
+        page = lists.as_page_request(request, path=request.path)
         status, text = _status_and_text(error)
         return _list(page, problem=text, status=status)
     return SeeOther(_url(batch))
@@ -164,7 +149,7 @@ def _page(
 ) -> HttpResponse:
     """The page. After a POST that was refused, with its `form` and a `notice` that says why."""
     if request.method == "POST":
-        request = as_page_request(request, path=_url(batch))
+        request = lists.as_page_request(request, path=_url(batch))
     context = batch_context(request, batch=batch, actor=actor, form=form, notice=notice)
     return render(request, DETAIL, context, status=status)
 

@@ -8,32 +8,28 @@ from connections.changes.changes import ChangeFilter
 from connections.changes.texts import KIND_LABELS
 from connections.web.framework.forms import ServiceForm
 
-KINDS = [(kind.value, label) for kind, label in KIND_LABELS.items()]
-ATTENTION = [("yes", "Needed")]
-ACKNOWLEDGED = [("no", "Not acknowledged"), ("yes", "Acknowledged")]
 
-
-class ChangeFilterForm(forms.Form):
+class ChangeFilters(forms.Form):
     """The filters, from the query string. All are optional."""
 
-    kind = forms.ChoiceField(choices=KINDS, required=False)
+    attention = forms.ChoiceField(label="Attention", choices={"yes": "Needed"}, required=False)
+    acknowledged = forms.ChoiceField(
+        label="Acknowledgement",
+        choices={"no": "Not acknowledged", "yes": "Acknowledged"},
+        required=False,
+    )
+    kind = forms.ChoiceField(label="Change", choices=KIND_LABELS, required=False)
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
-    attention = forms.ChoiceField(choices=ATTENTION, required=False)
-    acknowledged = forms.ChoiceField(choices=ACKNOWLEDGED, required=False)
-    q = forms.CharField(max_length=200, required=False)
+    q = forms.CharField(label="Org, ID, creator", max_length=200, required=False)
 
-    def change_filter(self) -> ChangeFilter:
-        """The filter from the valid fields."""
-        data: dict[str, Any] = self.cleaned_data
-        return ChangeFilter(
-            kind=data.get("kind", ""),
-            site=data.get("site", ""),
-            org=data.get("org", ""),
-            text=data.get("q", ""),
-            needs_attention=data.get("attention") == "yes",
-            acknowledged=data.get("acknowledged", ""),
-        )
+    def filters(self) -> ChangeFilter:
+        """The filters, or none if one of them is invalid."""
+        if not self.is_valid():
+            return ChangeFilter()
+        values: dict[str, Any] = dict(self.cleaned_data)
+        needs_attention, text = values.pop("attention") == "yes", values.pop("q")
+        return ChangeFilter(needs_attention=needs_attention, text=text, **values)
 
 
 class AcknowledgementForm(ServiceForm):

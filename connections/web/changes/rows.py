@@ -1,4 +1,4 @@
-"""The rows of components/change_table.html, which several pages show."""
+"""The rows of changes/table.html, which several pages show."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,7 @@ from connections.changes.texts import deletion_name, types_of
 from connections.models import Change
 from connections.web.badges import Badge, change_badge
 from connections.web.changes.forms import AcknowledgementForm
-from connections.web.framework.lists import Column
 from connections.web.framework.support import connection_url
-
-CHANGE_COLUMNS = (
-    Column(label="Change", css="cell-change-kind"),
-    Column(label="Connection and known cause", css="cell-main cell-change"),
-    Column(label="Site", css="cell-site cell-wide"),
-    Column(label="Detected", css="cell-detected"),
-    Column(label="Acknowledged", css="cell-acknowledged"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

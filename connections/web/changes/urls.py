@@ -1,7 +1,7 @@
 """Changes: addresses."""
 
 from connections.access.permissions import ACKNOWLEDGE, EXPORT, SEE
-from connections.web.changes import views
+from connections.web.changes import list as views
 from connections.web.framework.routing import action, page
 
 urlpatterns = [

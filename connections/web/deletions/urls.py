@@ -9,13 +9,14 @@ from connections.access.permissions import (
     SEE,
     WITHDRAW,
 )
-from connections.web.deletions import history_views, views
+from connections.web.deletions import list as history
+from connections.web.deletions import views
 from connections.web.deletions.review_views import deletion_new
 from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [
-    page("deletions/", history_views.deletion_list, SEE),
-    page("deletions/export/", history_views.deletion_export, EXPORT),
+    page("deletions/", history.deletion_list, SEE),
+    page("deletions/export/", history.deletion_export, EXPORT),
     form_page("deletions/new/", deletion_new, DELETE),
     page("deletions/<uuid:pk>/", views.deletion_detail, SEE),
     action("deletions/<uuid:pk>/execute/", views.deletion_execute, DELETE),

@@ -1,18 +1,33 @@
-"""What the pages with a long list share: the address, the filters and the sortable columns."""
+"""What the pages with a list share: the address, the filters, the sort order and the export.
+
+The view of a list reads its filters with a form, asks a service for a page of rows, and returns
+`render_list` with a template that extends components/lists/page.html. The form's fields are the
+filter bar. Each heading of the table stands beside its cell in the template (`{% heading %}`).
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
+from django import forms
 from django.core.exceptions import BadRequest
 from django.core.paginator import Page, Paginator
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
 
+from connections.access.permissions import EXPORT, Permission
+from connections.core.errors import InvalidInputError
 from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
+from connections.exports.export import Export
 from connections.inventory.inventory import KnownOrg
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import actor_of, download, export_format
 
 type Options = Sequence[tuple[str, str]]
 
@@ -95,14 +110,6 @@ def as_page_request(
     return shown
 
 
-def export_query(request: HttpRequest) -> str:
-    """The filters of this list as a query string."""
-    query = request.GET.copy()
-    for name in (*_PLACE, "sort"):
-        query.pop(name, None)
-    return query.urlencode()
-
-
 def count_of_total_text(shown: int, *, total: int, noun: str) -> str:
     """ "3 of 40 connections", or "40 connections" if all are shown."""
     every = pluralize(total, noun)
@@ -145,11 +152,10 @@ def shared_names(orgs: Iterable[KnownOrg]) -> set[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. `sort` is its name in the address, or "" if the list can't be sorted by it."""
+    """The heading of a column. `sort_url` sorts by it, or reverses the order; "" if nothing can."""
 
     label: str
     css: str = ""
-    sort: str = ""
     sort_url: str = ""
     # "ascending" or "descending" for the column that the list is sorted by.
     direction: str = ""
@@ -164,29 +170,17 @@ CONNECTION_COLUMNS = (
 )
 
 
-def chosen_sort(request: HttpRequest, columns: Sequence[Column], *, default: str) -> str:
-    """The name of the column that the address sorts by, after "-" for descending order."""
-    sort = request.GET.get("sort", "")
-    names = {column.sort for column in columns if column.sort}
-    return sort if sort.removeprefix("-") in names else default
-
-
-def sortable(request: HttpRequest, columns: Sequence[Column], *, sort: str) -> list[Column]:
-    """The columns with the address that sorts by each one, or reverses the current order.
-
-    `sort` is the name of a column, with a leading "-" for descending order.
-    """
-    name = sort.removeprefix("-")
-    direction = "descending" if sort.startswith("-") else "ascending"
-    opposite = name if sort.startswith("-") else f"-{name}"
-    return [
-        column
-        if not column.sort
-        else replace(column, sort_url=list_url(request, sort=opposite), direction=direction)
-        if column.sort == name
-        else replace(column, sort_url=list_url(request, sort=column.sort))
-        for column in columns
-    ]
+def sortable_column(request: HttpRequest, *, label: str, css: str, name: str, sort: str) -> Column:
+    """The heading of the column with this name in a list sorted by `sort` of `ListPage.sort_of`."""
+    if sort.removeprefix("-") != name:
+        return Column(label=label, css=css, sort_url=list_url(request, sort=name))
+    is_descending = sort.startswith("-")
+    return Column(
+        label=label,
+        css=css,
+        sort_url=list_url(request, sort=name if is_descending else f"-{name}"),
+        direction="descending" if is_descending else "ascending",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,28 +190,10 @@ class Filter:
     name: str
     label: str
     # The choices. Empty for a text field.
-    options: Options = ()
-    value: str = ""
-    value_label: str = ""
-    remove_url: str = ""
-
-
-def site_filter(sites: Iterable[str]) -> Filter:
-    """The filter by one of these sites."""
-    return Filter(name="site", label="Site", options=[(site, site_name(site)) for site in sites])
-
-
-def org_filter(orgs: Iterable[KnownOrg]) -> Filter:
-    """The filter by one of these orgs."""
-    options = [
-        (org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs
-    ]
-    return Filter(name="org", label="Org", options=options)
-
-
-def type_filter(types: Iterable[str]) -> Filter:
-    """The filter by one of these data types."""
-    return Filter(name="type", label="Data type", options=[(kind, kind) for kind in types])
+    options: Options
+    value: str
+    value_label: str
+    remove_url: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,61 +209,206 @@ class FilterBar:
     more_url: str
     is_more_open: bool
     search: str
+    # "" if the list has no search.
+    search_label: str
     # Other parameters in the address, which filtering keeps.
     other_parameters: dict[str, str]
     # "" if nothing is filtered.
     clear_url: str
 
 
-def found_count_text(count: int | None, *, most: int, noun: str, bar: FilterBar) -> str:
-    """ "2 deletions found". If None, "More than 10,000 deletions": counting ended at `most`."""
-    text = pluralize(most, noun) if count is None else pluralize(count, noun)
-    return f"{'More than ' if count is None else ''}{text}{' found' if bar.clear_url else ''}"
+def org_options(orgs: Iterable[KnownOrg]) -> Options:
+    """These orgs as the choices of a filter."""
+    return [(org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs]
+
+
+def site_options(sites: Iterable[str]) -> Options:
+    """These sites as the choices of a filter."""
+    return [(site, site_name(site)) for site in sites]
 
 
 def filter_bar(
     request: HttpRequest,
-    shown: Sequence[Filter],
+    form: forms.BaseForm,
     *,
-    more: Sequence[Filter] = (),
+    choices: Mapping[str, Options] | None = None,
+    names: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
     more_on_demand: bool = False,
-    invalid: Sequence[str] = (),
+    without: Sequence[str] = (),
     kept: Sequence[str] = ("sort",),
 ) -> FilterBar:
-    """The filters with their values from the address.
+    """The fields of a form that was filled from the address. The field `q` is the search.
 
-    An `invalid` filter stays a field, so that its text can be corrected. `more_on_demand` is for
-    fields with many choices, which would otherwise be most of the page. `kept` are the other
-    parameters that filtering keeps.
+    An invalid filter stays a field, so that its text can be corrected. A hidden field is an older
+    filter, which appears only with a value.
+
+    `choices` replace those of the form's fields, and `names` of values replace them in chips. The
+    fields `more` are folded away; `more_on_demand` if they have many choices, which would otherwise
+    be most of the page. The bar leaves out the fields `without`. Filtering keeps the parameters
+    `kept`.
     """
-    filters = [_with_value(request, each) for each in (*shown, *more)]
-    is_chip = {each.name: each.value != "" and each.name not in invalid for each in filters}
-    hidden = {each.name for each in more if each.name not in invalid}
-    search = request.GET.get("q", "")
+    choices, names = choices or {}, names or {}
     is_more_open = "more" in request.GET
-    is_filtered = bool(search) or any(each.value for each in filters)
+    chips: list[Filter] = []
+    fields: list[Filter] = []
+    folded: list[Filter] = []
+    for field in form:
+        name, value = field.name, request.GET.get(field.name, "")
+        if name == "q" or name in without or (field.is_hidden and not value):
+            continue
+        is_folded = name in more and not value
+        if is_folded and more_on_demand and not is_more_open:
+            options: Options = []
+        else:
+            options = choices.get(name) or _choices_of(field)
+        labels = dict(options)
+        item = Filter(
+            name=name,
+            label=str(field.label),
+            options=[*options, (value, value)]
+            if options and value not in {"", *labels}
+            else options,
+            value=value,
+            value_label=names.get(value) or labels.get(value, value),
+            remove_url=list_url(request, **{name: ""}),
+        )
+        if value and not field.errors:
+            chips.append(item)
+        else:
+            (folded if is_folded else fields).append(item)
+    cleared = [name for name in form.fields if name not in kept]
+    is_filtered = any(request.GET.get(name) for name in cleared)
     return FilterBar(
         path=request.path,
-        chips=[each for each in filters if is_chip[each.name]],
-        fields=[each for each in filters if not is_chip[each.name] and each.name not in hidden],
-        more=[each for each in filters if not is_chip[each.name] and each.name in hidden],
+        chips=chips,
+        fields=fields,
+        more=folded,
         more_url=current_url(request, more="1") if more_on_demand and not is_more_open else "",
         is_more_open=is_more_open,
-        search=search,
+        search=request.GET.get("q", ""),
+        search_label=str(form["q"].label) if "q" in form.fields else "",
         other_parameters={name: request.GET[name] for name in kept if request.GET.get(name)},
-        clear_url=list_url(request, q="", **{each.name: "" for each in filters})
-        if is_filtered
-        else "",
+        clear_url=list_url(request, **dict.fromkeys(cleared, "")) if is_filtered else "",
     )
 
 
-def _with_value(request: HttpRequest, empty: Filter) -> Filter:
-    value = request.GET.get(empty.name, "")
-    is_choice = not empty.options or value in dict(empty.options) or not value
-    return replace(
-        empty,
-        options=empty.options if is_choice else [*empty.options, (value, value)],
-        value=value,
-        value_label=empty.value_label or dict(empty.options).get(value, value),
-        remove_url=list_url(request, **{empty.name: ""}),
-    )
+def _choices_of(field: forms.BoundField) -> Options:
+    choices = getattr(field.field, "choices", ())
+    return [(str(value), label) for value, label in choices if value != ""]
+
+
+def filter_query(form: forms.BaseForm) -> str:
+    """The filters that are set, as entered, as a query string."""
+    return urlencode({name: form.data[name] for name in form.fields if form.data.get(name)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPage:
+    """What one list declares. Its view gets rows from a service and returns `render`."""
+
+    title: str
+    # One row: "change".
+    noun: str
+    # Extends components/lists/page.html.
+    template: str
+    # What the columns can sort by, and the order of an address without one.
+    sorts: Collection[str] = ()
+    default_sort: str = ""
+    # Filters to fold away, and whether to load them on demand: see `filter_bar`.
+    more: Sequence[str] = ()
+    more_on_demand: bool = False
+    # Where the service stops counting what matches.
+    most: int = 0
+    # The name of the export's URL, and who can open it.
+    export_url: str = ""
+    export_permission: Permission = EXPORT
+
+    def sort_of(self, request: HttpRequest) -> str:
+        """The column that the address sorts by, after "-" for descending order."""
+        sort = request.GET.get("sort", "")
+        return sort if sort.removeprefix("-") in self.sorts else self.default_sort
+
+    def render(
+        self,
+        request: HttpRequest,
+        context: Mapping[str, Any] | None = None,
+        *,
+        form: forms.Form,
+        rows: Collection[Any],
+        links: Mapping[str, str],
+        count: int | None,
+        total: int | None = None,
+        choices: Mapping[str, Options] | None = None,
+        names: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
+        """The page, or the part of it that htmx replaces.
+
+        `links` are those of `numbered_links` or `cursor_links`. `count` is how many rows match,
+        None for more than `most`, and `total` how many there are, if that is known. `choices` and
+        `names` are those of `filter_bar`. The template gets the `context` as well.
+        """
+        bar = filter_bar(
+            request,
+            form,
+            choices=choices,
+            names=names,
+            more=self.more,
+            more_on_demand=self.more_on_demand,
+        )
+        has_any = bool(rows or bar.clear_url or links["first_url"])
+        can_export = has_any and self.export_permission.is_held_by(actor_of(request))
+        page: dict[str, Any] = {
+            "title": self.title,
+            "noun": self.noun,
+            "rows": rows,
+            "has_any": has_any,
+            "form": form,
+            "bar": bar,
+            "sort": self.sort_of(request),
+            "count": self._count_text(count, total=total, bar=bar),
+            "export_url": reverse(self.export_url) if self.export_url and can_export else "",
+            "export_query": filter_query(form),
+        }
+        if request.htmx.target == "list":  # type: ignore[attr-defined]
+            page["layout"] = "layouts/fragment.html"
+        return render(request, self.template, {**page, **links, **(context or {})}, status=status)
+
+    def _count_text(self, count: int | None, *, total: int | None, bar: FilterBar) -> str:
+        """ "3 of 40 orgs"; without a total, "2 deletions found" or "More than 1,000 deletions"."""
+        if count is not None and total is not None:
+            return count_of_total_text(count, total=total, noun=self.noun)
+        more = "More than " if count is None else ""
+        number = pluralize(self.most if count is None else count, self.noun)
+        return f"{more}{number}{' found' if bar.clear_url else ''}"
+
+
+@limited("export", per_minute=30)
+def export(
+    request: HttpRequest,
+    *,
+    title: str,
+    form: Any,
+    prepare: Callable[..., Export[Any]],
+    file_name: str,
+    default_format: str = "csv",
+) -> HttpResponseBase:
+    """What matches the filters of a list, as a file. Raises BadRequest for an invalid filter.
+
+    The form's method `filters` returns what the service `prepare` takes, and the file's name starts
+    with `file_name`.
+    """
+    file_format = export_format(request, default=default_format)
+    if not form.is_valid():
+        raise BadRequest(f"A filter in this address can't be used. Set it on the {title} page.")
+    try:
+        prepared = prepare(
+            actor=actor_of(request),
+            filters=form.filters(),
+            file_format=file_format,
+            query=filter_query(form),
+        )
+    except InvalidInputError as error:
+        raise BadRequest(str(error)) from None
+    return download(request, export=prepared, name=file_name)

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from django import template
 from django.template import RequestContext
+from django.template.base import Parser, Token, token_kwargs
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -22,6 +23,7 @@ from connections.deletions.tickets import ticket_url
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.badges import Badge
+from connections.web.framework import lists
 from connections.web.framework.limits import LIMITS
 from connections.web.framework.support import creator_kind, org_url, time_of
 from connections.web.icons import DOT, SHAPES
@@ -132,6 +134,57 @@ def relative_time(at: datetime) -> SafeString:
 def limit(name: str) -> str:
     """A limit by its name in LIMITS: "24 hours"."""
     return LIMITS[name]
+
+
+class _Heading(template.Node):
+    """The heading of a column, where its cell is written. `list_table` renders it."""
+
+    def __init__(self, parser: Parser, token: Token) -> None:
+        options = [f"label={token.split_contents()[1]}", *token.split_contents()[2:]]
+        self.options = token_kwargs(options, parser)
+
+    def render(self, context: template.Context) -> SafeString:
+        return SafeString("")
+
+    def column(self, context: template.Context, *, sort: str) -> lists.Column | None:
+        """The column in a list that is sorted by `sort`. None if the list leaves it out."""
+        options = {name: value.resolve(context) for name, value in self.options.items()}
+        name = options.pop("sort", "")
+        if not options.pop("when", True):
+            return None
+        if name and sort:
+            request = context.request  # type: ignore[attr-defined]
+            return lists.sortable_column(request, name=name, sort=sort, **options)
+        return lists.Column(**options)
+
+
+class _ListTable(template.Node):
+    """A table with the rows and headings that the tag contains."""
+
+    def __init__(self, parser: Parser, token: Token) -> None:
+        self.options = token_kwargs(token.split_contents()[1:], parser)
+        self.nodelist = parser.parse(("endlist_table",))
+        parser.delete_first_token()
+
+    def render(self, context: template.Context) -> SafeString:
+        options = {name: value.resolve(context) for name, value in self.options.items()}
+        sort = options.pop("sort", "")
+        columns = [
+            column
+            for node in self.nodelist.get_nodes_by_type(_Heading)
+            if isinstance(node, _Heading) and (column := node.column(context, sort=sort))
+        ]
+        with context.push(columns=columns):
+            rows = self.nodelist.render(context)
+        options |= {"columns": columns, "rows": rows}
+        return render_to_string("components/lists/table.html", options)
+
+
+# {% heading "Created" css="cell-time" sort="created" when=has_times %}, before the column's cell.
+# Only the label is required.
+register.tag("heading", _Heading)
+# {% list_table caption="Orgs" css="list-orgs" sort=sort %} rows {% endlist_table %}
+register.tag("list_table", _ListTable)
 
 
 @register.filter

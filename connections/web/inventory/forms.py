@@ -1,52 +1,33 @@
-"""The filters of the inventory, and the forms for protections."""
+"""The filters of the orgs, and the form for a protection."""
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
-from connections.core.text import format_limit
 from connections.deletions import reviews
-from connections.inventory.inventory import CHANGED_DAYS, KnownOrg
 from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.web.credentials.forms import site_choices
 from connections.web.framework.forms import ServiceForm, reason_field
-from connections.web.framework.lists import Filter, org_filter, type_filter
-
-PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
-CREATOR = [("disabled", "Account disabled")]
-_CHANGED = [(days, f"Last {format_limit(timedelta(days=int(days)))}") for days in CHANGED_DAYS]
 
 
-def connection_filters(*, orgs: Iterable[KnownOrg], types: Iterable[str]) -> list[Filter]:
-    """The filters of the list and the matrix, for connections of these orgs and data types."""
-    return [
-        org_filter(orgs),
-        type_filter(types),
-        Filter(name="protected", label="Protection", options=PROTECTED),
-        Filter(name="creator", label="Creator", options=CREATOR),
-        Filter(name="changed", label="Changed", options=_CHANGED),
-    ]
-
-
-class OrgForm(forms.Form):
+class OrgFilters(forms.Form):
     """The filters of the orgs, from the query string. All are optional."""
 
     site = forms.CharField(max_length=100, required=False)
-    coverage = forms.ChoiceField(choices=[(each, each) for each in OrgCoverage], required=False)
-    q = forms.CharField(max_length=200, required=False)
+    coverage = forms.ChoiceField(choices=[(name, name) for name in OrgCoverage], required=False)
+    q = forms.CharField(label="Org, ID", max_length=200, required=False)
 
-    def org_filter(self) -> OrgFilter:
-        """The filter from the valid fields."""
+    def filters(self) -> OrgFilter:
+        """The valid filters."""
         self.is_valid()
-        valid: Mapping[str, str] = self.cleaned_data
+        values: Mapping[str, str] = self.cleaned_data
         return OrgFilter(
-            site=valid.get("site", ""),
-            coverage=valid.get("coverage", ""),
-            text=valid.get("q", ""),
+            site=values.get("site", ""),
+            coverage=values.get("coverage", ""),
+            text=values.get("q", ""),
         )
 
 

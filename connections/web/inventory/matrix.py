@@ -1,7 +1,7 @@
 """The inventory as a matrix: which org shares what with which other org."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from urllib.parse import quote, urlencode
@@ -17,18 +17,11 @@ from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
-from connections.inventory.inventory import KnownOrg, filter_from_values, valid_filters
+from connections.inventory.filters import ConnectionFilters
+from connections.inventory.inventory import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
-from connections.web.framework.lists import (
-    FilterBar,
-    ViewLink,
-    count_of_total_text,
-    filter_bar,
-    list_url,
-    shared_names,
-)
+from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url
-from connections.web.inventory.forms import connection_filters
 
 # The value of the parameter `view`.
 MATRIX = "matrix"
@@ -38,7 +31,6 @@ _OWN = format_html('<td class="{}"></td>', "is-self")
 MAX_CREATORS = 3
 _LABEL_END = SafeString('">')
 _CELL_END = SafeString("</a></td>")
-_FILTERS = ("org", "type", "protected", "creator", "changed", "source", "destination", "q")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +54,43 @@ class Row:
     cells: SafeString
 
 
-def view_links(request: HttpRequest) -> list[ViewLink]:
+def view_links(request: HttpRequest) -> list[lists.ViewLink]:
     """The links to the list and to the matrix, with the same filters."""
     is_matrix = request.GET.get("view") == MATRIX
     return [
-        ViewLink(label="List", url=list_url(request, view=""), is_current=not is_matrix),
-        ViewLink(label="Matrix", url=list_url(request, view=MATRIX, sort=""), is_current=is_matrix),
+        lists.ViewLink(
+            label="List", url=lists.list_url(request, view=""), is_current=not is_matrix
+        ),
+        lists.ViewLink(
+            label="Matrix", url=lists.list_url(request, view=MATRIX, sort=""), is_current=is_matrix
+        ),
     ]
 
 
 def matrix_page(request: HttpRequest) -> HttpResponse:
     """The matrix of one site."""
-    actor = actor_of(request)
-    values = valid_filters(request.GET)
-    matrix = build_matrix(actor=actor, filters=filter_from_values(values))
-    shared = shared_names(matrix.orgs)
+    actor, form = actor_of(request), ConnectionFilters(request.GET)
+    values = form.values()
+    matrix = build_matrix(actor=actor, filters=form.filters())
+    shared = lists.shared_names(matrix.orgs)
     context = {
         "matrix": matrix,
         "site": site_name(matrix.site),
         "sites": _site_links(request, matrix),
         "views": view_links(request),
-        "bar": _filter_bar(request, matrix),
+        "bar": lists.filter_bar(
+            request,
+            form,
+            choices={
+                "org": lists.org_options(matrix.orgs),
+                "type": [(kind, kind) for kind in matrix.connection_types],
+            },
+            # Links and fields of the matrix itself.
+            without=["site", "source", "destination"],
+            kept=["view", "site"],
+        ),
         "query": urlencode({**values, "site": matrix.site}),
-        "count": count_of_total_text(
+        "count": lists.count_of_total_text(
             matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
         ),
         "total": f"{matrix.matches:,}",
@@ -99,28 +105,16 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
     return render(request, "inventory/matrix.html", context)
 
 
-def _site_links(request: HttpRequest, matrix: Matrix) -> list[ViewLink]:
+def _site_links(request: HttpRequest, matrix: Matrix) -> list[lists.ViewLink]:
     return [
-        ViewLink(
+        lists.ViewLink(
             label=site_name(site),
-            url=list_url(request, site=site, org="", source="", destination=""),
+            url=lists.list_url(request, site=site, org="", source="", destination=""),
             is_current=site == matrix.site,
             count=count,
         )
         for site, count in matrix.sites.items()
     ]
-
-
-def _filter_bar(request: HttpRequest, matrix: Matrix) -> FilterBar:
-    bar = filter_bar(
-        request,
-        connection_filters(orgs=matrix.orgs, types=matrix.connection_types),
-        kept=("view", "site"),
-    )
-    is_filtered = any(request.GET.get(name) for name in _FILTERS)
-    return replace(
-        bar, clear_url=list_url(request, **dict.fromkeys(_FILTERS, "")) if is_filtered else ""
-    )
 
 
 def _org_heads(

@@ -5,7 +5,8 @@ from django.urls.converters import StringConverter
 
 from connections.access.permissions import EXPORT, PROTECT, SEE, SYNC, UNPROTECT
 from connections.web.framework.routing import action, form_page, page
-from connections.web.inventory import org_views, views
+from connections.web.inventory import actions, detail, orgs
+from connections.web.inventory import list as inventory
 
 
 class SiteConverter(StringConverter):
@@ -20,17 +21,17 @@ class SiteConverter(StringConverter):
 register_converter(SiteConverter, "site")
 
 urlpatterns = [
-    page("connections/", views.org_connection_list, SEE),
-    page("connections/between/", views.org_connection_between, SEE),
-    action("connections/refresh/", views.org_connection_refresh, SYNC),
-    page("connections/export/", views.org_connection_export, EXPORT),
-    form_page("connections/protect/", views.org_connection_protect, PROTECT),
-    page("connections/<site:site>/<uuid:connection_id>/", views.org_connection_detail, SEE),
+    page("connections/", inventory.org_connection_list, SEE),
+    page("connections/between/", inventory.org_connection_between, SEE),
+    action("connections/refresh/", actions.org_connection_refresh, SYNC),
+    page("connections/export/", inventory.org_connection_export, EXPORT),
+    form_page("connections/protect/", actions.org_connection_protect, PROTECT),
+    page("connections/<site:site>/<uuid:connection_id>/", detail.org_connection_detail, SEE),
     form_page(
         "connections/<site:site>/<uuid:connection_id>/lift/",
-        views.org_connection_unprotect,
+        actions.org_connection_unprotect,
         UNPROTECT,
     ),
-    page("orgs/", org_views.org_list, SEE),
-    page("orgs/<site:site>/<uuid:org_id>/", org_views.org_detail, SEE),
+    page("orgs/", orgs.org_list, SEE),
+    page("orgs/<site:site>/<uuid:org_id>/", orgs.org_detail, SEE),
 ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
@@ -18,15 +19,19 @@ from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.notifications.titles import notification_title
 from connections.web.badges import label_of_notification
-from connections.web.framework.lists import (
-    Filter,
-    as_page_request,
-    cursor_links,
-    filter_bar,
-    parse_after,
-)
+from connections.web.framework import lists
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import SeeOther, actor_of, subject_url
+
+
+class NotificationFilters(forms.Form):
+    """The filter of the delivery log, from the query string."""
+
+    state = forms.ChoiceField(
+        label="Status",
+        choices=[(state.value, label_of_notification(state)) for state in Notification.State],
+        required=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,25 +76,21 @@ def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpResponse:
-    actor = actor_of(request)
-    state = request.GET.get("state", "")
-    is_known = state in Notification.State
-    after = parse_after(request, UUID)
+    actor, form = actor_of(request), NotificationFilters(request.GET)
+    form.is_valid()
+    after = lists.parse_after(request, UUID)
     try:
-        page = delivery_log.get_log_page(actor=actor, state=state if is_known else "", after=after)
+        page = delivery_log.get_log_page(
+            actor=actor, state=form.cleaned_data.get("state", ""), after=after
+        )
     except Notification.DoesNotExist:
         raise BadRequest("The page in this address doesn't exist.") from None
-    listed = as_page_request(request, path=reverse("notification-list"), query=request.GET)
-    states = [(state.value, label_of_notification(state)) for state in Notification.State]
+    listed = lists.as_page_request(request, path=reverse("notification-list"), query=request.GET)
     context = {
         "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
-        "bar": filter_bar(
-            listed,
-            [Filter(name="state", label="Status", options=states)],
-            invalid=[] if is_known else ["state"],
-        ),
-        **cursor_links(listed, page.next),
+        "bar": lists.filter_bar(listed, form),
+        **lists.cursor_links(listed, page.next),
         "foot": f"Kept for {delivery.RETENTION.days} days. Audit events are kept permanently.",
         **extra,
     }

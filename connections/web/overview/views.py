@@ -30,7 +30,7 @@ from connections.web.badges import (
     deletion_badge,
     review_badge,
 )
-from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
+from connections.web.changes.rows import change_row_views
 from connections.web.credentials.forms import CredentialForm
 from connections.web.credentials.texts import problem_of
 from connections.web.framework.support import actor_of, connection_url
@@ -281,7 +281,6 @@ def overview(request: HttpRequest) -> HttpResponse:
         "page": page,
         "attention": attention_items(page.pending, now=page.at),
         "changes": change_row_views(page.changes.rows, actor=actor),
-        "change_columns": CHANGE_COLUMNS,
         "reviews": [review_item(review, now=page.at) for review in page.reviews],
         "expired_keeps": expired_keep_items(page.expired_keeps.earliest),
         "max_counted": changes.MAX_COUNTED,

@@ -108,7 +108,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     make = partial(
         make_bundle,
         actor=actor,
-        filters=form.history_filter(),
+        filters=form.filters(),
         query=form.query(),
         notes=[("The checkpoint", kept)] if kept else [],
     )

@@ -1,58 +1,36 @@
 """The list of changes, their acknowledgement and their export."""
 
 from collections.abc import Collection
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-from connections.access import permissions
 from connections.access.actor import Actor
 from connections.changes import changes
 from connections.changes.acknowledgement import acknowledge_changes
-from connections.changes.changes import ChangeFilter
 from connections.changes.export import prepare_export
 from connections.core.errors import InvalidInputError
 from connections.core.sites import all_sites
 from connections.core.text import format_time, pluralize
-from connections.inventory.inventory import KnownOrg
 from connections.inventory.orgs import list_known_orgs
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import credentials_in_use
-from connections.web.changes.forms import (
-    ACKNOWLEDGED,
-    ATTENTION,
-    KINDS,
-    AcknowledgementForm,
-    ChangeFilterForm,
-)
-from connections.web.changes.rows import (
-    CHANGE_COLUMNS,
-    change_row_views,
-)
-from connections.web.framework.lists import (
-    SELECT_COLUMN,
-    Filter,
-    FilterBar,
-    as_page_request,
-    cursor_links,
-    export_query,
-    filter_bar,
-    found_count_text,
-    org_filter,
-    parse_after,
-    parse_positive_number,
-    shared_names,
-    site_filter,
-)
-from connections.web.framework.rate_limits import limited
-from connections.web.framework.support import SeeOther, actor_of, download, export_format
+from connections.web.changes.forms import AcknowledgementForm, ChangeFilters
+from connections.web.changes.rows import change_row_views
+from connections.web.framework import lists
+from connections.web.framework.support import SeeOther, actor_of
 
-LIST = "changes/list.html"
+LIST = lists.ListPage(
+    title="Changes",
+    noun="change",
+    template="changes/list.html",
+    most=changes.MAX_COUNTED,
+    export_url="change-export",
+)
 
 
 def change_list(
@@ -67,11 +45,11 @@ def change_list(
 
     A `form` with errors belongs to the row `opened` or to the `selected` rows.
     """
-    actor = actor_of(request)
-    filter_form = ChangeFilterForm(request.GET)
-    filters = filter_form.change_filter() if filter_form.is_valid() else ChangeFilter()
+    actor, filters = actor_of(request), ChangeFilters(request.GET)
     page = changes.get_change_page(
-        actor=actor, filters=filters, after=parse_after(request, parse_positive_number)
+        actor=actor,
+        filters=filters.filters(),
+        after=lists.parse_after(request, lists.parse_positive_number),
     )
     rows = change_row_views(
         page.rows,
@@ -79,41 +57,26 @@ def change_list(
         selected=selected,
         opened=(opened, form) if opened and form else None,
     )
-    can_select = any(row.can_acknowledge for row in rows)
     orgs = list_known_orgs(actor=actor)
-    bar = _filter_bar(request, form=filter_form, orgs=orgs)
-    context: dict[str, Any] = {
-        "rows": rows,
-        "columns": (SELECT_COLUMN, *CHANGE_COLUMNS) if can_select else CHANGE_COLUMNS,
-        "can_select": can_select,
-        "form": form,
+    context = {
+        "can_select": any(row.can_acknowledge for row in rows),
         "selection_form": form if form and not opened else None,
-        "filter_form": filter_form,
         "filters": request.GET.urlencode(),
-        "shared_names": shared_names(orgs),
-        "count": found_count_text(page.count, most=changes.MAX_COUNTED, noun="change", bar=bar),
-        "bar": bar,
-        **cursor_links(request, page.next),
-        "export_query": export_query(request),
-        "can_export": permissions.can_export(actor),
+        "shared_names": lists.shared_names(orgs),
         "next_sync": "" if rows else _next_sync_text(actor),
     }
-    is_fragment = request.htmx.target == "changes"  # type: ignore[attr-defined]
-    context["is_fragment"] = is_fragment
-    return render(request, f"{LIST}#changes" if is_fragment else LIST, context, status=status)
-
-
-def _filter_bar(request: HttpRequest, *, form: ChangeFilterForm, orgs: list[KnownOrg]) -> FilterBar:
-    return filter_bar(
+    return LIST.render(
         request,
-        [
-            Filter(name="attention", label="Attention", options=ATTENTION),
-            Filter(name="acknowledged", label="Acknowledgement", options=ACKNOWLEDGED),
-            Filter(name="kind", label="Change", options=KINDS),
-            site_filter(site.site for site in all_sites()),
-            org_filter(orgs),
-        ],
-        invalid=list(form.errors),
+        context,
+        form=filters,
+        rows=rows,
+        links=lists.cursor_links(request, page.next),
+        count=page.count,
+        choices={
+            "site": lists.site_options(site.site for site in all_sites()),
+            "org": lists.org_options(orgs),
+        },
+        status=status,
     )
 
 
@@ -153,7 +116,7 @@ def _acknowledge(
     except InvalidInputError as error:
         form.add_errors(error)
         return change_list(
-            as_page_request(request, path=reverse("change-list"), query=filters),
+            lists.as_page_request(request, path=reverse("change-list"), query=filters),
             form=form,
             selected=change_ids,
             opened=opened,
@@ -168,17 +131,12 @@ def _acknowledge(
     return SeeOther(reverse("change-list", query=filters))
 
 
-@limited("export", per_minute=30)
-def change_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+def change_export(request: HttpRequest) -> HttpResponseBase:
     """The filtered changes, streamed as a file."""
-    file_format = export_format(request)
-    form = ChangeFilterForm(request.GET)
-    if not form.is_valid():
-        raise BadRequest("A filter in this address can't be used. Set it on the Changes page.")
-    export = prepare_export(
-        actor=actor_of(request),
-        filters=form.change_filter(),
-        file_format=file_format,
-        query=export_query(request),
+    return lists.export(
+        request,
+        title=LIST.title,
+        form=ChangeFilters(request.GET),
+        prepare=prepare_export,
+        file_name="changes",
     )
-    return download(request, export=export, name="changes")

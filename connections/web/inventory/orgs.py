@@ -19,68 +19,55 @@ from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
 from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
-from connections.inventory.orgs import OrgCoverage, OrgSummary, find_org, list_orgs
+from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, find_org, list_orgs
 from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
-from connections.web.changes.rows import CHANGE_COLUMNS, change_row_views
+from connections.web.changes.rows import change_row_views
 from connections.web.credentials.texts import flags_of
-from connections.web.deletions.history_views import DELETION_COLUMNS
-from connections.web.framework.lists import (
-    Column,
-    Filter,
-    FilterBar,
-    chosen_sort,
-    count_of_total_text,
-    filter_bar,
-    numbered_links,
-    numbered_page,
-    shared_names,
-    site_filter,
-    sortable,
-)
+from connections.web.framework import lists
 from connections.web.framework.support import actor_of
-from connections.web.inventory.forms import OrgForm
+from connections.web.inventory.forms import OrgFilters
 from connections.web.inventory.rows import ConnectionRowView, connection_row_views
 
 # How many connections per direction, deletions and changes an org's page shows.
 MAX_CONNECTIONS = 25
 MAX_DELETIONS = 10
 MAX_CHANGES = 10
-_COLUMNS = (
-    Column(label="Org", css="cell-main", sort="org"),
-    Column(label="Site", css="cell-site", sort="site"),
-    Column(label="Coverage", css="cell-status", sort="coverage"),
-    Column(label="Credentials", css="cell-line"),
-    Column(label="Last synced", css="cell-time", sort="listed"),
-    Column(label="Outgoing", css="cell-number", sort="out"),
-    Column(label="Incoming", css="cell-number", sort="in"),
-    Column(label="ID", css="cell-id cell-wide"),
+LIST = lists.ListPage(
+    title="Orgs",
+    noun="org",
+    template="inventory/org_list.html",
+    sorts=ORG_SORT_KEYS,
+    default_sort="org",
 )
 
 
 def org_list(request: HttpRequest) -> HttpResponse:
     """Every org that the person knows."""
-    actor = actor_of(request)
-    form = OrgForm(request.GET)
-    sort = chosen_sort(request, _COLUMNS, default="org")
-    every = list_orgs(actor=actor, sort=sort)
-    filters = form.org_filter()
-    matches = [org for org in every if filters.matches(org)]
-    page = numbered_page(request, matches)
+    actor, form = actor_of(request), OrgFilters(request.GET)
+    orgs, filters = list_orgs(actor=actor, sort=LIST.sort_of(request)), form.filters()
+    matches = [org for org in orgs if filters.matches(org)]
+    page = lists.numbered_page(request, matches)
     context = {
-        "rows": [
-            (summary, _coverage_badge(summary.coverage, actor=actor))
-            for summary in page.object_list
-        ],
-        "columns": sortable(request, _COLUMNS, sort=sort),
-        "shared_names": shared_names(org.org for org in every),
-        "bar": _filter_bar(request, every, actor=actor),
-        "count": count_of_total_text(len(matches), total=len(every), noun="org"),
-        "has_orgs": bool(every),
-        **numbered_links(request, page),
+        "shared_names": lists.shared_names(org.org for org in orgs),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
-    return render(request, "inventory/org_list.html", context)
+    return LIST.render(
+        request,
+        context,
+        form=form,
+        rows=[(org, _coverage_badge(org.coverage, actor=actor)) for org in page.object_list],
+        links=lists.numbered_links(request, page),
+        count=len(matches),
+        total=len(orgs),
+        choices={
+            "site": lists.site_options(sorted({org.org.site for org in orgs})),
+            "coverage": [
+                (coverage.value, _coverage_badge(coverage, actor=actor).label)
+                for coverage in OrgCoverage
+            ],
+        },
+    )
 
 
 def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
@@ -94,23 +81,6 @@ def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
         case OrgCoverage.NO_CREDENTIAL:
             status = OrgStatus.NO_CREDENTIAL
     return status.value
-
-
-def _filter_bar(request: HttpRequest, orgs: list[OrgSummary], *, actor: Actor) -> FilterBar:
-    return filter_bar(
-        request,
-        [
-            site_filter(sorted({org.org.site for org in orgs})),
-            Filter(
-                name="coverage",
-                label="Coverage",
-                options=[
-                    (coverage.value, _coverage_badge(coverage, actor=actor).label)
-                    for coverage in OrgCoverage
-                ],
-            ),
-        ],
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +133,11 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         ),
         "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",
         "incoming_note": f"{name} can query {pluralize(len(sources), 'org')}",
-        "shared_names": shared_names(inventory.orgs),
+        "shared_names": lists.shared_names(inventory.orgs),
         "changes": change_row_views(changes.rows, actor=actor),
-        "change_columns": CHANGE_COLUMNS,
         "org_query": urlencode({"org": org.key}),
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
-        "deletion_columns": DELETION_COLUMNS,
         "can_refresh": permissions.can_sync(actor),
         "can_plan": bool(listed) and permissions.can_delete(actor),
     }

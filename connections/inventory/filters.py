@@ -1,0 +1,61 @@
+"""The filters of the inventory, as its query string has them."""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from django import forms
+
+from connections.core.errors import InvalidInputError
+from connections.inventory.inventory import InventoryFilter
+
+# Parameters of the list that filter nothing.
+_NOT_FILTERS = frozenset({"page", "sort", "view"})
+
+
+class ConnectionFilters(forms.Form):
+    """Every filter of the inventory, in the order of the page. All are optional."""
+
+    site = forms.CharField(max_length=100, required=False)
+    org = forms.CharField(max_length=1000, required=False)
+    type = forms.CharField(label="Data type", max_length=1000, required=False)
+    protected = forms.ChoiceField(
+        label="Protection", choices={"yes": "Protected", "no": "Not protected"}, required=False
+    )
+    creator = forms.ChoiceField(choices={"disabled": "Account disabled"}, required=False)
+    changed = forms.ChoiceField(
+        choices={"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}, required=False
+    )
+    source = forms.CharField(max_length=200, required=False)
+    destination = forms.CharField(max_length=200, required=False)
+    q = forms.CharField(label="Org, creator, ID", max_length=200, required=False)
+
+    def values(self) -> dict[str, str]:
+        """The valid filters that are set, by parameter."""
+        self.is_valid()
+        return {name: value for name, value in self.cleaned_data.items() if value}
+
+    def filters(self) -> InventoryFilter:
+        """The valid filters."""
+        values: dict[str, Any] = self.values()
+        connection_type, text = values.pop("type", ""), values.pop("q", "")
+        return InventoryFilter(connection_type=connection_type, text=text, **values)
+
+
+def parse_filter(query: str) -> tuple[InventoryFilter, str]:
+    """The filter of the inventory's query string, and that string without anything else.
+
+    Raises InvalidInputError for `scope` if the list would ignore a parameter, because more
+    connections would then match.
+    """
+    try:
+        pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
+    except ValueError:
+        raise InvalidInputError({"scope": "There are too many filters."}) from None
+    posted = {name: value for name, value in pairs if name not in _NOT_FILTERS}
+    form = ConnectionFilters(posted)
+    ignored = (posted.keys() - form.fields.keys()) | form.errors.keys()
+    if ignored:
+        raise InvalidInputError(
+            {"scope": f"These filters aren't valid: {', '.join(sorted(ignored))}."}
+        )
+    return form.filters(), urlencode(form.values())

@@ -1,0 +1,62 @@
+"""The page of one connection."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from connections.access import permissions
+from connections.access_reviews.progress import list_decisions
+from connections.changes.changes import ChangeFilter, get_change_page
+from connections.core.sites import site_name
+from connections.inventory import timeline
+from connections.lookups.objects import require_connection
+from connections.models import OrgConnectionKey
+from connections.web.badges import ROW_BADGES
+from connections.web.deletions.status_section import review_url
+from connections.web.framework.support import actor_of
+from connections.web.inventory.protections import protection_page
+from connections.web.inventory.timeline import timeline_of
+
+
+def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """One connection: details, credentials that list it, timeline, deletions."""
+    actor = actor_of(request)
+    if not site.isprintable():
+        raise Http404("There is no such site.")
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    require_connection(key, actor=actor)
+    history = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
+    protection = protection_page(key=key, actor=actor)
+    if history is None:
+        if not protection.history:
+            raise Http404("No sync listed this connection and no one requested its deletion.")
+        context = {"key": key, "site_name": site_name(site), "protection": protection}
+        return render(request, "inventory/unknown.html", context)
+    is_free = history.open_deletion is None and protection.active is None
+    decisions = list_decisions(actor=actor, key=key)
+    context = {
+        "last_decision": decisions[-1] if decisions else None,
+        "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
+        "protection": protection,
+        "connection": history,
+        "snapshot": history.snapshot,
+        "site_name": site_name(site),
+        "timeline": timeline_of(
+            history,
+            changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
+            decisions=decisions,
+            actor=actor,
+        ),
+        "delete_links": [
+            (
+                observation,
+                review_url(credential=observation.credential.pk, connection_id=connection_id),
+            )
+            for observation in history.observations
+            if is_free
+            and observation.is_current
+            and permissions.can_use(actor, credential_id=observation.credential.pk)
+        ],
+    }
+    return render(request, "inventory/detail.html", context)
