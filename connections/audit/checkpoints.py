@@ -5,7 +5,6 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 
 from connections.access import permissions
@@ -21,9 +20,9 @@ from connections.audit.signing import (
     stage_signing_key,
 )
 from connections.core import clock
-from connections.core.urls import origin_of
 from connections.models import AuditEvent, AuditHead, Checkpoint, EventCode, Notification
-from connections.notification_queue import outbox
+from connections.notification_queue import destinations
+from connections.notification_queue.destinations import Destination
 from connections.verifier.notes import rotation_statement
 
 logger = logging.getLogger(__name__)
@@ -136,30 +135,27 @@ def list_checkpoint_recipients() -> list[CheckpointRecipient]:
 
     Deliveries that were removed from the delivery log don't count.
     """
-    return [_recipient(channel, key) for channel, key in outbox.recipient_channels()]
+    return [_recipient(destination) for destination in destinations.list_checkpoint_recipients()]
 
 
-def _recipient(channel: Notification.Channel, key: str) -> CheckpointRecipient:
+_ADDRESS_TEXTS = {
+    Notification.Channel.MAIL: "Mail to",
+    Notification.Channel.WEBHOOK: "Webhook at",
+    Notification.Channel.FILE: "File",
+}
+
+
+def _recipient(destination: Destination) -> CheckpointRecipient:
     delivered = Notification.objects.filter(
-        channel=channel,
-        address_key=key,
+        channel=destination.channel,
+        address_key=destination.address_key,
         state=Notification.State.DELIVERED,
         subject_type="checkpoint",
     )
     newest = delivered.order_by("-created_at", "-id").first()
     kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
     return CheckpointRecipient(
-        address=_address(channel, key),
+        address=f"{_ADDRESS_TEXTS[destination.channel]} {destination.address}",
         size=kept.size if kept else None,
         delivered_at=newest.answered_at if newest else None,
     )
-
-
-def _address(channel: Notification.Channel, key: str) -> str:
-    match channel:
-        case Notification.Channel.MAIL:
-            return f"Mail to {outbox.checkpoint_addresses()[key]}"
-        case Notification.Channel.WEBHOOK:
-            return f"Webhook at {origin_of(settings.WEBHOOK_URL)}"
-        case Notification.Channel.FILE:
-            return f"File {settings.CHECKPOINT_FILE}"

@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
-from django.utils.crypto import salted_hmac
 
 from connections.access import permissions
 from connections.core import clock
@@ -32,8 +30,10 @@ from connections.models import (
     Person,
     Role,
 )
-
-Channel = Notification.Channel
+from connections.notification_queue.destinations import (
+    list_checkpoint_recipients,
+    list_event_channels,
+)
 
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
@@ -127,7 +127,7 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
 
     People aren't notified of their own actions.
     """
-    if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
+    if not list_event_channels():
         return
     replaced = _find_replaced_by_batch_message(events)
     for event in events:
@@ -197,43 +197,25 @@ def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> No
 def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
     """Queue a new checkpoint for all its recipients. Call it in the same transaction."""
     rows = [
-        _notification(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
-        for channel, key in recipient_channels()
+        _notification(
+            recipient.channel,
+            code=CHECKPOINT_MADE,
+            key=checkpoint.note,
+            address_key=recipient.address_key,
+        )
+        for recipient in list_checkpoint_recipients()
     ]
     _insert(rows, subject=("checkpoint", str(checkpoint.pk)))
-
-
-def recipient_channels() -> list[tuple[Channel, str]]:
-    """The configured recipients of checkpoints: each a channel and, for email, an address key."""
-    recipients: list[tuple[Channel, str]] = []
-    if settings.HAS_MAIL:
-        recipients += [(Channel.MAIL, key) for key in checkpoint_addresses()]
-    if settings.WEBHOOK_URL:
-        recipients.append((Channel.WEBHOOK, ""))
-    if settings.CHECKPOINT_FILE:
-        recipients.append((Channel.FILE, ""))
-    return recipients
-
-
-def checkpoint_addresses() -> dict[str, str]:
-    """The configured email addresses of checkpoint recipients, by their keys."""
-    return {address_key(address): address for address in settings.CHECKPOINT_EMAILS}
-
-
-def address_key(address: str) -> str:
-    """The key of a checkpoint recipient's email address. Rows hold it instead of the address."""
-    salt = "connections.notices.address"
-    return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
 
 def people_to_notify(
     audiences: Iterable[Audience], *, subject: NotificationSubject | None
 ) -> QuerySet[Person]:
     """The active people in these audiences who have an email address and can see the subject."""
-    found = Q(pk__in=[])
+    is_addressed = Q(pk__in=[])
     for audience in audiences:
-        found |= _audience_filter(audience, subject=subject)
-    people = Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
+        is_addressed |= _audience_filter(audience, subject=subject)
+    people = Person.objects.filter(is_addressed, is_active=True).exclude(email="").order_by("pk")
     match subject:
         case Deletion():
             can_see = permissions.people_who_can_see(credential_id=subject.credential_id)
@@ -291,12 +273,9 @@ def _enqueue(
     event_seq: int | None = None,
 ) -> None:
     rows = []
-    if settings.WEBHOOK_URL:
-        rows.append(_notification(Channel.WEBHOOK, code=code, key=key))
-    if settings.HAS_MAIL:
-        rows += [
-            _notification(Channel.MAIL, code=code, key=key, person=person) for person in people
-        ]
+    for channel in list_event_channels():
+        recipients = people if channel == Notification.Channel.MAIL else [None]
+        rows += [_notification(channel, code=code, key=key, person=person) for person in recipients]
     for row in rows:
         row.event_seq = event_seq
     _insert(rows, subject=subject)
@@ -314,7 +293,12 @@ def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
 
 
 def _notification(
-    channel: Channel, *, code: str, key: str, person: Person | None = None, address_key: str = ""
+    channel: Notification.Channel,
+    *,
+    code: str,
+    key: str,
+    person: Person | None = None,
+    address_key: str = "",
 ) -> Notification:
     to = person.pk if person else address_key
     return Notification(

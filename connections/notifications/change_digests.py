@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.db.models import Q
 
 from connections import audit
@@ -12,6 +11,7 @@ from connections.changes.changes import ChangeFilter, matching_changes
 from connections.core import clock
 from connections.models import Change, Notification, Person, Role
 from connections.notification_queue import outbox
+from connections.notification_queue.destinations import list_event_channels
 
 # At most one message for each destination within this time.
 INTERVAL = timedelta(minutes=10)
@@ -26,7 +26,7 @@ def enqueue_changes() -> None:
 
     Call it outside any transaction. Raises database errors.
     """
-    if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
+    if not list_event_channels():
         return
     now = clock.now()
     with audit.atomic():

@@ -19,7 +19,7 @@ from connections.core.own_address import own_origin
 from connections.core.private_files import PrivateFileError
 from connections.core.text import one_line
 from connections.models import Notification
-from connections.notification_queue import outbox
+from connections.notification_queue.destinations import checkpoint_addresses
 from connections.notifications import webhooks
 from connections.notifications.messages import Message
 
@@ -111,7 +111,7 @@ def mail_address(notification: Notification) -> str:
     """The address to email a notification to now; "" if it no longer has a recipient."""
     if notification.person is not None:
         return notification.person.email if notification.person.is_active else ""
-    return outbox.checkpoint_addresses().get(notification.address_key, "")
+    return checkpoint_addresses().get(notification.address_key, "")
 
 
 # --- Email --------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 """The configured destinations, the delivery log, and test messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Count, Q
 
 from connections import audit
@@ -14,27 +13,25 @@ from connections.access.actor import Actor
 from connections.audit import checkpoints
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.core.urls import origin_of
 from connections.models import AuditEvent, Checkpoint, Notification, with_values
-from connections.notification_queue import outbox
+from connections.notification_queue.destinations import (
+    Channel,
+    Destination,
+    checkpoint_addresses,
+    list_destinations,
+)
 from connections.notifications import delivery
 
 PAGE_SIZE = 50
 # The overview warns about a failed notification for this long, unless it is retried.
 ALARM_FOR = timedelta(days=7)
 
-Channel = Notification.Channel
-
 
 @dataclass(frozen=True, kw_only=True)
-class Destination:
-    """One configured destination. `key` names it in forms. `address` shows no secret."""
+class DestinationCounts:
+    """One configured destination, and how many notifications wait for it or failed."""
 
-    key: str
-    label: str
-    address: str
-    purpose: str
-    # Counts from the delivery log.
+    destination: Destination
     waiting: int
     failed: int
 
@@ -79,7 +76,7 @@ def get_log_page(*, actor: Actor, state: str, after: UUID | None) -> DeliveryLog
 def _log_entries(rows: Sequence[Notification]) -> list[DeliveryLogEntry]:
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
-    addresses = outbox.checkpoint_addresses()
+    addresses = checkpoint_addresses()
     return [
         DeliveryLogEntry(
             notification=row,
@@ -90,8 +87,8 @@ def _log_entries(rows: Sequence[Notification]) -> list[DeliveryLogEntry]:
     ]
 
 
-def list_destinations(*, actor: Actor) -> list[Destination]:
-    """Every configured destination. Raises PermissionDenied."""
+def count_by_destination(*, actor: Actor) -> list[DestinationCounts]:
+    """Every configured destination with its counts. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "see notifications")
     pending = Notification.objects.filter(
         state__in=[Notification.State.WAITING, Notification.State.GIVEN_UP]
@@ -99,38 +96,13 @@ def list_destinations(*, actor: Actor) -> list[Destination]:
     grouped = pending.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
     counts = {(f"{channel}:{key}", state): count for channel, key, state, count in grouped}
     return [
-        Destination(
-            key=key,
-            label=label,
-            address=address,
-            purpose=purpose,
-            waiting=counts.get((key, Notification.State.WAITING), 0),
-            failed=counts.get((key, Notification.State.GIVEN_UP), 0),
+        DestinationCounts(
+            destination=destination,
+            waiting=counts.get((destination.key, Notification.State.WAITING), 0),
+            failed=counts.get((destination.key, Notification.State.GIVEN_UP), 0),
         )
-        for key, label, address, purpose in _configured_destinations()
+        for destination in list_destinations()
     ]
-
-
-_PEOPLE_PURPOSE = (
-    "Approval requests, outcomes, policy and role changes, connection changes that need attention, "
-    "and alerts, each to the people involved"
-)
-_WEBHOOK_PURPOSE = "All of these, and every checkpoint"
-_CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"
-
-
-def _configured_destinations() -> Iterator[tuple[str, str, str, str]]:
-    """The key, label, address and purpose of each."""
-    if settings.HAS_MAIL:
-        sender = f"From {settings.DEFAULT_FROM_EMAIL}"
-        yield f"{Channel.MAIL}:", "Email to people", sender, _PEOPLE_PURPOSE
-        for key, address in outbox.checkpoint_addresses().items():
-            label = "Email to a checkpoint recipient"
-            yield f"{Channel.MAIL}:{key}", label, address, _CHECKPOINT_PURPOSE
-    if settings.WEBHOOK_URL:
-        yield f"{Channel.WEBHOOK}:", "Webhook", origin_of(settings.WEBHOOK_URL), _WEBHOOK_PURPOSE
-    if settings.CHECKPOINT_FILE:
-        yield f"{Channel.FILE}:", "Checkpoint file", settings.CHECKPOINT_FILE, _CHECKPOINT_PURPOSE
 
 
 def send_test(*, actor: Actor, key: str) -> Notification:
@@ -141,32 +113,32 @@ def send_test(*, actor: Actor, key: str) -> Notification:
     nothing can be sent.
     """
     permissions.require(permissions.can_administer(actor), "send test notifications")
-    channel, _, address_key = key.partition(":")
-    if key not in {destination.key for destination in list_destinations(actor=actor)}:
+    destination = next((item for item in list_destinations() if item.key == key), None)
+    if destination is None:
         raise ConflictError("This destination is no longer configured.")
-    is_checkpoint_recipient = channel == Channel.FILE or bool(address_key)
-    person = actor.person if channel == Channel.MAIL and not is_checkpoint_recipient else None
+    is_to_people = destination.channel == Channel.MAIL and destination.takes_events
+    person = actor.person if is_to_people else None
     if person is not None and not person.email:
         raise ConflictError("Your account has no email address. Add one to send a test.")
-    checkpoint = _newest_checkpoint() if is_checkpoint_recipient else None
+    checkpoint = None if destination.takes_events else _newest_checkpoint()
     with audit.atomic():
         audit.record(
             code=audit.EventCode.NOTIFICATION_TESTED,
             actor=actor,
             sentence=audit.Sentence(
                 "{actor} sent a test notification by {channel}.",
-                channel=channel,
+                channel=destination.channel,
             ),
-            details={"channel": channel},
+            details={"channel": destination.channel},
         )
         now = clock.now()
         notification = Notification.objects.create(
             code=audit.EventCode.NOTIFICATION_TESTED,
             subject_type="checkpoint" if checkpoint else "",
             subject_id=str(checkpoint.pk) if checkpoint else "",
-            channel=channel,
+            channel=destination.channel,
             person=person,
-            address_key=address_key,
+            address_key=destination.address_key,
             created_at=now,
             # Claimed immediately, so that no worker sends it too.
             due_at=now + delivery.CLAIM_TIMEOUT,

@@ -87,7 +87,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         raise BadRequest("The page in this address doesn't exist.") from None
     listed = lists.as_page_request(request, path=reverse("notification-list"), query=request.GET)
     context = {
-        "destinations": delivery_log.list_destinations(actor=actor),
+        "destinations": delivery_log.count_by_destination(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
         "bar": lists.filter_bar(listed, form),
         **lists.cursor_links(listed, page.next),
