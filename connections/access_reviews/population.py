@@ -180,7 +180,7 @@ def _without_reviewer_text(review: AccessReview) -> str:
 def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sentence:
     """Who the reviewers are, by ID; the verifier compares it with the stored names."""
     names = [
-        personal_data.recorded_name(reviewer.name, of=reviewer.person)
+        personal_data.recorded_name(reviewer.name, person=reviewer.person)
         for reviewer in sorted(reviewers, key=lambda reviewer: str(reviewer.person_id))
     ]
     if not names:

@@ -95,9 +95,9 @@ def name_of(whom: Actor | Person) -> ReferencedValue | str:
     return _referenced(Kind.NAME, whom.name, person=whom.person)
 
 
-def recorded_name(text: str, *, of: Person) -> ReferencedValue:
+def recorded_name(text: str, *, person: Person) -> ReferencedValue:
     """A person's name as it was recorded earlier."""
-    return _referenced(Kind.NAME, text, person=of)
+    return _referenced(Kind.NAME, text, person=person)
 
 
 def address_of(text: str, *, person: Person | None) -> ReferencedValue:

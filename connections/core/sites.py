@@ -82,13 +82,13 @@ def get_site(site: str) -> DatadogSite:
 
     Raises UnknownSiteError.
     """
-    known = _known_sites()
-    if site not in known:
+    sites = _known_sites()
+    if site not in sites:
         raise UnknownSiteError(
-            f"There is no Datadog site {site!r}. Known: {', '.join(known)}. "
+            f"There is no Datadog site {site!r}. Known: {', '.join(sites)}. "
             "Add other sites in ORGADMIN_EXTRA_SITES."
         )
-    return known[site]
+    return sites[site]
 
 
 def find_site(text: str) -> DatadogSite | None:
@@ -199,14 +199,14 @@ def site_or_none(site: str) -> DatadogSite | None:
 
 def site_label(site: str) -> str:
     """ "EU1 (datadoghq.eu)", or the stored name of a site that is no longer known."""
-    known = site_or_none(site)
-    return known.label if known else f"{site} (no longer configured)"
+    datadog_site = site_or_none(site)
+    return datadog_site.label if datadog_site else f"{site} (no longer configured)"
 
 
 def site_name(site: str) -> str:
     """ "EU1", or the stored name of a site that is no longer known."""
-    known = site_or_none(site)
-    return known.name if known else site
+    datadog_site = site_or_none(site)
+    return datadog_site.name if datadog_site else site
 
 
 def org_label(*, site: str, org_id: str, name: str) -> str:

@@ -115,10 +115,10 @@ def join_some_names(names: Sequence[str], *, limit: int) -> str:
 
 def one_line(text: str, *, limit: int) -> str:
     """External text without line breaks, control characters or bidirectional controls."""
-    shown = "".join(
+    line = "".join(
         letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split())
     )
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def limited_lines(text: str, *, limit: int) -> str:

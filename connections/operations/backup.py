@@ -333,11 +333,11 @@ def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreRe
         key_ids = _read_key_ids(copy)
         unresolved = _bring_up_to_date(copy, manifest=manifest, actor=actor)
         copy_to = _new_copy_path(name="replaced", now=datetime.now(UTC)) if replace else None
-        kept = _replace_database(copy, target=target, copy_to=copy_to)
+        previous = _replace_database(copy, target=target, copy_to=copy_to)
     return RestoreResult(
         manifest=manifest,
         database=target,
-        kept=kept,
+        kept=previous,
         missing_key_ids=sorted(key_ids - _available_key_ids()),
         unresolved=unresolved,
     )
@@ -385,14 +385,14 @@ def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         with _exclusive_connection(target) as database:
-            kept = _keep_current_data(database, target=target, copy_to=copy_to)
+            previous = _keep_current_data(database, target=target, copy_to=copy_to)
             with closing(sqlite3.connect(f"{_uri_of(copy)}?immutable=1", uri=True)) as new:
                 new.backup(database)
     except BaseException:
         if not existed:
             target.unlink()
         raise
-    return kept
+    return previous
 
 
 def _keep_current_data(

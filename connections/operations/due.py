@@ -46,17 +46,17 @@ def _raise_alarm(deletion: Deletion, *, actor: Actor) -> bool:
         return False
     with audit.atomic():
         # Locked so that only one of two workers records it.
-        held = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
-        if held.state != State.UNKNOWN or _is_recorded(held):
+        locked = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
+        if locked.state != State.UNKNOWN or _is_recorded(locked):
             return False
         audit.record(
             code=audit.EventCode.DELETION_STILL_UNKNOWN,
             actor=actor,
-            subject=held,
+            subject=locked,
             sentence=audit.Sentence(
                 "{limit} after the attempt, the outcome for {connection} is still unknown.",
                 limit=format_limit(UNKNOWN_FOR),
-                connection=held.description,
+                connection=locked.description,
             ),
         )
     return True
@@ -127,9 +127,9 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
 
     Their `due_at` is from before that too.
     """
-    for some in batched(rows, CHUNK_SIZE):
-        newest_at = audit.newest_at(deletions=some)
-        for deletion in some:
+    for chunk in batched(rows, CHUNK_SIZE):
+        newest_at = audit.newest_at(deletions=chunk)
+        for deletion in chunk:
             at = newest_at.get(deletion.pk)
             if at and clock.is_ahead(at, now=now):
                 yield deletion

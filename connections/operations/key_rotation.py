@@ -157,8 +157,8 @@ def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
     # On SQLite this transaction also locks out other writers until the ring is replaced.
     with audit.atomic():
         ring = load_key_ring()
-        kept = {ring.primary_id, ring.staged_id, keep_id}
-        unused = tuple(sorted(ring.key_ids - key_ids_in_use() - kept))
+        needed = {ring.primary_id, ring.staged_id, keep_id} | key_ids_in_use()
+        unused = tuple(sorted(ring.key_ids - needed))
         if unused:
             audit.record(
                 code=audit.EventCode.ENCRYPTION_KEY_DROPPED,

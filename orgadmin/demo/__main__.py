@@ -111,7 +111,7 @@ def _start_simulator(*, supervisor: Supervisor, env: dict[str, str]) -> dict[str
 
 
 def _python(arguments: list[str], *, env: dict[str, str]) -> bytes:
-    done = subprocess.run(  # noqa: S603 - our own program, no shell
+    result = subprocess.run(  # noqa: S603 - our own program, no shell
         [sys.executable, *arguments],
         env=env,
         cwd=ROOT,
@@ -119,9 +119,9 @@ def _python(arguments: list[str], *, env: dict[str, str]) -> bytes:
         stdout=subprocess.PIPE,
         check=False,
     )
-    if done.returncode:
+    if result.returncode:
         raise DemoError(f"`python {' '.join(arguments)}` failed; the lines above say why.")
-    return done.stdout
+    return result.stdout
 
 
 def _wait_until_ready(port: int) -> None:

@@ -408,7 +408,7 @@ def _decided_on_more(world: DemoWorld) -> None:
         _decide(
             _ORG_REVIEW,
             world=world,
-            who="approver",
+            username="approver",
             reason="Needed until the migration ends.",
             keep_until=_today() + timedelta(days=120),
             choose=lambda row: row.source_org_name[0] in "PR",
@@ -427,10 +427,10 @@ def _decide(
     choose: _Choice,
     decision: ReviewDecision = ReviewDecision.KEEP,
     keep_until: date | None = None,
-    who: str = "operator",
+    username: str = "operator",
 ) -> None:
     """Decide together on the undecided connections that `choose` accepts."""
-    actor = world.actor(who)
+    actor = world.actor(username)
     review = AccessReview.objects.get(name=review_name)
     undecided = [
         row.id for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING

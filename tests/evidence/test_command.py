@@ -84,11 +84,6 @@ def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path) -> None:
     assert (code, printed["differing"], len(printed["differences"])) == (1, 1, 1)
 
 
-def test_it_prints_the_digest_of_the_verifier() -> None:
-    digest = hashlib.sha256(build_program()).hexdigest()
-    assert run("--verifier-digest") == (0, {"verifier_sha256": digest})
-
-
 def test_it_writes_the_verifier_and_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "verify.pyz"
     code, printed = run("--verifier", path)

@@ -57,8 +57,8 @@ class Command(OrgAdminCommand):
     def _site(self, typed: str) -> str:
         site = find_site(typed)
         if site is None:
-            known = ", ".join(f"{site.name} ({site.site})" for site in all_sites())
-            self.usage_error(f"Unknown Datadog site {typed!r}. Known sites: {known}.")
+            sites = ", ".join(f"{site.name} ({site.site})" for site in all_sites())
+            self.usage_error(f"Unknown Datadog site {typed!r}. Known sites: {sites}.")
         return site.site
 
     @sensitive_variables()

@@ -40,11 +40,6 @@ class Command(OrgAdminCommand):
         actions = parser.add_mutually_exclusive_group(required=True)
         actions.add_argument("--output", metavar="FILE", type=Path, help="A new file.")
         actions.add_argument(
-            "--verifier-digest",
-            action="store_true",
-            help="Only print the SHA-256 of this version's verify.pyz.",
-        )
-        actions.add_argument(
             "--verifier",
             metavar="FILE",
             type=Path,
@@ -67,8 +62,6 @@ class Command(OrgAdminCommand):
         )
 
     def run(self, **options: Any) -> Result:
-        if options["verifier_digest"]:
-            return Result({"verifier_sha256": program_digest()}, f"{program_digest()}  verify.pyz")
         output: Path = (options["output"] or options["verifier"]).absolute()
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
