@@ -33,28 +33,28 @@ class StoredSecret(NamedTuple):
         return self.envelope[KEY_ID_OFFSET : KEY_ID_OFFSET + KEY_ID_LENGTH]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncryptedColumn:
-    """One column of envelopes. It holds "" where there is no secret.
+@dataclass(frozen=True, slots=True)
+class CredentialColumn:
+    """One column of credentials with envelopes. It holds "" where there is no secret.
 
-    A secret is bound to `purpose` and `field` as well as to the row's key, site and version. These
-    can differ from the names of the table and column, and must never change.
+    A secret is bound to its field as well as to the row's key, site and version.
     """
 
-    model: str
-    column: str
-    purpose: str
     field: str
-    site_column: str
-    version_column: str
+
+    @property
+    def column(self) -> str:
+        """The name of the column."""
+        return f"{self.field}_envelope"
 
     def secrets(self) -> Iterator[StoredSecret]:
         """The stored secrets. Yields none before the first migration."""
-        rows = _rows_of(self.model).exclude(**{self.column: ""})
-        columns = ("pk", self.column, self.site_column, self.version_column)
-        for row_id, envelope, site, version in rows.values_list(*columns):
+        rows = _rows_of("connections.Credential").exclude(**{self.column: ""})
+        for row_id, envelope, site, version in rows.values_list(
+            "pk", self.column, "site", "secret_version"
+        ):
             context = EncryptionContext(
-                purpose=self.purpose,
+                purpose="credential",
                 row_id=str(row_id),
                 field=self.field,
                 site=site,
@@ -69,43 +69,27 @@ class EncryptedColumn:
 
         Envelopes are unique, so finding the old one proves that the secret is unchanged.
         """
-        row = _rows_of(self.model).filter(
+        row = _rows_of("connections.Credential").filter(
             pk=secret.context.row_id, **{self.column: secret.envelope}
         )
         return row.update(**{self.column: envelope}) == 1
 
 
-_CREDENTIAL_COLUMNS = tuple(
-    EncryptedColumn(
-        model="connections.Credential",
-        column=f"{field}_envelope",
-        purpose="credential",
-        field=field,
-        site_column="site",
-        version_column="secret_version",
-    )
-    for field in ("api_key", "application_key", "access_token")
-)
+@dataclass(frozen=True, slots=True)
+class AuthenticatorValue:
+    """One key of the JSON data of authenticators whose values are envelopes.
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncryptedJSONValue:
-    """One key of a JSON column whose values are envelopes, all bound to the same `context`.
-
-    For a table of django-allauth, which doesn't pass the row to its encryption hook. Reads all
-    rows, because a person has only a few.
+    django-allauth passes only the text to its encryption hook, so there is no row to bind a value
+    to. Reads all rows, because a person has only a few.
     """
 
-    model: str
-    column: str
     key: str
-    context: EncryptionContext
 
     def secrets(self) -> Iterator[StoredSecret]:
         """The stored secrets. Yields none before the first migration."""
-        rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
-        for value in rows.values_list(self.column, flat=True):
-            yield StoredSecret(value[self.key], self.context)
+        rows = _rows_of("mfa.Authenticator").filter(data__has_key=self.key)
+        for data in rows.values_list("data", flat=True):
+            yield StoredSecret(data[self.key], MFA_SECRET_CONTEXT)
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
         """Replace `secret` with `envelope` unless the row has changed.
@@ -113,12 +97,12 @@ class EncryptedJSONValue:
         Return whether it was replaced.
         """
         with transaction.atomic():
-            rows = _rows_of(self.model).filter(**{f"{self.column}__{self.key}": secret.envelope})
+            rows = _rows_of("mfa.Authenticator").filter(**{f"data__{self.key}": secret.envelope})
             row = rows.select_for_update().first()
             if row is None:
                 return False
-            getattr(row, self.column)[self.key] = envelope
-            row.save(update_fields=[self.column])
+            row.data[self.key] = envelope
+            row.save(update_fields=["data"])
             return True
 
 
@@ -129,7 +113,6 @@ def _rows_of(model: str) -> models.QuerySet[Any, Any]:
     return rows if is_migrated else rows.none()
 
 
-# django-allauth passes only the text to its hook, so there is no row to bind it to.
 MFA_SECRET_CONTEXT = EncryptionContext(purpose="mfa", row_id="", field="secret", site="", version=1)
 # During setup, the secret is in the session for a few minutes. If its key is lost, setup starts
 # over.
@@ -137,17 +120,15 @@ NEW_MFA_SECRET_CONTEXT = EncryptionContext(
     purpose="mfa", row_id="", field="new_secret", site="", version=1
 )
 
-EncryptedField = EncryptedColumn | EncryptedJSONValue
+EncryptedField = CredentialColumn | AuthenticatorValue
 
 ENCRYPTED_FIELDS: tuple[EncryptedField, ...] = (
-    *_CREDENTIAL_COLUMNS,
-    *(
-        # An authenticator app's secret, and the seed of recovery codes.
-        EncryptedJSONValue(
-            model="mfa.Authenticator", column="data", key=key, context=MFA_SECRET_CONTEXT
-        )
-        for key in ("secret", "seed")
-    ),
+    CredentialColumn("api_key"),
+    CredentialColumn("application_key"),
+    CredentialColumn("access_token"),
+    # An authenticator app's secret, and the seed of recovery codes.
+    AuthenticatorValue("secret"),
+    AuthenticatorValue("seed"),
 )
 
 

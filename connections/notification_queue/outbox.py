@@ -11,25 +11,10 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from connections import models
 from connections.access import permissions
 from connections.core import clock
-from connections.models import (
-    RUN_BY_BATCH,
-    AccessReview,
-    Approval,
-    ApprovalPolicy,
-    AuditEvent,
-    AuditVerification,
-    Batch,
-    BatchState,
-    Checkpoint,
-    Credential,
-    Deletion,
-    EventCode,
-    Notification,
-    Person,
-    Role,
-)
+from connections.models import ApprovalPolicy, EventCode
 from connections.notification_queue.destinations import (
     list_checkpoint_recipients,
     list_event_channels,
@@ -41,13 +26,15 @@ CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
-type NotificationSubject = Deletion | Batch | AccessReview | Credential | Person
+type NotificationSubject = (
+    models.Deletion | models.Batch | models.AccessReview | models.Credential | models.Person
+)
 _SUBJECTS: dict[str, type[NotificationSubject]] = {
-    "deletion": Deletion,
-    "batch": Batch,
-    "access_review": AccessReview,
-    "credential": Credential,
-    "person": Person,
+    "deletion": models.Deletion,
+    "batch": models.Batch,
+    "access_review": models.AccessReview,
+    "credential": models.Credential,
+    "person": models.Person,
 }
 
 
@@ -122,7 +109,7 @@ _REPLACED_BY_BATCH_MESSAGE = {
 }
 
 
-def enqueue(*, events: Sequence[AuditEvent]) -> None:
+def enqueue(*, events: Sequence[models.AuditEvent]) -> None:
     """Queue the notifications of events. Call it in the events' own transaction.
 
     People aren't notified of their own actions.
@@ -135,18 +122,18 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
             _enqueue_event(event)
 
 
-def _find_replaced_by_batch_message(events: Sequence[AuditEvent]) -> set[str]:
+def _find_replaced_by_batch_message(events: Sequence[models.AuditEvent]) -> set[str]:
     """The hashes of the events that a message about their bulk deletion replaces."""
     about_rows = (event for event in events if event.code in _REPLACED_BY_BATCH_MESSAGE)
     rows = {event.hash: UUID(event.subject_id) for event in about_rows}
     if not rows:
         return set()
-    deletions = Deletion.objects.filter(RUN_BY_BATCH, pk__in=rows.values())
+    deletions = models.Deletion.objects.filter(models.RUN_BY_BATCH, pk__in=rows.values())
     run_by_batch = set(deletions.values_list("pk", flat=True))
     return {key for key, pk in rows.items() if pk in run_by_batch}
 
 
-def _enqueue_event(event: AuditEvent) -> None:
+def _enqueue_event(event: models.AuditEvent) -> None:
     subject = get_subject(event)
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
@@ -164,16 +151,16 @@ def _enqueue_event(event: AuditEvent) -> None:
 
 def _is_undecided(subject: NotificationSubject | None) -> bool:
     """Whether a bulk deletion still needs approval. Only the last approval is announced."""
-    return isinstance(subject, Batch) and subject.state == BatchState.REQUESTED
+    return isinstance(subject, models.Batch) and subject.state == models.BatchState.REQUESTED
 
 
-def get_subject(event: AuditEvent) -> NotificationSubject | None:
+def get_subject(event: models.AuditEvent) -> NotificationSubject | None:
     """The current state of an event's subject. None for other kinds of subjects."""
     model = _SUBJECTS.get(event.subject_type)
     return model._default_manager.filter(pk=event.subject_id).first() if model else None
 
 
-def enqueue_verification_failure(*, verification: AuditVerification) -> None:
+def enqueue_verification_failure(*, verification: models.AuditVerification) -> None:
     """Queue the notifications of a failed verification. Call it in the same transaction."""
     _enqueue(
         code=VERIFICATION_FAILED,
@@ -183,7 +170,7 @@ def enqueue_verification_failure(*, verification: AuditVerification) -> None:
     )
 
 
-def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> None:
+def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[models.Person]) -> None:
     """Queue one message about the changes from the first to the last of these numbers."""
     first, last = numbers
     _enqueue(
@@ -194,7 +181,7 @@ def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[Person]) -> No
     )
 
 
-def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
+def enqueue_checkpoint(*, checkpoint: models.Checkpoint) -> None:
     """Queue a new checkpoint for all its recipients. Call it in the same transaction."""
     rows = [
         _notification(
@@ -210,58 +197,59 @@ def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
 
 def people_to_notify(
     audiences: Iterable[Audience], *, subject: NotificationSubject | None
-) -> QuerySet[Person]:
+) -> QuerySet[models.Person]:
     """The active people in these audiences who have an email address and can see the subject."""
     is_addressed = Q(pk__in=[])
     for audience in audiences:
         is_addressed |= _audience_filter(audience, subject=subject)
-    people = Person.objects.filter(is_addressed, is_active=True).exclude(email="").order_by("pk")
+    people = (
+        models.Person.objects.filter(is_addressed, is_active=True).exclude(email="").order_by("pk")
+    )
     match subject:
-        case Deletion():
-            can_see = permissions.people_who_can_see(credential_id=subject.credential_id)
-        case Credential():
-            can_see = permissions.people_who_can_see(credential_id=subject.pk)
-        case Batch():
-            for credential_id in subject.sending_credential_ids:
-                can_see = permissions.people_who_can_see(credential_id=credential_id)
-                people = people.filter(pk__in=can_see.values("pk"))
-            return people
+        case models.Deletion():
+            credential_ids = {subject.credential_id}
+        case models.Credential():
+            credential_ids = {subject.pk}
+        case models.Batch():
+            credential_ids = set(subject.sending_credential_ids)
         case _:
-            return people
-    return people.filter(pk__in=can_see.values("pk"))
+            credential_ids = set()
+    for credential_id in credential_ids:
+        can_see = permissions.people_who_can_see(credential_id=credential_id)
+        people = people.filter(pk__in=can_see.values("pk"))
+    return people
 
 
 def _audience_filter(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
-        case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
+        case Audience.CAN_APPROVE, models.Deletion() if ApprovalPolicy(
+            subject.policy
+        ).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
-        case Audience.CAN_APPROVE, Batch() if subject.needs_approval:
+        case Audience.CAN_APPROVE, models.Batch() if subject.needs_approval:
             return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
-        case Audience.INVOLVED, Batch():
-            decided = Approval.objects.filter(deletion__batch=subject).values("approver")
+        case Audience.INVOLVED, models.Batch() | models.Deletion():
+            name = "deletion__batch" if isinstance(subject, models.Batch) else "deletion"
+            decided = models.Approval.objects.filter(**{name: subject}).values("approver")
             operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
             return Q(pk__in=operators) | Q(pk__in=decided)
-        case Audience.INVOLVED, Deletion():
-            decided = subject.approvals.values("approver")
-            operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
-            return Q(pk__in=operators) | Q(pk__in=decided)
-        case Audience.REVIEWERS, AccessReview():
+        case Audience.REVIEWERS, models.AccessReview():
             reviewers = permissions.reviewers_of(subject).filter(wants_change_emails=True)
             return Q(pk__in=reviewers.values("pk"))
-        case Audience.CONCERNED, Person():
+        case Audience.CONCERNED, models.Person():
             return Q(pk=subject.pk)
         case Audience.APPROVERS, _:
-            return _with_role(Role.APPROVER)
+            return _with_role(models.Role.APPROVER)
         case Audience.AUDITORS, _:
-            return _with_role(Role.AUDITOR)
+            return _with_role(models.Role.AUDITOR)
         case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
     return Q(pk__in=[])
 
 
-def _with_role(role: Role) -> Q:
+def _with_role(role: models.Role) -> Q:
     # A join would return a person once for each of their groups.
-    return Q(pk__in=Person.groups.through.objects.filter(group__name=role).values("person"))
+    return Q(pk__in=models.Person.groups.through.objects.filter(group__name=role).values("person"))
 
 
 def _enqueue(
@@ -269,19 +257,19 @@ def _enqueue(
     code: str,
     key: str,
     subject: tuple[str, str],
-    people: Iterable[Person],
+    people: Iterable[models.Person],
     event_seq: int | None = None,
 ) -> None:
     rows = []
     for channel in list_event_channels():
-        recipients = people if channel == Notification.Channel.MAIL else [None]
+        recipients = people if channel == models.Notification.Channel.MAIL else [None]
         rows += [_notification(channel, code=code, key=key, person=person) for person in recipients]
     for row in rows:
         row.event_seq = event_seq
     _insert(rows, subject=subject)
 
 
-def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
+def _insert(rows: list[models.Notification], *, subject: tuple[str, str]) -> None:
     if not rows:
         return
     now = clock.now()
@@ -289,19 +277,19 @@ def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
         row.subject_type, row.subject_id = subject
         row.created_at = row.due_at = now
     # A conflicting row is the same notification, which is already queued.
-    Notification.objects.bulk_create(rows, ignore_conflicts=True)
+    models.Notification.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _notification(
-    channel: Notification.Channel,
+    channel: models.Notification.Channel,
     *,
     code: str,
     key: str,
-    person: Person | None = None,
+    person: models.Person | None = None,
     address_key: str = "",
-) -> Notification:
+) -> models.Notification:
     to = person.pk if person else address_key
-    return Notification(
+    return models.Notification(
         # Made from the event's hash, because after restoring a backup the same number can be
         # another event.
         id=uuid.uuid5(_ID_NAMESPACE, f"{code}\n{key}\n{channel}\n{to}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.urls import reverse
 
+from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
 from connections.audit import EventCode
@@ -17,21 +18,7 @@ from connections.changes.texts import change_subject, change_title
 from connections.core.own_address import own_origin
 from connections.core.sites import site_name
 from connections.core.text import limited_lines, one_line, pluralize
-from connections.models import (
-    SENDABLE,
-    AccessReview,
-    ApprovalPolicy,
-    AuditEvent,
-    AuditVerification,
-    Batch,
-    Change,
-    Checkpoint,
-    Credential,
-    Deletion,
-    Notification,
-    Person,
-    with_values,
-)
+from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject
 from connections.notifications import change_digests
@@ -125,15 +112,17 @@ _KEEP_CHECKPOINT = (
 )
 
 
-def build_message(notification: Notification) -> Message:
+def build_message(notification: models.Notification) -> Message:
     """The message for a notification. Raises DoesNotExist if its subject no longer exists."""
     if notification.event_seq is not None:
         return _event_message(notification.event_seq, reader=notification.person)
     match notification.subject_type:
         case "checkpoint":
-            return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
+            return _checkpoint_message(models.Checkpoint.objects.get(pk=notification.subject_id))
         case "verification":
-            return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
+            return _verification_message(
+                models.AuditVerification.objects.get(pk=notification.subject_id)
+            )
         case "changes":
             return _changes_message(notification)
         case _:
@@ -149,13 +138,13 @@ _WEBHOOK_DETAILS = (
 )
 
 
-def _event_message(seq: int, *, reader: Person | None) -> Message:
-    [event] = with_values([AuditEvent.objects.get(pk=seq)])
+def _event_message(seq: int, *, reader: models.Person | None) -> Message:
+    [event] = with_values([models.AuditEvent.objects.get(pk=seq)])
     subject = get_subject(event)
     details = event.details
-    if isinstance(subject, AccessReview):
+    if isinstance(subject, models.AccessReview):
         _require_still_waiting(subject, reader=reader)
-    needs_approval = isinstance(subject, Deletion | Batch) and subject.needs_approval
+    needs_approval = isinstance(subject, models.Deletion | models.Batch) and subject.needs_approval
     data: dict[str, Any] = {
         "event": event.seq,
         "by": event.actor_name,
@@ -179,12 +168,12 @@ def _event_message(seq: int, *, reader: Person | None) -> Message:
     )
 
 
-def _require_still_waiting(review: AccessReview, *, reader: Person | None) -> None:
+def _require_still_waiting(review: models.AccessReview, *, reader: models.Person | None) -> None:
     """Raise DoesNotExist if the access review was closed or is now hidden from the reader."""
     actor = person_actor(person=reader) if reader else WORKER
     visible = visibility.visible_access_reviews(actor=actor)
     if review.is_closed or not visible.filter(pk=review.pk).exists():
-        raise AccessReview.DoesNotExist
+        raise models.AccessReview.DoesNotExist
 
 
 _NAMES_REVIEWERS = {
@@ -193,7 +182,7 @@ _NAMES_REVIEWERS = {
 }
 
 
-def _sentence(event: AuditEvent, *, reader: Person | None) -> str:
+def _sentence(event: models.AuditEvent, *, reader: models.Person | None) -> str:
     """What happened or, in an email about an access review, what it asks of the person."""
     details = event.details
     if event.code in _NAMES_REVIEWERS and reader is not None:
@@ -218,15 +207,15 @@ class _Reference:
     data: dict[str, Any]
 
 
-def _refer_to(subject: NotificationSubject | None, *, reader: Person | None) -> _Reference:
+def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | None) -> _Reference:
     match subject:
-        case Credential():
+        case models.Credential():
             return _Reference(
                 about=_short(subject.name),
                 path=reverse("credential-detail", args=[subject.pk]),
                 data={"site": subject.site, "credential": subject.name},
             )
-        case Person():
+        case models.Person():
             # Only administrators can see a person's page.
             is_visible = reader is None or reader.is_superuser
             return _Reference(
@@ -236,24 +225,24 @@ def _refer_to(subject: NotificationSubject | None, *, reader: Person | None) -> 
                 else reverse("session-list"),
                 data={},
             )
-        case AccessReview():
+        case models.AccessReview():
             return _Reference(
                 about=_short(subject.name),
                 path=reverse("access-review-detail", args=[subject.pk]),
                 data={"access_review": str(subject.pk), "name": subject.name},
             )
-        case Batch():
-            connections = subject.rows.filter(SENDABLE).count()
+        case models.Batch():
+            connections = subject.rows.filter(models.SENDABLE).count()
             return _Reference(
                 about=pluralize(connections, "connection"),
                 path=reverse("batch-detail", args=[subject.pk]),
                 data={
                     "batch": str(subject.pk),
                     "connections": connections,
-                    "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
+                    "approvals_needed": models.ApprovalPolicy(subject.policy).approvals_needed,
                 },
             )
-        case Deletion():
+        case models.Deletion():
             orgs = (subject.source_org_name or "?", subject.sink_org_name or "?")
             return _Reference(
                 about=" → ".join(map(_short, orgs))
@@ -266,7 +255,7 @@ def _refer_to(subject: NotificationSubject | None, *, reader: Person | None) -> 
                     "source_org": subject.source_org_name,
                     "sink_org": subject.sink_org_name,
                     "credential": subject.credential_name,
-                    "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
+                    "approvals_needed": models.ApprovalPolicy(subject.policy).approvals_needed,
                 },
             )
     return _Reference(about="", path=reverse("notification-list"), data={})
@@ -276,7 +265,7 @@ def _short(name: str) -> str:
     return one_line(name, limit=SHOWN_NAME_LENGTH)
 
 
-def _checkpoint_message(checkpoint: Checkpoint) -> Message:
+def _checkpoint_message(checkpoint: models.Checkpoint) -> Message:
     count = pluralize(checkpoint.size, "event")
     return Message(
         code=outbox.CHECKPOINT_MADE,
@@ -294,7 +283,7 @@ def _checkpoint_message(checkpoint: Checkpoint) -> Message:
     )
 
 
-def _verification_message(verification: AuditVerification) -> Message:
+def _verification_message(verification: models.AuditVerification) -> Message:
     return Message(
         code=outbox.VERIFICATION_FAILED,
         title=notification_title(outbox.VERIFICATION_FAILED, details={}),
@@ -305,7 +294,7 @@ def _verification_message(verification: AuditVerification) -> Message:
     )
 
 
-def _changes_message(notification: Notification) -> Message:
+def _changes_message(notification: models.Notification) -> Message:
     """The message about the changes that the reader can see now. The webhook sees all."""
     reader = notification.person
     actor = person_actor(person=reader) if reader else WORKER
@@ -318,11 +307,11 @@ def _changes_message(notification: Notification) -> Message:
         up_to_number=last,
     )
     if not permissions.can_see(actor):
-        raise Change.DoesNotExist
+        raise models.Change.DoesNotExist
     rows = list(islice(iterate_changes(actor=actor, filters=filters), MAX_ROWS))
     count = count_changes(actor=actor, filters=filters)
     if not rows:
-        raise Change.DoesNotExist
+        raise models.Change.DoesNotExist
     sentence = f"{pluralize(count, 'change')} {'needs' if count == 1 else 'need'} attention."
     if count > len(rows):
         sentence += f" The newest {len(rows)}:"
@@ -344,7 +333,7 @@ def _change_line(row: ChangeRow) -> str:
     return f"{title}: {subject}. {row.cause}".strip()
 
 
-def _test_message(notification: Notification) -> Message:
+def _test_message(notification: models.Notification) -> Message:
     return Message(
         code=notification.code,
         title=notification_title(notification.code, details={}),

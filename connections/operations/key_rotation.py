@@ -6,18 +6,8 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
+from connections.crypto import encryption
 from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, EncryptedField, key_ids_in_use
-from connections.crypto.encryption import (
-    EncryptionError,
-    decrypt,
-    encrypt,
-    load_key_ring,
-    parse_key_ring,
-    update_key_ring,
-    with_new_primary,
-    with_staged_key,
-    without_keys,
-)
 
 # Enough for writers that had already read a row. Each pass processes only what remains.
 _MAX_PASSES = 10
@@ -51,12 +41,12 @@ def rotate_encryption_key(
     Raises PermissionDenied, and KeyRingError; no stored secret is lost then.
     """
     require(can_administer(actor), "rotate the encryption key")
-    previous_id = load_key_ring().primary_id
+    previous_id = encryption.load_key_ring().primary_id
     if make_key:
         _add_primary_key(actor=actor, previous_id=previous_id)
     reencrypted, left = _encrypt_all_with_primary_key()
     dropped = _drop_unused_keys(actor=actor, keep_id=previous_id) if drop_unused else ()
-    ring = load_key_ring()
+    ring = encryption.load_key_ring()
     return KeyRotation(
         previous_key_id=previous_id,
         primary_key_id=ring.primary_id,
@@ -78,8 +68,8 @@ def stage_encryption_key(*, actor: Actor) -> str:
     require(can_administer(actor), "rotate the encryption key")
 
     def change(text: Secret) -> Secret:
-        changed = with_staged_key(text)
-        key_id = parse_key_ring(changed).staged_id
+        changed = encryption.with_staged_key(text)
+        key_id = encryption.parse_key_ring(changed).staged_id
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
@@ -92,17 +82,17 @@ def stage_encryption_key(*, actor: Actor) -> str:
         return changed
 
     with audit.atomic():
-        staged_id = load_key_ring().staged_id
+        staged_id = encryption.load_key_ring().staged_id
         if staged_id is None:
-            update_key_ring(change)
-            staged_id = load_key_ring().staged_id
+            encryption.update_key_ring(change)
+            staged_id = encryption.load_key_ring().staged_id
     return str(staged_id)
 
 
 def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
     def change(text: Secret) -> Secret:
-        changed = with_new_primary(text)
-        key_id = parse_key_ring(changed).primary_id
+        changed = encryption.with_new_primary(text)
+        key_id = encryption.parse_key_ring(changed).primary_id
         # Before the file is replaced, and rolled back with the transaction if that fails.
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
@@ -117,7 +107,7 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
         return changed
 
     with audit.atomic():
-        update_key_ring(change)
+        encryption.update_key_ring(change)
 
 
 def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
@@ -137,15 +127,15 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
 def _encrypt_field(field: EncryptedField) -> tuple[int, list[str]]:
     """How many secrets were encrypted again, and why others were not."""
     count, problems = 0, []
-    primary_id = load_key_ring().primary_id
+    primary_id = encryption.load_key_ring().primary_id
     # A list, because SQLite would keep the query open while rows are written.
     for stored in [secret for secret in field.secrets() if secret.key_id != primary_id]:
         try:
-            secret = decrypt(stored.envelope, context=stored.context)
-        except EncryptionError as error:
+            secret = encryption.decrypt(stored.envelope, context=stored.context)
+        except encryption.EncryptionError as error:
             problems.append(str(error))
             continue
-        envelope = encrypt(secret, context=stored.context)
+        envelope = encryption.encrypt(secret, context=stored.context)
         if field.replace(stored, envelope=envelope):
             count += 1
         else:
@@ -156,7 +146,7 @@ def _encrypt_field(field: EncryptedField) -> tuple[int, list[str]]:
 def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
     # On SQLite this transaction also locks out other writers until the ring is replaced.
     with audit.atomic():
-        ring = load_key_ring()
+        ring = encryption.load_key_ring()
         needed = {ring.primary_id, ring.staged_id, keep_id} | key_ids_in_use()
         unused = tuple(sorted(ring.key_ids - needed))
         if unused:
@@ -169,5 +159,7 @@ def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
                 ),
                 details={"key_ids": list(unused)},
             )
-            update_key_ring(lambda text: without_keys(text, frozenset(unused)))
+            encryption.update_key_ring(
+                lambda text: encryption.without_keys(text, frozenset(unused))
+            )
     return unused

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from connections import models
 from connections.access.actor import WORKER
 from connections.access_reviews import closing, decisions, population
 from connections.access_reviews.rows import review_rows
@@ -16,17 +17,6 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections, syncs
-from connections.models import (
-    AccessReview,
-    AccessReviewRow,
-    ApprovalPolicy,
-    Credential,
-    Deletion,
-    OrgConnectionKey,
-    Person,
-    ReviewDecision,
-    RowState,
-)
 from connections.operations import due
 from connections.people import people
 from orgadmin.demo import simulator
@@ -45,7 +35,7 @@ def seed() -> dict[str, Any]:
 
     Raises ConflictError, with nothing changed, if there is a person or a credential.
     """
-    if Person.objects.exists() or Credential.objects.exists():
+    if models.Person.objects.exists() or models.Credential.objects.exists():
         raise ConflictError(
             "This database contains people or credentials, so the demo leaves it alone."
         )
@@ -145,7 +135,7 @@ def _closed_as_unresolved(world: DemoWorld) -> None:
     _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
         deletion_lifecycle.close_deletion(
-            deletion=Deletion.objects.get(pk=deletion.pk),
+            deletion=models.Deletion.objects.get(pk=deletion.pk),
             actor=world.actor("operator"),
             reason="Datadog returns 500 each time. Support case opened, will request it again.",
         )
@@ -162,7 +152,7 @@ def _require_approvals(world: DemoWorld) -> None:
         world.credentials["Group SOC"] = credential_lifecycle.change_policy(
             actor=world.actor("administrator"),
             credential=world.credentials["Group SOC"],
-            policy=ApprovalPolicy.ONE,
+            policy=models.ApprovalPolicy.ONE,
         )
 
 
@@ -180,7 +170,7 @@ def _approved_and_deleted(world: DemoWorld) -> None:
 
 
 def _protected(world: DemoWorld) -> None:
-    key = OrgConnectionKey(
+    key = models.OrgConnectionKey(
         site=world.credentials["Retail US"].site,
         connection_id=uuid.UUID(connection_id_between(source="Contact Center", sink="Retail US")),
     )
@@ -191,7 +181,7 @@ def _protected(world: DemoWorld) -> None:
 
 
 def _allowed_break_glass(world: DemoWorld) -> None:
-    operator = Person.objects.get(pk=world.people["operator"].pk)
+    operator = models.Person.objects.get(pk=world.people["operator"].pk)
     with ago(days=8):
         people.set_break_glass(actor=world.actor("administrator"), person=operator, is_allowed=True)
 
@@ -284,7 +274,7 @@ def _request(
     *,
     days: int = 0,
     hours: int = 0,
-) -> Deletion:
+) -> models.Deletion:
     """Request the deletion of this pair's connection, with the credential of `org`.
 
     The Operator requests it that long ago, as on the review page, which also confirms it if no
@@ -306,7 +296,7 @@ def _request(
         )
 
 
-def _approve(world: DemoWorld, deletion: Deletion, *, days: int = 0, hours: int = 0) -> None:
+def _approve(world: DemoWorld, deletion: models.Deletion, *, days: int = 0, hours: int = 0) -> None:
     with ago(days=days, hours=hours):
         approvals.approve_deletion(
             deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
@@ -328,7 +318,7 @@ def _set_fault(world: DemoWorld, org: str, pair: tuple[str, str], fault: str) ->
     )
 
 
-type _Choice = Callable[[AccessReviewRow], bool]
+type _Choice = Callable[[models.AccessReviewRow], bool]
 
 
 _AUDIT_REVIEW = "Audit events of Group SOC"
@@ -367,7 +357,7 @@ def _decided_on_audit_events(world: DemoWorld) -> None:
 def _closed_the_access_review(world: DemoWorld) -> None:
     with ago(days=21, hours=2):
         closing.close_review(
-            review=AccessReview.objects.get(name=_AUDIT_REVIEW),
+            review=models.AccessReview.objects.get(name=_AUDIT_REVIEW),
             actor=world.actor("auditor"),
             open_reason="Their owners are on leave. The next access review has them again.",
         )
@@ -398,7 +388,7 @@ def _decided_on_some(world: DemoWorld) -> None:
             _ORG_REVIEW,
             world=world,
             reason="No dashboard or monitor has used it for 90 days.",
-            decision=ReviewDecision.DELETE,
+            decision=models.ReviewDecision.DELETE,
             choose=lambda row: row.source_org_name[0] in "MO",
         )
 
@@ -425,17 +415,19 @@ def _decide(
     world: DemoWorld,
     reason: str,
     choose: _Choice,
-    decision: ReviewDecision = ReviewDecision.KEEP,
+    decision: models.ReviewDecision = models.ReviewDecision.KEEP,
     keep_until: date | None = None,
     username: str = "operator",
 ) -> None:
     """Decide together on the undecided connections that `choose` accepts."""
     actor = world.actor(username)
-    review = AccessReview.objects.get(name=review_name)
+    review = models.AccessReview.objects.get(name=review_name)
     undecided = [
-        row.id for row in review_rows(review=review, actor=actor) if row.state == RowState.PENDING
+        row.id
+        for row in review_rows(review=review, actor=actor)
+        if row.state == models.RowState.PENDING
     ]
-    rows = AccessReviewRow.objects.filter(pk__in=undecided)
+    rows = models.AccessReviewRow.objects.filter(pk__in=undecided)
     decisions.decide(
         review=review,
         actor=actor,

@@ -16,15 +16,16 @@ from sandbox.demo_world import demo_access_token, demo_key_pairs
 # Only for the demo, which listens on the loopback address and deletes its data at the end.
 PASSWORD = "just-having-a-look"  # noqa: S105
 
+# The role of an administrator is None.
 _PEOPLE = (
     ("operator", "Ada", "Osei", Role.OPERATOR),
     ("approver", "Grace", "Lindqvist", Role.APPROVER),
     ("credentials", "Carlos", "Mendes", Role.CREDENTIAL_MANAGER),
     ("auditor", "Alma", "Rossi", Role.AUDITOR),
     ("viewer", "Victor", "Huang", Role.VIEWER),
+    ("administrator", "Rosa", "Weber", None),
 )
-_ADMINISTRATOR = ("administrator", "Rosa", "Weber")
-USERNAMES = (*(username for username, *_ in _PEOPLE), _ADMINISTRATOR[0])
+USERNAMES = tuple(username for username, *_ in _PEOPLE)
 
 
 @dataclass
@@ -47,25 +48,17 @@ def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
 def add_people(world: DemoWorld) -> None:
     """Add one person for each role, and an administrator."""
     for username, first, last, role in _PEOPLE:
-        _add_person(world, username=username, first=first, last=last, roles=[role])
-    username, first, last = _ADMINISTRATOR
-    _add_person(world, username=username, first=first, last=last, roles=None)
-
-
-def _add_person(
-    world: DemoWorld, *, username: str, first: str, last: str, roles: list[Role] | None
-) -> None:
-    person = people.add_person(
-        actor=command_actor(),
-        username=username,
-        email=f"{username}@example.com",
-        roles=roles or [],
-        is_administrator=roles is None,
-    )
-    person.first_name, person.last_name = first, last
-    person.save(update_fields=["first_name", "last_name"])
-    people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
-    world.people[username] = person
+        person = people.add_person(
+            actor=command_actor(),
+            username=username,
+            email=f"{username}@example.com",
+            roles=[role] if role else [],
+            is_administrator=role is None,
+        )
+        person.first_name, person.last_name = first, last
+        person.save(update_fields=["first_name", "last_name"])
+        people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
+        world.people[username] = person
 
 
 def add_credentials(world: DemoWorld) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, EncryptedColumn
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, CredentialColumn
 from connections.crypto.encryption import DecryptionError, EncryptionError, decrypt, encrypt
 from connections.crypto.envelopes import EncryptionContext
 from connections.models.credentials import ENVELOPE_FIELDS
@@ -126,9 +126,5 @@ def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path) -> 
 
 
 def test_every_encrypted_column_of_a_credential_is_rotated_and_cleared() -> None:
-    columns = {
-        field.column
-        for field in ENCRYPTED_FIELDS
-        if isinstance(field, EncryptedColumn) and field.model == "connections.Credential"
-    }
+    columns = {field.column for field in ENCRYPTED_FIELDS if isinstance(field, CredentialColumn)}
     assert columns == set(ENVELOPE_FIELDS)
