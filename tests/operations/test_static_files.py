@@ -57,38 +57,22 @@ def empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-def empty_every_file(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            empty(path)
-
-
 def remove_every_file(directory: Path) -> None:
     shutil.rmtree(directory)
     directory.mkdir()
 
 
-def take_its_name(directory: Path) -> None:
+def empty_a_file_and_take_its_name(directory: Path) -> None:
+    empty(directory / STYLES)
     directory.rename(directory.with_name("unfinished"))
 
 
-def empty_a_file_and_take_its_name(directory: Path) -> None:
-    empty(directory / STYLES)
-    take_its_name(directory)
-
-
 DAMAGE: dict[str, Callable[[Path], object]] = {
-    "empty manifest": lambda directory: empty(directory / "staticfiles.json"),
-    "truncated manifest": lambda directory: os.truncate(directory / "staticfiles.json", 100),
-    "no manifest": lambda directory: (directory / "staticfiles.json").unlink(),
     "empty file": lambda directory: empty(directory / STYLES),
-    "empty compressed file": lambda directory: empty(directory / f"{STYLES}.gz"),
-    "empty files": empty_every_file,
     "missing file": lambda directory: (directory / STYLES).unlink(),
     "changed file": lambda directory: (directory / STYLES).write_bytes(b"x"),
     "another file": lambda directory: (directory / "more.js").write_text("x"),
     "empty directory": remove_every_file,
-    "not renamed": take_its_name,
     "not renamed and damaged": empty_a_file_and_take_its_name,
 }
 
