@@ -21,7 +21,9 @@ from connections.models import Person, Role
 from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
+from tests.support.database_copies import django_db_setup
 from tests.support.databases import (
+    collected_static,
     migrated_directory,
     pooled_url,
     postgresql_template,
@@ -43,6 +45,8 @@ __all__ = [
     "_lock_order",
     "_no_code_expires",
     "bare_sandbox",
+    "collected_static",
+    "django_db_setup",
     "migrated_directory",
     "pooled_url",
     "postgresql_template",

@@ -27,7 +27,8 @@ def lost_installation(
     env = clean_environment(
         data_dir=tmp_path / "lost", ORGADMIN_EXTRA_SITES=bare_sandbox.extra_sites_setting()
     )
-    shutil.copytree(sqlite_template.parent, tmp_path / "lost")
+    (tmp_path / "lost").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "lost/orgadmin.sqlite3")
     pair = key_pair_of(bare_sandbox.world, "Payments US")
     for name, key in (("api", pair.api_key), ("application", pair.application_key)):
         (tmp_path / name).write_text(key)

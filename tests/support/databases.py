@@ -1,6 +1,5 @@
 """A migrated database that real processes share: SQLite, or PostgreSQL when the tests run on it."""
 
-import fcntl
 import os
 import shutil
 import uuid
@@ -18,8 +17,11 @@ from django.test import override_settings
 from psycopg import sql
 
 from connections.core.private_files import create_private_text
+from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text
+from connections.operations.static_files import collect_static_files
 from orgadmin.environment import parse_database_url
+from tests.support.database_copies import migrated_file
 from tests.support.postgres import pooled_by_transaction
 from tests.support.processes import clean_environment, manage
 
@@ -79,26 +81,22 @@ def using_database(**changes: Any) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A migrated SQLite file in a data directory, for tests to copy. All workers share it."""
-    shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        shared = shared.parent
-    directory = shared / "sqlite-template"
-    with (shared / "sqlite-template.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            unfinished = tmp_path_factory.mktemp("template")
-            done = manage("migrate", "--verbosity=0", env=clean_environment(data_dir=unfinished))
-            assert done.returncode == 0, done.stderr
-            unfinished.rename(directory)
-    return directory / "orgadmin.sqlite3"
+def sqlite_template(django_db_setup: None) -> Path:
+    """A migrated SQLite file, for tests to copy. All test processes share it."""
+    return migrated_file()
+
+
+@pytest.fixture(scope="session")
+def collected_static() -> Path:
+    """The `static` directory of a data directory, collected once for all test processes."""
+    return collect_static_files().parent
 
 
 @pytest.fixture
 def migrated_directory(tmp_path: Path, sqlite_template: Path) -> Path:
     """The test's directory, as the data directory after `migrate`."""
-    shutil.copytree(sqlite_template.parent, tmp_path, dirs_exist_ok=True)
+    shutil.copy(sqlite_template, tmp_path / "orgadmin.sqlite3")
+    create_private_text(tmp_path / "secret_key", Secret("only-for-tests-" + "x" * 50))
     return tmp_path
 
 
@@ -129,8 +127,11 @@ def pooled_url(postgresql_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=KINDS)
-def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
+def shared_database(
+    request: pytest.FixtureRequest, collected_static: Path, tmp_path: Path
+) -> Iterator[SharedDatabase]:
     """A separate migrated, empty database for this test. PostgreSQL is behind a pool."""
+    (tmp_path / "static").symlink_to(collected_static)
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     if request.param == "sqlite":
         path = request.getfixturevalue("migrated_directory") / "orgadmin.sqlite3"

@@ -48,7 +48,8 @@ class TemplateProcess:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._socket, its_end = socket.socketpair()
         self._lock = threading.Lock()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        names = ("PATH", "HOME", "LANG", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         with tempfile.TemporaryDirectory() as data_dir:
             with its_end:
                 self._process = subprocess.Popen(
