@@ -14,8 +14,8 @@ from django.db.models import Max
 
 from connections.access.actor import Actor
 from connections.audit import chain, personal_data, signing
-from connections.audit.personal_data import Sentence
-from connections.audit.rows import Rows, names_in
+from connections.audit.personal_data import ReferencedValue, Sentence
+from connections.audit.rows import Rows
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -29,7 +29,6 @@ from connections.models import (
     Org,
     OrgConnectionKey,
     Person,
-    references_in,
     with_values,
 )
 from connections.notification_queue import outbox
@@ -151,29 +150,15 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
     with _appending():
         now = clock.now_in_query()
         head = AuditHead.objects.select_for_update().annotate(now=now).get()
-        names = [[personal_data.name_of(actor)] for _, actor, _ in pending]
-        sentences = [draft.sentence.pieces_of(actor) for draft, actor, _ in pending]
-        named = [names_in(draft.rows) for draft, _, _ in pending]
-        in_rows = [
-            [name] for found in named for columns in found.values() for name in columns.values()
-        ]
-        stored, commitments = personal_data.store_references(*names, *sentences, *in_rows)
-        stored_names = iter(stored[2 * len(names) :])
         at = head.now
+        values = personal_data.store_values(
+            value for draft, actor, _ in pending for value in _values_in(draft, actor)
+        )
         frontier = chain.parse_frontier(head.frontier)
         events = []
-        texts = zip(stored[: len(names)], stored[len(names) : 2 * len(names)], named, strict=True)
-        for one, (name, sentence, found) in zip(pending, texts, strict=True):
-            row_names = {
-                key: {column: next(stored_names) for column in columns}
-                for key, columns in found.items()
-            }
-            shown = [text for columns in row_names.values() for text in columns.values()]
-            numbers = references_in(name, sentence, *shown)
-            refs = {str(number): commitments[str(number)] for number in numbers}
-            document = _document(one, at=at, seq=head.size + 1, name=name, sentence=sentence)
-            document["details"] |= _rows_document(one[0].rows, names=row_names)
-            text = chain.canonical_text(document | {"refs": refs})
+        for draft, actor, subject in pending:
+            about = {"at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", "seq": head.size + 1, "subject": subject}
+            text = chain.canonical_text(about | _document(draft, actor, values))
             data = text.encode()
             chain.extend(frontier, size=head.size, leaf=leaf_hash(data))
             previous = head.hash
@@ -193,38 +178,49 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
         return events
 
 
-def _document(
-    pending: _Pending, *, at: datetime, seq: int, name: str, sentence: str
-) -> dict[str, Any]:
-    """The document of an event as docs/EVIDENCE.md defines it, without its references."""
-    draft, actor, subject = pending
+def _values_in(draft: EventDraft, actor: Actor) -> Iterator[ReferencedValue]:
+    """The personal data that an event refers to."""
+    in_rows = [value for columns in draft.rows.values() for value in (columns or {}).values()]
+    pieces = [personal_data.name_of(actor), *draft.sentence.pieces_of(actor), *in_rows]
+    return (piece for piece in pieces if isinstance(piece, ReferencedValue))
+
+
+def _document(draft: EventDraft, actor: Actor, values: personal_data.Values) -> dict[str, Any]:
+    """The part of an event's document that its action determines: see docs/EVIDENCE.md."""
+    stored = {values[value] for value in _values_in(draft, actor)}
     return {
         "actor": {
             "id": str(actor.person.pk) if actor.person else None,
             "kind": actor.kind,
-            "name": name,
+            "name": values.text_of([personal_data.name_of(actor)]),
         },
-        "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
         "code": draft.code,
-        "details": dict(draft.details),
+        "details": draft.details | _rows_document(draft.rows, values),
         "format": chain.FORMAT,
+        "refs": {str(value.number): value.commitment for value in stored},
         "request_id": actor.request_id,
-        "sentence": sentence,
-        "seq": seq,
-        "subject": subject,
+        "sentence": values.text_of(draft.sentence.pieces_of(actor)),
     }
 
 
-def _rows_document(rows: Rows, *, names: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _rows_document(rows: Rows, values: personal_data.Values) -> dict[str, Any]:
     """The rows as an event's details have them: names apart, because they are references."""
-    if not rows:
-        return {}
+    names = {
+        key: {
+            column: values.text_of([value])
+            for column, value in columns.items()
+            if isinstance(value, ReferencedValue)
+        }
+        for key, columns in rows.items()
+        if columns
+    }
+    names = {key: columns for key, columns in names.items() if columns}
     plain = {
         key: columns
         and {name: value for name, value in columns.items() if name not in names.get(key, {})}
         for key, columns in rows.items()
     }
-    return {"rows": plain} | ({"names": names} if names else {})
+    return ({"rows": plain} if rows else {}) | ({"names": names} if names else {})
 
 
 def reference(subject: Subject) -> dict[str, str]:

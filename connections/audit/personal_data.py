@@ -83,7 +83,7 @@ def _pieces_of(
         return [value]
     if isinstance(value, str | int):
         return [str(value)]
-    return [piece for each in value for piece in (", ", each)][1:]
+    return [piece for name in value for piece in (", ", name)][1:]
 
 
 def name_of(whom: Actor | Person) -> ReferencedValue | str:
@@ -124,40 +124,42 @@ def ensure_person_number(person: Person) -> int:
     """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get()
-        store_references([name_of(person)])
+        store_values([_referenced(Kind.NAME, person.display_name, person=person)])
     known = PersonalValue.objects.filter(person_id=person.pk)
     number: int = known.earliest("person_number").person_number
     return number
 
 
-def store_references(*texts: Sequence[str | ReferencedValue]) -> tuple[list[str], dict[str, str]]:
-    """Each text as events store it, and each value's commitment by its number.
+class Values(dict[ReferencedValue, PersonalValue]):
+    """The stored rows of values."""
 
-    A text comes in pieces, whose values become references. Stores values that no event has referred
-    to before. Call it while the chain's head is locked, which keeps the numbers in order. Raises
-    database errors.
+    def text_of(self, pieces: Sequence[str | ReferencedValue]) -> str:
+        """A text as events store it: its values are references."""
+        return "".join(map(self._stored, pieces))
+
+    def _stored(self, piece: str | ReferencedValue) -> str:
+        if isinstance(piece, ReferencedValue):
+            return f"{{{piece.kind}:{self[piece].number}}}"
+        return chain.clean(piece).replace("{", "{{").replace("}", "}}")
+
+
+def store_values(values: Iterable[ReferencedValue]) -> Values:
+    """The rows of these values. Stores those that no event has referred to before.
+
+    Call it while the chain's head is locked, which keeps the numbers in order. Raises database
+    errors.
     """
-    wanted = {piece for pieces in texts for piece in pieces if isinstance(piece, ReferencedValue)}
-    rows = _rows_for(wanted) if wanted else {}
-    stored = ["".join(_stored_text(piece, rows) for piece in pieces) for pieces in texts]
-    return stored, {str(row.number): row.commitment for row in rows.values()}
-
-
-def _stored_text(piece: str | ReferencedValue, rows: dict[ReferencedValue, PersonalValue]) -> str:
-    if isinstance(piece, ReferencedValue):
-        return f"{{{piece.kind}:{rows[piece].number}}}"
-    return chain.clean(piece).replace("{", "{{").replace("}", "}}")
-
-
-def _rows_for(wanted: Iterable[ReferencedValue]) -> dict[ReferencedValue, PersonalValue]:
-    any_of = Q()
+    wanted, any_of = set(values), Q()
     for value in wanted:
         any_of |= Q(value=value.text, kind=value.kind, person_id=value.person_id)
-    rows = {
-        ReferencedValue(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
-        for row in PersonalValue.objects.filter(any_of, erased_at=None)
-    }
-    for value in sorted(set(wanted) - set(rows), key=lambda item: (item.kind, item.text)):
+    stored = PersonalValue.objects.filter(any_of, erased_at=None) if wanted else ()
+    rows = Values(
+        {
+            ReferencedValue(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
+            for row in stored
+        }
+    )
+    for value in sorted(wanted - set(rows), key=lambda value: (value.kind, value.text)):
         rows[value] = _create_value(value)
     return rows
 

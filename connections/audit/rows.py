@@ -172,13 +172,3 @@ def digest_of_rows(rows: Iterable[Columns]) -> Columns:
         digest.update(f"{canonical_text(columns)}\n".encode())
         count += 1
     return {"count": count, "sha256": digest.hexdigest()}
-
-
-def names_in(rows: Rows) -> dict[str, dict[str, ReferencedValue]]:
-    """The references to names in rows, by row and column."""
-    found = {
-        key: {name: value for name, value in columns.items() if isinstance(value, ReferencedValue)}
-        for key, columns in rows.items()
-        if columns
-    }
-    return {key: columns for key, columns in found.items() if columns}

@@ -21,7 +21,6 @@ from connections.models.audit import (
     Checkpoint,
     EventCode,
     PersonalValue,
-    references_in,
     render_references,
     with_values,
 )
