@@ -76,19 +76,13 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
 
 def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[AuditEvent]]:
     """The events with this code, in batches that name about as many changes as one query reads."""
-    seq, batch = 0, list[AuditEvent]()
-    while True:
-        # By code and number, in the order of an index.
-        found = AuditEvent.objects.filter(code=code, seq__gt=seq, seq__lte=upto).order_by("seq")
-        events = list(found[:_EVENTS_PER_QUERY])
-        for event in events:
-            seq = event.seq
-            batch.append(event)
-            if sum(len(_ids_in(each)) for each in batch) >= _BATCH_SIZE:
-                yield batch
-                batch = []
-        if len(events) < _EVENTS_PER_QUERY:
-            break
+    batch: list[AuditEvent] = []
+    events = AuditEvent.objects.filter(code=code, seq__lte=upto)
+    for event in read_in_chunks(events, key="seq", chunk_size=_EVENTS_PER_QUERY):
+        batch.append(event)
+        if sum(len(_ids_in(event)) for event in batch) >= _BATCH_SIZE:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
@@ -110,13 +104,13 @@ def _load_changes(events: Sequence[AuditEvent]) -> dict[str, Change | None]:
 
 def _read(ids: Sequence[str]) -> dict[str, Change | None]:
     try:
-        found = Change.objects.in_bulk([UUID(change_id) for change_id in ids])
+        changes = Change.objects.in_bulk([UUID(change_id) for change_id in ids])
     except UNREADABLE:
         if len(ids) > 1:
             return {key: row for change_id in ids for key, row in _read([change_id]).items()}
         logger.exception("Change %s cannot be compared with its event.", ids[0])
         return {ids[0]: None}
-    return {str(pk): row for pk, row in found.items()}
+    return {str(pk): row for pk, row in changes.items()}
 
 
 def _compare_detected(
@@ -143,12 +137,12 @@ def _compare_detected(
     if len(ids) == 1:
         sentence = f"Change {ids[0]}: it isn't what event {event.seq} recorded."
     else:
-        shown = ", ".join(ids[:MAX_DESCRIBED])
+        named = ", ".join(ids[:MAX_DESCRIBED])
         more = len(ids) - MAX_DESCRIBED
-        shown += f" and {more:,} more" if more > 0 else ""
+        named += f" and {more:,} more" if more > 0 else ""
         sentence = (
             f"One of the {pluralize(len(ids), 'change')} that event {event.seq} recorded "
-            f"was altered: {shown}."
+            f"was altered: {named}."
         )
     differing.describe(sentence, ids=ids)
 
@@ -188,7 +182,7 @@ def _is_acknowledged(row: Change | None) -> bool:
 
 def _count(query: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM ({query}) AS found")  # noqa: S608 - our own query
+        cursor.execute(f"SELECT COUNT(*) FROM ({query}) AS rows_of_query")  # noqa: S608 - our own query
         count: int = cursor.fetchone()[0]
     return count
 

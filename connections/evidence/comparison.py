@@ -41,11 +41,11 @@ def value_row(value: PersonalValue) -> dict[str, Any]:
 
 def find_missing(kind: Kind, *, ids: Collection[str]) -> set[str]:
     """The IDs among these, which come from events, of records that have no row."""
-    found = {text: _parse_uuid(text) for text in ids}
-    there: set[UUID] = set()
-    for some in batched({pk for pk in found.values() if pk}, BATCH_SIZE):
-        there |= existing_ids(kind, ids=some)
-    return {text for text, pk in found.items() if pk not in there}
+    pks = {text: _parse_uuid(text) for text in ids}
+    existing: set[UUID] = set()
+    for some in batched({pk for pk in pks.values() if pk}, BATCH_SIZE):
+        existing |= existing_ids(kind, ids=some)
+    return {text for text, pk in pks.items() if pk not in existing}
 
 
 def compare_all(kind: Kind, *, differing: DifferingRecords) -> Iterator[None]:
@@ -104,10 +104,10 @@ def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
     # SQLite stores any text as an ID. A row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
     field = kind.main.model._meta.get_field(kind.main.record)
-    found: dict[Any, str] = {}
+    suspects: dict[Any, str] = {}
     for pk, record_id in zip(pks, ids, strict=True):
         if field.get_db_prep_value(pk, connection) != record_id:  # type: ignore[union-attr]
-            found[record_id] = "it can't be found by its ID"
+            suspects[record_id] = "it can't be found by its ID"
             continue
         try:
             events = [Event(document, shown) for document in documents.get(str(pk), [])]
@@ -115,8 +115,8 @@ def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
         except VerificationFailed as error:
             differences = [str(error).rstrip(".")]
         if differences:
-            found[record_id] = differences[0]
-    return found
+            suspects[record_id] = differences[0]
+    return suspects
 
 
 def read_events(

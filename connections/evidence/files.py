@@ -16,13 +16,7 @@ from connections.audit import chain
 from connections.core.errors import DomainError
 from connections.evidence.stored_events import batches_of
 from connections.models import AuditHead
-from connections.verifier.archive import (
-    CHUNK_SIZE,
-    FILE_NAMES,
-    central_header,
-    end_record,
-    local_header,
-)
+from connections.verifier.archive import CHUNK_SIZE, FILE_NAMES, archive_pieces, local_header
 from connections.verifier.merkle import leaf_hash, node_hash
 
 _IN_MEMORY = 1 << 20
@@ -83,33 +77,20 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
 
 def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the ZIP. Return its size and SHA-256 in hex. Raises BundleError if it is too large."""
-    heads = {
-        name: local_header(name, files[name].crc, files[name].size)
-        for name in FILE_NAMES
-        if files[name].size <= _MAX_ZIP_BYTES
-    }
-    total = sum(files[name].size + len(head) for name, head in heads.items())
-    if len(heads) < len(FILE_NAMES) or total > _MAX_ZIP_BYTES:
+    total = sum(len(local_header(name, 0, 0)) + files[name].size for name in FILE_NAMES)
+    if total > _MAX_ZIP_BYTES:
         raise BundleError(
             "The bundle would be larger than the 4 GiB of a plain ZIP. Choose a shorter period, or "
             "narrower filters."
         )
-    digest, offset, directory = hashlib.sha256(), 0, b""
-
-    def put(data: bytes) -> None:
-        output.write(data)
-        digest.update(data)
-
-    for name, head in heads.items():
-        file = files[name]
-        put(head)
-        for chunk in file.chunks():
-            put(chunk)
-        directory += central_header(name, file.crc, file.size, offset)
-        offset += len(head) + file.size
-    end = directory + end_record(len(heads), len(directory), offset)
-    put(end)
-    return offset + len(end), digest.hexdigest()
+    size, digest = 0, hashlib.sha256()
+    for piece in archive_pieces(
+        (name, files[name].crc, files[name].size, files[name].chunks()) for name in FILE_NAMES
+    ):
+        output.write(piece)
+        digest.update(piece)
+        size += len(piece)
+    return size, digest.hexdigest()
 
 
 _HASH_BYTES = 32

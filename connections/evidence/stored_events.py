@@ -206,19 +206,17 @@ def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
 
 
 def _has_same_columns(row: EventRow, document: dict[str, Any]) -> bool:
-    actor, subject = document["actor"], document["subject"]
-    is_same: bool = (
-        row[5] == document["code"]
-        and row[6] == actor["kind"]
-        and row[8] == actor["name"]
-        and row[9] == document["request_id"]
-        and row[10] == (subject["type"] if subject else "")
-        and row[11] == (subject["id"] if subject else "")
-        and row[12] == document["sentence"]
+    actor, subject = document["actor"], document["subject"] or {"type": "", "id": ""}
+    actor_and_subject = (
+        *(actor["name"], document["request_id"], subject["type"], subject["id"]),
+        document["sentence"],
+    )
+    return (
+        row[5:7] == (document["code"], actor["kind"])
+        and row[8:] == actor_and_subject
         and _format_uuid(row[7]) == actor["id"]
         and _is_same_time(row[4], document["at"])
     )
-    return is_same
 
 
 def load_values() -> StoredValues:
@@ -244,7 +242,7 @@ def load_values() -> StoredValues:
     # Queried last, so that the event of a concurrent erasure is found.
     erasures = AuditEvent.objects.filter(code=EventCode.PERSON_ERASED, subject_type="person")
     erased = set(erasures.values_list("subject_id", flat=True)) if emptied else set()
-    unexplained = {each: "" for each, person_id in emptied.items() if person_id not in erased}
+    unexplained = {number: "" for number, person in emptied.items() if person not in erased}
     values.commitments.update(unexplained)
     return values
 

@@ -7,7 +7,7 @@ left to the next verification.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -74,7 +74,7 @@ class VerificationReport:
 
     If only a range is known, the first bad event is between it and `at_latest`. If the events are
     intact but other records differ from them, `differing` is the number of differences, and
-    `deletions` to `protections` have the IDs of the first ones.
+    `differing_ids` has the IDs of the first records of each kind.
     """
 
     size: int
@@ -84,12 +84,7 @@ class VerificationReport:
     at_latest: int | None = None
     message: str = "The audit log is intact."
     differing: int = 0
-    deletions: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    batches: tuple[str, ...] = ()
-    access_reviews: tuple[str, ...] = ()
-    # The IDs of the connections.
-    protections: tuple[str, ...] = ()
+    differing_ids: Mapping[Fault, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +98,8 @@ class _InitialState:
     @classmethod
     def read(cls) -> "_InitialState":
         def newest(model: type[AuditEvent | Checkpoint | AuditVerification], field: str) -> int:
-            found: int | None = model.objects.aggregate(newest=Max(field))["newest"]
-            return found or 0
+            number: int | None = model.objects.aggregate(newest=Max(field))["newest"]
+            return number or 0
 
         return cls(
             events=newest(AuditEvent, "seq"),
@@ -125,11 +120,13 @@ class _Progress:
     # The size of the last correct checkpoint, and how many were correct.
     proved: int = 0
     checkpoints: int = 0
-    # By the kind of record.
-    differing: dict[str, DifferingRecords] = field(
-        default_factory=lambda: {kind.name: DifferingRecords(noun=kind.noun) for kind in KINDS}
+    # Each kind of record has a fault of its own.
+    differing: dict[Fault, DifferingRecords] = field(
+        default_factory=lambda: {
+            **{kind.fault: DifferingRecords(noun=kind.noun) for kind in KINDS},
+            Fault.CHANGE: DifferingRecords(noun="change"),
+        }
     )
-    changes: DifferingRecords = field(default_factory=lambda: DifferingRecords(noun="change"))
 
 
 def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
@@ -139,8 +136,7 @@ def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationRe
     a checkpoint is malformed or from another log, or when the public keys are missing; and database
     errors.
     """
-    found = [report for report in verify_in_steps(notes=notes) if report is not None]
-    return found[0]
+    return next(filter(None, verify_in_steps(notes=notes)))
 
 
 def verify_in_steps(
@@ -163,12 +159,12 @@ def verify_in_steps(
             subjects = _verify_rows(rows, state, known=known)
             for kind in KINDS:
                 missing = find_missing(kind, ids=subjects.get(kind.name, set()))
-                state.differing[kind.name].add_missing(missing)
+                state.differing[kind.fault].add_missing(missing)
             yield None
         _verify_end(state, head, before=before, given=given)
         for kind in KINDS:
-            yield from compare_all(kind, differing=state.differing[kind.name])
-        yield from compare_all_changes(state.changes, upto=head.size)
+            yield from compare_all(kind, differing=state.differing[kind.fault])
+        yield from compare_all_changes(state.differing[Fault.CHANGE], upto=head.size)
         report = _with_differences(report, state)
     except AuditFault as error:
         report = replace(
@@ -185,21 +181,15 @@ def verify_in_steps(
 
 def _with_differences(report: VerificationReport, state: _Progress) -> VerificationReport:
     """The report, with the records that differ from their events if there are any."""
-    faults = {kind.fault: state.differing[kind.name] for kind in KINDS}
-    faults[Fault.CHANGE] = state.changes
-    found = {fault: records for fault, records in faults.items() if records.count}
-    if not found:
+    differing = {fault: records for fault, records in state.differing.items() if records.count}
+    if not differing:
         return report
     return replace(
         report,
-        fault=next(iter(found)),
-        message=" ".join(records.message for records in found.values()),
-        differing=sum(records.count for records in found.values()),
-        deletions=tuple(faults[Fault.DELETION].ids),
-        changes=tuple(faults[Fault.CHANGE].ids),
-        batches=tuple(faults[Fault.BATCH].ids),
-        access_reviews=tuple(faults[Fault.ACCESS_REVIEW].ids),
-        protections=tuple(faults[Fault.PROTECTION].ids),
+        fault=next(iter(differing)),
+        message=" ".join(records.message for records in differing.values()),
+        differing=sum(records.count for records in differing.values()),
+        differing_ids={fault: tuple(records.ids) for fault, records in differing.items()},
     )
 
 
@@ -241,10 +231,10 @@ def _checkpoints_by_size(
         _parse_stored(checkpoint, origin=head.origin)
         for checkpoint in stored.order_by("size", "pk")
     ]
-    found: dict[int, list[KnownCheckpoint]] = {}
+    by_size: dict[int, list[KnownCheckpoint]] = {}
     for checkpoint in [*known, *given]:
-        found.setdefault(checkpoint.size, []).append(checkpoint)
-    return found
+        by_size.setdefault(checkpoint.size, []).append(checkpoint)
+    return by_size
 
 
 def _require_signed(checkpoint: KnownCheckpoint, *, proved: int) -> CheckpointNote:
@@ -437,8 +427,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
         and Change.objects.count() <= MAX_CHANGES_IN_REQUEST
         and AccessReviewRow.objects.count() <= MAX_ACCESS_REVIEW_ROWS_IN_REQUEST
     ):
-        [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
-        return stored
+        return next(filter(None, verify_and_store(actor=actor)))
     with events.atomic():
         PeriodicTask.objects.filter(name=AUDIT_VERIFICATION).update(due_at=clock.now())
         events.record(

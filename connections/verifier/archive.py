@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from connections.verifier.messages import UncheckedError, VerificationFailed, require
@@ -74,14 +74,25 @@ def end_record(count: int, size: int, offset: int) -> bytes:
     return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
+def archive_pieces(
+    files: Iterable[tuple[str, int, int, Iterable[bytes]]],
+) -> Iterator[bytes]:
+    """The bytes of an archive of files, each with its name, CRC, size and content in pieces."""
+    count, offset, directory = 0, 0, b""
+    for name, crc, size, pieces in files:
+        head = local_header(name, crc, size)
+        yield head
+        yield from pieces
+        directory += central_header(name, crc, size, offset)
+        count, offset = count + 1, offset + len(head) + size
+    yield directory + end_record(count, len(directory), offset)
+
+
 def pack(files: Mapping[str, bytes]) -> bytes:
     """The archive of these files, in their order."""
-    body, directory = b"", b""
-    for name, content in files.items():
-        crc, size = zlib.crc32(content), len(content)
-        directory += central_header(name, crc, size, len(body))
-        body += local_header(name, crc, size) + content
-    return body + directory + end_record(len(files), len(directory), len(body))
+    return b"".join(
+        archive_pieces((name, zlib.crc32(data), len(data), [data]) for name, data in files.items())
+    )
 
 
 class Archive:

@@ -63,7 +63,8 @@ def rows_named(rows: Rows, kind: str) -> list[dict[str, Any]]:
     """The rows “kind 1”, “kind 2” and so on of a record, in the order of their numbers."""
     numbers = (name.partition(" ")[2] for name in rows if name.startswith(f"{kind} "))
     return [
-        rows[f"{kind} {number}"] for number in sorted(numbers, key=lambda each: (len(each), each))
+        rows[f"{kind} {number}"]
+        for number in sorted(numbers, key=lambda number: (len(number), number))
     ]
 
 

@@ -53,7 +53,7 @@ def access_review_section(
 ) -> str:
     """An access review. Decisions are by the ID of their row, deletions by site and connection."""
     review = rows["access_review"]
-    reviewers = ", ".join(str(each.get("name")) for each in rows_named(rows, "reviewer"))
+    reviewers = ", ".join(str(row.get("name")) for row in rows_named(rows, "reviewer"))
     counts = dict.fromkeys(CLOSED_AS, 0)
     for row in review_rows:
         counts[row["closed_as"]] += 1
@@ -80,8 +80,8 @@ def access_review_section(
         for row in review_rows
     )
     appeared = "".join(
-        f"<li>{to_html(each['connection_id'])} on {to_html(each['site'])}</li>\n"
-        for each in review.get("appeared", [])
+        f"<li>{to_html(connection['connection_id'])} on {to_html(connection['site'])}</li>\n"
+        for connection in review.get("appeared", [])
     )
     return (
         '<section id="access-review">\n<h2>Access review</h2>\n'

@@ -274,12 +274,12 @@ def closing_problems(
 
 def decisions_by_row(rows: Rows) -> dict[Any, list[dict[str, Any]]]:
     """The decisions of an access review, oldest first, by the ID of their row."""
-    found: dict[Any, list[dict[str, Any]]] = {}
+    by_row: dict[Any, list[dict[str, Any]]] = {}
     numbers = sorted(int(name.split(" ")[1]) for name in rows if name.startswith("decision "))
     for number in numbers:
         decision = rows[f"decision {number}"]
-        found.setdefault(decision.get("row_id"), []).append({**decision, "id": number})
-    return found
+        by_row.setdefault(decision.get("row_id"), []).append({**decision, "id": number})
+    return by_row
 
 
 def _no_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:

@@ -37,6 +37,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
     "deletion.withdrawn": ("muted", "minus"),
     "deletion.confirmed": ("info", "check"),
     "deletion.recheck_failed": ("warn", "warning"),
+    "deletion.waiting": ("warn", "clock"),
     "deletion.unknown": ("unknown", "question"),
     "deletion.still_unknown": ("unknown", "question"),
     "deletion.still_present": ("warn", "warning"),
@@ -58,9 +59,11 @@ _LOOKS: dict[str, tuple[str, str]] = {
 def event_text(event: AuditEvent) -> EventText:
     """The text for one event. For codes without a text here, the event's sentence is the title."""
     details: dict[str, Any] = event.details
-    made = _TEXT_BUILDERS.get(event.code)
-    if made:
-        return made(details)
+    build_text = _TEXT_BUILDERS.get(event.code)
+    if build_text:
+        return build_text(details)
+    if event.code == "deletion.settled":
+        return EventText(badge=outcome_badge(details["outcome"]), detail=_detail(event))
     if event.code in _LOOKS:
         tone, icon = _LOOKS[event.code]
         # A timeline is about one connection and its deletions, so only a bulk deletion needs its
@@ -125,11 +128,6 @@ def _late_response(details: dict[str, Any]) -> EventText:
     return EventText(badge=Badge(title, "warn", "warning"), detail=detail)
 
 
-def _waiting(details: dict[str, Any]) -> EventText:
-    cause = cause_text(details.get("cause") or "")
-    return EventText(badge=Badge("Waiting to retry", "warn", "clock"), detail=cause)
-
-
 def _checked(details: dict[str, Any]) -> EventText:
     titles = {"listed": "Checked: still listed", "not listed": "Checked: not listed"}
     title = titles.get(details.get("found", ""))
@@ -139,20 +137,11 @@ def _checked(details: dict[str, Any]) -> EventText:
     return EventText(badge=Badge("Check failed", "muted", "eye"), detail=cause)
 
 
-def _settled(details: dict[str, Any]) -> EventText:
-    badge = outcome_badge(details.get("outcome") or "")
-    reason = details.get("reason")
-    detail = f"“{reason}”" if reason else cause_text(details.get("cause") or "")
-    return EventText(badge=badge, detail=detail)
-
-
 _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
     "deletion.sending": _sending,
     "deletion.answered": _response_received,
     "deletion.answered_late": _late_response,
-    "deletion.waiting": _waiting,
     "deletion.checked": _checked,
-    "deletion.settled": _settled,
 }
 
 

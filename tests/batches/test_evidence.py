@@ -90,14 +90,14 @@ def test_a_bulk_deletion_that_was_changed_is_named(
             with triggers_off(), connection.cursor() as cursor:
                 cursor.execute(f"UPDATE connections_batch SET {change} WHERE state = 'finished'")  # noqa: S608 - our own
             report = verify_audit_log()
-            assert (report.fault, report.batches) == (Fault.BATCH, (str(batch.pk),))
+            assert report.differing_ids == {Fault.BATCH: (str(batch.pk),)}
         with triggers_off():
             batch.save()
     row = batch.rows.get()
     for values in ({"digest": "0"}, {"sink_org_name": "Eve"}):
         with triggers_off():
             batch.rows.update(**values)
-        assert verify_audit_log().batches == (str(batch.pk),)
+        assert verify_audit_log().differing_ids == {Fault.BATCH: (str(batch.pk),)}
         with triggers_off():
             row.save()
 

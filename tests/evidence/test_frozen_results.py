@@ -338,7 +338,10 @@ def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.Monkey
     with triggers_off():
         Deletion.objects.update(reason="something else")
     report = verify_audit_log()
-    assert (report.differing, len(report.deletions)) == (Deletion.objects.count(), 1)
+    assert (report.differing, len(report.differing_ids[Fault.DELETION])) == (
+        Deletion.objects.count(),
+        1,
+    )
 
 
 @pytest.mark.usefixtures("history")

@@ -20,7 +20,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.deletions import reconciliation
 from connections.deletions.history import HistoryFilter
-from connections.evidence import bundles, verification
+from connections.evidence import bundles, files, verification
 from connections.evidence.files import BundleError
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.people import erasure
@@ -43,6 +43,13 @@ pytestmark = pytest.mark.usefixtures("history")
 
 def event(code: EventCode) -> AuditEvent:
     return AuditEvent.objects.get(code=code)
+
+
+def test_a_bundle_larger_than_a_plain_zip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(make().data)
+    monkeypatch.setattr(files, "_MAX_ZIP_BYTES", size // 2)
+    with pytest.raises(BundleError, match="would be larger than"):
+        make()
 
 
 def document(data: bytes, name: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from connections.batches import decisions, drafts, running, stopping
 from connections.deletions.history import HistoryFilter
 from connections.evidence import verification
 from connections.evidence.records import kind_of
+from connections.evidence.stored_events import Fault
 from connections.inventory import protections
 from connections.models import (
     ApprovalPolicy,
@@ -468,4 +469,5 @@ def test_a_stored_deletion_moved_to_another_row_is_named(batch: Batch, tmp_path:
     named = "“batch_row_id” of the row “deletion” is not what its events set"
     assert (made.bundle.differing, named in made.bundle.differences[0]) == (2, True)
     assert named in complaint(made.data, tmp_path)
-    assert set(verification.verify_audit_log().deletions) == {str(first.pk), str(second.pk)}
+    report = verification.verify_audit_log()
+    assert set(report.differing_ids[Fault.DELETION]) == {str(first.pk), str(second.pk)}

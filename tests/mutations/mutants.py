@@ -2245,7 +2245,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification compares every record",
         "connections/evidence/verification.py",
-        "            yield from compare_all(kind, differing=state.differing[kind.name])\n",
+        "            yield from compare_all(kind, differing=state.differing[kind.fault])\n",
         "            yield None\n",
         f"{RESULTS}::test_a_changed_deletion_is_named",
         f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion",
@@ -2253,7 +2253,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification misses removed deletions",
         "connections/evidence/verification.py",
-        "                state.differing[kind.name].add_missing(missing)\n",
+        "                state.differing[kind.fault].add_missing(missing)\n",
         "                pass\n",
         f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
     ),
@@ -2303,7 +2303,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a deletion that isn't found by its ID is named",
         "connections/evidence/comparison.py",
-        '            found[record_id] = "it can\'t be found by its ID"\n            continue\n',
+        '            suspects[record_id] = "it can\'t be found by its ID"\n            continue\n',
         "            continue\n",
         f"{RESULTS}::test_a_deletion_whose_id_is_spelled_differently_is_reported",
     ),

@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from connections.core.text import pluralize
+from connections.evidence.stored_events import Fault
 from connections.evidence.verification import VerificationReport, verify_audit_log
 from connections.management.base import OrgAdminCommand, Result
 from connections.models import AuditHead
 
 VERIFICATION_FAILED = 1
 NOT_VERIFIED = 2
+# The keys with the IDs of records that differ from their events.
+_DIFFERING = {
+    "deletions": Fault.DELETION,
+    "changes": Fault.CHANGE,
+    "batches": Fault.BATCH,
+    "access_reviews": Fault.ACCESS_REVIEW,
+    "protections": Fault.PROTECTION,
+}
 _CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 
 
@@ -77,11 +86,7 @@ def _document(report: VerificationReport) -> dict[str, Any]:
         "first_bad_seq": report.first_bad_seq,
         "first_bad_at_latest": report.at_latest,
         "differing": report.differing,
-        "deletions": list(report.deletions),
-        "changes": list(report.changes),
-        "batches": list(report.batches),
-        "access_reviews": list(report.access_reviews),
-        "protections": list(report.protections),
+        **{key: list(report.differing_ids.get(fault, ())) for key, fault in _DIFFERING.items()},
         "message": report.message,
     }
 
