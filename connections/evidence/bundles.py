@@ -101,11 +101,10 @@ def make_bundle(
     if batch:
         requested["batch"] = str(batch.pk)
         contents_text = f" of the {batch}"
-    begun = audit.Sentence(
-        "{actor} started an evidence bundle{of}.",
-        of=contents_text,
+    sentence = audit.Sentence(
+        "{actor} started an evidence bundle{contents}.", contents=contents_text
     )
-    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, requested)
+    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, sentence, requested)
     request = _BundleRequest(
         actor=actor,
         filters=filters,
@@ -126,8 +125,7 @@ def make_bundle(
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         sentence = audit.Sentence(
-            "An evidence bundle{of} for {actor} failed.",
-            of=contents_text,
+            "An evidence bundle{contents} for {actor} failed.", contents=contents_text
         )
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, sentence, cause)
         raise
@@ -280,7 +278,7 @@ def _record(
 
 
 def _record_finished(
-    actor: Actor, request: _BundleRequest, bundle: Bundle, made: Checkpoint
+    actor: Actor, request: _BundleRequest, bundle: Bundle, checkpoint: Checkpoint
 ) -> None:
     counts = f"{pluralize(bundle.deletions, 'deletion')}, {pluralize(bundle.events, 'event')}"
     details = {
@@ -292,17 +290,17 @@ def _record_finished(
         "differing": bundle.differing,
         "bytes": bundle.size,
         "sha256": bundle.sha256,
-        "checkpoint_size": made.size,
-        "checkpoint_root": made.root,
+        "checkpoint_size": checkpoint.size,
+        "checkpoint_root": checkpoint.root,
     }
     with audit.atomic():
-        signing.store_checkpoint(checkpoint=made)
+        signing.store_checkpoint(checkpoint=checkpoint)
         audit.record(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,
             sentence=audit.Sentence(
-                "An evidence bundle{of} for {actor} is complete: {counts}, SHA-256 {sha256}.",
-                of=request.contents_text,
+                "An evidence bundle{contents} for {actor} is complete: {counts}, SHA-256 {sha256}.",
+                contents=request.contents_text,
                 counts=counts,
                 sha256=bundle.sha256,
             ),

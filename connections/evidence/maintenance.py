@@ -22,20 +22,14 @@ def continue_verification(steps: Iterator[AuditVerification | None]) -> timedelt
 
     `steps` comes from `verify_and_store`. Raises database errors.
     """
+    stop_at = time.monotonic() + MAX_VERIFICATION_SECONDS
     try:
-        return VERIFICATION_INTERVAL if _is_finished_in_time(steps) else None
+        for result in steps:
+            if result is not None and result.fault:
+                logger.error("The audit log failed verification. %s", result.message)
+            if result is None and time.monotonic() >= stop_at:
+                return None
     except CannotVerifyError as error:
         logger.warning("The audit log could not be verified. %s", error)
         return RETRY_AFTER
-
-
-def _is_finished_in_time(steps: Iterator[AuditVerification | None]) -> bool:
-    stop_at = time.monotonic() + MAX_VERIFICATION_SECONDS
-    for result in steps:
-        if result is not None:
-            if result.fault:
-                logger.error("The audit log failed verification. %s", result.message)
-            return True
-        if time.monotonic() >= stop_at:
-            return False
-    return True
+    return VERIFICATION_INTERVAL

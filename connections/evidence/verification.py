@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from django.db import Error as DatabaseError
-from django.db.models import Max
+from django.db.models import Max, Model
 
 from connections import audit
 from connections.access import permissions
@@ -343,11 +343,14 @@ def _larger_sizes(
         yield "a verification", before.verified
 
 
-# With up to this many events, a verification takes about a second and runs within the request.
+# With up to this many events and rows, a verification takes about a second and runs within the
+# request.
 MAX_EVENTS_IN_REQUEST = 20_000
-MAX_DELETIONS_IN_REQUEST = 1_000
-MAX_CHANGES_IN_REQUEST = 10_000
-MAX_ACCESS_REVIEW_ROWS_IN_REQUEST = 10_000
+_MAX_ROWS_IN_REQUEST: dict[type[Model], int] = {
+    Deletion: 1_000,
+    Change: 10_000,
+    AccessReviewRow: 10_000,
+}
 
 
 def last_verification() -> AuditVerification | None:
@@ -421,11 +424,8 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     """
     permissions.require(permissions.can_audit(actor), "verify the audit log")
     size = AuditHead.objects.values_list("size", flat=True).get()
-    if (
-        size <= MAX_EVENTS_IN_REQUEST
-        and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST
-        and Change.objects.count() <= MAX_CHANGES_IN_REQUEST
-        and AccessReviewRow.objects.count() <= MAX_ACCESS_REVIEW_ROWS_IN_REQUEST
+    if size <= MAX_EVENTS_IN_REQUEST and all(
+        model._default_manager.count() <= limit for model, limit in _MAX_ROWS_IN_REQUEST.items()
     ):
         return next(filter(None, verify_and_store(actor=actor)))
     with events.atomic():

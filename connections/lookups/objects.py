@@ -71,9 +71,9 @@ def _find_by_credential[T: (Credential, Deletion)](
 def _find[T: (Credential, Deletion, Batch, AccessReview)](
     visible_rows: QuerySet[T], *, hidden: QuerySet[T], actor: Actor, pk: UUID
 ) -> T:
-    found = visible_rows.filter(pk=pk).first()
-    if found:
-        return found
+    row = visible_rows.filter(pk=pk).first()
+    if row:
+        return row
     # Queried in both cases so that timing doesn't distinguish hidden objects from missing ones.
     hidden_row = hidden.filter(pk=pk).first()
     if hidden_row:

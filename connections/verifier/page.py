@@ -170,11 +170,13 @@ def events_table(events: Sequence[Event]) -> str:
         f'<td class="words">{to_html(event.actor)}</td><td>{to_html(event.sentence)}</td></tr>\n'
         for event in events
     )
-    return (
-        "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Actor</th>"
-        "<th>What happened</th></tr></thead>\n"
-        f"<tbody>\n{lines}</tbody>\n</table>\n"
-    )
+    return table(("Event", "Time", "Actor", "What happened"), lines)
+
+
+def table(headings: Sequence[str], lines: str) -> str:
+    """A table with these headings. `lines` are its rows."""
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>\n"
 
 
 def page_end(warnings: Sequence[str]) -> str:

@@ -21,9 +21,13 @@ from connections.verifier.page import (
     facts_table,
     format_person_and_time,
     format_time,
+    table,
     to_html,
 )
 
+_REVIEW_COLUMNS = ("Connection", "Data types", "Created by", "Decisions", "Result")
+_SYNC_COLUMNS = ("Org", "Credential", "Last sync", "Complete", "Last complete sync")
+_PLAN_COLUMNS = ("Row", "Connection", "Data types", "Deletion")
 # A row of a table in the database, and the deletions of a connection.
 Row = Mapping[str, Any]
 
@@ -88,9 +92,8 @@ def access_review_section(
         f'<p class="id">ID {html.escape(name)}</p>\n{facts_table(facts)}'
         f"{_coverage(review['coverage'], 'at the start')}"
         f"{_coverage(review['coverage_at_close'], 'at the close')}"
-        "<h3>Connections and decisions</h3>\n<table>\n<thead><tr><th>Connection</th>"
-        "<th>Data types</th><th>Created by</th><th>Decisions</th><th>Result</th></tr></thead>\n"
-        f"<tbody>\n{lines}</tbody>\n</table>\n<p>Connections that matched the filter at the close "
+        "<h3>Connections and decisions</h3>\n"
+        f"{table(_REVIEW_COLUMNS, lines)}<p>Connections that matched the filter at the close "
         "but not at the start, so they are not part of it:</p>\n"
         f"<ul>\n{appeared or '<li>None</li>'}</ul>\n</section>\n"
     )
@@ -106,10 +109,9 @@ def _coverage(coverage: Row, when: str) -> str:
     )
     missing = "".join(f"<li>{_org_text(org)}</li>\n" for org in coverage["without_credential"])
     return (
-        f"<h3>Syncs {when}</h3>\n<table>\n<thead><tr><th>Org</th><th>Credential</th>"
-        "<th>Last sync</th><th>Complete</th><th>Last complete sync</th></tr></thead>\n"
-        f"<tbody>\n{orgs}</tbody>\n</table>\n<p>Orgs without a credential; connections between two "
-        f"of them are not known:</p>\n<ul>\n{missing or '<li>None</li>'}</ul>\n"
+        f"<h3>Syncs {when}</h3>\n{table(_SYNC_COLUMNS, orgs)}"
+        "<p>Orgs without a credential; connections between two of them are not known:</p>\n"
+        f"<ul>\n{missing or '<li>None</li>'}</ul>\n"
     )
 
 
@@ -184,9 +186,7 @@ def plan_section(
     return (
         '<section id="plan">\n<h2>Bulk deletion</h2>\n'
         f'<p class="id">ID {html.escape(name)}</p>\n{facts_table(facts)}'
-        f"{events_table(events)}<h3>Plan</h3>\n<table>\n<thead><tr><th>Row</th>"
-        "<th>Connection</th><th>Data types</th><th>Deletion</th></tr></thead>\n"
-        f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
+        f"{events_table(events)}<h3>Plan</h3>\n{table(_PLAN_COLUMNS, lines)}</section>\n"
     )
 
 

@@ -143,7 +143,6 @@ class Verification:
                 "size": self.archive.files[name][1],
             }
             for name in MANIFEST_FILES
-            if name in self.archive.files
         ]
         listed = get(manifest, "files", list, "manifest.json")
         for ours, theirs in zip(files, listed):

@@ -24,9 +24,9 @@ from tests.evidence.support import Made, complaint, files_of, run_verifier
 
 # The standard library modules of Python 3.9 that the verifier uses.
 STANDARD = {
-    "__future__", "argparse", "base64", "binascii", "bisect", "collections", "datetime", "hashlib",
-    "heapq", "html", "json", "os", "re", "secrets", "shutil", "stat", "struct", "sys", "tempfile",
-    "typing", "zlib",
+    "__future__", "argparse", "base64", "binascii", "bisect", "collections", "datetime", "enum",
+    "hashlib", "heapq", "html", "json", "os", "re", "secrets", "shutil", "stat", "struct", "sys",
+    "tempfile", "typing", "zlib",
 }  # fmt: skip
 
 
