@@ -394,7 +394,7 @@ def _review_scene(
 
 def _review_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> Step:
     query = urlencode({"credential": credential.pk, "connection_id": connection_id})
-    return Step(text, "Open the review", OPERATOR, f"{reverse('deletion-new')}?{query}")
+    return Step(text, "Open the review", OPERATOR, f"{reverse('deletion-confirm')}?{query}")
 
 
 def _newest(pair: tuple[str, str]) -> Deletion | None:

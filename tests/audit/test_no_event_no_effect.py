@@ -42,7 +42,7 @@ CHANGED = {
 }
 # Syncs and verifications store their results without an event, and a draft of a bulk deletion what
 # changed since it was made.
-READING = {"batch-request", "org-connection-refresh", "deletion-new", "evidence-verify"}
+READING = {"batch-request", "org-connection-refresh", "deletion-confirm", "evidence-verify"}
 # The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
     "access-review-close",
@@ -61,7 +61,7 @@ ACTING = {
     "credential-rotate",
     "credential-verify",
     "deletion-comment",
-    "deletion-new",
+    "deletion-confirm",
     "deletion-withdraw",
     "evidence-verify",
     "notification-retry",

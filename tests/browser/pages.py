@@ -124,9 +124,9 @@ def _review(slug: str, sender: str, *, source: str = "", sink: str = "", who: st
             connection_id = str(_connection(source, sink)()[1])
         credential = Credential.objects.get(name=sender).pk
         query = urlencode({"credential": str(credential), "connection_id": connection_id})
-        return f"{reverse('deletion-new')}?{query}"
+        return f"{reverse('deletion-confirm')}?{query}"
 
-    return Listed(slug=f"review-{slug}", name="deletion-new", path=path, who=who)
+    return Listed(slug=f"review-{slug}", name="deletion-confirm", path=path, who=who)
 
 
 OURS = [
@@ -193,7 +193,7 @@ OURS = [
     _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
     _page("deletion-list", "deletion-list-fresh", is_fresh=True, who="operator"),
-    _page("deletion-new", "deletion-choose", who="operator"),
+    _page("deletion-confirm", "deletion-choose", who="operator"),
     _review(
         "reviewed", "Payments EU", source="Payments EU", sink="Fraud Detection", who="operator"
     ),

@@ -9,7 +9,7 @@ from playwright.sync_api import APIResponse, Route, expect
 from connections.access.actor import person_actor
 from connections.deletions import approvals
 from connections.models import ApprovalPolicy, Credential, Deletion, Role, State
-from connections.web.deletions import status_section
+from connections.web.deletions import detail
 from tests.browser.conftest import OpenAs
 from tests.browser.requester import REASON, Requester
 from tests.support.people import make_person
@@ -28,7 +28,7 @@ POLLS = re.compile(r"\?seen=")
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.review_path)
@@ -63,7 +63,7 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
 def test_polling_without_a_change_keeps_typed_text(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.review_path)
@@ -87,7 +87,7 @@ def test_polling_without_a_change_keeps_typed_text(
 def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_section, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
     page.goto(requester.review_path)

@@ -75,7 +75,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
     expect(page).to_have_url(re.compile(r"/deletions/[0-9a-f-]{36}/$"))
     expect(page.locator(".org-pair:visible")).to_have_count(1)
-    # With JavaScript, the outcome is on the review page, without the timeline.
+    # With JavaScript, the outcome is on the confirmation page, without the timeline.
     expect(page.get_by_role("link", name="View deletion")).to_be_visible(visible=java_script)
     if java_script:
         assert page.evaluate("window.stillHere") is True  # no page was loaded

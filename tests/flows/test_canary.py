@@ -138,7 +138,7 @@ def test_no_page_contains_a_key(
             "person-list",
             "audit-list",
             "metrics",
-            "deletion-new",
+            "deletion-confirm",
         )
     ]
     urls += [
@@ -149,7 +149,7 @@ def test_no_page_contains_a_key(
         reverse("org-connection-export") + "?format=json",
         reverse("deletion-export") + "?format=json",
         *(reverse("deletion-detail", args=[d.pk]) for d in Deletion.objects.all()),
-        f"{reverse('deletion-new')}?credential={credential.pk}&connection_id={wanted}",
+        f"{reverse('deletion-confirm')}?credential={credential.pk}&connection_id={wanted}",
     ]
     for url in urls:
         response = client.get(url)

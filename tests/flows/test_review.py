@@ -1,4 +1,4 @@
-"""The review page and its POST: what it refuses, and that no input is lost."""
+"""The confirmation page and its POST: what it refuses, and that no input is lost."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4

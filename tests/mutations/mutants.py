@@ -534,7 +534,7 @@ REVIEW = (
     ),
     _mutant(
         "a protected deletion's page asks for no confirmation",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "    if objections.protection:\n",
         "    if False:\n",
         "tests/deletions/test_protected.py"
@@ -1633,21 +1633,21 @@ ACCESS = (
     ),
     _mutant(
         "a row is approved with its bulk deletion only",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "deletion=deletion) and not deletion.is_run_by_batch\n",
         "deletion=deletion)\n",
         A_ROW_ON_ITS_OWN_PAGE,
     ),
     _mutant(
         "a row is confirmed with its bulk deletion only",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "return is_awaited and is_alone and not states",
         "return is_awaited and not states",
         A_ROW_ON_ITS_OWN_PAGE,
     ),
     _mutant(
         "a deletion that waits for its retry offers no confirmation",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "return is_awaited and is_alone and not states",
         "return is_alone and not states",
         "tests/deletions/test_earlier_attempts.py"
@@ -2055,7 +2055,7 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a confirmation that would be refused is not offered",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "    if block:\n",
         "    if False:\n",
         "tests/deletions/approvals/test_approving.py"
@@ -2063,7 +2063,7 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "people whose approvals expired are offered to approve again",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "(is_new_round or not deletion.is_decided_by(actor.person))",
         "not deletion.is_decided_by(actor.person)",
         f"{ROUNDS}::test_approvals_lapse_even_without_a_worker",
@@ -3739,7 +3739,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "a deletion that people still decide about says who decided to keep its connection",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "        **keep_context(objections.kept, now=now),\n",
         "",
         "tests/access_reviews/test_planning.py"
@@ -3747,7 +3747,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "an open page shows a decision to keep the connection",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "        [objection.pk for objection in objections if objection],\n",
         "",
         "tests/access_reviews/test_planning.py"
@@ -3755,7 +3755,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "an open page shows when the confirmation becomes possible",
-        "connections/web/deletions/status_section.py",
+        "connections/web/deletions/detail.py",
         "        offered,\n",
         "",
         "tests/deletions/approvals/test_approving.py"

@@ -65,7 +65,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
     "batch-list": ("",),
     "access-review-list": ("",),
-    "deletion-new": (
+    "deletion-confirm": (
         "",
         "?connection_id={connection}",
         "?credential={own}&connection_id={connection}",

@@ -175,19 +175,21 @@ def _select(
         chosen = RowFilter.ALL
     matching, bar = filter_rows(request, rows, review=review, actor=actor)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
-    shown_by = {
-        row_filter: _shown_by(row_filter, matching, actor=actor) for row_filter in RowFilter
+    rows_by_filter = {
+        row_filter: _rows_of(row_filter, matching, actor=actor) for row_filter in RowFilter
     }
     if without_reviewer:
         positions = {row.position for row in without_reviewer}
-        shown_by[RowFilter.NO_REVIEWER] = [row for row in matching if row.position in positions]
+        rows_by_filter[RowFilter.NO_REVIEWER] = [
+            row for row in matching if row.position in positions
+        ]
     after = RowCursor.parse(request.GET.get("after", ""))
     following = sorted(
-        (row for row in shown_by[chosen] if RowCursor.of(row) > after), key=RowCursor.of
+        (row for row in rows_by_filter[chosen] if RowCursor.of(row) > after), key=RowCursor.of
     )
     page = following[:PAGE_SIZE]
     last = RowCursor.of(page[-1]) if len(following) > PAGE_SIZE else None
-    labels = {each: each.label for each in RowFilter}
+    labels = {row_filter: row_filter.label for row_filter in RowFilter}
     if review.is_closed:
         labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label
     return _Selected(
@@ -195,9 +197,9 @@ def _select(
         links=part_links(
             request,
             [
-                (labels[each], each, len(found))
-                for each, found in shown_by.items()
-                if found or each in {chosen, RowFilter.ALL}
+                (labels[row_filter], row_filter, len(filtered))
+                for row_filter, filtered in rows_by_filter.items()
+                if filtered or row_filter in {chosen, RowFilter.ALL}
             ],
             shown=chosen,
             open="",
@@ -218,14 +220,14 @@ def _without_reviewer(
     return [row for row in rows if row.key in keys] if keys else []
 
 
-def _shown_by(chosen: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> list[ReviewRow]:
-    match chosen:
+def _rows_of(row_filter: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) -> list[ReviewRow]:
+    match row_filter:
         case RowFilter.ALL:
             return list(rows)
         case RowFilter.MINE:
             person = actor.person.pk if actor.person else None
             return [row for row in rows if row.newest and row.newest.decided_by_id == person]
-    return [row for row in rows if row.state in _STATES.get(chosen, ())]
+    return [row for row in rows if row.state in _STATES.get(row_filter, ())]
 
 
 def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:

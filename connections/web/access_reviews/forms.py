@@ -7,7 +7,7 @@ from django import forms
 
 from connections.access import permissions
 from connections.models import Person
-from connections.web.framework.forms import KEPT, ServiceForm
+from connections.web.framework.forms import KEPT, ListField, ServiceForm
 
 
 def reviewer_choices() -> list[Person]:
@@ -89,19 +89,13 @@ class StartForm(ReviewersForm):
         return self["scope"].value() or ""
 
 
-class _ListField(forms.Field):
-    """A field that is posted any number of times."""
-
-    widget = forms.MultipleHiddenInput
-
-
 class DecisionForm(ServiceForm):
     """One decision, about one connection or about all selected ones."""
 
     # Named "<site>/<connection ID>".
-    connection = _ListField(required=False)
+    connection = ListField(required=False)
     # What the page showed of each connection: its name, a space, and a digest.
-    digest = _ListField(required=False)
+    digest = ListField(required=False)
     decision = forms.CharField(label="Decision", required=False)
     reason = forms.CharField(label="Reason", required=False)
     keep_until = forms.DateField(

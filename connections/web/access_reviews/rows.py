@@ -193,7 +193,8 @@ def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
     if len(decisions) < 2:
         return ""
     earlier = "; ".join(
-        f"{decision_text(made.decision, keep_until=made.keep_until)}, {made.decided_by_name}"
-        for made in reversed(decisions[:-1])
+        f"{decision_text(decision.decision, keep_until=decision.keep_until)}, "
+        f"{decision.decided_by_name}"
+        for decision in reversed(decisions[:-1])
     )
     return f" Before: {earlier}."

@@ -1,12 +1,20 @@
 """Forms about bulk deletions. The services validate most of the input."""
 
+from typing import Any
+
 from django import forms
 
 from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
-from connections.web.framework.forms import KEPT, ServiceForm, reason_field
+from connections.web.framework.forms import (
+    KEPT,
+    ConfirmationForm,
+    ListField,
+    ServiceForm,
+    reason_field,
+)
 
 
-class PlanRequestForm(ServiceForm):
+class PlanRequestForm(ConfirmationForm):
     """Requests the plan that the page showed."""
 
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -18,7 +26,6 @@ class PlanRequestForm(ServiceForm):
         help_text=f"Otherwise, it pauses after {MAX_PROBLEMS_IN_A_ROW} problems in a row with the "
         "same credential.",
     )
-    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 
 
 class PlanApprovalForm(ServiceForm):
@@ -27,7 +34,22 @@ class PlanApprovalForm(ServiceForm):
     digest = forms.CharField(required=False)
 
 
-class PlanConfirmationForm(ServiceForm):
-    """The typed confirmation."""
+NO_CREDENTIAL = "Choose a credential."
 
-    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
+
+class RowsForm(ServiceForm):
+    """Some rows of a draft, named "<site>/<connection ID>"."""
+
+    connection = ListField(required=False)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The connections, and the other fields."""
+        arguments = self.cleaned_data.copy()
+        return {"connections": arguments.pop("connection")} | arguments
+
+
+class RowSenderForm(RowsForm):
+    """The credential that sends some rows of a draft."""
+
+    credential = forms.UUIDField(required=False, error_messages={"invalid": NO_CREDENTIAL})

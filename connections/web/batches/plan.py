@@ -96,7 +96,7 @@ class Plan:
         """The rows that can't be deleted."""
         return [row for row in self.rows if row.problem]
 
-    def shown_by(self, chosen: PlanFilter) -> list[PlanRow]:
+    def rows_of(self, row_filter: PlanFilter) -> list[PlanRow]:
         """The rows that a filter shows, in the order of the plan."""
         tests: dict[PlanFilter, Callable[[PlanRow], Any]] = {
             PlanFilter.ALL: lambda row: True,
@@ -108,7 +108,7 @@ class Plan:
                 row.is_to_delete and unknown_types(row.connection_types)
             ),
         }
-        return [row for row in self.rows if tests[chosen](row)]
+        return [row for row in self.rows if tests[row_filter](row)]
 
     def _is_new(self, row: PlanRow) -> bool:
         created = row.connection_created_at
@@ -133,11 +133,11 @@ class Plan:
 
     def warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:
         """What to know about the rows, most important first. `url_of` a filter shows its rows."""
-        left_out, audit = self.left_out, self.shown_by(PlanFilter.AUDIT)
-        new, unknown = self.shown_by(PlanFilter.NEW), self.shown_by(PlanFilter.UNKNOWN_TYPE)
+        left_out, audit = self.left_out, self.rows_of(PlanFilter.AUDIT)
+        new, unknown = self.rows_of(PlanFilter.NEW), self.rows_of(PlanFilter.UNKNOWN_TYPE)
         problems = Counter(RowProblem(row.problem) for row in left_out)
         kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
-        found = [
+        warnings = [
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
@@ -167,7 +167,7 @@ class Plan:
                 rows_url=url_of(PlanFilter.NEW),
             ),
         ]
-        return [warning for warning in found if warning.count]
+        return [warning for warning in warnings if warning.count]
 
     @property
     def totals(self) -> list[Total]:
@@ -187,7 +187,7 @@ class Plan:
         for row in self.to_delete:
             _, of_org = losses.setdefault((row.site, row.sink_org_id), (row.sink, {}))
             of_org.setdefault(tuple(row.connection_types), []).append(row.source)
-        by_name = sorted(losses.values(), key=lambda each: each[0].casefold())
+        by_name = sorted(losses.values(), key=lambda loss: loss[0].casefold())
         return [loss_text(sink=sink, lost=lost) for sink, lost in by_name]
 
 
@@ -207,7 +207,7 @@ def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:
 
 
 def _total(label: str, names: Iterable[str]) -> Total:
-    counted = sorted(Counter(names).items(), key=lambda each: (-each[1], each[0].casefold()))
+    counted = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0].casefold()))
     return Total(label=label, largest=counted[:MAX_LINES], others=counted[MAX_LINES:])
 
 

@@ -21,6 +21,7 @@ from connections.lookups.objects import find_credential
 from connections.models import Credential
 from connections.web.credentials import detail, forms, texts
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.forms import ConfirmationForm
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import SeeOther, actor_of
@@ -152,15 +153,14 @@ credential_rotate = accepts_keys(
 
 def _retire_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """What retiring means, and the form that confirms it."""
-    credential, form = find_credential(actor=actor_of(request), pk=pk), refusal.form
+    credential = find_credential(actor=actor_of(request), pk=pk)
     if credential.is_retired:
         return detail.redirect_with_error(
             request, credential, f"{credential.name} is already retired."
         )
     context = {
         "credential": credential,
-        "typed": request.POST.get("confirmation", ""),
-        "error": form.errors["confirmation"][0] if form and "confirmation" in form.errors else "",
+        "form": refusal.form or ConfirmationForm(),
         "conflict": str(refusal.error) if isinstance(refusal.error, ConflictError) else "",
         "blocking": retirement.list_blocking_deletions(credential),
         "withdrawn": retirement.list_deletions_to_withdraw(credential),
@@ -172,7 +172,7 @@ def _retire_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
 credential_retire = _action(
     "credential-retire",
     retirement.retire_credential,
-    form=forms.RetireForm,
+    form=ConfirmationForm,
     page=_retire_page,
     done=lambda credential, retired: f"{credential.name} retired. Its keys are erased.",
 )

@@ -162,12 +162,6 @@ class PolicyForm(ServiceForm):
     )
 
 
-class RetireForm(ServiceForm):
-    """The typed confirmation."""
-
-    confirmation = forms.CharField(required=False, strip=False)
-
-
 class AccessForm(ServiceForm):
     """The access lists of a credential, which the page shows as columns of one table."""
 

@@ -1,13 +1,14 @@
 """Forms about deletions. The services validate most of the input."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from django import forms
 
+from connections.core.causes import Cause
 from connections.deletions.lifecycle import OUT_OF_DATE
-from connections.web.framework.forms import ServiceForm, reason_field
+from connections.web.framework.forms import ConfirmationForm, ServiceForm, reason_field
 
 
 class ConnectionChoiceForm(ServiceForm):
@@ -19,7 +20,7 @@ class ConnectionChoiceForm(ServiceForm):
         help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    # Passed on to the review page.
+    # Passed on to the confirmation page.
     reason = forms.CharField(required=False, widget=forms.HiddenInput)
     ticket = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -41,8 +42,8 @@ class ConnectionChoiceForm(ServiceForm):
         self.order_fields(["credential", "connection_id"])
 
 
-class DeletionForm(ServiceForm):
-    """The form on the review page."""
+class DeletionForm(ConfirmationForm):
+    """The form on the confirmation page."""
 
     credential = forms.UUIDField(widget=forms.HiddenInput)
     connection_id = forms.CharField(widget=forms.HiddenInput)
@@ -54,7 +55,6 @@ class DeletionForm(ServiceForm):
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
     reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
-    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
 
     @property
     def request_id_or_none(self) -> UUID | None:
@@ -63,13 +63,20 @@ class DeletionForm(ServiceForm):
         return value
 
 
-class ConfirmationForm(ServiceForm):
+class ExecutionForm(ConfirmationForm):
     """The typed confirmation of a requested deletion."""
 
-    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
     skip_recheck = forms.BooleanField(
         label="Skip the pre-send check (recorded as unreviewed)", required=False
     )
+
+    @classmethod
+    def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:
+        """The form. Only after a failed check, the next one can be skipped."""
+        form = cls(data)
+        if subject.cause != Cause.LISTING_FAILED:
+            del form.fields["skip_recheck"]
+        return form
 
 
 class CommentForm(ServiceForm):
@@ -81,17 +88,16 @@ class CommentForm(ServiceForm):
     )
 
 
-class BreakGlassForm(ServiceForm):
+class BreakGlassForm(ConfirmationForm):
     """Why the deletion can't wait for approval, and the typed confirmation."""
 
-    break_glass_reason = forms.CharField(required=False)
-    confirmation = forms.CharField(required=False, strip=False)
+    break_glass_reason = reason_field(label="Why can't this wait for approval?")
 
 
-class BreakGlassReviewForm(ServiceForm):
-    """The findings of a break-glass review."""
+class LateApprovalForm(ServiceForm):
+    """What another person found about a use of break glass."""
 
-    note = forms.CharField(required=False)
+    note = reason_field(label="Findings")
 
 
 class ApprovalForm(ServiceForm):

@@ -14,7 +14,7 @@ KEPT = "Kept permanently. Don't include personal data."
 def reason_field(
     *, label: str = "Reason", help_text: str = KEPT, required: bool = False
 ) -> forms.CharField:
-    """A field for a reason or a comment."""
+    """A field for a reason or a comment. Without `required`, the service says what is missing."""
     return forms.CharField(
         label=label,
         required=required,
@@ -23,6 +23,12 @@ def reason_field(
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
         error_messages={"required": NO_REASON, "max_length": too_long_text(label.lower())},
     )
+
+
+class ListField(forms.Field):
+    """A field that is posted any number of times."""
+
+    widget = forms.MultipleHiddenInput
 
 
 class ServiceForm(forms.Form):
@@ -52,6 +58,20 @@ class ServiceForm(forms.Form):
         for name, message in error.fields.items():
             self.errors.pop(name, None)
             self.add_error(name if name in self.fields else None, message)
+
+
+class ConfirmationForm(ServiceForm):
+    """A form that is confirmed by typing a text.
+
+    `components/forms/danger_box.html` renders its fields, so that a new one appears by itself.
+    """
+
+    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The last one, also in the summary of errors.
+        self.fields["confirmation"] = self.fields.pop("confirmation")
 
 
 class ReasonForm(ServiceForm):

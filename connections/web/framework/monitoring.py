@@ -46,9 +46,9 @@ def _deletion_lines() -> Iterator[str]:
 
 
 def _settled_counts() -> list[tuple[str, int]]:
-    known: list[tuple[str, int]] | None = cache.get(_SETTLED_COUNTS)
-    if known is not None:
-        return known
+    counts: list[tuple[str, int]] | None = cache.get(_SETTLED_COUNTS)
+    if counts is not None:
+        return counts
     settled = Deletion.objects.exclude(outcome="").order_by("outcome")
     counts = list(settled.values_list("outcome").annotate(count=Count("pk")))
     cache.set(_SETTLED_COUNTS, counts, timeout=SETTLED_COUNTED_EVERY)
@@ -79,8 +79,8 @@ def _notice_lines() -> Iterator[str]:
     yield "# HELP orgadmin_notices Notifications that were not delivered, by channel and state."
     yield "# TYPE orgadmin_notices gauge"
     states = (Notification.State.WAITING, Notification.State.GIVEN_UP)
-    kept = Notification.objects.filter(state__in=states).order_by()
-    rows = kept.values_list("channel", "state").annotate(count=Count("pk"))
+    undelivered = Notification.objects.filter(state__in=states).order_by()
+    rows = undelivered.values_list("channel", "state").annotate(count=Count("pk"))
     counts = {(channel, state): count for channel, state, count in rows}
     for channel in Notification.Channel:
         for state in states:

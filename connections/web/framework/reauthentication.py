@@ -75,11 +75,11 @@ def is_recent(request: HttpRequest) -> bool:
 
     Computed once per request.
     """
-    known: bool | None = getattr(request, "_is_recently_reauthenticated", None)
-    if known is None:
-        known = _is_stamp_fresh(request)
-        request._is_recently_reauthenticated = known  # type: ignore[attr-defined]
-    return known
+    is_fresh: bool | None = getattr(request, "_is_recently_reauthenticated", None)
+    if is_fresh is None:
+        is_fresh = _is_stamp_fresh(request)
+        request._is_recently_reauthenticated = is_fresh  # type: ignore[attr-defined]
+    return is_fresh
 
 
 def _is_stamp_fresh(request: HttpRequest) -> bool:
@@ -118,13 +118,13 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
     if not hasattr(request, "allauth"):
         _stamp(request, person=user)
         return
-    given = [
+    proved_at = [
         record["at"] for record in get_authentication_records(request, user) if _is_proof(record)
     ]
-    if given:
+    if proved_at:
         # By this process's clock, because allauth took the time from it.
         now = datetime.fromtimestamp(time.time(), UTC)
-        age = clock.elapsed_since(datetime.fromtimestamp(max(given), UTC), now=now)
+        age = clock.elapsed_since(datetime.fromtimestamp(max(proved_at), UTC), now=now)
         if age < WINDOW:
             _stamp(request, person=user, age=age)
 

@@ -84,11 +84,11 @@ def require_signed_in_person(request: HttpRequest) -> Person:
 
 def time_of(request: HttpRequest) -> datetime:
     """The database's time, read with the session or when this request first needs it."""
-    known: datetime | None = getattr(request, "_database_time", None)
-    if known is None:
-        known = getattr(request.session, "read_at", None) or clock.now()
-        request._database_time = known  # type: ignore[attr-defined]
-    return known
+    now: datetime | None = getattr(request, "_database_time", None)
+    if now is None:
+        now = getattr(request.session, "read_at", None) or clock.now()
+        request._database_time = now  # type: ignore[attr-defined]
+    return now
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -76,8 +76,8 @@ def flag(name: str) -> SafeString:
 
 # A list repeats a few badges and data types in a hundred rows.
 @lru_cache(maxsize=500)
-def _rendered_badge(shown: Badge, *, tint: bool = False) -> SafeString:
-    context = asdict(shown) | {"tint": tint}
+def _rendered_badge(status: Badge, *, tint: bool = False) -> SafeString:
+    context = asdict(status) | {"tint": tint}
     return SafeString(render_to_string("components/status/badge.html", context).strip())
 
 

@@ -13,7 +13,7 @@ from connections.inventory import timeline
 from connections.lookups.objects import require_connection
 from connections.models import OrgConnectionKey
 from connections.web.badges import ROW_BADGES
-from connections.web.deletions.status_section import review_url
+from connections.web.deletions.detail import confirm_url
 from connections.web.framework.support import actor_of
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.timeline import timeline_of
@@ -51,7 +51,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "delete_links": [
             (
                 observation,
-                review_url(credential=observation.credential.pk, connection_id=connection_id),
+                confirm_url(credential=observation.credential.pk, connection_id=connection_id),
             )
             for observation in history.observations
             if is_free

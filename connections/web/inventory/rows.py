@@ -17,7 +17,7 @@ from connections.inventory.inventory import (
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion, Sync
 from connections.web.badges import Badge, ConnectionStatus
-from connections.web.deletions.status_section import review_url
+from connections.web.deletions.detail import confirm_url
 
 # How many failed orgs a message names per cause.
 MAX_NAMES = 5
@@ -51,7 +51,7 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
     delete_url = ""
     sender = row.default_credential(actor=actor)
     if sender and deletion is None and row.protection is None:
-        delete_url = review_url(credential=sender.pk, connection_id=row.snapshot.connection_id)
+        delete_url = confirm_url(credential=sender.pk, connection_id=row.snapshot.connection_id)
     return ConnectionRowView(
         row=row,
         delete_url=delete_url,

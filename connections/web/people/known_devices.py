@@ -30,12 +30,12 @@ def cookie_name() -> str:
 def remember_device(request: HttpRequest, response: HttpResponse, *, person: Person) -> None:
     """Set the cookie that says that the person has signed in with this browser."""
     device, people = _read(request)
-    others = {key: value for key, value in people.items() if key != str(person.pk)}
+    people.pop(str(person.pk), None)
     # The newest is last.
-    kept = dict([*others.items(), (str(person.pk), _fingerprint(person))][-_MAX_PEOPLE:])
+    newest = [*people.items(), (str(person.pk), _fingerprint(person))][-_MAX_PEOPLE:]
     response.set_cookie(
         cookie_name(),
-        signing.dumps({"device": device or token_urlsafe(16), "people": kept}, salt=_SALT),
+        signing.dumps({"device": device or token_urlsafe(16), "people": dict(newest)}, salt=_SALT),
         max_age=MAX_AGE,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,

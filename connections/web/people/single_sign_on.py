@@ -179,12 +179,12 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     Raises ProviderError. After Reason.BUSY the same response can be used again.
     """
     pending = _pending(request)
-    kept = pending.pop(request.GET.get("state", ""), None)
-    if kept is None:
+    started_here = pending.pop(request.GET.get("state", ""), None)
+    if started_here is None:
         raise ProviderError(Reason.STALE, "No such sign-in was started in this browser.")
     now = clock.now()
-    at = datetime.fromisoformat(kept["request"]["at"])
-    started = SignInRequest(**kept["request"] | {"at": at})
+    at = datetime.fromisoformat(started_here["request"]["at"])
+    started = SignInRequest(**started_here["request"] | {"at": at})
     if clock.elapsed_since(started.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
@@ -199,9 +199,9 @@ def finish(request: HttpRequest) -> CompletedSignIn:
         )
     return CompletedSignIn(
         identity=identity,
-        purpose=SignInPurpose(kept["purpose"]),
-        to=kept["to"],
-        person_id=kept["person"],
+        purpose=SignInPurpose(started_here["purpose"]),
+        to=started_here["to"],
+        person_id=started_here["person"],
     )
 
 

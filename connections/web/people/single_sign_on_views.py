@@ -135,12 +135,12 @@ def _reauthenticated(
 def provider_account(request: HttpRequest) -> HttpResponse:
     """The person's own account at the provider. A POST connects the account just used."""
     single_sign_on.require_provider()
-    shown = _shown_account(request)
-    if request.method != "POST" or shown is None:
+    account = _shown_account(request)
+    if request.method != "POST" or account is None:
         return _account_page(request)
     try:
         provider_accounts.connect_account(
-            actor=actor_of(request), person=require_signed_in_person(request), **shown
+            actor=actor_of(request), person=require_signed_in_person(request), **account
         )
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
@@ -163,10 +163,10 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     """Issuer and subject of the account that this person signed in with to connect it, or None."""
-    kept, person = request.session.get(_SHOWN), signed_in_person(request)
-    if not kept or person is None or kept["person"] != str(person.pk):
+    account, person = request.session.get(_SHOWN), signed_in_person(request)
+    if not account or person is None or account["person"] != str(person.pk):
         return None
-    return {"issuer": kept["issuer"], "subject": kept["subject"]}
+    return {"issuer": account["issuer"], "subject": account["subject"]}
 
 
 def _refused(

@@ -597,5 +597,5 @@ def test_the_queries_of_a_page_do_not_depend_on_the_rows(
     assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
     for batch in (few, many):
         request(batch, ada, confirmation=confirming.text_to_type(batch))
-        with django_assert_num_queries(18):
+        with django_assert_num_queries(17):
             operator.get(url_of(batch))

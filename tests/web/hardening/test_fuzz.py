@@ -149,7 +149,7 @@ def pages(
     """Every page that an administrator can open."""
     client = client_of(root)
     requested = {"credential": str(Credential.objects.get().pk), "connection_id": str(uuid4())}
-    opened = [read(client.get(addresses["deletion-new"], requested))]
+    opened = [read(client.get(addresses["deletion-confirm"], requested))]
     for name, (may_get, _) in MATRIX.items():
         if may_get is not None:
             response = client.get(addresses[name])

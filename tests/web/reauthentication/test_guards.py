@@ -18,7 +18,7 @@ from tests.web.test_access import CAST, MATRIX, REAUTHENTICATED
 ClientOf = Callable[[Person], Client]
 # The values that make a POST to this URL have an effect.
 ACTING: dict[str, dict[str, str]] = {
-    "deletion-new": {"confirmation": "Payments US"},
+    "deletion-confirm": {"confirmation": "Payments US"},
     "batch-request": {"confirmation": "1"},
     "batch-resume": {"confirmation": "1"},
 }

@@ -1,22 +1,27 @@
-"""The status of a deletion on its page: texts, the steps that a person can take, and polling."""
+"""The page of one deletion: its status, the steps that a person can take, and polling."""
 
 import hashlib
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 
 from connections import audit
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
 from connections.core import clock
-from connections.core.causes import cause_text
+from connections.core.causes import cause_text, unavailable_text
+from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
 from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions import (
     approvals,
+    attempt_facts,
     lifecycle,
     reviews,
     sending,
@@ -29,6 +34,7 @@ from connections.deletions.status import NextStep, steps_of
 from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
+from connections.lookups import objects
 from connections.models import (
     AccessReviewDecision,
     ApprovalPolicy,
@@ -39,8 +45,24 @@ from connections.models import (
 )
 from connections.operations import heartbeats
 from connections.web.badges import Badge, deletion_badge
+from connections.web.deletions.forms import (
+    BreakGlassForm,
+    CommentForm,
+    ExecutionForm,
+    LateApprovalForm,
+)
+from connections.web.deletions.record import record_context
+from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
-from connections.web.framework.support import connection_url, creator_flags
+from connections.web.framework.polling import poll
+from connections.web.framework.support import (
+    SeeOther,
+    actor_of,
+    connection_url,
+    creator_flags,
+    time_of,
+    wants_fragment,
+)
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
@@ -51,6 +73,129 @@ POLL_INTERVALS = (
     (timedelta(hours=2), 60),
     (timedelta.max, 300),
 )
+
+
+_TEMPLATE = "deletions/detail.html"
+
+
+def deletion_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
+    """One deletion: its outcome, next steps and details."""
+    actor = actor_of(request)
+    deletion = objects.find_deletion(deletions_with_details(), actor=actor, pk=pk)
+    target = request.htmx.target if request.method == "GET" else ""  # type: ignore[attr-defined]
+    if target == "watch":
+        return _poll_response(request, deletion=deletion, actor=actor)
+    if target == "record":
+        context = _record_context(request, deletion=deletion, actor=actor)
+        return render(request, f"{_TEMPLATE}#record", context)
+    return render_outcome(
+        request,
+        deletion=deletion,
+        actor=actor,
+        form=refusal.form,
+        notice=notice_about(refusal, deletion=deletion) if refusal.error else None,
+        status=refusal.status,
+    )
+
+
+def deletions_with_details() -> QuerySet[Deletion]:
+    """Deletions with the related rows that their page shows."""
+    return Deletion.objects.select_related(
+        "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
+    ).prefetch_related("attempts", "approvals")
+
+
+def notice_about(refusal: Refusal, *, deletion: Deletion | None = None) -> Badge:
+    """The text above the status, if no field is at fault.
+
+    `deletion` is the one that the action was about, or None for a new request.
+    """
+    error = refusal.error
+    if isinstance(error, InvalidInputError):
+        text = error.fields.get("request_id", error.fields.get("credential", ""))
+        return Badge(text, "danger", "warning")
+    if isinstance(error, UnavailableError):
+        nothing = attempt_facts.not_sent_sentence_of(deletion) if deletion else "Nothing was sent."
+        text = f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
+        return Badge(text, "danger", "warning")
+    # That someone else was first is information, not an error.
+    is_overtaken = isinstance(error, OvertakenError)
+    return Badge(str(error), *(("info", "info") if is_overtaken else ("danger", "warning")))
+
+
+def respond(
+    request: HttpRequest, *, deletion: Deletion, actor: Actor, is_confirming: bool = False
+) -> HttpResponse:
+    """The response after an action: a redirect to the deletion or, for htmx, its outcome."""
+    url = reverse("deletion-detail", args=[deletion.pk])
+    if not wants_fragment(request):
+        return SeeOther(url)
+    deletion = deletions_with_details().get(pk=deletion.pk)
+    response = render_outcome(request, deletion=deletion, actor=actor, is_confirming=is_confirming)
+    if is_confirming:
+        response["HX-Push-Url"] = url
+    return response
+
+
+def render_outcome(
+    request: HttpRequest,
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: Badge | None = None,
+    status: int = 200,
+    is_confirming: bool = False,
+) -> HttpResponse:
+    """The page of one deletion. For htmx, only `#outcome`, also on the confirmation page."""
+    context = {
+        "deletion": deletion,
+        "shows_batch": _shows_batch(deletion, actor=actor),
+        "outcome": _status_context(deletion=deletion, actor=actor, form=form, notice=notice),
+    }
+    if not wants_fragment(request):
+        context |= _record_context(request, deletion=deletion, actor=actor)
+        if permissions.can_comment(actor):
+            context["comment"] = form if isinstance(form, CommentForm) else CommentForm()
+        return render(request, _TEMPLATE, context, status=status)
+    part = "outcome_on_review" if is_confirming else "outcome"
+    response = render(request, f"{_TEMPLATE}#{part}", context, status=status)
+    # The details next to the outcome reload themselves.
+    response["HX-Trigger"] = "deletionChanged"
+    return response
+
+
+def _record_context(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+    return {
+        "deletion": deletion,
+        "shows_batch": _shows_batch(deletion, actor=actor),
+        **record_context(deletion=deletion, actor=actor, now=time_of(request)),
+    }
+
+
+def _shows_batch(deletion: Deletion, *, actor: Actor) -> bool:
+    """Whether it belongs to a bulk deletion that this person can see."""
+    return bool(visibility.visible_batch_ids([deletion], actor=actor))
+
+
+def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+    now = clock.now()
+    objections = find_objections(deletion, actor=actor)
+    offered = find_steps(deletion, objections=objections, actor=actor, now=now)
+    version = state_version(deletion, objections=objections, offered=offered, now=now)
+    interval = poll_interval(deletion, now=now)
+
+    def respond() -> HttpResponse:
+        response = render_outcome(request, deletion=deletion, actor=actor)
+        response["HX-Retarget"] = "#outcome"
+        return response
+
+    def watch() -> HttpResponse:
+        outcome = {"url": request.path, "version": version, "poll_interval": interval}
+        context = {"outcome": outcome, "deletion": deletion}
+        return render(request, f"{_TEMPLATE}#watch", context)
+
+    return poll(request, version=version, interval=interval, respond=respond, watch=watch)
 
 
 def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
@@ -163,7 +308,7 @@ def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> b
     return not heartbeats.is_alive(heartbeats.last_seen_at(), now=now)
 
 
-def status_context(
+def _status_context(
     *,
     deletion: Deletion,
     actor: Actor,
@@ -205,12 +350,17 @@ def status_context(
         if deletion.is_settled
         else reviews.confirmation_text(deletion, actor=actor),
         "form": form,
+        "execution_form": form
+        if isinstance(form, ExecutionForm)
+        else ExecutionForm.about(deletion),
+        "break_glass_form": form if isinstance(form, BreakGlassForm) else BreakGlassForm(),
+        "late_approval_form": form if isinstance(form, LateApprovalForm) else LateApprovalForm(),
         "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
         "must_verify_itself": _must_verify_itself(deletion, actor=actor, now=now),
         "version": state_version(deletion, objections=objections, offered=offered, now=now),
-        "again_url": review_url(
+        "again_url": confirm_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
@@ -221,7 +371,7 @@ def status_context(
         "can_review_break_glass": deletion.is_break_glass_unreviewed
         and permissions.can_review_break_glass(actor, deletion=deletion),
         "preview": preview,
-        "preview_note": _preview_note(deletion, found=preview) if preview else None,
+        "preview_note": _preview_note(deletion, recheck=preview) if preview else None,
         "protection": objections.protection,
         "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
@@ -231,15 +381,15 @@ def status_context(
     }
 
 
-def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
-    """The URL of a review.
+def confirm_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
+    """The URL of the confirmation page.
 
     `more` can contain `reason`, `ticket`, `request_id`, and `again`, which is the ID of a deletion
     whose reason and ticket are reused. These could be too long for a URL.
     """
     query = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
-    return reverse("deletion-new", query=query | typed)
+    return reverse("deletion-confirm", query=query | typed)
 
 
 def keep_context(kept: AccessReviewDecision | None, *, now: datetime) -> dict[str, Any]:
@@ -264,13 +414,13 @@ def _effect(deletion: Deletion) -> str:
     )
 
 
-def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
+def _preview_note(deletion: Deletion, *, recheck: Recheck) -> Badge:
     """What a check found just now. Its label is the sentence."""
-    who, at = deletion.requested_by_name, format_time(found.at)
+    who, at = deletion.requested_by_name, format_time(recheck.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
     if deletion.state == State.STILL_PRESENT:
         then = f"It can no longer be approved: {who} can close it and request a new deletion."
-    match found.result:
+    match recheck.result:
         case RecheckResult.SAME:
             return Badge(f"Checked at {at}: unchanged since the request.", "ok", "check")
         case RecheckResult.CHANGED:
@@ -280,10 +430,10 @@ def _preview_note(deletion: Deletion, *, found: Recheck) -> Badge:
             text = f"Checked at {at}: Datadog no longer lists it. {then}"
             return Badge(text, "danger", "warning")
         case RecheckResult.UNREADABLE:
-            seen = f"Stored details from {format_time(deletion.snapshot_at)} are shown."
+            details = f"Stored details from {format_time(deletion.snapshot_at)} are shown."
             if not deletion.is_reviewed:
-                seen = f"{who} could not see its details either."
-            text = f"The check failed just now. {cause_text(found.cause)} {seen}"
+                details = f"{who} could not see its details either."
+            text = f"The check failed just now. {cause_text(recheck.cause)} {details}"
             return Badge(text, "warn", "warning")
 
 

@@ -1,0 +1,129 @@
+"""The actions on a bulk deletion."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.batches import confirming, decisions, drafts, requesting, stopping
+from connections.core.errors import InvalidInputError
+from connections.core.text import pluralize
+from connections.lookups.objects import find_batch, find_credential
+from connections.models import Batch
+from connections.web.batches import forms
+from connections.web.batches.detail import batch_detail, redirect_to
+from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.forms import ConfirmationForm, ReasonForm
+from connections.web.framework.support import SeeOther
+
+
+def _has_confirmation(request: HttpRequest) -> bool:
+    return bool(request.POST.get("confirmation"))
+
+
+_action = partial(
+    service_action,
+    Subject(
+        name="batch",
+        find=lambda actor, pk: find_batch(actor=actor, pk=pk),
+        page=batch_detail,
+        respond=lambda request, actor, batch, result: redirect_to(batch),
+    ),
+)
+
+# Without a confirmation, this only requests approval and sends nothing.
+batch_request = _action(
+    "batch-request",
+    requesting.request_batch,
+    form=forms.PlanRequestForm,
+    reauthenticate=True,
+    when=_has_confirmation,
+    is_allowed=lambda actor, batch: (
+        actor.person is not None and actor.person.pk == batch.created_by_id
+    ),
+    what="request this bulk deletion, which another person drafted",
+)
+batch_approve = _action(
+    "batch-approve",
+    decisions.approve_batch,
+    form=forms.PlanApprovalForm,
+    reauthenticate=True,
+    is_allowed=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
+    what="approve or decline this bulk deletion",
+)
+batch_decline = _action("batch-decline", decisions.decline_batch, form=ReasonForm)
+# Confirms with the typed text. A worker sends.
+batch_execute = _action(
+    "batch-execute", confirming.execute_batch, form=ConfirmationForm, reauthenticate=True
+)
+batch_pause = _action("batch-pause", stopping.pause_batch)
+batch_resume = _action(
+    "batch-resume",
+    stopping.resume_batch,
+    form=ConfirmationForm,
+    reauthenticate=True,
+    when=_has_confirmation,
+)
+batch_cancel = _action("batch-cancel", stopping.cancel_batch)
+
+
+def _same_rows(request: HttpRequest, actor: Actor, batch: Batch, result: object) -> HttpResponse:
+    """The plan, with the rows that the page showed."""
+    query = QueryDict(request.POST.get("filters", ""))
+    return SeeOther(reverse("batch-detail", args=[batch.pk], query=query))
+
+
+def _of_own_draft(service: Callable[..., Any]) -> Callable[..., Any]:
+    """The service. It refuses other people's drafts before it says what is wrong with the input."""
+
+    def change(*, batch: Batch, actor: Actor, **arguments: Any) -> Any:
+        drafts.require_own_draft(batch, actor=actor)
+        return service(batch=batch, actor=actor, **arguments)
+
+    return change
+
+
+def _change_credential(
+    *, batch: Batch, actor: Actor, connections: list[str], credential: UUID | None
+) -> None:
+    if credential is None:
+        raise InvalidInputError({"credential": forms.NO_CREDENTIAL})
+    drafts.change_credential(
+        batch=batch,
+        actor=actor,
+        connections=connections,
+        credential=find_credential(actor=actor, pk=credential),
+    )
+
+
+_change_draft = partial(_action, respond=_same_rows)
+
+batch_remove = _change_draft("batch-remove", _of_own_draft(drafts.remove_rows), form=forms.RowsForm)
+# Lets another credential send some rows.
+batch_credential = _change_draft(
+    "batch-credential", _of_own_draft(_change_credential), form=forms.RowSenderForm
+)
+
+
+def _draft_link(batch: Batch) -> tuple[str, str]:
+    """The address and the name of a draft with a single credential."""
+    rows = batch.rows.values_list("credential__name", flat=True)
+    name = f"{pluralize(len(rows), 'connection')} with {rows[0]}"
+    return reverse("batch-detail", args=[batch.pk]), name
+
+
+# Makes one draft per credential, and links to the new ones.
+batch_split = _change_draft(
+    "batch-split",
+    drafts.split_draft,
+    done=lambda batch, split: format_html(
+        "Split by credential. New drafts: {}",
+        format_html_join(", ", '<a href="{}">{}</a>', map(_draft_link, split[1:])),
+    ),
+)

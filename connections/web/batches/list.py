@@ -1,0 +1,72 @@
+"""The list of bulk deletions, and making the draft of another one."""
+
+from django.core.exceptions import BadRequest
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+
+from connections.access import visibility
+from connections.access.actor import Actor
+from connections.batches import drafts
+from connections.core.errors import DomainError
+from connections.inventory.filters import parse_filter
+from connections.lookups.objects import find_batch
+from connections.models import Batch
+from connections.web.batches.detail import notice_about, redirect_to
+from connections.web.framework import lists
+from connections.web.framework.actions import Refusal
+from connections.web.framework.support import actor_of, find_posted_org, uuid_or_none
+
+
+def batch_list(request: HttpRequest) -> HttpResponse:
+    """All bulk deletions, newest first. A POST makes the draft of another one."""
+    if request.method == "POST":
+        return _create_draft(request)
+    return _list(request)
+
+
+def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
+    actor = actor_of(request)
+    batches = visibility.visible_batches(actor=actor).annotate(
+        connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
+    )
+    page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
+    context = {
+        "title": "Bulk deletions",
+        "rows": page.object_list,
+        "problem": problem,
+        **lists.numbered_links(request, page),
+    }
+    return render(request, "batches/list.html", context, status=status)
+
+
+def _create_draft(request: HttpRequest) -> HttpResponse:
+    """Freeze what was posted as a draft, and continue to its review."""
+    actor = actor_of(request)
+    try:
+        batch = _draft_of(request.POST, actor=actor)
+    except DomainError as error:
+        page = lists.as_page_request(request, path=request.path)
+        refusal = Refusal(error=error)
+        return _list(page, problem=notice_about(refusal), status=refusal.status)
+    return redirect_to(batch)
+
+
+def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
+    """The draft.
+
+    The rest of another bulk deletion, an org or a filter takes the place of a selection.
+    """
+    if "batch" in posted:
+        pk = uuid_or_none(posted.get("batch", ""))
+        if pk is None:
+            raise BadRequest("This isn't the ID of a bulk deletion.")
+        batch = find_batch(actor=actor, pk=pk)
+        return drafts.create_draft_of_remaining(batch=batch, actor=actor)
+    if "org" in posted:
+        org = find_posted_org(posted, actor=actor).org
+        return drafts.create_draft_from_org(actor=actor, org=org)
+    if "filter" in posted:
+        filters, text = parse_filter(posted.get("filter", ""))
+        return drafts.create_draft_from_filter(actor=actor, filters=filters, filter_text=text)
+    return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))

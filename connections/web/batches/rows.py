@@ -1,0 +1,257 @@
+"""The rows of a bulk deletion, and how many have which result."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.urls import reverse
+
+from connections.access import visibility
+from connections.access.actor import Actor
+from connections.batches.progress import Progress
+from connections.deletions import states
+from connections.deletions.history import OutcomeGroup, outcome_group
+from connections.deletions.status import status_of
+from connections.models import (
+    OPEN_STATES,
+    Batch,
+    BatchRow,
+    Deletion,
+    Outcome,
+    RowProblem,
+    SnapshotFields,
+    State,
+)
+from connections.web.badges import Badge, deletion_badge, row_problem_badge
+from connections.web.batches.plan import Plan, PlanFilter
+from connections.web.framework.lists import (
+    CONNECTION_COLUMNS,
+    SELECT_COLUMN,
+    Column,
+    ViewLink,
+    numbered_links,
+    numbered_page,
+    part_links,
+)
+from connections.web.framework.support import time_of
+
+_CONNECTION = (
+    *CONNECTION_COLUMNS,
+    Column(label="Site", css="cell-site cell-medium"),
+)
+_PROBLEM = Column(label="Left out because", css="cell-flags")
+_PLAN_COLUMNS = (
+    *_CONNECTION,
+    Column(label="Created", css="cell-time"),
+    Column(label="Creator", css="cell-person cell-wide"),
+    _PROBLEM,
+    Column(label="Credential", css="cell-credential"),
+)
+_EDITED_COLUMNS = (
+    SELECT_COLUMN,
+    *_PLAN_COLUMNS,
+    Column(label="Remove", css="cell-action"),
+)
+_PLAN_LINKS = (PlanFilter.ALL, PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT)
+_RESULT_COLUMNS = (
+    Column(label="Status", css="cell-status"),
+    *_CONNECTION,
+    Column(label="Result", css="cell-result"),
+    Column(label="Credential", css="cell-credential cell-wide"),
+)
+LEFT_OUT = "left-out"
+# The progress bar's parts from left to right. It leaves open rows blank.
+_BAR_PARTS = (
+    (OutcomeGroup.DELETED, "Deleted", "ok"),
+    (OutcomeGroup.GONE, "Gone or not found", "info"),
+    (OutcomeGroup.REFUSED, "Failed", "danger"),
+    (OutcomeGroup.NOTHING_SENT, "Not sent", "muted"),
+    (OutcomeGroup.UNKNOWN, "Unknown", "unknown"),
+    (OutcomeGroup.OPEN, "Open", "muted"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRowView:
+    """One row: of the plan, or the deletion that it became."""
+
+    row: BatchRow | Deletion
+    # "<site>/<connection ID>", or the text that isn't an ID.
+    key: str
+    # "Labs to Mobile", or the key if the orgs are unknown.
+    name: str
+    url: str
+    credential: str
+    badge: Badge | None
+    # None until the row is a deletion.
+    deletion: Deletion | None
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsPage:
+    """A page of rows, and the links to the other pages."""
+
+    views: list[BatchRowView]
+    links: list[ViewLink]
+    columns: Sequence[Column]
+    shows_results: bool
+    # Whether the plan has a column for why a row is left out.
+    has_problems: bool
+    first_url: str
+    next_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarPart:
+    """One color of the progress bar. `start` is the sum of the parts before it."""
+
+    group: OutcomeGroup
+    label: str
+    tone: str
+    start: int
+    count: int
+
+
+def progress_parts(progress: Progress) -> list[BarPart]:
+    """The parts of the progress bar that aren't empty."""
+    counts = Counter[OutcomeGroup]()
+    for outcome, count in progress.by_outcome.items():
+        counts[outcome_group(state=State.SETTLED, outcome=outcome)] += count
+    for state, count in progress.by_open_state.items():
+        counts[outcome_group(state=state, outcome="")] += count
+    parts, start = [], 0
+    for group, label, tone in _BAR_PARTS:
+        if counts[group]:
+            parts.append(
+                BarPart(group=group, label=label, tone=tone, start=start, count=counts[group])
+            )
+            start += counts[group]
+    return parts
+
+
+def plan_rows(
+    request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
+) -> RowsPage:
+    """The rows of a plan that has not been confirmed yet."""
+    chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
+    page = numbered_page(request, plan.rows_of(chosen))
+    ids = [row.id for row in page.object_list]
+    rows = (
+        visibility.visible_batch_rows(batch, actor=actor)
+        .filter(pk__in=ids)
+        .select_related("credential", "deletion")
+    )
+    views = [_plan_row(row) for row in rows.order_by("position")]
+    has_problems = any(view.badge for view in views)
+    columns = _EDITED_COLUMNS if can_edit else _PLAN_COLUMNS
+    return RowsPage(
+        views=views,
+        links=part_links(
+            request,
+            [(link.label, link, len(plan.rows_of(link))) for link in _PLAN_LINKS],
+            shown=chosen,
+        ),
+        columns=[column for column in columns if has_problems or column != _PROBLEM],
+        shows_results=False,
+        has_problems=has_problems,
+        **numbered_links(request, page, seen="", every=""),
+    )
+
+
+def result_rows(
+    request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress
+) -> RowsPage:
+    """The deletions of a bulk deletion, newest results first."""
+    chosen = request.GET.get("show", "")
+    left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
+    rows: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
+    if chosen != LEFT_OUT:
+        rows = _deletions_of(batch, group=_selected_filter(request, OutcomeGroup, None))
+    page = numbered_page(request, rows)
+    links = [("All", "", progress.total)]
+    links += [(part.label, part.group.value, part.count) for part in progress_parts(progress)]
+    if count := left_out.count():
+        links.append(("Left out", LEFT_OUT, count))
+    return RowsPage(
+        views=[
+            _plan_row(row) if isinstance(row, BatchRow) else _result_row(row, now=time_of(request))
+            for row in page.object_list
+        ],
+        links=part_links(request, links, shown=chosen, seen="", every=""),
+        columns=_RESULT_COLUMNS,
+        shows_results=True,
+        has_problems=False,
+        **numbered_links(request, page, seen="", every=""),
+    )
+
+
+def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Deletion]:
+    deletions = Deletion.objects.filter(batch=batch)
+    if group:
+        outcomes = [
+            outcome
+            for outcome in Outcome
+            if outcome_group(state=State.SETTLED, outcome=outcome) == group
+        ]
+        opened = [state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group]
+        deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=opened))
+    newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
+    return deletions.order_by(newest, "batch_row__position")
+
+
+def _selected_filter[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> Any:
+    try:
+        return values(request.GET.get("show", ""))
+    except ValueError:
+        return default
+
+
+def _plan_row(row: BatchRow) -> BatchRowView:
+    deletion: Deletion | None = getattr(row, "deletion", None)
+    url = ""
+    if deletion:
+        url = reverse("deletion-detail", args=[deletion.pk])
+    elif row.connection_id and row.problem != RowProblem.NOT_VISIBLE:
+        url = reverse("org-connection-detail", args=[row.site, row.connection_id])
+    return BatchRowView(
+        row=row,
+        key=row.reference,
+        name=_name(row) or row.reference,
+        url=url,
+        credential=row.credential.name if row.credential and not row.problem else "",
+        # A requested row has no problem, but a withdrawn one must not look like those still to
+        # approve.
+        badge=deletion_badge(deletion, status=status_of(deletion))
+        if deletion and deletion.settled_at
+        else row_problem_badge(row.problem)
+        if row.problem
+        else None,
+        deletion=deletion,
+        result="",
+    )
+
+
+def _result_row(deletion: Deletion, *, now: datetime) -> BatchRowView:
+    badge = deletion_badge(deletion, status=states.status_at(deletion, now=now))
+    return BatchRowView(
+        row=deletion,
+        key=deletion.key.reference,
+        name=_name(deletion),
+        url=reverse("deletion-detail", args=[deletion.pk]),
+        credential=deletion.credential_name,
+        badge=badge,
+        deletion=deletion,
+        result=badge.explanation,
+    )
+
+
+def _name(row: SnapshotFields) -> str:
+    source = row.source_org_name or row.source_org_id
+    return f"{source} to {row.sink_org_name or row.sink_org_id}" if source else ""

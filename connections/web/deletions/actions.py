@@ -1,0 +1,123 @@
+"""The actions on one deletion."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.core.errors import InvalidInputError
+from connections.deletions import approvals, break_glass, lifecycle, reconciliation
+from connections.deletions.comments import comment_on_deletion
+from connections.lookups import objects
+from connections.models import Deletion
+from connections.web.deletions import forms
+from connections.web.deletions.detail import deletion_detail, respond
+from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.forms import ReasonForm
+from connections.web.framework.rate_limits import limited
+from connections.web.framework.support import SeeOther, wants_fragment
+
+_action = partial(
+    service_action,
+    Subject(
+        name="deletion",
+        find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
+        page=deletion_detail,
+        respond=lambda request, actor, deletion, result: respond(
+            request, deletion=deletion, actor=actor
+        ),
+    ),
+)
+
+# Confirms with the typed text, and sends the DELETE.
+deletion_execute = _action(
+    "deletion-execute", lifecycle.execute_deletion, form=forms.ExecutionForm, reauthenticate=True
+)
+deletion_withdraw = _action("deletion-withdraw", lifecycle.withdraw_deletion, form=ReasonForm)
+# Checks Datadog's list now.
+deletion_reconcile = limited("reconcile", per_minute=30)(
+    _action("deletion-reconcile", reconciliation.check_deletion)
+)
+# Closes an unknown or still-present deletion as unresolved.
+deletion_close = _action("deletion-close", lifecycle.close_deletion, form=ReasonForm)
+# Approves what the page showed, and sends nothing.
+deletion_approve = _action(
+    "deletion-approve",
+    approvals.approve_deletion,
+    form=forms.ApprovalForm,
+    reauthenticate=True,
+    is_allowed=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+    what="approve or decline this deletion",
+)
+deletion_decline = _action("deletion-decline", approvals.decline_deletion, form=ReasonForm)
+# Confirms with the typed text, and sends without the missing approvals.
+deletion_break_glass = _action(
+    "deletion-break-glass",
+    break_glass.break_glass,
+    form=forms.BreakGlassForm,
+    reauthenticate=True,
+    is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
+    what="break glass",
+)
+deletion_review_break_glass = _action(
+    "deletion-review-break-glass",
+    break_glass.review_break_glass,
+    form=forms.LateApprovalForm,
+    reauthenticate=True,
+    is_allowed=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+    what="review this use of break glass",
+)
+
+TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute."
+
+
+def _comment_form(
+    request: HttpRequest, pk: UUID, *, form: forms.CommentForm, status: int = 200, **more: Any
+) -> HttpResponse:
+    context = {"deletion": {"pk": pk}, "comment": form} | more
+    return render(request, "deletions/detail.html#comment_form", context, status=status)
+
+
+def _refused_comment(
+    request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED, /, *, status: int = 422
+) -> HttpResponse:
+    """The page with the form, its input and its error. For htmx, only the form."""
+    if not wants_fragment(request):
+        response = deletion_detail(request, pk, refusal)
+        response.status_code = status
+        return response
+    return _comment_form(request, pk, form=refusal.form, status=status)
+
+
+def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
+    form = forms.CommentForm(request.POST)
+    error = InvalidInputError({"text": TOO_MANY_COMMENTS})
+    form.add_errors(error)
+    return _refused_comment(request, pk, Refusal(form=form, error=error), status=429)
+
+
+def _comment_added(
+    request: HttpRequest, actor: Actor, deletion: Deletion, result: object
+) -> HttpResponse:
+    if not wants_fragment(request):
+        return SeeOther(reverse("deletion-detail", args=[deletion.pk], fragment="comment"))
+    response = _comment_form(request, deletion.pk, form=forms.CommentForm(), is_added=True)
+    response["HX-Trigger"] = "deletionChanged"
+    return response
+
+
+# Adds a comment. For htmx, the response is only the form, empty again or with its errors.
+deletion_comment = limited("comments", per_minute=30, over=_too_many_comments)(
+    _action(
+        "deletion-comment",
+        comment_on_deletion,
+        form=forms.CommentForm,
+        page=_refused_comment,
+        respond=_comment_added,
+    )
+)

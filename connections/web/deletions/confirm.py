@@ -1,0 +1,317 @@
+"""The confirmation page: what would be deleted, and the form that requests it."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import approvers, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.progress import find_keep_decision
+from connections.core.causes import cause_text
+from connections.core.data_types import unknown_types
+from connections.core.errors import ConflictError, DomainError, InvalidInputError
+from connections.core.sites import site_label, site_or_none
+from connections.deletions import attempt_facts, lifecycle, reviews
+from connections.deletions.reviews import Review
+from connections.deletions.status import status_of
+from connections.deletions.texts import approvals_needed_text, describe
+from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
+from connections.web.badges import Badge, deletion_badge
+from connections.web.deletions import detail
+from connections.web.deletions.choose import choice_page, parse_choice
+from connections.web.deletions.forms import DeletionForm
+from connections.web.framework.actions import Refusal
+from connections.web.framework.reauthentication import requires_reauthentication
+from connections.web.framework.support import (
+    actor_of,
+    connection_url,
+    creator_flags,
+    time_of,
+    uuid_or_none,
+    wants_fragment,
+)
+
+_PREFILLED = ("reason", "ticket")
+_SIDES = {"source": "source side", "sink": "destination side"}
+
+
+def _page_with_input(request: HttpRequest) -> HttpResponse:
+    """The page with the input and the reauthentication prompt."""
+    actor = actor_of(request)
+    deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
+    if deletion:
+        return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
+    try:
+        credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=request.POST, error=error)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    return _page(request, review=review, form=DeletionForm(request.POST), status=422)
+
+
+# Without a confirmation, this only requests approval and sends nothing.
+@requires_reauthentication(
+    on_missing=_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
+)
+def deletion_confirm(request: HttpRequest) -> HttpResponse:
+    """What deleting one connection means. A POST requests its deletion."""
+    if request.method == "POST":
+        return _request_deletion(request)
+    actor = actor_of(request)
+    query = request.GET
+    deletion = _find_requested(query.get("request_id", ""), actor=actor)
+    if deletion:
+        return HttpResponseRedirect(reverse("deletion-detail", args=[deletion.pk]))
+    if "credential" not in query or "connection_id" not in query:
+        return choice_page(request, data=query)
+    try:
+        credential, connection_id = parse_choice(query, actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=query, error=error)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    request_id = uuid_or_none(query.get("request_id", ""))
+    typed = _previous_input(query.get("again", ""), actor=actor) | query.dict()
+    form = _empty_form(review, typed=typed, request_id=request_id)
+    notice = "That request wasn't recorded, so nothing was sent." if request_id else ""
+    return _page(request, review=review, form=form, notice=notice)
+
+
+def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
+    """The deletion that this person's form has already requested, if any."""
+    pk = uuid_or_none(request_id)
+    if pk is None or actor.person is None:
+        return None
+    visible = visibility.visible(detail.deletions_with_details(), actor=actor)
+    return visible.filter(requested_by=actor.person, request_id=pk).first()
+
+
+def _request_deletion(request: HttpRequest) -> HttpResponse:
+    actor = actor_of(request)
+    try:
+        credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=request.POST, error=error)
+    form = DeletionForm(request.POST)
+    try:
+        form.require_valid()
+        arguments = form.cleaned_data | {"credential": credential, "connection_id": connection_id}
+        deletion = lifecycle.request_deletion(actor=actor, now=time_of(request), **arguments)
+    except reviews.ReviewChangedError as error:
+        return _review_changed(request, form=form, error=error)
+    except DomainError as error:
+        refusal = Refusal(form=form, error=error)
+        return _request_failed(request, refusal, credential=credential, connection_id=connection_id)
+    return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
+
+
+def _review_changed(
+    request: HttpRequest, *, form: DeletionForm, error: reviews.ReviewChangedError
+) -> HttpResponse:
+    """The current page, or the deletion that ended the connection in the meantime."""
+    actor, review = actor_of(request), error.review
+    ended = reviews.previous_deletion(
+        actor=actor, credential=review.credential, connection_id=review.connection_id
+    )
+    if ended and not review.is_reviewed and form.cleaned_data["digest"]:
+        text = (
+            "A deletion of this connection ended after you opened this page. "
+            f"{attempt_facts.not_sent_sentence_of(ended)}"
+        )
+        return detail.render_outcome(
+            request,
+            deletion=detail.deletions_with_details().get(pk=ended.pk),
+            actor=actor,
+            notice=Badge(text, "info", "info"),
+            status=409,
+            is_confirming=True,
+        )
+    form = _empty_form(review, typed=request.POST.dict(), request_id=form.request_id_or_none)
+    return _page(request, review=review, form=form, notice=str(error), status=409)
+
+
+def _request_failed(
+    request: HttpRequest, refusal: Refusal, *, credential: Credential, connection_id: UUID
+) -> HttpResponse:
+    """The page with the input, or the deletion if it was requested after all."""
+    actor, form, error = actor_of(request), refusal.form, refusal.error
+    notice = detail.notice_about(refusal)
+    deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
+    if deletion:
+        return detail.render_outcome(
+            request,
+            deletion=deletion,
+            actor=actor,
+            notice=notice,
+            status=refusal.status,
+            is_confirming=True,
+        )
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    if isinstance(error, InvalidInputError) and form.request_id_or_none:
+        form.add_errors(error)
+    else:
+        # This form's ID is missing or was used by another person, so make a new one.
+        request_id = None if isinstance(error, ConflictError) else form.request_id_or_none
+        form = _empty_form(review, typed=request.POST.dict(), request_id=request_id)
+    return _page(request, review=review, form=form, notice=notice.label, status=refusal.status)
+
+
+def _empty_form(
+    review: Review, *, typed: Mapping[str, Any], request_id: UUID | None
+) -> DeletionForm:
+    """The unbound form, with the earlier input."""
+    return DeletionForm(
+        initial={
+            "credential": review.credential.pk,
+            "connection_id": review.connection_id,
+            "request_id": request_id or uuid4(),
+            "digest": review.digest,
+        }
+        | {name: typed.get(name, "") for name in _PREFILLED}
+    )
+
+
+def _previous_input(again: str, *, actor: Actor) -> dict[str, str]:
+    """The reason and ticket of the deletion that is requested again."""
+    pk = uuid_or_none(again)
+    visible = visibility.visible(Deletion.objects.all(), actor=actor)
+    deletion = visible.filter(pk=pk).first() if pk else None
+    return {name: getattr(deletion, name) for name in _PREFILLED} if deletion else {}
+
+
+def _page(
+    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str = "", status: int = 200
+) -> HttpResponse:
+    """The page. For htmx only the form, or all of it if what would be deleted changed."""
+    context = _page_context(request, review=review, form=form) | {
+        "form": form,
+        "notice": notice,
+        "is_out_of_date": notice == lifecycle.OUT_OF_DATE,
+    }
+    name = "deletions/confirm.html"
+    if not wants_fragment(request):
+        return render(request, name, context, status=status)
+    if status != 409:
+        return render(request, f"{name}#request_form", context, status=status)
+    response = render(request, f"{name}#review", context, status=status)
+    response["HX-Retarget"] = "#review"
+    response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -> dict[str, Any]:
+    """Template variables of the page."""
+    actor, credential = actor_of(request), review.credential
+    key = OrgConnectionKey(site=credential.site, connection_id=review.connection_id)
+    snapshot = review.snapshot or OrgConnectionSnapshot()
+    names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
+    types = snapshot.connection_types
+    choice: dict[str, Any] = {"credential": credential.pk, "connection_id": review.connection_id}
+    typed: dict[str, Any] = {name: str(form[name].value() or "") for name in _PREFILLED}
+    ended = reviews.previous_deletion(
+        actor=actor, credential=credential, connection_id=review.connection_id
+    )
+    context = {
+        "review": review,
+        "ended": ended,
+        "site_label": site_label(credential.site),
+        "types": types,
+        "effect": reviews.effect_text(types=types, **names) if review.is_reviewed else "",
+        "unknown_types": unknown_types(types),
+        "creator_flags": creator_flags(snapshot),
+        "side": _SIDES.get(review.side, ""),
+        "senders": _other_senders(review),
+        "not_listed": _not_listed(review),
+        "problem": _problem(credential),
+        "request_text": _request_text(review),
+        "curl": _curl(review),
+        "approvals_needed": approvals_needed_text(review.policy),
+        "approvers_warning": approvers.missing_approvers_warning(
+            credential=credential, policy=review.policy, requester=actor.person
+        ),
+        "again_url": detail.confirm_url(**choice, **typed),
+        "connection_url": connection_url(key),
+        # Finds the deletion that this form requested, if the response gets lost.
+        "record_url": detail.confirm_url(**choice, request_id=str(form["request_id"].value())),
+        **detail.keep_context(find_keep_decision(actor=actor, key=key), now=time_of(request)),
+    }
+    if ended:
+        status = status_of(ended)
+        context["ended_badge"] = deletion_badge(ended, status=status)
+        context["ended_text"] = describe(ended, status=status)
+    return context
+
+
+def _not_listed(review: Review) -> str:
+    """What the newest sync says about an unreviewed connection."""
+    sync = review.last_sync
+    if review.is_reviewed or sync is None:
+        return ""
+    if sync.is_complete:
+        return f"The last sync of {review.credential.name} doesn't list it."
+    return f"The last sync of {review.credential.name} failed. {cause_text(sync.cause)}"
+
+
+def _other_senders(review: Review) -> list[tuple[str, str]]:
+    """The name and page of each other credential that lists the connection and can send."""
+    sides = {}
+    if review.snapshot:
+        sides = {
+            review.snapshot.source_org_id: _SIDES["source"],
+            review.snapshot.sink_org_id: _SIDES["sink"],
+        }
+    return [
+        (
+            f"{credential.name} ({sides.get(credential.org_id, 'other side')})",
+            detail.confirm_url(credential=credential.pk, connection_id=review.connection_id),
+        )
+        for credential in review.other_credentials
+    ]
+
+
+def _problem(credential: Credential) -> str:
+    """Why the chosen credential can't send; "" if it can."""
+    if credential.is_retired:
+        return f"{credential.name} was retired. Choose another credential."
+    if not credential.org_id:
+        return (
+            f"{credential.name} hasn't been verified. Verify it first, or choose another "
+            "credential."
+        )
+    return ""
+
+
+def _path(review: Review) -> str:
+    return f"/api/v2/org_connections/{review.connection_id}"
+
+
+def _request_text(review: Review) -> str:
+    site, credential = site_or_none(review.credential.site), review.credential
+    keys = [
+        f"DD-API-KEY: …{credential.api_key_last_four}",
+        f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
+    ]
+    if credential.has_access_token:
+        keys = [f"Authorization: Bearer …{credential.access_token_last_four}"]
+    return "\n".join(
+        (
+            f"DELETE {_path(review)} HTTP/1.1",
+            f"Host: {site.api_host if site else credential.site}",
+            "Accept: application/json",
+            *keys,
+        )
+    )
+
+
+def _curl(review: Review) -> str:
+    site = site_or_none(review.credential.site)
+    base_url = site.base_url if site else f"https://{review.credential.site}"
+    keys = ['-H "DD-API-KEY: $DD_API_KEY"', '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"']
+    if review.credential.has_access_token:
+        keys = ['-H "Authorization: Bearer $DD_ACCESS_TOKEN"']
+    return " \\\n  ".join(
+        (f"curl -X DELETE '{base_url}{_path(review)}'", "-H 'Accept: application/json'", *keys)
+    )
