@@ -1392,8 +1392,8 @@ SIGN_IN = (
     _mutant(
         "a passkey verifies the user when it is the only factor",
         "connections/web/people/mfa.py",
-        "            require_user_verification(self",
-        "            parse_passkey_response(self",
+        "            passkeys.require_user_verification(\n",
+        "            passkeys.parse_passkey_response(\n",
         "tests/people/test_sign_in.py::test_a_passkey_without_user_verification_is_refused_"
         "even_for_an_mfa_challenge",
     ),
@@ -1897,7 +1897,7 @@ PAGES_AND_INPUTS = (
     _mutant(
         "a passkey can be added only at our own origin",
         "connections/web/people/mfa.py",
-        "                require_own_origin(parsed.client_data, context.request)\n",
+        "                passkeys.require_own_origin(parsed.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is_accepted",
     ),
@@ -1992,8 +1992,8 @@ PAGES_AND_INPUTS = (
     _mutant(
         "failed sign-ins from the same address don't either",
         "connections/web/people/accounts.py",
-        "return known_devices.device_signing_in(request) or client_address(request)",
-        "return client_address(request)",
+        "return known_devices.device_signing_in(request) or support.client_address(request)",
+        "return support.client_address(request)",
         f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
     ),
     _mutant(

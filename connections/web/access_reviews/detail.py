@@ -40,6 +40,7 @@ from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, r
 from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
 from connections.web.audit.evidence import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
+from connections.web.framework import support
 from connections.web.framework.lists import (
     CONNECTION_COLUMNS,
     PAGE_SIZE,
@@ -53,14 +54,6 @@ from connections.web.framework.lists import (
     shared_names,
 )
 from connections.web.framework.rate_limits import limited
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    connection_url,
-    download,
-    export_format,
-    time_of,
-)
 
 _OPEN_COLUMNS = (
     *CONNECTION_COLUMNS,
@@ -232,7 +225,7 @@ def _rows_of(row_filter: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) 
 
 def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One access review: its progress, its connections, and the decisions about them."""
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     return render_review(request, review=find_access_review(actor=actor, pk=pk), actor=actor)
 
 
@@ -276,14 +269,15 @@ def _page_context(
         **table,
         "bar": selected.bar,
         "notice": notice or table["notice"],
-        "status": review_badge(review, now=time_of(request)),
+        "status": review_badge(review, now=support.time_of(request)),
         "scope": scope_text(review.scope),
         "scope_url": scope_url(review.scope),
         "reviewers": _reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
         "appeared": [
-            (connection_url(key), name) for key, name in _appeared_links(review, actor=actor)
+            (support.connection_url(key), name)
+            for key, name in _appeared_links(review, actor=actor)
         ],
         **(
             _coverage(review, without_reviewer=[row.key for row in selected.without_reviewer])
@@ -329,7 +323,7 @@ def _shared_context(
         "plannable": len(to_delete.rows),
         "not_plannable": changed_text(len(to_delete.changed)),
         "reviewer_rows": list_reviewer_progress(review=review, rows=every),
-        "due": "" if review.is_closed else due_text(review, now=time_of(request)),
+        "due": "" if review.is_closed else due_text(review, now=support.time_of(request)),
         "is_closed": review.is_closed,
         "links": selected.links,
         **selected.pages,
@@ -450,8 +444,8 @@ BUNDLE = "bundle"
 
 def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
-    review = find_access_review(actor=actor_of(request), pk=pk)
-    file_format = export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
+    review = find_access_review(actor=support.actor_of(request), pk=pk)
+    file_format = support.export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
     if file_format == BUNDLE:
         return _send_bundle(request, review)
     return _send_rows(request, review, file_format)
@@ -459,8 +453,8 @@ def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @limited("export", per_minute=30)
 def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
-    export = prepare_export(review=review, actor=actor_of(request), file_format=file_format)
-    return download(request, export=export, name="access-review")
+    export = prepare_export(review=review, actor=support.actor_of(request), file_format=file_format)
+    return support.download(request, export=export, name="access-review")
 
 
 @limited("evidence", per_minute=10)
@@ -468,9 +462,9 @@ def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase
     if request.method == "HEAD":
         # No data is sent, so no bundle is made and recorded.
         return HttpResponse(content_type="application/zip")
-    make = partial(make_access_review_bundle, actor=actor_of(request), review=review)
+    make = partial(make_access_review_bundle, actor=support.actor_of(request), review=review)
     try:
         return bundle_response(request, make, review=review)
     except (ConflictError, BundleError, SigningKeyError) as error:
         messages.error(request, str(error))
-        return SeeOther(reverse("access-review-detail", args=[review.pk]))
+        return support.SeeOther(reverse("access-review-detail", args=[review.pk]))

@@ -6,15 +6,8 @@ from datetime import datetime
 
 from django.http import HttpRequest
 
+from connections.access_reviews import texts
 from connections.access_reviews.details import DeletionResult, RowDetails
-from connections.access_reviews.texts import (
-    HIDDEN_NOW,
-    NOT_DELETED,
-    NOT_LISTED,
-    REMOVED_OUTSIDE,
-    age_text,
-    decision_text,
-)
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
@@ -113,7 +106,7 @@ def review_row_view(
         pair=f"{source} → {sink}",
         url=connection_url(row.key),
         badge=LEFT_OPEN if is_left_open else ROW_BADGES[row.state],
-        age=age_text(connection.connection_created_at, now=now),
+        age=texts.age_text(connection.connection_created_at, now=now),
         last=_last_decision(details, is_closed=is_closed, now=now),
         changes=[change_badge(change, deletion=None) for change in details.changes],
         result=_result_text(details, is_closed=is_closed),
@@ -129,18 +122,18 @@ def review_row_view(
 
 def _result_text(details: RowDetails, *, is_closed: bool) -> str:
     if details.result == DeletionResult.REMOVED_OUTSIDE:
-        return REMOVED_OUTSIDE
+        return texts.REMOVED_OUTSIDE
     if is_closed and details.result == DeletionResult.NOT_DELETED and not details.deletion:
-        return NOT_DELETED
+        return texts.NOT_DELETED
     return ""
 
 
 def _note(details: RowDetails) -> str:
     row = details.row
     if row.is_hidden_now:
-        return HIDDEN_NOW
+        return texts.HIDDEN_NOW
     if row.current and not row.current.is_listed:
-        return f"{NOT_LISTED} Last seen {details.last_seen_at:%Y-%m-%d}."
+        return f"{texts.NOT_LISTED} Last seen {details.last_seen_at:%Y-%m-%d}."
     return ""
 
 
@@ -167,7 +160,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
     if decision is None:
         return None
     label = ROW_BADGES[decision.decision].label
-    full = decision_text(decision.decision, keep_until=decision.keep_until)
+    full = texts.decision_text(decision.decision, keep_until=decision.keep_until)
     is_of_another = decision != details.decision
     if is_of_another:
         label = f"{label}, {decision.row.review.name}"
@@ -193,7 +186,7 @@ def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
     if len(decisions) < 2:
         return ""
     earlier = "; ".join(
-        f"{decision_text(decision.decision, keep_until=decision.keep_until)}, "
+        f"{texts.decision_text(decision.decision, keep_until=decision.keep_until)}, "
         f"{decision.decided_by_name}"
         for decision in reversed(decisions[:-1])
     )

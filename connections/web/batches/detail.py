@@ -11,17 +11,11 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections import audit
+from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, stopping
+from connections.batches import confirming, drafts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
-from connections.batches.texts import (
-    batch_headline,
-    batch_lines,
-    is_discarded,
-    no_sender_text,
-)
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import format_span, pluralize
@@ -29,23 +23,13 @@ from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter, OutcomeGroup
 from connections.deletions.texts import approvals_needed_text
 from connections.lookups.objects import find_batch
-from connections.models import (
-    AccessReview,
-    Approval,
-    Batch,
-    BatchOrigin,
-    BatchRow,
-    BatchState,
-    Credential,
-    Deletion,
-    State,
-)
 from connections.operations import heartbeats
 from connections.web.badges import batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, kept_warning, load_plan
 from connections.web.batches.rows import BarPart, plan_rows, progress_parts, result_rows
 from connections.web.deletions.detail import notice_about as deletion_notice_about
+from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ConfirmationForm, ReasonForm, ServiceForm
 from connections.web.framework.lists import (
@@ -54,15 +38,6 @@ from connections.web.framework.lists import (
 )
 from connections.web.framework.polling import poll
 from connections.web.framework.rate_limits import limited
-from connections.web.framework.support import (
-    PageWarning,
-    SeeOther,
-    actor_of,
-    download,
-    export_format,
-    time_of,
-    wants_fragment,
-)
 from connections.web.timeline import event_entry
 
 # Seconds between the page's polls.
@@ -72,22 +47,22 @@ SOON = timedelta(minutes=2)
 _GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
 _TEMPLATE = "batches/detail.html"
 # Bulk deletions in these states wait for people, who need the plan rather than the results.
-UNDECIDED = {BatchState.REQUESTED, BatchState.APPROVED}
+UNDECIDED = {models.BatchState.REQUESTED, models.BatchState.APPROVED}
 
 
 def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """One bulk deletion: its plan, its approval, its progress and its result."""
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     batch = find_batch(actor=actor, pk=pk)
     if request.method == "POST":
         request = as_page_request(request, path=reverse("batch-detail", args=[pk]))
-    elif wants_fragment(request):
+    elif support.wants_fragment(request):
         return _poll_response(request, batch=batch, actor=actor)
     context = _page_context(request, batch=batch, actor=actor, refusal=refusal)
     return render(request, _TEMPLATE, context, status=refusal.status)
 
 
-def _poll_response(request: HttpRequest, *, batch: Batch, actor: Actor) -> HttpResponse:
+def _poll_response(request: HttpRequest, *, batch: models.Batch, actor: Actor) -> HttpResponse:
     now = clock.now()
 
     def respond() -> HttpResponse:
@@ -116,38 +91,38 @@ def notice_about(refusal: Refusal) -> str:
     return " ".join(error.fields.values())
 
 
-def redirect_to(batch: Batch) -> HttpResponse:
+def redirect_to(batch: models.Batch) -> HttpResponse:
     """A 303 to the page of the bulk deletion."""
-    return SeeOther(reverse("batch-detail", args=[batch.pk]))
+    return support.SeeOther(reverse("batch-detail", args=[batch.pk]))
 
 
 @limited("export", per_minute=30)
 def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttpResponse:
     """The deletions of one bulk deletion, streamed as a file."""
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     batch = find_batch(actor=actor, pk=pk)
-    file_format = export_format(request)
+    file_format = support.export_format(request)
     export = prepare_export(
         actor=actor,
         filters=HistoryFilter(batch=batch.pk),
         file_format=file_format,
         query=f"batch={batch.pk}",
     )
-    return download(request, export=export, name=f"bulk-deletion-{str(batch.pk)[-8:]}")
+    return support.download(request, export=export, name=f"bulk-deletion-{str(batch.pk)[-8:]}")
 
 
-def _no_sender(batch: Batch, *, now: datetime) -> str:
+def _no_sender(batch: models.Batch, *, now: datetime) -> str:
     """Why nothing is sent, if neither a worker nor a command that sends its rows is running."""
-    if batch.state != BatchState.RUNNING:
+    if batch.state != models.BatchState.RUNNING:
         return ""
     seen_at = heartbeats.last_seen_at()
     times = (seen_at, heartbeats.last_seen_at(batch=batch))
     is_alive = any(heartbeats.is_alive(at, now=now) for at in times)
-    return "" if is_alive else no_sender_text(seen_at)
+    return "" if is_alive else texts.no_sender_text(seen_at)
 
 
 def page_version(
-    batch: Batch, *, progress: Progress, interval: int | None, no_sender: str, now: datetime
+    batch: models.Batch, *, progress: Progress, interval: int | None, no_sender: str, now: datetime
 ) -> str:
     """A value that changes whenever what the page shows changes."""
     checks = batch.deletions.aggregate(
@@ -167,19 +142,19 @@ def page_version(
 
 
 def _steps(
-    batch: Batch,
+    batch: models.Batch,
     *,
     actor: Actor,
     approvals: Sequence[dict[str, Any]],
-    kept: Sequence[Deletion],
+    kept: Sequence[models.Deletion],
     now: datetime,
 ) -> dict[str, bool]:
     """What this person can do now."""
-    person, state = actor.person, BatchState(batch.state)
+    person, state = actor.person, models.BatchState(batch.state)
     has_decided = person is None or any(
         approval["approver_id"] == person.pk for approval in approvals
     )
-    is_open = state == BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
+    is_open = state == models.BatchState.REQUESTED and not drafts.has_expired(batch, now=now)
     is_to_decide = is_open and not has_decided
     # Until no row is kept, the services refuse to confirm and to resume it.
     is_next = can_continue(batch, actor=actor, now=now) and not kept
@@ -188,9 +163,9 @@ def _steps(
     return {
         "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
         "decline": can_decline,
-        "confirm": state == BatchState.APPROVED and is_next,
-        "pause": state == BatchState.RUNNING and can_stop,
-        "resume": state == BatchState.PAUSED and is_next,
+        "confirm": state == models.BatchState.APPROVED and is_next,
+        "pause": state == models.BatchState.RUNNING and can_stop,
+        "resume": state == models.BatchState.PAUSED and is_next,
         # People who can decline do that instead, with a reason.
         "cancel": not batch.has_ended and can_stop and not can_decline,
         "plan_again": batch.has_ended
@@ -199,26 +174,28 @@ def _steps(
     }
 
 
-def _approvals(batch: Batch) -> list[Any]:
+def _approvals(batch: models.Batch) -> list[Any]:
     """Each person who approved every row, and since when (`at`), oldest first.
 
     A row withdrawn before that has no approval, so all rows count.
     """
-    approvals = Approval.objects.filter(
-        deletion__batch=batch, round=1, decision=Approval.Decision.APPROVED
+    approvals = models.Approval.objects.filter(
+        deletion__batch=batch, round=1, decision=models.Approval.Decision.APPROVED
     )
     people = approvals.order_by().values("approver_id", "approver_name")
     return list(people.annotate(at=Min("decided_at")).order_by("at"))
 
 
 def _page_context(
-    request: HttpRequest, *, batch: Batch, actor: Actor, refusal: Refusal = NOT_REFUSED
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, refusal: Refusal = NOT_REFUSED
 ) -> dict[str, Any]:
     """Template variables of the page."""
     form = refusal.form
     common = {
         "batch": batch,
-        "status": batch_badge(batch, has_expired=drafts.has_expired(batch, now=time_of(request))),
+        "status": batch_badge(
+            batch, has_expired=drafts.has_expired(batch, now=support.time_of(request))
+        ),
         "access_review": _visible_access_review(batch, actor=actor),
         "notice": notice_about(refusal),
         "url": reverse("batch-detail", args=[batch.pk]),
@@ -229,7 +206,7 @@ def _page_context(
     return common | _record_context(request, batch=batch, actor=actor, form=form)
 
 
-def _visible_access_review(batch: Batch, *, actor: Actor) -> AccessReview | None:
+def _visible_access_review(batch: models.Batch, *, actor: Actor) -> models.AccessReview | None:
     """The access review whose decisions made the plan, if the actor can see it."""
     if batch.access_review_id is None:
         return None
@@ -237,7 +214,7 @@ def _visible_access_review(batch: Batch, *, actor: Actor) -> AccessReview | None
 
 
 def _draft_context(
-    request: HttpRequest, *, batch: Batch, actor: Actor, form: ServiceForm | None
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, form: ServiceForm | None
 ) -> dict[str, Any]:
     """The review of a plan that is not requested yet or was never requested."""
     now = clock.now()
@@ -245,7 +222,7 @@ def _draft_context(
     count = pluralize(len(plan.to_delete), "connection")
     has_expired = drafts.has_expired(batch, now=now)
     is_own = actor.person is not None and actor.person.pk == batch.created_by_id
-    is_open = batch.state == BatchState.DRAFT and not has_expired
+    is_open = batch.state == models.BatchState.DRAFT and not has_expired
     can_edit = is_open and is_own and permissions.can_delete(actor)
     rows = plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=can_edit)
     return {
@@ -254,7 +231,9 @@ def _draft_context(
         "count": count,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": batch_headline(batch, given=0, results="", sending=0, has_expired=has_expired)
+        "headline": texts.batch_headline(
+            batch, given=0, results="", sending=0, has_expired=has_expired
+        )
         if batch.has_ended
         else drafts.EXPIRED,
         "can_edit": can_edit,
@@ -267,7 +246,7 @@ def _draft_context(
         "credentials": drafts.list_choosable_credentials(
             batch=batch,
             actor=actor,
-            rows=[view.row for view in rows.views if isinstance(view.row, BatchRow)],
+            rows=[view.row for view in rows.views if isinstance(view.row, models.BatchRow)],
         )
         if can_edit
         else [],
@@ -276,7 +255,7 @@ def _draft_context(
     }
 
 
-def _request_form(batch: Batch, form: ServiceForm | None) -> PlanRequestForm:
+def _request_form(batch: models.Batch, form: ServiceForm | None) -> PlanRequestForm:
     """The form that requests the plan, always as the plan is now."""
     if not isinstance(form, PlanRequestForm):
         return PlanRequestForm(initial={"digest": batch.digest})
@@ -284,13 +263,15 @@ def _request_form(batch: Batch, form: ServiceForm | None) -> PlanRequestForm:
     return form
 
 
-def _title_of_closed_draft(batch: Batch) -> str:
-    return "Discarded draft" if is_discarded(batch) else "Expired draft"
+def _title_of_closed_draft(batch: models.Batch) -> str:
+    return "Discarded draft" if texts.is_discarded(batch) else "Expired draft"
 
 
-def _warnings(request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan) -> list[PageWarning]:
+def _warnings(
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan
+) -> list[support.PageWarning]:
     warnings = plan.warnings(url_of=lambda chosen: list_url(request, show=chosen))
-    if batch.origin == BatchOrigin.ORG and not _has_credential(batch, actor=actor):
+    if batch.origin == models.BatchOrigin.ORG and not _has_credential(batch, actor=actor):
         warnings.insert(0, _unwatched_org_warning(batch, actor=actor))
     kept_ids = drafts.find_kept(batch=batch)
     kept = [row for row in plan.to_delete if row.id in kept_ids]
@@ -299,27 +280,27 @@ def _warnings(request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan) -
     return warnings
 
 
-def _has_credential(batch: Batch, *, actor: Actor) -> bool:
+def _has_credential(batch: models.Batch, *, actor: Actor) -> bool:
     """Whether the org to remove has a credential in use that this person can see."""
-    of_org = Credential.objects.filter(site=batch.site, org_id=batch.org_id, retired_at=None)
+    of_org = models.Credential.objects.filter(site=batch.site, org_id=batch.org_id, retired_at=None)
     return visibility.visible(of_org, actor=actor, by="pk").exists()
 
 
-def _unwatched_org_warning(batch: Batch, *, actor: Actor) -> PageWarning:
+def _unwatched_org_warning(batch: models.Batch, *, actor: Actor) -> support.PageWarning:
     org = batch.org_name or batch.org_id
     which = "that has a credential"
     headline = f"{org} has no credential"
     if permissions.visibility_of(actor).hidden:
         which = "whose credential you can see"
         headline = f"You can't see a credential of {org}"
-    return PageWarning(
+    return support.PageWarning(
         headline=headline,
         detail=f"Only its connections with an org {which} are known. Others might remain.",
     )
 
 
 def _record_context(
-    request: HttpRequest, *, batch: Batch, actor: Actor, form: ServiceForm | None
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, form: ServiceForm | None
 ) -> dict[str, Any]:
     """Approval, progress and result of a bulk deletion that was requested."""
     now = clock.now()
@@ -333,7 +314,7 @@ def _record_context(
     version = page_version(
         batch, progress=progress, interval=interval, no_sender=no_sender, now=now
     )
-    is_waiting = batch.state in {BatchState.APPROVED, BatchState.PAUSED}
+    is_waiting = batch.state in {models.BatchState.APPROVED, models.BatchState.PAUSED}
     kept = confirming.list_kept(batch) if is_waiting and not has_expired else []
     return {
         "title": f"Delete {count}",
@@ -342,7 +323,7 @@ def _record_context(
         "delete_label": f"Delete {count}",
         "form": form if isinstance(form, ReasonForm) else ReasonForm(),
         "confirmation_form": form if isinstance(form, ConfirmationForm) else ConfirmationForm(),
-        "headline": batch_headline(
+        "headline": texts.batch_headline(
             batch,
             given=len(approvals),
             results=_results_text(parts),
@@ -350,7 +331,7 @@ def _record_context(
             has_expired=has_expired,
         ),
         "tone": _tone(batch, parts, has_expired=has_expired),
-        "lines": batch_lines(batch, has_expired=has_expired),
+        "lines": texts.batch_lines(batch, has_expired=has_expired),
         "kept": kept,
         "people": _people(batch, approvals=approvals),
         "timeline": [event_entry(event, actor=actor) for event in audit.events_of(subject=batch)],
@@ -384,16 +365,16 @@ def _results_text(parts: Sequence[BarPart]) -> str:
     return ", ".join(f"{part.count:,} {part.label.lower()}" for part in parts)
 
 
-def _tone(batch: Batch, parts: Sequence[BarPart], *, has_expired: bool) -> str:
+def _tone(batch: models.Batch, parts: Sequence[BarPart], *, has_expired: bool) -> str:
     """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
     is_all_gone = all(part.group in _GONE for part in parts)
-    is_finished = batch.state == BatchState.FINISHED
+    is_finished = batch.state == models.BatchState.FINISHED
     status = batch_badge(batch, has_expired=has_expired)
     return "warn" if is_finished and not is_all_gone else status.tone
 
 
 def _people(
-    batch: Batch, *, approvals: Sequence[dict[str, Any]]
+    batch: models.Batch, *, approvals: Sequence[dict[str, Any]]
 ) -> list[tuple[str, str, datetime | None]]:
     """Who did what, and when."""
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
@@ -405,18 +386,18 @@ def _people(
     return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]
 
 
-def _cancel_label(batch: Batch, progress: Progress) -> str:
+def _cancel_label(batch: models.Batch, progress: Progress) -> str:
     if batch.state in UNDECIDED or not progress.unsent:
         return "Cancel bulk deletion"
     return f"Cancel {pluralize(progress.unsent, 'unsent deletion')}"
 
 
-def poll_interval(batch: Batch, *, now: datetime) -> int | None:
-    if batch.state == BatchState.RUNNING:
+def poll_interval(batch: models.Batch, *, now: datetime) -> int | None:
+    if batch.state == models.BatchState.RUNNING:
         return POLL_SENDING
     if not batch.confirmed_at:
         return None
     # A row that waits to be sent changes nothing while the bulk deletion is paused.
-    others = batch.deletions.exclude(state=State.WAITING)
+    others = batch.deletions.exclude(state=models.State.WAITING)
     checked = others.filter(due_at__gt=now - SOON, due_at__lt=now + SOON)
     return POLL_SENDING if checked.exists() else None

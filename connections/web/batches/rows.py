@@ -12,22 +12,13 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
 
+from connections import models
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches.progress import Progress
 from connections.deletions import states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.deletions.status import status_of
-from connections.models import (
-    OPEN_STATES,
-    Batch,
-    BatchRow,
-    Deletion,
-    Outcome,
-    RowProblem,
-    SnapshotFields,
-    State,
-)
 from connections.web.badges import Badge, deletion_badge, row_problem_badge
 from connections.web.batches.plan import Plan, PlanFilter
 from connections.web.framework.lists import (
@@ -81,7 +72,7 @@ _BAR_PARTS = (
 class BatchRowView:
     """One row: of the plan, or the deletion that it became."""
 
-    row: BatchRow | Deletion
+    row: models.BatchRow | models.Deletion
     # "<site>/<connection ID>", or the text that isn't an ID.
     key: str
     # "Labs to Mobile", or the key if the orgs are unknown.
@@ -90,7 +81,7 @@ class BatchRowView:
     credential: str
     badge: Badge | None
     # None until the row is a deletion.
-    deletion: Deletion | None
+    deletion: models.Deletion | None
     result: str
 
 
@@ -123,7 +114,7 @@ def progress_parts(progress: Progress) -> list[BarPart]:
     """The parts of the progress bar that aren't empty."""
     counts = Counter[OutcomeGroup]()
     for outcome, count in progress.by_outcome.items():
-        counts[outcome_group(state=State.SETTLED, outcome=outcome)] += count
+        counts[outcome_group(state=models.State.SETTLED, outcome=outcome)] += count
     for state, count in progress.by_open_state.items():
         counts[outcome_group(state=state, outcome="")] += count
     parts, start = [], 0
@@ -137,7 +128,7 @@ def progress_parts(progress: Progress) -> list[BarPart]:
 
 
 def plan_rows(
-    request: HttpRequest, *, batch: Batch, actor: Actor, plan: Plan, can_edit: bool
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan, can_edit: bool
 ) -> RowsPage:
     """The rows of a plan that has not been confirmed yet."""
     chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
@@ -166,7 +157,7 @@ def plan_rows(
 
 
 def result_rows(
-    request: HttpRequest, *, batch: Batch, actor: Actor, progress: Progress
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, progress: Progress
 ) -> RowsPage:
     """The deletions of a bulk deletion, newest results first."""
     chosen = request.GET.get("show", "")
@@ -181,7 +172,9 @@ def result_rows(
         links.append(("Left out", LEFT_OUT, count))
     return RowsPage(
         views=[
-            _plan_row(row) if isinstance(row, BatchRow) else _result_row(row, now=time_of(request))
+            _plan_row(row)
+            if isinstance(row, models.BatchRow)
+            else _result_row(row, now=time_of(request))
             for row in page.object_list
         ],
         links=part_links(request, links, shown=chosen, seen="", every=""),
@@ -192,15 +185,17 @@ def result_rows(
     )
 
 
-def _deletions_of(batch: Batch, *, group: OutcomeGroup | None) -> QuerySet[Deletion]:
-    deletions = Deletion.objects.filter(batch=batch)
+def _deletions_of(batch: models.Batch, *, group: OutcomeGroup | None) -> QuerySet[models.Deletion]:
+    deletions = models.Deletion.objects.filter(batch=batch)
     if group:
         outcomes = [
             outcome
-            for outcome in Outcome
-            if outcome_group(state=State.SETTLED, outcome=outcome) == group
+            for outcome in models.Outcome
+            if outcome_group(state=models.State.SETTLED, outcome=outcome) == group
         ]
-        opened = [state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group]
+        opened = [
+            state for state in models.OPEN_STATES if outcome_group(state=state, outcome="") == group
+        ]
         deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=opened))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
     return deletions.order_by(newest, "batch_row__position")
@@ -213,12 +208,12 @@ def _selected_filter[T: StrEnum](request: HttpRequest, values: type[T], default:
         return default
 
 
-def _plan_row(row: BatchRow) -> BatchRowView:
-    deletion: Deletion | None = getattr(row, "deletion", None)
+def _plan_row(row: models.BatchRow) -> BatchRowView:
+    deletion: models.Deletion | None = getattr(row, "deletion", None)
     url = ""
     if deletion:
         url = reverse("deletion-detail", args=[deletion.pk])
-    elif row.connection_id and row.problem != RowProblem.NOT_VISIBLE:
+    elif row.connection_id and row.problem != models.RowProblem.NOT_VISIBLE:
         url = reverse("org-connection-detail", args=[row.site, row.connection_id])
     return BatchRowView(
         row=row,
@@ -238,7 +233,7 @@ def _plan_row(row: BatchRow) -> BatchRowView:
     )
 
 
-def _result_row(deletion: Deletion, *, now: datetime) -> BatchRowView:
+def _result_row(deletion: models.Deletion, *, now: datetime) -> BatchRowView:
     badge = deletion_badge(deletion, status=states.status_at(deletion, now=now))
     return BatchRowView(
         row=deletion,
@@ -252,6 +247,6 @@ def _result_row(deletion: Deletion, *, now: datetime) -> BatchRowView:
     )
 
 
-def _name(row: SnapshotFields) -> str:
+def _name(row: models.SnapshotFields) -> str:
     source = row.source_org_name or row.source_org_id
     return f"{source} to {row.sink_org_name or row.sink_org_id}" if source else ""

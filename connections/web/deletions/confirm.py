@@ -24,16 +24,9 @@ from connections.web.badges import Badge, deletion_badge
 from connections.web.deletions import detail
 from connections.web.deletions.choose import choice_page, parse_choice
 from connections.web.deletions.forms import DeletionForm
+from connections.web.framework import support
 from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import (
-    actor_of,
-    connection_url,
-    creator_flags,
-    time_of,
-    uuid_or_none,
-    wants_fragment,
-)
 
 _PREFILLED = ("reason", "ticket")
 _SIDES = {"source": "source side", "sink": "destination side"}
@@ -41,7 +34,7 @@ _SIDES = {"source": "source side", "sink": "destination side"}
 
 def _page_with_input(request: HttpRequest) -> HttpResponse:
     """The page with the input and the reauthentication prompt."""
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
         return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
@@ -61,7 +54,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
     """What deleting one connection means. A POST requests its deletion."""
     if request.method == "POST":
         return _request_deletion(request)
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     query = request.GET
     deletion = _find_requested(query.get("request_id", ""), actor=actor)
     if deletion:
@@ -73,7 +66,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
     except InvalidInputError as error:
         return choice_page(request, data=query, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    request_id = uuid_or_none(query.get("request_id", ""))
+    request_id = support.uuid_or_none(query.get("request_id", ""))
     typed = _previous_input(query.get("again", ""), actor=actor) | query.dict()
     form = _empty_form(review, typed=typed, request_id=request_id)
     notice = "That request wasn't recorded, so nothing was sent." if request_id else ""
@@ -82,7 +75,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
 
 def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
     """The deletion that this person's form has already requested, if any."""
-    pk = uuid_or_none(request_id)
+    pk = support.uuid_or_none(request_id)
     if pk is None or actor.person is None:
         return None
     visible = visibility.visible(detail.deletions_with_details(), actor=actor)
@@ -90,7 +83,7 @@ def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
 
 
 def _request_deletion(request: HttpRequest) -> HttpResponse:
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     try:
         credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
@@ -99,7 +92,9 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
     try:
         form.require_valid()
         arguments = form.cleaned_data | {"credential": credential, "connection_id": connection_id}
-        deletion = lifecycle.request_deletion(actor=actor, now=time_of(request), **arguments)
+        deletion = lifecycle.request_deletion(
+            actor=actor, now=support.time_of(request), **arguments
+        )
     except reviews.ReviewChangedError as error:
         return _review_changed(request, form=form, error=error)
     except DomainError as error:
@@ -112,7 +107,7 @@ def _review_changed(
     request: HttpRequest, *, form: DeletionForm, error: reviews.ReviewChangedError
 ) -> HttpResponse:
     """The current page, or the deletion that ended the connection in the meantime."""
-    actor, review = actor_of(request), error.review
+    actor, review = support.actor_of(request), error.review
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )
@@ -137,7 +132,7 @@ def _request_failed(
     request: HttpRequest, refusal: Refusal, *, credential: Credential, connection_id: UUID
 ) -> HttpResponse:
     """The page with the input, or the deletion if it was requested after all."""
-    actor, form, error = actor_of(request), refusal.form, refusal.error
+    actor, form, error = support.actor_of(request), refusal.form, refusal.error
     notice = detail.notice_about(refusal)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
@@ -176,7 +171,7 @@ def _empty_form(
 
 def _previous_input(again: str, *, actor: Actor) -> dict[str, str]:
     """The reason and ticket of the deletion that is requested again."""
-    pk = uuid_or_none(again)
+    pk = support.uuid_or_none(again)
     visible = visibility.visible(Deletion.objects.all(), actor=actor)
     deletion = visible.filter(pk=pk).first() if pk else None
     return {name: getattr(deletion, name) for name in _PREFILLED} if deletion else {}
@@ -192,7 +187,7 @@ def _page(
         "is_out_of_date": notice == lifecycle.OUT_OF_DATE,
     }
     name = "deletions/confirm.html"
-    if not wants_fragment(request):
+    if not support.wants_fragment(request):
         return render(request, name, context, status=status)
     if status != 409:
         return render(request, f"{name}#request_form", context, status=status)
@@ -204,7 +199,7 @@ def _page(
 
 def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -> dict[str, Any]:
     """Template variables of the page."""
-    actor, credential = actor_of(request), review.credential
+    actor, credential = support.actor_of(request), review.credential
     key = OrgConnectionKey(site=credential.site, connection_id=review.connection_id)
     snapshot = review.snapshot or OrgConnectionSnapshot()
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
@@ -221,7 +216,7 @@ def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -
         "types": types,
         "effect": reviews.effect_text(types=types, **names) if review.is_reviewed else "",
         "unknown_types": unknown_types(types),
-        "creator_flags": creator_flags(snapshot),
+        "creator_flags": support.creator_flags(snapshot),
         "side": _SIDES.get(review.side, ""),
         "senders": _other_senders(review),
         "not_listed": _not_listed(review),
@@ -233,10 +228,12 @@ def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -
             credential=credential, policy=review.policy, requester=actor.person
         ),
         "again_url": detail.confirm_url(**choice, **typed),
-        "connection_url": connection_url(key),
+        "connection_url": support.connection_url(key),
         # Finds the deletion that this form requested, if the response gets lost.
         "record_url": detail.confirm_url(**choice, request_id=str(form["request_id"].value())),
-        **detail.keep_context(find_keep_decision(actor=actor, key=key), now=time_of(request)),
+        **detail.keep_context(
+            find_keep_decision(actor=actor, key=key), now=support.time_of(request)
+        ),
     }
     if ended:
         status = status_of(ended)

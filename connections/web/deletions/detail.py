@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections import audit
+from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
@@ -35,34 +35,14 @@ from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.lookups import objects
-from connections.models import (
-    AccessReviewDecision,
-    ApprovalPolicy,
-    Deletion,
-    Person,
-    Protection,
-    State,
-)
 from connections.operations import heartbeats
 from connections.web.badges import Badge, deletion_badge
-from connections.web.deletions.forms import (
-    BreakGlassForm,
-    CommentForm,
-    ExecutionForm,
-    LateApprovalForm,
-)
+from connections.web.deletions import forms
 from connections.web.deletions.record import record_context
+from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
 from connections.web.framework.polling import poll
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    connection_url,
-    creator_flags,
-    time_of,
-    wants_fragment,
-)
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
@@ -80,7 +60,7 @@ _TEMPLATE = "deletions/detail.html"
 
 def deletion_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """One deletion: its outcome, next steps and details."""
-    actor = actor_of(request)
+    actor = support.actor_of(request)
     deletion = objects.find_deletion(deletions_with_details(), actor=actor, pk=pk)
     target = request.htmx.target if request.method == "GET" else ""  # type: ignore[attr-defined]
     if target == "watch":
@@ -98,14 +78,14 @@ def deletion_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUS
     )
 
 
-def deletions_with_details() -> QuerySet[Deletion]:
+def deletions_with_details() -> QuerySet[models.Deletion]:
     """Deletions with the related rows that their page shows."""
-    return Deletion.objects.select_related(
+    return models.Deletion.objects.select_related(
         "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
     ).prefetch_related("attempts", "approvals")
 
 
-def notice_about(refusal: Refusal, *, deletion: Deletion | None = None) -> Badge:
+def notice_about(refusal: Refusal, *, deletion: models.Deletion | None = None) -> Badge:
     """The text above the status, if no field is at fault.
 
     `deletion` is the one that the action was about, or None for a new request.
@@ -124,12 +104,12 @@ def notice_about(refusal: Refusal, *, deletion: Deletion | None = None) -> Badge
 
 
 def respond(
-    request: HttpRequest, *, deletion: Deletion, actor: Actor, is_confirming: bool = False
+    request: HttpRequest, *, deletion: models.Deletion, actor: Actor, is_confirming: bool = False
 ) -> HttpResponse:
     """The response after an action: a redirect to the deletion or, for htmx, its outcome."""
     url = reverse("deletion-detail", args=[deletion.pk])
-    if not wants_fragment(request):
-        return SeeOther(url)
+    if not support.wants_fragment(request):
+        return support.SeeOther(url)
     deletion = deletions_with_details().get(pk=deletion.pk)
     response = render_outcome(request, deletion=deletion, actor=actor, is_confirming=is_confirming)
     if is_confirming:
@@ -140,7 +120,7 @@ def respond(
 def render_outcome(
     request: HttpRequest,
     *,
-    deletion: Deletion,
+    deletion: models.Deletion,
     actor: Actor,
     form: ServiceForm | None = None,
     notice: Badge | None = None,
@@ -153,10 +133,12 @@ def render_outcome(
         "shows_batch": _shows_batch(deletion, actor=actor),
         "outcome": _status_context(deletion=deletion, actor=actor, form=form, notice=notice),
     }
-    if not wants_fragment(request):
+    if not support.wants_fragment(request):
         context |= _record_context(request, deletion=deletion, actor=actor)
         if permissions.can_comment(actor):
-            context["comment"] = form if isinstance(form, CommentForm) else CommentForm()
+            context["comment"] = (
+                form if isinstance(form, forms.CommentForm) else forms.CommentForm()
+            )
         return render(request, _TEMPLATE, context, status=status)
     part = "outcome_on_review" if is_confirming else "outcome"
     response = render(request, f"{_TEMPLATE}#{part}", context, status=status)
@@ -165,20 +147,24 @@ def render_outcome(
     return response
 
 
-def _record_context(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+def _record_context(
+    request: HttpRequest, *, deletion: models.Deletion, actor: Actor
+) -> dict[str, Any]:
     return {
         "deletion": deletion,
         "shows_batch": _shows_batch(deletion, actor=actor),
-        **record_context(deletion=deletion, actor=actor, now=time_of(request)),
+        **record_context(deletion=deletion, actor=actor, now=support.time_of(request)),
     }
 
 
-def _shows_batch(deletion: Deletion, *, actor: Actor) -> bool:
+def _shows_batch(deletion: models.Deletion, *, actor: Actor) -> bool:
     """Whether it belongs to a bulk deletion that this person can see."""
     return bool(visibility.visible_batch_ids([deletion], actor=actor))
 
 
-def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+def _poll_response(
+    request: HttpRequest, *, deletion: models.Deletion, actor: Actor
+) -> HttpResponse:
     now = clock.now()
     objections = find_objections(deletion, actor=actor)
     offered = find_steps(deletion, objections=objections, actor=actor, now=now)
@@ -198,24 +184,26 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return poll(request, version=version, interval=interval, respond=respond, watch=watch)
 
 
-def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
+def poll_interval(deletion: models.Deletion, *, now: datetime) -> int | None:
     """Seconds between the page's polls. None if nothing can change soon.
 
     While a deletion waits for people, the page polls less often the longer no one acts.
     """
     if _is_changing_soon(deletion, now=now):
         return 2
-    if deletion.state not in {State.REQUESTED, State.APPROVED}:
+    if deletion.state not in {models.State.REQUESTED, models.State.APPROVED}:
         return None
     times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
     idle = now - max(at for at in times if at)
     return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
 
 
-def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
-    if deletion.state == State.SENDING or states.is_being_rechecked(deletion, now=now):
+def _is_changing_soon(deletion: models.Deletion, *, now: datetime) -> bool:
+    if deletion.state == models.State.SENDING or states.is_being_rechecked(deletion, now=now):
         return True
-    is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or deletion.is_settled
+    is_watched = (
+        deletion.state in {models.State.WAITING, models.State.UNKNOWN} or deletion.is_settled
+    )
     return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
 
 
@@ -223,11 +211,11 @@ class Objections(NamedTuple):
     """Why others want to keep the connection, while the deletion can still be prevented."""
 
     # The newest decision of an access review, if it is to keep the connection.
-    kept: AccessReviewDecision | None
-    protection: Protection | None
+    kept: models.AccessReviewDecision | None
+    protection: models.Protection | None
 
 
-def find_objections(deletion: Deletion, *, actor: Actor) -> Objections:
+def find_objections(deletion: models.Deletion, *, actor: Actor) -> Objections:
     """The objections that the page shows."""
     return Objections(
         kept=find_keep_decision(actor=actor, key=deletion.key) if _is_undecided(deletion) else None,
@@ -247,7 +235,7 @@ class Offered(NamedTuple):
 
 
 def find_steps(
-    deletion: Deletion, *, objections: Objections, actor: Actor, now: datetime
+    deletion: models.Deletion, *, objections: Objections, actor: Actor, now: datetime
 ) -> Offered:
     """What the person can do next, apart from what a check with Datadog would rule out."""
     next_steps = steps_of(states.status_at(deletion, now=now))
@@ -265,7 +253,9 @@ def find_steps(
     return Offered(steps=[step for step in steps if step not in ruled_out], block=block)
 
 
-def _find_block(deletion: Deletion, *, confirmed_by: Person | None, objections: Objections) -> str:
+def _find_block(
+    deletion: models.Deletion, *, confirmed_by: models.Person | None, objections: Objections
+) -> str:
     """Why this person's confirmation would be refused; "" if it wouldn't be."""
     if objections.protection:
         # The page also shows who protected it and why.
@@ -274,7 +264,7 @@ def _find_block(deletion: Deletion, *, confirmed_by: Person | None, objections: 
 
 
 def state_version(
-    deletion: Deletion, *, objections: Objections, offered: Offered, now: datetime
+    deletion: models.Deletion, *, objections: Objections, offered: Offered, now: datetime
 ) -> str:
     """A value that changes whenever what the page shows changes."""
     parts = (
@@ -300,7 +290,7 @@ def state_version(
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> bool:
+def _must_verify_itself(deletion: models.Deletion, *, actor: Actor, now: datetime) -> bool:
     """Whether the page should start the first check after a response, because no worker will."""
     is_unchecked = deletion.is_settled and deletion.due_at and not deletion.last_checked_at
     if not is_unchecked or not permissions.can_use(actor, credential_id=deletion.credential_id):
@@ -310,7 +300,7 @@ def _must_verify_itself(deletion: Deletion, *, actor: Actor, now: datetime) -> b
 
 def _status_context(
     *,
-    deletion: Deletion,
+    deletion: models.Deletion,
     actor: Actor,
     form: ServiceForm | None,
     notice: Badge | None,
@@ -351,10 +341,14 @@ def _status_context(
         else reviews.confirmation_text(deletion, actor=actor),
         "form": form,
         "execution_form": form
-        if isinstance(form, ExecutionForm)
-        else ExecutionForm.about(deletion),
-        "break_glass_form": form if isinstance(form, BreakGlassForm) else BreakGlassForm(),
-        "late_approval_form": form if isinstance(form, LateApprovalForm) else LateApprovalForm(),
+        if isinstance(form, forms.ExecutionForm)
+        else forms.ExecutionForm.about(deletion),
+        "break_glass_form": form
+        if isinstance(form, forms.BreakGlassForm)
+        else forms.BreakGlassForm(),
+        "late_approval_form": form
+        if isinstance(form, forms.LateApprovalForm)
+        else forms.LateApprovalForm(),
         "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
@@ -365,7 +359,7 @@ def _status_context(
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
         ),
-        "connection_url": connection_url(deletion.key),
+        "connection_url": support.connection_url(deletion.key),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
         "break_glass": break_glass_text(deletion),
         "can_review_break_glass": deletion.is_break_glass_unreviewed
@@ -373,10 +367,10 @@ def _status_context(
         "preview": preview,
         "preview_note": _preview_note(deletion, recheck=preview) if preview else None,
         "protection": objections.protection,
-        "approvals_needed": ApprovalPolicy(deletion.policy).approvals_needed,
+        "approvals_needed": models.ApprovalPolicy(deletion.policy).approvals_needed,
         "effect": _effect(deletion),
         **keep_context(objections.kept, now=now),
-        "creator_flags": creator_flags(deletion),
+        "creator_flags": support.creator_flags(deletion),
         "site_label": site_label(deletion.site),
     }
 
@@ -392,18 +386,22 @@ def confirm_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     return reverse("deletion-confirm", query=query | typed)
 
 
-def keep_context(kept: AccessReviewDecision | None, *, now: datetime) -> dict[str, Any]:
+def keep_context(kept: models.AccessReviewDecision | None, *, now: datetime) -> dict[str, Any]:
     """A decision to keep the connection, if there is one, and whether its last day has passed."""
     has_ended = kept is not None and kept.has_ended(today=now.date())
     return {"kept": kept, "keep_has_ended": has_ended}
 
 
-def _is_undecided(deletion: Deletion) -> bool:
+def _is_undecided(deletion: models.Deletion) -> bool:
     """Whether people still decide whether it is sent."""
-    return deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return deletion.state in {
+        models.State.REQUESTED,
+        models.State.APPROVED,
+        models.State.STILL_PRESENT,
+    }
 
 
-def _effect(deletion: Deletion) -> str:
+def _effect(deletion: models.Deletion) -> str:
     """What deleting the connection would do; "" if that is unknown or it has been decided."""
     if not _is_undecided(deletion) or not deletion.is_reviewed:
         return ""
@@ -414,11 +412,11 @@ def _effect(deletion: Deletion) -> str:
     )
 
 
-def _preview_note(deletion: Deletion, *, recheck: Recheck) -> Badge:
+def _preview_note(deletion: models.Deletion, *, recheck: Recheck) -> Badge:
     """What a check found just now. Its label is the sentence."""
     who, at = deletion.requested_by_name, format_time(recheck.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
-    if deletion.state == State.STILL_PRESENT:
+    if deletion.state == models.State.STILL_PRESENT:
         then = f"It can no longer be approved: {who} can close it and request a new deletion."
     match recheck.result:
         case RecheckResult.SAME:
@@ -437,7 +435,7 @@ def _preview_note(deletion: Deletion, *, recheck: Recheck) -> Badge:
             return Badge(text, "warn", "warning")
 
 
-def _listed_by(deletion: Deletion, *, actor: Actor) -> str:
+def _listed_by(deletion: models.Deletion, *, actor: Actor) -> str:
     """The credential that still listed it; "" if the actor can't see that credential."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.EventCode.DELETION_CONTRADICTED:
@@ -447,7 +445,9 @@ def _listed_by(deletion: Deletion, *, actor: Actor) -> str:
     return ""
 
 
-def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+def _can_take_step(
+    step: NextStep, *, deletion: models.Deletion, actor: Actor, now: datetime
+) -> bool:
     can_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     is_awaiting_approval = states.can_be_approved(deletion, now=now)
     match step:
@@ -472,7 +472,7 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
             is_allowed = permissions.can_withdraw(actor, deletion=deletion)
             return is_allowed and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
-        case NextStep.CHECK if deletion.state == State.SENDING:
+        case NextStep.CHECK if deletion.state == models.State.SENDING:
             started = deletion.sending_at or now
             return can_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
         case NextStep.REQUEST_AGAIN:
@@ -481,14 +481,14 @@ def _can_take_step(step: NextStep, *, deletion: Deletion, actor: Actor, now: dat
             return can_use
 
 
-def _is_confirmable(deletion: Deletion, *, now: datetime) -> bool:
+def _is_confirmable(deletion: models.Deletion, *, now: datetime) -> bool:
     """Whether its next step, if that is a confirmation, can be taken on its own page now."""
     is_awaited = lifecycle.is_awaiting_confirmation(deletion)
     is_alone = not deletion.is_run_by_batch
     return is_awaited and is_alone and not states.has_expired(deletion, now=now)
 
 
-def _can_decide(actor: Actor, *, deletion: Deletion, now: datetime) -> bool:
+def _can_decide(actor: Actor, *, deletion: models.Deletion, now: datetime) -> bool:
     is_allowed = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
     # Those whose approvals expired can decide again, because that starts a new round.
     is_new_round = states.have_approvals_expired(deletion, now=now)

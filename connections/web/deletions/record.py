@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from connections import audit
+from connections import audit, models
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core.causes import cause_text
@@ -15,20 +15,13 @@ from connections.core.text import format_time
 from connections.deletions import states
 from connections.deletions.status import DeletionStatus
 from connections.deletions.texts import break_glass_text, describe
-from connections.models import (
-    Approval,
-    ApprovalPolicy,
-    Attempt,
-    Deletion,
-    State,
-)
 from connections.web.event_texts import next_badge
 from connections.web.timeline import TimelineEntry, event_entry
 
 SHOWN_BODY = 8 * 1024
 
 
-def record_context(*, deletion: Deletion, actor: Actor, now: datetime) -> dict[str, Any]:
+def record_context(*, deletion: models.Deletion, actor: Actor, now: datetime) -> dict[str, Any]:
     """Template variables of the timeline, the attempts and the summary."""
     attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
     status = states.status_at(deletion, now=now)
@@ -50,15 +43,15 @@ def record_context(*, deletion: Deletion, actor: Actor, now: datetime) -> dict[s
     }
 
 
-def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
+def _next_entries(deletion: models.Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
     badge = next_badge(deletion, status=status)
     if badge is None:
         return []
     # A person's step has a deadline, and an automatic step has a time.
-    is_awaited = deletion.state in {State.REQUESTED, State.APPROVED}
+    is_awaited = deletion.state in {models.State.REQUESTED, models.State.APPROVED}
     is_awaited = is_awaited and status not in {DeletionStatus.CHECKING, DeletionStatus.EXPIRED}
     detail = f"Expires at {format_time(deletion.expires_at)}." if is_awaited else ""
-    is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
+    is_timed = deletion.state in {models.State.WAITING, models.State.UNKNOWN, models.State.SETTLED}
     return [
         TimelineEntry(
             badge=badge,
@@ -69,7 +62,7 @@ def _next_entries(deletion: Deletion, *, status: DeletionStatus) -> list[Timelin
     ]
 
 
-def _attempt_context(attempt: Attempt) -> dict[str, Any]:
+def _attempt_context(attempt: models.Attempt) -> dict[str, Any]:
     """One attempt with the stored response. `key` is unique among the IDs on the page."""
     body = bytes(attempt.body).decode("utf-8", errors="replace")
     if attempt.http_status is not None:
@@ -88,23 +81,27 @@ def _attempt_context(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _people(deletion: Deletion) -> list[str]:
+def _people(deletion: models.Deletion) -> list[str]:
     """Who did what and when, one line each."""
     who_and_when = [("Requested by", deletion.requested_by_name, deletion.requested_at)]
     for approval in deletion.approvals.all():
-        did = "Approved by" if approval.decision == Approval.Decision.APPROVED else "Declined by"
+        did = (
+            "Approved by"
+            if approval.decision == models.Approval.Decision.APPROVED
+            else "Declined by"
+        )
         if approval.round < deletion.approval_round:
             did = f"{did} (round {approval.round})"
         who_and_when.append((did, approval.approver_name, approval.decided_at))
     if deletion.confirmed_at:
         who_and_when.append(("Confirmed by", deletion.confirmed_by_name, deletion.confirmed_at))
     lines = [f"{did}: {name}, {format_time(at)}" for did, name, at in who_and_when]
-    if deletion.policy == ApprovalPolicy.NONE:
+    if deletion.policy == models.ApprovalPolicy.NONE:
         lines.append("Approvals: none required")
     return lines
 
 
-def _summary(deletion: Deletion, *, attempts: list[dict[str, Any]], now: datetime) -> str:
+def _summary(deletion: models.Deletion, *, attempts: list[dict[str, Any]], now: datetime) -> str:
     text = describe(
         deletion,
         status=states.status_at(deletion, now=now),

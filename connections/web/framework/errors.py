@@ -24,13 +24,8 @@ from connections.deletions.texts import unrecorded_response_text
 from connections.lookups.refusals import record_denial
 from connections.people import people
 from connections.web.badges import UNRECORDED_RESPONSES
+from connections.web.framework import support
 from connections.web.framework.routing import READ, Access
-from connections.web.framework.support import (
-    actor_of,
-    request_id_of,
-    signed_in_person,
-    wants_fragment,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +57,7 @@ def response_not_recorded_page(
     text = unrecorded_response_text(error)
     context = {"text": text, "tone": tone, "icon": icon, "url": url}
     # Without the request, because context processors query the database.
-    name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
+    name = f"{PAGE}#outcome" if support.wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
 
@@ -103,7 +98,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400. The reason is only logged, except that the host name is not allowed."""
     context = {
         "is_unknown_host": isinstance(exception, DisallowedHost),
-        "request_id": request_id_of(request),
+        "request_id": support.request_id_of(request),
     }
     return render(request, "400.html", context, status=400)
 
@@ -111,7 +106,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 @_error_page
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: what was refused and who can grant it. Recorded in the audit log."""
-    person = signed_in_person(request)
+    person = support.signed_in_person(request)
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
         _record_denial(request)
@@ -125,7 +120,7 @@ def _record_denial(request: HttpRequest) -> None:
     match = request.resolver_match
     try:
         record_denial(
-            actor=actor_of(request),
+            actor=support.actor_of(request),
             url_name=match.view_name if match else "",
             method=request.method or "",
             path=request.path,
@@ -151,7 +146,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     is_unwritable = is_unwritable_error(error)
     if is_unwritable or is_unavailable_error(error):
         problem = "takes no writes" if is_unwritable else "can't be used"
-        logger.error("Request %s: the database %s: %s", request_id_of(request), problem, error)
+        logger.error(
+            "Request %s: the database %s: %s", support.request_id_of(request), problem, error
+        )
         context = {
             "is_unwritable": is_unwritable,
             "cause": unwritable_text(error),
@@ -174,7 +171,7 @@ def _might_have_sent(request: HttpRequest) -> bool:
 def _render_standalone(
     request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
 ) -> HttpResponse:
-    request_id = request_id_of(request)
+    request_id = support.request_id_of(request)
     context |= {"request_id": request_id, "theme": "system", "messages": ()}
     try:
         body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]

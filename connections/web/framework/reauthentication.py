@@ -34,22 +34,9 @@ from connections.core.secret import Secret
 from connections.core.text import format_limit
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
+from connections.web.framework import support
 from connections.web.framework.rate_limits import is_first_this_minute
-from connections.web.framework.support import (
-    SeeOther,
-    is_local_url,
-    origin_of,
-    require_signed_in_person,
-    signed_in_person,
-    time_of,
-)
-from connections.web.people import allauth_internals, single_sign_on
-from connections.web.people.passkeys import (
-    WRONG_PASSKEY,
-    PasskeyField,
-    refusing_malformed,
-    require_user_verification,
-)
+from connections.web.people import allauth_internals, passkeys, single_sign_on
 
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "Wrong password."  # noqa: S105 - a message
@@ -83,11 +70,11 @@ def is_recent(request: HttpRequest) -> bool:
 
 
 def _is_stamp_fresh(request: HttpRequest) -> bool:
-    person, stamp = signed_in_person(request), request.session.get(_SESSION_KEY)
+    person, stamp = support.signed_in_person(request), request.session.get(_SESSION_KEY)
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
     at = datetime.fromisoformat(stamp["at"])
-    if clock.elapsed_since(at, now=time_of(request)) < WINDOW:
+    if clock.elapsed_since(at, now=support.time_of(request)) < WINDOW:
         return True
     # Removed so that setting the clock back later can't make it recent again.
     del request.session[_SESSION_KEY]
@@ -96,8 +83,10 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
 
 def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just reauthenticated, and store the time."""
-    person = require_signed_in_person(request)
-    sign_in_events.record_reauthentication(person=person, method=method, origin=origin_of(request))
+    person = support.require_signed_in_person(request)
+    sign_in_events.record_reauthentication(
+        person=person, method=method, origin=support.origin_of(request)
+    )
     _stamp(request, person=person)
 
 
@@ -138,7 +127,7 @@ def _is_proof(record: dict[str, Any]) -> bool:
 @sensitive_variables("password")
 def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
     """Reauthenticate if this is the person's password. Raises RefusedError."""
-    person = require_signed_in_person(request)
+    person = support.require_signed_in_person(request)
     _count(request, person=person)
     # Not person.check_password, which might upgrade the stored hash and thereby end the session.
     if not check_password(password.reveal(), person.password):
@@ -149,14 +138,14 @@ def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> Non
 
 def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
     """Reauthenticate if the browser's response is valid. Raises RefusedError."""
-    person = require_signed_in_person(request)
+    person = support.require_signed_in_person(request)
     _count(request, person=person)
     try:
-        require_user_verification(credential, request=request)
-        with refusing_malformed():
+        passkeys.require_user_verification(credential, request=request)
+        with passkeys.refusing_malformed():
             authenticator = allauth_internals.complete_authentication(person, credential)
     except ValidationError:
-        raise _refused(request, person=person, message=WRONG_PASSKEY) from None
+        raise _refused(request, person=person, message=passkeys.WRONG_PASSKEY) from None
     finally:
         # A challenge is valid for only one response.
         allauth_internals.clear_state()
@@ -170,14 +159,14 @@ def _count(request: HttpRequest, *, person: Person) -> None:
         return
     if is_first_this_minute(f"reauthentication-refused:{person.pk}"):
         sign_in_events.record_failed_reauthentication(
-            person=person, origin=origin_of(request), is_over_limit=True
+            person=person, origin=support.origin_of(request), is_over_limit=True
         )
     raise RefusedError(TOO_MANY)
 
 
 def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedError:
     sign_in_events.record_failed_reauthentication(
-        person=person, origin=origin_of(request), is_over_limit=False
+        person=person, origin=support.origin_of(request), is_over_limit=False
     )
     return RefusedError(message)
 
@@ -197,7 +186,7 @@ class ReauthenticationForm(forms.Form):
     """A password or a passkey response. Never rendered with a value."""
 
     password = PasswordField(required=False, strip=False)
-    passkey = PasskeyField(required=False)
+    passkey = passkeys.PasskeyField(required=False)
 
     def __init__(self, posted: QueryDict) -> None:
         super().__init__(posted, prefix="step_up")
@@ -227,7 +216,7 @@ class _Guard(Protocol):
 
 def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
     """The identity check as this request's page shows it. None while reauthentication is recent."""
-    person = signed_in_person(request)
+    person = support.signed_in_person(request)
     if person is None or is_recent(request):
         return None
     has_passkey = Authenticator.objects.filter(user=person, type=Authenticator.Type.WEBAUTHN)
@@ -332,7 +321,7 @@ def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
     elif isinstance(passkey, dict):
         reauthenticate_by_passkey(request, credential=passkey)
     else:
-        raise RefusedError(WRONG_PASSKEY)
+        raise RefusedError(passkeys.WRONG_PASSKEY)
 
 
 def prompt_url(request: HttpRequest) -> str:
@@ -351,9 +340,9 @@ def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
 def reauthentication(request: HttpRequest) -> HttpResponse:
     """Reauthenticate, then redirect to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
-    to = wanted if is_local_url(request, wanted) else reverse("overview")
+    to = wanted if support.is_local_url(request, wanted) else reverse("overview")
     if is_recent(request) or (request.method == "POST" and _is_reauthenticated(request)):
-        return SeeOther(to)
+        return support.SeeOther(to)
     if request.method == "POST" and not getattr(request, "_reauthentication_problem", ""):
         request._reauthentication_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
@@ -368,7 +357,7 @@ def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
     someone is present.
     """
     options, state = allauth_internals.get_server().authenticate_begin(
-        credentials=allauth_internals.get_credentials(require_signed_in_person(request)),
+        credentials=allauth_internals.get_credentials(support.require_signed_in_person(request)),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     allauth_internals.set_state(state)

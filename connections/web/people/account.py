@@ -18,15 +18,9 @@ from connections.core.text import pluralize
 from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, sessions
+from connections.web.framework import support
 from connections.web.framework.context_processors import THEMES
 from connections.web.framework.rate_limits import too_many_requests
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    is_local_url,
-    request_id_of,
-    require_signed_in_person,
-)
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import LinkForm, SetUpForm, SignInLinkForm
 
@@ -49,7 +43,7 @@ def session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
 
 def session_list(request: HttpRequest) -> HttpResponse:
     """The signed-in person's sessions."""
-    rows = session_rows(request, require_signed_in_person(request))
+    rows = session_rows(request, support.require_signed_in_person(request))
     return render(request, "people/session_list.html", {"sessions": rows})
 
 
@@ -57,23 +51,25 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
     """Turn the signed-in person's emails about changes on or off."""
     is_wanted = request.POST.get("wanted") == "yes"
     people.set_change_emails(
-        actor=actor_of(request), person=require_signed_in_person(request), is_wanted=is_wanted
+        actor=support.actor_of(request),
+        person=support.require_signed_in_person(request),
+        is_wanted=is_wanted,
     )
     state = "on" if is_wanted else "off"
     messages.success(request, f"Emails about changes and access reviews are {state}.")
-    return SeeOther(reverse("mfa_index"))
+    return support.SeeOther(reverse("mfa_index"))
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of the signed-in person's sessions or, without `session`, all others."""
     text = end_sessions(
-        actor=actor_of(request),
-        person=require_signed_in_person(request),
+        actor=support.actor_of(request),
+        person=support.require_signed_in_person(request),
         session=request.POST.get("session", ""),
         except_id=_current_session_id(request),
     )
     messages.success(request, text)
-    return SeeOther(reverse("session-list"))
+    return support.SeeOther(reverse("session-list"))
 
 
 def end_sessions(*, actor: Actor, person: Person, session: str, except_id: str = "") -> str:
@@ -131,7 +127,7 @@ def _use_link(
     form = form_class(request.POST or None)
     if form.is_valid():
         try:
-            person = redeem(**form.cleaned_data, request_id=request_id_of(request))
+            person = redeem(**form.cleaned_data, request_id=support.request_id_of(request))
         except InvalidInputError as error:
             form.add_errors(error)
         except ConflictError as error:
@@ -154,7 +150,9 @@ def _use_link(
 def appearance_set(request: HttpRequest) -> HttpResponse:
     """Store the theme in a cookie and redirect back."""
     back = request.POST.get("next", "")
-    response = SeeOther(back if is_local_url(request, back) else reverse("overview"))
+    response = support.SeeOther(
+        back if support.is_local_url(request, back) else reverse("overview")
+    )
     theme = request.POST.get("theme")
     if theme in THEMES:
         response.set_cookie(

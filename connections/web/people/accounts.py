@@ -26,15 +26,8 @@ from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
-from connections.web.framework import reauthentication
+from connections.web.framework import reauthentication, support
 from connections.web.framework.rate_limits import is_first_this_minute
-from connections.web.framework.support import (
-    client_address,
-    is_local_url,
-    origin_of,
-    request_id_of,
-    signed_in_person,
-)
 from connections.web.people import known_devices
 
 logger = logging.getLogger(__name__)
@@ -60,7 +53,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_safe_url(self, url: str | None) -> bool:
         """Whether the URL is on this host, because ALLOWED_HOSTS can contain others."""
-        return url is not None and is_local_url(self.request, url)
+        return url is not None and support.is_local_url(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address whose failed sign-ins are counted together.
@@ -68,7 +61,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         Entries of X-Forwarded-For count only if ORGADMIN_TRUSTED_PROXIES wrote them. A browser in
         which someone has signed in before is counted separately from others at its address.
         """
-        return known_devices.device_signing_in(request) or client_address(request)
+        return known_devices.device_signing_in(request) or support.client_address(request)
 
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in and record it, in one transaction."""
@@ -76,7 +69,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         with audit.atomic():
             super().login(request, user)
             request.session[sessions.SESSION_START_KEY] = sessions.build_session_start(
-                address=client_address(request), agent=request.headers.get("User-Agent", "")
+                address=support.client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
                 person=user,
@@ -84,7 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                     str(record.get("type") or record["method"])
                     for record in get_authentication_records(request, user)
                 ],
-                origin=origin_of(request),
+                origin=support.origin_of(request),
             )
 
     def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
@@ -95,10 +88,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
-        person = signed_in_person(request)
+        person = support.signed_in_person(request)
         with audit.atomic():
             if person is not None:
-                sign_in_events.record_sign_out(person=person, origin=origin_of(request))
+                sign_in_events.record_sign_out(person=person, origin=support.origin_of(request))
             super().logout(request)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
@@ -107,7 +100,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().pre_authenticate(request, **credentials)
         except ValidationError:
             if is_first_this_minute("sign-ins-refused"):
-                sign_in_events.record_sign_ins_refused(origin=origin_of(request))
+                sign_in_events.record_sign_ins_refused(origin=support.origin_of(request))
             raise
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
@@ -123,7 +116,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Record the failed sign-in."""
         sign_in_events.record_failed_sign_in(
             login=credentials.get("username") or credentials.get("email") or "",
-            origin=origin_of(request),
+            origin=support.origin_of(request),
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
@@ -144,7 +137,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 self.request.get_host(),
             )
             return
-        sign_in_events.record_reset_link_mailed(person=user, origin=origin_of(self.request))
+        sign_in_events.record_reset_link_mailed(person=user, origin=support.origin_of(self.request))
         lifetime = timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
         context |= {"username": user.username, "expires_at": clock.now() + lifetime}
         try:
@@ -166,7 +159,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def set_password(self, user: Person, password: str) -> None:
         """Change a password through the service, which records it."""
-        actor = person_actor(person=user, request_id=request_id_of(self.request))
+        actor = person_actor(person=user, request_id=support.request_id_of(self.request))
         try:
             people.set_password(actor=actor, person=user, password=password)
         except InvalidInputError as error:

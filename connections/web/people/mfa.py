@@ -26,16 +26,9 @@ from connections.models import Person
 from connections.people import sign_in_events
 from connections.web.framework.rate_limits import is_first_this_minute
 from connections.web.framework.support import actor_of, origin_of
+from connections.web.people import passkeys
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.forms import MAX_LOGIN_LENGTH
-from connections.web.people.passkeys import (
-    WRONG_PASSKEY,
-    PasskeyField,
-    parse_passkey_response,
-    refusing_malformed,
-    require_own_origin,
-    require_user_verification,
-)
 
 _OVER_LIMIT = "too_many_login_attempts"
 
@@ -77,28 +70,30 @@ class AuthenticateForm(_RefusalRecorder, codes.AuthenticateForm):  # type: ignor
 class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
     """A security key while signing in."""
 
-    credential = PasskeyField(widget=forms.HiddenInput)
+    credential = passkeys.PasskeyField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
         """Check the key's response, within the limits."""
         return self.record_refusal_of(self._checked)
 
     def _checked(self) -> Any:
-        parse_passkey_response(self.cleaned_data["credential"], request=context.request)
-        with refusing_malformed():
+        passkeys.parse_passkey_response(self.cleaned_data["credential"], request=context.request)
+        with passkeys.refusing_malformed():
             return super().clean_credential()
 
 
 class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     """A passkey instead of a password. It must have verified its user."""
 
-    credential = PasskeyField(widget=forms.HiddenInput)
+    credential = passkeys.PasskeyField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
         """Check the key's response. Record a refused one."""
         try:
-            require_user_verification(self.cleaned_data["credential"], request=context.request)
-            with refusing_malformed():
+            passkeys.require_user_verification(
+                self.cleaned_data["credential"], request=context.request
+            )
+            with passkeys.refusing_malformed():
                 return super().clean_credential()
         except ValidationError:
             sign_in_events.record_failed_passkey(origin=origin_of(context.request))
@@ -113,14 +108,14 @@ class AddKeyForm(keys.AddWebAuthnForm):  # type: ignore[misc]
         required=False,
         help_text="The key then asks for a PIN, fingerprint or face.",
     )
-    credential = PasskeyField(widget=forms.HiddenInput)
+    credential = passkeys.PasskeyField(widget=forms.HiddenInput)
 
     def clean(self) -> Any:
         """Check the key's response, and that the key can be used later."""
-        with refusing_malformed():
+        with passkeys.refusing_malformed():
             if credential := self.cleaned_data.get("credential"):
                 parsed = RegistrationResponse.from_dict(credential).response
-                require_own_origin(parsed.client_data, context.request)
+                passkeys.require_own_origin(parsed.client_data, context.request)
                 _require_usable(credential, parsed.attestation_object.auth_data.credential_data)
             return super().clean()
 
@@ -130,7 +125,7 @@ def _require_usable(credential: dict[str, Any], data: AttestedCredentialData | N
     extensions = credential.get("clientExtensionResults", {})
     is_readable = isinstance(extensions, dict) and isinstance(extensions.get("credProps", {}), dict)
     if data is None or isinstance(data.public_key, UnsupportedKey) or not is_readable:
-        raise ValidationError(WRONG_PASSKEY)
+        raise ValidationError(passkeys.WRONG_PASSKEY)
 
 
 class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]

@@ -14,44 +14,30 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
-from connections.web.framework import reauthentication
+from connections.web.framework import reauthentication, support
 from connections.web.framework.rate_limits import too_many_requests
 from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    is_local_url,
-    origin_of,
-    require_signed_in_person,
-    signed_in_person,
-)
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
-from connections.web.people.single_sign_on import (
-    REFUSAL_TEXTS,
-    CompletedSignIn,
-    Refusal,
-    SignInPurpose,
-)
 
 logger = logging.getLogger(__name__)
 
 # Its limit is in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
 _SHOWN = "provider_account_shown"
-_STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
+_STATUSES: dict[Reason | single_sign_on.Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to sign in."""
-    if signed_in_person(request):
+    if support.signed_in_person(request):
         return redirect("overview")
-    return _start(request, purpose=SignInPurpose.SIGN_IN)
+    return _start(request, purpose=single_sign_on.SignInPurpose.SIGN_IN)
 
 
 def provider_reauthentication(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to reauthenticate."""
-    return _start(request, purpose=SignInPurpose.REAUTHENTICATE)
+    return _start(request, purpose=single_sign_on.SignInPurpose.REAUTHENTICATE)
 
 
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
@@ -59,13 +45,13 @@ def provider_connect_start(request: HttpRequest) -> HttpResponse:
     single_sign_on.require_provider()
     if not reauthentication.is_recent(request):
         return redirect_to_prompt(request)
-    return _start(request, purpose=SignInPurpose.CONNECT)
+    return _start(request, purpose=single_sign_on.SignInPurpose.CONNECT)
 
 
-def _start(request: HttpRequest, *, purpose: SignInPurpose) -> HttpResponse:
+def _start(request: HttpRequest, *, purpose: single_sign_on.SignInPurpose) -> HttpResponse:
     single_sign_on.require_provider()
     wanted = request.GET.get("next", "")
-    to = wanted if is_local_url(request, wanted) else reverse("overview")
+    to = wanted if support.is_local_url(request, wanted) else reverse("overview")
     # Otherwise another site's page could start a sign-in for the person.
     if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return redirect("overview")
@@ -89,12 +75,12 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
     except ProviderError as error:
         # Record only sign-ins that were started here, because anyone can open this URL.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
-    if completed.purpose == SignInPurpose.SIGN_IN:
+    if completed.purpose == single_sign_on.SignInPurpose.SIGN_IN:
         return _sign_in(request, completed)
-    person = signed_in_person(request)
+    person = support.signed_in_person(request)
     if person is None or str(person.pk) != completed.person_id:
         return _refused(request, Reason.STALE, text="Another person has signed in since.")
-    if completed.purpose == SignInPurpose.CONNECT:
+    if completed.purpose == single_sign_on.SignInPurpose.CONNECT:
         request.session[_SHOWN] = {
             "person": completed.person_id,
             "issuer": completed.identity.issuer,
@@ -104,14 +90,14 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
     return _reauthenticated(request, completed, person)
 
 
-def _sign_in(request: HttpRequest, completed: CompletedSignIn) -> HttpResponse:
+def _sign_in(request: HttpRequest, completed: single_sign_on.CompletedSignIn) -> HttpResponse:
     identity = completed.identity
     person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
     if person is None:
-        return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
+        return _refused(request, single_sign_on.Refusal.UNKNOWN_ACCOUNT, identity=identity)
     if not person.is_active:
-        return _refused(request, Refusal.DISABLED, person=person)
-    if signed_in_person(request) is not None:
+        return _refused(request, single_sign_on.Refusal.DISABLED, person=person)
+    if support.signed_in_person(request) is not None:
         # Never reuse one person's session for another.
         get_adapter(request).logout(request)
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
@@ -122,11 +108,11 @@ def _sign_in(request: HttpRequest, completed: CompletedSignIn) -> HttpResponse:
 
 
 def _reauthenticated(
-    request: HttpRequest, completed: CompletedSignIn, person: Person
+    request: HttpRequest, completed: single_sign_on.CompletedSignIn, person: Person
 ) -> HttpResponse:
     identity = completed.identity
     if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
-        return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
+        return _refused(request, single_sign_on.Refusal.OTHER_ACCOUNT, person=person)
     reauthentication.record_reauthentication(request, method=reauthentication.Method.PROVIDER)
     return HttpResponseRedirect(completed.to)
 
@@ -140,18 +126,20 @@ def provider_account(request: HttpRequest) -> HttpResponse:
         return _account_page(request)
     try:
         provider_accounts.connect_account(
-            actor=actor_of(request), person=require_signed_in_person(request), **account
+            actor=support.actor_of(request),
+            person=support.require_signed_in_person(request),
+            **account,
         )
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
     del request.session[_SHOWN]
     messages.success(request, "Account connected.")
-    return SeeOther(reverse("provider-account"))
+    return support.SeeOther(reverse("provider-account"))
 
 
 def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
     single_sign_on.require_provider()
-    person = require_signed_in_person(request)
+    person = support.require_signed_in_person(request)
     context = {
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "shown": _shown_account(request),
@@ -163,7 +151,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     """Issuer and subject of the account that this person signed in with to connect it, or None."""
-    account, person = request.session.get(_SHOWN), signed_in_person(request)
+    account, person = request.session.get(_SHOWN), support.signed_in_person(request)
     if not account or person is None or account["person"] != str(person.pk):
         return None
     return {"issuer": account["issuer"], "subject": account["subject"]}
@@ -171,14 +159,14 @@ def _shown_account(request: HttpRequest) -> dict[str, str] | None:
 
 def _refused(
     request: HttpRequest,
-    reason: Reason | Refusal,
+    reason: Reason | single_sign_on.Refusal,
     *,
     text: str = "",
     person: Person | None = None,
     identity: ProviderIdentity | None = None,
     is_recorded: bool = True,
 ) -> HttpResponse:
-    refusal = REFUSAL_TEXTS[reason]
+    refusal = single_sign_on.REFUSAL_TEXTS[reason]
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Reason.BUSY refuses nothing, because the provider was not contacted.
@@ -187,7 +175,7 @@ def _refused(
             person=person,
             reason=reason,
             why=refusal.audit_text,
-            origin=origin_of(request),
+            origin=support.origin_of(request),
         )
     context = {"refusal": refusal, "identity": identity}
     response = render(request, "people/single_sign_on_refused.html", context)
