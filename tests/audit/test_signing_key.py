@@ -15,7 +15,7 @@ from connections.audit.signing import SigningKeyError, load_signing_key, stage_s
 from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.changes.support import kinds, make_connection, make_credential, sync
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 X = make_connection(1)
 OTHER = make_connection(9, sink="lab")
@@ -135,6 +135,7 @@ def test_fewer_data_types_wait_in_the_same_way(clock: SettableClock) -> None:
     assert (change.earliest_at, change.detected_at) == (last_shown_at, clock.now())
 
 
+@pytest.mark.database
 def test_every_list_export_and_message_names_it(
     clock: SettableClock,
     two: Two,

@@ -19,7 +19,7 @@ from tests.changes.support import (
 )
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 OLD = make_connection(1)
 NEW = make_connection(2)
