@@ -150,7 +150,10 @@ def _split_by_credential(deletions: QuerySet[Deletion], *, actor: Actor) -> Spli
 
 
 def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
-    return list(deletions.order_by("requested_at", "id")[: MAX_SHOWN + 1])
+    """The oldest of these deletions, with one for each bulk deletion."""
+    of_same_batch = deletions.filter(batch=OuterRef("batch"), id__lt=OuterRef("id"))
+    rows = deletions.exclude(Exists(of_same_batch)).select_related("batch")
+    return list(rows.order_by("requested_at", "id")[: MAX_SHOWN + 1])
 
 
 def _list_awaiting_decision(deletions: QuerySet[Deletion]) -> list[Deletion]:

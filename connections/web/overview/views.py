@@ -1,15 +1,18 @@
 """The overview page, and the items that need attention."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
+from connections.access.actor import Actor
+from connections.access.visibility import visible_batch_ids
 from connections.access_reviews.progress import WaitingReview
 from connections.access_reviews.texts import due_text
 from connections.batches import drafts
@@ -69,24 +72,32 @@ class HealthRow:
     url: str = ""
 
 
-def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
+def attention_items(pending: Pending, *, actor: Actor, now: datetime) -> Split[AttentionItem]:
     """The items for this person and for others, most urgent kind first."""
 
-    def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
+    def lines(
+        split: Split[Deletion], action: str, status: str, batch_ids: Collection[UUID] = ()
+    ) -> Split[AttentionItem]:
         return split.map(
-            lambda deletions: _deletion_items(deletions, action=action, status=status, now=now)
+            lambda deletions: _deletion_items(
+                deletions, batch_ids=batch_ids, action=action, status=status, now=now
+            )
         )
+
+    grouped = (pending.awaiting_outcome, pending.contradicted, pending.never_verified)
+    rows = [deletion for split in grouped for deletion in (*split.yours, *split.others)]
+    batch_ids = visible_batch_ids(rows, actor=actor)
 
     kinds = (
         pending.unreviewed_break_glass.map(
             lambda deletions: (_break_glass_item(deletion) for deletion in deletions)
         ),
-        lines(pending.awaiting_outcome, "Check outcome", "unknown"),
-        lines(pending.contradicted, "View", "contradicted"),
+        lines(pending.awaiting_outcome, "Check outcome", "unknown", batch_ids),
+        lines(pending.contradicted, "View", "contradicted", batch_ids),
         pending.batches.map(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
         lines(pending.to_approve, "Review", "requested"),
-        lines(pending.never_verified, "View", "deleted"),
+        lines(pending.never_verified, "View", "deleted", batch_ids),
         pending.credentials.map(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
@@ -96,13 +107,21 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
 
 
 def _deletion_items(
-    deletions: list[Deletion], *, action: str, status: str, now: datetime
+    deletions: list[Deletion],
+    *,
+    batch_ids: Collection[UUID],
+    action: str,
+    status: str,
+    now: datetime,
 ) -> Iterator[AttentionItem]:
-    """`status` is the history's filter for all of them."""
+    """`status` is the history's filter for all of them.
+
+    A deletion of one of these bulk deletions stands for all of its deletions with this status.
+    """
     for deletion in deletions[:MAX_SHOWN]:
-        shown = deletion_badge(deletion, status=states.status_at(deletion, now=now))
-        yield AttentionItem(
-            badge=shown,
+        badge = deletion_badge(deletion, status=states.status_at(deletion, now=now))
+        item = AttentionItem(
+            badge=badge,
             about=_about(deletion),
             detail=f"{'Sent' if deletion.sending_at else 'Requested'} by "
             f"{deletion.requested_by_name}",
@@ -110,6 +129,15 @@ def _deletion_items(
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
+        if deletion.batch and deletion.batch.pk in batch_ids:
+            item = replace(
+                item,
+                badge=replace(badge, label=f"Bulk deletion: {badge.label}"),
+                about=batch_origin_text(deletion.batch),
+                url=reverse("batch-detail", args=[deletion.batch.pk]),
+                action="View",
+            )
+        yield item
     if len(deletions) > MAX_SHOWN:
         yield AttentionItem(
             badge=Badge("More with this status", "muted", "dot"),
@@ -279,7 +307,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "attention": attention_items(page.pending, now=page.at),
+        "attention": attention_items(page.pending, actor=actor, now=page.at),
         "changes": change_row_views(page.changes.rows, actor=actor),
         "reviews": [review_item(review, now=page.at) for review in page.reviews],
         "expired_keeps": expired_keep_items(page.expired_keeps.earliest),

@@ -22,6 +22,7 @@ from connections.models import (
 )
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import decide, start
+from tests.batches.support import draft
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of
 
@@ -116,6 +117,19 @@ def test_an_unknown_deletion_needs_people_who_can_check_it_and_is_shown_to_every
     assert todo in attention_items(grace, client_of)
     assert "Nothing you can act on." in attention_items(victor, client_of)
     assert todo in waits_for_others(victor, client_of)
+
+
+def test_a_bulk_deletion_has_one_line_for_all_its_unknown_deletions(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    batch = draft(ada, [snapshot.key.reference for snapshot in labs.snapshots.all()[:2]])
+    for row in batch.rows.all():
+        add_deletion(labs, by=ada, state="unknown", batch=batch, batch_row=row)
+    add_deletion(labs, by=ada, state="unknown")
+    items = attention_items(ada, client_of)
+    assert items.count("Unknown ·") == 2
+    assert items.count("Bulk deletion: Unknown · Selected connections Requested by Ada") == 1
+    assert f'href="/deletions/batches/{batch.pk}/"' in open_overview(client_of(ada)).html
 
 
 def test_people_not_on_the_use_list_are_not_asked_to_check(
