@@ -80,11 +80,11 @@ def get_change_page(
     """The visible matches after the change with the number `after`. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see changes")
     parts = _queries(filters, actor=actor)
-    found = _matches_after(parts, after, limit=size + 1)
+    matches = _matches_after(parts, after, limit=size + 1)
     count = sum(rows.order_by()[: MAX_COUNTED + 1].count() for rows in parts)
     return ChangePage(
-        rows=_rows(found[:size], actor=actor),
-        next=found[size - 1].number if len(found) > size else None,
+        rows=_rows(matches[:size], actor=actor),
+        next=matches[size - 1].number if len(matches) > size else None,
         count=count if count <= MAX_COUNTED else None,
     )
 
@@ -94,9 +94,9 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
     permissions.require(permissions.can_see(actor), "see changes")
     parts = _queries(filters, actor=actor)
     after: int | None = None
-    while found := _matches_after(parts, after, limit=ROWS_PER_QUERY):
-        yield from _rows(found, actor=actor)
-        after = found[-1].number
+    while matches := _matches_after(parts, after, limit=ROWS_PER_QUERY):
+        yield from _rows(matches, actor=actor)
+        after = matches[-1].number
 
 
 def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
@@ -160,8 +160,8 @@ def _matches_after(
 ) -> list[Change]:
     if after is not None:
         parts = [rows.filter(number__lt=after) for rows in parts]
-    found = {row.number: row for rows in parts for row in rows[:limit]}
-    return [found[number] for number in sorted(found, reverse=True)[:limit]]
+    by_number = {row.number: row for rows in parts for row in rows[:limit]}
+    return [by_number[number] for number in sorted(by_number, reverse=True)[:limit]]
 
 
 def _rows(changes: list[Change], *, actor: Actor) -> list[ChangeRow]:

@@ -39,21 +39,21 @@ class RecordedDeletion(NamedTuple):
     def approvals_of_round(self, approval_round: int) -> list[Approval]:
         """The approvals of one round. Nothing is sent before the first round ends."""
         return [
-            one
-            for one in self.approvals
-            if one.decision == Approval.Decision.APPROVED and one.round == approval_round
+            approval
+            for approval in self.approvals
+            if approval.decision == Approval.Decision.APPROVED and approval.round == approval_round
         ]
 
 
-def _approved_at(one: RecordedDeletion) -> str | None:
-    approved = one.last_approvals
-    if not approved or len(approved) < ApprovalPolicy(one.deletion.policy).approvals_needed:
+def _approved_at(record: RecordedDeletion) -> str | None:
+    approved = record.last_approvals
+    if not approved or len(approved) < ApprovalPolicy(record.deletion.policy).approvals_needed:
         return None
     return as_time(approved[-1].decided_at)
 
 
-def _break_glass_row(one: RecordedDeletion) -> Row | None:
-    deletion, review = one.deletion, one.break_glass_review
+def _break_glass_row(record: RecordedDeletion) -> Row | None:
+    deletion, review = record.deletion, record.break_glass_review
     if not deletion.break_glass_at:
         return None
     return {
@@ -66,8 +66,8 @@ def _break_glass_row(one: RecordedDeletion) -> Row | None:
     }
 
 
-def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
-    approved = one.approvals_of_round(attempt.approval_round)
+def _attempt_row(record: RecordedDeletion, attempt: Attempt) -> Row:
+    approved = record.approvals_of_round(attempt.approval_round)
     return {
         "number": attempt.number,
         "epoch": attempt.epoch,
@@ -92,45 +92,47 @@ def _attempt_row(one: RecordedDeletion, attempt: Attempt) -> Row:
 # Times are ISO 8601 in UTC.
 DELETION_EXPORT_COLUMNS = Columns[RecordedDeletion](
     {
-        "id": lambda one: str(one.deletion.id),
-        "batch": lambda one: str(one.batch_id) if one.batch_id else None,
-        "site": lambda one: one.deletion.site,
-        "credential": lambda one: one.deletion.credential_name,
-        "credential_fingerprint": lambda one: one.deletion.credential_fingerprint,
-        "connection_id": lambda one: str(one.deletion.connection_id),
-        "source_org": lambda one: {
-            "id": one.deletion.source_org_id,
-            "name": one.deletion.source_org_name,
+        "id": lambda record: str(record.deletion.id),
+        "batch": lambda record: str(record.batch_id) if record.batch_id else None,
+        "site": lambda record: record.deletion.site,
+        "credential": lambda record: record.deletion.credential_name,
+        "credential_fingerprint": lambda record: record.deletion.credential_fingerprint,
+        "connection_id": lambda record: str(record.deletion.connection_id),
+        "source_org": lambda record: {
+            "id": record.deletion.source_org_id,
+            "name": record.deletion.source_org_name,
         },
-        "source_org_id": lambda one: one.deletion.source_org_id,
-        "sink_org": lambda one: {
-            "id": one.deletion.sink_org_id,
-            "name": one.deletion.sink_org_name,
+        "source_org_id": lambda record: record.deletion.source_org_id,
+        "sink_org": lambda record: {
+            "id": record.deletion.sink_org_id,
+            "name": record.deletion.sink_org_name,
         },
-        "sink_org_id": lambda one: one.deletion.sink_org_id,
-        "connection_types": lambda one: one.deletion.connection_types,
-        "is_reviewed": lambda one: one.deletion.is_reviewed,
-        "policy": lambda one: one.deletion.policy,
-        "state": lambda one: one.deletion.state,
-        "outcome": lambda one: one.deletion.outcome or None,
-        "cause": lambda one: one.deletion.cause or None,
-        "reason": lambda one: one.deletion.reason,
-        "ticket": lambda one: one.deletion.ticket,
-        "requested_by": lambda one: one.deletion.requested_by_name,
-        "requested_at": lambda one: as_time(one.deletion.requested_at),
-        "confirmed_by": lambda one: one.deletion.confirmed_by_name or None,
-        "confirmed_at": lambda one: as_time(one.deletion.confirmed_at),
-        "approved_by": lambda one: [each.approver_name for each in one.last_approvals],
+        "sink_org_id": lambda record: record.deletion.sink_org_id,
+        "connection_types": lambda record: record.deletion.connection_types,
+        "is_reviewed": lambda record: record.deletion.is_reviewed,
+        "policy": lambda record: record.deletion.policy,
+        "state": lambda record: record.deletion.state,
+        "outcome": lambda record: record.deletion.outcome or None,
+        "cause": lambda record: record.deletion.cause or None,
+        "reason": lambda record: record.deletion.reason,
+        "ticket": lambda record: record.deletion.ticket,
+        "requested_by": lambda record: record.deletion.requested_by_name,
+        "requested_at": lambda record: as_time(record.deletion.requested_at),
+        "confirmed_by": lambda record: record.deletion.confirmed_by_name or None,
+        "confirmed_at": lambda record: as_time(record.deletion.confirmed_at),
+        "approved_by": lambda record: [
+            approval.approver_name for approval in record.last_approvals
+        ],
         "approved_at": _approved_at,
-        "sent_at": lambda one: as_time(one.deletion.sending_at),
-        "settled_by": lambda one: one.deletion.settled_by_name or None,
-        "settled_at": lambda one: as_time(one.deletion.settled_at),
-        "settled_reason": lambda one: one.deletion.settled_reason,
-        "verified_at": lambda one: as_time(one.deletion.verified_at),
-        "contradicted_at": lambda one: as_time(one.deletion.contradicted_at),
-        "http_status": lambda one: last.http_status if (last := one.last_attempt) else None,
-        "errors": lambda one: last.errors if (last := one.last_attempt) else [],
-        "attempts": lambda one: [_attempt_row(one, attempt) for attempt in one.attempts],
+        "sent_at": lambda record: as_time(record.deletion.sending_at),
+        "settled_by": lambda record: record.deletion.settled_by_name or None,
+        "settled_at": lambda record: as_time(record.deletion.settled_at),
+        "settled_reason": lambda record: record.deletion.settled_reason,
+        "verified_at": lambda record: as_time(record.deletion.verified_at),
+        "contradicted_at": lambda record: as_time(record.deletion.contradicted_at),
+        "http_status": lambda record: last.http_status if (last := record.last_attempt) else None,
+        "errors": lambda record: last.errors if (last := record.last_attempt) else [],
+        "attempts": lambda record: [_attempt_row(record, attempt) for attempt in record.attempts],
         "broke_glass": _break_glass_row,
     }
 )
@@ -170,7 +172,7 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
         with_break_glass = [deletion.id for deletion in batch if deletion.break_glass_at]
         break_glass_reviews = BreakGlassReview.objects.filter(deletion__in=with_break_glass)
         reviews = _by_deletion(break_glass_reviews, _REVIEW_FIELDS)
-        seen = visible_batch_ids(batch, actor=actor)
+        visible_batches = visible_batch_ids(batch, actor=actor)
         for deletion in batch:
             pk = deletion.id
             review, *_ = reviews.get(pk, (None,))
@@ -179,16 +181,16 @@ def _iterate(*, actor: Actor, filters: HistoryFilter) -> Iterator[RecordedDeleti
                 attempts.get(pk, ()),
                 approvals.get(pk, ()),
                 review,
-                deletion.batch_id if deletion.batch_id in seen else None,
+                deletion.batch_id if deletion.batch_id in visible_batches else None,
             )
 
 
 def _by_deletion(rows: QuerySet[Any], fields: tuple[str, ...]) -> dict[UUID, list[Any]]:
     """Named tuples with these fields, by the ID of their deletion. Keeps the order of the rows."""
-    found: dict[UUID, list[Any]] = {}
+    by_deletion: dict[UUID, list[Any]] = {}
     for row in rows.values_list("deletion_id", *fields, named=True):
-        found.setdefault(row.deletion_id, []).append(row)
-    return found
+        by_deletion.setdefault(row.deletion_id, []).append(row)
+    return by_deletion
 
 
 def prepare_export(

@@ -189,9 +189,9 @@ def _rows_after(
         parts = [rows.filter(later, **seek) for rows in parts]
     if len(parts) == 1:
         return list(parts[0][:limit])
-    found = {row.id: row for rows in parts for row in rows[:limit]}
+    by_id = {row.id: row for rows in parts for row in rows[:limit]}
     in_order = sorted(
-        found.values(), key=lambda row: (row.requested_at, row.id), reverse=not is_oldest_first
+        by_id.values(), key=lambda row: (row.requested_at, row.id), reverse=not is_oldest_first
     )
     return in_order[:limit]
 

@@ -83,7 +83,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
     sites: Counter[str] = Counter()
     for site, _, _, connections in pairs:
         sites[site] += connections
-    ordered = dict(sorted(sites.items(), key=lambda each: (-each[1], each[0])))
+    ordered = dict(sorted(sites.items(), key=lambda item: (-item[1], item[0])))
     site = filters.site or filters.org.partition("/")[0] or next(iter(ordered), "")
     here = [pair for pair in pairs if pair.site == site]
     orgs = known_orgs_of_pairs(here, actor=actor)
@@ -94,9 +94,9 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         within=_snapshot_filter(filters, site=site, orgs=orgs),
         with_creators=True,
     )
-    shown = inventory.matches
-    outgoing = Counter(connection.source_org.org_id for connection in shown)
-    incoming = Counter(connection.sink_org.org_id for connection in shown)
+    matches = inventory.matches
+    outgoing = Counter(connection.source_org.org_id for connection in matches)
+    incoming = Counter(connection.sink_org.org_id for connection in matches)
     sources = [org for org in orgs if org.org_id in outgoing]
     destinations = [org for org in orgs if org.org_id in incoming]
     matrix = Matrix(
@@ -107,14 +107,14 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         cells={},
         outgoing=outgoing,
         incoming=incoming,
-        matches=len(shown),
+        matches=len(matches),
         orgs=orgs,
         connection_types=inventory.connection_types,
         at=inventory.at,
     )
     if not matrix.is_too_large:
-        matrix.cells.update(_cells(shown))
-        _add_last_changes(matrix, shown, actor=actor)
+        matrix.cells.update(_cells(matches))
+        _add_last_changes(matrix, matches, actor=actor)
     return matrix
 
 
@@ -159,8 +159,8 @@ def _add_last_changes(
             numbers[pair] = max(newest[connection.stored_id], numbers.get(pair, 0))
     # Includes what the titles of changes need.
     names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
-    found = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
-    changes = {change.number: change for change in found}
+    newest_changes = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()
+    changes = {change.number: change for change in newest_changes}
     related = Deletion.objects.filter(
         pk__in={change.deletion_id for change in changes.values() if change.deletion_id}
     )
@@ -183,4 +183,4 @@ def list_connections_between(
         site=site, source_org_id=source_org_id, sink_org_id=sink_org_id
     )
     ids = current.values_list("connection_id")
-    return [OrgConnectionKey(site=site, connection_id=found) for (found,) in ids.distinct()]
+    return [OrgConnectionKey(site=site, connection_id=pk) for (pk,) in ids.distinct()]

@@ -1,7 +1,7 @@
 """The filters of the audit log, and the form for an evidence bundle."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -53,8 +53,8 @@ class EventFilters(forms.Form):
         self.is_valid()
         data: dict[str, Any] = self.cleaned_data
         return EventFilter(
-            since=_utc(data.get("since")),
-            until=_end_of_period(_utc(data.get("until")), self.data.get("until", "")),
+            since=data.get("since"),
+            until=_end_of_period(data.get("until"), self.data.get("until", "")),
             actor=data.get("actor", ""),
             code=data.get("code", ""),
             subject_id=data.get("subject", ""),
@@ -62,10 +62,6 @@ class EventFilters(forms.Form):
             request_id=data.get("request", ""),
             text=data.get("q", ""),
         )
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at else None
 
 
 def _end_of_period(at: datetime | None, written: str) -> datetime | None:

@@ -116,8 +116,8 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     incoming = [connection for connection in listed if connection.sink_org.org_id == org.org_id]
     destinations = {connection.sink_org.org_id for connection in outgoing}
     sources = {connection.source_org.org_id for connection in incoming}
-    shown = outgoing[:MAX_CONNECTIONS]
-    both = [*shown, *incoming[:MAX_CONNECTIONS]]
+    first_outgoing = outgoing[:MAX_CONNECTIONS]
+    both = [*first_outgoing, *incoming[:MAX_CONNECTIONS]]
     rows = connection_row_views(inventory, both, actor=actor)
     context: dict[str, Any] = {
         "org": org,
@@ -126,10 +126,12 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "credentials": [(credential, flags_of(credential)) for credential in summary.credentials],
         "held_back_until": held_back_until,
         "outgoing": DirectionView(
-            rows=rows[: len(shown)], total=len(outgoing), url=_list_url(org, side="source")
+            rows=rows[: len(first_outgoing)], total=len(outgoing), url=_list_url(org, side="source")
         ),
         "incoming": DirectionView(
-            rows=rows[len(shown) :], total=len(incoming), url=_list_url(org, side="destination")
+            rows=rows[len(first_outgoing) :],
+            total=len(incoming),
+            url=_list_url(org, side="destination"),
         ),
         "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",
         "incoming_note": f"{name} can query {pluralize(len(sources), 'org')}",

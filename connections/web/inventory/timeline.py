@@ -44,7 +44,7 @@ class Timeline:
 
 
 def timeline_of(
-    seen: ConnectionHistory,
+    history: ConnectionHistory,
     *,
     changes: Sequence[ChangeRow],
     decisions: Sequence[ConnectionDecision],
@@ -57,23 +57,23 @@ def timeline_of(
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
     entries = [
-        *_first_entries(seen, began=began),
+        *_first_entries(history, began=began),
         *(
             _changed_entry(version)
-            for version in seen.versions[1:]
+            for version in history.versions[1:]
             # The entry of the change that the same sync detected already shows it.
             if version.snapshot.first_seen_at not in compared
         ),
-        *(_detected_entry(row, seen=seen) for row in reversed(changes)),
+        *(_detected_entry(row, history=history) for row in reversed(changes)),
         *(_decision_entry(decision) for decision in decisions),
-        *(_reappearance_entry(reappearance) for reappearance in seen.reappearances),
-        *(_event_entry(event, actor=actor) for event in seen.events),
-        *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
+        *(_reappearance_entry(reappearance) for reappearance in history.reappearances),
+        *(_event_entry(event, actor=actor) for event in history.events),
+        *([_successor_entry(history.successor, history=history)] if history.successor else []),
     ]
     # Audit events with the same time keep their order. Entries without a time come first.
     events = sorted(entries, key=lambda entry: entry.at.timestamp() if entry.at else 0.0)
-    if seen.observations:
-        events = _with_present(events, seen=seen)
+    if history.observations:
+        events = _with_present(events, history=history)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
         return Timeline(first=events, between=[], last=[])
     return Timeline(
@@ -83,25 +83,27 @@ def timeline_of(
     )
 
 
-def _first_entries(seen: ConnectionHistory, *, began: Collection[datetime]) -> list[TimelineEntry]:
+def _first_entries(
+    history: ConnectionHistory, *, began: Collection[datetime]
+) -> list[TimelineEntry]:
     """When it was created and first listed, unless a change detected at that time says it."""
-    if not seen.versions:
+    if not history.versions:
         return []
-    created = _created_entry(seen.versions[0].snapshot)
+    created = _created_entry(history.versions[0].snapshot)
     entries = [created] if created else []
-    if seen.versions[0].snapshot.first_seen_at not in began:
-        entries.append(_first_seen_entry(seen))
+    if history.versions[0].snapshot.first_seen_at not in began:
+        entries.append(_first_seen_entry(history))
     return entries
 
 
-def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry:
+def _detected_entry(row: ChangeRow, *, history: ConnectionHistory) -> TimelineEntry:
     change = row.change
     badge = change_badge(change, deletion=row.deletion)
     known, url = [row.cause], ""
     if change.kind in _FIRST_LISTED:
         known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
     if change.kind == Change.Kind.RECREATED and row.before:
-        url = _connection_url(seen, UUID(row.before["connection_id"]))
+        url = _connection_url(history, UUID(row.before["connection_id"]))
     if row.deletion:
         url = reverse("deletion-detail", args=[row.deletion.pk])
     if change.acknowledged_by:
@@ -117,8 +119,8 @@ def _detected_entry(row: ChangeRow, *, seen: ConnectionHistory) -> TimelineEntry
     )
 
 
-def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
-    decision, review = made.decision, made.decision.row.review
+def _decision_entry(item: ConnectionDecision) -> TimelineEntry:
+    decision, review = item.decision, item.decision.row.review
     badge = ROW_BADGES[decision.decision]
     label = decision_text(decision.decision, keep_until=decision.keep_until)
     return TimelineEntry(
@@ -126,16 +128,18 @@ def _decision_entry(made: ConnectionDecision) -> TimelineEntry:
         at=decision.decided_at,
         by=decision.decided_by_name,
         detail=f"“{decision.reason}”",
-        url=reverse("access-review-detail", args=[review.pk]) if made.is_review_visible else "",
+        url=reverse("access-review-detail", args=[review.pk]) if item.is_review_visible else "",
     )
 
 
-def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
+def _with_present(
+    events: list[TimelineEntry], *, history: ConnectionHistory
+) -> list[TimelineEntry]:
     """The entries, plus one that says whether it is listed now or when it was last listed."""
-    last_seen_at = max(observation.last_seen_at for observation in seen.observations)
-    if seen.is_listed:
+    last_seen_at = max(observation.last_seen_at for observation in history.observations)
+    if history.is_listed:
         return [*events, TimelineEntry(badge=Badge("Listed", "ok", "check"), at=last_seen_at)]
-    observed = (event for event in reversed(seen.events) if is_observation(event))
+    observed = (event for event in reversed(history.events) if is_observation(event))
     later_event = next((event for event in observed if event.at > last_seen_at), None)
     at = later_event.at if later_event else last_seen_at
     gone = TimelineEntry(
@@ -162,16 +166,16 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     )
 
 
-def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
-    version = seen.versions[0]
+def _first_seen_entry(history: ConnectionHistory) -> TimelineEntry:
+    version = history.versions[0]
     detail = f"Data types: {', '.join(version.snapshot.connection_types) or 'none'}."
     title, url = "First listed here", ""
-    if seen.predecessor:
+    if history.predecessor:
         title, url = (
             "First listed here, replacing another connection",
-            _connection_url(seen, seen.predecessor.connection_id),
+            _connection_url(history, history.predecessor.connection_id),
         )
-        was_seen = format_time(seen.predecessor.last_seen_at)
+        was_seen = format_time(history.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was last listed at {was_seen}."
     return TimelineEntry(
         badge=Badge(title, "muted", "eye"),
@@ -182,17 +186,17 @@ def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
     )
 
 
-def _connection_url(seen: ConnectionHistory, connection_id: UUID) -> str:
+def _connection_url(history: ConnectionHistory, connection_id: UUID) -> str:
     """The page of another connection on the same site."""
-    return reverse("org-connection-detail", args=[seen.snapshot.site, connection_id])
+    return reverse("org-connection-detail", args=[history.snapshot.site, connection_id])
 
 
-def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
+def _successor_entry(other: SimilarConnection, *, history: ConnectionHistory) -> TimelineEntry:
     return TimelineEntry(
         badge=Badge("Recreated as another connection", "warn", "plus"),
         detail="The same two orgs have a connection with another ID.",
         at=other.began_at,
-        url=_connection_url(seen, other.connection_id),
+        url=_connection_url(history, other.connection_id),
     )
 
 
