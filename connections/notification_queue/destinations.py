@@ -1,6 +1,8 @@
 """The configured destinations of notifications. To add one, see docs/ARCHITECTURE.md."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -10,77 +12,54 @@ from connections.models import Notification
 
 Channel = Notification.Channel
 
-_PEOPLE_PURPOSE = (
-    "Approval requests, outcomes, policy and role changes, connection changes that need attention, "
-    "and alerts, each to the people involved"
-)
-_WEBHOOK_PURPOSE = "All of these, and every checkpoint"
-_CHECKPOINT_PURPOSE = "Every checkpoint of the audit log"
+
+class Purpose(StrEnum):
+    """What a destination receives, as people read it."""
+
+    EVENTS = (
+        "Approval requests, outcomes, policy and role changes, connection changes that need "
+        "attention, and alerts, each to the people involved"
+    )
+    EVERYTHING = "All of these, and every checkpoint"
+    CHECKPOINTS = "Every checkpoint of the audit log"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Destination:
     """Where notifications of events, or checkpoints, are sent. `address` shows no secret."""
 
     channel: Channel
-    # The key of a checkpoint recipient's email address; "" for other destinations.
-    address_key: str = ""
     label: str
     address: str
-    purpose: str
-    takes_events: bool = False
-    takes_checkpoints: bool = True
+    purpose: Purpose
+    # The key of a checkpoint recipient's email address; "" for other destinations.
+    address_key: str = ""
 
     @property
     def key(self) -> str:
         """The name of this destination in forms."""
         return f"{self.channel}:{self.address_key}"
 
+    @property
+    def takes_events(self) -> bool:
+        """Whether it receives notifications of events."""
+        return self.purpose != Purpose.CHECKPOINTS
 
-def list_destinations() -> list[Destination]:
+
+def list_destinations() -> Iterator[Destination]:
     """Every configured destination."""
-    destinations = []
     if settings.HAS_MAIL:
-        destinations.append(
-            Destination(
-                channel=Channel.MAIL,
-                label="Email to people",
-                address=f"From {settings.DEFAULT_FROM_EMAIL}",
-                purpose=_PEOPLE_PURPOSE,
-                takes_events=True,
-                takes_checkpoints=False,
-            )
-        )
-        destinations += [
-            Destination(
-                channel=Channel.MAIL,
-                address_key=key,
-                label="Email to a checkpoint recipient",
-                address=address,
-                purpose=_CHECKPOINT_PURPOSE,
-            )
-            for key, address in checkpoint_addresses().items()
-        ]
+        sender = f"From {settings.DEFAULT_FROM_EMAIL}"
+        yield Destination(Channel.MAIL, "Email to people", sender, Purpose.EVENTS)
+        label = "Email to a checkpoint recipient"
+        for key, address in checkpoint_addresses().items():
+            yield Destination(Channel.MAIL, label, address, Purpose.CHECKPOINTS, address_key=key)
     if settings.WEBHOOK_URL:
-        destinations.append(
-            Destination(
-                channel=Channel.WEBHOOK,
-                label="Webhook",
-                address=origin_of(settings.WEBHOOK_URL),
-                purpose=_WEBHOOK_PURPOSE,
-                takes_events=True,
-            )
-        )
+        origin = origin_of(settings.WEBHOOK_URL)
+        yield Destination(Channel.WEBHOOK, "Webhook", origin, Purpose.EVERYTHING)
     if settings.CHECKPOINT_FILE:
-        destinations.append(
-            Destination(
-                channel=Channel.FILE,
-                label="Checkpoint file",
-                address=settings.CHECKPOINT_FILE,
-                purpose=_CHECKPOINT_PURPOSE,
-            )
-        )
-    return destinations
+        path = settings.CHECKPOINT_FILE
+        yield Destination(Channel.FILE, "Checkpoint file", path, Purpose.CHECKPOINTS)
 
 
 def list_event_channels() -> list[Channel]:
@@ -90,7 +69,9 @@ def list_event_channels() -> list[Channel]:
 
 def list_checkpoint_recipients() -> list[Destination]:
     """The destinations of checkpoints."""
-    return [destination for destination in list_destinations() if destination.takes_checkpoints]
+    return [
+        destination for destination in list_destinations() if destination.purpose != Purpose.EVENTS
+    ]
 
 
 def checkpoint_addresses() -> dict[str, str]:
