@@ -17,7 +17,6 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.chain import NO_HASH
 from connections.audit.personal_data import Kind
 from connections.core.errors import InvalidInputError
 from connections.models import (
@@ -119,14 +118,14 @@ def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[Aud
         period &= Q(at__lt=filters.until)
     if not period:
         return rows
-    found = AuditEvent.objects.filter(period).aggregate(
+    bounds = AuditEvent.objects.filter(period).aggregate(
         first=Min("seq"), last=Max("seq"), count=Count("*")
     )
-    if not found["count"]:
+    if not bounds["count"]:
         return None
-    rows = rows.filter(seq__gte=found["first"], seq__lte=found["last"])
+    rows = rows.filter(seq__gte=bounds["first"], seq__lte=bounds["last"])
     # If the clock was set back, the numbers alone don't delimit the period.
-    is_unbroken = found["count"] == found["last"] - found["first"] + 1
+    is_unbroken = bounds["count"] == bounds["last"] - bounds["first"] + 1
     return rows if is_unbroken else rows.filter(period)
 
 
@@ -141,13 +140,13 @@ def _conditions_by_value(filters: EventFilter) -> list[Q]:
 
 
 def _actor_and_code_condition(filters: EventFilter) -> Q:
-    found = _code_condition(filters)
+    condition = _code_condition(filters)
     if filters.actor:
         people = Q(pk__in=[])
         for part in _actor_conditions(filters.actor):
             people |= part
-        found &= people
-    return found
+        condition &= people
+    return condition
 
 
 def _code_condition(filters: EventFilter) -> Q:
@@ -209,10 +208,10 @@ class _SearchWord:
     @property
     def condition(self) -> Q:
         """The condition on the sentence, in upper case like PostgreSQL's index."""
-        found = Q(stored_sentence__icontains=self.word)
+        condition = Q(stored_sentence__icontains=self.word)
         for value in self.values:
-            found |= Q(stored_sentence__icontains=f"{{{value.kind}:{value.number}}}")
-        return found
+            condition |= Q(stored_sentence__icontains=f"{{{value.kind}:{value.number}}}")
+        return condition
 
     @property
     def match(self) -> str:
@@ -254,9 +253,9 @@ def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool)
     pieces: list[str] = []
     values: list[Any] = []
     for number, part in enumerate(ordered):
-        sql, given = part.query.sql_with_params()
+        sql, parameters = part.query.sql_with_params()
         pieces.append(f"SELECT * FROM ({sql}) AS part{number}")  # noqa: S608 - Django's own text
-        values += given
+        values += parameters
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(pieces), values)
         numbers = [number for (number,) in cursor.fetchall()]
@@ -318,8 +317,6 @@ class EventDetail:
     """One event, with what it takes to verify it."""
 
     event: AuditEvent
-    # The hash of the previous event: 64 hex digits.
-    previous_hash: str
     # The first checkpoint that covers it. None until there is one.
     checkpoint: Checkpoint | None
     is_newest: bool
@@ -331,15 +328,12 @@ def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     head = AuditHead.objects.get()
     if not 1 <= seq <= head.size:
         return None
-    found = {event.seq: event for event in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
-    if seq not in found:
+    event = AuditEvent.objects.filter(pk=seq).first()
+    if event is None:
         # It was removed, which `verify_audit` reports.
         return None
-    with_values([found[seq]])
-    before = found.get(seq - 1)
     return EventDetail(
-        event=found[seq],
-        previous_hash=before.hash if before else NO_HASH.hex(),
+        event=with_values([event])[0],
         checkpoint=Checkpoint.objects.filter(size__gte=seq).order_by("size", "id").first(),
         is_newest=head.size == seq,
     )

@@ -181,22 +181,21 @@ def _write_bundle(
     head = AuditHead.objects.get()
     checkpoint = signing.build_checkpoint(head=head, key=key, at=clock.now())
     filters = request.filters
-    with audit_log_tree(head=head) as tree:
-        writer = BundleWriter(files=files, tree=tree)
-        keys = contents.write_keys(writer=writer, key=key)
-        own = AuditEvent.objects.filter(seq__in=[*keys.rotations, request.started])
-        rows = own.order_by("seq").values_list("seq", "text")
-        contents.write_events(writer=writer, rows=rows)
-        contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
-        batches = history.iterate_values(
-            actor=request.actor, filters=filters, fields=("id", "requested_at")
-        )
-        ids = (deletion.id for batch in batches for deletion in batch)
-        contents.write_records(writer=writer, kind=kind_of(DELETION), ids=ids)
-        if filters.access_review:
-            contents.write_access_review(writer=writer, pk=filters.access_review)
-        if request.batch:
-            contents.write_plan(writer=writer, pk=request.batch.pk)
+    writer = BundleWriter(files=files, tree=audit_log_tree(head=head))
+    keys = contents.write_keys(writer=writer, key=key)
+    own = AuditEvent.objects.filter(seq__in=[*keys.rotations, request.started])
+    rows = own.order_by("seq").values_list("seq", "text")
+    contents.write_events(writer=writer, rows=rows)
+    contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
+    batches = history.iterate_values(
+        actor=request.actor, filters=filters, fields=("id", "requested_at")
+    )
+    ids = (deletion.id for batch in batches for deletion in batch)
+    contents.write_records(writer=writer, kind=kind_of(DELETION), ids=ids)
+    if filters.access_review:
+        contents.write_access_review(writer=writer, pk=filters.access_review)
+    if request.batch:
+        contents.write_plan(writer=writer, pk=request.batch.pk)
     _write_remaining_files(request, writer, checkpoint=checkpoint, origin=head.origin)
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)

@@ -1,15 +1,15 @@
-"""The files of an evidence bundle, its ZIP archive and its Merkle tree, with constant memory.
+"""The files of an evidence bundle, its ZIP archive and its Merkle tree.
 
 The ZIP is deterministic: files are stored uncompressed, and all headers follow from the files.
 connections/verifier/archive.py compares it byte by byte.
 """
 
 import hashlib
-import mmap
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import BinaryIO
 
 from connections.audit import chain
@@ -97,26 +97,30 @@ _HASH_BYTES = 32
 
 
 class MerkleTree:
-    """The Merkle tree of RFC 6962 over `size` leaves, with its nodes in a memory-mapped file."""
+    """The Merkle tree of RFC 6962, with all its nodes: 64 bytes for each event."""
 
-    def __init__(self, *, size: int, store: mmap.mmap) -> None:
-        self.size, self._store, self._count = size, store, 0
-        # The index of each level's first node. Level 0 has the leaves.
-        self._starts = [0]
-        while size >> len(self._starts):
-            self._starts.append(self._starts[-1] + (self.size >> len(self._starts) - 1))
+    def __init__(self) -> None:
+        # The nodes of each level, one after the other. Level 0 has the leaves.
+        self._levels = [bytearray()]
         # Roots of incomplete subtrees at the right edge, by the index of their first leaf.
         self._edges: dict[int, bytes] = {}
 
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        return len(self._levels[0]) // _HASH_BYTES
+
     def append(self, leaf: bytes) -> None:
         """Append the next leaf, and every node that it completes."""
-        index, level, node = self._count, 0, leaf
-        self._put(level, index, node)
-        while index & 1:
-            node = node_hash(self._get(level, index - 1), node)
-            index, level = index >> 1, level + 1
-            self._put(level, index, node)
-        self._count += 1
+        node = leaf
+        for level in count():
+            if level == len(self._levels):
+                self._levels.append(bytearray())
+            nodes = self._levels[level]
+            nodes += node
+            if len(nodes) // _HASH_BYTES % 2:
+                return
+            node = node_hash(bytes(nodes[-2 * _HASH_BYTES : -_HASH_BYTES]), node)
 
     def root(self, *, size: int | None = None) -> bytes:
         """The root of the first `size` leaves, by default of all leaves."""
@@ -169,13 +173,8 @@ class MerkleTree:
             self._edges[start] = node
         return node
 
-    def _put(self, level: int, index: int, node: bytes) -> None:
-        place = (self._starts[level] + index) * _HASH_BYTES
-        self._store[place : place + _HASH_BYTES] = node
-
     def _get(self, level: int, index: int) -> bytes:
-        place = (self._starts[level] + index) * _HASH_BYTES
-        return self._store[place : place + _HASH_BYTES]
+        return bytes(self._levels[level][index * _HASH_BYTES : (index + 1) * _HASH_BYTES])
 
 
 def _split_point(start: int, end: int) -> int:
@@ -183,23 +182,15 @@ def _split_point(start: int, end: int) -> int:
     return start + (1 << (end - start - 1).bit_length() - 1)
 
 
-@contextmanager
-def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
+def audit_log_tree(*, head: AuditHead) -> MerkleTree:
     """The tree of all events up to this head. Raises BundleError when its root differs."""
-    with tempfile.TemporaryFile() as file:
-        # A tree has less than twice as many nodes as leaves.
-        file.truncate(2 * _HASH_BYTES * head.size)
-        with mmap.mmap(file.fileno(), 0) as store:
-            tree = MerkleTree(size=head.size, store=store)
-            count = 0
-            for rows in batches_of("seq, text", upto=head.size):
-                for _, text in rows:
-                    tree.append(leaf_hash(text.encode()))
-                count += len(rows)
-            frontier = chain.parse_frontier(head.frontier)
-            if count != head.size or tree.root() != chain.root_of(frontier):
-                raise BundleError(
-                    "The audit log failed verification, so no bundle was made. Run "
-                    "`./run manage verify_audit`: it names the first event that was changed."
-                )
-            yield tree
+    tree = MerkleTree()
+    for rows in batches_of("seq, text", upto=head.size):
+        for _, text in rows:
+            tree.append(leaf_hash(text.encode()))
+    if tree.size != head.size or tree.root() != chain.root_of(chain.parse_frontier(head.frontier)):
+        raise BundleError(
+            "The audit log failed verification, so no bundle was made. Run "
+            "`./run manage verify_audit`: it names the first event that was changed."
+        )
+    return tree

@@ -8,8 +8,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -55,21 +53,19 @@ def act() -> None:
     connection.close()
 
 
-@contextmanager
-def frontier_after_concurrent_write(*, head: AuditHead) -> Iterator[MerkleTree]:
+def tree_after_concurrent_write(*, head: AuditHead) -> MerkleTree:
     """The tree, read after a concurrent write; the head was read before it."""
     started = time.monotonic()
     writer = threading.Thread(target=act)
     writer.start()
     writer.join()
     WAITED.append(time.monotonic() - started)
-    with audit_log_tree(head=head) as tree:
-        yield tree
+    return audit_log_tree(head=head)
 
 
 def main() -> None:
     """Make a bundle, verify it, and print how many seconds the writer had to wait."""
-    bundles.audit_log_tree = frontier_after_concurrent_write  # type: ignore[attr-defined]
+    bundles.audit_log_tree = tree_after_concurrent_write  # type: ignore[attr-defined]
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     output = io.BytesIO()
     bundle = bundles.make_bundle(
