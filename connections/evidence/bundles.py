@@ -21,8 +21,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
-from connections.evidence import contents
-from connections.evidence.contents import BundleWriter
+from connections.evidence.contents import BundleWriter, format_json
 from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
 from connections.evidence.program import build_program
 from connections.evidence.records import kind_of
@@ -182,20 +181,19 @@ def _write_bundle(
     checkpoint = signing.build_checkpoint(head=head, key=key, at=clock.now())
     filters = request.filters
     writer = BundleWriter(files=files, tree=audit_log_tree(head=head))
-    keys = contents.write_keys(writer=writer, key=key)
+    keys = writer.write_keys(key)
     own = AuditEvent.objects.filter(seq__in=[*keys.rotations, request.started])
-    rows = own.order_by("seq").values_list("seq", "text")
-    contents.write_events(writer=writer, rows=rows)
-    contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
+    writer.write_events(own.order_by("seq").values_list("seq", "text"))
+    writer.write_checkpoints(head=head, keys=keys, notes=request.notes)
     batches = history.iterate_values(
         actor=request.actor, filters=filters, fields=("id", "requested_at")
     )
     ids = (deletion.id for batch in batches for deletion in batch)
-    contents.write_records(writer=writer, kind=kind_of(DELETION), ids=ids)
+    writer.write_records(kind_of(DELETION), ids)
     if filters.access_review:
-        contents.write_access_review(writer=writer, pk=filters.access_review)
+        writer.write_access_review(filters.access_review)
     if request.batch:
-        contents.write_plan(writer=writer, pk=request.batch.pk)
+        writer.write_plan(request.batch.pk)
     _write_remaining_files(request, writer, checkpoint=checkpoint, origin=head.origin)
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)
@@ -223,8 +221,8 @@ def _write_remaining_files(
 ) -> None:
     core = _common_fields(request, origin=origin)
     filtered = {"filter": request.query}
-    contents.write_population(writer=writer, filters=request.filters, core=core | filtered)
-    contents.write_values(writer=writer)
+    writer.write_population(filters=request.filters, core=core | filtered)
+    writer.write_values()
     writer.files["README.txt"].write_bytes(README.read_bytes())
     writer.files["verify.pyz"].write_bytes(build_program())
     writer.files["checkpoint.txt"].write(checkpoint.note)
@@ -249,7 +247,7 @@ def _sign(
         "root": checkpoint.root,
         "size": checkpoint.size,
     }
-    text = contents.format_json(manifest)
+    text = format_json(manifest)
     files["manifest.json"].write(text)
     line = signing.signature_line(origin=origin, body=text.encode(), key=key)
     files["manifest.sig"].write(line)
