@@ -24,8 +24,8 @@ from connections.inventory.inventory import (
     Inventory,
     build_inventory,
     current_snapshots,
-    fetch_stored,
 )
+from connections.inventory.rows import HexId
 from connections.models import (
     AccessReview,
     AccessReviewState,
@@ -169,7 +169,8 @@ def _outside_population(
 
 
 def _find_appeared(review: AccessReview, *, inventory: Inventory) -> list[dict[str, Any]]:
-    population = set(fetch_stored(review.rows.order_by().values_list("site", "connection_id")))
+    rows = review.rows.order_by()
+    population = set(rows.values_list("site", HexId("connection_id")))
     return [
         {
             "site": connection.site,

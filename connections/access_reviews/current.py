@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connections.inventory.inventory import fetch_stored, parse_types, stored_id
+from connections.inventory.rows import AsText, HexId, HexKey, parse_types
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,
@@ -17,77 +19,98 @@ from connections.models import (
 )
 
 
-class CurrentConnection(NamedTuple):
-    """One connection as last listed: its newest snapshot, and the creator if any snapshot has it.
-
-    IDs have the form that `fetch_stored` returns, as in `inventory.ListedConnection`.
-    """
+class _Listing(NamedTuple):
+    """One snapshot: how one credential lists, or last listed, a connection."""
 
     site: str
-    stored_id: str
+    hex_id: str
     snapshot_id: int
-    # The snapshot that names the creator. Not every sync reports it.
-    creator_snapshot_id: int
     source_org_id: str
     sink_org_id: str
     # A JSON array.
-    stored_types: str
+    types_text: str
     creator_id: str
     creator_name: str
+    creator_is_disabled: bool | None
+    # As HexId.
+    credential_id: str
+    # When the credential was retired, so that no sync reads it any longer.
+    retired_at: datetime | None
+
+    @property
+    def key(self) -> HexKey:
+        """Identifies the connection."""
+        return self[:2]
+
+
+@dataclass(slots=True)
+class CurrentConnection:
+    """One connection as last listed: its newest listing, and the creator if any listing has it."""
+
+    newest: _Listing
+    # The listing that names the creator. Not every sync reports it.
+    named: _Listing
     creator_is_disabled: bool | None
     # False if only retired credentials list it, so no sync reads it any longer.
     is_listed: bool
 
-    @property
-    def key(self) -> OrgConnectionKey:
-        """Identifies the connection by site and ID."""
-        return OrgConnectionKey(site=self.site, connection_id=UUID(self.stored_id))
+    @classmethod
+    def from_newest(cls, listing: _Listing, *, is_listed: bool) -> "CurrentConnection":
+        """The connection as its newest listing shows it."""
+        return cls(listing, listing, listing.creator_is_disabled, is_listed)
+
+    def add_older(self, listing: _Listing) -> None:
+        """Add what the newer listings don't say of the creator."""
+        if listing.creator_id and not self.named.creator_id:
+            self.named = listing
+            self.creator_is_disabled = listing.creator_is_disabled
+        elif listing.creator_id == self.named.creator_id and self.creator_is_disabled is None:
+            self.creator_is_disabled = listing.creator_is_disabled
 
     @property
     def types(self) -> list[str]:
         """The data types."""
-        return parse_types(self.stored_types)
+        return parse_types(self.newest.types_text)
 
     @property
     def covered(self) -> dict[str, Any]:
         """What a decision made now covers."""
         return covered_values(
-            source_org_id=self.source_org_id,
-            sink_org_id=self.sink_org_id,
+            source_org_id=self.newest.source_org_id,
+            sink_org_id=self.newest.sink_org_id,
             connection_types=self.types,
-            creator_id=self.creator_id,
+            creator_id=self.named.creator_id,
             creator_is_disabled=self.creator_is_disabled,
         )
 
     @property
     def digest(self) -> str:
         """The digest of what a decision made now covers."""
+        connection_id = str(UUID(self.newest.hex_id))
         return review_digest_of(
-            site=self.site, connection_id=str(self.key.connection_id), covered=self.covered
+            site=self.newest.site, connection_id=connection_id, covered=self.covered
         )
 
     def agrees_with(self, known: "CurrentConnection") -> bool:
         """Whether it agrees with what is known, where an unknown creator agrees with any."""
+        own, others = self.covered, known.covered
+        must_be_equal = ("source_org_id", "sink_org_id", "connection_types")
         return (
-            (self.source_org_id, self.sink_org_id) == (known.source_org_id, known.sink_org_id)
-            and self.covered["connection_types"] == known.covered["connection_types"]
-            and self.creator_id in {"", known.creator_id}
-            and self.creator_is_disabled in {None, known.creator_is_disabled}
+            all(own[name] == others[name] for name in must_be_equal)
+            and own["creator_id"] in {"", others["creator_id"]}
+            and own["creator_is_disabled"] in {None, others["creator_is_disabled"]}
         )
 
 
-type StoredKey = tuple[str, str]
-
-
 class CurrentConnections(NamedTuple):
-    """Connections as last listed, by site and stored ID, without those that a sync found gone."""
+    """Connections as last listed, without those that a sync found gone."""
 
     # According to the credentials in use, or to retired ones if no credential in use lists it.
-    known: dict[StoredKey, CurrentConnection]
+    known: dict[HexKey, CurrentConnection]
     # According to the credentials that one person can see.
-    visible: dict[StoredKey, CurrentConnection]
+    visible: dict[HexKey, CurrentConnection]
 
-    def find_decidable(self, key: StoredKey) -> CurrentConnection | None:
+    def find_decidable(self, key: HexKey) -> CurrentConnection | None:
         """The connection as the person sees it. None if only hidden credentials list it now."""
         visible = self.visible.get(key)
         if visible is None or visible.is_listed != self.known[key].is_listed:
@@ -95,18 +118,18 @@ class CurrentConnections(NamedTuple):
         return visible
 
 
-def load_current(*, of: Q, hidden: Collection[UUID] = ()) -> CurrentConnections:
+def load_current(which: Q, *, hidden: Collection[UUID] = ()) -> CurrentConnections:
     """The connections that no sync found gone. `hidden` holds the credentials hidden from a person.
 
     One query.
     """
-    rows = _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=True))
-    known = _as_last_listed(rows)
+    listings = _load_listings(OrgConnectionSnapshot.objects.filter(which, is_current=True))
+    known = _as_last_listed(listings)
     if not hidden:
         return CurrentConnections(known=known, visible=known)
-    not_visible = {stored_id(pk) for pk in hidden}
-    visible = _as_last_listed([row for row in rows if row[-2] not in not_visible])
-    return CurrentConnections(known=known, visible=visible)
+    hidden_ids = {pk.hex for pk in hidden}
+    visible = [listing for listing in listings if listing.credential_id not in hidden_ids]
+    return CurrentConnections(known=known, visible=_as_last_listed(visible))
 
 
 def load_snapshots(connections: Collection[CurrentConnection]) -> list[OrgConnectionSnapshot]:
@@ -114,49 +137,60 @@ def load_snapshots(connections: Collection[CurrentConnection]) -> list[OrgConnec
 
     One query.
     """
-    snapshots = OrgConnectionSnapshot.objects.in_bulk(
-        {pk for each in connections for pk in (each.snapshot_id, each.creator_snapshot_id)}
-    )
-    for each in connections:
-        newest, named = snapshots[each.snapshot_id], snapshots[each.creator_snapshot_id]
+    listings = [listing for current in connections for listing in (current.newest, current.named)]
+    snapshots = OrgConnectionSnapshot.objects.in_bulk({listing.snapshot_id for listing in listings})
+    for current in connections:
+        newest = snapshots[current.newest.snapshot_id]
+        named = snapshots[current.named.snapshot_id]
         newest.creator_id, newest.creator_name = named.creator_id, named.creator_name
-        newest.creator_is_disabled = each.creator_is_disabled
+        newest.creator_is_disabled = current.creator_is_disabled
         newest.creator_is_service_account = named.creator_is_service_account
-    return [snapshots[each.snapshot_id] for each in connections]
+    return [snapshots[current.newest.snapshot_id] for current in connections]
 
 
-def load_gone(*, of: Q) -> dict[StoredKey, CurrentConnection]:
+def load_gone(which: Q) -> dict[HexKey, CurrentConnection]:
     """How credentials last listed connections that syncs have since found gone. One query."""
-    newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in _fetch(OrgConnectionSnapshot.objects.filter(of, is_current=False)):
-        site, connection_id, credential_id = row[0], row[1], row[-2]
-        newest.setdefault((site, connection_id, credential_id), row)
+    newest: dict[tuple[HexKey, str], _Listing] = {}
+    for listing in _load_listings(OrgConnectionSnapshot.objects.filter(which, is_current=False)):
+        newest.setdefault((listing.key, listing.credential_id), listing)
     return _merge(newest.values(), is_listed=False)
 
 
-def _fetch(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[tuple[Any, ...]]:
-    """What a decision covers of these snapshots, newest first."""
-    return fetch_stored(
-        snapshots.order_by("-last_seen_at", "-id").values_list(
-            "site",
-            "connection_id",
-            "id",
-            "source_org_id",
-            "sink_org_id",
-            "connection_types",
-            "creator_id",
-            "creator_name",
-            "creator_is_disabled",
-            "credential_id",
-            "credential__retired_at",
-        )
+def _load_listings(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[_Listing]:
+    """These snapshots, newest first."""
+    rows = snapshots.order_by("-last_seen_at", "-id").values_list(
+        "site",
+        HexId("connection_id"),
+        "id",
+        "source_org_id",
+        "sink_org_id",
+        AsText("connection_types"),
+        "creator_id",
+        "creator_name",
+        "creator_is_disabled",
+        HexId("credential_id"),
+        "credential__retired_at",
     )
+    return [_Listing(*row) for row in rows]
 
 
-def _as_last_listed(rows: Sequence[tuple[Any, ...]]) -> dict[StoredKey, CurrentConnection]:
+def _as_last_listed(listings: Sequence[_Listing]) -> dict[HexKey, CurrentConnection]:
     """What credentials in use list takes precedence over what retired ones listed last."""
-    retired = _merge((row for row in rows if row[-1] is not None), is_listed=False)
-    return retired | _merge((row for row in rows if row[-1] is None), is_listed=True)
+    in_use = [listing for listing in listings if listing.retired_at is None]
+    retired = [listing for listing in listings if listing.retired_at is not None]
+    return _merge(retired, is_listed=False) | _merge(in_use, is_listed=True)
+
+
+def _merge(listings: Iterable[_Listing], *, is_listed: bool) -> dict[HexKey, CurrentConnection]:
+    """Merges the listings of each connection, newest first, into one connection."""
+    connections: dict[HexKey, CurrentConnection] = {}
+    for listing in listings:
+        current = connections.get(listing.key)
+        if current:
+            current.add_older(listing)
+        else:
+            connections[listing.key] = CurrentConnection.from_newest(listing, is_listed=is_listed)
+    return connections
 
 
 def deciding_credentials(
@@ -198,25 +232,3 @@ def about_connections(keys: Collection[OrgConnectionKey], *, prefix: str = "") -
     # The sites let the query use an index that begins with them.
     sites = {key.site for key in keys}
     return Q((f"{prefix}site__in", sites), (f"{prefix}connection_id__in", ids))
-
-
-def _merge(rows: Iterable[Sequence[Any]], *, is_listed: bool) -> dict[StoredKey, CurrentConnection]:
-    """Merges the snapshots of each connection, newest first, into one connection."""
-    found: dict[StoredKey, CurrentConnection] = {}
-    for site, stored, pk, source, sink, types, creator, name, disabled, *_ in rows:
-        is_disabled = None if disabled is None else bool(disabled)
-        newest = found.get((site, stored))
-        if newest is None:
-            found[site, stored] = CurrentConnection(
-                site, stored, pk, pk, source, sink, types, creator, name, is_disabled, is_listed
-            )
-        elif not newest.creator_id and creator:
-            found[site, stored] = newest._replace(
-                creator_snapshot_id=pk,
-                creator_id=creator,
-                creator_name=name,
-                creator_is_disabled=is_disabled,
-            )
-        elif newest.creator_id == creator and newest.creator_is_disabled is None:
-            found[site, stored] = newest._replace(creator_is_disabled=is_disabled)
-    return found

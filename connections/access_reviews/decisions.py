@@ -10,7 +10,6 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
-from connections.access_reviews.rows import stored_key
 from connections.audit import EventCode
 from connections.batches import stopping
 from connections.batches.drafts import parse_key
@@ -18,6 +17,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
+from connections.inventory.rows import hex_key
 from connections.lookups.refusals import record_refusal
 from connections.models import (
     AccessReview,
@@ -61,7 +61,7 @@ def decide(
         _require_reviewer(review, actor=actor)
         keys = [row.key for row in rows]
         current = load_current(
-            of=about_connections(keys), hidden=permissions.visibility_of(actor).hidden
+            about_connections(keys), hidden=permissions.visibility_of(actor).hidden
         )
         now = clock.now()
         made = [
@@ -153,7 +153,7 @@ def _covered(
     row: AccessReviewRow, *, current: CurrentConnections, shown: str | None
 ) -> dict[str, object]:
     """What a decision about a row covers: its connection as last listed and visible to a person."""
-    key = stored_key(row.key)
+    key = hex_key(row.key)
     if key not in current.known:
         raise ConflictError(
             f"Connection {row.key} is no longer listed, so it needs no decision. Nothing was saved."

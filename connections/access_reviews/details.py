@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
@@ -13,14 +13,13 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access_reviews.current import (
-    StoredKey,
     about_connections,
     about_reviews,
     deciding_credentials,
     load_snapshots,
 )
 from connections.access_reviews.rows import ReviewRow
-from connections.inventory.inventory import fetch_stored, parse_types
+from connections.inventory.rows import AsText, HexId, parse_types
 from connections.models import (
     GONE_OUTCOMES,
     AccessReview,
@@ -122,28 +121,26 @@ def load_filter_values(
 
     No query while the actor can decide on every row, otherwise at most two.
     """
-    shown = {
-        row.id: FilterValues(row.current.types, row.current.creator_id, row.current.creator_name)
+    values = {
+        row.id: FilterValues(
+            row.current.types, row.current.named.creator_id, row.current.named.creator_name
+        )
         for row in rows
         if row.current
     }
-    if len(shown) == len(rows):
-        return shown
-    fields = ("connection_types", "creator_id", "creator_name")
-    kept = {
-        pk: values
-        for pk, *values in fetch_stored(review.rows.order_by().values_list("id", *fields))
-    }
-    seen: dict[StoredKey, list[Any]] = {}
+    if len(values) == len(rows):
+        return values
+    columns = ("site", HexId("connection_id"), AsText("connection_types"), "creator_id")
+    stored = [*review.rows.order_by().values_list(*columns, "creator_name")]
     if visibility_of(actor).hidden:
+        # Instead of the frozen row, which might come from a credential that is hidden.
         snapshots = _visible_snapshots(about_reviews([review.pk]), review=review, actor=actor)
-        stored = fetch_stored(snapshots.values_list("site", "connection_id", *fields))
-        seen = {(site, pk): values for site, pk, *values in stored}
-    for row in rows:
-        if row.id not in shown:
-            types, creator_id, name = seen.get(row.stored_key) or kept[row.id]
-            shown[row.id] = FilterValues(parse_types(types), creator_id, name)
-    return shown
+        stored += snapshots.values_list(*columns, "creator_name")
+    newest = {
+        (site, hex_id): FilterValues(parse_types(types), creator_id, creator_name)
+        for site, hex_id, types, creator_id, creator_name in stored
+    }
+    return {row.id: values.get(row.id) or newest[row.hex_key] for row in rows}
 
 
 def _find_shown(
@@ -175,10 +172,10 @@ def _newest_visible(
 
 
 def _visible_snapshots(
-    of: Q, *, review: AccessReview, actor: Actor
+    which: Q, *, review: AccessReview, actor: Actor
 ) -> QuerySet[OrgConnectionSnapshot]:
     """The snapshots that the actor can see, up to the closing, newest last."""
-    snapshots = OrgConnectionSnapshot.objects.filter(of)
+    snapshots = OrgConnectionSnapshot.objects.filter(which)
     if review.closed_at:
         snapshots = snapshots.filter(first_seen_at__lte=review.closed_at)
     return visibility.visible(snapshots, actor=actor).order_by("last_seen_at", "id")

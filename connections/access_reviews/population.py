@@ -75,8 +75,8 @@ def _find_without_reviewer_in(
     if reviewers:
         people = people.filter(pk__in=[person.pk for person in reviewers])
     keys = [
-        OrgConnectionKey(site=connection.site, connection_id=connection.connection_id)
-        for connection in inventory.matches
+        OrgConnectionKey(site=listed.site, connection_id=listed.connection_id)
+        for listed in inventory.matches
     ]
     return _find_without_reviewer(keys, hidden=visibility.hidden_from(people).values())
 
@@ -140,7 +140,7 @@ def start_review(
         # The database refuses reviewers once there are rows.
         named = AccessReviewReviewer.objects.bulk_create(
             AccessReviewReviewer(review=review, person=person, name=person.display_name)
-            for person in sorted(reviewers, key=lambda each: each.pk)
+            for person in sorted(reviewers, key=lambda person: person.pk)
         )
         AccessReviewRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
         audit.record(
@@ -241,9 +241,9 @@ def _require_row_count(count: int) -> None:
 
 
 def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessReviewRow]:
-    known = load_current(of=ALL).known
-    found = [known[connection.key] for connection in inventory.matches]
-    snapshots = load_snapshots(found)
+    known = load_current(ALL).known
+    connections = [known[listed.key] for listed in inventory.matches]
+    snapshots = load_snapshots(connections)
     return [
         AccessReviewRow(
             review=review,
@@ -255,7 +255,9 @@ def _build_rows(review: AccessReview, *, inventory: Inventory) -> list[AccessRev
             review_digest=current.digest,
             **snapshot.snapshot_values(),
         )
-        for position, (current, snapshot) in enumerate(zip(found, snapshots, strict=True), start=1)
+        for position, (current, snapshot) in enumerate(
+            zip(connections, snapshots, strict=True), start=1
+        )
     ]
 
 

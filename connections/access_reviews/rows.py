@@ -6,11 +6,11 @@ they last listed still applies. Once syncs find the connection gone, the row is 
 decision was to delete it: that decision has been carried out.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
@@ -19,13 +19,13 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import (
     CurrentConnection,
-    StoredKey,
+    CurrentConnections,
     about_reviews,
     load_current,
     load_gone,
 )
 from connections.core import clock
-from connections.inventory.inventory import fetch_stored, stored_id
+from connections.inventory.rows import HexId, HexKey
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -65,7 +65,7 @@ class ReviewRow:
 
     id: int
     position: int
-    stored_key: StoredKey
+    hex_key: HexKey
     state: RowState
     # What the person can decide on. None if there is nothing to decide or the review is closed.
     current: CurrentConnection | None
@@ -77,8 +77,8 @@ class ReviewRow:
     @property
     def key(self) -> OrgConnectionKey:
         """Identifies the connection."""
-        site, connection_id = self.stored_key
-        return OrgConnectionKey(site=site, connection_id=UUID(connection_id))
+        site, hex_id = self.hex_key
+        return OrgConnectionKey(site=site, connection_id=UUID(hex_id))
 
     @property
     def digest(self) -> str:
@@ -89,24 +89,6 @@ class ReviewRow:
     def is_outdated(self) -> bool:
         """Whether it has a decision that is no longer valid."""
         return self.state == RowState.PENDING and self.newest is not None
-
-
-class _StoredRow(NamedTuple):
-    """One row, with its IDs in the form that `fetch_stored` returns."""
-
-    review_id: str
-    id: int
-    position: int
-    site: str
-    connection_id: str
-    closed_as: Any
-
-
-class _State(NamedTuple):
-    state: RowState
-    # As in `ReviewRow`.
-    current: CurrentConnection | None
-    is_hidden_now: bool
 
     @property
     def is_decidable(self) -> bool:
@@ -120,27 +102,7 @@ def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
     The number of queries doesn't depend on the number of rows.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    rows = _fetch_rows([review.pk], actor=actor, order_by=["position"])
-    decisions, counts = _newest_decisions([review.pk])
-    if review.is_closed:
-        states: Iterable[_State] = (
-            _State(RowState(row.closed_as), current=None, is_hidden_now=False) for row in rows
-        )
-    else:
-        states = _compute_states([review.pk], rows=rows, decisions=decisions, actor=actor)
-    return [
-        ReviewRow(
-            id=row.id,
-            position=row.position,
-            stored_key=(row.site, row.connection_id),
-            state=each.state,
-            current=each.current,
-            is_hidden_now=each.is_hidden_now,
-            newest=decisions.get(row.id),
-            decision_count=counts[row.id],
-        )
-        for row, each in zip(rows, states, strict=True)
-    ]
+    return _load_rows([review.pk], actor=actor, are_closed=review.is_closed)[review.pk.hex]
 
 
 @dataclass(slots=True)
@@ -168,14 +130,10 @@ def count_rows(*, reviews: Collection[AccessReview], actor: Actor) -> dict[UUID,
     opened = [review.pk for review in reviews if not review.is_closed]
     if not opened:
         return counts
-    by_stored_id = {stored_id(pk): counts[pk] for pk in opened}
-    rows = _fetch_rows(opened, actor=actor)
-    decisions, _ = _newest_decisions(opened)
-    states = _compute_states(opened, rows=rows, decisions=decisions, actor=actor)
-    for row, each in zip(rows, states, strict=True):
-        of_review = by_stored_id[row.review_id]
-        of_review.states[each.state] += 1
-        of_review.decidable += each.is_decidable
+    rows = _load_rows(opened, actor=actor)
+    for pk in opened:
+        counts[pk].states = count_states(rows[pk.hex])
+        counts[pk].decidable = sum(row.is_decidable for row in rows[pk.hex])
     return counts
 
 
@@ -185,44 +143,47 @@ def _visible_rows(reviews: Collection[UUID], *, actor: Actor) -> QuerySet[Access
     )
 
 
-def _fetch_rows(
-    reviews: Collection[UUID], *, actor: Actor, order_by: Sequence[str] = ()
-) -> list[_StoredRow]:
-    rows = _visible_rows(reviews, actor=actor).order_by(*order_by)
-    stored = fetch_stored(
-        rows.values_list("review", "id", "position", "site", "connection_id", "closed_as")
-    )
-    return list(map(_StoredRow._make, stored))
+def _load_rows(
+    reviews: Collection[UUID], *, actor: Actor, are_closed: bool = False
+) -> dict[str, list[ReviewRow]]:
+    """The visible rows of access reviews in their order, by the HexId of the access review.
 
-
-def _compute_states(
-    reviews: Collection[UUID],
-    *,
-    rows: Iterable[_StoredRow],
-    decisions: dict[int, NewestDecision],
-    actor: Actor,
-) -> Iterator[_State]:
-    """The states of these rows of open access reviews. One query or two."""
-    hidden = permissions.visibility_of(actor).hidden
-    current = load_current(of=about_reviews(reviews), hidden=hidden)
-    gone: dict[StoredKey, CurrentConnection] = {}
-    if any(decision.is_to_delete for decision in decisions.values()):
-        of_decided = about_reviews(reviews, decisions__decision=ReviewDecision.DELETE)
-        gone = load_gone(of=of_decided)
+    The number of queries doesn't depend on the number of rows.
+    """
+    decisions, decision_counts = _newest_decisions(reviews)
+    current, gone = CurrentConnections(known={}, visible={}), dict[HexKey, CurrentConnection]()
+    if not are_closed:
+        hidden = permissions.visibility_of(actor).hidden
+        current = load_current(about_reviews(reviews), hidden=hidden)
+        if any(decision.is_to_delete for decision in decisions.values()):
+            gone = load_gone(about_reviews(reviews, decisions__decision=ReviewDecision.DELETE))
     today = clock.now().date()
-    for row in rows:
-        key: StoredKey = (row.site, row.connection_id)
-        known, newest = current.known.get(key), decisions.get(row.id)
-        if known is None:
+    stored = _visible_rows(reviews, actor=actor).order_by("review", "position")
+    rows = defaultdict[str, list[ReviewRow]](list)
+    for review_id, pk, position, site, hex_id, closed_as in stored.values_list(
+        HexId("review_id"), "id", "position", "site", HexId("connection_id"), "closed_as"
+    ):
+        key, newest = (site, hex_id), decisions.get(pk)
+        known, decidable = current.known.get(key), current.find_decidable(key)
+        if are_closed:
+            state = RowState(closed_as)
+        elif known:
+            state = _state_of_listed(known, newest=newest, today=today)
+        else:
             state = _state_of_gone(gone.get(key), newest=newest)
-            yield _State(state, current=None, is_hidden_now=False)
-            continue
-        decidable = current.find_decidable(key)
-        yield _State(
-            _state_of_listed(known, newest=newest, today=today),
-            current=decidable,
-            is_hidden_now=decidable is None,
+        rows[review_id].append(
+            ReviewRow(
+                id=pk,
+                position=position,
+                hex_key=key,
+                state=state,
+                current=decidable,
+                is_hidden_now=known is not None and decidable is None,
+                newest=newest,
+                decision_count=decision_counts[pk],
+            )
         )
+    return rows
 
 
 def _state_of_listed(
@@ -258,8 +219,3 @@ def _newest_decisions(
         newest[row_id] = NewestDecision(pk, decision, keep_until, digest, decided_by_id)
         counts[row_id] += 1
     return newest, counts
-
-
-def stored_key(key: OrgConnectionKey) -> StoredKey:
-    """A connection's key in what `load_current` returns."""
-    return key.site, stored_id(key.connection_id)

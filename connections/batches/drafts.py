@@ -115,7 +115,7 @@ class _Facts:
             found,
             key=lambda each: (
                 each.credential in self.unsynced,
-                sender_sort_key(each.credential, of=each),
+                sender_sort_key(each.credential, snapshot=each),
             ),
         )
 

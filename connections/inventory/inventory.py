@@ -1,24 +1,22 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from itertools import batched, chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.core.exceptions import EmptyResultSet
-from django.db import connection
-from django.db.models import BooleanField, DateTimeField, Q, QuerySet, TextField, Value
+from django.db.models import F, Q, QuerySet, TextField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.inventory import protections
 from connections.inventory.rate_limits import OrgKey
+from connections.inventory.rows import AsText, HexId, HexKey, hex_key, parse_types
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import (
     credentials_in_use,
@@ -64,40 +62,41 @@ class InventoryFilter:
         self,
         connections: Iterable["ListedConnection"],
         *,
-        protected: Container["_StoredKey"],
-        changed: Container["_StoredKey"],
+        protected: Container[HexKey],
+        changed: Container[HexKey],
     ) -> list["ListedConnection"]:
         """The connections that match every field.
 
         `protected` has the keys of protected connections, and `changed` of recently changed ones.
         """
-        found = list(connections)
+        matches = list(connections)
         if self.site:
-            found = [each for each in found if each.site == self.site]
+            matches = [listed for listed in matches if listed.site == self.site]
         if self.org:
             site, _, org_id = self.org.partition("/")
-            found = [
-                each
-                for each in found
-                if each.site == site and org_id in {each.source_org.org_id, each.sink_org.org_id}
+            matches = [
+                listed
+                for listed in matches
+                if listed.site == site
+                and org_id in {listed.source_org.org_id, listed.sink_org.org_id}
             ]
         if self.connection_type:
-            found = [each for each in found if self.connection_type in each.types]
+            matches = [listed for listed in matches if self.connection_type in listed.types]
         if self.protected:
             wanted = self.protected == "yes"
-            found = [each for each in found if (each.key in protected) == wanted]
+            matches = [listed for listed in matches if (listed.key in protected) == wanted]
         if self.creator:
-            found = [each for each in found if each.creator_is_disabled]
+            matches = [listed for listed in matches if listed.creator_is_disabled]
         if self.changed:
-            found = [each for each in found if each.key in changed]
+            matches = [listed for listed in matches if listed.key in changed]
         if self.source:
-            found = [each for each in found if each.source_org.matches(self.source)]
+            matches = [listed for listed in matches if listed.source_org.matches(self.source)]
         if self.destination:
-            found = [each for each in found if each.sink_org.matches(self.destination)]
+            matches = [listed for listed in matches if listed.sink_org.matches(self.destination)]
         if self.text:
             words = self.text.casefold().split()
-            found = [each for each in found if each.contains_words(words)]
-        return found
+            matches = [listed for listed in matches if listed.contains_words(words)]
+        return matches
 
 
 class KnownOrg(NamedTuple):
@@ -122,47 +121,40 @@ class KnownOrg(NamedTuple):
         return _contains_words(f"{self.name}\n{self.org_id}", text)
 
 
-# The site and ID of a connection, with the ID as `fetch_stored` returns it.
-type _StoredKey = tuple[str, str]
-
-
 class ListedConnection(NamedTuple):
     """The part of a connection that filters and sorting need, without a model object for each.
 
-    IDs and times are as `fetch_stored` returns them. Converting those of 10,000 connections takes
-    five times as long as querying them.
+    IDs, times and data types are text, as `rows` explains.
     """
 
     site: str
-    stored_id: str
+    hex_id: str
     snapshot_id: int
     # The org whose data is shared. Its connections have one object in common.
     source_org: KnownOrg
     # The org that queries the data.
     sink_org: KnownOrg
     # A JSON array.
-    stored_types: str
-    # Read only if the inventory is searched or sorted by it, or asked for it; otherwise None.
+    types_text: str
+    # Each of these is read only if filters or sorting need it, or the caller; otherwise None.
     creator_name: str | None = None
-    # Read only if the inventory is sorted by it; otherwise None.
-    created_at: Any = None
-    # As the database stores it. Read only if the inventory is filtered by it; otherwise None.
-    creator_is_disabled: Any = None
+    created_at: str | None = None
+    creator_is_disabled: bool | None = None
 
     @property
-    def key(self) -> _StoredKey:
+    def key(self) -> HexKey:
         """Identifies the connection by site and ID."""
         return self[:2]
 
     @property
     def connection_id(self) -> UUID:
         """Datadog's ID of the connection."""
-        return UUID(self.stored_id)
+        return UUID(self.hex_id)
 
     @property
     def types(self) -> list[str]:
         """The data types."""
-        return parse_types(self.stored_types)
+        return parse_types(self.types_text)
 
     def contains_words(self, words: Iterable[str]) -> bool:
         """Whether each of these case-folded words appears in a name, the ID or a data type."""
@@ -171,20 +163,16 @@ class ListedConnection(NamedTuple):
         return all(word in searched or self._has_in_id(word) for word in words)
 
     def _has_in_id(self, word: str) -> bool:
-        # Rarely true, and faster than writing the ID with hyphens, which SQLite doesn't store.
-        is_possible = word.replace("-", "") in self.stored_id.replace("-", "")
-        return is_possible and word in str(self.connection_id)
+        # Rarely true, and faster than writing the ID with hyphens.
+        return word.replace("-", "") in self.hex_id and word in str(self.connection_id)
 
 
-# As ListedConnection._make, in a third of the time.
-_as_connection = partial(tuple.__new__, ListedConnection)
-
-
-@lru_cache(maxsize=1000)
-def parse_types(stored: str) -> list[str]:
-    """The data types in a stored JSON array. The list is shared, so don't change it."""
-    types: list[str] = json.loads(stored)
-    return types
+# The columns of a ListedConnection that are read only if they are needed.
+_OPTIONAL_COLUMNS: dict[str, F | AsText] = {
+    "creator_name": F("creator_name"),
+    "created_at": AsText("connection_created_at"),
+    "creator_is_disabled": F("creator_is_disabled"),
+}
 
 
 # A filter checks the same few orgs for each of their connections.
@@ -207,7 +195,7 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
 VISIBLE = "visible"
 
 
-def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[_StoredKey]) -> None:
+def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[HexKey]) -> None:
     """Sort by source and destination, then as in `build_inventory`.
 
     `listings` says how many credentials list each connection.
@@ -218,7 +206,7 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[_
             fold(listed.source_org.name),
             fold(listed.sink_org.name),
             listed.site,
-            listed.stored_id,
+            listed.hex_id,
         )
     )
     column, is_descending = sort.removeprefix("-"), sort.startswith("-")
@@ -251,14 +239,16 @@ class InventoryRow:
                 if permissions.can_use(actor, credential_id=credential.pk)
             ),
             default=None,
-            key=lambda credential: sender_sort_key(credential, of=self.snapshot),
+            key=lambda credential: sender_sort_key(credential, snapshot=self.snapshot),
         )
 
 
-def sender_sort_key(credential: Credential, *, of: OrgConnectionSnapshot) -> tuple[bool, bool, str]:
+def sender_sort_key(
+    credential: Credential, *, snapshot: OrgConnectionSnapshot
+) -> tuple[bool, bool, str]:
     """Sorts the credentials that can delete a connection: the source side's first."""
     return (
-        credential.org_id != of.source_org_id,
+        credential.org_id != snapshot.source_org_id,
         not credential.is_verified,
         credential.name.casefold(),
     )
@@ -297,8 +287,8 @@ class Inventory:
     orgs: list[KnownOrg]
     connection_types: list[str]
     coverage: Coverage
-    # The visible credentials in use, by the stored form of their ID.
-    credentials: dict[str, Credential]
+    # The visible credentials in use, by ID.
+    credentials: dict[UUID, Credential]
     protections: dict[OrgConnectionKey, Protection]
     # Protections of connections that are not currently listed, newest first.
     unlisted_protections: list[Protection]
@@ -309,36 +299,37 @@ class Inventory:
 
     def load_rows(self, connections: Sequence[ListedConnection]) -> Iterator[InventoryRow]:
         """The rows of some of the matches, in their order."""
-        complete = {stored_id(sync.credential_id) for sync in self.coverage.listed}
+        complete = {sync.credential_id for sync in self.coverage.listed}
         for batch in batched(connections, ROWS_PER_QUERY):
             snapshots = OrgConnectionSnapshot.objects.in_bulk(
                 [listed.snapshot_id for listed in batch]
             )
-            credential_ids = self._find_credentials(batch)
+            credential_ids = self._find_credentials(snapshots.values())
             for listed in batch:
                 snapshot = snapshots[listed.snapshot_id]
                 yield InventoryRow(
                     snapshot=snapshot,
-                    listed_by=[self.credentials[pk] for pk in credential_ids[listed.key]],
-                    is_up_to_date=not complete.isdisjoint(credential_ids[listed.key]),
+                    listed_by=[self.credentials[pk] for pk in credential_ids[snapshot.key]],
+                    is_up_to_date=not complete.isdisjoint(credential_ids[snapshot.key]),
                     protection=self.protections.get(snapshot.key),
                 )
 
     def _find_credentials(
-        self, connections: Sequence[ListedConnection]
-    ) -> dict[_StoredKey, list[str]]:
+        self, connections: Collection[OrgConnectionSnapshot]
+    ) -> dict[OrgConnectionKey, list[UUID]]:
         """The credentials that list these connections, the one with the newest snapshot first."""
         snapshots = self.current.filter(
-            site__in={each.site for each in connections},
-            connection_id__in=[each.connection_id for each in connections],
+            site__in={snapshot.site for snapshot in connections},
+            connection_id__in=[snapshot.connection_id for snapshot in connections],
         )
         rows = snapshots.values_list("last_seen_at", "id", "site", "connection_id", "credential_id")
-        listed_by: dict[_StoredKey, list[str]] = defaultdict(list)
+        listed_by: dict[OrgConnectionKey, list[UUID]] = defaultdict(list)
         # Sorted here, because SQLite would otherwise read all current snapshots in that order.
-        for *_, site, connection_id, credential in sorted(fetch_stored(rows), reverse=True):
+        for *_, site, connection_id, credential_id in sorted(rows, reverse=True):
             # A credential can have been added since those in use were read.
-            if credential in self.credentials:
-                listed_by[site, connection_id].append(credential)
+            if credential_id in self.credentials:
+                key = OrgConnectionKey(site=site, connection_id=connection_id)
+                listed_by[key].append(credential_id)
         return listed_by
 
 
@@ -358,44 +349,46 @@ def build_inventory(
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
-    newest = {pk: each for pk, each in newest_syncs(now=now).items() if pk in in_use}
-    for listing in newest.values():
-        listing.credential = in_use[listing.credential_id]
+    newest = {pk: sync for pk, sync in newest_syncs(now=now).items() if pk in in_use}
+    for sync in newest.values():
+        sync.credential = in_use[sync.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
-    credentials = {stored_id(pk): credential for pk, credential in in_use.items()}
     current = current_snapshots(actor=actor).filter(within)
     column = sort.removeprefix("-")
-    listings: Counter[_StoredKey] = Counter()
-    connections = _read_connections(
-        current,
-        listings=listings if column == VISIBLE else None,
-        with_creators=with_creators or bool(filters.text) or column == "creator",
-        with_creation=column == "created",
-        with_disabled_creators=bool(filters.creator),
-    )
-    protected = {(key.site, stored_id(key.connection_id)): each for key, each in active.items()}
+    needed = {
+        "creator_name": with_creators or bool(filters.text) or column == "creator",
+        "created_at": column == "created",
+        "creator_is_disabled": bool(filters.creator),
+    }
+    rows = list(_snapshot_rows(current, needed=needed))
+    connections = _merge(rows)
+    # A credential has one current snapshot of a connection.
+    listings = Counter(row[:2] for row in rows) if column == VISIBLE else Counter[HexKey]()
+    protected = {hex_key(key): protection for key, protection in active.items()}
     changed = _find_changed(connections, filters=filters, now=now)
     matches = filters.select(connections.values(), protected=protected, changed=changed)
     _sort(matches, sort=sort, listings=listings)
     orgs = _known_orgs(connections.values())
-    types = {each.stored_types for each in connections.values()}
+    types = {listed.types_text for listed in connections.values()}
     return Inventory(
         matches=matches,
         total=len(connections),
         orgs=orgs,
-        connection_types=sorted({kind for stored in types for kind in parse_types(stored)}),
+        connection_types=sorted({name for text in types for name in parse_types(text)}),
         coverage=_coverage(orgs=orgs, in_use=in_use, newest=newest, now=now),
-        credentials=credentials,
+        credentials=in_use,
         protections=active,
-        unlisted_protections=[each for key, each in protected.items() if key not in connections],
+        unlisted_protections=[
+            protection for key, protection in protected.items() if key not in connections
+        ],
         current=current,
         at=now,
     )
 
 
 def _find_changed(
-    connections: Iterable[_StoredKey], *, filters: InventoryFilter, now: datetime
-) -> set[_StoredKey]:
+    connections: Iterable[HexKey], *, filters: InventoryFilter, now: datetime
+) -> set[HexKey]:
     """The keys of what recently changed on the connections' sites, if the filter uses that."""
     if not filters.changed:
         return set()
@@ -403,38 +396,13 @@ def _find_changed(
     since = now - timedelta(days=int(filters.changed))
     # Without DISTINCT, because with it SQLite would read all changes ever recorded.
     changes = Change.objects.filter(site__in=sites, detected_at__gte=since).order_by()
-    return {(site, pk) for site, pk in fetch_stored(changes.values_list("site", "connection_id"))}
+    return set(changes.values_list("site", HexId("connection_id")))
 
 
 def iterate_rows(*, actor: Actor, filters: InventoryFilter) -> Iterator[InventoryRow]:
     """Every matching connection, by source. Raises PermissionDenied."""
     inventory = build_inventory(actor=actor, filters=filters)
     return inventory.load_rows(inventory.matches)
-
-
-def stored_id(value: UUID) -> str:
-    """The ID as `fetch_stored` returns it: PostgreSQL writes it with hyphens."""
-    return str(value) if connection.vendor == "postgresql" else value.hex
-
-
-def fetch_stored(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a `values_list` as the database driver returns them, except that IDs are text."""
-    return list(chain.from_iterable(_fetch_batches(rows)))
-
-
-def _fetch_batches(rows: QuerySet[Any, Any]) -> Iterator[list[tuple[Any, ...]]]:
-    try:
-        query = rows.query.sql_with_params()
-    except EmptyResultSet:
-        return
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            from psycopg.types.string import TextLoader
-
-            cursor.adapters.register_loader("uuid", TextLoader)
-        cursor.execute(*query)
-        while batch := cursor.fetchmany(ROWS_PER_QUERY):
-            yield batch
 
 
 def current_snapshots(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
@@ -445,56 +413,49 @@ def current_snapshots(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot]:
     return visibility.visible(current.exclude(credential__in=retired), actor=actor)
 
 
-def _read_connections(
-    current: QuerySet[OrgConnectionSnapshot],
-    *,
-    listings: Counter[_StoredKey] | None,
-    with_creators: bool,
-    with_creation: bool,
-    with_disabled_creators: bool,
-) -> dict[_StoredKey, ListedConnection]:
-    """Each connection as its newest snapshot shows it, those with the newest snapshots first.
-
-    If `listings` is given, counts in it how many credentials list each connection.
-    """
-    rows = current.order_by("-last_seen_at", "-id").values_list(
+def _snapshot_rows(
+    current: QuerySet[OrgConnectionSnapshot], *, needed: Mapping[str, bool]
+) -> QuerySet[OrgConnectionSnapshot, tuple[Any, ...]]:
+    """What a ListedConnection is made of, newest first. Other optional columns are None."""
+    return current.order_by("-last_seen_at", "-id").values_list(
         "site",
-        "connection_id",
+        HexId("connection_id"),
         "id",
         "source_org_id",
         "source_org_name",
         "sink_org_id",
         "sink_org_name",
-        "connection_types",
-        "creator_name" if with_creators else Value(None, TextField()),
-        "connection_created_at" if with_creation else Value(None, DateTimeField()),
-        "creator_is_disabled" if with_disabled_creators else Value(None, BooleanField()),
+        AsText("connection_types"),
+        *(
+            column if needed[name] else Value(None, TextField())
+            for name, column in _OPTIONAL_COLUMNS.items()
+        ),
     )
-    connections: dict[_StoredKey, ListedConnection] = {}
-    # One object for each org, not for each of its connections.
+
+
+def _merge(rows: Iterable[tuple[Any, ...]]) -> dict[HexKey, ListedConnection]:
+    """Each connection as its newest snapshot shows it, those with the newest snapshots first."""
+    connections: dict[HexKey, ListedConnection] = {}
+    # One object for each org, not for each of its connections. An org might have been renamed
+    # between two snapshots.
     known_org = cache(KnownOrg)
-    for batch in _fetch_batches(rows):
-        keys = [row[:2] for row in batch]
-        if listings is not None:
-            # A credential has one current snapshot of a connection.
-            listings.update(keys)
-        for key, row in zip(keys, batch, strict=True):
-            # An org might have been renamed between two snapshots.
-            if key not in connections:
-                site, pk, number, source_id, source_name, sink_id, sink_name, *others = row
-                source = known_org(site, source_id, source_name)
-                sink = known_org(site, sink_id, sink_name)
-                connections[key] = _as_connection((site, pk, number, source, sink, *others))
+    for row in rows:
+        key = row[:2]
+        if key not in connections:
+            site, pk, number, source_id, source_name, sink_id, sink_name, *others = row
+            source = known_org(site, source_id, source_name)
+            sink = known_org(site, sink_id, sink_name)
+            connections[key] = ListedConnection(site, pk, number, source, sink, *others)
     return connections
 
 
 def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
     """Both orgs of every connection, each org once, by name; the newest connections come first."""
-    found = dict.fromkeys(
-        chain.from_iterable((each.source_org, each.sink_org) for each in connections)
+    orgs = dict.fromkeys(
+        chain.from_iterable((listed.source_org, listed.sink_org) for listed in connections)
     )
     names: dict[tuple[str, str], str] = {}
-    for org in found:
+    for org in orgs:
         names.setdefault((org.site, org.org_id), org.name)
     return sort_orgs(KnownOrg(*identity, name) for identity, name in names.items())
 
@@ -512,15 +473,15 @@ def _coverage(
     now: datetime,
 ) -> Coverage:
     own_orgs = {(credential.site, credential.org_id) for credential in in_use.values()}
-    failed = [listing for listing in newest.values() if not listing.is_complete]
+    failed = [sync for sync in newest.values() if not sync.is_complete]
     pinned = [credential for credential in in_use.values() if credential.org_id]
     return Coverage(
-        listed=[listing for listing in newest.values() if listing.is_complete],
+        listed=[sync for sync in newest.values() if sync.is_complete],
         failed=failed,
         last_complete=newest_complete_syncs(newest, now=now),
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
-        oldest_at=min((listing.started_at for listing in newest.values()), default=None),
+        oldest_at=min((sync.started_at for sync in newest.values()), default=None),
         next_sync_at=next_sync_at(in_use.values()),
         is_stale=any(is_stale(newest.get(credential.pk), now=now) for credential in pinned),
     )
@@ -530,6 +491,6 @@ def find_open_deletions(
     connections: Iterable[ListedConnection], *, actor: Actor
 ) -> dict[OrgConnectionKey, Deletion]:
     """The visible open deletions of these connections."""
-    ids = [each.connection_id for each in connections]
+    ids = [listed.connection_id for listed in connections]
     deletions = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
     return {deletion.key: deletion for deletion in visibility.visible(deletions, actor=actor)}

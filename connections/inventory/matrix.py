@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db.models import Q
 
@@ -16,9 +15,9 @@ from connections.inventory.inventory import (
     ListedConnection,
     build_inventory,
     current_snapshots,
-    fetch_stored,
 )
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
+from connections.inventory.rows import HexId
 from connections.models import Change, Deletion, OrgConnectionKey
 
 # How many sources and destinations one page shows.
@@ -149,14 +148,14 @@ def _add_last_changes(
     """Add the newest change of the last 7 days to each cell that has one."""
     since = matrix.at - RECENT
     rows = Change.objects.filter(site=matrix.site, detected_at__gte=since).order_by()
-    newest: dict[Any, int] = {}
-    for stored_id, number in fetch_stored(rows.values_list("connection_id", "number")):
-        newest[stored_id] = max(number, newest.get(stored_id, 0))
+    newest: dict[str, int] = {}
+    for hex_id, number in rows.values_list(HexId("connection_id"), "number"):
+        newest[hex_id] = max(number, newest.get(hex_id, 0))
     numbers: dict[tuple[str, str], int] = {}
     for connection in connections:
         pair = (connection.source_org.org_id, connection.sink_org.org_id)
-        if connection.stored_id in newest:
-            numbers[pair] = max(newest[connection.stored_id], numbers.get(pair, 0))
+        if connection.hex_id in newest:
+            numbers[pair] = max(newest[connection.hex_id], numbers.get(pair, 0))
     # Includes what the titles of changes need.
     names = ("number", "kind", "before", "after", "widened", "detected_at", "deletion_id")
     newest_changes = Change.objects.filter(number__in=numbers.values()).only(*names).order_by()

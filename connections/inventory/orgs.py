@@ -15,7 +15,6 @@ from connections.core import clock
 from connections.inventory.inventory import (
     KnownOrg,
     current_snapshots,
-    fetch_stored,
     sort_orgs,
 )
 from connections.inventory.rate_limits import OrgKey
@@ -96,15 +95,15 @@ class PairCount(NamedTuple):
 def count_pairs(*, actor: Actor) -> list[PairCount]:
     """Every pair of orgs with connections that the actor can see now."""
     pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
-    rows = fetch_stored(pairs.annotate(Count("connection_id", distinct=True)))
-    return list(map(PairCount._make, rows))
+    counted = pairs.annotate(Count("connection_id", distinct=True))
+    return [PairCount(*row) for row in counted]
 
 
 def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tuple[str, str]]:
     """How many connections each org has on this side, by site and ID. Leaves out other orgs."""
     orgs = current_snapshots(actor=actor).filter(_of_org(only, by=side)).values_list("site", side)
-    rows = fetch_stored(orgs.annotate(Count("connection_id", distinct=True)))
-    return Counter({(site, org_id): connections for site, org_id, connections in rows})
+    counted = orgs.annotate(Count("connection_id", distinct=True))
+    return Counter({(site, org_id): connections for site, org_id, connections in counted})
 
 
 def count_connections(*, actor: Actor) -> int:

@@ -608,11 +608,11 @@ def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
 ) -> None:
     listed = ListedConnection(
         site="datadoghq.eu",
-        stored_id="0b7e3c1a00004000800000000000beef",
+        hex_id="0b7e3c1a00004000800000000000beef",
         snapshot_id=1,
         source_org=KnownOrg("datadoghq.eu", "", "Payments EU"),
         sink_org=KnownOrg("datadoghq.eu", "", "Group SOC"),
-        stored_types='["logs"]',
+        types_text='["logs"]',
     )
     found = InventoryFilter(text=text).select([listed], protected=(), changed=())
     assert bool(found) == is_found

@@ -4061,8 +4061,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "filters of an access review name nothing that only hidden credentials listed",
         f"{ACCESS_REVIEWS}/details.py",
-        "seen.get(row.stored_key) or kept[row.id]",
-        "kept[row.id]",
+        "    if visibility_of(actor).hidden:\n        # Instead",
+        "    if False:\n        # Instead",
         "tests/access_reviews/test_filters.py"
         "::test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found",
     ),
@@ -4097,8 +4097,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "retiring a credential keeps the rows that it listed",
         f"{ACCESS_REVIEWS}/current.py",
-        "    return retired | _merge((row for row in rows if row[-1] is None), is_listed=True)\n",
-        "    return _merge((row for row in rows if row[-1] is None), is_listed=True)\n",
+        "    return _merge(retired, is_listed=False) | _merge(in_use, is_listed=True)\n",
+        "    return _merge(in_use, is_listed=True)\n",
         f"{GONE_ROWS}::test_retiring_its_credential_keeps_the_state_of_a_row",
     ),
     _mutant(

@@ -1,0 +1,53 @@
+"""Columns as text, for queries that read a row for each of ten thousand connections.
+
+Making Python's objects of their IDs, times and data types takes Django longer than the query. Such
+queries read these columns as text, and what a page shows of it is converted one by one.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func, TextField
+from django.db.models.sql.compiler import SQLCompiler
+
+from connections.models import OrgConnectionKey
+
+# A connection's site and its ID as HexId.
+type HexKey = tuple[str, str]
+
+
+class AsText(Func):
+    """A column as text: as SQLite stores it, and as PostgreSQL writes it."""
+
+    template = "%(expressions)s"
+    on_postgresql = "(%(expressions)s)::text"
+    arity = 1
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column, output_field=TextField())
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> Any:
+        """The SQL for PostgreSQL."""
+        return self.as_sql(compiler, connection, template=self.on_postgresql, **context)
+
+
+class HexId(AsText):
+    """An ID column as `UUID.hex`, which is how SQLite stores it."""
+
+    on_postgresql = "replace((%(expressions)s)::text, '-', '')"
+
+
+def hex_key(key: OrgConnectionKey) -> HexKey:
+    """The key of a connection in rows with a HexId."""
+    return key.site, key.connection_id.hex
+
+
+@lru_cache(maxsize=1000)
+def parse_types(text: str) -> list[str]:
+    """The data types in a JSON array. The list is shared, so don't change it."""
+    types: list[str] = json.loads(text)
+    return types
