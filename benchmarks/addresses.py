@@ -5,6 +5,8 @@ from urllib.parse import urlencode
 
 from benchmarks import world
 
+# Has a form and needs no statement.
+NO_STATEMENT = "/accounts/password/reset/"
 ORG = f"{world.SITE}/{world.org_of(1)[0]}"
 # Two in five deletions are of its connections.
 COMMON_ORG = f"{world.SITE}/{world.org_of(0)[0]}"

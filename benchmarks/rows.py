@@ -1,6 +1,7 @@
 """What is measured, row by row. Each function yields the lines of one table."""
 
 import contextlib
+import json
 import re
 import resource
 import subprocess
@@ -35,6 +36,8 @@ BULK_DELAY = 0.05
 BULK_ROUNDS = 3
 # The title in the timeline.
 VERIFIED = b">Verified<"
+# As many as in `Bench.filled`.
+ORGS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,26 +266,51 @@ def _delete_in_bulk(database: Database, *, python: str) -> dict[str, Any]:
 
 def inventory(bench: Bench) -> Iterator[Line]:
     """Row 4."""
-    yield from _pages(bench, lambda _: addresses.inventory(), at_most=80)
+    yield from _pages_and_parsing(bench, addresses.inventory(), at_most_ratio=1.1)
 
 
 def lists(bench: Bench) -> Iterator[Line]:
     """Row 5."""
-    yield from _pages(bench, lambda _: addresses.lists(), at_most=45)
-
-
-def _pages(
-    bench: Bench, paths_of: Callable[[dict[str, Any]], dict[str, str]], *, at_most: float
-) -> Iterator[Line]:
+    yield from _pages_and_parsing(bench, addresses.lists(), at_most_ratio=0.6)
     for database in bench.databases:
         filled = bench.filled(database, deletions=bench.deletions)
-        paths = paths_of(filled.facts)
-        with _served(filled.installation, filled.facts) as (_, browser):
-            samples = interleaved(
-                bench.rounds(21), *(partial(_time_page, browser, path) for path in paths.values())
+        paths = addresses.details(filled.facts)
+        with (
+            _served(filled.installation, filled.facts) as (server, browser),
+            Browser(address=server.address, cookies={}) as stranger,
+        ):
+            nothing, *samples = interleaved(
+                bench.rounds(21),
+                partial(_time_page, stranger, addresses.NO_STATEMENT),
+                *(partial(_time_page, browser, path) for path in paths.values()),
             )
         for name, times in zip(paths, samples, strict=True):
-            yield line(name, times, database=database.name, at_most=at_most)
+            peer = "a page without a statement"
+            yield line(name, times, peer=peer, peer_samples=nothing, database=database.name)
+
+
+def _pages_and_parsing(
+    bench: Bench, paths: dict[str, str], *, at_most_ratio: float
+) -> Iterator[Line]:
+    """Pages, compared with parsing all connections as Datadog sends them."""
+    text = world.list_every_pair(orgs=ORGS)
+    for database in bench.databases:
+        filled = bench.filled(database, deletions=bench.deletions)
+        with _served(filled.installation, filled.facts) as (_, browser):
+            parsing, *samples = interleaved(
+                bench.rounds(21),
+                partial(milliseconds, partial(json.loads, text)),
+                *(partial(_time_page, browser, path) for path in paths.values()),
+            )
+        for name, times in zip(paths, samples, strict=True):
+            yield line(
+                name,
+                times,
+                peer="json.loads of every connection",
+                peer_samples=parsing,
+                database=database.name,
+                at_most_ratio=at_most_ratio,
+            )
 
 
 def _time_page(browser: Browser, path: str) -> float:

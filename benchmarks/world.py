@@ -9,11 +9,13 @@ import json
 import os
 import time
 import uuid
+from itertools import permutations
 from pathlib import Path
 
 from sandbox.certificates import make_certificate
 from sandbox.fault_rules import OPERATIONS
 from sandbox.faults import delayed
+from sandbox.payloads import connection_list
 from sandbox.server import SandboxServer
 from sandbox.world import World
 
@@ -73,6 +75,23 @@ def build_world(*, to_delete: int) -> World:
             id=connection_of(source, sink), source_org=orgs[source], sink_org=orgs[sink]
         )
     return world
+
+
+def list_every_pair(*, orgs: int) -> str:
+    """A connection from each org to each other, as Datadog's list has them."""
+    world = World(sites=(SITE,))
+    by_number = {}
+    for number in range(orgs):
+        org_id, name = org_of(number)
+        by_number[number] = world.add_org(id=org_id, name=name, site=SITE)
+    for source, sink in permutations(range(orgs), 2):
+        world.add_connection(
+            id=connection_of(source, sink), source_org=by_number[source], sink_org=by_number[sink]
+        )
+    page = world.connections()
+    count = len(page)
+    document = connection_list(page=page, total_count=count, total_filtered_count=count)
+    return json.dumps(document, separators=(",", ":"))
 
 
 def main() -> None:
