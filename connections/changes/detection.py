@@ -20,6 +20,7 @@ from django.db.models import OuterRef, Q, Subquery
 from connections import audit
 from connections.access.actor import Actor
 from connections.audit.chain import canonical_text
+from connections.changes import losses
 from connections.changes.known import (
     CREATOR_FIELDS,
     connection_fields,
@@ -33,14 +34,6 @@ from connections.changes.known import (
     merge_unknown,
     same_creator_fields,
     shows_creator,
-)
-from connections.changes.losses import (
-    attempts_that_might_have_deleted,
-    attempts_that_might_have_removed,
-    find_credentials_that_count,
-    mark_removed,
-    might_have_removed,
-    settle_losses,
 )
 from connections.core import clock
 from connections.core.tabular import as_time
@@ -77,9 +70,9 @@ _ESTABLISHED_FIELDS = (
 )
 
 _DIGESTED_FIELDS = [
-    each.attname
-    for each in Change._meta.concrete_fields
-    if each.name not in {"search_text", "acknowledged_at", "acknowledged_by", "note"}
+    column.attname
+    for column in Change._meta.concrete_fields
+    if column.name not in {"search_text", "acknowledged_at", "acknowledged_by", "note"}
 ]
 
 
@@ -104,13 +97,14 @@ def process_sync(
     costs several statements. An incomplete or outdated sync is compared with nothing, but it can
     show that a credential was tried since a connection was lost.
     """
-    found: list[Change] = []
+    changes: list[Change] = []
     if sync.is_complete and not is_outdated:
         comparison = _Comparison(sync=sync, own_org=own_org, last_complete_at=last_complete_at)
-        found = comparison.run(listed=listed)
-    found += settle_losses(sync=sync, gone=gone, deleted=deleted) if might_be_lost else []
-    if found:
-        _store_changes(found)
+        changes = comparison.run(listed=listed)
+    if might_be_lost:
+        changes += losses.settle_losses(sync=sync, gone=gone, deleted=deleted)
+    if changes:
+        _store_changes(changes)
         audit.record(
             code=audit.EventCode.CHANGES_DETECTED,
             actor=actor,
@@ -118,11 +112,11 @@ def process_sync(
             sentence=audit.Sentence(
                 "A sync with {credential} found {changes}.",
                 credential=sync.credential.name,
-                changes=pluralize(len(found), "change"),
+                changes=pluralize(len(changes), "change"),
             ),
             details={
-                "changes": [str(change.pk) for change in found],
-                "sha256": changes_digest(found),
+                "changes": [str(change.pk) for change in changes],
+                "sha256": changes_digest(changes),
             },
         )
 
@@ -159,8 +153,8 @@ def _store_changes(changes: list[Change]) -> None:
 
 def _search_text(change: Change) -> str:
     # The former connection of a recreated one can be hidden from people who see the change.
-    shown = [change.after] if change.kind == Kind.RECREATED else [change.before, change.after]
-    states = [state for state in shown if state]
+    both = [change.after] if change.kind == Kind.RECREATED else [change.before, change.after]
+    states = [state for state in both if state]
     creators = [state["created_by"]["name"] or "" for state in states if "created_by" in state]
     names = [state.get("name", "") for state in states]
     words = (
@@ -192,30 +186,25 @@ class _Comparison:
     sync: Sync
     own_org: ListedOrg
     last_complete_at: datetime | None
-    found: list[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     # Rows to insert or to update, and the IDs of those that the sync showed unchanged.
     established: list[KnownConnection] = field(default_factory=list)
-    shown: set[UUID] = field(default_factory=set)
+    unchanged: set[UUID] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.site = self.sync.credential.site
+        self.site, self.at = self.sync.credential.site, self.sync.started_at
         # A credential's first complete sync is its baseline.
         self.is_baseline = self.last_complete_at is None
         self.previous_at = min(self.last_complete_at or self.at, self.at)
-
-    @property
-    def at(self) -> datetime:
-        return self.sync.started_at
 
     def run(self, *, listed: Sequence[OrgConnection]) -> list[Change]:
         """The changes that the sync shows."""
         self.names = self._update_orgs(listed)
         by_id = {UUID(item.id): item for item in listed}
-        self.shown = self._unchanged(by_id)
-        rest = {pk: item for pk, item in by_id.items() if pk not in self.shown}
+        self.unchanged = self._find_unchanged(by_id)
+        rest = {pk: item for pk, item in by_id.items() if pk not in self.unchanged}
         of_site = KnownConnection.objects.filter(site=self.site)
-        found = of_site.filter(connection_id__in=rest) if rest else ()
-        rows = {row.connection_id: row for row in found}
+        rows = {row.connection_id: row for row in of_site.filter(connection_id__in=rest)}
         snapshots = self._snapshots_of(rows.values())
         new = []
         for connection_id, item in rest.items():
@@ -231,7 +220,7 @@ class _Comparison:
         if new:
             self._add_unknown(new, listed=by_id.keys())
         self._save()
-        return self.found
+        return self.changes
 
     def _is_newer_than(self, established_at: datetime) -> bool:
         """Whether the sync began after a value was established, so that the sync can't be older.
@@ -253,7 +242,7 @@ class _Comparison:
         # A sync that started later might still have returned the old state, so the start is at most
         # the time of detection.
         change.earliest_at = min(change.earliest_at, self.at)
-        self.found.append(change)
+        self.changes.append(change)
 
     def _report_connection(self, shown: KnownConnection, *, kind: Kind, **values: Any) -> None:
         self._report(kind=kind, **(connection_fields(shown, names=self.names) | values))
@@ -263,10 +252,10 @@ class _Comparison:
     def _update_orgs(self, listed: Sequence[OrgConnection]) -> dict[str, str]:
         """Store new orgs and names. Return the name of each listed org by its ID."""
         own = self.own_org
-        shown = {org.id: org.name for item in listed for org in (item.source_org, item.sink_org)}
-        shown |= {own.id: own.name or shown.get(own.id, "")} if own.id else {}
+        current = {org.id: org.name for item in listed for org in (item.source_org, item.sink_org)}
+        current |= {own.id: own.name or current.get(own.id, "")} if own.id else {}
         of_site = Org.objects.filter(site=self.site).order_by()
-        known = of_site.filter(org_id__in=list(shown)).values_list("org_id", "name")
+        known = of_site.filter(org_id__in=list(current)).values_list("org_id", "name")
         names = dict(known)
         new = [
             Org(
@@ -276,13 +265,13 @@ class _Comparison:
                 first_seen_at=self.at,
                 established_at=self.sync.finished_at,
             )
-            for org_id, name in shown.items()
+            for org_id, name in current.items()
             if org_id not in names
         ]
         Org.objects.bulk_create(new)
-        others = [org_id for org_id, name in names.items() if shown[org_id] not in {"", name}]
+        others = [org_id for org_id, name in names.items() if current[org_id] not in {"", name}]
         orgs = list(of_site.filter(org_id__in=others)) if others else []
-        renamed = {org: shown[org.org_id] for org in orgs if self._is_new_name(org)}
+        renamed = {org: current[org.org_id] for org in orgs if self._is_new_name(org)}
         if renamed:
             self._rename(renamed)
         return names | {org.org_id: org.name for org in (*orgs, *new)}
@@ -323,7 +312,7 @@ class _Comparison:
 
     # --- Connections ---
 
-    def _unchanged(self, listed: Mapping[UUID, OrgConnection]) -> set[UUID]:
+    def _find_unchanged(self, listed: Mapping[UUID, OrgConnection]) -> set[UUID]:
         """The connections that the sync shows unchanged, which is nearly always nearly all of them.
 
         Makes no model object for each, because that would take most of a sync's time.
@@ -335,8 +324,8 @@ class _Comparison:
         for connection_id, types, *creator in rows:
             item = listed[connection_id]
             by = item.created_by
-            shown = [by.id, by.name, by.disabled, by.service_account]
-            if types == list(item.connection_types) and creator == shown:
+            listed_creator = [by.id, by.name, by.disabled, by.service_account]
+            if types == list(item.connection_types) and creator == listed_creator:
                 unchanged.add(connection_id)
         return unchanged
 
@@ -355,7 +344,7 @@ class _Comparison:
     @cached_property
     def _other_credentials(self) -> set[UUID]:
         """The credentials whose newest lists count beside this sync."""
-        counting = find_credentials_that_count(site=self.site, now=self.sync.finished_at)
+        counting = losses.find_credentials_that_count(site=self.site, now=self.sync.finished_at)
         return counting - {self.sync.credential_id}
 
     def _compare(
@@ -375,12 +364,8 @@ class _Comparison:
         keep_what_others_show(known=known, shown=shown, others=others)
         has_new_types = set(shown.connection_types) != set(known.connection_types)
         has_new_creator = is_another_creator(known=known, shown=shown)
-        if (
-            not has_new_types
-            and not has_new_creator
-            and same_creator_fields(known=known, shown=shown)
-        ):
-            self.shown.add(known.connection_id)
+        if not has_new_types and same_creator_fields(known=known, shown=shown):
+            self.unchanged.add(known.connection_id)
             return
         if self.is_baseline or not self._is_newer_than(known.established_at):
             # The next sync reports it.
@@ -390,7 +375,7 @@ class _Comparison:
         if has_new_types:
             widened = is_widened(before=known, after=shown)
             lost_types = set(known.connection_types) - set(shown.connection_types)
-            former = [each for each in snapshots if lost_types.intersection(each.connection_types)]
+            former = [row for row in snapshots if lost_types.intersection(row.connection_types)]
             self._report_connection(
                 shown,
                 kind=Kind.TYPES_CHANGED,
@@ -401,7 +386,7 @@ class _Comparison:
                 earliest_at=_last_shown_at(known, former),
             )
         if has_new_creator:
-            former = [each for each in snapshots if shows_creator(each, known=known)]
+            former = [row for row in snapshots if shows_creator(row, known=known)]
             self._report_connection(
                 shown,
                 kind=Kind.CREATOR_CHANGED,
@@ -441,7 +426,7 @@ class _Comparison:
                 self._report_appeared(shown, lacked_at=lacked_at.get(shown.connection_id))
         replaced = [known for known, _ in recreated.values() if known.is_present]
         if replaced:
-            mark_removed(replaced, site=self.site, at=self.sync.finished_at)
+            losses.mark_removed(replaced, site=self.site, at=self.sync.finished_at)
 
     def _leaves_to_next_sync(self, other: KnownConnection) -> bool:
         """Whether only the next sync can tell if the new connection exists beside the known one.
@@ -468,15 +453,15 @@ class _Comparison:
         synced_at: dict[str, list[datetime]] = defaultdict(list)
         for org_id, at in newest.exclude(at=None).values_list("org_id", "at"):
             synced_at[org_id].append(at)
-        found = {}
+        lacked_at = {}
         for shown in new:
             times = [at for org_id in _pair_of(shown) for at in synced_at[org_id]]
             created_at = shown.created_at
             # Datadog's clock and the database's can differ by this much.
             lacked = [at for at in times if created_at and created_at > at - clock.TOLERANCE]
             if lacked:
-                found[shown.connection_id] = max(lacked)
-        return found
+                lacked_at[shown.connection_id] = max(lacked)
+        return lacked_at
 
     def _is_newly_visible(self, shown: KnownConnection) -> bool:
         is_older = shown.created_at is not None and shown.created_at < self.previous_at
@@ -519,7 +504,7 @@ class _Comparison:
         self, new: list[KnownConnection], *, listed: Collection[UUID]
     ) -> dict[_Pair, KnownConnection]:
         """The last known connection of each pair of orgs, if this sync doesn't list it."""
-        pairs = {_pair_of(each) for each in new}
+        pairs = {_pair_of(row) for row in new}
         rows = KnownConnection.objects.filter(
             site=self.site,
             source_org_id__in={source for source, _ in pairs},
@@ -555,7 +540,7 @@ class _Comparison:
 
     def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:
         """The former connections, each with Org Admin's deletion that might have removed it."""
-        attempts = attempts_that_might_have_removed(
+        attempts = losses.attempts_that_might_have_removed(
             former.values(), site=self.site, now=self.sync.finished_at
         )
         return {
@@ -574,7 +559,7 @@ class _Comparison:
         pairs = {_pair_of(row) for row in new}
         pairs -= {pair for pair, other in others.items() if other.is_present}
         attempts = list(
-            attempts_that_might_have_deleted().filter(
+            losses.attempts_that_might_have_deleted().filter(
                 deletion__site=self.site,
                 deletion__source_org_id__in={source for source, _ in pairs},
                 deletion__sink_org_id__in={sink for _, sink in pairs},
@@ -583,17 +568,17 @@ class _Comparison:
         of_site = KnownConnection.objects.filter(site=self.site)
         ids = {attempt.deletion.connection_id for attempt in attempts}
         known = {row.connection_id: row for row in of_site.filter(connection_id__in=ids)}
-        found: dict[_Pair, _Former] = {}
+        removed: dict[_Pair, _Former] = {}
         for attempt in attempts:
             deletion = attempt.deletion
             pair = (deletion.source_org_id, deletion.sink_org_id)
             row = known.get(deletion.connection_id) or known_from_deletion(deletion)
             # A connection that is present is listed in addition to the new one.
             is_gone = pair in pairs and not row.is_present
-            if is_gone and might_have_removed(attempt, row=row, now=self.sync.finished_at):
-                found[pair] = (row, deletion)
+            if is_gone and losses.might_have_removed(attempt, row=row, now=self.sync.finished_at):
+                removed[pair] = (row, deletion)
         replaced = {pair: row for pair, row in former.items() if row.is_present}
-        return found | {
+        return removed | {
             pair: (row, deletion)
             for pair, (row, deletion) in self._deletions_of(replaced).items()
             if deletion
@@ -607,5 +592,5 @@ class _Comparison:
             update_fields=_ESTABLISHED_FIELDS,
         )
         KnownConnection.objects.filter(
-            site=self.site, connection_id__in=self.shown, last_shown_at__lt=self.at
+            site=self.site, connection_id__in=self.unchanged, last_shown_at__lt=self.at
         ).update(last_shown_at=self.at)
