@@ -48,9 +48,9 @@ def _clean(value: Any) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("A key in an event must be a string.")
-        return {clean(key): _clean(each) for key, each in value.items()}
+        return {clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_clean(each) for each in value]
+        return [_clean(item) for item in value]
     raise TypeError(f"An event can't contain a {type(value).__name__}.")
 
 

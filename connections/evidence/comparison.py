@@ -100,7 +100,7 @@ def _find_differences(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
 def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
     pks = [UUID(str(record_id)) for record_id in ids]
     records = load_rows(kind, ids=pks)
-    documents, shown = read_events(subject_type=kind.name, subject_ids=[str(pk) for pk in pks])
+    documents, texts = read_events(subject_type=kind.name, subject_ids=[str(pk) for pk in pks])
     # SQLite stores any text as an ID. A row whose ID is written differently can't be looked up by
     # it, and no event refers to it.
     field = kind.main.model._meta.get_field(kind.main.record)
@@ -110,7 +110,7 @@ def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
             suspects[record_id] = "it can't be found by its ID"
             continue
         try:
-            events = [Event(document, shown) for document in documents.get(str(pk), [])]
+            events = [Event(document, texts) for document in documents.get(str(pk), [])]
             differences = compare_record(kind, rows=records.get(pk, {}), events=events)
         except VerificationFailed as error:
             differences = [str(error).rstrip(".")]

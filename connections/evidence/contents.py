@@ -61,7 +61,7 @@ class BundleWriter:
     files: dict[str, BundleFile]
     tree: MerkleTree
     # The displayed text of each erasable value, and its line in the bundle, by its number as text.
-    shown: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     values: dict[int, str] = field(default_factory=dict)
     deletions: int = 0
     events: int = 0
@@ -81,13 +81,13 @@ class BundleWriter:
             line = _encode({"path": path, "seq": seq, "text": text})
             self.files["events.ndjson"].write(line + "\n")
         self.events += len(rows)
-        return [Event(document, self.shown) for document in documents]
+        return [Event(document, self.texts) for document in documents]
 
     def _load_values(self, numbers: set[int]) -> None:
         unread = numbers - self.values.keys()
         for value in PersonalValue.objects.filter(number__in=unread) if unread else ():
             self.values[value.number] = canonical_text(value_row(value))
-            self.shown[str(value.number)] = value.shown
+            self.texts[str(value.number)] = value.shown
 
     def write_records(self, kind: Kind, ids: Iterable[UUID]) -> None:
         """Write these records and their events."""

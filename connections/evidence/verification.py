@@ -147,21 +147,21 @@ def verify_in_steps(
     """
     before = _InitialState.read()
     head = AuditHead.objects.get()
-    given = [_parse_given(name, text, origin=head.origin) for name, text in notes]
+    external = [_parse_external(name, text, origin=head.origin) for name, text in notes]
     state = _Progress(values=load_values(), keys=KeyRotationVerifier(origin=head.origin))
     report = VerificationReport(size=head.size, checkpoints=0)
     try:
         _verify_checkpoints(
-            state, known=[checkpoint for checkpoint in given if checkpoint.size == 0]
+            state, known=[checkpoint for checkpoint in external if checkpoint.size == 0]
         )
         for rows in row_batches(upto=head.size):
-            known = _checkpoints_by_size(rows, head, newest=before.checkpoints, given=given)
+            known = _checkpoints_by_size(rows, head, newest=before.checkpoints, external=external)
             subjects = _verify_rows(rows, state, known=known)
             for kind in KINDS:
                 missing = find_missing(kind, ids=subjects.get(kind.name, set()))
                 state.differing[kind.fault].add_missing(missing)
             yield None
-        _verify_end(state, head, before=before, given=given)
+        _verify_end(state, head, before=before, external=external)
         for kind in KINDS:
             yield from compare_all(kind, differing=state.differing[kind.fault])
         yield from compare_all_changes(state.differing[Fault.CHANGE], upto=head.size)
@@ -196,7 +196,7 @@ def _with_differences(report: VerificationReport, state: _Progress) -> Verificat
 # --- Checkpoints --------------------------------------------------------------------------------
 
 
-def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
+def _parse_external(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     try:
         signed = parse_checkpoint(text.encode(), "It")
     except VerificationFailed as error:
@@ -222,7 +222,7 @@ def _parse_stored(stored: Checkpoint, *, origin: str) -> KnownCheckpoint:
 
 
 def _checkpoints_by_size(
-    rows: list[EventRow], head: AuditHead, *, newest: int, given: list[KnownCheckpoint]
+    rows: list[EventRow], head: AuditHead, *, newest: int, external: list[KnownCheckpoint]
 ) -> dict[int, list[KnownCheckpoint]]:
     """The checkpoints whose sizes are among these events' numbers, by size."""
     first, last = rows[0][0], rows[-1][0]
@@ -232,7 +232,7 @@ def _checkpoints_by_size(
         for checkpoint in stored.order_by("size", "pk")
     ]
     by_size: dict[int, list[KnownCheckpoint]] = {}
-    for checkpoint in [*known, *given]:
+    for checkpoint in [*known, *external]:
         by_size.setdefault(checkpoint.size, []).append(checkpoint)
     return by_size
 
@@ -296,7 +296,11 @@ def _verify_rows(
 
 
 def _verify_end(
-    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[KnownCheckpoint]
+    state: _Progress,
+    head: AuditHead,
+    *,
+    before: _InitialState,
+    external: list[KnownCheckpoint],
 ) -> None:
     size = head.size
     if state.seq < size:
@@ -311,7 +315,7 @@ def _verify_end(
             seq,
             f"Event {seq} comes after the end of the audit log: it was inserted.",
         )
-    for name, larger in _larger_sizes(state, head, before=before, given=given):
+    for name, larger in _larger_sizes(state, head, before=before, external=external):
         raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
@@ -325,7 +329,11 @@ def _verify_end(
 
 
 def _larger_sizes(
-    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[KnownCheckpoint]
+    state: _Progress,
+    head: AuditHead,
+    *,
+    before: _InitialState,
+    external: list[KnownCheckpoint],
 ) -> Iterator[tuple[str, int]]:
     """Proofs that the log once had more events than now, each as a name and the larger size."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
@@ -334,7 +342,7 @@ def _larger_sizes(
     ]
     for checkpoint in [
         *known,
-        *(checkpoint for checkpoint in given if checkpoint.size > head.size),
+        *(checkpoint for checkpoint in external if checkpoint.size > head.size),
     ]:
         signed = _require_signed(checkpoint, proved=state.proved)
         state.keys.check_is_ours(checkpoint.name, signed, proved=state.proved)

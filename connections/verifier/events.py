@@ -18,7 +18,7 @@ _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASC
 class Event:
     """One event, with references replaced by the values in the bundle."""
 
-    def __init__(self, document: Any, shown: dict[str, str], what: str = "An event") -> None:
+    def __init__(self, document: Any, texts: dict[str, str], what: str = "An event") -> None:
         actor = get(document, "actor", dict, what)
         self.seq: int = get(document, "seq", int, what)
         self.at: str = get(document, "at", str, what)
@@ -26,12 +26,12 @@ class Event:
         self.details: dict[str, Any] = get(document, "details", dict, what)
         self.refs: dict[str, Any] = get(document, "refs", dict, what)
         self.subject: Any = document.get("subject")
-        self._shown = shown
+        self._texts = texts
         self.actor_kind: str = get(actor, "kind", str, what)
         self.actor_id: Any = actor.get("id")
         name: str = get(actor, "name", str, what)
-        self.actor: str = fill_in_values(name, shown)
-        self.sentence: str = fill_in_values(get(document, "sentence", str, what), shown)
+        self.actor: str = fill_in_values(name, texts)
+        self.sentence: str = fill_in_values(get(document, "sentence", str, what), texts)
 
     @property
     def about(self) -> tuple[str, str]:
@@ -44,19 +44,19 @@ class Event:
         """The columns that it set, by row, with people's names. None for a row that it removed."""
         rows: dict[str, dict[str, Any] | None] = dict(self.details.get("rows", {}))
         for key, names in self.details.get("names", {}).items():
-            shown = {name: fill_in_values(text, self._shown) for name, text in names.items()}
-            rows[key] = {**(rows.get(key) or {}), **shown}
+            filled_in = {name: fill_in_values(text, self._texts) for name, text in names.items()}
+            rows[key] = {**(rows.get(key) or {}), **filled_in}
         return rows
 
 
-def fill_in_values(text: str, shown: dict[str, str]) -> str:
+def fill_in_values(text: str, texts: dict[str, str]) -> str:
     """A text with its references replaced."""
 
     def read(match: re.Match[str]) -> str:
         if not match[1]:
             return match[0][0]
-        require(match[1] in shown, "Erasable value {} is missing.", match[1])
-        return shown[match[1]]
+        require(match[1] in texts, "Erasable value {} is missing.", match[1])
+        return texts[match[1]]
 
     return _REFERENCE.sub(read, text)
 

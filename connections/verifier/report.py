@@ -198,6 +198,6 @@ def _print(code: int, lines: Iterable[str], *, is_signer_verified: bool = True) 
     verdict = _RESULTS[code] if is_signer_verified else _RESULT_WITHOUT_FINGERPRINT
     encoding = sys.stdout.encoding or "ascii"
     for line in [*lines, verdict]:
-        shown = escape(line).encode(encoding, "backslashreplace").decode(encoding)
-        sys.stdout.write(f"{shown}\n")
+        text = escape(line).encode(encoding, "backslashreplace").decode(encoding)
+        sys.stdout.write(f"{text}\n")
     return code

@@ -77,7 +77,7 @@ class Verification:
         self.path, self.fingerprint, self.kept = path, fingerprint, kept
         self.page_file, self.sample = page_file, sample or Sample(size=0, seed="")
         self.findings: list[str] = []
-        self.shown: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
         self.commitments: dict[str, str] = {}
         self.events = self.sent_with_approval = self.sent_requiring_approval = 0
         # What needs attention without being an error: missing approvals, and the rest.
@@ -127,13 +127,13 @@ class Verification:
     def _check_manifest(self) -> None:
         data = self.archive.read("manifest.json")
         self.manifest = manifest = load_json(data, "manifest.json")
-        given = get(manifest, "format", str, "manifest.json")
-        if given != FORMAT:
+        bundle_format = get(manifest, "format", str, "manifest.json")
+        if bundle_format != FORMAT:
             raise UncheckedError(
                 "This verifier reads “{}”, but the bundle is “{}”, made by Org Admin {}. Use the "
                 "verifier of that release.",
                 FORMAT,
-                given,
+                bundle_format,
                 manifest.get("release"),
             )
         files = [
@@ -207,7 +207,7 @@ class Verification:
             kind = get(row, "kind", str, "values.ndjson")
             get(row, "person_number", int, "values.ndjson")
             commitment = get(row, "commitment", str, "values.ndjson")
-            require(number not in self.shown, "Erasable value {} is duplicated.", number)
+            require(number not in self.texts, "Erasable value {} is duplicated.", number)
             if row.get("value") is None:
                 require(row.get("salt") is None, "Erased value {} still has its salt.", number)
                 erased += 1
@@ -216,7 +216,7 @@ class Verification:
                 value = get(row, "value", str, "values.ndjson")
                 is_same = commitment_of(salt, kind, value) == commitment
                 require(is_same, "Erasable value {} does not match its commitment.", number)
-            self.shown[number], self.commitments[number] = display_value(row), commitment
+            self.texts[number], self.commitments[number] = display_value(row), commitment
         self.erased = erased
 
     def _event_lines(self) -> Iterator[Event]:
@@ -232,7 +232,7 @@ class Verification:
             ]
             root = root_from_path(leaf_hash(text), seq - 1, self.size, path)
             require(root == self.root, "{} is not in the audit log of the checkpoint.", what)
-            event = Event(load_json(text, what), self.shown, what)
+            event = Event(load_json(text, what), self.texts, what)
             require(event.seq == seq, "The text of event {} has a different number.", seq)
             for number, commitment in event.refs.items():
                 is_same = self.commitments.get(number) == commitment
@@ -333,7 +333,7 @@ class Verification:
                 "Every event of this bundle ({}) is in that audit log, word for word, with the "
                 "recorded names (names and addresses: {}; shown as erased: {}).",
                 self.events,
-                len(self.shown),
+                len(self.texts),
                 self.erased,
             ),
             fill(
