@@ -65,6 +65,13 @@ class HistoryForm(forms.Form):
     )
     # One choice for states and outcomes, because people read them as one status.
     status = forms.ChoiceField(choices=[("", "Any"), *STATUSES], required=False)
+    # Older addresses can contain a state or an outcome instead.
+    state = forms.ChoiceField(
+        choices=State.choices, required=False, label="Status", widget=forms.HiddenInput
+    )
+    outcome = forms.ChoiceField(
+        choices=Outcome.choices, required=False, label="Status", widget=forms.HiddenInput
+    )
     person = forms.ModelChoiceField(
         Person.objects.order_by("username"), required=False, label="Requester", empty_label="Any"
     )
@@ -103,8 +110,8 @@ class HistoryForm(forms.Form):
             credential=credential.pk if credential else None,
             site=data["site"],
             org=data["org"],
-            state=status if status in State.values else "",
-            outcome=status if status in Outcome.values else "",
+            state=data.get("state") or (status if status in State.values else ""),
+            outcome=data.get("outcome") or (status if status in Outcome.values else ""),
             is_contradicted=status == CONTRADICTED,
             is_break_glass=status == BREAK_GLASS,
             ticket=data["ticket"],

@@ -59,7 +59,7 @@ def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path) -> 
 
 
 def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: Path) -> None:
-    page = read(reader.get(f"{URL}?status=refused&period=7&q=carve-out"))
+    page = read(reader.get(f"{URL}?outcome=refused&period=7&q=carve-out"))
     assert '<option value="refused" selected>' in page.html
     fields = page.form_to(URL).fields
     assert fields["q"] == "carve-out"
@@ -136,7 +136,7 @@ def test_differences_are_shown_on_the_next_page(reader: Client) -> None:
 def test_the_history_links_there_for_auditors(
     reader: Client, client_of: ClientOf, ada: Person
 ) -> None:
-    page = read(reader.get("/deletions/?status=refused"))
-    assert page.link("Evidence bundle of these…") == f"{URL}?status=refused"
+    page = read(reader.get("/deletions/?outcome=refused"))
+    assert page.link("Evidence bundle of these…") == f"{URL}?outcome=refused"
     assert URL not in read(client_of(ada).get("/deletions/")).html
     assert read(reader.get("/evidence/")).link("Create evidence bundle") == URL

@@ -97,6 +97,7 @@ class BundleForm(ServiceForm, HistoryForm):
 
     # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
+    state = outcome = None  # type: ignore[assignment]
     since = _day(
         "From",
         required=False,
@@ -149,4 +150,5 @@ def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str,
     days = data.pop("period", None)
     if days and "since" not in data:
         data["since"] = today - timedelta(days=days)
-    return {"until": today, **data}
+    status = data.get("state") or data.get("outcome")
+    return {"until": today, **({"status": status} if status else {}), **data}

@@ -10,7 +10,7 @@ from connections.access.visibility import visible_batch_ids
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
-from connections.deletions.history_filter import HistoryForm
+from connections.deletions.history_filter import STATUSES, HistoryForm
 from connections.inventory.orgs import list_known_orgs
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
@@ -59,6 +59,8 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         links=lists.cursor_links(request, page.next),
         count=page.count,
         choices={
+            "state": STATUSES,
+            "outcome": STATUSES,
             "org": lists.org_options(orgs),
             "site": lists.site_options(site.site for site in all_sites()),
         },

@@ -240,7 +240,8 @@ def filter_bar(
 ) -> FilterBar:
     """The fields of a form that was filled from the address. The field `q` is the search.
 
-    An invalid filter stays a field, so that its text can be corrected.
+    An invalid filter stays a field, so that its text can be corrected. A hidden field is an older
+    filter, which appears only with a value.
 
     `choices` replace those of the form's fields, and `names` of values replace them in chips. The
     fields `more` are folded away; `more_on_demand` if they have many choices, which would otherwise
@@ -254,7 +255,7 @@ def filter_bar(
     folded: list[Filter] = []
     for field in form:
         name, value = field.name, request.GET.get(field.name, "")
-        if name == "q" or name in without:
+        if name == "q" or name in without or (field.is_hidden and not value):
             continue
         is_folded = name in more and not value
         if is_folded and more_on_demand and not is_more_open:
