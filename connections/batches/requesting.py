@@ -9,10 +9,10 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import history, lifecycle, time_limits
+from connections.deletions import history, lifecycle
 from connections.deletions.lifecycle import find_input_problems
 from connections.models import (
     SENDABLE,

@@ -25,17 +25,11 @@ from django.db.models.functions import Least
 from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.responses import AttemptResult, DeleteResponse
-from connections.deletions import (
-    failpoints,
-    lifecycle,
-    sending,
-    time_limits,
-    verification,
-)
+from connections.deletions import failpoints, lifecycle, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.deletions.verification import RecheckResult

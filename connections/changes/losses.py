@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 
 from connections.changes.known import connection_fields, connection_state
 from connections.core import clock
+from connections.core.time_limits import LIST_LAG
 from connections.datadog.responses import AttemptResult
 from connections.models import (
     Attempt,
@@ -31,8 +32,6 @@ from connections.models import (
 
 # A sync that began up to this long before a DELETE can still show its effect.
 MAX_SYNC_TIME = timedelta(minutes=1)
-# A list can still show a connection this long after its DELETE worked.
-LIST_LAG = timedelta(minutes=5)
 # A credential's last complete sync counts until its syncs have failed for this long.
 FAILING_LIMIT = timedelta(hours=24)
 # A DELETE with one of these results might have removed the connection. A refused one can't have.

@@ -1,4 +1,4 @@
-"""How long a deletion can take: the limits that sentences name."""
+"""How long a deletion can take, and when it is checked and verified."""
 
 from datetime import timedelta
 
@@ -6,14 +6,34 @@ from datetime import timedelta
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
+# The longest that a 429 can ask to wait, in seconds.
+MAX_RESET_SECONDS = 3_600
 # A confirmed row of a bulk deletion waits this long for its first attempt. After that,
 # SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
 # resets.
 QUEUE_WINDOW = timedelta(hours=24)
+RETRY_WINDOW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
+# Seconds for one DELETE in total, from just before its claim. Tests change this.
+DELETE_SECONDS = 30.0
 # A claim without a response expires after this time.
 CLAIM_TIMEOUT = timedelta(seconds=60)
-# Seconds between the five tries of a request that never left.
-NOT_SENT_DELAYS = (5, 15, 60, 300)
+# From the start of a sync that checked several deletions to the claim of the last one.
+SHARED_CHECK_WINDOW = timedelta(seconds=10)
+# By then, the pre-send check has ended or its process has died.
+RECHECK_WINDOW = timedelta(seconds=45)
+# From then on, a list counts for an unknown deletion: the deadline of the DELETE plus a margin.
+FIRST_CHECK_DELAY = timedelta(seconds=35)
+SECOND_CHECK_DELAY = timedelta(seconds=60)
 # After this time, an outcome that is still unknown has been checked a dozen times, and a person
 # should act.
 UNKNOWN_FOR = timedelta(hours=1)
+# Seconds between the five tries of a request that never left.
+NOT_SENT_DELAYS = (5, 15, 60, 300)
+# A list can still show a connection this long after its DELETE worked.
+LIST_LAG = timedelta(minutes=5)
+# When to verify after a 200. A connection that is still listed at CONTRADICTED_AFTER or later
+# contradicts the response. The later times are for lists that failed.
+VERIFICATION_AT = tuple(
+    timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
+)
+CONTRADICTED_AFTER = LIST_LAG

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from connections.core.causes import Cause
+from connections.core.time_limits import MAX_RESET_SECONDS
 from connections.datadog.payloads import (
     PayloadError,
     bounded_text,
@@ -106,7 +107,6 @@ _FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
 # A count or a number of seconds, which can arrive twice ("7, 7").
 _HEADER_COUNT = re.compile(r"([0-9]{1,9})(?: *,.*)?")
 _WITHOUT_RESET_SECONDS = 60
-MAX_RESET_SECONDS = 3_600
 MAX_LIMIT_NAME = 100
 # A limit is low when less than this much of it remains.
 _LOW_PERCENT = 10

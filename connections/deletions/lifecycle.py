@@ -10,12 +10,12 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import format_limit
 from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import attempt_facts, history, reviews, sending, states, time_limits
+from connections.deletions import attempt_facts, history, reviews, sending, states
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem

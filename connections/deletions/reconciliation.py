@@ -5,11 +5,11 @@ from datetime import datetime
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import format_limit
-from connections.deletions import attempt_facts, states, time_limits, verification
+from connections.deletions import attempt_facts, states, verification
 from connections.deletions.states import (
     BecomeStillPresent,
     BecomeUnknown,

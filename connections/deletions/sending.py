@@ -18,7 +18,7 @@ from django.db.models import Exists
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import (
     BlockedError,
@@ -34,7 +34,6 @@ from connections.deletions import (
     interruption,
     saved_responses,
     states,
-    time_limits,
     verification,
 )
 from connections.deletions.failpoints import Point

@@ -17,14 +17,20 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import OvertakenError
 from connections.datadog.responses import AttemptResult, DeleteResponse
-from connections.deletions import time_limits
 from connections.deletions.status import DeletionStatus, status_of
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
+# The window that `expires_at` ends, by state.
+EXPIRES_WITHIN = {
+    State.REQUESTED: time_limits.APPROVAL_WINDOW,
+    State.APPROVED: time_limits.CONFIRMING_WINDOW,
+    State.WAITING: time_limits.SENDING_WINDOW,
+    State.STILL_PRESENT: time_limits.APPROVAL_WINDOW,
+}
 MOVED_ON = "The status just changed, so your action wasn't recorded."
 # What must be unchanged since the deletion was read.
 _COMPARED = (
@@ -522,7 +528,7 @@ def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it has passed."""
-    window = time_limits.EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
+    window = EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
     if is_queued(deletion):
         window = time_limits.QUEUE_WINDOW
     elif deletion.is_run_by_batch and deletion.state == State.WAITING:

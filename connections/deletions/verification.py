@@ -12,10 +12,10 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
-from connections.deletions import attempt_facts, states, time_limits
+from connections.deletions import attempt_facts, states
 from connections.deletions.states import FailRecheck, Settle
 from connections.inventory import contradictions, fetching, storing, syncs
 from connections.inventory.fetching import SyncResult

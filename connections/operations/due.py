@@ -1,25 +1,17 @@
 """Runs what is due for deletions, and raises alarms when an outcome is unknown for too long."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import batched, islice
 
 from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.errors import BlockedError, UnavailableError
 from connections.core.text import format_limit
-from connections.core.time_limits import UNKNOWN_FOR
-from connections.deletions import (
-    lifecycle,
-    reconciliation,
-    sending,
-    states,
-    time_limits,
-    verification,
-)
+from connections.deletions import lifecycle, reconciliation, sending, states, verification
 from connections.inventory.fetching import SyncResult
 from connections.models import RUN_BY_BATCH, Deletion, State
 
@@ -31,12 +23,13 @@ def raise_alarms(*, actor: Actor) -> list[Deletion]:
     """
     now = clock.now()
     # A time in the future means that the clock has been set back since.
-    might_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
+    is_old = Q(sending_at__lte=now - time_limits.UNKNOWN_FOR)
+    might_be_old = is_old | Q(sending_at__gt=now + clock.TOLERANCE)
     unknown = Deletion.objects.filter(might_be_old, state=State.UNKNOWN, settled_at=None)
     return [
         deletion
         for deletion in unknown
-        if now - states.sending_started_at(deletion, now=now) >= UNKNOWN_FOR
+        if now - states.sending_started_at(deletion, now=now) >= time_limits.UNKNOWN_FOR
         and _raise_alarm(deletion, actor=actor)
     ]
 
@@ -55,7 +48,7 @@ def _raise_alarm(deletion: Deletion, *, actor: Actor) -> bool:
             subject=locked,
             sentence=audit.Sentence(
                 "{limit} after the attempt, the outcome for {connection} is still unknown.",
-                limit=format_limit(UNKNOWN_FOR),
+                limit=format_limit(time_limits.UNKNOWN_FOR),
                 connection=locked.description,
             ),
         )
@@ -73,6 +66,13 @@ def _is_recorded(deletion: Deletion) -> bool:
 
 
 BATCH_SIZE = 20
+# The furthest ahead that `due_at` is ever set if nothing expires, by state.
+_DUE_WITHIN = {
+    State.SENDING: time_limits.CLAIM_TIMEOUT,
+    State.UNKNOWN: timedelta(hours=1),
+    State.STILL_PRESENT: timedelta(hours=1),
+    State.SETTLED: time_limits.VERIFICATION_AT[-1],
+}
 # How many rows one query reads the newest events of.
 CHUNK_SIZE = 200
 
@@ -105,9 +105,9 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
 def _has_impossible_time(now: datetime) -> Q:
     """Whether `due_at` or `expires_at` is later than any that is set, so a wrong clock set it."""
     is_impossible = Q()
-    for state, window in time_limits.DUE_WITHIN.items():
+    for state, window in _DUE_WITHIN.items():
         is_impossible |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
-    for state, window in time_limits.EXPIRES_WITHIN.items():
+    for state, window in states.EXPIRES_WITHIN.items():
         is_impossible |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
     return is_impossible
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import expect
 
-from connections.deletions import time_limits
+from connections.core import time_limits
 from connections.models import Outcome, State
 from sandbox import faults
 from sandbox.faults import Fault

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER
-from connections.deletions import time_limits
+from connections.core import time_limits
 from connections.models import AuditEvent, Deletion, Outcome
 from connections.net import connection as net_connection
 from connections.net.connection import Address, Deadline

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from connections.deletions import time_limits
+from connections.core import time_limits
 from connections.models import ApprovalPolicy, Credential, Person
 from connections.operations import heartbeats
 from sandbox import faults

@@ -12,7 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
-from connections.deletions import failpoints, interruption, time_limits
+from connections.core import time_limits
+from connections.deletions import failpoints, interruption
 from connections.deletions.failpoints import Point
 from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command

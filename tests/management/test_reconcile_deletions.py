@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from connections.access.actor import command_actor
-from connections.deletions import time_limits
+from connections.core import time_limits
 from connections.models import Deletion
 from sandbox import faults
 from sandbox.entities import Connection

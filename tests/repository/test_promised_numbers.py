@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from connections.audit import checkpoints, search
+from connections.core import time_limits
 from connections.datadog import client
-from connections.deletions import history, time_limits
+from connections.deletions import history
 from connections.evidence.program import program_digest
 
 ROOT = Path(__file__).resolve().parents[2]

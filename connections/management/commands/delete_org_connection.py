@@ -10,10 +10,10 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.deletions import interruption, lifecycle, reviews, states, time_limits
+from connections.deletions import interruption, lifecycle, reviews, states
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.deletions.texts import describe

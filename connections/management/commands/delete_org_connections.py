@@ -14,11 +14,10 @@ from connections.access.actor import command_actor
 from connections.batches import drafts, plan_files, requesting, stopping
 from connections.batches.foreground import ForegroundRun
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import cause_text
 from connections.core.errors import DomainError, StopRequestedError
 from connections.core.text import format_time, pluralize
-from connections.deletions import time_limits
 from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.inventory import syncs
 from connections.management.base import FAILED, UNKNOWN, USAGE, Result, database_error_text

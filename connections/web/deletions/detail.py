@@ -14,7 +14,7 @@ from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.causes import cause_text, unavailable_text
 from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
 from connections.core.sites import site_label
@@ -26,7 +26,6 @@ from connections.deletions import (
     reviews,
     sending,
     states,
-    time_limits,
     verification,
 )
 from connections.deletions.reviews import effect_text

@@ -22,10 +22,9 @@ from connections.access_reviews.progress import (
 )
 from connections.batches.progress import find_to_approve
 from connections.changes.changes import find_awaiting_acknowledgement
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.database import Statement, counting_statement
 from connections.core.own_address import own_origin
-from connections.deletions import time_limits
 from connections.models import (
     RUN_BY_BATCH,
     Approval,

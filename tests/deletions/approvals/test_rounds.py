@@ -11,9 +11,10 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
+from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, OvertakenError
-from connections.deletions import approvals, sending, time_limits
+from connections.deletions import approvals, sending
 from connections.models import (
     Approval,
     ApprovalPolicy,

@@ -11,8 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.core import time_limits
 from connections.datadog.responses import DeleteResponse
-from connections.deletions import sending, time_limits
+from connections.deletions import sending
 from connections.inventory import syncs
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
@@ -364,7 +365,7 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is
     deletion = make_deletion(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before the attempt starts: proof that nothing was sent.
-    monkeypatch.setattr("connections.deletions.time_limits.DELETE_SECONDS", -1.0)
+    monkeypatch.setattr("connections.core.time_limits.DELETE_SECONDS", -1.0)
     # So little that its 15-minute limit still applies.
     clock.advance(seconds=-5)
     for _ in range(5):

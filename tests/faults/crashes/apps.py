@@ -33,7 +33,7 @@ class CrashesConfig(AppConfig):
 
 
 def _shorten_deadlines(plan: Plan) -> None:
-    from connections.deletions import time_limits
+    from connections.core import time_limits
     from connections.operations import worker
 
     time_limits.DELETE_SECONDS = plan.delete_seconds

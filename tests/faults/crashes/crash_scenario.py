@@ -11,12 +11,12 @@ from django.db.models import Q
 
 from connections.access.actor import command_actor, person_actor
 from connections.batches import confirming, decisions, drafts, requesting, stopping
-from connections.core import clock
+from connections.core import clock, time_limits
 from connections.core.datadog_keys import KeyPair
 from connections.core.errors import OvertakenError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews, time_limits
+from connections.deletions import reviews
 from connections.inventory import syncs
 from connections.models import (
     ApprovalPolicy,
