@@ -88,8 +88,8 @@ def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> 
     keys = [row.key for row in rows]
     listed_by = deciding_credentials(keys)
     return {
-        pk: sum(not each or not listed_by[key] <= each for key in keys)
-        for pk, each in hidden.items()
+        pk: sum(not credentials or not listed_by[key] <= credentials for key in keys)
+        for pk, credentials in hidden.items()
     }
 
 
@@ -101,10 +101,10 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
     if actor.person is None or not permissions.can_be_reviewer(actor):
         return AccessReview.objects.none()
     named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
-    found = visibility.visible_access_reviews(actor=actor).filter(
+    reviews = visibility.visible_access_reviews(actor=actor).filter(
         named, state=AccessReviewState.OPEN
     )
-    return found.distinct().order_by("due_at", "id")
+    return reviews.distinct().order_by("due_at", "id")
 
 
 def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
@@ -265,10 +265,10 @@ def find_keep_decision(*, actor: Actor, key: OrgConnectionKey) -> AccessReviewDe
     kept = newest_decisions().filter(
         decision=ReviewDecision.KEEP, row__site=key.site, row__connection_id=key.connection_id
     )
-    found = kept.select_related("row__review").first()
-    if found is None or visibility.hidden_connections([key], actor=actor):
+    decision = kept.select_related("row__review").first()
+    if decision is None or visibility.hidden_connections([key], actor=actor):
         return None
-    return found
+    return decision
 
 
 def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDecision]:
@@ -282,9 +282,9 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
     decisions = AccessReviewDecision.objects.filter(
         row__site=key.site, row__connection_id=key.connection_id
     )
-    found = list(decisions.select_related("row__review").order_by("id"))
+    in_order = list(decisions.select_related("row__review").order_by("id"))
     visible = visibility.visible_access_review_ids(
-        {decision.row.review_id for decision in found}, actor=actor
+        {decision.row.review_id for decision in in_order}, actor=actor
     )
     today = clock.now().date()
     return [
@@ -293,5 +293,5 @@ def list_decisions(*, actor: Actor, key: OrgConnectionKey) -> list[ConnectionDec
             is_review_visible=decision.row.review_id in visible,
             has_ended=decision.has_ended(today=today),
         )
-        for decision in found
+        for decision in in_order
     ]

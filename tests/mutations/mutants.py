@@ -3552,8 +3552,8 @@ BULK_DELETIONS = (
     _mutant(
         "a decision about a hidden connection is not shown",
         "connections/access_reviews/progress.py",
-        "    if found is None or visibility.hidden_connections([key], actor=actor):\n",
-        "    if found is None:\n",
+        "    if decision is None or visibility.hidden_connections([key], actor=actor):\n",
+        "    if decision is None:\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_decision_about_a_hidden_connection_is_not_shown",
     ),
