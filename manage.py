@@ -34,7 +34,7 @@ def main() -> None:
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
         # Signals are delivered once the command handles them
-        # (connections/deletions/interruption.py).
+        # (connections/management/interruption.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     sys.excepthook = print_exception
     try:

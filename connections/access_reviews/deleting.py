@@ -9,7 +9,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import about_reviews, load_current
 from connections.access_reviews.rows import ReviewRow, review_rows
-from connections.batches import drafts
+from connections.batches import drafts, facts
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
 from connections.core.errors import ConflictError
@@ -63,7 +63,7 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
             raise ConflictError(changed_text(len(changed)) or _ALL_HANDLED)
         drafts_by_key = _find_open_drafts(review, actor=actor)
         unplanned = [row for row in rows if row.key not in drafts_by_key]
-        kept = drafts.find_kept_among({row.key.connection_id for row in unplanned})
+        kept = facts.find_kept_among({row.key.connection_id for row in unplanned})
         if all(row.key in kept for row in unplanned):
             # A plan of these alone could delete nothing.
             open_drafts = [drafts_by_key[row.key] for row in rows if row.key in drafts_by_key]

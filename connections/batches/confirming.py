@@ -8,7 +8,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
-from connections.batches import drafts
+from connections.batches import drafts, facts
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
@@ -77,7 +77,7 @@ def require_none_kept(batch: Batch) -> None:
 
 def list_kept(batch: Batch) -> list[Deletion]:
     """The rows that it would send although an access review has since decided to keep them."""
-    rows = drafts.find_kept(batch=batch) if batch.is_from_review else set()
+    rows = facts.find_kept(batch=batch) if batch.is_from_review else set()
     if not rows:
         return []
     return list(unsent_rows(batch).filter(batch_row__in=rows).order_by("batch_row__position"))

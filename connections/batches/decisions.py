@@ -53,8 +53,8 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
         now = clock.now()
         approvals = store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
         # Each person decided about every row.
-        given = states.approvals_given(rows[0]).count()
-        missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - given)
+        count = states.approvals_given(rows[0]).count()
+        missing = max(0, ApprovalPolicy(batch.policy).approvals_needed - count)
         states.apply_to_all(
             rows,
             transition=Approve(missing=missing, at=now),

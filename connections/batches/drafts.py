@@ -6,33 +6,30 @@ prevent other rows from being deleted.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, Expression, OuterRef, Q, QuerySet
+from django.db.models import Expression, Q
 
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
+from connections.batches.facts import ConnectionFacts, load_facts
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import reviews
-from connections.inventory import protections, syncs
 from connections.inventory.inventory import (
     InventoryFilter,
     KnownOrg,
     build_inventory,
-    current_snapshots,
-    sender_sort_key,
 )
 from connections.models import (
-    OPEN_STATES,
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,
     AccessReview,
@@ -47,10 +44,8 @@ from connections.models import (
     OrgConnectionSnapshot,
     Outcome,
     Person,
-    ReviewDecision,
     RowProblem,
     batch_digest_of,
-    newest_decisions,
 )
 
 MAX_ROWS = 1_000
@@ -82,122 +77,6 @@ class PlanSource:
     filter_text: str = ""
     org: KnownOrg | None = None
     access_review: AccessReview | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What is known now of some connections, as one person sees it."""
-
-    # The snapshots of visible credentials in use that list it, newest first.
-    snapshots: Mapping[OrgConnectionKey, Sequence[OrgConnectionSnapshot]]
-    protected: Collection[OrgConnectionKey]
-    being_deleted: Collection[OrgConnectionKey]
-    # Connections with another open deletion that the person can't see.
-    hidden: Collection[OrgConnectionKey]
-    # Connections that access reviews have decided to keep, for a plan from an access review.
-    kept: Collection[OrgConnectionKey]
-    # The credentials that the person can delete with.
-    usable: Collection[UUID] = field(default_factory=frozenset)
-    # The credentials they could delete with if the newest sync were complete.
-    unsynced: Collection[Credential] = field(default_factory=frozenset)
-
-    def choices(self, key: OrgConnectionKey) -> list[OrgConnectionSnapshot]:
-        """The snapshots of the credentials that can delete it.
-
-        Those whose newest sync is complete come first, then those of the source side.
-        """
-        found = [
-            snapshot
-            for snapshot in self.snapshots.get(key, ())
-            if snapshot.credential_id in self.usable
-        ]
-        return sorted(
-            found,
-            key=lambda each: (
-                each.credential in self.unsynced,
-                sender_sort_key(each.credential, snapshot=each),
-            ),
-        )
-
-    def choice(
-        self, key: OrgConnectionKey, *, credential_id: UUID | None
-    ) -> OrgConnectionSnapshot | None:
-        """The snapshot of this credential, if it can delete the connection."""
-        return next(
-            (each for each in self.choices(key) if each.credential_id == credential_id), None
-        )
-
-    def problem(self, key: OrgConnectionKey) -> RowProblem | None:
-        """Why no credential can delete it."""
-        if key in self.hidden or not self.snapshots.get(key):
-            return RowProblem.NOT_VISIBLE
-        if key in self.protected:
-            return RowProblem.PROTECTED
-        if key in self.being_deleted:
-            return RowProblem.ALREADY_BEING_DELETED
-        if key in self.kept:
-            return RowProblem.KEPT
-        return None if self.choices(key) else RowProblem.NO_CREDENTIAL
-
-
-def _load_facts(
-    keys: Collection[OrgConnectionKey],
-    *,
-    actor: Actor,
-    is_from_review: bool,
-    can_wait_for_sync: bool = False,
-) -> _Facts:
-    """What is known of these connections.
-
-    `is_from_review` says whether an access review's decisions made the plan. With
-    `can_wait_for_sync`, a credential whose newest sync failed is usable too.
-    """
-    ids = {key.connection_id for key in keys}
-    snapshots = defaultdict[OrgConnectionKey, list[OrgConnectionSnapshot]](list)
-    credentials: dict[UUID, Credential] = {}
-    rows = current_snapshots(actor=actor).filter(connection_id__in=ids)
-    for snapshot in rows.select_related("credential").order_by("-last_seen_at", "-id"):
-        snapshots[snapshot.key].append(snapshot)
-        credentials[snapshot.credential_id] = snapshot.credential
-    newest = syncs.newest_syncs(now=clock.now())
-    hidden_credentials = permissions.visibility_of(actor).hidden
-    being_deleted, hidden = set[OrgConnectionKey](), set[OrgConnectionKey]()
-    for site, connection_id, credential_id in _open_deletions(ids):
-        key = OrgConnectionKey(site=site, connection_id=connection_id)
-        (hidden if credential_id in hidden_credentials else being_deleted).add(key)
-    permitted = {
-        credential
-        for pk, credential in credentials.items()
-        if permissions.can_use(actor, credential_id=pk) and not credential.is_read_only
-    }
-    synced = {
-        credential
-        for credential in permitted
-        if credential.pk in newest and newest[credential.pk].is_complete
-    }
-    return _Facts(
-        snapshots=snapshots,
-        protected=set(protections.active_protections()),
-        being_deleted=being_deleted,
-        hidden=hidden,
-        kept=find_kept_among(ids) if is_from_review else frozenset(),
-        usable={credential.pk for credential in (permitted if can_wait_for_sync else synced)},
-        unsynced=permitted - synced,
-    )
-
-
-def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID, UUID]]:
-    rows = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES, settled_at=None)
-    return rows.order_by().values_list("site", "connection_id", "credential_id")
-
-
-def find_kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:
-    """The connections among these that the newest decision of any access review keeps."""
-    kept = newest_decisions().filter(decision=ReviewDecision.KEEP, row__connection_id__in=ids)
-    return {
-        OrgConnectionKey(site=site, connection_id=connection_id)
-        for site, connection_id in kept.values_list("row__site", "row__connection_id")
-    }
 
 
 # --- Making a draft ---------------------------------------------------------------------------
@@ -276,7 +155,7 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     if not rest:
         raise ConflictError("This bulk deletion has no connections left to delete.")
     keys = [deletion.key for deletion in rest]
-    facts = _load_facts(keys, actor=actor, is_from_review=batch.is_from_review)
+    facts = load_facts(keys, actor=actor, is_from_review=batch.is_from_review)
     connections = [
         PlannedConnection(
             text=deletion.key.reference,
@@ -311,7 +190,7 @@ def list_remaining(*, batch: Batch) -> list[Deletion]:
     return list(rest.select_related("credential").order_by("batch_row__position"))
 
 
-def _credential_for_retry(deletion: Deletion, *, facts: _Facts) -> UUID:
+def _credential_for_retry(deletion: Deletion, *, facts: ConnectionFacts) -> UUID:
     """The same credential, unless Datadog refused it and another one can be used."""
     if deletion.cause != Cause.FORBIDDEN:
         return deletion.credential_id
@@ -385,7 +264,7 @@ def _build_rows(
     can_wait_for_sync: bool,
 ) -> list[BatchRow]:
     keys = [parse_key(connection.text) for connection in connections]
-    facts = _load_facts(
+    facts = load_facts(
         [key for key in keys if key],
         actor=actor,
         is_from_review=batch.is_from_review,
@@ -423,7 +302,7 @@ def parse_key(text: str) -> OrgConnectionKey | None:
     return OrgConnectionKey(site=site, connection_id=parsed) if is_valid else None
 
 
-def _fill_in(row: BatchRow, *, facts: _Facts, named: PlannedConnection) -> None:
+def _fill_in(row: BatchRow, *, facts: ConnectionFacts, named: PlannedConnection) -> None:
     """Set what the plan shows of a connection and, if there is one, its problem."""
     key = _key(row)
     problem = facts.problem(key)
@@ -599,8 +478,8 @@ def _planner(batch: Batch, *, actor: Actor) -> Actor:
     return actor
 
 
-def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> _Facts:
-    return _load_facts(
+def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> ConnectionFacts:
+    return load_facts(
         [_key(row) for row in rows],
         actor=_planner(batch, actor=actor),
         is_from_review=batch.is_from_review,
@@ -613,8 +492,8 @@ def list_choosable_credentials(
     """The credentials that could send at least one of these rows, by name."""
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
-    found = {snapshot.credential for row in planned for snapshot in facts.choices(_key(row))}
-    return sorted(found, key=lambda credential: credential.name.casefold())
+    choices = {snapshot.credential for row in planned for snapshot in facts.choices(_key(row))}
+    return sorted(choices, key=lambda credential: credential.name.casefold())
 
 
 def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
@@ -643,8 +522,8 @@ def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
 
 def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
     source = ("origin", "filter_text", "site", "org_id", "org_name", "access_review")
-    made = ("expires_at", "created_at", "created_by", "created_by_name")
-    draft = Batch(**{name: getattr(batch, name) for name in (*source, *made)})
+    creation = ("expires_at", "created_at", "created_by", "created_by_name")
+    draft = Batch(**{name: getattr(batch, name) for name in (*source, *creation)})
     copied = ("text", "site", "connection_id", "digest", "snapshot_at", "credential")
     copies = [
         BatchRow(
@@ -695,7 +574,7 @@ def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     return changed
 
 
-def _current_problem(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
+def _current_problem(row: BatchRow, *, facts: ConnectionFacts) -> RowProblem | None:
     problem = facts.problem(_key(row))
     if problem == RowProblem.NOT_VISIBLE:
         # It was listed when the plan was made.
@@ -706,16 +585,6 @@ def _current_problem(row: BatchRow, *, facts: _Facts) -> RowProblem | None:
     if not choice:
         return RowProblem.NO_CREDENTIAL
     return None if choice.digest == row.digest else RowProblem.CHANGED
-
-
-def find_kept(*, batch: Batch) -> set[int]:
-    """The primary keys of sendable rows that the newest decision of any access review keeps."""
-    kept = newest_decisions().filter(
-        decision=ReviewDecision.KEEP,
-        row__site=OuterRef("site"),
-        row__connection_id=OuterRef("connection_id"),
-    )
-    return set(batch.rows.filter(SENDABLE, Exists(kept)).values_list("pk", flat=True))
 
 
 def count_sendable(batch: Batch) -> int:

@@ -36,10 +36,10 @@ def end_due(*, actor: Actor, batch: Batch | None = None) -> list[Batch]:
     unfinished = Deletion.objects.filter(_UNFINISHED, batch=OuterRef("pk"))
     ended: list[Batch] = []
     batches = Batch.objects.filter(ended_at=None, **({"pk": batch.pk} if batch else {}))
-    for each in batches.annotate(has_unfinished=Exists(unfinished)):
-        is_done = each.state != BatchState.DRAFT and not each.has_unfinished
-        if is_done or (each.state in _EXPIRING and drafts.has_expired(each, now=clock.now())):
-            ended += [each] if _end(each, actor=actor) else []
+    for row in batches.annotate(has_unfinished=Exists(unfinished)):
+        is_done = row.state != BatchState.DRAFT and not row.has_unfinished
+        if is_done or (row.state in _EXPIRING and drafts.has_expired(row, now=clock.now())):
+            ended += [row] if _end(row, actor=actor) else []
     return ended
 
 

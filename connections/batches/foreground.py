@@ -18,7 +18,7 @@ from connections.access.actor import Actor
 from connections.batches import confirming, running
 from connections.core import clock
 from connections.core.errors import ResponseNotRecordedError, UnavailableError
-from connections.deletions import reconciliation, sending
+from connections.deletions import reconciliation, recording
 from connections.inventory import rate_limits
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Batch, BatchState, State
@@ -79,7 +79,7 @@ class ForegroundRun:
 
     def _run_pass(self) -> None:
         self.record_heartbeat()
-        sending.record_saved_responses()
+        recording.record_saved_responses()
         for deletion in self.batch.deletions.filter(state=State.SENDING):
             reconciliation.expire_lost_claim(deletion=deletion, actor=self.actor)
         running.run_due(actor=self.actor, is_stopped=self.is_stopped, batch=self.batch)

@@ -76,10 +76,10 @@ def read_plan(content: bytes) -> list[PlanLine]:
     lines = _parse_json(text) if text.lstrip()[:1] in {"[", "{"} else _parse_csv(text)
     if not lines:
         raise InvalidInputError({"plan": "The plan names no connections."})
-    found = _with_credentials(lines)
-    if usable := _usable_lines(found):
+    lines = _with_credentials(lines)
+    if usable := _usable_lines(lines):
         drafts.require_row_count(len(usable))
-    return found
+    return lines
 
 
 def _parse_csv(text: str) -> list[PlanLine]:
@@ -176,11 +176,11 @@ def _with_credential(line: PlanLine, *, among: Sequence[Credential]) -> PlanLine
     SS.
     """
     exact = [credential for credential in among if credential.name == line.credential_name]
-    found = exact or among
-    if len(found) == 1:
-        return replace(line, credential=found[0])
+    matches = exact or among
+    if len(matches) == 1:
+        return replace(line, credential=matches[0])
     problem = "No credential in use on this site has this name."
-    if found:
+    if matches:
         problem = (
             "Several credentials have this name in different letter case. Use the exact spelling."
         )
@@ -294,13 +294,13 @@ def _rows_by_line(
     rows = deque(batch.rows.filter(removed_at=None).order_by("position"))
     # The credential's name when each deletion was requested.
     names = dict(batch.deletions.values_list("batch_row_id", "credential_name"))
-    found = {}
+    by_line = {}
     for line, key in named:
         if rows and rows[0].reference == key and _is_sent_as_named(rows[0], line=line, names=names):
-            found[line.number] = rows.popleft()
+            by_line[line.number] = rows.popleft()
         elif not line.problem:
             return None
-    return None if rows else found
+    return None if rows else by_line
 
 
 def _is_sent_as_named(row: BatchRow, *, line: PlanLine, names: Mapping[int, str]) -> bool:

@@ -116,8 +116,8 @@ def list_waiting_batches(*, actor: Actor, now: datetime) -> list[tuple[Batch, bo
 
     Each with whether the actor can act.
     """
-    found = visible_batches(actor=actor).filter(state__in=_WAITING, ended_at=None)
-    waiting = list(found.order_by("created_at"))
+    batches = visible_batches(actor=actor).filter(state__in=_WAITING, ended_at=None)
+    waiting = list(batches.order_by("created_at"))
     if not waiting:
         return []
     to_approve = set(find_to_approve(actor=actor, now=now).values_list("pk", flat=True))

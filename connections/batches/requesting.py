@@ -8,7 +8,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode, personal_data
-from connections.batches import confirming, drafts
+from connections.batches import confirming, drafts, facts
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
@@ -68,7 +68,7 @@ def request_batch(
             drafts.lock_batch(batch)
             is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
             # Decisions to keep a connection also lock the bulk deletion, so a later one pauses it.
-            if is_changed or (batch.is_from_review and drafts.find_kept(batch=batch)):
+            if is_changed or (batch.is_from_review and facts.find_kept(batch=batch)):
                 raise OvertakenError("This bulk deletion just changed. Reload the page.")
             batch.reason, batch.ticket = reason.strip(), ticket.strip()
             batch.stop_at_first_problem = stop_at_first_problem

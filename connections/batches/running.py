@@ -2,9 +2,8 @@
 
 One thread uses the database: it checks, claims and records. The other threads only send DELETEs, so
 a claim remains the only way to send, and a process that dies leaves at most PARALLEL_DELETES claims
-without a response. Responses that arrive together are recorded in one transaction, which also
-claims as many other rows; if it fails, each row is handled separately. Any number of workers can
-run the same bulk deletion.
+without a response. Rows of one credential that share a check are claimed together, and responses
+that arrive together are recorded together. Any number of workers can run the same bulk deletion.
 """
 
 import logging
@@ -29,10 +28,8 @@ from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.responses import AttemptResult, DeleteResponse
-from connections.deletions import failpoints, lifecycle, sending, verification
-from connections.deletions.failpoints import Point
+from connections.deletions import lifecycle, recording, sending, verification
 from connections.deletions.sending import ClaimedAttempt
-from connections.deletions.verification import RecheckResult
 from connections.inventory import fetching, rate_limits, storing
 from connections.inventory.fetching import SyncResult
 from connections.inventory.rate_limits import OrgKey
@@ -57,9 +54,6 @@ ROWS_READ = 100
 # Seconds after which a pass makes no more claims, so that the worker can do its other work. A check
 # made within this time is recent enough to be shared (time_limits.SHARED_CHECK_WINDOW).
 PASS_SECONDS = 5.0
-# If only a few responses have arrived, wait this many seconds for others to record with them. This
-# is less time than another transaction takes.
-GATHER_SECONDS = 0.002
 # While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
 # A row whose check or claim failed unexpectedly waits this long. The other rows continue.
@@ -174,25 +168,23 @@ class _Pass:
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
     # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
+    # Whether each row is claimed in a transaction of its own.
+    is_separate: bool = False
     # As last read or changed, so that most results need no statement.
     batches: dict[UUID, Batch] = field(default_factory=dict)
     handled: int = 0
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
     def run(self) -> int:
         """Claim, send and record until nothing is due or the time has passed."""
         while True:
-            if self.failure is None:
-                try:
-                    self._claim_due()
-                except Exception as error:  # noqa: BLE001 - record what is in progress first
-                    self.failure = error
+            try:
+                self._claim_due()
+            except Exception as error:  # noqa: BLE001 - record what is in progress first
+                self.failure = self.failure or error
             if not self.in_progress:
                 break
-            done, others = wait(self.in_progress, return_when=FIRST_COMPLETED)
-            if others and len(done) < PARALLEL_DELETES // 2:
-                done |= wait(others, timeout=GATHER_SECONDS).done
-            self._record_done({future: self.in_progress.pop(future) for future in done})
+            self._record(wait(self.in_progress, return_when=FIRST_COMPLETED).done)
         if self.failure:
             raise self.failure
         return self.handled
@@ -204,15 +196,19 @@ class _Pass:
                 self._read_next_rows()
             if not self.next_rows:
                 return
-            rows = self._take_rows_with_shared_check(PARALLEL_DELETES - len(self.in_progress))
-            alone = self._claim_together(rows) if len(rows) > 1 else rows
-            for row in alone:
-                if self._is_over():
-                    return
-                if not self._claim_or_postpone(row):
-                    # What stopped this row might stop the next ones too: a 429 or a pause.
-                    self.next_rows.clear()
-                    break
+            rows = self._take_rows(PARALLEL_DELETES - len(self.in_progress))
+            try:
+                self._claim(rows)
+            except (BlockedError, UnavailableError):
+                self._claim_separately()
+            except Exception:
+                if len(rows) > 1:
+                    logger.exception("%s rows could not be claimed together.", len(rows))
+                    self._claim_separately()
+                elif self._postpone(rows[0]):
+                    logger.exception("Deletion %s was not sent. It is retried later.", rows[0].pk)
+                else:
+                    raise
 
     def _is_over(self) -> bool:
         return self.failure is not None or self.is_stopped() or time.monotonic() >= self.ends_at
@@ -228,137 +224,81 @@ class _Pass:
         due = _of(self.only).filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
-        self.next_rows.extend(_for_claim(due)[:ROWS_READ])
+        # Prefetched instead of joined, because nearly all rows have the same credential and batch.
+        due = due.prefetch_related("credential", "batch")
+        self.next_rows.extend(
+            due.order_by("batch__confirmed_at", "batch_row__position")[:ROWS_READ]
+        )
         self.batches |= {row.batch.pk: row.batch for row in self.next_rows if row.batch}
 
-    def _take_rows_with_shared_check(self, count: int) -> list[Deletion]:
+    def _take_rows(self, count: int) -> list[Deletion]:
         """The next rows of one bulk deletion and credential, if they can share a check.
 
         If the first problem pauses the bulk deletion, returns only one row, because no row after a
         problem can be claimed.
         """
-        rows = [self.next_rows.popleft()]
-        batch = rows[0].batch
-        if rows[0].credential_id not in self.checks or (batch and batch.stop_at_first_problem):
+        first = self.next_rows.popleft()
+        rows = [first]
+        batch = self._batch_of(first)
+        is_alone = self.is_separate or batch.stop_at_first_problem
+        if is_alone or first.credential_id not in self.checks:
             return rows
         while self.next_rows and len(rows) < count:
             row = self.next_rows[0]
-            if (row.batch_id, row.credential_id) != (rows[0].batch_id, rows[0].credential_id):
+            if (row.batch_id, row.credential_id) != (first.batch_id, first.credential_id):
                 break
             rows.append(self.next_rows.popleft())
         return rows
 
-    def _claim_together(self, rows: list[Deletion]) -> list[Deletion]:
-        """Claim rows in one transaction. Return those that must be handled separately.
+    def _claim(self, rows: Sequence[Deletion]) -> None:
+        """Check rows that `_take_rows` returned, claim them together, and start to send them.
 
-        These changed since the review, expired or are blocked. If the transaction failed, all rows
-        are returned.
+        Raises BlockedError and UnavailableError only for several rows.
         """
-        same = [row for row in rows if self._is_as_reviewed(row)]
-        if not same:
-            return rows
+        [first, *others] = rows
+        shared = self.checks.get(first.credential_id)
+        check = SyncResult()
+        claims = list[ClaimedAttempt]()
+        now = clock.now()
         try:
-            claims = self._claim_checked(same)
-        except UnavailableError:
-            return rows
-        except Exception:
-            logger.exception("%s rows could not be claimed together.", len(same))
-            # One row might be the reason, so each is claimed separately.
-            return _still_waiting(rows)
-        # Before anything else, so that nothing prevents sending a claimed row.
-        self._submit_all(claims)
-        claimed_ids = {claim.attempt.deletion_id for claim in claims}
-        return _still_waiting([row for row in rows if row.pk not in claimed_ids])
-
-    def _is_as_reviewed(self, row: Deletion) -> bool:
-        """Whether the shared check of its credential's rows shows it unchanged since the review."""
-        result = self.checks[row.credential_id]
-        return verification.compare(deletion=row, result=result).result == RecheckResult.SAME
-
-    def _claim_checked(
-        self, rows: list[Deletion], *, responses: Sequence[tuple[Attempt, DeleteResponse]] = ()
-    ) -> list[ClaimedAttempt]:
-        """Claim rows that are as reviewed in one transaction, which records responses first."""
-        for row in rows:
-            failpoints.hit(Point.BEFORE_CLAIM, deletion_id=row.pk)
-        claimed = sending.claim_together(
-            deletions=rows,
-            actor=self.actor,
-            was_rechecked=True,
-            shared_check_at=self.checks[rows[0].credential_id].started_at,
-            responses=responses,
-        )
-        return [claim for claim in claimed if isinstance(claim, ClaimedAttempt)]
-
-    def _claim_or_postpone(self, deletion: Deletion) -> bool:
-        """Claim a row. If that fails unexpectedly, postpone it so that it doesn't stop other rows.
-
-        Raises the error once the row no longer waits or the database is unavailable.
-        """
-        can_continue = False
-        try:
-            can_continue = self._claim(deletion)
-        except Exception:
-            rows = Deletion.objects.filter(_WAITING, pk=deletion.pk)
-            if not rows.update(due_at=clock.now() + POSTPONED_FOR):
+            check = shared or self._check(first.credential)
+            sendable = [row for row in rows if self._is_sendable(row, check=check, now=now)]
+            if sendable:
+                claims = sending.claim(
+                    sendable,
+                    actor=self.actor,
+                    was_rechecked=True,
+                    shared_check_at=shared.started_at if shared else None,
+                )
+        except (BlockedError, UnavailableError) as refusal:
+            if others:
                 raise
-            logger.exception("Deletion %s was not sent. It is retried later.", deletion.pk)
-        if not can_continue:
-            self.handled += 1
-        return can_continue
+            self._record_refusal(first, refusal)
+            check = SyncResult(cause=refusal.cause)
+        # Before anything else, so that nothing prevents sending a claimed row.
+        self._submit(claims)
+        self.handled += len(rows)
+        claimed_ids = {claimed.attempt.deletion_id for claimed in claims}
+        for row in rows:
+            if row.pk not in claimed_ids:
+                self._note_unclaimed(row, check=check)
 
-    def _claim(self, deletion: Deletion) -> bool:
-        """Check and claim a row. Return whether the next rows can be claimed.
+    def _submit(self, claims: Sequence[ClaimedAttempt]) -> None:
+        for claimed in claims:
+            try:
+                # Each thread gets a copy of the context so that all share the connections.
+                future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
+            except RuntimeError as error:
+                # No thread can be started. The row becomes unknown when its claim expires.
+                self.failure = self.failure or error
+            else:
+                self.in_progress[future] = claimed
 
-        If they can, the row is in progress, or it made a check that it shares with the next rows
-        and is claimed together with them.
-        """
-        if lifecycle.expire_deletion(deletion=deletion, actor=self.actor):
-            return False
-        result = SyncResult()
-        claimed = None
-        try:
-            shared = self.checks.get(deletion.credential_id)
-            result = shared or self._check(deletion.credential)
-            if not shared and deletion.credential_id in self.checks:
-                self.next_rows.appendleft(deletion)
-                return True
-            claimed = sending.check_and_claim(
-                deletion=deletion,
-                actor=self.actor,
-                result=result,
-                is_shared=shared is not None,
-            )
-        except UnavailableError as error:
-            result = SyncResult(cause=error.cause)
-            verification.record_recheck_failure(deletion=deletion, result=result, actor=self.actor)
-        except BlockedError as blocked:
-            sending.record_blocked(deletion=deletion, blocked=blocked, actor=self.actor)
-        if claimed is None:
-            self._note_unclaimed(deletion, result=result)
-            return False
-        self._submit(claimed)
-        return True
-
-    def _submit_all(self, claims: Sequence[ClaimedAttempt]) -> None:
-        for claim in claims:
-            failpoints.hit(Point.AFTER_CLAIM, deletion_id=claim.attempt.deletion_id)
-            self._submit(claim)
-
-    def _submit(self, claimed: ClaimedAttempt) -> None:
-        self.handled += 1
-        # Each thread gets a copy of the context so that all share the connections.
-        future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
-        self.in_progress[future] = claimed
-
-    def _note_unclaimed(self, deletion: Deletion, *, result: SyncResult) -> None:
-        is_problem = None
-        if deletion.state == State.WAITING:
-            # Its check failed or was too old.
-            self.checks.pop(deletion.credential_id, None)
-            if result.cause and result.cause != Cause.RATE_LIMITED:
-                is_problem = True
-        self._note(deletion, is_problem=is_problem)
+    def _claim_separately(self) -> None:
+        """Claim rows one by one from now on, because one of them might stop the others."""
+        self.is_separate = True
+        # Read again, because an object can be ahead of its row now.
+        self.next_rows.clear()
 
     def _check(self, credential: Credential) -> SyncResult:
         """Sync to check rows of this credential. Raises UnavailableError.
@@ -377,99 +317,74 @@ class _Pass:
                 self.checks[credential.pk] = result
         return result
 
-    def _record_done(self, done: dict[Future[DeleteResponse], ClaimedAttempt]) -> None:
-        """Record responses. Those that arrived together for one credential share a transaction."""
-        for claimed in done.values():
-            failpoints.hit(Point.AFTER_RESPONSE, deletion_id=claimed.attempt.deletion_id)
+    def _is_sendable(self, row: Deletion, *, check: SyncResult, now: datetime) -> bool:
+        """Whether the row can be sent after this check. If not, that is recorded."""
+        if lifecycle.expire_deletion(deletion=row, actor=self.actor, now=now):
+            return False
+        return verification.recheck(deletion=row, result=check, actor=self.actor) is not None
+
+    def _record_refusal(self, row: Deletion, refusal: BlockedError | UnavailableError) -> None:
+        if isinstance(refusal, BlockedError):
+            sending.record_blocked(deletion=row, blocked=refusal, actor=self.actor)
+        else:
+            result = SyncResult(cause=refusal.cause)
+            verification.record_recheck_failure(deletion=row, result=result, actor=self.actor)
+
+    def _postpone(self, row: Deletion) -> bool:
+        """Postpone a row whose check or claim failed unexpectedly, if it still waits."""
+        self.handled += 1
+        rows = Deletion.objects.filter(_WAITING, pk=row.pk)
+        return bool(rows.update(due_at=clock.now() + POSTPONED_FOR))
+
+    def _note_unclaimed(self, row: Deletion, *, check: SyncResult) -> None:
+        # What stopped this row might stop the next ones too: a 429 or a pause.
+        self.next_rows.clear()
+        is_problem = None
+        if row.state == State.WAITING:
+            # Its check failed or was too old.
+            self.checks.pop(row.credential_id, None)
+            if check.cause and check.cause != Cause.RATE_LIMITED:
+                is_problem = True
+        self._note(row, is_problem=is_problem)
+
+    def _record(self, done: Collection[Future[DeleteResponse]]) -> None:
+        """Record the responses that have arrived, together those for one credential."""
         by_credential = defaultdict[UUID, list[tuple[Attempt, DeleteResponse]]](list)
-        for future, claimed in done.items():
-            if not future.exception():
-                pair = (claimed.attempt, future.result())
-                by_credential[claimed.attempt.deletion.credential_id].append(pair)
-        recorded = set[int]()
-        for credential_id, responses in by_credential.items():
-            # No row is claimed before the responses of all credentials are recorded, because any of
-            # them might stop more rows.
-            is_alone = len(responses) == len(done)
-            rows = self._take_to_claim_after(responses, credential_id) if is_alone else []
-            if rows or len(responses) > 1:
-                recorded |= self._record_together(responses, rows=rows)
-        for future, claimed in done.items():
-            self._record(claimed, future, is_recorded=claimed.attempt.pk in recorded)
-
-    def _take_to_claim_after(
-        self, responses: Sequence[tuple[Attempt, DeleteResponse]], credential_id: UUID
-    ) -> list[Deletion]:
-        """Rows of this credential to claim in the transaction that records the responses.
-
-        Empty if a response might stop the next rows, or if a row needs more than a claim.
-        """
-        is_next = self.next_rows and self.next_rows[0].credential_id == credential_id
-        might_stop_others = any(_might_stop_others(response) for _, response in responses)
-        if might_stop_others or not is_next or credential_id not in self.checks or self._is_over():
-            return []
-        rows = self._take_rows_with_shared_check(PARALLEL_DELETES - len(self.in_progress))
-        if all(self._is_as_reviewed(row) for row in rows):
-            return rows
-        self.next_rows.extendleft(reversed(rows))
-        return []
-
-    def _record_together(
-        self, responses: Sequence[tuple[Attempt, DeleteResponse]], *, rows: list[Deletion]
-    ) -> set[int]:
-        """Record responses and claim rows; the attempts whose responses are recorded now.
-
-        All of them or none.
-        """
-        claims = list[ClaimedAttempt]()
-        try:
-            if rows:
-                claims = self._claim_checked(rows, responses=responses)
-            else:
-                sending.record_together(responses=responses, actor=self.actor)
-        except Exception:
-            logger.exception("%s responses were not recorded together.", len(responses))
-            # The rows that were to be claimed are read again.
-            self.next_rows.clear()
-            return set()
-        try:
-            self._submit_all(claims)
-        except Exception as error:  # noqa: BLE001 - the others in progress are recorded first
-            self.failure = self.failure or error
-        if len(claims) < len(rows):
-            # The rows that were not claimed have to be handled separately.
-            self.next_rows.clear()
-        return {attempt.pk for attempt, _ in responses}
-
-    def _record(
-        self, claimed: ClaimedAttempt, future: Future[DeleteResponse], *, is_recorded: bool
-    ) -> None:
-        attempt = claimed.attempt
-        try:
-            if future.exception():
+        for future in done:
+            attempt = self.in_progress.pop(future).attempt
+            if error := future.exception():
+                self.failure = self.failure or error
                 # It becomes unknown when its claim expires.
                 self._note(attempt.deletion, is_problem=True)
-            response = future.result()
-            if not is_recorded:
-                sending.record_or_save(attempt=attempt, response=response, actor=self.actor)
-            deletion = attempt.deletion
-            failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
-            if response.verdict != AttemptResult.DELETED:
-                deletion.refresh_from_db()
-            self._note(deletion, is_problem=_is_problem(response))
-            if _is_low(response):
-                # The next rows might belong to an org that should get no requests for now.
-                self.next_rows.clear()
-        except Exception as error:  # noqa: BLE001 - record the other responses first
-            self.failure = self.failure or error
+            else:
+                response = future.result()
+                by_credential[attempt.deletion.credential_id].append((attempt, response))
+        for responses in by_credential.values():
+            try:
+                recording.record_or_save(responses, actor=self.actor)
+            except Exception as error:  # noqa: BLE001 - record the other responses first
+                self.failure = self.failure or error
+                continue
+            for attempt, response in responses:
+                self._note(attempt.deletion, is_problem=_is_problem(response))
+                if response.rate_limit and response.rate_limit.is_low:
+                    # The next rows might belong to an org that should get no requests for now.
+                    self.next_rows.clear()
 
     def _note(self, deletion: Deletion, *, is_problem: bool | None) -> None:
-        batch = self.batches.get(deletion.batch_id) if deletion.batch_id else None
-        _note_result(
-            deletion, batch=batch or deletion.batch, is_problem=is_problem, actor=self.actor
-        )
-        if batch and batch.state != BatchState.RUNNING:
+        """`_note_result`. If that fails, nothing more is claimed."""
+        batch = self._batch_of(deletion)
+        try:
+            _note_result(deletion, batch=batch, is_problem=is_problem, actor=self.actor)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.failure = self.failure or error
+        if batch.state != BatchState.RUNNING:
             self.next_rows.clear()
+
+    def _batch_of(self, row: Deletion) -> Batch:
+        if row.batch_id is None:
+            raise ValueError("Only rows of bulk deletions are read.")
+        return self.batches[row.batch_id]
 
 
 def send_due(
@@ -481,32 +396,14 @@ def send_due(
     """
     with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
         ends_at = time.monotonic() + PASS_SECONDS
-        one = _Pass(
+        return _Pass(
             actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at, only=batch
-        )
-        return one.run()
+        ).run()
 
 
 def _of(batch: Batch | None) -> QuerySet[Deletion]:
     """The deletions of one bulk deletion, or of all."""
     return batch.deletions.all() if batch else Deletion.objects.all()
-
-
-def _for_claim(rows: QuerySet[Deletion]) -> QuerySet[Deletion]:
-    """The rows in their order, with everything a claim needs."""
-    # Prefetched instead of joined, because nearly all rows have the same credential and batch.
-    with_others = rows.prefetch_related("credential", "batch")
-    return with_others.order_by("batch__confirmed_at", "batch_row__position")
-
-
-def _still_waiting(rows: Sequence[Deletion]) -> list[Deletion]:
-    """The rows among these that still wait.
-
-    Reads the database, since another process can claim some.
-    """
-    if not rows:
-        return []
-    return list(_for_claim(Deletion.objects.filter(_WAITING, pk__in=[row.pk for row in rows])))
 
 
 def is_held_back(*, now: datetime) -> Q:
@@ -517,19 +414,10 @@ def is_held_back(*, now: datetime) -> Q:
 
 def _is_of_org(orgs: Collection[OrgKey]) -> Q:
     """Whether the row's credential belongs to one of these orgs."""
-    found = Q(pk__in=[])
+    is_of_org = Q(pk__in=[])
     for org in orgs:
-        found |= Q(site=org.site, credential__org_id=org.org_id)
-    return found
-
-
-def _is_low(response: DeleteResponse) -> bool:
-    return bool(response.rate_limit and response.rate_limit.is_low)
-
-
-def _might_stop_others(response: DeleteResponse) -> bool:
-    """Whether rows might have to wait, or their bulk deletion to pause, after this response."""
-    return response.verdict != AttemptResult.DELETED or _is_low(response)
+        is_of_org |= Q(site=org.site, credential__org_id=org.org_id)
+    return is_of_org
 
 
 def _is_problem(response: DeleteResponse) -> bool:
@@ -546,15 +434,13 @@ _STOPPING_OUTCOMES = (Outcome.STALE, Outcome.REFUSED, Outcome.NOT_SENT)
 
 
 def _note_result(
-    deletion: Deletion, *, batch: Batch | None, is_problem: bool | None, actor: Actor
+    deletion: Deletion, *, batch: Batch, is_problem: bool | None, actor: Actor
 ) -> None:
     """Count a row's result, and pause its bulk deletion if needed.
 
     `batch` was read a moment ago, so most results need no statement. `is_problem` is None if this
     process got no result that says whether the credential works.
     """
-    if batch is None:
-        return
     key = str(deletion.credential_id)
     has_stopped = deletion.state == State.UNKNOWN or deletion.outcome in _STOPPING_OUTCOMES
     stops = batch.stop_at_first_problem and (is_problem or has_stopped)
@@ -591,7 +477,8 @@ def _pause_after_unknown(rows: QuerySet[Deletion], *, actor: Actor) -> None:
         batch__stop_at_first_problem=True,
     )
     for deletion in unknown.select_related("batch"):
-        _note_result(deletion, batch=deletion.batch, is_problem=None, actor=actor)
+        if deletion.batch:
+            _note_result(deletion, batch=deletion.batch, is_problem=None, actor=actor)
 
 
 # --- Verifying --------------------------------------------------------------------------------

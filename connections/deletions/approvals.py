@@ -50,17 +50,17 @@ def approve_deletion(
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("The request has changed since you opened it. Review it again.")
     _require_undecided(deletion=deletion, actor=actor)
-    found = verification.recheck_and_store(deletion=deletion, actor=actor)
-    if not found.can_be_approved:
-        verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
+    comparison = verification.recheck_and_store(deletion=deletion, actor=actor)
+    if not comparison.can_be_approved:
+        verification.settle_not_as_reviewed(deletion=deletion, comparison=comparison, actor=actor)
         not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
-        raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {not_sent_sentence}")
+        raise ConflictError(f"{_NOT_AS_REVIEWED[comparison.result]} {not_sent_sentence}")
     with audit.atomic():
         _lock(deletion)
         _require_awaiting_approval(deletion)
         approval = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
-        given = states.approvals_given(deletion).count()
-        missing = max(0, states.approvals_needed(deletion) - given)
+        count = states.approvals_given(deletion).count()
+        missing = max(0, states.approvals_needed(deletion) - count)
         event = audit.EventDraft(
             code=audit.EventCode.DELETION_APPROVED,
             sentence=audit.Sentence(
@@ -72,8 +72,8 @@ def approve_deletion(
                 "digest": deletion.approval_digest,
                 "approval_round": deletion.approval_round,
                 "missing": missing,
-                "was_read": found.result == RecheckResult.SAME,
-                "not_read_because": found.cause,
+                "was_read": comparison.result == RecheckResult.SAME,
+                "not_read_because": comparison.cause,
             },
             rows=approval_rows(approval),
         )

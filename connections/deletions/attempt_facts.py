@@ -76,7 +76,7 @@ def earlier_attempts(attempts: Iterable[Attempt]) -> str:
         sent = sent_by([attempt])
         if sent != Sent.NOTHING:
             by_result.setdefault(_result_of(attempt, sent), []).append(attempt.number)
-    return " ".join(f"{_numbered(found)} {result}." for result, found in by_result.items())
+    return " ".join(f"{_numbered(numbers)} {result}." for result, numbers in by_result.items())
 
 
 def _result_of(attempt: Attempt, sent: Sent) -> str:

@@ -17,6 +17,7 @@ from connections.core.text import format_limit
 from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import attempt_facts, history, reviews, sending, states
 from connections.deletions.reviews import Review, ReviewChangedError
+from connections.deletions.sending import NoteClaim
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import fetching, protections, storing
@@ -66,27 +67,27 @@ def require_usable_credential(*, credential: Credential, requester: Person | Non
         )
 
 
-def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
+def require_visible_to_requester(review: Review, *, actor: Actor) -> None:
     """Raise ConflictError when a credential other than the chosen one lists the connection.
 
     Otherwise the deletion could be requested without review, or the connection be called gone. The
     same applies to a connection with an open deletion that is not visible to the actor.
     """
-    if shown.is_hidden:
-        key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
+    if review.is_hidden:
+        key = OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id)
         record_refusal(actor=actor, subject=key)
         raise ConflictError(NOT_VISIBLE)
-    if not shown.is_reviewed and shown.other_credentials:
-        names = ", ".join(other.name for other in shown.other_credentials)
+    if not review.is_reviewed and review.other_credentials:
+        names = ", ".join(other.name for other in review.other_credentials)
         raise ConflictError(
-            f"{shown.credential.name} doesn't list this connection, but {names} does. Nothing was "
+            f"{review.credential.name} doesn't list this connection, but {names} does. Nothing was "
             "sent. Choose that credential to review the connection."
         )
 
 
-def require_requester(shown: Review, *, requester: Person | None) -> None:
+def require_requester(review: Review, *, requester: Person | None) -> None:
     """Raise InvalidInputError when approval is needed and the requester isn't a person."""
-    if shown.needs_approval and requester is None:
+    if review.needs_approval and requester is None:
         raise InvalidInputError(
             {
                 "credential": "This deletion needs approval, so a person must request it: name "
@@ -96,14 +97,14 @@ def require_requester(shown: Review, *, requester: Person | None) -> None:
 
 
 def require_valid_input(
-    *, shown: Review, reason: str, ticket: str, confirmation: str | None
+    *, review: Review, reason: str, ticket: str, confirmation: str | None
 ) -> None:
     """Raise InvalidInputError naming every invalid field."""
     fields = find_input_problems(reason=reason, ticket=ticket)
-    if not shown.needs_approval and not reviews.confirmation_matches(
-        typed=confirmation or "", expected=shown.text_to_type
+    if not review.needs_approval and not reviews.confirmation_matches(
+        typed=confirmation or "", expected=review.text_to_type
     ):
-        fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
+        fields["confirmation"] = f"Type “{review.text_to_type}” to confirm. Nothing was sent."
     if fields:
         raise InvalidInputError(fields)
 
@@ -129,45 +130,47 @@ def request_deletion(
     confirmation: str | None,
     requester: Person | None = None,
     now: datetime | None = None,
+    note_claim: NoteClaim | None = None,
 ) -> Deletion:
     """Request a deletion. Under policy `none`, also confirm and send it.
 
     `digest` is the digest of the review, so that exactly what was shown is requested. `requester`
     is the person for whom a command requests it. `now` is the database time, if the caller has just
-    read it. The same `request_id` again returns the same deletion. If the connection has an open
-    deletion, that one is returned instead of creating a second one.
+    read it. `note_claim` is as in `sending.claim`. The same `request_id` again returns the same
+    deletion. If the connection has an open deletion, that one is returned instead of creating a
+    second one.
 
     Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when the
     connection changed; and UnavailableError when no request can be made; each with nothing stored
     and nothing sent.
     """
-    shown = reviews.review(
+    review = reviews.review(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
     )
-    if shown.already_requested:
-        return _require_own_request(shown.already_requested, actor=actor)
+    if review.already_requested:
+        return _require_own_request(review.already_requested, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
-    if shown.open_deletion:
-        return shown.open_deletion
-    protections.require_unprotected(shown.protection)
-    require_requester(shown, requester=requester or actor.person)
-    require_visible_to_requester(shown, actor=actor)
-    if digest and digest != shown.digest:
+    if review.open_deletion:
+        return review.open_deletion
+    protections.require_unprotected(review.protection)
+    require_requester(review, requester=requester or actor.person)
+    require_visible_to_requester(review, actor=actor)
+    if digest and digest != review.digest:
         # Before the input is checked, because the confirmation text might have changed too.
-        raise ReviewChangedError(CHANGED, review=shown)
-    require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+        raise ReviewChangedError(CHANGED, review=review)
+    require_valid_input(review=review, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
-        raise ReviewChangedError(OUT_OF_DATE, review=shown)
-    result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
+        raise ReviewChangedError(OUT_OF_DATE, review=review)
+    result = None if review.is_reviewed else _sync_unlisted(review, actor=actor)
     if now is None or result:
         # Read again, because a sync can take seconds.
         now = clock.now()
     # If the keys can't be decrypted, that must show before the request is recorded.
-    client = None if shown.needs_approval else fetching.open_client(credential=credential)
+    client = None if review.needs_approval else fetching.open_client(credential=credential)
     try:
         deletion = _create(
             actor=actor,
-            shown=shown,
+            review=review,
             reason=reason.strip(),
             ticket=ticket.strip(),
             request_id=request_id,
@@ -175,26 +178,31 @@ def request_deletion(
             now=now,
         )
     except IntegrityError:
-        return _find_concurrent_request(request_id=request_id, shown=shown, actor=actor)
+        return _find_concurrent_request(request_id=request_id, review=review, actor=actor)
     if client is None:
         return deletion
     return sending.send_deletion(
-        deletion=deletion, actor=actor, client=client, result=result, now=now
+        deletion=deletion,
+        actor=actor,
+        client=client,
+        result=result,
+        now=now,
+        note_claim=note_claim,
     )
 
 
-def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
+def _sync_unlisted(review: Review, *, actor: Actor) -> SyncResult:
     """Sync for a connection that no snapshot shows.
 
     If it is listed now, it must be reviewed first.
     """
-    result = fetching.fetch(credential=shown.credential)
+    result = fetching.fetch(credential=review.credential)
     storing.store(result, actor=actor)
-    if result.find(shown.connection_id):
+    if result.find(review.connection_id):
         raise ReviewChangedError(
             "Datadog now lists this connection. Nothing was sent. Review it first.",
             review=reviews.review(
-                actor=actor, credential=shown.credential, connection_id=shown.connection_id
+                actor=actor, credential=review.credential, connection_id=review.connection_id
             ),
         )
     return result
@@ -209,35 +217,35 @@ def _require_own_request(deletion: Deletion, *, actor: Actor) -> Deletion:
 def _create(
     *,
     actor: Actor,
-    shown: Review,
+    review: Review,
     reason: str,
     ticket: str,
     request_id: UUID,
     requester: Person | None,
     now: datetime,
 ) -> Deletion:
-    snapshot = shown.snapshot or OrgConnectionSnapshot()
+    snapshot = review.snapshot or OrgConnectionSnapshot()
     deletion = Deletion(
         request_id=request_id,
-        site=shown.credential.site,
-        connection_id=shown.connection_id,
-        credential=shown.credential,
-        credential_name=shown.credential.name,
-        credential_fingerprint=shown.credential.fingerprint,
-        is_reviewed=shown.is_reviewed,
-        digest=shown.digest,
-        snapshot_at=shown.snapshot.last_seen_at if shown.snapshot else None,
+        site=review.credential.site,
+        connection_id=review.connection_id,
+        credential=review.credential,
+        credential_name=review.credential.name,
+        credential_fingerprint=review.credential.fingerprint,
+        is_reviewed=review.is_reviewed,
+        digest=review.digest,
+        snapshot_at=review.snapshot.last_seen_at if review.snapshot else None,
         reason=reason,
         ticket=ticket,
-        policy=shown.policy,
-        approval_digest=approval_digest_of(digest=shown.digest, reason=reason, ticket=ticket),
+        policy=review.policy,
+        approval_digest=approval_digest_of(digest=review.digest, reason=reason, ticket=ticket),
         requested_at=now,
         requested_by=requester,
         requested_by_name=requester.display_name if requester else actor.name,
         **snapshot.snapshot_values(),
     )
     deletion.expires_at = deletion.due_at = now + time_limits.APPROVAL_WINDOW
-    if not shown.needs_approval:
+    if not review.needs_approval:
         deletion.confirmed_at = now
         deletion.confirmed_by = actor.person
         deletion.confirmed_by_name = actor.name
@@ -271,13 +279,13 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         )
 
 
-def _find_concurrent_request(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
+def _find_concurrent_request(*, request_id: UUID, review: Review, actor: Actor) -> Deletion:
     """The deletion that was stored first: from the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _require_own_request(repeated, actor=actor)
     existing = reviews.find_open_deletion(
-        site=shown.credential.site, connection_id=shown.connection_id
+        site=review.credential.site, connection_id=review.connection_id
     )
     if existing and not visibility.is_visible(existing, actor=actor):
         raise ConflictError(NOT_VISIBLE)
@@ -287,14 +295,19 @@ def _find_concurrent_request(*, request_id: UUID, shown: Review, actor: Actor) -
 
 
 def execute_deletion(
-    *, deletion: Deletion, actor: Actor, confirmation: str, skip_recheck: bool = False
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    confirmation: str,
+    skip_recheck: bool = False,
+    note_claim: NoteClaim | None = None,
 ) -> Deletion:
     """Confirm a deletion by its typed text and send it.
 
     A deletion that is already being sent, or is closed, is returned unchanged, so a second click
     does nothing. A still-present deletion that needs approval is refused until it is approved
-    again. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with
-    nothing sent.
+    again. `note_claim` is as in `sending.claim`. Raises PermissionDenied, InvalidInputError,
+    ConflictError and UnavailableError with nothing sent.
     """
     permissions.require(
         permissions.can_use(actor, credential_id=deletion.credential_id),
@@ -340,7 +353,12 @@ def execute_deletion(
     if not confirmed:
         return deletion
     return sending.send_deletion(
-        deletion=deletion, actor=actor, client=client, skip_recheck=skip_recheck, now=now
+        deletion=deletion,
+        actor=actor,
+        client=client,
+        skip_recheck=skip_recheck,
+        now=now,
+        note_claim=note_claim,
     )
 
 
@@ -477,11 +495,11 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = 
 
 def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sentence) -> bool:
     """End the approval round of a still-present deletion."""
-    given = states.approvals_given(deletion).count()
+    count = states.approvals_given(deletion).count()
     event = audit.EventDraft(
         code=audit.EventCode.DELETION_APPROVALS_LAPSED,
         sentence=sentence,
-        details={"approval_round": deletion.approval_round, "approvals_given": given},
+        details={"approval_round": deletion.approval_round, "approvals_given": count},
     )
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
 

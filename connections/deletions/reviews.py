@@ -114,7 +114,7 @@ def review(
     rows = current.select_related("credential").annotate(
         is_requested=Exists(requested), is_protected=Exists(protected)
     )
-    snapshots = {each.credential: each for each in rows}
+    snapshots = {snapshot.credential: snapshot for snapshot in rows}
     first = next(iter(snapshots.values()), None)
     earlier = list(requested) if first is None or first.is_requested else []
     protection = protected.first() if first is None or first.is_protected else None
@@ -166,8 +166,11 @@ def strictest_policy(
     ones count, because retiring a credential must not remove the need for approval.
     """
     ids = {org_id for _, org_id in orgs}
-    found = Credential.objects.filter(org_id__in=ids).only("site", "org_id", "policy", "retired_at")
-    of_orgs = [credential for credential in found if (credential.site, credential.org_id) in orgs]
+    fields = ("site", "org_id", "policy", "retired_at")
+    candidates = Credential.objects.filter(org_id__in=ids).only(*fields)
+    of_orgs = [
+        credential for credential in candidates if (credential.site, credential.org_id) in orgs
+    ]
     in_use = {
         (credential.site, credential.org_id) for credential in of_orgs if not credential.is_retired
     }

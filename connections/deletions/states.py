@@ -1,4 +1,4 @@
-"""Every state change of a deletion: the transitions, and the one function that applies them.
+"""Every state change of a deletion: the transitions, and the functions that apply them.
 
 A change is a compare-and-swap on the state and the epoch, in one transaction with its event. So two
 processes can't both change a deletion, and a process that was paused can't overwrite what others
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
@@ -351,38 +350,75 @@ def stop_trying(
 
 
 def apply(
-    deletion: Deletion,
+    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
+) -> bool:
+    """Change a deletion that is unchanged since it was read, and record the events.
+
+    Returns False, with nothing changed except the object, when another process changed it first.
+    """
+    is_changed = _compare_and_swap(
+        [deletion], transition=transition, actor=actor, events_of=lambda _: events
+    )
+    if not is_changed:
+        deletion.refresh_from_db()
+    return is_changed
+
+
+def apply_to_all(
+    deletions: Sequence[Deletion],
+    *,
+    transition: Approve | Queue | Settle,
+    actor: Actor,
+    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
+) -> None:
+    """Change all of these deletions, each with its events. Call it in a transaction.
+
+    Raises OvertakenError, so that none is changed, when another process changed one of them first.
+    """
+    if not _compare_and_swap(deletions, transition=transition, actor=actor, events_of=events_of):
+        raise OvertakenError(MOVED_ON)
+
+
+def apply_or_refuse(
+    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
+) -> None:
+    """`apply`, but raise OvertakenError if another process was first, so that the person knows."""
+    if not apply(deletion, transition=transition, actor=actor, events=events):
+        raise OvertakenError(MOVED_ON)
+
+
+def _compare_and_swap(
+    deletions: Sequence[Deletion],
     *,
     transition: Transition,
     actor: Actor,
-    events: Sequence[audit.EventDraft],
-    refresh: bool = True,
+    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> bool:
-    """Change a deletion that is unchanged since it was read. Record the events. Refresh the object.
+    """Change these deletions, record their events and set the new values on the objects.
 
-    Returns False, with nothing changed except the object, when another process changed it first.
-    With `refresh=False`, it sets the new values on the object instead of reloading it. Use that
-    only for an object that was just read and has nothing prefetched.
+    Those that agree in everything compared are changed together, so the values that a transition of
+    several deletions sets can't depend on anything else. Stops, and returns False, where another
+    process was first.
     """
-    columns = transition.columns(deletion=deletion, actor=actor)
+    alike = defaultdict[tuple[Any, ...], list[Deletion]](list)
+    for deletion in deletions:
+        alike[tuple(getattr(deletion, name) for name in _COMPARED)].append(deletion)
     with audit.atomic(savepoint=False):
-        moved = _unchanged_rows(Deletion.objects.filter(pk=deletion.pk), deletion).update(**columns)
-        if moved:
-            _record(events, deletion=deletion, columns=columns, actor=actor)
-    if moved and not refresh:
-        for name, value in columns.items():
-            setattr(deletion, name, value)
-    else:
-        deletion.refresh_from_db()
-    return bool(moved)
-
-
-def _unchanged_rows(rows: QuerySet[Deletion], deletion: Deletion) -> QuerySet[Deletion]:
-    """The rows among `rows` that are unchanged since this deletion was read."""
-    # A closed deletion never changes its state again.
-    return rows.filter(
-        ~Q(state=State.SETTLED), **dict(zip(_COMPARED, _compared(deletion), strict=True))
-    )
+        for compared, group in alike.items():
+            columns = transition.columns(deletion=group[0], actor=actor)
+            unchanged = Deletion.objects.filter(
+                # A closed deletion never changes its state again.
+                ~Q(state=State.SETTLED),
+                pk__in=[deletion.pk for deletion in group],
+                **dict(zip(_COMPARED, compared, strict=True)),
+            )
+            if unchanged.update(**columns) != len(group):
+                return False
+            for deletion in group:
+                for name, value in columns.items():
+                    setattr(deletion, name, value)
+                _record(events_of(deletion), deletion=deletion, columns=columns, actor=actor)
+    return True
 
 
 def _record(
@@ -392,10 +428,8 @@ def _record(
     columns: dict[str, Any],
     actor: Actor,
 ) -> None:
-    recorded = {
-        name: columns.get(name, getattr(deletion, name)) for name in ("state", "outcome", "cause")
-    }
     rows: audit.Rows = {"deletion": audit.changes_of(Deletion, values=columns, actor=actor)}
+    state = {name: getattr(deletion, name) for name in ("state", "outcome", "cause")}
     for event in events:
         audit.record(
             code=event.code,
@@ -403,91 +437,11 @@ def _record(
             sentence=event.sentence,
             subject=deletion,
             # An event about a sync names its own cause, which the deletion's cause must not hide.
-            details=recorded | event.details,
+            details=state | event.details,
             rows=rows | event.rows,
         )
         # The first event has what the transition set.
         rows = {}
-
-
-def apply_to_all(
-    deletions: Sequence[Deletion],
-    *,
-    transition: Approve | Queue | Claim | Wait | BecomeUnknown | Settle,
-    actor: Actor,
-    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
-) -> None:
-    """`apply` to all of these deletions, each with its events, or to none.
-
-    Deletions that agree in everything `_unchanged_rows` compares are changed together, so the
-    values that the transition sets can't depend on anything else. Raises OvertakenError when
-    another process changed one of them first.
-    """
-    columns_of: dict[UUID, dict[str, Any]] = {}
-    with audit.atomic(savepoint=False):
-        for alike in _grouped(deletions):
-            columns = transition.columns(deletion=alike[0], actor=actor)
-            rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in alike])
-            if _unchanged_rows(rows, alike[0]).update(**columns) != len(alike):
-                raise OvertakenError(MOVED_ON)
-            columns_of |= {deletion.pk: columns for deletion in alike}
-        for deletion in deletions:
-            _record(
-                events_of(deletion), deletion=deletion, columns=columns_of[deletion.pk], actor=actor
-            )
-    for deletion in deletions:
-        for name, value in columns_of[deletion.pk].items():
-            setattr(deletion, name, value)
-
-
-def apply_to_unchanged(
-    deletions: Sequence[Deletion],
-    *,
-    transition: Claim,
-    actor: Actor,
-    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
-) -> list[Deletion]:
-    """`apply_to_all` for the deletions that no other process changed first. Return them.
-
-    Call it in a transaction, which keeps them locked.
-    """
-    if len(deletions) == 1:
-        (one,) = deletions
-        events = events_of(one)
-        is_changed = apply(one, transition=transition, actor=actor, events=events, refresh=False)
-        return [one] if is_changed else []
-    unchanged = _lock_unchanged(deletions)
-    apply_to_all(unchanged, transition=transition, actor=actor, events_of=events_of)
-    return unchanged
-
-
-def _lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
-    """Lock deletions. Return those that are unchanged since they were read."""
-    rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in deletions])
-    # In a fixed order, so that two processes don't wait for each other.
-    locked = rows.select_for_update(no_key=True).order_by("pk")
-    stored = {pk: tuple(others) for pk, *others in locked.values_list("pk", *_COMPARED)}
-    return [deletion for deletion in deletions if stored.get(deletion.pk) == _compared(deletion)]
-
-
-def _compared(deletion: Deletion) -> tuple[Any, ...]:
-    return tuple(getattr(deletion, name) for name in _COMPARED)
-
-
-def _grouped(deletions: Sequence[Deletion]) -> list[list[Deletion]]:
-    """The deletions grouped by everything that `_unchanged_rows` compares."""
-    groups = defaultdict[tuple[Any, ...], list[Deletion]](list)
-    for deletion in deletions:
-        groups[_compared(deletion)].append(deletion)
-    return list(groups.values())
-
-
-def apply_or_refuse(
-    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
-) -> None:
-    """`apply`, but raise OvertakenError if another process was first, so that the person knows."""
-    if not apply(deletion, transition=transition, actor=actor, events=events):
-        raise OvertakenError(MOVED_ON)
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:

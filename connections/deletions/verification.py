@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from connections import audit
 from connections.access.actor import Actor
@@ -138,13 +137,28 @@ def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
     ]
 
 
-def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
+def recheck(*, deletion: Deletion, result: SyncResult, actor: Actor) -> Recheck | None:
+    """What the pre-send check says of the deletion, if it can be sent after it.
+
+    Otherwise records why not and returns None.
+    """
+    comparison = compare(deletion=deletion, result=result)
+    if comparison.result == RecheckResult.UNREADABLE and deletion.is_reviewed:
+        record_recheck_failure(deletion=deletion, result=result, actor=actor)
+        return None
+    if not comparison.can_be_approved:
+        settle_not_as_reviewed(deletion=deletion, comparison=comparison, actor=actor)
+        return None
+    return comparison
+
+
+def settle_not_as_reviewed(*, deletion: Deletion, comparison: Recheck, actor: Actor) -> None:
     """Close a deletion whose connection changed or is gone since it was reviewed."""
     with lock_responses(deletion=deletion):
         facts = attempt_facts.attempts_summary_of(deletion)
-        if found.listed:
+        if comparison.listed:
             names = ("source_org_name", "sink_org_name", "connection_types")
-            now_says = {name: getattr(found.listed, name) for name in names}
+            now_says = {name: getattr(comparison.listed, name) for name in names}
             transition = Settle(
                 outcome=Outcome.STALE,
                 cause=Cause.CHANGED_WHEN_READ,
@@ -160,7 +174,7 @@ def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) 
                 deletion=deletion,
                 actor=actor,
                 cause=Cause.ABSENT_WHEN_READ,
-                seen_at=found.at or clock.now(),
+                seen_at=comparison.at or clock.now(),
             )
             return
         else:
@@ -270,13 +284,13 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
     connection = deletion.description
     match is_listed(deletion=deletion, result=result):
         case True:
-            found = "listed"
+            result_text = "listed"
             sentence = audit.Sentence("Datadog lists {connection}.", connection=connection)
         case False:
-            found = "not listed"
+            result_text = "not listed"
             sentence = audit.Sentence("Datadog doesn't list {connection}.", connection=connection)
         case None:
-            found = "cannot tell"
+            result_text = "cannot tell"
             sentence = audit.Sentence(
                 "The check of {connection} with Datadog failed.", connection=connection
             )
@@ -284,7 +298,7 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
         code=audit.EventCode.DELETION_CHECKED,
         sentence=sentence,
         details=result.failure
-        | {"found": found, "at": (result.started_at or clock.now()).isoformat()},
+        | {"found": result_text, "at": (result.started_at or clock.now()).isoformat()},
     )
 
 
@@ -368,10 +382,9 @@ def verify_deleted(*, deletion: Deletion, actor: Actor, now: datetime | None = N
         # The snapshots are locked before the deletion's own row, as everywhere both are locked. A
         # sync that can't be stored changes no snapshot.
         storing.store(result, actor=actor, deleted=[deletion.connection_id] if is_absent else [])
-        was_contradicted = deletion.contradicted_at is not None
-        _record_verification(deletion=deletion, result=result, actor=actor)
-    if deletion.contradicted_at and not was_contradicted:
-        sync_observing_credentials(deletions=[deletion], actor=actor)
+        contradicted = _record_verifications([deletion], result=result, actor=actor)
+    if contradicted:
+        sync_observing_credentials(deletions=contradicted, actor=actor)
 
 
 def verify_together(*, deletions: Sequence[Deletion], result: SyncResult, actor: Actor) -> None:
@@ -379,18 +392,24 @@ def verify_together(*, deletions: Sequence[Deletion], result: SyncResult, actor:
 
     `result` began after the responses to all of them, and hasn't been stored yet.
     """
-    absent = [deletion for deletion in deletions if result.find(deletion.connection_id) is None]
-    contradicted = []
+    ids = {deletion.connection_id for deletion in deletions}
+    absent = [connection_id for connection_id in ids if result.find(connection_id) is None]
     with audit.atomic():
-        storing.store(result, actor=actor, deleted=[deletion.connection_id for deletion in absent])
-        _record_all_verified(absent, actor=actor, at=result.started_at or clock.now())
-        for deletion in [deletion for deletion in deletions if deletion not in absent]:
-            was_contradicted = deletion.contradicted_at is not None
-            _record_verification(deletion=deletion, result=result, actor=actor)
-            if deletion.contradicted_at and not was_contradicted:
-                contradicted.append(deletion)
+        storing.store(result, actor=actor, deleted=absent)
+        contradicted = _record_verifications(deletions, result=result, actor=actor)
     if contradicted:
         sync_observing_credentials(deletions=contradicted, actor=actor)
+
+
+def _record_verifications(
+    deletions: Sequence[Deletion], *, result: SyncResult, actor: Actor
+) -> list[Deletion]:
+    """`_record_verification` for each. Return those that this contradicts for the first time."""
+    before = [deletion.pk for deletion in deletions if deletion.contradicted_at]
+    for deletion in deletions:
+        _record_verification(deletion=deletion, result=result, actor=actor)
+    contradicted = [deletion for deletion in deletions if deletion.contradicted_at]
+    return [deletion for deletion in contradicted if deletion.pk not in before]
 
 
 def _record_verification(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
@@ -429,43 +448,20 @@ def _next_verification_at(
     return states.next_verification_at(settled_at=settled_at, now=now)
 
 
-def _record_all_verified(deletions: Sequence[Deletion], *, actor: Actor, at: datetime) -> None:
-    """`_record_verified` for several deletions of one site."""
-    unverified = _unverified(deletions, at=at)
-    if unverified.count() == len(deletions):
-        unverified.update(verified_at=at, **_absent_columns(at))
-        for deletion in deletions:
-            _apply_verified(deletion, actor=actor, at=at)
-    else:
-        for deletion in deletions:
-            _record_verified(deletion=deletion, actor=actor, at=at)
-
-
 def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
-    """Record that a complete list lacks it. Call it while the site's snapshots are locked."""
-    if _unverified([deletion], at=at).update(verified_at=at, **_absent_columns(at)):
-        _apply_verified(deletion, actor=actor, at=at)
-    else:
-        Deletion.objects.filter(pk=deletion.pk).update(**_absent_columns(at))
-        deletion.refresh_from_db()
+    """Record that a complete list lacks it. Call it while the site's snapshots are locked.
 
-
-def _unverified(deletions: Sequence[Deletion], *, at: datetime) -> QuerySet[Deletion]:
-    """The deletions that a sync begun at this time verifies, based on what is stored now.
-
-    Another process might have verified one in the meantime. After a clock was set back, what a
-    later sync verified stays.
+    Based on what is stored now, because another process might have verified it in the meantime.
+    After a clock was set back, what a later sync verified stays.
     """
     is_unverified = Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at)
-    return Deletion.objects.filter(is_unverified, pk__in=[deletion.pk for deletion in deletions])
-
-
-def _absent_columns(at: datetime) -> dict[str, Any]:
-    return {"last_checked_at": at, "last_check_listed": False, "due_at": None}
-
-
-def _apply_verified(deletion: Deletion, *, actor: Actor, at: datetime) -> None:
-    for name, value in ({"verified_at": at} | _absent_columns(at)).items():
+    rows = Deletion.objects.filter(pk=deletion.pk)
+    absent = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
+    if not rows.filter(is_unverified).update(verified_at=at, **absent):
+        rows.update(**absent)
+        deletion.refresh_from_db()
+        return
+    for name, value in ({"verified_at": at} | absent).items():
         setattr(deletion, name, value)
     audit.record(
         code=audit.EventCode.DELETION_VERIFIED,

@@ -13,8 +13,8 @@ from django.core.management.base import CommandError
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
-from connections.deletions import interruption
 from connections.deletions.lifecycle import find_input_problems
+from connections.management import interruption
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, Outcome, Person, State
 
@@ -63,8 +63,6 @@ class DeletingCommand(OrgAdminCommand):
     """
 
     needs_keys = True
-    # How signals reach `stop`.
-    install_stop = staticmethod(interruption.handle_signals)
 
     @property
     def failure_code(self) -> int:
@@ -115,7 +113,7 @@ class DeletingCommand(OrgAdminCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run as a separate process, with signal handlers until it ends."""
-        self.install_stop(self.stop)
+        interruption.handle_signals(self.stop)
         try:
             super().run_from_argv(argv)
         finally:

@@ -144,11 +144,6 @@ class Deadline:
         if previous is not None:
             previous.close()
 
-    def raise_if_expired(self) -> None:
-        """Raise TimeoutError once the deadline has passed, so that nothing new is started."""
-        if self.is_overdue:
-            raise TimeoutError("The deadline has passed.")
-
     def finish(self) -> None:
         """Cancel the deadline. It can't be started again."""
         self._timer.cancel()
@@ -305,7 +300,8 @@ class TrackedConnection(HTTPConnection):
         if self.sock is None:
             self.connect()
         if not self._is_connecting:
-            self.exchange.raise_if_expired()
+            if self.exchange.is_overdue:
+                raise TimeoutError("The deadline has passed.")
             self.exchange.phase = Phase.SENDING
         super().send(data)
 
@@ -340,14 +336,16 @@ def connect_to_one_of(addresses: list[Address], *, deadline: Deadline) -> socket
     """
     failure: OSError = OSError("The name has no address.")
     for index, (family, address) in enumerate(addresses):
-        deadline.raise_if_expired()
+        if deadline.is_overdue:
+            raise TimeoutError("The deadline has passed, so no connection is opened.")
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(deadline.remaining_connect_seconds / (len(addresses) - index))
             connection.connect(address)
             deadline.attach(connection.fileno())
-            deadline.raise_if_expired()
+            if deadline.is_overdue:
+                raise TimeoutError("The deadline passed before it could act on the connection.")
         except OSError as error:
             connection.close()
             failure = error

@@ -22,7 +22,7 @@ from connections.audit import checkpoints
 from connections.batches import running
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
-from connections.deletions import sending
+from connections.deletions import recording
 from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
 from connections.evidence.verification import verify_and_store
 from connections.inventory import managed_orgs, sync_schedule, syncs
@@ -260,7 +260,7 @@ class Worker:
         Raises what the database and the services raise.
         """
         self._heartbeat.record()
-        sending.record_saved_responses()
+        recording.record_saved_responses()
         count = 0
         # A large bulk deletion takes many passes, and nothing else may wait for all of them.
         while not self._is_stopped:

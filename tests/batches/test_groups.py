@@ -1,7 +1,6 @@
 """Rows of a bulk deletion are claimed, and their responses recorded, several at a time."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait as futures_wait
 from dataclasses import replace
 from datetime import timedelta
@@ -15,17 +14,15 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.batches import endings, running, stopping
+from connections.batches import endings, running
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError
 from connections.datadog.responses import DeleteResponse, RateLimit
-from connections.deletions import lifecycle, sending, verification
+from connections.deletions import lifecycle, recording, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import Attempt, Batch, Credential, Deletion, Outcome, Person, State
-from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import add_connections, draft, request, sync_now
@@ -51,15 +48,13 @@ def rows_of(batch: Batch) -> list[Deletion]:
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows were claimed at once, each time."""
     sizes: list[int] = []
-    claim_together = sending.claim_together
+    claim = sending.claim
 
-    def count(
-        *, deletions: Sequence[Deletion], **options: Any
-    ) -> list[ClaimedAttempt | BlockedError | None]:
+    def count(deletions: Sequence[Deletion], **options: Any) -> list[ClaimedAttempt]:
         sizes.append(len(deletions))
-        return claim_together(deletions=deletions, **options)
+        return claim(deletions, **options)
 
-    monkeypatch.setattr(sending, "claim_together", count)
+    monkeypatch.setattr(sending, "claim", count)
     return sizes
 
 
@@ -91,9 +86,8 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
 
     before_claim_of(second, withdraw, patch=monkeypatch)
     running.run_due(actor=WORKER)
-    # The last two may be claimed one by one.
-    assert groups[0] == running.PARALLEL_DELETES
-    assert len(groups) <= 3
+    # The first row makes the check that the others share.
+    assert groups[:2] == [1, running.PARALLEL_DELETES - 1]
     outcomes = dict(Deletion.objects.values_list("pk", "outcome"))
     assert outcomes.pop(third.pk) == Outcome.WITHDRAWN
     assert set(outcomes.values()) == {Outcome.DELETED}
@@ -138,40 +132,37 @@ def test_a_row_whose_time_ends_after_its_check_is_not_sent(
     assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 9
 
 
-def test_what_fails_after_a_claim_keeps_no_claimed_row_from_being_sent(
+def test_what_fails_after_a_response_keeps_no_other_response_from_being_recorded(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> list[Deletion]:
+    def fail(*_: object, **__: object) -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(running, "_still_waiting", fail)
+    monkeypatch.setattr(running, "_note_result", fail)
     with pytest.raises(OperationalError):
         running.run_due(actor=WORKER)
-    assert Attempt.objects.count() == running.PARALLEL_DELETES
-    assert len(sandbox.world.requests(method="DELETE")) == running.PARALLEL_DELETES
+    sent = len(sandbox.world.requests(method="DELETE"))
+    assert Attempt.objects.exclude(verdict="").count() == Attempt.objects.count() == sent
+    assert sent <= running.PARALLEL_DELETES
     assert not Deletion.objects.filter(state=State.SENDING).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_group_needs_one_commit_and_as_many_statements_whatever_its_size_but_for_its_responses(
+def test_a_group_needs_one_commit_to_be_claimed_and_one_to_be_recorded(
     ada: Person, make_draft: MakeDraft
 ) -> None:
     claimed, recorded = {}, {}
     for count in (1, 3, 8):
         rows = rows_of(request(make_draft(count), ada))
         with CaptureQueriesContext(connection) as claimed[count]:
-            claims = sending.claim_together(deletions=rows, actor=WORKER, was_rechecked=True)
-        responses = [
-            (claim.attempt, sending.send_claimed(claim))
-            for claim in claims
-            if isinstance(claim, ClaimedAttempt)
-        ]
+            claims = sending.claim(rows, actor=WORKER, was_rechecked=True)
+        responses = [(claim.attempt, sending.send_claimed(claim)) for claim in claims]
         assert len(responses) == count
         with CaptureQueriesContext(connection) as recorded[count]:
-            sending.record_together(responses=responses, actor=WORKER)
-    assert len(claimed[8]) == len(claimed[3])
-    # Each attempt gets its own response.
-    assert len(recorded[8]) - len(recorded[3]) == 8 - 3
+            recording.record(responses, actor=WORKER)
+    # Each row changes its state, and each attempt gets its own response.
+    assert len(claimed[8]) - len(claimed[3]) == 8 - 3
+    assert len(recorded[8]) - len(recorded[3]) == 2 * (8 - 3)
     for statements in (claimed, recorded):
         assert [commits_in(statement) for statement in statements.values()] == [1, 1, 1]
 
@@ -204,146 +195,36 @@ def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
     times_left, responses = [], []
     for row in rows[:2]:
         times_left.append(clock.now() + timedelta(minutes=15))
-        (claimed,) = sending.claim_together(deletions=[row], actor=WORKER, was_rechecked=True)
-        assert isinstance(claimed, ClaimedAttempt)
+        [claimed] = sending.claim([row], actor=WORKER, was_rechecked=True)
         # Its deadline is over, so no request leaves.
         too_late = replace(claimed, began_at=claimed.began_at - 60)
         responses.append((claimed.attempt, sending.send_claimed(too_late)))
         clock.advance(minutes=2)
-    sending.record_together(responses=responses, actor=WORKER)
+    recording.record(responses, actor=WORKER)
     first, second = (Deletion.objects.get(pk=row.pk) for row in rows[:2])
     assert [first.state, second.state] == [State.WAITING] * 2
     assert [first.expires_at, second.expires_at] == times_left
 
 
-@pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Claim one row at a time. Contains how many responses each claim recorded first."""
-    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
-    recorded: list[int] = []
-    claim_together = sending.claim_together
-
-    def count(
-        *, responses: Sequence[tuple[Attempt, DeleteResponse]] = (), **options: Any
-    ) -> list[ClaimedAttempt | BlockedError | None]:
-        recorded.append(len(responses))
-        return claim_together(responses=responses, **options)
-
-    monkeypatch.setattr(sending, "claim_together", count)
-    return recorded
-
-
-def test_a_response_is_recorded_in_the_transaction_that_claims_the_next_row(
-    rows: list[Deletion], one_by_one: list[int]
-) -> None:
-    running.run_due(actor=WORKER)
-    assert one_by_one == [0] + [1] * 9
-    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
-
-
-def test_responses_that_arrive_soon_after_the_first_are_recorded_with_it(
-    rows: list[Deletion], one_by_one: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(running, "PARALLEL_DELETES", 4)
-
-    def wait(
-        futures: Iterable[Future[DeleteResponse]], *, timeout: float | None = None, **_: object
-    ) -> object:
-        if timeout is not None:
-            assert timeout == running.GATHER_SECONDS
-            return futures_wait(futures)
-        first, *others = futures
-        return futures_wait([first]).done, set(others)
-
-    monkeypatch.setattr(running, "wait", wait)
-    running.run_due(actor=WORKER)
-    assert one_by_one == [0, 4, 4]
-    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
-
-
-def test_a_claim_that_fails_undoes_no_response(
-    rows: list[Deletion],
-    one_by_one: list[int],
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    second = rows[1]
-
-    def fail(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.INSIDE_CLAIM and deletion_id == second.pk and one_by_one[-1]:
-            raise OperationalError("disk I/O error")
-
-    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
-    running.run_due(actor=WORKER)
-    assert one_by_one[:3] == [0, 1, 0]
-    assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
-    assert [sandbox.world.deletes_received(str(row.connection_id)) for row in rows] == [1] * 10
-
-
-def test_a_pause_stops_the_claim_and_not_the_recording_before_it(
-    rows: list[Deletion],
-    one_by_one: list[int],
-    ada: Person,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    first, second, *_ = rows
-    assert first.batch
-    batch = first.batch
-    before_claim_of(
-        second,
-        lambda: stopping.pause_batch(batch=batch, actor=person_actor(person=ada)),
-        patch=monkeypatch,
-    )
-    running.run_due(actor=WORKER)
-    assert one_by_one == [0, 1]
-    assert [row.state for row in read_again(rows)].count(State.WAITING) == 9
-    assert Deletion.objects.get(pk=first.pk).outcome == Outcome.DELETED
-    # A claim that only the database refuses is logged as an error.
-    assert not caplog.records
-
-
-def test_no_row_is_claimed_with_a_response_that_may_stop_it(
-    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
-) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
-    running.run_due(actor=WORKER)
-    assert not any(one_by_one)
-    assert len(sandbox.world.requests(method="DELETE")) == stopping.MAX_PROBLEMS_IN_A_ROW
-
-
 def test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed(
-    rows: list[Deletion],
-    one_by_one: list[int],
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
+    rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     limit = RateLimit(name="org_connections", limit=100, remaining=1, reset_seconds=60)
     monkeypatch.setattr(DeleteResponse, "rate_limit", limit)
     running.run_due(actor=WORKER)
-    assert one_by_one == [0]
     assert len(sandbox.world.requests(method="DELETE")) == 1
 
 
-def test_a_row_that_changed_is_not_claimed_with_a_response(
-    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
+def test_once_it_is_to_stop_no_row_is_claimed(
+    rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = rows[1]
-    sandbox.world.remove_connection(connection_id=str(changed.connection_id))
-    running.run_due(actor=WORKER)
-    changed.refresh_from_db()
-    assert (changed.outcome, changed.epoch) == (Outcome.ALREADY_ABSENT, 0)
-    assert len(sandbox.world.requests(method="DELETE")) == 9
+    monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
 
-
-def test_once_it_is_to_stop_no_row_is_claimed_with_a_response(
-    rows: list[Deletion], one_by_one: list[int], sandbox: SandboxServer
-) -> None:
     def is_stopped() -> bool:
         return len(sandbox.world.requests(method="DELETE")) == 2
 
     running.run_due(actor=WORKER, is_stopped=is_stopped)
-    assert one_by_one == [0, 1]
     assert [row.outcome for row in read_again(rows)].count(Outcome.DELETED) == 2
 
 

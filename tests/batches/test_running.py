@@ -13,7 +13,7 @@ from connections.batches import drafts, endings, progress, running, stopping
 from connections.batches.texts import batch_headline
 from connections.core.causes import Cause
 from connections.datadog.responses import DeleteResponse
-from connections.deletions import lifecycle, sending
+from connections.deletions import lifecycle, recording, sending
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import protections, rate_limits
@@ -151,27 +151,18 @@ def test_a_blocked_row_that_can_not_be_recorded_keeps_no_claimed_row_from_being_
     assert not running_batch.deletions.filter(state=State.SENDING).exists()
 
 
-def test_a_row_that_another_worker_claims_first_is_not_handled_again(
+def test_a_row_that_another_worker_claims_first_is_not_sent_again(
     running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *_, last = running_batch.deletions.order_by("batch_row__position")[:4]
 
     def claim_elsewhere(point: Point, *, deletion_id: UUID) -> None:
         if point == Point.BEFORE_CLAIM and deletion_id == first.pk:
-            sending.claim(deletion=last, actor=WORKER, was_rechecked=True)
-
-    handled: list[UUID] = []
-    expire = lifecycle.expire_deletion
-
-    def note(*, deletion: Deletion, actor: Actor) -> bool:
-        handled.append(deletion.pk)
-        return expire(deletion=deletion, actor=actor)
+            sending.claim([last], actor=WORKER, was_rechecked=True)
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", claim_elsewhere)
-    monkeypatch.setattr(lifecycle, "expire_deletion", note)
     run(running_batch)
     assert last.attempts.count() == 1
-    assert last.pk not in handled
     assert sandbox.world.deletes_received(str(last.connection_id)) == 0
 
 
@@ -252,7 +243,7 @@ def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
 
     def take(point: Point, *, deletion_id: UUID) -> None:
         if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not taken.epoch:
-            sending.claim(deletion=taken, actor=WORKER, was_rechecked=True)
+            sending.claim([taken], actor=WORKER, was_rechecked=True)
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", take)
     assert run(running_batch).state == BatchState.PAUSED
@@ -265,7 +256,7 @@ def test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does(
     batch = request(make_draft(3), ada, stop_at_first_problem=True)
     clock.advance(seconds=1)
     row = batch.deletions.order_by("batch_row")[0]
-    assert sending.check_and_claim(deletion=row, actor=WORKER)
+    assert sending.claim([row], actor=WORKER, was_rechecked=True)
     clock.advance(seconds=61)
     run(batch)
     due.run_due(actor=WORKER, limit=100)
@@ -519,12 +510,11 @@ def test_a_row_that_comes_back_after_the_cancellation_is_withdrawn(
     running_batch: Batch, ada: Person, sandbox: SandboxServer
 ) -> None:
     row = running_batch.deletions.order_by("batch_row")[0]
-    claimed = sending.check_and_claim(deletion=row, actor=WORKER)
-    assert claimed
+    [claimed] = sending.claim([row], actor=WORKER, was_rechecked=True)
     stopping.cancel_batch(batch=running_batch, actor=person_actor(person=ada))
     sandbox.world.set_fault(fault=faults.rate_limited(), method="DELETE")
     response = sending.send_claimed(claimed)
-    sending.record_response(attempt=claimed.attempt, response=response, actor=WORKER)
+    recording.record([(claimed.attempt, response)], actor=WORKER)
     run(running_batch)
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.WITHDRAWN)}
 
@@ -595,13 +585,13 @@ def test_after_resuming_the_time_left_follows_from_the_rate_since(
     running_batch: Batch, ada: Person, clock: SettableClock
 ) -> None:
     first, *rest = running_batch.deletions.order_by("batch_row__position")
-    assert sending.claim(deletion=first, actor=WORKER, was_rechecked=True)
+    assert sending.claim([first], actor=WORKER, was_rechecked=True)
     clock.advance(minutes=30)
     stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
     stopping.resume_batch(batch=running_batch, actor=person_actor(person=ada))
     for deletion in rest[:3]:
         assert progress.get_progress(running_batch).time_left is None
-        assert sending.claim(deletion=deletion, actor=WORKER, was_rechecked=True)
+        assert sending.claim([deletion], actor=WORKER, was_rechecked=True)
     clock.advance(seconds=3)
     assert progress.get_progress(running_batch).time_left == timedelta(seconds=6)
 

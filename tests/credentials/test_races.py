@@ -87,7 +87,7 @@ def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
     credential = added(sandbox, "Payments US")
     deletion = deletion_of(credential, State.REQUESTED)
     run_concurrently(
-        lambda: sending.claim(deletion=deletion, actor=command_actor(), was_rechecked=True),
+        lambda: sending.claim([deletion], actor=command_actor(), was_rechecked=True),
         lambda: retire_credential(
             actor=command_actor(), credential=credential, confirmation="Payments US"
         ),

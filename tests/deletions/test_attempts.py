@@ -11,8 +11,10 @@ from connections.access.actor import WORKER, person_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.errors import BlockedError
 from connections.core.secret import Secret
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import reconciliation, sending
 from connections.deletions.failpoints import Point
+from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import syncs
 from connections.models import (
     Attempt,
@@ -42,16 +44,16 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, list[str]]] = []
-    send = sending._send
+    send = sending.send_claimed
 
-    def spy(**arguments: object) -> object:
+    def spy(claimed: ClaimedAttempt) -> DeleteResponse:
         attempt = Attempt.objects.get()
         codes = AuditEvent.objects.values_list("code", flat=True)
         seen.append((attempt.verdict, list(codes)))
         assert attempt.deletion.state == State.SENDING
-        return send(**arguments)  # type: ignore[arg-type]
+        return send(claimed)
 
-    monkeypatch.setattr("connections.deletions.sending._send", spy)
+    monkeypatch.setattr("connections.deletions.sending.send_claimed", spy)
     make_deletion()
     [(verdict, codes)] = seen
     assert verdict == ""
@@ -62,13 +64,13 @@ def test_no_transaction_is_open_during_the_request(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depths: list[int] = []
-    send = sending._send
+    send = sending.send_claimed
 
-    def spy(**arguments: object) -> object:
+    def spy(claimed: ClaimedAttempt) -> DeleteResponse:
         depths.append(len(connection.savepoint_ids))
-        return send(**arguments)  # type: ignore[arg-type]
+        return send(claimed)
 
-    monkeypatch.setattr("connections.deletions.sending._send", spy)
+    monkeypatch.setattr("connections.deletions.sending.send_claimed", spy)
     before = len(connection.savepoint_ids)
     make_deletion()
     assert depths == [before]
@@ -89,16 +91,16 @@ def test_without_its_event_nothing_is_sent(
 def test_a_late_response_is_stored_and_changes_no_state(
     make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = sending._send
+    send = sending.send_claimed
 
-    def frozen(**arguments: object) -> object:
+    def frozen(claimed: ClaimedAttempt) -> DeleteResponse:
         # The process is paused for longer than a claim lasts, then resumes with a response.
-        response = send(**arguments)  # type: ignore[arg-type]
+        response = send(claimed)
         clock.advance(seconds=61)
         reconciliation.expire_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
         return response
 
-    monkeypatch.setattr("connections.deletions.sending._send", frozen)
+    monkeypatch.setattr("connections.deletions.sending.send_claimed", frozen)
     deletion = make_deletion()
     attempt = deletion.attempts.get()
     assert deletion.state == State.UNKNOWN
@@ -113,8 +115,8 @@ def test_two_claims_of_the_same_deletion_cannot_both_succeed(
     deletion = make_deletion(rate_limited())
     actor = person_actor(person=ada)
     one, other = (Deletion.objects.get(pk=deletion.pk) for _ in range(2))
-    assert sending.claim(deletion=one, actor=actor, was_rechecked=True)
-    assert sending.claim(deletion=other, actor=actor, was_rechecked=True) is None
+    assert sending.claim([one], actor=actor, was_rechecked=True)
+    assert not sending.claim([other], actor=actor, was_rechecked=True)
     assert deletion.attempts.count() == 2
 
 
@@ -123,9 +125,9 @@ def test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again(
 ) -> None:
     deletion = make_deletion(rate_limited())
     actor = person_actor(person=ada)
-    assert sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
+    assert sending.claim([deletion], actor=actor, was_rechecked=True)
     read_later = Deletion.objects.get(pk=deletion.pk)
-    assert sending.claim(deletion=read_later, actor=actor, was_rechecked=True) is None
+    assert not sending.claim([read_later], actor=actor, was_rechecked=True)
     assert deletion.attempts.count() == 2
     with (
         pytest.raises(IntegrityError, match="being sent can't be claimed again"),

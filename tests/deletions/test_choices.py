@@ -8,8 +8,10 @@ import pytest
 from connections.access.actor import WORKER, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import approvals, reviews, sending, states, verification
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.sending import ClaimedAttempt
 from connections.deletions.states import Settle
 from connections.inventory import fetching, syncs
 from connections.models import (
@@ -220,11 +222,11 @@ def test_an_invisible_reason_is_refused(
 def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
     make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = "connections.deletions.sending._send"
-    send: Callable[..., object] = sending._send
+    sent = "connections.deletions.sending.send_claimed"
+    send = sending.send_claimed
 
-    def send_and_lose_the_ring(**arguments: object) -> object:
-        response = send(**arguments)
+    def send_and_lose_the_ring(claimed: ClaimedAttempt) -> DeleteResponse:
+        response = send(claimed)
         Credential.objects.update(secret_version=99)
         return response
 

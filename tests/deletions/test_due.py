@@ -8,6 +8,7 @@ import pytest
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.deletions import sending
+from connections.deletions.sending import ClaimedAttempt
 from connections.models import (
     Credential,
     Deletion,
@@ -152,10 +153,10 @@ def test_a_claim_without_a_response_is_unknown_after_60_s(
     class KilledError(Exception):
         """Simulates a killed process."""
 
-    def die(**_: object) -> None:
+    def die(_: ClaimedAttempt) -> None:
         raise KilledError
 
-    monkeypatch.setattr("connections.deletions.sending._send", die)
+    monkeypatch.setattr("connections.deletions.sending.send_claimed", die)
     with pytest.raises(KilledError):
         make_deletion()
     deletion = Deletion.objects.get()
@@ -179,7 +180,7 @@ def test_what_changed_since_it_was_found_due_is_left_alone(
     clock.advance(seconds=8)
     [found] = due.list_due_deletions(now=clock.at)
     # Another process claims it, and its worker is killed before it postpones anything.
-    assert sending.claim(deletion=deletion, actor=person_actor(person=ada), was_rechecked=True)
+    assert sending.claim([deletion], actor=person_actor(person=ada), was_rechecked=True)
     Deletion.objects.filter(pk=deletion.pk).update(due_at=found.due_at)
     monkeypatch.setattr(due, "list_due_deletions", lambda **_: [found])
     assert due.run_due(actor=WORKER) == []

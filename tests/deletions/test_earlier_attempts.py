@@ -1,7 +1,7 @@
 """What the audit log and the pages say about a deletion whose earlier attempts reached Datadog."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,8 @@ from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reconciliation, reviews, sending, verification
+from connections.deletions import reconciliation, recording, reviews, sending, verification
+from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import protections
 from connections.models import (
     Attempt,
@@ -292,16 +293,16 @@ def test_a_waiting_deletion_whose_check_failed_offers_no_confirmation(
 @pytest.fixture
 def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
     """From now on the sender pauses for longer than a claim lasts, then records its response."""
-    send = sending._send
+    send = sending.send_claimed
 
-    def frozen(**arguments: object) -> DeleteResponse:
-        response = send(**arguments)  # type: ignore[arg-type]
+    def frozen(claimed: ClaimedAttempt) -> DeleteResponse:
+        response = send(claimed)
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
         reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
         return response
 
-    return lambda: monkeypatch.setattr(sending, "_send", frozen)
+    return lambda: monkeypatch.setattr(sending, "send_claimed", frozen)
 
 
 @pytest.fixture
@@ -311,18 +312,19 @@ def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
     Calling the only item records the response.
     """
     waiting: list[Callable[[], object]] = []
-    record_answer = sending.record_response
+    record = recording.record
 
-    def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> bool:
-        waiting.append(lambda: record_answer(attempt=attempt, response=response, actor=actor))
+    def keep(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor) -> int:
+        waiting.append(lambda: record(responses, actor=actor))
         clock.advance(seconds=60)
+        [(attempt, _)] = responses
         reconciliation.expire_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
-        monkeypatch.setattr(sending, "record_response", record_answer)
-        return True
+        monkeypatch.setattr(recording, "record", record)
+        return 1
 
-    monkeypatch.setattr(sending, "record_response", keep)
+    monkeypatch.setattr(recording, "record", keep)
     return waiting
 
 

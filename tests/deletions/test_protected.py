@@ -204,7 +204,7 @@ def test_a_concurrent_claim_and_protection_are_serialized(
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
         patch.setattr(failpoints, "hit", hold)
         protecting = pool.submit(protect_meanwhile)
-        sending.claim(deletion=approved, actor=WORKER, was_rechecked=True)
+        sending.claim([approved], actor=WORKER, was_rechecked=True)
         protecting.result(timeout=20)
     event = AuditEvent.objects.get(code="org_connection.protected")
     assert event.details["is_being_sent"] is True

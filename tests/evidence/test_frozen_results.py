@@ -273,8 +273,7 @@ def test_an_attempt_without_an_event_is_reported() -> None:
 @pytest.mark.usefixtures("history")
 def test_an_invented_response_of_an_attempt_without_one_is_named() -> None:
     [unknown] = Deletion.objects.filter(state="unknown")
-    claimed = sending.claim(deletion=unknown, actor=command_actor(), was_rechecked=True)
-    assert claimed
+    [claimed] = sending.claim([unknown], actor=command_actor(), was_rechecked=True)
     attempt = claimed.attempt
     assert_intact()
     now = clock.now()

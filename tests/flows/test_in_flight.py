@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from connections import audit
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import sending
+from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching
 from connections.models import Credential, Deletion
 from sandbox import faults
@@ -24,14 +26,14 @@ def during_send(monkeypatch: pytest.MonkeyPatch) -> RunDuring:
 
     def schedule(action: Callable[[], Page]) -> list[Page]:
         pages: list[Page] = []
-        send = sending._send
+        send = sending.send_claimed
 
-        def send_later(**kwargs: Any) -> Any:
+        def send_later(claimed: ClaimedAttempt) -> DeleteResponse:
             if not pages:
                 pages.append(action())
-            return send(**kwargs)
+            return send(claimed)
 
-        monkeypatch.setattr(sending, "_send", send_later)
+        monkeypatch.setattr(sending, "send_claimed", send_later)
         return pages
 
     return schedule
@@ -107,7 +109,7 @@ def test_a_second_confirmation_during_the_pre_send_check_neither_syncs_nor_sends
 def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
     requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(**kwargs: Any) -> Any:
+    def killed(**_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -200,10 +202,10 @@ def test_a_deletion_being_sent_can_neither_be_checked_nor_withdrawn(
 def test_a_killed_attempt_can_be_checked_after_a_minute(
     requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(**kwargs: Any) -> Any:
+    def killed(_: ClaimedAttempt) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sending, "_send", killed)
+    monkeypatch.setattr(sending, "send_claimed", killed)
     with pytest.raises(KeyboardInterrupt):
         requester.delete()
     url = f"/deletions/{requester.deletion().pk}/"

@@ -13,11 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
 from connections.core import time_limits
-from connections.deletions import failpoints, interruption
+from connections.deletions import failpoints
 from connections.deletions.failpoints import Point
 from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
+from connections.management.interruption import Stop
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -134,16 +135,14 @@ def test_each_response_has_its_exit_code(
 def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    stops: list[interruption.Stop] = []
+    stops: list[Stop] = []
 
-    def install(command: Command, **options: Any) -> Result:
-        # As in its own process.
-        monkeypatch.setattr(interruption, "_installed", command.stop)
+    def note_stop(command: Command, **options: Any) -> Result:
         stops.append(command.stop)
         return run_command(command, **options)
 
     run_command = Command.run
-    monkeypatch.setattr(Command, "run", install)
+    monkeypatch.setattr(Command, "run", note_stop)
     world = sandbox.world
     source = org_named(world, "Payments US")
     errors: dict[str, type[Exception]] = {
@@ -175,12 +174,6 @@ def test_an_error_before_the_response_is_recorded_is_no_exit_code_of_nothing_sen
         if point == Point.AFTER_RESPONSE:
             raise LookupError("a bug")
 
-    def install(command: Command, **options: Any) -> Result:
-        monkeypatch.setattr(interruption, "_installed", command.stop)
-        return run_command(command, **options)
-
-    run_command = Command.run
-    monkeypatch.setattr(Command, "run", install)
     monkeypatch.setattr(failpoints, "hit", fail)
     result = run(target.id, "--yes")
     assert sandbox.world.deletes_received(target.id) == 1

@@ -50,6 +50,7 @@ A_ROW_ON_ITS_OWN_PAGE = (
 LANES = "connections/net/connection.py"
 CONFIRMATION_TEXT = "tests/deletions/test_confirmation_text.py"
 SENDING = "connections/deletions/sending.py"
+RECORDING = "connections/deletions/recording.py"
 STATE_AS_READ = '    "state",\n    "epoch",\n'
 EPOCH_AS_READ = '    "epoch",\n    # When two'
 TRANSITIONS = "connections/deletions/states.py"
@@ -384,8 +385,8 @@ RECORD = (
         SENDING,
         "    began_at = time.monotonic()\n",
         "    began_at = time.monotonic()\n"
-        "    _send(client=fetching.open_client(credential=deletions[0].credential), "
-        "connection_id=deletions[0].connection_id, began_at=began_at)\n",
+        "    send_claimed(ClaimedAttempt(attempt=Attempt(deletion=deletions[0]), "
+        "client=fetching.open_client(credential=deletions[0].credential), began_at=began_at))\n",
         "tests/deletions/test_attempts.py::"
         "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
     ),
@@ -442,22 +443,22 @@ RECORD = (
     ),
     _mutant(
         "earlier ambiguous attempts are looked up",
-        "connections/deletions/sending.py",
+        RECORDING,
         "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
         "False",
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
         "a response is recorded once",
-        SENDING,
-        "        if not (_is_late(attempt) and _has_response(attempt))\n",
+        RECORDING,
+        "            if attempt.is_late and _has_response(attempt):\n                continue\n",
         "",
         "tests/faults/crashes/test_saved_responses.py"
         "::test_recording_the_same_response_twice_records_it_once",
     ),
     _mutant(
         "a late answer changes no state",
-        "connections/deletions/sending.py",
+        RECORDING,
         "    return deletion.epoch != attempt.epoch or deletion.state != State.SENDING\n",
         "    return False\n",
         "tests/deletions/test_attempts.py::test_a_late_response_is_stored_and_changes_no_state",
@@ -465,8 +466,8 @@ RECORD = (
     _mutant(
         "an action and its event are one transaction",
         TRANSITIONS,
-        "    with audit.atomic(savepoint=False):\n        moved = _unchanged_rows",
-        "    if True:\n        moved = _unchanged_rows",
+        "    with audit.atomic(savepoint=False):\n        for compared",
+        "    if True:\n        for compared",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
     _mutant(
@@ -572,14 +573,14 @@ REVIEW = (
     _mutant(
         "the digest of the review",
         DELETIONS,
-        "    if digest and digest != shown.digest:\n",
+        "    if digest and digest != review.digest:\n",
         "    if False:\n",
         "tests/flows/test_review.py::test_a_connection_that_changed_since_the_review_is_shown_again",
     ),
     _mutant(
         "the confirmation text of a request",
         "connections/deletions/lifecycle.py",
-        "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
+        "    if not review.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_review.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
     ),
@@ -611,8 +612,8 @@ REVIEW = (
     _mutant(
         "permissions are read again at the claim",
         SENDING,
-        "        now = _require_unblocked(deletions=deletions, people=people)\n",
-        "        now = clock.now()\n",
+        "        if isinstance(now, BlockedError):\n            raise now\n",
+        "        if isinstance(now, BlockedError):\n            now = clock.now()\n",
         "tests/deletions/test_choices.py::test_a_permission_lost_during_the_pre_send_check_sends_nothing",
     ),
     _mutant(
@@ -1007,7 +1008,7 @@ WITHIN = (
     _mutant(
         "deletion of a protected connection can't be requested",
         DELETIONS,
-        "    protections.require_unprotected(shown.protection)\n",
+        "    protections.require_unprotected(review.protection)\n",
         "",
         f"{PROTECTED}::test_a_request_is_refused_and_says_who_protects_the_connection_and_why",
     ),
@@ -1437,7 +1438,7 @@ FOUR_EYES = (
     _mutant(
         "a changed connection can't be approved",
         "connections/deletions/approvals.py",
-        "    if not found.can_be_approved:\n",
+        "    if not comparison.can_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_a_changed_connection_closes_the_deletion_and_cannot_be_approved",
     ),
@@ -1592,7 +1593,7 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 is checked at once",
-        "connections/deletions/sending.py",
+        RECORDING,
         "    if response.verdict == AttemptResult.DELETED and awaits_outcome:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_check_due_at_once",
@@ -2238,9 +2239,11 @@ FROZEN_RESULTS = (
     _mutant(
         "two processes do not verify a deletion twice",
         "connections/deletions/verification.py",
-        "    return Deletion.objects.filter(is_unverified, pk__in",
-        "    return Deletion.objects.filter(pk__in",
+        "    if not rows.filter(is_unverified).update(",
+        "    if not rows.update(",
         f"{RESULTS}::test_only_one_of_two_concurrent_verifications_is_recorded",
+        "tests/batches/test_groups.py"
+        "::test_rows_that_another_worker_verified_first_are_verified_once",
     ),
     _mutant(
         "a verification compares every record",
@@ -2840,7 +2843,7 @@ SLOW_PROVIDER = (
     ),
 )
 
-INTERRUPTION = "connections/deletions/interruption.py"
+INTERRUPTION = "connections/management/interruption.py"
 
 DELETE_COMMAND = "connections/management/commands/delete_org_connection.py"
 
@@ -2850,15 +2853,15 @@ SIGNALS = (
     _mutant(
         "a signal doesn't interrupt a DELETE",
         INTERRUPTION,
-        "    stop.is_held = True\n",
+        "        self.is_held = True\n",
         "",
         f"{STOPPED}::test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome[sqlite-2]",
     ),
     _mutant(
         "no claim commits after a signal",
         INTERRUPTION,
-        "    if stop.is_requested:\n",
-        "    if False:\n",
+        "            raise StopRequestedError\n        self.deletion_id",
+        "            pass\n        self.deletion_id",
         f"{STOPPED}::test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored",
     ),
     _mutant(
@@ -3268,7 +3271,7 @@ PARALLEL_SYNCS = (
     ),
     _mutant(
         "a response to a DELETE counts too",
-        SENDING,
+        RECORDING,
         "    if limit and limit.is_low and not is_kept:\n",
         "    if False:\n",
         "tests/deletions/test_rate_limits.py::test_a_429_to_a_delete_holds_back_deferrable_work",
@@ -3337,14 +3340,6 @@ BULK_DELETIONS = (
         "tests/deletions/test_attempts.py"
         "::test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again",
         f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
-    ),
-    _mutant(
-        "a row that another worker claimed first is not handled again",
-        f"{BATCHES}/running.py",
-        "return _still_waiting([row for row in rows if row.pk not in claimed_ids])",
-        "return [row for row in rows if row.pk not in claimed_ids]",
-        f"{BATCH_TESTS}/test_running.py"
-        "::test_a_row_that_another_worker_claims_first_is_not_handled_again",
     ),
     _mutant(
         "the rest of an org is confirmed with its name too",
@@ -3425,10 +3420,10 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed once its bulk deletion is paused",
         SENDING,
-        "        if not can_claim:\n            return [None] * len(deletions)\n",
+        "        if first.is_run_by_batch and not _lock_if_running(first.batch_id):\n"
+        "            return []\n",
         "",
         f"{BATCH_TESTS}/test_running.py::test_a_pause_after_the_check_stops_the_claim",
-        f"{BATCH_TESTS}/test_groups.py::test_a_pause_stops_the_claim_and_not_the_recording_before_it",
     ),
     _mutant(
         "the database sends no row unless its bulk deletion is running",
@@ -3463,16 +3458,15 @@ BULK_DELETIONS = (
     _mutant(
         "a 429 on a pre-send check is no problem",
         f"{BATCHES}/running.py",
-        "            if result.cause and result.cause != Cause.RATE_LIMITED:\n",
-        "            if result.cause:\n",
+        "            if check.cause and check.cause != Cause.RATE_LIMITED:\n",
+        "            if check.cause:\n",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more",
     ),
     _mutant(
         "after a row that was not claimed, rows are read again",
         f"{BATCHES}/running.py",
-        " might stop the next ones too: a 429 or a pause.\n"
-        "                    self.next_rows.clear()\n",
+        " might stop the next ones too: a 429 or a pause.\n        self.next_rows.clear()\n",
         "\n",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more",
@@ -3496,16 +3490,15 @@ BULK_DELETIONS = (
     _mutant(
         "no row is claimed with others where the first problem pauses",
         f"{BATCHES}/running.py",
-        " or (batch and batch.stop_at_first_problem):\n",
-        ":\n",
+        "is_alone = self.is_separate or batch.stop_at_first_problem\n",
+        "is_alone = self.is_separate\n",
         f"{BATCH_TESTS}/test_running.py"
         "::test_no_row_after_a_blocked_one_is_sent_where_the_first_problem_pauses_it",
     ),
     _mutant(
         "the claim requires a recent shared check",
         SENDING,
-        "    if shared_check_at and not _is_recent(shared_check_at, now=now):\n"
-        "        return False\n",
+        "    if check_age > time_limits.SHARED_CHECK_WINDOW:\n        return False\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
         "::test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim",
@@ -3528,18 +3521,10 @@ BULK_DELETIONS = (
     _mutant(
         "a row that changed before its group was claimed is left out",
         TRANSITIONS,
-        "    unchanged = _lock_unchanged(deletions)\n",
-        "    unchanged = list(deletions)\n",
+        "            if unchanged.update(**columns) != len(group):\n                return False\n",
+        "            unchanged.update(**columns)\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_a_row_withdrawn_after_its_check_is_left_out_of_its_group",
-    ),
-    _mutant(
-        "rows that another worker verified first are verified once",
-        "connections/deletions/verification.py",
-        "    if unverified.count() == len(deletions):\n",
-        "    if deletions:\n",
-        f"{BATCH_TESTS}/test_groups.py"
-        "::test_rows_that_another_worker_verified_first_are_verified_once",
     ),
     _mutant(
         "a check that shows a low limit stops the next rows",
@@ -3565,68 +3550,34 @@ BULK_DELETIONS = (
         f"{BATCH_TESTS}/test_groups.py::test_a_check_is_stored_before_its_rows_are_claimed",
     ),
     _mutant(
-        "a claim that fails undoes no response",
+        "after a response that says that the rate limit is low, no row is claimed",
         f"{BATCHES}/running.py",
-        "            # The rows that were to be claimed are read again.\n"
-        "            self.next_rows.clear()\n"
-        "            return set()\n",
-        "            self.next_rows.clear()\n",
-        f"{BATCH_TESTS}/test_groups.py::test_a_claim_that_fails_undoes_no_response",
-    ),
-    _mutant(
-        "no row is claimed with a response that may stop it",
-        f"{BATCHES}/running.py",
-        "    return response.verdict != AttemptResult.DELETED or _is_low(response)\n",
-        "    return False\n",
-        f"{BATCH_TESTS}/test_groups.py::test_no_row_is_claimed_with_a_response_that_may_stop_it",
-    ),
-    _mutant(
-        "no row is claimed with a response that says that the rate limit is low",
-        f"{BATCHES}/running.py",
-        "    return response.verdict != AttemptResult.DELETED or _is_low(response)\n",
-        "    return response.verdict != AttemptResult.DELETED\n",
+        "                if response.rate_limit and response.rate_limit.is_low:\n",
+        "                if False:\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed",
     ),
     _mutant(
-        "a row that its check shows changed is claimed with no response",
+        "once it is to stop, no row is claimed",
         f"{BATCHES}/running.py",
-        "        if all(self._is_as_reviewed(row) for row in rows):\n            return rows\n",
-        "        return rows\n",
-        f"{BATCH_TESTS}/test_groups.py::test_a_row_that_changed_is_not_claimed_with_a_response",
+        "self.failure is not None or self.is_stopped() or time",
+        "self.failure is not None or time",
+        f"{BATCH_TESTS}/test_groups.py::test_once_it_is_to_stop_no_row_is_claimed",
     ),
     _mutant(
-        "no row is claimed while a response of another credential is not recorded",
+        "after a claim of several rows failed, each is claimed separately",
         f"{BATCHES}/running.py",
-        "            is_alone = len(responses) == len(done)\n",
-        "            is_alone = True\n",
+        "        self.is_separate = True\n",
+        "",
+        f"{BATCH_TESTS}/test_running.py::test_a_row_that_can_not_be_handled_stops_no_other",
+    ),
+    _mutant(
+        "what fails after a response keeps no other from being recorded",
+        f"{BATCHES}/running.py",
+        "        except Exception as error:  # noqa: BLE001 - as above\n            self",
+        "        except ZeroDivisionError as error:\n            self",
         f"{BATCH_TESTS}/test_groups.py"
-        "::test_no_more_claims_are_without_a_recorded_response_than_there_are_threads",
-    ),
-    _mutant(
-        "once it is to stop, no row is claimed with a response",
-        f"{BATCHES}/running.py",
-        " not in self.checks or self._is_over():\n            return []\n",
-        " not in self.checks:\n            return []\n",
-        f"{BATCH_TESTS}/test_groups.py::test_once_it_is_to_stop_no_row_is_claimed_with_a_response",
-    ),
-    _mutant(
-        "rows that wait again keep the time that each has left",
-        SENDING,
-        "    for transition, some in groupby(changes, key=lambda change: change.transition):\n",
-        "    for _, found in groupby(changes, key=lambda change: type(change.transition)):\n"
-        "        some = list(found)\n"
-        "        transition = some[0].transition\n",
-        f"{BATCH_TESTS}/test_groups.py"
-        "::test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left",
-    ),
-    _mutant(
-        "claimed rows are sent before anything else is done",
-        f"{BATCHES}/running.py",
-        "        # Before anything else, so that nothing prevents sending a claimed row.\n",
-        "        _still_waiting(rows)\n",
-        f"{BATCH_TESTS}/test_groups.py"
-        "::test_what_fails_after_a_claim_keeps_no_claimed_row_from_being_sent",
+        "::test_what_fails_after_a_response_keeps_no_other_response_from_being_recorded",
     ),
     _mutant(
         "an attempted row ends after the clock was set back",
@@ -3699,7 +3650,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "what an access review decided to keep is not deleted by an older plan",
-        f"{BATCHES}/drafts.py",
+        f"{BATCHES}/facts.py",
         "        if key in self.kept:\n            return RowProblem.KEPT\n",
         "",
         "tests/access_reviews/test_planning.py"
@@ -3724,7 +3675,7 @@ BULK_DELETIONS = (
     _mutant(
         "what an access review decides to keep during the request is not requested",
         f"{BATCHES}/requesting.py",
-        "            if is_changed or (batch.is_from_review and drafts.find_kept(batch=batch)):\n",
+        "            if is_changed or (batch.is_from_review and facts.find_kept(batch=batch)):\n",
         "            if is_changed:\n",
         "tests/access_reviews/test_planning.py"
         "::test_a_connection_kept_by_a_decision_during_the_request_is_not_deleted",
@@ -3949,7 +3900,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "a hidden connection looks like an unknown one in a plan",
-        f"{BATCHES}/drafts.py",
+        f"{BATCHES}/facts.py",
         "    rows = current_snapshots(actor=actor)",
         "    rows = OrgConnectionSnapshot.objects.filter(is_current=True)",
         f"{BATCH_TESTS}/test_drafts.py::test_a_hidden_connection_looks_like_an_unknown_one",

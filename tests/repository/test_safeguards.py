@@ -23,6 +23,7 @@ from connections.deletions import (
     export,
     history,
     reconciliation,
+    recording,
     sending,
     states,
 )
@@ -63,7 +64,7 @@ def unknown(make_deletion: RequestDeletion) -> Deletion:
 def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: Person) -> None:
     actor = person_actor(person=ada)
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
-        sending.claim(deletion=unknown, actor=actor, was_rechecked=True)
+        sending.claim([unknown], actor=actor, was_rechecked=True)
 
 
 def settle(deletion: Deletion, *, actor: Actor) -> bool:
@@ -115,11 +116,9 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     Deletion.objects.filter(pk=unknown.pk).update(state=State.STILL_PRESENT, cause="")
     deletion.refresh_from_db()
     actor = person_actor(person=ada)
-    claimed = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
-    assert claimed
-    attempt = claimed.attempt
-    found = delete_against(respond(http_response("404 Not Found", b'{"errors":["gone"]}')))
-    sending.record_response(attempt=attempt, response=found, actor=actor)
+    [claimed] = sending.claim([deletion], actor=actor, was_rechecked=True)
+    response = delete_against(respond(http_response("404 Not Found", b'{"errors":["gone"]}')))
+    recording.record([(claimed.attempt, response)], actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2
 

@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.deletions import interruption, lifecycle, reviews, states
+from connections.deletions import lifecycle, reviews, states
 from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.deletions.texts import describe
@@ -38,9 +38,6 @@ class Command(DeletingCommand):
         "3 already absent or gone, 4 refused by Datadog, 5 not sent or waiting, 6 unknown, 7 needs "
         "approval, 8 changed or still present, 9 returned 200 but still listed."
     )
-
-    # The claim then holds signals, so that the attempt is finished first.
-    install_stop = staticmethod(interruption.install)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -88,7 +85,9 @@ class Command(DeletingCommand):
             digest=review.digest,
             confirmation=review.text_to_type,
             requester=requester,
+            note_claim=self.stop.begin_sending,
         )
+        self.stop.end_sending()
         deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self._verify(deletion)
         return _result_of(deletion)
@@ -113,12 +112,15 @@ class Command(DeletingCommand):
         if not is_check_failed or deletion.policy != ApprovalPolicy.NONE:
             return deletion
         if allow_unreviewed:
-            return lifecycle.execute_deletion(
+            deletion = lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
                 confirmation=reviews.confirmation_text(deletion, actor=command_actor()),
                 skip_recheck=True,
+                note_claim=self.stop.begin_sending,
             )
+            self.stop.end_sending()
+            return deletion
         return lifecycle.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),

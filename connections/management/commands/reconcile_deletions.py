@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.core import clock
-from connections.deletions import sending, states
+from connections.deletions import recording, states
 from connections.deletions.export import deletion_row
 from connections.deletions.texts import describe
 from connections.management.base import UNKNOWN, OrgAdminCommand, Result
@@ -23,7 +23,7 @@ class Command(OrgAdminCommand):
     needs_keys = True
 
     def run(self, **options: Any) -> Result:
-        sending.record_saved_responses()
+        recording.record_saved_responses()
         deletions = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in deletions])
         rows = rows.prefetch_related("attempts", "approvals")

@@ -14,7 +14,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, stopping, texts
+from connections.batches import confirming, drafts, facts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -273,7 +273,7 @@ def _warnings(
     warnings = plan.warnings(url_of=lambda chosen: list_url(request, show=chosen))
     if batch.origin == models.BatchOrigin.ORG and not _has_credential(batch, actor=actor):
         warnings.insert(0, _unwatched_org_warning(batch, actor=actor))
-    kept_ids = drafts.find_kept(batch=batch)
+    kept_ids = facts.find_kept(batch=batch)
     kept = [row for row in plan.to_delete if row.id in kept_ids]
     if kept:
         warnings.insert(0, kept_warning(kept))

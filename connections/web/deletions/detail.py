@@ -259,7 +259,8 @@ def _find_block(
     if objections.protection:
         # The page also shows who protected it and why.
         return "The connection is protected."
-    return str(sending.find_block(deletion=deletion, confirmed_by=confirmed_by) or "")
+    people = [confirmed_by.pk] if confirmed_by else []
+    return str(sending.find_block([deletion], confirmed_by=people) or "")
 
 
 def state_version(

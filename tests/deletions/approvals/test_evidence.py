@@ -206,7 +206,7 @@ def test_a_bundle_reports_a_second_attempt_on_the_first_approval(
 ) -> None:
     deletion = lose_response(approve(requested, linus))
     # As a service without this safeguard would send it on a database without its triggers.
-    monkeypatch.setattr(sending, "_require_valid_approvals", lambda deletion: None)
+    monkeypatch.setattr(sending, "_find_approval_block", lambda deletion: None)
     monkeypatch.setattr(Deletion, "lacks_approvals", False)
     with triggers_off():
         assert confirm(deletion, ada).state == State.SETTLED

@@ -641,7 +641,7 @@ def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
 @pytest.mark.database
 def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
     approve(requested, linus)
-    assert sending.claim(deletion=requested, actor=WORKER, was_rechecked=True)
+    assert sending.claim([requested], actor=WORKER, was_rechecked=True)
     with assert_database_refuses("A deletion that is being sent can't be claimed again"):
         Deletion.objects.update(epoch=2)
 
@@ -651,7 +651,7 @@ def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
     waiting_with_unknown_attempt: Deletion,
 ) -> None:
     with pytest.raises(BlockedError, match="might have worked"):
-        sending.claim(deletion=waiting_with_unknown_attempt, actor=WORKER, was_rechecked=True)
+        sending.claim([waiting_with_unknown_attempt], actor=WORKER, was_rechecked=True)
 
 
 @pytest.mark.database

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,6 +13,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.core import time_limits
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import sending
+from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import syncs
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
@@ -250,11 +250,11 @@ def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPa
     class KilledError(Exception):
         """Simulates the end of the process."""
 
-    def die(**_: object) -> None:
+    def die(_: ClaimedAttempt) -> None:
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("connections.deletions.sending._send", die)
+        patched.setattr("connections.deletions.sending.send_claimed", die)
         with pytest.raises(KilledError):
             make_deletion()
     return Deletion.objects.get(state=State.SENDING)
@@ -302,15 +302,15 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    send = sending._send
+    send = sending.send_claimed
 
-    def send_and_set_clock_forward(**values: Any) -> DeleteResponse:
-        response = send(**values)
+    def send_and_set_clock_forward(claimed: ClaimedAttempt) -> DeleteResponse:
+        response = send(claimed)
         clock.advance(hours=1)
         due.run_due(actor=WORKER)
         return response
 
-    monkeypatch.setattr("connections.deletions.sending._send", send_and_set_clock_forward)
+    monkeypatch.setattr("connections.deletions.sending.send_claimed", send_and_set_clock_forward)
     deletion = make_deletion()
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
@@ -375,3 +375,5 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is
         clock.advance(seconds=1)
         run_due(deletion)
     assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, "too_many_tries")
+    sentence = audit.events_of(subject=deletion)[-1].sentence
+    assert sentence.endswith("No new DELETE was sent. Attempt 1 returned 429.")

@@ -93,11 +93,11 @@ def pause() -> None:
 
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
     actor = person_actor(person=person)
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     now = clock.now()
     deletion = deletion_lifecycle._create(
         actor=actor,
-        shown=shown,
+        review=review,
         reason="contract ended",
         ticket="",
         request_id=uuid4(),

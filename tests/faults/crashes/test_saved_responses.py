@@ -12,7 +12,8 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.deletions import interruption, reconciliation, saved_responses, sending
+from connections.deletions import failpoints, reconciliation, recording, saved_responses
+from connections.deletions.failpoints import Point
 from connections.evidence.verification import verify_audit_log
 from connections.models import Checkpoint, Deletion, Outcome, State
 from connections.operations import checks
@@ -40,11 +41,11 @@ def send_without_database(
     """Send a DELETE whose response the database can't record; the database works afterwards."""
 
     def send() -> Deletion:
-        def refuse(**_: object) -> bool:
+        def refuse(*_: object, **__: object) -> int:
             raise OperationalError("database is locked")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(sending, "record_response", refuse)
+            meanwhile.setattr(recording, "record", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 make_deletion()
         assert caught.value.location == ResponseLocation.LOCALLY
@@ -67,7 +68,7 @@ def test_a_saved_response_is_recorded_like_any_other(
 ) -> None:
     deletion = send_without_database()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
-    assert sending.record_saved_responses() == 1
+    assert recording.record_saved_responses() == 1
     deletion.refresh_from_db()
     attempt = deletion.attempts.get()
     assert (deletion.outcome, attempt.http_status, attempt.is_late) == ("deleted", 200, False)
@@ -97,7 +98,7 @@ def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
     # The whole transaction is undone.
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert audit.events_of(subject=deletion)[-1].code == audit.EventCode.DELETION_SENDING
-    assert sending.record_saved_responses() == 1
+    assert recording.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.DELETED
     assert Checkpoint.objects.exists()
@@ -110,7 +111,7 @@ def test_a_saved_response_recorded_after_its_claim_expired_is_late(
     deletion = send_without_database()
     clock.advance(seconds=61)
     reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
-    assert sending.record_saved_responses() == 1
+    assert recording.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
     assert deletion.attempts.get().is_late
@@ -122,12 +123,12 @@ def test_a_file_left_after_recording_is_not_recorded_again(
     deletion = send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_bytes()
-    sending.record_saved_responses()
+    recording.record_saved_responses()
     # As if the process had been killed before it deleted the file.
     path.write_bytes(text)
     path.chmod(0o600)
     events = len(audit.events_of(subject=deletion))
-    assert sending.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 0
     assert len(audit.events_of(subject=deletion)) == events
     assert saved_responses.list_files() == []
 
@@ -137,8 +138,8 @@ def test_recording_the_same_response_twice_records_it_once(
 ) -> None:
     deletion = send_without_database()
     saved, attempt = saved_responses.check_file(saved_responses.list_files()[0])
-    assert sending.record_response(attempt=attempt, response=saved.response, actor=WORKER)
-    assert not sending.record_response(attempt=attempt, response=saved.response, actor=WORKER)
+    counts = [recording.record([(attempt, saved.response)], actor=WORKER) for _ in range(2)]
+    assert counts == [1, 0]
     codes = [event.code for event in audit.events_of(subject=deletion)]
     assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
@@ -150,8 +151,8 @@ def test_while_another_process_records_them_files_are_left_alone(
     send_without_database()
     with saved_responses.locked() as is_alone:
         assert is_alone
-        assert sending.record_saved_responses() == 0
-    assert sending.record_saved_responses() == 1
+        assert recording.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
@@ -161,7 +162,7 @@ def test_an_unreadable_file_is_kept_and_reported_by_doctor(
     send_without_database()
     [path] = saved_responses.list_files()
     path.write_text(text)
-    assert sending.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 0
     assert path.read_text() == text
     [problem] = problems()
     assert str(path) in problem
@@ -173,7 +174,7 @@ def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
     deletion = send_without_database()
     with triggers_off():
         deletion.attempts.update(epoch=7)
-    assert sending.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 0
     assert len(saved_responses.list_files()) == 1
     assert "has no such attempt" in problems()[0]
 
@@ -184,7 +185,7 @@ def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
     send_without_database()
     [path] = saved_responses.list_files()
     path.chmod(0o644)
-    assert sending.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 0
     assert "chmod 600" in problems()[0]
 
 
@@ -194,10 +195,10 @@ def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
     send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_text()
-    sending.record_saved_responses()
+    recording.record_saved_responses()
     path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
     path.chmod(0o600)
-    assert sending.record_saved_responses() == 0
+    assert recording.record_saved_responses() == 0
     assert "another response" in problems()[0]
 
 
@@ -209,10 +210,10 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
 ) -> None:
     (data_dir / "saved_responses").write_text("a file where the directory should be")
 
-    def refuse(**_: object) -> bool:
+    def refuse(*_: object, **__: object) -> int:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(sending, "record_response", refuse)
+    monkeypatch.setattr(recording, "record", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         make_deletion()
     assert caught.value.location == ResponseLocation.NOWHERE
@@ -228,9 +229,11 @@ def test_a_database_failure_after_recording_changes_nothing(
     def fail(*_: object) -> None:
         raise OperationalError("the database went away")
 
-    monkeypatch.setattr(
-        interruption, "end_sending", lambda: monkeypatch.setattr(CursorWrapper, "execute", fail)
-    )
+    def fail_from_then_on(point: Point, **_: object) -> None:
+        if point == Point.AFTER_RESULT:
+            monkeypatch.setattr(CursorWrapper, "execute", fail)
+
+    monkeypatch.setattr(failpoints, "hit", fail_from_then_on)
     deletion = make_deletion()
     monkeypatch.undo()
     assert deletion.outcome == Outcome.DELETED

@@ -12,9 +12,8 @@ from uuid import uuid4
 import pytest
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
-from connections.deletions import interruption
 from connections.deletions.failpoints import Point
-from connections.deletions.interruption import Stop
+from connections.management.interruption import Stop
 from sandbox import faults
 from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
@@ -277,13 +276,10 @@ def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(
     assert only_deletion(stack)["outcome"] == "deleted"
 
 
-def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored() -> None:
     stop = Stop(when_noted=lambda: None, end_immediately=lambda: None, is_requested=True)
-    monkeypatch.setattr(interruption, "_installed", stop)
 
     with pytest.raises(StopRequestedError):
-        interruption.begin_sending(deletion_id=uuid4())
+        stop.begin_sending(uuid4())
 
     assert stop.deletion_id is None

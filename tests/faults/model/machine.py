@@ -11,7 +11,7 @@ from connections.core.errors import DomainError
 from connections.deletions import approvals, reconciliation, reviews
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.sending import record_or_save
+from connections.deletions.recording import record_or_save
 from connections.inventory import syncs
 from connections.models import Deletion, State
 from connections.operations import due
@@ -192,7 +192,7 @@ class DeletionMachine(Simulator):
             sent.response = received or client.carry_out(
                 sent, connection_id=str(deletion.connection_id)
             )
-            record_or_save(attempt=attempt, response=sent.response, actor=WORKER)
+            record_or_save([(attempt, sent.response)], actor=WORKER)
 
         self.run_action(go_on, response=response, fault="none")
 

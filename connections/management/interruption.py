@@ -1,7 +1,6 @@
 """Handles signals to a command that deletes: it stops if nothing was sent, else finishes first.
 
-Only `delete_org_connection` installs this. The web server and the worker finish what they are doing
-before they end, so for them `begin_sending` and `end_sending` do nothing.
+The web server and the worker don't use this: they finish what they are doing before they end.
 """
 
 import signal
@@ -48,6 +47,21 @@ class Stop:
             raise StopRequestedError(signal.Signals(number).name)
         self.when_noted()
 
+    def begin_sending(self, deletion_id: UUID) -> None:
+        """Hold signals from just before the claim commits, so that the attempt is finished first.
+
+        Raises StopRequestedError if a signal came before, so that the claim is rolled back.
+        """
+        self.is_held = True
+        if self.is_requested:
+            raise StopRequestedError
+        self.deletion_id = deletion_id
+
+    def end_sending(self) -> None:
+        """Release signals, because any response is recorded."""
+        self.is_response_recorded = self.deletion_id is not None
+        self.release()
+
     def release(self) -> None:
         """From now on, let signals raise StopRequestedError.
 
@@ -56,16 +70,6 @@ class Stop:
         self.is_held = False
         if self.is_requested:
             raise StopRequestedError
-
-
-_installed: Stop | None = None
-
-
-def install(stop: Stop) -> None:
-    """Handle signals with `stop`, and let the claims of this process hold them."""
-    global _installed
-    _installed = stop
-    handle_signals(stop)
 
 
 def handle_signals(stop: Stop) -> None:
@@ -81,26 +85,3 @@ def ignore_signals() -> None:
     """Ignore signals while the process ends, so that they don't change its exit code."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def begin_sending(*, deletion_id: UUID) -> None:
-    """Hold signals from just before the claim commits, so that the attempt is finished first.
-
-    Raises StopRequestedError if a signal came before, so that the claim is rolled back.
-    """
-    stop = _installed
-    if stop is None:
-        return
-    stop.is_held = True
-    if stop.is_requested:
-        raise StopRequestedError
-    stop.deletion_id = deletion_id
-
-
-def end_sending() -> None:
-    """Release signals, because the response is recorded. Raises StopRequestedError if one came."""
-    stop = _installed
-    if stop is None:
-        return
-    stop.is_response_recorded = True
-    stop.release()

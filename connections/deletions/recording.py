@@ -1,0 +1,353 @@
+"""Records the responses to DELETEs: what each changes, and files for those not stored yet."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import takewhile
+from pathlib import Path
+
+from django.db import DataError, IntegrityError, connection
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.causes import cause_text
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
+from connections.core.private_files import PrivateFileError
+from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.deletions import attempt_facts, failpoints, saved_responses, states
+from connections.deletions.failpoints import Point
+from connections.deletions.saved_responses import UnusableFileError
+from connections.deletions.states import BecomeUnknown, Settle, Wait
+from connections.deletions.texts import label_of_outcome
+from connections.inventory import rate_limits, storing
+from connections.models import AMBIGUOUS, Attempt, Deletion, Outcome, State
+
+logger = logging.getLogger(__name__)
+
+
+def record_or_save(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor) -> None:
+    """Record responses, or save each in a file if the database doesn't store them.
+
+    Raises ResponseNotRecordedError if they are not in the database although the DELETEs were sent.
+    """
+    for attempt, _ in responses:
+        failpoints.hit(Point.AFTER_RESPONSE, deletion_id=attempt.deletion_id)
+    for _ in range(2):
+        before = connection.connection
+        try:
+            record(responses, actor=actor)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the responses must be saved
+            failure = error
+        else:
+            for attempt, _ in responses:
+                failpoints.hit(Point.AFTER_RESULT, deletion_id=attempt.deletion_id)
+            return
+        # Django drops a broken connection, and might have opened another during the rollback.
+        connection.close_if_unusable_or_obsolete()
+        if connection.connection is before:
+            break
+        # The connection was dropped while idle, which says nothing about the database, so retry
+        # once.
+    errors = [
+        _save(attempt=attempt, response=response, actor=actor) for attempt, response in responses
+    ]
+    raise errors[0] from failure
+
+
+def _save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> ResponseNotRecordedError:
+    """Save a response in a file. Return the error that says where it is."""
+    summary = response_summary(response)
+    try:
+        path = saved_responses.save(attempt=attempt, response=response, actor=actor)
+    except PrivateFileError as error:
+        location = ResponseLocation.NOWHERE
+        logger.critical(
+            "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
+            *(attempt.deletion_id, error, summary),
+        )
+    else:
+        location = ResponseLocation.LOCALLY
+        logger.error(
+            "The database did not store the response to a DELETE. It is saved in %s.", path
+        )
+    return ResponseNotRecordedError(
+        deletion_id=attempt.deletion_id, response_text=summary, location=location
+    )
+
+
+def record(
+    responses: Sequence[tuple[Attempt, DeleteResponse]],
+    *,
+    actor: Actor,
+    kept_at: datetime | None = None,
+) -> int:
+    """Record responses and change their deletions, as far as their claims are still valid.
+
+    Their attempts have one credential. A response that arrives after its deletion changed is stored
+    as late, with an alarm. It changes no state, but a 200 makes the next check due. `kept_at` is
+    when the response was written to a file because the database was unavailable, by this machine's
+    clock. Returns how many are recorded now: an attempt that already has a response is left as it
+    is.
+    """
+    recorded = 0
+    with audit.atomic(durable=True):
+        now = _lock_deletions([attempt for attempt, _ in responses])
+        for attempt, response in responses:
+            attempt.is_late = _is_late(attempt)
+            # Recording a response ends the sending, so only a late one can already be recorded.
+            if attempt.is_late and _has_response(attempt):
+                continue
+            _fill_in(attempt=attempt, response=response, at=now)
+            _record_use(attempt=attempt, response=response, at=now, is_kept=kept_at is not None)
+            follow = _record_late if attempt.is_late else _change_deletion
+            follow(attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at)
+            # Saved once everything is known, because a trigger refuses later changes.
+            attempt.save()
+            failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+            recorded += 1
+    return recorded
+
+
+def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
+    """Lock the deletions of these attempts and read them again. Return the time of that read.
+
+    Code that also locks their credentials locks those first. `lock_responses` holds these locks
+    too, so a decision made from the attempts either sees a response or precedes it.
+    """
+    rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
+    locked = rows.select_for_update(of=("credential", "self"), no_key=True)
+    # In a fixed order, so that two processes don't wait for each other.
+    in_order = locked.filter(pk__in=[attempt.deletion_id for attempt in attempts]).order_by("pk")
+    deletions = {deletion.pk: deletion for deletion in in_order}
+    for attempt in attempts:
+        attempt.deletion = deletions[attempt.deletion_id]
+    now: datetime = max(deletion.now for deletion in deletions.values())
+    return now
+
+
+def _is_late(attempt: Attempt) -> bool:
+    """Whether its locked deletion has changed since the claim."""
+    deletion = attempt.deletion
+    return deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+
+
+def _record_use(*, attempt: Attempt, response: DeleteResponse, at: datetime, is_kept: bool) -> None:
+    """Record what a response says about the credential and its org."""
+    deletion = attempt.deletion
+    if response.verdict != AttemptResult.DELETED:
+        # The sync that verifies a 200 records the use.
+        storing.record_use(
+            credential_id=deletion.credential_id, at=at, failure=_failure_of(response)
+        )
+    limit = response.rate_limit
+    if limit and limit.is_low and not is_kept:
+        rate_limits.record(
+            site=deletion.site,
+            org_id=deletion.credential.org_id,
+            rate_limits=[limit],
+            now=at,
+        )
+
+
+def _change_deletion(
+    *,
+    attempt: Attempt,
+    response: DeleteResponse,
+    actor: Actor,
+    at: datetime,
+    kept_at: datetime | None,
+) -> None:
+    """Apply what the response to the newest attempt changes."""
+    deletion, verdict = attempt.deletion, response.verdict
+    was_ambiguous = (
+        attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+    )
+    transition = states.transition_for(
+        deletion=deletion,
+        response=response,
+        now=at,
+        was_ambiguous=was_ambiguous,
+        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
+    )
+    answered = audit.EventDraft(
+        code=audit.EventCode.DELETION_ANSWERED,
+        sentence=audit.Sentence(
+            "{connection}: {response}",
+            response=response_summary(response),
+            connection=deletion.description,
+        ),
+        details=_details(attempt, kept_at=kept_at),
+        rows=_response_rows(attempt),
+    )
+    followed = audit.EventDraft(
+        code=transition.event_code,
+        sentence=_sentence_for(transition, attempt=attempt),
+    )
+    states.apply_or_refuse(
+        deletion, transition=transition, actor=actor, events=[answered, followed]
+    )
+
+
+def _record_late(
+    *,
+    attempt: Attempt,
+    response: DeleteResponse,
+    actor: Actor,
+    at: datetime,
+    kept_at: datetime | None,
+) -> None:
+    deletion = attempt.deletion
+    awaits_outcome = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+    if response.verdict == AttemptResult.DELETED and awaits_outcome:
+        # One complete list can close the deletion now, so check it immediately.
+        deletion.due_at = at
+        deletion.save(update_fields=["due_at"])
+    audit.record(
+        code=audit.EventCode.DELETION_ANSWERED_LATE,
+        actor=actor,
+        subject=deletion,
+        sentence=audit.Sentence(
+            "Late response to attempt {number}: {response}",
+            number=attempt.number,
+            response=response_summary(response),
+        ),
+        details=_details(attempt, kept_at=kept_at) | {"attempt": attempt.number},
+        rows=_response_rows(attempt),
+    )
+
+
+def _has_response(attempt: Attempt) -> bool:
+    """Whether the database already has a response to it."""
+    return Attempt.objects.filter(pk=attempt.pk, answered_at__isnull=False).exists()
+
+
+# What an attempt and its event both copy from the response, under the same name.
+_COPIED = ("verdict", "http_status", "duration_ms", "body_sha256", "body_is_complete", "headers")
+
+
+def _fill_in(*, attempt: Attempt, response: DeleteResponse, at: datetime) -> None:
+    for name in _COPIED:
+        setattr(attempt, name, getattr(response, name))
+    attempt.body = response.body
+    attempt.cause = response.cause or ""
+    attempt.errors = list(response.errors)
+    attempt.answered_at = at
+
+
+def _details(attempt: Attempt, *, kept_at: datetime | None) -> dict[str, object]:
+    names = ("verdict", "http_status", "duration_ms", "errors")
+    details: dict[str, object] = {name: getattr(attempt, name) for name in names}
+    return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
+
+
+# Every column of an attempt that its response sets.
+_RESPONSE_COLUMNS = (*_COPIED, "body", "cause", "errors", "answered_at", "is_late")
+
+
+def _response_rows(attempt: Attempt) -> audit.Rows:
+    response = {name: getattr(attempt, name) for name in _RESPONSE_COLUMNS}
+    return {f"attempt {attempt.number}": audit.columns_of(response)}
+
+
+def _failure_of(response: DeleteResponse) -> dict[str, object] | None:
+    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
+        return None
+    return {
+        "cause": response.cause or "",
+        "http_status": response.http_status,
+        "errors": list(response.errors),
+    }
+
+
+def _times_not_sent(deletion: Deletion) -> int:
+    """How often the request could not leave since a person confirmed it, including this time.
+
+    Counted by the order of events and not by times, because a clock can be set back.
+    """
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    newest_first = takewhile(
+        lambda code: code != audit.EventCode.DELETION_CONFIRMED, reversed(codes)
+    )
+    tries = sum(code == audit.EventCode.DELETION_SENDING for code in newest_first)
+    since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
+    # The verdict of this attempt is not stored yet.
+    return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
+
+
+def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, attempt: Attempt) -> audit.Sentence:
+    """What the response to this attempt led to, for the audit log."""
+    deletion = attempt.deletion
+    connection = deletion.description
+    match transition:
+        case Settle(outcome=Outcome.NOT_SENT):
+            # The response of this attempt is not stored yet.
+            earlier = deletion.attempts.exclude(pk=attempt.pk).order_by("number")
+            return audit.Sentence(
+                "The deletion of {connection} was stopped. {why} {facts}",
+                connection=connection,
+                why=cause_text(transition.cause),
+                facts=attempt_facts.attempts_summary([*earlier, attempt]),
+            )
+        case Settle():
+            outcome = label_of_outcome(transition.outcome)
+            return audit.Sentence(
+                "The deletion of {connection} is closed: {outcome}.",
+                connection=connection,
+                outcome=outcome,
+            )
+        case Wait():
+            return audit.Sentence(
+                "The DELETE for {connection} will be retried.", connection=connection
+            )
+        case BecomeUnknown():
+            return audit.Sentence(
+                "The outcome of the deletion of {connection} is unknown.", connection=connection
+            )
+
+
+def response_summary(response: DeleteResponse) -> str:
+    """What Datadog returned, or why no usable response arrived, in a sentence or two."""
+    if response.http_status is not None:
+        return f"Datadog returned {response.http_status} in {response.duration_ms} ms."
+    cause = cause_text(response.cause or "")
+    if response.verdict == AttemptResult.NOT_SENT:
+        return f"The request didn't leave this server. {cause}"
+    return f"No usable response in {response.duration_ms} ms. {cause}"
+
+
+# Each process logs these once. `doctor` reports them as long as they exist.
+_logged: set[Path] = set()
+
+
+def record_saved_responses() -> int:
+    """Record every saved response that can be recorded. Return how many.
+
+    Only one process does it at a time.
+
+    Raises database errors when the database is unavailable. The files stay then.
+    """
+    recorded = 0
+    if not saved_responses.list_files():
+        return recorded
+    with saved_responses.locked() as is_alone:
+        for path in saved_responses.list_files() if is_alone else []:
+            try:
+                recorded += _record_file(path)
+            except UnusableFileError as error:
+                if path not in _logged:
+                    _logged.add(path)
+                    logger.error("A saved response can't be recorded and is kept: %s", error)  # noqa: TRY400
+    return recorded
+
+
+def _record_file(path: Path) -> int:
+    """Record one saved response. If it was already recorded, only remove its file and return 0."""
+    saved, attempt = saved_responses.check_file(path)
+    try:
+        count = record([(attempt, saved.response)], actor=saved.actor, kept_at=saved.kept_at)
+    except (DataError, IntegrityError) as error:
+        raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
+    path.unlink()
+    return count
