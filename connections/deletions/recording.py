@@ -185,8 +185,8 @@ def _change_deletion(
         code=transition.event_code,
         sentence=_sentence_for(transition, attempt=attempt),
     )
-    states.apply_or_refuse(
-        deletion, transition=transition, actor=actor, events=[answered, followed]
+    states.apply_to_all(
+        [deletion], transition=transition, actor=actor, events_of=lambda _: [answered, followed]
     )
 
 

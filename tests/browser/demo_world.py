@@ -139,7 +139,7 @@ class _Builder:
         approvals.approve_deletion(
             deletion=requested, actor=approver, digest=requested.approval_digest
         )
-        assert claim(deletion=requested, actor=self.operator, was_rechecked=True)
+        assert claim([requested], actor=self.operator, was_rechecked=True)
 
     def _break_glass(self) -> None:
         """A deletion sent with break glass and not reviewed yet."""
