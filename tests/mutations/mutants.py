@@ -3493,7 +3493,7 @@ BULK_DELETIONS = (
         "is_alone = self.is_separate or batch.stop_at_first_problem\n",
         "is_alone = self.is_separate\n",
         f"{BATCH_TESTS}/test_running.py"
-        "::test_no_row_after_a_blocked_one_is_sent_where_the_first_problem_pauses_it",
+        "::test_no_row_after_a_problem_before_its_claim_is_sent_where_the_first_problem_pauses_it",
     ),
     _mutant(
         "the claim requires a recent shared check",
