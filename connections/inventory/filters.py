@@ -23,7 +23,8 @@ class ConnectionFilters(forms.Form):
     )
     creator = forms.ChoiceField(choices={"disabled": "Account disabled"}, required=False)
     changed = forms.ChoiceField(
-        choices={"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}, required=False
+        choices={"1": "Last day", **{str(days): f"Last {days} days" for days in (7, 30)}},
+        required=False,
     )
     source = forms.CharField(max_length=200, required=False)
     destination = forms.CharField(max_length=200, required=False)

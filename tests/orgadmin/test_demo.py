@@ -119,7 +119,7 @@ def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: 
     page.goto("/demo/")
     page.get_by_role("button", name=re.compile(", Operator$")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
-    inventory = page.locator("#list")
+    inventory = page.locator("#inventory")
     expect(inventory).to_contain_text(re.compile(r"(39\d|400)\s+connections\s+44\s+orgs"))
     expect(inventory).to_contain_text("6 more orgs without a credential")
 

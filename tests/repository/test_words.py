@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from tests.repository.texts import ROOT, collect_texts
+from tests.repository.texts import ROOT, VALUE, collect_texts
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -96,5 +96,5 @@ def test_every_kind_of_text_is_collected() -> None:
         ("Pages", "Page not found Page not found"),
         ("Event sentences", "{person} signed out."),
         ("Emails and webhook", "Reset your Org Admin password"),
-        ("Commands", "Make a one-time link to sign in and choose a password, valid for 24 hours."),
+        ("Commands", f"Make a one-time link to sign in and choose a password, valid for {VALUE}."),
     } <= found
