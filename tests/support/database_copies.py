@@ -33,7 +33,9 @@ def django_db_setup(request: pytest.FixtureRequest, django_db_modify_db_settings
                 migrated.backup(in_memory)
             fcntl.flock(lock, fcntl.LOCK_UN)
         request.getfixturevalue("django_db_setup")
-        if not path.exists():
+        # pytest-django migrates nothing if no test of the run has the mark `django_db`.
+        was_migrated = in_memory.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if was_migrated and not path.exists():
             unfinished = path.with_suffix(".unfinished")
             with closing(sqlite3.connect(unfinished)) as migrated:
                 in_memory.backup(migrated)

@@ -81,9 +81,15 @@ def using_database(**changes: Any) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(django_db_setup: None) -> Path:
+def sqlite_template(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file, for tests to copy. All test processes share it."""
-    return migrated_file()
+    path = migrated_file()
+    if not path.exists():
+        directory = tmp_path_factory.mktemp("template")
+        done = manage("migrate", "--verbosity=0", env=clean_environment(data_dir=directory))
+        assert done.returncode == 0, done.stderr
+        shutil.move(directory / "orgadmin.sqlite3", path)
+    return path
 
 
 @pytest.fixture(scope="session")
