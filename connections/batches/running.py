@@ -263,6 +263,7 @@ class _Pass:
         try:
             check = shared or self._check(first.credential)
             sendable = [row for row in rows if self._is_sendable(row, check=check, now=now)]
+            # Even if the pass is over: every pass could end during this row's check.
             if sendable:
                 claims = sending.claim(
                     sendable,
@@ -303,9 +304,7 @@ class _Pass:
     def _check(self, credential: Credential) -> SyncResult:
         """Sync to check rows of this credential. Raises UnavailableError.
 
-        A complete sync is shared by the following rows. If the pass is over by then, this row still
-        uses it. Otherwise every pass could end during the row's check, and the row would never be
-        sent.
+        A complete sync is shared by the following rows.
         """
         result = fetching.fetch(credential=credential)
         storing.store(result, actor=self.actor)
@@ -313,8 +312,7 @@ class _Pass:
             if any(limit.is_low for limit in result.rate_limits):
                 # The next rows might be of an org that should get no requests for now.
                 self.next_rows.clear()
-            if time.monotonic() < self.ends_at:
-                self.checks[credential.pk] = result
+            self.checks[credential.pk] = result
         return result
 
     def _is_sendable(self, row: Deletion, *, check: SyncResult, now: datetime) -> bool:

@@ -246,9 +246,12 @@ def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     taken = running_batch.deletions.get(batch_row__position=3)
+    # The claim by the other worker passes this point as well.
+    takers: list[UUID] = []
 
     def take(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not taken.epoch:
+        if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not takers:
+            takers.append(deletion_id)
             sending.claim([taken], actor=WORKER, was_rechecked=True)
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", take)

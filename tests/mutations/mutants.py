@@ -3506,8 +3506,8 @@ BULK_DELETIONS = (
     _mutant(
         "a check that outlasts its pass lets its own row be sent",
         f"{BATCHES}/running.py",
-        "            if time.monotonic() < self.ends_at:\n",
-        "            if True:\n",
+        "            if sendable:\n",
+        "            if sendable and not self._is_over():\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent",
     ),
