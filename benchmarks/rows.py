@@ -243,7 +243,7 @@ def bulk_deletion(bench: Bench) -> Iterator[Line]:
                 peer="the official client, 8 threads",
                 peer_samples=[sample for result in results for sample in result["peer"]],
                 database=database.name,
-                at_most_ratio=1.25,
+                at_most_ratio=1.6,
             )
             yield line(
                 "processor time, per deletion",
