@@ -232,9 +232,9 @@ ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
-# In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
-# per address in a minute, and five password reset emails a minute. "reauthenticate" limits failed
-# identity checks: see connections/web/framework/reauthentication.py.
+# Added to allauth's defaults, such as five password reset emails a minute. "login_failed" limits
+# wrong passwords and codes, and "reauthenticate" failed identity checks: see
+# connections/web/framework/reauthentication.py.
 FAILED_SIGN_IN_WINDOW = timedelta(minutes=5)
 _FIVE_IN_THE_WINDOW = f"5/{FAILED_SIGN_IN_WINDOW // timedelta(minutes=1)}m"
 ACCOUNT_RATE_LIMITS = {

@@ -182,19 +182,19 @@ def _visible_snapshots(
 
 
 def _find_decisions(rows: Sequence[ReviewRow]) -> dict[int, list[AccessReviewDecision]]:
-    found = defaultdict[int, list[AccessReviewDecision]](list)
+    by_row = defaultdict[int, list[AccessReviewDecision]](list)
     decided = [row.id for row in rows if row.decision_count]
-    made = AccessReviewDecision.objects.filter(row__in=decided).select_related("decided_by")
-    for decision in made.order_by("id"):
-        found[decision.row_id].append(decision)
-    return found
+    decisions = AccessReviewDecision.objects.filter(row__in=decided).select_related("decided_by")
+    for decision in decisions.order_by("id"):
+        by_row[decision.row_id].append(decision)
+    return by_row
 
 
 def _find_other_decisions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey]
 ) -> dict[OrgConnectionKey, AccessReviewDecision]:
-    made = AccessReviewDecision.objects.filter(about_connections(keys, prefix="row__"))
-    others = made.exclude(row__review=review)
+    decisions = AccessReviewDecision.objects.filter(about_connections(keys, prefix="row__"))
+    others = decisions.exclude(row__review=review)
     if review.closed_at:
         others = others.filter(decided_at__lte=review.closed_at)
     return {
@@ -215,11 +215,13 @@ def _find_changes(
     )
     if review.closed_at:
         changes = changes.filter(recorded_at__lte=review.closed_at)
-    found = defaultdict[OrgConnectionKey, dict[str, Change]](dict)
+    newest_by_kind = defaultdict[OrgConnectionKey, dict[str, Change]](dict)
     for change in visibility.visible_changes(changes, actor=actor).order_by("number"):
         if change.key and change.recorded_at > since.get(change.key, review.created_at):
-            found[change.key][change.kind] = change
-    return defaultdict(list, {key: list(by_kind.values()) for key, by_kind in found.items()})
+            newest_by_kind[change.key][change.kind] = change
+    return defaultdict(
+        list, {key: list(by_kind.values()) for key, by_kind in newest_by_kind.items()}
+    )
 
 
 def _find_deletions(

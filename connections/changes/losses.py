@@ -139,11 +139,11 @@ def _build_removals(
     attempts = attempts_that_might_have_removed(
         removed, site=site, now=observers.now, unexplained_only=True
     )
-    found = []
+    changes = []
     for row in removed:
         detected_at = row.lost_at or row.last_shown_at
         attempt = attempts.get(row.connection_id)
-        found.append(
+        changes.append(
             Change(
                 kind=Change.Kind.REMOVED,
                 **connection_fields(row, names=names),
@@ -156,7 +156,7 @@ def _build_removals(
                 not_checked_by=observers.not_checked(row),
             )
         )
-    return found
+    return changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,12 +216,13 @@ class _Observers:
         )
         newest = {(row["connection_id"], row["credential_id"]): _LastListing(**row) for row in rows}
         self._of: dict[UUID, list[_LastListing]] = defaultdict(list)
-        for one in newest.values():
-            if one.connection_id in deleted:
-                one = replace(
-                    one, verified_at=max(one.verified_at or sync.started_at, sync.started_at)
+        for listing in newest.values():
+            if listing.connection_id in deleted:
+                listing = replace(
+                    listing,
+                    verified_at=max(listing.verified_at or sync.started_at, sync.started_at),
                 )
-            self._of[one.connection_id].append(one)
+            self._of[listing.connection_id].append(listing)
 
     @cached_property
     def _that_count(self) -> set[UUID]:

@@ -12,9 +12,8 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
 def check_webhook_url(url: str) -> str:
     """The URL unchanged; "" if there is none.
 
-    Raises ValueError with a sentence that says what to do.
-
-    The error never contains the URL, because its path can be a secret.
+    Raises ValueError with a sentence that says what to do. It never contains the URL, because the
+    path can be a secret.
     """
     if not url:
         return ""

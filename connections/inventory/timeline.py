@@ -237,23 +237,23 @@ def find_reappearances(
     """
     settled = [deletion.settled_at for deletion in deletions if deletion.settled_at]
     before: dict[UUID, OrgConnectionSnapshot] = {}
-    found: list[Reappearance] = []
+    reappearances: list[Reappearance] = []
     for snapshot in snapshots:
         earlier = before.get(snapshot.credential_id)
         before[snapshot.credential_id] = snapshot
         if earlier is None or not _was_gone_between(earlier, snapshot, settled=settled):
             continue
         # The other side's credential already listed the same reappearance.
-        if found and earlier.last_seen_at <= found[-1].at:
+        if reappearances and earlier.last_seen_at <= reappearances[-1].at:
             continue
-        found.append(
+        reappearances.append(
             Reappearance(
                 at=snapshot.first_seen_at,
                 listed_by=snapshot.credential.name,
                 last_seen_at=earlier.last_seen_at,
             )
         )
-    return found
+    return reappearances
 
 
 def _was_gone_between(
@@ -284,7 +284,7 @@ def find_similar_connections(
             last_seen_at=Max("last_seen_at"),
         )
     )
-    found = [
+    similar_connections = [
         SimilarConnection(
             connection_id=row["connection_id"],
             began_at=row["made_at"] or row["first_seen_at"],
@@ -292,4 +292,4 @@ def find_similar_connections(
         )
         for row in rows
     ]
-    return sorted(found, key=lambda similar: similar.began_at)
+    return sorted(similar_connections, key=lambda similar: similar.began_at)

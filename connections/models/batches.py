@@ -222,7 +222,7 @@ class BatchRow(SnapshotFields):
 
 def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
     """SHA-256 of the policy and these rows: the plan's rows that were not removed, in order."""
-    shown = [
+    content = [
         "bulk deletion, version 1",
         batch.policy,
         [
@@ -230,14 +230,14 @@ def batch_digest_of(batch: Batch, *, rows: Iterable[BatchRow]) -> str:
             for row in rows
         ],
     ]
-    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
 def batch_approval_digest_of(batch: Batch) -> str:
     """SHA-256 of what an approver approves: the plan, the reason, the ticket and when to stop."""
-    shown = [
+    content = [
         "bulk deletion approval, version 1",
         *(batch.digest, batch.reason, batch.ticket),
         batch.stop_at_first_problem,
     ]
-    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()

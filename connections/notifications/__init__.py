@@ -1,1 +1,1 @@
-"""Delivers notifications by email, webhook and file. audit/outbox.py decides who gets which."""
+"""Delivers notifications by email, webhook and file. notification_queue/ decides who gets which."""

@@ -1,7 +1,7 @@
 """What outcomes, decisions and problems are called.
 
-The application and the verifier, which is shipped with it, both take their texts from here. A text
-of the verifier says what a record proves, so it can be longer than the label on a page.
+The texts of the verifier. The application takes from here those that both print. A text of the
+verifier says what a record proves, so it can be longer than the label on a page.
 """
 
 from __future__ import annotations

@@ -103,11 +103,11 @@ def as_page_request(
     request: HttpRequest, *, path: str, query: QueryDict = _NO_QUERY
 ) -> HttpRequest:
     """A POST as if it had requested the page at `path`, whose address the page's links repeat."""
-    shown = copy(request)
-    shown.path = path
-    shown.GET = query  # type: ignore[assignment]
-    shown.META = {**request.META, "QUERY_STRING": query.urlencode()}
-    return shown
+    page_request = copy(request)
+    page_request.path = path
+    page_request.GET = query  # type: ignore[assignment]
+    page_request.META = {**request.META, "QUERY_STRING": query.urlencode()}
+    return page_request
 
 
 def count_of_total_text(shown: int, *, total: int, noun: str) -> str:
