@@ -263,8 +263,8 @@ class _Pass:
         try:
             check = shared or self._check(first.credential)
             sendable = [row for row in rows if self._is_sendable(row, check=check, now=now)]
-            # Even if the pass is over: every pass could end during this row's check.
-            if sendable:
+            # Even if the time has passed: every pass could end during this row's check.
+            if sendable and not self.is_stopped():
                 claims = sending.claim(
                     sendable,
                     actor=self.actor,
@@ -290,7 +290,8 @@ class _Pass:
                 # Each thread gets a copy of the context so that all share the connections.
                 future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
             except RuntimeError as error:
-                # No thread can be started. The row becomes unknown when its claim expires.
+                # No thread can be started. Another one might still send the request, so the row
+                # becomes unknown when its claim expires.
                 self.failure = self.failure or error
             else:
                 self.in_progress[future] = claimed

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 def record_or_save(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor) -> None:
-    """Record responses, or save each in a file if the database doesn't store them.
+    """Record responses, or save each one in a file that the database doesn't store.
 
-    Raises ResponseNotRecordedError if they are not in the database although the DELETEs were sent.
+    Raises ResponseNotRecordedError if one is not in the database although its DELETE was sent.
     """
     for attempt, _ in responses:
         failpoints.hit(Point.AFTER_RESPONSE, deletion_id=attempt.deletion_id)
@@ -49,15 +49,31 @@ def record_or_save(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor
             break
         # The connection was dropped while idle, which says nothing about the database, so retry
         # once.
-    errors = [
-        _save(attempt=attempt, response=response, actor=actor) for attempt, response in responses
-    ]
-    raise errors[0] from failure
+    if len(responses) > 1:
+        # One of them might be the reason.
+        _record_separately(responses, actor=actor)
+        return
+    [(attempt, response)] = responses
+    raise _save(attempt=attempt, response=response, actor=actor) from failure
+
+
+def _record_separately(
+    responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor
+) -> None:
+    errors: list[ResponseNotRecordedError] = []
+    for pair in responses:
+        try:
+            record_or_save([pair], actor=actor)
+        except ResponseNotRecordedError as error:
+            errors.append(error)
+    if errors:
+        # A response that is stored nowhere is the worst.
+        raise max(errors, key=lambda error: error.location == ResponseLocation.NOWHERE)
 
 
 def _save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> ResponseNotRecordedError:
     """Save a response in a file. Return the error that says where it is."""
-    summary = response_summary(response)
+    summary = _response_summary(response)
     try:
         path = saved_responses.save(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
@@ -175,7 +191,7 @@ def _change_deletion(
         code=audit.EventCode.DELETION_ANSWERED,
         sentence=audit.Sentence(
             "{connection}: {response}",
-            response=response_summary(response),
+            response=_response_summary(response),
             connection=deletion.description,
         ),
         details=_details(attempt, kept_at=kept_at),
@@ -185,8 +201,8 @@ def _change_deletion(
         code=transition.event_code,
         sentence=_sentence_for(transition, attempt=attempt),
     )
-    states.apply_to_all(
-        [deletion], transition=transition, actor=actor, events_of=lambda _: [answered, followed]
+    states.apply_or_refuse(
+        deletion, transition=transition, actor=actor, events=[answered, followed]
     )
 
 
@@ -211,7 +227,7 @@ def _record_late(
         sentence=audit.Sentence(
             "Late response to attempt {number}: {response}",
             number=attempt.number,
-            response=response_summary(response),
+            response=_response_summary(response),
         ),
         details=_details(attempt, kept_at=kept_at) | {"attempt": attempt.number},
         rows=_response_rows(attempt),
@@ -307,7 +323,7 @@ def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, attempt: Attempt
             )
 
 
-def response_summary(response: DeleteResponse) -> str:
+def _response_summary(response: DeleteResponse) -> str:
     """What Datadog returned, or why no usable response arrived, in a sentence or two."""
     if response.http_status is not None:
         return f"Datadog returned {response.http_status} in {response.duration_ms} ms."

@@ -1,8 +1,8 @@
 """Saves responses in files while the database can't store them.
 
 Each file contains the response to one attempt and never a key. It is written atomically, synced,
-and readable only by its owner. `sending` records each file once, like any other response, so a late
-one stays late. A file that can't be recorded stays there and is reported.
+and readable only by its owner. `recording` records each file once, like any other response, so a
+late one stays late. A file that can't be recorded stays there and is reported.
 """
 
 import base64

@@ -367,7 +367,7 @@ def apply(
 def apply_to_all(
     deletions: Sequence[Deletion],
     *,
-    transition: Approve | Queue | Wait | BecomeUnknown | Settle,
+    transition: Approve | Queue | Settle,
     actor: Actor,
     events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> None:

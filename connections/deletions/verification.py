@@ -306,8 +306,8 @@ def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
 def lock_responses(*, deletion: Deletion) -> Iterator[None]:
     """A transaction during which no response to the deletion's attempts can be recorded.
 
-    So what is decided inside from its attempts is still true at the commit. `record_response` locks
-    the same row; otherwise a 200 recorded after they were read would go unnoticed.
+    So what is decided inside from its attempts is still true at the commit. `recording.record`
+    locks the same row; otherwise a 200 recorded after they were read would go unnoticed.
     """
     with audit.atomic():
         # Credentials are locked before the deletion, as everywhere else.

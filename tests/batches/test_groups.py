@@ -9,15 +9,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.batches import endings, running
 from connections.core.causes import Cause
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.datadog.responses import DeleteResponse, RateLimit
-from connections.deletions import lifecycle, recording, sending, verification
+from connections.deletions import lifecycle, recording, saved_responses, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching, storing
@@ -110,6 +111,47 @@ def test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent(
     handled = [running.send_due(actor=WORKER) for _ in rows]
     assert handled == groups == [1] * 10
     assert {row.outcome for row in read_again(rows)} == {Outcome.DELETED}
+
+
+def test_a_stop_during_the_check_of_a_row_sends_nothing(
+    rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = fetching.fetch
+    checks: list[SyncResult] = []
+
+    def fetch_and_note(**options: Any) -> SyncResult:
+        checks.append(fetch(**options))
+        return checks[-1]
+
+    monkeypatch.setattr(fetching, "fetch", fetch_and_note)
+    running.send_due(actor=WORKER, is_stopped=lambda: bool(checks))
+    assert len(checks) == 1
+    assert not sandbox.world.requests(method="DELETE")
+    assert {row.state for row in read_again(rows)} == {State.WAITING}
+
+
+def test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database(
+    rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = sending.claim(rows[:3], actor=WORKER, was_rechecked=True)
+    responses = [(claimed.attempt, sending.send_claimed(claimed)) for claimed in claims]
+    refused = rows[1].pk
+    record_use = recording._record_use
+
+    def refuse(*, attempt: Attempt, **options: Any) -> None:
+        if attempt.deletion_id == refused:
+            raise DataError("refused")
+        record_use(attempt=attempt, **options)
+
+    monkeypatch.setattr(recording, "_record_use", refuse)
+    with pytest.raises(ResponseNotRecordedError) as caught:
+        recording.record_or_save(responses, actor=WORKER)
+    assert caught.value.deletion_id == refused
+    assert caught.value.location == ResponseLocation.LOCALLY
+    [path] = saved_responses.list_files()
+    path.unlink()
+    stored = {row.pk for row in read_again(rows[:3]) if row.state == State.SETTLED}
+    assert stored == {rows[0].pk, rows[2].pk}
 
 
 @pytest.mark.parametrize("parallel", [1, 8], ids=["alone", "in a group"])

@@ -3504,9 +3504,24 @@ BULK_DELETIONS = (
         "::test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim",
     ),
     _mutant(
+        "a row whose check a stop interrupts is not sent",
+        f"{BATCHES}/running.py",
+        "            if sendable and not self.is_stopped():\n",
+        "            if sendable:\n",
+        f"{BATCH_TESTS}/test_groups.py::test_a_stop_during_the_check_of_a_row_sends_nothing",
+    ),
+    _mutant(
+        "a response that is not stored keeps no other out of the database",
+        RECORDING,
+        "            record_or_save([pair], actor=actor)\n",
+        "            raise _save(attempt=pair[0], response=pair[1], actor=actor)\n",
+        f"{BATCH_TESTS}/test_groups.py"
+        "::test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database",
+    ),
+    _mutant(
         "a check that outlasts its pass lets its own row be sent",
         f"{BATCHES}/running.py",
-        "            if sendable:\n",
+        "            if sendable and not self.is_stopped():\n",
         "            if sendable and not self._is_over():\n",
         f"{BATCH_TESTS}/test_groups.py"
         "::test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent",
@@ -3707,7 +3722,7 @@ BULK_DELETIONS = (
     _mutant(
         "an open page shows when the confirmation becomes possible",
         "connections/web/deletions/detail.py",
-        "        offered,\n",
+        "        next_steps,\n",
         "",
         "tests/deletions/approvals/test_approving.py"
         "::test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted",
