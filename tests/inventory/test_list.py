@@ -425,9 +425,11 @@ def test_a_credential_that_was_never_verified_is_a_banner_and_is_not_synced(
 def test_with_no_credential_it_says_what_to_do(
     request: pytest.FixtureRequest, client_of: ClientOf, root: Person, person: str, says: str
 ) -> None:
-    page = open_list(client_of(request.getfixturevalue(person)))
-    assert "No orgs yet" in page.text
-    assert says in page.text
+    client = client_of(request.getfixturevalue(person))
+    for filters in ({}, {"source": "Payments"}):
+        page = open_list(client, **filters)
+        assert "No orgs yet" in page.text
+        assert says in page.text
 
 
 def test_an_org_without_connections_shows_its_last_sync(

@@ -194,7 +194,7 @@ def _select(
                 for row_filter, filtered in rows_by_filter.items()
                 if filtered or row_filter in {chosen, RowFilter.ALL}
             ],
-            shown=chosen,
+            current=chosen,
             open="",
             decision="",
         ),

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
@@ -20,7 +19,7 @@ from connections.web.batches import forms
 from connections.web.batches.detail import batch_detail, redirect_to
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.support import SeeOther
+from connections.web.framework.support import SeeOther, uuid_or_none
 
 
 def _has_confirmation(request: HttpRequest) -> bool:
@@ -90,15 +89,16 @@ def _of_own_draft(service: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _change_credential(
-    *, batch: Batch, actor: Actor, connections: list[str], credential: UUID | None
+    *, batch: Batch, actor: Actor, connections: list[str], credential: str
 ) -> None:
-    if credential is None:
-        raise InvalidInputError({"credential": forms.NO_CREDENTIAL})
+    pk = uuid_or_none(credential)
+    if pk is None:
+        raise InvalidInputError({"credential": "Choose a credential."})
     drafts.change_credential(
         batch=batch,
         actor=actor,
         connections=connections,
-        credential=find_credential(actor=actor, pk=credential),
+        credential=find_credential(actor=actor, pk=pk),
     )
 
 

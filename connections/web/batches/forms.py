@@ -34,9 +34,6 @@ class PlanApprovalForm(ServiceForm):
     digest = forms.CharField(required=False)
 
 
-NO_CREDENTIAL = "Choose a credential."
-
-
 class RowsForm(ServiceForm):
     """Some rows of a draft, named "<site>/<connection ID>"."""
 
@@ -52,4 +49,4 @@ class RowsForm(ServiceForm):
 class RowSenderForm(RowsForm):
     """The credential that sends some rows of a draft."""
 
-    credential = forms.UUIDField(required=False, error_messages={"invalid": NO_CREDENTIAL})
+    credential = forms.CharField(required=False)

@@ -147,7 +147,7 @@ def plan_rows(
         links=part_links(
             request,
             [(link.label, link, len(plan.rows_of(link))) for link in _PLAN_LINKS],
-            shown=chosen,
+            current=chosen,
         ),
         columns=[column for column in columns if has_problems or column != _PROBLEM],
         shows_results=False,
@@ -177,7 +177,7 @@ def result_rows(
             else _result_row(row, now=time_of(request))
             for row in page.object_list
         ],
-        links=part_links(request, links, shown=chosen, seen="", every=""),
+        links=part_links(request, links, current=chosen, seen="", every=""),
         columns=_RESULT_COLUMNS,
         shows_results=True,
         has_problems=False,

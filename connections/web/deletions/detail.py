@@ -166,8 +166,8 @@ def _poll_response(
 ) -> HttpResponse:
     now = clock.now()
     objections = find_objections(deletion, actor=actor)
-    offered = find_steps(deletion, objections=objections, actor=actor, now=now)
-    version = state_version(deletion, objections=objections, offered=offered, now=now)
+    next_steps = find_steps(deletion, objections=objections, actor=actor, now=now)
+    version = state_version(deletion, objections=objections, next_steps=next_steps, now=now)
     interval = poll_interval(deletion, now=now)
 
     def respond() -> HttpResponse:
@@ -225,7 +225,7 @@ def find_objections(deletion: models.Deletion, *, actor: Actor) -> Objections:
 BLOCKED_BY_PROTECTION = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
 
 
-class Offered(NamedTuple):
+class NextSteps(NamedTuple):
     """The steps that the page offers a person."""
 
     steps: list[NextStep]
@@ -235,21 +235,23 @@ class Offered(NamedTuple):
 
 def find_steps(
     deletion: models.Deletion, *, objections: Objections, actor: Actor, now: datetime
-) -> Offered:
+) -> NextSteps:
     """What the person can do next, apart from what a check with Datadog would rule out."""
-    next_steps = steps_of(states.status_at(deletion, now=now))
+    steps_of_status = steps_of(states.status_at(deletion, now=now))
     steps = [
-        step for step in next_steps if _can_take_step(step, deletion=deletion, actor=actor, now=now)
+        step
+        for step in steps_of_status
+        if _can_take_step(step, deletion=deletion, actor=actor, now=now)
     ]
     block = ""
-    if NextStep.CONFIRM in next_steps and _is_confirmable(deletion, now=now):
+    if NextStep.CONFIRM in steps_of_status and _is_confirmable(deletion, now=now):
         # Others learn, too, that the requester can no longer confirm.
         confirmed_by = actor.person if NextStep.CONFIRM in steps else None
         block = _find_block(deletion, confirmed_by=confirmed_by, objections=objections)
     ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
     if block:
         ruled_out = ruled_out | {NextStep.CONFIRM}
-    return Offered(steps=[step for step in steps if step not in ruled_out], block=block)
+    return NextSteps(steps=[step for step in steps if step not in ruled_out], block=block)
 
 
 def _find_block(
@@ -264,12 +266,12 @@ def _find_block(
 
 
 def state_version(
-    deletion: models.Deletion, *, objections: Objections, offered: Offered, now: datetime
+    deletion: models.Deletion, *, objections: Objections, next_steps: NextSteps, now: datetime
 ) -> str:
     """A value that changes whenever what the page shows changes."""
     parts = (
         [objection.pk for objection in objections if objection],
-        offered,
+        next_steps,
         deletion.state,
         deletion.outcome,
         deletion.cause,
@@ -316,8 +318,8 @@ def _status_context(
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
     preview = verification.preview_recheck(deletion=deletion) if can_decide else None
     objections = find_objections(deletion, actor=actor)
-    offered = find_steps(deletion, objections=objections, actor=actor, now=now)
-    steps = {step.value: True for step in offered.steps}
+    next_steps = find_steps(deletion, objections=objections, actor=actor, now=now)
+    steps = {step.value: True for step in next_steps.steps}
     if preview and not preview.can_be_approved:
         steps.pop(NextStep.APPROVE, None)
     status = states.status_at(deletion, now=now)
@@ -330,7 +332,7 @@ def _status_context(
         can_approve=can_decide,
         have_approvals_expired=have_expired,
         listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        block=offered.block,
+        block=next_steps.block,
     )
     return {
         "badge": deletion_badge(deletion, status=status),
@@ -353,7 +355,7 @@ def _status_context(
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
         "must_verify_itself": _must_verify_itself(deletion, actor=actor, now=now),
-        "version": state_version(deletion, objections=objections, offered=offered, now=now),
+        "version": state_version(deletion, objections=objections, next_steps=next_steps, now=now),
         "again_url": confirm_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,

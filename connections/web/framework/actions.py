@@ -20,7 +20,7 @@ type ActionView = Callable[[HttpRequest, UUID], HttpResponse]
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a posted form comes back. Without a form, it is only the page."""
+    """Why a page shows a posted form again. Without a form, nothing was posted."""
 
     form: Any = None
     # What the service raised. None while an identity check is missing.

@@ -110,10 +110,10 @@ def as_page_request(
     return page_request
 
 
-def count_of_total_text(shown: int, *, total: int, noun: str) -> str:
+def count_of_total_text(count: int, *, total: int, noun: str) -> str:
     """ "3 of 40 connections", or "40 connections" if all are shown."""
     every = pluralize(total, noun)
-    return every if shown == total else f"{shown:,} of {every}"
+    return every if count == total else f"{count:,} of {every}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ class ViewLink:
 
 
 def part_links(
-    request: HttpRequest, parts: Iterable[tuple[str, str, int]], *, shown: str, **changes: str
+    request: HttpRequest, parts: Iterable[tuple[str, str, int]], *, current: str, **changes: str
 ) -> list[ViewLink]:
     """The links to the parts of a list: each a label, a value of `show` and a number of rows.
 
@@ -137,7 +137,7 @@ def part_links(
         ViewLink(
             label=label,
             url=list_url(request, **changes, show=value),
-            is_current=value == shown,
+            is_current=value == current,
             count=count,
         )
         for label, value, count in parts
@@ -357,7 +357,7 @@ class ListPage:
             more=self.more,
             more_on_demand=self.more_on_demand,
         )
-        has_any = bool(rows or bar.clear_url or links["first_url"])
+        has_any = bool(rows or bar.clear_url or links["first_url"] if total is None else total)
         can_export = has_any and self.export_permission.is_held_by(actor_of(request))
         page: dict[str, Any] = {
             "title": self.title,

@@ -84,7 +84,7 @@ def _rendered_badge(status: Badge, *, tint: bool = False) -> SafeString:
 @register.simple_tag
 @lru_cache
 def icon(name: str) -> SafeString:
-    """The icon with this name: `components/icon.html`, rendered once per name."""
+    """The icon with this name: `components/status/icon.html`, rendered once per name."""
     return SafeString(render_to_string("components/status/icon.html", {"name": name}).strip())
 
 

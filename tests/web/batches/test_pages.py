@@ -269,6 +269,7 @@ def test_another_operator_sees_a_draft_and_cannot_change_it(
     assert "data-connection" in page
     assert url_of(batch, "request") not in page
     assert other.post(url_of(batch, "remove"), {}).status_code == 403
+    assert other.post(url_of(batch, "credential"), {"credential": "nonsense"}).status_code == 403
 
 
 def test_only_a_plan_that_leaves_something_out_has_a_column_for_the_reason(
