@@ -130,6 +130,7 @@ def test_a_stop_during_the_check_of_a_row_sends_nothing(
     assert {row.state for row in read_again(rows)} == {State.WAITING}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database(
     rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,11 +263,15 @@ def test_once_it_is_to_stop_no_row_is_claimed(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
+    monkeypatch.setattr(running, "PASS_SECONDS", 2.0)
 
     def is_stopped() -> bool:
         return len(sandbox.world.requests(method="DELETE")) == 2
 
-    running.run_due(actor=WORKER, is_stopped=is_stopped)
+    before = len(sandbox.world.requests(method="GET"))
+    running.send_due(actor=WORKER, is_stopped=is_stopped)
+    # One check: the list and the owner of the keys.
+    assert len(sandbox.world.requests(method="GET")) == before + 2
     assert [row.outcome for row in read_again(rows)].count(Outcome.DELETED) == 2
 
 
