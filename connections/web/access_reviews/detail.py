@@ -42,10 +42,7 @@ from connections.web.audit.evidence import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework import support
 from connections.web.framework.lists import (
-    CONNECTION_COLUMNS,
     PAGE_SIZE,
-    SELECT_COLUMN,
-    Column,
     FilterBar,
     ViewLink,
     as_page_request,
@@ -54,22 +51,6 @@ from connections.web.framework.lists import (
     shared_names,
 )
 from connections.web.framework.rate_limits import limited
-
-_OPEN_COLUMNS = (
-    *CONNECTION_COLUMNS,
-    Column(label="Age", css="cell-number cell-age"),
-    Column(label="Creator", css="cell-person"),
-    Column(label="Last decision", css="cell-last"),
-    Column(label="Changes since", css="cell-since"),
-    Column(label="Decision", css="cell-decision"),
-)
-_CLOSED_COLUMNS = (
-    *CONNECTION_COLUMNS,
-    Column(label="Creator", css="cell-person"),
-    Column(label="Decision", css="cell-status"),
-    Column(label="Reason", css="cell-reason"),
-    Column(label="Deletion", css="cell-result"),
-)
 
 
 class RowFilter(TextChoices):
@@ -325,6 +306,7 @@ def _shared_context(
         "reviewer_rows": list_reviewer_progress(review=review, rows=every),
         "due": "" if review.is_closed else due_text(review, now=support.time_of(request)),
         "is_closed": review.is_closed,
+        "is_open": not review.is_closed,
         "links": selected.links,
         **selected.pages,
     }
@@ -342,7 +324,6 @@ def _table(
     details = load_details(review=review, actor=actor, rows=rows)
     is_closed = review.is_closed
     can_decide = permissions.can_decide(actor, review=review) and not is_closed
-    columns = _CLOSED_COLUMNS if is_closed else _OPEN_COLUMNS
     views = [
         review_row_view(request, row, can_decide=can_decide, is_closed=is_closed, posted=posted)
         for row in details
@@ -350,7 +331,6 @@ def _table(
     return {
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
-        "columns": (SELECT_COLUMN, *columns) if can_decide else columns,
         "can_decide": can_decide,
         "shared_names": _shared_names(details),
         "filters": request.GET.urlencode(),

@@ -224,7 +224,7 @@ def _draft_context(
     is_own = actor.person is not None and actor.person.pk == batch.created_by_id
     is_open = batch.state == models.BatchState.DRAFT and not has_expired
     can_edit = is_open and is_own and permissions.can_delete(actor)
-    rows = plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=can_edit)
+    rows = plan_rows(request, batch=batch, actor=actor, plan=plan)
     return {
         "is_draft": True,
         "title": f"Delete {count}?" if is_open else _title_of_closed_draft(batch),
@@ -347,7 +347,7 @@ def _record_context(
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
         "no_worker": no_sender,
-        "rows": plan_rows(request, batch=batch, actor=actor, plan=plan, can_edit=False)
+        "rows": plan_rows(request, batch=batch, actor=actor, plan=plan)
         if plan
         else result_rows(request, batch=batch, actor=actor, progress=progress),
         "poll_interval": interval,

@@ -1,7 +1,6 @@
 """The rows of a bulk deletion, and how many have which result."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,9 +21,6 @@ from connections.deletions.status import status_of
 from connections.web.badges import Badge, deletion_badge, row_problem_badge
 from connections.web.batches.plan import Plan, PlanFilter
 from connections.web.framework.lists import (
-    CONNECTION_COLUMNS,
-    SELECT_COLUMN,
-    Column,
     ViewLink,
     numbered_links,
     numbered_page,
@@ -32,30 +28,7 @@ from connections.web.framework.lists import (
 )
 from connections.web.framework.support import time_of
 
-_CONNECTION = (
-    *CONNECTION_COLUMNS,
-    Column(label="Site", css="cell-site cell-medium"),
-)
-_PROBLEM = Column(label="Left out because", css="cell-flags")
-_PLAN_COLUMNS = (
-    *_CONNECTION,
-    Column(label="Created", css="cell-time"),
-    Column(label="Creator", css="cell-person cell-wide"),
-    _PROBLEM,
-    Column(label="Credential", css="cell-credential"),
-)
-_EDITED_COLUMNS = (
-    SELECT_COLUMN,
-    *_PLAN_COLUMNS,
-    Column(label="Remove", css="cell-action"),
-)
 _PLAN_LINKS = (PlanFilter.ALL, PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT)
-_RESULT_COLUMNS = (
-    Column(label="Status", css="cell-status"),
-    *_CONNECTION,
-    Column(label="Result", css="cell-result"),
-    Column(label="Credential", css="cell-credential cell-wide"),
-)
 LEFT_OUT = "left-out"
 # The progress bar's parts from left to right. It leaves open rows blank.
 _BAR_PARTS = (
@@ -91,7 +64,6 @@ class RowsPage:
 
     views: list[BatchRowView]
     links: list[ViewLink]
-    columns: Sequence[Column]
     shows_results: bool
     # Whether the plan has a column for why a row is left out.
     has_problems: bool
@@ -127,9 +99,7 @@ def progress_parts(progress: Progress) -> list[BarPart]:
     return parts
 
 
-def plan_rows(
-    request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan, can_edit: bool
-) -> RowsPage:
+def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan) -> RowsPage:
     """The rows of a plan that has not been confirmed yet."""
     chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
     page = numbered_page(request, plan.rows_of(chosen))
@@ -140,8 +110,6 @@ def plan_rows(
         .select_related("credential", "deletion")
     )
     views = [_plan_row(row) for row in rows.order_by("position")]
-    has_problems = any(view.badge for view in views)
-    columns = _EDITED_COLUMNS if can_edit else _PLAN_COLUMNS
     return RowsPage(
         views=views,
         links=part_links(
@@ -149,9 +117,8 @@ def plan_rows(
             [(link.label, link, len(plan.rows_of(link))) for link in _PLAN_LINKS],
             current=chosen,
         ),
-        columns=[column for column in columns if has_problems or column != _PROBLEM],
         shows_results=False,
-        has_problems=has_problems,
+        has_problems=any(view.badge for view in views),
         **numbered_links(request, page, seen="", every=""),
     )
 
@@ -178,7 +145,6 @@ def result_rows(
             for row in page.object_list
         ],
         links=part_links(request, links, current=chosen, seen="", every=""),
-        columns=_RESULT_COLUMNS,
         shows_results=True,
         has_problems=False,
         **numbered_links(request, page, seen="", every=""),

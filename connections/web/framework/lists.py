@@ -161,15 +161,6 @@ class Column:
     direction: str = ""
 
 
-SELECT_COLUMN = Column(label="Select", css="cell-select")
-CONNECTION_COLUMNS = (
-    Column(label="Source", css="cell-org"),
-    Column(label="to", css="cell-arrow"),
-    Column(label="Destination", css="cell-org"),
-    Column(label="Data types", css="cell-types"),
-)
-
-
 def sortable_column(request: HttpRequest, *, label: str, css: str, name: str, sort: str) -> Column:
     """The heading of the column with this name in a list sorted by `sort` of `ListPage.sort_of`."""
     if sort.removeprefix("-") != name:
