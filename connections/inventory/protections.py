@@ -34,21 +34,30 @@ from connections.models import (
     State,
 )
 
-NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrator to protect it."
+
+class HiddenConnectionError(InvalidInputError):
+    """The connection is hidden from the person, who could otherwise learn whether it exists."""
+
+    def __init__(self) -> None:
+        message = "No connection with this ID is visible to you. Ask an administrator to protect it"
+        super().__init__({"connection_id": f"{message}."})
 
 
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
     """Block all deletions of this connection until another person removes the protection.
 
     An attempt that is being sent can't be stopped, and the event records that. Raises
-    PermissionDenied, InvalidInputError, ConflictError when it is already protected, and
-    NotVisibleError, for a hidden connection and for an unknown ID alike.
+    PermissionDenied, InvalidInputError, HiddenConnectionError for a hidden connection and for an
+    unknown ID alike, and ConflictError when it is already protected.
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
     person = _require_person(actor)
     reason = clean_text(reason)
     _check_site(key.site)
-    objects.require_visible_connection(key, actor=actor)
+    try:
+        objects.require_visible_connection(key, actor=actor)
+    except objects.NotVisibleError:
+        raise HiddenConnectionError from None
     try:
         with audit.atomic():
             # `sending.claim` locks the same rows, so a claim either precedes this protection or

@@ -1979,8 +1979,8 @@ PAGES_AND_INPUTS = (
     _mutant(
         "hidden and unused IDs can't be protected",
         "connections/inventory/protections.py",
-        "    objects.require_visible_connection(key, actor=actor)\n",
-        "    objects.require_connection(key, actor=actor)\n",
+        "        objects.require_visible_connection(key, actor=actor)\n",
+        "        objects.require_connection(key, actor=actor)\n",
         "tests/access/test_visibility.py::test_protecting_does_not_reveal_whether_a_connection_exists",
     ),
     _mutant(

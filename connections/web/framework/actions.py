@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +14,10 @@ from connections.web.framework.forms import ServiceForm
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import actor_of
 
-type ActionView = Callable[[HttpRequest, UUID], HttpResponse]
+type ActionView = Callable[..., HttpResponse]
+# A page with forms. It is called with the request and the arguments in its URL and, after a POST
+# that was refused, with a Refusal.
+type Page = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +41,6 @@ class Refusal:
 NOT_REFUSED = Refusal()
 
 
-class Page(Protocol):
-    """A page with forms, for a GET, and for a POST that was refused."""
-
-    def __call__(
-        self, request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED, /
-    ) -> HttpResponse: ...
-
-
 type Respond[T] = Callable[[HttpRequest, Actor, T, Any], HttpResponse]
 
 
@@ -54,10 +48,11 @@ type Respond[T] = Callable[[HttpRequest, Actor, T, Any], HttpResponse]
 class Subject[T]:
     """What a family of actions is about."""
 
-    # The name of the services' argument.
+    # The name of the services' argument. "" if the form says what it is about.
     name: str
-    # Finds it for an action, without the rows that only its page shows. Raises Http404.
-    find: Callable[[Actor, UUID], T]
+    # Finds it for an action by the arguments in its URL, without the rows that only its page shows.
+    # Raises Http404.
+    find: Callable[..., T]
     page: Page
     # The response once the service has returned, from the object and what the service returned.
     respond: Respond[T]
@@ -88,28 +83,29 @@ def service_action[T](
     """
     show, answer = page or subject.page, respond or subject.respond
 
-    def act(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def act(request: HttpRequest, /, **url: Any) -> HttpResponse:
         if request.method != "POST":
-            return show(request, pk)
+            return show(request, *url.values())
         actor = actor_of(request)
-        item = subject.find(actor, pk)
+        item = subject.find(actor, **url)
         posted = form.about(item, request.POST)
+        about = {subject.name: item} if subject.name else {}
         try:
             posted.require_valid()
-            result = service(**{subject.name: item}, actor=actor, **posted.arguments)
+            result = service(**about, actor=actor, **posted.arguments)
         except DomainError as error:
             if isinstance(error, InvalidInputError):
                 posted.add_errors(error)
-            return show(request, pk, Refusal(form=posted, error=error))
+            return show(request, *url.values(), Refusal(form=posted, error=error))
         if done:
             messages.success(request, done(item, result))
         return answer(request, actor, item, result)
 
-    def ask(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def ask(request: HttpRequest, /, **url: Any) -> HttpResponse:
         actor = actor_of(request)
-        item = subject.find(actor, pk)
+        item = subject.find(actor, **url)
         permissions.require(is_allowed(actor, item), what)
-        return show(request, pk, Refusal(form=form.about(item, request.POST)))
+        return show(request, *url.values(), Refusal(form=form.about(item, request.POST)))
 
     guard = requires_reauthentication(on_missing=ask, before_page=page is not None, when=when)
     view = guard(act) if reauthenticate else act

@@ -10,13 +10,13 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from connections.access.actor import Actor
 from connections.core.causes import unavailable_text
-from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
+from connections.core.errors import ConflictError, UnavailableError
 from connections.inventory import protections, syncs
-from connections.lookups.objects import NotVisibleError, require_connection
+from connections.lookups.objects import require_connection
 from connections.models import OrgConnectionKey, Protection, Sync
+from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm
 from connections.web.framework.rate_limits import limited
-from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import (
     SeeOther,
     actor_of,
@@ -66,92 +66,73 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
     messages.add_message(request, level, sync_text(listings))
 
 
-def org_connection_protect(request: HttpRequest) -> HttpResponse:
-    """Protect a connection, even one that was never listed here."""
-    actor = actor_of(request)
-    data = request.POST if request.method == "POST" else None
-    form = ProtectionForm(data, initial=request.GET.dict())
-    conflict, is_visible = "", True
-    if form.is_valid():
-        typed = form.cleaned_data
-        key = OrgConnectionKey(site=typed["site"], connection_id=typed["connection_id"])
-        try:
-            protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
-        except InvalidInputError as error:
-            form.add_errors(error)
-        except ConflictError as error:
-            conflict = str(error)
-        except NotVisibleError:
-            is_visible = False
-            form.add_error("connection_id", protections.NOT_VISIBLE)
-        else:
-            if protections.is_being_sent(key):
-                messages.warning(request, "Connection protected, but a DELETE is in progress.")
-            else:
-                messages.success(request, "Connection protected.")
-            return SeeOther(connection_url(key))
-    context = {"form": form, "conflict": conflict}
-    status = 409 if conflict else 404 if not is_visible else 422 if form.is_bound else 200
-    return render(request, "inventory/protect.html", context, status=status)
+def _protect_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
+    form, error = refusal.form or ProtectionForm(initial=request.GET.dict()), refusal.error
+    if isinstance(error, ConflictError):
+        form.add_error(None, str(error))
+    is_hidden = isinstance(error, protections.HiddenConnectionError)
+    status = 404 if is_hidden else refusal.status
+    return render(request, "inventory/protect.html", {"form": form}, status=status)
 
 
-def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
-    """The protection that the actor can remove. None if it is no longer protected."""
+def _protected(
+    request: HttpRequest, actor: Actor, subject: None, protection: Protection
+) -> HttpResponse:
+    if protections.is_being_sent(protection.key):
+        messages.warning(request, "Connection protected, but a DELETE is in progress.")
+    else:
+        messages.success(request, "Connection protected.")
+    return SeeOther(connection_url(protection.key))
+
+
+# Protects a connection, even one that was never listed here.
+org_connection_protect = service_action(
+    Subject(name="", find=lambda actor: None, page=_protect_page, respond=_protected),
+    "org-connection-protect",
+    protections.protect_connection,
+    form=ProtectionForm,
+)
+
+
+def _find_protection(actor: Actor, site: str, connection_id: UUID) -> Protection:
+    """The connection's latest protection. Raises PermissionDenied for one's own, and Http404."""
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
     require_connection(key, actor=actor)
-    protection = protections.find_protection(key)
-    if protection is None and not protections.list_protections(key):
+    every = protections.list_protections(key)
+    if not every:
         raise Http404("This connection was never protected.")
-    if protection:
-        protections.require_not_own(protection, actor=actor)
-    return protection
-
-
-def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
-    messages.error(request, "This connection isn't protected.")
-    return SeeOther(connection_url(key))
+    if not hasattr(every[-1], "removal"):
+        protections.require_not_own(every[-1], actor=actor)
+    return every[-1]
 
 
 def _unprotect_page(
-    request: HttpRequest, *, protection: Protection, form: ReasonForm, status: int
+    request: HttpRequest, site: str, connection_id: UUID, refusal: Refusal = NOT_REFUSED
 ) -> HttpResponse:
-    context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
-    return render(request, "inventory/unprotect.html", context, status=status)
+    protection = _find_protection(actor_of(request), site, connection_id)
+    back_url = connection_url(protection.key)
+    if hasattr(protection, "removal"):
+        messages.error(request, str(refusal.error or "This connection isn't protected."))
+        return SeeOther(back_url)
+    form = refusal.form or ReasonForm()
+    context = {"form": form, "protection": protection, "back_url": back_url}
+    return render(request, "inventory/unprotect.html", context, status=refusal.status)
 
 
-def _unprotect_page_with_input(
-    request: HttpRequest, site: str, connection_id: UUID
-) -> HttpResponse:
-    """The form with the posted input and the reauthentication prompt."""
-    key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _find_removable_protection(actor_of(request), key)
-    if protection is None:
-        return _not_protected(request, key)
-    form = ReasonForm(initial=request.POST.dict())
-    return _unprotect_page(request, protection=protection, form=form, status=422)
-
-
-@requires_reauthentication(on_missing=_unprotect_page_with_input, before_page=True)
-def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """Remove another person's protection, with a reason."""
-    actor = actor_of(request)
-    key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _find_removable_protection(actor, key)
-    if protection is None:
-        return _not_protected(request, key)
-    form = ReasonForm(request.POST if request.method == "POST" else None)
-    if form.is_valid():
-        try:
-            protections.remove_protection(
-                actor=actor, protection=protection, reason=form.cleaned_data["reason"]
-            )
-        except InvalidInputError as error:
-            form.add_errors(error)
-        except ConflictError as error:
-            messages.error(request, str(error))
-            return SeeOther(connection_url(key))
-        else:
-            messages.success(request, "Protection removed.")
-            return SeeOther(connection_url(key))
-    return _unprotect_page(
-        request, protection=protection, form=form, status=422 if form.is_bound else 200
-    )
+# Removes another person's protection, with a reason.
+org_connection_unprotect = service_action(
+    Subject(
+        name="protection",
+        find=_find_protection,
+        page=_unprotect_page,
+        respond=lambda request, actor, protection, removal: SeeOther(
+            connection_url(protection.key)
+        ),
+    ),
+    "org-connection-unprotect",
+    protections.remove_protection,
+    form=ReasonForm,
+    page=_unprotect_page,
+    done=lambda protection, removal: "Protection removed.",
+    reauthenticate=True,
+)

@@ -1,6 +1,7 @@
 """The filters of the orgs, and the form for a protection."""
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -9,6 +10,7 @@ from django.core.exceptions import ValidationError
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
 from connections.inventory.orgs import OrgCoverage, OrgFilter
+from connections.models import OrgConnectionKey
 from connections.web.credentials.forms import site_choices
 from connections.web.framework.forms import ServiceForm, reason_field
 
@@ -48,6 +50,14 @@ class ProtectionForm(ServiceForm):
         error_messages={"required": "Enter a connection ID."},
     )
     reason = reason_field(required=True)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The connection and the reason."""
+        key = OrgConnectionKey(
+            site=self.cleaned_data["site"], connection_id=self.cleaned_data["connection_id"]
+        )
+        return {"key": key, "reason": self.cleaned_data["reason"]}
 
     def clean_connection_id(self) -> UUID:
         """The ID. Raises ValidationError with the service's message."""
