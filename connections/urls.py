@@ -13,6 +13,7 @@ from connections.web.inventory.urls import urlpatterns as inventory
 from connections.web.notifications.urls import urlpatterns as notifications
 from connections.web.overview.urls import urlpatterns as overview
 from connections.web.people.urls import urlpatterns as people
+from connections.web.settings.urls import urlpatterns as settings
 
 urlpatterns = [
     *overview,
@@ -25,5 +26,6 @@ urlpatterns = [
     *people,
     *audit,
     *notifications,
+    *settings,
     page("metrics", metrics, SEE_EVERYTHING),
 ]

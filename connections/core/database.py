@@ -80,11 +80,14 @@ type Statement = tuple[str, tuple[Any, ...]]
 
 
 def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
-    """A statement that returns one row: how many rows each of these queries finds."""
+    """A statement that returns one row: how many rows each of these queries finds.
+
+    Choose few columns with `values`, and no order.
+    """
     columns: list[str] = []
     values: list[Any] = []
     for rows in counted:
-        sql, of_query = rows.order_by().values("pk").query.sql_with_params()
+        sql, of_query = rows.query.sql_with_params()
         columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608 - the ORM's SQL
         values += of_query
     return f"SELECT {', '.join(columns)}", tuple(values)

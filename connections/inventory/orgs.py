@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -106,11 +106,9 @@ def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tu
     return Counter({(site, org_id): connections for site, org_id, connections in counted})
 
 
-def count_connections(*, actor: Actor) -> int:
-    """How many connections the actor can see now."""
-    current = current_snapshots(actor=actor)
-    count: int = current.values("site", "connection_id").distinct().count()
-    return count
+def find_connections(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot, Any]:
+    """The connections that the actor can see now, each once: for counting."""
+    return current_snapshots(actor=actor).values("site", "connection_id").distinct()
 
 
 def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:

@@ -142,8 +142,8 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
-  /* The checkbox that selects all rows on the page, and how many are selected. Both stay hidden without JavaScript. */
-  const rowBoxes = () => [...document.querySelectorAll(".cell-select input[type=checkbox]")];
+  /* The checkbox that selects all rows on the page, and how many are selected. Neither is shown without JavaScript. */
+  const rowBoxes = () => [...document.querySelectorAll("td.cell-select input[type=checkbox]")];
 
   function updateSelection() {
     const boxes = rowBoxes();
@@ -152,7 +152,6 @@
     if (all) {
       all.checked = count === boxes.length;
       all.indeterminate = count > 0 && count < boxes.length;
-      all.closest("label").hidden = false;
     }
     const text = $(".selection-count");
     if (text) text.textContent = `${count} selected`;

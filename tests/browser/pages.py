@@ -255,6 +255,8 @@ OURS = [
         find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
         who="auditor",
     ),
+    _page("settings", who="operator"),
+    _page("settings-status"),
     _page("person-list"),
     _page("person-new"),
     _page("person-detail", find=_person("operator")),

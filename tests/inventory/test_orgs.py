@@ -16,7 +16,7 @@ from connections.inventory.orgs import (
     OrgCoverage,
     OrgFilter,
     OrgSummary,
-    count_connections,
+    find_connections,
     find_org,
     list_orgs,
 )
@@ -75,14 +75,14 @@ def test_a_connection_that_both_sides_list_counts_once(
 def test_a_connection_counts_once_while_its_listings_name_different_destinations(
     payments: Credential, labs: Credential
 ) -> None:
-    before = count_connections(actor=command_actor())
+    before = find_connections(actor=command_actor()).count()
     listed = OrgConnectionSnapshot.objects.get(
         credential=payments, source_org_name="Payments US", is_current=True
     )
     listed.pk, listed.credential, listed.sink_org_id = None, labs, "moved"
     listed.save(force_insert=True)
     assert summaries()["Payments US"].connections_out == 1
-    assert count_connections(actor=command_actor()) == before
+    assert find_connections(actor=command_actor()).count() == before
 
 
 @pytest.mark.database

@@ -1068,21 +1068,21 @@ WITHIN = (
     ),
     _mutant(
         "the numbers of the navigation follow access lists",
-        "connections/web/framework/context_processors.py",
+        "connections/web/framework/navigation.py",
         "    visibility: Visibility\n",
         "    visibility: Visibility = field(compare=False)\n",
         "tests/web/test_navigation.py::test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time",
     ),
     _mutant(
         "the numbers of the navigation follow roles",
-        "connections/web/framework/context_processors.py",
+        "connections/web/framework/navigation.py",
         "    roles: frozenset[Role]\n",
         "    roles: frozenset[Role] = field(compare=False)\n",
         "tests/web/test_navigation.py::test_a_page_counts_for_the_roles_of_that_time",
     ),
     _mutant(
         "the numbers of the navigation are the reader's",
-        "connections/web/framework/context_processors.py",
+        "connections/web/framework/navigation.py",
         "    person: Person\n",
         "    person: Person = field(compare=False)\n",
         "tests/web/test_navigation.py::test_two_people_with_the_same_roles_have_numbers_of_their_own",
@@ -3745,7 +3745,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "the navigation counts connections that changed after their decision",
-        "connections/web/framework/context_processors.py",
+        "connections/web/framework/navigation.py",
         "    if counts[_CHANGED_SINCE_DECIDED]:\n",
         "    if False:\n",
         "tests/access_reviews/test_progress.py::test_the_navigation_counts_what_has_to_be_decided"
@@ -3778,7 +3778,7 @@ BULK_DELETIONS = (
     ),
     _mutant(
         "an expired request waits for nobody in the navigation",
-        "connections/web/framework/context_processors.py",
+        "connections/web/framework/navigation.py",
         "    lacks_approvals = Q(state=State.REQUESTED) & ~has_expired\n",
         "    lacks_approvals = Q(state=State.REQUESTED)\n",
         "tests/deletions/approvals/test_pages.py::test_an_expired_request_says_so_everywhere_and_can"

@@ -151,59 +151,6 @@ def test_the_page_of_a_person_shows_their_events(
     assert f'href="/audit/{event.seq}/"' in page
 
 
-@pytest.mark.parametrize(
-    ("who", "labels"),
-    [
-        (
-            "victor",
-            [
-                "Overview",
-                "Connections",
-                "Changes",
-                "Deletions",
-                "Access reviews",
-                "Orgs",
-                "Credentials",
-            ],
-        ),
-        (
-            "edith",
-            [
-                "Overview",
-                "Connections",
-                "Changes",
-                "Deletions",
-                "Access reviews",
-                "Orgs",
-                "Credentials",
-                "Audit log",
-            ],
-        ),
-        (
-            "root",
-            [
-                "Overview",
-                "Connections",
-                "Changes",
-                "Deletions",
-                "Access reviews",
-                "Orgs",
-                "Credentials",
-                "Audit log",
-                "People",
-                "Notifications",
-            ],
-        ),
-    ],
-)
-def test_the_navigation_contains_only_what_a_person_can_see(
-    who: str, labels: list[str], request: pytest.FixtureRequest, client_of: ClientOf
-) -> None:
-    client = client_of(request.getfixturevalue(who))
-    page = client.get(reverse("account_change_password"))
-    assert [entry.label for entry in page.context["nav"]] == labels
-
-
 def test_a_person_without_a_role_sees_who_can_give_one(
     stranger: Person, root: Person, client_of: ClientOf
 ) -> None:

@@ -99,6 +99,8 @@ FREE = {
     "person-provider",
     "person-email",
     "person-sessions-end",
+    "settings",
+    "settings-status",
     "notification-list",
     "notification-test",
     "notification-retry",

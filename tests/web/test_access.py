@@ -119,6 +119,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "access-review-reviewers": (AUDITOR, AUDITOR),
     "access-review-close": (AUDITOR, AUDITOR),
     "access-review-export": (AUDITOR, None),
+    "settings": (ANY_ROLE, None),
+    "settings-status": (ADMINISTRATOR, None),
     "person-list": (ADMINISTRATOR, None),
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),

@@ -1,4 +1,4 @@
-"""The numbers beside the navigation: what waits for the person."""
+"""The navigation: who sees which entry, and the numbers beside them."""
 
 import re
 from collections.abc import Callable
@@ -27,9 +27,34 @@ def labs(sandbox: SandboxServer, db: None) -> Credential:
 
 
 def counts_in(client: Client) -> dict[str, str]:
-    """The numbers in the navigation, by the name of the URL of their list."""
+    """The numbers of what waits for a person, by the name of the URL of their list."""
     page = client.get("/credentials/").text
-    return dict(re.findall(r'class="nav-count" id="count-([\w-]+)">(\d+)<', page))
+    found = re.findall(r'class="nav-count is-waiting" id="count-([\w-]+)">(\d+)<', page)
+    return {name: count for name, count in found if name != "menu"}
+
+
+def entries_for(client: Client) -> dict[str, str]:
+    """The entries of the navigation with their numbers."""
+    items = client.get("/settings/").context["nav"].items
+    return {item.label: item.count for item in items}
+
+
+def test_entries_that_a_role_cannot_open_or_that_list_nothing_are_hidden(
+    client_of: ClientOf, victor: Person, edith: Person, labs: Credential
+) -> None:
+    anyone = ["Overview", "Connections", "Deletions", "Orgs", "Settings"]
+    assert list(entries_for(client_of(victor))) == anyone
+    assert list(entries_for(client_of(edith))) == [*anyone[:4], "Audit log", "Settings"]
+
+
+def test_a_size_counts_what_the_reader_can_see(
+    client_of: ClientOf, ada: Person, root: Person, labs: Credential
+) -> None:
+    sizes = entries_for(client_of(ada))
+    assert int(sizes["Connections"]) == len(client_of(ada).get("/connections/").context["rows"]) > 0
+    assert int(sizes["Orgs"]) > 1
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=root)
+    assert {label: size for label, size in entries_for(client_of(ada)).items() if size} == {}
 
 
 def test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time(

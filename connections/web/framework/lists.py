@@ -358,7 +358,7 @@ class ListPage:
             "form": form,
             "bar": bar,
             "sort": self.sort_of(request),
-            "count": self._count_text(count, total=total, bar=bar),
+            "count": self._count_text(count, total=total),
             "export_url": reverse(self.export_url) if self.export_url and can_export else "",
             "export_query": filter_query(form),
         }
@@ -366,13 +366,12 @@ class ListPage:
             page["layout"] = "layouts/fragment.html"
         return render(request, self.template, {**page, **links, **(context or {})}, status=status)
 
-    def _count_text(self, count: int | None, *, total: int | None, bar: FilterBar) -> str:
-        """ "3 of 40 orgs"; without a total, "2 deletions found" or "More than 1,000 deletions"."""
+    def _count_text(self, count: int | None, *, total: int | None) -> str:
+        """ "3 of 40 orgs"; without a total, "31 changes" or "More than 1,000 changes"."""
         if count is not None and total is not None:
             return count_of_total_text(count, total=total, noun=self.noun)
         more = "More than " if count is None else ""
-        number = pluralize(self.most if count is None else count, self.noun)
-        return f"{more}{number}{' found' if bar.clear_url else ''}"
+        return f"{more}{pluralize(self.most if count is None else count, self.noun)}"
 
 
 @limited("export", per_minute=30)

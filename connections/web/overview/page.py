@@ -22,7 +22,7 @@ from connections.deletions import break_glass, states
 from connections.evidence.verification import last_verification
 from connections.inventory import protections
 from connections.inventory.inventory import current_snapshots
-from connections.inventory.orgs import count_connections
+from connections.inventory.orgs import find_connections
 from connections.inventory.syncs import credentials_in_use, newest_syncs
 from connections.models import (
     RUN_BY_BATCH,
@@ -290,7 +290,7 @@ def _inventory_summary(
     return InventorySummary(
         orgs=len(own_orgs),
         sites=len({site for site, _ in own_orgs}),
-        connections=count_connections(actor=actor),
+        connections=find_connections(actor=actor).count(),
         synced=sum(listing.is_complete for listing in newest),
         failed=sum(not listing.is_complete for listing in newest),
         other_side_only=len(connected_orgs - own_orgs),

@@ -546,7 +546,7 @@ def test_the_menu_counts_the_second_of_two_approvals(
 
 def menu_count(client: Client) -> int:
     context = client.get("/deletions/").context
-    return next(item.count or 0 for item in context["nav"] if item.label == "Deletions")
+    return next(int(item.count or 0) for item in context["nav"].items if item.label == "Deletions")
 
 
 def test_possible_approvers_are_notified_that_approval_is_needed_again(

@@ -1,0 +1,42 @@
+"""The settings: what each role finds there, and what `doctor` reports."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections.models import Person
+
+pytestmark = pytest.mark.django_db
+
+OPERATOR = ["Delete by ID", "Protect by ID", "Account security"]
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.mark.parametrize(
+    ("who", "labels"),
+    [
+        ("victor", ["Account security"]),
+        ("margaret", ["Protect by ID", "Account security"]),
+        ("ada", OPERATOR),
+        ("root", ["People", "Notifications", "System status", *OPERATOR]),
+    ],
+)
+def test_settings_lists_what_a_role_can_open(
+    who: str, labels: list[str], request: pytest.FixtureRequest, client_of: ClientOf
+) -> None:
+    person = request.getfixturevalue(who)
+    html = client_of(person).get("/settings/").text.partition("<main")[2]
+    assert [label for label in labels if f">{label}</a>" in html] == labels
+    assert html.count("<dt>") == len(labels)
+
+
+def test_system_status_shows_what_doctor_reports_problems_first(
+    client_of: ClientOf, root: Person, settings: Settings
+) -> None:
+    settings.DEBUG = True
+    text = client_of(root).get("/settings/status/").text
+    assert "DEBUG is on: error pages show internals" in text
+    assert "Unset DEBUG." in text
+    assert text.index("DEBUG is on: error pages") < text.index("off (EMAIL_URL not set)")
