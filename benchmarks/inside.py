@@ -33,7 +33,7 @@ from benchmarks import data, world
 from benchmarks.measuring import interleaved, milliseconds
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.batches import confirming, drafts, requesting, running
-from connections.deletions import reviews
+from connections.deletions import confirmations
 from connections.deletions.history import HistoryFilter
 from connections.evidence.bundles import make_bundle
 from connections.evidence.comparison import compare_all
@@ -185,7 +185,7 @@ def _run_smallest_statement() -> None:
 
 
 def _review_form(credential: Credential, connection_id: str) -> dict[str, str]:
-    shown = reviews.review(
+    shown = confirmations.find_target(
         actor=command_actor(), credential=credential, connection_id=UUID(connection_id)
     )
     return {

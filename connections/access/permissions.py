@@ -204,8 +204,8 @@ def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     return has_permission and can_use(actor, credential_id=deletion.credential_id)
 
 
-def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
-    """Review a use of break glass: never the person who used it, and never the requester."""
+def can_give_late_approval(actor: Actor, *, deletion: Deletion) -> bool:
+    """Give the late approval of break glass: never the person who used it, never the requester."""
     if actor.person is None or not can_approve_any(actor):
         return False
     if deletion.credential_id in visibility_of(actor).unapprovable:

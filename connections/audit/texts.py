@@ -67,6 +67,7 @@ _ACTIONS = {
     "deletion.answered": "response received",
     "deletion.answered_late": "late response",
     "deletion.approvals_lapsed": "approvals expired",
+    "deletion.break_glass_reviewed": "late approval given",
     "deletion.contradicted": "Datadog still lists it",
     "deletion.recheck_failed": "pre-send check failed",
     "deletion.settled": "closed",

@@ -12,7 +12,7 @@ from connections.batches import drafts, facts
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import reviews, states
+from connections.deletions import confirmations, states
 from connections.deletions.states import Queue
 from connections.models import (
     RUN_BY_BATCH,
@@ -29,7 +29,7 @@ def text_to_type(batch: Batch) -> str:
 
     It is the number if the org has no name or one that can't be typed.
     """
-    name = reviews.typable_name(batch.org_name) if batch.origin == BatchOrigin.ORG else ""
+    name = confirmations.typable_name(batch.org_name) if batch.origin == BatchOrigin.ORG else ""
     return name or str(count_to_send(batch))
 
 
@@ -57,7 +57,7 @@ def lock_unsent(batch: Batch) -> list[Deletion]:
 def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
     """The form field and its message if the confirmation doesn't match the text to type."""
     expected = text_to_type(batch)
-    if reviews.confirmation_matches(typed=confirmation, expected=expected):
+    if confirmations.confirmation_matches(typed=confirmation, expected=expected):
         return {}
     unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
     return {"confirmation": f"Type “{expected}” to confirm. {unchanged}"}

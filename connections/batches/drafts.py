@@ -23,7 +23,7 @@ from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
-from connections.deletions import reviews
+from connections.deletions import confirmations
 from connections.inventory.inventory import (
     InventoryFilter,
     KnownOrg,
@@ -350,7 +350,7 @@ def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:
         site__in=sites,
     )
     orgs = {(row.site, org) for row in rows for org in (row.source_org_id, row.sink_org_id) if org}
-    return reviews.strictest_policy(listing=listing, orgs=orgs)
+    return confirmations.strictest_policy(listing=listing, orgs=orgs)
 
 
 # --- Changing a draft -------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def approve_deletion(
     _require_awaiting_approval(deletion)
     protections.require_unprotected(protections.find_protection(deletion.key))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
-        raise ConflictError("The request has changed since you opened it. Review it again.")
+        raise ConflictError("The request has changed since you opened it. Open it again.")
     _require_undecided(deletion=deletion, actor=actor)
     comparison = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not comparison.can_be_approved:

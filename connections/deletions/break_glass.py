@@ -1,4 +1,4 @@
-"""Break glass: deleting without the missing approvals, and the review afterwards."""
+"""Break glass: deleting without the missing approvals, and the late approval."""
 
 import copy
 
@@ -12,7 +12,7 @@ from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import attempt_facts, lifecycle, reviews, sending, states
+from connections.deletions import attempt_facts, confirmations, lifecycle, sending, states
 from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion
 
@@ -101,23 +101,23 @@ def _require_valid_input(
     problem = too_short if is_short else find_text_problem(reason, missing=too_short)
     if problem:
         fields["break_glass_reason"] = f"{problem} {not_sent_sentence}"
-    expected = reviews.confirmation_text(deletion, actor=actor)
-    if not reviews.confirmation_matches(typed=confirmation, expected=expected):
+    expected = confirmations.confirmation_text(deletion, actor=actor)
+    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type “{expected}” to confirm. {not_sent_sentence}"
     if fields:
         raise InvalidInputError(fields)
 
 
-def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
-    """Review a use of break glass, with a note. This ends its alarm.
+def approve_late(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
+    """Give the late approval of a use of break glass, with a note. This ends its alarm.
 
     Raises PermissionDenied (also for the people who used it or requested the deletion),
-    InvalidInputError without a note, and ConflictError when there is nothing to review or it has
-    already been reviewed.
+    InvalidInputError without a note, and ConflictError when there is nothing to approve or another
+    person already did.
     """
     permissions.require(
-        permissions.can_review_break_glass(actor, deletion=deletion),
-        "review this use of break glass",
+        permissions.can_give_late_approval(actor, deletion=deletion),
+        "give late approval",
     )
     person = actor.person
     if person is None or deletion.break_glass_by is None:
@@ -139,18 +139,18 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 actor=actor,
                 subject=deletion,
                 sentence=audit.Sentence(
-                    "{actor} reviewed the use of break glass to delete {connection}.",
+                    "{actor} gave late approval for using break glass to delete {connection}.",
                     connection=deletion.description,
                 ),
                 details={"reason": note},
                 rows={"break_glass_review": audit.row_of(review)},
             )
     except IntegrityError:
-        raise OvertakenError("Another person already reviewed it.") from None
+        raise OvertakenError("Another person already approved it.") from None
     return deletion
 
 
-def find_unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
-    """The visible deletions with a use of break glass that has not been reviewed."""
+def find_lacking_late_approval(*, actor: Actor) -> QuerySet[Deletion]:
+    """The visible deletions that used break glass and lack the late approval."""
     rows = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
     return visibility.visible(rows, actor=actor)

@@ -15,8 +15,8 @@ from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import format_limit
 from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import attempt_facts, history, reviews, sending, states
-from connections.deletions.reviews import Review, ReviewChangedError
+from connections.deletions import attempt_facts, confirmations, history, sending, states
+from connections.deletions.confirmations import DeletionTarget, TargetChangedError
 from connections.deletions.sending import NoteClaim
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem
@@ -39,10 +39,8 @@ NOT_VISIBLE = (
     "This connection is known through a credential that you can't use. Nothing was sent. Ask a "
     "person who can use it."
 )
-CHANGED = (
-    "The connection has changed since you opened this page. Nothing was sent. Review it again."
-)
-OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
+CHANGED = "The connection has changed. Nothing was sent. Read its new details first."
+OUT_OF_DATE = "This page is out of date. Nothing was sent. Open it again."
 
 
 def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
@@ -67,27 +65,27 @@ def require_usable_credential(*, credential: Credential, requester: Person | Non
         )
 
 
-def require_visible_to_requester(review: Review, *, actor: Actor) -> None:
+def require_visible_to_requester(target: DeletionTarget, *, actor: Actor) -> None:
     """Raise ConflictError when a credential other than the chosen one lists the connection.
 
-    Otherwise the deletion could be requested without review, or the connection be called gone. The
+    Otherwise the deletion could be requested unseen, or the connection be called gone. The
     same applies to a connection with an open deletion that is not visible to the actor.
     """
-    if review.is_hidden:
-        key = OrgConnectionKey(site=review.credential.site, connection_id=review.connection_id)
+    if target.is_hidden:
+        key = OrgConnectionKey(site=target.credential.site, connection_id=target.connection_id)
         record_refusal(actor=actor, subject=key)
         raise ConflictError(NOT_VISIBLE)
-    if not review.is_reviewed and review.other_credentials:
-        names = ", ".join(other.name for other in review.other_credentials)
+    if not target.is_listed and target.other_credentials:
+        names = ", ".join(other.name for other in target.other_credentials)
         raise ConflictError(
-            f"{review.credential.name} doesn't list this connection, but {names} does. Nothing was "
-            "sent. Choose that credential to review the connection."
+            f"{target.credential.name} doesn't list this connection, but {names} does. Nothing was "
+            "sent. Choose that credential to see the connection."
         )
 
 
-def require_requester(review: Review, *, requester: Person | None) -> None:
+def require_requester(target: DeletionTarget, *, requester: Person | None) -> None:
     """Raise InvalidInputError when approval is needed and the requester isn't a person."""
-    if review.needs_approval and requester is None:
+    if target.needs_approval and requester is None:
         raise InvalidInputError(
             {
                 "credential": "This deletion needs approval, so a person must request it: name "
@@ -97,14 +95,14 @@ def require_requester(review: Review, *, requester: Person | None) -> None:
 
 
 def require_valid_input(
-    *, review: Review, reason: str, ticket: str, confirmation: str | None
+    *, target: DeletionTarget, reason: str, ticket: str, confirmation: str | None
 ) -> None:
     """Raise InvalidInputError naming every invalid field."""
     fields = find_input_problems(reason=reason, ticket=ticket)
-    if not review.needs_approval and not reviews.confirmation_matches(
-        typed=confirmation or "", expected=review.text_to_type
+    if not target.needs_approval and not confirmations.confirmation_matches(
+        typed=confirmation or "", expected=target.text_to_type
     ):
-        fields["confirmation"] = f"Type “{review.text_to_type}” to confirm. Nothing was sent."
+        fields["confirmation"] = f"Type “{target.text_to_type}” to confirm. Nothing was sent."
     if fields:
         raise InvalidInputError(fields)
 
@@ -134,43 +132,43 @@ def request_deletion(
 ) -> Deletion:
     """Request a deletion. Under policy `none`, also confirm and send it.
 
-    `digest` is the digest of the review, so that exactly what was shown is requested. `requester`
+    `digest` is the target's, so that exactly what was shown is requested. `requester`
     is the person for whom a command requests it. `now` is the database time, if the caller has just
     read it. `note_claim` is as in `sending.claim`. The same `request_id` again returns the same
     deletion. If the connection has an open deletion, that one is returned instead of creating a
     second one.
 
-    Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when the
+    Raises PermissionDenied; InvalidInputError naming the fields; TargetChangedError when the
     connection changed; and UnavailableError when no request can be made; each with nothing stored
     and nothing sent.
     """
-    review = reviews.review(
+    target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
     )
-    if review.already_requested:
-        return _require_own_request(review.already_requested, actor=actor)
+    if target.already_requested:
+        return _require_own_request(target.already_requested, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
-    if review.open_deletion:
-        return review.open_deletion
-    protections.require_unprotected(review.protection)
-    require_requester(review, requester=requester or actor.person)
-    require_visible_to_requester(review, actor=actor)
-    if digest and digest != review.digest:
+    if target.open_deletion:
+        return target.open_deletion
+    protections.require_unprotected(target.protection)
+    require_requester(target, requester=requester or actor.person)
+    require_visible_to_requester(target, actor=actor)
+    if digest and digest != target.digest:
         # Before the input is checked, because the confirmation text might have changed too.
-        raise ReviewChangedError(CHANGED, review=review)
-    require_valid_input(review=review, reason=reason, ticket=ticket, confirmation=confirmation)
+        raise TargetChangedError(CHANGED, current=target)
+    require_valid_input(target=target, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
-        raise ReviewChangedError(OUT_OF_DATE, review=review)
-    result = None if review.is_reviewed else _sync_unlisted(review, actor=actor)
+        raise TargetChangedError(OUT_OF_DATE, current=target)
+    result = None if target.is_listed else _sync_unlisted(target, actor=actor)
     if now is None or result:
         # Read again, because a sync can take seconds.
         now = clock.now()
     # If the keys can't be decrypted, that must show before the request is recorded.
-    client = None if review.needs_approval else fetching.open_client(credential=credential)
+    client = None if target.needs_approval else fetching.open_client(credential=credential)
     try:
         deletion = _create(
             actor=actor,
-            review=review,
+            target=target,
             reason=reason.strip(),
             ticket=ticket.strip(),
             request_id=request_id,
@@ -178,7 +176,7 @@ def request_deletion(
             now=now,
         )
     except IntegrityError:
-        return _find_concurrent_request(request_id=request_id, review=review, actor=actor)
+        return _find_concurrent_request(request_id=request_id, target=target, actor=actor)
     if client is None:
         return deletion
     return sending.send_deletion(
@@ -191,18 +189,18 @@ def request_deletion(
     )
 
 
-def _sync_unlisted(review: Review, *, actor: Actor) -> SyncResult:
+def _sync_unlisted(target: DeletionTarget, *, actor: Actor) -> SyncResult:
     """Sync for a connection that no snapshot shows.
 
-    If it is listed now, it must be reviewed first.
+    If it is listed now, its details must be shown first.
     """
-    result = fetching.fetch(credential=review.credential)
+    result = fetching.fetch(credential=target.credential)
     storing.store(result, actor=actor)
-    if result.find(review.connection_id):
-        raise ReviewChangedError(
-            "Datadog now lists this connection. Nothing was sent. Review it first.",
-            review=reviews.review(
-                actor=actor, credential=review.credential, connection_id=review.connection_id
+    if result.find(target.connection_id):
+        raise TargetChangedError(
+            "Datadog now lists this connection. Nothing was sent. Read its details first.",
+            current=confirmations.find_target(
+                actor=actor, credential=target.credential, connection_id=target.connection_id
             ),
         )
     return result
@@ -210,42 +208,42 @@ def _sync_unlisted(review: Review, *, actor: Actor) -> SyncResult:
 
 def _require_own_request(deletion: Deletion, *, actor: Actor) -> Deletion:
     if actor.person and deletion.requested_by_id != actor.person.pk:
-        raise ConflictError("This form belongs to another person. Open the review again.")
+        raise ConflictError("This form belongs to another person. Open the page again.")
     return deletion
 
 
 def _create(
     *,
     actor: Actor,
-    review: Review,
+    target: DeletionTarget,
     reason: str,
     ticket: str,
     request_id: UUID,
     requester: Person | None,
     now: datetime,
 ) -> Deletion:
-    snapshot = review.snapshot or OrgConnectionSnapshot()
+    snapshot = target.snapshot or OrgConnectionSnapshot()
     deletion = Deletion(
         request_id=request_id,
-        site=review.credential.site,
-        connection_id=review.connection_id,
-        credential=review.credential,
-        credential_name=review.credential.name,
-        credential_fingerprint=review.credential.fingerprint,
-        is_reviewed=review.is_reviewed,
-        digest=review.digest,
-        snapshot_at=review.snapshot.last_seen_at if review.snapshot else None,
+        site=target.credential.site,
+        connection_id=target.connection_id,
+        credential=target.credential,
+        credential_name=target.credential.name,
+        credential_fingerprint=target.credential.fingerprint,
+        is_reviewed=target.is_listed,
+        digest=target.digest,
+        snapshot_at=target.snapshot.last_seen_at if target.snapshot else None,
         reason=reason,
         ticket=ticket,
-        policy=review.policy,
-        approval_digest=approval_digest_of(digest=review.digest, reason=reason, ticket=ticket),
+        policy=target.policy,
+        approval_digest=approval_digest_of(digest=target.digest, reason=reason, ticket=ticket),
         requested_at=now,
         requested_by=requester,
         requested_by_name=requester.display_name if requester else actor.name,
         **snapshot.snapshot_values(),
     )
     deletion.expires_at = deletion.due_at = now + time_limits.APPROVAL_WINDOW
-    if not review.needs_approval:
+    if not target.needs_approval:
         deletion.confirmed_at = now
         deletion.confirmed_by = actor.person
         deletion.confirmed_by_name = actor.name
@@ -279,19 +277,19 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         )
 
 
-def _find_concurrent_request(*, request_id: UUID, review: Review, actor: Actor) -> Deletion:
+def _find_concurrent_request(*, request_id: UUID, target: DeletionTarget, actor: Actor) -> Deletion:
     """The deletion that was stored first: from the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _require_own_request(repeated, actor=actor)
-    existing = reviews.find_open_deletion(
-        site=review.credential.site, connection_id=review.connection_id
+    existing = confirmations.find_open_deletion(
+        site=target.credential.site, connection_id=target.connection_id
     )
     if existing and not visibility.is_visible(existing, actor=actor):
         raise ConflictError(NOT_VISIBLE)
     if existing:
         return existing
-    raise ConflictError("Another deletion of this connection just ended. Open the review again.")
+    raise ConflictError("Another deletion of this connection just ended. Open the page again.")
 
 
 def execute_deletion(
@@ -329,8 +327,8 @@ def execute_deletion(
         )
     if states.is_being_rechecked(deletion, now=now):
         return deletion
-    expected = reviews.confirmation_text(deletion, actor=actor)
-    if not reviews.confirmation_matches(typed=confirmation, expected=expected):
+    expected = confirmations.confirmation_text(deletion, actor=actor)
+    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
         raise InvalidInputError(
             {
                 "confirmation": f"Type “{expected}” to confirm. "

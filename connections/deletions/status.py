@@ -16,7 +16,7 @@ class NextStep(StrEnum):
     WITHDRAW = "withdraw"
     CHECK = "check"  # sync now and check the outcome
     CLOSE = "close"  # close it as unresolved
-    REQUEST_AGAIN = "request_again"  # a new review with the same reason
+    REQUEST_AGAIN = "request_again"  # a new request with the same reason
 
 
 class DeletionStatus(StrEnum):

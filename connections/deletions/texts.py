@@ -113,7 +113,7 @@ _TEXTS = {
     DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause} {claim}", Claim.NOTHING_SENT),
     DeletionStatus.GAVE_UP: StatusText("Gave up", "{cause} {claim}", Claim.DELETED_NOTHING),
     DeletionStatus.CHANGED: StatusText(
-        "Changed", "The connection changed after review. {claim}", Claim.NOTHING_SENT
+        "Changed", "The connection changed after the request. {claim}", Claim.NOTHING_SENT
     ),
     DeletionStatus.DECLINED: StatusText(
         "Declined", "Declined by {by}. {claim}", Claim.NOTHING_DELETED
@@ -547,22 +547,22 @@ class BannerText:
 def break_glass_text(deletion: Deletion) -> BannerText | None:
     """The break-glass banner. None if break glass was not used.
 
-    A review turns it into a warning, but it never disappears. Reads the review unless it was
+    The late approval turns it into a warning, but it never disappears. Reads that unless it was
     prefetched.
     """
     if deletion.break_glass_at is None:
         return None
-    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
-    reviewed = "Not reviewed yet. Another approver or an administrator must review it."
-    if review:
-        at = format_time(review.reviewed_at)
-        reviewed = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
+    approval: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+    approved = "Another approver or an administrator must give late approval."
+    if approval:
+        at = format_time(approval.reviewed_at)
+        approved = f"Late approval by {approval.reviewer_name} at {at}: “{approval.note}”"
     return BannerText(
         headline=f"{deletion.break_glass_by_name} used break glass.",
         lines=(
             f"Confirmed at {format_time(deletion.break_glass_at)} without the required approvals: "
             f"“{deletion.break_glass_reason}”",
-            reviewed,
+            approved,
         ),
     )
 

@@ -86,7 +86,7 @@ def preview_recheck(*, deletion: Deletion) -> Recheck:
 
 
 def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
-    """Sync for the approval itself. Store the result, so that a review shows it too."""
+    """Sync for the approval itself. Store the result, so that every page shows it."""
     try:
         result = fetching.fetch(credential=deletion.credential)
         storing.store(result, actor=actor)

@@ -1,4 +1,4 @@
-"""Deletions of org connections, with their attempts, approvals and reviews."""
+"""Deletions of org connections, with their attempts and approvals."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class Outcome(models.TextChoices):
     GONE_UNATTRIBUTED = "gone_unattributed"  # gone after an attempt without a usable response
     REFUSED = "refused"  # Datadog returned 400, 401 or 403
     NOT_SENT = "not_sent"  # gave up: no attempt left, or Datadog refused each one
-    STALE = "stale"  # the connection changed after the review
+    STALE = "stale"  # the connection changed after the request
     DECLINED = "declined"  # by an approver
     WITHDRAWN = "withdrawn"  # by the requester or an approver
     EXPIRED = "expired"  # not approved or confirmed in time
@@ -221,7 +221,7 @@ class Deletion(ConnectionFields, SnapshotFields):
     def description(self) -> str:
         """The connection as event sentences name it: orgs, ID and site."""
         names = f"{self.source_org_name or '?'} → {self.sink_org_name or '?'}"
-        subject = names if self.is_reviewed else "an unreviewed connection"
+        subject = names if self.is_reviewed else "an unlisted connection"
         return f"{subject} ({self.connection_id} on {self.site})"
 
     @property
@@ -253,8 +253,8 @@ class Deletion(ConnectionFields, SnapshotFields):
         return self.break_glass_at is not None and self.break_glass_round == self.approval_round
 
     @property
-    def is_break_glass_unreviewed(self) -> bool:
-        """Whether break glass was used and has not been reviewed."""
+    def lacks_late_approval(self) -> bool:
+        """Whether break glass was used and the late approval is missing."""
         return self.break_glass_at is not None and not hasattr(self, "break_glass_review")
 
     @property
@@ -378,7 +378,7 @@ class Approval(models.Model):
 
 
 class BreakGlassReview(models.Model):
-    """Another person's review of a deletion that used break glass."""
+    """The late approval of a deletion that used break glass, by another person."""
 
     deletion = models.OneToOneField(
         Deletion, on_delete=models.PROTECT, related_name="break_glass_review", primary_key=True
@@ -401,4 +401,4 @@ class BreakGlassReview(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"break-glass review by {self.reviewer_name}"
+        return f"late approval by {self.reviewer_name}"

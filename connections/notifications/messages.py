@@ -247,7 +247,7 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
             return _Reference(
                 about=" → ".join(map(_short, orgs))
                 if subject.is_reviewed
-                else f"…{str(subject.connection_id)[-8:]}, not reviewed",
+                else f"…{str(subject.connection_id)[-8:]}, not listed",
                 path=reverse("deletion-detail", args=[subject.pk]),
                 data={
                     "site": subject.site,

@@ -18,7 +18,7 @@ OUTCOMES = {
     "gone_unattributed": "Gone, unproven: not proven to be this request",
     "refused": "Refused by Datadog",
     "not_sent": "Gave up",
-    "stale": "Changed after review",
+    "stale": "Changed after the request",
     "declined": "Declined by an approver",
     "withdrawn": "Withdrawn",
     "expired": "Expired",

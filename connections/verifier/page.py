@@ -197,9 +197,9 @@ def _break_glass_text(rows: Rows) -> str:
     row, review = rows["deletion"], rows.get("break_glass_review")
     if not row.get("break_glass_at"):
         return "None"
-    reviewed = f"reviewed by {review['reviewer_name']}: {review['note']}" if review else ""
+    approved = f"late approval by {review['reviewer_name']}: {review['note']}" if review else ""
     used = f"{row['break_glass_by_name']}: {row['break_glass_reason']}"
-    return f"{used} – {reviewed or 'not reviewed'}"
+    return f"{used} – {approved or 'no late approval'}"
 
 
 def _attempt_text(attempt: Mapping[str, Any]) -> str:

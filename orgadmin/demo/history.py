@@ -14,7 +14,7 @@ from connections.access_reviews.rows import review_rows
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.deletions import approvals, reviews
+from connections.deletions import approvals, confirmations
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections, syncs
 from connections.operations import due
@@ -164,7 +164,7 @@ def _approved_and_deleted(world: DemoWorld) -> None:
         deletion_lifecycle.execute_deletion(
             deletion=deletion,
             actor=world.actor("operator"),
-            confirmation=reviews.confirmation_text(deletion, actor=world.actor("operator")),
+            confirmation=confirmations.confirmation_text(deletion, actor=world.actor("operator")),
         )
     _run_worker_afterwards(days=9, hours=3)
 
@@ -277,13 +277,15 @@ def _request(
 ) -> models.Deletion:
     """Request the deletion of this pair's connection, with the credential of `org`.
 
-    The Operator requests it that long ago, as on the review page, which also confirms it if no
-    approval is needed.
+    The Operator requests it that long ago, as on the confirmation page, which also confirms
+    it if no approval is needed.
     """
     with ago(days=days, hours=hours):
         actor, credential = world.actor("operator"), world.credentials[org]
         connection_id = uuid.UUID(connection_id_between(source=pair[0], sink=pair[1]))
-        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+        target = confirmations.find_target(
+            actor=actor, credential=credential, connection_id=connection_id
+        )
         return deletion_lifecycle.request_deletion(
             actor=actor,
             credential=credential,
@@ -291,8 +293,8 @@ def _request(
             reason=f"{reason}.",
             ticket=f"OPS-{ticket}",
             request_id=uuid.uuid4(),
-            digest=review.digest,
-            confirmation=review.text_to_type,
+            digest=target.digest,
+            confirmation=target.text_to_type,
         )
 
 

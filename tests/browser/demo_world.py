@@ -25,7 +25,7 @@ from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials import retirement
-from connections.deletions import approvals, break_glass, reviews
+from connections.deletions import approvals, break_glass, confirmations
 from connections.deletions.sending import claim
 from connections.evidence import verification
 from connections.inventory import protections, syncs
@@ -151,7 +151,7 @@ class _Builder:
             deletion=requested,
             actor=actor,
             break_glass_reason="Card data leaks into the SOC right now and nobody else is awake.",
-            confirmation=reviews.confirmation_text(requested, actor=actor),
+            confirmation=confirmations.confirmation_text(requested, actor=actor),
         )
 
     def batches(self) -> None:

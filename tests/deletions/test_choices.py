@@ -9,7 +9,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
 from connections.datadog.responses import DeleteResponse
-from connections.deletions import approvals, reviews, sending, states, verification
+from connections.deletions import approvals, confirmations, sending, states, verification
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import ClaimedAttempt
 from connections.deletions.states import Settle
@@ -117,7 +117,7 @@ def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO)
-    shown = reviews.review(
+    shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.TWO
@@ -133,7 +133,7 @@ def test_a_side_that_was_never_listed_still_requires_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
-    shown = reviews.review(
+    shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.ONE
@@ -149,7 +149,7 @@ def test_retiring_the_stricter_side_does_not_remove_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
-    shown = reviews.review(
+    shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.TWO
@@ -160,7 +160,7 @@ def test_a_policy_lowered_after_replacing_the_credential_is_effective(
 ) -> None:
     retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE)
-    shown = reviews.review(
+    shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     assert shown.policy == ApprovalPolicy.ONE

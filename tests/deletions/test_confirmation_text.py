@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.core.errors import InvalidInputError
-from connections.deletions import lifecycle, reviews
+from connections.deletions import confirmations, lifecycle
 from connections.deletions.approvals import approve_deletion
 from connections.models import (
     AccessKind,
@@ -56,8 +56,8 @@ def snapshot(credential: Credential, **fields: Any) -> OrgConnectionSnapshot:
 
 
 def text(reviewed: OrgConnectionSnapshot | None, actor: Actor | None = None) -> str:
-    return reviews.text_to_type(
-        actor=actor or command_actor(), site=US, connection_id=WANTED, reviewed=reviewed
+    return confirmations.text_to_type(
+        actor=actor or command_actor(), site=US, connection_id=WANTED, listed=reviewed
     )
 
 

@@ -15,8 +15,8 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
 from connections.datadog.responses import DeleteResponse
+from connections.deletions import confirmations, reconciliation, recording, sending, verification
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reconciliation, recording, reviews, sending, verification
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import protections
 from connections.models import (
@@ -128,7 +128,7 @@ def outcome_of(page: str) -> str:
 
 def confirm(deletion: Deletion, person: Person) -> None:
     """The person confirms again. A refusal is fine too."""
-    text = reviews.confirmation_text(deletion, actor=person_actor(person=person))
+    text = confirmations.confirmation_text(deletion, actor=person_actor(person=person))
     with suppress(DomainError):
         deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=person_actor(person=person), confirmation=text

@@ -18,7 +18,7 @@ from connections.core.causes import Cause, cause_text
 from connections.core.data_types import unknown_types
 from connections.core.text import pluralize
 from connections.datadog.responses import AttemptResult
-from connections.deletions.reviews import effect_text
+from connections.deletions.confirmations import effect_text
 from connections.deletions.status import DeletionStatus, status_of, steps_of
 from connections.deletions.texts import DeletionText, describe, label_of_outcome, label_of_state
 from connections.models import (

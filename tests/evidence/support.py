@@ -17,7 +17,7 @@ from django.core.management import call_command
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
 from connections.audit.signing import SigningKey, load_signing_key, signature_line
-from connections.deletions import approvals, reviews
+from connections.deletions import approvals, confirmations
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
@@ -111,7 +111,7 @@ def request(
         second = person_actor(person=approver)
         approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
         deletion.refresh_from_db()
-        text = reviews.confirmation_text(deletion, actor=actor)
+        text = confirmations.confirmation_text(deletion, actor=actor)
         deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     return deletion
 

@@ -240,7 +240,7 @@ def test_a_connection_that_changed_after_review_is_not_deleted(
 
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
 
-    assert "The connection changed after review. Nothing was sent." in page.text
+    assert "The connection changed after the request. Nothing was sent." in page.text
     assert "Before: Payments US → Group SOC: logs and metrics." in page.text
     assert "Now: Payments US → Group SOC: logs, metrics and audit." in page.text
     assert page.outcome["data-outcome"] == "stale"
@@ -258,7 +258,7 @@ def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
         requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-1"))
     )
 
-    again = requester.open(page.link("Review again"))
+    again = requester.open(page.link("Request again"))
 
     form = again.form_to("/deletions/new/")
     assert form.fields["reason"] == REASON
@@ -294,7 +294,7 @@ def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
         "Deleted and verified: Datadog returned 200 and no longer lists the connection."
         in page.text
     )
-    assert "without a pre-send check (unreviewed)" in page.text
+    assert "without a pre-send check" in page.text
     assert requester.deletion().attempts.get().was_rechecked is False
 
 

@@ -73,7 +73,7 @@ def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
     assert "Group SOC can no longer" not in page.text
 
 
-def test_a_changed_connection_returns_the_whole_review(
+def test_a_changed_connection_returns_the_whole_page(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     review = requester.review()
@@ -86,8 +86,8 @@ def test_a_changed_connection_returns_the_whole_review(
 
     page = read(response)
     assert page.status == 409
-    assert response.headers["HX-Retarget"] == "#review"
-    assert page.html.strip().startswith('<div id="review">')
+    assert response.headers["HX-Retarget"] == "#confirm"
+    assert page.html.strip().startswith('<div id="confirm">')
     assert "Payments US's audit events" in page.text
 
 

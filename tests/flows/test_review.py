@@ -106,10 +106,10 @@ def test_an_outdated_page_links_to_the_review_and_keeps_the_reason(
     page = read(
         requester.client.post("/deletions/new/", requester.typed(reason="carve-out", **missing))
     )
-    again = requester.open(page.link("Review again"))
+    again = requester.open(page.link("Open again"))
 
     assert "This page is out of date. Nothing was sent." in page.text
-    assert "Review again" in page.text
+    assert "Open again" in page.text
     assert "Details unavailable" not in page.text
     assert again.form_to("/deletions/new/").fields["reason"] == "carve-out"
 
@@ -325,7 +325,7 @@ def test_a_connection_that_changed_since_the_review_is_shown_again(
     page = read(requester.client.post("/deletions/new/", requester.fill(review)))
 
     assert page.status == 409
-    assert "The connection has changed since you opened this page. Nothing was sent." in page.text
+    assert "The connection has changed. Nothing was sent." in page.text
     assert "Payments US's audit events" in page.text
     assert not Deletion.objects.exists()
 

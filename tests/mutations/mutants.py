@@ -496,30 +496,30 @@ RECORD = (
 
 REVIEW = (
     _mutant(
-        "a review finds the protection of a listed connection",
-        "connections/deletions/reviews.py",
+        "the confirmation page finds the protection of a listed connection",
+        "connections/deletions/confirmations.py",
         "protected.first() if first is None or first.is_protected else None",
         "protected.first() if first is None else None",
         "tests/deletions/test_protected.py"
         "::test_a_request_is_refused_and_says_who_protects_the_connection_and_why",
     ),
     _mutant(
-        "a review finds the protection of a connection that isn't listed",
-        "connections/deletions/reviews.py",
+        "the confirmation page finds the protection of a connection that isn't listed",
+        "connections/deletions/confirmations.py",
         "protected.first() if first is None or first.is_protected else None",
         "protected.first() if first and first.is_protected else None",
         "tests/deletions/test_protected.py::test_a_connection_that_was_never_seen_can_be_protected",
     ),
     _mutant(
-        "a review finds the open deletion of a listed connection",
-        "connections/deletions/reviews.py",
+        "the confirmation page finds the open deletion of a listed connection",
+        "connections/deletions/confirmations.py",
         "list(requested) if first is None or first.is_requested else []",
         "list(requested) if first is None else []",
         "tests/flows/test_review.py::test_a_review_links_to_the_open_deletion",
     ),
     _mutant(
-        "a review finds the open deletion of a connection that isn't listed",
-        "connections/deletions/reviews.py",
+        "the confirmation page finds the open deletion of a connection that isn't listed",
+        "connections/deletions/confirmations.py",
         "list(requested) if first is None or first.is_requested else []",
         "list(requested) if first and first.is_requested else []",
         "tests/flows/test_review.py"
@@ -543,22 +543,22 @@ REVIEW = (
     ),
     _mutant(
         "the destination is typed where the source has several connections",
-        "connections/deletions/reviews.py",
-        "reviewed.sink_org_name if destinations else reviewed.source_org_name",
-        "reviewed.source_org_name",
+        "connections/deletions/confirmations.py",
+        "listed.sink_org_name if destinations else listed.source_org_name",
+        "listed.source_org_name",
         f"{CONFIRMATION_TEXT}::"
         "test_one_of_several_connections_of_its_source_is_named_by_the_destination",
     ),
     _mutant(
         "a destination of several connections is not typed",
-        "connections/deletions/reviews.py",
+        "connections/deletions/confirmations.py",
         "return name if name and is_unique else end_of_id",
         "return name or end_of_id",
         f"{CONFIRMATION_TEXT}::test_the_id_is_typed_if_two_destinations_share_a_name",
     ),
     _mutant(
         "hidden connections are not counted for the confirmation",
-        "connections/deletions/reviews.py",
+        "connections/deletions/confirmations.py",
         "visibility.visible(others, actor=actor).values_list",
         "others.values_list",
         f"{CONFIRMATION_TEXT}::test_connections_are_counted_as_the_person_sees_them",
@@ -571,23 +571,23 @@ REVIEW = (
         "tests/flows/test_delete_in_browserless.py::test_a_connection_that_changed_after_review_is_not_deleted",
     ),
     _mutant(
-        "the digest of the review",
+        "the digest of what the page showed",
         DELETIONS,
-        "    if digest and digest != review.digest:\n",
+        "    if digest and digest != target.digest:\n",
         "    if False:\n",
         "tests/flows/test_review.py::test_a_connection_that_changed_since_the_review_is_shown_again",
     ),
     _mutant(
         "the confirmation text of a request",
         "connections/deletions/lifecycle.py",
-        "    if not review.needs_approval and not reviews.confirmation_matches(\n",
-        "    if False and not reviews.confirmation_matches(\n",
+        "    if not target.needs_approval and not confirmations.confirmation_matches(\n",
+        "    if False and not confirmations.confirmation_matches(\n",
         "tests/flows/test_review.py::test_an_invalid_form_shows_the_error_and_keeps_its_input",
     ),
     _mutant(
         "the confirmation text of an execution",
         DELETIONS,
-        "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
+        "    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):\n",
         "    if False:\n",
         "tests/flows/test_follow_up.py::"
         "test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input",
@@ -618,7 +618,7 @@ REVIEW = (
     ),
     _mutant(
         "permission to request",
-        "connections/deletions/reviews.py",
+        "connections/deletions/confirmations.py",
         "    permissions.require(\n"
         "        permissions.can_use(actor, credential_id=credential.pk),"
         ' "delete connections with it"\n    )\n',
@@ -1008,7 +1008,7 @@ WITHIN = (
     _mutant(
         "deletion of a protected connection can't be requested",
         DELETIONS,
-        "    protections.require_unprotected(review.protection)\n",
+        "    protections.require_unprotected(target.protection)\n",
         "",
         f"{PROTECTED}::test_a_request_is_refused_and_says_who_protects_the_connection_and_why",
     ),
@@ -1479,7 +1479,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "a retired credential's policy still counts",
-        "connections/deletions/reviews.py",
+        "connections/deletions/confirmations.py",
         " if not credential.is_retired or (credential.site, credential.org_id) not in in_use\n",
         " if not credential.is_retired\n",
         "tests/deletions/test_choices.py"
@@ -1516,7 +1516,7 @@ FOUR_EYES = (
     _mutant(
         "breaking glass is confirmed by typing",
         BREAK_GLASS,
-        "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
+        "    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):\n",
         "    if False:\n",
         f"{BREAKING}::test_it_needs_the_confirmation",
     ),
@@ -1528,11 +1528,11 @@ FOUR_EYES = (
         f"{BREAKING}::test_no_one_grants_break_glass_to_themselves",
     ),
     _mutant(
-        "nobody reviews their own use of break glass",
+        "nobody gives late approval for their own use of break glass",
         "connections/access/permissions.py",
         "actor.person.pk not in {deletion.break_glass_by_id, deletion.requested_by_id}\n",
         "True\n",
-        f"{BREAKING}::test_the_requester_and_the_user_of_break_glass_cannot_review_it",
+        f"{BREAKING}::test_the_requester_and_the_user_of_break_glass_cannot_give_late_approval",
     ),
 )
 

@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 from connections.access.actor import Actor
-from connections.deletions import lifecycle, reviews
+from connections.deletions import confirmations, lifecycle
 from connections.models import Credential, Deletion, Person
 
 
@@ -18,7 +18,9 @@ def request_deletion(
 ) -> Deletion:
     """Review the connection and request its deletion, which sends it if no approval is needed."""
     connection_id = UUID(str(connection_id))
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    shown = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
     return lifecycle.request_deletion(
         actor=actor,
         credential=credential,

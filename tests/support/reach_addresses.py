@@ -20,7 +20,7 @@ OF_ONE = {
     "deletion-approve": ("POST",),
     "deletion-decline": ("POST",),
     "deletion-break-glass": ("POST",),
-    "deletion-review-break-glass": ("POST",),
+    "deletion-late-approval": ("POST",),
     "deletion-withdraw": ("POST",),
     "deletion-reconcile": ("POST",),
     "deletion-close": ("POST",),

@@ -90,7 +90,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-decline": (None, APPROVER),
     # A separate permission that no role includes: deletions/approvals/test_break_glass.py.
     "deletion-break-glass": (None, set()),
-    "deletion-review-break-glass": (None, APPROVER),
+    "deletion-late-approval": (None, APPROVER),
     # The stored deletion is Ada's own, so she is allowed too.
     "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
     "deletion-reconcile": (None, OPERATOR),
@@ -157,7 +157,7 @@ REAUTHENTICATED = {
     "deletion-confirm",
     "deletion-execute",
     "deletion-approve",
-    "deletion-review-break-glass",
+    "deletion-late-approval",
     "batch-request",
     "batch-approve",
     "batch-execute",

@@ -13,9 +13,9 @@ from connections.access.actor import command_actor
 from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.deletions import lifecycle, reviews, states
+from connections.deletions import confirmations, lifecycle, states
+from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.export import deletion_row
-from connections.deletions.reviews import Review
 from connections.deletions.texts import describe
 from connections.deletions.verification import verify_settled
 from connections.inventory import syncs
@@ -61,16 +61,18 @@ class Command(DeletingCommand):
         return f"{failure[0]} {self.stopped_text}", failure[1]
 
     def run(self, **options: Any) -> Result:
-        connection_id = reviews.parse_connection_id(options["connection_id"])
+        connection_id = confirmations.parse_connection_id(options["connection_id"])
         credential = Credential.objects.filter(name__iexact=options["credential"]).first()
         if credential is None:
             self.usage_error(f"No credential is named {options['credential']!r}.")
         requester = self.require_confirmed_input(options)
-        existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
+        existing = confirmations.find_open_deletion(
+            site=credential.site, connection_id=connection_id
+        )
         if existing:
             return _result_of(existing, is_existing=True)
         lifecycle.require_usable_credential(credential=credential, requester=requester)
-        review = self._sync_and_review(
+        target = self._sync_and_show(
             credential=credential,
             connection_id=connection_id,
             allow_unreviewed=options["unreviewed"],
@@ -82,8 +84,8 @@ class Command(DeletingCommand):
             reason=options["reason"],
             ticket=options["ticket"],
             request_id=self._request_id,
-            digest=review.digest,
-            confirmation=review.text_to_type,
+            digest=target.digest,
+            confirmation=target.text_to_type,
             requester=requester,
             note_claim=self.stop.begin_sending,
         )
@@ -92,17 +94,19 @@ class Command(DeletingCommand):
         self._verify(deletion)
         return _result_of(deletion)
 
-    def _sync_and_review(
+    def _sync_and_show(
         self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool
-    ) -> Review:
-        """The review, after a new sync."""
+    ) -> DeletionTarget:
+        """What would be deleted, after a new sync."""
         actor = command_actor()
         [listing] = syncs.sync_orgs(actor=actor, credentials=[credential])
-        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-        is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
+        target = confirmations.find_target(
+            actor=actor, credential=credential, connection_id=connection_id
+        )
+        is_fresh = target.snapshot and target.snapshot.last_seen_at >= listing.started_at
         if not (is_fresh or listing.is_complete or allow_unreviewed):
             raise CommandError(_not_listed(listing), returncode=FAILED)
-        return review
+        return target
 
     def _resolve_failed_check(self, deletion: Deletion, *, allow_unreviewed: bool) -> Deletion:
         """If the pre-send check failed, send anyway if --unreviewed allows it, or withdraw."""
@@ -115,7 +119,7 @@ class Command(DeletingCommand):
             deletion = lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
-                confirmation=reviews.confirmation_text(deletion, actor=command_actor()),
+                confirmation=confirmations.confirmation_text(deletion, actor=command_actor()),
                 skip_recheck=True,
                 note_claim=self.stop.begin_sending,
             )
@@ -214,6 +218,5 @@ def _not_listed(listing: Sync) -> str:
     quotes = " ".join(f"Datadog: '{text}'" for text in listing.errors)
     why = f"{cause_text(listing.cause)} {quotes}".strip()
     return (
-        f"Nothing was sent: the sync failed. {why} To send without reviewing the connection, add "
-        "--unreviewed."
+        f"Nothing was sent: the sync failed. {why} To send without its details, add --unreviewed."
     )

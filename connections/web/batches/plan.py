@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
-from connections.deletions.reviews import loss_text
+from connections.deletions.confirmations import loss_text
 from connections.models import Batch, RowProblem
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.framework.support import PageWarning

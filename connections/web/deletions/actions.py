@@ -64,13 +64,13 @@ deletion_break_glass = _action(
     is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
     what="break glass",
 )
-deletion_review_break_glass = _action(
-    "deletion-review-break-glass",
-    break_glass.review_break_glass,
+deletion_late_approval = _action(
+    "deletion-late-approval",
+    break_glass.approve_late,
     form=forms.LateApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
-    what="review this use of break glass",
+    is_allowed=lambda actor, deletion: permissions.can_give_late_approval(actor, deletion=deletion),
+    what="give late approval",
 )
 
 TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute."

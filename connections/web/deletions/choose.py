@@ -11,7 +11,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.core.sites import site_label
-from connections.deletions import reviews
+from connections.deletions import confirmations
 from connections.lookups.objects import find_credential
 from connections.models import Credential
 from connections.people import people
@@ -32,7 +32,7 @@ def parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, 
     if credential is None:
         problems["credential"] = "Choose a credential."
     try:
-        connection_id = reviews.parse_connection_id(data.get("connection_id", ""))
+        connection_id = confirmations.parse_connection_id(data.get("connection_id", ""))
     except InvalidInputError as error:
         problems |= error.fields
     if problems or credential is None:

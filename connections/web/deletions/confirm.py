@@ -15,8 +15,8 @@ from connections.core.causes import cause_text
 from connections.core.data_types import unknown_types
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.sites import site_label, site_or_none
-from connections.deletions import attempt_facts, lifecycle, reviews
-from connections.deletions.reviews import Review
+from connections.deletions import attempt_facts, confirmations, lifecycle
+from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
 from connections.deletions.texts import approvals_needed_text, describe
 from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
@@ -42,8 +42,10 @@ def _page_with_input(request: HttpRequest) -> HttpResponse:
         credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    return _page(request, review=review, form=DeletionForm(request.POST), status=422)
+    target = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
+    return _page(request, target=target, form=DeletionForm(request.POST), status=422)
 
 
 # Without a confirmation, this only requests approval and sends nothing.
@@ -65,12 +67,14 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
         credential, connection_id = parse_choice(query, actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=query, error=error)
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    target = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
     request_id = support.uuid_or_none(query.get("request_id", ""))
     typed = _previous_input(query.get("again", ""), actor=actor) | query.dict()
-    form = _empty_form(review, typed=typed, request_id=request_id)
+    form = _empty_form(target, typed=typed, request_id=request_id)
     notice = "That request wasn't recorded, so nothing was sent." if request_id else ""
-    return _page(request, review=review, form=form, notice=notice)
+    return _page(request, target=target, form=form, notice=notice)
 
 
 def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
@@ -95,7 +99,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
         deletion = lifecycle.request_deletion(
             actor=actor, now=support.time_of(request), **arguments
         )
-    except reviews.ReviewChangedError as error:
+    except confirmations.TargetChangedError as error:
         return _review_changed(request, form=form, error=error)
     except DomainError as error:
         refusal = Refusal(form=form, error=error)
@@ -104,14 +108,14 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
 
 
 def _review_changed(
-    request: HttpRequest, *, form: DeletionForm, error: reviews.ReviewChangedError
+    request: HttpRequest, *, form: DeletionForm, error: confirmations.TargetChangedError
 ) -> HttpResponse:
     """The current page, or the deletion that ended the connection in the meantime."""
-    actor, review = support.actor_of(request), error.review
-    ended = reviews.previous_deletion(
-        actor=actor, credential=review.credential, connection_id=review.connection_id
+    actor, target = support.actor_of(request), error.current
+    ended = confirmations.previous_deletion(
+        actor=actor, credential=target.credential, connection_id=target.connection_id
     )
-    if ended and not review.is_reviewed and form.cleaned_data["digest"]:
+    if ended and not target.is_listed and form.cleaned_data["digest"]:
         text = (
             "A deletion of this connection ended after you opened this page. "
             f"{attempt_facts.not_sent_sentence_of(ended)}"
@@ -124,8 +128,8 @@ def _review_changed(
             status=409,
             is_confirming=True,
         )
-    form = _empty_form(review, typed=request.POST.dict(), request_id=form.request_id_or_none)
-    return _page(request, review=review, form=form, notice=str(error), status=409)
+    form = _empty_form(target, typed=request.POST.dict(), request_id=form.request_id_or_none)
+    return _page(request, target=target, form=form, notice=str(error), status=409)
 
 
 def _request_failed(
@@ -144,26 +148,28 @@ def _request_failed(
             status=refusal.status,
             is_confirming=True,
         )
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    target = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
         form.add_errors(error)
     else:
         # This form's ID is missing or was used by another person, so make a new one.
         request_id = None if isinstance(error, ConflictError) else form.request_id_or_none
-        form = _empty_form(review, typed=request.POST.dict(), request_id=request_id)
-    return _page(request, review=review, form=form, notice=notice.label, status=refusal.status)
+        form = _empty_form(target, typed=request.POST.dict(), request_id=request_id)
+    return _page(request, target=target, form=form, notice=notice.label, status=refusal.status)
 
 
 def _empty_form(
-    review: Review, *, typed: Mapping[str, Any], request_id: UUID | None
+    target: DeletionTarget, *, typed: Mapping[str, Any], request_id: UUID | None
 ) -> DeletionForm:
     """The unbound form, with the earlier input."""
     return DeletionForm(
         initial={
-            "credential": review.credential.pk,
-            "connection_id": review.connection_id,
+            "credential": target.credential.pk,
+            "connection_id": target.connection_id,
             "request_id": request_id or uuid4(),
-            "digest": review.digest,
+            "digest": target.digest,
         }
         | {name: typed.get(name, "") for name in _PREFILLED}
     )
@@ -178,10 +184,15 @@ def _previous_input(again: str, *, actor: Actor) -> dict[str, str]:
 
 
 def _page(
-    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str = "", status: int = 200
+    request: HttpRequest,
+    *,
+    target: DeletionTarget,
+    form: DeletionForm,
+    notice: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     """The page. For htmx only the form, or all of it if what would be deleted changed."""
-    context = _page_context(request, review=review, form=form) | {
+    context = _page_context(request, target=target, form=form) | {
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == lifecycle.OUT_OF_DATE,
@@ -191,41 +202,43 @@ def _page(
         return render(request, name, context, status=status)
     if status != 409:
         return render(request, f"{name}#request_form", context, status=status)
-    response = render(request, f"{name}#review", context, status=status)
-    response["HX-Retarget"] = "#review"
+    response = render(request, f"{name}#page", context, status=status)
+    response["HX-Retarget"] = "#confirm"
     response["HX-Reswap"] = "outerHTML"
     return response
 
 
-def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -> dict[str, Any]:
+def _page_context(
+    request: HttpRequest, *, target: DeletionTarget, form: DeletionForm
+) -> dict[str, Any]:
     """Template variables of the page."""
-    actor, credential = support.actor_of(request), review.credential
-    key = OrgConnectionKey(site=credential.site, connection_id=review.connection_id)
-    snapshot = review.snapshot or OrgConnectionSnapshot()
+    actor, credential = support.actor_of(request), target.credential
+    key = OrgConnectionKey(site=credential.site, connection_id=target.connection_id)
+    snapshot = target.snapshot or OrgConnectionSnapshot()
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
     types = snapshot.connection_types
-    choice: dict[str, Any] = {"credential": credential.pk, "connection_id": review.connection_id}
+    choice: dict[str, Any] = {"credential": credential.pk, "connection_id": target.connection_id}
     typed: dict[str, Any] = {name: str(form[name].value() or "") for name in _PREFILLED}
-    ended = reviews.previous_deletion(
-        actor=actor, credential=credential, connection_id=review.connection_id
+    ended = confirmations.previous_deletion(
+        actor=actor, credential=credential, connection_id=target.connection_id
     )
     context = {
-        "review": review,
+        "target": target,
         "ended": ended,
         "site_label": site_label(credential.site),
         "types": types,
-        "effect": reviews.effect_text(types=types, **names) if review.is_reviewed else "",
+        "effect": confirmations.effect_text(types=types, **names) if target.is_listed else "",
         "unknown_types": unknown_types(types),
         "creator_flags": support.creator_flags(snapshot),
-        "side": _SIDES.get(review.side, ""),
-        "senders": _other_senders(review),
-        "not_listed": _not_listed(review),
+        "side": _SIDES.get(target.side, ""),
+        "senders": _other_senders(target),
+        "not_listed": _not_listed(target),
         "problem": _problem(credential),
-        "request_text": _request_text(review),
-        "curl": _curl(review),
-        "approvals_needed": approvals_needed_text(review.policy),
+        "request_text": _request_text(target),
+        "curl": _curl(target),
+        "approvals_needed": approvals_needed_text(target.policy),
         "approvers_warning": approvers.missing_approvers_warning(
-            credential=credential, policy=review.policy, requester=actor.person
+            credential=credential, policy=target.policy, requester=actor.person
         ),
         "again_url": detail.confirm_url(**choice, **typed),
         "connection_url": support.connection_url(key),
@@ -242,30 +255,30 @@ def _page_context(request: HttpRequest, *, review: Review, form: DeletionForm) -
     return context
 
 
-def _not_listed(review: Review) -> str:
+def _not_listed(target: DeletionTarget) -> str:
     """What the newest sync says about an unreviewed connection."""
-    sync = review.last_sync
-    if review.is_reviewed or sync is None:
+    sync = target.last_sync
+    if target.is_listed or sync is None:
         return ""
     if sync.is_complete:
-        return f"The last sync of {review.credential.name} doesn't list it."
-    return f"The last sync of {review.credential.name} failed. {cause_text(sync.cause)}"
+        return f"The last sync of {target.credential.name} doesn't list it."
+    return f"The last sync of {target.credential.name} failed. {cause_text(sync.cause)}"
 
 
-def _other_senders(review: Review) -> list[tuple[str, str]]:
+def _other_senders(target: DeletionTarget) -> list[tuple[str, str]]:
     """The name and page of each other credential that lists the connection and can send."""
     sides = {}
-    if review.snapshot:
+    if target.snapshot:
         sides = {
-            review.snapshot.source_org_id: _SIDES["source"],
-            review.snapshot.sink_org_id: _SIDES["sink"],
+            target.snapshot.source_org_id: _SIDES["source"],
+            target.snapshot.sink_org_id: _SIDES["sink"],
         }
     return [
         (
             f"{credential.name} ({sides.get(credential.org_id, 'other side')})",
-            detail.confirm_url(credential=credential.pk, connection_id=review.connection_id),
+            detail.confirm_url(credential=credential.pk, connection_id=target.connection_id),
         )
-        for credential in review.other_credentials
+        for credential in target.other_credentials
     ]
 
 
@@ -281,12 +294,12 @@ def _problem(credential: Credential) -> str:
     return ""
 
 
-def _path(review: Review) -> str:
-    return f"/api/v2/org_connections/{review.connection_id}"
+def _path(target: DeletionTarget) -> str:
+    return f"/api/v2/org_connections/{target.connection_id}"
 
 
-def _request_text(review: Review) -> str:
-    site, credential = site_or_none(review.credential.site), review.credential
+def _request_text(target: DeletionTarget) -> str:
+    site, credential = site_or_none(target.credential.site), target.credential
     keys = [
         f"DD-API-KEY: …{credential.api_key_last_four}",
         f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
@@ -295,7 +308,7 @@ def _request_text(review: Review) -> str:
         keys = [f"Authorization: Bearer …{credential.access_token_last_four}"]
     return "\n".join(
         (
-            f"DELETE {_path(review)} HTTP/1.1",
+            f"DELETE {_path(target)} HTTP/1.1",
             f"Host: {site.api_host if site else credential.site}",
             "Accept: application/json",
             *keys,
@@ -303,12 +316,12 @@ def _request_text(review: Review) -> str:
     )
 
 
-def _curl(review: Review) -> str:
-    site = site_or_none(review.credential.site)
-    base_url = site.base_url if site else f"https://{review.credential.site}"
+def _curl(target: DeletionTarget) -> str:
+    site = site_or_none(target.credential.site)
+    base_url = site.base_url if site else f"https://{target.credential.site}"
     keys = ['-H "DD-API-KEY: $DD_API_KEY"', '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"']
-    if review.credential.has_access_token:
+    if target.credential.has_access_token:
         keys = ['-H "Authorization: Bearer $DD_ACCESS_TOKEN"']
     return " \\\n  ".join(
-        (f"curl -X DELETE '{base_url}{_path(review)}'", "-H 'Accept: application/json'", *keys)
+        (f"curl -X DELETE '{base_url}{_path(target)}'", "-H 'Accept: application/json'", *keys)
     )

@@ -22,13 +22,13 @@ from connections.core.text import format_time
 from connections.deletions import (
     approvals,
     attempt_facts,
+    confirmations,
     lifecycle,
-    reviews,
     sending,
     states,
     verification,
 )
-from connections.deletions.reviews import effect_text
+from connections.deletions.confirmations import effect_text
 from connections.deletions.status import NextStep, steps_of
 from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
@@ -139,7 +139,7 @@ def render_outcome(
                 form if isinstance(form, forms.CommentForm) else forms.CommentForm()
             )
         return render(request, _TEMPLATE, context, status=status)
-    part = "outcome_on_review" if is_confirming else "outcome"
+    part = "outcome_on_confirmation" if is_confirming else "outcome"
     response = render(request, f"{_TEMPLATE}#{part}", context, status=status)
     # The details next to the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
@@ -340,7 +340,7 @@ def _status_context(
         "steps": steps,
         "confirm_text": ""
         if deletion.is_settled
-        else reviews.confirmation_text(deletion, actor=actor),
+        else confirmations.confirmation_text(deletion, actor=actor),
         "form": form,
         "execution_form": form
         if isinstance(form, forms.ExecutionForm)
@@ -364,8 +364,8 @@ def _status_context(
         "connection_url": support.connection_url(deletion.key),
         "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
         "break_glass": break_glass_text(deletion),
-        "can_review_break_glass": deletion.is_break_glass_unreviewed
-        and permissions.can_review_break_glass(actor, deletion=deletion),
+        "can_give_late_approval": deletion.lacks_late_approval
+        and permissions.can_give_late_approval(actor, deletion=deletion),
         "preview": preview,
         "preview_note": _preview_note(deletion, recheck=preview) if preview else None,
         "protection": objections.protection,

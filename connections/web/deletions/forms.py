@@ -66,9 +66,7 @@ class DeletionForm(ConfirmationForm):
 class ExecutionForm(ConfirmationForm):
     """The typed confirmation of a requested deletion."""
 
-    skip_recheck = forms.BooleanField(
-        label="Skip the pre-send check (recorded as unreviewed)", required=False
-    )
+    skip_recheck = forms.BooleanField(label="Skip the pre-send check (recorded)", required=False)
 
     @classmethod
     def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:

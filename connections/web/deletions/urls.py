@@ -24,7 +24,7 @@ urlpatterns = [
     action("deletions/<uuid:pk>/approve/", actions.deletion_approve, APPROVE),
     action("deletions/<uuid:pk>/decline/", actions.deletion_decline, APPROVE),
     action("deletions/<uuid:pk>/break-glass/", actions.deletion_break_glass, BREAK_GLASS),
-    action("deletions/<uuid:pk>/review-glass/", actions.deletion_review_break_glass, APPROVE),
+    action("deletions/<uuid:pk>/review-glass/", actions.deletion_late_approval, APPROVE),
     action("deletions/<uuid:pk>/withdraw/", actions.deletion_withdraw, WITHDRAW),
     action("deletions/<uuid:pk>/reconcile/", actions.deletion_reconcile, DELETE),
     action("deletions/<uuid:pk>/comment/", actions.deletion_comment, COMMENT),

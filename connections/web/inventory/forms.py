@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
-from connections.deletions import reviews
+from connections.deletions import confirmations
 from connections.inventory.orgs import OrgCoverage, OrgFilter
 from connections.models import OrgConnectionKey
 from connections.web.credentials.forms import site_choices
@@ -62,6 +62,6 @@ class ProtectionForm(ServiceForm):
     def clean_connection_id(self) -> UUID:
         """The ID. Raises ValidationError with the service's message."""
         try:
-            return reviews.parse_connection_id(self.cleaned_data["connection_id"])
+            return confirmations.parse_connection_id(self.cleaned_data["connection_id"])
         except InvalidInputError as error:
             raise ValidationError(error.fields["connection_id"]) from None

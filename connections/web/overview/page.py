@@ -64,8 +64,8 @@ class Pending:
     contradicted: Split[Deletion]
     # Datadog returned 200, no sync has confirmed it, and no automatic check is left.
     never_verified: Split[Deletion]
-    # Sent by break glass and not reviewed yet.
-    unreviewed_break_glass: Split[Deletion]
+    # Sent by break glass, without the late approval yet.
+    lacking_late_approval: Split[Deletion]
     # Bulk deletions that wait for approval or confirmation, or are paused.
     batches: Split[Batch]
     # Waiting for approvals.
@@ -100,10 +100,10 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         awaiting_outcome=_split_by_credential(awaiting_outcome, actor=actor),
         contradicted=_split_by_credential(contradicted, actor=actor),
         never_verified=_split_by_credential(never_verified, actor=actor),
-        unreviewed_break_glass=_limit(
+        lacking_late_approval=_limit(
             _split(
-                break_glass.find_unreviewed(actor=actor).order_by("requested_at", "id"),
-                lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+                break_glass.find_lacking_late_approval(actor=actor).order_by("requested_at", "id"),
+                lambda deletion: permissions.can_give_late_approval(actor, deletion=deletion),
             )
         ),
         batches=_batches(actor=actor, now=now),

@@ -89,14 +89,14 @@ def attention_items(pending: Pending, *, actor: Actor, now: datetime) -> Split[A
     batch_ids = visible_batch_ids(rows, actor=actor)
 
     kinds = (
-        pending.unreviewed_break_glass.map(
+        pending.lacking_late_approval.map(
             lambda deletions: (_break_glass_item(deletion) for deletion in deletions)
         ),
         lines(pending.awaiting_outcome, "Check outcome", "unknown", batch_ids),
         lines(pending.contradicted, "View", "contradicted", batch_ids),
         pending.batches.map(lambda batches: (_batch_item(batch, now=now) for batch in batches)),
         lines(pending.to_confirm, "Confirm deletion", "approved"),
-        lines(pending.to_approve, "Review", "requested"),
+        lines(pending.to_approve, "Decide…", "requested"),
         lines(pending.never_verified, "View", "deleted", batch_ids),
         pending.credentials.map(lambda credentials: map(_credential_item, credentials)),
     )
@@ -147,7 +147,7 @@ def _deletion_items(
 
 
 _BATCH_ACTIONS = {
-    BatchState.REQUESTED: "Review",
+    BatchState.REQUESTED: "Decide…",
     BatchState.APPROVED: "Confirm bulk deletion",
     BatchState.PAUSED: "View",
 }
@@ -207,18 +207,18 @@ def _batch_item(batch: Batch, *, now: datetime) -> AttentionItem:
 
 def _break_glass_item(deletion: Deletion) -> AttentionItem:
     return AttentionItem(
-        badge=Badge("Break glass, not reviewed", "danger", "warning"),
+        badge=Badge("Late approval due", "danger", "warning"),
         about=_about(deletion),
-        detail=f"Used by {deletion.break_glass_by_name}",
+        detail=f"Break glass used by {deletion.break_glass_by_name}",
         at=deletion.break_glass_at,
         url=reverse("deletion-detail", args=[deletion.pk]),
-        action="Review",
+        action="Decide…",
     )
 
 
 def _about(deletion: Deletion) -> str:
     if not deletion.is_reviewed:
-        return f"…{str(deletion.connection_id)[-8:]}, not reviewed"
+        return f"…{str(deletion.connection_id)[-8:]}, not listed"
     source, sink = (
         name or "Unknown org" for name in (deletion.source_org_name, deletion.sink_org_name)
     )

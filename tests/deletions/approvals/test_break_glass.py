@@ -1,4 +1,4 @@
-"""Break glass: who can use it, what it records, and who reviews it."""
+"""Break glass: who can use it, what it records, and who gives late approval."""
 
 import json
 from collections.abc import Callable
@@ -66,10 +66,8 @@ def use_break_glass(
     )
 
 
-def review(deletion: Deletion, person: Person, *, note: str = REVIEW_NOTE) -> Deletion:
-    return break_glass.review_break_glass(
-        deletion=deletion, actor=person_actor(person=person), note=note
-    )
+def approve_late(deletion: Deletion, person: Person, *, note: str = REVIEW_NOTE) -> Deletion:
+    return break_glass.approve_late(deletion=deletion, actor=person_actor(person=person), note=note)
 
 
 def record(client: Client, deletion: Deletion) -> Page:
@@ -309,30 +307,30 @@ def test_the_database_refuses_break_glass_for_a_settled_deletion(
         )
 
 
-def test_another_person_reviews_it_with_a_note(
+def test_another_person_gives_late_approval_with_a_note(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
     use_break_glass(requested, break_glass_user)
     with pytest.raises(InvalidInputError):
-        review(requested, linus, note=" \u200b")
-    review(requested, linus)
+        approve_late(requested, linus, note=" \u200b")
+    approve_late(requested, linus)
     assert BreakGlassReview.objects.get().note == REVIEW_NOTE
     assert (
         AuditEvent.objects.get(code="deletion.break_glass_reviewed").details["reason"]
         == REVIEW_NOTE
     )
-    with pytest.raises(ConflictError, match="already reviewed it"):
-        review(Deletion.objects.get(), make_person("barbara", Role.APPROVER))
+    with pytest.raises(ConflictError, match="already approved it"):
+        approve_late(Deletion.objects.get(), make_person("barbara", Role.APPROVER))
 
 
 @pytest.mark.parametrize("who", ["ada", "grace"])
-def test_the_requester_and_the_user_of_break_glass_cannot_review_it(
+def test_the_requester_and_the_user_of_break_glass_cannot_give_late_approval(
     requested: Deletion, break_glass_user: Person, who: str
 ) -> None:
     use_break_glass(requested, break_glass_user)
     Person.objects.update(is_superuser=True)
     with pytest.raises(PermissionDenied):
-        review(requested, Person.objects.get(username=who))
+        approve_late(requested, Person.objects.get(username=who))
 
 
 @pytest.mark.database
@@ -377,7 +375,7 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
 def test_a_review_cannot_be_changed(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
-    review(use_break_glass(requested, break_glass_user), linus)
+    approve_late(use_break_glass(requested, break_glass_user), linus)
     for statement in (
         "UPDATE connections_breakglassreview SET note = 'x'",
         "DELETE FROM connections_breakglassreview",
@@ -406,22 +404,22 @@ def test_the_page_uses_break_glass_keeps_the_input_and_shows_it_permanently(
     page = record(client, requested)
     assert "Grace used break glass." in page.text
     assert REASON in page.text
-    assert "Not reviewed yet" in page.text
+    assert "must give late approval" in page.text
     assert "Break glass used" in page.text
     assert not page.has_form_to("/review-glass/")
     for address in ("/", "/deletions/", "/deletions/?status=break_glass"):
         assert "Break glass" in read(client.get(address)).text
 
     reviewer = client_of(linus)
-    assert "Break glass, not reviewed" in read(reviewer.get("/")).text
+    assert "Late approval due" in read(reviewer.get("/")).text
     page = record(reviewer, requested)
     action = page.form_to("/review-glass/").action
     assert read(reviewer.post(action, {"note": ""})).status == 422
     assert reviewer.post(action, {"note": REVIEW_NOTE}).status_code == 303
     page = record(client, requested)
     assert "Grace used break glass." in page.text
-    assert f"Reviewed by Linus at 2026-03-02 14:03:23 UTC: “{REVIEW_NOTE}”" in page.text
-    assert "not reviewed" not in read(reviewer.get("/")).text
+    assert f"Late approval by Linus at 2026-03-02 14:03:23 UTC: “{REVIEW_NOTE}”" in page.text
+    assert "late approval" not in read(reviewer.get("/")).text
 
 
 def test_it_requires_an_identity_check_and_keeps_the_input(
@@ -450,7 +448,7 @@ def test_an_export_shows_it_in_the_last_columns(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
     assert exported_row()["broke_glass"] is None
-    review(use_break_glass(requested, break_glass_user), linus)
+    approve_late(use_break_glass(requested, break_glass_user), linus)
     row = exported_row()
     assert list(row)[-1] == "broke_glass"
     assert row["broke_glass"] == {
@@ -497,7 +495,7 @@ def test_a_command_grants_break_glass(grace: Person) -> None:
 def test_the_names_of_the_people_who_used_and_reviewed_it_can_be_erased(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
-    review(use_break_glass(requested, break_glass_user), linus)
+    approve_late(use_break_glass(requested, break_glass_user), linus)
     for person in (break_glass_user, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     requested = Deletion.objects.get()

@@ -17,8 +17,8 @@ from tests.deletions.approvals.conftest import approve, confirm
 from tests.deletions.approvals.test_break_glass import (
     REASON,
     REVIEW_NOTE,
+    approve_late,
     break_glass_user,
-    review,
     use_break_glass,
 )
 from tests.deletions.approvals.test_rounds import LoseResponse, check_twice, decline, lose_response
@@ -49,12 +49,12 @@ def test_an_approved_deletion_matches_its_events(
 def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
     requested: Deletion, break_glass_user: Person, linus: Person
 ) -> None:
-    review(use_break_glass(requested, break_glass_user), linus)
+    approve_late(use_break_glass(requested, break_glass_user), linus)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
     assert sent_without_approvals(events)
     page = deletion_section(str(requested.pk), rows, events)
-    assert f"Grace: {REASON} – reviewed by Linus: {REVIEW_NOTE}" in page
+    assert f"Grace: {REASON} – late approval by Linus: {REVIEW_NOTE}" in page
 
 
 @pytest.mark.django_db(transaction=True)
@@ -67,7 +67,7 @@ def test_each_column_of_break_glass_and_its_review_counts(
     tmp_path: Path,
     subtests: pytest.Subtests,
 ) -> None:
-    review(use_break_glass(requested, break_glass_user), linus)
+    approve_late(use_break_glass(requested, break_glass_user), linus)
     kind = kind_of(DELETION)
     assert {table.name for table, _ in newest_rows(kind, requested.pk)} == {
         *("deletion", "attempt", "break_glass_review")

@@ -30,8 +30,8 @@ from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
+from connections.deletions import confirmations, sending  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
-from connections.deletions import reviews, sending  # noqa: E402
 from connections.inventory import syncs  # noqa: E402
 from connections.models import Batch, Credential, Deletion, Person, Role, State  # noqa: E402
 from connections.operations import due  # noqa: E402
@@ -65,34 +65,34 @@ def seed(plan: Plan) -> Work:
 
 
 def ask(plan: Plan) -> Work:
-    """Review every connection of the plan first, then request and confirm each deletion."""
+    """See every connection of the plan first, then request and confirm each deletion."""
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
     credentials_by_name = {credential.name: credential for credential in Credential.objects.all()}
-    shown = [
-        reviews.review(
+    targets = [
+        confirmations.find_target(
             actor=actor, credential=credentials_by_name[name], connection_id=UUID(connection_id)
         )
         for name, connection_id in plan["connections"]
     ]
 
-    def delete(review: reviews.Review) -> dict[str, str]:
-        same_form = uuid5(NAMESPACE_URL, str(review.connection_id))
+    def delete(target: confirmations.DeletionTarget) -> dict[str, str]:
+        same_form = uuid5(NAMESPACE_URL, str(target.connection_id))
         try:
             deletion = deletion_lifecycle.request_deletion(
                 actor=actor,
-                credential=review.credential,
-                connection_id=review.connection_id,
+                credential=target.credential,
+                connection_id=target.connection_id,
                 reason=REASON,
                 ticket="",
                 request_id=same_form if plan["is_same_form"] else uuid4(),
-                digest=review.digest,
-                confirmation=review.text_to_type,
+                digest=target.digest,
+                confirmation=target.text_to_type,
             )
         except DomainError as error:
             return {"response": type(error).__name__}
         return {"response": "deletion", "id": str(deletion.pk)}
 
-    return lambda: [delete(review) for review in shown]
+    return lambda: [delete(target) for target in targets]
 
 
 def visit(plan: Plan) -> Work:

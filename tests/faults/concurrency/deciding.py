@@ -6,7 +6,7 @@ from uuid import UUID
 
 from connections.access.actor import person_actor
 from connections.core.errors import DomainError
-from connections.deletions import approvals, break_glass, reviews
+from connections.deletions import approvals, break_glass, confirmations
 from connections.deletions import lifecycle as closing
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from tests.flows.support import REASON
@@ -59,7 +59,7 @@ def decide(plan: Plan) -> Work:
             deletion=deletion,
             actor=actor,
             break_glass_reason="Nobody else is awake and it cannot wait.",
-            confirmation=reviews.confirmation_text(deletion, actor=actor),
+            confirmation=confirmations.confirmation_text(deletion, actor=actor),
         ),
     }
 

@@ -15,8 +15,8 @@ from connections.core import clock, time_limits
 from connections.core.datadog_keys import KeyPair
 from connections.core.errors import OvertakenError
 from connections.credentials import lifecycle as credential_lifecycle
+from connections.deletions import confirmations
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews
 from connections.inventory import syncs
 from connections.models import (
     ApprovalPolicy,
@@ -93,11 +93,13 @@ def pause() -> None:
 
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
     actor = person_actor(person=person)
-    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    target = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
     now = clock.now()
     deletion = deletion_lifecycle._create(
         actor=actor,
-        review=review,
+        target=target,
         reason="contract ended",
         ticket="",
         request_id=uuid4(),

@@ -8,7 +8,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
 from connections.core.errors import DomainError
-from connections.deletions import approvals, reconciliation, reviews
+from connections.deletions import approvals, confirmations, reconciliation
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.recording import record_or_save
@@ -42,7 +42,7 @@ class DeletionMachine(Simulator):
         setup = self.setup
         chosen = setup.credentials[credential % len(setup.credentials)]
         wanted = setup.connection_ids[which % len(setup.connection_ids)]
-        shown = reviews.review(actor=setup.ada, credential=chosen, connection_id=wanted)
+        shown = confirmations.find_target(actor=setup.ada, credential=chosen, connection_id=wanted)
         self.run_action(
             lambda: deletion_lifecycle.request_deletion(
                 actor=setup.ada,
@@ -69,7 +69,7 @@ class DeletionMachine(Simulator):
     def confirm(self, which: int, stale: bool, unread: bool, response: str, fault: str) -> None:
         deletion = self.pick(which, stale=stale)
         if deletion:
-            text = reviews.confirmation_text(deletion, actor=self.setup.ada)
+            text = confirmations.confirmation_text(deletion, actor=self.setup.ada)
             self.run_action(
                 lambda: deletion_lifecycle.execute_deletion(
                     deletion=deletion,

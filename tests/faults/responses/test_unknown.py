@@ -7,9 +7,9 @@ import pytest
 from connections import audit
 from connections.access.actor import person_actor
 from connections.core.errors import ConflictError
+from connections.deletions import confirmations
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reviews
 from connections.models import Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.faults import Fault
@@ -172,7 +172,7 @@ def test_a_change_after_a_lost_response_makes_it_stale_and_the_attempt_stays_vis
         connection_id=str(deletion.connection_id), connection_types=("audit",)
     )
     actor = person_actor(person=ada)
-    text = reviews.confirmation_text(deletion, actor=actor)
+    text = confirmations.confirmation_text(deletion, actor=actor)
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -190,7 +190,7 @@ def test_a_deletion_that_might_have_worked_cannot_be_withdrawn(
     assert check_twice(observer, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
     actor = person_actor(person=ada)
-    text = reviews.confirmation_text(deletion, actor=actor)
+    text = confirmations.confirmation_text(deletion, actor=actor)
     deletion = deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=actor, confirmation=text
     )

@@ -1,4 +1,4 @@
-"""The review before a request, and the confirmation text. Nothing here stores anything."""
+"""What a confirmation page shows, and the text to type. Nothing here stores anything."""
 
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,8 +33,8 @@ MAX_NAME_TO_TYPE_LENGTH = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Review:
-    """What a person reviews before requesting a deletion, from the newest snapshot."""
+class DeletionTarget:
+    """What a person is about to delete, from the newest snapshot."""
 
     credential: Credential
     connection_id: UUID
@@ -62,7 +62,7 @@ class Review:
         return self.credential.syncs.first()
 
     @property
-    def is_reviewed(self) -> bool:
+    def is_listed(self) -> bool:
         return self.snapshot is not None
 
     @property
@@ -70,12 +70,12 @@ class Review:
         return self.policy != ApprovalPolicy.NONE
 
 
-class ReviewChangedError(ConflictError):
-    """The connection differs from what the page showed. `review` is what it is now."""
+class TargetChangedError(ConflictError):
+    """The connection differs from what the page showed. `current` is what it is now."""
 
-    def __init__(self, message: str, *, review: Review) -> None:
+    def __init__(self, message: str, *, current: DeletionTarget) -> None:
         super().__init__(message)
-        self.review = review
+        self.current = current
 
 
 def parse_connection_id(text: str) -> UUID:
@@ -89,9 +89,9 @@ def parse_connection_id(text: str) -> UUID:
         raise InvalidInputError({"connection_id": str(error)}) from None
 
 
-def review(
+def find_target(
     *, actor: Actor, credential: Credential, connection_id: UUID, request_id: UUID | None = None
-) -> Review:
+) -> DeletionTarget:
     """What deleting this connection with this credential would mean, from stored snapshots.
 
     `request_id` is the ID in the form that requests it. Raises PermissionDenied.
@@ -126,7 +126,7 @@ def review(
     )
     is_open = next((deletion for deletion in earlier if deletion != already_requested), None)
     is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
-    return Review(
+    return DeletionTarget(
         credential=credential,
         connection_id=connection_id,
         snapshot=snapshot,
@@ -136,7 +136,7 @@ def review(
             fields=snapshot or OrgConnectionSnapshot(),
         ),
         text_to_type=text_to_type(
-            actor=actor, site=credential.site, connection_id=connection_id, reviewed=snapshot
+            actor=actor, site=credential.site, connection_id=connection_id, listed=snapshot
         ),
         side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
@@ -190,26 +190,26 @@ def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> 
 
 
 def text_to_type(
-    *, actor: Actor, site: str, connection_id: UUID, reviewed: SnapshotFields | None
+    *, actor: Actor, site: str, connection_id: UUID, listed: SnapshotFields | None
 ) -> str:
     """What this person types to confirm the deletion of one connection.
 
     It is the source org's name or, if the person sees other connections of the source org (the org
     with this ID on this site), the destination org's name. It is the last 8 characters of the
     connection's ID if one of those other connections has a destination with the same name, if the
-    name can't be typed, or if there is no review.
+    name can't be typed, or if no sync listed the connection.
     """
     end_of_id = str(connection_id)[-8:]
-    if reviewed is None:
+    if listed is None:
         return end_of_id
     others = OrgConnectionSnapshot.objects.filter(
         site=site,
-        source_org_id=reviewed.source_org_id,
+        source_org_id=listed.source_org_id,
         is_current=True,
         credential__retired_at=None,
     ).exclude(connection_id=connection_id)
     destinations = set(visibility.visible(others, actor=actor).values_list("sink_org_name"))
-    name = typable_name(reviewed.sink_org_name if destinations else reviewed.source_org_name)
+    name = typable_name(listed.sink_org_name if destinations else listed.source_org_name)
     is_unique = all(_folded(destination) != _folded(name) for (destination,) in destinations)
     return name if name and is_unique else end_of_id
 
@@ -259,7 +259,7 @@ def confirmation_text(deletion: Deletion, *, actor: Actor) -> str:
         actor=actor,
         site=deletion.site,
         connection_id=deletion.connection_id,
-        reviewed=deletion if deletion.is_reviewed else None,
+        listed=deletion if deletion.is_reviewed else None,
     )
 
 
