@@ -21,7 +21,7 @@ from connections.models import Person, Role
 from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
-from tests.support.database_copies import django_db_setup
+from tests.support.database_copies import django_db_setup, pytest_unconfigure
 from tests.support.databases import (
     collected_static,
     migrated_directory,
@@ -52,6 +52,7 @@ __all__ = [
     "postgresql_template",
     "postgresql_url",
     "pytest_terminal_summary",
+    "pytest_unconfigure",
     "shared_database",
     "sqlite_template",
 ]

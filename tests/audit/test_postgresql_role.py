@@ -15,7 +15,8 @@ from psycopg import sql
 
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
-from tests.support.databases import SharedDatabase, _administer, _url_of
+from tests.support.database_copies import administer
+from tests.support.databases import SharedDatabase, _url_of
 from tests.support.postgres import find_programs
 from tests.support.processes import manage
 
@@ -66,9 +67,9 @@ def roles(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     done = manage("migrate", "--verbosity=0", env=owned.environment())
     assert done.returncode == 0, done.stderr
     yield roles
-    _administer(postgresql_url, "DROP DATABASE {n}", n=roles.template)
-    _administer(postgresql_url, "DROP ROLE {a}", a=roles.app)
-    _administer(postgresql_url, "DROP ROLE {o}", o=roles.owner)
+    administer(postgresql_url, "DROP DATABASE {n}", n=roles.template)
+    administer(postgresql_url, "DROP ROLE {a}", a=roles.app)
+    administer(postgresql_url, "DROP ROLE {o}", o=roles.owner)
 
 
 @pytest.fixture
@@ -76,14 +77,14 @@ def database(postgresql_url: str, roles: Roles) -> Iterator[tuple[str, str]]:
     """The URL of a migrated database, and a role that can use it."""
     name = f"roles_{uuid.uuid4().hex[:12]}"
     names = {"n": name, "t": roles.template, "o": roles.owner}
-    _administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t} OWNER {o}", **names)
+    administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t} OWNER {o}", **names)
     url = _url_of(postgresql_url, name)
     with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
         for _ in range(2):
             # The statements are run again after each migration.
             connection.execute(sql.SQL(roles.renamed(documented_sql()[1])))
     yield url, roles.app
-    _administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
+    administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
 
 
 @pytest.mark.parametrize(

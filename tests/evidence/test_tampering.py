@@ -33,7 +33,8 @@ from connections.models import Person
 from connections.people import erasure
 from connections.verifier.notes import rotation_statement
 from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
-from tests.support.databases import KINDS, _administer, _url_of
+from tests.support.database_copies import administer
+from tests.support.databases import KINDS, _url_of
 from tests.support.failing_statements import driver_error, failing_statement, raise_error
 from tests.support.processes import clean_environment, manage
 
@@ -60,12 +61,12 @@ def original(
     server = request.getfixturevalue("postgresql_url")
     template = request.getfixturevalue("postgresql_template")
     name = f"original_{uuid.uuid4().hex[:12]}"
-    _administer(server, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=template)
+    administer(server, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=template)
     made = Copy(url=_url_of(server, name), key_file=key_file)
     with django_db_blocker.unblock():
         build(made)
     yield made
-    _administer(server, "DROP DATABASE {n} WITH (FORCE)", n=name)
+    administer(server, "DROP DATABASE {n} WITH (FORCE)", n=name)
 
 
 @pytest.fixture

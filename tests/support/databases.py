@@ -9,19 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
 from django.test import override_settings
-from psycopg import sql
 
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text
 from connections.operations.static_files import collect_static_files
 from orgadmin.environment import parse_database_url
-from tests.support.database_copies import migrated_file
+from tests.support.database_copies import (
+    administer,
+    database_exists,
+    migrated_file,
+    one_process_at_a_time,
+    template_name,
+)
 from tests.support.postgres import pooled_by_transaction
 from tests.support.processes import clean_environment, manage
 
@@ -117,12 +121,14 @@ def postgresql_url() -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_template(
-    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The name of a migrated PostgreSQL database, for tests to copy."""
-    directory = tmp_path_factory.mktemp("template")
-    with migrated_postgresql(postgresql_url, data_dir=directory) as name:
-        yield name
+    django_db_setup: None, postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The name of a migrated PostgreSQL database that all test processes copy."""
+    name = template_name()
+    with one_process_at_a_time():
+        if not database_exists(postgresql_url, name):
+            migrate_postgresql(postgresql_url, name, data_dir=tmp_path_factory.mktemp("template"))
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -152,33 +158,24 @@ def shared_database(
         )
 
 
-@contextmanager
-def migrated_postgresql(server: str, *, data_dir: Path) -> Iterator[str]:
-    """Create a migrated database on this server. Yields its name."""
-    name = f"template_{uuid.uuid4().hex[:12]}"
-    _administer(server, "CREATE DATABASE {name}", name=name)
-    empty = SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
-    done = manage("migrate", "--verbosity=0", env=empty.environment())
+def migrate_postgresql(server: str, name: str, *, data_dir: Path) -> SharedDatabase:
+    """Create a migrated database on this server."""
+    administer(server, "CREATE DATABASE {name}", name=name)
+    created = SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
+    done = manage("migrate", "--verbosity=0", env=created.environment())
     assert done.returncode == 0, done.stderr
-    yield name
-    _administer(server, "DROP DATABASE {name}", name=name)
+    return created
 
 
 @contextmanager
 def copied_postgresql(server: str, *, template: str, data_dir: Path) -> Iterator[SharedDatabase]:
     """Copy a database of this server."""
     name = f"shared_{uuid.uuid4().hex[:12]}"
-    _administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
+    administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
     yield SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
-    _administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
+    administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
 
 
 def _url_of(server: str, name: str) -> str:
     address, _, query = server.partition("?")
     return f"{address.rpartition('/')[0]}/{name}?{query}"
-
-
-def _administer(server: str, statement: str, **names: str) -> None:
-    identifiers = {key: sql.Identifier(name) for key, name in names.items()}
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL(statement).format(**identifiers))

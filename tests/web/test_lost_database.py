@@ -18,7 +18,7 @@ from connections.models import Role
 from tests.support.databases import (
     SharedDatabase,
     copied_postgresql,
-    migrated_postgresql,
+    migrate_postgresql,
     using_database,
 )
 from tests.support.people import make_person
@@ -159,15 +159,10 @@ def test_a_form_whose_connection_was_lost_points_to_deletions(
 
 
 @pytest.mark.database
-def test_pages_work_again_after_the_server_was_stopped(
-    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    directory = tmp_path_factory.mktemp("template")
+def test_pages_work_again_after_the_server_was_stopped(postgresql_url: str, tmp_path: Path) -> None:
     with (
         throw_away_postgresql() as url,
-        migrated_postgresql(url, data_dir=directory) as name,
-        copied_postgresql(url, template=name, data_dir=tmp_path) as database,
-        database.opened(),
+        migrate_postgresql(url, "migrated", data_dir=tmp_path).opened(),
     ):
         client = signed_in()
         assert client.get("/").status_code == 200

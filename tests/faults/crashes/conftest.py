@@ -14,7 +14,7 @@ from tests.support.databases import (
     KINDS,
     SharedDatabase,
     copied_postgresql,
-    migrated_postgresql,
+    migrate_postgresql,
 )
 from tests.support.postgres import throw_away_postgresql
 
@@ -54,8 +54,9 @@ def separate_server(
 ) -> Iterator[tuple[str, str]]:
     """The URL of a server that a test can stop, and the name of a migrated database."""
     directory = tmp_path_factory.mktemp("template")
-    with throw_away_postgresql() as url, migrated_postgresql(url, data_dir=directory) as name:
-        yield url, name
+    with throw_away_postgresql() as url:
+        migrate_postgresql(url, "template", data_dir=directory)
+        yield url, "template"
 
 
 @pytest.fixture
