@@ -1,6 +1,6 @@
 """Remove safeguards one by one; exit code 1 when no test fails without one of them.
 
-    python -m tests.mutations            those whose file or tests changed since the last full run
+    python -m tests.mutations            those whose code or tests changed since the last full run
     python -m tests.mutations --all      all of them; records the hashes that the other form reads
     python -m tests.mutations PART …     those whose name contains one of these
 

@@ -55,22 +55,73 @@ def mutated(mutant: Mutant, path: str) -> str:
     return text
 
 
-def test_a_safeguard_is_removed_again_when_its_file_or_its_test_changes(tmp_path: Path) -> None:
-    mutant = Mutant(
-        name="x",
-        edits=(Edit(path="code.py", old="a", new="b"),),
-        tests=("tests/test_code.py::test_a",),
-    )
-    code, test = tmp_path / "code.py", tmp_path / "tests/test_code.py"
-    test.parent.mkdir()
-    seen = set()
-    same = '"""What it is."""\na = 1  # Why\n'
-    for code_text, test_text in (("a = 1", "t"), ("a = 2", "t"), ("a = 1", "u"), (same, "t")):
-        code.write_text(code_text)
-        test.write_text(test_text)
-        seen.add(hash_of(mutant, root=tmp_path))
-    assert len(seen) == 3
-    assert hash_of(replace(mutant, tests=("tests/test_code.py",)), root=tmp_path) not in seen
+CODE = '''
+LIMIT = 3
+
+def check(n):
+    """What it is."""
+    if n > LIMIT:  # Why
+        raise ValueError
+
+def other():
+    return 1
+'''
+TESTS = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def quiet():
+    yield
+
+def helper():
+    return 4
+
+def test_a():
+    check(helper())
+
+def test_b():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "is_removed_again"),
+    [
+        ("code.py", "raise ValueError", "raise KeyError", True),
+        ("code.py", "LIMIT = 3", "LIMIT = 4", True),
+        ("code.py", "def check(n):", "@cache\ndef check(n):", True),
+        ("code.py", "return 1", "return 2", False),
+        ("code.py", "# Why", "# Because", False),
+        ("code.py", "What it is.", "What it was.", False),
+        ("code.py", "LIMIT = 3", "\n\ndef third(): pass\n\nLIMIT = 3", False),
+        ("test_code.py", "check(helper())", "helper()", True),
+        ("test_code.py", "return 4", "return 5", True),
+        ("test_code.py", "yield", "yield 1", True),
+        ("test_code.py", "    pass", "    return", False),
+    ],
+)
+def test_a_safeguard_is_removed_again_when_its_code_or_its_test_changes(
+    tmp_path: Path, path: str, old: str, new: str, is_removed_again: bool
+) -> None:
+    edit = Edit(path="code.py", old="    if n > LIMIT:", new="    if False:")
+    mutant = Mutant(name="x", edits=(edit,), tests=("test_code.py::test_a[1]",))
+    for name, text in {"code.py": CODE, "test_code.py": TESTS}.items():
+        (tmp_path / name).write_text(text)
+    before = hash_of(mutant, root=tmp_path)
+    assert hash_of(replace(mutant, tests=("test_code.py",)), root=tmp_path) != before
+    changed = (tmp_path / path).read_text().replace(old, new)
+    (tmp_path / path).write_text(changed)
+    assert (hash_of(mutant, root=tmp_path) != before) == is_removed_again
+
+
+def test_a_change_of_two_functions_concerns_the_whole_file(tmp_path: Path) -> None:
+    edit = Edit(path="code.py", old=CODE[CODE.index("raise") :], new="pass")
+    mutant = Mutant(name="x", edits=(edit,), tests=())
+    hashes = []
+    for text in (CODE, f"{CODE}\nunrelated = 1\n"):
+        (tmp_path / "code.py").write_text(text)
+        hashes.append(hash_of(mutant, root=tmp_path))
+    assert hashes[0] != hashes[1]
 
 
 def test_no_two_safeguards_have_one_name() -> None:
