@@ -195,12 +195,12 @@ def reviewer_rows(reviewers: Iterable[AccessReviewReviewer]) -> audit.Rows:
 
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:
     filters, scope = parse_filter(scope)
-    if filters.changed:
+    if filters.is_relative:
         # A relative filter would match different connections at the closing.
         raise InvalidInputError(
             {
-                "scope": "An access review can't be limited by when connections changed. Remove "
-                "that filter."
+                "scope": "An access review can't be limited by when connections were created, "
+                "changed or reviewed. Remove that filter."
             }
         )
     return filters, scope

@@ -111,7 +111,7 @@ def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
     permissions.require(permissions.can_delete(actor), "delete connections")
     source = PlanSource(
         origin=BatchOrigin.ORG,
-        connections=_matches(InventoryFilter(org=org.key), actor=actor),
+        connections=_matches(InventoryFilter(org=(org.key,)), actor=actor),
         org=org,
     )
     return create_draft(source=source, actor=actor)

@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl, urlencode
 from django import forms
 
 from connections.core.errors import InvalidInputError
-from connections.inventory.inventory import InventoryFilter
+from connections.inventory.inventory import Flag, InventoryFilter
 
+DISABLED = ("disabled", "Account disabled")
 # Parameters of the list that filter nothing.
 _NOT_FILTERS = frozenset({"page", "sort", "view"})
 
@@ -18,10 +19,34 @@ class ConnectionFilters(forms.Form):
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
     type = forms.CharField(label="Data type", max_length=1000, required=False)
+    creator = forms.CharField(max_length=1000, required=False)
+    flag = forms.ChoiceField(
+        label="Needs a look",
+        choices={
+            "any": "For any reason",
+            Flag.CREATOR_DISABLED: "Creator disabled",
+            Flag.AUDIT: "Shares audit events",
+            Flag.OUT_OF_DATE: "Sync failing",
+            Flag.CHANGE: "Open change",
+        },
+        required=False,
+    )
+    created = forms.ChoiceField(
+        choices={
+            "30": "Last 30 days",
+            "182": "Last 6 months",
+            "over-182": "Over 6 months ago",
+            "over-365": "Over 1 year ago",
+            "over-730": "Over 2 years ago",
+        },
+        required=False,
+    )
+    reviewed = forms.ChoiceField(
+        choices={"never": "Never", "365": "Not in the last year"}, required=False
+    )
     protected = forms.ChoiceField(
         label="Protection", choices={"yes": "Protected", "no": "Not protected"}, required=False
     )
-    creator = forms.ChoiceField(choices={"disabled": "Account disabled"}, required=False)
     changed = forms.ChoiceField(
         choices={"1": "Last day", **{str(days): f"Last {days} days" for days in (7, 30)}},
         required=False,
@@ -38,7 +63,11 @@ class ConnectionFilters(forms.Form):
     def filters(self) -> InventoryFilter:
         """The valid filters."""
         values: dict[str, Any] = self.values()
-        connection_type, text = values.pop("type", ""), values.pop("q", "")
+        for name in ("site", "org", "type", "creator", "flag"):
+            values[name] = (values[name],) if name in values else ()
+        if "any" in values["flag"]:
+            values["flag"] = tuple(Flag)
+        connection_type, text = values.pop("type"), values.pop("q", "")
         return InventoryFilter(connection_type=connection_type, text=text, **values)
 
 

@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import cache, lru_cache
 from itertools import batched, chain
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ from django.db.models import F, Q, QuerySet, TextField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.changes.changes import find_awaiting_acknowledgement
 from connections.core import clock
+from connections.core.sites import site_name
 from connections.inventory import protections
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.rows import AsText, HexId, HexKey, hex_key, parse_types
@@ -26,6 +29,7 @@ from connections.inventory.syncs import (
 )
 from connections.models import (
     OPEN_STATES,
+    AccessReviewDecision,
     Change,
     Credential,
     Deletion,
@@ -39,64 +43,133 @@ ROWS_PER_QUERY = 500
 ALL = Q()
 
 
+class Flag(StrEnum):
+    """Why a connection needs a look."""
+
+    CREATOR_DISABLED = "creator-disabled"  # the account of its creator is disabled
+    AUDIT = "audit"  # it shares audit events
+    OUT_OF_DATE = "out-of-date"  # the newest syncs of all its credentials failed
+    CHANGE = "change"  # a change of it needs attention and isn't acknowledged
+
+
 @dataclass(frozen=True, kw_only=True)
 class InventoryFilter:
-    """Which connections to show. An empty field filters nothing."""
+    """Which connections to show. An empty field filters nothing; of several values, any counts."""
 
-    site: str = ""
+    site: Collection[str] = ()
     # "<site>/<org id>" of the source or the destination org.
-    org: str = ""
-    connection_type: str = ""
-    text: str = ""
+    org: Collection[str] = ()
+    connection_type: Collection[str] = ()
+    # Names of creators; "disabled" for those whose account is disabled.
+    creator: Collection[str] = ()
+    flag: Collection[str] = ()
+    # "<n>": in the last n days. "over-<n>": more than n days ago.
+    created: str = ""
+    # "never", or "<n>": no access review decided on it in the last n days.
+    reviewed: str = ""
     # "yes" or "no".
     protected: str = ""
-    # "disabled" for connections whose creator's account is disabled.
-    creator: str = ""
     # Only connections that changed in the last this many days: a number.
     changed: str = ""
     # Words in the org's name or ID.
     source: str = ""
     destination: str = ""
+    # Words; before an arrow, those of the source org.
+    text: str = ""
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether other connections match as time passes."""
+        return bool(self.created or self.changed or self.reviewed.isdigit())
 
     def select(
-        self,
-        connections: Iterable["ListedConnection"],
-        *,
-        protected: Container[HexKey],
-        changed: Container[HexKey],
+        self, connections: Iterable["ListedConnection"], *, facts: "FilterFacts"
     ) -> list["ListedConnection"]:
-        """The connections that match every field.
-
-        `protected` has the keys of protected connections, and `changed` of recently changed ones.
-        """
+        """The connections that match every field."""
         matches = list(connections)
-        if self.site:
-            matches = [listed for listed in matches if listed.site == self.site]
-        if self.org:
-            site, _, org_id = self.org.partition("/")
-            matches = [
-                listed
-                for listed in matches
-                if listed.site == site
-                and org_id in {listed.source_org.org_id, listed.sink_org.org_id}
-            ]
-        if self.connection_type:
-            matches = [listed for listed in matches if self.connection_type in listed.types]
-        if self.protected:
-            wanted = self.protected == "yes"
-            matches = [listed for listed in matches if (listed.key in protected) == wanted]
-        if self.creator:
-            matches = [listed for listed in matches if listed.creator_is_disabled]
-        if self.changed:
-            matches = [listed for listed in matches if listed.key in changed]
-        if self.source:
-            matches = [listed for listed in matches if listed.source_org.matches(self.source)]
-        if self.destination:
-            matches = [listed for listed in matches if listed.sink_org.matches(self.destination)]
-        if self.text:
-            words = self.text.casefold().split()
-            matches = [listed for listed in matches if listed.contains_words(words)]
+        for is_match in chain(self._conditions(), self._conditions_with(facts)):
+            matches = [listed for listed in matches if is_match(listed)]
         return matches
+
+    def _conditions(self) -> Iterator["Condition"]:
+        if self.site:
+            yield lambda listed: listed.site in self.site
+        if self.org:
+            orgs = {tuple(key.split("/", 1)) for key in self.org}
+            yield lambda listed: listed.source_org[:2] in orgs or listed.sink_org[:2] in orgs
+        if self.connection_type:
+            types = frozenset(self.connection_type)
+            yield lambda listed: not types.isdisjoint(listed.types)
+        if self.creator:
+            yield (
+                lambda listed: (
+                    listed.creator_name in self.creator
+                    or ("disabled" in self.creator and bool(listed.creator_is_disabled))
+                )
+            )
+        if self.source:
+            yield lambda listed: listed.source_org.matches(self.source)
+        if self.destination:
+            yield lambda listed: listed.sink_org.matches(self.destination)
+        if self.text:
+            source, arrow, text = self.text.replace("->", "→").rpartition("→")
+            words = text.casefold().split()
+            yield (
+                lambda listed: (
+                    listed.source_org.matches(source)
+                    and listed.contains_words(words, with_source=not arrow)
+                )
+            )
+
+    def _conditions_with(self, facts: "FilterFacts") -> Iterator["Condition"]:
+        if self.flag:
+            yield lambda listed: any(facts.has_flag(listed, flag=flag) for flag in self.flag)
+        if self.created:
+            is_before = self.created.startswith("over-")
+            yield (
+                lambda listed: (
+                    listed.created_at is not None
+                    # SQLite's driver makes a datetime of it.
+                and (str(listed.created_at) < facts.created_since) == is_before
+                )
+            )
+        if self.reviewed:
+            yield lambda listed: listed.key not in facts.reviewed
+        if self.protected:
+            is_protected = self.protected == "yes"
+            yield lambda listed: (listed.key in facts.protected) == is_protected
+        if self.changed:
+            yield lambda listed: listed.key in facts.changed
+
+
+type Condition = Callable[["ListedConnection"], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterFacts:
+    """What a filter must know beside the connections: their keys, by fact, if it uses the fact."""
+
+    protected: Container[HexKey] = ()
+    # In the days that the filter names.
+    changed: Container[HexKey] = ()
+    reviewed: Container[HexKey] = ()
+    # With a change that isn't acknowledged.
+    unacknowledged: Container[HexKey] = ()
+    # Listed by a credential whose newest sync is complete.
+    up_to_date: Container[HexKey] = ()
+    # As the database's text.
+    created_since: str = ""
+
+    def has_flag(self, listed: "ListedConnection", *, flag: str) -> bool:
+        """Whether the connection needs a look for this reason."""
+        match flag:
+            case Flag.CREATOR_DISABLED:
+                return bool(listed.creator_is_disabled)
+            case Flag.AUDIT:
+                return "audit" in listed.types
+            case Flag.OUT_OF_DATE:
+                return listed.key not in self.up_to_date
+        return listed.key in self.unacknowledged
 
 
 class KnownOrg(NamedTuple):
@@ -136,8 +209,8 @@ class ListedConnection(NamedTuple):
     sink_org: KnownOrg
     # A JSON array.
     types_text: str
-    # Each of these is read only if filters or sorting need it, or the caller; otherwise None.
     creator_name: str | None = None
+    # Each of these is read only if filters or sorting need it; otherwise None.
     created_at: str | None = None
     creator_is_disabled: bool | None = None
 
@@ -156,22 +229,36 @@ class ListedConnection(NamedTuple):
         """The data types."""
         return parse_types(self.types_text)
 
-    def contains_words(self, words: Iterable[str]) -> bool:
-        """Whether each of these case-folded words appears in a name, the ID or a data type."""
-        names = (self.source_org.name, self.sink_org.name, self.creator_name or "", *self.types)
+    def contains_words(self, words: Iterable[str], *, with_source: bool = True) -> bool:
+        """Whether each of these case-folded words appears in a name, the ID or a data type.
+
+        Or is the site. The name of the source org counts only `with_source`.
+        """
+        source = self.source_org.name if with_source else ""
+        names = (source, self.sink_org.name, self.creator_name or "", *self.types)
         searched = "\n".join(names).casefold()
-        return all(word in searched or self._has_in_id(word) for word in words)
+        return all(
+            word in searched or word in _words_of(self.site) or self._has_in_id(word)
+            for word in words
+        )
 
     def _has_in_id(self, word: str) -> bool:
         # Rarely true, and faster than writing the ID with hyphens.
         return word.replace("-", "") in self.hex_id and word in str(self.connection_id)
 
 
-# The columns of a ListedConnection that are read only if they are needed.
+# Not its parts: "data" would find every connection on datadoghq.com.
+@lru_cache
+def _words_of(site: str) -> frozenset[str]:
+    """What finds the connections of a site."""
+    return frozenset((site.casefold(), site_name(site).casefold()))
+
+
+# The columns that are read only if they are needed. All but the last one are in ListedConnection.
 _OPTIONAL_COLUMNS: dict[str, F | AsText] = {
-    "creator_name": F("creator_name"),
     "created_at": AsText("connection_created_at"),
     "creator_is_disabled": F("creator_is_disabled"),
+    "credential_id": HexId("credential_id"),
 }
 
 
@@ -286,6 +373,8 @@ class Inventory:
     # By name.
     orgs: list[KnownOrg]
     connection_types: list[str]
+    # Their names.
+    creators: list[str]
     coverage: Coverage
     # The visible credentials in use, by ID.
     credentials: dict[UUID, Credential]
@@ -334,17 +423,12 @@ class Inventory:
 
 
 def build_inventory(
-    *,
-    actor: Actor,
-    filters: InventoryFilter,
-    sort: str = "source",
-    within: Q = ALL,
-    with_creators: bool = False,
+    *, actor: Actor, filters: InventoryFilter, sort: str = "source", within: Q = ALL
 ) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
     `sort` is one of SORT_KEYS or VISIBLE, after "-" for the opposite order. Only snapshots `within`
-    are read: its total and its choices are of those. `with_creators` reads their creators too.
+    are read: its total and its choices are of those.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
@@ -356,25 +440,32 @@ def build_inventory(
     current = current_snapshots(actor=actor).filter(within)
     column = sort.removeprefix("-")
     needed = {
-        "creator_name": with_creators or bool(filters.text) or column == "creator",
-        "created_at": column == "created",
-        "creator_is_disabled": bool(filters.creator),
+        "created_at": column == "created" or bool(filters.created),
+        "creator_is_disabled": bool(filters.creator or filters.flag),
+        "credential_id": Flag.OUT_OF_DATE in filters.flag,
     }
     rows = list(_snapshot_rows(current, needed=needed))
     connections = _merge(rows)
     # A credential has one current snapshot of a connection.
     listings = Counter(row[:2] for row in rows) if column == VISIBLE else Counter[HexKey]()
     protected = {hex_key(key): protection for key, protection in active.items()}
-    changed = _find_changed(connections, filters=filters, now=now)
-    matches = filters.select(connections.values(), protected=protected, changed=changed)
+    complete = {pk.hex for pk, sync in newest.items() if sync.is_complete}
+    facts = FilterFacts(
+        protected=protected,
+        up_to_date={row[:2] for row in rows if row[-1] in complete},
+        **_load_facts(connections, filters=filters, actor=actor, now=now),
+    )
+    matches = filters.select(connections.values(), facts=facts)
     _sort(matches, sort=sort, listings=listings)
     orgs = _known_orgs(connections.values())
     types = {listed.types_text for listed in connections.values()}
+    creators = {listed.creator_name for listed in connections.values()}
     return Inventory(
         matches=matches,
         total=len(connections),
         orgs=orgs,
         connection_types=sorted({name for text in types for name in parse_types(text)}),
+        creators=sorted(filter(None, creators), key=str.casefold),
         coverage=_coverage(orgs=orgs, in_use=in_use, newest=newest, now=now),
         credentials=in_use,
         protections=active,
@@ -386,17 +477,35 @@ def build_inventory(
     )
 
 
-def _find_changed(
-    connections: Iterable[HexKey], *, filters: InventoryFilter, now: datetime
-) -> set[HexKey]:
-    """The keys of what recently changed on the connections' sites, if the filter uses that."""
-    if not filters.changed:
-        return set()
-    sites = {site for site, _ in connections}
-    since = now - timedelta(days=int(filters.changed))
+def _load_facts(
+    connections: Iterable[HexKey], *, filters: InventoryFilter, actor: Actor, now: datetime
+) -> dict[str, Any]:
+    """The fields of FilterFacts that need a query, if the filter uses them."""
+    facts: dict[str, Any] = {}
     # Without DISTINCT, because with it SQLite would read all changes ever recorded.
-    changes = Change.objects.filter(site__in=sites, detected_at__gte=since).order_by()
-    return set(changes.values_list("site", HexId("connection_id")))
+    if filters.changed:
+        changes = Change.objects.filter(
+            site__in={site for site, _ in connections},
+            detected_at__gte=now - timedelta(days=int(filters.changed)),
+        )
+        facts["changed"] = _keys_of(changes)
+    if Flag.CHANGE in filters.flag:
+        facts["unacknowledged"] = _keys_of(find_awaiting_acknowledgement(actor=actor))
+    if filters.reviewed:
+        decisions = AccessReviewDecision.objects.all()
+        if filters.reviewed.isdigit():
+            since = now - timedelta(days=int(filters.reviewed))
+            decisions = decisions.filter(decided_at__gte=since)
+        facts["reviewed"] = _keys_of(decisions, "row__")
+    if filters.created:
+        since = now - timedelta(days=int(filters.created.removeprefix("over-")))
+        facts["created_since"] = since.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return facts
+
+
+def _keys_of(rows: QuerySet[Any], path: str = "") -> set[HexKey]:
+    """The connections that these rows are about. `path` leads to their site and ID."""
+    return set(rows.order_by().values_list(f"{path}site", HexId(f"{path}connection_id")))
 
 
 def iterate_rows(*, actor: Actor, filters: InventoryFilter) -> Iterator[InventoryRow]:
@@ -426,6 +535,7 @@ def _snapshot_rows(
         "sink_org_id",
         "sink_org_name",
         AsText("connection_types"),
+        "creator_name",
         *(
             column if needed[name] else Value(None, TextField())
             for name, column in _OPTIONAL_COLUMNS.items()
@@ -442,7 +552,7 @@ def _merge(rows: Iterable[tuple[Any, ...]]) -> dict[HexKey, ListedConnection]:
     for row in rows:
         key = row[:2]
         if key not in connections:
-            site, pk, number, source_id, source_name, sink_id, sink_name, *others = row
+            site, pk, number, source_id, source_name, sink_id, sink_name, *others, _ = row
             source = known_org(site, source_id, source_name)
             sink = known_org(site, sink_id, sink_name)
             connections[key] = ListedConnection(site, pk, number, source, sink, *others)

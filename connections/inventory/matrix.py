@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from django.db.models import Q
 
@@ -60,9 +61,10 @@ class Matrix:
     outgoing: Counter[str]
     incoming: Counter[str]
     matches: int
-    # The site's orgs and data types, for the filters.
+    # The site's orgs, data types and creators, for the filters.
     orgs: list[KnownOrg]
     connection_types: list[str]
+    creators: list[str]
     # When this was read from the database, by its clock.
     at: datetime
 
@@ -83,15 +85,15 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
     for site, _, _, connections in pairs:
         sites[site] += connections
     ordered = dict(sorted(sites.items(), key=lambda item: (-item[1], item[0])))
-    site = filters.site or filters.org.partition("/")[0] or next(iter(ordered), "")
+    sites_of_orgs = (org.partition("/")[0] for org in filters.org)
+    site = next(chain(filters.site, sites_of_orgs, ordered), "")
     here = [pair for pair in pairs if pair.site == site]
     orgs = known_orgs_of_pairs(here, actor=actor)
     inventory = build_inventory(
         actor=actor,
-        # `within` already filters by these two.
-        filters=replace(filters, source="", destination=""),
+        # `within` already filters by these.
+        filters=replace(filters, site=(), source="", destination=""),
         within=_snapshot_filter(filters, site=site, orgs=orgs),
-        with_creators=True,
     )
     matches = inventory.matches
     outgoing = Counter(connection.source_org.org_id for connection in matches)
@@ -109,6 +111,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         matches=len(matches),
         orgs=orgs,
         connection_types=inventory.connection_types,
+        creators=inventory.creators,
         at=inventory.at,
     )
     if not matrix.is_too_large:

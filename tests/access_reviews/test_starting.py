@@ -93,6 +93,8 @@ def test_a_connection_that_appears_later_is_listed_apart(
         ({"scope": "q=x&" * 21}, "scope"),
         ({"scope": "q=nothing+matches+this"}, "scope"),
         ({"scope": "changed=7"}, "scope"),
+        ({"scope": "created=over-365"}, "scope"),
+        ({"scope": "reviewed=365"}, "scope"),
         ({"due": datetime(2020, 1, 1, tzinfo=UTC).date()}, "due"),
     ],
 )
@@ -108,13 +110,14 @@ def test_input_is_checked(
 def test_every_filter_has_a_name_on_the_page(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    chosen = {"protected": "yes", "creator": "disabled", "changed": ""}
+    chosen = {"protected": "yes", "creator": "disabled", "flag": "audit", "reviewed": "never"}
+    chosen |= dict.fromkeys(("changed", "created"), "")
     scope = urlencode(dict.fromkeys(ConnectionFilters.base_fields, "x") | chosen)
     page = client_of(edith).get("/reviews/new/", {"scope": scope}).text
     assert "Creator: Account disabled" in page
     assert "Destination: x" in page
     refused = client_of(edith).get("/reviews/new/", {"scope": "changed=7"}).text
-    assert "limited by when connections changed" in refused
+    assert "limited by when connections were created, changed or reviewed" in refused
 
 
 def test_a_scope_keeps_only_filters(payments: Credential, edith: Person) -> None:

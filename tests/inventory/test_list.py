@@ -15,8 +15,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from connections.access.actor import command_actor
+from connections.access.actor import command_actor, person_actor
+from connections.changes.acknowledgement import acknowledge_changes
+from connections.core import clock
 from connections.inventory.inventory import (
+    FilterFacts,
     InventoryFilter,
     KnownOrg,
     ListedConnection,
@@ -24,6 +27,7 @@ from connections.inventory.inventory import (
 )
 from connections.models import (
     AuditEvent,
+    Change,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
@@ -34,6 +38,7 @@ from connections.web.framework import lists
 from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
+from tests.access_reviews import support as access_reviews
 from tests.flows.support import Page, read, store_credential
 from tests.inventory.support import link_with_text, links_in, rows_in
 from tests.support.sandbox import connection_between, key_pair_of, org_named
@@ -146,6 +151,15 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
         ({"q": "soc PAYMENTS metrics"}, {"Payments US"}),
         ({"q": "dana"}, {"Labs EU", "Group SOC", "Payments US"}),
         ({"q": "nobody"}, set()),
+        # A site only by its whole name: "data" isn't about datadoghq.com.
+        ({"q": "sandbox-eu1"}, {"Labs EU"}),
+        ({"q": "sandbox-eu"}, set()),
+        ({"q": "payments -> soc"}, {"Payments US"}),
+        ({"q": "soc → payments"}, {"Group SOC"}),
+        ({"q": "→ soc metrics"}, {"Payments US"}),
+        ({"q": "payments →"}, {"Payments US"}),
+        ({"creator": "Dana Keller"}, {"Labs EU", "Group SOC", "Payments US"}),
+        ({"creator": "Dana"}, set()),
     ],
 )
 def test_every_filter_is_in_the_url(
@@ -160,18 +174,85 @@ def test_every_filter_is_in_the_url(
     assert {row.split(" → ")[0] for row in rows_in(page.html)} == shown
 
 
+def needs_a_look(client: Client, flag: str) -> set[str]:
+    return set(rows_in(open_list(client, flag=flag).html))
+
+
 @pytest.mark.database
-@pytest.mark.database
-def test_connections_are_filtered_by_a_disabled_creator(
-    client_of: ClientOf, victor: Person, payments: Credential
+def test_connections_that_need_a_look_are_found_by_any_reason_and_by_one(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
-    client = client_of(victor)
-    assert rows_in(open_list(client, creator="disabled").html) == []
+    client = client_of(ada)
+    assert needs_a_look(client, "any") == {"Group SOC → Payments US"}
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    client.post("/connections/refresh/")
     to_soc = OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC")
     to_soc.update(creator_is_disabled=True)
+    reasons = {
+        "audit": "Group SOC → Payments US",
+        "creator-disabled": "Payments US → Group SOC",
+        "out-of-date": "Labs EU → Data Lake EU",
+    }
+    for flag, connection in reasons.items():
+        assert needs_a_look(client, flag) == {connection}
+    assert needs_a_look(client, "any") == set(reasons.values())
+    assert needs_a_look(client, "change") == set()
     page = open_list(client, creator="disabled")
     assert rows_in(page.html) == ["Payments US → Group SOC"]
     assert "Creator: Account disabled" in page.text
+
+
+@pytest.mark.database
+def test_a_connection_needs_a_look_until_its_change_is_acknowledged(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
+) -> None:
+    [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
+    types = ("logs", "metrics", "rum")
+    sandbox.world.change_connection(connection_id=connection.id, connection_types=types)
+    client = client_of(ada)
+    client.post("/connections/refresh/")
+    assert needs_a_look(client, "change") == {"Labs EU → Data Lake EU"}
+    changes = [change.pk for change in Change.objects.filter(needs_attention=True)]
+    acknowledge_changes(actor=person_actor(person=ada), change_ids=changes, note="Agreed.")
+    assert needs_a_look(client, "change") == set()
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("created", "days"),
+    [("30", [3, 29]), ("182", [3, 29, 31]), ("over-182", [183, 366]), ("over-365", [366])],
+)
+def test_connections_are_filtered_by_age(
+    client_of: ClientOf, victor: Person, labs: Credential, created: str, days: list[int]
+) -> None:
+    OrgConnectionSnapshot.objects.all().delete()
+    ages = (3, 29, 31, 183, 366)
+    add_rows(labs, len(ages) + 1)
+    for index, age in enumerate(ages):
+        snapshot = OrgConnectionSnapshot.objects.filter(sink_org_id=f"sink-{index}")
+        at = timezone.now() - timedelta(days=age)
+        snapshot.update(connection_created_at=at, sink_org_name=f"{age} days")
+    page = open_list(client_of(victor), created=created)
+    assert set(rows_in(page.html)) == {f"Labs EU → {age} days" for age in days}
+
+
+@pytest.mark.database
+def test_connections_that_no_access_review_decided_on_are_found(
+    client_of: ClientOf, edith: Person, payments: Credential
+) -> None:
+    review = access_reviews.start(edith)
+    access_reviews.decide(review, edith, access_reviews.texts_of(review)[0])
+    decided, undecided = [row.source_org_name for row in review.rows.all()]
+    client = client_of(edith)
+    for reviewed in ("never", "365"):
+        [row] = rows_in(open_list(client, reviewed=reviewed).html)
+        assert row.startswith(undecided)
+    a_year_later = timezone.now() + timedelta(days=366)
+    filters = InventoryFilter(reviewed="365")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: a_year_later)
+        matches = build_inventory(actor=command_actor(), filters=filters).matches
+    assert {listed.source_org.name for listed in matches} == {decided, undecided}
 
 
 def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
@@ -616,5 +697,5 @@ def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
         sink_org=KnownOrg("datadoghq.eu", "", "Group SOC"),
         types_text='["logs"]',
     )
-    found = InventoryFilter(text=text).select([listed], protected=(), changed=())
+    found = InventoryFilter(text=text).select([listed], facts=FilterFacts())
     assert bool(found) == is_found

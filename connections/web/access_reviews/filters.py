@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.details import FilterValues, load_filter_values
 from connections.access_reviews.rows import ReviewRow
 from connections.core.sites import site_name
-from connections.inventory.filters import ConnectionFilters
+from connections.inventory.filters import DISABLED, ConnectionFilters
 from connections.models import AccessReview, Org
 from connections.web.framework import lists
 
@@ -92,6 +92,8 @@ def _filter_text(field: forms.BoundField, value: str) -> str:
             site, _, org_id = value.partition("/")
             org = Org.objects.filter(site=site, org_id=org_id).first()
             text = org.name if org and org.name else org_id
+        case "creator":
+            text = dict([DISABLED]).get(value, value)
         case _:
             text = dict(getattr(field.field, "choices", ())).get(value, value)
     return f"{'Search' if field.name == 'q' else field.label}: {text}"

@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.core.text import format_age, format_relative
 from connections.inventory.export import prepare_export
-from connections.inventory.filters import ConnectionFilters
+from connections.inventory.filters import DISABLED, ConnectionFilters
 from connections.inventory.inventory import SORT_KEYS, VISIBLE, Inventory, build_inventory
 from connections.inventory.matrix import list_connections_between
 from connections.people import people
@@ -58,7 +58,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_protect": permissions.can_protect(actor),
         # `start_review` refuses a filter by time.
         "can_start_access_review": permissions.can_manage_access_reviews(actor)
-        and not filters.changed,
+        and not filters.is_relative,
         "access_review_url": reverse(
             "access-review-new", query={"scope": query} if query else None
         ),
@@ -76,6 +76,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
             "site": lists.site_options(sorted({org.site for org in inventory.orgs})),
             "org": lists.org_options(inventory.orgs),
             "type": [(kind, kind) for kind in inventory.connection_types],
+            "creator": [DISABLED, *((name, name) for name in inventory.creators)],
         },
         # A link from an org's page or from the matrix names the org by its ID.
         names={org.org_id: org.name for org in inventory.orgs},
@@ -112,7 +113,7 @@ def org_connection_between(request: HttpRequest) -> HttpResponse:
     filters = ConnectionFilters(request.GET).filters()
     connections = list_connections_between(
         actor=actor_of(request),
-        site=filters.site,
+        site=next(iter(filters.site), ""),
         source_org_id=filters.source,
         sink_org_id=filters.destination,
     )

@@ -17,7 +17,7 @@ from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
-from connections.inventory.filters import ConnectionFilters
+from connections.inventory.filters import DISABLED, ConnectionFilters
 from connections.inventory.inventory import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
@@ -84,6 +84,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
             choices={
                 "org": lists.org_options(matrix.orgs),
                 "type": [(kind, kind) for kind in matrix.connection_types],
+                "creator": [DISABLED, *((name, name) for name in matrix.creators)],
             },
             # Links and fields of the matrix itself.
             without=["site", "source", "destination"],
