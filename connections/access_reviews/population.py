@@ -17,13 +17,8 @@ from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
 from connections.inventory import storing
 from connections.inventory.filters import parse_filter
-from connections.inventory.inventory import (
-    ALL,
-    Coverage,
-    Inventory,
-    InventoryFilter,
-    build_inventory,
-)
+from connections.inventory.inventory import ALL, Coverage, Inventory, build_inventory
+from connections.inventory.matching import InventoryFilter
 from connections.models import (
     AccessReview,
     AccessReviewReviewer,

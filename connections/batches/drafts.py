@@ -24,11 +24,8 @@ from connections.core.errors import ConflictError, InvalidInputError, OvertakenE
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import confirmations
-from connections.inventory.inventory import (
-    InventoryFilter,
-    KnownOrg,
-    build_inventory,
-)
+from connections.inventory.inventory import build_inventory
+from connections.inventory.matching import InventoryFilter, KnownOrg
 from connections.models import (
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,

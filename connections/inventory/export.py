@@ -4,7 +4,8 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core.tabular import Columns, as_time
 from connections.exports.export import Export
-from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
+from connections.inventory.inventory import InventoryRow, iterate_rows
+from connections.inventory.matching import InventoryFilter
 
 # One org connection; `as_of` is the time of its newest snapshot.
 CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 from django import forms
 
 from connections.core.errors import InvalidInputError
-from connections.inventory.inventory import Flag, InventoryFilter
+from connections.inventory.matching import Flag, InventoryFilter
 
 DISABLED = ("disabled", "Account disabled")
 # Parameters of the list that filter nothing.
@@ -33,7 +33,7 @@ class ConnectionFilters(forms.Form):
     )
     created = forms.ChoiceField(
         choices={
-            "30": "Last 30 days",
+            "31": "Last month",
             "182": "Last 6 months",
             "over-182": "Over 6 months ago",
             "over-365": "Over 1 year ago",

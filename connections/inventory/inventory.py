@@ -1,13 +1,12 @@
 """The inventory: every org connection that the newest stored snapshots show."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from itertools import batched, chain
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet, TextField, Value
@@ -16,8 +15,15 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.changes.changes import find_awaiting_acknowledgement
 from connections.core import clock
-from connections.core.sites import site_name
 from connections.inventory import protections
+from connections.inventory.matching import (
+    FilterFacts,
+    Flag,
+    InventoryFilter,
+    KnownOrg,
+    ListedConnection,
+    sort_orgs,
+)
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.rows import AsText, HexId, HexKey, hex_key, parse_types
 from connections.inventory.sync_schedule import next_sync_at
@@ -43,231 +49,12 @@ ROWS_PER_QUERY = 500
 ALL = Q()
 
 
-class Flag(StrEnum):
-    """Why a connection needs a look."""
-
-    CREATOR_DISABLED = "creator-disabled"  # the account of its creator is disabled
-    AUDIT = "audit"  # it shares audit events
-    OUT_OF_DATE = "out-of-date"  # the newest syncs of all its credentials failed
-    CHANGE = "change"  # a change of it needs attention and isn't acknowledged
-
-
-@dataclass(frozen=True, kw_only=True)
-class InventoryFilter:
-    """Which connections to show. An empty field filters nothing; of several values, any counts."""
-
-    site: Collection[str] = ()
-    # "<site>/<org id>" of the source or the destination org.
-    org: Collection[str] = ()
-    connection_type: Collection[str] = ()
-    # Names of creators; "disabled" for those whose account is disabled.
-    creator: Collection[str] = ()
-    flag: Collection[str] = ()
-    # "<n>": in the last n days. "over-<n>": more than n days ago.
-    created: str = ""
-    # "never", or "<n>": no access review decided on it in the last n days.
-    reviewed: str = ""
-    # "yes" or "no".
-    protected: str = ""
-    # Only connections that changed in the last this many days: a number.
-    changed: str = ""
-    # Words in the org's name or ID.
-    source: str = ""
-    destination: str = ""
-    # Words; before an arrow, those of the source org.
-    text: str = ""
-
-    @property
-    def is_relative(self) -> bool:
-        """Whether other connections match as time passes."""
-        return bool(self.created or self.changed or self.reviewed.isdigit())
-
-    def select(
-        self, connections: Iterable["ListedConnection"], *, facts: "FilterFacts"
-    ) -> list["ListedConnection"]:
-        """The connections that match every field."""
-        matches = list(connections)
-        for is_match in chain(self._conditions(), self._conditions_with(facts)):
-            matches = [listed for listed in matches if is_match(listed)]
-        return matches
-
-    def _conditions(self) -> Iterator["Condition"]:
-        if self.site:
-            yield lambda listed: listed.site in self.site
-        if self.org:
-            orgs = {tuple(key.split("/", 1)) for key in self.org}
-            yield lambda listed: listed.source_org[:2] in orgs or listed.sink_org[:2] in orgs
-        if self.connection_type:
-            types = frozenset(self.connection_type)
-            yield lambda listed: not types.isdisjoint(listed.types)
-        if self.creator:
-            yield (
-                lambda listed: (
-                    listed.creator_name in self.creator
-                    or ("disabled" in self.creator and bool(listed.creator_is_disabled))
-                )
-            )
-        if self.source:
-            yield lambda listed: listed.source_org.matches(self.source)
-        if self.destination:
-            yield lambda listed: listed.sink_org.matches(self.destination)
-        if self.text:
-            source, arrow, text = self.text.replace("->", "→").rpartition("→")
-            words = text.casefold().split()
-            yield (
-                lambda listed: (
-                    listed.source_org.matches(source)
-                    and listed.contains_words(words, with_source=not arrow)
-                )
-            )
-
-    def _conditions_with(self, facts: "FilterFacts") -> Iterator["Condition"]:
-        if self.flag:
-            yield lambda listed: any(facts.has_flag(listed, flag=flag) for flag in self.flag)
-        if self.created:
-            is_before = self.created.startswith("over-")
-            yield (
-                lambda listed: (
-                    listed.created_at is not None
-                    # SQLite's driver makes a datetime of it.
-                and (str(listed.created_at) < facts.created_since) == is_before
-                )
-            )
-        if self.reviewed:
-            yield lambda listed: listed.key not in facts.reviewed
-        if self.protected:
-            is_protected = self.protected == "yes"
-            yield lambda listed: (listed.key in facts.protected) == is_protected
-        if self.changed:
-            yield lambda listed: listed.key in facts.changed
-
-
-type Condition = Callable[["ListedConnection"], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilterFacts:
-    """What a filter must know beside the connections: their keys, by fact, if it uses the fact."""
-
-    protected: Container[HexKey] = ()
-    # In the days that the filter names.
-    changed: Container[HexKey] = ()
-    reviewed: Container[HexKey] = ()
-    # With a change that isn't acknowledged.
-    unacknowledged: Container[HexKey] = ()
-    # Listed by a credential whose newest sync is complete.
-    up_to_date: Container[HexKey] = ()
-    # As the database's text.
-    created_since: str = ""
-
-    def has_flag(self, listed: "ListedConnection", *, flag: str) -> bool:
-        """Whether the connection needs a look for this reason."""
-        match flag:
-            case Flag.CREATOR_DISABLED:
-                return bool(listed.creator_is_disabled)
-            case Flag.AUDIT:
-                return "audit" in listed.types
-            case Flag.OUT_OF_DATE:
-                return listed.key not in self.up_to_date
-        return listed.key in self.unacknowledged
-
-
-class KnownOrg(NamedTuple):
-    """A Datadog org. Two orgs can have the same name, even on one site."""
-
-    site: str
-    org_id: str
-    name: str
-
-    @property
-    def key(self) -> str:
-        """The org in filters and addresses: "<site>/<org id>"."""
-        return f"{self.site}/{self.org_id}"
-
-    @property
-    def sort_key(self) -> tuple[str, str, str]:
-        """Sorts orgs by name."""
-        return self.name.casefold(), self.site, self.org_id
-
-    def matches(self, text: str) -> bool:
-        """Whether each word of the text appears in the name or the ID."""
-        return _contains_words(f"{self.name}\n{self.org_id}", text)
-
-
-class ListedConnection(NamedTuple):
-    """The part of a connection that filters and sorting need, without a model object for each.
-
-    IDs, times and data types are text, as `rows` explains.
-    """
-
-    site: str
-    hex_id: str
-    snapshot_id: int
-    # The org whose data is shared. Its connections have one object in common.
-    source_org: KnownOrg
-    # The org that queries the data.
-    sink_org: KnownOrg
-    # A JSON array.
-    types_text: str
-    creator_name: str | None = None
-    # Each of these is read only if filters or sorting need it; otherwise None.
-    created_at: str | None = None
-    creator_is_disabled: bool | None = None
-
-    @property
-    def key(self) -> HexKey:
-        """Identifies the connection by site and ID."""
-        return self[:2]
-
-    @property
-    def connection_id(self) -> UUID:
-        """Datadog's ID of the connection."""
-        return UUID(self.hex_id)
-
-    @property
-    def types(self) -> list[str]:
-        """The data types."""
-        return parse_types(self.types_text)
-
-    def contains_words(self, words: Iterable[str], *, with_source: bool = True) -> bool:
-        """Whether each of these case-folded words appears in a name, the ID or a data type.
-
-        Or is the site. The name of the source org counts only `with_source`.
-        """
-        source = self.source_org.name if with_source else ""
-        names = (source, self.sink_org.name, self.creator_name or "", *self.types)
-        searched = "\n".join(names).casefold()
-        return all(
-            word in searched or word in _words_of(self.site) or self._has_in_id(word)
-            for word in words
-        )
-
-    def _has_in_id(self, word: str) -> bool:
-        # Rarely true, and faster than writing the ID with hyphens.
-        return word.replace("-", "") in self.hex_id and word in str(self.connection_id)
-
-
-# Not its parts: "data" would find every connection on datadoghq.com.
-@lru_cache
-def _words_of(site: str) -> frozenset[str]:
-    """What finds the connections of a site."""
-    return frozenset((site.casefold(), site_name(site).casefold()))
-
-
 # The columns that are read only if they are needed. All but the last one are in ListedConnection.
 _OPTIONAL_COLUMNS: dict[str, F | AsText] = {
     "created_at": AsText("connection_created_at"),
     "creator_is_disabled": F("creator_is_disabled"),
     "credential_id": HexId("credential_id"),
 }
-
-
-# A filter checks the same few orgs for each of their connections.
-@lru_cache(maxsize=1000)
-def _contains_words(searched: str, text: str) -> bool:
-    """Whether each word of the text appears in one of the searched texts, ignoring case."""
-    folded = searched.casefold()
-    return all(word in folded for word in text.casefold().split())
 
 
 # What the inventory can be sorted by. Equal connections stay sorted by source.
@@ -568,11 +355,6 @@ def _known_orgs(connections: Iterable[ListedConnection]) -> list[KnownOrg]:
     for org in orgs:
         names.setdefault((org.site, org.org_id), org.name)
     return sort_orgs(KnownOrg(*identity, name) for identity, name in names.items())
-
-
-def sort_orgs(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
-    """The orgs by name."""
-    return sorted(orgs, key=lambda org: org.sort_key)
 
 
 def _coverage(

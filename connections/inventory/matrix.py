@@ -10,13 +10,8 @@ from django.db.models import Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.inventory.inventory import (
-    InventoryFilter,
-    KnownOrg,
-    ListedConnection,
-    build_inventory,
-    current_snapshots,
-)
+from connections.inventory.inventory import build_inventory, current_snapshots
+from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
 from connections.inventory.rows import HexId
 from connections.models import Change, Deletion, OrgConnectionKey

@@ -12,11 +12,8 @@ from django.db.models import Count, Q, QuerySet
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.inventory.inventory import (
-    KnownOrg,
-    current_snapshots,
-    sort_orgs,
-)
+from connections.inventory.inventory import current_snapshots
+from connections.inventory.matching import KnownOrg, sort_orgs
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import newest_complete_syncs, newest_syncs

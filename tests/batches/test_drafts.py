@@ -15,7 +15,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import InvalidInputError, OvertakenError
 from connections.inventory import protections
-from connections.inventory.inventory import InventoryFilter, KnownOrg
+from connections.inventory.matching import InventoryFilter, KnownOrg
 from connections.models import (
     AccessKind,
     ApprovalPolicy,

@@ -12,7 +12,7 @@ from connections.batches import confirming, drafts
 from connections.batches.requesting import PlanChangedError
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.deletions import approvals, lifecycle
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.matching import KnownOrg
 from connections.models import (
     AccessKind,
     ApprovalPolicy,

@@ -13,7 +13,8 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import RotationRefusedError
 from connections.credentials.retirement import retire_credential
 from connections.crypto.encryption import DecryptionError
-from connections.inventory.inventory import InventoryFilter, build_inventory
+from connections.inventory.inventory import build_inventory
+from connections.inventory.matching import InventoryFilter
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,

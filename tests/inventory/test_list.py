@@ -18,13 +18,8 @@ from pytest_django import DjangoAssertNumQueries
 from connections.access.actor import command_actor, person_actor
 from connections.changes.acknowledgement import acknowledge_changes
 from connections.core import clock
-from connections.inventory.inventory import (
-    FilterFacts,
-    InventoryFilter,
-    KnownOrg,
-    ListedConnection,
-    build_inventory,
-)
+from connections.inventory.inventory import build_inventory
+from connections.inventory.matching import FilterFacts, InventoryFilter, KnownOrg, ListedConnection
 from connections.models import (
     AuditEvent,
     Change,
@@ -220,13 +215,13 @@ def test_a_connection_needs_a_look_until_its_change_is_acknowledged(
 @pytest.mark.database
 @pytest.mark.parametrize(
     ("created", "days"),
-    [("30", [3, 29]), ("182", [3, 29, 31]), ("over-182", [183, 366]), ("over-365", [366])],
+    [("31", [3, 30]), ("182", [3, 30, 32]), ("over-182", [183, 366]), ("over-365", [366])],
 )
 def test_connections_are_filtered_by_age(
     client_of: ClientOf, victor: Person, labs: Credential, created: str, days: list[int]
 ) -> None:
     OrgConnectionSnapshot.objects.all().delete()
-    ages = (3, 29, 31, 183, 366)
+    ages = (3, 30, 32, 183, 366)
     add_rows(labs, len(ages) + 1)
     for index, age in enumerate(ages):
         snapshot = OrgConnectionSnapshot.objects.filter(sink_org_id=f"sink-{index}")

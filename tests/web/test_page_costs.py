@@ -17,7 +17,7 @@ from benchmarks import addresses, data
 from connections.access.actor import person_actor
 from connections.batches import drafts
 from connections.core import clock
-from connections.inventory.inventory import InventoryFilter
+from connections.inventory.matching import InventoryFilter
 from connections.models import AccessReview, Batch, BatchState, Person
 from connections.operations import due
 from tests.access_reviews.support import decide, start, texts_of

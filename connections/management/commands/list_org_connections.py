@@ -9,7 +9,8 @@ from connections.core.causes import failure_text
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import syncs
 from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
-from connections.inventory.inventory import InventoryFilter, InventoryRow, iterate_rows
+from connections.inventory.inventory import InventoryRow, iterate_rows
+from connections.inventory.matching import InventoryFilter
 from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Credential, Sync
 

@@ -32,7 +32,7 @@ from connections.core.tabular import CONTENT_TYPES
 from connections.core.text import format_time, join_some_names
 from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.matching import KnownOrg
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url

@@ -25,7 +25,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
 from connections.exports.export import Export
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.matching import KnownOrg
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import actor_of, download, export_format
 

@@ -24,7 +24,7 @@ from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
 from connections.exports.export import Export, start_export
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.matching import KnownOrg
 from connections.inventory.orgs import OrgSummary, find_org
 from connections.lookups.objects import raise_org_not_found
 from connections.models import OrgConnectionKey, Person

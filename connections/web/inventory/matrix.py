@@ -18,7 +18,7 @@ from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
 from connections.inventory.filters import DISABLED, ConnectionFilters
-from connections.inventory.inventory import KnownOrg
+from connections.inventory.matching import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url

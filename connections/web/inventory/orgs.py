@@ -18,7 +18,8 @@ from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
-from connections.inventory.inventory import InventoryFilter, KnownOrg, build_inventory
+from connections.inventory.inventory import build_inventory
+from connections.inventory.matching import InventoryFilter, KnownOrg
 from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, find_org, list_orgs
 from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus

@@ -7,13 +7,8 @@ from datetime import datetime
 from connections.access.actor import Actor
 from connections.core.causes import failure_text
 from connections.core.text import join_some_names, pluralize
-from connections.inventory.inventory import (
-    Coverage,
-    Inventory,
-    InventoryRow,
-    ListedConnection,
-    find_open_deletions,
-)
+from connections.inventory.inventory import Coverage, Inventory, InventoryRow, find_open_deletions
+from connections.inventory.matching import ListedConnection
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion, Sync
 from connections.web.badges import Badge, ConnectionStatus
