@@ -190,7 +190,12 @@ class _Pass:
         return self.handled
 
     def _claim_due(self) -> None:
-        """Claim rows until every thread is busy or no row is due."""
+        """Claim rows until every thread is busy or no row is due, once half the threads are free.
+
+        Rows that are claimed together share a transaction, and so do their responses.
+        """
+        if len(self.in_progress) > PARALLEL_DELETES // 2:
+            return
         while len(self.in_progress) < PARALLEL_DELETES and not self._is_over():
             if not self.next_rows:
                 self._read_next_rows()

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from django.db import DataError, IntegrityError, connection
@@ -106,9 +107,10 @@ def record(
     clock. Returns how many are recorded now: an attempt that already has a response is left as it
     is.
     """
-    recorded = 0
     with audit.atomic(durable=True):
         now = _lock_deletions([attempt for attempt, _ in responses])
+        answered = list[Attempt]()
+        changes = list[_Change]()
         for attempt, response in responses:
             attempt.is_late = _is_late(attempt)
             # Recording a response ends the sending, so only a late one can already be recorded.
@@ -116,13 +118,19 @@ def record(
                 continue
             _fill_in(attempt=attempt, response=response, at=now)
             _record_use(attempt=attempt, response=response, at=now, is_kept=kept_at is not None)
-            follow = _record_late if attempt.is_late else _change_deletion
-            follow(attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at)
+            if attempt.is_late:
+                _record_late(
+                    attempt=attempt, response=response, actor=actor, at=now, kept_at=kept_at
+                )
+            else:
+                changes.append(_change_for(attempt, response=response, at=now, kept_at=kept_at))
+            answered.append(attempt)
+        _apply(changes, actor=actor)
+        for attempt in answered:
             # Saved once everything is known, because a trigger refuses later changes.
             attempt.save()
             failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
-            recorded += 1
-    return recorded
+    return len(answered)
 
 
 def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
@@ -166,15 +174,18 @@ def _record_use(*, attempt: Attempt, response: DeleteResponse, at: datetime, is_
         )
 
 
-def _change_deletion(
-    *,
-    attempt: Attempt,
-    response: DeleteResponse,
-    actor: Actor,
-    at: datetime,
-    kept_at: datetime | None,
-) -> None:
-    """Apply what the response to the newest attempt changes."""
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """What the response to the newest attempt changes, with the events that record it."""
+
+    deletion: Deletion
+    transition: Settle | Wait | BecomeUnknown
+    events: list[audit.EventDraft]
+
+
+def _change_for(
+    attempt: Attempt, *, response: DeleteResponse, at: datetime, kept_at: datetime | None
+) -> _Change:
     deletion, verdict = attempt.deletion, response.verdict
     was_ambiguous = (
         attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
@@ -201,9 +212,16 @@ def _change_deletion(
         code=transition.event_code,
         sentence=_sentence_for(transition, attempt=attempt),
     )
-    states.apply_or_refuse(
-        deletion, transition=transition, actor=actor, events=[answered, followed]
-    )
+    return _Change(deletion=deletion, transition=transition, events=[answered, followed])
+
+
+def _apply(changes: Sequence[_Change], *, actor: Actor) -> None:
+    """Apply changes. Those in a row that are equal share their statements."""
+    for transition, group in groupby(changes, key=lambda change: change.transition):
+        events = {change.deletion: change.events for change in group}
+        states.apply_to_all(
+            list(events), transition=transition, actor=actor, events_of=events.__getitem__
+        )
 
 
 def _record_late(

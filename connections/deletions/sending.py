@@ -228,7 +228,7 @@ def claim(
     """Claim deletions for this process and record their attempts, durably, before they are sent.
 
     They belong to one credential and, if at all, to one bulk deletion. Each has its own
-    compare-and-swap and attempt. The keys come from the locked credential, which might have been
+    attempt. The keys come from the locked credential, which might have been
     rotated during the pre-send check. `note_claim` is called at the end of each transaction that
     claims a deletion, which it can still roll back.
 
@@ -257,8 +257,13 @@ def claim(
             raise now
         # One client for all: threads can share it, and the keys are decrypted once.
         client = fetching.open_client(credential=credential)
-        attempts = [
-            Attempt(
+        in_time = [
+            deletion
+            for deletion in deletions
+            if _is_in_time(deletion, shared_check_at=shared_check_at, now=now)
+        ]
+        attempts = {
+            deletion.pk: Attempt(
                 deletion=deletion,
                 number=deletion.epoch + 1,
                 epoch=deletion.epoch + 1,
@@ -268,21 +273,15 @@ def claim(
                 was_rechecked=was_rechecked,
                 claimed_at=now,
             )
-            # In a fixed order, so that two processes don't wait for each other.
-            for deletion in sorted(deletions, key=lambda deletion: deletion.pk)
-            if _is_in_time(deletion, shared_check_at=shared_check_at, now=now)
-        ]
-        claimed = [
-            attempt
-            for attempt in attempts
-            if states.apply(
-                attempt.deletion,
-                transition=Claim(at=now),
-                actor=actor,
-                events=[_sending_event(attempt)],
-            )
-        ]
-        Attempt.objects.bulk_create(claimed)
+            for deletion in states.lock_unchanged(in_time)
+        }
+        states.apply_to_all(
+            [attempt.deletion for attempt in attempts.values()],
+            transition=Claim(at=now),
+            actor=actor,
+            events_of=lambda deletion: [_sending_event(attempts[deletion.pk])],
+        )
+        claimed = Attempt.objects.bulk_create(attempts.values())
         for attempt in claimed:
             failpoints.hit(Point.INSIDE_CLAIM, deletion_id=attempt.deletion_id)
             if note_claim:

@@ -367,7 +367,7 @@ def apply(
 def apply_to_all(
     deletions: Sequence[Deletion],
     *,
-    transition: Approve | Queue | Settle,
+    transition: Approve | Queue | Claim | Wait | BecomeUnknown | Settle,
     actor: Actor,
     events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
 ) -> None:
@@ -377,6 +377,28 @@ def apply_to_all(
     """
     if not _compare_and_swap(deletions, transition=transition, actor=actor, events_of=events_of):
         raise OvertakenError(MOVED_ON)
+
+
+def lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
+    """Lock these deletions and return those that are unchanged since they were read.
+
+    The others are read again. Call it in a transaction.
+    """
+    # In a fixed order, so that two processes don't wait for each other.
+    locked = Deletion.objects.select_for_update(no_key=True).order_by("pk")
+    stored = {
+        pk: compared
+        for pk, *compared in locked.filter(
+            pk__in=[deletion.pk for deletion in deletions]
+        ).values_list("pk", *_COMPARED)
+    }
+    unchanged = []
+    for deletion in deletions:
+        if stored[deletion.pk] == [getattr(deletion, name) for name in _COMPARED]:
+            unchanged.append(deletion)
+        else:
+            deletion.refresh_from_db()
+    return unchanged
 
 
 def apply_or_refuse(
