@@ -5,7 +5,6 @@ later are not in it. A row that can't be deleted stays in the plan with its prob
 prevent other rows from being deleted.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -397,7 +396,7 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
     with audit.atomic():
         lock_batch(batch)
         require_own_draft(batch, actor=actor)
-        rows = _rows_of(batch)
+        rows = rows_of(batch)
         named = {normalize(text) for text in connections}
         removed = [row for row in rows if row.reference in named or row.text in named]
         if len(removed) == len(rows):
@@ -408,7 +407,7 @@ def remove_rows(*, batch: Batch, actor: Actor, connections: Collection[str]) -> 
         for row in removed:
             row.removed_at = now
         BatchRow.objects.bulk_update(removed, ["removed_at"])
-        _save_draft(batch, rows=rows)
+        save_draft(batch, rows=rows)
 
 
 def _require_some(connections: Collection[str]) -> None:
@@ -437,7 +436,7 @@ def change_credential(
     with audit.atomic():
         lock_batch(batch)
         require_own_draft(batch, actor=actor)
-        rows = _rows_of(batch)
+        rows = rows_of(batch)
         named = {normalize(text) for text in connections}
         chosen = [row for row in rows if row.reference in named and not row.problem]
         facts = _load_row_facts(chosen, batch=batch, actor=actor)
@@ -452,18 +451,19 @@ def change_credential(
                 )
             _set_snapshot(row, choice)
         BatchRow.objects.bulk_update(chosen, _PLANNED_FIELDS)
-        _save_draft(batch, rows=rows)
+        save_draft(batch, rows=rows)
 
 
 _PLANNED_FIELDS = ["credential", "digest", "snapshot_at", "problem", *SNAPSHOT_FIELD_NAMES]
 
 
-def _rows_of(batch: Batch) -> list[BatchRow]:
+def rows_of(batch: Batch) -> list[BatchRow]:
     """The rows that have not been removed, in order."""
     return list(batch.rows.filter(removed_at=None).select_related("credential"))
 
 
-def _save_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
+def save_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
+    """Store the policy and the digest that these rows give a draft."""
     set_digest(batch, rows=rows)
     batch.save(update_fields=["digest", "policy"])
 
@@ -493,61 +493,13 @@ def list_choosable_credentials(
     return sorted(choices, key=lambda credential: credential.name.casefold())
 
 
-def split_draft(*, batch: Batch, actor: Actor) -> list[Batch]:
-    """Split a draft that no one person can approve into one draft for each credential.
-
-    The first credential keeps this draft. Raises PermissionDenied, OvertakenError, and
-    ConflictError when one credential sends all rows.
-    """
-    with audit.atomic():
-        lock_batch(batch)
-        require_own_draft(batch, actor=actor)
-        rows = _rows_of(batch)
-        by_credential = defaultdict[UUID | None, list[BatchRow]](list)
-        for row in rows:
-            if not row.problem:
-                by_credential[row.credential_id].append(row)
-        if len(by_credential) < 2:
-            raise ConflictError(
-                "One credential deletes every connection, so there is nothing to split."
-            )
-        _, *others = by_credential.values()
-        new = [_move_to_new_draft(batch, rows=rows) for rows in others]
-        _save_draft(batch, rows=rows)
-    return [batch, *new]
-
-
-def _move_to_new_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> Batch:
-    source = ("origin", "filter_text", "site", "org_id", "org_name", "access_review")
-    creation = ("expires_at", "created_at", "created_by", "created_by_name")
-    draft = Batch(**{name: getattr(batch, name) for name in (*source, *creation)})
-    copied = ("text", "site", "connection_id", "digest", "snapshot_at", "credential")
-    copies = [
-        BatchRow(
-            batch=draft,
-            position=position,
-            **{name: getattr(row, name) for name in copied},
-            **row.snapshot_values(),
-        )
-        for position, row in enumerate(rows, start=1)
-    ]
-    set_digest(draft, rows=copies)
-    draft.save(force_insert=True)
-    BatchRow.objects.bulk_create(copies)
-    now = clock.now()
-    for row in rows:
-        row.removed_at = now
-    BatchRow.objects.bulk_update(rows, ["removed_at"])
-    return draft
-
-
 def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
     """Store a problem for rows that changed or can no longer be deleted, and return these rows.
 
     Call it in a transaction that has locked the bulk deletion. Raises ConflictError when the last
     sync of a credential that sends a row failed, because that might be temporary.
     """
-    rows = _rows_of(batch)
+    rows = rows_of(batch)
     planned = [row for row in rows if not row.problem]
     facts = _load_row_facts(planned, batch=batch, actor=actor)
     sending = {row.credential for row in planned if row.credential}

@@ -1,9 +1,11 @@
-"""Texts about bulk deletions: statuses, why a row can't be deleted, and what is planned."""
+"""Texts about bulk deletions: statuses, what is planned, and which approvals it needs."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 
 from connections.core.causes import cause_text
-from connections.core.text import format_time, pluralize
+from connections.core.text import format_time, join_some_names, pluralize
 from connections.models import ApprovalPolicy, Batch, BatchOrigin, BatchState
 
 
@@ -13,10 +15,10 @@ def is_discarded(batch: Batch) -> bool:
 
 
 def batch_origin_text(batch: Batch) -> str:
-    """What the plan was made from: "Selected connections", "Connections of Labs"."""
+    """What the plan was made from: "Selected connections", "All connections of Labs"."""
     match BatchOrigin(batch.origin):
         case BatchOrigin.ORG:
-            return f"Connections of {batch.org_name or batch.org_id}"
+            return f"All connections of {batch.org_name or batch.org_id}"
         case BatchOrigin.FILTER if not batch.filter_text:
             return "All connections"
         case BatchOrigin.FILTER:
@@ -27,26 +29,41 @@ def batch_origin_text(batch: Batch) -> str:
             return "Connections marked for deletion in an access review"
 
 
+def approvals_text(approvals: Iterable[tuple[str, str]], *, count: int, total: int) -> str:
+    """ "1 of 19 needs approval: Group SOC's credential requires 1."
+
+    `approvals` are the credentials that require approval, each with its policy. `count` of `total`
+    connections need it.
+    """
+    by_policy = defaultdict[int, list[str]](list)
+    for name, policy in approvals:
+        by_policy[ApprovalPolicy(policy).approvals_needed].append(name)
+    required = [
+        f"{names[0]}'s credential requires {needed}"
+        if len(names) == 1
+        else f"the credentials of {join_some_names(sorted(names), limit=3)} require {needed}"
+        for needed, names in sorted(by_policy.items(), reverse=True)
+    ]
+    need = "needs" if count == 1 else "need"
+    which = f"{count:,} of {total:,} {need}" if count < total else f"All {total:,} need"
+    return f"{which if total > 1 else 'It needs'} approval: {', '.join(required)}."
+
+
 _HEADLINES = {
-    BatchState.DRAFT: "Nothing has been sent.",
     BatchState.REQUESTED: "Waiting for {approvals}. Nothing has been sent.",
     BatchState.APPROVED: "{requester} must confirm by {deadline}. Nothing has been sent.",
-    BatchState.RUNNING: "Results appear as they arrive.",
     BatchState.PAUSED: "Paused by {pauser}",
-    BatchState.FINISHED: "Finished: {results}.",
-    BatchState.CANCELLED: "Canceled by {by}: {results}. {rest}",
-    BatchState.DECLINED: "Declined by {by}. Nothing was deleted.",
-    BatchState.EXPIRED: "Expired at {ended}. Nothing was deleted.",
+    BatchState.CANCELLED: "Canceled by {by}. {rest}",
+    BatchState.DECLINED: "Declined by {by}. Nothing was sent.",
+    BatchState.EXPIRED: "Expired at {ended}. Nothing was sent.",
 }
 
 
-def batch_headline(
-    batch: Batch, *, given: int, results: str, sending: int, has_expired: bool
-) -> str:
-    """What happens next, or how it ended.
+def batch_headline(batch: Batch, *, given: int, sending: int, has_expired: bool) -> str:
+    """What happens next, or how it ended. Empty where its progress says it.
 
-    `given` is how many people approved it, `results` a text such as "3 deleted, 1 failed", and
-    `sending` how many DELETEs are in progress. `has_expired` is as in `batch_badge`.
+    `given` is how many people approved it and `sending` how many DELETEs are in progress.
+    `has_expired` is as in `batch_badge`.
     """
     if has_expired:
         return f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
@@ -55,15 +72,15 @@ def batch_headline(
     missing = ApprovalPolicy(batch.policy).approvals_needed - given
     what = "a problem" if batch.stop_at_first_problem else "problems"
     problems = f"Org Admin after {what} with {batch.pause_credential_name}"
-    return _HEADLINES[BatchState(batch.state)].format(
+    rest = "Nothing more is sent." if batch.confirmed_at else "Nothing was sent."
+    return _HEADLINES.get(BatchState(batch.state), "").format(
         approvals=pluralize(missing, "more approval"),
         requester=batch.requested_by_name,
         deadline=format_time(batch.expires_at),
         pauser=problems if batch.pause_credential_name else batch.paused_by_name,
         by=batch.ended_by_name,
         ended=format_time(batch.ended_at),
-        results=results,
-        rest=f"{sending:,} in progress can't be stopped." if sending else "Nothing more is sent.",
+        rest=f"{sending:,} in progress can't be stopped." if sending else rest,
     )
 
 
@@ -77,7 +94,7 @@ def batch_lines(batch: Batch, *, has_expired: bool) -> list[str]:
         why = cause_text(batch.pause_cause)
         lines = [why] if why else []
         lines += ["Nothing more is sent until someone resumes it."]
-        return [*lines, "To plan the unsent connections again, cancel it first."]
+        return [*lines, "To plan the unsent connections again, stop it first."]
     if batch.state == BatchState.REQUESTED:
         return [f"The request expires at {format_time(batch.expires_at)}."]
     if batch.state == BatchState.DECLINED:

@@ -162,24 +162,32 @@ def strictest_policy(
 ) -> ApprovalPolicy:
     """The strictest policy of the credentials that list connections or belong to one of their orgs.
 
-    `orgs` are the sites and IDs of both orgs. For an org without a credential in use, its retired
-    ones count, because retiring a credential must not remove the need for approval.
+    `orgs` are the sites and IDs of both orgs.
     """
-    ids = {org_id for _, org_id in orgs}
-    fields = ("site", "org_id", "policy", "retired_at")
-    candidates = Credential.objects.filter(org_id__in=ids).only(*fields)
+    counted = [*listing, *credentials_of_orgs(orgs)]
+    return ApprovalPolicy.strictest([credential.policy for credential in counted])
+
+
+def credentials_of_orgs(orgs: Collection[tuple[str, str]]) -> list[Credential]:
+    """The credentials of these orgs, by site and ID, whose approval policies apply.
+
+    For an org without a credential in use, its retired ones count, because retiring a credential
+    must not remove the need for approval.
+    """
+    candidates = Credential.objects.filter(org_id__in={org_id for _, org_id in orgs})
     of_orgs = [
-        credential for credential in candidates if (credential.site, credential.org_id) in orgs
+        credential
+        for credential in candidates.only("name", "site", "org_id", "policy", "retired_at")
+        if (credential.site, credential.org_id) in orgs
     ]
     in_use = {
         (credential.site, credential.org_id) for credential in of_orgs if not credential.is_retired
     }
-    counted = [
+    return [
         credential
         for credential in of_orgs
         if not credential.is_retired or (credential.site, credential.org_id) not in in_use
     ]
-    return ApprovalPolicy.strictest([credential.policy for credential in [*listing, *counted]])
 
 
 def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:

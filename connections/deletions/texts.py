@@ -193,6 +193,34 @@ def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) ->
     return " ".join(explanation.split())
 
 
+# Their labels say everything.
+_SAID_BY_LABEL = {
+    DeletionStatus.QUEUED,
+    DeletionStatus.SENDING,
+    DeletionStatus.DECLINED,
+    DeletionStatus.WITHDRAWN,
+    DeletionStatus.EXPIRED,
+}
+_ANSWERED_200 = {
+    DeletionStatus.DELETED,
+    DeletionStatus.DELETED_VERIFYING,
+    DeletionStatus.DELETED_UNVERIFIED,
+}
+
+
+def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
+    """What a list says beside the label of a status: "200 OK in 143 ms". Reads the attempts."""
+    attempts = list(deletion.attempts.all())
+    if status in _SAID_BY_LABEL:
+        return attempt_facts.earlier_attempts(attempts)
+    if status in _ANSWERED_200 and attempts:
+        return f"200 OK in {_deciding(attempts)[-1].duration_ms} ms"
+    sent = attempt_facts.sent_by(attempts)
+    if status == DeletionStatus.UNKNOWN:
+        return claim_text(Claim.MIGHT_HAVE_WORKED, sent=sent)
+    return explain(deletion, status=status, sent=sent)
+
+
 def label_of_state(state: str) -> str:
     """The label of a state, for filters."""
     labels = {
@@ -352,10 +380,7 @@ def _closed_lines(
     earlier = attempt_facts.earlier_attempts(attempts)
     cause = cause_text(deletion.cause)
     last = attempts[-1] if attempts else None
-    # The attempt whose response decided it: the one that got a 200, or else the last.
-    deciding = [
-        attempt for attempt in attempts if attempt.verdict == AttemptResult.DELETED
-    ] or attempts
+    deciding = _deciding(attempts)
     decided = attempt_text(deciding[-1]) if deciding else ""
     match status:
         case DeletionStatus.DELETED:
@@ -390,6 +415,11 @@ def _closed_lines(
         case _:
             reason = f"“{deletion.settled_reason}”" if deletion.settled_reason else ""
             return [reason, cause, earlier, f"Closed at {format_time(deletion.settled_at)}."]
+
+
+def _deciding(attempts: list[Attempt]) -> list[Attempt]:
+    """The attempts that got a 200, or else all. The last of these decided the outcome."""
+    return [each for each in attempts if each.verdict == AttemptResult.DELETED] or attempts
 
 
 def _approval_lines(

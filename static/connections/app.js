@@ -345,7 +345,7 @@
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
   /* Whether the response to an earlier try was lost. */
   const mightBeSent = (form) => "mightBeSent" in form.dataset;
-  const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch .banner-head");
+  const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch :is(.banner-head, [data-headline])");
   let previousHeading = "";
 
   document.addEventListener("htmx:beforeSwap", (event) => {

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from connections.access import visibility
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, drafts, endings
+from connections.batches import confirming, drafts, endings, splitting
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
 from connections.core.causes import Cause
@@ -270,7 +270,7 @@ def test_a_draft_can_be_split_by_credential(
     both = draft(
         ada, [*planned, key_of(connection_between(sandbox.world, "Labs EU", "Data Lake EU"))]
     )
-    first, second = drafts.split_draft(batch=both, actor=person_actor(person=ada))
+    first, second = splitting.split_draft(batch=both, actor=person_actor(person=ada))
     assert (credentials(first), credentials(second)) == ([payments] * 2, [labs])
 
 

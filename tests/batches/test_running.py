@@ -107,7 +107,7 @@ def test_a_stale_refused_or_unknown_row_stops_no_other(
 
 def headline(batch: Batch) -> str:
     """What its page says first while it is paused."""
-    return batch_headline(batch, given=0, results="", sending=0, has_expired=False)
+    return batch_headline(batch, given=0, sending=0, has_expired=False)
 
 
 def test_it_stops_at_the_first_problem_where_that_was_chosen(

@@ -79,7 +79,7 @@ def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
     expect(page.locator("[data-outcome=deleted]")).to_have_count(1)
     page.get_by_role("link", name="Failed 1").click()
     expect(page.locator("[data-connection]")).to_have_attribute("data-outcome", "refused")
-    page.get_by_role("button", name="Plan the rest again").click()
+    page.get_by_role("button", name="Plan the other 1").click()
     expect(page.locator("#page-title")).to_have_text("Delete 1 connection?")
 
 
@@ -101,7 +101,7 @@ def test_another_person_approves_the_plan_and_the_requester_confirms(
 
     deciding = open_as(approver, java_script_enabled=has_javascript)
     deciding.goto("/")
-    deciding.get_by_role("link", name="Review Bulk deletion: Needs approval").click()
+    deciding.get_by_role("link", name="Decide… Bulk deletion: Needs approval").click()
     expect(deciding.locator("[data-connection]")).to_have_count(2)
     deciding.get_by_role("button", name="Approve 2 connections").click()
     expect(deciding.locator("#batch")).to_have_attribute("data-state", "approved")
@@ -126,10 +126,10 @@ def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
     expect(batch).to_have_attribute("data-state", "paused")
     page.get_by_role("button", name="Resume").click()
     expect(batch).to_have_attribute("data-state", "running")
-    page.get_by_role("button", name="Cancel 2 unsent deletions").click()
+    page.get_by_role("button", name="Stop (2 not sent)").click()
     expect(batch).to_have_attribute("data-state", "cancelled")
     expect(page.locator("[data-outcome=withdrawn]")).to_have_count(2)
-    page.get_by_role("button", name="Plan the rest again").click()
+    page.get_by_role("button", name="Plan all 2 again").click()
     page.wait_for_url(PLAN)
     assert Batch.objects.count() == 2
 

@@ -10,9 +10,9 @@ from django.utils.html import format_html, format_html_join
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.batches import confirming, decisions, drafts, requesting, stopping
+from connections.batches import confirming, decisions, drafts, requesting, splitting, stopping
 from connections.core.errors import InvalidInputError
-from connections.core.text import pluralize
+from connections.core.text import join_some_names, pluralize
 from connections.lookups.objects import find_batch, find_credential
 from connections.models import Batch
 from connections.web.batches import forms
@@ -112,18 +112,20 @@ batch_credential = _change_draft(
 
 
 def _draft_link(batch: Batch) -> tuple[str, str]:
-    """The address and the name of a draft with a single credential."""
+    """The address and the name of a new draft."""
     rows = batch.rows.values_list("credential__name", flat=True)
-    name = f"{pluralize(len(rows), 'connection')} with {rows[0]}"
+    name = (
+        f"{pluralize(len(rows), 'connection')} with {join_some_names(sorted(set(rows)), limit=3)}"
+    )
     return reverse("batch-detail", args=[batch.pk]), name
 
 
-# Makes one draft per credential, and links to the new ones.
 batch_split = _change_draft(
     "batch-split",
-    drafts.split_draft,
+    _of_own_draft(splitting.split_draft),
+    form=forms.SplitForm,
     done=lambda batch, split: format_html(
-        "Split by credential. New drafts: {}",
+        "This plan was split. Also planned: {}",
         format_html_join(", ", '<a href="{}">{}</a>', map(_draft_link, split[1:])),
     ),
 )

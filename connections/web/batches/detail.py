@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,28 +15,26 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, facts, stopping, texts
+from connections.batches import confirming, drafts, facts, splitting, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import format_span, pluralize
+from connections.deletions.earlier import find_earlier_decisions
 from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter, OutcomeGroup
-from connections.deletions.texts import approvals_needed_text
 from connections.lookups.objects import find_batch
 from connections.operations import heartbeats
-from connections.web.badges import batch_badge
+from connections.web.badges import Badge, batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, kept_warning, load_plan
 from connections.web.batches.rows import BarPart, plan_rows, progress_parts, result_rows
+from connections.web.deletions.detail import idle_interval
 from connections.web.deletions.detail import notice_about as deletion_notice_about
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
-from connections.web.framework.forms import ConfirmationForm, ReasonForm, ServiceForm
-from connections.web.framework.lists import (
-    as_page_request,
-    list_url,
-)
+from connections.web.framework.forms import KEPT, ConfirmationForm, ReasonForm, ServiceForm
+from connections.web.framework.lists import as_page_request, list_url
 from connections.web.framework.polling import poll
 from connections.web.framework.rate_limits import limited
 from connections.web.timeline import event_entry
@@ -126,7 +125,8 @@ def page_version(
 ) -> str:
     """A value that changes whenever what the page shows changes."""
     checks = batch.deletions.aggregate(
-        Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")
+        *(Count("verified_at"), Count("contradicted_at"), Max("due_at"), Max("sending_at")),
+        Max("approvals__decided_at"),
     )
     parts = (
         batch.state,
@@ -168,9 +168,6 @@ def _steps(
         "resume": state == models.BatchState.PAUSED and is_next,
         # People who can decline do that instead, with a reason.
         "cancel": not batch.has_ended and can_stop and not can_decline,
-        "plan_again": batch.has_ended
-        and permissions.can_delete(actor)
-        and bool(drafts.list_remaining(batch=batch)),
     }
 
 
@@ -193,13 +190,9 @@ def _page_context(
     form = refusal.form
     common = {
         "batch": batch,
-        "status": batch_badge(
-            batch, has_expired=drafts.has_expired(batch, now=support.time_of(request))
-        ),
         "access_review": _visible_access_review(batch, actor=actor),
         "notice": notice_about(refusal),
         "url": reverse("batch-detail", args=[batch.pk]),
-        "approvals_text": approvals_needed_text(batch.policy),
     }
     if batch.requested_at is None:
         return common | _draft_context(request, batch=batch, actor=actor, form=form)
@@ -228,21 +221,20 @@ def _draft_context(
     return {
         "is_draft": True,
         "title": f"Delete {count}?" if is_open else _title_of_closed_draft(batch),
-        "count": count,
+        "status": batch_badge(batch, has_expired=has_expired),
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": texts.batch_headline(
-            batch, given=0, results="", sending=0, has_expired=has_expired
-        )
+        "headline": texts.batch_headline(batch, given=0, sending=0, has_expired=has_expired)
         if batch.has_ended
         else drafts.EXPIRED,
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
-        "form": _request_form(batch, form),
+        "form": _request_form(batch, form, count=len(plan.to_delete)),
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
         "approvers_warning": approvers.missing_batch_approvers_warning(batch=batch),
         "can_split": len(batch.sending_credential_ids) > 1,
+        **_approvals_context(batch, actor=actor, total=len(plan.to_delete)),
         "credentials": drafts.list_choosable_credentials(
             batch=batch,
             actor=actor,
@@ -255,11 +247,31 @@ def _draft_context(
     }
 
 
-def _request_form(batch: models.Batch, form: ServiceForm | None) -> PlanRequestForm:
+def _approvals_context(batch: models.Batch, *, actor: Actor, total: int) -> dict[str, Any]:
+    """Which credentials require approval, and how many of the `total` connections need it."""
+    approvals = splitting.find_approvals(batch=batch)
+    if not approvals:
+        return {}
+    hidden = permissions.visibility_of(actor).hidden
+    count = len(set[int]().union(*approvals.values()))
+    named = [
+        ("another org" if credential.pk in hidden else credential.name, credential.policy)
+        for credential in approvals
+    ]
+    return {
+        "approvals_text": texts.approvals_text(named, count=count, total=total),
+        "to_split_off": count if count < total else 0,
+    }
+
+
+def _request_form(batch: models.Batch, form: ServiceForm | None, *, count: int) -> PlanRequestForm:
     """The form that requests the plan, always as the plan is now."""
     if not isinstance(form, PlanRequestForm):
-        return PlanRequestForm(initial={"digest": batch.digest})
-    form.data = dict(form.data.items()) | {"digest": batch.digest}
+        form = PlanRequestForm(initial={"digest": batch.digest})
+    elif form.is_bound:
+        form.data = dict(form.data.items()) | {"digest": batch.digest}
+    if count > 1:
+        form.fields["reason"].help_text = f"Applies to all {count:,} connections. {KEPT}"
     return form
 
 
@@ -271,7 +283,8 @@ def _warnings(
     request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan
 ) -> list[support.PageWarning]:
     warnings = plan.warnings(url_of=lambda chosen: list_url(request, show=chosen))
-    if batch.origin == models.BatchOrigin.ORG and not _has_credential(batch, actor=actor):
+    is_org = batch.origin == models.BatchOrigin.ORG
+    if is_org and not _credentials_of_org(batch, actor=actor).exists():
         warnings.insert(0, _unwatched_org_warning(batch, actor=actor))
     kept_ids = facts.find_kept(batch=batch)
     kept = [row for row in plan.to_delete if row.id in kept_ids]
@@ -280,10 +293,10 @@ def _warnings(
     return warnings
 
 
-def _has_credential(batch: models.Batch, *, actor: Actor) -> bool:
-    """Whether the org to remove has a credential in use that this person can see."""
+def _credentials_of_org(batch: models.Batch, *, actor: Actor) -> QuerySet[models.Credential]:
+    """The credentials in use of the org to remove that this person can see."""
     of_org = models.Credential.objects.filter(site=batch.site, org_id=batch.org_id, retired_at=None)
-    return visibility.visible(of_org, actor=actor, by="pk").exists()
+    return visibility.visible(of_org, actor=actor, by="pk")
 
 
 def _unwatched_org_warning(batch: models.Batch, *, actor: Actor) -> support.PageWarning:
@@ -305,10 +318,7 @@ def _record_context(
     """Approval, progress and result of a bulk deletion that was requested."""
     now = clock.now()
     progress, approvals = get_progress(batch), _approvals(batch)
-    parts = progress_parts(progress)
-    plan = load_plan(batch, actor=actor, at=now) if batch.state in UNDECIDED else None
-    total = confirming.count_to_send(batch) if plan else progress.total
-    count = pluralize(total, "connection")
+    parts = progress_parts(batch, progress=progress)
     has_expired = drafts.has_expired(batch, now=now)
     interval, no_sender = poll_interval(batch, now=now), _no_sender(batch, now=now)
     version = page_version(
@@ -316,40 +326,42 @@ def _record_context(
     )
     is_waiting = batch.state in {models.BatchState.APPROVED, models.BatchState.PAUSED}
     kept = confirming.list_kept(batch) if is_waiting and not has_expired else []
+    undecided = batch.state in UNDECIDED
+    total = confirming.count_to_send(batch) if undecided else progress.total
+    count = pluralize(total, "connection")
+    steps = _steps(batch, actor=actor, approvals=approvals, kept=kept, now=now)
+    can_confirm = steps["confirm"] or steps["resume"]
     return {
         "title": f"Delete {count}",
         "count": count,
-        "confirm_text": confirming.text_to_type(batch),
+        "confirm_text": confirming.text_to_type(batch) if can_confirm else "",
         "delete_label": f"Delete {count}",
         "form": form if isinstance(form, ReasonForm) else ReasonForm(),
         "confirmation_form": form if isinstance(form, ConfirmationForm) else ConfirmationForm(),
         "headline": texts.batch_headline(
-            batch,
-            given=len(approvals),
-            results=_results_text(parts),
-            sending=progress.sending,
-            has_expired=has_expired,
+            batch, given=len(approvals), sending=progress.sending, has_expired=has_expired
         ),
-        "tone": _tone(batch, parts, has_expired=has_expired),
+        "status": _status(batch, parts, has_expired=has_expired),
         "lines": texts.batch_lines(batch, has_expired=has_expired),
         "kept": kept,
         "people": _people(batch, approvals=approvals),
         "timeline": [event_entry(event, actor=actor) for event in audit.events_of(subject=batch)],
-        "steps": _steps(batch, actor=actor, approvals=approvals, kept=kept, now=now),
+        "steps": steps,
         "cancel_label": _cancel_label(batch, progress),
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
-        "plan": plan,
-        "warnings": _warnings(request, batch=batch, actor=actor, plan=plan) if plan else [],
-        "progress": None if plan else progress,
+        "progress": progress,
+        "deleted": progress.by_outcome[models.Outcome.DELETED],
         "parts": parts,
         "time_left": format_span(progress.time_left) if progress.time_left else "",
+        "plan_again_label": _plan_again_label(batch, actor=actor, total=progress.total),
         "export_query": f"batch={batch.pk}",
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
         "no_worker": no_sender,
-        "rows": plan_rows(request, batch=batch, actor=actor, plan=plan)
-        if plan
-        else result_rows(request, batch=batch, actor=actor, progress=progress),
+        **_rows_context(request, batch=batch, actor=actor, progress=progress, now=now),
+        **(_approvals_context(batch, actor=actor, total=total) if undecided else {}),
+        "to_retire": _credential_to_retire(batch, parts, actor=actor),
+        "can_retire": permissions.can_manage_credentials(actor),
         "poll_interval": interval,
         "poll_url": list_url(
             request,
@@ -360,17 +372,59 @@ def _record_context(
     }
 
 
-def _results_text(parts: Sequence[BarPart]) -> str:
-    """ "3 deleted, 1 failed"."""
-    return ", ".join(f"{part.count:,} {part.label.lower()}" for part in parts)
+def _rows_context(
+    request: HttpRequest, *, batch: models.Batch, actor: Actor, progress: Progress, now: datetime
+) -> dict[str, Any]:
+    """The results, or the plan if it was never confirmed. While people decide, also its facts."""
+    if batch.confirmed_at:
+        rows = result_rows(request, batch=batch, actor=actor, progress=progress)
+        return {"rows": rows}
+    plan = load_plan(batch, actor=actor, at=now)
+    rows = plan_rows(request, batch=batch, actor=actor, plan=plan)
+    if batch.state not in UNDECIDED:
+        return {"rows": rows}
+    return {
+        "rows": rows,
+        "plan": plan,
+        "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
+        "earlier": find_earlier_decisions(
+            keys=[row.key for row in plan.to_delete],
+            before=batch.requested_at or now,
+            actor=actor,
+        ),
+    }
 
 
-def _tone(batch: models.Batch, parts: Sequence[BarPart], *, has_expired: bool) -> str:
-    """The tone of the banner: the status's tone, or a warning if some connections are not gone."""
-    is_all_gone = all(part.group in _GONE for part in parts)
-    is_finished = batch.state == models.BatchState.FINISHED
+def _status(batch: models.Batch, parts: Sequence[BarPart], *, has_expired: bool) -> Badge:
+    """The status, as a warning if it is finished and some connections are not gone."""
     status = batch_badge(batch, has_expired=has_expired)
-    return "warn" if is_finished and not is_all_gone else status.tone
+    if batch.state != models.BatchState.FINISHED or _is_all_gone(parts):
+        return status
+    return replace(status, tone="warn", icon="warning")
+
+
+def _is_all_gone(parts: Sequence[BarPart]) -> bool:
+    return all(part.group in _GONE for part in parts)
+
+
+def _plan_again_label(batch: models.Batch, *, actor: Actor, total: int) -> str:
+    """The button that plans what was not deleted. "" if this person can't or nothing is left."""
+    if not batch.has_ended or not permissions.can_delete(actor):
+        return ""
+    count = len(drafts.list_remaining(batch=batch))
+    if count == total:
+        return f"Plan all {count:,} again" if count > 1 else "Plan it again"
+    return f"Plan the other {count:,}" if count else ""
+
+
+def _credential_to_retire(
+    batch: models.Batch, parts: Sequence[BarPart], *, actor: Actor
+) -> models.Credential | None:
+    """A credential of the org whose connections are all gone now."""
+    is_finished = batch.state == models.BatchState.FINISHED and _is_all_gone(parts)
+    if batch.origin != models.BatchOrigin.ORG or not is_finished:
+        return None
+    return _credentials_of_org(batch, actor=actor).first()
 
 
 def _people(
@@ -380,21 +434,21 @@ def _people(
     steps = [("Requested by", batch.requested_by_name, batch.requested_at)]
     steps += [("Approved by", approval["approver_name"], approval["at"]) for approval in approvals]
     steps += [("Confirmed by", batch.confirmed_by_name, batch.confirmed_at)]
-    problem = f"Pause after {stopping.MAX_PROBLEMS_IN_A_ROW} problems in a row"
-    if batch.stop_at_first_problem:
-        problem = "Pause"
-    return [step for step in steps if step[1]] + [("If a deletion fails", problem, None)]
+    return [step for step in steps if step[1]]
 
 
 def _cancel_label(batch: models.Batch, progress: Progress) -> str:
-    if batch.state in UNDECIDED or not progress.unsent:
+    if batch.state in UNDECIDED:
         return "Cancel bulk deletion"
-    return f"Cancel {pluralize(progress.unsent, 'unsent deletion')}"
+    return f"Stop ({progress.unsent:,} not sent)"
 
 
 def poll_interval(batch: models.Batch, *, now: datetime) -> int | None:
+    """Seconds between the page's polls. None if nothing can change soon."""
     if batch.state == models.BatchState.RUNNING:
         return POLL_SENDING
+    if batch.state in UNDECIDED:
+        return idle_interval(batch.requested_at, batch.approved_at, now=now)
     if not batch.confirmed_at:
         return None
     # A row that waits to be sent changes nothing while the bulk deletion is paused.

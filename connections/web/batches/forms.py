@@ -4,9 +4,9 @@ from typing import Any
 
 from django import forms
 
+from connections.batches.splitting import SplitBy
 from connections.batches.stopping import MAX_PROBLEMS_IN_A_ROW
 from connections.web.framework.forms import (
-    KEPT,
     ConfirmationForm,
     ListField,
     ServiceForm,
@@ -18,13 +18,12 @@ class PlanRequestForm(ConfirmationForm):
     """Requests the plan that the page showed."""
 
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
-    reason = reason_field(help_text=f"One for all connections. {KEPT}")
+    reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
     stop_at_first_problem = forms.BooleanField(
-        label="Pause at the first problem",
+        label=f"Pause at the first failure (off: after {MAX_PROBLEMS_IN_A_ROW} in a row with one "
+        "credential)",
         required=False,
-        help_text=f"Otherwise, it pauses after {MAX_PROBLEMS_IN_A_ROW} problems in a row with the "
-        "same credential.",
     )
 
 
@@ -32,6 +31,14 @@ class PlanApprovalForm(ServiceForm):
     """Approves the plan that the page showed."""
 
     digest = forms.CharField(required=False)
+
+
+class SplitForm(ServiceForm):
+    """Splits a draft."""
+
+    by = forms.TypedChoiceField(
+        choices=SplitBy.choices, required=False, empty_value=SplitBy.CREDENTIAL
+    )
 
 
 class RowsForm(ServiceForm):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db.models import F, TextChoices
 
@@ -13,7 +14,7 @@ from connections.access.visibility import visible_batch_rows
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
-from connections.models import Batch, RowProblem
+from connections.models import Batch, OrgConnectionKey, RowProblem
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.framework.support import PageWarning
 
@@ -41,6 +42,7 @@ class PlanRow(NamedTuple):
 
     id: int
     site: str
+    connection_id: UUID | None
     problem: str
     source_org_id: str
     source_org_name: str
@@ -58,6 +60,13 @@ class PlanRow(NamedTuple):
     def is_to_delete(self) -> bool:
         """Whether the bulk deletion deletes it."""
         return not self.problem and self.ended_at is None
+
+    @property
+    def key(self) -> OrgConnectionKey:
+        """The connection."""
+        if self.connection_id is None:
+            raise ValueError("A malformed ID names no connection.")
+        return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
     @property
     def source(self) -> str:
@@ -117,18 +126,14 @@ class Plan:
     @property
     def numbers(self) -> list[tuple[str, int]]:
         """The counts at the top of the page."""
-        rows, left_out = self.to_delete, self.left_out
-        withdrawn = len(self.rows) - len(rows) - len(left_out)
+        rows, left_out = self.to_delete, len(self.left_out)
+        withdrawn = len(self.rows) - len(rows) - left_out
         return [
-            ("In this plan", len(self.rows)),
             ("To delete", len(rows)),
-            ("Left out", len(left_out)),
+            *([("Left out", left_out)] if left_out else []),
             *([("Withdrawn", withdrawn)] if withdrawn else []),
             ("Source orgs", len({(row.site, row.source_org_id) for row in rows})),
-            (
-                "Destination orgs",
-                len({(row.site, row.sink_org_id) for row in rows}),
-            ),
+            ("Destination orgs", len({(row.site, row.sink_org_id) for row in rows})),
         ]
 
     def warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:

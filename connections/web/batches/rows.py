@@ -18,6 +18,7 @@ from connections.batches.progress import Progress
 from connections.deletions import states
 from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.deletions.status import status_of
+from connections.deletions.texts import result_text
 from connections.web.badges import Badge, deletion_badge, row_problem_badge
 from connections.web.batches.plan import Plan, PlanFilter
 from connections.web.framework.lists import (
@@ -28,9 +29,15 @@ from connections.web.framework.lists import (
 )
 from connections.web.framework.support import time_of
 
-_PLAN_LINKS = (PlanFilter.ALL, PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT)
 LEFT_OUT = "left-out"
-# The progress bar's parts from left to right. It leaves open rows blank.
+# The outcome of the rows of a bulk deletion that ended in this state before it was confirmed.
+_ENDED_AS = {
+    models.BatchState.DECLINED: models.Outcome.DECLINED,
+    models.BatchState.EXPIRED: models.Outcome.EXPIRED,
+    models.BatchState.CANCELLED: models.Outcome.WITHDRAWN,
+}
+# The progress bar's parts from left to right. It leaves rows blank that were not sent yet or that
+# were withdrawn.
 _BAR_PARTS = (
     (OutcomeGroup.DELETED, "Deleted", "ok"),
     (OutcomeGroup.GONE, "Gone or not found", "info"),
@@ -64,6 +71,7 @@ class RowsPage:
 
     views: list[BatchRowView]
     links: list[ViewLink]
+    shows_plan: bool
     shows_results: bool
     # Whether the plan has a column for why a row is left out.
     has_problems: bool
@@ -80,10 +88,14 @@ class BarPart:
     tone: str
     start: int
     count: int
+    is_blank: bool
 
 
-def progress_parts(progress: Progress) -> list[BarPart]:
+def progress_parts(batch: models.Batch, *, progress: Progress) -> list[BarPart]:
     """The parts of the progress bar that aren't empty."""
+    blank = {OutcomeGroup.OPEN}
+    if batch.state == models.BatchState.CANCELLED:
+        blank.add(OutcomeGroup.NOTHING_SENT)
     counts = Counter[OutcomeGroup]()
     for outcome, count in progress.by_outcome.items():
         counts[outcome_group(state=models.State.SETTLED, outcome=outcome)] += count
@@ -93,7 +105,14 @@ def progress_parts(progress: Progress) -> list[BarPart]:
     for group, label, tone in _BAR_PARTS:
         if counts[group]:
             parts.append(
-                BarPart(group=group, label=label, tone=tone, start=start, count=counts[group])
+                BarPart(
+                    group=group,
+                    label=label,
+                    tone=tone,
+                    start=start,
+                    count=counts[group],
+                    is_blank=group in blank,
+                )
             )
             start += counts[group]
     return parts
@@ -103,6 +122,10 @@ def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: 
     """The rows of a plan that has not been confirmed yet."""
     chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
     page = numbered_page(request, plan.rows_of(chosen))
+    links = [("All", "", len(plan.rows))]
+    for part in (PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT):
+        if 0 < (count := len(plan.rows_of(part))) < len(plan.rows):
+            links.append((str(part.label), part.value, count))
     ids = [row.id for row in page.object_list]
     rows = (
         visibility.visible_batch_rows(batch, actor=actor)
@@ -112,11 +135,8 @@ def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: 
     views = [_plan_row(row) for row in rows.order_by("position")]
     return RowsPage(
         views=views,
-        links=part_links(
-            request,
-            [(link.label, link, len(plan.rows_of(link))) for link in _PLAN_LINKS],
-            current=chosen,
-        ),
+        links=part_links(request, links, current=chosen) if len(links) > 1 else [],
+        shows_plan=True,
         shows_results=False,
         has_problems=any(view.badge for view in views),
         **numbered_links(request, page, seen="", every=""),
@@ -131,10 +151,14 @@ def result_rows(
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
     rows: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
     if chosen != LEFT_OUT:
-        rows = _deletions_of(batch, group=_selected_filter(request, OutcomeGroup, None))
+        group = _selected_filter(request, OutcomeGroup, None)
+        rows = _deletions_of(batch, group=group).prefetch_related("attempts")
     page = numbered_page(request, rows)
     links = [("All", "", progress.total)]
-    links += [(part.label, part.group.value, part.count) for part in progress_parts(progress)]
+    links += [
+        (part.label, part.group.value, part.count)
+        for part in progress_parts(batch, progress=progress)
+    ]
     if count := left_out.count():
         links.append(("Left out", LEFT_OUT, count))
     return RowsPage(
@@ -145,6 +169,7 @@ def result_rows(
             for row in page.object_list
         ],
         links=part_links(request, links, current=chosen, seen="", every=""),
+        shows_plan=False,
         shows_results=True,
         has_problems=False,
         **numbered_links(request, page, seen="", every=""),
@@ -187,29 +212,34 @@ def _plan_row(row: models.BatchRow) -> BatchRowView:
         name=_name(row) or row.reference,
         url=url,
         credential=row.credential.name if row.credential and not row.problem else "",
-        # A requested row has no problem, but a withdrawn one must not look like those still to
-        # approve.
-        badge=deletion_badge(deletion, status=status_of(deletion))
-        if deletion and deletion.settled_at
-        else row_problem_badge(row.problem)
-        if row.problem
-        else None,
+        badge=_plan_badge(row, deletion),
         deletion=deletion,
         result="",
     )
 
 
+def _plan_badge(row: models.BatchRow, deletion: models.Deletion | None) -> Badge | None:
+    """Why the row is not deleted, unless the whole bulk deletion ended that way."""
+    if row.problem:
+        return row_problem_badge(row.problem)
+    is_ended = deletion is not None and deletion.outcome != _ENDED_AS.get(
+        models.BatchState(row.batch.state), ""
+    )
+    # A withdrawn row must not look like those still to approve.
+    return deletion_badge(deletion, status=status_of(deletion)) if deletion and is_ended else None
+
+
 def _result_row(deletion: models.Deletion, *, now: datetime) -> BatchRowView:
-    badge = deletion_badge(deletion, status=states.status_at(deletion, now=now))
+    status = states.status_at(deletion, now=now)
     return BatchRowView(
         row=deletion,
         key=deletion.key.reference,
         name=_name(deletion),
         url=reverse("deletion-detail", args=[deletion.pk]),
         credential=deletion.credential_name,
-        badge=badge,
+        badge=deletion_badge(deletion, status=status),
         deletion=deletion,
-        result=badge.explanation,
+        result=result_text(deletion, status=status),
     )
 
 

@@ -192,7 +192,13 @@ def poll_interval(deletion: models.Deletion, *, now: datetime) -> int | None:
         return 2
     if deletion.state not in {models.State.REQUESTED, models.State.APPROVED}:
         return None
-    times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
+    return idle_interval(
+        deletion.requested_at, deletion.approved_at, deletion.confirmed_at, now=now
+    )
+
+
+def idle_interval(*times: datetime | None, now: datetime) -> int:
+    """Seconds between the polls of a page that waits for people since the last of these times."""
     idle = now - max(at for at in times if at)
     return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, endings, running, stopping
+from connections.batches import confirming, decisions, endings, running, stopping
 from connections.core.text import format_time
 from connections.deletions import lifecycle
 from connections.models import (
@@ -286,8 +286,41 @@ def test_only_a_plan_that_leaves_something_out_has_a_column_for_the_reason(
 def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
     batch = make_draft(2, policy=ApprovalPolicy.ONE)
     text = read(operator.get(url_of(batch))).text
-    assert "Another person must approve this plan." in text
+    assert "All 2 need approval: Payments US's credential requires 1." in text
     assert "No one else can approve this request." in text
+
+
+def test_a_plan_says_what_needs_approval_and_splits_it_off(
+    operator: Client, ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    Credential.objects.filter(pk=soc.pk).update(policy=ApprovalPolicy.ONE)
+    shared = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
+    other = add_connections(sandbox, 1)
+    sync_now(payments)
+    batch = draft(ada, [shared, *other])
+    page = read(operator.get(url_of(batch)))
+    assert "1 of 2 needs approval: Group SOC's credential requires 1." in page.text
+    assert "Request approval for all" in page.text
+    assert "Split off that 1" in page.text
+    page = read(operator.post(url_of(batch, "split"), {"by": "approval"}, follow=True))
+    new = Batch.objects.exclude(pk=batch.pk).get()
+    assert (Batch.objects.get(pk=batch.pk).needs_approval, new.needs_approval) == (False, True)
+    assert [row.reference for row in new.rows.all()] == [shared]
+    assert "Delete 1 connection?" in page.text
+    assert f'<a href="{url_of(new)}">1 connection with Payments US</a>' in page.html
+
+
+def test_a_credential_that_is_hidden_is_not_named_as_the_one_that_requires_approval(
+    operator: Client, ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    Credential.objects.filter(pk=soc.pk).update(policy=ApprovalPolicy.TWO)
+    other = make_person("other")
+    CredentialAccess.objects.create(credential=soc, kind=AccessKind.SEE, person=other)
+    batch = draft(ada, [key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))])
+    text = read(operator.get(url_of(batch))).text
+    assert "It needs approval: another org's credential requires 2." in text
 
 
 # --- Approval ---
@@ -363,7 +396,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_canceled_while_no
         assert "Bulk deletion: Expired" in overview.partition("Waiting on others")[2]
         assert 'id="count-deletion-list"></span>' in overview
     operator.post(url_of(batch, "cancel"))
-    assert "Plan the rest again" in operator.get(url_of(batch)).text
+    assert "Plan all 2 again" in operator.get(url_of(batch)).text
 
 
 def test_declining_needs_a_reason_and_ends_it(
@@ -376,7 +409,48 @@ def test_declining_needs_a_reason_and_ends_it(
     page = read(approver.get(url_of(batch)))
     assert 'data-state="declined"' in page.html
     assert page.html.count('data-outcome="declined"') == 2
-    assert "Reason: Still in use" in page.text
+    assert "0 of 2 deleted Declined" in page.text
+    assert "Declined by Linus. Nothing was sent. Reason: Still in use" in page.text
+    # Nothing repeats it in each row, and no bar looks like progress.
+    assert page.text.count("Declined") == 2
+    assert "run-bar" not in page.html
+
+
+def test_an_approver_sees_what_was_decided_earlier_about_these_connections(
+    approver: Client, ada: Person, linus: Person, make_draft: MakeDraft, clock: SettableClock
+) -> None:
+    first = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
+    decisions.decline_batch(batch=first, actor=person_actor(person=linus), reason="Still in use")
+    again = draft(ada, [first.rows.get().reference])
+    assert "Earlier decisions" not in read(approver.get(url_of(first))).text
+    clock.advance(seconds=1)
+    page = read(approver.get(url_of(request(again, ada))))
+    assert "Deletion: Declined Payments US → Partner 0 Linus: Still in use" in page.text
+    assert reverse("deletion-detail", args=[first.deletions.get().pk]) in page.html
+
+
+def test_an_open_page_shows_the_approval_and_lets_the_requester_confirm(
+    operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
+    watch = read(operator.get(url_of(batch))).watch["hx-get"]
+    approve(batch, linus)
+    news = read(operator.get(watch, headers=HTMX | {"HX-Target": "batch"}))
+    assert url_of(batch, "execute") in {form.action for form in news.forms}
+
+
+@pytest.mark.parametrize("is_manager", [True, False])
+def test_after_an_org_is_removed_its_credential_can_be_retired(
+    ada: Person, payments: Credential, client_of: Any, is_manager: bool
+) -> None:
+    operator = client_of(ada)
+    operator.post(LIST, {"org": f"{payments.site}/{payments.org_id}"})
+    request(the_batch(), ada)
+    running.run_due(actor=WORKER)
+    reader = client_of(make_person("carol", Role.CREDENTIAL_MANAGER)) if is_manager else operator
+    page = read(reader.get(url_of(the_batch())))
+    assert "Nothing in this plan is left of Payments US." in page.text
+    assert (reverse("credential-retire", args=[payments.pk]) in page.html) == is_manager
 
 
 def test_a_row_is_decided_on_the_page_of_its_bulk_deletion(
@@ -402,7 +476,7 @@ def test_a_bulk_deletion_waits_for_an_approver_as_one(
     assert page.count("<strong>Bulk deletion: Needs approval</strong>") == 1
     assert "<strong>Needs approval</strong>" not in page
     assert "Requested by Ada" in page
-    assert f'<a class="button button-small" href="{url_of(batch)}">Review' in page
+    assert f'<a class="button button-small" href="{url_of(batch)}">Decide…' in page
     assert 'class="nav-count is-waiting" id="count-deletion-list">1<' in page
 
 
@@ -445,7 +519,8 @@ def test_polling_ends_once_every_result_is_verified(
         running.run_due(actor=WORKER)
     assert not Deletion.objects.filter(verified_at=None).exists()
     page = read(operator.get(url_of(batch)))
-    assert "Finished: 2 deleted." in page.text
+    assert "2 of 2 deleted Finished" in page.text
+    assert page.text.count("200 OK in") == 2
     assert not page.watch
 
 
@@ -565,7 +640,7 @@ def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
 
 
 @pytest.mark.parametrize(("refused", "tone"), [(0, "ok"), (1, "warn")])
-def test_the_banner_warns_when_a_connection_is_not_gone(
+def test_the_status_warns_when_a_connection_is_not_gone(
     operator: Client,
     ada: Person,
     make_draft: MakeDraft,
@@ -577,7 +652,7 @@ def test_the_banner_warns_when_a_connection_is_not_gone(
     if refused:
         sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
     running.run_due(actor=WORKER)
-    assert f'<div class="banner tone-{tone}">' in operator.get(url_of(batch)).text
+    assert f'<span class="badge tone-{tone} badge-tint">' in operator.get(url_of(batch)).text
 
 
 @pytest.mark.database
