@@ -1,4 +1,4 @@
-"""The shared list: its rows, its sticky header and first column, its cards on a phone."""
+"""The shared list: its rows, its sticky header, its cards on a phone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def with_border(heights: set[int]) -> set[int]:
     # The second line of a deletion has its reason.
     [
         ("/connections/", "operator", 36),
-        ("/deletions/", "operator", 46),
+        ("/deletions/", "operator", 43),
         ("/audit/", "auditor", 36),
     ],
 )
@@ -62,43 +62,24 @@ def test_the_header_stays_in_view(path: str, who: str, open_list: OpenList) -> N
     expect(page.locator(".list thead th").first).to_be_in_viewport()
 
 
-@pytest.mark.parametrize(("path", "who"), LISTS)
-def test_the_first_column_stays_in_view_where_the_list_scrolls(
-    path: str, who: str, open_list: OpenList
-) -> None:
-    page = open_list(path, who, width=900)
-    frame = page.locator(".list-wrap")
-    assert frame.evaluate("frame => frame.scrollWidth > frame.clientWidth")
-    frame.evaluate("frame => { frame.scrollLeft = 200; }")
-    left = frame.evaluate(
-        "frame => frame.querySelector('tbody tr > *').getBoundingClientRect().left"
-        " - frame.getBoundingClientRect().left"
-    )
-    assert 0 <= left <= 2
-
-
 @pytest.mark.parametrize(
     ("path", "names", "height"),
     [
         ("/connections/", ".cell-org:not([colspan])", 36),
-        ("/deletions/", ".pair-line > :not(.pair-arrow)", 46),
+        ("/deletions/", ".pair-line > :not(.pair-arrow)", 43),
     ],
 )
-def test_two_org_names_of_24_characters_fit_on_one_line_at_1280_px(
+def test_org_names_of_24_characters_take_two_lines_at_most_at_1280_px(
     path: str, names: str, height: int, open_list: OpenList
 ) -> None:
     page = open_list(path, "operator", width=1280)
-    cut_off = page.locator(f".list tbody {names}").evaluate_all(
-        """(cells) => {
-          cells.forEach((cell, index) => {
-            const name = index % 2 ? "Payments Risk Operations" : "Customer Insights Europe";
-            (cell.querySelector("a") ?? cell).textContent = name;
-          });
-          return cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length;
-        }"""
+    page.locator(f".list tbody {names}").evaluate_all(
+        """(cells) => cells.forEach((cell, index) => {
+          const name = index % 2 ? "Payments Risk Operations" : "Customer Insights Europe";
+          (cell.querySelector("a") ?? cell).textContent = name;
+        })"""
     )
-    assert cut_off == 0
-    assert row_heights(page) <= with_border({height})
+    assert max(row_heights(page)) <= height + 20
 
 
 def test_a_reason_is_readable_in_the_list_of_deletions(open_list: OpenList) -> None:
