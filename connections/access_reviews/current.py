@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from connections.inventory.rows import AsText, HexId, HexKey, parse_types
+from connections.inventory.text_columns import AsText, HexId, HexKey, parse_types
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,

@@ -17,7 +17,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
-from connections.inventory.rows import hex_key
+from connections.inventory.text_columns import hex_key
 from connections.lookups.refusals import record_refusal
 from connections.models import (
     AccessReview,

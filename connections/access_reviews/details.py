@@ -19,7 +19,7 @@ from connections.access_reviews.current import (
     load_snapshots,
 )
 from connections.access_reviews.rows import ReviewRow
-from connections.inventory.rows import AsText, HexId, parse_types
+from connections.inventory.text_columns import AsText, HexId, parse_types
 from connections.models import (
     GONE_OUTCOMES,
     AccessReview,

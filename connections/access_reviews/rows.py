@@ -25,7 +25,7 @@ from connections.access_reviews.current import (
     load_gone,
 )
 from connections.core import clock
-from connections.inventory.rows import HexId, HexKey
+from connections.inventory.text_columns import HexId, HexKey
 from connections.models import (
     AccessReview,
     AccessReviewDecision,

@@ -10,5 +10,12 @@ from connections.audit.events import (
     reference,
 )
 from connections.audit.personal_data import Sentence
-from connections.audit.rows import Rows, changed, changes_of, columns_of, digest_of_rows, row_of
+from connections.audit.recorded_columns import (
+    Rows,
+    changed,
+    changes_of,
+    columns_of,
+    digest_of_rows,
+    row_of,
+)
 from connections.models import EventCode

@@ -138,13 +138,6 @@ def list_checkpoint_recipients() -> list[CheckpointRecipient]:
     return [_recipient(destination) for destination in destinations.list_checkpoint_recipients()]
 
 
-_ADDRESS_TEXTS = {
-    Notification.Channel.MAIL: "Mail to",
-    Notification.Channel.WEBHOOK: "Webhook at",
-    Notification.Channel.FILE: "File",
-}
-
-
 def _recipient(destination: Destination) -> CheckpointRecipient:
     delivered = Notification.objects.filter(
         channel=destination.channel,
@@ -155,7 +148,7 @@ def _recipient(destination: Destination) -> CheckpointRecipient:
     newest = delivered.order_by("-created_at", "-id").first()
     kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
     return CheckpointRecipient(
-        address=f"{_ADDRESS_TEXTS[destination.channel]} {destination.address}",
+        address=f"{destination.channel.label}: {destination.address}",
         size=kept.size if kept else None,
         delivered_at=newest.answered_at if newest else None,
     )

@@ -15,7 +15,7 @@ from django.db.models import Max
 from connections.access.actor import Actor
 from connections.audit import chain, personal_data, signing
 from connections.audit.personal_data import ReferencedValue, Sentence
-from connections.audit.rows import Rows
+from connections.audit.recorded_columns import Rows
 from connections.core import clock
 from connections.models import (
     AccessReview,

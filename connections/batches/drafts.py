@@ -23,6 +23,7 @@ from connections.core.errors import ConflictError, InvalidInputError, OvertakenE
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import confirmations
+from connections.deletions.status import GROUP_OF, OutcomeGroup
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg
 from connections.models import (
@@ -38,7 +39,6 @@ from connections.models import (
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
-    Outcome,
     Person,
     RowProblem,
     batch_digest_of,
@@ -170,14 +170,11 @@ def create_draft_of_remaining(*, batch: Batch, actor: Actor) -> Batch:
     return create_draft(source=source, actor=actor)
 
 
-_REMAINING_OUTCOMES = (
-    Outcome.NOT_SENT,
-    Outcome.STALE,
-    Outcome.REFUSED,
-    Outcome.DECLINED,
-    Outcome.WITHDRAWN,
-    Outcome.EXPIRED,
-)
+_REMAINING_OUTCOMES = [
+    outcome
+    for outcome, group in GROUP_OF.items()
+    if group in {OutcomeGroup.REFUSED, OutcomeGroup.NOTHING_SENT}
+]
 
 
 def list_remaining(*, batch: Batch) -> list[Deletion]:

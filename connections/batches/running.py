@@ -116,13 +116,13 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     # A time further ahead than any that is set dates from before the clock was set back.
     ahead = now + clock.TOLERANCE
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
-    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)
+    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW_OF_ROW)
     over = rows.filter(_WAITING, is_over)[:MAX_EXPIRED]
     return sum(lifecycle.expire_deletion(deletion=deletion, actor=actor) for deletion in over)
 
 
 def _extend_rows_held_back(*, now: datetime) -> None:
-    """For rows held back by a rate limit, start the 15 minutes for retries at the limit's reset.
+    """For rows held back by a rate limit, start the time for retries at the limit's reset.
 
     Each row's own response gave a reset time, but a later response to another row might have moved
     it.

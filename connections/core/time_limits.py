@@ -5,6 +5,7 @@ from datetime import timedelta
 # The longest that a deletion stays open without an action by a person.
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
+# How long a 429, or a request that never left this server, is retried after the confirmation.
 SENDING_WINDOW = timedelta(minutes=15)
 # The longest that a 429 can ask to wait, in seconds.
 MAX_RESET_SECONDS = 3_600
@@ -12,7 +13,8 @@ MAX_RESET_SECONDS = 3_600
 # SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
 # resets.
 QUEUE_WINDOW = timedelta(hours=24)
-RETRY_WINDOW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
+# The longest that such a row can wait after its first attempt.
+RETRY_WINDOW_OF_ROW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
 # Seconds for one DELETE in total, from just before its claim. Tests change this.
 DELETE_SECONDS = 30.0
 # A claim without a response expires after this time.

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -25,42 +24,7 @@ from connections.models import (
     AccessReviewRow,
     Credential,
     Deletion,
-    Outcome,
-    State,
 )
-
-
-class OutcomeGroup(StrEnum):
-    """How a deletion ended or where it is, coarsely: one part of a bulk deletion's progress bar."""
-
-    DELETED = "deleted"
-    GONE = "gone"  # gone or not found, without proof that Org Admin deleted it
-    REFUSED = "refused"
-    NOTHING_SENT = "nothing_sent"
-    UNKNOWN = "unknown"
-    OPEN = "open"
-
-
-_GROUP_OF = {
-    Outcome.DELETED: OutcomeGroup.DELETED,
-    Outcome.ALREADY_ABSENT: OutcomeGroup.GONE,
-    Outcome.GONE_UNATTRIBUTED: OutcomeGroup.GONE,
-    Outcome.REFUSED: OutcomeGroup.REFUSED,
-    Outcome.NOT_SENT: OutcomeGroup.NOTHING_SENT,
-    Outcome.STALE: OutcomeGroup.NOTHING_SENT,
-    Outcome.DECLINED: OutcomeGroup.NOTHING_SENT,
-    Outcome.WITHDRAWN: OutcomeGroup.NOTHING_SENT,
-    Outcome.EXPIRED: OutcomeGroup.NOTHING_SENT,
-    Outcome.UNRESOLVED: OutcomeGroup.UNKNOWN,
-}
-
-
-def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
-    """The group of a deletion. An open one has no outcome."""
-    if outcome:
-        return _GROUP_OF[Outcome(outcome)]
-    return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
-
 
 PAGE_SIZE = 100
 EXPORT_BATCH = 500

@@ -508,7 +508,7 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     if is_queued(deletion):
         window = time_limits.QUEUE_WINDOW
     elif deletion.is_run_by_batch and deletion.state == State.WAITING:
-        window = time_limits.RETRY_WINDOW
+        window = time_limits.RETRY_WINDOW_OF_ROW
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )

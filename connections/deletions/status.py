@@ -55,6 +55,38 @@ class DeletionStatus(StrEnum):
     UNRESOLVED = "unresolved"
 
 
+class OutcomeGroup(StrEnum):
+    """How a deletion ended or where it is, coarsely: one part of a bulk deletion's progress bar."""
+
+    DELETED = "deleted"
+    GONE = "gone"  # gone or not found, without proof that Org Admin deleted it
+    REFUSED = "refused"
+    NOTHING_SENT = "nothing_sent"
+    UNKNOWN = "unknown"
+    OPEN = "open"
+
+
+GROUP_OF = {
+    Outcome.DELETED: OutcomeGroup.DELETED,
+    Outcome.ALREADY_ABSENT: OutcomeGroup.GONE,
+    Outcome.GONE_UNATTRIBUTED: OutcomeGroup.GONE,
+    Outcome.REFUSED: OutcomeGroup.REFUSED,
+    Outcome.NOT_SENT: OutcomeGroup.NOTHING_SENT,
+    Outcome.STALE: OutcomeGroup.NOTHING_SENT,
+    Outcome.DECLINED: OutcomeGroup.NOTHING_SENT,
+    Outcome.WITHDRAWN: OutcomeGroup.NOTHING_SENT,
+    Outcome.EXPIRED: OutcomeGroup.NOTHING_SENT,
+    Outcome.UNRESOLVED: OutcomeGroup.UNKNOWN,
+}
+
+
+def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
+    """The group of a deletion. An open one has no outcome."""
+    if outcome:
+        return GROUP_OF[Outcome(outcome)]
+    return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
+
+
 # The steps that a status allows. All other statuses only lead to a new request.
 _STEPS = {
     DeletionStatus.NEEDS_APPROVAL: (

@@ -153,7 +153,7 @@ def is_retry_too_late(deletion: Deletion) -> bool:
 
 
 def retried_since(deletion: Deletion) -> str:
-    """When the 15 minutes for retries began."""
+    """When the time for retries began."""
     if deletion.is_run_by_batch:
         return "its first attempt or last rate limit reset"
     return "confirmation"

@@ -1,7 +1,8 @@
 """Compares every record with its own audit events, in both directions.
 
 Bundles and the verification of the audit log both use `compare_record`. Its rules are in
-connections/verifier/, so that a bundle is checked offline by the same rules.
+connections/verifier/, so that a bundle is checked offline by the same rules. Which columns
+events have is in connections/audit/recorded_columns.py.
 """
 
 import json

@@ -25,7 +25,6 @@ from connections.inventory.matching import (
     sort_orgs,
 )
 from connections.inventory.rate_limits import OrgKey
-from connections.inventory.rows import AsText, HexId, HexKey, hex_key, parse_types
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import (
     credentials_in_use,
@@ -33,6 +32,7 @@ from connections.inventory.syncs import (
     newest_complete_syncs,
     newest_syncs,
 )
+from connections.inventory.text_columns import AsText, HexId, HexKey, hex_key, parse_types
 from connections.models import (
     OPEN_STATES,
     AccessReviewDecision,

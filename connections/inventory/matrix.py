@@ -13,7 +13,7 @@ from connections.access.actor import Actor
 from connections.inventory.inventory import build_inventory, current_snapshots
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
-from connections.inventory.rows import HexId
+from connections.inventory.text_columns import HexId
 from connections.models import Change, Deletion, OrgConnectionKey
 
 # How many sources and destinations one page shows.

@@ -975,8 +975,12 @@ class Migration(migrations.Migration):
                 subject_type=CharField(blank=True, max_length=20),
                 subject_id=CharField(blank=True, max_length=64),
                 channel=CharField(
-                    choices=[("mail", "Mail"), ("webhook", "Webhook"), ("file", "File")],
-                    max_length=8,
+                    choices=[
+                        ("mail", "Mail"),
+                        ("webhook", "Webhook"),
+                        ("file", "Checkpoint file"),
+                    ],
+                    max_length=16,
                 ),
                 address_key=CharField(blank=True, max_length=16),
                 state=CharField(

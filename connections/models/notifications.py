@@ -17,7 +17,7 @@ class Notification(models.Model):
     class Channel(models.TextChoices):
         MAIL = "mail"  # to a person or to a checkpoint recipient
         WEBHOOK = "webhook"  # to the configured URL
-        FILE = "file"  # a line appended to the checkpoint file
+        FILE = "file", "Checkpoint file"  # a line appended to it
 
     class State(models.TextChoices):
         WAITING = "waiting"  # not delivered yet; attempted when due
@@ -35,7 +35,7 @@ class Notification(models.Model):
     subject_type = models.CharField(max_length=20, blank=True)
     subject_id = models.CharField(max_length=64, blank=True)
 
-    channel = models.CharField(max_length=8, choices=Channel)
+    channel = models.CharField(max_length=16, choices=Channel)
     person = models.ForeignKey(Person, on_delete=models.PROTECT, null=True, related_name="+")
     # Identifies a checkpoint recipient without storing its address.
     address_key = models.CharField(max_length=16, blank=True)

@@ -1,15 +1,14 @@
 """Checks that the database's triggers are in place and its role can't bypass them."""
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connection
 
-# The migration that creates the triggers. Its name is not a valid identifier.
-_RULES: Any = import_module("connections.migrations.0002_database_rules")
 PREFIX = "connections_"
 # Each returns names of triggers, and whether each is enabled for every session.
 _TRIGGER_QUERIES = {
@@ -33,10 +32,27 @@ _ROLE_HINT = "See docs/OPERATIONS.md, “A role that cannot rewrite the audit lo
 
 def expected_triggers() -> set[str]:
     """Every trigger that the migrations create on Org Admin's tables."""
-    if connection.vendor == "postgresql":
-        return {rule.trigger for rule in _RULES.rules("postgresql")}
-    rules = {rule.trigger for rule in _RULES.rules("sqlite") if rule.operation != "TRUNCATE"}
-    return rules | set(re.findall(r"CREATE TRIGGER (\w+)", " ".join(_RULES.SEARCH["sqlite"])))
+    vendor = connection.vendor
+    # A statement-level rule exists only on PostgreSQL.
+    triggers = {
+        rule.trigger
+        for module in _migrations()
+        for rule in getattr(module, "rules", lambda _: ())(vendor)
+        if vendor == "postgresql" or rule.operation != "TRUNCATE"
+    }
+    statements = [
+        statement
+        for module in _migrations()
+        for statement in getattr(module, "SEARCH", {}).get(vendor, ())
+    ]
+    return triggers | set(re.findall(r"CREATE TRIGGER (\w+)", " ".join(statements)))
+
+
+def _migrations() -> Iterator[ModuleType]:
+    """Every migration of Org Admin. One that creates triggers has `rules`, like 0002."""
+    package = import_module("connections.migrations")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        yield import_module(module.name)
 
 
 def present_triggers() -> dict[str, bool]:

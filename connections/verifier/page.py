@@ -29,8 +29,8 @@ th,td.at,td.words{overflow-wrap:break-word}
 tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-decoration:none}}
 """
 
-# Outcomes that don't say what the attempts did, so the page adds that.
-_ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
+# Outcomes that say what the attempts did. After any other, the page adds that.
+_SAYING_WHAT_WAS_SENT = ("deleted", "gone_unattributed", "refused")
 
 
 def get_outcome_text(rows: Rows) -> str:
@@ -47,7 +47,7 @@ def get_outcome_text(rows: Rows) -> str:
     ]
     if late and outcome in ("deleted", "gone_unattributed"):
         return f"{label}. Attempt {late[-1]['number']} returned 200 late"
-    if outcome not in _ENDED:
+    if not outcome or outcome in _SAYING_WHAT_WAS_SENT:
         return label
     sent = sent_by(attempt.get("verdict") for attempt in attempts)
     return f"{label}. {_SENT_TEXTS[sent]}"

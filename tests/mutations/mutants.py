@@ -3597,7 +3597,7 @@ BULK_DELETIONS = (
     _mutant(
         "an attempted row ends after the clock was set back",
         f"{BATCHES}/running.py",
-        "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW)\n",
+        "    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW_OF_ROW)\n",
         "",
         f"{BATCH_TESTS}/test_running.py"
         "::test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not",

@@ -228,5 +228,5 @@ def test_the_evidence_page_shows_who_has_which_checkpoint(
     assert "Nothing yet" in read(administrator.get("/evidence/")).text
     delivery.run_due(channel=Notification.Channel.FILE)
     page = read(administrator.get("/evidence/"))
-    assert f"File {tmp_path}/witness" in page.text
+    assert f"Checkpoint file: {tmp_path}/witness" in page.text
     assert f"{pluralize(made.size, 'event')} ·" in page.text

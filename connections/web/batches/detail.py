@@ -22,7 +22,8 @@ from connections.core.errors import InvalidInputError
 from connections.core.text import format_span, pluralize
 from connections.deletions.earlier import find_earlier_decisions
 from connections.deletions.export import prepare_export
-from connections.deletions.history import HistoryFilter, OutcomeGroup
+from connections.deletions.history import HistoryFilter
+from connections.deletions.status import OutcomeGroup
 from connections.lookups.objects import find_batch
 from connections.operations import heartbeats
 from connections.web.badges import Badge, batch_badge

@@ -16,8 +16,7 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches.progress import Progress
 from connections.deletions import states
-from connections.deletions.history import OutcomeGroup, outcome_group
-from connections.deletions.status import status_of
+from connections.deletions.status import OutcomeGroup, outcome_group, status_of
 from connections.deletions.texts import result_text
 from connections.web.badges import Badge, deletion_badge, row_problem_badge
 from connections.web.batches.plan import Plan, PlanFilter

@@ -115,4 +115,4 @@ def _recipient(logged: DeliveryLogEntry) -> str:
         return notification.person.display_name
     if notification.address_key:
         return logged.address or "An address no longer configured"
-    return {"webhook": "Webhook", "file": "Checkpoint file"}.get(notification.channel, "")
+    return Notification.Channel(notification.channel).label
