@@ -182,6 +182,8 @@ def cause_text(cause: str) -> str:
     return f"Cause: {cause}." if cause else ""
 
 
+# Datadog refused the keys themselves, or what they were used for.
+KEYS_REJECTED = frozenset({Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID})
 # The stored keys can't be decrypted, so Datadog was not contacted.
 KEYS_UNDECRYPTABLE = "not_opened"
 

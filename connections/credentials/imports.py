@@ -16,7 +16,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.credentials import key_checks, lifecycle
 from connections.credentials.import_file import ImportLine
-from connections.credentials.key_checks import KEY_CHECK_SECONDS, KeyCheckResult, KeyReport
+from connections.credentials.key_checks import KEY_CHECK_SECONDS, KeyReport
 from connections.crypto.encryption import EncryptionError
 from connections.models import Credential
 from connections.models.credentials import fingerprint_of
@@ -172,15 +172,26 @@ def _store(
             )
             return _result(line, LineOutcome.ROTATED)
         if failure := report.failure:
-            _record_refusal(actor=actor, candidate=candidate, failure=failure)
-            quotes = [f"Datadog: '{text}'" for text in failure.errors]
-            return _failed(line, " ".join([failure.text, *quotes]))
-        _store_new(
-            actor=actor,
+            lifecycle.record_refused_keys(
+                code=audit.EventCode.CREDENTIAL_IMPORT_REFUSED,
+                sentence=audit.Sentence(
+                    "{line} was not imported. {why}",
+                    line=line.name or f"Line {line.number}",
+                    why=failure.text,
+                ),
+                credential=credential,
+                failure=failure,
+                actor=actor,
+                line=line.number,
+                name=line.name,
+            )
+            return _failed(line, failure.text_with_quotes)
+        lifecycle.store_new(
             credential=credential,
             has_name=bool(line.name),
             report=report,
             started_at=started_at,
+            actor=actor,
         )
     except (InvalidInputError, IntegrityError, ConflictError) as error:
         # Another import might have stored the same line in the meantime.
@@ -190,50 +201,6 @@ def _store(
             return _failed(line, str(error))
         return _failed(line, "Someone else just stored this name. Import the line again.")
     return _result(line, LineOutcome.ADDED, name=credential.name)
-
-
-@audit.atomic()
-def _record_refusal(*, actor: Actor, candidate: _Candidate, failure: KeyCheckResult) -> None:
-    """Record that new keys were sent to Datadog but not stored. A rotation records this itself."""
-    line = candidate.line
-    audit.record(
-        code=audit.EventCode.CREDENTIAL_IMPORT_REFUSED,
-        actor=actor,
-        sentence=audit.Sentence(
-            "{line} was not imported. {why}",
-            line=line.name or f"Line {line.number}",
-            why=failure.text,
-        ),
-        details={
-            "line": line.number,
-            "name": line.name,
-            "site": line.site,
-            "fingerprint": candidate.credential.fingerprint,
-            "cause": failure.cause,
-            "http_status": failure.http_status,
-            "errors": list(failure.errors),
-        },
-    )
-
-
-@audit.atomic()
-def _store_new(
-    *,
-    actor: Actor,
-    credential: Credential,
-    has_name: bool,
-    report: KeyReport,
-    started_at: datetime,
-) -> None:
-    """Insert the credential with its first report, so that only verified keys are stored."""
-    wanted = lifecycle.name_from_org(report.owner.org.name) if report.owner else ""
-    if wanted and not has_name:
-        credential.name = lifecycle.unused_name(wanted)
-    lifecycle.store_new(credential=credential, actor=actor)
-    if not key_checks.store_report(
-        credential=credential, report=report, started_at=started_at, actor=actor
-    ):
-        raise ConflictError("The credential just changed. Import the line again.")
 
 
 def _result(line: ImportLine, outcome: LineOutcome, *, name: str = "") -> LineResult:

@@ -18,7 +18,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
-from connections.core.causes import KEYS_UNDECRYPTABLE, Cause, failure_text
+from connections.core.causes import KEYS_REJECTED, KEYS_UNDECRYPTABLE, Cause, failure_text
 from connections.core.errors import UnavailableError
 from connections.core.sites import DatadogSite, get_site
 from connections.core.text import pluralize
@@ -76,6 +76,11 @@ class KeyCheckResult:
     http_status: int | None = None
     errors: tuple[str, ...] = ()
 
+    @property
+    def text_with_quotes(self) -> str:
+        """The text, followed by Datadog's own."""
+        return " ".join([self.text, *(f"Datadog: '{text}'" for text in self.errors)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReport:
@@ -95,6 +100,12 @@ class KeyReport:
         """The check that failed. None if the keys are verified."""
         failed = (result for result in self.results if result.ok is False)
         return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
+
+    @property
+    def rejection(self) -> KeyCheckResult | None:
+        """The check in which Datadog rejected the keys (401 or 403)."""
+        failure = self.failure
+        return failure if failure and failure.cause in KEYS_REJECTED else None
 
     @property
     def owner(self) -> KeyOwner | None:
@@ -146,7 +157,7 @@ def run_key_checks(
         rate_limits=client.rate_limits,
     )
     results += [
-        _passed(check, f"{texts.belong} to {_describe_owner(identity)}."),
+        _passed(check, _describe_accepted(identity)),
         _permissions_result(identity, texts=texts),
         _listing_result(fetched, site=site, texts=texts),
     ]
@@ -180,9 +191,8 @@ def _passed(check: KeyCheck, text: str) -> KeyCheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _KindTexts:
-    """How results refer to the keys: what owns them, the scopes, and what each refusal means."""
+    """How results refer to the keys: the scopes, and what each refusal means."""
 
-    belong: str
     scopes: str
     refusals: dict[KeyCheck, str]
 
@@ -192,7 +202,6 @@ _LISTING_REFUSED = (
     f"{READ_PERMISSION}, and so do "
 )
 _KEY_PAIR_TEXTS = _KindTexts(
-    belong="The keys belong",
     scopes="the application key's scopes",
     refusals={
         KeyCheck.API_KEY: "Datadog rejected the API key ({status}). It might be revoked, mistyped "
@@ -205,7 +214,6 @@ _KEY_PAIR_TEXTS = _KindTexts(
     },
 )
 _TOKEN_TEXTS = _KindTexts(
-    belong="The access token belongs",
     scopes="the access token's scopes",
     refusals={
         KeyCheck.ORG: "Datadog rejected the access token ({status}). It might be revoked, expired, "
@@ -219,10 +227,9 @@ _TOKEN_TEXTS = _KindTexts(
 def _failed(
     check: KeyCheck, fetched: SyncResult, *, site: DatadogSite, texts: _KindTexts
 ) -> KeyCheckResult:
-    is_refused = fetched.cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
     text = (
         texts.refusals[check].format(status=fetched.http_status or 200, site=site.label)
-        if is_refused
+        if fetched.cause in KEYS_REJECTED
         else failure_text(cause=fetched.cause, http_status=fetched.http_status)
     )
     return KeyCheckResult(
@@ -244,6 +251,11 @@ def _wrong_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckRes
     return KeyCheckResult(
         check=KeyCheck.ORG, ok=False, text=text, cause=Cause.ANOTHER_ORG, http_status=200
     )
+
+
+def _describe_accepted(identity: KeyOwner) -> str:
+    org = f"Org {identity.org.name or identity.org.id}"
+    return f"{org}; owner {identity.user_name}" if identity.user_name else org
 
 
 def _describe_owner(identity: KeyOwner) -> str:

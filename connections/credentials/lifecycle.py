@@ -16,10 +16,10 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.datadog_keys import DatadogKeys
-from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
-from connections.credentials.key_checks import KeyReport, unchanged_row
+from connections.credentials.key_checks import KeyCheck, KeyCheckResult, KeyReport, unchanged_row
 from connections.credentials.keys import clean_keys, require_no_key
 from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot
 
@@ -123,6 +123,15 @@ def count_connections(credential: Credential) -> int:
     return credential.snapshots.filter(is_current=True).count()
 
 
+class KeysRejectedError(DomainError):
+    """Datadog rejected new keys. `field` names the key. Nothing was stored."""
+
+    def __init__(self, rejection: KeyCheckResult, *, has_access_token: bool) -> None:
+        super().__init__(rejection.text_with_quotes)
+        key = "api_key" if rejection.check == KeyCheck.API_KEY else "application_key"
+        self.field = "access_token" if has_access_token else key
+
+
 class RotationRefusedError(ConflictError):
     """The new keys can't replace the old ones, and `report` says why. Nothing was changed."""
 
@@ -132,28 +141,48 @@ class RotationRefusedError(ConflictError):
 
 
 def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
-    """Store the keys of one org, then verify them and list its org connections.
+    """Verify the keys of one org, store them and list its org connections.
 
-    Keys that fail the checks are stored as not verified, so that people needn't paste them again.
-    With an empty `name`, the credential gets the org's name once Datadog has returned it.
+    If Datadog can't be reached, the keys are stored as not verified, so that people needn't paste
+    them again. With an empty `name`, the credential gets the org's name if Datadog returns it.
 
-    Raises PermissionDenied, InvalidInputError (which never repeats a key), and
+    Raises PermissionDenied, InvalidInputError, KeysRejectedError (neither repeats a key), and
     encryption.EncryptionError when nothing can be encrypted. Nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
     credential = build_credential(actor=actor, name=name, site=site, keys=keys)
+    _require_unused(credential, actor=actor)
+    started_at = clock.now()
+    [report] = key_checks.verify_in_parallel([credential])
+    if rejection := report.rejection:
+        record_refused_keys(
+            code=EventCode.CREDENTIAL_ADD_REFUSED,
+            sentence=audit.Sentence("New keys were not stored. {why}", why=rejection.text),
+            credential=credential,
+            failure=rejection,
+            actor=actor,
+        )
+        raise KeysRejectedError(rejection, has_access_token=credential.has_access_token)
     try:
-        store_new(credential=credential, actor=actor)
+        store_new(
+            credential=credential,
+            has_name=bool(clean_name(name)),
+            report=report,
+            started_at=started_at,
+            actor=actor,
+        )
     except IntegrityError:
         # Someone stored the name or the keys between the checks and the insert.
-        require_unused_name(credential.name, actor=actor)
-        require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
+        _require_unused(credential, actor=actor)
         raise
-    [is_stored] = _verify_and_store([credential], actor=actor)
-    if is_stored and not clean_name(name):
-        _name_after_org(credential=credential, actor=actor)
-        credential.refresh_from_db()
+    credential.refresh_from_db()
     return credential
+
+
+def _require_unused(credential: Credential, *, actor: Actor) -> None:
+    """Raise InvalidInputError when the name or the keys of a new credential are already stored."""
+    require_unused_name(credential.name, actor=actor)
+    require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
 
 
 def _verify_and_store(credentials: list[Credential], *, actor: Actor) -> list[bool]:
@@ -202,14 +231,25 @@ def build_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -
 
 
 @audit.atomic()
-def store_new(*, credential: Credential, actor: Actor) -> None:
-    """Insert the credential and record it.
+def store_new(
+    *,
+    credential: Credential,
+    has_name: bool,
+    report: KeyReport,
+    started_at: datetime,
+    actor: Actor,
+) -> None:
+    """Insert the credential with its first report and record both.
 
-    Raises InvalidInputError when its name or keys are already stored, and IntegrityError when
-    someone else stores them at the same moment.
+    Without a name from a person, it gets the org's if the report has it.
+
+    Raises InvalidInputError when its name or keys are already stored, IntegrityError when someone
+    else stores them at the same moment, and ConflictError when it changes at the same moment.
     """
-    require_unused_name(credential.name, actor=actor)
-    require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
+    org_name = name_from_org(report.owner.org.name) if report.owner else ""
+    if org_name and not has_name:
+        credential.name = unused_name(org_name)
+    _require_unused(credential, actor=actor)
     credential.save(force_insert=True)
     audit.record(
         code=EventCode.CREDENTIAL_ADDED,
@@ -226,18 +266,36 @@ def store_new(*, credential: Credential, actor: Actor) -> None:
             "policy": credential.policy,
         },
     )
+    if not key_checks.store_report(
+        credential=credential, report=report, started_at=started_at, actor=actor
+    ):
+        raise ConflictError("The credential just changed. Try again.")
 
 
-def _name_after_org(*, credential: Credential, actor: Actor) -> None:
-    wanted = name_from_org(credential.org_name)
-    if not wanted:
-        return
-    try:
-        _change_name(credential=credential, actor=actor, name=unused_name(wanted))
-    except (IntegrityError, ConflictError):
-        # Someone took the name or renamed the credential in the meantime. It keeps its current
-        # name, which can be changed on its page.
-        return
+@audit.atomic()
+def record_refused_keys(
+    *,
+    code: EventCode,
+    sentence: audit.Sentence,
+    credential: Credential,
+    failure: KeyCheckResult,
+    actor: Actor,
+    **details: object,
+) -> None:
+    """Record that new keys were sent to Datadog but not stored."""
+    audit.record(
+        code=code,
+        actor=actor,
+        sentence=sentence,
+        details={
+            **details,
+            "site": credential.site,
+            "fingerprint": credential.fingerprint,
+            "cause": failure.cause,
+            "http_status": failure.http_status,
+            "errors": list(failure.errors),
+        },
+    )
 
 
 def verify_credential(*, actor: Actor, credential: Credential) -> Credential:

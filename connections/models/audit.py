@@ -47,6 +47,7 @@ class EventCode(StrEnum):
     SIGN_IN_LINK_MADE = "sign_in_link.made"
     SIGN_IN_LINK_USED = "sign_in_link.used"
     CREDENTIAL_ADDED = "credential.added"
+    CREDENTIAL_ADD_REFUSED = "credential.add_refused"
     CREDENTIAL_IMPORT_REFUSED = "credential.import_refused"
     CREDENTIAL_VERIFIED = "credential.verified"
     CREDENTIAL_NOT_VERIFIED = "credential.not_verified"

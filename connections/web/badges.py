@@ -9,7 +9,7 @@ from types import MappingProxyType
 from connections.batches.texts import is_discarded
 from connections.changes.texts import change_title
 from connections.core import clock
-from connections.core.causes import Cause
+from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.errors import ResponseLocation
 from connections.core.text import format_limit
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
@@ -265,9 +265,6 @@ class CredentialStatus(Enum):
     RETIRED = Badge("Retired", "muted", "minus", "The keys were erased. The history is kept.")
 
 
-_REJECTED = {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
-
-
 def credential_badge(credential: Credential) -> Badge:
     """The most important status of a credential. Read-only and Rotation due are flags."""
     if credential.is_retired:
@@ -277,7 +274,7 @@ def credential_badge(credential: Credential) -> Badge:
         status = CredentialStatus.FAILING if has_failed else CredentialStatus.VERIFIED
     elif credential.verification_cause == Cause.ANOTHER_ORG:
         status = CredentialStatus.WRONG_ORG
-    elif credential.verification_cause in _REJECTED:
+    elif credential.verification_cause in KEYS_REJECTED:
         status = CredentialStatus.KEYS_REJECTED
     elif credential.verification_cause:
         status = CredentialStatus.UNREACHABLE

@@ -203,12 +203,13 @@ class _Builder:
         protections.protect_connection(actor=self.administrator, key=key, reason=reason)
 
     def credentials(self) -> None:
-        """A credential that never worked, a retired one, and one that started failing today."""
+        """A credential that was never verified, a retired one, and one that fails since today."""
         manager = person_actor(person=Person.objects.get(username="credentials"))
         site = Credential.objects.get(name="Labs").site
+        self.world.set_fault(fault=faults.RETURNS_500, operation="validate", times=1)
         credential_lifecycle.add_credential(
             actor=manager,
-            name="ML Platform (rejected)",
+            name="ML Platform (unreachable)",
             site=site,
             keys=KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)),
         )

@@ -144,7 +144,9 @@ OURS = [
     _page("credential-detail", "credential-detail-administrator", find=_credential("Group SOC")),
     _page("credential-detail", "credential-failing", find=_credential("Labs"), who="credentials"),
     _page(
-        "credential-detail", "credential-never-verified", find=_credential("ML Platform (rejected)")
+        "credential-detail",
+        "credential-never-verified",
+        find=_credential("ML Platform (unreachable)"),
     ),
     _page("credential-detail", "credential-retired", find=_credential("Mobile (before the move)")),
     _page("credential-rotate", find=_credential("Retail US"), who="credentials"),

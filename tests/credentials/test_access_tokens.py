@@ -97,20 +97,22 @@ def test_the_same_token_is_not_stored_twice(sandbox: SandboxServer) -> None:
 
 
 def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
-    credential = add(token_of(sandbox, "Payments US"), site=EU)
+    with pytest.raises(lifecycle.KeysRejectedError) as rejected:
+        add(token_of(sandbox, "Payments US"), site=EU)
 
-    [check] = [one for one in credential.verification if one["ok"] is False]
-    assert check["check"] == "org"
+    assert rejected.value.field == "access_token"
     for expected in ("access token", "revoked", "expired", "another site", EU):
-        assert expected in check["text"]
-    assert credential.name == f"{EU} …{credential.access_token_last_four}"
+        assert expected in str(rejected.value)
+    assert not Credential.objects.exists()
 
 
 def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer) -> None:
+    credential = add(token_of(sandbox, "Payments US"))
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    texts = [check["text"] for check in add(token_of(sandbox, "Payments US")).verification]
+    lifecycle.verify_credential(actor=command_actor(), credential=credential)
+    texts = [check["text"] for check in credential.verification]
 
-    assert "The access token belongs to Payments US" in texts[0]
+    assert "Org Payments US; owner " in texts[0]
     assert "the access token's scopes" in texts[1]
     assert "the access token's scopes" in texts[2]
 

@@ -16,6 +16,7 @@ from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.keys import clean_keys
+from connections.credentials.lifecycle import KeysRejectedError
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -23,8 +24,9 @@ from connections.models import (
     OrgConnectionSnapshot,
     Person,
 )
+from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.credentials.support import added, check_results, codes, keys_of, pasted
+from tests.credentials.support import added, check_results, codes, keys_of, last_event, pasted
 from tests.support.key_rings import exposed_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
@@ -60,7 +62,7 @@ def test_a_key_as_the_name_is_refused_and_nothing_is_stored(sandbox: SandboxServ
 def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
 
-    assert codes() == ["credential.added", "credential.verified", "credential.renamed"]
+    assert codes() == ["credential.added", "credential.verified"]
 
 
 def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) -> None:
@@ -83,31 +85,67 @@ def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer) -> None:
     assert added(sandbox, "Payments US").name == "Payments US 2"
 
 
-def test_a_failing_pair_is_kept_with_the_reason(sandbox: SandboxServer) -> None:
-    credential = credential_lifecycle.add_credential(
-        actor=command_actor(), name="", site=US, keys=pasted("0123456789abcdef0123456789abcdef")
-    )
+def test_a_pair_that_could_not_be_checked_is_stored_with_the_reason(
+    sandbox: SandboxServer,
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
+    credential = added(sandbox, "Payments US")
 
-    assert credential.name == f"{US} …cdef"
+    assert credential.name == f"{US} …{credential.last_four}"
     assert not credential.is_verified
-    assert credential.verification_cause == "forbidden"
+    assert credential.verification_cause == "server_error"
     assert credential.last_error is not None
     assert check_results(credential)["api_key"] is False
     assert check_results(credential)["listing"] is None
     assert codes() == ["credential.added", "credential.not_verified"]
 
 
-def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer) -> None:
-    credential = credential_lifecycle.add_credential(
-        actor=command_actor(),
-        name="",
-        site=EU,
-        keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
-    )
+REJECTIONS = [
+    ("validate", "api_key", "rejected the API key"),
+    ("validate_keys", "application_key", "from another org"),
+    ("current_user", "application_key", "which org the keys belong to"),
+    ("list", "application_key", "needs org_connections_read"),
+]
 
-    words = credential.verification[0]["text"]
-    assert "from another site" in words
-    assert EU in words
+
+@pytest.mark.parametrize("fault", [faults.RETURNS_401, faults.RETURNS_403])
+@pytest.mark.parametrize(("operation", "field", "says"), REJECTIONS)
+def test_rejected_keys_are_not_stored_and_the_error_names_the_key(
+    sandbox: SandboxServer, fault: faults.Fault, operation: str, field: str, says: str
+) -> None:
+    sandbox.world.set_fault(fault=fault, operation=operation)
+    with pytest.raises(KeysRejectedError, match=says) as rejected:
+        added(sandbox, "Payments US")
+
+    event = last_event()
+    assert rejected.value.field == field
+    assert not Credential.objects.exists()
+    assert not OrgConnectionSnapshot.objects.exists()
+    assert codes() == ["credential.add_refused"]
+    assert event.sentence.startswith("New keys were not stored. ")
+    assert (event.details["site"], len(event.details["fingerprint"])) == (US, 12)
+
+
+def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer) -> None:
+    api_key = key_pair_of(sandbox.world, "Payments US").api_key
+    application_key = key_pair_of(sandbox.world, "Group SOC").application_key
+    with pytest.raises(KeysRejectedError, match="from another org") as rejected:
+        credential_lifecycle.add_credential(
+            actor=command_actor(), name="", site=US, keys=pasted(api_key, application_key)
+        )
+
+    assert rejected.value.field == "application_key"
+    assert not Credential.objects.exists()
+
+
+def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer) -> None:
+    with pytest.raises(KeysRejectedError, match=f"from another site.*{EU}"):
+        credential_lifecycle.add_credential(
+            actor=command_actor(),
+            name="",
+            site=EU,
+            keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
+        )
     assert sandbox.world.requests(site=US) == []
 
 

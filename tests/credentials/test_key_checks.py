@@ -5,6 +5,7 @@ import pytest
 from connections.access.actor import command_actor
 from connections.core.errors import UnavailableError
 from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.lifecycle import KeysRejectedError
 from connections.models import AuditEvent, Credential, OrgConnectionSnapshot, Sync
 from sandbox import faults
 from sandbox.entities import READ, WRITE
@@ -32,13 +33,18 @@ FAULTS: list[tuple[Fault, str]] = [
 ]
 
 
+def verify(credential: Credential) -> Credential:
+    return credential_lifecycle.verify_credential(actor=command_actor(), credential=credential)
+
+
 @pytest.mark.parametrize("operation", STEPS)
 @pytest.mark.parametrize(("fault", "cause"), FAULTS, ids=[cause for _, cause in FAULTS])
 def test_the_checks_stop_at_the_first_failure_and_say_why(
     sandbox: SandboxServer, operation: str, fault: Fault, cause: str
 ) -> None:
-    sandbox.world.set_fault(fault=fault, operation=operation)
     credential = added(sandbox, "Payments US")
+    sandbox.world.set_fault(fault=fault, operation=operation)
+    verify(credential)
 
     step = STEPS[operation]
     failed = next(check for check in credential.verification if check["check"] == step)
@@ -57,23 +63,25 @@ def test_the_checks_stop_at_the_first_failure_and_say_why(
 def test_a_refusal_mentions_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
 ) -> None:
+    credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=fault, operation=operation)
-    text = " ".join(check["text"] for check in added(sandbox, "Payments US").verification)
+    text = " ".join(check["text"] for check in verify(credential).verification)
 
     for expected in ("revoked", "mistyped", "another site", f"sent to {US}"):
         assert expected in text
 
 
 def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
+    credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    check = added(sandbox, "Payments US").verification[-1]
+    check = verify(credential).verification[-1]
 
     assert (check["http_status"], check["errors"]) == (403, ["Forbidden"])
     assert "org_connections_read" in check["text"]
 
 
 def test_a_failing_listing_still_sets_the_org(sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list")
 
     assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
 
@@ -110,15 +118,14 @@ def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
     assert says in check["text"]
 
 
-def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) -> None:
+def test_a_pair_without_read_permission_is_not_stored(sandbox: SandboxServer) -> None:
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=())
-    credential = credential_lifecycle.add_credential(
-        actor=command_actor(), name="", site=US, keys=keys_of(pair)
-    )
-
-    assert check_results(credential)["permissions"] is False
-    assert credential.verification_cause == "forbidden"
+    with pytest.raises(KeysRejectedError, match="The role needs org_connections_read"):
+        credential_lifecycle.add_credential(
+            actor=command_actor(), name="", site=US, keys=keys_of(pair)
+        )
+    assert not Credential.objects.exists()
 
 
 def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
@@ -128,9 +135,7 @@ def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="current_user")
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="list")
     before = set(OrgConnectionSnapshot.objects.values_list("pk", flat=True))
-    credential = credential_lifecycle.verify_credential(
-        actor=command_actor(), credential=credential
-    )
+    verify(credential)
 
     assert credential.verification_cause == "another_org"
     assert credential.org_id == org_named(sandbox.world, "Payments US").id
@@ -146,7 +151,7 @@ def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None
         source_org=org_named(sandbox.world, "Payments US"),
         sink_org=sandbox.world.add_org(name="New", site=US),
     )
-    credential_lifecycle.verify_credential(actor=command_actor(), credential=credential)
+    verify(credential)
 
     assert credential.snapshots.filter(is_current=True).count() == 3
 
@@ -155,9 +160,7 @@ def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServ
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
-    credential = credential_lifecycle.verify_credential(
-        actor=command_actor(), credential=credential
-    )
+    verify(credential)
 
     assert credential.is_verified
     assert credential.last_error is None
@@ -172,9 +175,7 @@ def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=other.api_key_envelope)
     request_count = len(sandbox.world.requests())
     credential.refresh_from_db()
-    credential = credential_lifecycle.verify_credential(
-        actor=command_actor(), credential=credential
-    )
+    verify(credential)
 
     assert check_results(credential)["stored"] is False
     assert credential.verification_cause == "not_opened"
@@ -196,4 +197,4 @@ def test_a_credential_with_a_removed_site_says_so(
     settings.EXTRA_SITES = {}  # type: ignore[attr-defined]
 
     with pytest.raises(UnavailableError, match=US):
-        credential_lifecycle.verify_credential(actor=command_actor(), credential=credential)
+        verify(credential)

@@ -162,7 +162,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
 def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
     sandbox: SandboxServer,
 ) -> None:
-    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
     rotated = credential_lifecycle.rotate_credential(
@@ -174,14 +174,13 @@ def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
 
 
 def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxServer) -> None:
-    site = key_pair_of(sandbox.world, "Payments US").org.site.name
-    credential = credential_lifecycle.add_credential(
-        actor=command_actor(), name="Pay", site=site, keys=pasted("0" * 32)
-    )
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
+    credential = added(sandbox, "Payments US")
+    sandbox.world.clear_faults()
     rotated = credential_lifecycle.rotate_credential(
         actor=command_actor(),
         credential=credential,
-        keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
+        keys=keys_of(second_pair(sandbox, "Payments US")),
     )
 
     assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from connections.models import AuditEvent, Credential
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.key_rings import exposed_by
@@ -97,15 +98,27 @@ def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) ->
     assert pair.api_key not in output
 
 
-def test_a_key_pair_that_fails_verification_is_stored_and_exits_1(
+def test_a_key_pair_that_could_not_be_checked_is_stored_and_exits_1(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
+    code, document = add(sandbox, monkeypatch)
+
+    assert (code, document["verified"], document["cause"]) == (1, False, "server_error")
+    assert Credential.objects.count() == 1
+
+
+def test_rejected_keys_are_not_stored_and_exit_1(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
     set_stdin(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
     code, document = run_json("add_credential", "--site", EU)
 
-    assert (code, document["verified"], document["cause"]) == (1, False, "forbidden")
-    assert Credential.objects.count() == 1
+    assert (code, list(document)) == (1, ["error"])
+    assert document["error"].startswith("Datadog rejected the API key (403).")
+    assert pair.api_key not in document["error"]
+    assert not Credential.objects.exists()
 
 
 def test_the_short_name_of_a_site_works(

@@ -85,6 +85,13 @@ NETWORK = (
         "tests/credentials/test_inherited_access.py::test_another_credential_of_an_org_starts_with_the_access_lists_of_the_first",
     ),
     _mutant(
+        "keys that Datadog rejects are not stored",
+        "connections/credentials/lifecycle.py",
+        "    if rejection := report.rejection:\n",
+        "    if (rejection := report.rejection) and False:\n",
+        "tests/credentials/test_adding.py::test_rejected_keys_are_not_stored_and_the_error_names_the_key",
+    ),
+    _mutant(
         "an import stores only what verifies",
         "connections/credentials/imports.py",
         "        if failure := report.failure:\n",

@@ -49,7 +49,7 @@ def _new_page(request: HttpRequest, form: forms.CredentialForm | None = None) ->
 @accepts_keys
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
-    """The form to add one. A POST stores, verifies and syncs it."""
+    """The form to add one. A POST verifies, stores and syncs it."""
     actor = actor_of(request)
     form = forms.CredentialForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
@@ -57,6 +57,8 @@ def credential_new(request: HttpRequest) -> HttpResponse:
             credential = lifecycle.add_credential(actor=actor, **form.arguments)
         except InvalidInputError as error:
             form.add_errors(error)
+        except lifecycle.KeysRejectedError as error:
+            form.add_error(error.field, str(error))
         except EncryptionError as error:
             form.add_error(None, f"Nothing was saved: {error}")
         else:
@@ -78,7 +80,9 @@ def _redirect_with_result(
         synced = pluralize(lifecycle.count_connections(credential), "connection")
         messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
     else:
-        messages.warning(request, f"{credential.name} {done}, but its keys couldn't be verified.")
+        messages.warning(
+            request, f"{credential.name} {done}, but its keys couldn't be verified yet."
+        )
     return detail.redirect_to(credential)
 
 

@@ -15,13 +15,19 @@ from connections.core.errors import InvalidInputError
 from connections.credentials import access_lists, lifecycle
 from connections.inventory import rate_limits
 from connections.lookups.objects import find_credential
-from connections.models import ApprovalPolicy, Credential
+from connections.models import AccessKind, ApprovalPolicy, Credential
 from connections.web.badges import credential_badge
 from connections.web.credentials import texts
 from connections.web.credentials.forms import PolicyForm, RenameForm
 from connections.web.credentials.list import context_of
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.support import SeeOther, actor_of
+
+_ACCESS = {
+    AccessKind.SEE: "Who can see it",
+    AccessKind.USE: "Who can use it",
+    AccessKind.APPROVE: "Who can approve with it",
+}
 
 
 def credential_detail(
@@ -36,9 +42,13 @@ def credential_detail(
     if error and not isinstance(error, InvalidInputError):
         return redirect_with_error(request, credential, error)
     warnings = approval_warnings(credential=credential)
+    has_failed_since = credential.is_verified and bool(credential.last_error)
     context = context_of(credential) | {
         "status": credential_badge(credential),
-        "checks": texts.key_check_rows(credential.verification),
+        "checks": texts.key_check_rows(credential.verification, are_outdated=has_failed_since),
+        "has_failed_since": has_failed_since,
+        "needs_keys": texts.needs_keys(credential),
+        "is_new": not credential.verified_at,
         "checked_at": texts.checked_at(credential),
         "last_error": texts.last_error_of(credential),
         "managed_org_count": credential.managed_orgs.count(),
@@ -76,10 +86,10 @@ def _held_back_until(credential: Credential) -> datetime | None:
 
 
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
-    """Each list with the names on it. An empty list allows everyone whose role does."""
+    """Each list with the names on it. An empty list allows anyone whose role does."""
     entries = access_lists.get_access_entries(credential)
     labels = dict(access_lists.list_entry_choices(entries)) if any(entries.values()) else {}
-    return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
+    return [(_ACCESS[kind], [labels[name] for name in names]) for kind, names in entries.items()]
 
 
 def redirect_to(credential: Credential) -> HttpResponse:

@@ -8,11 +8,12 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from connections.core.causes import failure_text
+from connections.core.causes import KEYS_REJECTED, KEYS_UNDECRYPTABLE, Cause, failure_text
 from connections.credentials.key_checks import KeyCheck
 from connections.models import Credential
 from connections.web.badges import Badge, CredentialStatus
 
+_NEEDING_KEYS = {*KEYS_REJECTED, Cause.ANOTHER_ORG, KEYS_UNDECRYPTABLE}
 _LABELS = {
     KeyCheck.STORED: "Stored keys",
     KeyCheck.API_KEY: "API key",
@@ -23,6 +24,7 @@ _LABELS = {
 }
 _SKIPPED = Badge("Not run", "muted", "minus")
 _PASSED = Badge("Passed", "ok", "check")
+_OUTDATED = Badge("Passed", "muted", "check")
 _FAILED = Badge("Failed", "danger", "cross")
 
 
@@ -36,12 +38,14 @@ class KeyCheckRow:
     quotes: list[str]
 
 
-def key_check_rows(results: Iterable[dict[str, Any]]) -> list[KeyCheckRow]:
-    """Stored key checks as lines."""
+def key_check_rows(
+    results: Iterable[dict[str, Any]], *, are_outdated: bool = False
+) -> list[KeyCheckRow]:
+    """Stored key checks as lines. Outdated ones are muted."""
     return [
         KeyCheckRow(
             label=_LABELS[KeyCheck(result["check"])],
-            badge=_key_check_badge(result),
+            badge=_OUTDATED if are_outdated and result["ok"] else _key_check_badge(result),
             text=result["text"],
             quotes=list(result["errors"]),
         )
@@ -74,6 +78,13 @@ def problem_of(credential: Credential) -> str:
         if result["ok"] is False and result["check"] != KeyCheck.PERMISSIONS:
             return str(result["text"])
     return failure_text_of(credential.last_error)
+
+
+def needs_keys(credential: Credential) -> bool:
+    """Whether Datadog rejects its keys, or they belong to another org, so it needs other keys."""
+    last_error = credential.last_error or {}
+    causes = {credential.verification_cause, last_error.get("cause")}
+    return bool(causes & _NEEDING_KEYS) and not credential.is_retired
 
 
 def failure_text_of(error: dict[str, Any] | None) -> str:

@@ -23,10 +23,11 @@ from connections.models import (
     Role,
     State,
 )
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, deletion_of, fields_of, second_pair
 from tests.support.people import make_person
-from tests.support.sandbox import EU, US, key_pair_of
+from tests.support.sandbox import US, key_pair_of
 
 ClientOf = Callable[[Person], Client]
 pytestmark = pytest.mark.django_db
@@ -75,17 +76,42 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     assert pair.api_key not in page
 
 
-def test_a_failing_pair_is_kept_and_its_page_shows_the_reason(
+@pytest.mark.parametrize(
+    ("operation", "field"), [("validate", "api_key"), ("list", "application_key")]
+)
+def test_a_rejected_pair_is_not_stored_and_the_form_keeps_the_rest(
+    sandbox: SandboxServer, manager: Client, operation: str, field: str
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation=operation)
+    pair = key_pair_of(sandbox.world, "Payments US")
+    response = manager.post(reverse("credential-new"), fields_of(pair, site=US, name="Pay"))
+    page = text_of(response)
+
+    assert response.status_code == 422
+    assert list(response.context["form"].errors) == [field]
+    assert "(403)" in page
+    assert 'value="Pay"' in page
+    assert f'<option value="{US}" selected>' in page
+    assert pair.api_key not in page
+    assert pair.application_key not in page
+    assert not Credential.objects.exists()
+
+
+def test_a_pair_that_could_not_be_checked_can_be_replaced_or_discarded(
     sandbox: SandboxServer, manager: Client
 ) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     pair = key_pair_of(sandbox.world, "Payments US")
-    response = manager.post(reverse("credential-new"), fields_of(pair, site=EU))
+    response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
     page = text_of(manager.get(response["Location"]))
+    credential = Credential.objects.get()
 
     assert response.status_code == 303
-    assert "Keys rejected" in page
-    assert "from another site" in page
-    assert "Datadog: <q>Forbidden</q>" in page
+    assert "Unreachable" in page
+    assert f'href="{address("rotate", credential)}">Enter the keys again</a>' in page
+    assert f'href="{address("retire", credential)}">Discard</a>' in page
+    assert "Approval policy" not in page
+    assert "Who can see it" not in page
 
 
 def test_a_form_error_keeps_what_was_typed_but_never_a_key(
@@ -373,8 +399,8 @@ def test_no_page_log_session_cache_or_event_contains_pasted_keys(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    credential = added(sandbox, "Payments US")
     response = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
-    credential = Credential.objects.get()
     rotated = manager.post(address("rotate", credential), CANARIES)
     pages = [
         manager.get(reverse("credential-list")),
