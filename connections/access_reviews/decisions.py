@@ -1,6 +1,6 @@
 """Deciding on connections of an access review. A decision is added, never changed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
 
@@ -64,7 +64,7 @@ def decide(
             about_connections(keys), hidden=permissions.visibility_of(actor).hidden
         )
         now = clock.now()
-        made = [
+        saved = [
             AccessReviewDecision(
                 row=row,
                 decision=decision,
@@ -78,12 +78,12 @@ def decide(
             )
             for row in rows
         ]
-        AccessReviewDecision.objects.bulk_create(made)
-        _record(review, made=made, actor=actor)
+        AccessReviewDecision.objects.bulk_create(saved)
+        _record(review, decisions=saved, actor=actor)
         if decision == ReviewDecision.KEEP:
             ids = {row.connection_id for row in rows}
             stopping.pause_where_kept(connection_ids=ids, actor=actor)
-    return made
+    return saved
 
 
 def lock_open_review(review: AccessReview) -> None:
@@ -118,21 +118,21 @@ def _find_rows(
         )
     ids = {key.connection_id for key in named if key}
     every = list(review.rows.filter(connection_id__in=ids))
-    seen = visibility.visible_access_review_rows(
+    visible = visibility.visible_access_review_rows(
         AccessReviewRow.objects.filter(pk__in=[row.pk for row in every]), actor=actor
     )
-    visible_ids = set(seen.values_list("pk", flat=True))
+    visible_ids = set(visible.values_list("pk", flat=True))
     chosen = [row for row in every if row.key in named]
     for row in chosen:
         if row.pk not in visible_ids:
             record_refusal(actor=actor, subject=row.key)
-    found = [row for row in chosen if row.pk in visible_ids]
-    if len(found) < len(named):
-        count = len(named) - len(found)
+    rows = [row for row in chosen if row.pk in visible_ids]
+    if len(rows) < len(named):
+        count = len(named) - len(rows)
         are_not = "isn't" if count == 1 else "aren't"
         missing = f"{pluralize(count, 'selected connection')} {are_not} part"
         raise InvalidInputError({"connection": f"{missing} of this access review."})
-    return found
+    return rows
 
 
 def _require_valid_input(*, decision: str, reason: str, keep_until: date | None) -> None:
@@ -177,8 +177,10 @@ def _covered(
     return {"covered": known.covered, "review_digest": known.digest}
 
 
-def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], actor: Actor) -> None:
-    first = next(iter(made))
+def _record(
+    review: AccessReview, *, decisions: Sequence[AccessReviewDecision], actor: Actor
+) -> None:
+    first = decisions[0]
     until = f" until {first.keep_until.isoformat()}" if first.keep_until else ""
     audit.record(
         code=EventCode.ACCESS_REVIEW_DECIDED,
@@ -187,7 +189,7 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
         sentence=audit.Sentence(
             "{actor} decided to {decision} {connections}{until} in the access review {name}.",
             decision=first.decision,
-            connections=pluralize(len(made), "connection"),
+            connections=pluralize(len(decisions), "connection"),
             until=until,
             name=review.name,
         ),
@@ -205,10 +207,10 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
                     "connection_id": str(decision.row.connection_id),
                     "review_digest": decision.review_digest,
                 }
-                for decision in made
+                for decision in decisions
             ],
         },
-        rows=_rows_of(made),
+        rows=_rows_of(decisions),
     )
 
 
@@ -216,13 +218,13 @@ def _record(review: AccessReview, *, made: Collection[AccessReviewDecision], act
 _OWN_COLUMNS = {"row_id", "covered", "review_digest"}
 
 
-def _rows_of(made: Collection[AccessReviewDecision]) -> audit.Rows:
+def _rows_of(decisions: Sequence[AccessReviewDecision]) -> audit.Rows:
     """Decisions made together, as their event has them: what they have in common is there once."""
-    rows: audit.Rows = {f"decision {decision.pk}": audit.row_of(decision) for decision in made}
-    if len(made) == 1:
+    rows: audit.Rows = {f"decision {decision.pk}": audit.row_of(decision) for decision in decisions}
+    if len(decisions) == 1:
         return rows
-    ids = " ".join(str(decision.pk) for decision in made)
-    common = audit.row_of(next(iter(made)))
+    ids = " ".join(str(decision.pk) for decision in decisions)
+    common = audit.row_of(decisions[0])
     own = {
         name: {key: value for key, value in (columns or {}).items() if key in _OWN_COLUMNS}
         for name, columns in rows.items()

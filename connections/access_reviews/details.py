@@ -69,8 +69,8 @@ class RowDetails:
     @property
     def last_decision(self) -> AccessReviewDecision | None:
         """The newest decision about the connection, from this or another access review."""
-        made = [decision for decision in (self.decision, self.other_decision) if decision]
-        return max(made, key=lambda decision: decision.pk, default=None)
+        newest = [decision for decision in (self.decision, self.other_decision) if decision]
+        return max(newest, key=lambda decision: decision.pk, default=None)
 
 
 def load_details(
@@ -151,13 +151,15 @@ def _find_shown(
     others = [row for row in rows if row.id not in current]
     frozen = AccessReviewRow.objects.in_bulk([row.id for row in others])
     # The frozen row might come from a credential that is hidden from this person.
-    seen = _newest_visible([row.key for row in others], review=review, actor=actor)
+    snapshots = _newest_visible([row.key for row in others], review=review, actor=actor)
     shown: dict[int, tuple[SnapshotFields, datetime]] = {}
     for pk, newest in zip(current, load_snapshots(current.values()), strict=True):
         shown[pk] = newest, newest.last_seen_at
     for row in others:
-        snapshot, kept = seen.get(row.key), frozen[row.id]
-        shown[row.id] = (snapshot, snapshot.last_seen_at) if snapshot else (kept, kept.snapshot_at)
+        snapshot, stored = snapshots.get(row.key), frozen[row.id]
+        shown[row.id] = (
+            (snapshot, snapshot.last_seen_at) if snapshot else (stored, stored.snapshot_at)
+        )
     return shown
 
 

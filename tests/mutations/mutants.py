@@ -3997,8 +3997,8 @@ REVIEWED_ACCESS = (
     _mutant(
         "a hidden connection takes no decision",
         f"{ACCESS_REVIEWS}/decisions.py",
-        "    found = [row for row in chosen if row.pk in visible_ids]\n",
-        "    found = chosen\n",
+        "    rows = [row for row in chosen if row.pk in visible_ids]\n",
+        "    rows = chosen\n",
         f"{DECIDING}::test_a_hidden_connection_is_answered_like_one_that_is_not_in_the_review",
     ),
     _mutant(

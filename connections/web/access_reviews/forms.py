@@ -47,7 +47,7 @@ class ReviewersForm(ServiceForm):
         )
 
     @property
-    def reviewers_shown(self) -> list[Person]:
+    def chosen_reviewers(self) -> list[Person]:
         """The people whose checkboxes are checked."""
         chosen = self["reviewers"].value() or []
         return [self._people[name] for name in chosen if name in self._people]
@@ -55,7 +55,7 @@ class ReviewersForm(ServiceForm):
     @property
     def arguments(self) -> dict[str, Any]:
         """The fields, with the reviewers as people."""
-        return self.cleaned_data | {"reviewers": self.reviewers_shown}
+        return self.cleaned_data | {"reviewers": self.chosen_reviewers}
 
 
 class StartForm(ReviewersForm):
@@ -84,7 +84,7 @@ class StartForm(ReviewersForm):
     )
 
     @property
-    def scope_shown(self) -> str:
+    def shown_scope(self) -> str:
         """The scope that the page is about, valid or not."""
         return self["scope"].value() or ""
 

@@ -62,15 +62,15 @@ def _page_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     preview, problem = None, ""
     try:
         preview = population.preview_population(
-            actor=actor, scope=form.scope_shown, reviewers=form.reviewers_shown
+            actor=actor, scope=form.shown_scope, reviewers=form.chosen_reviewers
         )
     except InvalidInputError as error:
         problem = error.fields["scope"]
     without_reviewer = preview.without_reviewer if preview else []
     return {
         "form": form,
-        "scope": "" if problem else scope_text(form.scope_shown),
-        "scope_url": scope_url("" if problem else form.scope_shown),
+        "scope": "" if problem else scope_text(form.shown_scope),
+        "scope_url": scope_url("" if problem else form.shown_scope),
         "problem": problem,
         "preview": preview,
         "warnings": _warnings(preview) if preview else [],
