@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from django import forms
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from connections.access import permissions, visibility
 from connections.access_reviews.progress import open_reviews_to_decide
@@ -14,6 +14,10 @@ from connections.models import AccessReview, AccessReviewState
 from connections.web.badges import Badge, review_badge
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, time_of
+
+LIST = lists.ListPage(
+    title="Access reviews", noun="access review", template="access_reviews/list.html"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,11 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
     reviews = [*([] if page.has_previous() else open_ones), *page.object_list]
     counts = count_rows(reviews=reviews, actor=actor)
     to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
-    context = {
-        "rows": [
+    return LIST.render(
+        request,
+        {"can_start": permissions.can_manage_access_reviews(actor)},
+        form=forms.Form(),
+        rows=[
             ListedReview(
                 review=review,
                 badge=review_badge(review, now=now),
@@ -55,8 +62,6 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
             )
             for review in reviews
         ],
-        "title": "Access reviews",
-        "can_start": permissions.can_manage_access_reviews(actor),
-        **lists.numbered_links(request, page),
-    }
-    return render(request, "access_reviews/list.html", context)
+        links=lists.numbered_links(request, page),
+        count=len(open_ones) + page.paginator.count,
+    )
