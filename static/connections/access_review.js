@@ -99,7 +99,6 @@
     k: () => decide("keep"),
     d: () => decide("delete"),
     x: toggleSelected,
-    u: closeForm,
     "?": () => { const help = document.getElementById("shortcuts"); help.open = !help.open; },
   };
 
@@ -132,8 +131,6 @@
   document.addEventListener("htmx:afterRequest", (event) => {
     const form = event.detail.requestConfig?.elt;
     if (event.detail.xhr.status !== 200 || !form?.matches?.("[data-decision-form]")) return;
-    /* A decided row stays in its place, where its decision can still be changed. */
-    review.querySelector("[data-just-decided]")?.removeAttribute("hidden");
     if (form.id === "decide-selected") { goTo(current()); return; }
     /* htmx repeats the event once the form has been removed. */
     if (!form.isConnected) return;

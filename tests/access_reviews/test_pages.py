@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -14,6 +15,7 @@ from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import REASON, decide, texts_of
 from tests.batches.support import sync_now
 from tests.flows.support import read
+from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
@@ -76,6 +78,29 @@ def test_closing_is_refused_when_other_connections_are_left_open_than_the_page_s
     assert "changed since you opened this page" in refused.text
     again = posted_by(refused.text) | {"open_reason": REASON}
     assert client.post(url, again).status_code == 303
+
+
+def test_a_decision_that_no_longer_counts_says_why(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    clock: SettableClock,
+    client_of: ClientOf,
+) -> None:
+    review = make_review(2)
+    decide(review, ada, texts_of(review)[0])
+    clock.advance(seconds=1)
+    sandbox.world.change_connection(
+        connection_id=str(review.rows.all()[0].connection_id),
+        connection_types=("logs", "metrics", "audit"),
+    )
+    sync_now(payments)
+    decide(review, ada, texts_of(review)[1], keep_until=clock.at.date() + timedelta(days=1))
+    clock.advance(hours=48)
+    html = client_of(ada).get(f"/reviews/{review.pk}/").text
+    assert 'Keep<span class="cell-sub">before it was widened to audit</span>' in html
+    assert 'Keep<span class="cell-sub">ended ' in html
 
 
 def posted_by(html: str) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from django.http import HttpRequest
 
 from connections.access_reviews import texts
 from connections.access_reviews.details import DeletionResult, RowDetails
+from connections.changes.texts import change_title
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
@@ -46,7 +47,7 @@ class LastDecision:
 
     # "Keep", or "Keep, Q3 2026".
     label: str
-    # The most important further detail: that it is no longer valid, until when it is, or why.
+    # The most important further detail: why it no longer counts, until when it does, or its reason.
     note: str
     reason: str
     # "Ada Lovelace, 3 h ago".
@@ -167,7 +168,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
         full = f"{full}, {decision.row.review.name}"
     note = decision.reason
     if details.row.is_outdated and not is_of_another:
-        note = "no longer valid"
+        note = _outdated_text(details, decision, today=now.date())
         full = f"{full}, {note}"
     elif decision.keep_until:
         note = f"until {decision.keep_until:%Y-%m-%d}"
@@ -178,6 +179,26 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
         reason=decision.reason,
         who=who,
         full_text=f"{full}. {who}: “{decision.reason}”{_earlier_text(details.decisions)}",
+    )
+
+
+# What a decision no longer covers, by the title of the change.
+_CHANGED = {
+    "Widened": "it was widened",
+    "Widened to audit": "it was widened to audit",
+    "Narrowed": "it was narrowed",
+    "Creator changed": "its creator changed",
+    "Creator disabled": "its creator was disabled",
+}
+
+
+def _outdated_text(details: RowDetails, decision: AccessReviewDecision, *, today: date) -> str:
+    """Why a decision no longer counts: "before it was widened", "ended 2027-03-31"."""
+    if decision.has_ended(today=today):
+        return f"ended {decision.keep_until:%Y-%m-%d}"
+    titles = [change_title(change, deletion=None) for change in details.changes]
+    return (
+        f"before {next((_CHANGED[title] for title in titles if title in _CHANGED), 'it changed')}"
     )
 
 
