@@ -47,6 +47,8 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
 
 
 PERIODS = {**{str(days): f"Last {days} days" for days in (7, 30, 90)}, "365": "Last year"}
+# A calendar in the browser.
+DATE = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
 CONTRADICTED = "contradicted"
 BREAK_GLASS = "break_glass"
 STATUSES = (
@@ -81,8 +83,8 @@ class HistoryForm(forms.Form):
     ticket = forms.CharField(max_length=200, required=False)
     connection_id = forms.UUIDField(required=False, label="Connection ID")
     batch = forms.UUIDField(required=False, label="Bulk deletion")
-    since = forms.DateField(required=False, label="From (UTC day, 2026-01-31)")
-    until = forms.DateField(required=False, label="To (UTC day, 2026-01-31)")
+    since = forms.DateField(required=False, label="From (UTC)", widget=DATE)
+    until = forms.DateField(required=False, label="To (UTC)", widget=DATE)
     q = forms.CharField(max_length=200, required=False, label="Reason, ticket, org, ID")
 
     def __init__(

@@ -4,7 +4,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from django import forms
+from django.http import QueryDict
 
+from connections.core.any_of import AnyOf
 from connections.core.errors import InvalidInputError
 from connections.inventory.matching import Flag, InventoryFilter
 
@@ -16,20 +18,21 @@ _NOT_FILTERS = frozenset({"page", "sort", "view"})
 class ConnectionFilters(forms.Form):
     """Every filter of the inventory, in the order of the page. All are optional."""
 
-    site = forms.CharField(max_length=100, required=False)
-    org = forms.CharField(max_length=1000, required=False)
-    type = forms.CharField(label="Data type", max_length=1000, required=False)
-    creator = forms.CharField(max_length=1000, required=False)
-    flag = forms.ChoiceField(
-        label="Needs a look",
-        choices={
-            "any": "For any reason",
-            Flag.CREATOR_DISABLED: "Creator disabled",
-            Flag.AUDIT: "Shares audit events",
-            Flag.OUT_OF_DATE: "Sync failing",
-            Flag.CHANGE: "Open change",
-        },
-        required=False,
+    site = AnyOf(forms.CharField(max_length=100))
+    org = AnyOf(forms.CharField(max_length=1000))
+    type = AnyOf(forms.CharField(label="Data type", max_length=1000))
+    creator = AnyOf(forms.CharField(max_length=1000))
+    flag = AnyOf(
+        forms.ChoiceField(
+            label="Needs a look",
+            choices={
+                "any": "For any reason",
+                Flag.CREATOR_DISABLED: "Creator disabled",
+                Flag.AUDIT: "Shares audit events",
+                Flag.OUT_OF_DATE: "Sync failing",
+                Flag.CHANGE: "Open change",
+            },
+        )
     )
     created = forms.ChoiceField(
         choices={
@@ -55,19 +58,17 @@ class ConnectionFilters(forms.Form):
     destination = forms.CharField(max_length=200, required=False)
     q = forms.CharField(label="Org, creator, ID", max_length=200, required=False)
 
-    def values(self) -> dict[str, str]:
-        """The valid filters that are set, by parameter."""
+    def values(self) -> dict[str, Any]:
+        """The valid filters that are set, by parameter: a text, or a tuple of texts."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 
     def filters(self) -> InventoryFilter:
         """The valid filters."""
-        values: dict[str, Any] = self.values()
-        for name in ("site", "org", "type", "creator", "flag"):
-            values[name] = (values[name],) if name in values else ()
-        if "any" in values["flag"]:
+        values = self.values()
+        if "any" in values.get("flag", ()):
             values["flag"] = tuple(Flag)
-        connection_type, text = values.pop("type"), values.pop("q", "")
+        connection_type, text = values.pop("type", ()), values.pop("q", "")
         return InventoryFilter(connection_type=connection_type, text=text, **values)
 
 
@@ -81,11 +82,14 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
         pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
     except ValueError:
         raise InvalidInputError({"scope": "There are too many filters."}) from None
-    posted = {name: value for name, value in pairs if name not in _NOT_FILTERS}
+    posted = QueryDict(mutable=True)
+    for name, value in pairs:
+        if name not in _NOT_FILTERS:
+            posted.appendlist(name, value)
     form = ConnectionFilters(posted)
     ignored = (posted.keys() - form.fields.keys()) | form.errors.keys()
     if ignored:
         raise InvalidInputError(
             {"scope": f"These filters aren't valid: {', '.join(sorted(ignored))}."}
         )
-    return form.filters(), urlencode(form.values())
+    return form.filters(), urlencode(form.values(), doseq=True)

@@ -139,7 +139,9 @@
 
   document.addEventListener("change", (event) => {
     const form = event.target.form;
-    if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
+    /* A year that is still being typed is a date, too: 0002, 0020, 0202. */
+    const isTyping = event.target.type === "date" && event.target.value < "2000";
+    if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]") && !isTyping) form.requestSubmit();
   });
 
   /* The checkbox that selects all rows on the page, and how many are selected. Neither is shown without JavaScript. */
@@ -175,7 +177,9 @@
   document.addEventListener("formdata", (event) => {
     if (!event.target.matches("[data-autosubmit]")) return;
     for (const name of new Set(event.formData.keys())) {
-      if (event.formData.getAll(name).every((value) => value === "")) event.formData.delete(name);
+      const values = event.formData.getAll(name).filter((value) => value !== "");
+      event.formData.delete(name);
+      for (const value of values) event.formData.append(name, value);
     }
   });
 

@@ -79,24 +79,28 @@ def _creator_options(values: Collection[FilterValues]) -> lists.Options:
 def scope_text(scope: str) -> str:
     """ "Data type: audit · Site: US1"; "All connections" without a filter."""
     form = ConnectionFilters(QueryDict(scope))
-    return " · ".join(_filter_text(form[name], value) for name, value in form.values().items()) or (
-        "All connections"
-    )
+    texts = [_filter_text(form[name], value) for name, value in form.values().items()]
+    return " · ".join(texts) or "All connections"
 
 
-def _filter_text(field: forms.BoundField, value: str) -> str:
+def _filter_text(field: forms.BoundField, value: str | tuple[str, ...]) -> str:
+    values = [value] if isinstance(value, str) else value
+    text = ", ".join(_value_text(field, each) for each in values)
+    return f"{'Search' if field.name == 'q' else field.label}: {text}"
+
+
+def _value_text(field: forms.BoundField, value: str) -> str:
     match field.name:
         case "site":
-            text = site_name(value)
+            return site_name(value)
         case "org":
             site, _, org_id = value.partition("/")
             org = Org.objects.filter(site=site, org_id=org_id).first()
-            text = org.name if org and org.name else org_id
+            return org.name if org and org.name else org_id
         case "creator":
-            text = dict([DISABLED]).get(value, value)
+            return dict([DISABLED]).get(value, value)
         case _:
-            text = dict(getattr(field.field, "choices", ())).get(value, value)
-    return f"{'Search' if field.name == 'q' else field.label}: {text}"
+            return str(dict(getattr(field.field, "choices", ())).get(value, value))
 
 
 def scope_url(scope: str) -> str:

@@ -8,7 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_starting_with
-from connections.deletions.history_filter import HistoryForm
+from connections.deletions.history_filter import DATE, HistoryForm
 from connections.models import Credential
 from connections.web.framework.forms import ServiceForm
 
@@ -21,7 +21,11 @@ _AS_WRITTEN = {
 
 def _time(label: str) -> forms.DateTimeField:
     return forms.DateTimeField(
-        required=False, label=label, input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
+        required=False,
+        label=label,
+        input_formats=[_MINUTE, _DAY],
+        error_messages=_AS_WRITTEN,
+        widget=DATE,
     )
 
 
@@ -87,23 +91,19 @@ _FILTERS = (
 )
 
 
-def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
-    widget = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
-    return forms.DateField(label=label, required=required, help_text=help_text, widget=widget)
-
-
 class BundleForm(ServiceForm, HistoryForm):
     """Which deletions a bundle contains, and a checkpoint to prove growth from."""
 
     # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
     state = outcome = None  # type: ignore[assignment]
-    since = _day(
-        "From",
+    since = forms.DateField(
+        label="From",
         required=False,
         help_text="First day (UTC). Leave empty to start with the first deletion.",
+        widget=DATE,
     )
-    until = _day("To", required=True, help_text="Last day (UTC), inclusive.")
+    until = forms.DateField(label="To", help_text="Last day (UTC), inclusive.", widget=DATE)
     checkpoint = forms.CharField(
         label="Earlier checkpoint",
         max_length=4000,

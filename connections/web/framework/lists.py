@@ -21,6 +21,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access.permissions import EXPORT, Permission
+from connections.core.any_of import AnyOf
 from connections.core.errors import InvalidInputError
 from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
@@ -37,18 +38,20 @@ _PLACE = ("page", "after", "more")
 _NO_QUERY = QueryDict()
 
 
-def list_url(request: HttpRequest, /, **changes: str) -> str:
+def list_url(request: HttpRequest, /, **changes: str | list[str]) -> str:
     """The first page of this list with some parameters changed. "" removes a parameter."""
-    return current_url(request, **(dict.fromkeys(_PLACE, "") | changes))
+    return current_url(request, **{**dict.fromkeys(_PLACE, ""), **changes})
 
 
-def current_url(request: HttpRequest, /, **changes: str) -> str:
+def current_url(request: HttpRequest, /, **changes: str | list[str]) -> str:
     """This page of the list with some parameters changed. "" removes a parameter."""
     query = request.GET.copy()
-    for name in changes:
+    for name, value in changes.items():
+        # Also moves it to the end.
         query.pop(name, None)
-    query.update({name: value for name, value in changes.items() if value})
-    return f"{request.path}?{query.urlencode()}" if query else request.path
+        query.setlist(name, [value] if value and isinstance(value, str) else list(value))
+    text = query.urlencode()
+    return f"{request.path}?{text}" if text else request.path
 
 
 def numbered_page(request: HttpRequest, rows: Any) -> Page[Any]:
@@ -175,13 +178,24 @@ def sortable_column(request: HttpRequest, *, label: str, css: str, name: str, so
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
-    """One filter: a field while it is empty, and a chip that removes it once it has a value."""
+class FilterField:
+    """A filter that can get a value, or another one."""
 
     name: str
     label: str
     # The choices. Empty for a text field.
     options: Options
+    # A text that isn't valid.
+    value: str
+    is_date: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterChip:
+    """One value of a filter, and the address without it."""
+
+    name: str
+    label: str
     value: str
     value_label: str
     remove_url: str
@@ -192,10 +206,10 @@ class FilterBar:
     """The filters of a list, all in one form."""
 
     path: str
-    chips: list[Filter]
-    fields: list[Filter]
+    chips: list[FilterChip]
+    fields: list[FilterField]
     # Fields that are folded away.
-    more: list[Filter]
+    more: list[FilterField]
     # The URL of the page that has those fields; "" if this page has them.
     more_url: str
     is_more_open: bool
@@ -231,8 +245,9 @@ def filter_bar(
 ) -> FilterBar:
     """The fields of a form that was filled from the address. The field `q` is the search.
 
-    An invalid filter stays a field, so that its text can be corrected. A hidden field is an older
-    filter, which appears only with a value.
+    Each value is a chip, and its field stays only if it takes several (AnyOf). An invalid text
+    stays in its field, so that it can be corrected. A hidden field is an older filter, which
+    appears only with a value.
 
     `choices` replace those of the form's fields, and `names` of values replace them in chips. The
     fields `more` are folded away; `more_on_demand` if they have many choices, which would otherwise
@@ -241,35 +256,31 @@ def filter_bar(
     """
     choices, names = choices or {}, names or {}
     is_more_open = "more" in request.GET
-    chips: list[Filter] = []
-    fields: list[Filter] = []
-    folded: list[Filter] = []
+    chips: list[FilterChip] = []
+    fields: list[FilterField] = []
+    folded: list[FilterField] = []
     for field in form:
-        name, value = field.name, request.GET.get(field.name, "")
-        if name == "q" or name in without or (field.is_hidden and not value):
+        if field.name == "q" or field.name in without:
             continue
-        is_folded = name in more and not value
-        if is_folded and more_on_demand and not is_more_open:
-            options: Options = []
-        else:
-            options = choices.get(name) or _choices_of(field)
-        labels = dict(options)
-        item = Filter(
-            name=name,
-            label=str(field.label),
-            options=[*options, (value, value)]
-            if options and value not in {"", *labels}
-            else options,
-            value=value,
-            value_label=names.get(value) or labels.get(value, value),
-            remove_url=list_url(request, **{name: ""}),
-        )
-        if value and not field.errors:
-            chips.append(item)
-        else:
-            (folded if is_folded else fields).append(item)
+        values = _values_of(request, field.name)
+        is_folded = field.name in more and not values
+        is_loaded = not (is_folded and more_on_demand) or is_more_open
+        options = (choices.get(field.name) or _choices_of(field)) if is_loaded else []
+        is_text = bool(field.errors) and not options
+        if not is_text:
+            chips += _chips(request, field, values=values, labels={**dict(options), **names})
+        if is_text or not (values or field.is_hidden) or _takes_more(field, options):
+            (folded if field.name in more else fields).append(
+                FilterField(
+                    name=field.name,
+                    label=str(field.label),
+                    options=[option for option in options if option[0] not in values],
+                    value=values[0] if is_text else "",
+                    is_date=getattr(field.field.widget, "input_type", "") == "date",
+                )
+            )
     cleared = [name for name in form.fields if name not in kept]
-    is_filtered = any(request.GET.get(name) for name in cleared)
+    is_filtered = any(_values_of(request, name) for name in cleared)
     return FilterBar(
         path=request.path,
         chips=chips,
@@ -284,14 +295,45 @@ def filter_bar(
     )
 
 
+def _values_of(request: HttpRequest, name: str) -> list[str]:
+    return [value for value in request.GET.getlist(name) if value]
+
+
+def _takes_more(field: forms.BoundField, options: Options) -> bool:
+    return isinstance(field.field, AnyOf) and bool(options)
+
+
+def _chips(
+    request: HttpRequest, field: forms.BoundField, *, values: list[str], labels: Mapping[str, str]
+) -> list[FilterChip]:
+    return [
+        FilterChip(
+            name=field.name,
+            label=str(field.label),
+            value=value,
+            value_label=labels.get(value, value),
+            remove_url=list_url(
+                request, **{field.name: [other for other in values if other != value]}
+            ),
+        )
+        for value in values
+    ]
+
+
 def _choices_of(field: forms.BoundField) -> Options:
     choices = getattr(field.field, "choices", ())
     return [(str(value), label) for value, label in choices if value != ""]
 
 
-def filter_query(form: forms.BaseForm) -> str:
+def filter_query(request: HttpRequest, form: forms.BaseForm) -> str:
     """The filters that are set, as entered, as a query string."""
-    return urlencode({name: form.data[name] for name in form.fields if form.data.get(name)})
+    values = {name: _values_of(request, name) for name in form.fields}
+    return urlencode(values, doseq=True)
+
+
+def unknown_values(request: HttpRequest, form: forms.BaseForm) -> list[str]:
+    """The values in the address that aren't valid."""
+    return [value for name in form.errors for value in _values_of(request, name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,11 +398,12 @@ class ListPage:
             "rows": rows,
             "has_any": has_any,
             "form": form,
+            "unknown_values": unknown_values(request, form),
             "bar": bar,
             "sort": self.sort_of(request),
             "count": self._count_text(count, total=total),
             "export_url": reverse(self.export_url) if self.export_url and can_export else "",
-            "export_query": filter_query(form),
+            "export_query": filter_query(request, form),
         }
         if request.htmx.target == "list":  # type: ignore[attr-defined]
             page["layout"] = "layouts/fragment.html"
@@ -397,7 +440,7 @@ def export(
             actor=actor_of(request),
             filters=form.filters(),
             file_format=file_format,
-            query=filter_query(form),
+            query=filter_query(request, form),
         )
     except InvalidInputError as error:
         raise BadRequest(str(error)) from None

@@ -37,7 +37,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     if request.GET.get("view") == MATRIX:
         return matrix_page(request)
     actor, form = actor_of(request), ConnectionFilters(request.GET)
-    filters, query = form.filters(), urlencode(form.values())
+    filters, query = form.filters(), urlencode(form.values(), doseq=True)
     inventory = build_inventory(actor=actor, filters=filters, sort=LIST.sort_of(request))
     matches = len(inventory.matches)
     page = lists.numbered_page(request, inventory.matches)

@@ -90,7 +90,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
             without=["site", "source", "destination"],
             kept=["view", "site"],
         ),
-        "query": urlencode({**values, "site": matrix.site}),
+        "query": urlencode({**values, "site": matrix.site}, doseq=True),
         "count": lists.count_of_total_text(
             matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
         ),

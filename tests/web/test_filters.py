@@ -1,0 +1,66 @@
+"""Filters of a list: several values of one filter, and values that aren't valid."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.forms import CharField, ChoiceField, UUIDField
+from django.test import Client
+from django.utils.datastructures import MultiValueDict
+
+from connections.core.any_of import AnyOf
+from connections.inventory.filters import ConnectionFilters, parse_filter
+from connections.models import Credential, Person
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+
+ClientOf = Callable[[Person], Client]
+
+
+def test_a_repeated_filter_matches_any_of_its_values() -> None:
+    form = ConnectionFilters(MultiValueDict({"type": ["logs", "", "audit", "logs"]}))
+    assert form.filters().connection_type == ("logs", "audit")
+    filters, query = parse_filter("type=logs&type=audit&site=datadoghq.eu&page=2")
+    assert filters.connection_type == ("logs", "audit")
+    assert filters.site == ("datadoghq.eu",)
+    assert query == "site=datadoghq.eu&type=logs&type=audit"
+
+
+@pytest.mark.parametrize(
+    ("each", "values"),
+    [
+        (ChoiceField(choices=[("a", "A")]), ["a", "b"]),
+        (UUIDField(), ["0b7e3c1a-0000-4000-8000-0000000000aa", "x"]),
+        (CharField(max_length=3), ["abc", "abcd"]),
+        (CharField(), ["a\0"]),
+    ],
+)
+def test_each_value_is_checked(each: Any, values: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        AnyOf(each).clean(values)
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+@pytest.mark.usefixtures("labs")
+def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, ada: Person) -> None:
+    bar = client_of(ada).get("/connections/?type=logs&type=audit&sort=-created").context["bar"]
+    assert [(chip.value_label, chip.remove_url) for chip in bar.chips] == [
+        ("logs", "/connections/?sort=-created&type=audit"),
+        ("audit", "/connections/?sort=-created&type=logs"),
+    ]
+    [field] = [field for field in bar.fields if field.name == "type"]
+    assert not {"logs", "audit"} & dict(field.options).keys()
+    assert bar.clear_url == "/connections/?sort=-created"
+
+
+@pytest.mark.usefixtures("labs")
+def test_an_unknown_value_is_named_and_can_be_removed(client_of: ClientOf, ada: Person) -> None:
+    page = client_of(ada).get("/connections/?flag=nonsense&type=logs")
+    assert "Unknown filter value “nonsense”. It is ignored." in page.text
+    assert [chip.value for chip in page.context["bar"].chips] == ["logs", "nonsense"]
+    assert client_of(ada).get("/connections/export/?flag=nonsense").status_code == 400
