@@ -13,6 +13,7 @@ from connections.web.inventory.urls import urlpatterns as inventory
 from connections.web.notifications.urls import urlpatterns as notifications
 from connections.web.overview.urls import urlpatterns as overview
 from connections.web.people.urls import urlpatterns as people
+from connections.web.search.urls import urlpatterns as search
 from connections.web.settings.urls import urlpatterns as settings
 
 urlpatterns = [
@@ -26,6 +27,7 @@ urlpatterns = [
     *people,
     *audit,
     *notifications,
+    *search,
     *settings,
     page("metrics", metrics, SEE_EVERYTHING),
 ]

@@ -121,6 +121,8 @@ def _cursor_at(deletion: Deletion) -> Cursor:
 
 def _count(parts: list[QuerySet[Deletion]]) -> int | None:
     """How many deletions the parts have together. None if there are more than MAX_COUNTED."""
+    if not parts:
+        return 0
     pieces: list[str] = []
     values: list[Any] = []
     for number, part in enumerate(parts):

@@ -102,6 +102,12 @@ def _contains_words(searched: str, text: str) -> bool:
     return all(word in folded for word in text.casefold().split())
 
 
+def split_pair(text: str) -> tuple[str | None, str]:
+    """What a search has before an arrow, or None without one, and the rest."""
+    source, arrow, rest = text.replace("->", "→").rpartition("→")
+    return source if arrow else None, rest
+
+
 def sort_orgs(orgs: Iterable[KnownOrg]) -> list[KnownOrg]:
     """The orgs by name."""
     return sorted(orgs, key=lambda org: org.sort_key)
@@ -206,12 +212,12 @@ class InventoryFilter:
         if self.destination:
             yield lambda listed: listed.sink_org.matches(self.destination)
         if self.text:
-            source, arrow, text = self.text.replace("->", "→").rpartition("→")
+            source, text = split_pair(self.text)
             words = text.casefold().split()
             yield (
                 lambda listed: (
-                    listed.source_org.matches(source)
-                    and listed.contains_words(words, with_source=not arrow)
+                    listed.source_org.matches(source or "")
+                    and listed.contains_words(words, with_source=source is None)
                 )
             )
 

@@ -40,6 +40,8 @@ SHAPES = {
     "copy": SafeString(
         '<rect x="5.5" y="5.5" width="8" height="8" rx="1.25"/><path d="M3.5 10.5h-1v-8h8v1"/>'
     ),
+    "org": SafeString('<path d="M3.5 14V2.5h9V14M2 14h12M6.5 5.5h3M6.5 8.25h3M7 14v-3h2v3"/>'),
+    "page": SafeString('<path d="M4 1.75h5.25L12.5 5v9.25H4zM9 2v3.25h3.25"/>'),
     "plus": SafeString('<path d="M8 3v10M3 8h10"/>'),
     "key": SafeString(
         '<circle cx="5" cy="11" r="2.75"/><path d="m7 9 6-6M10.5 5.5l2 2M12.5 3.5l1.25 1.25"/>'

@@ -23,6 +23,26 @@ def test_the_first_tab_stop_is_the_skip_link(open_demo_as: OpenAs) -> None:
     expect(page.locator("#content")).to_be_focused()
 
 
+def test_search_everywhere_opens_from_any_page_and_enter_opens_the_first_hit(
+    open_demo_as: OpenAs,
+) -> None:
+    page = open_demo_as("operator")
+    page.goto("/settings/")
+    page.keyboard.press("Control+k")
+    search = page.get_by_role("searchbox")
+    expect(search).to_be_focused()
+    page.keyboard.type("labs → rob")
+    hits = page.locator(".hit-name")
+    expect(hits.first).to_have_text("Labs → Robotics")
+    page.keyboard.press("ArrowDown")
+    expect(hits.first).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("Robotics")
+    page.keyboard.press("/")
+    expect(search).to_have_value("labs → rob")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", color_scheme=theme)

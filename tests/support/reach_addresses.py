@@ -44,6 +44,7 @@ OF_ONE = {
 # Lists. None of them may name a hidden object, with any of these query strings.
 OF_MANY: dict[str, tuple[str, ...]] = {
     "overview": ("",),
+    "search": ("?q={word}",),
     "credential-list": ("",),
     "org-connection-list": (
         "",

@@ -120,6 +120,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "access-review-reviewers": (AUDITOR, AUDITOR),
     "access-review-close": (AUDITOR, AUDITOR),
     "access-review-export": (AUDITOR, None),
+    "search": (ANY_ROLE, None),
     "settings": (ANY_ROLE, None),
     "settings-status": (ADMINISTRATOR, None),
     "person-list": (ADMINISTRATOR, None),

@@ -47,6 +47,7 @@ STATEMENTS = {
     "one credential": 16,
     "one event": 8,
     "people": 6,
+    "search": 18,
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,

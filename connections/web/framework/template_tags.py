@@ -1,5 +1,6 @@
 """Tags and filters that every template has without loading them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,17 @@ def badge(
         case _:
             chosen = about
     return _rendered_badge(chosen)
+
+
+@register.filter
+def mark(text: str, words: list[str]) -> list[tuple[str, bool]]:
+    """The text in pieces, each with whether it is one of these words."""
+    if not words:
+        return [(text, False)]
+    # Longest first, because of two alternatives, the first one that matches counts.
+    found = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    pieces = re.split(f"({found})", text, flags=re.IGNORECASE)
+    return [(piece, bool(number % 2)) for number, piece in enumerate(pieces) if piece]
 
 
 @register.simple_tag

@@ -1,0 +1,1 @@
+"""Search everywhere: connections, orgs, deletions, changes, people and pages."""

@@ -1,0 +1,106 @@
+"""Search everywhere: what finds what, for whom."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+from connections.models import AccessKind, Credential, CredentialAccess, Person
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.web.overview.test_overview import add_deletion
+
+pytestmark = pytest.mark.django_db
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def names_found(client: Client, text: str) -> dict[str, list[str]]:
+    """The names of the hits, by the title of their group, in order."""
+    groups = client.get("/search/", {"q": text}).context["groups"]
+    return {group.title: [hit.name for hit in group.hits] for group in groups}
+
+
+def test_an_arrow_finds_the_connection_and_both_orgs(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    for text in ("Labs EU → lake", "labs eu -> lake"):
+        found = names_found(client_of(ada), text)
+        assert found["Connections"] == ["Labs EU → Data Lake EU"]
+        assert set(found["Orgs"]) == {"Labs EU", "Data Lake EU"}
+
+
+@pytest.mark.parametrize("text", ["ops-4181", "contract ended", "labs → payments"])
+def test_a_deletion_is_found_by_ticket_reason_and_pair(
+    text: str, client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    deletion = add_deletion(
+        *(labs,),
+        by=ada,
+        source_org_name="Labs EU",
+        ticket="OPS-4181",
+        reason="The contract ended",
+        search_text="the contract ended\nops-4181\nlabs eu\npayments eu",
+    )
+    response = client_of(ada).get("/search/", {"q": text})
+    assert f'href="/deletions/{deletion.pk}/"' in response.text
+
+
+def test_people_and_pages_are_found_only_by_those_who_can_open_them(
+    client_of: ClientOf, ada: Person, root: Person
+) -> None:
+    assert "People" not in names_found(client_of(ada), "ada")
+    assert names_found(client_of(root), "ada")["People"] == [ada.display_name]
+    assert names_found(client_of(ada), "notif") == {}
+    assert names_found(client_of(root), "notif") == {"Pages": ["Notifications"]}
+
+
+def test_what_an_access_list_hides_is_not_found(
+    client_of: ClientOf, ada: Person, root: Person, labs: Credential
+) -> None:
+    deletion = add_deletion(labs, by=root, ticket="OPS-9", search_text="ops-9")
+    assert names_found(client_of(ada), "labs")
+    assert names_found(client_of(ada), "ops-9")
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=root)
+    for text in ("labs", "ops-9", str(deletion.pk)):
+        assert names_found(client_of(ada), text) == {}
+    assert "No deletions yet" in client_of(ada).get("/deletions/").text
+
+
+def test_the_exact_name_comes_first(client_of: ClientOf, ada: Person, labs: Credential) -> None:
+    assert next(iter(names_found(client_of(ada), "labs eu"))) == "Orgs"
+    assert next(iter(names_found(client_of(ada), "settings"))) == "Pages"
+
+
+def test_an_id_that_finds_nothing_can_be_deleted_by_whoever_can_delete(
+    client_of: ClientOf, ada: Person, victor: Person
+) -> None:
+    missing = {"q": str(uuid4())}
+    link = f'href="/deletions/new/?connection_id={missing["q"]}"'
+    assert link in client_of(ada).get("/search/", missing).text
+    assert link not in client_of(victor).get("/search/", missing).text
+
+
+def test_matches_are_marked_and_foreign_text_is_escaped(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, reason="<b>OPS</b> & co", search_text="<b>ops</b> & co")
+    text = client_of(ada).get("/search/", {"q": "<b>ops"}).text
+    assert "<mark>&lt;b&gt;OPS</mark>&lt;/b&gt; &amp; co" in text
+
+
+def test_htmx_gets_only_the_results(client_of: ClientOf, ada: Person) -> None:
+    text = client_of(ada).get("/search/", {"q": "settings"}, headers={"HX-Request": "true"}).text
+    assert text.lstrip().startswith("<div data-results-of=")
+    assert "<html" not in text
+
+
+def test_one_letter_or_nothing_says_what_can_be_found(client_of: ClientOf, ada: Person) -> None:
+    for text in ("", "x", "\0"):
+        assert "Type at least two characters" in client_of(ada).get("/search/", {"q": text}).text
