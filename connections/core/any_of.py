@@ -18,6 +18,7 @@ class AnyOf(forms.Field):
     def __init__(self, each: forms.Field) -> None:
         super().__init__(required=False, label=each.label)
         self.each = each
+        self.widget.choices = self.choices
 
     @property
     def choices(self) -> Iterable[tuple[Any, Any]]:

@@ -1,6 +1,6 @@
 """The filter form of the history, and filters as text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -8,9 +8,11 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.core import clock
-from connections.deletions.history import HistoryFilter
+from connections.core.any_of import AnyOf
+from connections.deletions.history import BREAK_GLASS, CONTRADICTED, HistoryFilter
+from connections.deletions.status import STATUS_GROUPS
 from connections.deletions.texts import label_of_outcome, label_of_state
-from connections.models import OPEN_STATES, Credential, Outcome, Person, State
+from connections.models import Credential, Outcome, Person, State
 
 
 def filter_text(filters: HistoryFilter) -> str:
@@ -26,6 +28,7 @@ def filter_text(filters: HistoryFilter) -> str:
         "source or destination org": filters.org,
         "state": filters.state.replace("_", " "),
         "outcome": filters.outcome.replace("_", " "),
+        "status": " or ".join(STATUS_LABELS.get(each, each) for each in filters.status),
         "ticket": filters.ticket,
         "connection": str(filters.connection_id or ""),
         "bulk deletion": str(filters.batch or ""),
@@ -33,10 +36,6 @@ def filter_text(filters: HistoryFilter) -> str:
         "text": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]
-    if filters.is_contradicted:
-        texts.append("still listed or reappeared")
-    if filters.is_break_glass:
-        texts.append("break glass")
     return ", ".join(texts) or "all deletions in the period"
 
 
@@ -49,14 +48,24 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
 PERIODS = {**{str(days): f"Last {days} days" for days in (7, 30, 90)}, "365": "Last year"}
 # A calendar in the browser.
 DATE = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
-CONTRADICTED = "contradicted"
-BREAK_GLASS = "break_glass"
-STATUSES = (
-    *((state.value, label_of_state(state)) for state in OPEN_STATES),
-    *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
-    (CONTRADICTED, "Still listed or reappeared"),
-    (BREAK_GLASS, "Break glass"),
-)
+
+
+def _exact(statuses: Iterable[str]) -> dict[str, str]:
+    return {
+        str(status): label_of_state(status) if status in State.values else label_of_outcome(status)
+        for status in statuses
+    }
+
+
+# The filter by status: under each heading all of its statuses, then each one.
+STATUSES: dict[str, dict[str, str]] = {
+    "Open": {"open": "All open", **_exact(STATUS_GROUPS["open"])},
+    "Deleted": {**_exact([Outcome.DELETED]), CONTRADICTED: "Still listed or reappeared"},
+    "Not deleted": {"not_deleted": "All not deleted", **_exact(STATUS_GROUPS["not_deleted"])},
+    "Unknown": {"undetermined": "All unknown", **_exact(STATUS_GROUPS["undetermined"])},
+    "Approval": {BREAK_GLASS: "Break glass"},
+}
+STATUS_LABELS = {code: label for group in STATUSES.values() for code, label in group.items()}
 
 
 class HistoryForm(forms.Form):
@@ -66,7 +75,7 @@ class HistoryForm(forms.Form):
         choices=[("", "Any time"), *PERIODS.items()], coerce=int, empty_value=None, required=False
     )
     # One choice for states and outcomes, because people read them as one status.
-    status = forms.ChoiceField(choices=[("", "Any"), *STATUSES], required=False)
+    status = AnyOf(forms.ChoiceField(label="Status", choices=STATUSES))
     # Older addresses can contain a state or an outcome instead.
     state = forms.ChoiceField(
         choices=State.choices, required=False, label="Status", widget=forms.HiddenInput
@@ -100,7 +109,7 @@ class HistoryForm(forms.Form):
         if not self.is_valid():
             return HistoryFilter()
         data: dict[str, Any] = self.cleaned_data
-        status, person, credential = data["status"], data["person"], data["credential"]
+        person, credential = data["person"], data["credential"]
         since, until = _midnight(data["since"]), _midnight(data["until"])
         if data.get("period") and since is None:
             since = clock.now() - timedelta(days=data["period"])
@@ -112,10 +121,9 @@ class HistoryForm(forms.Form):
             credential=credential.pk if credential else None,
             site=data["site"],
             org=data["org"],
-            state=data.get("state") or (status if status in State.values else ""),
-            outcome=data.get("outcome") or (status if status in Outcome.values else ""),
-            is_contradicted=status == CONTRADICTED,
-            is_break_glass=status == BREAK_GLASS,
+            state=data.get("state", ""),
+            outcome=data.get("outcome", ""),
+            status=data["status"],
             ticket=data["ticket"],
             connection_id=data["connection_id"],
             batch=data["batch"],

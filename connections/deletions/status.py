@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from connections.core.causes import Cause
-from connections.models import Deletion, Outcome, State
+from connections.models import OPEN_STATES, Deletion, Outcome, State
 
 
 class NextStep(StrEnum):
@@ -85,6 +85,21 @@ def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
     if outcome:
         return GROUP_OF[Outcome(outcome)]
     return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
+
+
+def statuses_in(group: OutcomeGroup) -> list[str]:
+    """The open states and the outcomes of a group, for a filter by status."""
+    states = [state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group]
+    return [*states, *(outcome for outcome in Outcome if GROUP_OF[outcome] == group)]
+
+
+_UNDETERMINED = (State.UNKNOWN, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED)
+# What a filter by status can name, besides each state and outcome.
+STATUS_GROUPS: dict[str, list[str]] = {
+    "open": [state for state in OPEN_STATES if state not in _UNDETERMINED],
+    "not_deleted": [each for each in Outcome if each not in {Outcome.DELETED, *_UNDETERMINED}],
+    "undetermined": list(_UNDETERMINED),
+}
 
 
 # The steps that a status allows. All other statuses only lead to a new request.

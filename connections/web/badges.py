@@ -12,7 +12,7 @@ from connections.core import clock
 from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.errors import ResponseLocation
 from connections.core.text import format_limit
-from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus
+from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus, OutcomeGroup
 from connections.deletions.texts import explain, label_of, label_of_outcome
 from connections.models import (
     AccessReview,
@@ -77,6 +77,15 @@ _DELETIONS = {
     DeletionStatus.WITHDRAWN: ("muted", "minus"),
     DeletionStatus.EXPIRED: ("muted", "clock"),
     DeletionStatus.UNRESOLVED: ("warn", "question"),
+}
+# Labels and tones of the groups in bars and charts, in this order.
+OUTCOME_GROUPS = {
+    OutcomeGroup.DELETED: ("Deleted", "ok"),
+    OutcomeGroup.GONE: ("Gone or not found", "info"),
+    OutcomeGroup.REFUSED: ("Failed", "danger"),
+    OutcomeGroup.NOTHING_SENT: ("Not sent", "muted"),
+    OutcomeGroup.UNKNOWN: ("Unknown", "unknown"),
+    OutcomeGroup.OPEN: ("Open", "warn"),
 }
 # Shown next to the status.
 FLAGS = {

@@ -192,6 +192,7 @@ OURS = [
     _page("org-detail", find=_org("Payments EU"), who="operator"),
     _page("org-detail", "org-detail-without-credential", find=_org_without_credential),
     _page("deletion-list", who="operator"),
+    _page("deletion-list", "deletion-chart", {"view": "chart"}, who="operator"),
     _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
     _page("deletion-list", "deletion-list-fresh", is_fresh=True, who="operator"),

@@ -65,7 +65,7 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
     assert fields["q"] == "carve-out"
     assert fields["since"] < fields["until"]
     data = body(reader.post(URL, fields | {"status": "refused", "q": "carve-out"}))
-    assert b"outcome refused, text" in files_of(data)["population.json"]
+    assert b"status Failed, text" in files_of(data)["population.json"]
     assert complaint(data, tmp_path) == ""
     started = AuditEvent.objects.get(code="evidence_bundle.started")
     assert "status=refused&q=carve-out" in started.details["filter"]
@@ -75,7 +75,12 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
 def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, status: str) -> None:
     page = read(reader.get(f"{URL}?status={status}"))
     assert f'<option value="{status}" selected>' in page.html
-    data = body(reader.post(URL, page.form_to(URL).fields | {"status": status}))
+    page = read(reader.get(f"{URL}?status={status}&status=open"))
+    assert '<option value="open" selected>' in page.html
+    both = {"status": [status, "open"]}
+    data = body(reader.post(URL, page.form_to(URL).fields | both))
+    [started] = AuditEvent.objects.filter(code="evidence_bundle.started")
+    assert f"status={status}&status=open" in started.details["filter"]
     population = json.loads(files_of(data)["population.json"])
     assert (population["selected"], population["in_period"]) == (0, 4)
     assert population["filter_in_words"] != "all deletions in the period"

@@ -153,6 +153,7 @@ ACTS: dict[str, Act] = {
         deletion=deletion, actor=actor, text="x"
     ),
     "look": lambda deletion, actor: history.history_page(actor=actor, filters=HistoryFilter()),
+    "count": lambda deletion, actor: history.count_by_day(actor=actor, filters=HistoryFilter()),
     "bundle": lambda deletion, actor: bundles.make_bundle(
         actor=actor, filters=HistoryFilter(), query="", output=io.BytesIO()
     ),

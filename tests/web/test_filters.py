@@ -54,7 +54,7 @@ def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, a
         ("audit", "/connections/?sort=-created&type=logs"),
     ]
     [field] = [field for field in bar.fields if field.name == "type"]
-    assert not {"logs", "audit"} & dict(field.options).keys()
+    assert not {"logs", "audit"} & dict(field.groups[""]).keys()
     assert bar.clear_url == "/connections/?sort=-created"
 
 

@@ -36,6 +36,7 @@ STATEMENTS = {
     "matrix": 14,
     "overview": 34,
     "history": 7,
+    "chart": 7,
     "changes": 8,
     "audit log": 7,
     "orgs": 11,
@@ -66,6 +67,7 @@ PLAN_OF_1000_KILOBYTES = 18
 def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
+    single["chart"] = "/deletions/?view=chart"
     details = addresses.details(data.facts())
     return single | addresses.lists() | details | access_reviews() | batches()
 

@@ -2,6 +2,9 @@
 
 from argparse import ArgumentParser
 from typing import Any
+from urllib.parse import urlencode
+
+from django.http import QueryDict
 
 from connections.access.actor import Actor, command_actor
 from connections.core import tabular
@@ -63,7 +66,7 @@ def read_filters(
     command: OrgAdminCommand, options: dict[str, Any], *, actor: Actor, flags: dict[str, str]
 ) -> HistoryFilter:
     """A command's valid filters. Otherwise it ends with a usage error."""
-    query = {name: options[name] for name in FILTERS if options[name]}
+    query = QueryDict(urlencode({name: options[name] for name in FILTERS if options[name]}))
     form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
     if not form.is_valid():
         field, problems = next(iter(form.errors.items()))

@@ -137,8 +137,14 @@ class BundleForm(ServiceForm, HistoryForm):
 
     def query(self) -> str:
         """The filter in the form that the audit event stores."""
-        values = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
-        return "&".join(f"{name}={value}" for name, value in values.items() if value)
+        names = ("since", "until", *_FILTERS)
+        entered = {name: self[name].data for name in names}
+        return "&".join(
+            f"{name}={each}"
+            for name, value in entered.items()
+            for each in (value if isinstance(value, list) else [value])
+            if each
+        )
 
 
 def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str, Any]:
@@ -151,4 +157,4 @@ def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str,
     if days and "since" not in data:
         data["since"] = today - timedelta(days=days)
     status = data.get("state") or data.get("outcome")
-    return {"until": today, **({"status": status} if status else {}), **data}
+    return {"until": today, **({"status": [status]} if status else {}), **data}

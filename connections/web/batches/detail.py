@@ -29,7 +29,8 @@ from connections.operations import heartbeats
 from connections.web.badges import Badge, batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, kept_warning, load_plan
-from connections.web.batches.rows import BarPart, plan_rows, progress_parts, result_rows
+from connections.web.batches.rows import plan_rows, progress_parts, result_rows
+from connections.web.deletions.bars import BarPart
 from connections.web.deletions.detail import idle_interval
 from connections.web.deletions.detail import notice_about as deletion_notice_about
 from connections.web.framework import support

@@ -9,10 +9,12 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.core.errors import DomainError
+from connections.core.text import pluralize
 from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch
-from connections.models import Batch
+from connections.models import Batch, Outcome
 from connections.web.batches.detail import notice_about, redirect_to
+from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
 from connections.web.framework.support import actor_of, find_posted_org, uuid_or_none
@@ -28,11 +30,14 @@ def batch_list(request: HttpRequest) -> HttpResponse:
 def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
     actor = actor_of(request)
     batches = visibility.visible_batches(actor=actor).annotate(
-        connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None))
+        connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None)),
+        deleted=Count("rows", filter=Q(rows__deletion__outcome=Outcome.DELETED)),
     )
     page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
     context = {
-        "title": "Bulk deletions",
+        "title": "Deletions",
+        "views": view_links(request, current=BULK),
+        "count": pluralize(page.paginator.count, "bulk deletion"),
         "rows": page.object_list,
         "problem": problem,
         **lists.numbered_links(request, page),

@@ -1,12 +1,12 @@
 """The rows of a bulk deletion, and how many have which result."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -16,10 +16,12 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches.progress import Progress
 from connections.deletions import states
-from connections.deletions.status import OutcomeGroup, outcome_group, status_of
+from connections.deletions.history import has_any
+from connections.deletions.status import OutcomeGroup, outcome_group, status_of, statuses_in
 from connections.deletions.texts import result_text
 from connections.web.badges import Badge, deletion_badge, row_problem_badge
 from connections.web.batches.plan import Plan, PlanFilter
+from connections.web.deletions.bars import BarPart, bar_parts
 from connections.web.framework.lists import (
     ViewLink,
     numbered_links,
@@ -35,16 +37,6 @@ _ENDED_AS = {
     models.BatchState.EXPIRED: models.Outcome.EXPIRED,
     models.BatchState.CANCELLED: models.Outcome.WITHDRAWN,
 }
-# The progress bar's parts from left to right. It leaves rows blank that were not sent yet or that
-# were withdrawn.
-_BAR_PARTS = (
-    (OutcomeGroup.DELETED, "Deleted", "ok"),
-    (OutcomeGroup.GONE, "Gone or not found", "info"),
-    (OutcomeGroup.REFUSED, "Failed", "danger"),
-    (OutcomeGroup.NOTHING_SENT, "Not sent", "muted"),
-    (OutcomeGroup.UNKNOWN, "Unknown", "unknown"),
-    (OutcomeGroup.OPEN, "Open", "muted"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,43 +70,17 @@ class RowsPage:
     next_url: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class BarPart:
-    """One color of the progress bar. `start` is the sum of the parts before it."""
-
-    group: OutcomeGroup
-    label: str
-    tone: str
-    start: int
-    count: int
-    is_blank: bool
-
-
 def progress_parts(batch: models.Batch, *, progress: Progress) -> list[BarPart]:
-    """The parts of the progress bar that aren't empty."""
-    blank = {OutcomeGroup.OPEN}
-    if batch.state == models.BatchState.CANCELLED:
-        blank.add(OutcomeGroup.NOTHING_SENT)
+    """The parts of the progress bar. Rows not sent yet, or withdrawn, leave it blank."""
     counts = Counter[OutcomeGroup]()
     for outcome, count in progress.by_outcome.items():
         counts[outcome_group(state=models.State.SETTLED, outcome=outcome)] += count
     for state, count in progress.by_open_state.items():
         counts[outcome_group(state=state, outcome="")] += count
-    parts, start = [], 0
-    for group, label, tone in _BAR_PARTS:
-        if counts[group]:
-            parts.append(
-                BarPart(
-                    group=group,
-                    label=label,
-                    tone=tone,
-                    start=start,
-                    count=counts[group],
-                    is_blank=group in blank,
-                )
-            )
-            start += counts[group]
-    return parts
+    blank = {OutcomeGroup.OPEN}
+    if batch.state == models.BatchState.CANCELLED:
+        blank.add(OutcomeGroup.NOTHING_SENT)
+    return [replace(part, is_blank=part.group in blank) for part in bar_parts(counts)]
 
 
 def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan) -> RowsPage:
@@ -167,7 +133,9 @@ def result_rows(
             else _result_row(row, now=time_of(request))
             for row in page.object_list
         ],
-        links=part_links(request, links, current=chosen, seen="", every=""),
+        links=part_links(request, links, current=chosen, seen="", every="")
+        if len(links) > 2
+        else [],
         shows_plan=False,
         shows_results=True,
         has_problems=False,
@@ -178,15 +146,7 @@ def result_rows(
 def _deletions_of(batch: models.Batch, *, group: OutcomeGroup | None) -> QuerySet[models.Deletion]:
     deletions = models.Deletion.objects.filter(batch=batch)
     if group:
-        outcomes = [
-            outcome
-            for outcome in models.Outcome
-            if outcome_group(state=models.State.SETTLED, outcome=outcome) == group
-        ]
-        opened = [
-            state for state in models.OPEN_STATES if outcome_group(state=state, outcome="") == group
-        ]
-        deletions = deletions.filter(Q(outcome__in=outcomes) | Q(state__in=opened))
+        deletions = deletions.filter(has_any(statuses_in(group)))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
     return deletions.order_by(newest, "batch_row__position")
 

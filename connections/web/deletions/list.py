@@ -1,6 +1,8 @@
 """The history of deletions: list and export."""
 
-from django.http import HttpRequest, HttpResponse
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
@@ -10,8 +12,9 @@ from connections.access.visibility import visible_batch_ids
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
-from connections.deletions.history_filter import STATUSES, HistoryForm
+from connections.deletions.history_filter import STATUS_LABELS, HistoryForm
 from connections.inventory.orgs import list_known_orgs
+from connections.web.deletions.chart import build_chart
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
 
@@ -28,7 +31,11 @@ LIST = lists.ListPage(
     more_on_demand=True,
     most=history.MAX_COUNTED,
     export_url="deletion-export",
+    kept=("sort", "view"),
 )
+# The value of the parameter `view`, and the view that has an address of its own.
+CHART = "chart"
+BULK = "Bulk"
 
 
 def _form(request: HttpRequest, actor: Actor) -> HistoryForm:
@@ -36,20 +43,58 @@ def _form(request: HttpRequest, actor: Actor) -> HistoryForm:
     return HistoryForm(request.GET, credentials=credentials)
 
 
+def view_links(request: HttpRequest, *, current: str) -> list[lists.ViewLink]:
+    """The links to the views of the deletions. List and chart keep the filters."""
+    query = QueryDict() if current == BULK else request.GET
+    page = lists.as_page_request(request, path=reverse("deletion-list"), query=query)
+    urls = {
+        "List": lists.list_url(page, view=""),
+        "Chart": lists.list_url(page, view=CHART, sort=""),
+        BULK: reverse("batch-list"),
+    }
+    return [
+        lists.ViewLink(label=label, url=url, is_current=label == current)
+        for label, url in urls.items()
+    ]
+
+
 def deletion_list(request: HttpRequest) -> HttpResponse:
-    """All deletions, newest first unless sorted the other way around."""
+    """All deletions, newest first unless sorted the other way around; or their chart."""
     actor = actor_of(request)
     form, orgs = _form(request, actor), list_known_orgs(actor=actor)
+    statuses = list(STATUS_LABELS.items())
+    choices: dict[str, lists.Options] = {
+        "status": statuses,
+        "state": statuses,
+        "outcome": statuses,
+        "org": lists.org_options(orgs),
+        "site": lists.site_options(site.site for site in all_sites()),
+    }
+    context: dict[str, Any] = {
+        "shared_names": lists.shared_names(orgs),
+        "bundle_url": reverse("bundle-new") if permissions.can_audit(actor) else "",
+    }
+    if request.GET.get("view") == CHART:
+        chart = build_chart(request, actor=actor, filters=form.filters())
+        context |= {"chart": chart, "views": view_links(request, current="Chart")}
+        return LIST.render(
+            request,
+            context,
+            form=form,
+            rows=chart.bars,
+            links={"first_url": "", "next_url": ""},
+            count=chart.total,
+            choices=choices,
+        )
     page = history.history_page(
         actor=actor,
         filters=form.filters(),
         after=lists.parse_after(request, history.Cursor.parse),
         is_oldest_first=LIST.sort_of(request) == "requested",
     )
-    context = {
+    context |= {
         "batch_ids": visible_batch_ids(page.deletions, actor=actor),
-        "shared_names": lists.shared_names(orgs),
-        "bundle_url": reverse("bundle-new") if permissions.can_audit(actor) else "",
+        "views": view_links(request, current="List"),
     }
     return LIST.render(
         request,
@@ -58,12 +103,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         rows=page.deletions,
         links=lists.cursor_links(request, page.next),
         count=page.count,
-        choices={
-            "state": STATUSES,
-            "outcome": STATUSES,
-            "org": lists.org_options(orgs),
-            "site": lists.site_options(site.site for site in all_sites()),
-        },
+        choices=choices,
     )
 
 

@@ -31,6 +31,7 @@ from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import actor_of, download, export_format
 
 type Options = Sequence[tuple[str, str]]
+type Groups = Mapping[str, Options]
 
 PAGE_SIZE = 100
 # The parameters that say where a page starts, and whether it has the fields of every filter.
@@ -183,8 +184,8 @@ class FilterField:
 
     name: str
     label: str
-    # The choices. Empty for a text field.
-    options: Options
+    # The choices by heading, "" for those without one. Empty for a text field.
+    groups: Groups
     # A text that isn't valid.
     value: str
     is_date: bool
@@ -265,7 +266,8 @@ def filter_bar(
         values = _values_of(request, field.name)
         is_folded = field.name in more and not values
         is_loaded = not (is_folded and more_on_demand) or is_more_open
-        options = (choices.get(field.name) or _choices_of(field)) if is_loaded else []
+        groups = _groups_of(field, choices.get(field.name)) if is_loaded else {}
+        options = [option for few in groups.values() for option in few]
         is_text = bool(field.errors) and not options
         if not is_text:
             chips += _chips(request, field, values=values, labels={**dict(options), **names})
@@ -274,7 +276,10 @@ def filter_bar(
                 FilterField(
                     name=field.name,
                     label=str(field.label),
-                    options=[option for option in options if option[0] not in values],
+                    groups={
+                        heading: [option for option in few if option[0] not in values]
+                        for heading, few in groups.items()
+                    },
                     value=values[0] if is_text else "",
                     is_date=getattr(field.field.widget, "input_type", "") == "date",
                 )
@@ -320,9 +325,17 @@ def _chips(
     ]
 
 
-def _choices_of(field: forms.BoundField) -> Options:
-    choices = getattr(field.field, "choices", ())
-    return [(str(value), label) for value, label in choices if value != ""]
+def _groups_of(field: forms.BoundField, replaced: Options | None) -> Groups:
+    """The choices of a field by heading, or those that replace them."""
+    if replaced:
+        return {"": replaced}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for value, label in getattr(field.field, "choices", ()):
+        if isinstance(label, list | tuple):
+            groups[value] = [(str(each), text) for each, text in label]
+        elif value != "":
+            groups.setdefault("", []).append((str(value), label))
+    return groups
 
 
 def filter_query(request: HttpRequest, form: forms.BaseForm) -> str:
@@ -353,6 +366,8 @@ class ListPage:
     more_on_demand: bool = False
     # Where the service stops counting what matches.
     most: int = 0
+    # Parameters that filtering keeps.
+    kept: Sequence[str] = ("sort",)
     # The name of the export's URL, and who can open it.
     export_url: str = ""
     export_permission: Permission = EXPORT
@@ -389,6 +404,7 @@ class ListPage:
             names=names,
             more=self.more,
             more_on_demand=self.more_on_demand,
+            kept=self.kept,
         )
         has_any = bool(rows or bar.clear_url or links["first_url"] if total is None else total)
         can_export = has_any and self.export_permission.is_held_by(actor_of(request))

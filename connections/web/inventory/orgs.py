@@ -142,7 +142,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
         "can_refresh": permissions.can_sync(actor),
-        "can_plan": bool(listed) and permissions.can_delete(actor),
+        "plannable": len(listed) if permissions.can_delete(actor) else 0,
     }
     return render(request, "inventory/org_detail.html", context)
 

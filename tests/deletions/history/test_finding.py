@@ -38,7 +38,14 @@ def test_the_newest_deletion_comes_first(make: Make, victor: Person) -> None:
         ({"reason": 'say "no"'}, {"text": '"no"'}),
         ({"reason": "go"}, {"text": "go"}),
         ({"state": State.UNKNOWN, "outcome": "", "settled_at": None}, {"state": State.UNKNOWN}),
-        ({"contradicted_at": START}, {"is_contradicted": True}),
+        ({"contradicted_at": START}, {"status": ("contradicted",)}),
+        ({"outcome": Outcome.REFUSED}, {"status": ("refused", "break_glass")}),
+        ({"outcome": Outcome.STALE}, {"status": ("not_deleted",)}),
+        ({"outcome": Outcome.UNRESOLVED}, {"status": ("undetermined",)}),
+        (
+            {"state": State.WAITING, "outcome": "", "settled_at": None},
+            {"status": ("open", "unknown")},
+        ),
     ],
 )
 def test_a_filter_finds_the_matching_deletion(

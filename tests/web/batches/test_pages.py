@@ -10,7 +10,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, decisions, endings, running, stopping
+from connections.batches import confirming, decisions, drafts, endings, running, stopping
 from connections.core.text import format_time
 from connections.deletions import lifecycle
 from connections.models import (
@@ -429,6 +429,31 @@ def test_an_approver_sees_what_was_decided_earlier_about_these_connections(
     assert reverse("deletion-detail", args=[first.deletions.get().pk]) in page.html
 
 
+def test_earlier_decisions_with_a_hidden_credential_are_not_shown(
+    approver: Client,
+    ada: Person,
+    linus: Person,
+    payments: Credential,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    key = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
+    batch = draft(ada, [key])
+    drafts.change_credential(
+        batch=batch, actor=person_actor(person=ada), connections=[key], credential=soc
+    )
+    request(batch, ada)
+    decisions.decline_batch(batch=batch, actor=person_actor(person=linus), reason="Still in use")
+    clock.advance(seconds=1)
+    again = request(draft(ada, [key]), ada)
+    assert again.deletions.get().credential == payments
+    assert "Still in use" in approver.get(url_of(again)).text
+    CredentialAccess.objects.create(credential=soc, kind=AccessKind.SEE, person=ada)
+    assert "Still in use" not in approver.get(url_of(again)).text
+
+
 def test_an_open_page_shows_the_approval_and_lets_the_requester_confirm(
     operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
 ) -> None:
@@ -449,7 +474,7 @@ def test_after_an_org_is_removed_its_credential_can_be_retired(
     running.run_due(actor=WORKER)
     reader = client_of(make_person("carol", Role.CREDENTIAL_MANAGER)) if is_manager else operator
     page = read(reader.get(url_of(the_batch())))
-    assert "Nothing in this plan is left of Payments US." in page.text
+    assert "All connections of Payments US in this plan are gone." in page.text
     assert (reverse("credential-retire", args=[payments.pk]) in page.html) == is_manager
 
 
