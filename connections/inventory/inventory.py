@@ -24,7 +24,6 @@ from connections.inventory.matching import (
     ListedConnection,
     sort_orgs,
 )
-from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import (
     credentials_in_use,
@@ -144,11 +143,6 @@ class Coverage:
     next_sync_at: datetime | None
     # Whether some org should be synced.
     is_stale: bool
-
-    @property
-    def synced_orgs(self) -> int:
-        """How many orgs were synced. One org can have several credentials."""
-        return len({OrgKey.of(sync.credential) for sync in self.listed})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.inventory.inventory import build_inventory, current_snapshots
+from connections.inventory.inventory import Coverage, build_inventory, current_snapshots
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
 from connections.inventory.text_columns import HexId
@@ -60,6 +60,7 @@ class Matrix:
     orgs: list[KnownOrg]
     connection_types: list[str]
     creators: list[str]
+    coverage: Coverage
     # When this was read from the database, by its clock.
     at: datetime
 
@@ -107,6 +108,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         orgs=orgs,
         connection_types=inventory.connection_types,
         creators=inventory.creators,
+        coverage=inventory.coverage,
         at=inventory.at,
     )
     if not matrix.is_too_large:

@@ -144,29 +144,6 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]") && !isTyping) form.requestSubmit();
   });
 
-  /* The checkbox that selects all rows on the page, and how many are selected. Neither is shown without JavaScript. */
-  const rowBoxes = () => [...document.querySelectorAll("td.cell-select input[type=checkbox]")];
-
-  function updateSelection() {
-    const boxes = rowBoxes();
-    const count = boxes.filter((row) => row.checked).length;
-    const all = $("[data-select-all]");
-    if (all) {
-      all.checked = count === boxes.length;
-      all.indeterminate = count > 0 && count < boxes.length;
-    }
-    const text = $(".selection-count");
-    if (text) text.textContent = `${count} selected`;
-  }
-
-  document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-select-all]")) for (const row of rowBoxes()) row.checked = event.target.checked;
-    updateSelection();
-  });
-  document.addEventListener("htmx:afterSettle", updateSelection);
-  /* Also after the browser has restored checked checkboxes. */
-  window.addEventListener("pageshow", updateSelection);
-
   /* The note of a row that was just opened. */
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches?.(".row-opener[open]")) return;

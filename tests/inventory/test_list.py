@@ -16,8 +16,10 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor, person_actor
+from connections.batches import drafts
 from connections.changes.acknowledgement import acknowledge_changes
 from connections.core import clock
+from connections.inventory import protections
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import FilterFacts, InventoryFilter, KnownOrg, ListedConnection
 from connections.models import (
@@ -25,6 +27,7 @@ from connections.models import (
     Change,
     Credential,
     Deletion,
+    OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
     Sync,
@@ -41,6 +44,7 @@ from tests.support.sandbox import connection_between, key_pair_of, org_named
 ClientOf = Callable[[Person], Client]
 
 URL = "/connections/"
+EXPLANATION = "An org connection lets the destination org query the source org's data."
 
 
 def open_list(client: Client, **filters: str) -> Page:
@@ -111,9 +115,8 @@ def test_an_open_deletion_replaces_the_delete_link(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     deletion = store_open_deletion(payments, UUID(connection.id), ada)
     page = open_list(client_of(ada), q="payments soc logs")
-    view = link_with_text(page.html, "View deletion of Payments US to Group SOC")
+    view = link_with_text(page.html, "Unknown : deletion of Payments US to Group SOC")
     assert view == f"/deletions/{deletion.pk}/"
-    assert "Unknown" in page.text
     assert "Delete…" not in page.text
 
 
@@ -251,7 +254,7 @@ def test_connections_that_no_access_review_decided_on_are_found(
 
 
 def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
-    client_of: ClientOf, victor: Person, labs: Credential
+    client_of: ClientOf, victor: Person, labs: Credential, payments: Credential
 ) -> None:
     add_rows(labs, 3)
     OrgConnectionSnapshot.objects.filter(sink_org_id="sink-1").update(sink_org_name="Sink 0002")
@@ -314,6 +317,76 @@ def test_a_column_sorts_the_list(
     assert page.html.count("aria-sort") == 1
 
 
+def test_few_connections_of_one_org_have_a_search_and_little_else(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    add_rows(labs, 11)
+    client = client_of(ada)
+    page = open_list(client)
+    assert EXPLANATION in page.text
+    assert 'name="q"' in page.html
+    assert page.text.count("Delete…") == 12
+    assert "More" not in page.text
+    for field in ("type", "org", "creator", "connection"):
+        assert f'name="{field}"' not in page.html
+    add_rows(labs, 1)
+    assert 'name="connection"' in open_list(client).html
+    assert 'name="type"' in open_list(client, type="logs").html
+    add_rows(labs, 13)
+    page = open_list(client)
+    assert EXPLANATION not in page.text
+    assert 'name="type"' in page.html
+    assert "Matrix" not in page.text
+
+
+def test_what_a_connection_is_is_said_until_the_person_has_requested_a_deletion(
+    client_of: ClientOf, ada: Person, victor: Person, labs: Credential
+) -> None:
+    store_open_deletion(labs, uuid4(), ada)
+    assert EXPLANATION not in open_list(client_of(ada)).text
+    assert EXPLANATION in open_list(client_of(victor)).text
+
+
+@pytest.mark.parametrize(("orgs", "has_matrix"), [(4, False), (5, True)])
+def test_the_matrix_appears_with_the_fifth_org(
+    client_of: ClientOf, ada: Person, labs: Credential, orgs: int, has_matrix: bool
+) -> None:
+    for number in range(1, orgs):
+        labs.pk, labs.org_id, labs.name = uuid4(), str(uuid4()), f"Labs {number}"
+        labs.fingerprint = f"{number:064}"
+        labs.save(force_insert=True)
+    assert ("Matrix" in open_list(client_of(ada)).text) == has_matrix
+
+
+def test_select_all_gets_each_match_with_its_facts(
+    client_of: ClientOf,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    labs: Credential,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key_of(source: str, sink: str) -> OrgConnectionKey:
+        connection = connection_between(sandbox.world, source, sink)
+        return OrgConnectionKey(site=payments.site, connection_id=UUID(connection.id))
+
+    outgoing, incoming = key_of("Payments US", "Group SOC"), key_of("Group SOC", "Payments US")
+    actor = person_actor(person=linus)
+    protections.protect_connection(actor=actor, key=incoming, reason="It must stay.")
+    store_open_deletion(payments, outgoing.connection_id, ada)
+    client, url = client_of(ada), "/connections/keys/"
+    assert sorted(client.get(url, {"q": "payments"}).json()) == sorted(
+        [[incoming.reference, "protected audit"], [outgoing.reference, "open"]]
+    )
+    for key, facts in ((incoming, "protected audit"), (outgoing, "open")):
+        add_rows(labs, 10)
+        box = f'value="{key.reference}" form="selection" data-facts="{facts}"'
+        assert box in open_list(client).html
+    monkeypatch.setattr(drafts, "MAX_ROWS", 1)
+    assert client.get(url, {"q": "payments"}).json() == []
+
+
 @pytest.mark.parametrize("sort", ["x", "-", "--source", "stored_id"])
 def test_an_unknown_sort_falls_back_to_the_default(
     client_of: ClientOf, victor: Person, payments: Credential, sort: str
@@ -322,27 +395,17 @@ def test_an_unknown_sort_falls_back_to_the_default(
     assert rows_in(page.html) == rows_in(open_list(client_of(victor)).html)
 
 
-def test_a_failing_org_is_a_banner_and_its_older_rows_stay_with_their_time(
+def test_a_failing_org_is_said_once_and_its_older_rows_are_out_of_date(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
-    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     client = client_of(ada)
+    assert "Synced just now" in open_list(client).text
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     client.post("/connections/refresh/")
     page = open_list(client)
-    assert "1 org synced" in page.text
-    assert "1 failed" in page.text
-    assert "Sync failed: Labs EU. Last complete sync" in page.text
-    assert "(403)" in page.text
+    assert link_with_text(page.html, "1 org failing") == "/orgs/?coverage=failing"
     assert {"Labs EU → Data Lake EU", "Payments US → Group SOC"} <= set(rows_in(page.html))
-    assert page.html.count('title="The last sync of its org failed') == 1
-
-
-def test_it_counts_the_orgs_without_a_credential(
-    client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
-) -> None:
-    page = open_list(client_of(victor))
-    assert "2 orgs synced" in page.text
-    assert "2 more orgs without a credential" in page.text
+    assert page.text.count("out of date") == 1
 
 
 def test_an_org_with_two_credentials_counts_as_one(
@@ -352,7 +415,6 @@ def test_an_org_with_two_credentials_counts_as_one(
     pair = sandbox.world.add_key_pair(org=org)
     store_credential(sandbox, "Labs EU", pair=pair, name="Labs EU again")
     client = client_of(ada)
-    assert "1 org synced" in open_list(client).text
     client.post("/connections/refresh/")
     assert "1 org synced." in open_list(client).text
 
@@ -482,7 +544,7 @@ def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
     assert client_of(ada).get("/connections/refresh/").status_code == 405
 
 
-def test_a_credential_that_was_never_verified_is_a_banner_and_is_not_synced(
+def test_a_credential_that_was_never_verified_is_named_and_not_synced(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     Sync.objects.all().delete()
@@ -491,7 +553,8 @@ def test_a_credential_that_was_never_verified_is_a_banner_and_is_not_synced(
     client.post("/connections/refresh/")
     page = open_list(client)
     assert "Nothing was synced: no credential is verified." in page.text
-    assert "Unverified: Labs EU. Its org isn't synced." in page.text
+    assert "Not synced yet" in page.text
+    assert link_with_text(page.html, "1 credential unverified") == "/credentials/"
     assert not Sync.objects.exists()
 
 
@@ -505,6 +568,7 @@ def test_with_no_credential_it_says_what_to_do(
     for filters in ({}, {"source": "Payments"}):
         page = open_list(client, **filters)
         assert "No orgs yet" in page.text
+        assert EXPLANATION in page.text
         assert says in page.text
 
 
@@ -515,7 +579,8 @@ def test_an_org_without_connections_shows_its_last_sync(
     sandbox.world.remove_connection(connection_id=connection.id)
     store_credential(sandbox, "Labs EU")
     page = open_list(client_of(ada))
-    assert "Labs EU has no org connections" in page.text
+    assert "No org connections" in page.text
+    assert EXPLANATION in page.text
     assert "Synced just now" in page.text
 
 

@@ -1,33 +1,40 @@
 """The list of connections, and its export."""
 
-from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches import drafts
-from connections.core.text import format_age, format_relative
 from connections.inventory.export import prepare_export
 from connections.inventory.filters import DISABLED, ConnectionFilters
-from connections.inventory.inventory import SORT_KEYS, VISIBLE, Inventory, build_inventory
+from connections.inventory.inventory import SORT_KEYS, VISIBLE, build_inventory
 from connections.inventory.matrix import list_connections_between
+from connections.inventory.rate_limits import OrgKey
+from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, connection_url
+from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
-from connections.web.inventory.rows import connection_row_views, failed_syncs
+from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views, facts_of_all
 
+# With fewer orgs that have a credential, and no more connections than that, a search is enough.
+FILTERS_FROM_ORGS = 2
+FILTERS_ABOVE = 25
+MATRIX_FROM_ORGS = 5
+# Rows have checkboxes if there are more connections.
+SELECTION_ABOVE = 12
 LIST = lists.ListPage(
     title="Connections",
     noun="connection",
     template="inventory/list.html",
     sorts=[*SORT_KEYS, VISIBLE],
     default_sort="source",
-    more=["source", "destination"],
+    more=["site", "created", "reviewed", "protected", "changed", "source", "destination"],
     export_url="org-connection-export",
 )
 
@@ -41,27 +48,27 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     inventory = build_inventory(actor=actor, filters=filters, sort=LIST.sort_of(request))
     matches = len(inventory.matches)
     page = lists.numbered_page(request, inventory.matches)
+    orgs = {OrgKey.of(each) for each in inventory.credentials.values() if each.org_id}
+    has_few = len(orgs) < FILTERS_FROM_ORGS and inventory.total <= FILTERS_ABOVE
+    is_small = has_few and not form.errors and not form.values().keys() - {"q"}
+    has_no_credential = not inventory.credentials
     # Not the inventory itself: a context stays in memory until the next garbage collection, and
     # with it every connection would.
     context = {
-        "matches": matches,
-        "coverage": inventory.coverage,
-        "unlisted_protections": inventory.unlisted_protections,
-        "at": inventory.at,
-        "can_plan": permissions.can_delete(actor),
-        "plannable": matches if matches <= drafts.MAX_ROWS else 0,
-        "shared_names": lists.shared_names(inventory.orgs),
-        "views": view_links(request),
-        "query": query,
-        **_freshness(inventory, actor=actor),
-        "can_refresh": permissions.can_sync(actor),
-        "can_protect": permissions.can_protect(actor),
-        # `start_review` refuses a filter by time.
-        "can_start_access_review": permissions.can_manage_access_reviews(actor)
-        and not filters.is_relative,
-        "access_review_url": reverse(
-            "access-review-new", query={"scope": query} if query else None
+        "head": head_of(
+            inventory.coverage, filters=filters, query=query, actor=actor, at=inventory.at
         ),
+        "is_small": is_small,
+        "explains": not inventory.total or (is_small and not _has_deleted(actor)),
+        "unlisted_protections": inventory.unlisted_protections,
+        "can_plan": permissions.can_delete(actor) and inventory.total > SELECTION_ABOVE,
+        "facts": SELECTED_FACTS,
+        "matching": matches if len(page.object_list) < matches <= drafts.MAX_ROWS else 0,
+        "shared_names": lists.shared_names(inventory.orgs),
+        "views": view_links(request) if len(orgs) >= MATRIX_FROM_ORGS else [],
+        "has_no_credential": has_no_credential,
+        "is_synced": bool(inventory.coverage.listed or inventory.coverage.failed),
+        "administrators": people.list_administrator_names() if has_no_credential else [],
         "can_manage_credentials": permissions.can_manage_credentials(actor),
     }
     return LIST.render(
@@ -83,25 +90,20 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
-    coverage = inventory.coverage
-    has_no_credential = not (coverage.listed or coverage.failed or coverage.never_listed)
-    oldest_at = coverage.oldest_at
-    newest_syncs = [*coverage.listed, *coverage.failed]
-    age = format_age(oldest_at, now=inventory.at) if oldest_at else ""
-    as_of = [f"oldest sync {age}"] if age else []
-    if coverage.next_sync_at:
-        as_of.append(f"next sync due {format_relative(coverage.next_sync_at, now=inventory.at)}")
-    return {
-        "age": age,
-        "as_of": ", ".join(as_of),
-        "failed_syncs": failed_syncs(coverage),
-        "only_sync": newest_syncs[0] if len(newest_syncs) == 1 else None,
-        "unverified": [credential for credential in coverage.never_listed if not credential.org_id],
-        "has_no_credential": has_no_credential,
-        "administrators": people.list_administrator_names() if has_no_credential else [],
-        "refreshes_automatically": coverage.is_stale and permissions.can_sync(actor),
-    }
+def _has_deleted(actor: Actor) -> bool:
+    """Whether the person has requested a deletion, and so knows what a connection is."""
+    return Deletion.objects.filter(requested_by=actor.person).exists()
+
+
+def org_connection_keys(request: HttpRequest) -> JsonResponse:
+    """All matching connections as the checkboxes of the list name them, with their facts.
+
+    "Select all" selects them. None if they are more than a bulk deletion can have.
+    """
+    actor = actor_of(request)
+    inventory = build_inventory(actor=actor, filters=ConnectionFilters(request.GET).filters())
+    matches = inventory.matches if len(inventory.matches) <= drafts.MAX_ROWS else []
+    return JsonResponse(facts_of_all(matches, inventory=inventory, actor=actor), safe=False)
 
 
 def org_connection_between(request: HttpRequest) -> HttpResponse:

@@ -22,6 +22,7 @@ from connections.inventory.matching import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url
+from connections.web.inventory.head import head_of
 
 # The value of the parameter `view`.
 MATRIX = "matrix"
@@ -70,10 +71,12 @@ def view_links(request: HttpRequest) -> list[lists.ViewLink]:
 def matrix_page(request: HttpRequest) -> HttpResponse:
     """The matrix of one site."""
     actor, form = actor_of(request), ConnectionFilters(request.GET)
-    values = form.values()
-    matrix = build_matrix(actor=actor, filters=form.filters())
+    values, filters = form.values(), form.filters()
+    matrix = build_matrix(actor=actor, filters=filters)
     shared = lists.shared_names(matrix.orgs)
+    query = urlencode({**values, "site": matrix.site}, doseq=True)
     context = {
+        "head": head_of(matrix.coverage, filters=filters, query=query, actor=actor, at=matrix.at),
         "matrix": matrix,
         "site": site_name(matrix.site),
         "sites": _site_links(request, matrix),
@@ -90,7 +93,6 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
             without=["site", "source", "destination"],
             kept=["view", "site"],
         ),
-        "query": urlencode({**values, "site": matrix.site}, doseq=True),
         "count": lists.count_of_total_text(
             matrix.matches, total=matrix.sites.get(matrix.site, 0), noun="connection"
         ),
@@ -101,7 +103,6 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "destination_filter": values.get("destination", ""),
         "max_orgs": MAX_ORGS,
         "can_export": permissions.can_export(actor),
-        "can_refresh": permissions.can_sync(actor),
     }
     return render(request, "inventory/matrix.html", context)
 

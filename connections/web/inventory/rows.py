@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from connections.access.actor import Actor
 from connections.core.causes import failure_text
 from connections.core.text import join_some_names, pluralize
-from connections.inventory.inventory import Coverage, Inventory, InventoryRow, find_open_deletions
+from connections.inventory.inventory import Inventory, InventoryRow, find_open_deletions
 from connections.inventory.matching import ListedConnection
 from connections.inventory.rate_limits import OrgKey
-from connections.models import Deletion, Sync
+from connections.models import Deletion, OrgConnectionKey, Protection, Sync
 from connections.web.badges import Badge, ConnectionStatus
 from connections.web.deletions.detail import confirm_url
 
 # How many failed orgs a message names per cause.
 MAX_NAMES = 5
+
+
+# What the list says of selected rows: the name of a fact, and its words for one row and for many.
+_PROTECTED, _AUDIT, _OPEN = "protected", "audit", "open"
+SELECTED_FACTS = (
+    (_PROTECTED, "protected", "protected"),
+    (_AUDIT, "shares audit events", "share audit events"),
+    (_OPEN, "open deletion", "open deletions"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +34,17 @@ class ConnectionRowView:
     delete_url: str
     listed_by: str
     deletion: Deletion | None
-    # Exceptions only.
-    flags: list[Badge]
+    # Exceptions only, each where its fact is.
+    protected: Badge | None
+    creator_disabled: Badge | None
+    out_of_date: Badge | None
+    # Names of SELECTED_FACTS.
+    facts: str
+
+    @property
+    def flags(self) -> list[Badge]:
+        """All exceptions, for a table with a column of them."""
+        return [flag for flag in (self.protected, self.creator_disabled, self.out_of_date) if flag]
 
 
 def connection_row_views(
@@ -43,25 +60,51 @@ def connection_row_views(
 
 def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> ConnectionRowView:
     """One row. A connection that is protected or has an open deletion gets no link to delete it."""
-    delete_url = ""
+    delete_url, snapshot = "", row.snapshot
     sender = row.default_credential(actor=actor)
     if sender and deletion is None and row.protection is None:
-        delete_url = confirm_url(credential=sender.pk, connection_id=row.snapshot.connection_id)
+        delete_url = confirm_url(credential=sender.pk, connection_id=snapshot.connection_id)
     return ConnectionRowView(
         row=row,
         delete_url=delete_url,
         listed_by=", ".join(sorted(credential.name for credential in row.listed_by)),
         deletion=deletion,
-        flags=[
-            status.value
-            for status, applies in (
-                (ConnectionStatus.OUT_OF_DATE, not row.is_up_to_date),
-                (ConnectionStatus.CREATOR_DISABLED, row.snapshot.creator_is_disabled),
-                (ConnectionStatus.PROTECTED, row.protection),
-            )
-            if applies
-        ],
+        protected=ConnectionStatus.PROTECTED.value if row.protection else None,
+        creator_disabled=ConnectionStatus.CREATOR_DISABLED.value
+        if snapshot.creator_is_disabled
+        else None,
+        out_of_date=None if row.is_up_to_date else ConnectionStatus.OUT_OF_DATE.value,
+        facts=_facts(snapshot.connection_types, protection=row.protection, deletion=deletion),
     )
+
+
+def _facts(
+    types: Sequence[str], *, protection: Protection | None, deletion: Deletion | None
+) -> str:
+    """The names of the SELECTED_FACTS that apply."""
+    applies = {_PROTECTED: protection, _AUDIT: "audit" in types, _OPEN: deletion}
+    return " ".join(name for name, is_true in applies.items() if is_true)
+
+
+def facts_of_all(
+    connections: Sequence[ListedConnection], *, inventory: Inventory, actor: Actor
+) -> list[tuple[str, str]]:
+    """Each connection as a form names it, with its facts."""
+    deletions = find_open_deletions(connections, actor=actor)
+    keys = (
+        OrgConnectionKey(site=each.site, connection_id=each.connection_id) for each in connections
+    )
+    return [
+        (
+            key.reference,
+            _facts(
+                listed.types,
+                protection=inventory.protections.get(key),
+                deletion=deletions.get(key),
+            ),
+        )
+        for key, listed in zip(keys, connections, strict=True)
+    ]
 
 
 def sync_text(listings: list[Sync]) -> str:
@@ -82,17 +125,6 @@ def sync_text(listings: list[Sync]) -> str:
     if failed:
         sentences.append("Older data is shown.")
     return " ".join(sentences)
-
-
-def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
-    """The newest sync of each org, if it failed, with the time of the last complete one."""
-    last_complete = coverage.last_complete
-    return [
-        (sync, last_complete[sync.credential_id].started_at)
-        if sync.credential_id in last_complete
-        else (sync, None)
-        for sync in sorted(coverage.failed, key=_by_name)
-    ]
 
 
 def _by_name(sync: Sync) -> str:
