@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
+from connections.web.framework import navigation
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.web.overview.test_overview import add_deletion
@@ -117,3 +118,11 @@ def test_the_numbers_take_one_statement(
         counts_in(administrator)
     # The list of credentials counts, too.
     assert len([each for each in captured if "COUNT(*) FROM (SELECT" in each["sql"]]) == 1
+
+
+def test_a_large_size_is_not_counted_to_the_end(
+    client_of: ClientOf, ada: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(navigation, "_MOST", 0)
+    sizes = entries_for(client_of(ada))
+    assert (sizes["Connections"], sizes["Orgs"]) == ("0+", "0+")

@@ -64,6 +64,8 @@ _PART_OF = {
 }
 # Hidden until they list something. How much they list says nothing.
 _ONLY_IN_USE = ("change-list", "access-review-list")
+# So many are counted of a list, because every page does.
+_MOST = 1000
 # Not a URL: access reviews for which the count in the statement might be too low.
 _CHANGED_SINCE_DECIDED = "changed since decided"
 
@@ -121,6 +123,8 @@ def navigation_of(request: HttpRequest) -> Navigation | None:
 
 
 def _number(count: int) -> str:
+    if count > _MOST:
+        return f"{_MOST:,}+"
     return f"{count:,}" if count else ""
 
 
@@ -175,8 +179,8 @@ def _listed(actor: Actor) -> list[_Counted]:
     changes = visibility.visible_changes(Change.objects.order_by(), actor=actor).values("pk")
     reviews = visibility.visible_access_reviews(actor=actor).order_by().values("pk")
     return [
-        ("org-connection-list", find_connections(actor=actor)),
-        ("org-list", visibility.visible_orgs(actor=actor).order_by().values("pk")),
+        ("org-connection-list", find_connections(actor=actor)[: _MOST + 1]),
+        ("org-list", visibility.visible_orgs(actor=actor).order_by().values("pk")[: _MOST + 1]),
         ("change-list", changes[:1]),
         ("access-review-list", reviews[:1]),
     ]
