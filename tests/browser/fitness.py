@@ -130,7 +130,7 @@ def assert_consistent(page: Page) -> None:
     assert [time for time in found["times"] if not exact.fullmatch(time)] == []
     if found["breadcrumb"]:
         [entry] = found["entries"]
-        assert re.fullmatch(rf"{found['breadcrumb']}(\d+( waiting for you)?)?", entry)
+        assert re.fullmatch(rf"{found['breadcrumb']}(\s*[\d,+]+( waiting for you)?)?", entry)
     assert found["fonts"] == 0
 
 

@@ -27,7 +27,8 @@ def sign_in(page: Page, username: str) -> None:
 def add_credential(page: Page, sandbox: SandboxServer) -> None:
     """Store the key pair of Payments US in the form."""
     pair = key_pair_of(sandbox.world, SOURCE)
-    page.get_by_role("navigation", name="Main").get_by_role("link", name="Credentials").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Orgs").click()
+    page.get_by_role("link", name="Credentials", exact=True).click()
     page.get_by_label("Site").select_option(US)
     page.get_by_label("API key").fill(pair.api_key)
     page.get_by_label("Application key").fill(pair.application_key)
