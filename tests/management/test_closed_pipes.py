@@ -1,13 +1,11 @@
 """Commands whose output closes early, as with `| head`, or whose locale isn't UTF-8."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import PATIENCE, ROOT, clean_environment, manage
+from tests.support.processes import clean_environment, manage
 
 
 @pytest.fixture
@@ -24,16 +22,7 @@ def run_with_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), *arguments],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = manage(*arguments, env=env, stdout=writing)
     finally:
         os.close(writing)
     return done.returncode, done.stderr

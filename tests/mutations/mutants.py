@@ -2904,7 +2904,7 @@ SIGNALS = (
         "        return UNKNOWN if self.has_sent else FAILED\n",
         "        return FAILED\n",
         "tests/management/test_delete_org_connection.py"
-        "::test_after_sending_it_never_exits_with_1_whichever_statement_fails[driver]",
+        "::test_after_sending_it_never_exits_with_1_whichever_statement_fails",
     ),
     _mutant(
         "a verification that failed to run never has exit code 1",

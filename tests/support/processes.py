@@ -106,10 +106,14 @@ def until(seconds: float, *, every: float = 0.02) -> Iterator[None]:
 
 
 def manage(
-    *arguments: str, env: Mapping[str, str], hindrance: Callable[[], None] | None = None
+    *arguments: str,
+    env: Mapping[str, str],
+    hindrance: Callable[[], None] | None = None,
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of manage.py to its end, in a process that calls `hindrance` first."""
-    options: dict[str, Any] = {"preexec_fn": hindrance} if hindrance else {}
+    if hindrance:
+        options["preexec_fn"] = hindrance
     return run([sys.executable, str(ROOT / "manage.py"), *arguments], env=env, **options)
 
 
@@ -118,7 +122,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end. It fails the test after this many seconds."""
     files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with start(arguments, env=env, **files, **options) as process:
+    with start(arguments, env=env, **files | options) as process:
         try:
             output, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
