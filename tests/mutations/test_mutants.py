@@ -8,11 +8,50 @@ from pathlib import Path
 import pytest
 
 from tests.mutations.hashes import hash_of
-from tests.mutations.mutants import MUTANTS, Edit, Mutant
+from tests.mutations.mutants import MUTANTS, Edit, Mutant, read_mutants
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
 A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_closes_the_deletion"
 TRANSITIONS = "connections/deletions/states.py"
+
+
+LIST = """@ a.py
+
+one file
+-    x
+-
++    y
+-z
+? t.py::test_a
+? t.py::test_b
+
+PostgreSQL: two files
+-x
+@ b.py
+-y
++
+? t.py
+
+@ c.py
+
+the next file
+-x
+? t.py
+"""
+
+
+def test_a_list_of_safeguards_is_read_block_by_block() -> None:
+    one, two, three = read_mutants(LIST)
+    assert one == Mutant(
+        name="one file",
+        edits=(Edit(path="a.py", old="    x\n", new="    y"), Edit(path="a.py", old="z", new="")),
+        tests=("t.py::test_a", "t.py::test_b"),
+    )
+    assert (two.name, two.needs_postgresql) == ("two files", True)
+    assert two.edits == (Edit(path="a.py", old="x", new=""), Edit(path="b.py", old="y", new=""))
+    assert three.edits[0].path == "c.py"
+    with pytest.raises(ValueError, match="the next file: !x"):
+        read_mutants(LIST.replace("file\n-x", "file\n!x"))
 
 
 def test_every_safeguard_stands_where_the_list_says() -> None:
