@@ -27,6 +27,7 @@ from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.failing_statements import driver_error, failing_statement, raise_error
 from tests.support.sandbox import connection_between, org_named, seconds_for
+from tests.support.sweeps import sample
 
 
 @pytest.fixture
@@ -130,9 +131,10 @@ def test_each_response_has_its_exit_code(
     assert sandbox.world.deletes_received(target.id) == 1
 
 
+@pytest.mark.parametrize("first", sample(range(3), every=3))
 @pytest.mark.usefixtures("transactional_db", "credential")
 def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     stops: list[Stop] = []
 
@@ -144,7 +146,7 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     monkeypatch.setattr(Command, "run", note_stop)
     world = sandbox.world
     source = org_named(world, "Payments US")
-    # Each fails every third statement.
+    # Each fails every third statement, beginning with another.
     kinds: list[type[Exception]] = [InterfaceError, driver_error(), LookupError]
     codes = []
     for number in count(1):
@@ -153,7 +155,7 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
         stops.clear()
         with failing_statement(
             number,
-            fail=partial(raise_error, kinds[number % len(kinds)]),
+            fail=partial(raise_error, kinds[(first + number) % len(kinds)]),
             starts=lambda: bool(stops) and stops[-1].is_response_recorded,
         ) as statement:
             codes.append(run(connection.id, "--yes").code)

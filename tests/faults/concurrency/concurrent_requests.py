@@ -34,7 +34,6 @@ from connections.deletions import confirmations, sending  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.inventory import syncs  # noqa: E402
 from connections.models import Batch, Credential, Deletion, Person, Role, State  # noqa: E402
-from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
@@ -105,8 +104,6 @@ def visit(plan: Plan) -> Work:
         page = read(client.get(f"/deletions/new/?credential={ids[name]}&connection_id={one}"))
         form = page.form_to("/deletions/new/")
         typed = {"reason": REASON, "confirmation": form.attributes["data-confirm"]}
-        if plan["is_same_form"]:
-            typed["request_id"] = str(uuid5(NAMESPACE_URL, one))
         forms.append(form.fields | typed)
 
     def send(form: dict[str, str]) -> dict[str, str]:
@@ -172,18 +169,6 @@ def send(plan: Plan) -> Work:
     return work
 
 
-def run_due(plan: Plan) -> Work:
-    """Run what is due, as a worker does, until nothing waits."""
-
-    def work() -> Results:
-        done: Results = []
-        while Deletion.objects.filter(state=State.WAITING).exists():
-            done += [{"response": str(each.pk)} for each in due.run_due(actor=WORKER)]
-        return done
-
-    return work
-
-
 def plan_batch(plan: Plan) -> Work:
     """Sync, then plan the bulk deletion of the connections."""
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
@@ -242,7 +227,6 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "refresh": refresh,
     "sync_by_itself": sync_by_itself,
     "send": send,
-    "run_due": run_due,
     "plan_batch": plan_batch,
     "confirm_batch": confirm_batch,
     "run_batches": run_batches,

@@ -37,7 +37,7 @@ def test_confirmations_at_once_queue_each_row_once(
 def test_three_workers_that_claim_several_rows_at_a_time_send_each_row_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
-    wanted = add_connections(bare_sandbox.world, orgs=2, each=30)
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=18)
     # A third of the rows gets a 429 first, so that it is claimed twice.
     for _, connection_id in wanted[2::3]:
         bare_sandbox.world.set_fault(

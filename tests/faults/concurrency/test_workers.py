@@ -13,9 +13,8 @@ from tests.support.rows import rows_of
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("kind", ["send", "run_due"])
 def test_six_workers_send_each_waiting_deletion_once(
-    shared_database: SharedDatabase, bare_sandbox: SandboxServer, kind: str
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=3)
     for _, connection_id in wanted:
@@ -24,7 +23,7 @@ def test_six_workers_send_each_waiting_deletion_once(
         )
     ask = {"kind": "ask", "person": PEOPLE[0], "connections": wanted, "is_same_form": True}
     run_concurrently(
-        [{"kind": kind} for _ in range(6)],
+        [{"kind": "send"} for _ in range(6)],
         database=shared_database,
         sandbox=bare_sandbox,
         before=[ask],

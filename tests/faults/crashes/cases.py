@@ -1,6 +1,5 @@
 """The cases of the crash matrix, and what must hold for each of them afterwards."""
 
-import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,15 +9,12 @@ from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.world import World
 from tests.faults.crashes.plan import WHILE_SENDING
+from tests.support.sweeps import TAKES_ALL
 
 # How long after our timeout Datadog executes a late request.
 LATE_SECONDS = 3.0
 # How long a response is delayed so that the process can be killed meanwhile.
 HELD_SECONDS = 0.7
-
-# Without it, the tests of bulk deletions and of the web server take a sample. `./run check --all`
-# sets it.
-TAKES_ALL = "ALL_FAULTS" in os.environ
 
 POINTS = (
     Point.BEFORE_CLAIM,

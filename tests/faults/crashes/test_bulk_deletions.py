@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
@@ -12,7 +12,7 @@ from connections.batches.running import PARALLEL_DELETES
 from connections.deletions.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
-from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, TAKES_ALL, Case, violations
+from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, Case, violations
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.crash_scenario import Until
 from tests.faults.crashes.outages import outage_of
@@ -21,6 +21,7 @@ from tests.flows.support import REASON
 from tests.support.databases import SharedDatabase
 from tests.support.processes import Running, until
 from tests.support.rows import rows_of
+from tests.support.sweeps import TAKES_ALL
 
 pytestmark = pytest.mark.slow
 
@@ -194,27 +195,6 @@ def test_rows_claimed_together_are_not_sent_after_their_worker_was_killed(
     )
     assert sent == []
     assert {rows[row]["state"] for row in together} == {"still_present"}
-
-
-def test_three_workers_send_each_row_once(make_stack: MakeStack, tally: Tally) -> None:
-    stack = make_stack(connections=40, delete_seconds=20, claim_seconds=60)
-    stack.world.set_fault(fault=delayed(seconds=0.1))
-    stack.prepare(batch=stack.connection_ids)
-    with ExitStack() as together:
-        workers = [together.enter_context(stack.start("worker")) for _ in range(3)]
-        rows = stack.settled()
-        assert [worker.end() for worker in workers] == [0, 0, 0]
-        assert not any("The worker failed" in worker.output for worker in workers)
-    twice = sum(stack.world.deletes_received(row) != 1 for row in rows)
-    tally(
-        what="3 workers",
-        database=stack.database_name,
-        fault="a bulk deletion of 40",
-        cases=len(rows),
-        violations=twice,
-    )
-    assert twice == 0
-    assert {row["outcome"] for row in rows.values()} == {"deleted"}
 
 
 def test_no_row_is_claimed_once_a_pause_was_committed(make_stack: MakeStack) -> None:

@@ -27,6 +27,7 @@ from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
 from tests.support.sandbox import US
+from tests.support.sweeps import TAKES_ALL
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
 
@@ -34,8 +35,8 @@ STEPS_PER_SEQUENCE = 20
 
 
 def number_of_sequences() -> int:
-    """Sequences to try: what a build has time for."""
-    return int(os.environ.get("SEQUENCES", "40"))
+    """Sequences to try: what a test run has time for, or more."""
+    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "24"))
 
 
 def seed_of_sequences() -> int:
