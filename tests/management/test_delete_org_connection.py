@@ -131,7 +131,7 @@ def test_each_response_has_its_exit_code(
     assert sandbox.world.deletes_received(target.id) == 1
 
 
-@pytest.mark.parametrize("first", sample(range(3), every=3))
+@pytest.mark.parametrize("first", list(sample(range(3), every=3)))
 @pytest.mark.usefixtures("transactional_db", "credential")
 def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, first: int
