@@ -208,15 +208,15 @@ class _Comparison:
         snapshots = self._snapshots_of(rows.values())
         new = []
         for connection_id, item in rest.items():
-            shown = known_from(item, sync=self.sync)
+            current = known_from(item, sync=self.sync)
             known = rows.get(connection_id)
             if known is None:
-                new.append(shown)
+                new.append(current)
             elif known.is_present:
-                self._compare(known, shown, snapshots=snapshots[connection_id])
+                self._compare(known, current, snapshots=snapshots[connection_id])
             elif not self.is_baseline and self._is_newer_than(known.established_at):
-                merge_unknown(known=known, shown=shown)
-                self._report_appeared(shown)
+                merge_unknown(known=known, current=current)
+                self._report_appeared(current)
         if new:
             self._add_unknown(new, listed=by_id.keys())
         self._save()
@@ -244,8 +244,8 @@ class _Comparison:
         change.earliest_at = min(change.earliest_at, self.at)
         self.changes.append(change)
 
-    def _report_connection(self, shown: KnownConnection, *, kind: Kind, **values: Any) -> None:
-        self._report(kind=kind, **(connection_fields(shown, names=self.names) | values))
+    def _report_connection(self, current: KnownConnection, *, kind: Kind, **values: Any) -> None:
+        self._report(kind=kind, **(connection_fields(current, names=self.names) | values))
 
     # --- Orgs ---
 
@@ -350,37 +350,37 @@ class _Comparison:
     def _compare(
         self,
         known: KnownConnection,
-        shown: KnownConnection,
+        current: KnownConnection,
         *,
         snapshots: Sequence[OrgConnectionSnapshot],
     ) -> None:
         """Compare a listed connection with what is known about it."""
-        merge_unknown(known=known, shown=shown)
+        merge_unknown(known=known, current=current)
         others = [
             snapshot
             for snapshot in snapshots
             if snapshot.is_current and snapshot.credential_id in self._other_credentials
         ]
-        keep_what_others_show(known=known, shown=shown, others=others)
-        has_new_types = set(shown.connection_types) != set(known.connection_types)
-        has_new_creator = is_another_creator(known=known, shown=shown)
-        if not has_new_types and same_creator_fields(known=known, shown=shown):
+        keep_what_others_show(known=known, current=current, others=others)
+        has_new_types = set(current.connection_types) != set(known.connection_types)
+        has_new_creator = is_another_creator(known=known, current=current)
+        if not has_new_types and same_creator_fields(known=known, current=current):
             self.unchanged.add(known.connection_id)
             return
         if self.is_baseline or not self._is_newer_than(known.established_at):
             # The next sync reports it.
             return
-        shown.lost_at = known.lost_at
-        self.established.append(shown)
+        current.lost_at = known.lost_at
+        self.established.append(current)
         if has_new_types:
-            widened = is_widened(before=known, after=shown)
-            lost_types = set(known.connection_types) - set(shown.connection_types)
+            widened = is_widened(before=known, after=current)
+            lost_types = set(known.connection_types) - set(current.connection_types)
             former = [row for row in snapshots if lost_types.intersection(row.connection_types)]
             self._report_connection(
-                shown,
+                current,
                 kind=Kind.TYPES_CHANGED,
                 before={"connection_types": known.connection_types},
-                after={"connection_types": shown.connection_types},
+                after={"connection_types": current.connection_types},
                 widened=widened,
                 needs_attention=widened,
                 earliest_at=_last_shown_at(known, former),
@@ -388,11 +388,11 @@ class _Comparison:
         if has_new_creator:
             former = [row for row in snapshots if shows_creator(row, known=known)]
             self._report_connection(
-                shown,
+                current,
                 kind=Kind.CREATOR_CHANGED,
                 before=creator_state(known),
-                after=creator_state(shown),
-                needs_attention=shown.creator_is_disabled is True,
+                after=creator_state(current),
+                needs_attention=current.creator_is_disabled is True,
                 earliest_at=_last_shown_at(known, former),
             )
 
@@ -407,23 +407,23 @@ class _Comparison:
         lacked_at: dict[UUID, datetime] = {}
         if self.is_baseline:
             lacked_at = self._lacked_at(new)
-            created = {_pair_of(shown) for shown in new if shown.connection_id in lacked_at}
+            created = {_pair_of(current) for current in new if current.connection_id in lacked_at}
             gone = {pair: row for pair, row in former.items() if not row.is_present}
             recreated = self._deletions_of({pair: gone[pair] for pair in created & gone.keys()})
             recreated |= self._deleted_in_org_admin(new, others=others, former=former)
         else:
             recreated = self._deletions_of(former)
-        for shown in new:
-            pair = _pair_of(shown)
+        for current in new:
+            pair = _pair_of(current)
             other = others.get(pair)
             if pair in recreated:
-                self._report_recreated(shown, *recreated[pair])
+                self._report_recreated(current, *recreated[pair])
             elif other and other.is_present and self._leaves_to_next_sync(other):
                 continue
-            elif self.is_baseline and shown.connection_id not in lacked_at:
-                self.established.append(shown)
+            elif self.is_baseline and current.connection_id not in lacked_at:
+                self.established.append(current)
             else:
-                self._report_appeared(shown, lacked_at=lacked_at.get(shown.connection_id))
+                self._report_appeared(current, lacked_at=lacked_at.get(current.connection_id))
         replaced = [known for known, _ in recreated.values() if known.is_present]
         if replaced:
             losses.mark_removed(replaced, site=self.site, at=self.sync.finished_at)
@@ -454,46 +454,46 @@ class _Comparison:
         for org_id, at in newest.exclude(at=None).values_list("org_id", "at"):
             synced_at[org_id].append(at)
         lacked_at = {}
-        for shown in new:
-            times = [at for org_id in _pair_of(shown) for at in synced_at[org_id]]
-            created_at = shown.created_at
+        for current in new:
+            times = [at for org_id in _pair_of(current) for at in synced_at[org_id]]
+            created_at = current.created_at
             # Datadog's clock and the database's can differ by this much.
             lacked = [at for at in times if created_at and created_at > at - clock.TOLERANCE]
             if lacked:
-                lacked_at[shown.connection_id] = max(lacked)
+                lacked_at[current.connection_id] = max(lacked)
         return lacked_at
 
-    def _is_newly_visible(self, shown: KnownConnection) -> bool:
-        is_older = shown.created_at is not None and shown.created_at < self.previous_at
+    def _is_newly_visible(self, current: KnownConnection) -> bool:
+        is_older = current.created_at is not None and current.created_at < self.previous_at
         return is_older and not self.is_baseline
 
     def _report_appeared(
-        self, shown: KnownConnection, *, lacked_at: datetime | None = None
+        self, current: KnownConnection, *, lacked_at: datetime | None = None
     ) -> None:
-        self.established.append(shown)
+        self.established.append(current)
         self._report_connection(
-            shown,
+            current,
             kind=Kind.APPEARED,
-            after=connection_state(shown),
-            newly_visible=self._is_newly_visible(shown),
-            needs_attention=AUDIT in shown.connection_types,
+            after=connection_state(current),
+            newly_visible=self._is_newly_visible(current),
+            needs_attention=AUDIT in current.connection_types,
             earliest_at=lacked_at or self.previous_at,
         )
 
     def _report_recreated(
-        self, shown: KnownConnection, former: KnownConnection, deletion: Deletion | None
+        self, current: KnownConnection, former: KnownConnection, deletion: Deletion | None
     ) -> None:
-        self.established.append(shown)
-        widened = is_widened(before=former, after=shown)
+        self.established.append(current)
+        widened = is_widened(before=former, after=current)
         was_present = former.is_present
         self._report_connection(
-            shown,
+            current,
             kind=Kind.RECREATED,
             before=connection_state(former),
-            after=connection_state(shown),
+            after=connection_state(current),
             widened=widened,
-            newly_visible=self._is_newly_visible(shown),
-            needs_attention=(deletion is not None or widened or AUDIT in shown.connection_types),
+            newly_visible=self._is_newly_visible(current),
+            needs_attention=(deletion is not None or widened or AUDIT in current.connection_types),
             deletion=deletion,
             earliest_at=(
                 former.last_shown_at if was_present or self.is_baseline else self.previous_at
@@ -522,20 +522,20 @@ class _Comparison:
         """The connections among `others` that are gone, or that a new connection replaced."""
         return {
             pair: other
-            for shown in new
-            if (other := others.get(pair := _pair_of(shown)))
-            and (not other.is_present or self._replaces(shown, other))
+            for current in new
+            if (other := others.get(pair := _pair_of(current)))
+            and (not other.is_present or self._replaces(current, other))
         }
 
-    def _replaces(self, shown: KnownConnection, other: KnownConnection) -> bool:
+    def _replaces(self, current: KnownConnection, other: KnownConnection) -> bool:
         """Whether a connection shows that another one between the same two orgs was removed.
 
         Datadog allows one connection per pair, so only the newer one is left. The creation time
         tells which is newer. Without it, a sync that began later than this one might have shown the
         newer one.
         """
-        if shown.created_at and other.created_at and shown.created_at != other.created_at:
-            return shown.created_at > other.created_at
+        if current.created_at and other.created_at and current.created_at != other.created_at:
+            return current.created_at > other.created_at
         return self._is_newer_than(other.last_shown_at)
 
     def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:

@@ -63,34 +63,34 @@ def connection_state(known: KnownConnection) -> dict[str, Any]:
     } | creator_state(known)
 
 
-def merge_unknown(*, known: KnownConnection, shown: KnownConnection) -> None:
+def merge_unknown(*, known: KnownConnection, current: KnownConnection) -> None:
     """Keep known values that the sync left out."""
-    shown.created_at = shown.created_at or known.created_at
-    if not shown.creator_id:
-        shown.creator_id = known.creator_id
-    if shown.creator_id != known.creator_id:
+    current.created_at = current.created_at or known.created_at
+    if not current.creator_id:
+        current.creator_id = known.creator_id
+    if current.creator_id != known.creator_id:
         return
-    shown.creator_name = shown.creator_name or known.creator_name
-    if shown.creator_is_disabled is None:
-        shown.creator_is_disabled = known.creator_is_disabled
-    if shown.creator_is_service_account is None:
-        shown.creator_is_service_account = known.creator_is_service_account
+    current.creator_name = current.creator_name or known.creator_name
+    if current.creator_is_disabled is None:
+        current.creator_is_disabled = known.creator_is_disabled
+    if current.creator_is_service_account is None:
+        current.creator_is_service_account = known.creator_is_service_account
 
 
 def keep_what_others_show(
-    *, known: KnownConnection, shown: KnownConnection, others: Collection[OrgConnectionSnapshot]
+    *, known: KnownConnection, current: KnownConnection, others: Collection[OrgConnectionSnapshot]
 ) -> None:
     """Keep what is known of the data types and the creator if another credential still lists it.
 
     Otherwise, lists that contradict each other would be reported as changes at each sync.
     """
     types = {name for other in others for name in other.connection_types}
-    types -= set(shown.connection_types)
-    shown.connection_types += [name for name in known.connection_types if name in types]
-    is_replaced = known.creator_id != "" and not shows_creator(shown, known=known)
+    types -= set(current.connection_types)
+    current.connection_types += [name for name in known.connection_types if name in types]
+    is_replaced = known.creator_id != "" and not shows_creator(current, known=known)
     if is_replaced and any(shows_creator(other, known=known) for other in others):
         for name in CREATOR_FIELDS:
-            setattr(shown, name, getattr(known, name))
+            setattr(current, name, getattr(known, name))
 
 
 def shows_creator(row: KnownConnection | OrgConnectionSnapshot, *, known: KnownConnection) -> bool:
@@ -99,11 +99,11 @@ def shows_creator(row: KnownConnection | OrgConnectionSnapshot, *, known: KnownC
     return row.creator_id == known.creator_id and is_disabled
 
 
-def is_another_creator(*, known: KnownConnection, shown: KnownConnection) -> bool:
+def is_another_creator(*, known: KnownConnection, current: KnownConnection) -> bool:
     """Whether the creator is a different user or has become disabled."""
-    if known.creator_id and shown.creator_id != known.creator_id:
+    if known.creator_id and current.creator_id != known.creator_id:
         return True
-    return known.creator_is_disabled is False and shown.creator_is_disabled is True
+    return known.creator_is_disabled is False and current.creator_is_disabled is True
 
 
 def is_widened(*, before: KnownConnection, after: KnownConnection) -> bool:
@@ -111,9 +111,9 @@ def is_widened(*, before: KnownConnection, after: KnownConnection) -> bool:
     return not set(after.connection_types) <= set(before.connection_types)
 
 
-def same_creator_fields(*, known: KnownConnection, shown: KnownConnection) -> bool:
+def same_creator_fields(*, known: KnownConnection, current: KnownConnection) -> bool:
     """Whether the creators are identical, including their names."""
-    return all(getattr(known, name) == getattr(shown, name) for name in CREATOR_FIELDS)
+    return all(getattr(known, name) == getattr(current, name) for name in CREATOR_FIELDS)
 
 
 def connection_fields(known: KnownConnection, *, names: dict[str, str]) -> dict[str, Any]:
