@@ -224,7 +224,7 @@ class ExpiredKeeps:
     earliest: Sequence[AccessReviewDecision]
 
 
-def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
+def find_expired_keeps(*, actor: Actor, today: date, limit: int) -> ExpiredKeeps:
     """The newest decisions that keep a visible listed connection until a date that has passed.
 
     At most `limit` are loaded. One query.
@@ -236,7 +236,7 @@ def find_expired_keeps(*, actor: Actor, limit: int) -> ExpiredKeeps:
     passed = newest_decisions().filter(
         Exists(listed),
         decision=ReviewDecision.KEEP,
-        keep_until__lt=clock.now().date(),
+        keep_until__lt=today,
     )
     counted = passed.annotate(count=Window(Count("*"))).order_by("keep_until", "id")
     # Large documents that the overview doesn't show.

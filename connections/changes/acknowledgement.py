@@ -17,8 +17,8 @@ from connections.lookups.objects import raise_not_visible
 from connections.models import Change
 
 
-def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> int:
-    """Acknowledge all of these changes with one note, or none of them. Return how many were new.
+def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str) -> list[Change]:
+    """Acknowledge all of these changes with one note, or none of them. Return those that were new.
 
     The first acknowledgement of a change stays. Raises PermissionDenied, InvalidInputError for
     `change` and `note`, and Http404 when the actor can't see one of the changes.
@@ -52,7 +52,7 @@ def acknowledge_changes(*, actor: Actor, change_ids: Collection[UUID], note: str
                     "note": note,
                 },
             )
-    return len(new)
+    return new
 
 
 def _require_visible(change_ids: Collection[UUID], *, actor: Actor) -> None:

@@ -6,16 +6,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, Max, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.changes.texts import change_cause_text
+from connections.core.database import count_each
 from connections.models import Change, Credential, Deletion, OrgConnectionKey
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
 MAX_COUNTED = 1000
+# What the address of the list has to show what `find_awaiting_acknowledgement` finds.
+AWAITING_QUERY = {"attention": "yes", "acknowledged": "no"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class ChangeFilter:
     needs_attention: bool = False
     # "yes" or "no".
     acknowledged: str = ""
+    # Leaves out what needs attention and has not been acknowledged.
+    is_settled: bool = False
     # Recorded at this time or later. A removal is recorded some time after it was detected: once
     # every credential that listed the connection is synced or has failed for too long.
     since: datetime | None = None
@@ -51,6 +56,8 @@ class ChangeRow:
     deletion: Deletion | None
     # The old state. Also None if only hidden credentials listed the former connection.
     before: dict[str, Any] | None
+    # How many removals by the same bulk deletion the row stands for.
+    removals: int = 1
 
     @property
     def cause(self) -> str:
@@ -63,6 +70,10 @@ class ChangeRow:
         )
 
 
+# A change, and how many removals by the same bulk deletion it stands for.
+type _Folded = tuple[Change, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChangePage:
     """One page, newest first. The next page starts after the change with the number `next`."""
@@ -70,22 +81,21 @@ class ChangePage:
     rows: list[ChangeRow]
     # None on the last page.
     next: int | None
-    # Exact up to 1,000. None if there are more.
-    count: int | None
 
 
 def get_change_page(
     *, actor: Actor, filters: ChangeFilter, after: int | None = None, size: int = PAGE_SIZE
 ) -> ChangePage:
-    """The visible matches after the change with the number `after`. Raises PermissionDenied."""
+    """The visible matches after the change with the number `after`. Raises PermissionDenied.
+
+    The removals by one bulk deletion are one row, in the place of the newest.
+    """
     permissions.require(permissions.can_see(actor), "see changes")
     parts = _queries(filters, actor=actor)
-    matches = _matches_after(parts, after, limit=size + 1)
-    count = sum(rows.order_by()[: MAX_COUNTED + 1].count() for rows in parts)
+    matches = _fold_removals(parts, after, size=size + 1, actor=actor)
     return ChangePage(
         rows=_rows(matches[:size], actor=actor),
-        next=matches[size - 1].number if len(matches) > size else None,
-        count=count if count <= MAX_COUNTED else None,
+        next=matches[size - 1][0].number if len(matches) > size else None,
     )
 
 
@@ -95,7 +105,7 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
     parts = _queries(filters, actor=actor)
     after: int | None = None
     while matches := _matches_after(parts, after, limit=ROWS_PER_QUERY):
-        yield from _rows(matches, actor=actor)
+        yield from _rows([(change, 1) for change in matches], actor=actor)
         after = matches[-1].number
 
 
@@ -109,6 +119,21 @@ def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
 def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:
     """How many visible changes match."""
     return sum(rows.count() for rows in _queries(filters, actor=actor))
+
+
+def count_for_list(*, actor: Actor, filters: ChangeFilter) -> tuple[int | None, int]:
+    """How many visible changes match, and how many await acknowledgement. One query.
+
+    The first is exact up to MAX_COUNTED, None if there are more.
+    """
+    # An index contains the number, and not the ID.
+    limited = [
+        rows.order_by().values("number")[: MAX_COUNTED + 1]
+        for rows in _queries(filters, actor=actor)
+    ]
+    waiting = find_awaiting_acknowledgement(actor=actor).order_by().values("number")
+    awaiting, *counts = count_each(waiting, *limited)
+    return (sum(counts) if sum(counts) <= MAX_COUNTED else None), awaiting
 
 
 def _queries(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
@@ -134,7 +159,7 @@ def _queries(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
 
 def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
     """The changes that match every filter except the org, newest first, visible or not."""
-    rows = Change.objects.select_related("acknowledged_by").order_by("-number")
+    rows = Change.objects.select_related("acknowledged_by", "deletion__batch").order_by("-number")
     exact = {
         "kind": filters.kind,
         "site": filters.site,
@@ -150,6 +175,8 @@ def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
         rows = rows.filter(needs_attention=True)
     if filters.acknowledged:
         rows = rows.filter(acknowledged_at__isnull=filters.acknowledged == "no")
+    if filters.is_settled:
+        rows = rows.exclude(needs_attention=True, acknowledged_at=None)
     for word in filters.text.casefold().split():
         rows = rows.filter(search_text__contains=word)
     return rows
@@ -164,24 +191,68 @@ def _matches_after(
     return [by_number[number] for number in sorted(by_number, reverse=True)[:limit]]
 
 
-def _rows(changes: list[Change], *, actor: Actor) -> list[ChangeRow]:
+def _fold_removals(
+    parts: list[QuerySet[Change]], after: int | None, *, size: int, actor: Actor
+) -> list[_Folded]:
+    """The first `size` matches after a number, with one for the removals by each bulk deletion."""
+    folded: list[_Folded] = []
+    limit = size
+    while len(folded) < size:
+        matches = _matches_after(parts, after, limit=limit)
+        batches = _removals_by_batch(parts, matches, actor=actor)
+        for change in matches:
+            newest, count = batches.get(_batch_of(change), (change.number, 1))
+            if change.number == newest:
+                folded.append((change, count))
+        if len(matches) < limit:
+            break
+        after, limit = matches[-1].number, ROWS_PER_QUERY
+    return folded[:size]
+
+
+def _batch_of(change: Change) -> UUID | None:
+    """The bulk deletion that removed the connection, visible or not."""
+    is_removed = change.kind == Change.Kind.REMOVED
+    return change.deletion.batch_id if is_removed and change.deletion else None
+
+
+def _removals_by_batch(
+    parts: list[QuerySet[Change]], changes: list[Change], *, actor: Actor
+) -> dict[UUID | None, tuple[int, int]]:
+    """The newest matching removal by each visible bulk deletion, and how many there are."""
+    deletions = [change.deletion for change in changes if change.deletion and _batch_of(change)]
+    batch_ids = visibility.visible_batch_ids(deletions, actor=actor)
+    found: dict[UUID | None, tuple[int, int]] = {}
+    for rows in parts if batch_ids else []:
+        removals = rows.order_by().filter(kind=Change.Kind.REMOVED, deletion__batch__in=batch_ids)
+        by_batch = removals.values_list("deletion__batch").annotate(Max("number"), Count("pk"))
+        for batch, newest, count in by_batch:
+            before = found.get(batch, (0, 0))
+            found[batch] = (max(newest, before[0]), count + before[1])
+    return found
+
+
+def _rows(changes: list[_Folded], *, actor: Actor) -> list[ChangeRow]:
     credentials = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     names = {str(pk): name for pk, name in credentials.values_list("pk", "name")}
-    deletions = visibility.visible(Deletion.objects.all(), actor=actor).in_bulk(
-        {change.deletion_id for change in changes if change.deletion_id}
-    )
-    former = {change.pk: key for change in changes if (key := _former_connection(change))}
+    former = {change.pk: key for change, _ in changes if (key := _former_connection(change))}
     hidden = visibility.hidden_connections(list(former.values()), actor=actor)
     return [
         ChangeRow(
             change=change,
             observed_by=[names[pk] for pk in change.observed_by if pk in names],
             not_checked_by=[names[pk] for pk in change.not_checked_by if pk in names],
-            deletion=deletions.get(change.deletion_id) if change.deletion_id else None,
+            deletion=_visible_deletion(change, actor=actor),
             before=None if former.get(change.pk) in hidden else change.before,
+            removals=removals,
         )
-        for change in changes
+        for change, removals in changes
     ]
+
+
+def _visible_deletion(change: Change, *, actor: Actor) -> Deletion | None:
+    deletion = change.deletion
+    return deletion if deletion and visibility.is_visible(deletion, actor=actor) else None
 
 
 def _former_connection(change: Change) -> OrgConnectionKey | None:

@@ -1,11 +1,11 @@
 """Texts about changes: what changed, and what is known about why."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from connections.changes.losses import FAILING_LIMIT
-from connections.core.text import format_limit, join_names, pluralize
+from connections.core.text import format_date, format_limit, format_span, join_names
 from connections.models import Change, Deletion
 
 Kind = Change.Kind
@@ -22,7 +22,7 @@ KIND_LABELS = {
 
 
 def change_title(change: Change, *, deletion: Deletion | None) -> str:
-    """What changed, in a few words: "Removed elsewhere", "Widened to audit".
+    """What changed, in a few words: "Removed elsewhere", "Widened to audit", "Removed by OPS-41".
 
     `deletion` is the related one, if the reader can see it.
     """
@@ -32,7 +32,7 @@ def change_title(change: Change, *, deletion: Deletion | None) -> str:
         case Kind.REMOVED if change.deletion_id is None:
             return "Removed elsewhere"
         case Kind.REMOVED if deletion:
-            return "Removed by deletion"
+            return f"Removed by {deletion.ticket or 'deletion'}"
         case Kind.RECREATED if deletion:
             return "Recreated after deletion"
         case Kind.TYPES_CHANGED if change.widened:
@@ -90,7 +90,9 @@ def change_cause_text(
         case Kind.APPEARED:
             sentences = [_appeared_text(change)]
         case Kind.REMOVED:
-            sentences = _removed_texts(before, deletion=deletion, not_checked_by=not_checked_by)
+            sentences = _removed_texts(
+                change, before, deletion=deletion, not_checked_by=not_checked_by
+            )
         case Kind.RECREATED:
             sentences = [_recreated_text(change, deletion=deletion)]
         case Kind.TYPES_CHANGED:
@@ -112,9 +114,11 @@ def _appeared_text(change: Change) -> str:
 
 
 def _removed_texts(
-    before: State, *, deletion: Deletion | None, not_checked_by: Sequence[str]
+    change: Change, before: State, *, deletion: Deletion | None, not_checked_by: Sequence[str]
 ) -> list[str]:
-    sentences = [f"Removed by {deletion_name(deletion)}."] if deletion else []
+    sentences = [f"{deletion_name(change, deletion=deletion)}."] if deletion else []
+    if change.deletion_id is None:
+        sentences.append("Datadog doesn't report who removed it.")
     if _is_disabled(before):
         sentences.append(_disabled_text(before))
     if not_checked_by:
@@ -124,33 +128,24 @@ def _removed_texts(
     return sentences
 
 
+def deletion_name(change: Change, *, deletion: Deletion) -> str:
+    """The deletion as the cause of this change names it. The title of a removal has its ticket."""
+    by = f"by {deletion.requested_by_name} on {format_date(deletion.requested_at)}"
+    if change.kind == Kind.REMOVED:
+        return f"Deletion {by}"
+    return f"deletion {deletion.ticket}" if deletion.ticket else f"the deletion {by}"
+
+
 def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:
     creator = _creator_name(change.after)
     by = f" by {creator}" if creator else ""
     if deletion is None:
         return f"Recreated{by}." if by else ""
     created_at = _time((change.after or {}).get("created_at"))
+    after = ""
     if created_at and deletion.settled_at and created_at > deletion.settled_at:
-        after = _span_text(created_at - deletion.settled_at)
-        return f"Recreated{by} {after} after {deletion_name(deletion)}."
-    return f"Recreated{by} after {deletion_name(deletion)}."
-
-
-def deletion_name(deletion: Deletion) -> str:
-    """The deletion as texts about changes name it: "deletion …5e529f07"."""
-    return f"deletion …{str(deletion.pk)[-8:]}"
-
-
-def _span_text(span: timedelta) -> str:
-    """ "40 seconds", "14 minutes", "3 hours", "12 days"."""
-    seconds = int(span.total_seconds())
-    if seconds < 60:
-        return pluralize(seconds, "second")
-    if seconds < 60 * 60:
-        return pluralize(seconds // 60, "minute")
-    if span < timedelta(days=2):
-        return pluralize(seconds // 3600, "hour")
-    return pluralize(span.days, "day")
+        after = f"{format_span(created_at - deletion.settled_at)} "
+    return f"Recreated{by} {after}after {deletion_name(change, deletion=deletion)}."
 
 
 def _types_texts(before: State, after: State) -> list[str]:

@@ -93,6 +93,13 @@ def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
     return f"SELECT {', '.join(columns)}", tuple(values)
 
 
+def count_each(*counted: QuerySet[Any, Any]) -> list[int]:
+    """How many rows each of these queries finds: the result of `counting_statement`."""
+    with connection.cursor() as cursor:
+        cursor.execute(*counting_statement(*counted))
+        return list(cursor.fetchone())
+
+
 # SQLite's primary result codes. Extended codes add more above the lowest eight bits.
 _SQLITE_CODES = {
     sqlite3.SQLITE_READONLY,

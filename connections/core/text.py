@@ -11,6 +11,12 @@ def format_time(at: datetime | None) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "?"
 
 
+def format_date(at: datetime) -> str:
+    """The day in UTC as "16 Nov 2026"."""
+    utc = at.astimezone(UTC)
+    return f"{utc.day} {utc:%b %Y}"
+
+
 def format_age(at: datetime, *, now: datetime) -> str:
     """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago". Both times are aware."""
     age = now - at
@@ -25,10 +31,7 @@ def format_relative(at: datetime, *, now: datetime) -> str:
     """
     if at > now:
         return f"in {format_span(_rounded(at - now))}"
-    if now - at > timedelta(days=7):
-        utc = at.astimezone(UTC)
-        return f"{utc.day} {utc:%b %Y}"
-    return format_age(at, now=now)
+    return format_date(at) if now - at > timedelta(days=7) else format_age(at, now=now)
 
 
 def format_limit(limit: timedelta) -> str:

@@ -12,7 +12,13 @@ from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
 from connections.audit import EventCode
-from connections.changes.changes import ChangeFilter, ChangeRow, count_changes, iterate_changes
+from connections.changes.changes import (
+    AWAITING_QUERY,
+    ChangeFilter,
+    ChangeRow,
+    count_changes,
+    iterate_changes,
+)
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
 from connections.core.own_address import own_origin
@@ -321,7 +327,7 @@ def _changes_message(notification: models.Notification) -> Message:
         about=pluralize(count, "change"),
         at=notification.created_at,
         sentence=sentence,
-        path=f"{reverse('change-list')}?attention=yes&acknowledged=no",
+        path=reverse("change-list", query=AWAITING_QUERY),
         rows=tuple(_change_line(row) for row in rows),
         data={"count": count, "changes": [CHANGE_EXPORT_COLUMNS.row(row) for row in rows]},
     )

@@ -1,7 +1,7 @@
 """Statuses as badges. The only place that knows which tone and icon a status has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
@@ -204,7 +204,7 @@ def review_badge(review: AccessReview, *, now: datetime) -> Badge:
     return OVERDUE if review.due_at < now else OPEN
 
 
-# By title. `change_title` returns no other titles.
+# By title. `change_title` returns no other titles, but it names a removal's ticket.
 CHANGE_BADGES = {
     badge.label: badge
     for badge in (
@@ -243,7 +243,9 @@ CHANGE_BADGES = {
 
 def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
     """The title of a change with its tone and icon."""
-    return CHANGE_BADGES[change_title(change, deletion=deletion)]
+    title = change_title(change, deletion=deletion)
+    badge = CHANGE_BADGES.get(title) or CHANGE_BADGES["Removed by deletion"]
+    return replace(badge, label=title)
 
 
 class CredentialStatus(Enum):

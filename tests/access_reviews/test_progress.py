@@ -144,7 +144,9 @@ def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ad
 
 
 def find_expired_keeps(actor: Actor) -> Sequence[AccessReviewDecision]:
-    return progress.find_expired_keeps(actor=actor, limit=5).earliest
+    return progress.find_expired_keeps(
+        actor=actor, today=database_clock.now().date(), limit=5
+    ).earliest
 
 
 def test_a_connection_is_due_again_once_its_last_day_has_passed(
@@ -163,7 +165,7 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     assert find_expired_keeps(actor) == []
     clock.advance(seconds=2 * 86_400)
     assert find_expired_keeps(actor) == [first, second]
-    limited = progress.find_expired_keeps(actor=actor, limit=1)
+    limited = progress.find_expired_keeps(actor=actor, today=database_clock.now().date(), limit=1)
     assert (limited.count, limited.earliest) == (2, [first])
     sandbox.world.remove_connection(connection_id=str(first.row.connection_id))
     sync_now(payments)

@@ -33,6 +33,36 @@ def test_a_note_is_entered_in_the_row_and_many_are_selected(
     expect(note).to_be_hidden()
 
 
+def test_the_open_note_takes_no_width_from_the_connection(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto(WAITING)
+    connection = page.locator("tbody .cell-change").first
+    for width in (390, 1024, 1280, 1440, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        closed = connection.bounding_box()
+        page.locator(".row-opener summary").first.click()
+        expect(page.get_by_text("Cancel", exact=True).first).to_be_visible()
+        opened = connection.bounding_box()
+        assert closed
+        assert opened
+        assert (opened["x"], opened["width"]) == (closed["x"], closed["width"])
+        assert opened["width"] > 250
+        page.get_by_text("Cancel", exact=True).first.click()
+
+
+def test_a_change_is_responded_to_in_two_clicks_and_a_note(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto("/")
+    item = page.locator(".items > li", has_text="Widened to audit").first
+    names = item.locator(".pair").inner_text()
+    item.get_by_role("link").click()
+    expect(page.locator("input[name=note]:focus")).to_be_visible()
+    assert names in page.locator("tr:has(.row-opener[open])").inner_text()
+    page.keyboard.type("Agreed in OPS-341")
+    page.locator("tr:has(.row-opener[open]) + tr").get_by_role("button").click()
+    expect(page.locator("#messages")).to_contain_text("Acknowledged: ")
+
+
 def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", reduced_motion="reduce")
     page.goto(WAITING)

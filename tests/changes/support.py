@@ -108,6 +108,7 @@ def make_deletion(
     *,
     verdict: str = "deleted",
     outcome: Outcome = Outcome.DELETED,
+    **fields: Any,
 ) -> Deletion:
     """A settled deletion with one attempt; without a verdict "none", with no attempt."""
     now = clock.now()
@@ -131,6 +132,7 @@ def make_deletion(
         sink_org_id=item.sink_org.id,
         sink_org_name=item.sink_org.name,
         connection_types=list(item.connection_types),
+        **fields,
     )
     if verdict != "none":
         Attempt.objects.create(

@@ -75,7 +75,7 @@ def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: 
     for text in (
         "Widened to audit",
         "Added audit.",
-        "Found by Prod.",
+        "Seen in the syncs of Prod",
         "Acme Prod",
         "type-audit type-added",
         " UTC</span>",
@@ -84,7 +84,9 @@ def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [(30, "14:03 UTC"), (60, "14:03 to 14:04 UTC")], ids=["same", "next"]
+    ("seconds", "expected"),
+    [(30, "at 14:03 UTC"), (60, "between 14:03 and 14:04 UTC")],
+    ids=["same", "next"],
 )
 def test_a_row_says_between_which_minutes_it_changed(
     clock: SettableClock,
@@ -100,12 +102,39 @@ def test_a_row_says_between_which_minutes_it_changed(
     assert f">{expected}</span>" in read(client_of(ada).get(LIST)).html
 
 
-def test_without_a_change_the_page_says_when_the_next_sync_is_due(
-    operator: Client, credential: Credential
+@pytest.mark.parametrize(
+    ("query", "headline"),
+    [("", "No changes yet"), ("?attention=yes&acknowledged=no", "Nothing needs attention")],
+)
+def test_an_empty_list_says_what_will_be_there(
+    operator: Client, credential: Credential, query: str, headline: str
 ) -> None:
-    page = read(operator.get(LIST))
-    assert "No changes yet" in page.text
-    assert "The next one is due at" in page.text
+    assert headline in read(operator.get(f"{LIST}{query}")).text
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["Needs attention 1", "All *"]),
+        ("?attention=yes&acknowledged=no&site=US1", ["Needs attention 1 *", "All"]),
+        ("?attention=yes", ["Needs attention 1", "All", "Needed attention *"]),
+        ("?acknowledged=yes", ["Needs attention 1", "All", "Acknowledged *"]),
+        ("?attention=nonsense", ["Needs attention 1", "All *"]),
+    ],
+)
+def test_the_parts_of_the_list_are_links_that_keep_the_filters(
+    operator: Client, widened: Change, query: str, expected: list[str]
+) -> None:
+    response = operator.get(f"{LIST}{query}")
+    parts = response.context["parts"]
+    assert [
+        " ".join(filter(None, [part.label, str(part.count or ""), "*" * part.is_current]))
+        for part in parts
+    ] == expected
+    assert all(("site=US1" in part.url) == ("site=US1" in query) for part in parts)
+    # The filters keep the part as well.
+    kept = 'type="hidden" name="attention" value="yes"'
+    assert (kept in response.content.decode()) == ("attention=yes" in query)
 
 
 def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Change) -> None:
@@ -266,7 +295,7 @@ def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
     html = done.content.decode()
     assert 'id="list"' in html
     assert "<html" not in html
-    assert "1 change acknowledged." in html
+    assert "Acknowledged: Acme Prod → Acme Dev." in html
     assert 'id="count-change-list" hx-swap-oob="true"></span>' in html
 
 
@@ -284,12 +313,16 @@ def test_others_see_that_nobody_has_acknowledged_it(
     assert client.post(acknowledge_url(widened), {"note": NOTE}).status_code == 403
 
 
-def test_the_navigation_counts_what_needs_attention(operator: Client, widened: Change) -> None:
-    counts = {item.label: item.count for item in operator.get(LIST).context["nav"].items}
-    assert counts["Changes"] == "1"
+def test_the_navigation_counts_what_needs_attention_and_leads_to_it(
+    operator: Client, widened: Change
+) -> None:
+    def entry() -> tuple[str, str]:
+        items = {item.label: item for item in operator.get(LIST).context["nav"].items}
+        return items["Changes"].count, items["Changes"].url
+
+    assert entry() == ("1", "/changes/?attention=yes&acknowledged=no")
     operator.post(acknowledge_url(widened), {"note": NOTE})
-    counts = {item.label: item.count for item in operator.get(LIST).context["nav"].items}
-    assert counts["Changes"] == ""
+    assert entry() == ("", "/changes/")
 
 
 # --- Export ---
@@ -396,15 +429,24 @@ def test_a_renamed_org_is_visible_with_its_credential_only(
 # --- Other pages ---
 
 
-def test_the_overview_shows_what_needs_attention_and_acknowledges_it(
-    operator: Client, widened: Change
+def test_the_overview_links_to_the_open_note_of_a_change_and_then_shows_it_among_the_others(
+    operator: Client, widened: Change, victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    html = read(operator.get("/")).html
-    assert "Changes that need attention" in html
-    assert acknowledge_url(widened) in html
-    done = operator.post(acknowledge_url(widened), {"note": NOTE, "back": "overview"})
-    assert (done.status_code, done["Location"]) == (303, "/")
-    assert "Changes that need attention" not in read(operator.get("/")).html
+    context = operator.get("/").context
+    [item] = context["first"]
+    assert (item.badge.label, context["recent"]) == ("Widened to audit", [])
+    assert item.url == f"/changes/?attention=yes&acknowledged=no&open={widened.pk}"
+    html = read(operator.get(item.url)).html
+    assert '<details class="row-opener" open>' in html
+    assert "Widened to audit" in [
+        item.badge.label for item in client_of(victor).get("/").context["others"]
+    ]
+
+    done = operator.post(acknowledge_url(widened), {"note": NOTE, "filters": "attention=yes"})
+    assert done["Location"] == "/changes/?attention=yes"
+    context = operator.get("/").context
+    assert context["first"] == []
+    assert [item.note for item in context["recent"]] == ["Acknowledged by Ada"]
 
 
 def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widened: Change) -> None:

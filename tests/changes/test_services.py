@@ -22,6 +22,7 @@ from connections.changes.changes import (
 )
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, Change, Credential, CredentialAccess, Person
+from tests.batches.support import draft
 from tests.changes.support import (
     kinds,
     make_connection,
@@ -140,19 +141,60 @@ def test_a_hidden_deletion_is_not_named(
     [row] = get_change_page(actor=actor_for(edith), filters=ChangeFilter()).rows
     assert row.deletion == deletion
     assert row.cause == (
-        "Recreated by svc-terraform (service account) 14 minutes after deletion "
-        f"…{str(deletion.pk)[-8:]}."
+        "Recreated by svc-terraform (service account) 14 min after the deletion by ada on "
+        "2 Mar 2026."
     )
+
+
+def test_the_removals_by_a_bulk_deletion_are_one_row_for_people_who_can_see_it(
+    ada: Person, edith: Person, actor_for: ActorFor, clock: SettableClock
+) -> None:
+    shown, hidden = make_credential("a"), make_credential("b", org_id="dev")
+    items = [make_connection(number, sink=f"org{number}") for number in (1, 2, 3)]
+    other = make_connection(4, source="dev", sink="org4")
+    sync(shown, *items)
+    sync(hidden, other)
+    drafter = Person.objects.get(pk=ada.pk)  # whose visibility is read before it changes
+    batch = draft(drafter, [f"US1/{item.id}" for item in (*items, other)])
+    for row, item in zip(batch.rows.all(), (*items, other), strict=True):
+        credential = hidden if item is other else shown
+        make_deletion(credential, item, ticket="OPS-41", batch=batch, batch_row=row)
+    # 1: removed; 2: widened; 3 and 4: removed; 5: removed, as only the hidden credential showed.
+    for listed in (
+        items[1:],
+        [items[1], replace(items[2], connection_types=("logs", "audit"))],
+        [],
+    ):
+        clock.advance(minutes=1)
+        sync(shown, *listed)
+    sync(hidden)
+    hide(hidden)
+
+    def rows(person: Person, after: int | None = None, org: str = "") -> list[tuple[int, int]]:
+        page = get_change_page(
+            actor=actor_for(person), filters=ChangeFilter(org=org), after=after, size=3
+        )
+        return [(row.change.number, row.removals) for row in page.rows]
+
+    assert rows(edith) == [(5, 4), (2, 1)]
+    assert rows(edith, 5) == [(2, 1)]
+    assert rows(edith, org="US1/org1") == [(1, 1)]
+    assert rows(edith, org="US1/prod") == [(4, 3), (2, 1)]
+    assert rows(ada) == [(4, 1), (3, 1), (2, 1)]
+    assert rows(ada, 2) == [(1, 1)]
 
 
 def test_the_first_acknowledgement_stands(
     credential: Credential, ada: Person, linus: Person, actor_for: ActorFor
 ) -> None:
     first, second = Change.objects.filter(needs_attention=True).order_by("number")
-    assert acknowledge_changes(actor=actor_for(ada), change_ids=[first.pk], note=" Seen. ") == 1
     both = [first.pk, second.pk]
-    assert acknowledge_changes(actor=actor_for(linus), change_ids=both, note="Also.") == 1
-    assert acknowledge_changes(actor=actor_for(linus), change_ids=both, note="Again.") == 0
+    for person, ids, note, new in (
+        (ada, [first.pk], " Seen. ", [first]),
+        (linus, both, "Also.", [second]),
+        (linus, both, "Again.", []),
+    ):
+        assert acknowledge_changes(actor=actor_for(person), change_ids=ids, note=note) == new
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.acknowledged_by, first.note) == (ada, "Seen.")
@@ -183,7 +225,7 @@ def test_who_can_acknowledge(
 ) -> None:
     ids = list(Change.objects.order_by("number").values_list("pk", flat=True))
     for person, pk in zip((ada, linus, edith), ids, strict=False):
-        assert acknowledge_changes(actor=actor_for(person), change_ids=[pk], note="Seen.") == 1
+        assert acknowledge_changes(actor=actor_for(person), change_ids=[pk], note="Seen.")
     for actor in (actor_for(margaret), actor_for(victor), command_actor()):
         with pytest.raises(PermissionDenied):
             acknowledge_changes(actor=actor, change_ids=ids, note="Seen.")

@@ -22,7 +22,7 @@ from sandbox.entities import Connection
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Page, Requester, read, store_credential
-from tests.inventory.support import link_with_text, rows_in
+from tests.inventory.support import rows_in
 from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
@@ -227,11 +227,6 @@ def test_the_export_has_it_in_its_last_column(requester: Requester, linus: Perso
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0])[-1] == "protected"
     assert {row["id"] for row in rows if row["protected"] == "True"} == {requester.connection.id}
-
-
-def test_the_overview_counts_it(requester: Requester, linus: Person) -> None:
-    protect(requester, linus)
-    assert link_with_text(requester.open("/").html, "1 protected") == "/connections/?protected=yes"
 
 
 def test_the_audit_log_links_to_the_connection(

@@ -1,23 +1,23 @@
 """The filters of the changes, and the note that acknowledges changes."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
+from uuid import UUID
 
 from django import forms
+from django.core.exceptions import BadRequest
 
 from connections.changes.changes import ChangeFilter
 from connections.changes.texts import KIND_LABELS
-from connections.web.framework.forms import ServiceForm
+from connections.web.framework.forms import ListField, ServiceForm
 
 
 class ChangeFilters(forms.Form):
     """The filters, from the query string. All are optional."""
 
-    attention = forms.ChoiceField(label="Attention", choices={"yes": "Needed"}, required=False)
-    acknowledged = forms.ChoiceField(
-        label="Acknowledgement",
-        choices={"no": "Not acknowledged", "yes": "Acknowledged"},
-        required=False,
-    )
+    # The parts of the list.
+    attention = forms.ChoiceField(choices={"yes": "yes"}, required=False)
+    acknowledged = forms.ChoiceField(choices={"no": "no", "yes": "yes"}, required=False)
     kind = forms.ChoiceField(label="Change", choices=KIND_LABELS, required=False)
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
@@ -33,6 +33,34 @@ class ChangeFilters(forms.Form):
 
 
 class AcknowledgementForm(ServiceForm):
-    """The note that acknowledges changes."""
+    """The note that acknowledges one change, or all selected ones."""
 
     note = forms.CharField(label="Note", required=False)
+    change = ListField(required=False)
+    # None for the selected ones.
+    opened: UUID | None = None
+
+    @classmethod
+    def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:
+        """The form about the change with the ID `subject`, or about the selected ones."""
+        form = cls(data)
+        form.opened = subject
+        return form
+
+    @property
+    def selected(self) -> list[UUID]:
+        """The selected changes."""
+        return list(self.cleaned_data.get("change", ()))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments for the service."""
+        change_ids = [self.opened] if self.opened else self.selected
+        return {"change_ids": change_ids, "note": self.cleaned_data["note"]}
+
+    def clean_change(self) -> list[UUID]:
+        """The IDs. Raises BadRequest, because only a form that Org Admin didn't make has others."""
+        try:
+            return [UUID(text) for text in self.cleaned_data["change"] or []]
+        except ValueError:
+            raise BadRequest("The selection contains an invalid change ID.") from None

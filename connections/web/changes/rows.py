@@ -1,17 +1,19 @@
 """The rows of changes/table.html, which several pages show."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
+
+from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeRow
-from connections.changes.texts import deletion_name, types_of
+from connections.changes.texts import change_subject, deletion_name, types_of
+from connections.core.text import pluralize
 from connections.models import Change
 from connections.web.badges import Badge, change_badge
-from connections.web.changes.forms import AcknowledgementForm
 from connections.web.framework.support import connection_url
 
 
@@ -21,72 +23,74 @@ class ChangeRowView:
 
     row: ChangeRow
     badge: Badge
+    # What it is about if that isn't one connection: an org, or the connections of a bulk deletion.
+    name: str
     # The cause: the text before the related deletion, its name (which is a link), and the text
     # after it.
     cause: tuple[str, str, str]
-    # The page of the connection; "" for a renamed org.
+    # The page of the connection or of the bulk deletion; "" for a renamed org.
     url: str
     types: list[str]
     # The types in `types` that were not there before.
     added_types: list[str]
-    # "14:35 to 14:38 UTC": when it happened.
+    # "between 14:35 and 14:38 UTC": when it happened.
     window: str
     can_acknowledge: bool
-    is_selected: bool
-    # The form in the row. None while it is closed.
-    form: AcknowledgementForm | None
+
+    @property
+    def label(self) -> str:
+        """The row in a few words: "Widened to audit: Labs to Data Lake"."""
+        subject = self.name or change_subject(self.row.change).replace("→", "to")
+        return f"{self.badge.label}: {subject}"
 
 
-def change_row_views(
-    rows: Sequence[ChangeRow],
-    *,
-    actor: Actor,
-    selected: Collection[UUID] = (),
-    opened: tuple[UUID, AcknowledgementForm] | None = None,
-) -> list[ChangeRowView]:
-    """The rows as the table shows them. `opened` is the row whose note needs to be corrected."""
+def change_row_views(rows: Sequence[ChangeRow], *, actor: Actor) -> list[ChangeRowView]:
+    """The rows as the table shows them."""
     can_acknowledge = permissions.can_acknowledge(actor)
     return [
-        _change_row_view(
-            row,
-            can_acknowledge=can_acknowledge and row.change.awaits_acknowledgement,
-            is_selected=row.change.pk in selected,
-            form=opened[1] if opened and opened[0] == row.change.pk else None,
-        )
+        _change_row_view(row, can_acknowledge=can_acknowledge and row.change.awaits_acknowledgement)
         for row in rows
     ]
 
 
-def _change_row_view(
-    row: ChangeRow, *, can_acknowledge: bool, is_selected: bool, form: AcknowledgementForm | None
-) -> ChangeRowView:
+def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     change = row.change
     before, after = types_of(row.before), types_of(change.after)
     is_compared = change.widened is not None and row.before is not None
+    name, cause, url = change.org_name or change.org_id, _cause_parts(row), ""
+    if row.removals > 1 and row.deletion and row.deletion.batch:
+        batch = row.deletion.batch
+        name, url = pluralize(row.removals, "connection"), reverse("batch-detail", args=[batch.pk])
+        cause = (f"{batch_origin_text(batch)}: bulk deletion by {batch.requested_by_name}", "", "")
+    elif change.key:
+        url = connection_url(change.key)
     return ChangeRowView(
         row=row,
         badge=change_badge(change, deletion=row.deletion),
-        cause=_cause_parts(row),
-        url=connection_url(change.key) if change.key else "",
-        types=after or before,
+        name=name,
+        cause=cause,
+        url=url,
+        types=[] if name else after or before,
         added_types=[kind for kind in after if kind not in before] if is_compared else [],
         window=_window_text(change.earliest_at, change.detected_at),
         can_acknowledge=can_acknowledge,
-        is_selected=is_selected,
-        form=form,
     )
 
 
 def _cause_parts(row: ChangeRow) -> tuple[str, str, str]:
     if row.change.kind == Change.Kind.ORG_RENAMED:
         return f"Was: {(row.before or {}).get('name')}.", "", ""
-    return row.cause.partition(deletion_name(row.deletion)) if row.deletion else (row.cause, "", "")
+    if not row.deletion:
+        return row.cause, "", ""
+    # A ticket can be a word that also occurs before it.
+    return row.cause.rpartition(deletion_name(row.change, deletion=row.deletion))
 
 
 def _window_text(earliest_at: datetime, detected_at: datetime) -> str:
-    """ "14:35 to 14:38 UTC", with dates if they are on different days."""
+    """ "between 14:35 and 14:38 UTC", with dates if they are on different days."""
     first, last = earliest_at.astimezone(UTC), detected_at.astimezone(UTC)
-    if first.date() == last.date():
-        times = dict.fromkeys((f"{first:%H:%M}", f"{last:%H:%M}"))
-        return f"{' to '.join(times)} UTC"
-    return f"{first.day} {first:%b %H:%M} to {last.day} {last:%b %H:%M} UTC"
+    if first.date() != last.date():
+        return f"between {first.day} {first:%b %H:%M} and {last.day} {last:%b %H:%M} UTC"
+    if f"{first:%H:%M}" == f"{last:%H:%M}":
+        return f"at {last:%H:%M} UTC"
+    return f"between {first:%H:%M} and {last:%H:%M} UTC"

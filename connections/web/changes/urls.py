@@ -1,12 +1,13 @@
 """Changes: addresses."""
 
 from connections.access.permissions import ACKNOWLEDGE, EXPORT, SEE
-from connections.web.changes import list as views
+from connections.web.changes.actions import change_acknowledge
+from connections.web.changes.list import change_export, change_list
 from connections.web.framework.routing import action, page
 
 urlpatterns = [
-    page("changes/", views.change_list, SEE),
-    page("changes/export/", views.change_export, EXPORT),
-    action("changes/acknowledge/", views.change_acknowledge_many, ACKNOWLEDGE),
-    action("changes/<uuid:pk>/acknowledge/", views.change_acknowledge, ACKNOWLEDGE),
+    page("changes/", change_list, SEE),
+    page("changes/export/", change_export, EXPORT),
+    action("changes/acknowledge/", change_acknowledge, ACKNOWLEDGE, name="change-acknowledge-many"),
+    action("changes/<uuid:pk>/acknowledge/", change_acknowledge, ACKNOWLEDGE),
 ]

@@ -253,7 +253,7 @@ def filter_bar(
     `choices` replace those of the form's fields, and `names` of values replace them in chips. The
     fields `more` are folded away; `more_on_demand` if they have many choices, which would otherwise
     be most of the page. The bar leaves out the fields `without`. Filtering keeps the parameters
-    `kept`.
+    `kept`, which are no filters.
     """
     choices, names = choices or {}, names or {}
     is_more_open = "more" in request.GET
@@ -261,7 +261,7 @@ def filter_bar(
     fields: list[FilterField] = []
     folded: list[FilterField] = []
     for field in form:
-        if field.name == "q" or field.name in without:
+        if field.name == "q" or field.name in {*without, *kept}:
             continue
         values = _values_of(request, field.name)
         is_folded = field.name in more and not values

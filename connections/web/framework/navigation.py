@@ -20,7 +20,7 @@ from connections.access_reviews.progress import (
     find_changed_since_decided,
 )
 from connections.batches.progress import find_to_approve
-from connections.changes.changes import find_awaiting_acknowledgement
+from connections.changes.changes import AWAITING_QUERY, find_awaiting_acknowledgement
 from connections.core import clock, time_limits
 from connections.core.database import Statement, counting_statement
 from connections.inventory.orgs import find_connections
@@ -66,6 +66,8 @@ _PART_OF = {
 _ONLY_IN_USE = ("change-list", "access-review-list")
 # So many are counted of a list, because every page does.
 _MOST = 1000
+# The part of a list that waits for the reader.
+_WAITING = {"change-list": AWAITING_QUERY}
 # Not a URL: access reviews for which the count in the statement might be too low.
 _CHANGED_SINCE_DECIDED = "changed since decided"
 
@@ -109,7 +111,7 @@ def navigation_of(request: HttpRequest) -> Navigation | None:
             NavItem(
                 name=name,
                 label=label,
-                url=reverse(name),
+                url=reverse(name, query=_WAITING.get(name) if waiting[name] else None),
                 is_current=name == current,
                 count=_number(waiting[name] or (name not in _ONLY_IN_USE and listed[name])),
                 is_waiting=waiting[name] > 0,

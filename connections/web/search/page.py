@@ -17,8 +17,9 @@ from connections.deletions.history import HistoryFilter, history_page
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, split_pair
 from connections.inventory.orgs import list_known_orgs
-from connections.models import Change, Deletion, OrgConnectionKey, Person
-from connections.web.badges import Badge, change_badge
+from connections.models import Deletion, OrgConnectionKey, Person
+from connections.web.badges import Badge
+from connections.web.changes.rows import change_row_views
 from connections.web.framework.support import (
     actor_of,
     connection_url,
@@ -156,26 +157,21 @@ def _changes(text: str, actor: Actor) -> HitGroup:
     page = get_change_page(actor=actor, filters=ChangeFilter(text=words), size=MOST)
     hits = [
         Hit(
-            name=_change_name(row.change),
-            url=connection_url(row.change.key)
-            if row.change.key
-            else reverse("change-list", query={"q": words}),
-            facts=f"“{row.change.note}”" if row.change.note else "",
-            status=change_badge(row.change, deletion=row.deletion),
-            at=row.change.detected_at,
+            name=view.name
+            or _pair(
+                change.source_org_name or change.source_org_id,
+                change.sink_org_name or change.sink_org_id,
+            ),
+            url=view.url or reverse("change-list", query={"q": words}),
+            facts=f"“{change.note}”" if change.note else "",
+            status=view.badge,
+            at=change.detected_at,
         )
-        for row in page.rows
+        for view in change_row_views(page.rows, actor=actor)
+        for change in [view.row.change]
     ]
     all_url = _all_url("change-list", text=words, has_more=page.next is not None)
     return HitGroup(title="Changes", icon="refresh", hits=hits, all_url=all_url)
-
-
-def _change_name(change: Change) -> str:
-    if change.key is None:
-        return change.org_name or change.org_id
-    return _pair(
-        change.source_org_name or change.source_org_id, change.sink_org_name or change.sink_org_id
-    )
 
 
 def _people(text: str, actor: Actor) -> HitGroup:

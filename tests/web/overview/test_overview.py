@@ -1,4 +1,4 @@
-"""The overview: what needs attention, and coverage."""
+"""The overview: what needs attention, and facts."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections.models import (
     AccessKind,
     Approval,
+    Batch,
     Credential,
     CredentialAccess,
     Deletion,
@@ -20,6 +21,7 @@ from connections.models import (
     Person,
     Sync,
 )
+from connections.web.overview.attention import Item
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import decide, start
 from tests.batches.support import draft
@@ -69,54 +71,78 @@ def open_overview(client: Client) -> Page:
     return read(client.get("/"))
 
 
-def attention_items(person: Person, client_of: ClientOf) -> str:
-    """The items that need this person's attention."""
-    text = open_overview(client_of(person)).text.partition("Needs your attention")[2]
-    return text.partition("Waiting on others")[0]
+def yours(person: Person, client_of: ClientOf) -> list[str]:
+    """The lines for this person to act on, as "kind: what it is about, note, verb"."""
+    context = client_of(person).get("/").context
+    return lines([*context["first"], *context["rest"]])
 
 
-def waits_for_others(person: Person, client_of: ClientOf) -> str:
-    text = open_overview(client_of(person)).text
-    return text.partition("Waiting on others")[2]
+def others(person: Person, client_of: ClientOf) -> list[str]:
+    """The lines that wait for other people."""
+    return lines(client_of(person).get("/").context["others"])
+
+
+def lines(items: list[Item]) -> list[str]:
+    return [f"{item.badge.label}: {about(item)}, {item.note}, {item.action}" for item in items]
+
+
+def about(item: Item) -> str:
+    pair = item.pair
+    return f"{pair.source_org_name} to {pair.sink_org_name}" if pair else item.name
 
 
 def listed_id() -> UUID:
     return OrgConnectionSnapshot.objects.get(is_current=True).connection_id
 
 
-def test_an_empty_overview_says_that_nothing_needs_attention(
+def test_an_overview_with_nothing_to_do_is_three_lines_of_facts(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
-    page = open_overview(client_of(victor))
-    assert "All clear. No unknown outcomes; all credentials work." in page.text
-    assert "1 connection" in page.text
-    assert "1 org 1 site" in page.text
-    assert "1 more org without a credential" in page.text
-    assert "Oldest sync " in page.text
+    text = open_overview(client_of(victor)).text
+    assert "All clear. No unknown outcomes; all credentials work. 1 connection" in text
+    assert "1 connection 2 orgs, 1 has no credential Synced just now Audit log not verified" in text
+    assert "Waiting on others" not in text
+    assert "Changed in 7 days" not in text
+
+
+NOW = timezone.now()
+PAYMENTS = "Payments EU to Group SOC"
 
 
 @pytest.mark.parametrize(
-    ("fields", "badge"),
+    ("fields", "line"),
     [
-        ({"state": "unknown"}, "Unknown"),
-        ({"state": "still_present"}, "No effect"),
-        ({"outcome": "deleted"}, "Deleted, unverified"),
+        ({"state": "unknown"}, f"Outcome unknown: {PAYMENTS}, Requested by Ada, Check outcome"),
+        (
+            {"state": "still_present", "ticket": "OPS-1"},
+            f"No effect: {PAYMENTS}, OPS-1 · Requested by Ada, Resolve",
+        ),
+        ({"outcome": "deleted"}, f"Deleted, unverified: {PAYMENTS}, Requested by Ada, View"),
+        (
+            {"state": "unknown", "is_reviewed": False, "connection_id": UUID(int=42)},
+            "Outcome unknown: Connection …0000002a, Requested by Ada, Check outcome",
+        ),
+        ({"outcome": "deleted", "verified_at": NOW}, None),
+        ({"outcome": "deleted", "due_at": NOW}, None),
     ],
 )
-def test_an_unknown_deletion_needs_people_who_can_check_it_and_is_shown_to_everyone(
+def test_an_outcome_needs_people_who_can_check_it_and_is_shown_to_everyone(
     client_of: ClientOf,
     victor: Person,
     grace: Person,
     ada: Person,
     labs: Credential,
     fields: dict[str, Any],
-    badge: str,
+    line: str | None,
 ) -> None:
     add_deletion(labs, by=ada, **fields)
-    todo = f"{badge} · Payments EU → Group SOC Requested by Ada 14 min ago"
-    assert todo in attention_items(grace, client_of)
-    assert "Nothing you can act on." in attention_items(victor, client_of)
-    assert todo in waits_for_others(victor, client_of)
+    expected = [line] if line else []
+    assert yours(grace, client_of) == expected
+    assert yours(victor, client_of) == []
+    assert others(victor, client_of) == expected
+    text = open_overview(client_of(victor)).text
+    assert ("Nothing you can act on." in text) == bool(line)
+    assert ("All clear." in text) != bool(line)
 
 
 def test_a_bulk_deletion_has_one_line_for_all_its_unknown_deletions(
@@ -126,9 +152,11 @@ def test_a_bulk_deletion_has_one_line_for_all_its_unknown_deletions(
     for row in batch.rows.all():
         add_deletion(labs, by=ada, state="unknown", batch=batch, batch_row=row)
     add_deletion(labs, by=ada, state="unknown")
-    items = attention_items(ada, client_of)
-    assert items.count("Unknown ·") == 2
-    assert items.count("Bulk deletion: Unknown · Selected connections Requested by Ada") == 1
+    Batch.objects.update(requested_by_name="Ada", ticket="OPS-1")
+    assert sorted(yours(ada, client_of)) == [
+        f"Outcome unknown: {PAYMENTS}, Requested by Ada, Check outcome",
+        "Outcome unknown: Selected connections, Bulk deletion · OPS-1 · Requested by Ada, View",
+    ]
     assert f'href="/deletions/batches/{batch.pk}/"' in open_overview(client_of(ada)).html
 
 
@@ -141,40 +169,27 @@ def test_people_not_on_the_use_list_are_not_asked_to_check(
     check = f"/deletions/{unknown.pk}/reconcile/"
     assert read(client_of(ada).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
     assert not read(client_of(grace).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
-    assert "Unknown ·" in attention_items(ada, client_of)
-    assert "Nothing you can act on." in attention_items(grace, client_of)
-    assert "Unknown ·" in waits_for_others(grace, client_of)
-    assert "Approved ·" in waits_for_others(grace, client_of)
-
-
-@pytest.mark.parametrize("fields", [{"verified_at": timezone.now()}, {"due_at": timezone.now()}])
-def test_a_200_that_is_verified_or_being_verified_needs_no_attention(
-    client_of: ClientOf, ada: Person, labs: Credential, fields: dict[str, Any]
-) -> None:
-    add_deletion(labs, by=ada, outcome="deleted", **fields)
-    assert "All clear." in open_overview(client_of(ada)).text
+    assert [line[:7] for line in yours(ada, client_of)] == ["Outcome"]
+    assert yours(grace, client_of) == []
+    assert [line[:7] for line in others(grace, client_of)] == ["Outcome", "Approve"]
 
 
 def test_a_contradiction_needs_attention_while_it_is_still_listed(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    now = timezone.now()
-    add_deletion(labs, by=ada, outcome="deleted", contradicted_at=now, connection_id=listed_id())
-    client = client_of(ada)
-    assert "Still listed ·" in open_overview(client).text
+    add_deletion(labs, by=ada, outcome="deleted", contradicted_at=NOW, connection_id=listed_id())
+    assert yours(ada, client_of) == [f"Still listed: {PAYMENTS}, Requested by Ada, View"]
     OrgConnectionSnapshot.objects.update(is_current=False)
-    assert "Still listed ·" not in open_overview(client).text
+    assert yours(ada, client_of) == []
 
 
 def test_a_connection_with_a_newer_unknown_deletion_is_listed_once(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": timezone.now()}
+    before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": NOW}
     add_deletion(labs, by=ada, connection_id=listed_id(), **before)
     add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
-    text = open_overview(client_of(ada)).text
-    assert "No effect · Payments EU" in text
-    assert "Still listed ·" not in text
+    assert yours(ada, client_of) == [f"No effect: {PAYMENTS}, Requested by Ada, Resolve"]
 
 
 def test_a_deletion_waiting_for_approval_needs_only_other_approvers(
@@ -182,13 +197,12 @@ def test_a_deletion_waiting_for_approval_needs_only_other_approvers(
 ) -> None:
     add_deletion(labs, by=ada, policy="one")
     add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
-    todo, own = (f"Needs approval · Payments EU → {sink}" for sink in ("Group SOC", "Data Lake"))
-    assert todo in attention_items(linus, client_of)
+    line = f"Needs approval: {PAYMENTS}, Ada: “unused”, Decide…"
+    own = "Needs approval: Payments EU to Data Lake, Root: “unused”, Decide…"
+    assert yours(linus, client_of) == [line, own]
     for person in (ada, victor):
-        assert todo not in attention_items(person, client_of)
-        assert todo in waits_for_others(person, client_of)
-    assert todo in attention_items(root, client_of)
-    assert own in waits_for_others(root, client_of)
+        assert (yours(person, client_of), others(person, client_of)) == ([], [line, own])
+    assert (yours(root, client_of), others(root, client_of)) == ([line], [own])
 
 
 def test_people_not_on_the_approve_list_are_not_asked_to_approve(
@@ -196,8 +210,8 @@ def test_people_not_on_the_approve_list_are_not_asked_to_approve(
 ) -> None:
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.APPROVE, person=root)
     add_deletion(labs, by=ada, policy="one")
-    assert "Needs approval" in attention_items(root, client_of)
-    assert "Needs approval" not in attention_items(linus, client_of)
+    assert len(yours(root, client_of)) == 1
+    assert yours(linus, client_of) == []
 
 
 def test_an_approver_is_not_asked_twice(
@@ -211,70 +225,74 @@ def test_an_approver_is_not_asked_twice(
         decision=Approval.Decision.APPROVED,
         decided_at=timezone.now(),
     )
-    assert "Needs approval" not in attention_items(linus, client_of)
-    assert "Needs approval" in waits_for_others(linus, client_of)
+    assert yours(linus, client_of) == []
+    assert len(others(linus, client_of)) == 1
 
 
-def test_break_glass_needs_review_by_an_approver_who_neither_used_nor_requested_it(
+def test_break_glass_needs_an_approver_who_neither_used_nor_requested_it(
     client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
 ) -> None:
     broken: dict[str, Any] = {
-        "break_glass_at": timezone.now(),
+        "break_glass_at": NOW,
         "break_glass_by": grace,
+        "break_glass_by_name": "Grace",
         "break_glass_reason": "x" * 30,
     }
-    add_deletion(
-        labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
-    )
-    assert "Late approval due" in attention_items(linus, client_of)
-    assert "Late approval due" in waits_for_others(grace, client_of)
+    add_deletion(labs, by=ada, policy="one", outcome="deleted", verified_at=NOW, **broken)
+    line = f"Late approval due: {PAYMENTS}, Break glass used by Grace, Decide…"
+    assert yours(linus, client_of) == [line]
+    assert others(grace, client_of) == [line]
 
 
-def test_an_approved_deletion_needs_its_requester(
+def test_what_expires_first_comes_first(
     client_of: ClientOf, ada: Person, grace: Person, labs: Credential
 ) -> None:
-    add_deletion(labs, by=ada, policy="one", state="approved")
-    todo = "Approved · Payments EU → Group SOC"
-    assert todo in attention_items(ada, client_of)
-    assert todo in waits_for_others(grace, client_of)
+    for hours, sink in ((3, "Later"), (1, "Sooner")):
+        expires_at = timezone.now() + timedelta(hours=hours)
+        add_deletion(
+            labs, by=ada, policy="one", state="approved", expires_at=expires_at, sink_org_name=sink
+        )
+    add_deletion(labs, by=ada, state="unknown", sink_org_name="Unknown")
+    expected = ["Outcome unknown: Payments EU to Unknown, Requested by Ada, Check outcome"] + [
+        f"Approved: Payments EU to {sink}, Requested by Ada, Confirm…"
+        for sink in ("Sooner", "Later")
+    ]
+    assert yours(ada, client_of) == expected
+    assert "expires in 1 h" in open_overview(client_of(ada)).text
+    assert [line[:8] for line in others(grace, client_of)] == ["Approved", "Approved"]
 
 
 def test_a_failing_credential_needs_its_managers(
     client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
-    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     client = client_of(ada)
-    response = client.post("/connections/refresh/", {"back": "overview"})
-    assert response["Location"] == "/"
-    assert "Sync failed 1 of 1 credential, oldest sync just now" in open_overview(client).text
-    todo = "Failing · Labs EU"
-    assert todo in attention_items(margaret, client_of)
-    assert todo in waits_for_others(ada, client_of)
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    assert client.post("/connections/refresh/", {"back": "overview"})["Location"] == "/"
+    [line] = yours(margaret, client_of)
+    assert line.startswith("Failing: Labs EU, ")
+    assert others(ada, client_of) == [line]
+    assert "Not synced yet" in open_overview(client).text
+    store_credential(sandbox, "Payments US")
+    page = open_overview(client)
+    assert "Synced just now , 1 org not synced" in page.text
+    assert 'href="/orgs/?coverage=failing"' in page.html
 
 
-def test_a_credential_that_was_never_synced_does_not_count_as_synced(
-    client_of: ClientOf, victor: Person, sandbox: SandboxServer, labs: Credential
-) -> None:
-    store_credential(sandbox, "Payments US", is_read=False)
-    assert (
-        "Synced 1 of 2 credentials, oldest sync just now" in open_overview(client_of(victor)).text
-    )
-
-
-def test_before_the_first_sync_all_credentials_count_as_never_synced(
-    client_of: ClientOf, victor: Person, sandbox: SandboxServer, db: None
-) -> None:
-    store_credential(sandbox, "Labs EU", is_read=False)
-    assert "Never synced 1 credential" in open_overview(client_of(victor)).text
-
-
-def test_more_than_five_of_a_kind_link_to_the_history(
+def test_more_than_ten_items_are_folded_and_more_of_a_kind_link_to_their_list(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    for _ in range(7):
+    for _ in range(13):
         add_deletion(labs, by=ada, state="unknown")
+    add_deletion(labs, by=ada, policy="one", state="approved")
+    context = client_of(ada).get("/").context
+    assert (context["count"], len(context["first"])) == (14, 10)
+    assert [line.partition(",")[0] for line in lines(context["rest"])] == [
+        "More: 3 unknown outcomes",
+        f"Approved: {PAYMENTS}",
+    ]
     page = open_overview(client_of(ada))
-    assert page.text.count("Unknown · Payments EU") == 5
+    assert "Needs your attention 14" in page.text
+    assert "Show all 14" in page.text
     assert 'href="/deletions/?status=unknown"' in page.html
 
 

@@ -1,0 +1,447 @@
+"""What needs attention, of every kind, one line each. `KINDS` declares them all."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
+from connections.batches import drafts
+from connections.batches.progress import list_waiting_batches
+from connections.batches.texts import batch_origin_text
+from connections.changes.changes import (
+    AWAITING_QUERY,
+    ChangeFilter,
+    find_awaiting_acknowledgement,
+    get_change_page,
+)
+from connections.core.text import format_limit, pluralize
+from connections.deletions import break_glass, states
+from connections.deletions.status import DeletionStatus
+from connections.models import (
+    RUN_BY_BATCH,
+    ApprovalPolicy,
+    Batch,
+    BatchState,
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    State,
+)
+from connections.notifications import delivery_log
+from connections.web.badges import (
+    Badge,
+    CredentialStatus,
+    NotificationStatus,
+    batch_badge,
+    credential_badge,
+    deletion_badge,
+)
+from connections.web.changes.rows import ChangeRowView, change_row_views
+from connections.web.credentials.texts import problem_of
+from connections.web.framework.support import connection_url
+
+# How many lines of one kind are shown. A last line links to the list with the others.
+MAX_OF_KIND = 10
+# An access review that is due this soon, or overdue, is marked.
+SOON = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One line: of which kind, about what, and a link to where a person can act."""
+
+    # Its label is the kind.
+    badge: Badge
+    # The orgs of the connection (of any model that has both), or the name of something else.
+    pair: Any = None
+    name: str = ""
+    types: Sequence[str] = ()
+    added_types: Sequence[str] = ()
+    note: str = ""
+    # When it began or, after a word such as "expires", its deadline.
+    at: datetime | None = None
+    deadline: str = ""
+    url: str
+    # What the link says. "" if the name is the link.
+    action: str = "View"
+    # Whether this person can act on it, not only see it.
+    is_yours: bool = True
+    # How many such items the line stands for.
+    count: int = 1
+
+
+@dataclass(kw_only=True)
+class Situation:
+    """Who looks, when, and what several kinds are found in."""
+
+    actor: Actor
+    now: datetime
+    # Those in use.
+    credentials: list[Credential]
+
+    @cached_property
+    def deletions(self) -> QuerySet[Deletion]:
+        """The visible deletions."""
+        return visibility.visible(Deletion.objects.all(), actor=self.actor)
+
+    @cached_property
+    def awaiting_outcome(self) -> QuerySet[Deletion]:
+        """Those whose outcome is unknown, or that had no effect."""
+        states_awaiting = [State.UNKNOWN, State.STILL_PRESENT]
+        return self.deletions.filter(state__in=states_awaiting, settled_at=None)
+
+
+# --- Deletions ---
+
+
+def _unknown_outcomes(situation: Situation) -> Iterator[Item]:
+    return _deletion_items(situation.awaiting_outcome, situation=situation)
+
+
+def _still_listed(situation: Situation) -> Iterator[Item]:
+    """Closed as gone, but a credential in use still lists the connection."""
+    same = {"site": OuterRef("site"), "connection_id": OuterRef("connection_id")}
+    listed = OrgConnectionSnapshot.objects.filter(
+        **same, is_current=True, credential__retired_at=None
+    )
+    # Left out if a newer deletion of the same connection awaits its outcome too.
+    newer = situation.awaiting_outcome.filter(**same)
+    contradicted = situation.deletions.filter(contradicted_at__isnull=False)
+    rows = contradicted.filter(~Exists(newer), Exists(listed))
+    return _deletion_items(rows, situation=situation)
+
+
+def _unverified(situation: Situation) -> Iterator[Item]:
+    """Datadog returned 200, no sync has confirmed it, and no automatic check is left."""
+    rows = situation.deletions.filter(
+        outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
+    )
+    return _deletion_items(rows, situation=situation)
+
+
+_ACTIONS = {DeletionStatus.UNKNOWN: "Check outcome", DeletionStatus.NO_EFFECT: "Resolve"}
+
+
+def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterator[Item]:
+    """The oldest of these deletions, with one for each bulk deletion."""
+    of_same_batch = rows.filter(batch=OuterRef("batch"), id__lt=OuterRef("id"))
+    rows = rows.exclude(Exists(of_same_batch)).select_related("batch")
+    for part, is_yours in _by_user(rows, actor=situation.actor):
+        counted = part.annotate(total=Window(Count("*"))).order_by("requested_at", "id")
+        oldest = list(counted[:MAX_OF_KIND])
+        batch_ids = visibility.visible_batch_ids(oldest, actor=situation.actor)
+        for deletion in oldest:
+            item = _deletion_item(deletion, now=situation.now, is_yours=is_yours)
+            if deletion.batch and deletion.batch.pk in batch_ids:
+                item = replace(item, pair=None, action="View", **_about_batch(deletion.batch))
+            yield item
+        if oldest and oldest[0].total > len(oldest):
+            yield replace(item, count=oldest[0].total - len(oldest))
+
+
+def _by_user(rows: QuerySet[Deletion], *, actor: Actor) -> list[tuple[QuerySet[Deletion], bool]]:
+    """Those whose credential the actor can use, and the others, as queries: there can be many."""
+    if not permissions.can_delete(actor):
+        return [(rows, False)]
+    unusable = permissions.visibility_of(actor).unusable
+    if not unusable:
+        return [(rows, True)]
+    others = rows.filter(credential__in=unusable)
+    return [(rows.exclude(credential__in=unusable), True), (others, False)]
+
+
+def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item:
+    status = states.status_at(deletion, now=now)
+    badge = deletion_badge(deletion, status=status)
+    if status == DeletionStatus.UNKNOWN:
+        badge = replace(badge, label="Outcome unknown")
+    return Item(
+        badge=badge,
+        pair=deletion if deletion.is_reviewed else None,
+        name=f"Connection …{str(deletion.connection_id)[-8:]}",
+        note=_join(deletion.ticket, f"Requested by {deletion.requested_by_name}"),
+        at=deletion.sending_at or deletion.requested_at,
+        url=reverse("deletion-detail", args=[deletion.pk]),
+        action=_ACTIONS.get(status, "View"),
+        is_yours=is_yours,
+    )
+
+
+def _late_approvals(situation: Situation) -> Iterator[Item]:
+    """Sent by break glass, and not approved since."""
+    actor = situation.actor
+    for deletion in break_glass.find_lacking_late_approval(actor=actor).order_by(
+        "requested_at", "id"
+    ):
+        is_yours = permissions.can_give_late_approval(actor, deletion=deletion)
+        yield replace(
+            _deletion_item(deletion, now=situation.now, is_yours=is_yours),
+            badge=Badge("Late approval due", "danger", "warning"),
+            note=f"Break glass used by {deletion.break_glass_by_name}",
+            at=deletion.break_glass_at,
+            action="Decide…",
+        )
+
+
+def _requests(situation: Situation) -> Iterator[Item]:
+    """Deletions that wait for approval or confirmation, oldest first.
+
+    There are few, because requested and approved ones expire within two days. Python filters them
+    by person, because the database would otherwise read every deletion that the person ever
+    requested.
+    """
+    actor, now = situation.actor, situation.now
+    requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
+    again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
+    waiting = situation.deletions.filter(requested | again, settled_at=None)
+    for deletion in waiting.prefetch_related("approvals").order_by("requested_at", "id"):
+        has_expired = states.has_expired(deletion, now=now)
+        can_use = permissions.can_use(actor, credential_id=deletion.credential_id)
+        needs_approval = states.is_awaiting_approval(deletion)
+        if needs_approval:
+            is_yours = (
+                states.can_be_approved(deletion, now=now)
+                and permissions.can_approve(actor, deletion=deletion)
+                and not deletion.is_decided_by(actor.person)
+            )
+        elif states.is_being_rechecked(deletion, now=now):
+            continue
+        else:
+            is_next = actor.person is not None and actor.person.pk in deletion.confirming_ids
+            is_yours = is_next and can_use and not has_expired
+        item = _deletion_item(deletion, now=now, is_yours=is_yours)
+        # One without effect is among the unknown outcomes of the people who can check it.
+        if deletion.state != State.STILL_PRESENT:
+            deadline = "expired" if has_expired else "expires"
+            item = replace(item, at=deletion.expires_at, deadline=deadline)
+        elif can_use or not is_yours:
+            continue
+        if needs_approval:
+            item = replace(item, note=f"{deletion.requested_by_name}: “{deletion.reason}”")
+        yield replace(item, action="Decide…" if needs_approval else "Confirm…")
+
+
+_BATCH_ACTIONS = {BatchState.REQUESTED: "Decide…", BatchState.APPROVED: "Confirm…"}
+
+
+def _bulk_deletions(situation: Situation) -> Iterator[Item]:
+    """Bulk deletions that wait for approval or confirmation, or are paused."""
+    now = situation.now
+    for batch, is_yours in list_waiting_batches(actor=situation.actor, now=now):
+        has_expired = drafts.has_expired(batch, now=now)
+        deadline = "expired" if has_expired else "expires" if batch.expires_at else ""
+        yield Item(
+            badge=batch_badge(batch, has_expired=has_expired),
+            at=batch.expires_at or batch.requested_at,
+            deadline=deadline,
+            action=_BATCH_ACTIONS.get(BatchState(batch.state), "View"),
+            is_yours=is_yours,
+            **_about_batch(batch),
+        )
+
+
+def _about_batch(batch: Batch) -> dict[str, Any]:
+    """The fields of a line about a bulk deletion."""
+    return {
+        "name": batch_origin_text(batch),
+        "note": _join("Bulk deletion", batch.ticket, f"Requested by {batch.requested_by_name}"),
+        "url": reverse("batch-detail", args=[batch.pk]),
+    }
+
+
+def _join(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+# --- Changes, credentials, notifications, access reviews ---
+
+
+def change_item(view: ChangeRowView, **fields: Any) -> Item:
+    """A row of the changes as a line, with other `fields`."""
+    item = Item(
+        badge=view.badge,
+        pair=None if view.name else view.row.change,
+        name=view.name,
+        types=view.types,
+        added_types=view.added_types,
+        note="".join(view.cause),
+        at=view.row.change.detected_at,
+        url=view.url,
+    )
+    return replace(item, **fields)
+
+
+def _changes(situation: Situation) -> Iterator[Item]:
+    """Changes that need attention and that no one has acknowledged."""
+    actor = situation.actor
+    page = get_change_page(
+        actor=actor,
+        filters=ChangeFilter(needs_attention=True, acknowledged="no"),
+        size=MAX_OF_KIND,
+    )
+    for view in change_row_views(page.rows, actor=actor):
+        query = AWAITING_QUERY | {"open": str(view.row.change.pk)}
+        is_yours = permissions.can_acknowledge(actor)
+        item = change_item(view, url=reverse("change-list", query=query), is_yours=is_yours)
+        yield item
+    if page.next:
+        count = find_awaiting_acknowledgement(actor=actor).count()
+        yield replace(item, count=count - len(page.rows))
+
+
+def _failing_credentials(situation: Situation) -> Iterator[Item]:
+    """Not verified, or failed when last used."""
+    can_manage = permissions.can_manage_credentials(situation.actor)
+    for credential in situation.credentials:
+        if not credential.is_verified or credential.last_error:
+            failed_at = credential.last_error["at"] if credential.last_error else None
+            yield Item(
+                badge=credential_badge(credential),
+                name=credential.name,
+                note=problem_of(credential),
+                at=parse_datetime(failed_at) if failed_at else None,
+                url=reverse("credential-detail", args=[credential.pk]),
+                action="View credential",
+                is_yours=can_manage,
+            )
+
+
+def _old_keys(situation: Situation) -> Iterator[Item]:
+    old = [each.name for each in situation.credentials if each.has_old_keys(now=situation.now)]
+    if old and permissions.can_manage_credentials(situation.actor):
+        yield Item(
+            badge=CredentialStatus.ROTATION_DUE.value,
+            name=pluralize(len(old), "credential"),
+            note=f"Keys stored for more than {format_limit(settings.KEY_MAX_AGE)}",
+            url=reverse("credential-list"),
+        )
+
+
+def _failed_notifications(situation: Situation) -> Iterator[Item]:
+    if count := delivery_log.count_given_up(actor=situation.actor, now=situation.now):
+        yield Item(
+            badge=replace(NotificationStatus.FAILED.value, label="Not delivered"),
+            name=pluralize(count, "notification"),
+            note="Delivery stopped after several attempts.",
+            url=reverse("notification-list"),
+        )
+
+
+def _access_reviews(situation: Situation) -> Iterator[Item]:
+    """Open access reviews with something to decide, or that this person can close."""
+    for waiting in list_waiting_reviews(actor=situation.actor):
+        review = waiting.review
+        note = "Every connection has a decision"
+        if waiting.to_decide:
+            note = f"{pluralize(waiting.to_decide, 'connection')} for you to decide"
+        elif waiting.pending:
+            note = f"{pluralize(waiting.pending, 'connection')} to decide"
+        is_soon = review.due_at - situation.now < SOON
+        yield Item(
+            badge=Badge("Access review", "warn" if is_soon else "info", "clock"),
+            name=review.name,
+            note=note,
+            at=review.due_at,
+            deadline="due",
+            url=reverse("access-review-detail", args=[review.pk]),
+            action="Continue" if waiting.to_decide else "View",
+        )
+
+
+def _expired_keeps(situation: Situation) -> Iterator[Item]:
+    """Connections that were kept until a date that has passed."""
+    keeps = find_expired_keeps(actor=situation.actor, today=situation.now.date(), limit=MAX_OF_KIND)
+    item = None
+    for decision in keeps.earliest:
+        row, last_day = decision.row, decision.keep_until
+        item = Item(
+            badge=Badge("Keep ended", "warn", "clock"),
+            pair=row,
+            note=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
+            at=datetime.combine(last_day, time.max, UTC) if last_day else None,
+            deadline="ended",
+            url=connection_url(row.key),
+            is_yours=permissions.can_be_reviewer(situation.actor),
+        )
+        yield item
+    if item and keeps.count > MAX_OF_KIND:
+        yield replace(item, count=keeps.count - MAX_OF_KIND)
+
+
+# --- The list ---
+
+
+class Kind(NamedTuple):
+    """One kind of what needs attention, what one is called, and the list of all of them."""
+
+    find: Callable[[Situation], Iterable[Item]]
+    noun: str
+    list_name: str
+    filters: Mapping[str, str] = MappingProxyType({})
+
+
+# In the order of the list. Those in one group are sorted by their deadlines.
+KINDS = (
+    (
+        Kind(_unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
+        Kind(_still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}),
+        Kind(_late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
+    ),
+    (
+        Kind(_requests, "requested deletion", "deletion-list", {"status": "requested"}),
+        Kind(_bulk_deletions, "bulk deletion", "batch-list"),
+    ),
+    (Kind(_changes, "change", "change-list", AWAITING_QUERY),),
+    (
+        Kind(_failing_credentials, "credential", "credential-list"),
+        Kind(_unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
+        Kind(_old_keys, "credential", "credential-list"),
+        Kind(_failed_notifications, "notification", "notification-list"),
+    ),
+    (
+        Kind(_access_reviews, "access review", "access-review-list"),
+        Kind(_expired_keeps, "connection", "access-review-list"),
+    ),
+)
+_NO_DEADLINE = datetime.min.replace(tzinfo=UTC)
+
+
+def find_items(situation: Situation) -> list[Item]:
+    """Everything that needs attention and that the person can see, most urgent first."""
+    items: list[Item] = []
+    for group in KINDS:
+        first: list[Item] = []
+        rest: list[Item] = []
+        for kind in group:
+            found = list(kind.find(situation))
+            for is_yours in (True, False):
+                same = [item for item in found if item.is_yours is is_yours]
+                first += same[:MAX_OF_KIND]
+                if count := sum(item.count for item in same[MAX_OF_KIND:]):
+                    rest.append(
+                        Item(
+                            badge=replace(same[-1].badge, label="More"),
+                            name=pluralize(count, kind.noun),
+                            url=reverse(kind.list_name, query=kind.filters),
+                            action="View all",
+                            is_yours=is_yours,
+                            count=count,
+                        )
+                    )
+        items += sorted(first, key=_deadline_of) + rest
+    return items
+
+
+def _deadline_of(item: Item) -> datetime:
+    return (item.at if item.deadline else None) or _NO_DEADLINE
