@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 
 from sandbox import faults
 from sandbox.demo_world import demo_world
-from sandbox.faults import FAULTS, Fault, Transmission
+from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.sandbox.client import (
     LIST,
@@ -108,22 +108,6 @@ def test_every_list_of_the_demo_matches_the_document() -> None:
             check_response(send(server, "GET", LIST, pair=pair))
             check_response(send(server, "GET", "/api/v2/current_user", pair=pair))
             check_response(send(server, "GET", MANAGED_ORGS, pair=pair))
-
-
-JSON_ERRORS = [
-    fault
-    for fault in FAULTS.values()
-    if fault.errors and fault.transmission is Transmission.WHOLE and fault.status is not None
-]
-
-
-@pytest.mark.parametrize("fault", JSON_ERRORS, ids=lambda fault: fault.name)
-def test_every_json_error_matches_the_document(sandbox: SandboxServer, fault: Fault) -> None:
-    pair, connection_id = payments_connection(sandbox)
-    sandbox.world.set_fault(connection_id=connection_id, fault=fault)
-    response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
-    assert response.status_code == fault.status
-    check_response(response)
 
 
 @pytest.mark.parametrize(
