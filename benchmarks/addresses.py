@@ -56,7 +56,6 @@ def details(facts: dict[str, Any]) -> dict[str, str]:
         "one deletion": f"/deletions/{facts['deletion']}/",
         "review": f"/deletions/new/?credential={facts['credential']}"
         f"&connection_id={world.connection_of(1, 2)}",
-        "credentials": "/credentials/",
         "one credential": f"/credentials/{facts['credential']}/",
         "one event": "/audit/2/",
         "people": "/people/",

@@ -211,16 +211,7 @@ WEB_CONNECTIONS = 1000  # per process
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
-AUTH_PASSWORD_VALIDATORS = [
-    {
-        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": 12},
-    },
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "connections.people.passwords.ContextWordsValidator"},
-]
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "connections.people.passwords.PasswordRules"}]
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "connections.people.passwords.ResetTokenGenerator"  # noqa: S105 - a class
 ACCOUNT_FORMS = {"login": "connections.web.people.forms.LoginForm"}
 ACCOUNT_ADAPTER = "connections.web.people.accounts.AccountAdapter"

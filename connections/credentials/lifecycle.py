@@ -7,11 +7,9 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.db.models import Count, OuterRef, Subquery
-from django.db.models.functions import Coalesce
 
 from connections import audit
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
@@ -21,7 +19,7 @@ from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
 from connections.credentials.key_checks import KeyCheck, KeyCheckResult, KeyReport, unchanged_row
 from connections.credentials.keys import clean_keys, require_no_key
-from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot
+from connections.models import ApprovalPolicy, Credential
 
 MAX_NAME_LENGTH = 100
 _JUST_CHANGED = "The credential just changed. Reload and try again."
@@ -102,20 +100,6 @@ def name_from_org(org_name: str) -> str:
         character for character in org_name if character.isprintable() or character == " "
     )
     return " ".join(printable.split())[:MAX_NAME_LENGTH].rstrip()
-
-
-def list_credentials(*, actor: Actor) -> list[Credential]:
-    """All visible credentials by name, including retired ones, with their `connection_count`.
-
-    Raises PermissionDenied.
-    """
-    permissions.require(permissions.can_see(actor), "see credentials")
-    # Not a join, which would read all snapshots, also those that aren't current.
-    current = OrgConnectionSnapshot.objects.filter(credential=OuterRef("pk"), is_current=True)
-    count = current.order_by().values("credential").annotate(count=Count("*")).values("count")
-    within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
-    counted = within.annotate(connection_count=Coalesce(Subquery(count), 0))
-    return list(counted.order_by("name"))
 
 
 def count_connections(credential: Credential) -> int:

@@ -31,7 +31,7 @@ class KnownOrg(NamedTuple):
 
     def matches(self, text: str) -> bool:
         """Whether each word of the text appears in the name or the ID."""
-        return _contains_words(f"{self.name}\n{self.org_id}", text)
+        return contains_words(f"{self.name}\n{self.org_id}", text)
 
 
 class ListedConnection(NamedTuple):
@@ -96,7 +96,7 @@ def _words_of(site: str) -> frozenset[str]:
 
 # A filter checks the same few orgs for each of their connections.
 @lru_cache(maxsize=1000)
-def _contains_words(searched: str, text: str) -> bool:
+def contains_words(searched: str, text: str) -> bool:
     """Whether each word of the text appears in one of the searched texts, ignoring case."""
     folded = searched.casefold()
     return all(word in folded for word in text.casefold().split())

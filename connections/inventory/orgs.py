@@ -1,10 +1,12 @@
 """The orgs that Org Admin knows, and how well their connections are known."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db.models import Count, Q, QuerySet
@@ -12,8 +14,9 @@ from django.db.models import Count, Q, QuerySet
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.sites import site_name
 from connections.inventory.inventory import current_snapshots
-from connections.inventory.matching import KnownOrg, sort_orgs
+from connections.inventory.matching import KnownOrg, contains_words, sort_orgs
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import newest_complete_syncs, newest_syncs
@@ -31,31 +34,43 @@ class OrgCoverage(StrEnum):
     NO_CREDENTIAL = "no-credential"  # known only through other orgs
 
 
+class OrgPart(StrEnum):
+    """What orgs need. The first three, in this order, come first in the list."""
+
+    FAILING = "failing"  # its coverage is failing, or one of its credentials is
+    READ_ONLY = "read-only"  # a credential's role lacks the permission to delete
+    NO_CREDENTIAL = "no-credential"
+    OLD_KEYS = "old-keys"  # a credential is due for rotation
+
+
+_FIRST = (OrgPart.FAILING, OrgPart.READ_ONLY, OrgPart.NO_CREDENTIAL)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OrgFilter:
     """Which orgs to show. An empty field filters nothing."""
 
     site: str = ""
-    # A value of OrgCoverage.
-    coverage: str = ""
-    # Words in the name or the ID.
+    # Words in the org's name or ID, its site or the name of a credential.
     text: str = ""
 
     def matches(self, summary: "OrgSummary") -> bool:
         """Whether an org matches every field."""
-        return (
-            self.site in {"", summary.org.site}
-            and self.coverage in {"", summary.coverage}
-            and (not self.text or summary.org.matches(self.text))
+        return self.site in {"", summary.org.site} and (
+            not self.text or contains_words(summary.search_text, self.text)
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrgSummary:
-    """One org as a person can see it."""
+    """One org as a person can see it.
+
+    Without an org ID, it stands for a credential whose org isn't known yet.
+    """
 
     org: KnownOrg
     coverage: OrgCoverage
+    parts: frozenset[OrgPart]
     # Its own credentials in use, by name.
     credentials: list[Credential]
     # The start of the newest complete sync by one of them.
@@ -63,6 +78,17 @@ class OrgSummary:
     # How many connections have it as their destination, and as their source.
     connections_in: int
     connections_out: int
+
+    @property
+    def search_text(self) -> str:
+        """What a search looks in."""
+        names = [credential.name for credential in self.credentials]
+        return "\n".join([*self.org, site_name(self.org.site), *names])
+
+    @property
+    def keys_set_at(self) -> datetime | None:
+        """When the oldest keys of its credentials were stored."""
+        return min((credential.keys_set_at for credential in self.credentials), default=None)
 
     @property
     def next_sync_at(self) -> datetime | None:
@@ -73,7 +99,11 @@ class OrgSummary:
 ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
     "org": lambda summary: summary.org.sort_key,
     "site": lambda summary: summary.org.site,
-    "coverage": lambda summary: list(OrgCoverage).index(summary.coverage),
+    "credential": lambda summary: next(
+        (rank for rank, part in enumerate(_FIRST) if part in summary.parts), len(_FIRST)
+    ),
+    # The youngest keys first.
+    "age": lambda summary: -summary.keys_set_at.timestamp() if summary.keys_set_at else -math.inf,
     "listed": lambda summary: (summary.listed_at is not None, summary.listed_at),
     "out": lambda summary: summary.connections_out,
     "in": lambda summary: summary.connections_in,
@@ -136,17 +166,29 @@ def list_orgs(*, actor: Actor, sort: str = "org") -> list[OrgSummary]:
     `sort` is one of ORG_SORT_KEYS, with a leading "-" for descending. Equal orgs are sorted by
     name.
     """
+    return [org for org in list_orgs_and_retired(actor=actor, sort=sort)[0] if org.org.org_id]
+
+
+def list_orgs_and_retired(*, actor: Actor, sort: str) -> tuple[list[OrgSummary], list[Credential]]:
+    """The orgs, also those that stand for a credential, and the retired credentials, newest first.
+
+    `sort` is that of `list_orgs`. Raises PermissionDenied.
+    """
     permissions.require(permissions.can_see(actor), "see orgs")
-    summaries = _summaries(actor=actor)
+    credentials = _visible_credentials(actor=actor)
+    summaries = _summaries(actor=actor, credentials=credentials)
     summaries.sort(key=ORG_SORT_KEYS["org"])
     summaries.sort(key=ORG_SORT_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
-    return summaries
+    retired = [(each.retired_at, each) for each in credentials if each.retired_at]
+    return summaries, [each for _, each in sorted(retired, key=itemgetter(0), reverse=True)]
 
 
 def find_org(*, actor: Actor, site: str, org_id: str) -> OrgSummary | None:
     """The org. None if the actor doesn't know it. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see orgs")
-    return next(iter(_summaries(actor=actor, only=OrgKey(site=site, org_id=org_id))), None)
+    only = OrgKey(site=site, org_id=org_id)
+    credentials = _visible_credentials(actor=actor, only=only)
+    return next(iter(_summaries(actor=actor, credentials=credentials, only=only)), None)
 
 
 def _of_org(org: OrgKey | None, *, by: str = "org_id") -> Q:
@@ -154,12 +196,16 @@ def _of_org(org: OrgKey | None, *, by: str = "org_id") -> Q:
     return Q(**{"site": org.site, by: org.org_id}) if org else Q()
 
 
-def _summaries(*, actor: Actor, only: OrgKey | None = None) -> list[OrgSummary]:
+def _visible_credentials(*, actor: Actor, only: OrgKey | None = None) -> list[Credential]:
+    credentials = Credential.objects.filter(_of_org(only)).order_by("name")
+    return list(visibility.visible(credentials, actor=actor, by="pk"))
+
+
+def _summaries(
+    *, actor: Actor, credentials: list[Credential], only: OrgKey | None = None
+) -> list[OrgSummary]:
     now = clock.now()
-    credentials_of_orgs = (
-        Credential.objects.exclude(org_id="").filter(_of_org(only)).order_by("name")
-    )
-    own = list(visibility.visible(credentials_of_orgs, actor=actor, by="pk"))
+    own = [credential for credential in credentials if credential.org_id]
     newest = newest_syncs(now=now)
     complete = newest_complete_syncs(newest, now=now)
     outgoing = _count_by_org("source_org_id", actor=actor, only=only)
@@ -168,28 +214,55 @@ def _summaries(*, actor: Actor, only: OrgKey | None = None) -> list[OrgSummary]:
     for credential in own:
         if not credential.is_retired:
             in_use.setdefault((credential.site, credential.org_id), []).append(credential)
-    summaries = []
+    summaries = [
+        _unidentified(credential, now=now)
+        for credential in credentials
+        if not credential.org_id and not credential.is_retired
+    ]
     sides = outgoing.keys() | incoming.keys()
     for org in _known_orgs(actor=actor, own=own, sides=sides, only=only):
-        credentials = in_use.get(org[:2], [])
-        last = [
-            complete[credential.pk].started_at
-            for credential in credentials
-            if credential.pk in complete
-        ]
+        of_org = in_use.get(org[:2], [])
+        last = [complete[each.pk].started_at for each in of_org if each.pk in complete]
+        coverage = _coverage([newest.get(each.pk) for each in of_org], now=now)
         summaries.append(
             OrgSummary(
                 org=org,
-                coverage=_coverage(
-                    [newest.get(credential.pk) for credential in credentials], now=now
-                ),
-                credentials=credentials,
+                coverage=coverage,
+                parts=_parts(coverage, of_org, now=now),
+                credentials=of_org,
                 listed_at=max(last, default=None),
                 connections_in=incoming[org[:2]],
                 connections_out=outgoing[org[:2]],
             )
         )
     return summaries
+
+
+def _unidentified(credential: Credential, *, now: datetime) -> OrgSummary:
+    """A credential whose org isn't known yet, as an org with the credential's name."""
+    coverage = OrgCoverage.FAILING
+    return OrgSummary(
+        org=KnownOrg(credential.site, "", credential.name),
+        coverage=coverage,
+        parts=_parts(coverage, [credential], now=now),
+        credentials=[credential],
+        listed_at=None,
+        connections_in=0,
+        connections_out=0,
+    )
+
+
+def _parts(
+    coverage: OrgCoverage, credentials: list[Credential], *, now: datetime
+) -> frozenset[OrgPart]:
+    is_failing = any(credential.is_failing for credential in credentials)
+    belongs = {
+        OrgPart.FAILING: is_failing or coverage is OrgCoverage.FAILING,
+        OrgPart.READ_ONLY: any(credential.is_read_only for credential in credentials),
+        OrgPart.NO_CREDENTIAL: not credentials,
+        OrgPart.OLD_KEYS: any(credential.has_old_keys(now=now) for credential in credentials),
+    }
+    return frozenset(part for part in OrgPart if belongs[part])
 
 
 def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:

@@ -136,6 +136,17 @@ class Credential(models.Model):
         return self.verified_at is not None and not self.verification_cause
 
     @property
+    def is_failing(self) -> bool:
+        """Whether it isn't verified, or its last use failed."""
+        return not self.is_verified or bool(self.last_error)
+
+    @property
+    def failure_cause(self) -> str:
+        """Why it isn't verified or, if it is, why its last use failed; "" if nothing failed."""
+        cause: str = self.last_error["cause"] if self.last_error else ""
+        return self.verification_cause or cause
+
+    @property
     def is_read_only(self) -> bool:
         """Whether its role lacked org_connections_write at the last verification.
 

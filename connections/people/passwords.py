@@ -1,8 +1,14 @@
-"""Passwords: a validator that refuses words an attacker would try first here, and reset links."""
+"""Passwords: the rules, which refuse words that an attacker would try first, and reset links."""
 
 import re
 
 from django.conf import settings
+from django.contrib.auth.password_validation import (
+    CommonPasswordValidator,
+    MinimumLengthValidator,
+    NumericPasswordValidator,
+    UserAttributeSimilarityValidator,
+)
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import ValidationError
 
@@ -10,19 +16,35 @@ from connections.models import AuditEvent, EventCode, Person
 
 # Attackers try these first, along with the name of the company.
 _CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
+_MIN_LENGTH = 12
 _MIN_OTHER_CHARACTERS = 8
+PASSWORD_RULES = (
+    f"At least {_MIN_LENGTH} characters; not a common password, your name or words like “datadog”."
+)
 _MESSAGE = (
     f"Your password must contain at least {_MIN_OTHER_CHARACTERS} characters besides words like "
     f"“datadog”, “admin” and the name of this service."
 )
 
 
-class ContextWordsValidator:
-    """Refuses a password that consists mostly of words about this service."""
+class PasswordRules:
+    """Django's validators and one of our own as one, so that one sentence describes them.
+
+    Our own refuses a password that consists mostly of words about this service.
+    """
+
+    def __init__(self) -> None:
+        self._validators = (
+            MinimumLengthValidator(min_length=_MIN_LENGTH),
+            UserAttributeSimilarityValidator(),
+            NumericPasswordValidator(),
+            CommonPasswordValidator(),
+        )
 
     def validate(self, password: str, user: Person | None = None) -> None:
-        """Raise ValidationError if fewer than eight other letters and digits remain."""
-        del user
+        """Raise ValidationError for the first rule that the password breaks."""
+        for validator in self._validators:
+            validator.validate(password, user)
         other_characters = re.sub(r"[\W_]", "", password.lower())
         for word in sorted((*_CONTEXT_WORDS, *_host_words()), key=len, reverse=True):
             other_characters = other_characters.replace(word, "")
@@ -30,8 +52,8 @@ class ContextWordsValidator:
             raise ValidationError(_MESSAGE, code="context_words")
 
     def get_help_text(self) -> str:
-        """The rule as forms show it."""
-        return _MESSAGE
+        """The rules as forms show them."""
+        return PASSWORD_RULES
 
 
 class ResetTokenGenerator(PasswordResetTokenGenerator):

@@ -280,13 +280,14 @@ def credential_badge(credential: Credential) -> Badge:
     """The most important status of a credential. Read-only and Rotation due are flags."""
     if credential.is_retired:
         status = CredentialStatus.RETIRED
-    elif credential.is_verified:
-        has_failed = bool(credential.last_error)
-        status = CredentialStatus.FAILING if has_failed else CredentialStatus.VERIFIED
-    elif credential.verification_cause == Cause.ANOTHER_ORG:
+    elif not credential.is_failing:
+        status = CredentialStatus.VERIFIED
+    elif credential.failure_cause == Cause.ANOTHER_ORG:
         status = CredentialStatus.WRONG_ORG
-    elif credential.verification_cause in KEYS_REJECTED:
+    elif credential.failure_cause in KEYS_REJECTED:
         status = CredentialStatus.KEYS_REJECTED
+    elif credential.is_verified:
+        status = CredentialStatus.FAILING
     elif credential.verification_cause:
         status = CredentialStatus.UNREACHABLE
     else:

@@ -205,7 +205,7 @@ def test_a_limited_person_sees_the_visible_objects(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(grace)
-    assert "Payments US" in read(client.get("/credentials/")).text
+    assert "Payments US" in read(client.get("/orgs/")).text
     assert "Payments US to Group SOC" in read(client.get("/connections/")).html
     assert client.get(f"/credentials/{data.own.pk}/").status_code == 200
 

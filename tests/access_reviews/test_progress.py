@@ -215,7 +215,7 @@ def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does
     review = make_review(1)
 
     def counted() -> tuple[int, int]:
-        page = client_of(ada).get("/credentials/").text
+        page = client_of(ada).get("/orgs/").text
         found = re.search(r'id="count-access-review-list">(\d*)<', page)
         number = found[1] if found else ""
         return int(number or 0), len([each for each in waiting(ada) if each[0]])

@@ -191,7 +191,7 @@ def test_history_and_audit_log_are_sorted_by_their_indexed_column(
     [
         ("/deletions/", "operator", ".list .cell-status .badge:not(.badge-tint)"),
         ("/connections/", "operator", ".list :is(.cell-action .badge, .exception)"),
-        ("/credentials/", "credentials", "td > .badge"),
+        ("/orgs/", "credentials", ".list .cell-status .badge"),
         ("/people/", "administrator", "td.cell-first > .badge"),
         ("/notices/", "administrator", "td.cell-first > .badge"),
     ],

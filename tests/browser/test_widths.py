@@ -14,7 +14,7 @@ WIDTHS = (1024, 1280, 1366, 1440, 1536, 1920)
 # Every page that shows names in rows.
 LISTS = (
     *("overview", "org-connection-list", "deletion-list", "change-list", "org-list", "org-detail"),
-    *("batch-list", "batch-plan", "batch-finished", "credential-list", "person-list"),
+    *("batch-list", "batch-plan", "batch-finished", "person-list"),
     *("access-review-list", "access-review-open", "access-review-closed"),
     *("audit-list", "notification-list", "settings-status"),
 )

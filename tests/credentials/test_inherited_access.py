@@ -123,7 +123,7 @@ def test_a_person_who_adds_it_learns_that_the_lists_exclude_them(
     typed = fields_of(second_pair(sandbox, "Payments US"), site=US, name="Mine")
     response = client_of(margaret).post(reverse("credential-new"), typed, follow=True)
 
-    assert response.redirect_chain == [(reverse("credential-list"), 303)]
+    assert response.redirect_chain == [(reverse("org-list"), 303)]
     assert "don&#x27;t include you" in response.content.decode()
     actor = person_actor(person=Person.objects.get(pk=margaret.pk))
     assert credentials_in_use(actor=actor) == []

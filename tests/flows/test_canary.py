@@ -133,7 +133,7 @@ def test_no_page_contains_a_key(
             "overview",
             "org-connection-list",
             "deletion-list",
-            "credential-list",
+            "org-list",
             "credential-new",
             "person-list",
             "audit-list",

@@ -403,7 +403,7 @@ def test_a_failing_org_is_said_once_and_its_older_rows_are_out_of_date(
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     client.post("/connections/refresh/")
     page = open_list(client)
-    assert link_with_text(page.html, "1 org failing") == "/orgs/?coverage=failing"
+    assert link_with_text(page.html, "1 org failing") == "/orgs/?show=failing"
     assert {"Labs EU → Data Lake EU", "Payments US → Group SOC"} <= set(rows_in(page.html))
     assert page.text.count("out of date") == 1
 
@@ -554,7 +554,7 @@ def test_a_credential_that_was_never_verified_is_named_and_not_synced(
     page = open_list(client)
     assert "Nothing was synced: no credential is verified." in page.text
     assert "Not synced yet" in page.text
-    assert link_with_text(page.html, "1 credential unverified") == "/credentials/"
+    assert link_with_text(page.html, "1 credential unverified") == "/orgs/?show=failing"
     assert not Sync.objects.exists()
 
 

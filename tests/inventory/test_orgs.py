@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,6 +32,7 @@ from connections.models import (
     Sync,
 )
 from sandbox.server import SandboxServer
+from tests.credentials.support import second_pair
 from tests.flows.support import Requester, read, store_credential
 from tests.support.sandbox import EU, US, connection_between, org_named
 
@@ -159,8 +161,9 @@ def test_the_page_marks_rows_and_filters(
     assert page.html.count("data-org=") == 4
     assert f'data-org="{US}/{payments.org_id}" data-coverage="listed"' in page.html
     assert "4 orgs" in page.text
-    filtered = read(client.get("/orgs/", {"coverage": "no-credential", "site": EU}))
+    filtered = read(client.get("/orgs/", {"show": "no-credential", "site": EU}))
     assert "1 of 4 orgs" in filtered.text
+    assert 'name="show" value="no-credential"' in filtered.html
     assert "Data Lake EU" in filtered.text
     assert "No orgs match these filters" in read(client.get("/orgs/", {"q": "nowhere"})).text
     assert "1 of 4" in read(client.get("/orgs/", {"q": labs.org_id[-8:]})).text
@@ -169,7 +172,7 @@ def test_the_page_marks_rows_and_filters(
 def test_before_the_first_credential_the_page_says_what_to_do(
     client_of: ClientOf, victor: Person, margaret: Person
 ) -> None:
-    assert "Add a credential" in read(client_of(margaret).get("/orgs/")).text
+    assert "Add credential" in read(client_of(margaret).get("/orgs/")).text
     assert "No orgs yet" in read(client_of(victor).get("/orgs/")).text
 
 
@@ -181,6 +184,95 @@ def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
     ]
     assert names[0] == ["Payments US", "Labs EU", "Group SOC", "Data Lake EU"]
     assert names[1] == ["Data Lake EU", "Group SOC", "Payments US", "Labs EU"]
+
+
+STEPS: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "healthy": ({}, "", "Key pair", ""),
+    "approval": ({"policy": "two"}, "", "Key pair, 2 approvals", ""),
+    "rejected": (
+        {"last_error": {"cause": "forbidden", "http_status": 403, "errors": []}},
+        "failing",
+        "Keys rejected",
+        "Enter keys again",
+    ),
+    "down": (
+        {"last_error": {"cause": "server_error", "http_status": 500, "errors": []}},
+        "failing",
+        "Failing",
+        "",
+    ),
+    "unverified": ({"verified_at": None}, "failing", "Unverified", "Enter keys again"),
+    "read-only": (
+        {"verification": [{"check": "permissions", "ok": False, "text": ""}]},
+        "read-only",
+        "Read-only",
+        "Rotate keys…",
+    ),
+    "old": ({"keys_set_at": timezone.now() - timedelta(days=200)}, "old-keys", "", "Rotate keys…"),
+}
+
+
+@pytest.mark.parametrize(("values", "part", "text", "step"), STEPS.values(), ids=STEPS.keys())
+def test_a_row_shows_its_worst_credential_and_the_next_step(
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    margaret: Person,
+    payments: Credential,
+    values: dict[str, Any],
+    part: str,
+    text: str,
+    step: str,
+) -> None:
+    Credential.objects.update(**values)
+    client = client_of(margaret)
+    row = row_of(client.get("/orgs/"), payments)
+    assert text in row
+    for label in ("Enter keys again", "Rotate keys…"):
+        assert (label in row) == (label == step)
+    for other in ("failing", "read-only", "old-keys"):
+        shown = client.get("/orgs/", {"show": other})
+        assert (f'data-org="{US}/{payments.org_id}"' in read(shown).html) == (other == part)
+
+    store_credential(
+        sandbox, "Payments US", pair=second_pair(sandbox, "Payments US"), name="Second"
+    )
+    row = row_of(client.get("/orgs/"), payments)
+    assert "2 credentials" in row
+    assert text in row or text.startswith("Key pair")
+    assert (f"/credentials/{payments.pk}/rotate/" in row) == bool(step)
+
+
+def row_of(response: Any, credential: Credential) -> str:
+    """The row of the credential's org."""
+    html: str = read(response).html
+    return html.split(f'data-org="{US}/{credential.org_id}"')[1].split("</tr>")[0]
+
+
+def test_failing_read_only_and_unknown_orgs_come_first(
+    payments: Credential, labs: Credential
+) -> None:
+    Credential.objects.filter(pk=payments.pk).update(
+        verification=[{"check": "permissions", "ok": False}]
+    )
+    Credential.objects.filter(pk=labs.pk).update(verification_cause="forbidden")
+    names = [org.org.name for org in list_orgs(actor=command_actor(), sort="credential")]
+    assert names == ["Labs EU", "Payments US", "Data Lake EU", "Group SOC"]
+
+
+def test_a_credential_whose_org_is_unknown_and_retired_ones_are_listed(
+    client_of: ClientOf, margaret: Person, payments: Credential, labs: Credential
+) -> None:
+    Credential.objects.filter(pk=labs.pk).update(
+        org_id="", verified_at=None, verification_cause="server_error"
+    )
+    Credential.objects.filter(pk=payments.pk).update(retired_at=timezone.now())
+    page = read(client_of(margaret).get("/orgs/"))
+    assert f'data-org="{EU}/" data-coverage="failing"' in page.html
+    assert f"{labs.name} org not known yet" in page.text
+    assert f"/credentials/{labs.pk}/rotate/" in page.html
+    assert "Retired credentials: 1" in page.text
+    assert f"/credentials/{payments.pk}/" in page.html
+    assert client_of(margaret).get("/credentials/").headers["Location"] == "/orgs/"
 
 
 @pytest.mark.database
@@ -291,7 +383,7 @@ def test_an_id_that_is_no_uuid_is_shown_without_a_link(
 def test_the_filter_ignores_what_is_no_filter(payments: Credential) -> None:
     orgs = list_orgs(actor=command_actor())
     assert [org for org in orgs if OrgFilter(site="nowhere").matches(org)] == []
-    assert len([org for org in orgs if OrgFilter(coverage="listed").matches(org)]) == 1
+    assert len([org for org in orgs if OrgFilter(text="payments US").matches(org)]) == 1
 
 
 def test_the_command_prints_one_document(

@@ -61,7 +61,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     ),
     "org-connection-keys": ("", "?q={word}"),
     "org-connection-between": ("?site={site}&source={word}&destination={word}",),
-    "org-list": ("", "?q={word}", "?site={site}", "?coverage=no-credential"),
+    "org-list": ("", "?q={word}", "?site={site}", "?show=no-credential"),
     "org-connection-export": ("?format=csv", "?format=json"),
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),
     "change-export": ("?format=csv", "?format=json", "?format=ndjson"),

@@ -29,7 +29,7 @@ def labs(sandbox: SandboxServer, db: None) -> Credential:
 
 def counts_in(client: Client) -> dict[str, str]:
     """The numbers of what waits for a person, by the name of the URL of their list."""
-    page = client.get("/credentials/").text
+    page = client.get("/orgs/").text
     found = re.findall(r'class="nav-count is-waiting" id="count-([\w-]+)">(\d+)<', page)
     return {name: count for name, count in found if name != "menu"}
 
@@ -116,7 +116,7 @@ def test_the_numbers_take_one_statement(
     administrator = client_of(root)
     with CaptureQueriesContext(connection) as captured:
         counts_in(administrator)
-    # The list of credentials counts, too.
+    # The list of orgs counts, too.
     assert len([each for each in captured if "COUNT(*) FROM (SELECT" in each["sql"]]) == 1
 
 

@@ -44,7 +44,6 @@ STATEMENTS = {
     "one connection": 13,
     "one deletion": 10,
     "review": 11,
-    "credentials": 5,
     "one credential": 16,
     "one event": 8,
     "people": 6,
@@ -198,17 +197,6 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
         for match in WHOLE_TABLE[connection.vendor].finditer(plan_of(query["sql"]))
     }
     assert found == {}
-
-
-@pytest.mark.django_db
-def test_the_credentials_count_current_connections_in_an_index(
-    client: Callable[[data.Size], Client],
-) -> None:
-    browser = client(FEW)
-    with CaptureQueriesContext(connection) as captured:
-        browser.get(reverse("credential-list"))
-    [counting] = [q["sql"] for q in captured.captured_queries if '"connection_count"' in q["sql"]]
-    assert "COVERING INDEX one_current_snapshot" in plan_of(counting)
 
 
 @pytest.mark.database

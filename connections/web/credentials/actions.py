@@ -51,7 +51,10 @@ def _new_page(request: HttpRequest, form: forms.CredentialForm | None = None) ->
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one. A POST verifies, stores and syncs it."""
     actor = actor_of(request)
-    form = forms.CredentialForm(request.POST if request.method == "POST" else None)
+    form = forms.CredentialForm(
+        request.POST if request.method == "POST" else None,
+        initial={"site": request.GET.get("site", "")},
+    )
     if form.is_valid():
         try:
             credential = lifecycle.add_credential(actor=actor, **form.arguments)
@@ -75,10 +78,12 @@ def _redirect_with_result(
             request,
             f"{credential.name} {done} with the access lists of its org, which don't include you.",
         )
-        return SeeOther(reverse("credential-list"))
+        return SeeOther(reverse("org-list"))
     if credential.is_verified:
-        synced = pluralize(lifecycle.count_connections(credential), "connection")
-        messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
+        # The page of a new credential says what was synced, and leads on.
+        if done != "added":
+            synced = pluralize(lifecycle.count_connections(credential), "connection")
+            messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
     else:
         messages.warning(
             request, f"{credential.name} {done}, but its keys couldn't be verified yet."

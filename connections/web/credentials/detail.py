@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from connections.access import permissions
@@ -19,7 +19,6 @@ from connections.models import AccessKind, ApprovalPolicy, Credential
 from connections.web.badges import credential_badge
 from connections.web.credentials import texts
 from connections.web.credentials.forms import PolicyForm, RenameForm
-from connections.web.credentials.list import context_of
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.support import SeeOther, actor_of
 
@@ -28,6 +27,11 @@ _ACCESS = {
     AccessKind.USE: "Who can use it",
     AccessKind.APPROVE: "Who can approve with it",
 }
+
+
+def credential_list(request: HttpRequest) -> HttpResponse:
+    """Redirects to the orgs, whose list has the credentials."""
+    return redirect("org-list")
 
 
 def credential_detail(
@@ -43,7 +47,12 @@ def credential_detail(
         return redirect_with_error(request, credential, error)
     warnings = approval_warnings(credential=credential)
     has_failed_since = credential.is_verified and bool(credential.last_error)
-    context = context_of(credential) | {
+    org = f"{credential.site}/{credential.org_id}"
+    context = {
+        "credential": credential,
+        "problem": texts.problem_of(credential),
+        "flags": texts.flags_of(credential),
+        "connections_url": reverse("org-connection-list", query={"org": org}),
         "status": credential_badge(credential),
         "checks": texts.key_check_rows(credential.verification, are_outdated=has_failed_since),
         "has_failed_since": has_failed_since,

@@ -54,11 +54,28 @@ def site_choices() -> list[tuple[str, str]]:
     return [("", "Choose a site"), *((site.site, site.label) for site in all_sites())]
 
 
-class RotateForm(ServiceForm):
-    """New keys for a credential: a key pair or an access token."""
+_PAIR = ("api_key", "application_key")
+_TOKEN = ("access_token",)
 
-    api_key = SecretField(label="API key")
-    application_key = SecretField(label="Application key")
+
+class RotateForm(ServiceForm):
+    """New keys for a credential: a key pair or an access token.
+
+    `kind` says which of the two is shown, and counts only if both were pasted.
+    """
+
+    kind = forms.ChoiceField(
+        label="Keys",
+        choices=[("pair", "API key and application key"), ("token", "Access token")],
+        initial="pair",
+        required=False,
+        widget=forms.RadioSelect(attrs={"required": True}),
+    )
+    api_key = SecretField(label="API key", help_text="In Datadog: Organization settings → API keys")
+    application_key = SecretField(
+        label="Application key",
+        help_text="In Datadog: Organization settings → Application keys, or → Service accounts",
+    )
     access_token = SecretField(
         label="Access token", help_text="In place of the two keys: ddpat_… or ddsat_…"
     )
@@ -66,9 +83,12 @@ class RotateForm(ServiceForm):
     def clean(self) -> dict[str, Any]:
         """Put the keys into `cleaned_data["keys"]`."""
         cleaned = super().clean() or self.cleaned_data
-        names = ("api_key", "application_key", "access_token")
+        secrets = {name: cleaned[name] for name in (*_PAIR, *_TOKEN)}
+        hidden = {"pair": _TOKEN, "token": _PAIR}.get(cleaned.get("kind", ""), ())
+        if any(secret for name, secret in secrets.items() if name not in hidden):
+            secrets |= dict.fromkeys(hidden, Secret(""))
         try:
-            cleaned["keys"] = choose_keys(**{name: cleaned[name] for name in names})
+            cleaned["keys"] = choose_keys(**secrets)
         except InvalidInputError as error:
             self.add_errors(error)
         return cleaned
@@ -85,12 +105,13 @@ class CredentialForm(RotateForm):
     name = forms.CharField(
         required=False,
         max_length=100,
-        help_text="Leave empty to use the org's name.",
+        help_text="The org's name if empty.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     site = forms.ChoiceField(choices=site_choices, help_text="The keys are sent to this site only.")
 
-    field_order = ("name", "site", "api_key", "application_key", "access_token")
+    # As the page shows them, for the summary of errors.
+    field_order = ("site", "kind", *_PAIR, *_TOKEN, "name")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -108,7 +129,7 @@ class CredentialForm(RotateForm):
 
 def _name_contains_key(cleaned: dict[str, Any]) -> bool:
     name: str = cleaned.get("name", "")
-    secrets = map(cleaned.get, ("api_key", "application_key", "access_token"))
+    secrets = map(cleaned.get, (*_PAIR, *_TOKEN))
     return contains_a_key(name, keys=[secret for secret in secrets if secret])
 
 

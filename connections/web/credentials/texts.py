@@ -82,9 +82,7 @@ def problem_of(credential: Credential) -> str:
 
 def needs_keys(credential: Credential) -> bool:
     """Whether Datadog rejects its keys, or they belong to another org, so it needs other keys."""
-    last_error = credential.last_error or {}
-    causes = {credential.verification_cause, last_error.get("cause")}
-    return bool(causes & _NEEDING_KEYS) and not credential.is_retired
+    return credential.failure_cause in _NEEDING_KEYS and not credential.is_retired
 
 
 def failure_text_of(error: dict[str, Any] | None) -> str:

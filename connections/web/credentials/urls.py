@@ -2,9 +2,8 @@
 
 from connections.access.permissions import ADMINISTER, MANAGE_CREDENTIALS, SEE
 from connections.web.credentials import actions
-from connections.web.credentials.detail import credential_detail
+from connections.web.credentials.detail import credential_detail, credential_list
 from connections.web.credentials.imports import credential_import
-from connections.web.credentials.list import credential_list
 from connections.web.framework.routing import action, form_page, page
 
 urlpatterns = [

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import confirmations
-from connections.inventory.orgs import OrgCoverage, OrgFilter
+from connections.inventory.orgs import OrgFilter
 from connections.models import OrgConnectionKey
 from connections.web.credentials.forms import site_choices
 from connections.web.framework.forms import ServiceForm, reason_field
@@ -19,18 +19,13 @@ class OrgFilters(forms.Form):
     """The filters of the orgs, from the query string. All are optional."""
 
     site = forms.CharField(max_length=100, required=False)
-    coverage = forms.ChoiceField(choices=[(name, name) for name in OrgCoverage], required=False)
-    q = forms.CharField(label="Org, ID", max_length=200, required=False)
+    q = forms.CharField(label="Org, site, credential, ID", max_length=200, required=False)
 
     def filters(self) -> OrgFilter:
         """The valid filters."""
         self.is_valid()
         values: Mapping[str, str] = self.cleaned_data
-        return OrgFilter(
-            site=values.get("site", ""),
-            coverage=values.get("coverage", ""),
-            text=values.get("q", ""),
-        )
+        return OrgFilter(site=values.get("site", ""), text=values.get("q", ""))
 
 
 class ProtectionForm(ServiceForm):

@@ -1,4 +1,4 @@
-"""The pages of orgs: all of them, and one with its connections, credentials and deletions."""
+"""The page of one org: its connections, credentials, changes and deletions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,58 +20,22 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg
-from connections.inventory.orgs import ORG_SORT_KEYS, OrgCoverage, find_org, list_orgs
+from connections.inventory.orgs import OrgCoverage, find_org
 from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import change_row_views
 from connections.web.credentials.texts import flags_of
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
-from connections.web.inventory.forms import OrgFilters
 from connections.web.inventory.rows import ConnectionRowView, connection_row_views
 
 # How many connections per direction, deletions and changes an org's page shows.
 MAX_CONNECTIONS = 25
 MAX_DELETIONS = 10
 MAX_CHANGES = 10
-LIST = lists.ListPage(
-    title="Orgs",
-    noun="org",
-    template="inventory/org_list.html",
-    sorts=ORG_SORT_KEYS,
-    default_sort="org",
-)
 
 
-def org_list(request: HttpRequest) -> HttpResponse:
-    """Every org that the person knows."""
-    actor, form = actor_of(request), OrgFilters(request.GET)
-    orgs, filters = list_orgs(actor=actor, sort=LIST.sort_of(request)), form.filters()
-    matches = [org for org in orgs if filters.matches(org)]
-    page = lists.numbered_page(request, matches)
-    context = {
-        "shared_names": lists.shared_names(org.org for org in orgs),
-        "can_manage_credentials": permissions.can_manage_credentials(actor),
-    }
-    return LIST.render(
-        request,
-        context,
-        form=form,
-        rows=[(org, _coverage_badge(org.coverage, actor=actor)) for org in page.object_list],
-        links=lists.numbered_links(request, page),
-        count=len(matches),
-        total=len(orgs),
-        choices={
-            "site": lists.site_options(sorted({org.org.site for org in orgs})),
-            "coverage": [
-                (coverage.value, _coverage_badge(coverage, actor=actor).label)
-                for coverage in OrgCoverage
-            ],
-        },
-    )
-
-
-def _coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
+def coverage_badge(coverage: OrgCoverage, *, actor: Actor) -> Badge:
     match coverage:
         case OrgCoverage.LISTED:
             status = OrgStatus.SYNCED
@@ -123,7 +87,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     context: dict[str, Any] = {
         "org": org,
         "summary": summary,
-        "coverage": _coverage_badge(summary.coverage, actor=actor),
+        "coverage": coverage_badge(summary.coverage, actor=actor),
         "credentials": [(credential, flags_of(credential)) for credential in summary.credentials],
         "held_back_until": held_back_until,
         "outgoing": DirectionView(

@@ -7,6 +7,7 @@ from connections.access.permissions import DELETE, EXPORT, PROTECT, SEE, SYNC, U
 from connections.web.framework.routing import action, form_page, page
 from connections.web.inventory import actions, detail, orgs
 from connections.web.inventory import list as inventory
+from connections.web.inventory.org_list import org_list
 
 
 class SiteConverter(StringConverter):
@@ -33,6 +34,6 @@ urlpatterns = [
         actions.org_connection_unprotect,
         UNPROTECT,
     ),
-    page("orgs/", orgs.org_list, SEE),
+    page("orgs/", org_list, SEE),
     page("orgs/<site:site>/<uuid:org_id>/", orgs.org_detail, SEE),
 ]

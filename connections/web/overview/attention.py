@@ -304,7 +304,7 @@ def _failing_credentials(situation: Situation) -> Iterator[Item]:
     """Not verified, or failed when last used."""
     can_manage = permissions.can_manage_credentials(situation.actor)
     for credential in situation.credentials:
-        if not credential.is_verified or credential.last_error:
+        if credential.is_failing:
             failed_at = credential.last_error["at"] if credential.last_error else None
             yield Item(
                 badge=credential_badge(credential),
@@ -324,7 +324,7 @@ def _old_keys(situation: Situation) -> Iterator[Item]:
             badge=CredentialStatus.ROTATION_DUE.value,
             name=pluralize(len(old), "credential"),
             note=f"Keys stored for more than {format_limit(settings.KEY_MAX_AGE)}",
-            url=reverse("credential-list"),
+            url=reverse("org-list", query={"show": "old-keys"}),
         )
 
 
@@ -404,9 +404,9 @@ KINDS = (
     ),
     (Kind(_changes, "change", "change-list", AWAITING_QUERY),),
     (
-        Kind(_failing_credentials, "credential", "credential-list"),
+        Kind(_failing_credentials, "credential", "org-list", {"show": "failing"}),
         Kind(_unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
-        Kind(_old_keys, "credential", "credential-list"),
+        Kind(_old_keys, "credential", "org-list", {"show": "old-keys"}),
         Kind(_failed_notifications, "notification", "notification-list"),
     ),
     (

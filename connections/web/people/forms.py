@@ -4,9 +4,9 @@ from typing import Any
 
 from allauth.account import forms as account_forms
 from django import forms
-from django.contrib.auth.password_validation import password_validators_help_text_html
 
 from connections.models import Role
+from connections.people.passwords import PASSWORD_RULES
 from connections.web.framework.forms import ServiceForm
 
 _ROLE_HELP = {
@@ -118,7 +118,7 @@ def _new_password_field(label: str, *, required: bool) -> forms.CharField:
         required=required,
         strip=False,
         max_length=1000,
-        help_text=password_validators_help_text_html(),
+        help_text=PASSWORD_RULES,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 

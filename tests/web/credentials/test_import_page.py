@@ -158,7 +158,7 @@ def test_an_org_hidden_by_access_lists_stays_hidden_after_an_import(
 
     imported = Credential.objects.get(name="Mine")
     assert manager.get(f"/credentials/{imported.pk}/").status_code == 404
-    assert "Mine" not in text_of(manager.get("/credentials/"))
+    assert "Mine" not in text_of(manager.get("/orgs/"))
 
 
 def test_the_lines_are_in_no_log_session_cache_or_table(
@@ -222,5 +222,5 @@ def test_a_500_page_with_debug_on_contains_no_key(
 def test_the_list_links_to_the_import_only_for_managers(
     manager: Client, ada: Person, client_of: ClientOf
 ) -> None:
-    assert URL in text_of(manager.get("/credentials/"))
-    assert URL not in text_of(client_of(ada).get("/credentials/"))
+    assert URL in text_of(manager.get("/orgs/"))
+    assert URL not in text_of(client_of(ada).get("/orgs/"))

@@ -68,6 +68,8 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
 
     assert (response.status_code, response["Location"]) == (303, address("detail", credential))
     assert "Datadog accepts the keys for Payments US." in page
+    assert "View 2 connections</a>" in page
+    assert "verified. Synced" not in page
     assert "2 connections, " in page
     link = f"/connections/?org={US}%2F{credential.org_id}"
     assert f'href="{link}"' in page
@@ -171,46 +173,8 @@ def test_the_form_offers_every_site_and_preselects_none(manager: Client) -> None
     assert '<option value="datadoghq.eu">EU1 (datadoghq.eu)</option>' in page
     assert '<option value="uk1.datadoghq.com">UK1 (uk1.datadoghq.com)</option>' in page
     assert '<option value="" selected>Choose a site</option>' in page
-
-
-# --- The list -------------------------------------------------------------------------------
-
-
-def test_without_credentials_the_list_shows_the_form(manager: Client) -> None:
-    page = text_of(manager.get(reverse("credential-list")))
-
-    assert "Connect your first Datadog org" in page
-    assert f'action="{reverse("credential-new")}"' in page
-
-
-def test_a_viewer_sees_who_can_add_credentials(client_of: ClientOf, victor: Person) -> None:
-    page = text_of(client_of(victor).get(reverse("credential-list")))
-
-    assert "Ask a Credential manager to add one." in page
-    assert 'name="api_key"' not in page
-
-
-def test_the_list_shows_state_site_and_what_identifies_a_pair(
-    manager: Client, credential: Credential
-) -> None:
-    page = text_of(manager.get(reverse("credential-list")))
-
-    for expected in (
-        "Verified",
-        US,
-        credential.fingerprint,
-        f"<code>{credential.api_key_last_four}</code>",
-        f"<code>{credential.application_key_last_four}</code>",
-    ):
-        assert expected in page
-
-
-def test_retired_credentials_are_listed_separately(manager: Client, credential: Credential) -> None:
-    manager.post(address("retire", credential), {"confirmation": "Payments US"})
-    page = text_of(manager.get(reverse("credential-list")))
-
-    assert "Retired (1)" in page
-    assert "Payments US (retired" in page
+    page = text_of(manager.get(reverse("credential-new"), {"site": "datadoghq.eu"}))
+    assert '<option value="datadoghq.eu" selected>' in page
 
 
 # --- One credential -------------------------------------------------------------------------
@@ -403,7 +367,7 @@ def test_no_page_log_session_cache_or_event_contains_pasted_keys(
     response = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
     rotated = manager.post(address("rotate", credential), CANARIES)
     pages = [
-        manager.get(reverse("credential-list")),
+        manager.get(reverse("org-list")),
         manager.get(address("detail", credential)),
         manager.get(address("rotate", credential)),
         manager.get(address("retire", credential)),

@@ -269,13 +269,13 @@ def test_a_failing_credential_needs_its_managers(
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     assert client.post("/connections/refresh/", {"back": "overview"})["Location"] == "/"
     [line] = yours(margaret, client_of)
-    assert line.startswith("Failing: Labs EU, ")
+    assert line.startswith("Keys rejected: Labs EU, ")
     assert others(ada, client_of) == [line]
     assert "Not synced yet" in open_overview(client).text
     store_credential(sandbox, "Payments US")
     page = open_overview(client)
     assert "Synced just now , 1 org not synced" in page.text
-    assert 'href="/orgs/?coverage=failing"' in page.html
+    assert 'href="/orgs/?show=failing"' in page.html
 
 
 def test_more_than_ten_items_are_folded_and_more_of_a_kind_link_to_their_list(

@@ -200,7 +200,7 @@ def test_the_first_credential_form_prompts_on_its_page_so_that_no_pasted_key_is_
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     client = late_client_of(margaret)
-    assert PASSWORD_FIELD in read(client.get("/credentials/")).form_to("/credentials/new/").fields
+    assert PASSWORD_FIELD in read(client.get("/")).form_to("/credentials/new/").fields
     stored = client.post("/credentials/new/", pasted(sandbox) | {PASSWORD_FIELD: PASSWORD})
     assert stored.status_code == 303
     assert Credential.objects.get().is_verified
