@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from connections.inventory.matching import KnownOrg, ListedConnection
 from connections.inventory.text_columns import AsText, HexId, HexKey, parse_types
 from connections.models import (
     AccessReviewRow,
@@ -26,12 +27,16 @@ class _Listing(NamedTuple):
     hex_id: str
     snapshot_id: int
     source_org_id: str
+    source_org_name: str
     sink_org_id: str
+    sink_org_name: str
     # A JSON array.
     types_text: str
-    creator_id: str
     creator_name: str
+    # As text.
+    created_at: str | None
     creator_is_disabled: bool | None
+    creator_id: str
     # As HexId.
     credential_id: str
     # When the credential was retired, so that no sync reads it any longer.
@@ -73,6 +78,13 @@ class CurrentConnection:
         return parse_types(self.newest.types_text)
 
     @property
+    def listed(self) -> ListedConnection:
+        """The connection as filters and sorting need it."""
+        return as_listed(self.newest)._replace(
+            creator_name=self.named.creator_name, creator_is_disabled=self.creator_is_disabled
+        )
+
+    @property
     def covered(self) -> dict[str, Any]:
         """What a decision made now covers."""
         return covered_values(
@@ -91,6 +103,11 @@ class CurrentConnection:
             site=self.newest.site, connection_id=connection_id, covered=self.covered
         )
 
+    @property
+    def short_digest(self) -> str:
+        """The part of the digest that a page has for each row: enough to notice a change."""
+        return self.digest[:16]
+
     def agrees_with(self, known: "CurrentConnection") -> bool:
         """Whether it agrees with what is known, where an unknown creator agrees with any."""
         own, others = self.covered, known.covered
@@ -100,6 +117,29 @@ class CurrentConnection:
             and own["creator_id"] in {"", others["creator_id"]}
             and own["creator_is_disabled"] in {None, others["creator_is_disabled"]}
         )
+
+
+# The columns that `as_listed` reads.
+LISTED_COLUMNS: tuple[str | AsText, ...] = (
+    "site",
+    HexId("connection_id"),
+    "id",
+    "source_org_id",
+    "source_org_name",
+    "sink_org_id",
+    "sink_org_name",
+    AsText("connection_types"),
+    "creator_name",
+    AsText("connection_created_at"),
+    "creator_is_disabled",
+)
+
+
+def as_listed(row: Sequence[Any]) -> ListedConnection:
+    """The connection in a row that begins with LISTED_COLUMNS."""
+    site, hex_id, number, source_id, source_name, sink_id, sink_name, *others = row
+    source, sink = KnownOrg(site, source_id, source_name), KnownOrg(site, sink_id, sink_name)
+    return ListedConnection(site, hex_id, number, source, sink, *others[:4])
 
 
 class CurrentConnections(NamedTuple):
@@ -159,17 +199,7 @@ def load_gone(which: Q) -> dict[HexKey, CurrentConnection]:
 def _load_listings(snapshots: QuerySet[OrgConnectionSnapshot]) -> list[_Listing]:
     """These snapshots, newest first."""
     rows = snapshots.order_by("-last_seen_at", "-id").values_list(
-        "site",
-        HexId("connection_id"),
-        "id",
-        "source_org_id",
-        "sink_org_id",
-        AsText("connection_types"),
-        "creator_id",
-        "creator_name",
-        "creator_is_disabled",
-        HexId("credential_id"),
-        "credential__retired_at",
+        *LISTED_COLUMNS, "creator_id", HexId("credential_id"), "credential__retired_at"
     )
     return [_Listing(*row) for row in rows]
 
@@ -213,13 +243,16 @@ def deciding_credentials(
     return retired | in_use
 
 
-def about_reviews(reviews: Collection[UUID], **which: str) -> Q:
-    """A filter for the snapshots of access reviews' connections. `which` filters their rows."""
+def about_reviews(reviews: Collection[UUID], *, prefix: str = "", **which: str) -> Q:
+    """A filter for rows about the connections of access reviews, like `about_connections`.
+
+    `which` filters the access reviews' rows.
+    """
     rows = AccessReviewRow.objects.filter(review__in=reviews, **which)
     # The sites let the query use an index that begins with them.
     return Q(
-        ("site__in", rows.order_by().values("site")),
-        ("connection_id__in", rows.order_by().values("connection_id")),
+        (f"{prefix}site__in", rows.order_by().values("site")),
+        (f"{prefix}connection_id__in", rows.order_by().values("connection_id")),
     )
 
 

@@ -164,7 +164,7 @@ def _covered(
             f"Connection {row.key} is now listed only by credentials that you can't see. "
             "Nothing was saved."
         )
-    if shown is not None and shown != visible.digest:
+    if shown is not None and shown != visible.short_digest:
         raise OvertakenError(
             f"Connection {row.key} has changed since you opened this page. Nothing was saved. "
             "Review it again."

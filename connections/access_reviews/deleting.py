@@ -123,9 +123,6 @@ def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
     decided = [row for row in rows if row.state == RowState.DELETE]
     if not decided:
         return ToDelete([], [])
-    hidden = permissions.visibility_of(actor).hidden
-    current = load_current(about_reviews([review.pk]), hidden=hidden)
-    listed = {key for key, connection in current.visible.items() if connection.is_listed}
     of_review = Deletion.objects.filter(
         connection_id__in=review.rows.order_by().values("connection_id")
     )
@@ -137,12 +134,17 @@ def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
         OrgConnectionKey(site=site, connection_id=connection_id)
         for site, connection_id in counting.values_list("site", "connection_id")
     }
-    left = [row for row in decided if row.hex_key in listed and row.key not in handled]
+    left = [row for row in decided if row.key not in handled]
     if not review.is_closed:
         # A row that changed is to be decided again.
-        return ToDelete(left, [])
+        return ToDelete([row for row in left if row.current and row.current.is_listed], [])
+    hidden = permissions.visibility_of(actor).hidden
+    current = load_current(about_reviews([review.pk]), hidden=hidden)
     to_delete = ToDelete([], [])
     for row in left:
+        visible = current.visible.get(row.hex_key)
+        if not (visible and visible.is_listed):
+            continue
         digest = current.known[row.hex_key].digest
         is_same = row.newest is not None and row.newest.review_digest == digest
         (to_delete.rows if is_same else to_delete.changed).append(row)

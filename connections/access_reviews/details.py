@@ -5,21 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access_reviews.current import (
+    LISTED_COLUMNS,
     about_connections,
     about_reviews,
+    as_listed,
     deciding_credentials,
     load_snapshots,
 )
 from connections.access_reviews.rows import ReviewRow
-from connections.inventory.text_columns import AsText, HexId, parse_types
+from connections.core import clock
+from connections.inventory.inventory import created_since_text
+from connections.inventory.matching import FilterFacts, InventoryFilter, ListedConnection
+from connections.inventory.text_columns import HexId, HexKey, hex_key
 from connections.models import (
     GONE_OUTCOMES,
     AccessReview,
@@ -88,7 +93,7 @@ def load_details(
     for row in rows:
         for decision in decisions[row.id][-1:]:
             since[row.key] = max(decision.decided_at, since.get(row.key, decision.decided_at))
-    changes = _find_changes(review, keys=keys, since=since, actor=actor)
+    changes = _find_changes(review, about_connections(keys), since=since, actor=actor)
     deletions = _find_deletions(review, keys=keys, actor=actor)
     results = _find_results(rows, deletions=deletions)
     return [
@@ -106,41 +111,50 @@ def load_details(
     ]
 
 
-class FilterValues(NamedTuple):
-    """The values of a row's connection that rows can be filtered by."""
-
-    types: list[str]
-    creator_id: str
-    creator_name: str
-
-
-def load_filter_values(
+def load_listed(
     *, review: AccessReview, actor: Actor, rows: Sequence[ReviewRow]
-) -> dict[int, FilterValues]:
-    """The values of all `review_rows`, by row ID, of the same connections as in `load_details`.
+) -> dict[HexKey, ListedConnection]:
+    """What filters and sorting need of all `review_rows`: the connections of `load_details`.
 
     No query while the actor can decide on every row, otherwise at most two.
     """
-    values = {
-        row.id: FilterValues(
-            row.current.types, row.current.named.creator_id, row.current.named.creator_name
-        )
-        for row in rows
-        if row.current
-    }
-    if len(values) == len(rows):
-        return values
-    columns = ("site", HexId("connection_id"), AsText("connection_types"), "creator_id")
-    stored = [*review.rows.order_by().values_list(*columns, "creator_name")]
+    listed = {row.hex_key: row.current.listed for row in rows if row.current}
+    if len(listed) == len(rows):
+        return listed
+    stored = [*review.rows.order_by().values_list(*LISTED_COLUMNS)]
     if visibility_of(actor).hidden:
         # Instead of the frozen row, which might come from a credential that is hidden.
         snapshots = _visible_snapshots(about_reviews([review.pk]), review=review, actor=actor)
-        stored += snapshots.values_list(*columns, "creator_name")
-    newest = {
-        (site, hex_id): FilterValues(parse_types(types), creator_id, creator_name)
-        for site, hex_id, types, creator_id, creator_name in stored
-    }
-    return {row.id: values.get(row.id) or newest[row.hex_key] for row in rows}
+        stored += snapshots.values_list(*LISTED_COLUMNS)
+    newest = {columns[:2]: columns for columns in stored}
+    return {key: listed.get(key) or as_listed(newest[key]) for key in (row.hex_key for row in rows)}
+
+
+def load_filter_facts(
+    *, review: AccessReview, actor: Actor, filters: InventoryFilter
+) -> FilterFacts:
+    """What these filters must know of all rows. No query without one for changes or decisions.
+
+    `reviewed` counts the decisions of other access reviews, and `changed` means since the newest
+    decision, or since the start.
+    """
+    about = about_reviews([review.pk], prefix="row__")
+    decisions = _until_closed(AccessReviewDecision.objects.filter(about), review).order_by()
+    facts: dict[str, Any] = {}
+    if filters.reviewed:
+        others = decisions.exclude(row__review=review)
+        facts["reviewed"] = set(others.values_list("row__site", HexId("row__connection_id")))
+    if filters.changed:
+        newest = decisions.values_list("row__site", "row__connection_id")
+        since = {
+            OrgConnectionKey(site=site, connection_id=connection_id): decided_at
+            for site, connection_id, decided_at in newest.annotate(Max("decided_at"))
+        }
+        changes = _find_changes(review, about_reviews([review.pk]), since=since, actor=actor)
+        facts["changed"] = {hex_key(key) for key in changes}
+    if filters.created:
+        facts["created_since"] = created_since_text(filters.created, now=clock.now())
+    return FilterFacts(**facts)
 
 
 def _find_shown(
@@ -196,24 +210,24 @@ def _find_other_decisions(
     review: AccessReview, *, keys: Sequence[OrgConnectionKey]
 ) -> dict[OrgConnectionKey, AccessReviewDecision]:
     decisions = AccessReviewDecision.objects.filter(about_connections(keys, prefix="row__"))
-    others = decisions.exclude(row__review=review)
-    if review.closed_at:
-        others = others.filter(decided_at__lte=review.closed_at)
+    others = _until_closed(decisions, review).exclude(row__review=review)
     return {
         decision.row.key: decision
         for decision in others.select_related("row__review", "decided_by").order_by("id")
     }
 
 
+def _until_closed(
+    decisions: QuerySet[AccessReviewDecision], review: AccessReview
+) -> QuerySet[AccessReviewDecision]:
+    return decisions.filter(decided_at__lte=review.closed_at) if review.closed_at else decisions
+
+
 def _find_changes(
-    review: AccessReview,
-    *,
-    keys: Sequence[OrgConnectionKey],
-    since: dict[OrgConnectionKey, datetime],
-    actor: Actor,
+    review: AccessReview, about: Q, *, since: dict[OrgConnectionKey, datetime], actor: Actor
 ) -> dict[OrgConnectionKey, list[Change]]:
     changes = Change.objects.filter(
-        about_connections(keys), recorded_at__gt=min([review.created_at, *since.values()])
+        about, recorded_at__gt=min([review.created_at, *since.values()])
     )
     if review.closed_at:
         changes = changes.filter(recorded_at__lte=review.closed_at)

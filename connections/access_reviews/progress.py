@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Window
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -243,6 +243,13 @@ def find_expired_keeps(*, actor: Actor, today: date, limit: int) -> ExpiredKeeps
     documents = (f"row__review__{name}" for name in ("coverage", "coverage_at_close", "appeared"))
     earliest = list(counted.select_related("row__review").defer(*documents)[:limit])
     return ExpiredKeeps(count=earliest[0].count if earliest else 0, earliest=earliest)
+
+
+def list_own_reasons(*, review: AccessReview, actor: Actor, limit: int = 10) -> list[str]:
+    """The reasons that the actor gave in this access review, newest first, each once."""
+    own = AccessReviewDecision.objects.filter(row__review=review, decided_by=actor.person)
+    reasons = own.order_by().values_list("reason").annotate(newest=Max("pk"))
+    return [reason for reason, _ in reasons.order_by("-newest")[:limit]]
 
 
 @dataclass(frozen=True, kw_only=True)

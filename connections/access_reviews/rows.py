@@ -83,7 +83,7 @@ class ReviewRow:
     @property
     def digest(self) -> str:
         """What a form sends back, so that nobody decides on something the form didn't show."""
-        return self.current.digest if self.current else ""
+        return self.current.short_digest if self.current else ""
 
     @property
     def is_outdated(self) -> bool:

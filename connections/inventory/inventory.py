@@ -279,9 +279,14 @@ def _load_facts(
             decisions = decisions.filter(decided_at__gte=since)
         facts["reviewed"] = _keys_of(decisions, "row__")
     if filters.created:
-        since = now - timedelta(days=int(filters.created.removeprefix("over-")))
-        facts["created_since"] = since.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        facts["created_since"] = created_since_text(filters.created, now=now)
     return facts
+
+
+def created_since_text(created: str, *, now: datetime) -> str:
+    """The time in the filter `created`, as the database's text."""
+    since = now - timedelta(days=int(created.removeprefix("over-")))
+    return since.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _keys_of(rows: QuerySet[Any], path: str = "") -> set[HexKey]:

@@ -12,7 +12,9 @@
   const openForm = () => document.getElementById("decision-form");
   const boxOf = (row) => row.querySelector(".cell-select input[type=checkbox]");
   const selectionBar = () => document.getElementById("decide-selected");
-  const hasSelection = () => review.querySelector(".cell-select input:checked") !== null;
+  const rowBoxes = () => [...review.querySelectorAll("td.cell-select input[type=checkbox]")];
+  const groupBoxes = () => [...review.querySelectorAll(".row-group input:checked")];
+  const hasSelection = () => groupBoxes().length > 0 || rowBoxes().some((box) => box.checked);
 
   function makeCurrent(row) {
     current()?.classList.remove("is-current");
@@ -76,12 +78,16 @@
     opened.scrollIntoView({ block: "nearest" });
   }
 
+  const buttonOf = (decision) => selectionBar().querySelector(`button[value=${decision}]`);
+
+  /* The button that Enter presses. */
+  function choose(decision) {
+    for (const each of ["keep", "delete"]) buttonOf(each).toggleAttribute("data-chosen", each === decision);
+    selectionBar().elements.reason.focus();
+  }
+
   function decide(decision) {
-    if (hasSelection()) {
-      selectionBar().querySelector(`input[name=decision][value=${decision}]`).checked = true;
-      selectionBar().elements.reason.focus();
-      return;
-    }
+    if (hasSelection()) { choose(decision); return; }
     const row = current();
     if (row?.querySelector("[data-decide]")) openFormOf(row, decision);
   }
@@ -105,6 +111,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && event.target.closest("#decision-form")) { closeForm(); return; }
+    if (event.key === "Enter" && event.target.name === "reason") selectionBar().querySelector("[data-chosen]")?.click();
     const isControl = event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]");
     const act = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (isControl || !act) return;
@@ -113,6 +120,8 @@
   });
 
   review.addEventListener("click", (event) => {
+    /* Not the click above, which makes room for a heading. */
+    if (event.isTrusted && event.target.closest("[data-select-none]")) clearGroups();
     const link = event.target.closest("[data-decide]");
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
@@ -122,6 +131,25 @@
       closeForm();
     }
   });
+
+  /* A heading selects rows of other pages too, so it is selected instead of single rows, not with them. */
+  function showGroups() {
+    const counts = groupBoxes().map((box) => Number(box.dataset.count));
+    if (counts.length) selectionBar().querySelector(".selection-count").textContent = `${counts.reduce((a, b) => a + b)} selected`;
+  }
+
+  function clearGroups() {
+    for (const box of groupBoxes()) box.checked = false;
+  }
+
+  document.addEventListener("change", (event) => {
+    if (event.target.closest(".cell-select")) clearGroups();
+    if (event.target.name !== "group") return;
+    selectionBar().querySelector("[data-select-none]").click();
+    showGroups();
+  });
+
+  document.addEventListener("htmx:afterSettle", showGroups);
 
   review.addEventListener("focusin", (event) => {
     const row = event.target.closest("tr[data-connection]");

@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access.actor import person_actor
 from connections.access_reviews import closing, decisions, population
-from connections.access_reviews.rows import review_rows
+from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core import clock
 from connections.models import AccessReview, AccessReviewDecision, Person
 
@@ -41,9 +41,14 @@ def decide(
     )
 
 
+def rows_of(review: AccessReview, person: Person) -> list[ReviewRow]:
+    """The rows that the person can see."""
+    return review_rows(review=review, actor=person_actor(person=person))
+
+
 def states(review: AccessReview, person: Person) -> list[str]:
     """The states of the rows that the person can see."""
-    return [row.state for row in review_rows(review=review, actor=person_actor(person=person))]
+    return [row.state for row in rows_of(review, person)]
 
 
 def close(review: AccessReview, person: Person, open_reason: str = "") -> AccessReview:

@@ -8,11 +8,11 @@ from html import unescape
 import pytest
 from django.test import Client
 
-from connections.models import Credential, Person
+from connections.models import Credential, OrgConnectionSnapshot, Person
 from connections.web.access_reviews import detail
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import REASON, decide, texts_of
+from tests.access_reviews.support import REASON, decide, rows_of, states, texts_of
 from tests.batches.support import sync_now
 from tests.flows.support import read
 from tests.support.clock import SettableClock
@@ -132,6 +132,93 @@ def test_why_a_decision_on_selected_connections_failed_is_shown_beside_them(
     [form] = re.findall(r'id="decide-selected".*?</form>', refused.text, re.DOTALL)
     assert "Enter a reason." in form
     assert len(re.findall('name="connection"[^>]* checked', refused.text)) == count
+
+
+def groups_of(html: str) -> list[str]:
+    """What the checkboxes of the headings send."""
+    return re.findall(r'name="group" value="(\w+)"', html)
+
+
+def test_a_heading_selects_all_that_are_to_be_decided_also_on_other_pages(
+    make_review: MakeReview,
+    ada: Person,
+    linus: Person,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(detail, "PAGE_SIZE", 2)
+    review = make_review(4)
+    decide(review, linus, texts_of(review)[0])
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    [group] = groups_of(client.get(url).text)
+    posted = {"group": group, "selection": "1", "decision": "keep", "reason": REASON}
+    assert groups_of(client.get(url, {"sort": "creator", "show": "keep"}).text) == []
+    refused = client.post(f"{url}decide/", posted | {"reason": ""})
+    assert (refused.status_code, "Enter a reason." in refused.text) == (422, True)
+    assert f'value="{group}" form="decide-selected" autocomplete="off" data-count="3" checked' in (
+        refused.text
+    )
+    saved = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"})
+    assert (saved.status_code, saved.headers["HX-Refresh"]) == (200, "true")
+    assert "3 decisions saved." in client.get(url).text
+    assert [row.newest.decided_by_id for row in rows_of(review, ada) if row.newest] == [
+        linus.pk,
+        *[ada.pk] * 3,
+    ]
+
+
+def test_each_creator_has_a_heading_in_a_list_sorted_by_creator(
+    make_review: MakeReview, ada: Person, client_of: ClientOf
+) -> None:
+    review = make_review(2)
+    OrgConnectionSnapshot.objects.filter(connection_id=review.rows.all()[0].connection_id).update(
+        creator_name="Zoe"
+    )
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    html = client.get(url, {"sort": "-creator"}).text
+    [zoe, _] = groups_of(html)
+    posted = {"group": zoe, "decision": "delete", "reason": REASON, "filters": "sort=-creator"}
+    client.post(f"{url}decide/", posted)
+    assert states(review, ada) == ["delete", "pending"]
+
+
+def test_a_heading_decides_on_nothing_that_its_page_did_not_count(
+    make_review: MakeReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    client_of: ClientOf,
+) -> None:
+    review = make_review(2)
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    [group] = groups_of(client.get(url).text)
+    sandbox.world.change_connection(
+        connection_id=str(review.rows.all()[0].connection_id), connection_types=("audit",)
+    )
+    sync_now(payments)
+    for digest in (group, ""):
+        posted = {"group": digest, "selection": "1", "decision": "keep", "reason": REASON}
+        refused = client.post(f"{url}decide/", posted)
+        assert refused.status_code == 409
+        assert "have changed since you opened this page. Nothing was saved." in refused.text
+    assert states(review, ada) == ["pending"] * 2
+
+
+def test_own_reasons_of_this_access_review_are_offered_again(
+    make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    review = make_review(4)
+    texts = texts_of(review)
+    for text, person, reason in zip(
+        texts, (ada, ada, ada, linus), ("First.", "Second.", "First.", "Other."), strict=True
+    ):
+        decide(review, person, text, reason=reason)
+    offered = '<option value="First."></option><option value="Second."></option></datalist>'
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    assert offered in client.get(url).text
+    posted = {"connection": texts[3], "decision": "keep", "reason": "Third."}
+    html = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"}).text
+    assert f'<option value="Third."></option>{offered}' in html
 
 
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])

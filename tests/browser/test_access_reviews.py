@@ -64,9 +64,9 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page = open_as(operator)
     page.goto("/")
     page.get_by_role("link", name="Decide Q4 2026").click()
-    headline = page.locator("#review-progress h2")
+    headline = page.locator("#review-progress strong")
     expect(headline).to_have_text("0 of 3 decided")
-    expect(page.locator(".row-group")).to_have_text("To decide", use_inner_text=True)
+    expect(page.locator(".row-group")).to_contain_text("To decide 3")
     # A click doesn't wait for the deferred script that listens for keys.
     page.wait_for_load_state()
     page.keyboard.press("ArrowDown")
@@ -83,6 +83,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.keyboard.press("x")
     expect(page.locator(".selection-count")).to_have_text("2 selected")
     page.keyboard.press("d")
+    expect(page.get_by_role("button", name="Save as Delete")).to_have_attribute("data-chosen", "")
     page.keyboard.type("The partner left.")
     page.keyboard.press("Enter")
     expect(headline).to_have_text("3 of 3 decided")
@@ -149,16 +150,16 @@ def test_an_error_about_selected_connections_stays_until_it_is_corrected(
     for partner in (0, 1):
         row_of(page, partner).get_by_role("checkbox").check()
     bar = page.locator("#decide-selected")
-    bar.get_by_role("radio", name="Keep").check()
     bar.get_by_label("Reason").fill(REASON)
+    page.keyboard.press("Enter")
     bar.get_by_label("Keep until").fill("2020-01-01")
-    bar.get_by_role("button", name="Save decisions").click()
+    bar.get_by_role("button", name="Save as Keep").click()
     expect(bar.locator("[data-focus]")).to_have_text("Choose a date in the future.")
     expect(bar.locator("[data-focus]")).to_be_focused()
     expect(bar.locator(".selection-count")).to_have_text("2 selected")
     bar.get_by_label("Keep until").fill(DUE)
-    bar.get_by_role("button", name="Save decisions").click()
-    expect(page.locator("#review-progress h2")).to_have_text("2 of 3 decided")
+    bar.get_by_role("button", name="Save as Keep").click()
+    expect(page.locator("#review-progress strong")).to_have_text("2 of 3 decided")
     expect(bar).to_be_hidden()
     expect(bar.get_by_label("Reason")).to_have_value("")
 
@@ -179,10 +180,38 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     expect(page.locator("[data-connection]")).to_have_count(2)
     for box in page.get_by_role("checkbox", name="Select Payments US to Partner").all():
         box.check()
-    page.get_by_role("radio", name="Keep").check()
     page.get_by_label("Reason", exact=True).fill(REASON)
-    page.get_by_role("button", name="Save decisions").click()
-    expect(page.locator("#review-progress h2")).to_have_text("3 of 3 decided")
+    page.get_by_role("button", name="Save as Keep").click()
+    expect(page.locator("#review-progress strong")).to_have_text("3 of 3 decided")
+
+
+def test_all_connections_of_a_creator_are_decided_together(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
+) -> None:
+    review = start(auditor)
+    creators = {row.creator_name for row in review.rows.all()}
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/?show=to-decide")
+    box = page.locator("[data-connection]").first.bounding_box()
+    assert box
+    assert box["y"] <= 200
+    page.get_by_role("link", name="Creator").click()
+    groups = page.get_by_role("checkbox", name="Select all of")
+    expect(groups).to_have_count(len(creators))
+    actions = 2
+    while groups.count():
+        page.locator(".cell-select input[name]").first.check()
+        groups.first.check()
+        expect(page.locator(".cell-select input:checked")).to_have_count(0)
+        count = groups.first.get_attribute("data-count")
+        expect(page.locator(".selection-count")).to_have_text(f"{count} selected")
+        expect(page.locator("datalist option")).to_have_count(1 if actions > 2 else 0)
+        page.get_by_label("Reason", exact=True).fill(REASON)
+        with page.expect_navigation():
+            page.get_by_role("button", name="Save as Keep").click()
+        actions += 3
+    expect(page.locator("#review-progress strong")).to_have_text(re.compile(r"^(\d+) of \1 "))
+    assert actions == 2 + 3 * len(creators)
 
 
 def test_a_filter_stays_while_connections_are_decided(
@@ -255,7 +284,7 @@ def test_a_reviewer_sees_and_decides_only_a_part(
     assert 0 < seen < total
     managing = open_as(auditor)
     managing.goto(f"/reviews/{review.pk}/")
-    expect(managing.locator("#review-progress h2")).to_have_text(f"0 of {total} decided")
+    expect(managing.locator("#review-progress strong")).to_have_text(f"0 of {total} decided")
     expect(
         managing.get_by_text(
             f"{pluralize(total - seen, 'connection')} that no reviewer can decide on"
@@ -263,10 +292,10 @@ def test_a_reviewer_sees_and_decides_only_a_part(
     ).to_be_visible()
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
-    expect(page.locator("#review-progress h2")).to_have_text(f"0 of {seen} decided")
+    expect(page.locator("#review-progress strong")).to_have_text(f"0 of {seen} decided")
     expect(page.locator("[data-connection]")).to_have_count(seen)
     expect(page.get_by_text("Labs EU")).to_have_count(0)
     row_of(page, 0).get_by_role("link", name="Keep").click()
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
-    expect(page.locator("#review-progress h2")).to_have_text(f"1 of {seen} decided")
+    expect(page.locator("#review-progress strong")).to_have_text(f"1 of {seen} decided")

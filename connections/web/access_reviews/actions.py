@@ -1,5 +1,6 @@
 """The actions on an access review."""
 
+from copy import copy
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
+from django_htmx.http import HttpResponseClientRefresh
 
 from connections.access.actor import Actor
 from connections.access_reviews import closing, decisions, deleting, reviewers
@@ -20,7 +22,6 @@ from connections.models import AccessReview
 from connections.web.access_reviews import detail, forms
 from connections.web.access_reviews.rows import Posted
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
-from connections.web.framework.lists import as_page_request
 from connections.web.framework.support import SeeOther, actor_of, wants_fragment
 
 _CLOSED = "This access review is already closed."
@@ -60,16 +61,21 @@ def _refused_decision(
         refusal.form.add_error(None, str(refusal.error))
     posted = _posted(request, form=refusal.form)
     if wants_fragment(request):
-        return _changed_rows(request, review=review, actor=actor, posted=posted, status=status)
+        return detail.render_saved(
+            request, review=review, actor=actor, posted=posted, status=status
+        )
     return detail.render_review(request, review=review, actor=actor, posted=posted, status=status)
 
 
 def _decided(
     request: HttpRequest, actor: Actor, review: AccessReview, saved: list[Any]
 ) -> HttpResponse:
-    if wants_fragment(request):
-        return _changed_rows(request, review=review, actor=actor, posted=_posted(request))
+    posted = _posted(request)
+    if wants_fragment(request) and not posted.groups:
+        return detail.render_saved(request, review=review, actor=actor, posted=posted, status=200)
     messages.success(request, f"{pluralize(len(saved), 'decision')} saved.")
+    if wants_fragment(request):
+        return HttpResponseClientRefresh()
     query = detail.query_of_page(request)
     for name in ("open", "decision"):
         query.pop(name, None)
@@ -81,29 +87,39 @@ def _posted(request: HttpRequest, *, form: forms.DecisionForm | None = None) -> 
         connections=request.POST.getlist("connection"),
         is_of_selection="selection" in request.POST,
         form=form,
+        groups=request.POST.getlist("group"),
     )
 
 
-def _changed_rows(
-    request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted, status: int = 200
-) -> HttpResponse:
-    page = as_page_request(
-        request,
-        path=reverse("access-review-detail", args=[review.pk]),
-        query=detail.query_of_page(request),
-    )
-    context = detail.saved_context(page, review=review, actor=actor, posted=posted)
-    return render(page, "access_reviews/saved.html", context, status=status)
-
-
-# Decides on one connection, or on all selected ones: either all of them or none.
-access_review_decide = _action(
+_decide = _action(
     "access-review-decide",
     decisions.decide,
     form=forms.DecisionForm,
     page=_refused_decision,
     respond=_decided,
 )
+
+
+def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Decide on one connection, or on all selected ones: either all of them or none.
+
+    `group` is the digest of a heading, and stands for all that is to be decided under it.
+    """
+    if "group" in request.POST:
+        actor, posted = actor_of(request), request.POST.copy()
+        review = find_access_review(actor=actor, pk=pk)
+        try:
+            rows = detail.find_groups(
+                request, review=review, actor=actor, digests=posted.getlist("group")
+            )
+        except OvertakenError as error:
+            form = forms.DecisionForm(posted)
+            form.is_valid()
+            return _refused_decision(request, pk, Refusal(form=form, error=error))
+        posted.setlist("grouped", [f"{row.key.reference} {row.digest}" for row in rows])
+        request = copy(request)
+        request.POST = posted  # type: ignore[assignment]
+    return _decide(request, pk=pk)
 
 
 def _planned(

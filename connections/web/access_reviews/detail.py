@@ -1,11 +1,13 @@
 """The page of one access review, and its downloads."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
+from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,31 +21,45 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
+from connections.access_reviews.decisions import MAX_TOGETHER
 from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
-from connections.access_reviews.details import RowDetails, load_details
+from connections.access_reviews.details import (
+    RowDetails,
+    load_details,
+    load_filter_facts,
+    load_listed,
+)
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
-from connections.access_reviews.progress import list_reviewer_progress
+from connections.access_reviews.progress import list_own_reasons, list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
 from connections.access_reviews.texts import counts_text, decided_text, due_text, undecided_text
 from connections.audit.signing import SigningKeyError
-from connections.core.errors import ConflictError
+from connections.core.errors import ConflictError, OvertakenError
 from connections.core.tabular import CONTENT_TYPES
 from connections.core.text import format_time, join_some_names
 from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
-from connections.inventory.matching import KnownOrg
+from connections.inventory.inventory import SORT_KEYS
+from connections.inventory.matching import KnownOrg, ListedConnection
+from connections.inventory.text_columns import HexKey
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
-from connections.web.access_reviews.filters import filter_rows, scope_text, scope_url
-from connections.web.access_reviews.rows import GROUPS, Posted, ReviewRowView, review_row_view
-from connections.web.access_reviews.start import coverage_warnings, without_reviewer_warning
+from connections.web.access_reviews.filters import (
+    RowFilters,
+    connection_choices,
+    scope_text,
+    scope_url,
+)
+from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
+from connections.web.access_reviews.start import without_reviewer_warning
 from connections.web.audit.evidence import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework import support
 from connections.web.framework.lists import (
     PAGE_SIZE,
-    FilterBar,
+    ListPage,
+    Options,
     ViewLink,
     as_page_request,
     cursor_links,
@@ -58,14 +74,23 @@ class RowFilter(TextChoices):
 
     ALL = "", "All"
     TO_DECIDE = "to-decide", "To decide"
-    MINE = "mine", "Decided by you"
+    MINE = "mine", "By you"
     KEEP = "keep", "Keep"
     DELETE = "delete", "Delete"
     GONE = "gone", "Gone"
     NO_REVIEWER = "no-reviewer", "No reviewer"
 
 
-# How many names the top of the page shows.
+ROWS = ListPage(
+    title="Access review",
+    noun="connection",
+    template="access_reviews/detail.html",
+    sorts=["source", "destination", "age", "creator"],
+    default_sort="source",
+    more=["site", "created", "reviewed", "changed"],
+    kept=["show", "sort"],
+)
+# How many names of reviewers the page shows.
 MAX_REVIEWERS = 5
 _STATES = {
     RowFilter.TO_DECIDE: {RowState.PENDING},
@@ -73,13 +98,19 @@ _STATES = {
     RowFilter.DELETE: {RowState.DELETE},
     RowFilter.GONE: {RowState.GONE},
 }
+# The heading of the rows in each state. In the order of the page: those to decide on come first.
+_GROUPS = {
+    RowState.PENDING: (0, "To decide"),
+    RowState.KEEP: (1, "Decided"),
+    RowState.DELETE: (1, "Decided"),
+    RowState.GONE: (2, "Gone"),
+}
 
 
 class RowCursor(NamedTuple):
-    """Where a row is on the page: by its group, then in the population's order.
+    """The row that a page starts after: its group when the link was made, and its position.
 
-    A page starts after the cursor of a row. Numbered pages would skip rows, because a decision
-    moves a row to another group.
+    Numbered pages would skip rows, because a decision moves a row to another group.
     """
 
     group: int
@@ -88,7 +119,7 @@ class RowCursor(NamedTuple):
     @classmethod
     def of(cls, row: ReviewRow) -> "RowCursor":
         """The cursor of a row."""
-        return cls(GROUPS[row.state][0], row.position)
+        return cls(_GROUPS[row.state][0], row.position)
 
     @classmethod
     def parse(cls, text: str) -> "RowCursor":
@@ -98,6 +129,33 @@ class RowCursor(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.group}-{self.position}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowGroup:
+    """The rows under one heading, whose checkbox selects all that are to be decided."""
+
+    label: str
+    # Those that the person can decide on, also on other pages.
+    to_decide: list[ReviewRow]
+    # Those on this page.
+    views: list[ReviewRowView]
+
+    @property
+    def html_id(self) -> str:
+        """Identifies it on the page."""
+        return f"group-{sha256(self.label.encode()).hexdigest()[:8]}"
+
+    @property
+    def digest(self) -> str:
+        """What its checkbox sends, so that nobody decides on what the page didn't count.
+
+        "" without a checkbox: nothing is to be decided, or too much for one decision.
+        """
+        if not 0 < len(self.to_decide) <= MAX_TOGETHER:
+            return ""
+        shown = ",".join(f"{row.position} {row.digest}" for row in self.to_decide)
+        return sha256(shown.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +185,29 @@ def summarize(rows: Sequence[ReviewRow], *, is_closed: bool) -> Summary:
 
 
 class _Selected(NamedTuple):
-    """The rows on this page of the list, and the links to the other pages."""
+    """The rows that the address asks for."""
 
-    rows: list[ReviewRow]
+    form: RowFilters
+    choices: dict[str, Options]
+    # All that match, in the order of the list, and those on this page.
+    matching: list[ReviewRow]
+    page: list[ReviewRow]
     links: list[ViewLink]
-    # Template variables.
+    # The addresses of other pages.
     pages: dict[str, str]
-    bar: FilterBar
     # What no reviewer can decide on, regardless of the filters. Only for people who manage access
     # reviews.
     without_reviewer: list[ReviewRow]
+    # The heading above a row that isn't decided.
+    heading_of: Callable[[ReviewRow], str]
+
+    def to_decide(self) -> dict[str, list[ReviewRow]]:
+        """What the person can decide on, by heading."""
+        rows = defaultdict[str, list[ReviewRow]](list)
+        for row in self.matching:
+            if row.is_decidable:
+                rows[self.heading_of(row)].append(row)
+        return rows
 
 
 def _select(
@@ -147,8 +218,13 @@ def _select(
         chosen = RowFilter(request.GET.get("show", ""))
     except ValueError:
         chosen = RowFilter.ALL
-    matching, bar = filter_rows(request, rows, review=review, actor=actor)
+    form, sort = RowFilters(request.GET), ROWS.sort_of(request)
+    listed = load_listed(review=review, actor=actor, rows=rows)
+    facts = load_filter_facts(review=review, actor=actor, filters=form.filters())
+    matches = {each.key for each in form.filters().select(listed.values(), facts=facts)}
+    ordered = _sort(rows, sort=sort, listed=listed)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
+    matching = [row for row in ordered if row.hex_key in matches]
     rows_by_filter = {
         row_filter: _rows_of(row_filter, matching, actor=actor) for row_filter in RowFilter
     }
@@ -157,17 +233,18 @@ def _select(
         rows_by_filter[RowFilter.NO_REVIEWER] = [
             row for row in matching if row.position in positions
         ]
-    after = RowCursor.parse(request.GET.get("after", ""))
-    following = sorted(
-        (row for row in rows_by_filter[chosen] if RowCursor.of(row) > after), key=RowCursor.of
-    )
+    following = _following(rows_by_filter[chosen], ordered, request.GET.get("after", ""))
     page = following[:PAGE_SIZE]
     last = RowCursor.of(page[-1]) if len(following) > PAGE_SIZE else None
     labels = {row_filter: row_filter.label for row_filter in RowFilter}
     if review.is_closed:
         labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label
+    by_creator = sort.removeprefix("-") == "creator" and not review.is_closed
     return _Selected(
-        rows=page,
+        form=form,
+        choices=connection_choices(listed.values()),
+        matching=rows_by_filter[chosen],
+        page=page,
         links=part_links(
             request,
             [
@@ -180,8 +257,45 @@ def _select(
             decision="",
         ),
         pages=cursor_links(request, last, open="", decision=""),
-        bar=bar,
         without_reviewer=without_reviewer,
+        heading_of=lambda row: (
+            (listed[row.hex_key].creator_name or "Unknown creator")
+            if by_creator
+            else labels[RowFilter.TO_DECIDE]
+        ),
+    )
+
+
+def _sort(
+    rows: Sequence[ReviewRow], *, sort: str, listed: Mapping[HexKey, ListedConnection]
+) -> list[ReviewRow]:
+    if sort == ROWS.default_sort:
+        # As the inventory was sorted at the start.
+        return list(rows)
+    column, is_descending = sort.removeprefix("-"), sort.startswith("-")
+    # The oldest was created first.
+    name, is_reversed = ("created", True) if column == "age" else (column, False)
+    return sorted(
+        rows,
+        key=lambda row: SORT_KEYS[name](listed[row.hex_key]),
+        reverse=is_descending != is_reversed,
+    )
+
+
+def _following(
+    chosen: Iterable[ReviewRow], ordered: Sequence[ReviewRow], after: str
+) -> list[ReviewRow]:
+    """The chosen rows by group, in this order, after the row with the cursor `after`."""
+    ranks = {row.position: rank for rank, row in enumerate(ordered)}
+
+    def place(cursor: RowCursor) -> tuple[int, int]:
+        return cursor.group, ranks.get(cursor.position, -1)
+
+    start = place(RowCursor.parse(after))
+    places = {row.position: place(RowCursor.of(row)) for row in chosen}
+    return sorted(
+        (row for row in chosen if places[row.position] > start),
+        key=lambda row: places[row.position],
     )
 
 
@@ -221,34 +335,17 @@ def render_review(
 ) -> HttpResponse:
     """The page. After a POST that was refused, with what was `posted` or a `notice`."""
     if request.method == "POST":
-        url = reverse("access-review-detail", args=[review.pk])
-        request = as_page_request(request, path=url, query=query_of_page(request))
-    context = _page_context(request, review=review, actor=actor, posted=posted, notice=notice)
-    return render(request, "access_reviews/detail.html", context, status=status)
-
-
-def query_of_page(request: HttpRequest) -> QueryDict:
-    """The query string of the page that contained the posted form."""
-    return QueryDict(request.POST.get("filters", ""), mutable=True)
-
-
-def _page_context(
-    request: HttpRequest,
-    *,
-    review: AccessReview,
-    actor: Actor,
-    posted: Posted | None,
-    notice: str,
-) -> dict[str, Any]:
-    """Template variables of the page. `posted` holds decisions that need to be corrected."""
-    every = review_rows(review=review, actor=actor)
-    selected = _select(request, every, review=review, actor=actor)
+        request = _page_request(request, review)
+    rows = review_rows(review=review, actor=actor)
+    selected = _select(request, rows, review=review, actor=actor)
     can_manage = permissions.can_manage_access_reviews(actor)
-    table = _table(request, review=review, actor=actor, rows=selected.rows, posted=posted)
-    return {
-        **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
+    table = _table(request, review=review, actor=actor, rows=selected.page, posted=posted)
+    context = {
+        **_shared_context(request, review=review, actor=actor, rows=rows, selected=selected),
         **table,
-        "bar": selected.bar,
+        "title": review.name,
+        "groups": _groups(selected, table["rows"]),
+        "selected_groups": posted.groups if posted else (),
         "notice": notice or table["notice"],
         "status": review_badge(review, now=support.time_of(request)),
         "scope": scope_text(review.scope),
@@ -260,28 +357,95 @@ def _page_context(
             (support.connection_url(key), name)
             for key, name in _appeared_links(review, actor=actor)
         ],
-        **(
-            _coverage(review, without_reviewer=[row.key for row in selected.without_reviewer])
-            if can_manage
-            else {}
-        ),
     }
+    if can_manage:
+        context |= _coverage(review)
+        if selected.without_reviewer:
+            keys = [row.key for row in selected.without_reviewer]
+            context["warning"] = without_reviewer_warning(keys)
+    return ROWS.render(
+        request,
+        context,
+        form=selected.form,
+        rows=table["rows"],
+        links=selected.pages,
+        count=len(selected.matching),
+        total=len(rows),
+        choices=selected.choices,
+        status=status,
+    )
 
 
-def saved_context(
-    request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted
-) -> dict[str, Any]:
-    """Template variables of the response to a decision. It has only the posted rows."""
+def _groups(selected: _Selected, views: Sequence[ReviewRowView]) -> list[RowGroup]:
+    """The rows of the page by heading."""
+
+    def heading(view: ReviewRowView) -> str:
+        row = view.details.row
+        is_open = row.state == RowState.PENDING
+        return selected.heading_of(row) if is_open else _GROUPS[row.state][1]
+
+    to_decide = selected.to_decide()
+    return [
+        RowGroup(label=label, to_decide=to_decide.get(label, []), views=list(members))
+        for label, members in groupby(views, key=heading)
+    ]
+
+
+def find_groups(
+    request: HttpRequest, *, review: AccessReview, actor: Actor, digests: Collection[str]
+) -> list[ReviewRow]:
+    """What is to be decided under these headings of the page that contained the posted form.
+
+    `digests` are those of their checkboxes. Raises OvertakenError if it isn't what they counted.
+    """
+    page = _page_request(request, review)
+    rows = review_rows(review=review, actor=actor)
+    selected = _select(page, rows, review=review, actor=actor)
+    groups = (
+        RowGroup(label=label, to_decide=group, views=[])
+        for label, group in selected.to_decide().items()
+    )
+    by_digest = {group.digest: group.to_decide for group in groups}
+    if not by_digest.keys() >= set(digests) or "" in digests:
+        raise OvertakenError(
+            "The connections to decide on have changed since you opened this page. Nothing was "
+            "saved. Select them again."
+        )
+    return [row for digest in digests for row in by_digest[digest]]
+
+
+def _page_request(request: HttpRequest, review: AccessReview) -> HttpRequest:
+    """A POST as if it had requested the page that contained its form."""
+    url = reverse("access-review-detail", args=[review.pk])
+    return as_page_request(request, path=url, query=query_of_page(request))
+
+
+def query_of_page(request: HttpRequest) -> QueryDict:
+    """The query string of the page that contained the posted form."""
+    return QueryDict(request.POST.get("filters", ""), mutable=True)
+
+
+def render_saved(
+    request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted, status: int
+) -> HttpResponse:
+    """The response to a decision in the page. It has only the posted rows and their headings."""
+    request = _page_request(request, review)
     every = review_rows(review=review, actor=actor)
     selected = _select(request, every, review=review, actor=actor)
     rows = [row for row in every if row.key.reference in posted.connections]
     table = _table(request, review=review, actor=actor, rows=rows, posted=posted)
-    return {
-        **_shared_context(request, review=review, actor=actor, every=every, selected=selected),
+    to_decide = selected.to_decide()
+    context = {
+        **_shared_context(request, review=review, actor=actor, rows=every, selected=selected),
         **table,
+        "groups": [
+            RowGroup(label=label, to_decide=to_decide.get(label, []), views=[])
+            for label in {selected.heading_of(row) for row in rows}
+        ],
         "opened": next((view for view in table["rows"] if view.form), None),
         "is_fragment": True,
     }
+    return render(request, "access_reviews/saved.html", context, status=status)
 
 
 def _shared_context(
@@ -289,26 +453,25 @@ def _shared_context(
     *,
     review: AccessReview,
     actor: Actor,
-    every: list[ReviewRow],
+    rows: list[ReviewRow],
     selected: _Selected,
 ) -> dict[str, Any]:
     """What else a decision changes on the page, in addition to the rows."""
     can_plan = permissions.can_delete(actor)
     to_delete = ToDelete([], [])
     if can_plan:
-        to_delete = find_to_delete(review=review, actor=actor, rows=every)
+        to_delete = find_to_delete(review=review, actor=actor, rows=rows)
     return {
         "review": review,
-        "summary": summarize(every, is_closed=review.is_closed),
+        "summary": summarize(rows, is_closed=review.is_closed),
         "can_plan": can_plan,
         "plannable": len(to_delete.rows),
         "not_plannable": changed_text(len(to_delete.changed)),
-        "reviewer_rows": list_reviewer_progress(review=review, rows=every),
+        "reviewer_rows": list_reviewer_progress(review=review, rows=rows),
         "due": "" if review.is_closed else due_text(review, now=support.time_of(request)),
         "is_closed": review.is_closed,
         "is_open": not review.is_closed,
-        "links": selected.links,
-        **selected.pages,
+        "views": selected.links,
     }
 
 
@@ -332,6 +495,7 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
+        "reasons": list_own_reasons(review=review, actor=actor) if can_decide else [],
         "shared_names": _shared_names(details),
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
@@ -384,16 +548,12 @@ def _appeared_links(
         yield key, f"{source} → {sink}"
 
 
-def _coverage(review: AccessReview, *, without_reviewer: list[OrgConnectionKey]) -> dict[str, Any]:
-    """What the inventory lacked and what no reviewer can see, for people who see everything."""
-    warnings = [] if review.is_closed else coverage_warnings(review.coverage)
-    if without_reviewer:
-        warnings.insert(0, without_reviewer_warning(without_reviewer))
+def _coverage(review: AccessReview) -> dict[str, Any]:
+    """What the inventory lacked, for people who see everything."""
     at_close = {
         org["credential_id"]: org for org in (review.coverage_at_close or {"orgs": []})["orgs"]
     }
     return {
-        "warnings": warnings,
         "coverage": [
             (
                 org["org_name"] or org["credential"],

@@ -1,79 +1,41 @@
 """Filters of an access review: the filter that it is about, and filters of its connections."""
 
-from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection
 
 from django import forms
-from django.http import HttpRequest, QueryDict
+from django.http import QueryDict
 from django.urls import reverse
 
-from connections.access.actor import Actor
-from connections.access_reviews.details import FilterValues, load_filter_values
-from connections.access_reviews.rows import ReviewRow
 from connections.core.sites import site_name
 from connections.inventory.filters import DISABLED, ConnectionFilters
-from connections.models import AccessReview, Org
+from connections.inventory.matching import ListedConnection, sort_orgs
+from connections.models import Org
 from connections.web.framework import lists
 
-# Selects the rows whose creator has no ID.
-UNKNOWN = "unknown"
 
+class RowFilters(ConnectionFilters):
+    """The inventory's filters, of which two mean something else here, in an access review."""
 
-class RowFilters(forms.Form):
-    """The filters of the connections, from the query string. All are optional."""
-
-    type = forms.CharField(label="Data type", required=False)
-    creator = forms.CharField(required=False)
-
-
-class FilteredRows(NamedTuple):
-    """The rows that match, and the filters."""
-
-    rows: list[ReviewRow]
-    bar: lists.FilterBar
-
-
-def filter_rows(
-    request: HttpRequest, rows: Sequence[ReviewRow], *, review: AccessReview, actor: Actor
-) -> FilteredRows:
-    """The actor's rows that match `type` and `creator` in the address.
-
-    The choices come from the actor's rows, so they name nothing that is hidden from the actor.
-    """
-    values = load_filter_values(review=review, actor=actor, rows=rows)
-    kind, creator = request.GET.get("type", ""), request.GET.get("creator", "")
-    types = sorted({kind for value in values.values() for kind in value.types})
-    bar = lists.filter_bar(
-        request,
-        RowFilters(request.GET),
-        choices={
-            "type": [(kind, kind) for kind in types],
-            "creator": _creator_options(values.values()),
-        },
-        kept=["show"],
+    changed = forms.ChoiceField(
+        label="Changes", choices={"since": "Since the last decision"}, required=False
     )
-    matches = [
-        row
-        for row in rows
-        if (not kind or kind in values[row.id].types)
-        and (not creator or creator == _creator_key(values[row.id]))
-    ]
-    return FilteredRows(rows=matches, bar=bar)
+    reviewed = forms.ChoiceField(
+        label="Reviewed before", choices={"never": "Never"}, required=False
+    )
+    flag = protected = source = destination = None  # type: ignore[assignment]
 
 
-def _creator_key(values: FilterValues) -> str:
-    return values.creator_id or UNKNOWN
-
-
-def _creator_options(values: Collection[FilterValues]) -> lists.Options:
-    """The creators by name. If several have the same name, with the end of the ID."""
-    names = {_creator_key(value): value.creator_name or "Unknown" for value in values}
-    counts = Counter(names.values())
-    labels = {
-        key: name if counts[name] == 1 else f"{name} (…{key[-8:]})" for key, name in names.items()
+def connection_choices(connections: Collection[ListedConnection]) -> dict[str, lists.Options]:
+    """The choices for filtering these connections, so that they name nothing else."""
+    orgs = {org for each in connections for org in (each.source_org, each.sink_org)}
+    types = {name for each in connections for name in each.types}
+    creators = {each.creator_name for each in connections if each.creator_name}
+    return {
+        "site": lists.site_options(sorted({org.site for org in orgs})),
+        "org": lists.org_options(sort_orgs(orgs)),
+        "type": [(name, name) for name in sorted(types)],
+        "creator": [DISABLED, *((name, name) for name in sorted(creators, key=str.casefold))],
     }
-    return sorted(labels.items(), key=lambda choice: choice[1].casefold())
 
 
 def scope_text(scope: str) -> str:

@@ -96,6 +96,8 @@ class DecisionForm(ServiceForm):
     connection = ListField(required=False)
     # What the page showed of each connection: its name, a space, and a digest.
     digest = ListField(required=False)
+    # The same of each connection that was selected by its heading.
+    grouped = ListField(required=False)
     decision = forms.CharField(label="Decision", required=False)
     reason = forms.CharField(label="Reason", required=False)
     keep_until = forms.DateField(
@@ -108,9 +110,12 @@ class DecisionForm(ServiceForm):
     def arguments(self) -> dict[str, Any]:
         """The decision, its connections, and the digests by connection."""
         arguments = self.cleaned_data.copy()
-        pairs = (text.rpartition(" ") for text in arguments.pop("digest"))
+        grouped = arguments.pop("grouped")
+        pairs = (text.rpartition(" ") for text in (*arguments.pop("digest"), *grouped))
         digests = {name: digest for name, _, digest in pairs}
-        return arguments | {"connections": arguments.pop("connection"), "digests": digests}
+        selected = [text.rpartition(" ")[0] for text in grouped]
+        connections = [*arguments.pop("connection"), *selected]
+        return arguments | {"connections": connections, "digests": digests}
 
 
 class ClosingForm(ServiceForm):

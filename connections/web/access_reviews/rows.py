@@ -16,14 +16,6 @@ from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, change_badge
 from connections.web.framework.lists import current_url
 from connections.web.framework.support import connection_url, time_of
 
-# In the order of the page: the rows to decide on come first.
-GROUPS = {
-    RowState.PENDING: (0, "To decide"),
-    RowState.KEEP: (1, "Decided"),
-    RowState.DELETE: (1, "Decided"),
-    RowState.GONE: (2, "Gone"),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Posted:
@@ -35,6 +27,8 @@ class Posted:
     is_of_selection: bool
     # The form with its errors. None for decisions that were saved.
     form: DecisionForm | None
+    # The digests of the headings whose rows are all selected.
+    groups: Sequence[str]
 
     def form_of(self, key: str) -> DecisionForm | None:
         """The form to correct in the row of this connection."""
@@ -81,8 +75,6 @@ class ReviewRowView:
     # The form in the row. None while it is closed.
     form: DecisionForm | None
     is_selected: bool
-    # The heading above the rows of its group.
-    group_label: str
 
 
 def review_row_view(
@@ -117,7 +109,6 @@ def review_row_view(
         close_url=f"{current_url(request, open='', decision='')}#row-{place}",
         form=_form(request, details, posted=posted) if can_decide else None,
         is_selected=bool(posted and posted.form and row.key.reference in posted.connections),
-        group_label=LEFT_OPEN.label if is_left_open else GROUPS[row.state][1],
     )
 
 
