@@ -39,7 +39,8 @@ _ROWS_AT_ONCE = 500
 class PopulationPreview:
     """What an access review with this scope and these reviewers would start with."""
 
-    count: int
+    # With what the scope matches.
+    inventory: Inventory
     # The connections that no reviewer can see.
     without_reviewer: list[OrgConnectionKey]
     coverage: dict[str, Any]
@@ -56,7 +57,7 @@ def preview_population(
     filters, _ = _parse_scope(scope)
     inventory = build_inventory(actor=actor, filters=filters)
     return PopulationPreview(
-        count=len(inventory.matches),
+        inventory=inventory,
         without_reviewer=_find_without_reviewer_in(inventory, reviewers=reviewers),
         coverage=coverage_document(inventory.coverage),
     )

@@ -54,10 +54,13 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
 ) -> None:
     managing = open_as(auditor)
-    managing.goto("/connections/?q=Partner")
-    managing.get_by_role("link", name="Start an access review of these 3").click()
+    managing.goto("/reviews/new/?scope=q%3DPayments")
     managing.get_by_label("Name").fill("Q4 2026")
     managing.get_by_label("Due").fill(DUE)
+    # What was typed stays while the scope changes.
+    managing.get_by_role("searchbox").fill("Partner")
+    managing.get_by_role("searchbox").press("Enter")
+    expect(managing.locator("#population h2")).to_have_text("3 connections")
     managing.get_by_role("button", name="Start access review").click()
     managing.wait_for_url(REVIEW)
 

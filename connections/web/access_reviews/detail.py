@@ -242,7 +242,11 @@ def _select(
     by_creator = sort.removeprefix("-") == "creator" and not review.is_closed
     return _Selected(
         form=form,
-        choices=connection_choices(listed.values()),
+        choices=connection_choices(
+            orgs={org for each in listed.values() for org in (each.source_org, each.sink_org)},
+            types={name for each in listed.values() for name in each.types},
+            creators={each.creator_name for each in listed.values() if each.creator_name},
+        ),
         matching=rows_by_filter[chosen],
         page=page,
         links=part_links(

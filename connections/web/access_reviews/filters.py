@@ -1,6 +1,6 @@
 """Filters of an access review: the filter that it is about, and filters of its connections."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from django import forms
 from django.http import QueryDict
@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from connections.core.sites import site_name
 from connections.inventory.filters import DISABLED, ConnectionFilters
-from connections.inventory.matching import ListedConnection, sort_orgs
+from connections.inventory.matching import KnownOrg, sort_orgs
 from connections.models import Org
 from connections.web.framework import lists
 
@@ -25,14 +25,14 @@ class RowFilters(ConnectionFilters):
     flag = protected = source = destination = None  # type: ignore[assignment]
 
 
-def connection_choices(connections: Collection[ListedConnection]) -> dict[str, lists.Options]:
-    """The choices for filtering these connections, so that they name nothing else."""
-    orgs = {org for each in connections for org in (each.source_org, each.sink_org)}
-    types = {name for each in connections for name in each.types}
-    creators = {each.creator_name for each in connections if each.creator_name}
+def connection_choices(
+    *, orgs: Iterable[KnownOrg], types: Iterable[str], creators: Iterable[str]
+) -> dict[str, lists.Options]:
+    """The choices of the filters that take their values from connections."""
+    by_name = sort_orgs(orgs)
     return {
-        "site": lists.site_options(sorted({org.site for org in orgs})),
-        "org": lists.org_options(sort_orgs(orgs)),
+        "site": lists.site_options(sorted({org.site for org in by_name})),
+        "org": lists.org_options(by_name),
         "type": [(name, name) for name in sorted(types)],
         "creator": [DISABLED, *((name, name) for name in sorted(creators, key=str.casefold))],
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -13,9 +13,12 @@ from connections.access_reviews import population
 from connections.access_reviews.current import about_connections
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
+from connections.inventory.filters import ConnectionFilters
+from connections.inventory.inventory import Inventory
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot
-from connections.web.access_reviews.filters import scope_text, scope_url
+from connections.web.access_reviews.filters import connection_choices
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
+from connections.web.framework import lists
 from connections.web.framework.support import PageWarning, SeeOther, actor_of, wants_fragment
 
 # How many names a warning has, and the list below the warnings.
@@ -31,9 +34,9 @@ def access_review_new(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     people = reviewer_choices()
     if request.method != "POST":
-        return _page(
-            request, form=StartForm(initial={"scope": request.GET.get("scope", "")}, people=people)
-        )
+        # The filters of this page are the address's own parameters.
+        scope = request.GET.get("scope", request.GET.urlencode())
+        return _page(request, form=StartForm(initial={"scope": scope}, people=people))
     form = StartForm(request.POST, people=people)
     if "check" in request.POST:
         typed = request.POST.dict() | {"reviewers": request.POST.getlist("reviewers")}
@@ -52,13 +55,13 @@ def access_review_new(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpResponse:
     name = "access_reviews/new.html"
-    if wants_fragment(request):
+    if request.method == "POST" and wants_fragment(request):
         name += "#population"
-    context = _page_context(form=form, actor=actor_of(request))
+    context = _page_context(request, form=form, actor=actor_of(request))
     return render(request, name, context, status=status)
 
 
-def _page_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
+def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dict[str, Any]:
     preview, problem = None, ""
     try:
         preview = population.preview_population(
@@ -69,16 +72,34 @@ def _page_context(*, form: StartForm, actor: Actor) -> dict[str, Any]:
     without_reviewer = preview.without_reviewer if preview else []
     return {
         "form": form,
-        "scope": "" if problem else scope_text(form.shown_scope),
-        "scope_url": scope_url("" if problem else form.shown_scope),
+        "bar": _scope_bar(
+            request, form.shown_scope, inventory=preview.inventory if preview else None
+        ),
         "problem": problem,
-        "preview": preview,
+        "count": len(preview.inventory.matches) if preview else 0,
         "warnings": _warnings(preview) if preview else [],
         "without_reviewer": _connection_names(without_reviewer[:MAX_LISTED])
         if len(without_reviewer) > MAX_NAMES
         else [],
         "without_reviewer_count": len(without_reviewer),
     }
+
+
+def _scope_bar(request: HttpRequest, scope: str, *, inventory: Inventory | None) -> lists.FilterBar:
+    """The inventory's filters, without those that match others as time passes."""
+    query, choices = QueryDict(scope.removeprefix("?")), dict[str, lists.Options]()
+    if inventory:
+        choices = connection_choices(
+            orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
+        )
+    page = lists.as_page_request(request, path=reverse("access-review-new"), query=query)
+    return lists.filter_bar(
+        page,
+        ConnectionFilters(query),
+        choices=choices,
+        more=["site", "flag", "protected", "source", "destination"],
+        without=[name for name in ("created", "reviewed", "changed") if name not in query],
+    )
 
 
 def _warnings(preview: population.PopulationPreview) -> list[PageWarning]:
