@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -23,12 +25,12 @@ AWAITING_QUERY = {"attention": "yes", "acknowledged": "no"}
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeFilter:
-    """Which changes to show. An empty field filters nothing."""
+    """Which changes to show. An empty field filters nothing. Of several values, any matches."""
 
-    kind: str = ""
-    site: str = ""
+    kind: tuple[str, ...] = ()
+    site: tuple[str, ...] = ()
     # "<site>/<org id>" of the source, the destination or the renamed org.
-    org: str = ""
+    org: tuple[str, ...] = ()
     connection: OrgConnectionKey | None = None
     text: str = ""
     needs_attention: bool = False
@@ -145,15 +147,16 @@ def _queries(filters: ChangeFilter, *, actor: Actor) -> list[QuerySet[Change]]:
     rows = visibility.visible_changes(matching_changes(filters), actor=actor)
     if not filters.org:
         return [rows]
-    site, _, org_id = filters.org.partition("/")
-    if not org_id:
-        return []
+    orgs = [org.partition("/")[::2] for org in filters.org]
+    source, sink, renamed = (
+        reduce(or_, (Q(**{"site": site, side: org_id}) for site, org_id in orgs))
+        for side in ("source_org_id", "sink_org_id", "org_id")
+    )
+    # The indexes of orgs contain no empty IDs, and SQLite uses one only if the query says so.
     return [
-        rows.filter(site=site, source_org_id=org_id),
-        rows.filter(site=site, sink_org_id=org_id),
-        # The index of renamed orgs contains no empty IDs, and SQLite uses it only if the query says
-        # so.
-        rows.filter(site=site, org_id=org_id).exclude(org_id=""),
+        rows.filter(source).exclude(source_org_id=""),
+        rows.filter(sink).exclude(source).exclude(sink_org_id=""),
+        rows.filter(renamed).exclude(org_id=""),
     ]
 
 
@@ -161,8 +164,8 @@ def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
     """The changes that match every filter except the org, newest first, visible or not."""
     rows = Change.objects.select_related("acknowledged_by", "deletion__batch").order_by("-number")
     exact = {
-        "kind": filters.kind,
-        "site": filters.site,
+        "kind__in": filters.kind,
+        "site__in": filters.site,
         "recorded_at__gte": filters.since,
         "number__gt": filters.after_number,
         "number__lte": filters.up_to_number,

@@ -68,17 +68,22 @@ def found(actor: Actor, filters: ChangeFilter | None = None) -> list[str]:
     ("filters", "expected"),
     [
         (ChangeFilter(), ["org_renamed", "appeared", "removed", "types_changed"]),
-        (ChangeFilter(kind="removed"), ["removed"]),
-        (ChangeFilter(site="EU1"), []),
-        (ChangeFilter(org="US1/prod"), ["org_renamed", "appeared", "removed", "types_changed"]),
-        (ChangeFilter(org="US1/dev"), ["removed", "types_changed"]),
-        (ChangeFilter(org="EU1/dev"), []),
-        (ChangeFilter(org="dev"), []),
+        (ChangeFilter(kind=("removed",)), ["removed"]),
+        (ChangeFilter(site=("EU1",)), []),
+        (ChangeFilter(org=("US1/prod",)), ["org_renamed", "appeared", "removed", "types_changed"]),
+        (ChangeFilter(org=("US1/dev",)), ["removed", "types_changed"]),
+        (ChangeFilter(org=("EU1/dev",)), []),
+        (ChangeFilter(org=("dev",)), []),
+        (
+            ChangeFilter(org=("US1/prod", "US1/dev", "US1/lab")),
+            ["org_renamed", "appeared", "removed", "types_changed"],
+        ),
+        (ChangeFilter(kind=("removed", "appeared")), ["appeared", "removed"]),
         (ChangeFilter(text="ACME dev"), ["removed", "types_changed"]),
         (ChangeFilter(text="production"), ["org_renamed"]),
         (ChangeFilter(needs_attention=True), ["removed", "types_changed"]),
         (ChangeFilter(acknowledged="yes"), []),
-        (ChangeFilter(kind="removed", acknowledged="no"), ["removed"]),
+        (ChangeFilter(kind=("removed",), acknowledged="no"), ["removed"]),
     ],
 )
 def test_a_filter_finds(
@@ -93,9 +98,9 @@ def test_a_filter_finds(
 
 def test_pages_follow_each_other(credential: Credential, ada: Person, actor_for: ActorFor) -> None:
     actor = actor_for(ada)
-    first = get_change_page(actor=actor, filters=ChangeFilter(org="US1/prod"), size=3)
+    first = get_change_page(actor=actor, filters=ChangeFilter(org=("US1/prod",)), size=3)
     rest = get_change_page(
-        actor=actor, filters=ChangeFilter(org="US1/prod"), after=first.next, size=3
+        actor=actor, filters=ChangeFilter(org=("US1/prod",)), after=first.next, size=3
     )
     assert [row.change.number for row in (*first.rows, *rest.rows)] == [4, 3, 2, 1]
     assert rest.next is None
@@ -121,7 +126,7 @@ def test_another_credential_that_lists_it_makes_a_change_visible(
     hide(credential)
     sync(make_credential("b", org_id="lab"), make_connection(9, sink="lab"))
     assert found(actor_for(ada)) == ["org_renamed", "appeared"]
-    [row] = get_change_page(actor=actor_for(ada), filters=ChangeFilter(kind="appeared")).rows
+    [row] = get_change_page(actor=actor_for(ada), filters=ChangeFilter(kind=("appeared",))).rows
     assert row.observed_by == []
 
 
@@ -170,7 +175,9 @@ def test_the_removals_by_a_bulk_deletion_are_one_row_for_people_who_can_see_it(
     sync(hidden)
     hide(hidden)
 
-    def rows(person: Person, after: int | None = None, org: str = "") -> list[tuple[int, int]]:
+    def rows(
+        person: Person, after: int | None = None, org: tuple[str, ...] = ()
+    ) -> list[tuple[int, int]]:
         page = get_change_page(
             actor=actor_for(person), filters=ChangeFilter(org=org), after=after, size=3
         )
@@ -178,8 +185,8 @@ def test_the_removals_by_a_bulk_deletion_are_one_row_for_people_who_can_see_it(
 
     assert rows(edith) == [(5, 4), (2, 1)]
     assert rows(edith, 5) == [(2, 1)]
-    assert rows(edith, org="US1/org1") == [(1, 1)]
-    assert rows(edith, org="US1/prod") == [(4, 3), (2, 1)]
+    assert rows(edith, org=("US1/org1",)) == [(1, 1)]
+    assert rows(edith, org=("US1/prod",)) == [(4, 3), (2, 1)]
     assert rows(ada) == [(4, 1), (3, 1), (2, 1)]
     assert rows(ada, 2) == [(1, 1)]
 

@@ -38,7 +38,7 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> Result:
         filters = ChangeFilter(
-            kind=options["kind"],
+            kind=(options["kind"],) if options["kind"] else (),
             acknowledged="no" if options["unacknowledged"] else "",
             since=self._parse_time(options["since"]) if options["since"] else None,
         )

@@ -9,6 +9,7 @@ from django.core.exceptions import BadRequest
 
 from connections.changes.changes import ChangeFilter
 from connections.changes.texts import KIND_LABELS
+from connections.core.any_of import AnyOf
 from connections.web.framework.forms import ListField, ServiceForm
 
 
@@ -18,18 +19,18 @@ class ChangeFilters(forms.Form):
     # The parts of the list.
     attention = forms.ChoiceField(choices={"yes": "yes"}, required=False)
     acknowledged = forms.ChoiceField(choices={"no": "no", "yes": "yes"}, required=False)
-    kind = forms.ChoiceField(label="Change", choices=KIND_LABELS, required=False)
-    site = forms.CharField(max_length=100, required=False)
-    org = forms.CharField(max_length=1000, required=False)
+    kind = AnyOf(forms.ChoiceField(label="Change", choices=KIND_LABELS))
+    site = AnyOf(forms.CharField(max_length=100))
+    org = AnyOf(forms.CharField(max_length=1000))
     q = forms.CharField(label="Org, ID, creator", max_length=200, required=False)
 
     def filters(self) -> ChangeFilter:
-        """The filters, or none if one of them is invalid."""
-        if not self.is_valid():
-            return ChangeFilter()
-        values: dict[str, Any] = dict(self.cleaned_data)
-        needs_attention, text = values.pop("attention") == "yes", values.pop("q")
-        return ChangeFilter(needs_attention=needs_attention, text=text, **values)
+        """The valid filters."""
+        self.is_valid()
+        values = {name: value for name, value in self.cleaned_data.items() if value}
+        text, is_needed = values.pop("q", ""), "attention" in values
+        values.pop("attention", "")
+        return ChangeFilter(needs_attention=is_needed, text=text, **values)
 
 
 class AcknowledgementForm(ServiceForm):

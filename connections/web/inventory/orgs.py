@@ -69,7 +69,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     inventory = build_inventory(
         actor=actor, filters=InventoryFilter(), sort="-created", within=of_org
     )
-    changes = get_change_page(actor=actor, filters=ChangeFilter(org=org.key), size=MAX_CHANGES)
+    changes = get_change_page(actor=actor, filters=ChangeFilter(org=(org.key,)), size=MAX_CHANGES)
     deletions = history.history_page(
         actor=actor, filters=HistoryFilter(org=org.key), size=MAX_DELETIONS
     )
