@@ -30,7 +30,7 @@ RENAME = """(fixed) => {
     "Executive Reporting and Controlling EMEA", "Group SOC", "Bartholomew Featherstonehaugh",
   ];
   let count = 0;
-  const others = ".cell-number, .cell-time, .cell-action";
+  const others = ".cell-number, .cell-time, .cell-status, .cell-action";
   for (const cell of document.querySelectorAll(`tbody :is(th, td):not(${others})`)) {
     const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
     const found = [];
