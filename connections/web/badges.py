@@ -251,8 +251,8 @@ def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
 class CredentialStatus(Enum):
     """What is known about a credential's keys."""
 
-    UNVERIFIED = Badge("Unverified", "muted", "clock", "The keys haven't been checked yet.")
-    VERIFIED = Badge("Verified", "ok", "check", "Datadog accepts the keys for this org.")
+    UNVERIFIED = Badge("Not checked", "muted", "clock", "The keys haven't been checked yet.")
+    VERIFIED = Badge("Accepted", "ok", "check", "Datadog accepts the keys for this org.")
     READ_ONLY = Badge(
         "Read-only",
         "warn",
@@ -265,7 +265,7 @@ class CredentialStatus(Enum):
         "key",
         "The keys have been stored here for longer than your policy allows. Rotate them.",
     )
-    FAILING = Badge("Failing", "warn", "warning", "Verified earlier, but the last use failed.")
+    FAILING = Badge("Failing", "warn", "warning", "Accepted earlier, but the last use failed.")
     UNREACHABLE = Badge(
         "Unreachable", "warn", "warning", "No usable response. This says nothing about the keys."
     )

@@ -46,7 +46,7 @@ def test_a_new_credential_shows_its_first_sync(sandbox: SandboxServer, open_as: 
     expect(page.get_by_role("heading", level=1)).to_have_text(SOURCE)
     verification = page.locator("#verification")
     expect(verification).to_contain_text("2 connections")
-    verification.get_by_role("link", name="View connections").click()
+    verification.get_by_role("link", name="View 2 connections").click()
     expect(page.locator(".list tbody tr")).to_have_count(2)
 
 

@@ -28,7 +28,7 @@ def add_credential(page: Page, sandbox: SandboxServer) -> None:
     """Store the key pair of Payments US in the form."""
     pair = key_pair_of(sandbox.world, SOURCE)
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Orgs").click()
-    page.get_by_role("link", name="Credentials", exact=True).click()
+    page.get_by_role("link", name="Add credential").first.click()
     page.get_by_label("Site").select_option(US)
     page.get_by_label("API key").fill(pair.api_key)
     page.get_by_label("Application key").fill(pair.application_key)
@@ -37,8 +37,8 @@ def add_credential(page: Page, sandbox: SandboxServer) -> None:
 
 
 def open_review(page: Page) -> None:
-    """Go to the connections and choose the one to delete."""
-    page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
+    """Follow the new credential's page to its connections and choose the one to delete."""
+    page.get_by_role("link", name="View 2 connections").click()
     page.get_by_role("link", name=f"Delete {SOURCE} to {SINK}…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Delete Payments US → Group SOC?")
 

@@ -201,7 +201,7 @@ STEPS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "Failing",
         "",
     ),
-    "unverified": ({"verified_at": None}, "failing", "Unverified", "Enter keys again"),
+    "unverified": ({"verified_at": None}, "failing", "Not checked", "Enter keys again"),
     "read-only": (
         {"verification": [{"check": "permissions", "ok": False, "text": ""}]},
         "read-only",

@@ -83,11 +83,9 @@ def _redirect_with_result(
         # The page of a new credential says what was synced, and leads on.
         if done != "added":
             synced = pluralize(lifecycle.count_connections(credential), "connection")
-            messages.success(request, f"{credential.name} {done} and verified. Synced {synced}.")
+            messages.success(request, f"{credential.name} {done}. Synced {synced}.")
     else:
-        messages.warning(
-            request, f"{credential.name} {done}, but its keys couldn't be verified yet."
-        )
+        messages.warning(request, f"{credential.name} {done}, but its keys couldn't be checked.")
     return detail.redirect_to(credential)
 
 

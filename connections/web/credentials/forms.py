@@ -66,7 +66,7 @@ class RotateForm(ServiceForm):
 
     kind = forms.ChoiceField(
         label="Keys",
-        choices=[("pair", "API key and application key"), ("token", "Access token")],
+        choices=[("pair", "Key pair"), ("token", "Access token")],
         initial="pair",
         required=False,
         widget=forms.RadioSelect(attrs={"required": True}),

@@ -42,11 +42,11 @@ def flag(page: str) -> bool:
 
 @pytest.mark.parametrize(("days", "is_flagged"), [(89.9, False), (90.1, True), (-1, True)])
 def test_old_keys_are_flagged_on_every_page_and_by_doctor(
-    sandbox: SandboxServer, ada: Person, client_of: ClientOf, days: float, is_flagged: bool
+    sandbox: SandboxServer, margaret: Person, client_of: ClientOf, days: float, is_flagged: bool
 ) -> None:
     credential = added(sandbox, "Payments US")
     let_keys_age(days=days)
-    client = client_of(ada)
+    client = client_of(margaret)
 
     assert flags_of(client, credential) == [is_flagged] * 2
     assert flag(client.get("/").content.decode()) == is_flagged

@@ -69,7 +69,7 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     assert (response.status_code, response["Location"]) == (303, address("detail", credential))
     assert "Datadog accepts the keys for Payments US." in page
     assert "View 2 connections</a>" in page
-    assert "verified. Synced" not in page
+    assert "Payments US added" not in page
     assert "2 connections, " in page
     link = f"/connections/?org={US}%2F{credential.org_id}"
     assert f'href="{link}"' in page
