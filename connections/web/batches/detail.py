@@ -216,19 +216,18 @@ def _draft_context(
     plan = load_plan(batch, actor=actor, at=now)
     count = pluralize(len(plan.to_delete), "connection")
     has_expired = drafts.has_expired(batch, now=now)
+    status = batch_badge(batch, has_expired=has_expired)
     is_own = actor.person is not None and actor.person.pk == batch.created_by_id
     is_open = batch.state == models.BatchState.DRAFT and not has_expired
     can_edit = is_open and is_own and permissions.can_delete(actor)
     rows = plan_rows(request, batch=batch, actor=actor, plan=plan)
     return {
         "is_draft": True,
-        "title": f"Delete {count}?" if is_open else _title_of_closed_draft(batch),
-        "status": batch_badge(batch, has_expired=has_expired),
+        "title": f"Delete {count}?" if is_open else f"{status.label} draft",
+        "status": status,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
-        "headline": texts.batch_headline(batch, given=0, sending=0, has_expired=has_expired)
-        if batch.has_ended
-        else drafts.EXPIRED,
+        "headline": texts.batch_headline(batch, given=0, sending=0, has_expired=has_expired),
         "can_edit": can_edit,
         "confirm_text": confirming.text_to_type(batch),
         "form": _request_form(batch, form, count=len(plan.to_delete)),
@@ -275,10 +274,6 @@ def _request_form(batch: models.Batch, form: ServiceForm | None, *, count: int) 
     if count > 1:
         form.fields["reason"].help_text = f"Applies to all {count:,} connections. {KEPT}"
     return form
-
-
-def _title_of_closed_draft(batch: models.Batch) -> str:
-    return "Discarded draft" if texts.is_discarded(batch) else "Expired draft"
 
 
 def _warnings(

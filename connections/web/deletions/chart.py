@@ -30,20 +30,12 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
-    """One color of the chart. `url` shows only this one or, if it is alone, all of them."""
-
-    part: BarPart
-    url: str
-    is_alone: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Chart:
     """Deletions by week or month, oldest first."""
 
     unit: str
-    series: list[Series]
+    # Each with the address that shows only it or, if it is alone, all of them.
+    series: list[tuple[BarPart, str, bool]]
     bars: list[Bar]
     total: int
     # The upper end of the axis, an even number.
@@ -86,11 +78,10 @@ def build_chart(request: HttpRequest, *, actor: Actor, filters: HistoryFilter) -
     )
 
 
-def _series(request: HttpRequest, part: BarPart) -> Series:
+def _series(request: HttpRequest, part: BarPart) -> tuple[BarPart, str, bool]:
     statuses = statuses_in(part.group)
     is_alone = set(request.GET.getlist("status")) == set(statuses)
-    url = list_url(request, status=[] if is_alone else statuses)
-    return Series(part=part, url=url, is_alone=is_alone)
+    return part, list_url(request, status=[] if is_alone else statuses), is_alone
 
 
 def _start_of(day: date, *, is_monthly: bool) -> date:
