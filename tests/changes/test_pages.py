@@ -470,7 +470,7 @@ def test_the_timeline_says_once_that_it_is_new_and_links_to_the_former_one(
     page = read(operator.get(f"/connections/US1/{new.id}/"))
     assert "Recreated" in page.text
     assert "Data types: logs." in page.text
-    assert "First listed here" not in page.text
+    assert "First seen by Org Admin" not in page.text
     assert f'href="/connections/US1/{X.id}/"' in page.html
 
 

@@ -29,4 +29,4 @@ def test_the_page_marks_the_credential_that_sees_less(
     sync(second)
     text = read(client_of(ada).get(address)).text
     assert "Sees less" not in text
-    assert "No longer listed" in text
+    assert "No longer listed in Datadog." in text

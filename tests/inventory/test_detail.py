@@ -31,7 +31,7 @@ def sync_again(*credentials: Credential) -> None:
     syncs.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
-def test_it_shows_the_facts_and_offers_each_side_to_send_with(
+def test_it_shows_who_lists_it_and_deletes_with_the_source_side(
     client_of: ClientOf,
     ada: Person,
     sandbox: SandboxServer,
@@ -40,10 +40,11 @@ def test_it_shows_the_facts_and_offers_each_side_to_send_with(
 ) -> None:
     soc = store_credential(sandbox, "Group SOC")
     page = open_detail(client_of(ada), connection)
-    review = f"/deletions/new/?credential={{}}&connection_id={connection.id}"
-    assert link_with_text(page.html, "Delete…") == review.format(payments.pk)
-    assert link_with_text(page.html, "Payments US (source side)…") == review.format(payments.pk)
-    assert link_with_text(page.html, "Group SOC (destination side)…") == review.format(soc.pk)
+    confirmation = f"/deletions/new/?credential={payments.pk}&connection_id={connection.id}"
+    assert link_with_text(page.html, "Delete…") == confirmation
+    assert "Payments US source side" in page.text
+    assert "Group SOC destination side" in page.text
+    assert f'href="/credentials/{soc.pk}/"' in page.html
 
 
 def test_a_change_seen_by_two_credentials_is_shown_once(
@@ -58,7 +59,7 @@ def test_a_change_seen_by_two_credentials_is_shown_once(
     sync_again(payments, soc)
     page = open_detail(client_of(victor), connection)
     assert page.text.count("Removed metrics.") == 1
-    assert page.text.index("First listed here") < page.text.index("Narrowed")
+    assert page.text.index("First seen by Org Admin") < page.text.index("Narrowed")
     assert "Delete…" not in page.text
 
 
@@ -74,7 +75,7 @@ def test_an_unlisted_connection_is_shown_as_last_seen(
     page = open_detail(client_of(ada), connection)
     assert page.status == 200
     assert "No longer listed in Datadog." in page.text
-    assert "No longer listed" in page.text
+    assert "Removed elsewhere" in page.text
     assert "Delete…" not in page.text
 
 

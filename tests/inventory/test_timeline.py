@@ -77,17 +77,26 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
     assert in_order(
         titles,
         "Created in Datadog",
-        "First listed here",
+        "First seen by Org Admin",
         "Narrowed",
         "Requested",
         "Confirmed",
-        # The pre-send check: it is shown here and stored nowhere else.
-        "No longer listed",
         "Sending, attempt 1",
         "Deleted",
         "Verified",
     )
-    assert "Listed" not in titles
+    assert titles.count("Removed by deletion") == 1
+    assert not {"Listed", "Last listed"} & set(titles)
+
+
+def test_until_a_sync_lacks_it_a_deleted_connection_was_last_listed_just_before_sending(
+    requester: Requester, payments: Credential, connection: Connection
+) -> None:
+    requester.delete()
+    Credential.objects.update(retired_at=timezone.now())
+    titles = timeline_in(open_timeline(requester.client, connection))
+    # The pre-send check: it is shown here and stored nowhere else.
+    assert in_order(titles, "Confirmed", "Last listed", "Sending, attempt 1", "Deleted")
 
 
 def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
@@ -207,7 +216,7 @@ def test_a_recreated_connection_and_its_predecessor_link_to_each_other(
     assert (new_url, "Recreated as another connection") in links_in(page.html)
     page = read(requester.client.get(new_url))
     old_url = f"/connections/{new.site}/{connection.id}/"
-    assert (old_url, "First listed here, replacing another connection") in links_in(page.html)
+    assert (old_url, "First seen by Org Admin, replacing another connection") in links_in(page.html)
 
 
 def test_a_connection_that_is_still_listed_has_no_successor(
@@ -229,7 +238,7 @@ def test_protecting_and_unprotecting_are_shown(
     )
     page = open_timeline(requester.client, connection)
     assert in_order(
-        timeline_in(page), "First listed here", "Protected", "Protection removed", "Listed"
+        timeline_in(page), "First seen by Org Admin", "Protected", "Protection removed", "Listed"
     )
     assert "“Not any more.”" in page.text
 
@@ -273,7 +282,7 @@ def test_a_connection_that_was_never_seen_shows_its_deletions(
     )
     page = read(requester.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200
-    assert "Never listed here." in page.text
+    assert "No sync has listed it." in page.text
     assert timeline_in(page)[0] == "Requested"
     assert "Visible to" not in page.text
 
@@ -287,7 +296,7 @@ def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
     page = open_timeline(requester.client, connection)
     titles = timeline_in(page)
     assert f"Show {len(titles) - 4} more" in page.text
-    assert titles[:2] == ["Created in Datadog", "First listed here"]
+    assert titles[:2] == ["Created in Datadog", "First seen by Org Admin"]
     assert titles[-1] == "Verified"
 
 

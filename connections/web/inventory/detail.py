@@ -48,15 +48,15 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             decisions=decisions,
             actor=actor,
         ),
-        "delete_links": [
+        "delete_url": next(
             (
-                observation,
-                confirm_url(credential=observation.credential.pk, connection_id=connection_id),
-            )
-            for observation in history.observations
-            if is_free
-            and observation.is_current
-            and permissions.can_use(actor, credential_id=observation.credential.pk)
-        ],
+                confirm_url(credential=observation.credential.pk, connection_id=connection_id)
+                for observation in history.observations
+                if is_free
+                and observation.is_current
+                and permissions.can_use(actor, credential_id=observation.credential.pk)
+            ),
+            "",
+        ),
     }
     return render(request, "inventory/detail.html", context)

@@ -19,7 +19,7 @@ from connections.people import people
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, connection_url
 from connections.web.inventory.head import head_of
-from connections.web.inventory.matrix import MATRIX, matrix_page, view_links
+from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links
 from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views, facts_of_all
 
 # With fewer orgs that have a credential, and no more connections than that, a search is enough.
@@ -34,7 +34,7 @@ LIST = lists.ListPage(
     template="inventory/list.html",
     sorts=[*SORT_KEYS, VISIBLE],
     default_sort="source",
-    more=["site", "created", "reviewed", "protected", "changed", "source", "destination"],
+    more=RARE_FILTERS,
     export_url="org-connection-export",
 )
 

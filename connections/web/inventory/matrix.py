@@ -24,6 +24,8 @@ from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url
 from connections.web.inventory.head import head_of
 
+# Filters that are folded away.
+RARE_FILTERS = ("site", "created", "reviewed", "protected", "changed", "source", "destination")
 # The value of the parameter `view`.
 MATRIX = "matrix"
 _EMPTY = format_html("<td>{}</td>", "")
@@ -91,6 +93,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
             },
             # Links and fields of the matrix itself.
             without=["site", "source", "destination"],
+            more=RARE_FILTERS,
             kept=["view", "site"],
         ),
         "count": lists.count_of_total_text(

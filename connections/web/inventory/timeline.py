@@ -67,13 +67,16 @@ def timeline_of(
         *(_detected_entry(row, history=history) for row in reversed(changes)),
         *(_decision_entry(decision) for decision in decisions),
         *(_reappearance_entry(reappearance) for reappearance in history.reappearances),
+        # Before an event at the same time, which implies it.
+        *_last_listed_entries(history, changes=changes),
         *(_event_entry(event, actor=actor) for event in history.events),
         *([_successor_entry(history.successor, history=history)] if history.successor else []),
     ]
     # Audit events with the same time keep their order. Entries without a time come first.
     events = sorted(entries, key=lambda entry: entry.at.timestamp() if entry.at else 0.0)
-    if history.observations:
-        events = _with_present(events, history=history)
+    if history.is_listed:
+        at = _last_seen_at(history)
+        events.append(TimelineEntry(badge=Badge("Listed", "ok", "check"), at=at))
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
         return Timeline(first=events, between=[], last=[])
     return Timeline(
@@ -99,7 +102,9 @@ def _first_entries(
 def _detected_entry(row: ChangeRow, *, history: ConnectionHistory) -> TimelineEntry:
     change = row.change
     badge = change_badge(change, deletion=row.deletion)
-    known, url = [row.cause], ""
+    # The title and its link already name the deletion.
+    is_named = change.kind == Change.Kind.REMOVED and row.deletion
+    known, url = [replace(row, deletion=None).cause if is_named else row.cause], ""
     if change.kind in _FIRST_LISTED:
         known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
     if change.kind == Change.Kind.RECREATED and row.before:
@@ -132,28 +137,21 @@ def _decision_entry(item: ConnectionDecision) -> TimelineEntry:
     )
 
 
-def _with_present(
-    events: list[TimelineEntry], *, history: ConnectionHistory
+def _last_seen_at(history: ConnectionHistory) -> datetime:
+    return max(observation.last_seen_at for observation in history.observations)
+
+
+def _last_listed_entries(
+    history: ConnectionHistory, *, changes: Sequence[ChangeRow]
 ) -> list[TimelineEntry]:
-    """The entries, plus one that says whether it is listed now or when it was last listed."""
-    last_seen_at = max(observation.last_seen_at for observation in history.observations)
-    if history.is_listed:
-        return [*events, TimelineEntry(badge=Badge("Listed", "ok", "check"), at=last_seen_at)]
-    observed = (event for event in reversed(history.events) if is_observation(event))
-    later_event = next((event for event in observed if event.at > last_seen_at), None)
-    at = later_event.at if later_event else last_seen_at
-    gone = TimelineEntry(
-        badge=Badge("No longer listed", "muted", "minus"),
-        detail="Last listed at this time.",
-        at=at,
-    )
-    later = (
-        number
-        for number, each in enumerate(events)
-        if each.at and (each.at > at or (later_event and each.evidence_number == later_event.seq))
-    )
-    place = next(later, len(events))
-    return [*events[:place], gone, *events[place:]]
+    """When it was last listed, unless it still is or a change says that it was removed."""
+    is_removed = any(row.change.kind == Change.Kind.REMOVED for row in changes)
+    if history.is_listed or is_removed or not history.observations:
+        return []
+    last_seen_at = _last_seen_at(history)
+    observed = (event.at for event in history.events if is_observation(event))
+    at = max(last_seen_at, *observed)
+    return [TimelineEntry(badge=Badge("Last listed", "muted", "minus"), at=at)]
 
 
 def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
@@ -169,10 +167,10 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
 def _first_seen_entry(history: ConnectionHistory) -> TimelineEntry:
     version = history.versions[0]
     detail = f"Data types: {', '.join(version.snapshot.connection_types) or 'none'}."
-    title, url = "First listed here", ""
+    title, url = "First seen by Org Admin", ""
     if history.predecessor:
         title, url = (
-            "First listed here, replacing another connection",
+            "First seen by Org Admin, replacing another connection",
             _connection_url(history, history.predecessor.connection_id),
         )
         was_seen = format_time(history.predecessor.last_seen_at)
