@@ -218,14 +218,11 @@ def test_a_signal_during_startup_stops_it_gracefully(prepared_directory: Path) -
         assert "Traceback" not in process.output
 
 
-@pytest.mark.parametrize(("trusted", "status"), [("127.0.0.1", 200), ("10.9.8.7", 301)])
-def test_only_a_trusted_proxy_can_declare_that_a_request_used_https(
-    prepared_directory: Path, trusted: str, status: int
-) -> None:
-    public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": trusted}
+def test_a_trusted_proxy_can_declare_that_a_request_used_https(prepared_directory: Path) -> None:
+    public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": "127.0.0.1"}
     with serving_process(prepared_directory, **public) as process:
         headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
-        assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status
+        assert get(port_of(process), "/accounts/login/", headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize("name", ["", "static"])
