@@ -39,4 +39,4 @@ def test_system_status_shows_what_doctor_reports_problems_first(
     text = client_of(root).get("/settings/status/").text
     assert "DEBUG is on: error pages show internals" in text
     assert "Unset DEBUG." in text
-    assert text.index("DEBUG is on: error pages") < text.index("off (EMAIL_URL not set)")
+    assert text.index("DEBUG is on: error pages") < text.index("Off (EMAIL_URL not set)")
