@@ -19,8 +19,6 @@ from connections.models import Change, Credential, Deletion, OrgConnectionKey
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
 MAX_COUNTED = 1000
-# What the address of the list has to show what `find_awaiting_acknowledgement` finds.
-AWAITING_QUERY = {"attention": "yes", "acknowledged": "no"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +70,9 @@ class ChangeRow:
         )
 
 
+# What needs attention and no one has acknowledged, and what the list's address has to show it.
+AWAITING = ChangeFilter(needs_attention=True, acknowledged="no")
+AWAITING_QUERY = {"attention": "yes", "acknowledged": "no"}
 # A change, and how many removals by the same bulk deletion it stands for.
 type _Folded = tuple[Change, int]
 
@@ -113,9 +114,7 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
 
 def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
     """The visible changes that need attention and have not been acknowledged."""
-    filters = ChangeFilter(needs_attention=True, acknowledged="no")
-    (rows,) = _queries(filters, actor=actor)
-    return rows
+    return _queries(AWAITING, actor=actor)[0]
 
 
 def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:

@@ -25,19 +25,12 @@ EVERY = ("", "")
 
 
 def change_list(
-    request: HttpRequest,
-    *,
-    form: AcknowledgementForm | None = None,
-    status: int = 200,
+    request: HttpRequest, *, form: AcknowledgementForm | None = None, status: int = 200
 ) -> HttpResponse:
     """All changes, newest first. A `form` has errors. The address can name a row to open."""
     actor, filters = actor_of(request), ChangeFilters(request.GET)
-    chosen = filters.filters()
-    page = changes.get_change_page(
-        actor=actor,
-        filters=chosen,
-        after=lists.parse_after(request, lists.parse_positive_number),
-    )
+    chosen, after = filters.filters(), lists.parse_after(request, lists.parse_positive_number)
+    page = changes.get_change_page(actor=actor, filters=chosen, after=after)
     count, awaiting = changes.count_for_list(actor=actor, filters=chosen)
     rows = change_row_views(page.rows, actor=actor)
     orgs = list_known_orgs(actor=actor)

@@ -19,8 +19,8 @@ from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import (
+    AWAITING,
     AWAITING_QUERY,
-    ChangeFilter,
     find_awaiting_acknowledgement,
     get_change_page,
 )
@@ -181,9 +181,8 @@ def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item
 def _late_approvals(situation: Situation) -> Iterator[Item]:
     """Sent by break glass, and not approved since."""
     actor = situation.actor
-    for deletion in break_glass.find_lacking_late_approval(actor=actor).order_by(
-        "requested_at", "id"
-    ):
+    lacking = break_glass.find_lacking_late_approval(actor=actor)
+    for deletion in lacking.order_by("requested_at", "id"):
         is_yours = permissions.can_give_late_approval(actor, deletion=deletion)
         yield replace(
             _deletion_item(deletion, now=situation.now, is_yours=is_yours),
@@ -285,11 +284,7 @@ def change_item(view: ChangeRowView, **fields: Any) -> Item:
 def _changes(situation: Situation) -> Iterator[Item]:
     """Changes that need attention and that no one has acknowledged."""
     actor = situation.actor
-    page = get_change_page(
-        actor=actor,
-        filters=ChangeFilter(needs_attention=True, acknowledged="no"),
-        size=MAX_OF_KIND,
-    )
+    page = get_change_page(actor=actor, filters=AWAITING, size=MAX_OF_KIND)
     for view in change_row_views(page.rows, actor=actor):
         query = AWAITING_QUERY | {"open": str(view.row.change.pk)}
         is_yours = permissions.can_acknowledge(actor)
@@ -362,7 +357,6 @@ def _access_reviews(situation: Situation) -> Iterator[Item]:
 def _expired_keeps(situation: Situation) -> Iterator[Item]:
     """Connections that were kept until a date that has passed."""
     keeps = find_expired_keeps(actor=situation.actor, today=situation.now.date(), limit=MAX_OF_KIND)
-    item = None
     for decision in keeps.earliest:
         row, last_day = decision.row, decision.keep_until
         item = Item(
@@ -375,7 +369,7 @@ def _expired_keeps(situation: Situation) -> Iterator[Item]:
             is_yours=permissions.can_be_reviewer(situation.actor),
         )
         yield item
-    if item and keeps.count > MAX_OF_KIND:
+    if keeps.count > MAX_OF_KIND:
         yield replace(item, count=keeps.count - MAX_OF_KIND)
 
 

@@ -22,12 +22,7 @@ from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.forms import CredentialForm
 from connections.web.framework.lists import shared_names
 from connections.web.framework.support import actor_of
-from connections.web.overview.attention import (
-    Item,
-    Situation,
-    change_item,
-    find_items,
-)
+from connections.web.overview.attention import Item, Situation, change_item, find_items
 from connections.web.overview.texts import clock_ahead_text, no_worker_text
 
 # How many items are shown at once, and how many recent changes.
@@ -75,9 +70,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     actor, now = actor_of(request), clock.now()
     credentials = credentials_in_use(actor=actor)
     items = find_items(Situation(actor=actor, now=now, credentials=credentials))
-    changes = get_change_page(
-        actor=actor, filters=ChangeFilter(is_settled=True), size=MAX_CHANGES
-    ).rows
+    settled = ChangeFilter(is_settled=True)
+    changes = get_change_page(actor=actor, filters=settled, size=MAX_CHANGES).rows
     yours = [item for item in items if item.is_yours]
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
