@@ -192,7 +192,7 @@ def test_an_approver_who_sees_only_some_rows_of_a_plan_finds_nothing_to_approve(
     batch = request(draft(operator, keys), operator)
     page = open_as(make_person("linus", Role.APPROVER))
     page.goto("/")
-    expect(page.locator("#attention")).to_contain_text("All clear.")
+    expect(page.locator("#attention")).to_contain_text("No unknown outcomes")
     page.goto("/deletions/")
     expect(page.locator(".list tbody tr")).to_have_count(1)
     page.locator(".list tbody th a").click()
