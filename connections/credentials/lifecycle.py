@@ -13,8 +13,9 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.core import clock
+from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.datadog_keys import DatadogKeys
-from connections.core.errors import ConflictError, DomainError, InvalidInputError
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
 from connections.credentials.key_checks import KeyCheck, KeyCheckResult, KeyReport, unchanged_row
@@ -107,21 +108,14 @@ def count_connections(credential: Credential) -> int:
     return credential.snapshots.filter(is_current=True).count()
 
 
-class KeysRejectedError(DomainError):
-    """Datadog rejected new keys. `field` names the key. Nothing was stored."""
+class KeysRefusedError(ConflictError):
+    """New keys weren't stored. `field` names the key at fault; None if that isn't known."""
 
-    def __init__(self, rejection: KeyCheckResult, *, has_access_token: bool) -> None:
-        super().__init__(rejection.text_with_quotes)
-        key = "api_key" if rejection.check == KeyCheck.API_KEY else "application_key"
-        self.field = "access_token" if has_access_token else key
-
-
-class RotationRefusedError(ConflictError):
-    """The new keys can't replace the old ones, and `report` says why. Nothing was changed."""
-
-    def __init__(self, message: str, *, report: KeyReport) -> None:
-        super().__init__(message)
-        self.report = report
+    def __init__(self, failure: KeyCheckResult, *, candidate: Credential, note: str = "") -> None:
+        super().__init__(f"{failure.text_with_quotes} {note}".rstrip())
+        key = "api_key" if failure.check == KeyCheck.API_KEY else "application_key"
+        is_known = failure.cause in {*KEYS_REJECTED, Cause.ANOTHER_ORG}
+        self.field = ("access_token" if candidate.has_access_token else key) if is_known else None
 
 
 def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
@@ -130,7 +124,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> 
     If Datadog can't be reached, the keys are stored as not verified, so that people needn't paste
     them again. With an empty `name`, the credential gets the org's name if Datadog returns it.
 
-    Raises PermissionDenied, InvalidInputError, KeysRejectedError (neither repeats a key), and
+    Raises PermissionDenied, InvalidInputError, KeysRefusedError (neither repeats a key), and
     encryption.EncryptionError when nothing can be encrypted. Nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
@@ -146,7 +140,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> 
             failure=rejection,
             actor=actor,
         )
-        raise KeysRejectedError(rejection, has_access_token=credential.has_access_token)
+        raise KeysRefusedError(rejection, candidate=credential)
     try:
         store_new(
             credential=credential,
@@ -356,7 +350,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: DatadogKeys
 
     A key pair can be replaced by an access token and the other way around. A deletion can be in
     progress, because each attempt records the fingerprint of the keys it was sent with. Raises
-    PermissionDenied, InvalidInputError (which never repeats a key), RotationRefusedError when the
+    PermissionDenied, InvalidInputError (which never repeats a key), KeysRefusedError when the
     new keys can't do what the old ones did, and ConflictError when the credential is retired or was
     rotated in the meantime. Nothing is changed then.
     """
@@ -398,7 +392,7 @@ def store_rotation(
 ) -> Credential:
     """Replace the credential's keys with those of the verified candidate.
 
-    Raises RotationRefusedError, ConflictError and InvalidInputError as `rotate_credential` does.
+    Raises KeysRefusedError, ConflictError and InvalidInputError as `rotate_credential` does.
     """
     failure = report.failure
     # If the stored keys can't list connections either, nothing is lost by replacing them with keys
@@ -411,7 +405,7 @@ def store_rotation(
             cause=failure.cause,
             actor=actor,
         )
-        raise RotationRefusedError(f"{failure.text} The current keys stay in use.", report=report)
+        raise KeysRefusedError(failure, candidate=candidate, note="The current keys stay in use.")
     try:
         is_stored = key_checks.store_report(
             credential=credential,

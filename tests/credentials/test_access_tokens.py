@@ -97,7 +97,7 @@ def test_the_same_token_is_not_stored_twice(sandbox: SandboxServer) -> None:
 
 
 def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
-    with pytest.raises(lifecycle.KeysRejectedError) as rejected:
+    with pytest.raises(lifecycle.KeysRefusedError) as rejected:
         add(token_of(sandbox, "Payments US"), site=EU)
 
     assert rejected.value.field == "access_token"
@@ -145,7 +145,7 @@ def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer) -> No
 def test_a_token_of_another_org_does_not_replace_keys(sandbox: SandboxServer) -> None:
     credential = added(sandbox, "Payments US")
     token = token_of(sandbox, "Group SOC")
-    with pytest.raises(lifecycle.RotationRefusedError, match="another org"):
+    with pytest.raises(lifecycle.KeysRefusedError, match="another org"):
         lifecycle.rotate_credential(actor=command_actor(), credential=credential, keys=token)
     credential.refresh_from_db()
     assert not credential.has_access_token

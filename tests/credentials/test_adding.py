@@ -16,7 +16,7 @@ from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.keys import clean_keys
-from connections.credentials.lifecycle import KeysRejectedError
+from connections.credentials.lifecycle import KeysRefusedError
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -114,7 +114,7 @@ def test_rejected_keys_are_not_stored_and_the_error_names_the_key(
     sandbox: SandboxServer, fault: faults.Fault, operation: str, field: str, says: str
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation=operation)
-    with pytest.raises(KeysRejectedError, match=says) as rejected:
+    with pytest.raises(KeysRefusedError, match=says) as rejected:
         added(sandbox, "Payments US")
 
     event = last_event()
@@ -129,7 +129,7 @@ def test_rejected_keys_are_not_stored_and_the_error_names_the_key(
 def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer) -> None:
     api_key = key_pair_of(sandbox.world, "Payments US").api_key
     application_key = key_pair_of(sandbox.world, "Group SOC").application_key
-    with pytest.raises(KeysRejectedError, match="from another org") as rejected:
+    with pytest.raises(KeysRefusedError, match="from another org") as rejected:
         credential_lifecycle.add_credential(
             actor=command_actor(), name="", site=US, keys=pasted(api_key, application_key)
         )
@@ -139,7 +139,7 @@ def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer) -> None:
 
 
 def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer) -> None:
-    with pytest.raises(KeysRejectedError, match=f"from another site.*{EU}"):
+    with pytest.raises(KeysRefusedError, match=f"from another site.*{EU}"):
         credential_lifecycle.add_credential(
             actor=command_actor(),
             name="",

@@ -5,7 +5,7 @@ import pytest
 from connections.access.actor import command_actor
 from connections.core.errors import UnavailableError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.lifecycle import KeysRejectedError
+from connections.credentials.lifecycle import KeysRefusedError
 from connections.models import AuditEvent, Credential, OrgConnectionSnapshot, Sync
 from sandbox import faults
 from sandbox.entities import READ, WRITE
@@ -121,7 +121,7 @@ def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
 def test_a_pair_without_read_permission_is_not_stored(sandbox: SandboxServer) -> None:
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=())
-    with pytest.raises(KeysRejectedError, match="The role needs org_connections_read"):
+    with pytest.raises(KeysRefusedError, match="The role needs org_connections_read"):
         credential_lifecycle.add_credential(
             actor=command_actor(), name="", site=US, keys=keys_of(pair)
         )

@@ -1,7 +1,6 @@
 """Adding a credential, and the actions on a credential."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,7 @@ from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
 from connections.lookups.objects import find_credential
 from connections.models import Credential
-from connections.web.credentials import detail, forms, texts
+from connections.web.credentials import detail, forms
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ConfirmationForm
 from connections.web.framework.rate_limits import limited
@@ -60,8 +59,8 @@ def credential_new(request: HttpRequest) -> HttpResponse:
             credential = lifecycle.add_credential(actor=actor, **form.arguments)
         except InvalidInputError as error:
             form.add_errors(error)
-        except lifecycle.KeysRejectedError as error:
-            form.add_error(error.field, str(error))
+        except ConflictError as error:
+            form.add_error(getattr(error, "field", None), str(error))
         except EncryptionError as error:
             form.add_error(None, f"Nothing was saved: {error}")
         else:
@@ -136,10 +135,8 @@ def _rotate_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
         )
     form, error = refusal.form or forms.RotateForm(), refusal.error
     if error and not isinstance(error, InvalidInputError):
-        form.add_error(None, str(error))
-    context: dict[str, Any] = {"credential": credential, "form": form}
-    if isinstance(error, lifecycle.RotationRefusedError):
-        context["checks"] = texts.key_check_rows(map(asdict, error.report.results))
+        form.add_error(getattr(error, "field", None), str(error))
+    context = {"credential": credential, "form": form}
     status = 422 if form.errors else 200
     return render(request, "credentials/rotate.html", context, status=status)
 

@@ -59,7 +59,6 @@ def credential_detail(
         "needs_keys": texts.needs_keys(credential),
         "is_new": not credential.verified_at,
         "checked_at": texts.checked_at(credential),
-        "last_error": texts.last_error_of(credential),
         "managed_org_count": credential.managed_orgs.count(),
         "managed_orgs_problem": texts.failure_text_of(credential.managed_orgs_error),
         "deletion_count": credential.deletions.count(),

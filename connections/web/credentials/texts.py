@@ -93,22 +93,3 @@ def failure_text_of(error: dict[str, Any] | None) -> str:
 def checked_at(credential: Credential) -> datetime | None:
     """When the key checks last ran. None before the first time."""
     return parse_datetime(credential.verification[0]["at"]) if credential.verification else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LastError:
-    """What went wrong the last time the credential was used."""
-
-    at: datetime | None
-    text: str
-    quotes: list[str]
-
-
-def last_error_of(credential: Credential) -> LastError | None:
-    """The error of its last use. None if that succeeded."""
-    error = credential.last_error
-    if not error:
-        return None
-    return LastError(
-        at=parse_datetime(error["at"]), text=failure_text_of(error), quotes=list(error["errors"])
-    )
