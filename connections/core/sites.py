@@ -183,8 +183,10 @@ def _sites_by_key(
     sites = {} if is_demo else {site.site: site for site in DATADOG_SITES}
     for name, base_url in extra:
         host = urlsplit(base_url).netloc
+        # The demo's sites are named as the ones that they simulate.
+        label = name.removeprefix("sandbox-").upper() if is_demo else name
         sites[name] = DatadogSite(
-            name=name, site=name, ui_host=host, api_host=host, base_url=base_url
+            name=label, site=name, ui_host=host, api_host=host, base_url=base_url
         )
     return sites
 

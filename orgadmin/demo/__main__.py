@@ -37,11 +37,14 @@ def main() -> int:
 def _run(*, supervisor: Supervisor, directory: Path) -> int:
     port = _choose_port()
     env = clean_environment(directory=directory, port=port)
-    _say("demo: starting the Datadog simulator and creating some history with it …")
+    _say("demo: starting the Datadog simulator …")
     simulator = _start_simulator(supervisor=supervisor, env=env)
     env["ORGADMIN_EXTRA_SITES"] = simulator["extra_sites"]
+    _say("demo: creating the database …")
     _python(["manage.py", "migrate", "--no-input", "--verbosity", "0"], env=env)
+    _say("demo: adding 50 orgs, and a month of deletions, changes and access reviews …")
     seeded = json.loads(_python(["-m", "orgadmin.demo.seed"], env=env))
+    _say("demo: starting the service …")
     supervisor.start(
         "Org Admin",
         [sys.executable, "manage.py", "serve", "--end-with-parent", str(os.getpid())],

@@ -25,7 +25,10 @@ def start(request: HttpRequest) -> HttpResponse:
         "demo/start.html",
         {
             "people": [people[username] for username in USERNAMES],
-            "groups": scenes.list_groups(),
+            "first": scenes.delete_one(),
+            "scenes": scenes.list_scenes(),
+            "more_scenes": scenes.list_more_scenes(),
+            "failures": list(scenes.list_failures()),
             "password": PASSWORD,
         },
     )

@@ -78,8 +78,8 @@ def test_extra_sites_disappear_with_their_setting(settings: Settings) -> None:
 
 def test_the_demo_knows_none_of_datadogs_sites(settings: Settings) -> None:
     settings.IS_DEMO = True
-    settings.EXTRA_SITES = {"sandbox": "http://127.0.0.1:4010"}
-    assert [site.name for site in all_sites()] == ["sandbox"]
+    settings.EXTRA_SITES = {"sandbox-us5": "http://127.0.0.1:4010"}
+    assert [site.name for site in all_sites()] == ["US5"]
     with pytest.raises(UnknownSiteError):
         get_site("datadoghq.com")
 
