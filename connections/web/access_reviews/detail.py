@@ -461,7 +461,7 @@ def _shared_context(
     selected: _Selected,
 ) -> dict[str, Any]:
     """What else a decision changes on the page, in addition to the rows."""
-    can_plan = permissions.can_delete(actor)
+    can_plan, own = permissions.can_delete(actor), _rows_of(RowFilter.MINE, rows, actor=actor)
     to_delete = ToDelete([], [])
     if can_plan:
         to_delete = find_to_delete(review=review, actor=actor, rows=rows)
@@ -476,6 +476,7 @@ def _shared_context(
         "is_closed": review.is_closed,
         "is_open": not review.is_closed,
         "views": selected.links,
+        "reasons": list_own_reasons(review=review, actor=actor) if own else [],
     }
 
 
@@ -499,7 +500,6 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
-        "reasons": list_own_reasons(review=review, actor=actor) if can_decide else [],
         "shared_names": _shared_names(details),
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
