@@ -24,7 +24,6 @@ from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.decisions import MAX_TOGETHER
 from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
 from connections.access_reviews.details import (
-    RowDetails,
     load_details,
     load_filter_facts,
     load_listed,
@@ -48,8 +47,8 @@ from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import (
     RowFilters,
     connection_choices,
+    scope_bar,
     scope_text,
-    scope_url,
 )
 from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
@@ -188,6 +187,8 @@ class _Selected(NamedTuple):
     """The rows that the address asks for."""
 
     form: RowFilters
+    # Of all rows.
+    orgs: Collection[KnownOrg]
     choices: dict[str, Options]
     # All that match, in the order of the list, and those on this page.
     matching: list[ReviewRow]
@@ -222,6 +223,8 @@ def _select(
     listed = load_listed(review=review, actor=actor, rows=rows)
     facts = load_filter_facts(review=review, actor=actor, filters=form.filters())
     matches = {each.key for each in form.filters().select(listed.values(), facts=facts)}
+    # An org might have been renamed between two snapshots.
+    orgs = {org[:2]: org for each in listed.values() for org in (each.source_org, each.sink_org)}
     ordered = _sort(rows, sort=sort, listed=listed)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
     matching = [row for row in ordered if row.hex_key in matches]
@@ -242,8 +245,9 @@ def _select(
     by_creator = sort.removeprefix("-") == "creator" and not review.is_closed
     return _Selected(
         form=form,
+        orgs=orgs.values(),
         choices=connection_choices(
-            orgs={org for each in listed.values() for org in (each.source_org, each.sink_org)},
+            orgs=orgs.values(),
             types={name for each in listed.values() for name in each.types},
             creators={each.creator_name for each in listed.values() if each.creator_name},
         ),
@@ -352,8 +356,8 @@ def render_review(
         "selected_groups": posted.groups if posted else (),
         "notice": notice or table["notice"],
         "status": review_badge(review, now=support.time_of(request)),
-        "scope": scope_text(review.scope),
-        "scope_url": scope_url(review.scope),
+        "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
+        "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
         "reviewers": _reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
@@ -476,6 +480,7 @@ def _shared_context(
         "is_closed": review.is_closed,
         "is_open": not review.is_closed,
         "views": selected.links,
+        "shared_names": shared_names(selected.orgs),
         "reasons": list_own_reasons(review=review, actor=actor) if own else [],
     }
 
@@ -500,7 +505,6 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
-        "shared_names": _shared_names(details),
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
         "is_of_selection": posted is not None and posted.is_of_selection,
@@ -516,18 +520,6 @@ def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) ->
     if any(view.form for view in views):
         return ""
     return " ".join(str(error) for errors in posted.form.errors.values() for error in errors)
-
-
-def _shared_names(details: Sequence[RowDetails]) -> set[str]:
-    orgs = {
-        KnownOrg(row.row.key.site, org_id, name)
-        for row in details
-        for org_id, name in (
-            (row.connection.source_org_id, row.connection.source_org_name),
-            (row.connection.sink_org_id, row.connection.sink_org_name),
-        )
-    }
-    return shared_names({org[:2]: org for org in orgs}.values())
 
 
 def _reviewers_text(review: AccessReview) -> str:

@@ -1,15 +1,14 @@
 """Filters of an access review: the filter that it is about, and filters of its connections."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from django import forms
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
-from connections.core.sites import site_name
 from connections.inventory.filters import DISABLED, ConnectionFilters
 from connections.inventory.matching import KnownOrg, sort_orgs
-from connections.models import Org
 from connections.web.framework import lists
 
 
@@ -38,33 +37,30 @@ def connection_choices(
     }
 
 
-def scope_text(scope: str) -> str:
-    """ "Data type: audit · Site: US1"; "All connections" without a filter."""
-    form = ConnectionFilters(QueryDict(scope))
-    texts = [_filter_text(form[name], value) for name, value in form.values().items()]
+def scope_bar(
+    request: HttpRequest, scope: str, *, choices: Mapping[str, lists.Options]
+) -> lists.FilterBar:
+    """The inventory's filters with those of a scope, on the page that starts an access review.
+
+    It offers none that matches other connections as time passes.
+    """
+    query = QueryDict(scope.removeprefix("?"))
+    page = lists.as_page_request(request, path=reverse("access-review-new"), query=query)
+    return lists.filter_bar(
+        page,
+        ConnectionFilters(query),
+        choices=choices,
+        more=["site", "flag", "protected", "source", "destination"],
+        without=[name for name in ("created", "reviewed", "changed") if name not in query],
+    )
+
+
+def scope_text(bar: lists.FilterBar) -> str:
+    """ "Data type: audit, logs · Search: EU"; "All connections" without a filter."""
+    values = defaultdict[str, list[str]](list)
+    for chip in bar.chips:
+        values[chip.label].append(chip.value_label)
+    if bar.search:
+        values["Search"].append(bar.search)
+    texts = [f"{label}: {', '.join(each)}" for label, each in values.items()]
     return " · ".join(texts) or "All connections"
-
-
-def _filter_text(field: forms.BoundField, value: str | tuple[str, ...]) -> str:
-    values = [value] if isinstance(value, str) else value
-    text = ", ".join(_value_text(field, each) for each in values)
-    return f"{'Search' if field.name == 'q' else field.label}: {text}"
-
-
-def _value_text(field: forms.BoundField, value: str) -> str:
-    match field.name:
-        case "site":
-            return site_name(value)
-        case "org":
-            site, _, org_id = value.partition("/")
-            org = Org.objects.filter(site=site, org_id=org_id).first()
-            return org.name if org and org.name else org_id
-        case "creator":
-            return dict([DISABLED]).get(value, value)
-        case _:
-            return str(dict(getattr(field.field, "choices", ())).get(value, value))
-
-
-def scope_url(scope: str) -> str:
-    """The inventory's URL with this filter."""
-    return reverse("org-connection-list", query=QueryDict(scope))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -13,10 +13,9 @@ from connections.access_reviews import population
 from connections.access_reviews.current import about_connections
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
-from connections.inventory.filters import ConnectionFilters
 from connections.inventory.inventory import Inventory
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot
-from connections.web.access_reviews.filters import connection_choices
+from connections.web.access_reviews.filters import connection_choices, scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
 from connections.web.framework import lists
 from connections.web.framework.support import PageWarning, SeeOther, actor_of, wants_fragment
@@ -72,8 +71,8 @@ def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dic
     without_reviewer = preview.without_reviewer if preview else []
     return {
         "form": form,
-        "bar": _scope_bar(
-            request, form.shown_scope, inventory=preview.inventory if preview else None
+        "bar": scope_bar(
+            request, form.shown_scope, choices=_choices(preview.inventory) if preview else {}
         ),
         "problem": problem,
         "count": len(preview.inventory.matches) if preview else 0,
@@ -85,20 +84,9 @@ def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dic
     }
 
 
-def _scope_bar(request: HttpRequest, scope: str, *, inventory: Inventory | None) -> lists.FilterBar:
-    """The inventory's filters, without those that match others as time passes."""
-    query, choices = QueryDict(scope.removeprefix("?")), dict[str, lists.Options]()
-    if inventory:
-        choices = connection_choices(
-            orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
-        )
-    page = lists.as_page_request(request, path=reverse("access-review-new"), query=query)
-    return lists.filter_bar(
-        page,
-        ConnectionFilters(query),
-        choices=choices,
-        more=["site", "flag", "protected", "source", "destination"],
-        without=[name for name in ("created", "reviewed", "changed") if name not in query],
+def _choices(inventory: Inventory) -> dict[str, lists.Options]:
+    return connection_choices(
+        orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
     )
 
 
