@@ -47,21 +47,6 @@ _FIRST = (OrgPart.FAILING, OrgPart.READ_ONLY, OrgPart.NO_CREDENTIAL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrgFilter:
-    """Which orgs to show. An empty field filters nothing."""
-
-    site: str = ""
-    # Words in the org's name or ID, its site or the name of a credential.
-    text: str = ""
-
-    def matches(self, summary: "OrgSummary") -> bool:
-        """Whether an org matches every field."""
-        return self.site in {"", summary.org.site} and (
-            not self.text or contains_words(summary.search_text, self.text)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class OrgSummary:
     """One org as a person can see it.
 
@@ -79,11 +64,14 @@ class OrgSummary:
     connections_in: int
     connections_out: int
 
-    @property
-    def search_text(self) -> str:
-        """What a search looks in."""
+    def matches(self, *, site: str, text: str) -> bool:
+        """Whether it is on the site, and its name, ID, site or credentials have each word.
+
+        An empty argument matches every org.
+        """
         names = [credential.name for credential in self.credentials]
-        return "\n".join([*self.org, site_name(self.org.site), *names])
+        searched = "\n".join([*self.org, site_name(self.org.site), *names])
+        return site in {"", self.org.site} and contains_words(searched, text)
 
     @property
     def keys_set_at(self) -> datetime | None:

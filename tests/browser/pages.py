@@ -311,6 +311,7 @@ PAGES = OURS + ALLAUTH
 
 # Why each of these has no entry above.
 NOT_PAGES = {
+    "credential-list": "redirects to the orgs",
     "setup": "walked in its own test: it is open only while there is no person",
     "mfa_authenticate": "walked in its own test: it follows a password",
     "account_reauthenticate": "reauthentication",

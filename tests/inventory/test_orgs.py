@@ -15,7 +15,6 @@ from django.utils import timezone
 from connections.access.actor import command_actor, person_actor
 from connections.inventory.orgs import (
     OrgCoverage,
-    OrgFilter,
     OrgSummary,
     find_connections,
     find_org,
@@ -380,10 +379,19 @@ def test_an_id_that_is_no_uuid_is_shown_without_a_link(
     assert client_of(ada).get("/connections/", {"view": "matrix", "site": US}).status_code == 200
 
 
-def test_the_filter_ignores_what_is_no_filter(payments: Credential) -> None:
-    orgs = list_orgs(actor=command_actor())
-    assert [org for org in orgs if OrgFilter(site="nowhere").matches(org)] == []
-    assert len([org for org in orgs if OrgFilter(text="payments US").matches(org)]) == 1
+def test_the_list_filters_by_site_and_words(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    client = client_of(victor)
+    payments_org = f'data-org="{US}/{payments.org_id}"'
+    for query, is_found in (
+        ({"site": US, "q": f"US {payments.name.upper()}"}, True),
+        ({"q": US}, True),
+        ({"site": "nowhere"}, False),
+        ({"q": "soc"}, False),
+        ({"q": "x" * 300}, True),  # not valid, so it is ignored
+    ):
+        assert (payments_org in read(client.get("/orgs/", query)).html) == is_found
 
 
 def test_the_command_prints_one_document(

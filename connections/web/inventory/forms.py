@@ -1,6 +1,5 @@
 """The filters of the orgs, and the form for a protection."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +8,6 @@ from django.core.exceptions import ValidationError
 
 from connections.core.errors import InvalidInputError
 from connections.deletions import confirmations
-from connections.inventory.orgs import OrgFilter
 from connections.models import OrgConnectionKey
 from connections.web.credentials.forms import site_choices
 from connections.web.framework.forms import ServiceForm, reason_field
@@ -20,12 +18,6 @@ class OrgFilters(forms.Form):
 
     site = forms.CharField(max_length=100, required=False)
     q = forms.CharField(label="Org, site, credential, ID", max_length=200, required=False)
-
-    def filters(self) -> OrgFilter:
-        """The valid filters."""
-        self.is_valid()
-        values: Mapping[str, str] = self.cleaned_data
-        return OrgFilter(site=values.get("site", ""), text=values.get("q", ""))
 
 
 class ProtectionForm(ServiceForm):

@@ -56,8 +56,10 @@ def org_list(request: HttpRequest) -> HttpResponse:
     """Every org that the person knows, and every credential."""
     actor, form, now = actor_of(request), OrgFilters(request.GET), time_of(request)
     orgs, retired = list_orgs_and_retired(actor=actor, sort=LIST.sort_of(request))
-    filters, show = form.filters(), request.GET.get("show", "")
-    found = [org for org in orgs if filters.matches(org)]
+    form.is_valid()
+    site, text = (form.cleaned_data.get(name, "") for name in ("site", "q"))
+    found = [org for org in orgs if org.matches(site=site, text=text)]
+    show = request.GET.get("show", "")
     shown = [org for org in found if show in org.parts] if show in set(OrgPart) else found
     page = lists.numbered_page(request, shown)
     context = {
