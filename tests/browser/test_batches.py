@@ -106,12 +106,14 @@ def test_another_person_approves_the_plan_and_the_requester_confirms(
 
     deciding = open_as(approver, java_script_enabled=has_javascript)
     deciding.goto("/")
-    deciding.get_by_role("link", name="Decide… Bulk deletion: Needs approval").click()
+    deciding.get_by_role("link", name="Decide…").click()
     expect(deciding.locator("[data-connection]")).to_have_count(2)
     deciding.get_by_role("button", name="Approve 2 connections").click()
     expect(deciding.locator("#batch")).to_have_attribute("data-state", "approved")
 
-    page.reload()
+    # With JavaScript, the open page shows the approval by itself.
+    if not has_javascript:
+        page.reload()
     page.get_by_label("To confirm, type").fill("2")
     page.get_by_role("button", name="Delete 2 connections").click()
     expect(batch).to_have_attribute("data-state", "running")
