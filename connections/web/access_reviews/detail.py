@@ -46,7 +46,6 @@ from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.web.access_reviews.filters import (
     RowFilters,
-    connection_choices,
     scope_bar,
     scope_text,
 )
@@ -66,6 +65,7 @@ from connections.web.framework.lists import (
     shared_names,
 )
 from connections.web.framework.rate_limits import limited
+from connections.web.inventory.filters import connection_choices
 
 
 class RowFilter(TextChoices):

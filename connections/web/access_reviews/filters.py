@@ -1,14 +1,13 @@
 """Filters of an access review: the filter that it is about, and filters of its connections."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from django import forms
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
-from connections.inventory.filters import DISABLED, ConnectionFilters
-from connections.inventory.matching import KnownOrg, sort_orgs
+from connections.inventory.filters import ConnectionFilters
 from connections.web.framework import lists
 
 
@@ -22,19 +21,6 @@ class RowFilters(ConnectionFilters):
         label="Reviewed before", choices={"never": "Never"}, required=False
     )
     flag = protected = source = destination = None  # type: ignore[assignment]
-
-
-def connection_choices(
-    *, orgs: Iterable[KnownOrg], types: Iterable[str], creators: Iterable[str]
-) -> dict[str, lists.Options]:
-    """The choices of the filters that take their values from connections."""
-    by_name = sort_orgs(orgs)
-    return {
-        "site": lists.site_options(sorted({org.site for org in by_name})),
-        "org": lists.org_options(by_name),
-        "type": [(name, name) for name in sorted(types)],
-        "creator": [DISABLED, *((name, name) for name in sorted(creators, key=str.casefold))],
-    }
 
 
 def scope_bar(

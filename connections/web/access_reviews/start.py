@@ -15,10 +15,11 @@ from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
 from connections.inventory.inventory import Inventory
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot
-from connections.web.access_reviews.filters import connection_choices, scope_bar
+from connections.web.access_reviews.filters import scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
 from connections.web.framework import lists
 from connections.web.framework.support import PageWarning, SeeOther, actor_of, wants_fragment
+from connections.web.inventory.filters import connection_choices
 
 # How many names a warning has, and the list below the warnings.
 MAX_NAMES = 5

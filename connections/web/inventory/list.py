@@ -10,7 +10,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.inventory.export import prepare_export
-from connections.inventory.filters import DISABLED, ConnectionFilters
+from connections.inventory.filters import ConnectionFilters
 from connections.inventory.inventory import SORT_KEYS, VISIBLE, build_inventory
 from connections.inventory.matrix import list_connections_between
 from connections.inventory.rate_limits import OrgKey
@@ -18,6 +18,7 @@ from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, connection_url
+from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links
 from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views, facts_of_all
@@ -79,12 +80,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         links=lists.numbered_links(request, page),
         count=matches,
         total=inventory.total,
-        choices={
-            "site": lists.site_options(sorted({org.site for org in inventory.orgs})),
-            "org": lists.org_options(inventory.orgs),
-            "type": [(kind, kind) for kind in inventory.connection_types],
-            "creator": [DISABLED, *((name, name) for name in inventory.creators)],
-        },
+        choices=connection_choices(
+            orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
+        ),
         # A link from an org's page or from the matrix names the org by its ID.
         names={org.org_id: org.name for org in inventory.orgs},
     )

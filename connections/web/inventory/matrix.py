@@ -17,11 +17,12 @@ from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
-from connections.inventory.filters import DISABLED, ConnectionFilters
+from connections.inventory.filters import ConnectionFilters
 from connections.inventory.matching import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url
+from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.head import head_of
 
 # Filters that are folded away.
@@ -86,11 +87,9 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "bar": lists.filter_bar(
             request,
             form,
-            choices={
-                "org": lists.org_options(matrix.orgs),
-                "type": [(kind, kind) for kind in matrix.connection_types],
-                "creator": [DISABLED, *((name, name) for name in matrix.creators)],
-            },
+            choices=connection_choices(
+                orgs=matrix.orgs, types=matrix.connection_types, creators=matrix.creators
+            ),
             # Links and fields of the matrix itself.
             without=["site", "source", "destination"],
             more=RARE_FILTERS,
