@@ -20,7 +20,10 @@ LISTS = (
 )
 
 # Not names: statuses, data types, times, IDs, buttons.
-FIXED = ".badge, .types, .tag, .decide, time, button, code, .mono, .sr-only, .icon"
+FIXED = (
+    ".badge, .types, .tag, .decide, time, button, .button, code, .mono, .sr-only, .icon, "
+    ".item-kind, .item-time"
+)
 
 # Gives every row other names, of 4 to 40 characters.
 RENAME = """(fixed) => {
@@ -29,20 +32,24 @@ RENAME = """(fixed) => {
     "terraform-org-connections-production-eu1", "Data Lake", "Recommendations",
     "Executive Reporting and Controlling EMEA", "Group SOC", "Bartholomew Featherstonehaugh",
   ];
-  let count = 0;
   const others = ".cell-number, .cell-time, .cell-status, .cell-action";
-  for (const cell of document.querySelectorAll(`tbody :is(th, td):not(${others})`)) {
-    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
-    const found = [];
-    while (walker.nextNode()) {
-      const text = walker.currentNode;
-      if (text.data.trim() && !text.parentElement.closest(`${fixed}, .cell-sub`)) found.push(text);
+  document.querySelectorAll("tbody > tr, .items > li").forEach((row, number) => {
+    // The length is a prime number, so each cell gets every name.
+    let count = number;
+    for (const cell of [...row.children].filter((one) => !one.matches(others))) {
+      const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+      const found = [];
+      while (walker.nextNode()) {
+        const parent = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim()) continue;
+        if (!parent.closest(`${fixed}, .cell-sub, .meta`)) found.push(walker.currentNode);
+      }
+      const isPair = cell.querySelector(".pair-arrow, .pair > .icon");
+      for (const text of found.slice(0, isPair ? 2 : 1)) {
+        text.data = names[(count += 4) % names.length] + (/\\s$/.test(text.data) ? " " : "");
+      }
     }
-    for (const text of cell.querySelector(".pair-line") ? found.slice(0, 2) : found.slice(0, 1)) {
-      text.data = names[count++ % names.length] + (/\\s$/.test(text.data) ? " " : "");
-    }
-    count += 3;
-  }
+  });
 }"""
 
 # What is wrong at this width.
@@ -62,9 +69,9 @@ MEASURE = """(fixed) => {
     const style = getComputedStyle(box);
     return box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   };
-  const rows = [...document.querySelectorAll("tbody > tr")].filter(shown).slice(0, 60);
-  for (const cell of rows.flatMap((row) => [...row.cells]).filter(shown)) {
-    const column = `${cell.closest("table").caption?.textContent}: ${cell.className}`;
+  const rows = [...document.querySelectorAll("tbody > tr, .items > li")].filter(shown);
+  for (const cell of rows.slice(0, 60).flatMap((row) => [...row.children]).filter(shown)) {
+    const column = `${cell.closest("table")?.caption?.textContent}: ${cell.className}`;
     const inside = cell.getBoundingClientRect();
     const range = document.createRange();
     const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
