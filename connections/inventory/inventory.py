@@ -64,6 +64,8 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
     "created": lambda listed: (listed.created_at is not None, listed.created_at),
     "creator": lambda listed: (listed.creator_name or "").casefold(),
 }
+
+
 # In addition, the number of credentials that list it.
 VISIBLE = "visible"
 
@@ -150,7 +152,8 @@ class Inventory:
     """The matching connections, the choices for each filter, and the coverage."""
 
     matches: list[ListedConnection]
-    total: int
+    # How many connections each site has, whether or not they match.
+    sites: Counter[str]
     # By name.
     orgs: list[KnownOrg]
     connection_types: list[str]
@@ -166,6 +169,11 @@ class Inventory:
     current: QuerySet[OrgConnectionSnapshot]
     # When this was read from the database, by its clock.
     at: datetime
+
+    @property
+    def total(self) -> int:
+        """How many connections there are, whether or not they match."""
+        return self.sites.total()
 
     def load_rows(self, connections: Sequence[ListedConnection]) -> Iterator[InventoryRow]:
         """The rows of some of the matches, in their order."""
@@ -233,7 +241,7 @@ def build_inventory(
     complete = {pk.hex for pk, sync in newest.items() if sync.is_complete}
     facts = FilterFacts(
         protected=protected,
-        up_to_date={row[:2] for row in rows if row[-1] in complete},
+        up_to_date={row[:2] for row in rows if row[-1] in complete} if filters.flag else (),
         **_load_facts(connections, filters=filters, actor=actor, now=now),
     )
     matches = filters.select(connections.values(), facts=facts)
@@ -243,7 +251,7 @@ def build_inventory(
     creators = {listed.creator_name for listed in connections.values()}
     return Inventory(
         matches=matches,
-        total=len(connections),
+        sites=Counter(site for site, _ in connections),
         orgs=orgs,
         connection_types=sorted({name for text in types for name in parse_types(text)}),
         creators=sorted(filter(None, creators), key=str.casefold),

@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from django.db.models import Q
-
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.inventory.inventory import Coverage, build_inventory, current_snapshots
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
-from connections.inventory.orgs import count_pairs, known_orgs_of_pairs
 from connections.inventory.text_columns import HexId
 from connections.models import Change, Deletion, OrgConnectionKey
 
@@ -56,7 +53,7 @@ class Matrix:
     outgoing: Counter[str]
     incoming: Counter[str]
     matches: int
-    # The site's orgs, data types and creators, for the filters.
+    # The site's orgs, and all data types and creators, for the filters.
     orgs: list[KnownOrg]
     connection_types: list[str]
     creators: list[str]
@@ -75,32 +72,19 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
 
     Raises PermissionDenied.
     """
-    permissions.require(permissions.can_see(actor), "see org connections")
-    pairs = count_pairs(actor=actor)
-    sites: Counter[str] = Counter()
-    for site, _, _, connections in pairs:
-        sites[site] += connections
-    ordered = dict(sorted(sites.items(), key=lambda item: (-item[1], item[0])))
+    inventory = build_inventory(actor=actor, filters=replace(filters, site=()))
+    sites = dict(sorted(inventory.sites.items(), key=lambda item: (-item[1], item[0])))
     sites_of_orgs = (org.partition("/")[0] for org in filters.org)
-    site = next(chain(filters.site, sites_of_orgs, ordered), "")
-    here = [pair for pair in pairs if pair.site == site]
-    orgs = known_orgs_of_pairs(here, actor=actor)
-    inventory = build_inventory(
-        actor=actor,
-        # `within` already filters by these.
-        filters=replace(filters, site=(), source="", destination=""),
-        within=_snapshot_filter(filters, site=site, orgs=orgs),
-    )
-    matches = inventory.matches
+    site = next(chain(filters.site, sites_of_orgs, sites), "")
+    matches = [connection for connection in inventory.matches if connection.site == site]
     outgoing = Counter(connection.source_org.org_id for connection in matches)
     incoming = Counter(connection.sink_org.org_id for connection in matches)
-    sources = [org for org in orgs if org.org_id in outgoing]
-    destinations = [org for org in orgs if org.org_id in incoming]
+    orgs = [org for org in inventory.orgs if org.site == site]
     matrix = Matrix(
         site=site,
-        sites=ordered,
-        sources=sources,
-        destinations=destinations,
+        sites=sites,
+        sources=[org for org in orgs if org.org_id in outgoing],
+        destinations=[org for org in orgs if org.org_id in incoming],
         cells={},
         outgoing=outgoing,
         incoming=incoming,
@@ -115,19 +99,6 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         matrix.cells.update(_cells(matches))
         _add_last_changes(matrix, matches, actor=actor)
     return matrix
-
-
-def _snapshot_filter(filters: InventoryFilter, *, site: str, orgs: list[KnownOrg]) -> Q:
-    """The snapshots to read: those of one site whose orgs' names match the filters."""
-    within = Q(site=site)
-    for text, column in (
-        (filters.source, "source_org_id"),
-        (filters.destination, "sink_org_id"),
-    ):
-        if text:
-            ids = [org.org_id for org in orgs if org.matches(text)]
-            within &= Q(**{f"{column}__in": ids})
-    return within
 
 
 def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cell]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
@@ -98,22 +98,6 @@ ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
 }
 
 
-class PairCount(NamedTuple):
-    """How many connections lead from one org to another, as the newest syncs listed them."""
-
-    site: str
-    source_org_id: str
-    sink_org_id: str
-    connections: int
-
-
-def count_pairs(*, actor: Actor) -> list[PairCount]:
-    """Every pair of orgs with connections that the actor can see now."""
-    pairs = current_snapshots(actor=actor).values_list("site", "source_org_id", "sink_org_id")
-    counted = pairs.annotate(Count("connection_id", distinct=True))
-    return [PairCount(*row) for row in counted]
-
-
 def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tuple[str, str]]:
     """How many connections each org has on this side, by site and ID. Leaves out other orgs."""
     orgs = current_snapshots(actor=actor).filter(_of_org(only, by=side)).values_list("site", side)
@@ -124,21 +108,6 @@ def _count_by_org(side: str, *, actor: Actor, only: OrgKey | None) -> Counter[tu
 def find_connections(*, actor: Actor) -> QuerySet[OrgConnectionSnapshot, Any]:
     """The connections that the actor can see now, each once: for counting."""
     return current_snapshots(actor=actor).values("site", "connection_id").distinct()
-
-
-def known_orgs_of_pairs(pairs: Iterable[PairCount], *, actor: Actor) -> list[KnownOrg]:
-    """Both orgs of every pair, each org once, by name."""
-    sides = _sides(pairs)
-    return [org for org in _known_orgs(actor=actor, own=[], sides=sides) if org[:2] in sides]
-
-
-def _sides(pairs: Iterable[PairCount]) -> set[tuple[str, str]]:
-    """The site and ID of both orgs of every pair."""
-    sides: set[tuple[str, str]] = set()
-    for site, source, sink, _ in pairs:
-        sides.add((site, source))
-        sides.add((site, sink))
-    return sides
 
 
 def list_known_orgs(*, actor: Actor) -> list[KnownOrg]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Max, Min, Q
+from django.db.models import Min, Q
+from django.db.models.functions import Coalesce
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -27,11 +28,10 @@ class Reappearance:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarConnection:
-    """Another connection between the same two orgs, before or after this one."""
+    """Another connection between the same two orgs."""
 
     connection_id: UUID
     began_at: datetime
-    last_seen_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,6 @@ class Observation:
     """
 
     credential: Credential
-    first_seen_at: datetime
     last_seen_at: datetime
     is_current: bool
     # Which side the credential's org is: "source", "sink", or "" when it is neither.
@@ -73,9 +72,7 @@ class ConnectionHistory:
     # Audit events about it, oldest first.
     events: list[AuditEvent]
     reappearances: list[Reappearance]
-    # Other connections between the same two orgs: the last one that was gone before this one began,
-    # and the first one that began once this one was gone.
-    predecessor: SimilarConnection | None
+    # The first one that began once this one was gone.
     successor: SimilarConnection | None
 
     @property
@@ -115,9 +112,7 @@ def get_connection_history(
         default=None,
     )
     observations = _observations(snapshots, newest=newest) if newest else []
-    predecessor, successor = _find_neighbors(
-        snapshots, observations=observations, newest=newest, actor=actor
-    )
+    is_listed = any(observation.is_current for observation in observations)
     return ConnectionHistory(
         snapshot=newest or deletions[0],
         observations=observations,
@@ -125,28 +120,20 @@ def get_connection_history(
         deletions=deletions,
         events=list_events(site=site, connection_id=connection_id, deletions=deletions),
         reappearances=find_reappearances(snapshots, deletions=deletions),
-        predecessor=predecessor,
-        successor=successor,
+        successor=None if is_listed or not newest else _find_successor(newest, actor=actor),
     )
 
 
-def _find_neighbors(
-    snapshots: list[OrgConnectionSnapshot],
-    *,
-    observations: list[Observation],
-    newest: OrgConnectionSnapshot | None,
-    actor: Actor,
-) -> tuple[SimilarConnection | None, SimilarConnection | None]:
-    if newest is None:
-        return None, None
-    others = find_similar_connections(newest=newest, actor=actor)
-    began_at = newest.connection_created_at or min(snapshot.first_seen_at for snapshot in snapshots)
-    ended_at = max(observation.last_seen_at for observation in observations)
-    before = [other for other in others if other.last_seen_at <= began_at]
-    after = [other for other in others if other.began_at >= ended_at]
-    is_listed = any(observation.is_current for observation in observations)
-    predecessor = max(before, key=lambda similar: similar.last_seen_at, default=None)
-    return predecessor, None if is_listed or not after else after[0]
+def _find_successor(last: OrgConnectionSnapshot, *, actor: Actor) -> SimilarConnection | None:
+    """The first visible connection of the same two orgs that began after this snapshot."""
+    of_both = OrgConnectionSnapshot.objects.filter(
+        site=last.site, source_org_id=last.source_org_id, sink_org_id=last.sink_org_id
+    ).exclude(connection_id=last.connection_id)
+    began_at = Coalesce(Min("connection_created_at"), Min("first_seen_at"))
+    rows = visibility.visible(of_both, actor=actor).values("connection_id")
+    later = rows.annotate(began_at=began_at).filter(began_at__gte=last.last_seen_at)
+    first = later.order_by("began_at").first()
+    return SimilarConnection(**first) if first and last.source_org_id else None
 
 
 def _observations(
@@ -158,14 +145,13 @@ def _observations(
         by_credential.setdefault(snapshot.credential_id, []).append(snapshot)
     observations = [
         Observation(
-            credential=seen[0].credential,
-            first_seen_at=seen[0].first_seen_at,
-            last_seen_at=max(snapshot.last_seen_at for snapshot in seen),
-            is_current=any(snapshot.is_current for snapshot in seen)
-            and not seen[0].credential.is_retired,
-            side=sides.get(seen[0].credential.org_id, ""),
+            credential=listed[0].credential,
+            last_seen_at=max(snapshot.last_seen_at for snapshot in listed),
+            is_current=any(snapshot.is_current for snapshot in listed)
+            and not listed[0].credential.is_retired,
+            side=sides.get(listed[0].credential.org_id, ""),
         )
-        for seen in by_credential.values()
+        for listed in by_credential.values()
     ]
     # The source side comes first, because it sends unless the person picks another.
     return sorted(
@@ -262,34 +248,3 @@ def _was_gone_between(
     if earlier.snapshot_values() == later.snapshot_values():
         return True
     return any(earlier.last_seen_at <= at <= later.first_seen_at for at in settled)
-
-
-def find_similar_connections(
-    *, newest: OrgConnectionSnapshot, actor: Actor
-) -> list[SimilarConnection]:
-    """The other visible connections between the same two orgs, oldest first."""
-    if not newest.source_org_id or not newest.sink_org_id:
-        return []
-    of_both = OrgConnectionSnapshot.objects.filter(
-        site=newest.site, source_org_id=newest.source_org_id, sink_org_id=newest.sink_org_id
-    )
-    rows = (
-        visibility.visible(of_both, actor=actor)
-        .exclude(connection_id=newest.connection_id)
-        .order_by()
-        .values("connection_id")
-        .annotate(
-            made_at=Min("connection_created_at"),
-            first_seen_at=Min("first_seen_at"),
-            last_seen_at=Max("last_seen_at"),
-        )
-    )
-    similar_connections = [
-        SimilarConnection(
-            connection_id=row["connection_id"],
-            began_at=row["made_at"] or row["first_seen_at"],
-            last_seen_at=row["last_seen_at"],
-        )
-        for row in rows
-    ]
-    return sorted(similar_connections, key=lambda similar: similar.began_at)

@@ -339,6 +339,16 @@ def test_few_connections_of_one_org_have_a_search_and_little_else(
     assert "Matrix" not in page.text
 
 
+def test_an_id_that_no_sync_lists_can_be_deleted_by_id(
+    client_of: ClientOf, ada: Person, victor: Person, labs: Credential
+) -> None:
+    unlisted = str(uuid4())
+    page = open_list(client_of(ada), q=unlisted)
+    assert link_with_text(page.html, "Delete by ID…") == f"/deletions/new/?connection_id={unlisted}"
+    assert "Delete by ID…" not in open_list(client_of(ada), q=unlisted, type="logs").text
+    assert "Delete by ID…" not in open_list(client_of(victor), q=unlisted).text
+
+
 def test_what_a_connection_is_is_said_until_the_person_has_requested_a_deletion(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential
 ) -> None:

@@ -17,6 +17,7 @@ from connections.web.deletions.detail import confirm_url
 from connections.web.framework.support import actor_of
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.timeline import timeline_of
+from connections.web.timeline import event_entry
 
 
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
@@ -29,9 +30,15 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     history = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if history is None:
-        if not protection.history:
+        if not protection.is_known:
             raise Http404("No sync listed this connection and no one requested its deletion.")
-        context = {"key": key, "site_name": site_name(site), "protection": protection}
+        events = timeline.list_events(site=site, connection_id=connection_id, deletions=[])
+        context = {
+            "key": key,
+            "site_name": site_name(site),
+            "protection": protection,
+            "events": [event_entry(event, actor=actor) for event in events],
+        }
         return render(request, "inventory/unknown.html", context)
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)

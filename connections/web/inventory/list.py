@@ -17,11 +17,11 @@ from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, connection_url
+from connections.web.framework.support import actor_of, connection_url, uuid_or_none
 from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links
-from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views, facts_of_all
+from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views
 
 # With fewer orgs that have a credential, and no more connections than that, a search is enough.
 FILTERS_FROM_ORGS = 2
@@ -50,8 +50,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     matches = len(inventory.matches)
     page = lists.numbered_page(request, inventory.matches)
     orgs = {OrgKey.of(each) for each in inventory.credentials.values() if each.org_id}
+    only_search = not form.errors and form.values().keys() <= {"q"}
     has_few = len(orgs) < FILTERS_FROM_ORGS and inventory.total <= FILTERS_ABOVE
-    is_small = has_few and not form.errors and not form.values().keys() - {"q"}
+    is_small, can_delete = has_few and only_search, permissions.can_delete(actor)
     has_no_credential = not inventory.credentials
     # Not the inventory itself: a context stays in memory until the next garbage collection, and
     # with it every connection would.
@@ -62,8 +63,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "is_small": is_small,
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
-        "can_plan": permissions.can_delete(actor) and inventory.total > SELECTION_ABOVE,
+        "can_plan": can_delete and inventory.total > SELECTION_ABOVE,
         "facts": SELECTED_FACTS,
+        "unlisted_id": can_delete and only_search and not matches and uuid_or_none(filters.text),
         "matching": matches if len(page.object_list) < matches <= drafts.MAX_ROWS else 0,
         "shared_names": lists.shared_names(inventory.orgs),
         "views": view_links(request) if len(orgs) >= MATRIX_FROM_ORGS else [],
@@ -101,7 +103,10 @@ def org_connection_keys(request: HttpRequest) -> JsonResponse:
     actor = actor_of(request)
     inventory = build_inventory(actor=actor, filters=ConnectionFilters(request.GET).filters())
     matches = inventory.matches if len(inventory.matches) <= drafts.MAX_ROWS else []
-    return JsonResponse(facts_of_all(matches, inventory=inventory, actor=actor), safe=False)
+    rows = connection_row_views(inventory, matches, actor=actor)
+    return JsonResponse(
+        [(view.row.snapshot.key.reference, view.facts) for view in rows], safe=False
+    )
 
 
 def org_connection_between(request: HttpRequest) -> HttpResponse:

@@ -8,8 +8,6 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
-from connections.web.badges import Badge
-from connections.web.timeline import TimelineEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,8 @@ class ProtectionPage:
     unprotect_url: str
     # Who can remove the active protection.
     who_can_unprotect: list[str]
-    history: list[TimelineEntry]
+    # Whether it was ever protected.
+    is_known: bool
 
 
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
@@ -39,26 +38,5 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
         if can_unprotect
         else "",
         who_can_unprotect=protections.names_of_possible_removers(active) if active else [],
-        history=[entry for protection in every for entry in _entries(protection)],
+        is_known=bool(every),
     )
-
-
-def _entries(protection: Protection) -> list[TimelineEntry]:
-    entries = [
-        TimelineEntry(
-            badge=Badge("Protected", "info", "lock"),
-            at=protection.protected_at,
-            by=str(protection.protected_by),
-            detail=f"“{protection.reason}”",
-        )
-    ]
-    if hasattr(protection, "removal"):
-        entries.append(
-            TimelineEntry(
-                badge=Badge("Protection removed", "muted", "minus"),
-                at=protection.removal.removed_at,
-                by=str(protection.removal.removed_by),
-                detail=f"“{protection.removal.reason}”",
-            )
-        )
-    return entries

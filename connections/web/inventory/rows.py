@@ -9,7 +9,7 @@ from connections.core.text import join_some_names, pluralize
 from connections.inventory.inventory import Inventory, InventoryRow, find_open_deletions
 from connections.inventory.matching import ListedConnection
 from connections.inventory.rate_limits import OrgKey
-from connections.models import Deletion, OrgConnectionKey, Protection, Sync
+from connections.models import Deletion, Sync
 from connections.web.badges import Badge, ConnectionStatus
 from connections.web.deletions.detail import confirm_url
 
@@ -74,37 +74,16 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
         if snapshot.creator_is_disabled
         else None,
         out_of_date=None if row.is_up_to_date else ConnectionStatus.OUT_OF_DATE.value,
-        facts=_facts(snapshot.connection_types, protection=row.protection, deletion=deletion),
+        facts=" ".join(
+            name
+            for name, is_true in (
+                (_PROTECTED, row.protection),
+                (_AUDIT, "audit" in snapshot.connection_types),
+                (_OPEN, deletion),
+            )
+            if is_true
+        ),
     )
-
-
-def _facts(
-    types: Sequence[str], *, protection: Protection | None, deletion: Deletion | None
-) -> str:
-    """The names of the SELECTED_FACTS that apply."""
-    applies = {_PROTECTED: protection, _AUDIT: "audit" in types, _OPEN: deletion}
-    return " ".join(name for name, is_true in applies.items() if is_true)
-
-
-def facts_of_all(
-    connections: Sequence[ListedConnection], *, inventory: Inventory, actor: Actor
-) -> list[tuple[str, str]]:
-    """Each connection as a form names it, with its facts."""
-    deletions = find_open_deletions(connections, actor=actor)
-    keys = (
-        OrgConnectionKey(site=each.site, connection_id=each.connection_id) for each in connections
-    )
-    return [
-        (
-            key.reference,
-            _facts(
-                listed.types,
-                protection=inventory.protections.get(key),
-                deletion=deletions.get(key),
-            ),
-        )
-        for key, listed in zip(keys, connections, strict=True)
-    ]
 
 
 def sync_text(listings: list[Sync]) -> str:

@@ -165,22 +165,12 @@ def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
 
 
 def _first_seen_entry(history: ConnectionHistory) -> TimelineEntry:
-    version = history.versions[0]
-    detail = f"Data types: {', '.join(version.snapshot.connection_types) or 'none'}."
-    title, url = "First seen by Org Admin", ""
-    if history.predecessor:
-        title, url = (
-            "First seen by Org Admin, replacing another connection",
-            _connection_url(history, history.predecessor.connection_id),
-        )
-        was_seen = format_time(history.predecessor.last_seen_at)
-        detail += f" The same two orgs had a connection that was last listed at {was_seen}."
+    snapshot = history.versions[0].snapshot
     return TimelineEntry(
-        badge=Badge(title, "muted", "eye"),
-        at=version.snapshot.first_seen_at,
-        by=version.snapshot.credential.name,
-        detail=detail,
-        url=url,
+        badge=Badge("First seen by Org Admin", "muted", "eye"),
+        at=snapshot.first_seen_at,
+        by=snapshot.credential.name,
+        detail=f"Data types: {', '.join(snapshot.connection_types) or 'none'}.",
     )
 
 
