@@ -59,8 +59,7 @@ def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
     expected = text_to_type(batch)
     if confirmations.confirmation_matches(typed=confirmation, expected=expected):
         return {}
-    unchanged = "It stays paused." if batch.state == BatchState.PAUSED else "Nothing was sent."
-    return {"confirmation": f"Type “{expected}” to confirm. {unchanged}"}
+    return {"confirmation": f"Type {expected}."}
 
 
 def require_none_kept(batch: Batch) -> None:

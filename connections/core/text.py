@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 
-def format_time(at: datetime | None) -> str:
-    """The time as "2026-11-24 14:03:22 UTC"; "?" for None."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "?"
+def format_time(at: datetime | None, *, today: datetime | None = None) -> str:
+    """The time as "2026-11-24 14:03:22 UTC", or without the date of `today`; "?" for None."""
+    if at is None:
+        return "?"
+    at = at.astimezone(UTC)
+    is_today = today is not None and at.date() == today.astimezone(UTC).date()
+    return f"{at:%H:%M:%S} UTC" if is_today else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def format_date(at: datetime) -> str:

@@ -6,7 +6,7 @@ from connections.core.errors import InvalidInputError
 
 # For a reason, a note or a comment.
 MAX_REASON_LENGTH = 4000
-NO_REASON = "Enter a reason. It is kept permanently in the audit log."
+NO_REASON = "Enter a reason."
 
 
 def has_visible_text(text: str) -> bool:

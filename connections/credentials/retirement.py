@@ -48,7 +48,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     if credential.is_retired:
         raise ConflictError(f"{credential.name} is already retired.")
     if fold_name(confirmation) != fold_name(credential.name):
-        raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
+        raise InvalidInputError({"confirmation": f"Type {credential.name}."})
     with audit.atomic():
         # Locked so that it isn't rotated or renamed in the meantime.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)

@@ -7,7 +7,9 @@ connections/verifier/rules.py says what attempts led to, here and for the rows o
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import Enum
+from http import HTTPStatus
 
 from connections.core.causes import cause_text
 from connections.core.text import format_time
@@ -103,19 +105,30 @@ def attempts_summary_of(deletion: Deletion) -> str:
     return attempts_summary(attempts_of(deletion))
 
 
-def attempt_text(attempt: Attempt | None) -> str:
-    """ "Datadog returned 200 in 143 ms at …, attempt 1.", or what happened instead.
+def response_facts(attempt: Attempt | None, *, now: datetime | None) -> tuple[str, ...]:
+    """("200 OK in 143 ms", "16:58:04 UTC", "attempt 1"), or what happened instead.
 
-    A late response is marked as late. Empty without an attempt, and for an attempt without a
-    response.
+    A time of another day than `now` has its date. Empty without an attempt, and for an attempt
+    without a response.
     """
     if attempt is None or attempt.answered_at is None:
-        return ""
+        return ()
     late = ", late" if attempt.is_late else ""
-    when = f"at {format_time(attempt.answered_at)}, attempt {attempt.number}{late}."
-    if attempt.http_status is not None:
-        return f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms {when}"
-    return f"{cause_text(attempt.cause).rstrip('.')}, after {attempt.duration_ms} ms {when}"
+    at = format_time(attempt.answered_at, today=now)
+    return response_text(attempt), at, f"attempt {attempt.number}{late}"
+
+
+_STATUS_NAMES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def response_text(attempt: Attempt) -> str:
+    """ "200 OK in 143 ms", or what happened instead."""
+    ms = attempt.duration_ms or 0
+    took = f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+    if attempt.http_status is None:
+        return f"{cause_text(attempt.cause).removesuffix('.')} after {took}"
+    name = _STATUS_NAMES.get(attempt.http_status, "")
+    return f"{attempt.http_status} {name}".strip() + f" in {took}"
 
 
 def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:

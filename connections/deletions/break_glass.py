@@ -93,17 +93,16 @@ def _require_valid_input(
     deletion: Deletion, *, actor: Actor, reason: str, confirmation: str
 ) -> None:
     fields: dict[str, str] = {}
-    not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
     too_short = (
         f"Explain in at least {MIN_REASON_LENGTH} characters why this can't wait for approval."
     )
     is_short = len(reason) < MIN_REASON_LENGTH
     problem = too_short if is_short else find_text_problem(reason, missing=too_short)
     if problem:
-        fields["break_glass_reason"] = f"{problem} {not_sent_sentence}"
+        fields["break_glass_reason"] = problem
     expected = confirmations.confirmation_text(deletion, actor=actor)
     if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
-        fields["confirmation"] = f"Type “{expected}” to confirm. {not_sent_sentence}"
+        fields["confirmation"] = f"Type {expected}."
     if fields:
         raise InvalidInputError(fields)
 

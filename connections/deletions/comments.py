@@ -21,7 +21,7 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
         text.replace("\r\n", "\n"),
         field="text",
         noun="comment",
-        missing="Enter a comment. It is kept permanently in the audit log.",
+        missing="Enter a comment.",
     )
     with audit.atomic():
         locked = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)

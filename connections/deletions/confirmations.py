@@ -41,8 +41,6 @@ class DeletionTarget:
     snapshot: OrgConnectionSnapshot | None
     digest: str
     text_to_type: str
-    # Which side of the connection the credential's org is: "source", "sink" or "" (unknown).
-    side: str
     other_credentials: list[Credential]
     # The strictest policy of all credentials on either side, so that the choice of a credential
     # doesn't avoid approvals.
@@ -138,7 +136,6 @@ def find_target(
         text_to_type=text_to_type(
             actor=actor, site=credential.site, connection_id=connection_id, listed=snapshot
         ),
-        side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
         open_deletion=None if is_open_hidden else is_open,
@@ -188,13 +185,6 @@ def credentials_of_orgs(orgs: Collection[tuple[str, str]]) -> list[Credential]:
         for credential in of_orgs
         if not credential.is_retired or (credential.site, credential.org_id) not in in_use
     ]
-
-
-def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
-    if snapshot is None or not credential.org_id:
-        return ""
-    sides = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
-    return sides.get(credential.org_id, "")
 
 
 def text_to_type(
@@ -275,7 +265,7 @@ def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
     """What stops working: "Labs loses access to ML Platform's metrics."."""
     what = join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
     sink, source = sink or "The destination org", source or "the source org"
-    return f"{sink} loses access to {source}'s {what}."
+    return f"{sink} loses access to {source}{"'" if source.endswith('s') else "'s"} {what}."
 
 
 def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> str:

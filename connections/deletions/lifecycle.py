@@ -102,7 +102,7 @@ def require_valid_input(
     if not target.needs_approval and not confirmations.confirmation_matches(
         typed=confirmation or "", expected=target.text_to_type
     ):
-        fields["confirmation"] = f"Type “{target.text_to_type}” to confirm. Nothing was sent."
+        fields["confirmation"] = f"Type {target.text_to_type}."
     if fields:
         raise InvalidInputError(fields)
 
@@ -329,12 +329,7 @@ def execute_deletion(
         return deletion
     expected = confirmations.confirmation_text(deletion, actor=actor)
     if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
-        raise InvalidInputError(
-            {
-                "confirmation": f"Type “{expected}” to confirm. "
-                f"{attempt_facts.not_sent_sentence_of(deletion)}"
-            }
-        )
+        raise InvalidInputError({"confirmation": f"Type {expected}."})
     if states.has_expired(deletion, now=now):
         not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
         raise ConflictError(f"This deletion expired. {not_sent_sentence} Request it again.")

@@ -1,6 +1,7 @@
 """What deletions say: each status, and the page of one deletion."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from connections.core.causes import Cause, cause_text
@@ -9,7 +10,7 @@ from connections.core.text import format_limit, format_span, format_time, join_n
 from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
-from connections.deletions.attempt_facts import Claim, attempt_text, claim_text
+from connections.deletions.attempt_facts import Claim, claim_text, response_text
 from connections.deletions.status import STATUS_OF_OUTCOME, STATUS_OF_STATE, DeletionStatus
 from connections.models import (
     ApprovalPolicy,
@@ -25,107 +26,99 @@ from connections.verifier.rules import Sent
 
 @dataclass(frozen=True)
 class StatusText:
-    """The label of a status, and what it means. Both can contain the fields of `_fields`.
+    """The label of a status, what happened, and what that means.
 
-    `claim` is what the explanation says about the attempts, where it has the field `{claim}`. It is
-    left out or replaced if the recorded attempts make it untrue.
+    The headline has no full stop. All can contain the fields of `_fields`. `claim` is what the
+    meaning says about the attempts, in place of its field `{claim}`. It is left out or replaced if
+    the recorded attempts make it untrue.
     """
 
     label: str
-    explanation: str
+    headline: str
     claim: Claim | None = None
+    meaning: str = "{claim}"
 
 
 _TEXTS = {
     DeletionStatus.NEEDS_APPROVAL: StatusText(
-        "Needs approval", "Waiting for approval. {claim}", Claim.NOTHING_SENT_YET
+        "Needs approval", "Waiting for approval", Claim.NOTHING_SENT_YET
     ),
     DeletionStatus.NEEDS_CONFIRMATION: StatusText(
-        "Needs confirmation", "{requester} must confirm. {claim}", Claim.NOTHING_SENT_YET
+        "Needs confirmation", "{requester} must confirm", Claim.NOTHING_SENT_YET
     ),
     DeletionStatus.APPROVED: StatusText(
-        "Approved", "{requester} must confirm by {deadline}. {claim}", Claim.NOTHING_SENT_YET
+        "Approved", "{requester} must confirm by {deadline}", Claim.NOTHING_SENT_YET
     ),
     DeletionStatus.CHECKING: StatusText(
-        "Checking", "Checking the connection before sending. {claim}", Claim.NOTHING_SENT_YET
+        "Checking", "Checking the connection before sending", Claim.NOTHING_SENT_YET
     ),
-    DeletionStatus.CONFIRMED: StatusText(
-        "Confirmed", "Confirmed. {claim}", Claim.DELETE_NOT_SENT_YET
-    ),
+    DeletionStatus.CONFIRMED: StatusText("Confirmed", "Confirmed", Claim.DELETE_NOT_SENT_YET),
     DeletionStatus.CHECK_FAILED: StatusText(
-        "Check failed", "The pre-send check failed. {claim}", Claim.NOTHING_SENT
+        "Check failed", "The pre-send check failed", Claim.NOTHING_SENT
     ),
     DeletionStatus.SENDING: StatusText(
-        "Sending", "The DELETE is in progress. You can close this page; the result is recorded."
+        "Sending",
+        "The DELETE is in progress",
+        meaning="You can close this page; the result is recorded.",
     ),
     DeletionStatus.RATE_LIMITED: StatusText(
-        "Rate limited", "Rate limited (429). {claim} {retries}{retry_limit}.", Claim.NOTHING_DELETED
+        "Rate limited",
+        "Rate limited (429)",
+        Claim.NOTHING_DELETED,
+        "{claim} {retries}{retry_limit}.",
     ),
-    DeletionStatus.QUEUED: StatusText("Queued", "Confirmed. Sent while the bulk deletion runs."),
+    DeletionStatus.QUEUED: StatusText(
+        "Queued", "Confirmed", meaning="Sent while the bulk deletion runs."
+    ),
     DeletionStatus.RETRYING: StatusText(
         "Retrying",
-        "The request could not leave this server. {claim} {retries}.",
+        "The request could not leave this server",
         Claim.NOTHING_DELETED,
+        "{claim} {retries}.",
     ),
     DeletionStatus.UNKNOWN: StatusText(
-        "Unknown", "Outcome unknown. {claim} Never resent automatically.", Claim.MIGHT_HAVE_WORKED
+        "Unknown", "Outcome unknown", Claim.MIGHT_HAVE_WORKED, "{claim} Never resent automatically."
     ),
     DeletionStatus.NO_EFFECT: StatusText(
         "No effect",
-        (
-            "No effect so far: two complete syncs still list the connection. "
-            "Never resent automatically."
-        ),
+        "No effect so far",
+        meaning="Two complete syncs still list the connection. Never resent automatically.",
     ),
-    DeletionStatus.DELETED: StatusText(
-        "Deleted", "Deleted and verified: Datadog returned 200 and no longer lists the connection."
-    ),
-    DeletionStatus.DELETED_VERIFYING: StatusText(
-        "Deleted, verifying", "Datadog returned 200. {then}"
-    ),
+    DeletionStatus.DELETED: StatusText("Deleted", "Deleted and verified"),
+    DeletionStatus.DELETED_VERIFYING: StatusText("Deleted, verifying", "Deleted", meaning="{then}"),
     DeletionStatus.DELETED_UNVERIFIED: StatusText(
-        "Deleted, unverified", "Datadog returned 200. No complete sync has confirmed it yet."
+        "Deleted, unverified", "Deleted", meaning="No complete sync has confirmed it yet."
     ),
     DeletionStatus.STILL_LISTED: StatusText(
-        "Still listed", "Datadog reported {reported} but still lists the connection."
+        "Still listed", "{reported}, but Datadog still lists it"
     ),
     DeletionStatus.REAPPEARED: StatusText(
-        "Reappeared", "The connection was gone and is listed again."
+        "Reappeared", "The connection was gone and is listed again"
     ),
     DeletionStatus.GONE_LATER: StatusText(
-        "Gone later", "Listed after this deletion, but not in the latest complete sync."
+        "Gone later", "Listed after this deletion, but not in the latest complete sync"
     ),
-    DeletionStatus.NOT_FOUND: StatusText(
-        "Not found", "Not found (404). {claim}", Claim.DELETED_NOTHING
-    ),
+    DeletionStatus.NOT_FOUND: StatusText("Not found", "Not found (404)", Claim.DELETED_NOTHING),
     DeletionStatus.ALREADY_GONE: StatusText(
-        "Already gone", "The pre-send check no longer listed it. {claim}", Claim.NOTHING_SENT
+        "Already gone", "The pre-send check no longer listed it", Claim.NOTHING_SENT
     ),
     DeletionStatus.NOT_LISTED: StatusText(
-        "Not listed", "This credential doesn't list that ID. {claim}", Claim.NOTHING_SENT
+        "Not listed", "This credential doesn't list that ID", Claim.NOTHING_SENT
     ),
     DeletionStatus.GONE_UNPROVEN: StatusText(
-        "Gone, unproven", "Gone, but not proven to be this request. {claim}", Claim.RESPONSE_LOST
+        "Gone, unproven", "Gone, but not proven to be this request", Claim.RESPONSE_LOST
     ),
-    DeletionStatus.FAILED: StatusText(
-        "Failed ({http_status})", "{refusal}. {claim}", Claim.NOTHING_DELETED
-    ),
-    DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause} {claim}", Claim.NOTHING_SENT),
-    DeletionStatus.GAVE_UP: StatusText("Gave up", "{cause} {claim}", Claim.DELETED_NOTHING),
+    DeletionStatus.FAILED: StatusText("Failed ({http_status})", "{refusal}", Claim.NOTHING_DELETED),
+    DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause}", Claim.NOTHING_SENT),
+    DeletionStatus.GAVE_UP: StatusText("Gave up", "{cause}", Claim.DELETED_NOTHING),
     DeletionStatus.CHANGED: StatusText(
-        "Changed", "The connection changed after the request. {claim}", Claim.NOTHING_SENT
+        "Changed", "The connection changed after the request", Claim.NOTHING_SENT
     ),
-    DeletionStatus.DECLINED: StatusText(
-        "Declined", "Declined by {by}. {claim}", Claim.NOTHING_DELETED
-    ),
-    DeletionStatus.WITHDRAWN: StatusText(
-        "Withdrawn", "Withdrawn by {by}. {claim}", Claim.NOTHING_DELETED
-    ),
-    DeletionStatus.EXPIRED: StatusText(
-        "Expired", "Expired at {ended}. {claim}", Claim.NOTHING_DELETED
-    ),
+    DeletionStatus.DECLINED: StatusText("Declined", "Declined by {by}", Claim.NOTHING_DELETED),
+    DeletionStatus.WITHDRAWN: StatusText("Withdrawn", "Withdrawn by {by}", Claim.NOTHING_DELETED),
+    DeletionStatus.EXPIRED: StatusText("Expired", "Expired at {ended}", Claim.NOTHING_DELETED),
     DeletionStatus.UNRESOLVED: StatusText(
-        "Unresolved", "Closed by {by}; the outcome was never determined."
+        "Unresolved", "Closed by {by}", meaning="The outcome was never determined."
     ),
 }
 _REFUSALS: dict[str, tuple[int, str]] = {
@@ -166,17 +159,17 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "by": deletion.settled_by_name or "a person",
         "deadline": format_time(deletion.expires_at),
         "retries": retry_text(deletion),
-        "then": f"Next check at {format_time(deletion.due_at)}."
+        "then": f"Next check of Datadog's list: {format_time(deletion.due_at)}."
         if deletion.last_checked_at
-        else "A check of its list follows.",
+        else "Checking that Datadog no longer lists it…",
         "retry_limit": ""
         if is_retry_too_late(deletion)
         else f", up to {format_span(SENDING_WINDOW)} after {retried_since(deletion)}",
         "ended": format_time(deletion.settled_at or deletion.expires_at),
-        "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
+        "reported": "Deleted" if deletion.outcome == Outcome.DELETED else "Not found (404)",
         "http_status": str(http_status or ""),
         "refusal": refusal,
-        "cause": cause_text(deletion.cause) or "Org Admin stopped trying.",
+        "cause": cause_text(deletion.cause).removesuffix(".") or "Org Admin stopped trying",
     }
 
 
@@ -187,10 +180,16 @@ def label_of(deletion: Deletion, *, status: DeletionStatus) -> str:
 
 def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) -> str:
     """The explanation of a deletion's status, which claims only what `sent` makes true."""
+    headline, meaning = _explain(deletion, status=status, sent=sent)
+    return f"{headline}. {meaning}".strip()
+
+
+def _explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) -> tuple[str, str]:
+    """The headline and the meaning of a deletion's status."""
     text = _TEXTS[status]
-    claim = claim_text(text.claim, sent=sent) if text.claim else ""
-    explanation = text.explanation.format_map(_fields(deletion) | {"claim": claim})
-    return " ".join(explanation.split())
+    fields = _fields(deletion) | {"claim": claim_text(text.claim, sent=sent) if text.claim else ""}
+    meaning = " ".join(text.meaning.format_map(fields).split())
+    return text.headline.format_map(fields), meaning
 
 
 # Their labels say everything.
@@ -201,11 +200,6 @@ _SAID_BY_LABEL = {
     DeletionStatus.WITHDRAWN,
     DeletionStatus.EXPIRED,
 }
-_ANSWERED_200 = {
-    DeletionStatus.DELETED,
-    DeletionStatus.DELETED_VERIFYING,
-    DeletionStatus.DELETED_UNVERIFIED,
-}
 
 
 def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
@@ -213,8 +207,9 @@ def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
     attempts = list(deletion.attempts.all())
     if status in _SAID_BY_LABEL:
         return attempt_facts.earlier_attempts(attempts)
-    if status in _ANSWERED_200 and attempts:
-        return f"200 OK in {_deciding(attempts)[-1].duration_ms} ms"
+    shown = _shown(attempts)
+    if status in _DELETED and shown:
+        return response_text(shown)
     sent = attempt_facts.sent_by(attempts)
     if status == DeletionStatus.UNKNOWN:
         return claim_text(Claim.MIGHT_HAVE_WORKED, sent=sent)
@@ -247,18 +242,30 @@ class DeletionText:
     `quotes` are Datadog's own texts. `alarms` are warnings next to the status.
     """
 
+    # The title of its page.
+    title: str
     # The label of its status.
     label: str
+    # What happened, without a full stop, and what that means, which can be empty.
     headline: str
+    meaning: str
+    # What was recorded about the attempt that decided it.
+    facts: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> str:
+        """What happened and what that means."""
+        return f"{self.headline}. {self.meaning}".strip()
 
 
 def describe(
     deletion: Deletion,
     *,
     status: DeletionStatus,
+    now: datetime | None = None,
     approvers: tuple[str, ...] | None = None,
     can_approve: bool = False,
     have_approvals_expired: bool = False,
@@ -267,23 +274,20 @@ def describe(
 ) -> DeletionText:
     """The text for one deletion with this status.
 
-    `approvers` are the names of the people who can approve it; None leaves that sentence out.
-    `can_approve` says whether the reader is one of them. `have_approvals_expired` says whether
-    those of another attempt expired and no worker has ended them yet. `listed_by` is the credential
-    that listed the connection after the deletion was closed as gone. `block` is why a
-    confirmation would be refused. Reads the deletion's attempts and, if needed, its approvals. Both
-    can be prefetched.
+    With `now`, times of that day have no date. `approvers` are the names of the people who can
+    approve it; None leaves that sentence out. `can_approve` says whether the reader is one of them.
+    `have_approvals_expired` says whether those of another attempt expired and no worker has ended
+    them yet. `listed_by` is the credential that listed the connection after the deletion was closed
+    as gone. `block` is why a confirmation would be refused. Reads the deletion's attempts and, if
+    needed, its approvals. Both can be prefetched.
     """
     attempts = list(deletion.attempts.all())
     refusal = f"It can't be confirmed. {block}" if block else ""
-    headline = _headline(deletion, status=status, attempts=attempts, refusal=refusal)
+    headline, meaning = _headline(deletion, status=status, attempts=attempts, block=block)
     if deletion.is_settled:
         lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts, refusal=refusal)
-    if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
-        lines = [headline, *lines]
-        headline = f"{deletion.requested_by_name} requests your approval."
     if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
         lines += _approval_lines(
             deletion,
@@ -291,53 +295,132 @@ def describe(
             have_expired=have_approvals_expired,
         )
     return DeletionText(
+        title=_title(deletion, status=status, can_approve=can_approve),
         label=label_of(deletion, status=status),
         headline=headline,
+        meaning=meaning,
+        facts=_facts(deletion, status=status, attempts=attempts, now=now),
         lines=tuple(line for line in lines if line),
         quotes=_quotes(deletion, status=status, attempts=attempts),
         alarms=attempt_facts.late_response_texts(attempts),
     )
 
 
+_DELETED = {
+    DeletionStatus.DELETED,
+    DeletionStatus.DELETED_VERIFYING,
+    DeletionStatus.DELETED_UNVERIFIED,
+}
+
+
+def _title(deletion: Deletion, *, status: DeletionStatus, can_approve: bool) -> str:
+    if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
+        return f"{deletion.requested_by_name} requests your approval"
+    return f"{'Deleted' if status in _DELETED else 'Deletion of'} {pair_text(deletion)}"
+
+
+def pair_text(deletion: Deletion) -> str:
+    """ "Payments EU → Group SOC", or the end of the ID of a connection that wasn't listed."""
+    if not deletion.is_reviewed:
+        return f"…{str(deletion.connection_id)[-8:]}"
+    source = deletion.source_org_name or deletion.source_org_id or "Unknown org"
+    return f"{source} → {deletion.sink_org_name or deletion.sink_org_id or 'Unknown org'}"
+
+
 # Their headline asks for the confirmation.
 _TO_CONFIRM = {DeletionStatus.NEEDS_CONFIRMATION, DeletionStatus.APPROVED}
+# What a 200 means for these, which otherwise say that the response was lost or without effect.
+_AFTER_SUCCESS = {
+    DeletionStatus.UNKNOWN: (
+        "Datadog returned 200",
+        "A complete sync must confirm that the connection is gone.",
+    ),
+    DeletionStatus.GONE_UNPROVEN: ("Gone, and Datadog returned 200", ""),
+    DeletionStatus.NO_EFFECT: (
+        "Datadog returned 200, but two complete syncs still list the connection",
+        "",
+    ),
+}
 
 
 def _headline(
-    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], refusal: str
-) -> str:
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], block: str
+) -> tuple[str, str]:
+    """The headline and the meaning, from everything that is recorded."""
     sent = attempt_facts.sent_by(attempts)
-    if refusal and status in _TO_CONFIRM:
-        return f"{refusal} {claim_text(Claim.NOTHING_SENT_YET, sent=sent)}"
-    if sent == Sent.DELETED and status == DeletionStatus.UNKNOWN:
-        return "Datadog returned 200. A complete sync must confirm that the connection is gone."
-    if sent == Sent.DELETED and status == DeletionStatus.GONE_UNPROVEN:
-        return "Gone, and Datadog returned 200."
-    if sent == Sent.DELETED and status == DeletionStatus.NO_EFFECT:
-        return "Datadog returned 200, but two complete syncs still list the connection."
-    return explain(deletion, status=status, sent=sent)
+    headline, meaning = _explain(deletion, status=status, sent=sent)
+    if block and status in _TO_CONFIRM:
+        return "It can't be confirmed", f"{block} {meaning}"
+    if sent == Sent.DELETED and status in _AFTER_SUCCESS:
+        return _AFTER_SUCCESS[status]
+    if status == DeletionStatus.APPROVED:
+        names = [approval.approver_name for approval in deletion.current_approvals]
+        return f"Approved by {join_names(names) or 'another person'}", f"{headline}. {meaning}"
+    if status == DeletionStatus.NEEDS_APPROVAL and deletion.current_approvals:
+        return "Waiting for 1 more approval", meaning
+    was_limited = bool(attempts) and attempts[-1].verdict == AttemptResult.RATE_LIMITED
+    if was_limited and deletion.cause in {Cause.TOO_LATE, Cause.NOT_RETRIED_IN_TIME}:
+        limit = format_limit(SENDING_WINDOW)
+        nothing = claim_text(Claim.NOTHING_DELETED, sent=sent)
+        return f"Rate limited for {limit}; Org Admin stopped retrying", nothing
+    return headline, meaning
+
+
+def _facts(
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], now: datetime | None
+) -> tuple[str, ...]:
+    facts = list(attempt_facts.response_facts(_shown(attempts), now=now))
+    if status == DeletionStatus.DELETED:
+        facts.append(f"no longer listed at {format_time(deletion.verified_at, today=now)}")
+    elif status == DeletionStatus.SENDING:
+        facts = [f"Started at {format_time(deletion.sending_at, today=now)}"]
+    elif status in _EXPIRING:
+        facts.append(f"Expires at {format_time(deletion.expires_at, today=now)}")
+    return tuple(facts)
+
+
+_EXPIRING = {
+    DeletionStatus.NEEDS_APPROVAL,
+    DeletionStatus.NEEDS_CONFIRMATION,
+    DeletionStatus.CHECK_FAILED,
+}
+
+
+def _shown(attempts: list[Attempt]) -> Attempt | None:
+    """The attempt that the facts are about: the one that got a 200, or else the last."""
+    deleted = [attempt for attempt in attempts if attempt.verdict == AttemptResult.DELETED]
+    return next(reversed(deleted or attempts), None)
+
+
+def _other_attempts(attempts: list[Attempt]) -> str:
+    """What the attempts did, apart from what the facts say about one of them.
+
+    The facts of an attempt without a clear response don't say that it might have worked.
+    """
+    shown = _shown(attempts)
+    return attempt_facts.earlier_attempts(
+        attempt
+        for attempt in attempts
+        if attempt is not shown or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN
+    )
 
 
 def _open_lines(
     deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], refusal: str
 ) -> list[str]:
     """What an open status needs in addition to its headline. Some of the lines can be empty."""
-    earlier = attempt_facts.earlier_attempts(attempts)
-    cause = cause_text(deletion.cause)
+    others, cause = _other_attempts(attempts), _cause_beside_facts(deletion, attempts=attempts)
     match status:
-        case DeletionStatus.APPROVED:
-            names = [approval.approver_name for approval in deletion.current_approvals]
-            return [f"Approved by {join_names(names) or 'another person'}.", earlier]
         case DeletionStatus.EXPIRED:
             return ["No worker has closed it yet. Once it is withdrawn, it can be requested again."]
         case DeletionStatus.SENDING:
-            return [f"Started at {format_time(deletion.sending_at)}."]
+            return []
         case DeletionStatus.CHECK_FAILED:
             then = refusal or "Confirm to check again and send, or skip the check."
             if deletion.state == State.WAITING:
                 then = _until_resumed(deletion) or f"{retry_text(deletion)}."
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
-            return [why, earlier, then, f"Expires at {format_time(deletion.expires_at)}."]
+            return [why, others, then]
         case DeletionStatus.RATE_LIMITED:
             return [
                 _uncertain_attempts(attempts),
@@ -346,25 +429,32 @@ def _open_lines(
             ]
         case DeletionStatus.RETRYING:
             then = _too_late_to_retry(deletion) or _next_try_text(attempts)
-            return [cause, earlier, _until_resumed(deletion), then]
+            return [cause, others, _until_resumed(deletion), then]
         case DeletionStatus.UNKNOWN:
+            is_said = len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN
             return [
-                _attempts_beside_headline(attempts),
+                "" if is_said else others,
                 cause,
-                _last_response(attempts),
                 _next_check(deletion),
                 _last_check(deletion),
             ]
         case DeletionStatus.NO_EFFECT:
             return [
-                f"{earlier} Datadog's list might be behind.".strip(),
+                f"{others} Datadog's list might be behind.".strip(),
                 f"Last check at {format_time(deletion.last_checked_at)}.",
                 refusal or "Confirm to send a new DELETE, or close this deletion as unresolved.",
                 cause if deletion.cause != Cause.LISTINGS_AGREE else "",
             ]
         case _:
             blocked = refusal if status not in _TO_CONFIRM else ""
-            return [earlier, _until_resumed(deletion), blocked]
+            return [others, _until_resumed(deletion), blocked]
+
+
+def _cause_beside_facts(deletion: Deletion, *, attempts: list[Attempt]) -> str:
+    """The cause, unless the facts already give it for an attempt without a response."""
+    shown = _shown(attempts)
+    is_said = shown is not None and shown.http_status is None and shown.cause == deletion.cause
+    return "" if is_said else cause_text(deletion.cause)
 
 
 def _until_resumed(deletion: Deletion) -> str:
@@ -377,49 +467,35 @@ def _closed_lines(
     deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], listed_by: str
 ) -> list[str]:
     """What a closed status needs in addition to its headline. Some of the lines can be empty."""
-    earlier = attempt_facts.earlier_attempts(attempts)
-    cause = cause_text(deletion.cause)
-    last = attempts[-1] if attempts else None
-    deciding = _deciding(attempts)
-    decided = attempt_text(deciding[-1]) if deciding else ""
+    others = _other_attempts(attempts)
     match status:
         case DeletionStatus.DELETED:
-            return [decided, f"Not in Datadog's list at {format_time(deletion.verified_at)}."]
+            return []
         case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
-            return [decided, _last_check(deletion)]
+            return [_last_check(deletion)]
         case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
-            # The text of an attempt without a clear response doesn't say that it might have worked.
-            others = attempt_facts.earlier_attempts(
-                attempt
-                for attempt in attempts
-                if attempt not in deciding[-1:]
-                or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN
-            )
-            return [_contradiction(deletion, listed_by=listed_by), decided, others]
+            return [_contradiction(deletion, listed_by=listed_by), others]
         case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
             other_org = (
                 "It was deleted earlier, or it isn't a connection of "
                 f"{deletion.credential_name}'s org."
             )
-            return [_uncertain_attempts(attempts), other_org, attempt_text(last)]
+            return [_uncertain_attempts(attempts), other_org]
         case DeletionStatus.FAILED:
-            what_to_check = _CHECKS.get(deletion.cause, "")
-            return [_uncertain_attempts(attempts), what_to_check, attempt_text(last)]
+            return [_uncertain_attempts(attempts), _CHECKS.get(deletion.cause, "")]
         case DeletionStatus.NOT_SENT | DeletionStatus.GAVE_UP:
-            return [earlier, attempt_text(last)]
+            return [others]
         case DeletionStatus.ALREADY_GONE:
             seen_at = deletion.snapshot_at
-            return [earlier, f"Last listed at {format_time(seen_at)}." if seen_at else ""]
+            return [others, f"Last listed at {format_time(seen_at)}." if seen_at else ""]
         case DeletionStatus.CHANGED:
-            return [*_before_and_after(deletion), earlier]
+            return [*_before_and_after(deletion), others]
         case _:
             reason = f"“{deletion.settled_reason}”" if deletion.settled_reason else ""
-            return [reason, cause, earlier, f"Closed at {format_time(deletion.settled_at)}."]
-
-
-def _deciding(attempts: list[Attempt]) -> list[Attempt]:
-    """The attempts that got a 200, or else all. The last of these decided the outcome."""
-    return [each for each in attempts if each.verdict == AttemptResult.DELETED] or attempts
+            cause = _cause_beside_facts(deletion, attempts=attempts)
+            if deletion.cause == Cause.LISTINGS_AGREE:
+                cause = "Two complete syncs, at least a minute apart, no longer list it."
+            return [reason, cause, others]
 
 
 def _approval_lines(
@@ -428,12 +504,12 @@ def _approval_lines(
     policy = ApprovalPolicy(deletion.policy)
     if policy == ApprovalPolicy.NONE:
         return []
-    given = [approval.approver_name for approval in deletion.current_approvals]
+    names = [approval.approver_name for approval in deletion.current_approvals]
     verb = "expired" if have_expired else "expire"
-    deadline = f"Approvals {verb} at {format_time(deletion.expires_at)}." if given else ""
+    deadline = f"Approvals {verb} at {format_time(deletion.expires_at)}." if names else ""
     is_approved = deletion.state == State.STILL_PRESENT and not deletion.lacks_approvals
     if is_approved and not have_expired:
-        by = join_names(given) or f"{deletion.break_glass_by_name} (break glass)"
+        by = join_names(names) or f"{deletion.break_glass_by_name} (break glass)"
         return [f"A new DELETE is approved by {by}.", deadline if deletion.expires_at else ""]
     can_approve = f"{join_names(approvers or ())} can approve."
     if not approvers:
@@ -441,7 +517,7 @@ def _approval_lines(
     is_first = deletion.state == State.REQUESTED
     return [
         "" if is_first else "A new DELETE needs new approvals: each covers one attempt.",
-        f"Expires at {format_time(deletion.expires_at)}." if is_first else deadline,
+        "" if is_first else deadline,
         "" if approvers is None else can_approve,
     ]
 
@@ -463,19 +539,6 @@ def _too_late_to_retry(deletion: Deletion) -> str:
 def _next_try_text(attempts: list[Attempt]) -> str:
     failed = sum(1 for attempt in attempts if attempt.verdict == AttemptResult.NOT_SENT)
     return f"Next: try {min(failed + 1, MAX_TRIES)} of {MAX_TRIES}."
-
-
-def _attempts_beside_headline(attempts: list[Attempt]) -> str:
-    """What the attempts did; "" if the headline already says it about the only attempt."""
-    if len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN:
-        return ""
-    return attempt_facts.earlier_attempts(attempts)
-
-
-def _last_response(attempts: list[Attempt]) -> str:
-    if not attempts or attempts[-1].http_status is None:
-        return ""
-    return attempt_text(attempts[-1])
 
 
 def _uncertain_attempts(attempts: list[Attempt]) -> str:
@@ -520,8 +583,8 @@ _CHECKS: dict[str, str] = {
     Cause.BAD_REQUEST: "See Datadog's message above for the cause.",
     Cause.UNAUTHORIZED: "A key was mistyped or revoked, or its owner was disabled.",
     Cause.FORBIDDEN: (
-        "Check that the role and the key's scopes include org_connections_write. A restriction on "
-        "the connection, or a key of another site, has the same result."
+        "Check that the role and the key's scopes include org_connections_write. A restriction "
+        "policy or a key from another site also returns 403."
     ),
 }
 

@@ -60,7 +60,7 @@ _DELETIONS = {
     DeletionStatus.UNKNOWN: ("unknown", "question"),
     DeletionStatus.NO_EFFECT: ("warn", "warning"),
     DeletionStatus.DELETED: ("ok", "check"),
-    DeletionStatus.DELETED_VERIFYING: ("ok", "clock"),
+    DeletionStatus.DELETED_VERIFYING: ("ok", "check"),
     DeletionStatus.DELETED_UNVERIFIED: ("warn", "clock"),
     DeletionStatus.STILL_LISTED: ("danger", "warning"),
     DeletionStatus.REAPPEARED: ("danger", "refresh"),

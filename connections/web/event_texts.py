@@ -1,4 +1,4 @@
-"""What a timeline says about an audit event, and about a deletion's next step."""
+"""What a timeline says about an audit event."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,7 @@ from django.utils.text import capfirst
 from connections.audit.texts import action_of, event_title
 from connections.core.causes import cause_text
 from connections.core.text import format_time
-from connections.deletions.status import DeletionStatus
-from connections.deletions.texts import is_retry_too_late
-from connections.models import AuditEvent, Deletion, Outcome, State
+from connections.models import AuditEvent
 from connections.web.badges import Badge, outcome_badge
 
 
@@ -143,32 +141,3 @@ _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
     "deletion.answered_late": _late_response,
     "deletion.checked": _checked,
 }
-
-
-_NEXT = {
-    State.REQUESTED: Badge("Confirm", "muted", "person"),
-    State.APPROVED: Badge("Confirm", "muted", "person"),
-    State.SENDING: Badge("Datadog's response", "muted", "arrow"),
-    State.WAITING: Badge("Retry", "muted", "send"),
-    State.UNKNOWN: Badge("Check with Datadog", "muted", "eye"),
-    State.STILL_PRESENT: Badge("Confirm again or close", "muted", "person"),
-}
-
-
-def next_badge(deletion: Deletion, *, status: DeletionStatus) -> Badge | None:
-    """The next step of a deletion with this status. None if there is none."""
-    if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
-        return Badge("Verify that it's gone", "muted", "eye")
-    if deletion.is_settled:
-        return None
-    if status == DeletionStatus.EXPIRED:
-        return Badge("A worker closes it", "muted", "clock")
-    if status == DeletionStatus.CHECKING:
-        return Badge("Check, then send", "muted", "eye")
-    if deletion.state == State.REQUESTED and deletion.needs_approval:
-        return Badge("Another person approves", "muted", "people")
-    if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
-        return Badge("Approve again or close", "muted", "people")
-    if deletion.state == State.WAITING and is_retry_too_late(deletion):
-        return Badge("Close without a retry", "muted", "clock")
-    return _NEXT[State(deletion.state)]

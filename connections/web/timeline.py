@@ -1,14 +1,17 @@
 """The entries of components/timeline.html."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.models import AuditEvent
-from connections.web.badges import Badge
+from connections.changes.changes import ChangeRow
+from connections.changes.texts import types_of
+from connections.models import AuditEvent, Change
+from connections.web.badges import Badge, change_badge
 from connections.web.event_texts import event_text
 
 
@@ -25,8 +28,8 @@ class TimelineEntry:
     url: str = ""
     evidence_number: int | None = None
     evidence_url: str = ""
-    # It has not happened yet.
-    is_next: bool = False
+    # The attempt that it started, for deletions/attempt.html.
+    attempt: dict[str, Any] | None = None
 
 
 def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEntry:
@@ -42,4 +45,34 @@ def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEn
         evidence_url=reverse("audit-detail", args=[event.seq])
         if permissions.can_audit(actor)
         else "",
+    )
+
+
+# Kinds of changes that mean a connection was listed for the first time.
+FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
+
+
+def change_entry(row: ChangeRow) -> TimelineEntry:
+    """The entry for a change, with who acknowledged it and why."""
+    change = row.change
+    badge = change_badge(change, deletion=row.deletion)
+    # The title and its link already name the deletion.
+    is_named = change.kind == Change.Kind.REMOVED and row.deletion
+    known, url = [replace(row, deletion=None).cause if is_named else row.cause], ""
+    if change.kind in FIRST_LISTED:
+        known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
+    if change.kind == Change.Kind.RECREATED and row.before:
+        url = reverse("org-connection-detail", args=[change.site, row.before["connection_id"]])
+    if row.deletion:
+        url = reverse("deletion-detail", args=[row.deletion.pk])
+    if change.acknowledged_by:
+        known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
+    elif change.needs_attention:
+        known.append("Not acknowledged.")
+    return TimelineEntry(
+        badge=badge,
+        at=change.detected_at,
+        by=", ".join(row.observed_by),
+        detail="\n".join(text for text in known if text),
+        url=url,
     )

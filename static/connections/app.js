@@ -3,6 +3,8 @@
 (() => {
   const root = document.documentElement;
   const $ = (selector, from = document) => from.querySelector(selector);
+  /* What a response with an error is about. */
+  const FOCUSED = "[data-focus], [aria-invalid=true]";
   /* Normalizes text the way the server compares a confirmation. */
   const normalize = (text) => text.normalize("NFKC").trim().replace(/\s+/gu, " ").toLowerCase();
 
@@ -135,7 +137,16 @@
 
   document.addEventListener("input", (event) => {
     if (event.target.name === "confirmation") hintConfirmation(event.target);
+    if (event.target.matches("[aria-invalid=true]")) clearError(event.target);
   });
+
+  /* The error of a field goes when the field changes. Whether it is right now, the server decides. */
+  function clearError(field) {
+    field.removeAttribute("aria-invalid");
+    const described = (field.getAttribute("aria-describedby") ?? "").split(" ");
+    for (const id of described) if (id.endsWith("_error")) document.getElementById(id)?.remove();
+    field.setAttribute("aria-describedby", described.filter((id) => !id.endsWith("_error")).join(" "));
+  }
 
   document.addEventListener("change", (event) => {
     const form = event.target.form;
@@ -199,6 +210,32 @@
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
+
+  /* A link to a field of the same page moves the focus there. */
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#id_']");
+    if (link) document.getElementById(link.hash.slice(1))?.focus();
+  });
+
+  /* Back from a deletion, the list of connections is where it was, with the focus on the row after the deleted one. */
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    const row = link?.closest("tr[data-connection]");
+    if (link?.matches("[data-back]")) window.sessionStorage.setItem("isBack", "yes");
+    if (!row || !link.search.includes("connection_id=")) return;
+    const next = row.nextElementSibling?.dataset.connection ?? "";
+    window.sessionStorage.setItem("place", JSON.stringify([window.location.pathname + window.location.search, window.scrollY, next]));
+  });
+
+  function returnToPlace() {
+    const [address, scrolled, connection] = JSON.parse(window.sessionStorage.getItem("place") ?? "[]");
+    if (window.sessionStorage.getItem("isBack") === null || address !== window.location.pathname + window.location.search) return;
+    window.sessionStorage.removeItem("isBack");
+    window.scrollTo(0, scrolled);
+    const row = connection && $(`tr[data-connection="${connection}"]`);
+    if (row) $("a", row)?.focus({ preventScroll: true });
+  }
+  returnToPlace();
 
   /* Into this field or, without one, to the page that searches everywhere, with its last text. */
   function goToSearch(field) {
@@ -365,7 +402,7 @@
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
   /* Whether the response to an earlier try was lost. */
   const mightBeSent = (form) => "mightBeSent" in form.dataset;
-  const outcomeHeading = () => $("#outcome :is(h1, h2, h3), #batch :is(.banner-head, [data-headline])");
+  const outcomeHeading = () => $("#headline, #outcome :is(h2, h3), #batch :is(.banner-head, [data-headline])");
   let previousHeading = "";
 
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -409,10 +446,11 @@
     const detail = event.detail;
     if (isAction(detail) || detail.target?.id === "outcome") removeBanners();
     const heading = outcomeHeading();
-    if (isAction(detail)) {
-      const errors = $("[data-focus]", document.getElementById(detail.target?.id) ?? document);
+    /* What the page does by itself leaves the focus where it is. */
+    if (isAction(detail) && !detail.requestConfig?.elt?.hasAttribute("data-quiet")) {
+      const errors = $(FOCUSED, document.getElementById(detail.target?.id) ?? document);
       focusOn(errors ?? (detail.target?.id === "outcome" || detail.elt?.id === "outcome" ? heading : null));
-    } else if (heading && heading.textContent.trim() !== previousHeading) {
+    } else if (heading && heading !== document.activeElement && heading.textContent.trim() !== previousHeading) {
       announce(heading.textContent.trim());
     }
     document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
@@ -476,5 +514,5 @@
   for (const time of document.querySelectorAll("time[data-local]")) {
     time.textContent = new Date(time.dateTime).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
   }
-  focusOn($("[data-focus]"));
+  focusOn($(FOCUSED));
 })();

@@ -378,8 +378,8 @@ def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     assert "Marked Keep" not in client_of(ada).get(url).text
     decide(review, grace)
     page = client_of(ada).get(url).text
-    assert "Marked Keep in an access review" in page
-    assert f"Decided by {grace.display_name} <time" in page
+    assert "Marked Keep" in page
+    assert f"by {grace.display_name} <time" in page
     assert f"</time> in {review.name}: <q>" in page
     decide(review, grace, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(url).text
@@ -409,8 +409,8 @@ def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connectio
     decide(review, grace)
     assert "Marked Keep" in client_of(linus).get(watch, headers=headers).text
     page = client_of(linus).get(url).text
-    assert "Marked Keep in an access review" in page
-    assert f"Decided by {grace.display_name} <time" in page
+    assert "Marked Keep" in page
+    assert f"by {grace.display_name} <time" in page
     assert f"</time> in {review.name}: <q>" in page
     lifecycle.withdraw_deletion(deletion=deletion, actor=person_actor(person=ada))
     assert "Marked Keep" not in client_of(linus).get(url).text
@@ -443,7 +443,7 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
     review_url = "/deletions/new/?" + urlencode(
         {"credential": payments.pk, "connection_id": connection_id}
     )
-    assert ", which has passed. Decided by " in client_of(ada).get(review_url).text
+    assert ", which has passed,</strong> by " in client_of(ada).get(review_url).text
     decide(newer, ada, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(review_url).text
     assert [row.problem for row in plan(newer, ada).batch.rows.all()] == [""]

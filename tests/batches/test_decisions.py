@@ -141,7 +141,7 @@ def test_only_the_requester_confirms(requested: Batch, grace: Person, linus: Per
 
 def test_a_wrong_confirmation_sends_nothing(requested: Batch, ada: Person, linus: Person) -> None:
     approve(requested, linus)
-    with pytest.raises(InvalidInputError, match="Type “3”"):
+    with pytest.raises(InvalidInputError, match="Type 3"):
         confirming.execute_batch(batch=requested, actor=person_actor(person=ada), confirmation="4")
     assert requested.deletions.filter(state=State.APPROVED).count() == 3
 

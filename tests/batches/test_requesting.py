@@ -60,7 +60,7 @@ def test_with_a_policy_the_rows_wait_for_approval(ada: Person, make_draft: MakeD
 def test_a_wrong_confirmation_requests_nothing(
     ada: Person, make_draft: MakeDraft, typed: str | None
 ) -> None:
-    with pytest.raises(InvalidInputError, match="Type “3” to confirm"):
+    with pytest.raises(InvalidInputError, match="Type 3"):
         request(make_draft(3), ada, confirmation=typed)
     assert not Deletion.objects.exists()
 

@@ -37,6 +37,8 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.headline).to_have_text("Waiting for approval. Nothing has been sent.")
     expect(requester.headline).to_be_focused()
+    # Otherwise, the new headline would take the focus and be read for that reason.
+    requester.page.locator("#content").focus()
 
     deletion = requester.deletion()
     approvals.approve_deletion(
@@ -45,15 +47,14 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
         digest=deletion.approval_digest,
     )
 
-    expect(requester.outcome).to_contain_text("Approved by Linus.")
-    confirm = re.compile(r"must confirm by .* UTC\. Nothing has been sent\.$")
+    confirm = re.compile(
+        r"^Approved by Linus\. .* must confirm by .* UTC\. Nothing has been sent\.$"
+    )
     expect(requester.headline).to_have_text(confirm)
     expect(requester.page.locator("#live")).to_have_text(confirm)
     requester.page.get_by_label("To confirm, type").fill("Payments US")
     requester.delete_button.click()
-    expect(requester.headline).to_have_text(
-        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
-    )
+    expect(requester.headline).to_have_text("Deleted and verified")
     expect(requester.page.locator("#watch")).to_have_count(0)
     assert requester.sent() == 1
     # The requester's own action was not announced: the focus was on its heading.
@@ -121,10 +122,12 @@ def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(
     def hold_response(route: Route) -> None:
         older.append((route, route.fetch()))
 
+    page.get_by_text("Add comment…").click()
     page.get_by_label("Comment").fill("First comment")
     page.route(f"**/{requester.deletion().pk}/", hold_response, times=1)
     page.get_by_role("button", name="Add comment").click()
     expect(page.get_by_text("Added to the timeline.")).to_be_visible()
+    page.get_by_text("Add comment…").click()
     page.get_by_label("Comment").fill("Second comment")
     with page.expect_response("**/comment/"):
         page.get_by_role("button", name="Add comment").click()

@@ -1,11 +1,17 @@
 """The pages on which people decide show the facts first, then the choices, and nothing twice."""
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from connections.models import Deletion, State
+from connections.web.badges import Badge
+from connections.web.deletions import detail
+from connections.web.timeline import TimelineEntry
 from tests.browser.conftest import OpenAs
 from tests.browser.requester import SINK, SOURCE, Requester
+
+NOW = timezone.now()
 
 
 def box(locator: Locator) -> FloatRect:
@@ -28,17 +34,50 @@ def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     approve = box(page.get_by_role("heading", name="Approve", exact=True))
     decline = box(page.get_by_role("heading", name="Decline", exact=True))
-    facts = box(page.locator("dl.facts").last)
+    facts = box(page.locator("#outcome dl.facts"))
     assert approve["y"] == decline["y"]
     assert approve["x"] < decline["x"]
     assert facts["y"] + facts["height"] <= approve["y"]
-    names = page.locator("dl.facts dt").all_inner_texts()
+    names = page.locator("#outcome dl.facts dt").all_inner_texts()
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_an_approver_decides_without_scrolling(
+    width: int, height: int, open_demo_as: OpenAs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if width > 390:
+        decided = TimelineEntry(badge=Badge("Keep", "ok", "check"), at=NOW, by="Ada", detail="“x”")
+        monkeypatch.setattr(detail, "list_earlier", lambda *_, **__: [decided] * 6)
+    page = open_deletion(open_demo_as, "approver", State.REQUESTED)
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate("window.scrollTo(0, 0)")
+
+    foot = box(page.locator(".decision-foot" if width == 390 else ".decision"))
+    assert foot["y"] + foot["height"] <= height
+    for each in page.locator("#outcome > :is(.org-pair, .facts), .before").all():
+        assert box(each)["y"] + box(each)["height"] <= foot["y"]
+    for name in ("Approve deletion", "Decline"):
+        button = page.locator(".button:visible", has_text=name).last
+        assert box(button)["height"] >= (44 if width == 390 else 34)
+    if width > 390:
+        expect(page.locator(".before > li")).to_have_count(4)
+        expect(page.get_by_role("link", name="All 6")).to_be_visible()
+
+
+def test_on_a_phone_declining_begins_with_its_reason(open_demo_as: OpenAs) -> None:
+    page = open_deletion(open_demo_as, "approver", State.REQUESTED)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("link", name="Decline…").click()
+    expect(page.get_by_label("Reason")).to_be_focused()
 
 
 def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_as: OpenAs) -> None:
     page = open_deletion(open_demo_as, "operator", State.APPROVED)
-    facts, delete_box = box(page.locator("dl.facts").last), box(page.locator(".danger-box").first)
+    facts, delete_box = (
+        box(page.locator("#outcome dl.facts")),
+        box(page.locator(".danger-box").first),
+    )
     assert facts["y"] + facts["height"] <= delete_box["y"]
 
 
@@ -81,7 +120,7 @@ def test_one_of_several_connections_is_confirmed_by_what_singles_it_out(
     other = requester.world.add_org(name="Archive" if is_name_unique else SINK, site=source.site)
     requester.world.add_connection(source_org=source, sink_org=other)
     requester.page.goto("/connections/")
-    requester.page.get_by_role("button", name="Sync now").click()
+    requester.page.locator("#refresh button, button[form=refresh]").click()
     expect(requester.page.locator(".list tbody tr")).to_have_count(3)
     expected = SINK if is_name_unique else requester.connection.id[-8:]
 

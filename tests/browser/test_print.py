@@ -40,12 +40,12 @@ def test_a_printed_deletion_has_its_facts_and_attempts_and_no_controls(
     page = printed(f"/deletions/{deletion.pk}/")
 
     assert_is_on_paper(page)
-    for text in (deletion.reason, str(deletion.connection_id), deletion.requested_by_name):
+    for text in (deletion.reason, str(deletion.connection_id), str(deletion.pk)):
         expect(page.get_by_text(text, exact=True).first).to_be_visible()
     expect(page.locator("#outcome h2").first).to_be_visible()
     expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
     # This is folded on screen.
-    attempt = page.locator("#record .details").first
+    attempt = page.locator("#record .timeline .details").first
     expect(attempt.get_by_text("SHA-256 of the body")).to_be_visible()
 
 

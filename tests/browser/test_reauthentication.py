@@ -15,7 +15,7 @@ from tests.browser.test_main_path import sign_in
 from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, let_proofs_age, make_person
 
-DELETED = "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+DELETED = "Deleted and verified"
 
 
 @pytest.fixture

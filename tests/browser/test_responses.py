@@ -28,8 +28,8 @@ UNKNOWN = "Outcome unknown. The DELETE was sent and might have worked. Never res
 CASES = {
     "200": Case(
         fault=None,
-        headline="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
-        also=("Datadog returned 200 in", "Not in Datadog's list at"),
+        headline="Deleted and verified",
+        also=("200 OK in", "no longer listed at"),
         outcome=Outcome.DELETED,
     ),
     "400": Case(
@@ -65,7 +65,7 @@ CASES = {
     "500": Case(
         fault=faults.RETURNS_500,
         headline=UNKNOWN,
-        also=("Datadog returned 500", "Never resent automatically", "Check outcome"),
+        also=("500 Internal Server Error in", "Never resent automatically", "Check outcome"),
         state=State.UNKNOWN,
     ),
     "time-out": Case(

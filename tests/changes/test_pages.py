@@ -269,7 +269,7 @@ def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     assert 'form="acknowledge"' in html
     assert " checked>" in html
     assert "Site: US1" in html
-    assert "data-focus" in html
+    assert 'aria-invalid="true"' in html
     assert ("A note can have at most 4,000 characters." in html) == (len(note) > 4000)
     widened.refresh_from_db()
     assert widened.acknowledged_at is None

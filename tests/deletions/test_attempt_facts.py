@@ -30,7 +30,7 @@ from connections.verifier.labels import OUTCOMES
 from connections.verifier.page import get_outcome_text
 from connections.verifier.rules import Sent
 from connections.web.badges import deletion_badge
-from connections.web.event_texts import event_text, next_badge
+from connections.web.event_texts import event_text
 from tests.deletions.test_texts import CAUSES, NOW, badge_of, deletion_in, described
 from tests.support.sweeps import sample
 
@@ -166,9 +166,14 @@ def texts_of(deletion: Deletion) -> list[str]:
     for each in possible:
         words = describe(deletion, status=each)
         badge = deletion_badge(deletion, status=each)
-        texts += [badge.explanation, badge.label, words.headline, *words.lines, *words.alarms]
-    following = next_badge(deletion, status=status)
-    texts += [following.label] if following else []
+        texts += [
+            badge.explanation,
+            badge.label,
+            words.sentences,
+            *words.facts,
+            *words.lines,
+            *words.alarms,
+        ]
     attempts = list(deletion.attempts.all())
     texts += [
         attempt_facts.attempts_summary(attempts),
@@ -214,7 +219,7 @@ def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
         if deletion.outcome in told_by_the_outcome:
             continue
         words = described(deletion)
-        assert any("might have worked" in line for line in (words.headline, *words.lines)), (
+        assert any("might have worked" in line for line in (words.sentences, *words.lines)), (
             history,
             deletion.state,
             deletion.outcome,
@@ -227,10 +232,10 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
         words = described(deletion)
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
-            assert "late" in " ".join(words.lines)
+            assert "late" in " ".join(words.facts)
             assert "late" in get_outcome_text(rows_of(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
-            assert words.headline == "Gone, and Datadog returned 200."
+            assert words.headline == "Gone, and Datadog returned 200"
 
 
 @pytest.mark.parametrize("code", EventCode)

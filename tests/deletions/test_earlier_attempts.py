@@ -166,7 +166,7 @@ def test_after_a_429_no_text_claims_that_nothing_was_sent(
     for text in text_since_sending(deletion, outcome_of(page.html)):
         assert not CLAIMS_NOTHING_SENT.search(text), text
     assert "No new DELETE was sent. Attempt 1 returned 429." in last_event_text(deletion)
-    assert "Attempt 1 returned 429." in page.text
+    assert "429 Too Many Requests in" in page.text
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
@@ -245,7 +245,8 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
         assert not CLAIMS_NOTHING_DELETED.search(text), text
     facts = "Attempt 1 might have worked. Attempt 2 returned 429."
     assert f"No new DELETE was sent. {facts}" in last_event_text(deletion)
-    assert facts in page.text
+    assert "Attempt 1 might have worked." in page.text
+    assert "429 Too Many Requests in" in page.text
 
 
 def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
@@ -260,10 +261,9 @@ def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
     for seconds in (36, 61):
         observer.check_after(deletion, seconds=seconds)
     response = client_of(ada).post(f"/deletions/{deletion.pk}/execute/", {"confirmation": "wrong"})
-    outcome = outcome_of(response.content.decode())
     assert response.status_code == 422
-    assert "No new DELETE was sent." in outcome
-    assert "Nothing was sent" not in outcome
+    assert "Nothing was sent" not in outcome_of(response.content.decode())
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
 # --- A late response
@@ -284,7 +284,7 @@ def test_a_waiting_deletion_whose_check_failed_offers_no_confirmation(
     clock.advance(seconds=8)
     due.run_due(actor=WORKER)
     page = read(client_of(ada).get(f"/deletions/{deletion.pk}/"))
-    assert "Check failed" in page.text
+    assert "The pre-send check failed." in page.text
     assert "Retries at" in page.text
     assert "Stop retrying" in page.text
     assert f"/deletions/{deletion.pk}/execute/" not in page.html
@@ -391,10 +391,7 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     assert "deletion.verified" in events
     page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
-    assert (
-        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
-        in page.text
-    )
+    assert "Deleted and verified" in page.text
     assert "attempt 2, late" in page.text
     assert "Late response to attempt 2" in page.text
     assert "was lost" not in page.text
@@ -449,7 +446,7 @@ def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
         observer.check_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
     assert (
-        "Datadog returned 200, but two complete syncs still list the connection."
+        "Datadog returned 200, but two complete syncs still list the connection"
         in observer.page(deletion).text
     )
     sandbox.world.remove_connection(connection_id=lost.id)

@@ -47,7 +47,7 @@ from connections.web.badges import (
     batch_badge,
     deletion_badge,
 )
-from connections.web.event_texts import event_text, next_badge
+from connections.web.event_texts import event_text
 from connections.web.icons import SHAPES
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
@@ -103,11 +103,6 @@ def badge_of(deletion: Deletion) -> Badge:
     return deletion_badge(deletion, status=status_of(deletion))
 
 
-def next_of(deletion: Deletion) -> Badge | None:
-    """The last entry of its timeline."""
-    return next_badge(deletion, status=status_of(deletion))
-
-
 def attempt(**values: object) -> Attempt:
     """An unsaved attempt with a 500 response."""
     made = Attempt(
@@ -141,10 +136,11 @@ def every_deletion() -> Iterator[Deletion]:
 def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
     for deletion in every_deletion():
         words = described(deletion)
-        shown = (words.label, words.headline, *words.lines)
+        shown = (words.title, words.label, words.sentences, *words.lines)
         where = (deletion.state, deletion.outcome, deletion.cause)
         assert all(text and text == text.strip() for text in shown), where
-        assert words.headline.endswith("."), where
+        assert words.sentences[-1] in ".…", where
+        assert words.headline[-1] not in ".:", where
         assert "error" not in " ".join(shown).casefold(), where
         assert "None" not in " ".join(shown), where
         badge = badge_of(deletion)
@@ -172,7 +168,7 @@ def test_no_text_claims_that_nothing_was_sent_when_something_might_have_been() -
     for deletion in every_deletion():
         may_have_been = deletion.state in {State.UNKNOWN, State.SENDING, State.STILL_PRESENT}
         if may_have_been or deletion.outcome in {"deleted", "gone_unattributed", "unresolved"}:
-            assert "othing was sent" not in described(deletion).headline
+            assert "othing was sent" not in described(deletion).sentences
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
@@ -226,13 +222,13 @@ def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str) -> No
     for badge in badges:
         assert badge.tone in TONES
         assert badge.icon in ICONS
-        assert badge.explanation.endswith(".")
+        assert badge.explanation[-1] in ".…"
 
 
 def test_the_badge_of_every_deletion_is_explained() -> None:
     for deletion in every_deletion():
         badge = badge_of(deletion)
-        assert badge.explanation.endswith(".")
+        assert badge.explanation[-1] in ".…"
         assert "{" not in badge.label + badge.explanation
 
 
@@ -309,7 +305,7 @@ def test_an_open_deletion_has_one_label(
 
 
 @pytest.mark.parametrize(
-    ("deletion", "headline"),
+    ("deletion", "sentences"),
     [
         (
             deletion_in(State.SENDING),
@@ -332,15 +328,19 @@ def test_an_open_deletion_has_one_label(
         ),
         (
             deletion_in(State.SETTLED, "deleted", verified_at=NOW),
-            "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+            "Deleted and verified.",
+        ),
+        (
+            deletion_in(State.SETTLED, "deleted", due_at=NOW),
+            "Deleted. Checking that Datadog no longer lists it…",
         ),
         (
             deletion_in(State.SETTLED, "deleted"),
-            "Datadog returned 200. No complete sync has confirmed it yet.",
+            "Deleted. No complete sync has confirmed it yet.",
         ),
         (
             deletion_in(State.SETTLED, "deleted", contradicted_at=NOW),
-            "Datadog reported success but still lists the connection.",
+            "Deleted, but Datadog still lists it.",
         ),
         (
             deletion_in(State.SETTLED, "already_absent", cause="not_found"),
@@ -357,13 +357,13 @@ def test_an_open_deletion_has_one_label(
         ),
         (
             deletion_in(State.SETTLED, "unresolved"),
-            "Closed by Ada; the outcome was never determined.",
+            "Closed by Ada. The outcome was never determined.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_texts_are_exactly_as_agreed(deletion: Deletion, headline: str) -> None:
-    assert described(deletion).headline == headline
+def test_the_texts_are_exactly_as_agreed(deletion: Deletion, sentences: str) -> None:
+    assert described(deletion).sentences == sentences
 
 
 def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> None:
@@ -373,11 +373,8 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
         )
         words = described(waiting)
 
-        assert words.headline.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
+        assert words.sentences.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
         assert "A retry would come more than 15 minutes after confirmation." in words.lines
-        step = next_of(waiting)
-        assert step is not None
-        assert step.label == "Close without a retry"
 
 
 def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
@@ -388,7 +385,8 @@ def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
     only = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[worked])
     second = deletion_in(State.SETTLED, "deleted", contradicted_at=NOW, attempts=[limited, worked])
 
-    assert [" ".join(described(each).lines).count("200") for each in (only, second)] == [1, 1]
+    assert [described(each).facts[0] for each in (only, second)] == ["200 OK in 143 ms"] * 2
+    assert not any("200" in line for each in (only, second) for line in described(each).lines)
     assert described(second).lines[-1] == "Attempt 1 returned 429."
 
 
@@ -408,7 +406,7 @@ def test_a_deletion_being_rechecked_offers_no_decision() -> None:
         words = describe(deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING)
 
         assert words.label == "Checking"
-        assert words.headline == "Checking the connection before sending. Nothing has been sent."
+        assert words.sentences == "Checking the connection before sending. Nothing has been sent."
 
 
 def test_an_approval_names_who_can_give_it() -> None:
@@ -418,10 +416,8 @@ def test_an_approval_names_who_can_give_it() -> None:
 
     words = described(waiting, approvers=("Ada", "Linus"))
 
-    assert words.lines == (
-        "Expires at 2026-03-03 14:03:22 UTC.",
-        "Ada and Linus can approve.",
-    )
+    assert words.facts == ("Expires at 2026-03-03 14:03:22 UTC",)
+    assert words.lines == ("Ada and Linus can approve.",)
 
 
 def test_an_approver_sees_who_requested_it() -> None:
@@ -429,7 +425,7 @@ def test_an_approver_sees_who_requested_it() -> None:
 
     words = described(waiting, approvers=("Ada",), can_approve=True)
 
-    assert words.headline == "Grace requests your approval."
+    assert words.title == "Grace requests your approval"
     assert "Ada can approve." not in words.lines
 
 
@@ -437,7 +433,8 @@ def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
     refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
     words = described(deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused]))
 
-    assert words.lines[0] == "Attempt 1 might have worked. Attempt 2 returned 403."
+    assert words.lines[0] == "Attempt 1 might have worked."
+    assert words.facts[0] == "403 Forbidden in 143 ms"
 
 
 @pytest.mark.parametrize("code", [code for code in audit.EventCode if code.startswith("deletion.")])
@@ -462,14 +459,6 @@ def test_the_effect_of_a_deletion_names_the_data_types() -> None:
 
     assert effect == "Group SOC loses access to Payments EU's logs, audit events and rum."
     assert unknown_types(types) == ["rum"]
-
-
-def test_only_open_deletions_have_a_next_step() -> None:
-    for state in OPEN_STATES:
-        assert next_of(deletion_in(state))
-    for outcome in Outcome.values:
-        assert next_of(deletion_in(State.SETTLED, outcome)) is None
-    assert next_of(deletion_in(State.SETTLED, "deleted", due_at=NOW))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_another_tab_shows_the_pre_send_check_and_polls(
 
     assert "Checking the connection before sending. Nothing has been sent." in pages[0].text
     assert "must confirm." not in pages[0].text
-    assert "Check, then send" in pages[0].text
+    assert "Checking the connection before sending." in pages[0].text
     assert not pages[0].has_form_to("/execute/")
     assert not pages[0].has_form_to("/withdraw/")
     assert pages[0].watch["hx-trigger"] == "every 2s"

@@ -1,6 +1,7 @@
 """The confirmation page and its POST: what it refuses, and that no input is lost."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from connections.core.sites import get_site
 from connections.models import Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.flows.support import Requester, read, store_credential
+from tests.flows.support import Requester, post_htmx, read, store_credential
 from tests.support.sandbox import connection_between
 
 ClientOf = Callable[[Person], Client]
@@ -32,9 +33,9 @@ def test_the_review_describes_the_connection(requester: Requester) -> None:
     for shown in (
         "Group SOC loses access to Payments US's logs and metrics.",
         "No data is deleted.",
-        "Dana Keller (a person)",
-        "(source side)",
-        f"DELETE /api/v2/org_connections/{requester.connection.id}",
+        "by Dana Keller · Sent with the Payments US credential (source side).",
+        "curl -X DELETE",
+        f"/api/v2/org_connections/{requester.connection.id}",
         "DD-API-KEY: $DD_API_KEY",
     ):
         assert shown in page.text
@@ -62,12 +63,34 @@ def test_an_unknown_data_type_is_shown_unchanged(
     assert "Unknown data type rum : ask its owner what Group SOC uses it for" in page.text
 
 
+@pytest.mark.parametrize(
+    ("back", "list_url"),
+    [
+        ("/connections/?q=soc&page=2", "/connections/?q=soc&page=2"),
+        ("/connections/", "/connections/"),
+        *((other, "/connections/") for other in ("//evil.test/connections/", "/audit/", "x")),
+    ],
+)
+def test_a_deletion_leads_back_to_the_list_that_it_came_from(
+    requester: Requester, back: str, list_url: str
+) -> None:
+    page = requester.review(back=back)
+    assert page.link("Cancel") == list_url
+    filled = requester.fill(page)
+
+    outcome = read(post_htmx(requester.client, "/deletions/new/", filled, target="request-form"))
+
+    assert outcome.link("Back to connections") == list_url
+    seen = f"{outcome.watch['hx-get']}&{urlencode({'back': list_url})}"
+    assert requester.open(seen).link("Back to connections") == list_url
+
+
 def test_the_review_links_to_another_credential_that_lists_the_connection(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     other = store_credential(sandbox, "Group SOC")
 
-    page = requester.open(requester.review().link("Group SOC (destination side)"))
+    page = requester.open(requester.review().link("Group SOC instead"))
 
     assert page.form_to("/deletions/new/").fields["credential"] == str(other.pk)
     assert "(destination side)" in page.text
@@ -77,8 +100,8 @@ def test_the_review_links_to_another_credential_that_lists_the_connection(
     ("typed", "message"),
     [
         ({"reason": "  "}, "Enter a reason."),
-        ({"confirmation": "Payments"}, "Type “Payments US” to confirm. Nothing was sent."),
-        ({"confirmation": ""}, "Type “Payments US” to confirm. Nothing was sent."),
+        ({"confirmation": "Payments"}, "Type Payments US."),
+        ({"confirmation": ""}, "Type Payments US."),
         ({"request_id": "no id"}, "This page is out of date. Nothing was sent."),
         ({"request_id": ""}, "This page is out of date. Nothing was sent."),
     ],
@@ -299,7 +322,7 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     new = sandbox.world.add_connection(source_org=requester.connection.source_org, sink_org=labs)
     requester = Requester(client=requester.client, credential=requester.credential, connection=new)
     review = requester.review()
-    assert "Details unavailable" in review.text
+    assert "Payments US doesn't list this ID" in review.text
     assert review.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
 
     page = read(requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-212")))

@@ -195,14 +195,16 @@ def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
     url = f"/deletions/{deletion.pk}/"
     document = deletion_row(deletion) | {
         "url": url,
-        "headline": description.headline,
+        "headline": description.sentences,
         "is_existing": is_existing,
     }
-    lines = [description.headline, *description.lines]
+    lines = [description.sentences, " · ".join(description.facts), *description.lines]
     lines += [f"Datadog: '{quote}'" for quote in description.quotes]
     if is_existing:
         lines.insert(0, "This connection already has an open deletion. No new DELETE was sent.")
-    return Result(document, *lines, f"Deletion: {url}", exit_code=exit_code_of(deletion))
+    return Result(
+        document, *filter(None, lines), f"Deletion: {url}", exit_code=exit_code_of(deletion)
+    )
 
 
 def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:

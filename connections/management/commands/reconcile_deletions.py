@@ -43,4 +43,4 @@ class Command(OrgAdminCommand):
 def _line(deletion: Deletion, *, now: datetime) -> str:
     status = states.status_at(deletion, now=now)
     text = describe(deletion, status=status)
-    return f"{deletion.pk}  {text.label}  {text.headline}"
+    return f"{deletion.pk}  {text.label}  {text.sentences}"

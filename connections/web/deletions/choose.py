@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
+from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -15,6 +16,7 @@ from connections.deletions import confirmations
 from connections.lookups.objects import find_credential
 from connections.models import Credential
 from connections.people import people
+from connections.web.deletions.detail import back_url
 from connections.web.deletions.forms import ConnectionChoiceForm
 from connections.web.framework.support import actor_of, uuid_or_none, wants_fragment
 
@@ -52,7 +54,11 @@ def choice_page(
         # Half of the query string is not an error, so fill in what is there.
         form = _choice_form(actor=actor)
         form.initial = data.dict()
-    context = {"form": form, "no_sender": _no_sender_context(actor=actor)}
+    context = {
+        "form": form,
+        "no_sender": _no_sender_context(actor=actor),
+        "back_url": back_url(request) or reverse("org-connection-list"),
+    }
     status = 422 if error else 200
     response = render(request, "deletions/choose.html", context, status=status)
     if wants_fragment(request):

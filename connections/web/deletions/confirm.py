@@ -29,7 +29,6 @@ from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
 
 _PREFILLED = ("reason", "ticket")
-_SIDES = {"source": "source side", "sink": "destination side"}
 
 
 def _page_with_input(request: HttpRequest) -> HttpResponse:
@@ -100,14 +99,14 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
             actor=actor, now=support.time_of(request), **arguments
         )
     except confirmations.TargetChangedError as error:
-        return _review_changed(request, form=form, error=error)
+        return _target_changed(request, form=form, error=error)
     except DomainError as error:
         refusal = Refusal(form=form, error=error)
         return _request_failed(request, refusal, credential=credential, connection_id=connection_id)
     return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
 
 
-def _review_changed(
+def _target_changed(
     request: HttpRequest, *, form: DeletionForm, error: confirmations.TargetChangedError
 ) -> HttpResponse:
     """The current page, or the deletion that ended the connection in the meantime."""
@@ -126,7 +125,6 @@ def _review_changed(
             actor=actor,
             notice=Badge(text, "info", "info"),
             status=409,
-            is_confirming=True,
         )
     form = _empty_form(target, typed=request.POST.dict(), request_id=form.request_id_or_none)
     return _page(request, target=target, form=form, notice=str(error), status=409)
@@ -146,7 +144,6 @@ def _request_failed(
             actor=actor,
             notice=notice,
             status=refusal.status,
-            is_confirming=True,
         )
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id
@@ -217,7 +214,12 @@ def _page_context(
     snapshot = target.snapshot or OrgConnectionSnapshot()
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
     types = snapshot.connection_types
-    choice: dict[str, Any] = {"credential": credential.pk, "connection_id": target.connection_id}
+    back = detail.back_url(request) or reverse("org-connection-list")
+    choice: dict[str, Any] = {
+        "credential": credential.pk,
+        "connection_id": target.connection_id,
+        "back": back,
+    }
     typed: dict[str, Any] = {name: str(form[name].value() or "") for name in _PREFILLED}
     ended = confirmations.previous_deletion(
         actor=actor, credential=credential, connection_id=target.connection_id
@@ -229,16 +231,18 @@ def _page_context(
         "types": types,
         "effect": confirmations.effect_text(types=types, **names) if target.is_listed else "",
         "unknown_types": unknown_types(types),
-        "creator_flags": support.creator_flags(snapshot),
-        "side": _SIDES.get(target.side, ""),
-        "senders": _other_senders(target),
-        "not_listed": _not_listed(target),
+        "side": detail.side_of(credential, connection=snapshot),
+        "senders": _other_senders(target, back=back),
+        "not_listed": "" if target.is_listed else _not_listed(target),
         "problem": _problem(credential),
-        "request_text": _request_text(target),
         "curl": _curl(target),
         "approvals_needed": approvals_needed_text(target.policy),
         "approvers_warning": approvers.missing_approvers_warning(
             credential=credential, policy=target.policy, requester=actor.person
+        ),
+        "back_url": back,
+        "choose_url": reverse(
+            "deletion-confirm", query={"connection_id": target.connection_id, "back": back}
         ),
         "again_url": detail.confirm_url(**choice, **typed),
         "connection_url": support.connection_url(key),
@@ -251,32 +255,28 @@ def _page_context(
     if ended:
         status = status_of(ended)
         context["ended_badge"] = deletion_badge(ended, status=status)
-        context["ended_text"] = describe(ended, status=status)
+        context["ended_text"] = describe(ended, status=status, now=support.time_of(request))
     return context
 
 
 def _not_listed(target: DeletionTarget) -> str:
-    """What the newest sync says about an unreviewed connection."""
-    sync = target.last_sync
-    if target.is_listed or sync is None:
-        return ""
+    """Why there are no details of the connection."""
+    name, sync = target.credential.name, target.last_sync
+    if sync is None:
+        return f"{name} was never synced"
     if sync.is_complete:
-        return f"The last sync of {target.credential.name} doesn't list it."
-    return f"The last sync of {target.credential.name} failed. {cause_text(sync.cause)}"
+        return f"{name} doesn't list this ID"
+    return f"The last sync of {name} failed. {cause_text(sync.cause)}"
 
 
-def _other_senders(target: DeletionTarget) -> list[tuple[str, str]]:
+def _other_senders(target: DeletionTarget, *, back: str) -> list[tuple[str, str]]:
     """The name and page of each other credential that lists the connection and can send."""
-    sides = {}
-    if target.snapshot:
-        sides = {
-            target.snapshot.source_org_id: _SIDES["source"],
-            target.snapshot.sink_org_id: _SIDES["sink"],
-        }
     return [
         (
-            f"{credential.name} ({sides.get(credential.org_id, 'other side')})",
-            detail.confirm_url(credential=credential.pk, connection_id=target.connection_id),
+            credential.name,
+            detail.confirm_url(
+                credential=credential.pk, connection_id=target.connection_id, back=back
+            ),
         )
         for credential in target.other_credentials
     ]
@@ -294,28 +294,6 @@ def _problem(credential: Credential) -> str:
     return ""
 
 
-def _path(target: DeletionTarget) -> str:
-    return f"/api/v2/org_connections/{target.connection_id}"
-
-
-def _request_text(target: DeletionTarget) -> str:
-    site, credential = site_or_none(target.credential.site), target.credential
-    keys = [
-        f"DD-API-KEY: …{credential.api_key_last_four}",
-        f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
-    ]
-    if credential.has_access_token:
-        keys = [f"Authorization: Bearer …{credential.access_token_last_four}"]
-    return "\n".join(
-        (
-            f"DELETE {_path(target)} HTTP/1.1",
-            f"Host: {site.api_host if site else credential.site}",
-            "Accept: application/json",
-            *keys,
-        )
-    )
-
-
 def _curl(target: DeletionTarget) -> str:
     site = site_or_none(target.credential.site)
     base_url = site.base_url if site else f"https://{target.credential.site}"
@@ -323,5 +301,9 @@ def _curl(target: DeletionTarget) -> str:
     if target.credential.has_access_token:
         keys = ['-H "Authorization: Bearer $DD_ACCESS_TOKEN"']
     return " \\\n  ".join(
-        (f"curl -X DELETE '{base_url}{_path(target)}'", "-H 'Accept: application/json'", *keys)
+        (
+            f"curl -X DELETE '{base_url}/api/v2/org_connections/{target.connection_id}'",
+            "-H 'Accept: application/json'",
+            *keys,
+        )
     )

@@ -1,12 +1,13 @@
 """The page of one deletion: its status, the steps that a person can take, and polling."""
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -29,14 +30,16 @@ from connections.deletions import (
     verification,
 )
 from connections.deletions.confirmations import effect_text
-from connections.deletions.status import NextStep, steps_of
+from connections.deletions.status import DeletionStatus, NextStep, steps_of
 from connections.deletions.texts import break_glass_text, describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.lookups import objects
+from connections.models.org_connections import SnapshotFields
 from connections.operations import heartbeats
 from connections.web.badges import Badge, deletion_badge
 from connections.web.deletions import forms
+from connections.web.deletions.earlier import list_earlier
 from connections.web.deletions.record import record_context
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
@@ -91,8 +94,7 @@ def notice_about(refusal: Refusal, *, deletion: models.Deletion | None = None) -
     """
     error = refusal.error
     if isinstance(error, InvalidInputError):
-        text = error.fields.get("request_id", error.fields.get("credential", ""))
-        return Badge(text, "danger", "warning")
+        return Badge(error.fields.get("request_id", ""), "danger", "warning")
     if isinstance(error, UnavailableError):
         nothing = attempt_facts.not_sent_sentence_of(deletion) if deletion else "Nothing was sent."
         text = f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
@@ -110,7 +112,7 @@ def respond(
     if not support.wants_fragment(request):
         return support.SeeOther(url)
     deletion = deletions_with_details().get(pk=deletion.pk)
-    response = render_outcome(request, deletion=deletion, actor=actor, is_confirming=is_confirming)
+    response = render_outcome(request, deletion=deletion, actor=actor)
     if is_confirming:
         response["HX-Push-Url"] = url
     return response
@@ -124,13 +126,10 @@ def render_outcome(
     form: ServiceForm | None = None,
     notice: Badge | None = None,
     status: int = 200,
-    is_confirming: bool = False,
 ) -> HttpResponse:
-    """The page of one deletion. For htmx, only `#outcome`, also on the confirmation page."""
-    context = {
-        "deletion": deletion,
-        "shows_batch": _shows_batch(deletion, actor=actor),
-        "outcome": _status_context(deletion=deletion, actor=actor, form=form, notice=notice),
+    """The page of one deletion. For htmx, only `#outcome` and the title, also on other pages."""
+    context = _facts_context(deletion, actor=actor) | {
+        "outcome": _status_context(request, deletion=deletion, form=form, notice=notice),
     }
     if not support.wants_fragment(request):
         context |= _record_context(request, deletion=deletion, actor=actor)
@@ -139,8 +138,7 @@ def render_outcome(
                 form if isinstance(form, forms.CommentForm) else forms.CommentForm()
             )
         return render(request, _TEMPLATE, context, status=status)
-    part = "outcome_on_confirmation" if is_confirming else "outcome"
-    response = render(request, f"{_TEMPLATE}#{part}", context, status=status)
+    response = render(request, f"{_TEMPLATE}#titled_outcome", context, status=status)
     # The details next to the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
     return response
@@ -149,16 +147,19 @@ def render_outcome(
 def _record_context(
     request: HttpRequest, *, deletion: models.Deletion, actor: Actor
 ) -> dict[str, Any]:
+    return _facts_context(deletion, actor=actor) | record_context(
+        deletion=deletion, actor=actor, now=support.time_of(request)
+    )
+
+
+def _facts_context(deletion: models.Deletion, *, actor: Actor) -> dict[str, Any]:
+    """Template variables of the outcome and the record."""
     return {
         "deletion": deletion,
-        "shows_batch": _shows_batch(deletion, actor=actor),
-        **record_context(deletion=deletion, actor=actor, now=support.time_of(request)),
+        # Whether it belongs to a bulk deletion that this person can see.
+        "shows_batch": bool(visibility.visible_batch_ids([deletion], actor=actor)),
+        "approvals_needed": models.ApprovalPolicy(deletion.policy).approvals_needed,
     }
-
-
-def _shows_batch(deletion: models.Deletion, *, actor: Actor) -> bool:
-    """Whether it belongs to a bulk deletion that this person can see."""
-    return bool(visibility.visible_batch_ids([deletion], actor=actor))
 
 
 def _poll_response(
@@ -307,9 +308,9 @@ def _must_verify_itself(deletion: models.Deletion, *, actor: Actor, now: datetim
 
 
 def _status_context(
+    request: HttpRequest,
     *,
     deletion: models.Deletion,
-    actor: Actor,
     form: ServiceForm | None,
     notice: Badge | None,
 ) -> dict[str, Any]:
@@ -318,7 +319,7 @@ def _status_context(
     `form` is the posted form if its action was refused, and `notice` says why if no field is at
     fault.
     """
-    now = clock.now()
+    actor, now = support.actor_of(request), clock.now()
     have_expired = states.have_approvals_expired(deletion, now=now)
     is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
@@ -332,6 +333,7 @@ def _status_context(
     text = describe(
         deletion,
         status=status,
+        now=now,
         approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
         if is_awaiting_approval
         else None,
@@ -348,15 +350,10 @@ def _status_context(
         if deletion.is_settled
         else confirmations.confirmation_text(deletion, actor=actor),
         "form": form,
-        "execution_form": form
-        if isinstance(form, forms.ExecutionForm)
-        else forms.ExecutionForm.about(deletion),
-        "break_glass_form": form
-        if isinstance(form, forms.BreakGlassForm)
-        else forms.BreakGlassForm(),
-        "late_approval_form": form
-        if isinstance(form, forms.LateApprovalForm)
-        else forms.LateApprovalForm(),
+        **{
+            name: form if isinstance(form, kind) else kind.about(deletion)
+            for name, kind in _FORMS.items()
+        },
         "notice": notice,
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "poll_interval": poll_interval(deletion, now=now),
@@ -368,17 +365,25 @@ def _status_context(
             again=str(deletion.pk),
         ),
         "connection_url": support.connection_url(deletion.key),
-        "is_own": is_awaiting_approval and actor.person == deletion.requested_by,
+        "back_url": back_url(request),
+        "can_decide": can_decide and status == DeletionStatus.NEEDS_APPROVAL,
+        "is_checking": status in _CHECKING
+        and not deletion.last_checked_at
+        and NextStep.CHECK not in next_steps.steps,
+        "is_gone": deletion.outcome in models.GONE_OUTCOMES
+        and (not deletion.contradicted_at or deletion.last_check_listed is False),
+        "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)
+        if is_awaiting_approval
+        else [],
         "break_glass": break_glass_text(deletion),
         "can_give_late_approval": deletion.lacks_late_approval
         and permissions.can_give_late_approval(actor, deletion=deletion),
         "preview": preview,
         "preview_note": _preview_note(deletion, recheck=preview) if preview else None,
         "protection": objections.protection,
-        "approvals_needed": models.ApprovalPolicy(deletion.policy).approvals_needed,
-        "effect": _effect(deletion),
+        "effect": _effect(deletion, steps=next_steps.steps),
         **keep_context(objections.kept, now=now),
-        "creator_flags": support.creator_flags(deletion),
+        "side": side_of(deletion.credential, connection=deletion),
         "site_label": site_label(deletion.site),
     }
 
@@ -386,8 +391,8 @@ def _status_context(
 def confirm_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
     """The URL of the confirmation page.
 
-    `more` can contain `reason`, `ticket`, `request_id`, and `again`, which is the ID of a deletion
-    whose reason and ticket are reused. These could be too long for a URL.
+    `more` can contain `reason`, `ticket`, `request_id`, `back` as in `back_url`, and `again`, which
+    is the ID of a deletion whose reason and ticket are reused. These could be too long for a URL.
     """
     query = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
@@ -409,9 +414,42 @@ def _is_undecided(deletion: models.Deletion) -> bool:
     }
 
 
-def _effect(deletion: models.Deletion) -> str:
-    """What deleting the connection would do; "" if that is unknown or it has been decided."""
-    if not _is_undecided(deletion) or not deletion.is_reviewed:
+# Something is under way, and the page says so until the result replaces it.
+_CHECKING = {
+    DeletionStatus.DELETED_VERIFYING,
+    DeletionStatus.CHECKING,
+    DeletionStatus.SENDING,
+}
+_FORMS: dict[str, type[ServiceForm]] = {
+    "execution_form": forms.ExecutionForm,
+    "break_glass_form": forms.BreakGlassForm,
+    "late_approval_form": forms.LateApprovalForm,
+}
+_DECISIONS = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
+
+
+def back_url(request: HttpRequest) -> str:
+    """The list of connections from which the person came; "" if that is unknown.
+
+    Its address is in the form, in the page's own address, or in that of the page before.
+    """
+    before = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
+    for query in (request.POST, request.GET, QueryDict(before.partition("?")[2])):
+        path, _, filters = query.get("back", "").partition("?")
+        if path == reverse("org-connection-list"):
+            return f"{path}?{filters}" if filters else path
+    return ""
+
+
+def side_of(credential: models.Credential, *, connection: SnapshotFields) -> str:
+    """Which side of the connection the credential's org is; "" if that is unknown."""
+    sides = {connection.source_org_id: "source side", connection.sink_org_id: "destination side"}
+    return sides.get(credential.org_id, "") if credential.org_id else ""
+
+
+def _effect(deletion: models.Deletion, *, steps: Collection[NextStep]) -> str:
+    """What deleting the connection would do, for a person who decides; "" if that is unknown."""
+    if _DECISIONS.isdisjoint(steps) or not deletion.is_reviewed:
         return ""
     return effect_text(
         source=deletion.source_org_name,
@@ -422,13 +460,13 @@ def _effect(deletion: models.Deletion) -> str:
 
 def _preview_note(deletion: models.Deletion, *, recheck: Recheck) -> Badge:
     """What a check found just now. Its label is the sentence."""
-    who, at = deletion.requested_by_name, format_time(recheck.at)
+    who, at = deletion.requested_by_name, format_time(recheck.at, today=recheck.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
     if deletion.state == models.State.STILL_PRESENT:
         then = f"It can no longer be approved: {who} can close it and request a new deletion."
     match recheck.result:
         case RecheckResult.SAME:
-            return Badge(f"Checked at {at}: unchanged since the request.", "ok", "check")
+            return Badge(f"Unchanged at {at}", "ok", "check")
         case RecheckResult.CHANGED:
             text = f"Checked at {at}: changed since the request. {then}"
             return Badge(text, "danger", "warning")
@@ -483,6 +521,9 @@ def _can_take_step(
         case NextStep.CHECK if deletion.state == models.State.SENDING:
             started = deletion.sending_at or now
             return can_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
+        case NextStep.CHECK if deletion.is_settled and deletion.due_at:
+            # The next check happens by itself, unless it is overdue.
+            return can_use and now - deletion.due_at >= time_limits.CLAIM_TIMEOUT
         case NextStep.REQUEST_AGAIN:
             return can_use and deletion.is_settled
         case NextStep.CHECK | NextStep.CLOSE:

@@ -1,6 +1,7 @@
-"""A deletion's page below its status: timeline, attempts, and a summary to copy."""
+"""A deletion's page below its status: the timeline with its attempts, and a summary to copy."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,72 +10,47 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.core.causes import cause_text
 from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions import states
-from connections.deletions.status import DeletionStatus
+from connections.deletions.attempt_facts import response_text
 from connections.deletions.texts import break_glass_text, describe
-from connections.web.event_texts import next_badge
-from connections.web.timeline import TimelineEntry, event_entry
+from connections.web.timeline import event_entry
 
 SHOWN_BODY = 8 * 1024
 
 
 def record_context(*, deletion: models.Deletion, actor: Actor, now: datetime) -> dict[str, Any]:
-    """Template variables of the timeline, the attempts and the summary."""
-    attempts = [_attempt_context(attempt) for attempt in deletion.attempts.all()]
-    status = states.status_at(deletion, now=now)
+    """Template variables of the timeline and the summary."""
+    attempts = {attempt.number: _attempt_context(attempt) for attempt in deletion.attempts.all()}
     return {
         "timeline": [
-            *(
-                event_entry(event, actor=actor)
-                for event in audit.events_of(subject=deletion)
-                # Refused access is for auditors, and could fill the page.
-                if event.code != audit.EventCode.ACCESS_REFUSED
-            ),
-            *_next_entries(deletion, status=status),
+            replace(event_entry(event, actor=actor), attempt=_attempt_of(event, attempts))
+            for event in audit.events_of(subject=deletion)
+            # Refused access is for auditors, and could fill the page.
+            if event.code != audit.EventCode.ACCESS_REFUSED
         ],
         "audit_url": reverse("audit-list", query={"deletion": str(deletion.pk)})
         if permissions.can_audit(actor)
         else "",
-        "attempts": attempts,
-        "summary": _summary(deletion, attempts=attempts, now=now),
+        "summary": _summary(deletion, now=now),
     }
 
 
-def _next_entries(deletion: models.Deletion, *, status: DeletionStatus) -> list[TimelineEntry]:
-    badge = next_badge(deletion, status=status)
-    if badge is None:
-        return []
-    # A person's step has a deadline, and an automatic step has a time.
-    is_awaited = deletion.state in {models.State.REQUESTED, models.State.APPROVED}
-    is_awaited = is_awaited and status not in {DeletionStatus.CHECKING, DeletionStatus.EXPIRED}
-    detail = f"Expires at {format_time(deletion.expires_at)}." if is_awaited else ""
-    is_timed = deletion.state in {models.State.WAITING, models.State.UNKNOWN, models.State.SETTLED}
-    return [
-        TimelineEntry(
-            badge=badge,
-            at=deletion.due_at if is_timed else None,
-            detail=detail,
-            is_next=True,
-        )
-    ]
+def _attempt_of(
+    event: models.AuditEvent, attempts: dict[int, dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The attempt that this event started, if it started one."""
+    is_start = event.code == audit.EventCode.DELETION_SENDING
+    return attempts.get(event.details["attempt"]) if is_start else None
 
 
 def _attempt_context(attempt: models.Attempt) -> dict[str, Any]:
     """One attempt with the stored response. `key` is unique among the IDs on the page."""
     body = bytes(attempt.body).decode("utf-8", errors="replace")
-    if attempt.http_status is not None:
-        headline = f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms"
-    elif attempt.answered_at:
-        headline = cause_text(attempt.cause)
-    else:
-        headline = "No response recorded"
     return {
         "attempt": attempt,
         "key": str(attempt.number),
-        "headline": headline,
         "headers": "\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
         "body": body[:SHOWN_BODY],
         "is_body_shortened": len(body) > SHOWN_BODY or attempt.body_is_complete is False,
@@ -101,7 +77,7 @@ def _people(deletion: models.Deletion) -> list[str]:
     return lines
 
 
-def _summary(deletion: models.Deletion, *, attempts: list[dict[str, Any]], now: datetime) -> str:
+def _summary(deletion: models.Deletion, *, now: datetime) -> str:
     text = describe(
         deletion,
         status=states.status_at(deletion, now=now),
@@ -111,7 +87,7 @@ def _summary(deletion: models.Deletion, *, attempts: list[dict[str, Any]], now: 
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     break_glass = break_glass_text(deletion)
     lines = [
-        text.headline,
+        text.sentences,
         *text.lines,
         *((break_glass.headline, *break_glass.lines) if break_glass else ()),
         *(f"Datadog: {json.dumps(quote, ensure_ascii=False)}" for quote in text.quotes),
@@ -122,7 +98,11 @@ def _summary(deletion: models.Deletion, *, attempts: list[dict[str, Any]], now: 
         f"Reason: {deletion.reason}",
         f"Ticket: {deletion.ticket or 'None'}",
         *_people(deletion),
-        *(f"Attempt {attempt['attempt'].number}: {attempt['headline']}" for attempt in attempts),
+        *(f"Attempt {attempt.number}: {_result(attempt)}" for attempt in deletion.attempts.all()),
         f"Deletion: {deletion.pk}",
     ]
     return "\n".join(lines)
+
+
+def _result(attempt: models.Attempt) -> str:
+    return response_text(attempt) if attempt.answered_at else "No response recorded"

@@ -51,13 +51,16 @@ class ServiceForm(forms.Form):
             raise InvalidInputError({name: str(texts[0]) for name, texts in self.errors.items()})
 
     def add_errors(self, error: InvalidInputError) -> None:
-        """Show each message with its field, or above the form if it has no such field.
+        """Show each message with its field, or above the form if it shows no such field.
 
         A service's message replaces the form's own message about the same field.
         """
         for name, message in error.fields.items():
             self.errors.pop(name, None)
-            self.add_error(name if name in self.fields else None, message)
+            is_shown = name in self.fields and not self[name].is_hidden
+            self.add_error(name if is_shown else None, message)
+        if first := next((field for field in self.visible_fields() if field.errors), None):
+            first.field.widget.attrs["autofocus"] = True
 
 
 class ConfirmationForm(ServiceForm):

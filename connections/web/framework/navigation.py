@@ -57,6 +57,7 @@ _GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
 )
 # Pages without an entry of their own, and the entry that they belong to.
 _PART_OF = {
+    "deletion-confirm": "org-connection-list",
     "credential-list": "org-list",
     "evidence-detail": "audit-list",
     "person-list": "settings",
@@ -135,7 +136,7 @@ def _current_name(path: str) -> str:
     names = [name for group in _GROUPS for _, name, _ in group]
     entries = {reverse(name): name for name in names if name != "overview"}
     entries |= {reverse(part): name for part, name in _PART_OF.items()}
-    entry = next((url for url in entries if path.startswith(url)), "")
+    entry = max((url for url in entries if path.startswith(url)), key=len, default="")
     return "overview" if path == reverse("overview") else entries.get(entry, "")
 
 

@@ -28,7 +28,6 @@ from connections.inventory.matching import KnownOrg
 from connections.inventory.orgs import OrgSummary, find_org
 from connections.lookups.objects import raise_org_not_found
 from connections.models import OrgConnectionKey, Person
-from connections.models.org_connections import SnapshotFields
 from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
 
@@ -245,15 +244,3 @@ def _is_address(text: str) -> bool:
 
 def _is_trusted_proxy(address: str) -> bool:
     return _is_address(address) and is_in_networks(address, get_trusted_networks())
-
-
-def creator_kind(is_service_account: bool | None) -> str:
-    """Whether the creator is a person or a service account; "" if Datadog doesn't say."""
-    return {True: "a service account", False: "a person", None: ""}[is_service_account]
-
-
-def creator_flags(snapshot: SnapshotFields) -> list[str]:
-    """Notes about a connection's creator."""
-    kind = creator_kind(snapshot.creator_is_service_account)
-    disabled = ["disabled"] if snapshot.creator_is_disabled else []
-    return disabled + ([kind] if kind else [])

@@ -26,12 +26,11 @@ from connections.web import badges
 from connections.web.badges import Badge
 from connections.web.framework import lists
 from connections.web.framework.limits import LIMITS
-from connections.web.framework.support import creator_kind, org_url, time_of
+from connections.web.framework.support import org_url, time_of
 from connections.web.icons import DOT, SHAPES
 
 register = template.Library()
 register.filter("batch_origin", batch_origin_text)
-register.filter("creator_kind", creator_kind)
 register.filter("org_url", org_url)
 register.filter("quantity", pluralize)
 register.filter("seconds", lambda seconds: format_limit(timedelta(seconds=seconds)))

@@ -12,7 +12,6 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import ConnectionDecision
 from connections.access_reviews.texts import decision_text
 from connections.changes.changes import ChangeRow
-from connections.changes.texts import types_of
 from connections.core.text import format_time
 from connections.inventory.timeline import (
     ConnectionHistory,
@@ -22,16 +21,19 @@ from connections.inventory.timeline import (
     is_observation,
 )
 from connections.models import AuditEvent, Change, OrgConnectionSnapshot
-from connections.web.badges import ROW_BADGES, Badge, change_badge
-from connections.web.timeline import TimelineEntry, event_entry
+from connections.web.badges import ROW_BADGES, Badge
+from connections.web.timeline import (
+    FIRST_LISTED,
+    TimelineEntry,
+    change_entry,
+    event_entry,
+)
 
 # A longer timeline shows its first and last entries, and folds the entries between them.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
 # Kinds of changes that a new version of the snapshot shows too.
 _COMPARED = {Change.Kind.TYPES_CHANGED, Change.Kind.CREATOR_CHANGED}
-# Kinds of changes that mean it was listed for the first time.
-_FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def timeline_of(
     `changes` are the ones that syncs detected for it, and `decisions` those of access reviews.
     """
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
-    began = [row.change.detected_at for row in changes if row.change.kind in _FIRST_LISTED]
+    began = [row.change.detected_at for row in changes if row.change.kind in FIRST_LISTED]
     entries = [
         *_first_entries(history, began=began),
         *(
@@ -64,8 +66,8 @@ def timeline_of(
             # The entry of the change that the same sync detected already shows it.
             if version.snapshot.first_seen_at not in compared
         ),
-        *(_detected_entry(row, history=history) for row in reversed(changes)),
-        *(_decision_entry(decision) for decision in decisions),
+        *map(change_entry, reversed(changes)),
+        *map(_decision_entry, decisions),
         *(_reappearance_entry(reappearance) for reappearance in history.reappearances),
         # Before an event at the same time, which implies it.
         *_last_listed_entries(history, changes=changes),
@@ -97,31 +99,6 @@ def _first_entries(
     if history.versions[0].snapshot.first_seen_at not in began:
         entries.append(_first_seen_entry(history))
     return entries
-
-
-def _detected_entry(row: ChangeRow, *, history: ConnectionHistory) -> TimelineEntry:
-    change = row.change
-    badge = change_badge(change, deletion=row.deletion)
-    # The title and its link already name the deletion.
-    is_named = change.kind == Change.Kind.REMOVED and row.deletion
-    known, url = [replace(row, deletion=None).cause if is_named else row.cause], ""
-    if change.kind in _FIRST_LISTED:
-        known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
-    if change.kind == Change.Kind.RECREATED and row.before:
-        url = _connection_url(history, UUID(row.before["connection_id"]))
-    if row.deletion:
-        url = reverse("deletion-detail", args=[row.deletion.pk])
-    if change.acknowledged_by:
-        known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
-    elif change.needs_attention:
-        known.append("Not acknowledged.")
-    return TimelineEntry(
-        badge=badge,
-        at=change.detected_at,
-        by=", ".join(row.observed_by),
-        detail="\n".join(text for text in known if text),
-        url=url,
-    )
 
 
 def _decision_entry(item: ConnectionDecision) -> TimelineEntry:
@@ -174,9 +151,9 @@ def _first_seen_entry(history: ConnectionHistory) -> TimelineEntry:
     )
 
 
-def _connection_url(history: ConnectionHistory, connection_id: UUID) -> str:
-    """The page of another connection on the same site."""
-    return reverse("org-connection-detail", args=[history.snapshot.site, connection_id])
+def _connection_url(site: str, connection_id: UUID) -> str:
+    """The page of another connection."""
+    return reverse("org-connection-detail", args=[site, connection_id])
 
 
 def _successor_entry(other: SimilarConnection, *, history: ConnectionHistory) -> TimelineEntry:
@@ -184,7 +161,7 @@ def _successor_entry(other: SimilarConnection, *, history: ConnectionHistory) ->
         badge=Badge("Recreated as another connection", "warn", "plus"),
         detail="The same two orgs have a connection with another ID.",
         at=other.began_at,
-        url=_connection_url(history, other.connection_id),
+        url=_connection_url(history.snapshot.site, other.connection_id),
     )
 
 

@@ -6,8 +6,9 @@ import pytest
 from django.test import Client
 from django.test.client import Client as Browser
 
+from connections.access.actor import person_actor
 from connections.core.text import format_time
-from connections.deletions import verification
+from connections.deletions import approvals, verification
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -32,19 +33,47 @@ def test_the_approver_sees_all_the_facts_on_one_page(
     page = record(client_of(linus), deletion)
     outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
     for shown in (
-        "Ada requests your approval.",
-        "unchanged since the request.",
+        "Waiting for 1 more approval.",
+        "Unchanged at ",
         "Payments US",
         "Group SOC",
         "logs</span>",
         "metrics</span>",
-        "Dana Keller (a person)",
+        "by Dana Keller ·",
         "contract ended",
         "SEC-212",
         "1 of 2: Barbara",
     ):
         assert shown in outcome
     assert page.has_form_to("/approve/")
+
+
+def test_an_approver_sees_what_happened_to_the_connection_before(
+    request_deletion: RequestFor,
+    ada: Person,
+    linus: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    declined = request_deletion()
+    approvals.decline_deletion(
+        deletion=declined, actor=person_actor(person=linus), reason="still in use"
+    )
+    clock.advance(minutes=5)
+    sandbox.world.change_connection(
+        connection_id=str(declined.connection_id), connection_types=("audit",)
+    )
+    client_of(ada).post("/connections/refresh/")
+    clock.advance(minutes=5)
+    page = record(client_of(linus), request_deletion())
+
+    before = page.text.partition("Before this request")[2]
+    assert before.index("Widened to audit") < before.index("Deletion: Declined")
+    assert "Linus: “still in use”" in before
+    assert (f"/deletions/{declined.pk}/", "Deletion: Declined ") in page.links
+    # The earlier deletion's own page shows nothing earlier.
+    assert "Before this request" not in record(client_of(linus), declined).text
 
 
 def test_an_approver_can_decline_with_a_reason_and_sees_no_withdraw_button(
@@ -250,4 +279,4 @@ def test_a_person_can_leave_an_approval_that_came_too_late(
     client, url = late_client_of(linus), f"/deletions/{requested.pk}/"
     page = client.post(f"{url}approve/", {"digest": requested.approval_digest})
     assert page.status_code == 422
-    assert f'<a class="button" href="{url}">Cancel</a>' in page.text
+    assert f'<a href="{url}">Back</a>' in page.text

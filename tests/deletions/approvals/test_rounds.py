@@ -506,7 +506,7 @@ def test_the_page_requests_approval_again_and_keeps_the_first_approval(
 ) -> None:
     page = record(client_of(linus), still_present)
     assert "A new DELETE needs new approvals" in page.text
-    assert "0 of 1" in page.text
+    assert "Approvals 0 of 1" in page.text
     assert "Approved by (round 1)" in page.text
     form = page.form_to("/approve/")
     assert page.has_form_to("/decline/")

@@ -26,13 +26,13 @@ def test_a_200_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
     page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert "data-contradicted" not in page.outcome
-    assert "Datadog returned 200." in page.text
+    assert "Checking that Datadog no longer lists it…" in page.text
     observer.work_after(deletion, seconds=61)
     observer.work_after(deletion, seconds=300)
     page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert page.outcome["data-contradicted"]
-    assert "Datadog reported success but still lists the connection." in page.text
+    assert "Deleted, but Datadog still lists it" in page.text
     assert "Listed by Payments US" in page.text
     assert observer.is_on_overview(deletion)
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -55,7 +55,7 @@ DELETED = Gone(
 NOT_FOUND = Gone(
     outcome=Outcome.ALREADY_ABSENT,
     cause="not_found",
-    headline="Datadog reported it absent (404) but still lists the connection.",
+    headline="Not found (404), but Datadog still lists it",
 )
 ABSENT_BEFORE_SENDING = Gone(
     outcome=Outcome.ALREADY_ABSENT,
