@@ -40,9 +40,15 @@ CHANGED = {
     "access-review-decide": {"decision": "keep"},
     "access-review-close": {"open_reason": REASON},
 }
-# Syncs and verifications store their results without an event, and a draft of a bulk deletion what
-# changed since it was made.
-READING = {"batch-request", "org-connection-refresh", "deletion-confirm", "evidence-verify"}
+# Syncs and verifications store their results without an event. A bulk deletion has events once it
+# is requested: its draft, and what changed since the draft was made, have none.
+READING = {
+    "batch-list",
+    "batch-request",
+    "org-connection-refresh",
+    "deletion-confirm",
+    "evidence-verify",
+}
 # The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
     "access-review-close",
