@@ -159,7 +159,9 @@ def pages(
 
 
 def form_for(url: str, pages: list[Page]) -> Form | None:
-    return next((form for page in pages for form in page.forms if form.action == url), None)
+    """The form that leads there: if there are several, one that posts."""
+    forms = [form for page in pages for form in page.forms if form.action == url]
+    return max(forms, key=lambda form: form.attributes.get("method") == "post", default=None)
 
 
 def test_no_hostile_value_causes_an_error_or_is_echoed_as_markup(
