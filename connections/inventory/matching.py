@@ -91,7 +91,7 @@ class ListedConnection(NamedTuple):
 @lru_cache
 def _words_of(site: str) -> frozenset[str]:
     """What finds the connections of a site."""
-    return frozenset((site.casefold(), site_name(site).casefold()))
+    return frozenset((site.casefold(), *site_name(site).casefold().split()))
 
 
 # A filter checks the same few orgs for each of their connections.

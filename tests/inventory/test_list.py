@@ -90,7 +90,8 @@ def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
     page = open_list(client_of(ada))
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     reviews = [href for href, _ in links_in(page.html) if f"connection_id={connection.id}" in href]
-    assert reviews == [f"/deletions/new/?credential={payments.pk}&connection_id={connection.id}"]
+    confirmation = f"/deletions/new/?credential={payments.pk}&connection_id={connection.id}"
+    assert reviews == [f"{confirmation}&back=%2Fconnections%2F"]
     assert "Group SOC, Payments US" in page.text
 
 
@@ -154,6 +155,7 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
         ({"q": "sandbox-eu"}, set()),
         ({"q": "payments -> soc"}, {"Payments US"}),
         ({"q": "soc → payments"}, {"Group SOC"}),
+        ({"q": "soc → soc"}, set()),
         ({"q": "→ soc metrics"}, {"Payments US"}),
         ({"q": "payments →"}, {"Payments US"}),
         ({"creator": "Dana Keller"}, {"Labs EU", "Group SOC", "Payments US"}),
