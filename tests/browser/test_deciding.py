@@ -46,9 +46,9 @@ def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(
 def test_an_approver_decides_without_scrolling(
     width: int, height: int, open_demo_as: OpenAs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if width > 390:
-        decided = TimelineEntry(badge=Badge("Keep", "ok", "check"), at=NOW, by="Ada", detail="“x”")
-        monkeypatch.setattr(detail, "list_earlier", lambda *_, **__: [decided] * 6)
+    decided = TimelineEntry(badge=Badge("Keep", "ok", "check"), at=NOW, by="Ada", detail="“x”")
+    earlier = [decided] * (6 if width > 390 else 2)
+    monkeypatch.setattr(detail, "list_earlier", lambda *_, **__: earlier)
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     page.set_viewport_size({"width": width, "height": height})
     page.evaluate("window.scrollTo(0, 0)")

@@ -1,5 +1,7 @@
 """What happened to a connection before its deletion was requested, for those who decide."""
 
+from dataclasses import replace
+
 from django.urls import reverse
 
 from connections.access.actor import Actor
@@ -22,7 +24,7 @@ def list_earlier(
     changes = get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows
     entries = [
         *(_entry(each) for each in decisions if not kept or each.at != kept.decided_at),
-        *(change_entry(row) for row in changes if row.change.detected_at < before),
+        *(replace(change_entry(row), by="") for row in changes if row.change.detected_at < before),
     ]
     return sorted(entries, key=lambda entry: entry.at or before, reverse=True)
 
