@@ -14,7 +14,7 @@ BANNED = {
     r"Datadog answer|no answer|late answer|did not answer": "response, returned",
     r"read again|reread|last read|read it once more|as read at": "check, sync",
     r"\bestate\b": "inventory",
-    r"\bseen by\b": "visible to",
+    r"\bseen by\b(?! Org Admin)": "visible to",
     r"record of acts|stands in the record|on the record": "audit log",
     r"evidence no\.": "audit event",
     r"second person": "another person, approval",
