@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from connections.access import permissions, visibility
+from connections.access import visibility
 from connections.access.actor import Actor
-from connections.inventory.inventory import Coverage, build_inventory, current_snapshots
+from connections.inventory.inventory import Coverage, build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.text_columns import HexId
-from connections.models import Change, Deletion, OrgConnectionKey
+from connections.models import Change, Deletion
 
 # How many sources and destinations one page shows.
 MAX_ORGS = 100
@@ -139,18 +139,3 @@ def _add_last_changes(
         change = changes[number]
         deletion = deletions.get(change.deletion_id) if change.deletion_id else None
         matrix.cells[pair].last_change = LastChange(change=change, deletion=deletion)
-
-
-def list_connections_between(
-    *, actor: Actor, site: str, source_org_id: str, sink_org_id: str
-) -> list[OrgConnectionKey]:
-    """The connections from one org to another that the newest syncs listed.
-
-    Raises PermissionDenied.
-    """
-    permissions.require(permissions.can_see(actor), "see org connections")
-    current = current_snapshots(actor=actor).filter(
-        site=site, source_org_id=source_org_id, sink_org_id=sink_org_id
-    )
-    ids = current.values_list("connection_id")
-    return [OrgConnectionKey(site=site, connection_id=pk) for (pk,) in ids.distinct()]

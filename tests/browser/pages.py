@@ -337,7 +337,6 @@ NOT_PAGES = {
     "credential-verify": "POST",
     "credential-rename": "POST",
     "credential-policy": "POST",
-    "org-connection-between": "leads to org-connection-detail or org-connection-list",
     "org-connection-keys": "JSON",
     "org-connection-refresh": "POST",
     "org-connection-export": "a file",

@@ -34,7 +34,7 @@ def test_without_javascript_the_matrix_is_filtered_and_its_cells_are_links(
     link = page.get_by_role("link", name="Payments EU to Fraud Detection: ")
     expect(link).to_be_visible()
     link.click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Fraud Detection")
+    expect(page.get_by_role("link", name="Delete Payments EU to Fraud Detection…")).to_be_visible()
 
 
 def test_the_card_of_a_cell_has_its_creator_and_last_change(open_demo_as: OpenAs) -> None:

@@ -21,7 +21,8 @@ from connections.web.inventory import matrix as matrix_view
 from sandbox.server import SandboxServer
 from tests.changes.support import make_connection, make_deletion
 from tests.flows.support import Page, read, store_credential
-from tests.support.sandbox import EU, US, connection_between, org_named
+from tests.inventory.support import rows_in
+from tests.support.sandbox import EU, US, org_named
 
 ClientOf = Callable[[Person], Client]
 
@@ -75,7 +76,7 @@ def add_connections(credential: Credential, pairs: list[tuple[int, int]]) -> Non
 
 
 def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
-    client_of: ClientOf, sandbox: SandboxServer, victor: Person, payments: Credential
+    client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     client = client_of(victor)
     page = open_matrix(client)
@@ -84,17 +85,13 @@ def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
         ("Group SOC to Payments US: audit, created by Dana Keller", "  A"),
         ("Payments US to Group SOC: logs and metrics, created by Dana Keller", "LM "),
     ]
-    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
-    response = client.get(cells_in(page)[1][0])
-    assert (response.status_code, response.headers["Location"]) == (
-        302,
-        f"/connections/{US}/{connection.id}/",
-    )
+    listed = read(client.get(cells_in(page)[1][0]))
+    assert rows_in(listed.html) == ["Payments US → Group SOC"]
 
 
 @pytest.mark.database
 def test_a_cell_with_several_connections_links_to_the_list_of_them(
-    client_of: ClientOf, sandbox: SandboxServer, victor: Person, payments: Credential
+    client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     second = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
     second.pk, second.connection_id, second.connection_types = None, uuid4(), ["rum", "logs"]
@@ -107,7 +104,7 @@ def test_a_cell_with_several_connections_links_to_the_list_of_them(
         "created by Dana Keller and Eve",
         "LM +1",
     )
-    listed = read(client.get(url, follow=True))
+    listed = read(client.get(url))
     assert "2 of 3 connections" in listed.text
 
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
@@ -12,12 +12,11 @@ from connections.batches import drafts
 from connections.inventory.export import prepare_export
 from connections.inventory.filters import ConnectionFilters
 from connections.inventory.inventory import SORT_KEYS, VISIBLE, build_inventory
-from connections.inventory.matrix import list_connections_between
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, connection_url, uuid_or_none
+from connections.web.framework.support import actor_of, uuid_or_none
 from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links
@@ -107,24 +106,6 @@ def org_connection_keys(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         [(view.row.snapshot.key.reference, view.facts) for view in rows], safe=False
     )
-
-
-def org_connection_between(request: HttpRequest) -> HttpResponse:
-    """Redirect to the connection from one org to another, or to the list if there are several.
-
-    A cell of the matrix links here because this address compresses better than one with the
-    connection's ID, which no other cell has.
-    """
-    filters = ConnectionFilters(request.GET).filters()
-    connections = list_connections_between(
-        actor=actor_of(request),
-        site=next(iter(filters.site), ""),
-        source_org_id=filters.source,
-        sink_org_id=filters.destination,
-    )
-    if len(connections) == 1:
-        return HttpResponseRedirect(connection_url(connections[0]))
-    return HttpResponseRedirect(list_url(request.GET))
 
 
 def list_url(filters: QueryDict) -> str:

@@ -150,7 +150,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
     contents, changes, letters = cache(_contents), cache(_change_html), cache(_type_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = {"site": matrix.site, "source": source.org_id}
-        url = reverse("org-connection-between", query=query)
+        url = reverse("org-connection-list", query=query)
         start = format_html('<td><a href="{}&amp;destination=', url)
         name = format_html("{} to ", head.name)
         cells = []

@@ -23,7 +23,6 @@ register_converter(SiteConverter, "site")
 
 urlpatterns = [
     page("connections/", inventory.org_connection_list, SEE),
-    page("connections/between/", inventory.org_connection_between, SEE),
     page("connections/keys/", inventory.org_connection_keys, DELETE),
     action("connections/refresh/", actions.org_connection_refresh, SYNC),
     page("connections/export/", inventory.org_connection_export, EXPORT),
