@@ -1,7 +1,7 @@
 """Screenshots for review: `python -m tests.browser.screenshots DIRECTORY`.
 
-Every page at three widths in both themes, from the demo's company. It also makes
-docs/screenshot.png, which the README shows. `--orgs 5 50 100` takes pictures of the matrix of this
+Every page at three widths in both themes, from the demo's company. It also makes the pictures that
+the README and docs/OPERATIONS.md show. `--orgs 5 50 100` takes pictures of the matrix of this
 many orgs instead, on screen and as printed.
 """
 
@@ -38,9 +38,15 @@ from tests.browser.sessions import session_cookie  # noqa: E402
 
 WIDTHS = (390, 1280, 1680)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-README_PICTURE = Path(__file__).resolve().parents[2] / "docs" / "screenshot.png"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 README_PAGE = "review-reviewed"
-
+# The pages in the documentation, with the name and the height of each picture.
+DOCS_PICTURES = {
+    README_PAGE: ("screenshot.png", 660),
+    "batch-plan": ("screenshot-plan.png", 600),
+    "change-list": ("screenshot-changes.png", 540),
+    "access-review-open": ("screenshot-access-review.png", 540),
+}
 
 MATRIX = Listed(slug="matrix", name="org-connection-list", path=lambda: "/connections/?view=matrix")
 A4_WIDTH = 1123  # CSS pixels, landscape
@@ -87,17 +93,19 @@ def picture(page: Page, listed: Listed, *, directory: Path) -> None:
             page.screenshot(path=directory / name, full_page=True)
 
 
-def readme_picture(page: Page) -> None:
-    """Save the README's screenshot."""
-    [listed] = [one for one in PAGES if one.slug == README_PAGE]
-    page.set_viewport_size({"width": 1280, "height": 800})
+def docs_picture(page: Page, listed: Listed) -> None:
+    """Save the page's picture in the documentation; the README's shows a filled-in form."""
+    name, height = DOCS_PICTURES[listed.slug]
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": height})
     page.goto(listed.path())
-    page.get_by_label("Reason").fill(
-        "Fraud Detection has read these logs from the lake since March."
-    )
-    page.get_by_label("Ticket").fill("SEC-212")
-    page.get_by_label("To confirm, type").fill("Fraud Detection")
-    page.screenshot(path=README_PICTURE)
+    if listed.slug == README_PAGE:
+        page.get_by_label("Reason").fill(
+            "Fraud Detection has read these logs from the lake since March."
+        )
+        page.get_by_label("Ticket").fill("SEC-212")
+        page.get_by_label("To confirm, type").fill("Fraud Detection")
+    page.screenshot(path=DOCS / name)
 
 
 def card_picture(page: Page, *, directory: Path, name: str) -> None:
@@ -117,15 +125,15 @@ def print_picture(page: Page, *, directory: Path, name: str) -> None:
 
 
 def take_demo_pictures(browser: Browser, *, address: str, directory: Path, slugs: set[str]) -> None:
-    """Take pictures of the demo's pages, all or those with these slugs, and of the README's."""
+    """Take pictures of the demo's pages, all or those with these slugs, and the docs'."""
     open_as = opener(browser, address=address)
     for listed in PAGES:
         if not listed.is_fresh and (not slugs or listed.slug in slugs):
             page = open_as(listed.who)
             picture(page, listed, directory=directory)
+            if listed.slug in DOCS_PICTURES:
+                docs_picture(page, listed)
             page.context.close()
-    if not slugs or README_PAGE in slugs:
-        readme_picture(open_as("operator"))
 
 
 def take_matrix_pictures(browser: Browser, *, address: str, directory: Path, count: int) -> None:

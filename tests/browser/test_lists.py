@@ -105,6 +105,25 @@ def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenL
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+TARGETS = (
+    "main :is(.list tbody :is(a, button), .view-switch a, .chips select, .filters-search, .button)"
+)
+
+
+@pytest.mark.parametrize("path", ["/connections/", "/changes/", "/orgs/", "/reviews/"])
+def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList) -> None:
+    page = open_list(path, "operator", width=390)
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+    targets = page.locator(TARGETS).filter(visible=True)
+    low = "(all) => all.filter((one) => one.getBoundingClientRect().height < 44)"
+    assert targets.evaluate_all(f"{low}.map((one) => one.outerHTML)") == []
+    row = page.locator(".list tbody tr").first
+    assert row.evaluate("(one) => one.getBoundingClientRect().top") <= 300
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_sort_links_and_chips_are_reached_with_the_keyboard(open_list: OpenList) -> None:
     page = open_list("/connections/?type=audit&sort=-created", "operator", width=1280)
     chip = page.get_by_role("link", name="Remove filter Data type: audit")
