@@ -34,17 +34,10 @@ class ConnectionRowView:
     delete_url: str
     listed_by: str
     deletion: Deletion | None
-    # Exceptions only, each where its fact is.
-    protected: Badge | None
-    creator_disabled: Badge | None
-    out_of_date: Badge | None
+    # Exceptions only, by the name of a ConnectionStatus.
+    flags: dict[str, Badge]
     # Names of SELECTED_FACTS.
     facts: str
-
-    @property
-    def flags(self) -> list[Badge]:
-        """All exceptions, for a table with a column of them."""
-        return [flag for flag in (self.protected, self.creator_disabled, self.out_of_date) if flag]
 
 
 def connection_row_views(
@@ -69,11 +62,15 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
         delete_url=delete_url,
         listed_by=", ".join(sorted(credential.name for credential in row.listed_by)),
         deletion=deletion,
-        protected=ConnectionStatus.PROTECTED.value if row.protection else None,
-        creator_disabled=ConnectionStatus.CREATOR_DISABLED.value
-        if snapshot.creator_is_disabled
-        else None,
-        out_of_date=None if row.is_up_to_date else ConnectionStatus.OUT_OF_DATE.value,
+        flags={
+            status.name: status.value
+            for status, applies in (
+                (ConnectionStatus.OUT_OF_DATE, not row.is_up_to_date),
+                (ConnectionStatus.CREATOR_DISABLED, snapshot.creator_is_disabled),
+                (ConnectionStatus.PROTECTED, row.protection),
+            )
+            if applies
+        },
         facts=" ".join(
             name
             for name, is_true in (
