@@ -106,11 +106,12 @@ def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenL
 
 
 TARGETS = (
-    "main :is(.list tbody :is(a, button), .view-switch a, .chips select, .filters-search, .button)"
+    "main :is(.list tbody :is(.cell-org, .cell-main, .pair-line, .cell-action) > a,"
+    " .view-switch a, .chips select, .filters-search, .button)"
 )
 
 
-@pytest.mark.parametrize("path", ["/connections/", "/changes/", "/orgs/", "/reviews/"])
+@pytest.mark.parametrize("path", ["/connections/", "/changes/", "/orgs/", "/deletions/"])
 def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList) -> None:
     page = open_list(path, "operator", width=390)
     session = page.context.new_cdp_session(page)
@@ -119,6 +120,17 @@ def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList) -> N
     targets = page.locator(TARGETS).filter(visible=True)
     low = "(all) => all.filter((one) => one.getBoundingClientRect().height < 44)"
     assert targets.evaluate_all(f"{low}.map((one) => one.outerHTML)") == []
+    covered = page.locator(".list tbody a").evaluate_all(
+        """(all) => all.filter((one) => {
+          one.scrollIntoView({ block: "center" });
+          const text = document.createRange();
+          text.selectNodeContents(one);
+          const { left, top, width, height } = text.getClientRects()[0];
+          return !one.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+        }).map((one) => one.outerHTML)"""
+    )
+    assert covered == []
+    page.evaluate("scrollTo(0, 0)")
     row = page.locator(".list tbody tr").first
     assert row.evaluate("(one) => one.getBoundingClientRect().top") <= 300
     session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
