@@ -120,6 +120,11 @@ def join_some_names(names: Sequence[str], *, limit: int) -> str:
     return f"{', '.join(names[:limit])} and {len(names) - limit} more"
 
 
+def join_facts(*facts: str) -> str:
+    """ "OPS-1 · Requested by Ada": those that aren't empty."""
+    return " · ".join(fact for fact in facts if fact)
+
+
 def one_line(text: str, *, limit: int) -> str:
     """External text without line breaks, control characters or bidirectional controls."""
     line = "".join(

@@ -13,7 +13,6 @@ from connections.models import (
     Deletion,
     OrgConnectionKey,
     ReviewDecision,
-    SnapshotFields,
 )
 
 # How many are read.
@@ -73,7 +72,7 @@ def _of_deletion(deletion: Deletion) -> EarlierDecision:
     return EarlierDecision(
         at=deletion.settled_at,
         label=f"Deletion: {label_of_outcome(deletion.outcome)}",
-        connection=_pair(deletion),
+        connection=deletion.pair,
         by=deletion.settled_by_name if deletion.settled_reason else deletion.requested_by_name,
         reason=deletion.settled_reason or deletion.reason,
         deletion_id=deletion.pk,
@@ -84,12 +83,7 @@ def _of_review(decision: AccessReviewDecision) -> EarlierDecision:
     return EarlierDecision(
         at=decision.decided_at,
         label=f"Keep, {decision.row.review.name}",
-        connection=_pair(decision.row),
+        connection=decision.row.pair,
         by=decision.decided_by_name,
         reason=decision.reason,
     )
-
-
-def _pair(connection: SnapshotFields) -> str:
-    source = connection.source_org_name or connection.source_org_id
-    return f"{source} → {connection.sink_org_name or connection.sink_org_id}"

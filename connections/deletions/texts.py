@@ -323,8 +323,7 @@ def pair_text(deletion: Deletion) -> str:
     """ "Payments EU → Group SOC", or the end of the ID of a connection that wasn't listed."""
     if not deletion.is_reviewed:
         return f"…{str(deletion.connection_id)[-8:]}"
-    source = deletion.source_org_name or deletion.source_org_id or "Unknown org"
-    return f"{source} → {deletion.sink_org_name or deletion.sink_org_id or 'Unknown org'}"
+    return deletion.pair
 
 
 # Their headline asks for the confirmation.

@@ -140,7 +140,6 @@ class Coverage:
     never_listed: list[Credential]
     # Orgs that appear only as the other side, because no credential of theirs is stored.
     unknown_orgs: list[KnownOrg]
-    oldest_at: datetime | None
     # When the first automatic sync is due.
     next_sync_at: datetime | None
     # Whether some org should be synced.
@@ -380,7 +379,6 @@ def _coverage(
         last_complete=newest_complete_syncs(newest, now=now),
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
-        oldest_at=min((sync.started_at for sync in newest.values()), default=None),
         next_sync_at=next_sync_at(in_use.values()),
         is_stale=any(is_stale(newest.get(credential.pk), now=now) for credential in pinned),
     )

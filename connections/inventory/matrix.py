@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain
 
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.inventory.inventory import Coverage, build_inventory
+from connections.inventory.inventory import Inventory, build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.text_columns import HexId
 from connections.models import Change, Deletion
@@ -53,13 +53,10 @@ class Matrix:
     outgoing: Counter[str]
     incoming: Counter[str]
     matches: int
-    # The site's orgs, and all data types and creators, for the filters.
+    # The site's orgs, by name.
     orgs: list[KnownOrg]
-    connection_types: list[str]
-    creators: list[str]
-    coverage: Coverage
-    # When this was read from the database, by its clock.
-    at: datetime
+    # The connections of all sites.
+    inventory: Inventory
 
     @property
     def is_too_large(self) -> bool:
@@ -90,10 +87,7 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         incoming=incoming,
         matches=len(matches),
         orgs=orgs,
-        connection_types=inventory.connection_types,
-        creators=inventory.creators,
-        coverage=inventory.coverage,
-        at=inventory.at,
+        inventory=inventory,
     )
     if not matrix.is_too_large:
         matrix.cells.update(_cells(matches))
@@ -117,7 +111,7 @@ def _add_last_changes(
     matrix: Matrix, connections: Iterable[ListedConnection], *, actor: Actor
 ) -> None:
     """Add the newest change of the last 7 days to each cell that has one."""
-    since = matrix.at - RECENT
+    since = matrix.inventory.at - RECENT
     rows = Change.objects.filter(site=matrix.site, detected_at__gte=since).order_by()
     newest: dict[str, int] = {}
     for hex_id, number in rows.values_list(HexId("connection_id"), "number"):

@@ -62,6 +62,12 @@ class SnapshotFields(models.Model):
         return {"id": self.sink_org_id, "name": self.sink_org_name}
 
     @property
+    def pair(self) -> str:
+        """ "Labs → Mobile", with the ID of an org that has no name."""
+        source = self.source_org_name or self.source_org_id or "Unknown org"
+        return f"{source} → {self.sink_org_name or self.sink_org_id or 'Unknown org'}"
+
+    @property
     def creator(self) -> dict[str, Any]:
         """Who created the connection, as exports name them."""
         return {

@@ -247,9 +247,9 @@ def _select(
         form=form,
         orgs=orgs.values(),
         choices=connection_choices(
-            orgs=orgs.values(),
-            types={name for each in listed.values() for name in each.types},
-            creators={each.creator_name for each in listed.values() if each.creator_name},
+            orgs.values(),
+            {name for each in listed.values() for name in each.types},
+            {each.creator_name for each in listed.values() if each.creator_name},
         ),
         matching=rows_by_filter[chosen],
         page=page,

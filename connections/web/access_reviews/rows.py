@@ -90,13 +90,11 @@ def review_row_view(
     can_decide = can_decide and row.current is not None
     place = str(row.position)
     is_left_open = is_closed and row.state == RowState.PENDING
-    source = connection.source_org_name or connection.source_org_id
-    sink = connection.sink_org_name or connection.sink_org_id
     return ReviewRowView(
         details=details,
         key=row.key.reference,
-        name=f"{source} to {sink}",
-        pair=f"{source} → {sink}",
+        name=connection.pair.replace("→", "to"),
+        pair=connection.pair,
         url=connection_url(row.key),
         badge=LEFT_OPEN if is_left_open else ROW_BADGES[row.state],
         age=texts.age_text(connection.connection_created_at, now=now),

@@ -13,7 +13,6 @@ from connections.access_reviews import population
 from connections.access_reviews.current import about_connections
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
-from connections.inventory.inventory import Inventory
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.access_reviews.filters import scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
@@ -63,18 +62,19 @@ def _page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpRe
 
 def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dict[str, Any]:
     preview, problem = None, ""
+    choices: dict[str, lists.Options] = {}
     try:
         preview = population.preview_population(
             actor=actor, scope=form.shown_scope, reviewers=form.chosen_reviewers
         )
+        found = preview.inventory
+        choices = connection_choices(found.orgs, found.connection_types, found.creators)
     except InvalidInputError as error:
         problem = error.fields["scope"]
     without_reviewer = preview.without_reviewer if preview else []
     return {
         "form": form,
-        "bar": scope_bar(
-            request, form.shown_scope, choices=_choices(preview.inventory) if preview else {}
-        ),
+        "bar": scope_bar(request, form.shown_scope, choices=choices),
         "problem": problem,
         "count": len(preview.inventory.matches) if preview else 0,
         "warnings": _warnings(preview) if preview else [],
@@ -83,12 +83,6 @@ def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dic
         else [],
         "without_reviewer_count": len(without_reviewer),
     }
-
-
-def _choices(inventory: Inventory) -> dict[str, lists.Options]:
-    return connection_choices(
-        orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
-    )
 
 
 def _warnings(preview: population.PopulationPreview) -> list[PageWarning]:
@@ -113,10 +107,7 @@ def _connection_names(keys: Sequence[OrgConnectionKey]) -> list[str]:
     snapshots = OrgConnectionSnapshot.objects.filter(about_connections(keys)).order_by(
         "last_seen_at"
     )
-    names = {
-        snapshot.key: f"{snapshot.source_org_name} → {snapshot.sink_org_name}"
-        for snapshot in snapshots.only("site", "connection_id", "source_org_name", "sink_org_name")
-    }
+    names = {snapshot.key: snapshot.pair for snapshot in snapshots}
     return [names[key] for key in keys]
 
 

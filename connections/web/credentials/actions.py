@@ -71,20 +71,17 @@ def credential_new(request: HttpRequest) -> HttpResponse:
 def _redirect_with_result(
     request: HttpRequest, actor: Actor, credential: Credential, *, done: str
 ) -> HttpResponse:
-    """A 303 to the credential's page, with a message about the verification and its sync."""
+    """A 303 to the credential's page, with a message if the keys were checked and synced again."""
     if access_lists.is_excluded(actor=actor, credential=credential):
         messages.warning(
             request,
             f"{credential.name} {done} with the access lists of its org, which don't include you.",
         )
         return SeeOther(reverse("org-list"))
-    if credential.is_verified:
-        # The page of a new credential says what was synced, and leads on.
-        if done != "added":
-            synced = pluralize(lifecycle.count_connections(credential), "connection")
-            messages.success(request, f"{credential.name} {done}. Synced {synced}.")
-    else:
-        messages.warning(request, f"{credential.name} {done}, but its keys couldn't be checked.")
+    # The page says what was synced with new keys, and what is wrong with keys that failed.
+    if credential.is_verified and done != "added":
+        synced = pluralize(lifecycle.count_connections(credential), "connection")
+        messages.success(request, f"{credential.name} {done}. Synced {synced}.")
     return detail.redirect_to(credential)
 
 

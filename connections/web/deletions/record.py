@@ -84,7 +84,6 @@ def _summary(deletion: models.Deletion, *, now: datetime) -> str:
         have_approvals_expired=states.have_approvals_expired(deletion, now=now),
     )
     types = ", ".join(deletion.connection_types) or "unknown"
-    names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     break_glass = break_glass_text(deletion)
     lines = [
         text.sentences,
@@ -92,7 +91,7 @@ def _summary(deletion: models.Deletion, *, now: datetime) -> str:
         *((break_glass.headline, *break_glass.lines) if break_glass else ()),
         *(f"Datadog: {json.dumps(quote, ensure_ascii=False)}" for quote in text.quotes),
         "",
-        f"Connection: {names} ({types})",
+        f"Connection: {deletion.pair} ({types})",
         f"ID: {deletion.connection_id} on {site_label(deletion.site)}",
         f"Credential: {deletion.credential_name}, fingerprint {deletion.credential_fingerprint}",
         f"Reason: {deletion.reason}",

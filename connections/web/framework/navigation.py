@@ -41,7 +41,7 @@ from connections.web.framework.support import actor_of, signed_in_person, time_o
 type _Counted = tuple[str, QuerySet[Any, Any]]
 
 # Label, name of the URL, and who can open it. The second group manages what the first one is about.
-_GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
+GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
     (
         ("Overview", "overview", permissions.can_see),
         ("Connections", "org-connection-list", permissions.can_see),
@@ -120,7 +120,7 @@ def navigation_of(request: HttpRequest) -> Navigation | None:
             for label, name, can_open in group
             if can_open(actor) and (name not in _ONLY_IN_USE or listed[name])
         ]
-        for group in _GROUPS
+        for group in GROUPS
     ]
     return Navigation(groups=groups, waiting=_number(waiting.total()))
 
@@ -133,7 +133,7 @@ def _number(count: int) -> str:
 
 def _current_name(path: str) -> str:
     """The name of the entry that the page at this path belongs to; "" if there is none."""
-    names = [name for group in _GROUPS for _, name, _ in group]
+    names = [name for group in GROUPS for _, name, _ in group]
     entries = {reverse(name): name for name in names if name != "overview"}
     entries |= {reverse(part): name for part, name in _PART_OF.items()}
     entry = max((url for url in entries if path.startswith(url)), key=len, default="")

@@ -15,7 +15,6 @@ from django.utils.safestring import SafeString
 
 from connections.batches import drafts
 from connections.batches.texts import batch_origin_text
-from connections.core.causes import failure_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
@@ -202,9 +201,3 @@ register.tag("list_table", _ListTable)
 def number(value: int) -> str:
     """ "1,042". Use `quantity` for "1,042 events"."""
     return f"{value:,}"
-
-
-@register.filter
-def failure(sync: Sync) -> str:
-    """Why this sync of an org failed."""
-    return failure_text(cause=sync.cause, http_status=sync.http_status)

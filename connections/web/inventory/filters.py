@@ -8,7 +8,7 @@ from connections.web.framework import lists
 
 
 def connection_choices(
-    *, orgs: Iterable[KnownOrg], types: Iterable[str], creators: Iterable[str]
+    orgs: Iterable[KnownOrg], types: Iterable[str], creators: Iterable[str]
 ) -> dict[str, lists.Options]:
     """The choices of the filters that take their values from connections."""
     by_name = sort_orgs(orgs)

@@ -81,9 +81,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         links=lists.numbered_links(request, page),
         count=matches,
         total=inventory.total,
-        choices=connection_choices(
-            orgs=inventory.orgs, types=inventory.connection_types, creators=inventory.creators
-        ),
+        choices=connection_choices(inventory.orgs, inventory.connection_types, inventory.creators),
         # A link from an org's page or from the matrix names the org by its ID.
         names={org.org_id: org.name for org in inventory.orgs},
     )

@@ -76,10 +76,12 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
     actor, form = actor_of(request), ConnectionFilters(request.GET)
     values, filters = form.values(), form.filters()
     matrix = build_matrix(actor=actor, filters=filters)
-    shared = lists.shared_names(matrix.orgs)
+    inventory, shared = matrix.inventory, lists.shared_names(matrix.orgs)
     query = urlencode({**values, "site": matrix.site}, doseq=True)
     context = {
-        "head": head_of(matrix.coverage, filters=filters, query=query, actor=actor, at=matrix.at),
+        "head": head_of(
+            inventory.coverage, filters=filters, query=query, actor=actor, at=inventory.at
+        ),
         "matrix": matrix,
         "site": site_name(matrix.site),
         "sites": _site_links(request, matrix),
@@ -87,9 +89,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "bar": lists.filter_bar(
             request,
             form,
-            choices=connection_choices(
-                orgs=matrix.orgs, types=matrix.connection_types, creators=matrix.creators
-            ),
+            choices=connection_choices(matrix.orgs, inventory.connection_types, inventory.creators),
             # Links and fields of the matrix itself.
             without=["site", "source", "destination"],
             more=RARE_FILTERS,
@@ -161,7 +161,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
                 continue
             types = frozenset(cell.types)
             label = contents(types, cell.count, frozenset(cell.creators))
-            change = changes(_change_text(cell, at=matrix.at))
+            change = changes(_change_text(cell, at=matrix.inventory.at))
             opened = start + sink_id + name + sink_name + label + change
             cells.append(opened + letters(types) + _CELL_END)
         yield Row(head=head, cells=format_html("{}" * len(cells), *cells))

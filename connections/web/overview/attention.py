@@ -24,7 +24,7 @@ from connections.changes.changes import (
     find_awaiting_acknowledgement,
     get_change_page,
 )
-from connections.core.text import format_limit, pluralize
+from connections.core.text import format_limit, join_facts, pluralize
 from connections.deletions import break_glass, states
 from connections.deletions.status import DeletionStatus
 from connections.models import (
@@ -170,7 +170,7 @@ def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item
         badge=badge,
         pair=deletion if deletion.is_reviewed else None,
         name=f"Connection …{str(deletion.connection_id)[-8:]}",
-        note=_join(deletion.ticket, f"Requested by {deletion.requested_by_name}"),
+        note=join_facts(deletion.ticket, f"Requested by {deletion.requested_by_name}"),
         at=deletion.sending_at or deletion.requested_at,
         url=reverse("deletion-detail", args=[deletion.pk]),
         action=_ACTIONS.get(status, "View"),
@@ -254,13 +254,11 @@ def _about_batch(batch: Batch) -> dict[str, Any]:
     """The fields of a line about a bulk deletion."""
     return {
         "name": batch_origin_text(batch),
-        "note": _join("Bulk deletion", batch.ticket, f"Requested by {batch.requested_by_name}"),
+        "note": join_facts(
+            "Bulk deletion", batch.ticket, f"Requested by {batch.requested_by_name}"
+        ),
         "url": reverse("batch-detail", args=[batch.pk]),
     }
-
-
-def _join(*parts: str) -> str:
-    return " · ".join(part for part in parts if part)
 
 
 # --- Changes, credentials, notifications, access reviews ---

@@ -12,14 +12,18 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.changes.changes import ChangeFilter, get_change_page
+from connections.changes.texts import change_subject
 from connections.core.sites import site_name
+from connections.core.text import join_facts
 from connections.deletions.history import HistoryFilter, history_page
+from connections.deletions.texts import pair_text
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, split_pair
 from connections.inventory.orgs import list_known_orgs
 from connections.models import Deletion, OrgConnectionKey, Person
 from connections.web.badges import Badge
 from connections.web.changes.rows import change_row_views
+from connections.web.framework.navigation import GROUPS
 from connections.web.framework.support import (
     actor_of,
     connection_url,
@@ -101,11 +105,11 @@ def _connections(text: str, actor: Actor) -> HitGroup:
     inventory = build_inventory(actor=actor, filters=InventoryFilter(text=text))
     hits = [
         Hit(
-            name=_pair(listed.source_org.name, listed.sink_org.name),
+            name=f"{listed.source_org.name} → {listed.sink_org.name}",
             url=connection_url(
                 OrgConnectionKey(site=listed.site, connection_id=listed.connection_id)
             ),
-            facts=_facts(", ".join(listed.types), site_name(listed.site)),
+            facts=join_facts(", ".join(listed.types), site_name(listed.site)),
             by=f"Created by {listed.creator_name}" if listed.creator_name else "",
         )
         for listed in inventory.matches[:MOST]
@@ -137,11 +141,9 @@ def _deletions(text: str, actor: Actor) -> HitGroup:
     page = history_page(actor=actor, filters=HistoryFilter(text=words), size=MOST)
     hits = [
         Hit(
-            name=_pair(deletion.source_org_name, deletion.sink_org_name)
-            if deletion.is_reviewed
-            else f"…{str(deletion.connection_id)[-8:]}",
+            name=pair_text(deletion),
             url=reverse("deletion-detail", args=[deletion.pk]),
-            facts=_facts(deletion.ticket, f"“{deletion.reason}”"),
+            facts=join_facts(deletion.ticket, f"“{deletion.reason}”"),
             status=deletion,
             by=deletion.requested_by_name,
             at=deletion.requested_at,
@@ -157,18 +159,13 @@ def _changes(text: str, actor: Actor) -> HitGroup:
     page = get_change_page(actor=actor, filters=ChangeFilter(text=words), size=MOST)
     hits = [
         Hit(
-            name=view.name
-            or _pair(
-                change.source_org_name or change.source_org_id,
-                change.sink_org_name or change.sink_org_id,
-            ),
+            name=view.name or change_subject(view.row.change),
             url=view.url or reverse("change-list", query={"q": words}),
-            facts=f"“{change.note}”" if change.note else "",
+            facts=f"“{view.row.change.note}”" if view.row.change.note else "",
             status=view.badge,
-            at=change.detected_at,
+            at=view.row.change.detected_at,
         )
         for view in change_row_views(page.rows, actor=actor)
-        for change in [view.row.change]
     ]
     all_url = _all_url("change-list", text=words, has_more=page.next is not None)
     return HitGroup(title="Changes", icon="refresh", hits=hits, all_url=all_url)
@@ -181,33 +178,24 @@ def _people(text: str, actor: Actor) -> HitGroup:
     for word in text.split():
         is_named = Q(first_name__icontains=word) | Q(last_name__icontains=word)
         people = people.filter(is_named | Q(username__icontains=word) | Q(email__icontains=word))
-    found = list(people[: MOST + 1])
     hits = [
         Hit(
             name=person.display_name,
             url=reverse("person-detail", args=[person.pk]),
-            facts=_facts(person.username, person.email),
+            facts=join_facts(person.username, person.email),
         )
-        for person in found
+        for person in people[:MOST]
     ]
-    all_url = reverse("person-list") if len(found) > MOST else ""
-    return HitGroup(title="People", icon="people", hits=hits[:MOST], all_url=all_url)
+    return HitGroup(title="People", icon="people", hits=hits)
 
 
 # Every page that needs no object, its URL name, and who can open it.
 _PAGES: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
-    ("Overview", "overview", permissions.can_see),
-    ("Connections", "org-connection-list", permissions.can_see),
-    ("Deletions", "deletion-list", permissions.can_see),
+    *(page for group in GROUPS for page in group),
     ("Delete by ID", "deletion-confirm", permissions.can_delete),
-    ("Changes", "change-list", permissions.can_see),
-    ("Access reviews", "access-review-list", permissions.can_see),
-    ("Orgs", "org-list", permissions.can_see),
     ("Add a credential", "credential-new", permissions.can_manage_credentials),
     ("Import credentials", "credential-import", permissions.can_manage_credentials),
-    ("Audit log", "audit-list", permissions.can_audit),
     ("Evidence", "evidence-detail", permissions.can_audit),
-    ("Settings", "settings", permissions.can_see),
     ("People", "person-list", permissions.can_administer),
     ("Notifications", "notification-list", permissions.can_administer),
     ("System status", "settings-status", permissions.can_administer),
@@ -226,11 +214,3 @@ def _pages(text: str, actor: Actor) -> HitGroup:
 
 
 _KINDS = (_connections, _orgs, _deletions, _changes, _people, _pages)
-
-
-def _pair(source: str, destination: str) -> str:
-    return f"{source} → {destination}"
-
-
-def _facts(*facts: str) -> str:
-    return " · ".join(fact for fact in facts if fact)
