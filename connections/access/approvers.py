@@ -47,11 +47,6 @@ def _warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | No
     )
 
 
-def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str | None]:
-    """`approval_warning` for each approval policy."""
-    return {policy: approval_warning(policy, credential=credential) for policy in ApprovalPolicy}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ApprovalGaps:
     """Credentials, by name, that need no approval or have too few approvers."""
@@ -68,7 +63,7 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
         credential__in=[credential.pk for credential in credentials]
     )
     with_list = set(entries.values_list("credential", flat=True))
-    of_all = approval_warnings()
+    of_all = {policy: approval_warning(policy) for policy in ApprovalPolicy}
     without_approval, warnings = [], dict[str, list[str]]()
     for credential in credentials:
         policy = ApprovalPolicy(credential.policy)

@@ -50,7 +50,7 @@ EXPIRED = (
     f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
     "Nothing was sent."
 )
-OUT_OF_DATE = "The plan has changed since you opened this page. Nothing was sent. Review it again."
+OUT_OF_DATE = "The plan has changed since you opened this page. Nothing was sent. Open it again."
 
 
 @dataclass(frozen=True, kw_only=True)

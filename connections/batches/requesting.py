@@ -76,7 +76,7 @@ def request_batch(
     except IntegrityError:
         raise PlanChangedError(
             "Another deletion of one of these connections was just requested. Nothing was "
-            "requested here. Review the plan again."
+            "requested here. Open the plan again."
         ) from None
 
 
@@ -115,7 +115,7 @@ def _changed_text(changed_rows: list[BatchRow]) -> str:
         return drafts.OUT_OF_DATE
     return (
         f"{pluralize(len(changed_rows), 'connection')} changed or can no longer be deleted. "
-        "Nothing was requested. Review the plan again."
+        "Nothing was requested. Open the plan again."
     )
 
 

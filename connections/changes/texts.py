@@ -32,7 +32,7 @@ def change_title(change: Change, *, deletion: Deletion | None) -> str:
         case Kind.REMOVED if change.deletion_id is None:
             return "Removed elsewhere"
         case Kind.REMOVED if deletion:
-            return f"Removed by {deletion.ticket or 'deletion'}"
+            return f"Removed by {deletion.ticket or deletion.requested_by_name}"
         case Kind.RECREATED if deletion:
             return "Recreated after deletion"
         case Kind.TYPES_CHANGED if change.widened:

@@ -286,7 +286,7 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     _require_in_use(credential)
     if not all(_verify_and_store([credential], actor=actor)):
-        raise ConflictError("The keys changed during verification. Verify again.")
+        raise ConflictError("The keys changed during the check. Check again.")
     return credential
 
 

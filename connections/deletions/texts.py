@@ -68,7 +68,7 @@ _TEXTS = {
         "{claim} {retries}{retry_limit}.",
     ),
     DeletionStatus.QUEUED: StatusText(
-        "Queued", "Confirmed", meaning="Sent while the bulk deletion runs."
+        "Queued", "Confirmed", meaning="Waits for its turn in the bulk deletion."
     ),
     DeletionStatus.RETRYING: StatusText(
         "Retrying",
@@ -100,7 +100,7 @@ _TEXTS = {
     ),
     DeletionStatus.NOT_FOUND: StatusText("Not found", "Not found (404)", Claim.DELETED_NOTHING),
     DeletionStatus.ALREADY_GONE: StatusText(
-        "Already gone", "The pre-send check no longer listed it", Claim.NOTHING_SENT
+        "Already gone", "No longer listed in the pre-send check", Claim.NOTHING_SENT
     ),
     DeletionStatus.NOT_LISTED: StatusText(
         "Not listed", "This credential doesn't list that ID", Claim.NOTHING_SENT
@@ -282,7 +282,7 @@ def describe(
     needed, its approvals. Both can be prefetched.
     """
     attempts = list(deletion.attempts.all())
-    refusal = f"It can't be confirmed. {block}" if block else ""
+    refusal = f"This deletion can't be confirmed. {block}" if block else ""
     headline, meaning = _headline(deletion, status=status, attempts=attempts, block=block)
     if deletion.is_settled:
         lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
@@ -349,7 +349,7 @@ def _headline(
     sent = attempt_facts.sent_by(attempts)
     headline, meaning = _explain(deletion, status=status, sent=sent)
     if block and status in _TO_CONFIRM:
-        return "It can't be confirmed", f"{block} {meaning}"
+        return "This deletion can't be confirmed", f"{block} {meaning}"
     if sent == Sent.DELETED and status in _AFTER_SUCCESS:
         return _AFTER_SUCCESS[status]
     if status == DeletionStatus.APPROVED:

@@ -77,6 +77,8 @@ class Message:
         if self.reason:
             reason = limited_lines(self.reason, limit=_REASON_LIMIT)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
+        if ticket := self.data.get("ticket"):
+            lines += ["", f"Ticket: {_one_line(str(ticket))}"]
         lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
         if self.by:
             lines.append(f"By: {_short(self.by)}")

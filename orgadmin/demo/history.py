@@ -389,7 +389,7 @@ def _decided_on_some(world: DemoWorld) -> None:
         _decide(
             _ORG_REVIEW,
             world=world,
-            reason="No dashboard or monitor has used it for 90 days.",
+            reason="No dashboard or notebook has used it for 90 days.",
             decision=models.ReviewDecision.DELETE,
             choose=lambda row: row.source_org_name[0] in "MO",
         )

@@ -270,8 +270,8 @@ def _evidence() -> Iterator[Scene]:
 def _look_around() -> Iterator[Scene]:
     yield Scene(
         "See every org at once",
-        "50 orgs on three sites. Six have no credential: they are known from the other side "
-        "of their connections, or because Group SOC manages them.",
+        "50 orgs on 3 sites. 6 have no credential: they are known from other orgs' "
+        "connections, or because Group SOC manages them.",
         steps=[
             Step(
                 "See which orgs have no working credential.",
@@ -331,7 +331,7 @@ def list_failures() -> Iterator[Failure]:
             "The worker sends the DELETE again once Datadog allows it.",
         ),
         (
-            "None",
+            "No response",
             "Labs",
             ("Labs", "Search"),
             "The outcome is unknown until two complete syncs agree. Nothing is sent again.",

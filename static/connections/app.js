@@ -144,8 +144,8 @@
   function clearError(field) {
     field.removeAttribute("aria-invalid");
     const described = (field.getAttribute("aria-describedby") ?? "").split(" ");
-    for (const id of described) if (id.endsWith("_error")) document.getElementById(id)?.remove();
-    field.setAttribute("aria-describedby", described.filter((id) => !id.endsWith("_error")).join(" "));
+    for (const id of described) if (/[-_]error$/.test(id)) document.getElementById(id)?.remove();
+    field.setAttribute("aria-describedby", described.filter((id) => !/[-_]error$/.test(id)).join(" "));
   }
 
   document.addEventListener("change", (event) => {

@@ -443,7 +443,7 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
     review_url = "/deletions/new/?" + urlencode(
         {"credential": payments.pk, "connection_id": connection_id}
     )
-    assert ", which has passed,</strong> by " in client_of(ada).get(review_url).text
+    assert " (passed)</strong> by " in client_of(ada).get(review_url).text
     decide(newer, ada, decision="delete")
     assert "Marked Keep" not in client_of(ada).get(review_url).text
     assert [row.problem for row in plan(newer, ada).batch.rows.all()] == [""]

@@ -86,7 +86,9 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.keyboard.press("x")
     expect(page.locator(".selection-count")).to_have_text("2 selected")
     page.keyboard.press("d")
-    expect(page.get_by_role("button", name="Save as Delete")).to_have_attribute("data-chosen", "")
+    expect(page.get_by_role("button", name="Mark selected for deletion")).to_have_attribute(
+        "data-chosen", ""
+    )
     page.keyboard.type("The partner left.")
     page.keyboard.press("Enter")
     expect(headline).to_have_text("3 of 3 decided")
@@ -156,12 +158,12 @@ def test_an_error_about_selected_connections_stays_until_it_is_corrected(
     bar.get_by_label("Reason").fill(REASON)
     page.keyboard.press("Enter")
     bar.get_by_label("Keep until").fill("2020-01-01")
-    bar.get_by_role("button", name="Save as Keep").click()
+    bar.get_by_role("button", name="Keep selected").click()
     expect(bar.locator("[data-focus]")).to_have_text("Choose a date in the future.")
     expect(bar.locator("[data-focus]")).to_be_focused()
     expect(bar.locator(".selection-count")).to_have_text("2 selected")
     bar.get_by_label("Keep until").fill(DUE)
-    bar.get_by_role("button", name="Save as Keep").click()
+    bar.get_by_role("button", name="Keep selected").click()
     expect(page.locator("#review-progress strong")).to_have_text("2 of 3 decided")
     expect(bar).to_be_hidden()
     expect(bar.get_by_label("Reason")).to_have_value("")
@@ -184,7 +186,7 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     for box in page.get_by_role("checkbox", name="Select Payments US to Partner").all():
         box.check()
     page.get_by_label("Reason", exact=True).fill(REASON)
-    page.get_by_role("button", name="Save as Keep").click()
+    page.get_by_role("button", name="Keep selected").click()
     expect(page.locator("#review-progress strong")).to_have_text("3 of 3 decided")
 
 
@@ -211,7 +213,7 @@ def test_all_connections_of_a_creator_are_decided_together(
         expect(page.locator("datalist option")).to_have_count(1 if actions > 2 else 0)
         page.get_by_label("Reason", exact=True).fill(REASON)
         with page.expect_navigation():
-            page.get_by_role("button", name="Save as Keep").click()
+            page.get_by_role("button", name="Keep selected").click()
         actions += 3
     expect(page.locator("#review-progress strong")).to_have_text(re.compile(r"^(\d+) of \1 "))
     assert actions == 2 + 3 * len(creators)

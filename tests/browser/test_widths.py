@@ -125,6 +125,7 @@ def test_no_name_is_cut_to_uselessness_at_a_usual_width(
     [
         *("org-connection-list", "deletion-list", "change-list", "org-list", "audit-list"),
         *("access-review-list", "batch-list", "org-detail", "deletion-sending", "batch-plan"),
+        "org-connection-matrix",
     ],
 )
 def test_titles_start_at_one_place_and_lists_near_the_top(

@@ -24,9 +24,9 @@ def test_the_page_marks_the_credential_that_sees_less(
     clock.advance(minutes=15)
     sync(first)
     address = f"/connections/{first.site}/{X.id}/"
-    assert "Sees less" in read(client_of(ada).get(address)).text
+    assert "Doesn't list it" in read(client_of(ada).get(address)).text
     clock.advance(minutes=1)
     sync(second)
     text = read(client_of(ada).get(address)).text
-    assert "Sees less" not in text
+    assert "Doesn't list it" not in text
     assert "No longer listed in Datadog." in text

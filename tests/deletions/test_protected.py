@@ -93,7 +93,10 @@ def test_the_page_of_a_protected_deletion_asks_for_no_confirmation(
     protect(key, linus)
     page = read(client_of(ada).get(f"/deletions/{approved.pk}/"))
     assert not page.has_form_to("/execute/")
-    assert "It can't be confirmed. The connection is protected. Nothing has been sent." in page.text
+    assert (
+        "This deletion can't be confirmed. The connection is protected. Nothing has been sent."
+        in page.text
+    )
 
 
 def test_a_request_is_refused_and_says_who_protects_the_connection_and_why(

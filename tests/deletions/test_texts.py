@@ -348,7 +348,7 @@ def test_an_open_deletion_has_one_label(
         ),
         (
             deletion_in(State.SETTLED, "already_absent", cause="absent_when_read"),
-            "The pre-send check no longer listed it. Nothing was sent.",
+            "No longer listed in the pre-send check. Nothing was sent.",
         ),
         (
             deletion_in(State.UNKNOWN, attempts=[attempt()]),

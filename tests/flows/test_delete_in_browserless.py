@@ -270,7 +270,7 @@ def test_a_connection_that_is_already_gone_is_not_deleted(
 
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
 
-    assert "The pre-send check no longer listed it. Nothing was sent." in page.text
+    assert "No longer listed in the pre-send check. Nothing was sent." in page.text
     assert page.outcome["data-outcome"] == "already_absent"
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 

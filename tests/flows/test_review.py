@@ -179,7 +179,7 @@ def test_without_a_usable_credential_the_page_says_what_to_do(
 
     page = read(client_of(request.getfixturevalue(person)).get("/deletions/new/"))
 
-    assert "No verified credential" in page.text
+    assert "No working credential" in page.text
     assert text in page.text
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
@@ -231,7 +231,7 @@ def test_a_retired_credential_cannot_send(requester: Requester, sandbox: Sandbox
 def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
-    assert "Payments US hasn't been verified" in requester.review().text
+    assert "The keys of Payments US haven't been checked" in requester.review().text
 
 
 def test_posting_the_same_form_twice_creates_one_deletion(

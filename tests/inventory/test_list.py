@@ -564,9 +564,9 @@ def test_a_credential_that_was_never_verified_is_named_and_not_synced(
     client = client_of(ada)
     client.post("/connections/refresh/")
     page = open_list(client)
-    assert "Nothing was synced: no credential is verified." in page.text
+    assert "Nothing was synced: Datadog accepts no credential's keys." in page.text
     assert "Not synced yet" in page.text
-    assert link_with_text(page.html, "1 credential unverified") == "/orgs/?show=failing"
+    assert link_with_text(page.html, "1 credential not checked") == "/orgs/?show=failing"
     assert not Sync.objects.exists()
 
 

@@ -192,7 +192,7 @@ STEPS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"last_error": {"cause": "forbidden", "http_status": 403, "errors": []}},
         "failing",
         "Keys rejected",
-        "Enter keys again",
+        "Enter the keys again",
     ),
     "down": (
         {"last_error": {"cause": "server_error", "http_status": 500, "errors": []}},
@@ -200,7 +200,7 @@ STEPS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "Failing",
         "",
     ),
-    "unverified": ({"verified_at": None}, "failing", "Not checked", "Enter keys again"),
+    "unverified": ({"verified_at": None}, "failing", "Not checked", "Enter the keys again"),
     "read-only": (
         {"verification": [{"check": "permissions", "ok": False, "text": ""}]},
         "read-only",
@@ -226,7 +226,7 @@ def test_a_row_shows_its_worst_credential_and_the_next_step(
     client = client_of(margaret)
     row = row_of(client.get("/orgs/"), payments)
     assert text in row
-    for label in ("Enter keys again", "Rotate keys…"):
+    for label in ("Enter the keys again", "Rotate keys…"):
         assert (label in row) == (label == step)
     for other in ("failing", "read-only", "old-keys"):
         shown = client.get("/orgs/", {"show": other})

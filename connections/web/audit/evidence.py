@@ -21,6 +21,7 @@ from connections.evidence import status, verification
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
 from connections.evidence.verification import CannotVerifyError
+from connections.inventory.orgs import list_known_orgs
 from connections.models import AccessReview, AuditVerification
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.badges import audit_log_badge
@@ -95,13 +96,18 @@ def bundle_new(request: HttpRequest) -> HttpResponseBase:
     credentials = history.list_selectable_credentials(actor=actor)
     history_form = HistoryForm(request.GET, credentials=credentials)
     initial = initial_from_history(history_form, today=clock.now().date())
-    return _render_form(request, BundleForm(credentials=credentials, initial=initial))
+    orgs = list_known_orgs(actor=actor)
+    return _render_form(request, BundleForm(credentials=credentials, orgs=orgs, initial=initial))
 
 
 @limited("evidence", per_minute=10)
 def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     actor = actor_of(request)
-    form = BundleForm(request.POST, credentials=history.list_selectable_credentials(actor=actor))
+    form = BundleForm(
+        request.POST,
+        credentials=history.list_selectable_credentials(actor=actor),
+        orgs=list_known_orgs(actor=actor),
+    )
     if not form.is_valid():
         return _render_form(request, form, status=422)
     kept = form.cleaned_data["checkpoint"]

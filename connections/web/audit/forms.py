@@ -1,6 +1,6 @@
 """The filters of the audit log, and the form for an evidence bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -8,9 +8,12 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_starting_with
+from connections.core.sites import all_sites
 from connections.deletions.history_filter import DATE, HistoryForm
+from connections.inventory.matching import KnownOrg
 from connections.models import Credential
 from connections.web.framework.forms import ServiceForm
+from connections.web.framework.lists import org_options, site_options
 
 # A day or a minute. As an end, either includes all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
@@ -118,12 +121,21 @@ class BundleForm(ServiceForm, HistoryForm):
         data: Mapping[str, Any] | None = None,
         *,
         credentials: QuerySet[Credential],
+        orgs: Iterable[KnownOrg],
         initial: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data, credentials=credentials)
         self.initial = initial or {}
-        for name, label in {"person": "Person", "org": "Org (site/ID)", "q": "Search"}.items():
+        for name, label in {"person": "Person", "q": "Search"}.items():
             self.fields[name].label = label
+        for name, options in {
+            "site": site_options(site.site for site in all_sites()),
+            "org": org_options(orgs),
+        }.items():
+            value = self[name].value()
+            # A value that isn't offered stays chosen: without it, the bundle would contain more.
+            others = [(value, value)] if value and value not in dict(options) else []
+            self.fields[name].widget = forms.Select(choices=[("", "Any"), *options, *others])
 
     @property
     def filter_fields(self) -> list[forms.BoundField]:

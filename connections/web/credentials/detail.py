@@ -9,7 +9,6 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.access.approvers import approval_warnings
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.credentials import access_lists, lifecycle
@@ -45,7 +44,6 @@ def credential_detail(
     credential = find_credential(actor=actor, pk=pk)
     if error and not isinstance(error, InvalidInputError):
         return redirect_with_error(request, credential, error)
-    warnings = approval_warnings(credential=credential)
     has_failed_since = credential.is_verified and bool(credential.last_error)
     org = f"{credential.site}/{credential.org_id}"
     context = {
@@ -69,11 +67,6 @@ def credential_detail(
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
         "access_warnings": access_lists.list_access_warnings(credential),
-        "other_warnings": [
-            (policy.label, warnings[policy])
-            for policy in ApprovalPolicy
-            if warnings[policy] and policy != credential.policy
-        ],
         "can_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
         "can_administer": permissions.can_administer(actor),
         "can_change_policy": permissions.can_administer(actor) and not credential.is_retired,
@@ -94,9 +87,13 @@ def _held_back_until(credential: Credential) -> datetime | None:
 
 
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
-    """Each list with the names on it. An empty list allows anyone whose role does."""
+    """Each list with the names on it; none if all are empty. Anyone whose role allows it is on
+    an empty list.
+    """
     entries = access_lists.get_access_entries(credential)
-    labels = dict(access_lists.list_entry_choices(entries)) if any(entries.values()) else {}
+    if not any(entries.values()):
+        return []
+    labels = dict(access_lists.list_entry_choices(entries))
     return [(_ACCESS[kind], [labels[name] for name in names]) for kind, names in entries.items()]
 
 

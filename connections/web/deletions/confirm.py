@@ -288,8 +288,8 @@ def _problem(credential: Credential) -> str:
         return f"{credential.name} was retired. Choose another credential."
     if not credential.org_id:
         return (
-            f"{credential.name} hasn't been verified. Verify it first, or choose another "
-            "credential."
+            f"The keys of {credential.name} haven't been checked. Check them first, or choose "
+            "another credential."
         )
     return ""
 

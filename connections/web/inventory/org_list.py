@@ -151,7 +151,7 @@ def _next_step(
         return "Add credential", reverse("credential-new", query={"site": summary.org.site})
     rotate_url = reverse("credential-rotate", args=[credential.pk])
     if needs_keys(credential) or not credential.verified_at:
-        return "Enter keys again", rotate_url
+        return "Enter the keys again", rotate_url
     if credential.is_read_only or credential.has_old_keys(now=now):
         return "Rotate keys…", rotate_url
     return "", ""

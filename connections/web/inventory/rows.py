@@ -88,7 +88,7 @@ def sync_text(listings: list[Sync]) -> str:
     complete = len({OrgKey.of(listing.credential) for listing in listings if listing.is_complete})
     failed = sorted((listing for listing in listings if not listing.is_complete), key=_by_name)
     if not listings:
-        return "Nothing was synced: no credential is verified."
+        return "Nothing was synced: Datadog accepts no credential's keys."
     synced = f"{pluralize(complete, 'org')} synced" if complete else "Sync failed"
     sentences = [f"{synced}, {len(failed)} failed." if complete and failed else f"{synced}."]
     names: dict[str, list[str]] = {}

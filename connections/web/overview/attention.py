@@ -335,7 +335,7 @@ def _access_reviews(situation: Situation) -> Iterator[Item]:
     """Open access reviews with something to decide, or that this person can close."""
     for waiting in list_waiting_reviews(actor=situation.actor):
         review = waiting.review
-        note = "Every connection has a decision"
+        note = "Ready to close: every connection has a decision"
         if waiting.to_decide:
             note = f"{pluralize(waiting.to_decide, 'connection')} for you to decide"
         elif waiting.pending:
@@ -358,7 +358,7 @@ def _expired_keeps(situation: Situation) -> Iterator[Item]:
     for decision in keeps.earliest:
         row, last_day = decision.row, decision.keep_until
         item = Item(
-            badge=Badge("Keep ended", "warn", "clock"),
+            badge=Badge("Keep date passed", "warn", "clock"),
             pair=row,
             note=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
             at=datetime.combine(last_day, time.max, UTC) if last_day else None,

@@ -13,7 +13,7 @@ _ROLE_HELP = {
     Role.VIEWER: "sees connections, deletions and credentials; changes nothing",
     Role.OPERATOR: "requests and confirms deletions",
     Role.APPROVER: "approves or declines other people's deletions; removes their protections",
-    Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
+    Role.CREDENTIAL_MANAGER: "adds, checks, rotates and retires credentials",
     Role.AUDITOR: "sees what a Viewer sees, the audit log and evidence; runs access reviews; "
     "exports and comments",
 }

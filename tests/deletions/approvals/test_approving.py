@@ -150,7 +150,7 @@ def test_a_confirmation_that_would_be_refused_is_not_offered(
     assert not page.has_form_to("/execute/")
     assert page.has_form_to("/withdraw/")
     why = "Linus no longer has permission to approve deletions."
-    assert f"It can't be confirmed. {why} Nothing has been sent." in page.text
+    assert f"This deletion can't be confirmed. {why} Nothing has been sent." in page.text
     assert 'tabindex="-1">Ada must confirm' not in page.html
 
 
@@ -161,7 +161,7 @@ def test_others_read_why_the_requester_can_no_longer_confirm(
     ada.groups.clear()
     page = read(client_of(linus).get(f"/deletions/{requested.pk}/"))
     why = "Ada no longer has permission to delete connections."
-    assert f"It can't be confirmed. {why} Nothing has been sent." in page.text
+    assert f"This deletion can't be confirmed. {why} Nothing has been sent." in page.text
     assert 'tabindex="-1">Ada must confirm' not in page.html
 
 

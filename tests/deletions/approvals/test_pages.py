@@ -146,7 +146,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_withdrawn_while_n
         history = read(client_of(person).get("/deletions/"))
         assert "Expired" in history.html.rpartition("<tbody>")[2]
         overview = client_of(person).get("/").text
-        assert "Nothing you can act on." in overview
+        assert "Nothing for you to do." in overview
         assert "Expired" in overview.partition("Waiting on others")[2]
         assert counts_none in overview
     requested.refresh_from_db()

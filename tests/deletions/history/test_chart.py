@@ -34,7 +34,7 @@ def test_the_chart_has_the_numbers_of_the_list_by_week(
     client = client_of(victor)
     # START is a Thursday.
     assert table(client) == {
-        "Week from (UTC)": ["Deleted", "Failed", "Open", "All"],
+        "Week of (UTC)": ["Deleted", "Failed", "Open", "All"],
         "12 Jan 2026": ["1", "0", "1", "2"],
         "5 Jan 2026": ["0", "0", "0", "0"],
         "29 Dec 2025": ["1", "1", "0", "2"],

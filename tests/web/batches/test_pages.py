@@ -392,7 +392,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_canceled_while_no
         assert acts == {url_of(batch, "cancel")}
         assert "Expired" in read(client.get(LIST)).html.partition("<tbody>")[2]
         overview = client.get("/").text
-        assert "Nothing you can act on." in overview
+        assert "Nothing for you to do." in overview
         assert "Expired" in overview.partition("Waiting on others")[2]
         assert 'id="count-deletion-list"></span>' in overview
     operator.post(url_of(batch, "cancel"))

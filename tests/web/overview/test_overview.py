@@ -147,7 +147,7 @@ def test_an_outcome_needs_people_who_can_check_it_and_is_shown_to_everyone(
     assert yours(victor, client_of) == []
     assert others(victor, client_of) == expected
     text = open_overview(client_of(victor)).text
-    assert ("Nothing you can act on." in text) == bool(line)
+    assert ("Nothing for you to do." in text) == bool(line)
     assert ("No unknown outcomes" in text) != bool(line)
 
 
