@@ -186,7 +186,7 @@ def test_a_recreated_connection_names_our_deletion(operator: Client) -> None:
     sync(credential, replace(make_connection(2), created_at=None))
     html = read(operator.get(LIST)).html
     assert kinds(Change.objects.order_by("number")) == ["removed", "recreated"]
-    assert "Removed by deletion" in html
+    assert f"Removed by {deletion.requested_by_name}" in html
     assert "Recreated after deletion" in html
     assert reverse("deletion-detail", args=[deletion.pk]) in html
 

@@ -325,7 +325,7 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     assert f"/credentials/{payments.pk}/" in page.html
     assert "0 orgs can query Payments US" in page.text
     assert "Payments US can query 1 org" in page.text
-    assert "Removed by deletion" in page.text
+    assert f"Removed by {deletion.requested_by_name}" in page.text
 
 
 def test_sync_now_on_an_orgs_page_syncs_that_org_only(

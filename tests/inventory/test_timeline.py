@@ -85,7 +85,8 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
         "Deleted",
         "Verified",
     )
-    assert titles.count("Removed by deletion") == 1
+    [deletion] = Deletion.objects.all()
+    assert titles.count(f"Removed by {deletion.requested_by_name}") == 1
     assert not {"Listed", "Last listed"} & set(titles)
 
 
