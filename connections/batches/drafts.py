@@ -5,6 +5,7 @@ later are not in it. A row that can't be deleted stays in the plan with its prob
 prevent other rows from being deleted.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -326,24 +327,39 @@ def _key(row: BatchRow) -> OrgConnectionKey:
 def set_digest(batch: Batch, *, rows: Iterable[BatchRow]) -> None:
     """Set the policy and the digest for these rows, without saving."""
     kept = [row for row in rows if row.removed_at is None]
-    batch.policy = _strictest_policy([row for row in kept if not row.problem])
+    approvals = find_approvals(row for row in kept if not row.problem)
+    batch.policy = ApprovalPolicy.strictest(credential.policy for credential in approvals)
     batch.digest = batch_digest_of(batch, rows=kept)
 
 
-def _strictest_policy(rows: Sequence[BatchRow]) -> ApprovalPolicy:
-    """The strictest policy of all credentials that list a row or belong to one of its orgs."""
-    current = OrgConnectionSnapshot.objects.filter(
-        connection_id__in=[row.connection_id for row in rows], is_current=True
-    )
-    sites = {row.site for row in rows}
-    listing = Credential.objects.filter(
-        Q(pk__in=current.order_by().values("credential"))
-        | Q(pk__in={row.credential_id for row in rows}),
-        retired_at=None,
-        site__in=sites,
-    )
-    orgs = {(row.site, org) for row in rows for org in (row.source_org_id, row.sink_org_id) if org}
-    return confirmations.strictest_policy(listing=listing, orgs=orgs)
+def find_approvals(rows: Iterable[BatchRow]) -> dict[Credential, set[int]]:
+    """The credentials that require approval, each with the positions of the rows that need it.
+
+    As for a single deletion, they list the row, send it or belong to one of its orgs.
+    """
+    found = defaultdict[Credential, set[int]](set)
+    by_id = defaultdict[tuple[str, UUID | None], set[int]](set)
+    by_org = defaultdict[tuple[str, str], set[int]](set)
+    for row in rows:
+        by_id[row.site, row.connection_id].add(row.position)
+        by_org[row.site, row.source_org_id].add(row.position)
+        by_org[row.site, row.sink_org_id].add(row.position)
+        if row.credential:
+            found[row.credential].add(row.position)
+    for credential in confirmations.credentials_of_orgs({org for org in by_org if org[1]}):
+        found[credential] |= by_org[credential.site, credential.org_id]
+    listed = OrgConnectionSnapshot.objects.filter(
+        connection_id__in={connection_id for _, connection_id in by_id},
+        is_current=True,
+        credential__retired_at=None,
+    ).exclude(credential__policy=ApprovalPolicy.NONE)
+    for snapshot in listed.select_related("credential"):
+        found[snapshot.credential] |= by_id[snapshot.site, snapshot.connection_id]
+    return {
+        credential: positions
+        for credential, positions in found.items()
+        if positions and credential.policy != ApprovalPolicy.NONE
+    }
 
 
 # --- Changing a draft -------------------------------------------------------------------------

@@ -10,14 +10,9 @@ from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.deletions import confirmations
 from connections.models import (
-    SENDABLE,
-    ApprovalPolicy,
     Batch,
     BatchRow,
-    Credential,
-    OrgConnectionSnapshot,
 )
 
 
@@ -28,39 +23,6 @@ class SplitBy(TextChoices):
     CREDENTIAL = "credential"
     # So that the others can be deleted at once.
     APPROVAL = "approval"
-
-
-def find_approvals(*, batch: Batch) -> dict[Credential, set[int]]:
-    """The credentials that require approval, each with the primary keys of the rows that need it.
-
-    As for a single deletion, they list the row, send it or belong to one of its orgs.
-    """
-    found = defaultdict[Credential, set[int]](set)
-    if not batch.needs_approval:
-        return found
-    rows = list(batch.rows.filter(SENDABLE).select_related("credential"))
-    by_id = defaultdict[object, set[int]](set)
-    by_org = defaultdict[tuple[str, str], set[int]](set)
-    for row in rows:
-        by_id[row.site, row.connection_id].add(row.pk)
-        by_org[row.site, row.source_org_id].add(row.pk)
-        by_org[row.site, row.sink_org_id].add(row.pk)
-        if row.credential:
-            found[row.credential].add(row.pk)
-    for credential in confirmations.credentials_of_orgs({org for org in by_org if org[1]}):
-        found[credential] |= by_org[credential.site, credential.org_id]
-    listed = OrgConnectionSnapshot.objects.filter(
-        connection_id__in=[row.connection_id for row in rows],
-        is_current=True,
-        credential__retired_at=None,
-    ).exclude(credential__policy=ApprovalPolicy.NONE)
-    for snapshot in listed.select_related("credential"):
-        found[snapshot.credential] |= by_id[snapshot.site, snapshot.connection_id]
-    return {
-        credential: keys
-        for credential, keys in found.items()
-        if keys and credential.policy != ApprovalPolicy.NONE
-    }
 
 
 def split_draft(*, batch: Batch, actor: Actor, by: str = SplitBy.CREDENTIAL) -> list[Batch]:
@@ -75,11 +37,12 @@ def split_draft(*, batch: Batch, actor: Actor, by: str = SplitBy.CREDENTIAL) -> 
         rows = drafts.rows_of(batch)
         needing = set[int]()
         if by == SplitBy.APPROVAL:
-            needing = needing.union(*find_approvals(batch=batch).values())
+            sendable = [row for row in rows if not row.problem]
+            needing = needing.union(*drafts.find_approvals(sendable).values())
         groups = defaultdict[object, list[BatchRow]](list)
-        for row in sorted(rows, key=lambda row: row.pk in needing):
+        for row in sorted(rows, key=lambda row: row.position in needing):
             if not row.problem:
-                group = row.pk in needing if by == SplitBy.APPROVAL else row.credential_id
+                group = row.position in needing if by == SplitBy.APPROVAL else row.credential_id
                 groups[group].append(row)
         if len(groups) < 2:
             raise ConflictError("These connections belong together: there is nothing to split.")

@@ -1,7 +1,7 @@
 """What a confirmation page shows, and the text to type. Nothing here stores anything."""
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -149,20 +149,9 @@ def _policy(
     *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
 ) -> ApprovalPolicy:
     orgs = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
-    return strictest_policy(
-        listing=[credential, *others], orgs={(credential.site, org_id) for org_id in orgs}
-    )
-
-
-def strictest_policy(
-    *, listing: Iterable[Credential], orgs: Collection[tuple[str, str]]
-) -> ApprovalPolicy:
-    """The strictest policy of the credentials that list connections or belong to one of their orgs.
-
-    `orgs` are the sites and IDs of both orgs.
-    """
-    counted = [*listing, *credentials_of_orgs(orgs)]
-    return ApprovalPolicy.strictest([credential.policy for credential in counted])
+    of_orgs = credentials_of_orgs({(credential.site, org_id) for org_id in orgs})
+    counted = [credential, *others, *of_orgs]
+    return ApprovalPolicy.strictest(each.policy for each in counted)
 
 
 def credentials_of_orgs(orgs: Collection[tuple[str, str]]) -> list[Credential]:

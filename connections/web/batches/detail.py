@@ -15,7 +15,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, facts, splitting, stopping, texts
+from connections.batches import confirming, drafts, facts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -250,7 +250,8 @@ def _draft_context(
 
 def _approvals_context(batch: models.Batch, *, actor: Actor, total: int) -> dict[str, Any]:
     """Which credentials require approval, and how many of the `total` connections need it."""
-    approvals = splitting.find_approvals(batch=batch)
+    rows = batch.rows.filter(models.SENDABLE).select_related("credential")
+    approvals = drafts.find_approvals(rows) if batch.needs_approval else {}
     if not approvals:
         return {}
     hidden = permissions.visibility_of(actor).hidden
