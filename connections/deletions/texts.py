@@ -16,7 +16,6 @@ from connections.models import (
     ApprovalPolicy,
     Attempt,
     BatchState,
-    BreakGlassReview,
     Deletion,
     Outcome,
     State,
@@ -232,9 +231,6 @@ def label_of_outcome(outcome: str) -> str:
     return label.removesuffix(" ({http_status})")
 
 
-MAX_TRIES = 5
-
-
 @dataclass(frozen=True, kw_only=True)
 class DeletionText:
     """What a page says about one deletion.
@@ -421,14 +417,9 @@ def _open_lines(
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
             return [why, others, then]
         case DeletionStatus.RATE_LIMITED:
-            return [
-                _uncertain_attempts(attempts),
-                _until_resumed(deletion),
-                _too_late_to_retry(deletion),
-            ]
+            return [_uncertain_attempts(attempts), _until_resumed(deletion)]
         case DeletionStatus.RETRYING:
-            then = _too_late_to_retry(deletion) or _next_try_text(attempts)
-            return [cause, others, _until_resumed(deletion), then]
+            return [cause, others, _until_resumed(deletion)]
         case DeletionStatus.UNKNOWN:
             is_said = len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN
             return [
@@ -528,18 +519,6 @@ def approvals_needed_text(policy: str) -> str:
     return f"{people} must approve"
 
 
-def _too_late_to_retry(deletion: Deletion) -> str:
-    if not is_retry_too_late(deletion):
-        return ""
-    limit = format_limit(SENDING_WINDOW)
-    return f"A retry would come more than {limit} after {retried_since(deletion)}."
-
-
-def _next_try_text(attempts: list[Attempt]) -> str:
-    failed = sum(1 for attempt in attempts if attempt.verdict == AttemptResult.NOT_SENT)
-    return f"Next: try {min(failed + 1, MAX_TRIES)} of {MAX_TRIES}."
-
-
 def _uncertain_attempts(attempts: list[Attempt]) -> str:
     """What the attempts did, if one of them might have deleted the connection."""
     if attempt_facts.sent_by(attempts) <= Sent.REFUSED:
@@ -630,33 +609,10 @@ def _quotes(
 
 @dataclass(frozen=True, kw_only=True)
 class BannerText:
-    """A warning next to the status of a deletion."""
+    """What the page says instead of a deletion's status."""
 
     headline: str
     lines: tuple[str, ...]
-
-
-def break_glass_text(deletion: Deletion) -> BannerText | None:
-    """The break-glass banner. None if break glass was not used.
-
-    The late approval turns it into a warning, but it never disappears. Reads that unless it was
-    prefetched.
-    """
-    if deletion.break_glass_at is None:
-        return None
-    approval: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
-    approved = "Another approver or an administrator must give late approval."
-    if approval:
-        at = format_time(approval.reviewed_at)
-        approved = f"Late approval by {approval.reviewer_name} at {at}: “{approval.note}”"
-    return BannerText(
-        headline=f"{deletion.break_glass_by_name} used break glass.",
-        lines=(
-            f"Confirmed at {format_time(deletion.break_glass_at)} without the required approvals: "
-            f"“{deletion.break_glass_reason}”",
-            approved,
-        ),
-    )
 
 
 _NOT_RECORDED = {

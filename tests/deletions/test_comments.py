@@ -12,7 +12,7 @@ from connections.deletions.history import HistoryFilter
 from connections.models import AuditEvent, Deletion, Outcome, Person
 from connections.people import erasure
 from tests.deletions.history.conftest import Make, credential, make
-from tests.flows.support import HTMX, post_htmx, read
+from tests.flows.support import read
 
 __all__ = ["credential", "make"]
 pytestmark = pytest.mark.django_db
@@ -67,30 +67,15 @@ def test_people_who_cannot_comment_see_it_without_a_form(
     assert not page.has_form_to("/comment/")
 
 
-def test_htmx_gets_the_form_again_and_an_event_to_refresh_the_page(
-    client_of: ClientOf, deletion: Deletion, edith: Person
-) -> None:
-    url = f"/deletions/{deletion.pk}/comment/"
-    response = post_htmx(client_of(edith), url, {"text": TEXT}, target="comment")
-    page = read(response)
-    assert response["HX-Trigger"] == "deletionChanged"
-    assert "Added to the timeline." in page.text
-    assert 'id="comment"' in page.html
-    assert "<html" not in page.html
-    assert page.form_to("/comment/").fields["text"] == ""
-
-
 @pytest.mark.parametrize("text", ["", "   ", "\u200b", "x" * 4001])
-@pytest.mark.parametrize("headers", [{}, HTMX])
 def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
     client_of: ClientOf,
     deletion: Deletion,
     edith: Person,
     text: str,
-    headers: dict[str, str],
 ) -> None:
     url = f"/deletions/{deletion.pk}/comment/"
-    response = client_of(edith).post(url, {"text": text}, headers=headers)
+    response = client_of(edith).post(url, {"text": text})
     page = read(response)
     assert page.status == 422
     assert page.form_to("/comment/").fields["text"] == text
@@ -99,17 +84,15 @@ def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
     assert events_of(deletion) == []
 
 
-@pytest.mark.parametrize("headers", [{}, HTMX])
 def test_too_many_comments_in_a_minute_are_refused_and_kept_in_the_form(
     client_of: ClientOf,
     deletion: Deletion,
     edith: Person,
-    headers: dict[str, str],
 ) -> None:
     client, url = client_of(edith), f"/deletions/{deletion.pk}/comment/"
     for number in range(30):
         assert client.post(url, {"text": f"No. {number}"}).status_code == 303
-    response = client.post(url, {"text": TEXT}, headers=headers)
+    response = client.post(url, {"text": TEXT})
     page = read(response)
     assert (page.status, response["Retry-After"]) == (429, "60")
     assert page.form_to("/comment/").fields["text"] == TEXT

@@ -222,7 +222,6 @@ def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
 
     page = requester.confirm(page, skip_recheck="on")
     assert "The request could not leave this server. Nothing was deleted." in page.text
-    assert "Next: try 2 of 5." in page.text
     assert page.outcome["data-state"] == "waiting"
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
@@ -321,24 +320,3 @@ def test_the_page_shows_the_requester_the_reason_and_the_response(requester: Req
         assert shown in page.text
     deletion = Deletion.objects.get()
     assert deletion.attempts.get().body_sha256 in page.text
-
-
-def test_a_summary_can_be_copied_as_text(requester: Requester) -> None:
-    page = requester.delete_and_verify(ticket="SEC-212")
-
-    summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]
-    deletion = Deletion.objects.get()
-    for line in (
-        "Deleted and verified.",
-        "Connection: Payments US → Group SOC (",
-        f"ID: {deletion.connection_id} on ",
-        "Credential: Payments US, fingerprint ",
-        f"Reason: {REASON}",
-        "Ticket: SEC-212",
-        "Requested by: Ada, ",
-        "Confirmed by: Ada, ",
-        "Approvals: none required",
-        "Attempt 1: 200 OK in ",
-        f"Deletion: {deletion.pk}",
-    ):
-        assert f"\n{line}" in summary.replace(">", "\n", 1)

@@ -1,15 +1,12 @@
 """The actions on one deletion."""
 
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.deletions import approvals, break_glass, lifecycle, reconciliation
 from connections.deletions.comments import comment_on_deletion
@@ -17,10 +14,10 @@ from connections.lookups import objects
 from connections.models import Deletion
 from connections.web.deletions import forms
 from connections.web.deletions.detail import deletion_detail, respond
-from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.actions import Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm
 from connections.web.framework.rate_limits import limited
-from connections.web.framework.support import SeeOther, wants_fragment
+from connections.web.framework.support import SeeOther
 
 _action = partial(
     service_action,
@@ -76,48 +73,22 @@ deletion_late_approval = _action(
 TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute."
 
 
-def _comment_form(
-    request: HttpRequest, pk: UUID, *, form: forms.CommentForm, status: int = 200, **more: Any
-) -> HttpResponse:
-    context = {"deletion": {"pk": pk}, "comment": form} | more
-    return render(request, "deletions/detail.html#comment_form", context, status=status)
-
-
-def _refused_comment(
-    request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED, /, *, status: int = 422
-) -> HttpResponse:
-    """The page with the form, its input and its error. For htmx, only the form."""
-    if not wants_fragment(request):
-        response = deletion_detail(request, pk, refusal)
-        response.status_code = status
-        return response
-    return _comment_form(request, pk, form=refusal.form, status=status)
-
-
 def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = forms.CommentForm(request.POST)
     error = InvalidInputError({"text": TOO_MANY_COMMENTS})
     form.add_errors(error)
-    return _refused_comment(request, pk, Refusal(form=form, error=error), status=429)
-
-
-def _comment_added(
-    request: HttpRequest, actor: Actor, deletion: Deletion, result: object
-) -> HttpResponse:
-    if not wants_fragment(request):
-        return SeeOther(reverse("deletion-detail", args=[deletion.pk], fragment="comment"))
-    response = _comment_form(request, deletion.pk, form=forms.CommentForm(), is_added=True)
-    response["HX-Trigger"] = "deletionChanged"
+    response = deletion_detail(request, pk, Refusal(form=form, error=error))
+    response.status_code = 429
     return response
 
 
-# Adds a comment. For htmx, the response is only the form, empty again or with its errors.
 deletion_comment = limited("comments", per_minute=30, over=_too_many_comments)(
     _action(
         "deletion-comment",
         comment_on_deletion,
         form=forms.CommentForm,
-        page=_refused_comment,
-        respond=_comment_added,
+        respond=lambda request, actor, deletion, result: SeeOther(
+            reverse("deletion-detail", args=[deletion.pk], fragment="record")
+        ),
     )
 )

@@ -31,7 +31,7 @@ from connections.deletions import (
 )
 from connections.deletions.confirmations import effect_text
 from connections.deletions.status import DeletionStatus, NextStep, steps_of
-from connections.deletions.texts import break_glass_text, describe
+from connections.deletions.texts import describe
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.lookups import objects
@@ -68,7 +68,8 @@ def deletion_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUS
     if target == "watch":
         return _poll_response(request, deletion=deletion, actor=actor)
     if target == "record":
-        context = _record_context(request, deletion=deletion, actor=actor)
+        context = _facts_context(deletion, actor=actor)
+        context |= record_context(deletion=deletion, actor=actor)
         return render(request, f"{_TEMPLATE}#record", context)
     return render_outcome(
         request,
@@ -132,7 +133,7 @@ def render_outcome(
         "outcome": _status_context(request, deletion=deletion, form=form, notice=notice),
     }
     if not support.wants_fragment(request):
-        context |= _record_context(request, deletion=deletion, actor=actor)
+        context |= record_context(deletion=deletion, actor=actor)
         if permissions.can_comment(actor):
             context["comment"] = (
                 form if isinstance(form, forms.CommentForm) else forms.CommentForm()
@@ -142,14 +143,6 @@ def render_outcome(
     # The details next to the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
     return response
-
-
-def _record_context(
-    request: HttpRequest, *, deletion: models.Deletion, actor: Actor
-) -> dict[str, Any]:
-    return _facts_context(deletion, actor=actor) | record_context(
-        deletion=deletion, actor=actor, now=support.time_of(request)
-    )
 
 
 def _facts_context(deletion: models.Deletion, *, actor: Actor) -> dict[str, Any]:
@@ -375,7 +368,6 @@ def _status_context(
         "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)
         if is_awaiting_approval
         else [],
-        "break_glass": break_glass_text(deletion),
         "can_give_late_approval": deletion.lacks_late_approval
         and permissions.can_give_late_approval(actor, deletion=deletion),
         "preview": preview,
