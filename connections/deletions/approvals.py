@@ -52,9 +52,9 @@ def approve_deletion(
     _require_undecided(deletion=deletion, actor=actor)
     comparison = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not comparison.can_be_approved:
-        verification.settle_not_as_reviewed(deletion=deletion, comparison=comparison, actor=actor)
+        verification.settle_not_as_requested(deletion=deletion, comparison=comparison, actor=actor)
         not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
-        raise ConflictError(f"{_NOT_AS_REVIEWED[comparison.result]} {not_sent_sentence}")
+        raise ConflictError(f"{_NOT_AS_REQUESTED[comparison.result]} {not_sent_sentence}")
     with audit.atomic():
         _lock(deletion)
         _require_awaiting_approval(deletion)
@@ -87,7 +87,7 @@ def approve_deletion(
     return deletion
 
 
-_NOT_AS_REVIEWED = {
+_NOT_AS_REQUESTED = {
     RecheckResult.CHANGED: "The connection changed after the request, so this can't be approved.",
     RecheckResult.ABSENT: "Datadog no longer lists the connection, so there is nothing to approve.",
 }

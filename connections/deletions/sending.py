@@ -59,7 +59,7 @@ def send_deletion(
     now: datetime | None = None,
     note_claim: NoteClaim | None = None,
 ) -> Deletion:
-    """Send a confirmed deletion once, if it is still what was reviewed.
+    """Send a confirmed deletion once, if it is still what was requested.
 
     `client` is used for the pre-send check; pass one if the caller has already run the checks in
     `require_sendable`. The claim runs those checks again. `skip_recheck` means that the person

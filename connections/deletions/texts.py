@@ -206,9 +206,9 @@ def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
     attempts = list(deletion.attempts.all())
     if status in _SAID_BY_LABEL:
         return attempt_facts.earlier_attempts(attempts)
-    shown = _shown(attempts)
-    if status in _DELETED and shown:
-        return response_text(shown)
+    deciding = _deciding(attempts)
+    if status in _DELETED and deciding:
+        return response_text(deciding)
     sent = attempt_facts.sent_by(attempts)
     if status == DeletionStatus.UNKNOWN:
         return claim_text(Claim.MIGHT_HAVE_WORKED, sent=sent)
@@ -364,7 +364,7 @@ def _headline(
 def _facts(
     deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], now: datetime | None
 ) -> tuple[str, ...]:
-    facts = list(attempt_facts.response_facts(_shown(attempts), now=now))
+    facts = list(attempt_facts.response_facts(_deciding(attempts), now=now))
     if status == DeletionStatus.DELETED:
         facts.append(f"no longer listed at {format_time(deletion.verified_at, today=now)}")
     elif status == DeletionStatus.SENDING:
@@ -381,7 +381,7 @@ _EXPIRING = {
 }
 
 
-def _shown(attempts: list[Attempt]) -> Attempt | None:
+def _deciding(attempts: list[Attempt]) -> Attempt | None:
     """The attempt that the facts are about: the one that got a 200, or else the last."""
     deleted = [attempt for attempt in attempts if attempt.verdict == AttemptResult.DELETED]
     return next(reversed(deleted or attempts), None)
@@ -392,11 +392,11 @@ def _other_attempts(attempts: list[Attempt]) -> str:
 
     The facts of an attempt without a clear response don't say that it might have worked.
     """
-    shown = _shown(attempts)
+    deciding = _deciding(attempts)
     return attempt_facts.earlier_attempts(
         attempt
         for attempt in attempts
-        if attempt is not shown or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN
+        if attempt is not deciding or attempt_facts.sent_by([attempt]) == Sent.UNCERTAIN
     )
 
 
@@ -442,8 +442,10 @@ def _open_lines(
 
 def _cause_beside_facts(deletion: Deletion, *, attempts: list[Attempt]) -> str:
     """The cause, unless the facts already give it for an attempt without a response."""
-    shown = _shown(attempts)
-    is_said = shown is not None and shown.http_status is None and shown.cause == deletion.cause
+    deciding = _deciding(attempts)
+    is_said = (
+        deciding is not None and deciding.http_status is None and deciding.cause == deletion.cause
+    )
     return "" if is_said else cause_text(deletion.cause)
 
 

@@ -35,7 +35,7 @@ PAGE_SECONDS = 4.0
 
 
 class RecheckResult(StrEnum):
-    """What one sync says about a connection that was reviewed."""
+    """What one sync says about a connection whose deletion is requested."""
 
     SAME = "same"
     CHANGED = "changed"
@@ -96,7 +96,7 @@ def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
 
 
 def compare(*, deletion: Deletion, result: SyncResult) -> Recheck:
-    """Compare what one sync listed with what was reviewed. A pure function."""
+    """Compare what one sync listed with what was requested. A pure function."""
     item = result.find(deletion.connection_id)
     if item is None:
         missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
@@ -147,13 +147,13 @@ def recheck(*, deletion: Deletion, result: SyncResult, actor: Actor) -> Recheck 
         record_recheck_failure(deletion=deletion, result=result, actor=actor)
         return None
     if not comparison.can_be_approved:
-        settle_not_as_reviewed(deletion=deletion, comparison=comparison, actor=actor)
+        settle_not_as_requested(deletion=deletion, comparison=comparison, actor=actor)
         return None
     return comparison
 
 
-def settle_not_as_reviewed(*, deletion: Deletion, comparison: Recheck, actor: Actor) -> None:
-    """Close a deletion whose connection changed or is gone since it was reviewed."""
+def settle_not_as_requested(*, deletion: Deletion, comparison: Recheck, actor: Actor) -> None:
+    """Close a deletion whose connection changed or is gone since the request."""
     with lock_responses(deletion=deletion):
         facts = attempt_facts.attempts_summary_of(deletion)
         if comparison.listed:
@@ -165,7 +165,7 @@ def settle_not_as_reviewed(*, deletion: Deletion, comparison: Recheck, actor: Ac
                 details={"now_says": now_says},
             )
             sentence = audit.Sentence(
-                "{connection} changed after it was reviewed. {facts}",
+                "{connection} changed after the request. {facts}",
                 connection=deletion.description,
                 facts=facts,
             )
