@@ -299,6 +299,20 @@ def test_a_ticket_links_to_its_page(requester: Requester, settings: Settings) ->
     )
 
 
+def test_a_check_can_be_started_only_once_it_is_overdue(
+    requester: Requester, clock: SettableClock
+) -> None:
+    heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
+    page = requester.delete()
+    assert "Deleted. Checking that Datadog no longer lists it…" in page.text
+    assert not page.has_form_to("/reconcile/")
+
+    clock.advance(seconds=61)
+    heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
+
+    assert open_deletion(requester).has_form_to("/reconcile/")
+
+
 def test_the_page_starts_the_first_check_of_a_response_only_where_no_worker_runs(
     requester: Requester, client_of: ClientOf, victor: Person
 ) -> None:
