@@ -44,7 +44,7 @@ STATEMENTS = {
     "one connection": 12,
     "one deletion": 10,
     "review": 11,
-    "one credential": 16,
+    "one credential": 14,
     "one event": 8,
     "people": 6,
     "search": 17,
