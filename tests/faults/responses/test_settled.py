@@ -50,7 +50,7 @@ class Gone:
 DELETED = Gone(
     outcome=Outcome.DELETED,
     cause="",
-    headline="The connection was gone and is listed again.",
+    headline="The connection was gone and is listed again",
 )
 NOT_FOUND = Gone(
     outcome=Outcome.ALREADY_ABSENT,
@@ -60,12 +60,12 @@ NOT_FOUND = Gone(
 ABSENT_BEFORE_SENDING = Gone(
     outcome=Outcome.ALREADY_ABSENT,
     cause="absent_when_read",
-    headline="The connection was gone and is listed again.",
+    headline="The connection was gone and is listed again",
 )
 UNATTRIBUTED = Gone(
     outcome=Outcome.GONE_UNATTRIBUTED,
     cause="listings_agree",
-    headline="The connection was gone and is listed again.",
+    headline="The connection was gone and is listed again",
 )
 type Settle = Callable[[Gone], Deletion]
 
@@ -207,4 +207,5 @@ def test_a_contradictory_list_does_not_settle_a_deletion_as_absent(
     assert sandbox.world.deletes_received(original.id) == 0
     newest = Sync.objects.latest("started_at")
     assert not newest.is_complete
-    assert cause_text(newest.cause) in unescape(observer.client.get("/connections/").text)
+    page = observer.client.get(f"/credentials/{deletion.credential_id}/")
+    assert cause_text(newest.cause) in unescape(page.text)
