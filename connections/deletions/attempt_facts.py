@@ -7,11 +7,13 @@ connections/verifier/rules.py says what attempts led to, here and for the rows o
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from http import HTTPStatus
 
 from connections.core.causes import cause_text
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion
@@ -147,3 +149,35 @@ def _late_response_text(attempt: Attempt) -> str:
         f"Late response to attempt {attempt.number} at {format_time(attempt.answered_at)}, after "
         f"Org Admin had stopped waiting for it. {result}"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BannerText:
+    """What the page says instead of a deletion's status."""
+
+    headline: str
+    lines: tuple[str, ...]
+
+
+_NOT_RECORDED = {
+    ResponseLocation.LOCALLY: (
+        "Saved on this server, waiting for the database.",
+        "The response is safe in a file and is recorded when the database is back.",
+    ),
+    ResponseLocation.IN_DATABASE: (
+        "Recorded, but the database failed afterwards.",
+        "You can open the deletion when the database is back.",
+    ),
+    ResponseLocation.NOWHERE: (
+        "Sent, but the response couldn't be saved.",
+        "Copy it now: the attempt is recorded, but its response isn't. Org Admin will check "
+        "Datadog's list.",
+    ),
+}
+
+
+def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
+    """The banner for a response that was not recorded."""
+    headline, then = _NOT_RECORDED[error.location]
+    lines = (error.response_text, then, "Don't delete again.")
+    return BannerText(headline=headline, lines=lines)

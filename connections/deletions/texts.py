@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from connections.core.causes import Cause, cause_text
-from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.text import format_limit, format_span, format_time, join_names
 from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
@@ -227,8 +226,7 @@ def label_of_state(state: str) -> str:
 
 def label_of_outcome(outcome: str) -> str:
     """The label of an outcome, for filters and titles: true of every deletion with that outcome."""
-    label = _TEXTS[STATUS_OF_OUTCOME[Outcome(outcome)]].label
-    return label.removesuffix(" ({http_status})")
+    return _TEXTS[STATUS_OF_OUTCOME[Outcome(outcome)]].label.removesuffix(" ({http_status})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -443,10 +441,9 @@ def _open_lines(
 def _cause_beside_facts(deletion: Deletion, *, attempts: list[Attempt]) -> str:
     """The cause, unless the facts already give it for an attempt without a response."""
     deciding = _deciding(attempts)
-    is_said = (
-        deciding is not None and deciding.http_status is None and deciding.cause == deletion.cause
-    )
-    return "" if is_said else cause_text(deletion.cause)
+    if deciding and deciding.http_status is None and deciding.cause == deletion.cause:
+        return ""
+    return cause_text(deletion.cause)
 
 
 def _until_resumed(deletion: Deletion) -> str:
@@ -512,13 +509,6 @@ def _approval_lines(
         "" if is_first else deadline,
         "" if approvers is None else can_approve,
     ]
-
-
-def approvals_needed_text(policy: str) -> str:
-    """How many people must approve, for a policy that requires it; without a full stop."""
-    needed = ApprovalPolicy(policy).approvals_needed
-    people = "Another person" if needed == 1 else f"{needed} other people"
-    return f"{people} must approve"
 
 
 def _uncertain_attempts(attempts: list[Attempt]) -> str:
@@ -607,35 +597,3 @@ def _quotes(
     elif status in _WITH_QUOTES and attempts:
         errors = attempts[-1].errors
     return tuple(str(text) for text in errors)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BannerText:
-    """What the page says instead of a deletion's status."""
-
-    headline: str
-    lines: tuple[str, ...]
-
-
-_NOT_RECORDED = {
-    ResponseLocation.LOCALLY: (
-        "Saved on this server, waiting for the database.",
-        "The response is safe in a file and is recorded when the database is back.",
-    ),
-    ResponseLocation.IN_DATABASE: (
-        "Recorded, but the database failed afterwards.",
-        "You can open the deletion when the database is back.",
-    ),
-    ResponseLocation.NOWHERE: (
-        "Sent, but the response couldn't be saved.",
-        "Copy it now: the attempt is recorded, but its response isn't. Org Admin will check "
-        "Datadog's list.",
-    ),
-}
-
-
-def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
-    """The banner for a response that was not recorded."""
-    headline, then = _NOT_RECORDED[error.location]
-    lines = (error.response_text, then, "Don't delete again.")
-    return BannerText(headline=headline, lines=lines)

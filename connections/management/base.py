@@ -25,7 +25,7 @@ from connections.core.errors import DomainError, InvalidInputError, ResponseNotR
 from connections.core.private_files import PrivateFileError
 from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.deletions.texts import unrecorded_response_text
+from connections.deletions.attempt_facts import unrecorded_response_text
 from connections.exports.export import Export, start_export
 from connections.inventory.syncs import credentials_in_use
 from connections.models import Credential, Person

@@ -18,7 +18,7 @@ from connections.core.sites import site_label, site_or_none
 from connections.deletions import attempt_facts, confirmations, lifecycle
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
-from connections.deletions.texts import approvals_needed_text, describe
+from connections.deletions.texts import describe
 from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.badges import Badge, deletion_badge
 from connections.web.deletions import detail
@@ -236,7 +236,6 @@ def _page_context(
         "not_listed": "" if target.is_listed else _not_listed(target),
         "problem": _problem(credential),
         "curl": _curl(target),
-        "approvals_needed": approvals_needed_text(target.policy),
         "approvers_warning": approvers.missing_approvers_warning(
             credential=credential, policy=target.policy, requester=actor.person
         ),

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from connections.core.database import is_unavailable_error, is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
-from connections.deletions.texts import unrecorded_response_text
+from connections.deletions.attempt_facts import unrecorded_response_text
 from connections.lookups.refusals import record_denial
 from connections.people import people
 from connections.web.badges import UNRECORDED_RESPONSES

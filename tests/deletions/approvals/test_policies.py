@@ -61,6 +61,8 @@ def test_the_review_warns_that_no_one_else_could_approve(
 ) -> None:
     requester = Requester(client=client_of(root), credential=guarded, connection=wanted)
     warning = "No one else can approve this request. It would expire after 24 hours."
-    assert warning in requester.review().text
+    text = requester.review().text
+    assert warning in text
+    assert "Another person must approve. Requesting sends nothing." in text
     make_person("linus", Role.APPROVER)
     assert warning not in requester.review().text
