@@ -75,7 +75,7 @@ class _Builder:
     def request(
         self, *, sender: str, source: str, sink: str, reason: str = LONG_REASON
     ) -> Deletion:
-        """Request and confirm a deletion as the review does."""
+        """Request and confirm a deletion as the confirmation page does."""
         connection_id = uuid.UUID(connection_id_between(source=source, sink=sink))
         return self.request_by_id(connection_id, sender=sender, reason=reason)
 
@@ -142,7 +142,7 @@ class _Builder:
         assert claim([requested], actor=self.operator, was_rechecked=True)
 
     def _break_glass(self) -> None:
-        """A deletion sent with break glass and not reviewed yet."""
+        """A deletion sent with break glass and without a late approval yet."""
         operator = Person.objects.get(username="operator")
         people.set_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         requested = self.request(sender="Group SOC", source="Fraud Detection", sink="Group SOC")

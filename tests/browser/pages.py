@@ -117,7 +117,7 @@ def _detail(slug: str, *, who: str = "operator", **wanted: Any) -> Listed:
     return _page("deletion-detail", f"deletion-{slug}", find=_deletion(**wanted), who=who)
 
 
-def _review(slug: str, sender: str, *, source: str = "", sink: str = "", who: str) -> Listed:
+def _confirmation(slug: str, sender: str, *, source: str = "", sink: str = "", who: str) -> Listed:
     def path() -> str:
         connection_id = "0b7e3c1a-0000-4000-8000-0000000000aa"
         if source:
@@ -126,7 +126,7 @@ def _review(slug: str, sender: str, *, source: str = "", sink: str = "", who: st
         query = urlencode({"credential": str(credential), "connection_id": connection_id})
         return f"{reverse('deletion-confirm')}?{query}"
 
-    return Listed(slug=f"review-{slug}", name="deletion-confirm", path=path, who=who)
+    return Listed(slug=f"confirm-{slug}", name="deletion-confirm", path=path, who=who)
 
 
 OURS = [
@@ -194,14 +194,16 @@ OURS = [
     _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
     _page("deletion-list", "deletion-list-fresh", is_fresh=True, who="operator"),
     _page("deletion-confirm", "deletion-choose", who="operator"),
-    _review(
-        "reviewed", "Payments EU", source="Payments EU", sink="Fraud Detection", who="operator"
+    _confirmation(
+        "listed", "Payments EU", source="Payments EU", sink="Fraud Detection", who="operator"
     ),
-    _review("new-type", "Retail US", source="Retail US", sink="Loyalty", who="operator"),
-    _review("unreviewed", "Payments EU", who="operator"),
-    _review("approval", "Group SOC", source="Fraud Detection", sink="Group SOC", who="operator"),
-    _review("ended", "Labs", source="Labs Staging", sink="Labs", who="operator"),
-    _review("open", "Group SOC", source="Partner Portal", sink="Group SOC", who="operator"),
+    _confirmation("new-type", "Retail US", source="Retail US", sink="Loyalty", who="operator"),
+    _confirmation("not-listed", "Payments EU", who="operator"),
+    _confirmation(
+        "approval", "Group SOC", source="Fraud Detection", sink="Group SOC", who="operator"
+    ),
+    _confirmation("ended", "Labs", source="Labs Staging", sink="Labs", who="operator"),
+    _confirmation("open", "Group SOC", source="Partner Portal", sink="Group SOC", who="operator"),
     _detail("deleted", outcome="deleted", verified_at__isnull=False),
     _detail("contradicted", contradicted_at__isnull=False),
     _detail("not-found", outcome="already_absent", cause="not_found"),
@@ -218,7 +220,7 @@ OURS = [
     _detail("unresolved", outcome="unresolved"),
     _detail("requested", state="requested"),
     _detail("glass-broken", break_glass_at__isnull=False),
-    _detail("glass-to-review", break_glass_at__isnull=False, who="approver"),
+    _detail("late-approval", break_glass_at__isnull=False, who="approver"),
     _detail("to-approve", state="requested", who="approver"),
     _detail("approved", state="approved"),
     _detail("sending", state="sending"),

@@ -38,8 +38,8 @@ class Requester:
         )
 
     @property
-    def review_path(self) -> str:
-        """The address of the review."""
+    def confirmation_path(self) -> str:
+        """The address of the confirmation page."""
         return f"/deletions/new/?credential={self.credential.pk}&connection_id={self.connection.id}"
 
     @property
@@ -58,17 +58,17 @@ class Requester:
         return self.page.get_by_role("button", name="Delete connection")
 
     def fill(self) -> None:
-        """Open the review, and type a reason and the confirmation text."""
-        self.page.goto(self.review_path)
+        """Open the confirmation page, and type a reason and the confirmation text."""
+        self.page.goto(self.confirmation_path)
         self.type_confirmation()
 
     def type_confirmation(self) -> None:
-        """Fill the review that is open."""
+        """Fill the confirmation page that is open."""
         self.page.get_by_label("Reason").fill(REASON)
         self.page.get_by_label("To confirm, type").fill(SOURCE)
 
     def delete(self) -> None:
-        """Review, type and send; wait for the result."""
+        """Open the page, type and send; wait for the result."""
         self.fill()
         self.delete_button.click()
         expect(self.headline).to_be_visible()

@@ -39,7 +39,7 @@ from tests.browser.sessions import session_cookie  # noqa: E402
 WIDTHS = (390, 1280, 1680)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-README_PAGE = "review-reviewed"
+README_PAGE = "confirm-listed"
 # The pages in the documentation, with the name and the height of each picture.
 DOCS_PICTURES = {
     README_PAGE: ("screenshot.png", 660),

@@ -31,7 +31,7 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.evaluate(LISTEN)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
@@ -67,7 +67,7 @@ def test_polling_without_a_change_keeps_typed_text(
     monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.headline).to_have_text("Waiting for approval. Nothing has been sent.")
@@ -91,7 +91,7 @@ def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
     monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
-    page.goto(requester.review_path)
+    page.goto(requester.confirmation_path)
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Request approval").click()
     polls: list[Route] = []
@@ -112,7 +112,7 @@ def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
-    page.goto(requester.review_path)
+    page.goto(requester.confirmation_path)
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Request approval").click()
     expect(requester.outcome).to_have_attribute("data-state", "requested")

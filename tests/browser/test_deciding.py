@@ -102,7 +102,7 @@ def test_the_overview_of_50_orgs_fits_on_a_screen_and_cuts_no_name(
 
 
 def confirm_text(requester: Requester) -> str:
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     return requester.page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
 
 

@@ -54,7 +54,7 @@ def expect_sending(page: Page) -> None:
     expect(page.locator("#live")).to_have_text(SENTENCE)
 
 
-def test_the_review_says_that_it_is_being_sent_and_has_no_cancel_link(
+def test_the_confirmation_page_says_that_it_is_being_sent_and_has_no_cancel_link(
     requester: Requester, response: threading.Event
 ) -> None:
     requester.fill()
@@ -77,7 +77,7 @@ def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     """Request approval and fill in the break-glass form; return the button that sends."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     Person.objects.filter(pk=operator.pk).update(has_break_glass=True)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
     requester.page.get_by_text("Break glass", exact=False).first.click()
@@ -213,7 +213,7 @@ def test_the_confirmation_after_approval_does_the_same(
     requester: Requester, open_as: Callable[..., Page], response: threading.Event
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.outcome).to_have_attribute("data-state", "requested")
@@ -234,7 +234,7 @@ def test_the_confirmation_after_approval_does_the_same(
 def approved(requester: Requester) -> None:
     """Open the page of an approved deletion, which polls every second, and fill in its form."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.outcome).to_have_attribute("data-state", "requested")
@@ -268,7 +268,7 @@ def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(
     requester: Requester,
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     cancel = requester.page.get_by_role("link", name="Cancel")
     expect(cancel).to_have_text("Cancel")

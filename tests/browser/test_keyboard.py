@@ -130,7 +130,7 @@ def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_
 
 def test_the_id_of_a_connection_can_be_copied(requester: Requester) -> None:
     requester.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_text("Details: id, exact request").click()
     button = requester.page.locator("button[data-copy]")
     expect(button).to_have_accessible_name("Copy connection ID")
@@ -152,7 +152,7 @@ def test_the_id_of_a_listed_connection_can_be_copied(requester: Requester) -> No
 
 def test_reduced_motion_disables_animations(requester: Requester) -> None:
     requester.page.emulate_media(reduced_motion="reduce")
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     moving = requester.page.evaluate(
         """() => {
           document.querySelector("#progress").classList.add("is-busy");
@@ -163,7 +163,7 @@ def test_reduced_motion_disables_animations(requester: Requester) -> None:
 
 
 def test_a_deletion_can_be_made_with_the_keyboard_alone(requester: Requester) -> None:
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").focus()
     requester.page.keyboard.type("no longer needed")
     requester.page.keyboard.press("Tab")

@@ -160,7 +160,7 @@ def test_without_javascript_a_phone_shows_the_mistyped_name(
 
 
 def test_it_shows_when_the_typed_text_matches(requester: Requester) -> None:
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     hint = requester.page.locator("[data-confirm-hint]")
     confirmation = requester.page.get_by_label("To confirm, type")
     confirmation.fill("payments")

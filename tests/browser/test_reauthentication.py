@@ -181,7 +181,7 @@ def test_the_reauthentication_prompt_fits_every_page_it_is_on(
     credential = Credential.objects.get()
     for path in (
         "/accounts/reauthenticate/",
-        requester.review_path,
+        requester.confirmation_path,
         f"/credentials/{credential.pk}/",
         f"/people/{administrator.pk}/",
     ):

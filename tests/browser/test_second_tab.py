@@ -24,7 +24,7 @@ def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
 def request_approval(requester: Requester) -> str:
     """Request the deletion, which needs one approval; returns its address."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.outcome).to_have_attribute("data-state", "requested")

@@ -251,7 +251,7 @@ def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(
 ) -> None:
     expect_lost_response(watch)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.review_path)
+    requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)
     lose_responses(requester.page, is_let_through=True)
     requester.page.get_by_role("button", name="Request approval").click()

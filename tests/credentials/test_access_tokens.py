@@ -252,7 +252,7 @@ def test_the_chosen_kind_counts_if_both_were_pasted(
     assert Credential.objects.get().has_access_token == (kind == "token")
 
 
-def test_the_review_shows_how_the_token_is_sent(
+def test_the_confirmation_page_shows_how_the_token_is_sent(
     sandbox: SandboxServer, ada: Person, client_of: ClientOf
 ) -> None:
     credential = add(token_of(sandbox, "Payments US"))

@@ -55,9 +55,9 @@ def snapshot(credential: Credential, **fields: Any) -> OrgConnectionSnapshot:
     return OrgConnectionSnapshot.objects.create(credential=credential, **(values | fields))
 
 
-def text(reviewed: OrgConnectionSnapshot | None, actor: Actor | None = None) -> str:
+def text(listed: OrgConnectionSnapshot | None, actor: Actor | None = None) -> str:
     return confirmations.text_to_type(
-        actor=actor or command_actor(), site=US, connection_id=WANTED, listed=reviewed
+        actor=actor or command_actor(), site=US, connection_id=WANTED, listed=listed
     )
 
 
@@ -149,7 +149,7 @@ def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(
     assert text(wanted) == END_OF_ID
 
 
-def test_without_a_review_the_id_is_typed(credential: Credential) -> None:
+def test_without_a_listing_the_id_is_typed(credential: Credential) -> None:
     assert text(None) == END_OF_ID
 
 
@@ -170,10 +170,10 @@ def requester_with_two_connections(requester: Requester, sandbox: SandboxServer)
     return requester
 
 
-def test_the_review_and_the_request_require_the_same_text(
+def test_the_confirmation_page_and_the_request_require_the_same_text(
     requester_with_two_connections: Requester,
 ) -> None:
-    form = requester_with_two_connections.review().form_to("/deletions/new/")
+    form = requester_with_two_connections.confirmation_page().form_to("/deletions/new/")
     assert form.attributes["data-confirm"] == "Group SOC"
 
     refused = requester_with_two_connections.delete(confirmation="Payments US")

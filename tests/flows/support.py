@@ -171,17 +171,17 @@ class Requester:
     credential: Credential
     connection: Connection
 
-    def review(self, **query: str) -> Page:
-        """Open the review."""
+    def confirmation_page(self, **query: str) -> Page:
+        """Open the confirmation page."""
         query_string = {"credential": str(self.credential.pk), "connection_id": self.connection.id}
         return read(self.client.get("/deletions/new/", query_string | query))
 
     def typed(self, **typed: str) -> dict[str, str]:
-        """A fresh review's form, filled in; `typed` overrides fields."""
-        return self.fill(self.review(), **typed)
+        """The form of a fresh page, filled in; `typed` overrides fields."""
+        return self.fill(self.confirmation_page(), **typed)
 
     def fill(self, page: Page, **typed: str) -> dict[str, str]:
-        """The form of a review, filled in; `typed` overrides fields."""
+        """The form of a confirmation page, filled in; `typed` overrides fields."""
         form = page.form_to("/deletions/new/")
         filled = {"reason": REASON}
         if "data-confirm" in form.attributes:
@@ -189,7 +189,7 @@ class Requester:
         return form.fields | filled | typed
 
     def delete(self, **typed: str) -> Page:
-        """Review, fill in, submit, and follow the redirect to the deletion's page."""
+        """Open the page, fill in, submit, and follow the redirect to the deletion's page."""
         return self.follow(self.client.post("/deletions/new/", self.typed(**typed)))
 
     def delete_and_verify(self, **typed: str) -> Page:

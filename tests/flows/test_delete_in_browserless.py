@@ -1,4 +1,4 @@
-"""One deletion from review to outcome, over real sockets, without JavaScript."""
+"""One deletion from confirmation to outcome, over real sockets, without JavaScript."""
 
 import socket
 from dataclasses import dataclass
@@ -27,9 +27,7 @@ QUERIES_OF_VERIFICATION = {"sqlite": 26, "postgresql": 28}
 
 
 @pytest.mark.database
-def test_a_deletion_is_reviewed_confirmed_and_verified(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_a_deletion_is_confirmed_and_verified(requester: Requester, sandbox: SandboxServer) -> None:
     page = requester.delete(ticket="SEC-212")
 
     assert "Deleted. Checking that Datadog no longer lists it…" in page.text
@@ -212,10 +210,10 @@ def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
 def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.stop()
 
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     assert "The pre-send check failed. Nothing was sent." in page.text
     assert "Datadog's host refused the connection." in page.text
     assert page.outcome["data-state"] == "requested"
@@ -226,15 +224,15 @@ def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_a_connection_that_changed_after_review_is_not_deleted(
+def test_a_connection_that_changed_after_the_page_was_opened_is_not_deleted(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("logs", "metrics", "audit")
     )
 
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
 
     assert "The connection changed after the request. Nothing was sent." in page.text
     assert "Before: Payments US → Group SOC: logs and metrics." in page.text
@@ -243,15 +241,15 @@ def test_a_connection_that_changed_after_review_is_not_deleted(
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
+def test_a_stale_deletion_can_be_requested_again_with_its_reason(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
     )
     page = requester.follow(
-        requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-1"))
+        requester.client.post("/deletions/new/", requester.fill(confirmation, ticket="SEC-1"))
     )
 
     again = requester.open(page.link("Request again"))
@@ -264,10 +262,10 @@ def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
 def test_a_connection_that_is_already_gone_is_not_deleted(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.remove_connection(connection_id=requester.connection.id)
 
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
 
     assert "No longer listed in the pre-send check. Nothing was sent." in page.text
     assert page.outcome["data-outcome"] == "already_absent"
@@ -277,9 +275,9 @@ def test_a_connection_that_is_already_gone_is_not_deleted(
 def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     assert "The pre-send check failed. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
@@ -294,9 +292,9 @@ def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
 def test_confirming_again_repeats_the_pre_send_check(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
 
     requester.confirm(page)
     page = requester.verify()

@@ -40,9 +40,9 @@ def open_deletion(requester: Requester) -> Page:
 def test_one_person_requests_another_approves_and_the_first_confirms(
     requester_with_approval: Requester, sandbox: SandboxServer, linus: Person, client_of: ClientOf
 ) -> None:
-    review = requester_with_approval.review().form_to("/deletions/new/")
-    assert "data-confirm" not in review.attributes
-    assert "confirmation" not in review.fields
+    confirmation = requester_with_approval.confirmation_page().form_to("/deletions/new/")
+    assert "data-confirm" not in confirmation.attributes
+    assert "confirmation" not in confirmation.fields
     page = requester_with_approval.delete()
     assert "Waiting for approval. Nothing has been sent." in page.text
     assert "Linus can approve." in page.text
@@ -135,7 +135,7 @@ def test_a_closed_deletion_no_longer_shows_its_expected_impact(
 ) -> None:
     if fault:
         sandbox.world.set_fault(connection_id=requester.connection.id, fault=fault)
-    assert "loses access" in requester.review().text
+    assert "loses access" in requester.confirmation_page().text
     requester.delete()
     page = open_deletion(requester).text
     assert "Source org Payments US" in page

@@ -11,8 +11,8 @@ from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Requester, post_htmx, read
 
 
-def submit_review(requester: Requester, filled: Mapping[str, Any]) -> HttpResponseBase:
-    """Submit the review as htmx does."""
+def submit_confirmation(requester: Requester, filled: Mapping[str, Any]) -> HttpResponseBase:
+    """Submit the form as htmx does."""
     return post_htmx(requester.client, "/deletions/new/", filled, target="request-form")
 
 
@@ -27,7 +27,7 @@ def fetch_fragment(
 def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(
     requester: Requester,
 ) -> None:
-    response = submit_review(requester, requester.typed())
+    response = submit_confirmation(requester, requester.typed())
 
     page = read(response)
     assert page.status == 200
@@ -41,7 +41,7 @@ def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(
 def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(
     requester: Requester,
 ) -> None:
-    page = read(submit_review(requester, requester.typed()))
+    page = read(submit_confirmation(requester, requester.typed()))
     full_page = requester.open(f"/deletions/{requester.deletion().pk}/")
 
     title = "<title>Deleted Payments US → Group SOC · Org Admin</title>"
@@ -66,7 +66,9 @@ def test_the_fragment_is_identical_to_that_part_of_the_page(
 
 
 def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
-    page = read(submit_review(requester, requester.typed(confirmation="wrong", reason="carve-out")))
+    page = read(
+        submit_confirmation(requester, requester.typed(confirmation="wrong", reason="carve-out"))
+    )
 
     assert page.status == 422
     assert page.html.strip().startswith('<section id="request-form"')
@@ -77,13 +79,13 @@ def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
 def test_a_changed_connection_returns_the_whole_page(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
     )
     requester.client.post("/connections/refresh/")
 
-    response = submit_review(requester, requester.fill(review))
+    response = submit_confirmation(requester, requester.fill(confirmation))
 
     page = read(response)
     assert page.status == 409
@@ -96,7 +98,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(requester: Re
     filled = requester.typed()
     Credential.objects.update(secret_version=7)
 
-    page = read(submit_review(requester, filled))
+    page = read(submit_confirmation(requester, filled))
 
     assert page.status == 503
     assert page.html.strip().startswith('<section id="request-form"')

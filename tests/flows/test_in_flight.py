@@ -91,9 +91,9 @@ def test_the_list_shows_that_it_is_being_checked_as_its_page_does(
 def test_a_second_confirmation_during_the_pre_send_check_neither_syncs_nor_sends(
     requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     pages = during_recheck(lambda: requester.confirm(page))
 
     after = requester.confirm(page)
@@ -128,9 +128,9 @@ def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
 def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirmed(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     Credential.objects.update(secret_version=7)
 
     after = requester.confirm(page)
@@ -171,9 +171,9 @@ def test_another_tab_is_redirected_to_the_deletion_in_progress(
 def test_a_second_confirmation_sends_nothing(
     requester: Requester, sandbox: SandboxServer, during_send: RunDuring
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     pages = during_send(lambda: requester.confirm(page))
 
     after = requester.confirm(page)
@@ -227,9 +227,9 @@ def test_a_confirmation_in_time_is_shown_as_being_checked_after_its_deadline(
     during_recheck: RunDuring,
     clock: SettableClock,
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
-    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
     deletion = requester.deletion()
     Deletion.objects.filter(pk=deletion.pk).update(expires_at=clock.now() + timedelta(seconds=5))
 

@@ -104,7 +104,7 @@ def test_it_shows_the_data_types_and_the_creator_of_each_connection(
     assert "26 Aug 2025 Dana Keller 1 : Payments US" in page.text
 
 
-def test_only_people_who_can_delete_see_a_link_to_the_review(
+def test_only_people_who_can_delete_see_a_link_to_do_so(
     client_of: ClientOf, victor: Person, payments: Credential
 ) -> None:
     assert "Delete…" not in open_list(client_of(victor)).text

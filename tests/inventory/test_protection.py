@@ -161,11 +161,11 @@ def test_removing_a_removed_protection_redirects_back(
     assert "This connection isn't protected." in page.text
 
 
-def test_the_review_shows_the_protection_and_has_no_form(
+def test_the_confirmation_page_shows_the_protection_and_has_no_form(
     requester: Requester, linus: Person
 ) -> None:
     protect(requester, linus)
-    page = requester.review()
+    page = requester.confirmation_page()
     assert "Linus" in page.text
     assert REASON in page.text
     assert not page.has_form_to("/deletions/new/")

@@ -1,4 +1,4 @@
-"""Requests deletions as a person does: after the review."""
+"""Requests deletions as a person does: after the confirmation page."""
 
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ def request_deletion(
     ticket: str = "",
     requester: Person | None = None,
 ) -> Deletion:
-    """Review the connection and request its deletion, which sends it if no approval is needed."""
+    """Request the deletion of a connection, which sends it if no approval is needed."""
     connection_id = UUID(str(connection_id))
     shown = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id

@@ -56,13 +56,13 @@ def test_doctor_names_only_the_first_credentials_without_approval(guarded: Crede
     assert (warning.msg.count(","), warning.msg.endswith(" and 2 more")) == (4, True)
 
 
-def test_the_review_warns_that_no_one_else_could_approve(
+def test_the_confirmation_page_warns_that_no_one_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
 ) -> None:
     requester = Requester(client=client_of(root), credential=guarded, connection=wanted)
     warning = "No one else can approve this request. It would expire after 24 hours."
-    text = requester.review().text
+    text = requester.confirmation_page().text
     assert warning in text
     assert "Another person must approve. Requesting sends nothing." in text
     make_person("linus", Role.APPROVER)
-    assert warning not in requester.review().text
+    assert warning not in requester.confirmation_page().text

@@ -95,7 +95,7 @@ def ask(plan: Plan) -> Work:
 
 
 def visit(plan: Plan) -> Work:
-    """Open every review in a separate browser first, then submit every form."""
+    """Open every confirmation page in a separate browser first, then submit every form."""
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(Person.objects.get(username=plan["person"]))
     ids = dict(Credential.objects.values_list("name", "pk"))

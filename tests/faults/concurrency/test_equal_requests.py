@@ -82,6 +82,6 @@ def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
         plans("visit", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
     responses = {each["response"] for result in results for each in result}
-    # 409 and 422 show the current review to those whose form came after the deletion.
+    # 409 and 422 show the current page to those whose form came after the deletion.
     assert responses <= {"303", "409", "422"}
     assert received(bare_sandbox, wanted) == {1: 4}

@@ -190,8 +190,8 @@ class Browser:
         )
         return _page(response)
 
-    def review(self, connection_id: str) -> Form:
-        """The review's form, filled in correctly."""
+    def confirmation_page(self, connection_id: str) -> Form:
+        """The form of the confirmation page, filled in correctly."""
         query = f"credential={self._credential}&connection_id={connection_id}"
         form = self.open(f"/deletions/new/?{query}").form_to("/deletions/new/")
         confirmation = form.attributes["data-confirm"]

@@ -75,7 +75,7 @@ def test_a_response_received_during_an_outage_is_recorded_afterwards(
 
 def submit_during_outage(stack: Stack, browser: Browser, connection_id: str, *, htmx: bool) -> Page:
     """Delete in the browser; the database becomes unavailable once Datadog has the request."""
-    form = browser.review(connection_id)
+    form = browser.confirmation_page(connection_id)
     headers = HTMX | {"HX-Target": "request-form"} if htmx else {}
     world = stack.world
     with ThreadPoolExecutor(1) as pool:

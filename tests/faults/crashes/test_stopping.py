@@ -27,7 +27,7 @@ def test_a_deletion_in_progress_is_finished_and_its_page_is_shown(
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with stack.start("serve") as process, ThreadPoolExecutor() as pool:
         browser = Browser(address_of(process), credential=stack.credential)
-        form = browser.review(connection_id)
+        form = browser.confirmation_page(connection_id)
         # A new connection for every page, as through a proxy without keep-alive.
         pressing = pool.submit(browser.press, form, headers=headers | {"Connection": "close"})
         assert stack.world.wait_until(

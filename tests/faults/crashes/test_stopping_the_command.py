@@ -190,7 +190,7 @@ def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, poin
 
 
 @on_sqlite
-def test_a_signal_during_the_review_sync_records_and_sends_nothing(stack: Stack) -> None:
+def test_a_signal_during_the_first_sync_records_and_sends_nothing(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
     so_far = len(list_requests(stack))
@@ -209,7 +209,7 @@ def test_a_signal_during_the_review_sync_records_and_sends_nothing(stack: Stack)
 @on_sqlite
 def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
-    # The review's sync and the pre-send check pass; the verification afterwards is delayed.
+    # The first sync and the pre-send check pass; the verification afterwards is delayed.
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list", after=2)
     so_far = len(list_requests(stack))
     with running(stack, "--json") as process:

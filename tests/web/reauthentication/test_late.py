@@ -56,10 +56,10 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
 
-def test_the_review_shows_the_identity_check_in_its_form_from_the_start(
+def test_the_confirmation_page_shows_the_identity_check_in_its_form_from_the_start(
     late_requester: Requester,
 ) -> None:
-    page = late_requester.review()
+    page = late_requester.confirmation_page()
     assert page.status == 200
     assert page.form_to("/deletions/new/").fields[PASSWORD_FIELD] == ""
     assert "Confirm it's you" in page.text
@@ -113,7 +113,7 @@ def test_requesting_approval_sends_nothing_and_needs_no_identity_check(
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = late_requester.delete()
     assert page.outcome["data-state"] == "requested"
-    assert PASSWORD_FIELD not in late_requester.review().html
+    assert PASSWORD_FIELD not in late_requester.confirmation_page().html
 
 
 def requested(requester: Requester) -> Deletion:

@@ -27,8 +27,8 @@ def test_the_form_has_fields_for_a_credential_and_an_id(requester: Requester) ->
     assert f'<option value="{requester.credential.pk}">{label}</option>' in page.html
 
 
-def test_the_review_describes_the_connection(requester: Requester) -> None:
-    page = requester.review()
+def test_the_confirmation_page_describes_the_connection(requester: Requester) -> None:
+    page = requester.confirmation_page()
 
     for shown in (
         "Group SOC loses access to Payments US's logs and metrics.",
@@ -43,8 +43,10 @@ def test_the_review_describes_the_connection(requester: Requester) -> None:
     assert not Deletion.objects.exists()
 
 
-def test_a_review_never_shows_a_key(requester: Requester, sandbox: SandboxServer) -> None:
-    html = requester.review().html
+def test_the_confirmation_page_never_shows_a_key(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
+    html = requester.confirmation_page().html
 
     for pair in sandbox.world.key_pairs():
         assert pair.api_key not in html
@@ -58,7 +60,7 @@ def test_an_unknown_data_type_is_shown_unchanged(
     sandbox.world.change_connection(connection_id=connection_id, connection_types=("rum",))
     requester.client.post("/connections/refresh/")
 
-    page = requester.review()
+    page = requester.confirmation_page()
 
     assert "Unknown data type rum : ask its owner what Group SOC uses it for" in page.text
 
@@ -74,7 +76,7 @@ def test_an_unknown_data_type_is_shown_unchanged(
 def test_a_deletion_leads_back_to_the_list_that_it_came_from(
     requester: Requester, back: str, list_url: str
 ) -> None:
-    page = requester.review(back=back)
+    page = requester.confirmation_page(back=back)
     assert page.link("Cancel") == list_url
     filled = requester.fill(page)
 
@@ -85,12 +87,12 @@ def test_a_deletion_leads_back_to_the_list_that_it_came_from(
     assert requester.open(seen).link("Back to connections") == list_url
 
 
-def test_the_review_links_to_another_credential_that_lists_the_connection(
+def test_the_confirmation_page_links_to_another_credential_that_lists_the_connection(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     other = store_credential(sandbox, "Group SOC")
 
-    page = requester.open(requester.review().link("Group SOC instead"))
+    page = requester.open(requester.confirmation_page().link("Group SOC instead"))
 
     assert page.form_to("/deletions/new/").fields["credential"] == str(other.pk)
     assert "(destination side)" in page.text
@@ -123,7 +125,7 @@ def test_an_invalid_form_shows_the_error_and_keeps_its_input(
 
 
 @pytest.mark.parametrize("missing", [{"request_id": "no id"}, {"request_id": ""}, {"digest": ""}])
-def test_an_outdated_page_links_to_the_review_and_keeps_the_reason(
+def test_an_outdated_page_links_to_a_new_one_and_keeps_the_reason(
     requester: Requester, missing: dict[str, str]
 ) -> None:
     page = read(
@@ -201,7 +203,7 @@ def test_an_unknown_credential_is_reported_once(requester: Requester) -> None:
 
 
 def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(requester: Requester) -> None:
-    page = requester.review(connection_id=f"  {requester.connection.id.upper()} ")
+    page = requester.confirmation_page(connection_id=f"  {requester.connection.id.upper()} ")
 
     assert "Payments US's logs and metrics" in page.text
 
@@ -218,7 +220,7 @@ def test_a_retired_credential_cannot_send(requester: Requester, sandbox: Sandbox
     data = requester.typed()
     Credential.objects.update(retired_at=requester.credential.created_at)
 
-    page = requester.review()
+    page = requester.confirmation_page()
     assert "Payments US was retired. Choose another credential." in page.text
     assert not page.has_form_to("/deletions/new/") or page.form_to("/deletions/new/").fields == {}
 
@@ -231,7 +233,7 @@ def test_a_retired_credential_cannot_send(requester: Requester, sandbox: Sandbox
 def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
     Credential.objects.update(org_id="", verified_at=None)
 
-    assert "The keys of Payments US haven't been checked" in requester.review().text
+    assert "The keys of Payments US haven't been checked" in requester.confirmation_page().text
 
 
 def test_posting_the_same_form_twice_creates_one_deletion(
@@ -259,7 +261,7 @@ def test_a_person_cannot_post_a_form_that_another_person_posted(
     assert "This form belongs to another person." in page.text
 
 
-def test_two_open_reviews_of_one_connection_create_one_deletion(
+def test_two_open_pages_of_one_connection_create_one_deletion(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     one, two = requester.typed(), requester.typed()
@@ -272,30 +274,35 @@ def test_two_open_reviews_of_one_connection_create_one_deletion(
     assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
-def test_a_review_links_to_the_open_deletion(requester: Requester, sandbox: SandboxServer) -> None:
+def test_the_confirmation_page_links_to_the_open_deletion(
+    requester: Requester, sandbox: SandboxServer
+) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
     requester.delete()
 
-    page = requester.review()
+    page = requester.confirmation_page()
 
     assert "A deletion of this connection is already open" in page.text
     assert page.link("View deletion") == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_a_review_links_to_the_open_deletion_of_a_connection_that_is_no_longer_listed(
+def test_the_confirmation_page_links_to_the_open_deletion_of_a_connection_that_is_no_longer_listed(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
     requester.delete()
     requester.credential.snapshots.update(is_current=False)
 
-    assert requester.review().link("View deletion") == f"/deletions/{requester.deletion().pk}/"
+    assert (
+        requester.confirmation_page().link("View deletion")
+        == f"/deletions/{requester.deletion().pk}/"
+    )
 
 
 def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Requester) -> None:
     data = requester.typed()
     url = (
-        requester.review(request_id=data["request_id"])
+        requester.confirmation_page(request_id=data["request_id"])
         .form_to("/deletions/new/")
         .attributes["data-record-url"]
     )
@@ -309,7 +316,7 @@ def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Request
 def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester) -> None:
     request_id = str(uuid4())
 
-    page = requester.review(request_id=request_id)
+    page = requester.confirmation_page(request_id=request_id)
 
     assert "That request wasn't recorded, so nothing was sent." in page.text
     assert page.form_to("/deletions/new/").fields["request_id"] == request_id
@@ -321,11 +328,13 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     labs = sandbox.world.add_org(name="Labs US", site=requester.credential.site)
     new = sandbox.world.add_connection(source_org=requester.connection.source_org, sink_org=labs)
     requester = Requester(client=requester.client, credential=requester.credential, connection=new)
-    review = requester.review()
-    assert "Payments US doesn't list this ID" in review.text
-    assert review.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
+    confirmation = requester.confirmation_page()
+    assert "Payments US doesn't list this ID" in confirmation.text
+    assert confirmation.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
 
-    page = read(requester.client.post("/deletions/new/", requester.fill(review, ticket="SEC-212")))
+    page = read(
+        requester.client.post("/deletions/new/", requester.fill(confirmation, ticket="SEC-212"))
+    )
 
     assert page.status == 409
     assert "Datadog now lists this connection. Nothing was sent." in page.text
@@ -336,16 +345,16 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     assert sandbox.world.deletes_received(new.id) == 0
 
 
-def test_a_connection_that_changed_since_the_review_is_shown_again(
+def test_a_connection_that_changed_since_the_page_was_opened_is_shown_again(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
-    review = requester.review()
+    confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
     )
     requester.client.post("/connections/refresh/")
 
-    page = read(requester.client.post("/deletions/new/", requester.fill(review)))
+    page = read(requester.client.post("/deletions/new/", requester.fill(confirmation)))
 
     assert page.status == 409
     assert "The connection has changed. Nothing was sent." in page.text
@@ -353,7 +362,7 @@ def test_a_connection_that_changed_since_the_review_is_shown_again(
     assert not Deletion.objects.exists()
 
 
-def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
+def test_a_connection_of_an_org_without_keys_is_sent_without_a_listing(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
@@ -372,7 +381,7 @@ def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
     assert sandbox.world.deletes_received(foreign.id) == 1
 
 
-def test_a_viewer_cannot_open_a_review(
+def test_a_viewer_cannot_open_the_confirmation_page(
     requester: Requester, victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(victor)

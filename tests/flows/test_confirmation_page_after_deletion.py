@@ -1,4 +1,4 @@
-"""The review of a connection that was already deleted says so before its form."""
+"""The confirmation page of a connection that was already deleted says so before its form."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,17 +19,17 @@ DELETION_LINK = "View record"
 
 
 def links_to_deletion(requester: Requester) -> bool:
-    """Whether the review links to the earlier deletion."""
+    """Whether the page links to the earlier deletion."""
     deletion = requester.deletion()
     return (DELETION_LINK, f"/deletions/{deletion.pk}/") in [
-        (words.strip(), href) for href, words in requester.review().links
+        (words.strip(), href) for href, words in requester.confirmation_page().links
     ]
 
 
-def test_the_review_says_when_and_by_whom_it_was_deleted(requester: Requester) -> None:
+def test_the_confirmation_page_says_when_and_by_whom_it_was_deleted(requester: Requester) -> None:
     requester.delete_and_verify()
 
-    page = requester.review()
+    page = requester.confirmation_page()
 
     requested_at = requester.deletion().requested_at
     assert "Deleted and verified" in page.text
@@ -46,17 +46,17 @@ def test_the_review_says_when_and_by_whom_it_was_deleted(requester: Requester) -
         (faults.RETURNS_200_WITHOUT_DELETING, "Deleted. Checking that Datadog no longer lists it…"),
     ],
 )
-def test_the_review_shows_the_outcome(
+def test_the_confirmation_page_shows_the_outcome(
     requester: Requester, sandbox: SandboxServer, fault: Fault, text_shown: str
 ) -> None:
     sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
     requester.delete()
 
-    assert text_shown in requester.review().text
+    assert text_shown in requester.confirmation_page().text
     assert links_to_deletion(requester)
 
 
-def test_the_review_says_that_it_is_gone_when_no_request_is_proven_to_have_removed_it(
+def test_the_confirmation_page_says_that_it_is_gone_when_no_request_is_proven_to_have_removed_it(
     requester: Requester, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=requester.connection.id)
@@ -66,11 +66,12 @@ def test_the_review_says_that_it_is_gone_when_no_request_is_proven_to_have_remov
         page = requester.press(page, "/reconcile/")
 
     assert (
-        "Gone, but not proven to be this request. The response was lost." in requester.review().text
+        "Gone, but not proven to be this request. The response was lost."
+        in requester.confirmation_page().text
     )
 
 
-def test_a_connection_that_is_listed_again_is_reviewed_normally(
+def test_a_connection_that_is_listed_again_is_confirmed_normally(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     requester.delete_and_verify()
@@ -78,13 +79,13 @@ def test_a_connection_that_is_listed_again_is_reviewed_normally(
     sandbox.world.add_connection(source_org=back.source_org, sink_org=back.sink_org, id=back.id)
     requester.client.post("/connections/refresh/")
 
-    page = requester.review()
+    page = requester.confirmation_page()
 
     assert not links_to_deletion(requester)
     assert page.form_to("/deletions/new/").attributes["data-confirm"] == "Payments US"
 
 
-def test_a_connection_whose_deletion_was_refused_is_reviewed_normally(
+def test_a_connection_whose_deletion_was_refused_is_confirmed_normally(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=requester.connection.id)
@@ -130,6 +131,8 @@ def test_a_hidden_deletion_is_not_mentioned(
     )
     stranger = client_of(make_person("kim", Role.OPERATOR))
 
-    page = Requester(client=stranger, credential=other, connection=requester.connection).review()
+    page = Requester(
+        client=stranger, credential=other, connection=requester.connection
+    ).confirmation_page()
 
     assert DELETION_LINK not in page.text
