@@ -254,7 +254,7 @@ def test_a_verification_of_keys_rotated_meanwhile_is_discarded(
     )
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
 
-    with pytest.raises(ConflictError, match="Verify again"):
+    with pytest.raises(ConflictError, match="Check again"):
         credential_lifecycle.verify_credential(actor=command_actor(), credential=seen_by_other)
     assert Credential.objects.get().is_verified
 
