@@ -1,4 +1,4 @@
-"""Whether there are enough approvers for a policy: shown before it is set and afterwards."""
+"""Whether there are enough approvers for a policy: shown once it is set."""
 
 from collections.abc import Callable
 
@@ -17,16 +17,6 @@ pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 NO_APPROVER = "0 active approvers, but 1 approval needed."
-
-
-def test_before_a_policy_is_set_its_page_warns_of_missing_approvers(
-    guarded: Credential, root: Person, client_of: ClientOf
-) -> None:
-    Credential.objects.update(policy=ApprovalPolicy.NONE)
-    page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
-    # Root has every role, so they are the only approver.
-    assert "1 approval required: 1 active approver. People can't approve their own" in page.text
-    assert "2 approvals required: 1 active approver, but 2" in page.text
 
 
 def test_after_it_is_set_everyone_who_sees_the_credential_is_warned(
