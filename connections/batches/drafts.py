@@ -337,7 +337,7 @@ def find_approvals(rows: Iterable[BatchRow]) -> dict[Credential, set[int]]:
 
     As for a single deletion, they list the row, send it or belong to one of its orgs.
     """
-    found = defaultdict[Credential, set[int]](set)
+    positions_by_credential = defaultdict[Credential, set[int]](set)
     by_id = defaultdict[tuple[str, UUID | None], set[int]](set)
     by_org = defaultdict[tuple[str, str], set[int]](set)
     for row in rows:
@@ -345,19 +345,19 @@ def find_approvals(rows: Iterable[BatchRow]) -> dict[Credential, set[int]]:
         by_org[row.site, row.source_org_id].add(row.position)
         by_org[row.site, row.sink_org_id].add(row.position)
         if row.credential:
-            found[row.credential].add(row.position)
+            positions_by_credential[row.credential].add(row.position)
     for credential in confirmations.credentials_of_orgs({org for org in by_org if org[1]}):
-        found[credential] |= by_org[credential.site, credential.org_id]
+        positions_by_credential[credential] |= by_org[credential.site, credential.org_id]
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in={connection_id for _, connection_id in by_id},
         is_current=True,
         credential__retired_at=None,
     ).exclude(credential__policy=ApprovalPolicy.NONE)
     for snapshot in listed.select_related("credential"):
-        found[snapshot.credential] |= by_id[snapshot.site, snapshot.connection_id]
+        positions_by_credential[snapshot.credential] |= by_id[snapshot.site, snapshot.connection_id]
     return {
         credential: positions
-        for credential, positions in found.items()
+        for credential, positions in positions_by_credential.items()
         if positions and credential.policy != ApprovalPolicy.NONE
     }
 

@@ -56,12 +56,12 @@ def find_earlier_decisions(
     visible_reviews = visibility.visible_access_review_ids(
         {decision.row.review_id for decision in newest}, actor=actor
     )
-    found = [_of_deletion(each) for each in ended.order_by("-settled_at")[:MAX_EARLIER]]
-    found += [_of_review(each) for each in newest if each.row.review_id in visible_reviews]
+    earlier = [_of_deletion(row) for row in ended.order_by("-settled_at")[:MAX_EARLIER]]
+    earlier += [_of_review(keep) for keep in newest if keep.row.review_id in visible_reviews]
     by_text: dict[tuple[str, str, str], EarlierDecision] = {}
-    for each in sorted(found, key=lambda decision: decision.at, reverse=True):
-        text = (each.label, each.by, each.reason)
-        first = by_text.setdefault(text, replace(each, count=0))
+    for decision in sorted(earlier, key=lambda decision: decision.at, reverse=True):
+        text = (decision.label, decision.by, decision.reason)
+        first = by_text.setdefault(text, replace(decision, count=0))
         by_text[text] = replace(first, count=first.count + 1)
     return list(by_text.values())
 

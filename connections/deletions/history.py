@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any
 from uuid import UUID
@@ -221,8 +222,8 @@ def _has_state(state: str) -> Q:
 
 def has_any(statuses: Iterable[str]) -> Q:
     """The condition that a deletion has one of these statuses; see `HistoryFilter`."""
-    each = [one for status in statuses for one in STATUS_GROUPS.get(status, [status])]
-    return reduce(or_, map(_has_status, each), Q())
+    exact = chain.from_iterable(STATUS_GROUPS.get(status, [status]) for status in statuses)
+    return reduce(or_, map(_has_status, exact), Q())
 
 
 def _has_status(status: str) -> Q:

@@ -23,11 +23,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.decisions import MAX_TOGETHER
 from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
-from connections.access_reviews.details import (
-    load_details,
-    load_filter_facts,
-    load_listed,
-)
+from connections.access_reviews.details import load_details, load_filter_facts, load_listed
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_own_reasons, list_reviewer_progress
@@ -44,11 +40,7 @@ from connections.inventory.matching import KnownOrg, ListedConnection
 from connections.inventory.text_columns import HexKey
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
-from connections.web.access_reviews.filters import (
-    RowFilters,
-    scope_bar,
-    scope_text,
-)
+from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
 from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
 from connections.web.audit.evidence import bundle_response
@@ -153,8 +145,8 @@ class RowGroup:
         """
         if not 0 < len(self.to_decide) <= MAX_TOGETHER:
             return ""
-        shown = ",".join(f"{row.position} {row.digest}" for row in self.to_decide)
-        return sha256(shown.encode()).hexdigest()
+        rows = ",".join(f"{row.position} {row.digest}" for row in self.to_decide)
+        return sha256(rows.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,8 @@ def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dic
         preview = population.preview_population(
             actor=actor, scope=form.shown_scope, reviewers=form.chosen_reviewers
         )
-        found = preview.inventory
-        choices = connection_choices(found.orgs, found.connection_types, found.creators)
+        inventory = preview.inventory
+        choices = connection_choices(inventory.orgs, inventory.connection_types, inventory.creators)
     except InvalidInputError as error:
         problem = error.fields["scope"]
     without_reviewer = preview.without_reviewer if preview else []

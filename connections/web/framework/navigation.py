@@ -209,7 +209,7 @@ def _find_awaiting_approval(actor: Actor, *, now: Expression) -> QuerySet[Deleti
     """Other people's deletions that this person can still approve or decline."""
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
-    given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
+    approvals = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
     has_expired = clock.has_passed_in_query(
         "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
     )
@@ -217,7 +217,7 @@ def _find_awaiting_approval(actor: Actor, *, now: Expression) -> QuerySet[Deleti
     for policy in ApprovalPolicy:
         # Also those still present after an attempt, while this round lacks approvals.
         if needed := policy.approvals_needed:
-            last = given[needed - 1 : needed]
+            last = approvals[needed - 1 : needed]
             lacks_approvals |= Q(~Exists(last), state=State.STILL_PRESENT, policy=policy)
     waiting = Deletion.objects.filter(lacks_approvals, settled_at=None)
     waiting = waiting.exclude(RUN_BY_BATCH).exclude(policy=ApprovalPolicy.NONE)

@@ -67,8 +67,8 @@ def mark(text: str, words: list[str]) -> list[tuple[str, bool]]:
     if not words:
         return [(text, False)]
     # Longest first, because of two alternatives, the first one that matches counts.
-    found = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    pieces = re.split(f"({found})", text, flags=re.IGNORECASE)
+    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    pieces = re.split(f"({pattern})", text, flags=re.IGNORECASE)
     return [(piece, bool(number % 2)) for number, piece in enumerate(pieces) if piece]
 
 
