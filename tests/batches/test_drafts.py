@@ -1,5 +1,6 @@
 """A plan freezes what matched, shows why a row can't be deleted, and can be changed until then."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,6 +26,7 @@ from connections.models import (
     Credential,
     CredentialAccess,
     OrgConnectionKey,
+    OrgConnectionSnapshot,
     Outcome,
     Person,
     RowProblem,
@@ -47,6 +49,32 @@ def problems(batch: Batch) -> list[str]:
 
 def credentials(batch: Batch) -> list[Credential | None]:
     return [row.credential for row in batch.rows.filter(removed_at=None)]
+
+
+@pytest.mark.parametrize("fact", ["sends it", "owns its data", "queries its data", "lists it"])
+def test_each_credential_of_a_connection_can_require_approval(
+    fact: str, payments: Credential
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    payments.refresh_from_db()
+    ids: dict[str, Any] = {
+        "source_org_id": str(uuid4()),
+        "sink_org_id": str(uuid4()),
+        "connection_id": uuid4(),
+    }
+    row = BatchRow(position=7, site=payments.site, **ids)
+    assert drafts.find_approvals([row]) == {}
+    match fact:
+        case "sends it":
+            row.credential = payments
+        case "owns its data":
+            row.source_org_id = payments.org_id
+        case "queries its data":
+            row.sink_org_id = payments.org_id
+        case _:
+            listed = OrgConnectionSnapshot.objects.filter(credential=payments, is_current=True)
+            row.connection_id = listed.earliest("pk").connection_id
+    assert drafts.find_approvals([row]) == {payments: {7}}
 
 
 def test_a_later_connection_is_not_in_a_plan_from_a_filter(
