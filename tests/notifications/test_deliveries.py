@@ -359,10 +359,12 @@ def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text() ->
         by=HOSTILE,
         reason=HOSTILE,
         rows=(HOSTILE, HOSTILE),
+        data={"ticket": HOSTILE},
     )
     sentence, text = webhook_texts_of(message)
     lines = message.as_text().split("\n")
-    assert len(lines) == 16
+    assert len(lines) == 18
+    assert len([line for line in lines if line.startswith("Ticket: Eve")]) == 1
     assert [line for line in lines if line.startswith("View: ")] == [
         "View: https://testserver/deletions/"
     ]
