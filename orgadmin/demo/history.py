@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -69,13 +68,12 @@ def _create_history(world: DemoWorld) -> None:
         _deleted,
         _started_an_access_review,
         _deleted_in_labs,
-        partial(_synced, days=24),
+        _synced_retail,
         _decided_on_audit_events,
         _refused,
         _closed_the_access_review,
         _already_absent,
         _gone_after_a_lost_response,
-        partial(_synced, days=16),
         _closed_as_unresolved,
         _contradicted,
         _require_approvals,
@@ -92,7 +90,7 @@ def _create_history(world: DemoWorld) -> None:
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
-        partial(_synced, hours=1),
+        _synced,
         _unknown,
         _changed_outside,
     ):
@@ -235,8 +233,15 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
     _approve(world, deletion, hours=1)
 
 
-def _synced(_world: DemoWorld, *, days: int = 0, hours: int = 0) -> None:
-    with ago(days=days, hours=hours):
+def _synced_retail(world: DemoWorld) -> None:
+    """Two of its connections are removed later: each was last listed here."""
+    names = ("Retail US", "Store Operations", "Loyalty")
+    with ago(days=24):
+        syncs.sync_orgs(actor=WORKER, credentials=[world.credentials[name] for name in names])
+
+
+def _synced(_world: DemoWorld) -> None:
+    with ago(hours=1):
         syncs.sync_orgs(actor=WORKER)
 
 

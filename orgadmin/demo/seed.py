@@ -1,4 +1,4 @@
-"""Fills the demo's empty database. Prints its people and their password as JSON."""
+"""Creates the demo's database and fills it. Prints its people and their password as JSON."""
 
 import json
 import os
@@ -8,12 +8,13 @@ import django
 
 
 def main() -> int:
-    """Seed the database that the environment names; return the exit code."""
+    """Create and fill the database that the environment names; return the exit code."""
     os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     django.setup()
     # Models can be imported only after the setup above.
     from django.conf import settings
+    from django.core.management import call_command
 
     from connections.core.errors import DomainError
     from orgadmin.demo import history
@@ -21,6 +22,7 @@ def main() -> int:
     if not settings.IS_DEMO:
         sys.stderr.write("This script is only for ./run demo, which starts it.\n")
         return 1
+    call_command("migrate", interactive=False, verbosity=0)
     try:
         seeded = history.seed()
     except DomainError as error:
