@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -50,6 +51,8 @@ OUTPUT_BUFFER_SIZE = 1 << 20
 STOP_SECONDS = 60.0
 # How long a browser has to follow the redirect after a form.
 FOLLOW_SECONDS = 2.0
+# Between two looks for saved responses.
+RECORDING_SECONDS = 60.0
 SECURE_SCHEME_HEADERS = {
     "HTTP_X_FORWARDED_PROTO": "https",
     "HTTP_X_FORWARDED_PROTOCOL": "ssl",
@@ -290,6 +293,24 @@ def _raise_file_limit() -> int:
     return min(settings.WEB_CONNECTIONS, (soft - OTHER_FILES) // 2)
 
 
+def record_saved_responses() -> None:
+    """Record the responses saved on this machine, now and every minute: no worker might run here.
+
+    Never returns.
+    """
+    from django.db import connection
+
+    from connections.deletions import recording
+
+    while True:
+        try:
+            recording.record_saved_responses()
+        except Exception:
+            logger.exception("Recording the saved responses failed. Next attempt in a minute.")
+        connection.close()
+        time.sleep(RECORDING_SECONDS)
+
+
 def main() -> None:
     """Serve on the socket given by the first argument until SIGTERM."""
     end_with_parent(int(os.environ["ORGADMIN_SUPERVISOR"]))
@@ -306,6 +327,7 @@ def main() -> None:
 
     # A service manager might signal every process, and the supervisor then signals this one again.
     signal.signal(signal.SIGTERM, stop)
+    Thread(target=record_saved_responses, daemon=True).start()
     server.run()
 
 

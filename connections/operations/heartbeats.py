@@ -26,7 +26,7 @@ class Heartbeat:
     """The heartbeat of this process, which is a worker or a command that sends only `batch`."""
 
     def __init__(self, *, batch: Batch | None = None) -> None:
-        self._host = socket.gethostname()[:100]
+        self._host = this_host()
         self._name = f"{self._host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._batch = batch
         self._next_at = time.monotonic()
@@ -68,12 +68,19 @@ def remove_heartbeat(*, name: str) -> None:
     WorkerHeartbeat.objects.filter(name=name).delete()
 
 
-def last_seen_at(*, batch: Batch | None = None) -> datetime | None:
+def this_host() -> str:
+    """The name of this machine or container in heartbeats."""
+    return socket.gethostname()[:100]
+
+
+def last_seen_at(*, batch: Batch | None = None, host: str = "") -> datetime | None:
     """The newest heartbeat of a worker that has not stopped normally, or None.
 
-    With `batch`, of a command that sends this bulk deletion instead.
+    With `batch`, of a command that sends this bulk deletion instead. With `host`, only of that one.
     """
     heartbeats = WorkerHeartbeat.objects.filter(batch=batch)
+    if host:
+        heartbeats = heartbeats.filter(host=host)
     return heartbeats.values_list("seen_at", flat=True).first()
 
 

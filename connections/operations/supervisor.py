@@ -1,8 +1,8 @@
 """Runs child processes and stops them together, without Django.
 
-`python -m connections.operations.supervisor FD NUMBER` runs the service: a worker, and NUMBER web
-servers on the listening socket with this file descriptor. `serve` becomes this process, so that a
-process that only waits needs little memory.
+`python -m connections.operations.supervisor FD WEB_SERVERS WORKERS` runs the service: this many web
+servers on the listening socket with this file descriptor, and this many workers. `serve` and `web`
+become this process, so that a process that only waits needs little memory.
 """
 
 import ctypes
@@ -169,18 +169,19 @@ def _print_line(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up
 
 
-def become_service(listener: socket.socket, *, web_servers: int) -> NoReturn:
+def become_service(listener: socket.socket, *, web_servers: int, workers: int) -> NoReturn:
     """Replace this process with one that runs the service on a listening socket until stopped.
 
     Signals that this process blocks stay pending until the new one handles them.
     """
     module = "connections.operations.supervisor"
-    arguments = [*_python(module), str(listener.fileno()), str(web_servers)]
+    numbers = [listener.fileno(), web_servers, workers]
+    arguments = [*_python(module), *map(str, numbers)]
     os.execve(sys.executable, arguments, _environment())  # noqa: S606 - our own program
 
 
-def run_service(listener: socket.socket, *, web_servers: int) -> int:
-    """Run the web servers and a worker until SIGTERM or SIGINT. Return the exit code."""
+def run_service(listener: socket.socket, *, web_servers: int, workers: int) -> int:
+    """Run web servers and workers until SIGTERM or SIGINT. Return the exit code."""
     own_id = str(os.getpid())
     env = _environment() | {"ORGADMIN_SUPERVISOR": own_id}
     # Leaving the block closes the port here. Each web server closes its copy once its requests are
@@ -195,11 +196,12 @@ def run_service(listener: socket.socket, *, web_servers: int) -> int:
                 pass_fds=[listener.fileno()],
                 replace_when_killed=True,
             )
-        supervisor.start(
-            "The worker",
-            [sys.executable, str(ROOT / "manage.py"), "worker", "--end-with-parent", own_id],
-            env=env,
-        )
+        for _ in range(workers):
+            supervisor.start(
+                "The worker",
+                [sys.executable, str(ROOT / "manage.py"), "worker", "--end-with-parent", own_id],
+                env=env,
+            )
         return run_until_first_exit(supervisor)
     return 0
 
@@ -216,4 +218,5 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_service(socket.socket(fileno=int(sys.argv[1])), web_servers=int(sys.argv[2])))
+    file, number, worker_number = map(int, sys.argv[1:])
+    sys.exit(run_service(socket.socket(fileno=file), web_servers=number, workers=worker_number))

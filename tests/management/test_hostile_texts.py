@@ -179,6 +179,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: [],
         lambda scene: ["--credential", f"x{HOSTILE}"],
     ],
+    "web": [lambda scene: []],
     "worker": [lambda scene: ["--once"]],
 }
 # These print nothing that anyone from outside wrote, other than in a usage error.
@@ -192,7 +193,7 @@ SAY_NOTHING_OF_IT = {
     "rotate_signing_key",
     "worker",
 }
-NO_JSON = {"changepassword", "createsuperuser", "serve"}
+NO_JSON = {"changepassword", "createsuperuser", "serve", "web"}
 
 
 def run(name: str, *arguments: str) -> None:

@@ -32,7 +32,8 @@ from tests.support.processes import (
 
 pytestmark = pytest.mark.slow
 
-SERVE = [sys.executable, str(ROOT / "manage.py"), "serve"]
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+SERVE = [*MANAGE, "serve"]
 STORE_A_CREDENTIAL = """
 from django.utils import timezone
 from connections.core.datadog_keys import KeyPair
@@ -107,6 +108,19 @@ def test_it_exits_with_an_error_when_one_of_its_processes_dies(prepared_director
         os.kill(worker, signal.SIGKILL)
         assert process.process.wait(30) == 1
         assert process.wait_for_line("The worker ended unexpectedly (SIGKILL)")
+
+
+def test_the_web_server_alone_outlives_a_killed_worker(prepared_directory: Path) -> None:
+    env = clean_environment(data_dir=prepared_directory, PORT="0")
+    with Running([*MANAGE, "web"], env=env) as web, Running([*MANAGE, "worker"], env=env) as worker:
+        port = port_of(web)
+        worker.wait_for_line("Worker started")
+        worker.end(signal.SIGKILL)
+        assert get(port, "/readyz") == (200, "ok\n")
+        [web_server] = web.children()
+        assert web.end() == 0
+        assert not is_alive(web_server)
+        assert "Worker" not in web.output
 
 
 def test_a_killed_web_server_is_restarted_and_a_signal_stops_all_processes(
@@ -280,7 +294,7 @@ def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(
         [line] = warnings(process.lines)
     assert "WARNING" in line
     assert line.count(str(secrets)) == 6
-    with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
+    with Running([*MANAGE, "worker"], env=env) as process:
         process.wait_for_line("Worker started")
         process.end()
         assert len(warnings(process.lines)) == 1

@@ -1,9 +1,11 @@
 """The worker: what it does in one pass, which errors it survives, and how it stops."""
 
+import contextlib
 import json
 import logging
+import socket
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -14,15 +16,16 @@ from pytest_django import DjangoDbBlocker
 
 from connections.access.actor import Actor
 from connections.batches import running
+from connections.core import clock
 from connections.core.database import MissingDatabaseError
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
-from connections.models import Deletion
+from connections.models import Deletion, WorkerHeartbeat
 from connections.operations import due, due_work, heartbeats, worker
 from connections.operations.due_work import DueWork
 from connections.operations.worker import Worker
 from tests.support.databases import SharedDatabase
-from tests.support.processes import ROOT, Running, clean_environment, manage
+from tests.support.processes import ROOT, Running, clean_environment, manage, until
 
 
 @pytest.fixture
@@ -176,5 +179,27 @@ def test_a_signal_wakes_and_stops_it(migrated_directory: Path) -> None:
     env = clean_environment(data_dir=migrated_directory)
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
         process.wait_for_line("Worker started")
+        assert any(manage("worker", "--check", env=env).returncode == 0 for _ in until(30))
         assert process.end() == 0
         assert "Worker stopped" in process.output
+    done = manage("worker", "--check", env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    host = socket.gethostname()
+    assert done.stdout == f"No worker of {host} was seen within 3 minutes (none is recorded).\n"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("host", "minutes_ago", "is_alive"), [("", 2, True), ("", 4, False), ("other-host", 0, False)]
+)
+def test_only_a_recent_heartbeat_of_this_host_counts(
+    host: str, minutes_ago: int, *, is_alive: bool
+) -> None:
+    host = host or heartbeats.this_host()
+    heartbeats.record_heartbeat(name="one", host=host, process_id=1)
+    seen_at = clock.now() - timedelta(minutes=minutes_ago)
+    WorkerHeartbeat.objects.update(seen_at=seen_at)
+    out = StringIO()
+    with contextlib.nullcontext() if is_alive else pytest.raises(SystemExit, match=r"^1$"):
+        call_command("worker", "--check", "--json", stdout=out)
+    assert json.loads(out.getvalue())["is_alive"] == is_alive

@@ -179,7 +179,7 @@ def test_standard_output_contains_only_what_the_command_wrote(
     assert len(done.stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "manage"])
+@pytest.mark.parametrize("command", ["serve", "web", "worker", "manage"])
 @pytest.mark.parametrize("changed", ["requirements.txt", "requirements-postgres.txt"])
 def test_service_commands_require_an_install_and_download_nothing(
     installed: Path, command: str, changed: str
@@ -282,7 +282,7 @@ def test_install_recreates_a_venv_without_its_python_and_serve_does_not(
 def test_help_lists_every_command_on_standard_output() -> None:
     done = run(SCRIPT, "help")
     assert done.returncode == 0
-    for command in ("install", "demo", "serve", "worker", "manage", "test", "check", "help"):
+    for command in ("install", "demo", "serve", "web", "worker", "manage", "test", "check", "help"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -365,7 +365,7 @@ def test_every_value_of_the_environment_file_is_taken_as_it_is(
 SECRET = "hunter2"
 
 
-COMMANDS = ("serve", "worker", "manage", "install", "demo", "help")
+COMMANDS = ("serve", "web", "worker", "manage", "install", "demo", "help")
 NO_VARIABLES = (
     f"export PASSWORD={SECRET}",
     f" PASSWORD={SECRET}",

@@ -33,6 +33,7 @@ class Command(OrgAdminCommand):
     help = "Run the web server and a worker on ORGADMIN_BIND and PORT until SIGTERM or SIGINT."
     takes_json = False
     needs_keys = True
+    workers = 1
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -72,7 +73,11 @@ class Command(OrgAdminCommand):
         # It must not stay open in the process that replaces this one.
         connection.close()
         # With SQLite only one process serves, so that its writers wait in one queue.
-        become_service(listener, web_servers=1 if settings.DATABASE_IS_SQLITE else 2)
+        become_service(
+            listener,
+            web_servers=1 if settings.DATABASE_IS_SQLITE else 2,
+            workers=self.workers,
+        )
 
     def _prepare(self) -> None:
         """Migrate (SQLite), create missing keys and collect static files."""

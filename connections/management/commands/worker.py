@@ -8,11 +8,13 @@ from typing import Any
 
 # Loaded now because `./run install` can replace packages while the worker runs.
 import connections.net.connection  # noqa: F401
-from connections.core.text import pluralize
+from connections.core import clock
+from connections.core.text import format_limit, format_time, pluralize
 from connections.crypto.encryption import check_key_ring
-from connections.management.base import OrgAdminCommand, Result
+from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Notification
 from connections.notifications import delivery
+from connections.operations import heartbeats
 from connections.operations import worker as operations_worker
 from connections.operations.secret_files import log_exposed_files
 from connections.operations.supervisor import end_with_parent
@@ -29,10 +31,19 @@ class Command(OrgAdminCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="Do what is due now, then exit.")
         parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Exit with 0 if a worker of this host was seen within "
+            f"{format_limit(heartbeats.ALIVE_WITHIN)}, otherwise with 1.",
+        )
+        parser.add_argument(
             "--end-with-parent", type=int, metavar="PID", help="Exit when this process ends."
         )
 
     def run(self, **options: Any) -> Result | None:
+        return _check_this_host() if options["check"] else self._work(**options)
+
+    def _work(self, **options: Any) -> Result | None:
         worker = Worker()
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -61,3 +72,17 @@ class Command(OrgAdminCommand):
             worker.run(wake_delivery=wake_delivery)
         logger.info("Worker stopped.")
         return None
+
+
+def _check_this_host() -> Result:
+    host, limit = heartbeats.this_host(), format_limit(heartbeats.ALIVE_WITHIN)
+    seen_at = heartbeats.last_seen_at(host=host)
+    is_alive = heartbeats.is_alive(seen_at, now=clock.now())
+    last_seen = f"last seen {format_time(seen_at)}" if seen_at else "none is recorded"
+    return Result(
+        {"host": host, "is_alive": is_alive, "seen_at": seen_at},
+        f"A worker is running on {host} ({last_seen})."
+        if is_alive
+        else f"No worker of {host} was seen within {limit} ({last_seen}).",
+        exit_code=0 if is_alive else FAILED,
+    )

@@ -49,7 +49,7 @@ USUAL: dict[str, dict[str, str]] = {
     "verify_credentials": {"--credential": ORG},
 }
 # Long-running processes; tests/management/ and tests/orgadmin/ start them.
-PROCESSES = {"serve", "worker"}
+PROCESSES = {"serve", "web", "worker"}
 DJANGO_COMMANDS = {"--version", "--verbosity", "--settings", "--pythonpath", "--database"}
 # A process argument can't contain U+0000; invalid UTF-8 arrives as a lone surrogate.
 VALUES = (*(value for value in HOSTILE if "\0" not in value), "\udcff")
