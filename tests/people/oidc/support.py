@@ -1,20 +1,21 @@
 """Following the redirects to the provider and back, as a browser does."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from django.test import Client
 
 from connections.models import AuditEvent, Person, ProviderAccount
 from connections.people import provider_accounts
+from tests.support.certified_provider import CertifiedProvider
 from tests.support.people import person_as_administrator
 from tests.support.provider import TestProvider
 
 START = "/sign-in/provider/"
 
 
-def connect(person: Person, provider: TestProvider) -> ProviderAccount:
+def connect(person: Person, provider: TestProvider | CertifiedProvider) -> ProviderAccount:
     """Connect the provider's current subject to the person, as an administrator does."""
     return provider_accounts.connect_account(
         actor=person_as_administrator(),
@@ -26,11 +27,16 @@ def connect(person: Person, provider: TestProvider) -> ProviderAccount:
 
 def redirect_back(client: Client, start: str = START) -> str:
     """Go to the provider; returns the path and query of its redirect back."""
-    there = client.get(start)
-    assert there.status_code == 302, there.text
-    back = requests.get(there["Location"], allow_redirects=False, timeout=10)
-    assert back.status_code == 302, back.text
-    parts = urlsplit(back.headers["Location"])
+    response = client.get(start)
+    assert response.status_code == 302, response.text
+    address = response["Location"]
+    # The provider's cookies, which it needs while someone enters a password there.
+    with requests.Session() as browser:
+        while not address.startswith("http://testserver/"):
+            page = browser.get(address, allow_redirects=False, timeout=10)
+            assert page.is_redirect, page.text
+            address = urljoin(address, page.headers["Location"])
+    parts = urlsplit(address)
     return f"{parts.path}?{parts.query}"
 
 
