@@ -1,9 +1,18 @@
-"""Times, ages and counts as text, and text from outside that is safe to print."""
+"""Times, ages and counts as text, IDs in text, and text from outside that is safe to print."""
 
 import json
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The UUID in that text; None for any other text."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def format_time(at: datetime | None, *, today: datetime | None = None) -> str:

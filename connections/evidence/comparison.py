@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import connection
 
 from connections.core.database import consistent_read
+from connections.core.text import uuid_or_none
 from connections.evidence.differing import UNREADABLE, UNREADABLE_TEXT, DifferingRecords, format_id
 from connections.evidence.records import Kind, compare_record, existing_ids, load_rows
 from connections.models import AuditEvent, PersonalValue
@@ -42,7 +43,7 @@ def value_row(value: PersonalValue) -> dict[str, Any]:
 
 def find_missing(kind: Kind, *, ids: Collection[str]) -> set[str]:
     """The IDs among these, which come from events, of records that have no row."""
-    pks = {text: _parse_uuid(text) for text in ids}
+    pks = {text: uuid_or_none(text) for text in ids}
     existing: set[UUID] = set()
     for some in batched({pk for pk in pks.values() if pk}, BATCH_SIZE):
         existing |= existing_ids(kind, ids=some)
@@ -133,10 +134,3 @@ def read_events(
         numbers |= {int(number) for number in document["refs"]}
     values = PersonalValue.objects.filter(number__in=numbers) if numbers else ()
     return documents, {str(value.number): value.shown for value in values}
-
-
-def _parse_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -12,14 +12,14 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches import confirming, decisions, drafts, requesting, splitting, stopping
 from connections.core.errors import InvalidInputError
-from connections.core.text import join_some_names, pluralize
+from connections.core.text import join_some_names, pluralize, uuid_or_none
 from connections.lookups.objects import find_batch, find_credential
 from connections.models import Batch
 from connections.web.batches import forms
 from connections.web.batches.detail import batch_detail, redirect_to
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.support import SeeOther, uuid_or_none
+from connections.web.framework.support import SeeOther
 
 
 def _has_confirmation(request: HttpRequest) -> bool:

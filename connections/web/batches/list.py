@@ -9,7 +9,7 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.core.errors import DomainError
-from connections.core.text import pluralize
+from connections.core.text import pluralize, uuid_or_none
 from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch
 from connections.models import Batch, Outcome
@@ -17,7 +17,7 @@ from connections.web.batches.detail import notice_about, redirect_to
 from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
-from connections.web.framework.support import actor_of, find_posted_org, uuid_or_none
+from connections.web.framework.support import actor_of, find_posted_org
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:

@@ -6,11 +6,12 @@ from django.http.response import HttpResponseBase
 from connections.changes import changes
 from connections.changes.export import prepare_export
 from connections.core.sites import all_sites
+from connections.core.text import uuid_or_none
 from connections.inventory.orgs import list_known_orgs
 from connections.web.changes.forms import AcknowledgementForm, ChangeFilters
 from connections.web.changes.rows import change_row_views
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, uuid_or_none
+from connections.web.framework.support import actor_of
 
 LIST = lists.ListPage(
     title="Changes",

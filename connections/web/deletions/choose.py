@@ -12,13 +12,14 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.core.sites import site_label
+from connections.core.text import uuid_or_none
 from connections.deletions import confirmations
 from connections.lookups.objects import find_credential
 from connections.models import Credential
 from connections.people import people
 from connections.web.deletions.detail import back_url
 from connections.web.deletions.forms import ConnectionChoiceForm
-from connections.web.framework.support import actor_of, uuid_or_none, wants_fragment
+from connections.web.framework.support import actor_of, wants_fragment
 
 
 def parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:

@@ -15,6 +15,7 @@ from connections.core.causes import cause_text
 from connections.core.data_types import unknown_types
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.sites import site_label, site_or_none
+from connections.core.text import uuid_or_none
 from connections.deletions import attempt_facts, confirmations, lifecycle
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
@@ -69,7 +70,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id
     )
-    request_id = support.uuid_or_none(query.get("request_id", ""))
+    request_id = uuid_or_none(query.get("request_id", ""))
     typed = _previous_input(query.get("again", ""), actor=actor) | query.dict()
     form = _empty_form(target, typed=typed, request_id=request_id)
     notice = "That request wasn't recorded, so nothing was sent." if request_id else ""
@@ -78,7 +79,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
 
 def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
     """The deletion that this person's form has already requested, if any."""
-    pk = support.uuid_or_none(request_id)
+    pk = uuid_or_none(request_id)
     if pk is None or actor.person is None:
         return None
     visible = visibility.visible(detail.deletions_with_details(), actor=actor)
@@ -174,7 +175,7 @@ def _empty_form(
 
 def _previous_input(again: str, *, actor: Actor) -> dict[str, str]:
     """The reason and ticket of the deletion that is requested again."""
-    pk = support.uuid_or_none(again)
+    pk = uuid_or_none(again)
     visible = visibility.visible(Deletion.objects.all(), actor=actor)
     deletion = visible.filter(pk=pk).first() if pk else None
     return {name: getattr(deletion, name) for name in _PREFILLED} if deletion else {}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -63,14 +62,6 @@ def signed_in_person(request: HttpRequest) -> Person | None:
     """The signed-in person. Also None if the request failed before sign-in was checked."""
     person = getattr(request, "user", None)
     return person if isinstance(person, Person) else None
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    """The UUID in that text; None for any other text."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def require_signed_in_person(request: HttpRequest) -> Person:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches import drafts
+from connections.core.text import uuid_or_none
 from connections.inventory.export import prepare_export
 from connections.inventory.filters import ConnectionFilters
 from connections.inventory.inventory import SORT_KEYS, VISIBLE, build_inventory
@@ -16,7 +17,7 @@ from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, uuid_or_none
+from connections.web.framework.support import actor_of
 from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links

@@ -14,7 +14,7 @@ from connections.access.actor import Actor
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
 from connections.core.sites import site_name
-from connections.core.text import join_facts
+from connections.core.text import join_facts, uuid_or_none
 from connections.deletions.history import HistoryFilter, history_page
 from connections.deletions.texts import pair_text
 from connections.inventory.inventory import build_inventory
@@ -28,7 +28,6 @@ from connections.web.framework.support import (
     actor_of,
     connection_url,
     org_url,
-    uuid_or_none,
     wants_fragment,
 )
 
