@@ -14,8 +14,8 @@ MATRIX = "/connections/?view=matrix&source=alpha&destination=alpha"
 _CONNECTION = f"{world.SITE}/{world.connection_of(1, 2)}"
 
 
-def _queries(path: str, queries: dict[str, dict[str, str]]) -> dict[str, str]:
-    return {name: f"{path}?{urlencode(query)}" for name, query in queries.items()}
+def _queries(path: str, queries: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: f"{path}?{urlencode(query, doseq=True)}" for name, query in queries.items()}
 
 
 def inventory() -> dict[str, str]:
@@ -72,7 +72,7 @@ def filtered(facts: dict[str, Any]) -> dict[str, str]:
     """
     common, rare = facts["people"]
     after = facts["after"]
-    history = {
+    history: dict[str, dict[str, Any]] = {
         "from the middle": {"after": after},
         "common person": {"person": common},
         "rare person": {"person": rare},
@@ -84,14 +84,20 @@ def filtered(facts: dict[str, Any]) -> dict[str, str]:
         "common word and status": {"q": "contract", "status": "already_absent"},
         "person and status": {"person": common, "status": "already_absent"},
         "org and status": {"org": COMMON_ORG, "status": "already_absent"},
+        "two people": {"person": [common, rare]},
+        "two orgs and a site": {"org": [COMMON_ORG, ORG], "site": world.SITE},
     }
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "one org": {"org": ORG},
         "text": {"q": "team 07"},
     }
-    events = {
+    events: dict[str, dict[str, Any]] = {
         "from the middle": {"after": str(facts["events"] // 2)},
         "one person": {"actor": "person0"},
+        "two people and two events": {
+            "actor": ["person0", "person1"],
+            "code": ["deletion.", "export.started"],
+        },
         "common word": {"q": "changed"},
         "word in none": {"q": "nosuchword"},
     }

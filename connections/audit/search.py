@@ -6,9 +6,12 @@ all people with a name), each value gets its own query with the same limit. A si
 values would have to sort all their events.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from itertools import chain
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +22,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.personal_data import Kind
 from connections.core.errors import InvalidInputError
+from connections.core.text import uuid_or_none
 from connections.models import (
     AuditEvent,
     AuditHead,
@@ -49,15 +53,18 @@ OTHER_ACTORS = """
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilter:
-    """Which events to show. An empty field filters nothing. Times are UTC."""
+    """Which events to show. An empty field filters nothing. Of several values, any matches.
+
+    Times are UTC.
+    """
 
     since: datetime | None = None
     # Exclusive.
     until: datetime | None = None
-    # A person's ID, or part of an actor's name.
-    actor: str = ""
-    # A prefix of the code, such as "deletion.", or a whole code, such as "credential.retired".
-    code: str = ""
+    # People's IDs, or parts of actors' names.
+    actor: tuple[str, ...] = ()
+    # Prefixes of the code, such as "deletion.", or whole codes, such as "credential.retired".
+    code: tuple[str, ...] = ()
     subject_id: str = ""
     deletion: UUID | None = None
     request_id: str = ""
@@ -135,7 +142,7 @@ def _conditions_by_value(filters: EventFilter) -> list[Q]:
         codes = _code_condition(filters)
         return [part & codes for part in _actor_conditions(filters.actor)]
     if filters.code:
-        return [Q(code=code) for code in codes_starting_with(filters.code)]
+        return [Q(code=code) for code in _matching_codes(filters)]
     return [Q()]
 
 
@@ -150,7 +157,11 @@ def _actor_and_code_condition(filters: EventFilter) -> Q:
 
 
 def _code_condition(filters: EventFilter) -> Q:
-    return Q(code__in=codes_starting_with(filters.code)) if filters.code else Q()
+    return Q(code__in=_matching_codes(filters)) if filters.code else Q()
+
+
+def _matching_codes(filters: EventFilter) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(map(codes_starting_with, filters.code))))
 
 
 def codes_starting_with(prefix: str) -> list[str]:
@@ -158,33 +169,34 @@ def codes_starting_with(prefix: str) -> list[str]:
     return [code.value for code in EventCode if code.startswith(prefix)]
 
 
-def _actor_conditions(text: str) -> list[Q]:
+def _actor_conditions(texts: Iterable[str]) -> list[Q]:
     """A condition for each matching actor."""
-    try:
-        return [Q(actor_id=UUID(text))]
-    except ValueError:
-        people = {
-            value.person_id
-            for value in _find_values(text, field="actor")
-            if value.kind == Kind.NAME
-        }
+    ids = {text: uuid_or_none(text) for text in texts}
+    people = {pk for pk in ids.values() if pk}
+    parts = [text for text, pk in ids.items() if not pk]
+    if not parts:
+        return [Q(actor_id=person) for person in people]
+    values = _find_values(parts, field="actor")
+    people |= {value.person_id for value in values if value.person_id and value.kind == Kind.NAME}
     with connection.cursor() as cursor:
         cursor.execute(OTHER_ACTORS)
-        others = [name for (name,) in cursor.fetchall() if text.casefold() in name.casefold()]
-    parts = [Q(actor_id=None, stored_actor=name) for name in others]
-    return parts + [Q(actor_id=person) for person in sorted(people - {None}, key=str)]
+        names = [name for (name,) in cursor.fetchall()]
+    others = [name for name in names if any(part.casefold() in name.casefold() for part in parts)]
+    conditions = [Q(actor_id=None, stored_actor=name) for name in others]
+    return conditions + [Q(actor_id=person) for person in sorted(people, key=str)]
 
 
-def _find_values(text: str, *, field: str) -> list[PersonalValue]:
-    """The names and addresses that contain this text. Erased ones contain nothing.
+def _find_values(texts: list[str], *, field: str) -> list[PersonalValue]:
+    """The names and addresses that contain one of these texts. Erased ones contain nothing.
 
     Raises InvalidInputError, about `field`, when there are too many.
     """
-    values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
+    contains = reduce(or_, (Q(value__icontains=text) for text in texts))
+    values = list(PersonalValue.objects.filter(contains)[: MAX_MATCHING_VALUES + 1])
     if len(values) > MAX_MATCHING_VALUES:
         message = (
-            f"More than {MAX_MATCHING_VALUES} names and addresses contain “{text}”. Enter a longer "
-            "text."
+            f"More than {MAX_MATCHING_VALUES} names and addresses contain "
+            f"“{'” or “'.join(texts)}”. Enter a longer text."
         )
         raise InvalidInputError({field: message})
     return values
@@ -202,7 +214,7 @@ class _SearchWord:
     """A search word. It matches a sentence, or a name or address that the sentence refers to."""
 
     def __init__(self, word: str) -> None:
-        self.word, self.values = word, _find_values(word, field="q")
+        self.word, self.values = word, _find_values([word], field="q")
         self.is_long = len(word) >= MIN_WORD_LENGTH
 
     @property

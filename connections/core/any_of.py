@@ -5,6 +5,9 @@ from typing import Any
 
 from django import forms
 
+# Each value can become a query of its own.
+MAX_VALUES = 50
+
 
 class AnyOf(forms.Field):
     """A filter that any of several values matches. Its parameter can be repeated.
@@ -25,6 +28,16 @@ class AnyOf(forms.Field):
         """The choices for each value. Empty if it is any text."""
         return getattr(self.each, "choices", ())
 
+    def prepare_value(self, value: Any) -> list[Any]:
+        """The values as the widget has them."""
+        return [self.each.prepare_value(each) for each in value or ()]
+
     def clean(self, value: Any) -> tuple[Any, ...]:
-        """Each value once, in the order given. Raises ValidationError if one isn't valid."""
-        return tuple(dict.fromkeys(self.each.clean(each) for each in value or () if each))
+        """Each value once, in the order given.
+
+        Raises ValidationError if one isn't valid, or if there are more than MAX_VALUES.
+        """
+        values = dict.fromkeys(self.each.clean(each) for each in (value or ())[:MAX_VALUES] if each)
+        if len(value or ()) > MAX_VALUES:
+            raise forms.ValidationError(f"Choose at most {MAX_VALUES}.")
+        return tuple(values)

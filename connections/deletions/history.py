@@ -44,19 +44,20 @@ SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE searc
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryFilter:
-    """What to show of the history. An empty field filters nothing. Times are UTC."""
+    """What to show of the history. An empty field filters nothing. Of several values, any matches.
+
+    Times are UTC.
+    """
 
     since: datetime | None = None
     # Exclusive.
     until: datetime | None = None
-    person: UUID | None = None
-    credential: UUID | None = None
-    site: str = ""
+    person: tuple[UUID, ...] = ()
+    credential: tuple[UUID, ...] = ()
+    site: tuple[str, ...] = ()
     # "<site>/<org id>" of the source or the destination org.
-    org: str = ""
-    state: str = ""
-    outcome: str = ""
-    # Any of these: states, outcomes, STATUS_GROUPS, CONTRADICTED and BREAK_GLASS.
+    org: tuple[str, ...] = ()
+    # States, outcomes, STATUS_GROUPS, CONTRADICTED and BREAK_GLASS.
     status: tuple[str, ...] = ()
     ticket: str = ""
     connection_id: UUID | None = None
@@ -171,17 +172,37 @@ def _rows_after(
 def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Queries that together find the visible matches, each newest first.
 
-    One query for both sides of an org, or for the few credentials that a person can see, would read
-    and sort far more rows than a page needs. Several queries each read an index in its order.
+    One query for several values, for both sides of an org, or for the few credentials that a person
+    can see, would read and sort far more rows than a page needs. Several queries each read an index
+    in its order.
     """
-    rows = _visible_rows(filters, actor=actor)
-    if filters.org:
-        site, _, org_id = filters.org.partition("/")
-        rows = visibility.visible(rows, actor=actor).filter(site=site)
-        return [rows.filter(source_org_id=org_id), rows.filter(sink_org_id=org_id)]
-    if filters.credential:
-        return [visibility.visible(rows, actor=actor)]
-    return visibility.visible_by_credential(rows, actor=actor)
+    rows, conditions = _visible_rows(filters, actor=actor), _conditions(filters)
+    if not (filters.org or filters.credential) and permissions.visibility_of(actor).hidden:
+        rows = rows.filter(*map(_any_of, conditions))
+        return visibility.visible_by_credential(rows, actor=actor)
+    parts, *others = conditions or [[Q()]]
+    rows = visibility.visible(rows.filter(*map(_any_of, others)), actor=actor)
+    return [rows.filter(part) for part in parts]
+
+
+def _conditions(filters: HistoryFilter) -> list[list[Q]]:
+    """What each value of these filters matches, by filter, the most selective filter first."""
+    orgs = [org.partition("/")[::2] for org in filters.org]
+    by_filter = (
+        [
+            Q(**{"site": site, side: org_id})
+            for site, org_id in orgs
+            for side in ("source_org_id", "sink_org_id")
+        ],
+        [Q(requested_by=person) for person in filters.person],
+        [Q(credential=credential) for credential in filters.credential],
+        [Q(site=site) for site in filters.site],
+    )
+    return [conditions for conditions in by_filter if conditions]
+
+
+def _any_of(conditions: Iterable[Q]) -> Q:
+    return reduce(or_, conditions, Q())
 
 
 def _visible_rows(filters: HistoryFilter, *, actor: Actor) -> QuerySet[Deletion]:
@@ -191,21 +212,17 @@ def _visible_rows(filters: HistoryFilter, *, actor: Actor) -> QuerySet[Deletion]
 
 
 def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
-    """The rows that match every filter except the org, newest first."""
+    """The rows that match every filter except those of `_conditions`, newest first."""
     rows = Deletion.objects.order_by("-requested_at", "-id")
     exact = {
         "requested_at__gte": filters.since,
         "requested_at__lt": filters.until,
-        "requested_by": filters.person,
-        "credential": filters.credential,
-        "site": filters.site,
-        "outcome": filters.outcome,
         "ticket": filters.ticket,
         "connection_id": filters.connection_id,
         "batch": filters.batch,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
-    rows = rows.filter(_has_state(filters.state), has_any(filters.status))
+    rows = rows.filter(has_any(filters.status))
     if filters.access_review:
         rows = rows.filter(_of_access_review(filters.access_review))
     for word in filters.text.casefold().split():
@@ -213,17 +230,10 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     return rows
 
 
-def _has_state(state: str) -> Q:
-    if state in OPEN_STATES:
-        # The time is redundant, but lets the database use the partial index of open deletions.
-        return Q(state=state, settled_at=None)
-    return Q(state=state) if state else Q()
-
-
 def has_any(statuses: Iterable[str]) -> Q:
     """The condition that a deletion has one of these statuses; see `HistoryFilter`."""
     exact = chain.from_iterable(STATUS_GROUPS.get(status, [status]) for status in statuses)
-    return reduce(or_, map(_has_status, exact), Q())
+    return _any_of(map(_has_status, exact))
 
 
 def _has_status(status: str) -> Q:
@@ -231,7 +241,10 @@ def _has_status(status: str) -> Q:
         return Q(contradicted_at__isnull=False)
     if status == BREAK_GLASS:
         return Q(break_glass_at__isnull=False)
-    return Q(outcome=status) if status in Outcome.values else _has_state(status)
+    if status in OPEN_STATES:
+        # The time is redundant, but lets the database use the partial index of open deletions.
+        return Q(state=status, settled_at=None)
+    return Q(outcome=status) if status in Outcome.values else Q(state=status)
 
 
 def _of_access_review(access_review: UUID) -> Q:
@@ -280,7 +293,7 @@ def iterate_values(
 
 def _all_matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Like `_matches`, but for reading every row in batches, which many queries would slow down."""
-    if filters.org:
+    if _conditions(filters):
         return _matches(filters, actor=actor)
     return [visibility.visible(_visible_rows(filters, actor=actor), actor=actor)]
 
@@ -299,9 +312,7 @@ def count_by_day(*, actor: Actor, filters: HistoryFilter) -> Counter[tuple[date,
     """
     permissions.require(permissions.can_see(actor), "see the chart of deletions")
     rows = visibility.visible(_visible_rows(filters, actor=actor), actor=actor).order_by()
-    if filters.org:
-        site, _, org_id = filters.org.partition("/")
-        rows = rows.filter(Q(source_org_id=org_id) | Q(sink_org_id=org_id), site=site)
+    rows = rows.filter(*map(_any_of, _conditions(filters)))
     # Both databases write a time as text that starts with its day. TruncDate would call Python for
     # each row of SQLite.
     rows = rows.annotate(day=Left(Cast("requested_at", TextField()), 10))

@@ -17,18 +17,20 @@ from connections.models import Credential, Outcome, Person, State
 
 def filter_text(filters: HistoryFilter) -> str:
     """A filter as text without its period: "site datadoghq.eu, outcome refused"."""
-    person = Person.objects.filter(pk=filters.person).first() if filters.person else None
-    credential = (
-        Credential.objects.filter(pk=filters.credential).first() if filters.credential else None
-    )
+    people = Person.objects.in_bulk(filters.person)
+    credentials = Credential.objects.in_bulk(filters.credential)
+    names: dict[object, str] = {pk: person.display_name for pk, person in people.items()}
+    names |= {pk: credential.name for pk, credential in credentials.items()} | STATUS_LABELS
+
+    def any_of(values: Iterable[object]) -> str:
+        return " or ".join(names.get(value, str(value)) for value in values)
+
     parts = {
-        "requested by": str(person.display_name if person else filters.person or ""),
-        "credential": str(credential.name if credential else filters.credential or ""),
-        "site": filters.site,
-        "source or destination org": filters.org,
-        "state": filters.state.replace("_", " "),
-        "outcome": filters.outcome.replace("_", " "),
-        "status": " or ".join(STATUS_LABELS.get(each, each) for each in filters.status),
+        "requested by": any_of(filters.person),
+        "credential": any_of(filters.credential),
+        "site": any_of(filters.site),
+        "source or destination org": any_of(filters.org),
+        "status": any_of(filters.status),
         "ticket": filters.ticket,
         "connection": str(filters.connection_id or ""),
         "bulk deletion": str(filters.batch or ""),
@@ -83,12 +85,14 @@ class HistoryForm(forms.Form):
     outcome = forms.ChoiceField(
         choices=Outcome.choices, required=False, label="Status", widget=forms.HiddenInput
     )
-    person = forms.ModelChoiceField(
-        Person.objects.order_by("username"), required=False, label="Requester", empty_label="Any"
+    person = AnyOf(
+        forms.ModelChoiceField(
+            Person.objects.order_by("username"), label="Requester", empty_label=None
+        )
     )
-    org = forms.CharField(max_length=1000, required=False)
-    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
-    site = forms.CharField(max_length=100, required=False)
+    org = AnyOf(forms.CharField(max_length=1000))
+    credential = AnyOf(forms.ModelChoiceField(Credential.objects.none()))
+    site = AnyOf(forms.CharField(max_length=100))
     ticket = forms.CharField(max_length=200, required=False)
     connection_id = forms.UUIDField(required=False, label="Connection ID")
     batch = forms.UUIDField(required=False, label="Bulk deletion")
@@ -100,16 +104,19 @@ class HistoryForm(forms.Form):
         self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]
     ) -> None:
         super().__init__(data)
-        self.fields["credential"] = forms.ModelChoiceField(
-            credentials, required=False, empty_label="Any"
-        )
+        self.fields["credential"] = AnyOf(forms.ModelChoiceField(credentials, empty_label=None))
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The valid statuses, with those of older addresses."""
+        older = (self.cleaned_data.get(name) for name in ("state", "outcome"))
+        return (*self.cleaned_data.get("status", ()), *filter(None, older))
 
     def filters(self) -> HistoryFilter:
         """The filters, or none if one of them is invalid. A relative period ends now."""
         if not self.is_valid():
             return HistoryFilter()
         data: dict[str, Any] = self.cleaned_data
-        person, credential = data["person"], data["credential"]
         since, until = _midnight(data["since"]), _midnight(data["until"])
         if data.get("period") and since is None:
             since = clock.now() - timedelta(days=data["period"])
@@ -117,13 +124,11 @@ class HistoryForm(forms.Form):
             since=since,
             # The last day is included.
             until=_next_day(until) if until else None,
-            person=person.pk if person else None,
-            credential=credential.pk if credential else None,
+            person=tuple(person.pk for person in data["person"]),
+            credential=tuple(credential.pk for credential in data["credential"]),
             site=data["site"],
             org=data["org"],
-            state=data.get("state", ""),
-            outcome=data.get("outcome", ""),
-            status=data["status"],
+            status=self.statuses,
             ticket=data["ticket"],
             connection_id=data["connection_id"],
             batch=data["batch"],

@@ -338,7 +338,7 @@ def test_both_history_queries_return_the_same_rows(
     allow(hidden, root, see=[person(ada)])
     monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
     org = f"{credential.site}/{credential.org_id}"
-    for filters in (HistoryFilter(), HistoryFilter(org=org), HistoryFilter(text="x")):
+    for filters in (HistoryFilter(), HistoryFilter(org=(org,)), HistoryFilter(text="x")):
         page = history.history_page(actor=fresh(grace), filters=filters)
         assert [deletion.connection_id for deletion in page.deletions] == [wanted]
         assert page.count == 1

@@ -42,7 +42,7 @@ from tests.support.deletions import request_deletion
 from tests.support.sandbox import US, connection_between, org_named
 
 ASKED = "site=sandbox-us1"
-ONLY = HistoryFilter(site="sandbox-us1")
+ONLY = HistoryFilter(site=("sandbox-us1",))
 
 
 @dataclass(frozen=True, kw_only=True)

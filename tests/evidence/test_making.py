@@ -101,11 +101,11 @@ def test_a_failed_bundle_is_recorded_as_aborted() -> None:
 
 @pytest.mark.database
 def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path: Path) -> None:
-    made = make(filters=replace(ONLY, outcome="refused"))
+    made = make(filters=replace(ONLY, status=("refused",)))
     facts = document(made.data, "population.json")
     assert (facts["selected"], facts["in_period"]) == (1, 4)
     assert facts["counts"] == {"refused": 1}
-    assert facts["filter_in_words"] == "site sandbox-us1, outcome refused"
+    assert facts["filter_in_words"] == "site sandbox-us1, status Failed"
     assert complaint(made.data, tmp_path) == ""
 
 

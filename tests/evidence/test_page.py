@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from uuid import UUID, uuid4
 
 import pytest
@@ -91,7 +91,8 @@ def test_every_filter_is_described() -> None:
     for field in dataclasses.fields(HistoryFilter):
         kind = next((one for one in given if one in {field.type, *get_args(field.type)}), None)
         if kind is not None:
-            words = filter_text(HistoryFilter(**{field.name: given[kind]}))
+            value: Any = (given[kind],) if get_origin(field.type) is tuple else given[kind]
+            words = filter_text(HistoryFilter(**{field.name: value}))
             assert words != filter_text(HistoryFilter()), field.name
 
 

@@ -167,8 +167,8 @@ def test_a_bundle_with_another_filter_says_that_the_plan_is_missing(
     assert requested_at
     for filters in (
         HistoryFilter(),
-        HistoryFilter(batch=batch.pk, outcome="deleted"),
-        HistoryFilter(batch=batch.pk, site="sandbox-us1"),
+        HistoryFilter(batch=batch.pk, status=("deleted",)),
+        HistoryFilter(batch=batch.pk, site=("sandbox-us1",)),
     ):
         made = make(filters=filters)
         assert not has_plan(made)

@@ -34,6 +34,7 @@ def test_a_repeated_filter_matches_any_of_its_values() -> None:
         (UUIDField(), ["0b7e3c1a-0000-4000-8000-0000000000aa", "x"]),
         (CharField(max_length=3), ["abc", "abcd"]),
         (CharField(), ["a\0"]),
+        (CharField(), list(map(str, range(51)))),
     ],
 )
 def test_each_value_is_checked(each: Any, values: list[str]) -> None:
@@ -56,6 +57,21 @@ def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, a
     [field] = [field for field in bar.fields if field.name == "type"]
     assert not {"logs", "audit"} & dict(field.groups[""]).keys()
     assert bar.clear_url == "/connections/?sort=-created"
+
+
+@pytest.mark.parametrize("path", ["/deletions/", "/audit/"])
+def test_the_history_and_the_audit_log_take_several_values(
+    client_of: ClientOf, edith: Person, ada: Person, path: str
+) -> None:
+    query = {"/deletions/": f"person={ada.pk}&person={edith.pk}", "/audit/": "actor=a&actor=b"}
+    response = client_of(edith).get(f"{path}?{query[path]}")
+    bar = response.context["bar"]
+    assert len(bar.chips) == 2
+    assert [chip.remove_url for chip in bar.chips] == [
+        f"{path}?{each}" for each in reversed(query[path].split("&"))
+    ]
+    # The field stays for one more.
+    assert bar.chips[0].name in {field.name for field in (*bar.fields, *bar.more)}
 
 
 @pytest.mark.usefixtures("labs")

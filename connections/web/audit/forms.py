@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_starting_with
+from connections.core.any_of import AnyOf
 from connections.core.sites import all_sites
 from connections.deletions.history_filter import DATE, HistoryForm
 from connections.inventory.matching import KnownOrg
@@ -35,8 +36,8 @@ def _time(label: str) -> forms.DateTimeField:
 class EventFilters(forms.Form):
     """The filters of the audit log, from the query string. All are optional."""
 
-    code = forms.CharField(max_length=60, required=False, label="Event")
-    actor = forms.CharField(max_length=200, required=False)
+    code = AnyOf(forms.CharField(max_length=60, label="Event"))
+    actor = AnyOf(forms.CharField(max_length=200))
     since = _time("From (UTC)")
     until = _time("To (UTC)")
     deletion = forms.UUIDField(
@@ -48,12 +49,12 @@ class EventFilters(forms.Form):
     request = forms.CharField(max_length=64, required=False, label="Request ID")
     q = forms.CharField(max_length=200, required=False, label="What happened")
 
-    def clean_code(self) -> str:
+    def clean_code(self) -> tuple[str, ...]:
         """Refuse a text that no event code starts with."""
-        code: str = self.cleaned_data["code"]
-        if not codes_starting_with(code):
+        codes: tuple[str, ...] = self.cleaned_data["code"]
+        if not all(map(codes_starting_with, codes)):
             raise forms.ValidationError("No event code starts with this.")
-        return code
+        return codes
 
     def filters(self) -> EventFilter:
         """The valid filters."""
@@ -62,8 +63,8 @@ class EventFilters(forms.Form):
         return EventFilter(
             since=data.get("since"),
             until=_end_of_period(data.get("until"), self.data.get("until", "")),
-            actor=data.get("actor", ""),
-            code=data.get("code", ""),
+            actor=data.get("actor", ()),
+            code=data.get("code", ()),
             subject_id=data.get("subject", ""),
             deletion=data.get("deletion"),
             request_id=data.get("request", ""),
@@ -132,10 +133,9 @@ class BundleForm(ServiceForm, HistoryForm):
             "site": site_options(site.site for site in all_sites()),
             "org": org_options(orgs),
         }.items():
-            value = self[name].value()
             # A value that isn't offered stays chosen: without it, the bundle would contain more.
-            others = [(value, value)] if value and value not in dict(options) else []
-            self.fields[name].widget = forms.Select(choices=[("", "Any"), *options, *others])
+            others = [(each, each) for each in self[name].value() if each not in dict(options)]
+            self.fields[name].widget = forms.SelectMultiple(choices=[*options, *others])
 
     @property
     def filter_fields(self) -> list[forms.BoundField]:
@@ -168,5 +168,4 @@ def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str,
     days = data.pop("period", None)
     if days and "since" not in data:
         data["since"] = today - timedelta(days=days)
-    status = data.get("state") or data.get("outcome")
-    return {"until": today, **({"status": [status]} if status else {}), **data}
+    return {"until": today, **data, "status": history_form.statuses}

@@ -271,7 +271,7 @@ def filter_bar(
         is_text = bool(field.errors) and not options
         if not is_text:
             chips += _chips(request, field, values=values, labels={**dict(options), **names})
-        if is_text or not (values or field.is_hidden) or _takes_more(field, options):
+        if is_text or not (values or field.is_hidden) or isinstance(field.field, AnyOf):
             (folded if field.name in more else fields).append(
                 FilterField(
                     name=field.name,
@@ -302,10 +302,6 @@ def filter_bar(
 
 def _values_of(request: HttpRequest, name: str) -> list[str]:
     return [value for value in request.GET.getlist(name) if value]
-
-
-def _takes_more(field: forms.BoundField, options: Options) -> bool:
-    return isinstance(field.field, AnyOf) and bool(options)
 
 
 def _chips(

@@ -71,7 +71,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     )
     changes = get_change_page(actor=actor, filters=ChangeFilter(org=(org.key,)), size=MAX_CHANGES)
     deletions = history.history_page(
-        actor=actor, filters=HistoryFilter(org=org.key), size=MAX_DELETIONS
+        actor=actor, filters=HistoryFilter(org=(org.key,)), size=MAX_DELETIONS
     )
     held_back_until = None
     if summary.credentials:

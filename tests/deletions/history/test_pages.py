@@ -116,7 +116,9 @@ def test_a_csv_export_is_exactly_the_filtered_set(
 ) -> None:
     make(minute=1)
     wanted = make(minute=2, outcome=Outcome.REFUSED)
-    text = body_of(client_of(edith), "/deletions/export/?format=csv&outcome=refused")
+    text = body_of(
+        client_of(edith), "/deletions/export/?format=csv&outcome=refused&site=x&site=datadoghq.eu"
+    )
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert [row["id"] for row in rows] == [str(wanted.pk)]
 

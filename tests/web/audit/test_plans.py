@@ -21,17 +21,18 @@ pytestmark = [
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FILTERS: list[dict[str, Any]] = [
     {},
-    {"code": "deletion."},
-    {"code": "credential.retired"},
-    {"actor": "ada"},
-    {"actor": "worker", "code": "deletion."},
+    {"code": ("deletion.",)},
+    {"code": ("credential.retired",)},
+    {"actor": ("ada",)},
+    {"actor": ("worker",), "code": ("deletion.",)},
+    {"actor": ("ada", "worker"), "code": ("deletion.", "person.")},
     {"subject_id": "some-id"},
     {"deletion": UUID(int=1)},
     {"request_id": "7" * 32},
     {"since": AT},
-    {"since": AT, "until": datetime(2100, 1, 1, tzinfo=UTC), "code": "person."},
+    {"since": AT, "until": datetime(2100, 1, 1, tzinfo=UTC), "code": ("person.",)},
     {"text": "payments"},
-    {"text": "ada payments eu", "code": "deletion."},
+    {"text": "ada payments eu", "code": ("deletion.",)},
 ]
 
 
