@@ -29,6 +29,7 @@ from connections.deletions.attempt_facts import unrecorded_response_text
 from connections.exports.export import Export, start_export
 from connections.inventory.syncs import credentials_in_use
 from connections.models import Credential, Person
+from connections.operations.schema import read_schema
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import parse_checkpoint
 
@@ -284,7 +285,11 @@ def database_error_text(error: Exception) -> str:
             f"Org Admin can't write to the database: {reason}. Make the database and its directory "
             "writable for this user, or free space, then try again."
         )
-    return f"Database error: {reason}. Is the database reachable and migrated?"
+    try:
+        schema = read_schema()
+    except DatabaseError:
+        return f"Database error: {reason}. Is the database reachable?"
+    return f"Database error: {reason}." if schema.is_usable else schema.text
 
 
 class ExportCommand(OrgAdminCommand):

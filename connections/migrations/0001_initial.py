@@ -5,7 +5,6 @@ import uuid
 from django.conf import settings
 from django.contrib.auth.models import UserManager
 from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.db import migrations
 from django.db.migrations import CreateModel
 from django.db.models import (
     CASCADE,
@@ -34,6 +33,8 @@ from django.db.models import (
 )
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
+
+from connections.models.released_migrations import ReleasedMigration
 
 PERSON = settings.AUTH_USER_MODEL
 POLICIES = [
@@ -65,12 +66,21 @@ def person(**options):
     return ForeignKey(PERSON, PROTECT, related_name="+", **options)
 
 
-class Migration(migrations.Migration):
+class Migration(ReleasedMigration):
+    release = "1.0.0"
     initial = True
 
     dependencies = [("auth", "0012_alter_user_first_name_max_length")]
 
     operations = [
+        CreateModel(
+            name="AppliedMigration",
+            fields=columns(
+                name=CharField(max_length=255, primary_key=True, serialize=False),
+                sha256=CharField(max_length=64),
+                release=CharField(max_length=20),
+            ),
+        ),
         CreateModel(
             name="AuditEvent",
             fields=columns(

@@ -11,6 +11,7 @@ import secrets
 from django.core.management import call_command
 from django.db import migrations
 
+from connections.models.released_migrations import ReleasedMigration
 from connections.models.triggers import NEVER, Rule, create_triggers, never_removed, unchanged
 
 ROLES = ("Viewer", "Operator", "Approver", "Credential manager", "Auditor")
@@ -700,7 +701,8 @@ def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
 
 
-class Migration(migrations.Migration):
+class Migration(ReleasedMigration):
+    release = "1.0.0"
     dependencies = [("connections", "0001_initial")]
 
     operations = [

@@ -61,6 +61,7 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
+from connections.models.released_migrations import AppliedMigration
 from connections.models.sessions import PersonSession
 from connections.models.workers import (
     AUDIT_VERIFICATION,

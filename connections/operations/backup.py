@@ -46,6 +46,7 @@ from connections.models import (
     State,
     WorkerHeartbeat,
 )
+from connections.operations import schema
 from connections.operations.heartbeats import ALIVE_WITHIN
 
 FORMAT = "orgadmin backup 1"
@@ -126,8 +127,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     except BaseException:
         copy.unlink()
         raise
-    pending, _ = compare_migrations()
-    if not pending:
+    if schema.read_schema().has_migrations:
         audit.record(
             code=audit.EventCode.DATABASE_BACKED_UP,
             actor=actor,
@@ -173,13 +173,6 @@ def _build_manifest(copy: Path) -> Manifest:
 def _newest_migrations() -> dict[str, str]:
     applied = MigrationLoader(connection).applied_migrations
     return {app: max(name for a, name in applied if a == app) for app, _ in sorted(applied)}
-
-
-def compare_migrations() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """Migrations that the database lacks, and applied ones that this version doesn't know."""
-    loader = MigrationLoader(connection)
-    known, applied = set(loader.disk_migrations or {}), set(loader.applied_migrations)
-    return known - applied, applied - known
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -368,14 +361,17 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
 
 def _read_key_ids(copy: Path) -> set[str]:
     with using_database(copy, mode=_READ):
-        _, unknown = compare_migrations()
-        if unknown:
-            app, name = max(unknown)
-            raise BackupError(
-                f"The backup is from a newer version: it has the migration {app} {name}. Nothing "
-                "was changed. Restore it with that version."
-            )
+        if schema.read_schema().fit is not schema.Fit.OLDER:
+            _require_usable_schema()
         return key_ids_in_use()
+
+
+def _require_usable_schema() -> None:
+    found = schema.read_schema()
+    if not found.is_usable:
+        raise BackupError(
+            f"The backup can't be restored. {found.problem}. Nothing was changed. {found.hint}"
+        )
 
 
 def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path | None:
@@ -461,6 +457,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
     made_at = manifest.made_at_text
     with using_database(copy, mode=_WRITE):
         call_command("migrate", interactive=False, verbosity=0)
+        _require_usable_schema()
         audit.record(
             code=audit.EventCode.DATABASE_RESTORED,
             actor=actor,

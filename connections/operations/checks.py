@@ -6,6 +6,7 @@ Error for what doesn't work or isn't safe. A message's `obj` is the name of its 
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,8 +33,7 @@ from connections.deletions import saved_responses
 from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks
-from connections.operations import database_guards, heartbeats, metrics_token
-from connections.operations.backup import compare_migrations
+from connections.operations import database_guards, heartbeats, metrics_token, schema
 from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
@@ -55,12 +55,14 @@ def run_all_checks() -> list[CheckMessage]:
     """
     messages = list(_run(_WITHOUT_DATABASE))
     try:
-        messages += _run(_WITHOUT_MIGRATIONS)
-        if not compare_migrations()[0]:
-            messages += _run(_WITH_MIGRATIONS)
+        messages += _run(_DATABASE)
+        if schema.read_schema().has_migrations:
+            messages += _run(_WITH_SCHEMA)
     except DatabaseError as error:
-        text = f"not available: {error}".strip()
-        messages.append(Error(text, hint="Check DATABASE_URL.", obj="database"))
+        # What was altered explains the error better.
+        if not any(message.obj == "migrations" for message in messages):
+            text = f"not available: {error}".strip()
+            messages.append(Error(text, hint="Check DATABASE_URL.", obj="database"))
         messages += _run(
             {"saved responses": lambda: _find_unusable_responses(saved_responses.read_file)}
         )
@@ -291,15 +293,18 @@ def _check_keys() -> Iterator[CheckMessage]:
             yield Info(f"none yet; created at {path} on first use")
 
 
-def _check_migrations() -> Iterator[CheckMessage]:
-    missing, _ = compare_migrations()
-    if missing:
-        yield Error(
-            f"{len(missing)} not applied",
-            hint="Run ./run manage migrate (with SQLite, ./run serve does this).",
-        )
+def _check_schema() -> Iterator[CheckMessage]:
+    found = schema.read_schema()
+    if not found.is_usable:
+        yield Error(found.problem, hint=found.hint)
+    elif found.fit is schema.Fit.NEWER:
+        yield Warning(found.problem, hint=found.hint)
     else:
-        yield Info("all applied")
+        expected = Counter(kind for kind, _ in schema.expected_objects(connection.vendor))
+        yield Info(
+            f"all migrations applied; {expected['trigger']} triggers, {expected['index']} indexes "
+            f"and {expected['column']} columns in place"
+        )
 
 
 def _check_writing() -> Iterator[CheckMessage]:
@@ -434,13 +439,12 @@ _WITHOUT_DATABASE: Checks = {
     "identity provider": check_identity_provider,
     "saved responses": _check_saved_responses,
 }
-_WITHOUT_MIGRATIONS: Checks = {
+_DATABASE: Checks = {
     "database": _check_database,
-    "key ring": _check_keys,
-    "migrations": _check_migrations,
+    "migrations": _check_schema,
 }
-_WITH_MIGRATIONS: Checks = {
-    "triggers": database_guards.check_triggers,
+_WITH_SCHEMA: Checks = {
+    "key ring": _check_keys,
     "database role": database_guards.check_role,
     "database": _check_writing,
     "people": _check_people,

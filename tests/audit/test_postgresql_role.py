@@ -261,7 +261,7 @@ def test_doctor_finds_nothing_wrong_with_the_role(
 ) -> None:
     url, role = database
     found = doctor(url, role=role, data_dir=tmp_path)
-    assert (found["database role"]["level"], found["triggers"]["level"]) == ("ok", "ok")
+    assert (found["database role"]["level"], found["migrations"]["level"]) == ("ok", "ok")
 
 
 def test_doctor_warns_of_a_role_that_could_bypass_the_triggers(

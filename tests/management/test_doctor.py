@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from django.core.checks import ERROR, INFO, WARNING, CheckMessage
 from django.core.management import call_command
-from django.db import connection
 from django.test import override_settings
 from pytest_django import Settings
 
 from connections.core import clock
 from connections.models import ApprovalPolicy, Deletion
-from connections.operations import checks, database_guards
+from connections.operations import checks
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.processes import clean_environment, manage
@@ -167,36 +166,3 @@ def test_for_an_empty_database_it_suggests_migrating(tmp_path: Path) -> None:
     done = manage("doctor", env=clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "./run manage migrate" in done.stdout
-
-
-@pytest.mark.django_db
-@pytest.mark.database
-def test_it_knows_every_trigger_that_the_migrations_create() -> None:
-    known = database_guards.expected_triggers()
-    assert database_guards.present_triggers() == dict.fromkeys(known, True)
-    assert levels("triggers") == {INFO}
-
-
-@pytest.mark.django_db
-@pytest.mark.database
-def test_a_missing_trigger_is_an_error() -> None:
-    name = "connections_attempt_response"
-    where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP TRIGGER {name}{where}")
-    [finding] = [check for check in checks.run_all_checks() if check.obj == "triggers"]
-    assert (finding.level, "1 missing" in finding.msg) == (ERROR, True)
-    assert name in finding.msg
-
-
-@pytest.mark.django_db
-@pytest.mark.database
-def test_a_disabled_trigger_is_an_error() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite disables no triggers")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_response"
-        )
-    [finding] = [check for check in checks.run_all_checks() if check.obj == "triggers"]
-    assert (finding.level, "1 disabled" in finding.msg) == (ERROR, True)

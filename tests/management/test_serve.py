@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from connections.management.commands import serve
-from connections.operations import backup
+from connections.operations import schema
 from tests.support.no_writes import (
     modes_apply,
     no_space,
@@ -208,9 +207,9 @@ def test_it_never_migrates_on_postgresql(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DATABASE_IS_SQLITE = False
-    pending = {("connections", "0003_next")}, set[tuple[str, str]]()
-    monkeypatch.setattr(backup, "compare_migrations", lambda: pending)
-    with pytest.raises(CommandError, match="manage migrate"):
+    older = schema.Schema(fit=schema.Fit.OLDER, hint=schema.MIGRATE)
+    monkeypatch.setattr(schema, "read_schema", lambda: older)
+    with pytest.raises(schema.SchemaError, match="manage migrate"):
         serve.Command()._prepare()
 
 

@@ -200,17 +200,6 @@ def test_it_is_not_ready_without_its_key_ring(client: Client, db: None, settings
     assert (response.status_code, response.text) == (503, "the key ring cannot be used\n")
 
 
-def test_it_is_not_ready_before_its_migrations(
-    client: Client, db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "connections.web.framework.middleware._migrations_on_disk",
-        lambda: frozenset({("connections", "9999_not_applied")}),
-    )
-    response = client.get("/readyz")
-    assert (response.status_code, response.text) == (503, "migrations are not applied\n")
-
-
 def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db: None) -> None:
     response = client.get("/accounts/login/")
     assert response["Cache-Control"] == "no-store"

@@ -20,7 +20,7 @@ from connections.core.text import format_limit
 from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
-from connections.operations import backup, serving
+from connections.operations import backup, schema, serving
 from connections.operations.secret_files import log_exposed_files
 from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
@@ -81,17 +81,12 @@ class Command(OrgAdminCommand):
 
     def _prepare(self) -> None:
         """Migrate (SQLite), create missing keys and collect static files."""
-        missing, _ = backup.compare_migrations()
-        if missing:
-            if not settings.DATABASE_IS_SQLITE:
-                raise CommandError(
-                    "The database is older than this version. Run `./run manage migrate` once, "
-                    "then restart every process."
-                )
+        if settings.DATABASE_IS_SQLITE and schema.read_schema().fit is schema.Fit.OLDER:
             copy = backup.copy_before_migrating(now=clock.now())
             if copy:
                 self.stderr.write(f"Copied the database to {copy}.", self.style.NOTICE)
             call_command("migrate", interactive=False, verbosity=0)
+        schema.require_usable_schema()
         load_key_ring()
         log_exposed_files()
         # For the web servers, which are its child processes.

@@ -9,6 +9,7 @@ from typing import Any
 # Loaded now because `./run install` can replace packages while the worker runs.
 import connections.net.connection  # noqa: F401
 from connections.core import clock
+from connections.core.database import require_sqlite_database
 from connections.core.text import format_limit, format_time, pluralize
 from connections.crypto.encryption import check_key_ring
 from connections.management.base import FAILED, OrgAdminCommand, Result
@@ -16,6 +17,7 @@ from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import heartbeats
 from connections.operations import worker as operations_worker
+from connections.operations.schema import require_usable_schema
 from connections.operations.secret_files import log_exposed_files
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
@@ -54,7 +56,7 @@ class Command(OrgAdminCommand):
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if options["once"]:
-            check_key_ring()
+            _check_database()
             count = worker.run_once()
             notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             return Result(
@@ -66,7 +68,7 @@ class Command(OrgAdminCommand):
             # `serve` has done it for its own worker.
             log_exposed_files()
         # Instead of `needs_keys`, because this waits for an unavailable database.
-        worker.wait_for_database(check_key_ring)
+        worker.wait_for_database(_check_database)
         logger.info("Worker started.")
         with operations_worker.run_delivery_threads() as wake_delivery:
             worker.run(wake_delivery=wake_delivery)
@@ -86,3 +88,9 @@ def _check_this_host() -> Result:
         else f"No worker of {host} was seen within {limit} ({last_seen}).",
         exit_code=0 if is_alive else FAILED,
     )
+
+
+def _check_database() -> None:
+    require_sqlite_database()
+    require_usable_schema()
+    check_key_ring()

@@ -3,7 +3,6 @@
 import logging
 import re
 import uuid
-from functools import cache
 from typing import Any, NoReturn
 
 from allauth.core.exceptions import ReauthenticationRequired
@@ -16,9 +15,6 @@ from django.core.exceptions import BadRequest, TooManyFieldsSent, TooManyFilesSe
 from django.core.files.uploadhandler import FileUploadHandler, MemoryFileUploadHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
-from django.db import connection
-from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
@@ -33,6 +29,7 @@ from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person
+from connections.operations.schema import read_schema
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.framework.errors import response_not_recorded_page
 from connections.web.framework.monitoring import metrics_for_token
@@ -110,10 +107,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class HealthMiddleware(MiddlewareMixin):
     """Responds to monitoring before anything that could redirect or refuse it.
 
-    /healthz says that the process responds. /readyz says that the database can be written, every
-    migration is applied, and the key ring decrypts the stored keys. Neither needs sign-in, so the
-    response only names the problem and the log has the details. /metrics is answered here if the
-    request has a token; for people it is a page like any other.
+    /healthz says that the process responds. /readyz says that the database can be written and has
+    the schema of this version, and that the key ring decrypts the stored keys. Neither needs
+    sign-in, so the response only names the problem and the log has the details. /metrics is
+    answered here if the request has a token; for people it is a page like any other.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -144,9 +141,10 @@ def _for_monitoring(request: HttpRequest, response: HttpResponse) -> HttpRespons
 
 def _readiness_problem() -> str | None:
     try:
-        applied = set(MigrationRecorder(connection).applied_migrations())
-        if not _migrations_on_disk() <= applied:
-            return "migrations are not applied"
+        schema = read_schema()
+        if not schema.is_usable:
+            logger.warning("Not ready: %s", schema.text)
+            return schema.text
         check_key_ring()
         problem = find_write_problem()
     except DatabaseError:
@@ -159,13 +157,6 @@ def _readiness_problem() -> str | None:
         logger.warning("Not ready: %s", problem.detail)
         return problem.summary
     return None
-
-
-@cache
-def _migrations_on_disk() -> frozenset[tuple[str, str]]:
-    # The files don't change while the process runs, and reading them takes longer than the rest of
-    # the check.
-    return frozenset(MigrationLoader(None).disk_migrations or {})
 
 
 class HeadersMiddleware(MiddlewareMixin):

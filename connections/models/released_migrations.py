@@ -1,0 +1,51 @@
+"""Which migrations a database has, from which release each is, and the base class of migrations."""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.db import migrations, models
+
+# A migration waits no longer than this for a lock, because every statement of the service waits
+# behind it.
+LOCK_TIMEOUT = "10s"
+
+
+class AppliedMigration(models.Model):
+    """A migration of Org Admin that this database has, as its file was then."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    # Of the file.
+    sha256 = models.CharField(max_length=64)
+    # The release that has introduced it.
+    release = models.CharField(max_length=20)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ReleasedMigration(migrations.Migration):
+    """A migration that records itself in its own transaction. Its file never changes later."""
+
+    release = ""
+
+    @classmethod
+    def sha256(cls) -> str:
+        """The SHA-256 of the file that defines this migration."""
+        file = Path(str(sys.modules[cls.__module__].__file__))
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def apply(self, project_state: Any, schema_editor: Any, collect_sql: bool = False) -> Any:
+        """Apply the migration with a limit on its waits, and record it."""
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        state = super().apply(project_state, schema_editor, collect_sql)
+        table = AppliedMigration._meta.db_table
+        # Not with the model, which can have columns that a later migration adds.
+        schema_editor.execute(f"DELETE FROM {table} WHERE name = %s", [self.name])  # noqa: S608 - our table
+        schema_editor.execute(
+            f"INSERT INTO {table} (name, sha256, release) VALUES (%s, %s, %s)",  # noqa: S608 - our table
+            [self.name, self.sha256(), self.release],
+        )
+        return state
