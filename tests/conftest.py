@@ -36,6 +36,7 @@ from tests.support.lock_order import _lock_order
 from tests.support.mfa import _no_code_expires
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
+from tests.support.sweeps import leave_out_cases
 
 HERE = Path(__file__).parent
 KEY_DIRECTORIES = count()
@@ -58,12 +59,14 @@ __all__ = [
 ]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start slow files first, so that no worker is still running one after the others are done.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take a sample of long sweeps, and start slow files first.
 
-    Those of each directory are spread among the others: the browser's keep a CPU busy, and those
-    that kill processes wait for deadlines.
+    So no worker is still running one after the others are done. Those of each directory are spread
+    among the others: the browser's keep a CPU busy, and those that kill processes wait for
+    deadlines.
     """
+    leave_out_cases(config, items)
     slow: dict[str, list[Path]] = {}
     for path in dict.fromkeys(one.path for one in items if one.get_closest_marker("slow")):
         slow.setdefault(path.relative_to(HERE).parts[0], []).append(path)

@@ -30,7 +30,7 @@ from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.sandbox import org_named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 ClientOf = Callable[[Person], Client]
 
 

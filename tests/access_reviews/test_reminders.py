@@ -24,7 +24,7 @@ from tests.batches.support import sync_now
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=4)]
 
 DAY = 86_400
 

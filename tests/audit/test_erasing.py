@@ -20,7 +20,7 @@ from connections.models import AuditEvent, Credential, Person, PersonalValue
 from connections.people import erasure, sign_in_events
 from tests.flows.support import read
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.database(every=2)
 
 ActorFor = Callable[[Person], Actor]
 

@@ -30,7 +30,7 @@ from tests.batches.support import add_connections, draft, request, sync_now
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=2)]
 
 
 @pytest.fixture

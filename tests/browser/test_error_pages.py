@@ -33,6 +33,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("template", [*TEMPLATES, "deletions/response_not_recorded.html"])
 def test_an_error_page_is_accessible_and_in_bounds(
     template: str, service_url: str, open_as: OpenAs

@@ -54,6 +54,7 @@ def key_ring_file(database: Path) -> Path:
     return database.with_name("keyring.json")
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize(
     "listed", [page for page in PAGES if page.is_fresh], ids=lambda one: one.slug
 )

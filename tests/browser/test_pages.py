@@ -18,6 +18,7 @@ def key_ring_file(demo: Demo) -> Path:
     return demo.key_ring
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize(
     "listed", [page for page in PAGES if not page.is_fresh], ids=lambda one: one.slug
 )

@@ -105,6 +105,7 @@ def key_ring_file(demo: Demo) -> Path:
     return demo.key_ring
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("slug", LISTS)
 def test_no_name_is_cut_to_uselessness_at_a_usual_width(
     slug: str, visit_demo_as: VisitAs, page_watch: Watch
@@ -120,6 +121,7 @@ def test_no_name_is_cut_to_uselessness_at_a_usual_width(
     assert found == {}
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize(
     "slug",
     [

@@ -22,7 +22,7 @@ from tests.changes.support import (
 )
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=5)]
 
 X = make_connection(1)
 

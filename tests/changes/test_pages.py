@@ -142,7 +142,7 @@ def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Ch
     assert "No changes match these filters" in page.text
 
 
-@pytest.mark.database
+@pytest.mark.database(every=4)
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

@@ -246,7 +246,7 @@ ALL = (
 )
 
 
-@pytest.mark.database
+@pytest.mark.database(every=10)
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.sentence)
 def test_a_scenario_reports(scenario: Scenario, clock: SettableClock) -> None:
     credentials: dict[str, Credential] = {}

@@ -34,7 +34,7 @@ from tests.changes.support import (
 from tests.support.clock import SettableClock
 from tests.support.query_plans import plan_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 type ActorFor = Callable[[Person], Actor]
 X = make_connection(1)

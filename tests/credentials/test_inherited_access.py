@@ -15,7 +15,7 @@ from sandbox.server import SandboxServer
 from tests.credentials.support import added, fields_of, keys_of, second_pair
 from tests.support.sandbox import US
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 ClientOf = Callable[[Person], Client]
 
 

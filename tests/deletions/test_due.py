@@ -30,7 +30,7 @@ from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 
 def run_due(deletion: Deletion) -> Deletion:

@@ -18,7 +18,7 @@ from tests.evidence.support import verified
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.database(every=2)
 
 NOTE = "Announced – „Süd“ \u202e"
 # No event contains it, as docs/EVIDENCE.md says.

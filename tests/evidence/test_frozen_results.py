@@ -24,7 +24,7 @@ from tests.evidence.results import ATTEMPT, DELETION, SET_ONCE, sql_for
 from tests.evidence.support import verified
 from tests.support.append_only import triggers_off
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.database(every=2)
 
 migration = import_module("connections.migrations.0002_database_rules")
 REFUSED = (

@@ -40,6 +40,9 @@ from tests.support.processes import clean_environment, manage
 
 NOTHING = (None, None, None)
 
+# Of all ways, the databases differ in few.
+pytestmark = pytest.mark.database(every=6)
+
 
 @pytest.fixture(scope="module", params=KINDS)
 def original(

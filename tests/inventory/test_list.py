@@ -141,7 +141,7 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
     )
 
 
-@pytest.mark.database
+@pytest.mark.database(every=3)
 @pytest.mark.parametrize(
     ("filters", "shown"),
     [
@@ -217,7 +217,7 @@ def test_a_connection_needs_a_look_until_its_change_is_acknowledged(
     assert needs_a_look(client, "change") == set()
 
 
-@pytest.mark.database
+@pytest.mark.database(every=2)
 @pytest.mark.parametrize(
     ("created", "days"),
     [("31", [3, 30]), ("182", [3, 30, 32]), ("over-182", [183, 366]), ("over-365", [366])],
@@ -285,7 +285,7 @@ def test_a_chip_removes_its_filter_and_keeps_the_others(
     assert 'href="/connections/?sort=-created">Clear filters</a>' in page.html
 
 
-@pytest.mark.database
+@pytest.mark.database(every=3)
 @pytest.mark.parametrize(
     ("sort", "header", "first"),
     [

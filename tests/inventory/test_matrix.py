@@ -132,7 +132,7 @@ def test_orgs_with_the_same_name_get_rows_of_their_own(
     assert sorted(rows) == sorted(f"Org 001 …{each[-8:]}" for each in ids)
 
 
-@pytest.mark.database
+@pytest.mark.database(every=4)
 @pytest.mark.parametrize(
     ("filters", "labels"),
     [
@@ -221,7 +221,7 @@ def test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it(
         assert label.endswith(f"Dana Keller. {title} 2 days ago")
 
 
-@pytest.mark.database
+@pytest.mark.database(every=2)
 @pytest.mark.parametrize(("days", "count"), [("1", 0), ("7", 1), ("30", 1), ("2", 2)])
 def test_connections_are_filtered_by_when_they_changed(
     client_of: ClientOf, victor: Person, payments: Credential, days: str, count: int

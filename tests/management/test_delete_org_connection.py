@@ -27,7 +27,6 @@ from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.failing_statements import driver_error, failing_statement, raise_error
 from tests.support.sandbox import connection_between, org_named, seconds_for
-from tests.support.sweeps import sample
 
 
 @pytest.fixture
@@ -131,7 +130,8 @@ def test_each_response_has_its_exit_code(
     assert sandbox.world.deletes_received(target.id) == 1
 
 
-@pytest.mark.parametrize("first", list(sample(range(3), every=3)))
+@pytest.mark.sweep(every=3)
+@pytest.mark.parametrize("first", range(3))
 @pytest.mark.usefixtures("transactional_db", "credential")
 def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, first: int

@@ -15,7 +15,7 @@ from connections.operations import due
 from tests.notifications.conftest import RecordEvent
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 
 @pytest.fixture(autouse=True)

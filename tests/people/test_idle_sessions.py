@@ -14,7 +14,7 @@ from connections.people import people
 from tests.flows.support import HTMX
 from tests.people.test_sessions import is_signed_in, signed_in
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=4)]
 HOUR = timedelta(hours=1)
 
 

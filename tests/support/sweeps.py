@@ -1,12 +1,44 @@
-"""Long sweeps over many cases. `./run check --all` takes them all, a test run a sample."""
+"""Long sweeps over many cases: a test run takes a sample, `./run check --all` takes all of them.
+
+The marker `sweep` is on every test that has cases which only `./run check --all` takes. With
+`sweep(every=4)`, a test run takes one in four of its cases; on a module, one in four of the tests
+there. Without `every`, the test takes a sample itself. On PostgreSQL, `database(every=4)` does the
+same to tests that all depend on the database in one way.
+"""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import pytest
+
 TAKES_ALL = "ALL_FAULTS" in os.environ
+_KINDS = ("sweep", "database") if "ORGADMIN_TEST_DATABASE_URL" in os.environ else ("sweep",)
 
 
 def sample[T](cases: Iterable[T], *, every: int, start: int = 0) -> Iterator[T]:
     """One in `every` cases, from number `start` on."""
     return iter(cases) if TAKES_ALL else islice(cases, start % every, None, every)
+
+
+def leave_out_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases that a test run doesn't take, except of tests that the command names."""
+    named = tuple(argument for argument in config.args if "::" in argument)
+    left_out: set[pytest.Item] = set() if TAKES_ALL else set(_not_sampled(items))
+    left_out = {item for item in left_out if not item.nodeid.startswith(named)}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _not_sampled(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    counts: Counter[str] = Counter()
+    for item in items:
+        for kind in _KINDS:
+            for node, marker in item.iter_markers_with_node(kind):
+                # A function's marker is on each of its cases.
+                place = f"{kind} {node.nodeid.partition('[')[0]}"
+                if counts[place] % marker.kwargs.get("every", 1):
+                    yield item
+                counts[place] += 1

@@ -17,7 +17,7 @@ from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.web.overview.test_overview import add_deletion
 
-pytestmark = pytest.mark.database
+pytestmark = pytest.mark.database(every=3)
 
 ClientOf = Callable[[Person], Client]
 

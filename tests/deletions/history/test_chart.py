@@ -9,7 +9,7 @@ from connections.models import AccessKind, Credential, CredentialAccess, Outcome
 from tests.deletions.history.conftest import Make
 from tests.deletions.history.test_pages import ClientOf, body_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 WEEK = 7 * 24 * 60
 OPEN = {"state": State.WAITING, "outcome": "", "settled_at": None}

@@ -15,7 +15,7 @@ from connections.models import Deletion, Outcome, Person, State
 from tests.deletions.history.conftest import START, Make
 from tests.support.query_plans import plan_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 
 def found(viewer: Person, **filters: Any) -> list[Deletion]:

@@ -14,6 +14,7 @@ from django.apps import AppConfig
 from django.db import transaction
 
 from connections.deletions import failpoints
+from tests.faults.crashes.cases import HELD_SECONDS
 from tests.faults.crashes.plan import WHILE_SENDING, Plan, read_plan
 
 
@@ -69,6 +70,7 @@ class _SignalSender:
 
     def hit(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
         """Send this process the signal if the plan names this point for this connection."""
+        from connections.core import time_limits
         from connections.models import Deletion
 
         if not self._plan.signal_points:
@@ -79,6 +81,8 @@ class _SignalSender:
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM
         if in_flight and self._is_first(connection_id):
+            # However slow the machine is, it is killed before it stops waiting for the response.
+            time_limits.DELETE_SECONDS = HELD_SECONDS
             threading.Thread(target=self._kill_in_flight, args=(connection_id,)).start()
 
     def _is_first(self, connection_id: str) -> bool:

@@ -22,7 +22,7 @@ from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 
 __all__ = ["credential", "make_deletion"]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database(every=3)]
 
 SendWithoutDatabase = Callable[[], Deletion]
 

@@ -9,7 +9,7 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.matrix import cases_for, find_violations
 from tests.faults.crashes.stack import Browser, address_of, kill_all
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 
 def test_after_a_killed_web_server_every_deletion_is_recorded_correctly(

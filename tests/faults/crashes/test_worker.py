@@ -6,19 +6,19 @@ import pytest
 
 from connections.deletions.failpoints import Point
 from tests.faults.conftest import Tally
-from tests.faults.crashes.cases import EVERY_PAIR, POINTS
+from tests.faults.crashes.cases import POINTS, WORKER_PAIRS
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.matrix import cases_for, find_violations
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 
 def test_after_a_killed_worker_every_deletion_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
 ) -> None:
-    stack = make_stack(connections=len(EVERY_PAIR))
+    stack = make_stack(connections=len(WORKER_PAIRS))
     stack.prepare(waiting=stack.connection_ids)
-    cases = cases_for(stack, EVERY_PAIR)
+    cases = cases_for(stack, WORKER_PAIRS)
     assert stack.run_workers(len(cases)) == [-signal.SIGKILL] * len(cases)
     assert all(stack.plan.was_signaled(case.connection_id) for case in cases)
     with stack.start("worker"):

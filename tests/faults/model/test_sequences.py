@@ -29,14 +29,19 @@ from tests.support.people import make_person
 from tests.support.sandbox import US
 from tests.support.sweeps import TAKES_ALL
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.database,
+    pytest.mark.slow,
+    pytest.mark.sweep,
+]
 
 STEPS_PER_SEQUENCE = 20
 
 
 def number_of_sequences() -> int:
     """Sequences to try: what a test run has time for, or more."""
-    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "24"))
+    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "8"))
 
 
 def seed_of_sequences() -> int:

@@ -69,7 +69,7 @@ def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
     assert "Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1)." in page.text
 
 
-@pytest.mark.database
+@pytest.mark.database(every=3)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -194,7 +194,7 @@ def test_a_deletion_links_auditors_to_its_events(
     assert "Audit events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
 
 
-@pytest.mark.database
+@pytest.mark.database(every=3)
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [

@@ -20,13 +20,14 @@ from django.urls import reverse
 from connections.models import Credential, Person
 from tests.flows.support import REASON, Form, Page, read
 from tests.support.people import PASSWORD
+from tests.support.sweeps import TAKES_ALL
 from tests.web.test_access import MATRIX, addresses
 
 __all__ = ["addresses"]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.sweep]
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "4"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "8" if TAKES_ALL else "1"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 
 MARKUP = "\"'><script>alert(1)</script>"

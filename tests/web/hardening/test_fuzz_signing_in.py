@@ -33,7 +33,7 @@ from tests.web.test_access import (
 
 __all__ = ["addresses"]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.sweep]
 OPEN = ("/sign-in/", *(address_of_allauth(name) for name in sorted(PUBLIC_OF_ALLAUTH)))
 
 
