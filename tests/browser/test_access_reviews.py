@@ -6,12 +6,9 @@ from zipfile import ZipFile
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER
 from connections.batches import running
-from connections.core.text import pluralize
-from connections.credentials import access_lists
 from connections.models import (
-    AccessKind,
     AccessReview,
     AccessReviewDecision,
     Credential,
@@ -267,40 +264,3 @@ def test_the_page_says_which_connections_changed_while_it_was_open(
     expect(row_of(page, 0).get_by_text("audit", exact=True)).to_be_visible()
     form.get_by_role("button", name="Save and next").click()
     expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")
-
-
-def test_a_reviewer_sees_and_decides_only_a_part(
-    payments: Credential,
-    operator: Person,
-    auditor: Person,
-    administrator: Person,
-    open_as: OpenAs,
-    sandbox: SandboxServer,
-) -> None:
-    hidden = store_credential(sandbox, "Labs EU")
-    access_lists.change_access(
-        actor=person_actor(person=administrator),
-        credential=hidden,
-        wanted={kind: [f"person:{administrator.pk}"] for kind in AccessKind},
-    )
-    review = start(auditor, operator)
-    total = review.row_count
-    seen = review.rows.filter(site=payments.site).count()
-    assert 0 < seen < total
-    managing = open_as(auditor)
-    managing.goto(f"/reviews/{review.pk}/")
-    expect(managing.locator("#review-progress strong")).to_have_text(f"0 of {total} decided")
-    expect(
-        managing.get_by_text(
-            f"{pluralize(total - seen, 'connection')} that no reviewer can decide on"
-        )
-    ).to_be_visible()
-    page = open_as(operator)
-    page.goto(f"/reviews/{review.pk}/")
-    expect(page.locator("#review-progress strong")).to_have_text(f"0 of {seen} decided")
-    expect(page.locator("[data-connection]")).to_have_count(seen)
-    expect(page.get_by_text("Labs EU")).to_have_count(0)
-    row_of(page, 0).get_by_role("link", name="Keep").click()
-    page.keyboard.type(REASON)
-    page.keyboard.press("Enter")
-    expect(page.locator("#review-progress strong")).to_have_text(f"1 of {seen} decided")

@@ -1,7 +1,6 @@
 """Bulk deletions in the browser: from selected rows to the result, and approval by another."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -9,23 +8,20 @@ from playwright.sync_api import Page, expect
 from connections.access.actor import WORKER
 from connections.batches import running
 from connections.models import (
-    AccessKind,
     ApprovalPolicy,
     Batch,
     Credential,
-    CredentialAccess,
     Person,
     Role,
 )
 from connections.web.inventory import list as inventory
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.batches.support import add_connections, draft, key_of, request, sync_now
+from tests.batches.support import add_connections, sync_now
 from tests.browser.conftest import OpenAs
 from tests.browser.polls import hold_poll, let_through
 from tests.browser.requester import REASON
 from tests.browser.watch import Watch
-from tests.evidence.support import complaint
 from tests.flows.support import store_credential
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
@@ -158,48 +154,3 @@ def test_a_poll_does_not_bring_back_a_button_whose_form_was_just_submitted(
     let_through(polls, page)
 
     expect(page.get_by_role("button", name="Pausing…")).to_be_disabled()
-
-
-def test_an_auditor_downloads_the_evidence_bundle_of_a_bulk_deletion(
-    payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer, tmp_path: Path
-) -> None:
-    partners = [connection_between(sandbox.world, "Payments US", f"Partner {n}") for n in (0, 1)]
-    batch = request(draft(operator, [key_of(partner) for partner in partners]), operator)
-    other = key_of(connection_between(sandbox.world, "Payments US", "Partner 2"))
-    request(draft(operator, [other]), operator)
-    running.run_due(actor=WORKER)
-    page = open_as(make_person("edith", Role.AUDITOR))
-    page.goto(f"/deletions/batches/{batch.pk}/")
-    page.locator("summary", has_text="Export").click()
-    page.get_by_role("link", name="Evidence bundle of these…").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Create and download").click()
-    assert complaint(download.value.path().read_bytes(), tmp_path) == ""
-    page.goto("/evidence/")
-    expect(page.get_by_text("An evidence bundle was made: 2 deletions")).to_be_visible()
-    # The message has a SHA-256, which is wider than a phone.
-    page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def test_an_approver_who_sees_only_some_rows_of_a_plan_finds_nothing_to_approve(
-    payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer, watch: Watch
-) -> None:
-    watch.expect("status of 404")
-    soc = store_credential(sandbox, "Group SOC")
-    Credential.objects.update(policy=ApprovalPolicy.ONE)
-    CredentialAccess.objects.create(credential=soc, kind=AccessKind.SEE, person=operator)
-    pairs = [("Payments US", "Group SOC"), ("Group SOC", "Payments US")]
-    keys = [key_of(connection_between(sandbox.world, *pair)) for pair in pairs]
-    batch = request(draft(operator, keys), operator)
-    page = open_as(make_person("linus", Role.APPROVER))
-    page.goto("/")
-    expect(page.locator("#attention")).to_contain_text("No unknown outcomes")
-    page.goto("/deletions/")
-    expect(page.locator(".list tbody tr")).to_have_count(1)
-    page.locator(".list tbody th a").click()
-    expect(page.locator("#outcome")).to_be_visible()
-    expect(page.get_by_role("button", name="Approve")).to_have_count(0)
-    response = page.goto(f"/deletions/batches/{batch.pk}/")
-    assert response
-    assert response.status == 404

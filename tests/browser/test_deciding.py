@@ -9,7 +9,6 @@ from connections.web.badges import Badge
 from connections.web.deletions import detail
 from connections.web.timeline import TimelineEntry
 from tests.browser.conftest import OpenAs
-from tests.browser.requester import SINK, SOURCE, Requester
 
 NOW = timezone.now()
 
@@ -99,35 +98,3 @@ def test_the_overview_of_50_orgs_fits_on_a_screen_and_cuts_no_name(
             "texts => texts.filter((text) => text.scrollWidth > text.clientWidth + 1).length"
         )
         assert cut == 0
-
-
-def confirm_text(requester: Requester) -> str:
-    requester.page.goto(requester.confirmation_path)
-    return requester.page.locator("form[data-confirm]").get_attribute("data-confirm") or ""
-
-
-def test_the_only_connection_of_a_source_org_is_confirmed_by_that_orgs_name(
-    requester: Requester,
-) -> None:
-    assert confirm_text(requester) == SOURCE
-
-
-@pytest.mark.parametrize("is_name_unique", [True, False], ids=["destination", "end of the ID"])
-def test_one_of_several_connections_is_confirmed_by_what_singles_it_out(
-    is_name_unique: bool, requester: Requester
-) -> None:
-    source = requester.connection.source_org
-    other = requester.world.add_org(name="Archive" if is_name_unique else SINK, site=source.site)
-    requester.world.add_connection(source_org=source, sink_org=other)
-    requester.page.goto("/connections/")
-    requester.page.locator("#refresh button, button[form=refresh]").click()
-    expect(requester.page.locator(".list tbody tr")).to_have_count(3)
-    expected = SINK if is_name_unique else requester.connection.id[-8:]
-
-    assert confirm_text(requester) == expected
-    requester.page.get_by_label("Reason").fill("no longer needed")
-    requester.page.get_by_label("To confirm, type").fill(expected)
-    requester.delete_button.click()
-
-    expect(requester.outcome).to_have_attribute("data-outcome", "deleted")
-    assert requester.sent() == 1

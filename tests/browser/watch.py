@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, WebError
+from playwright.sync_api import BrowserContext, ConsoleMessage, Request, WebError
 
 # Violations are written to the console, which outlives the page.
 HEAR_CSP = """
@@ -60,8 +60,3 @@ class Watch:
         # Leaving a page or downloading a file ends requests this way.
         if request.failure != "net::ERR_ABORTED":
             self.complaints.append(f"failed: {request.method} {request.url} {request.failure}")
-
-
-def has_settled(page: Page) -> None:
-    """Wait until the page has no request in progress."""
-    page.wait_for_load_state("networkidle")

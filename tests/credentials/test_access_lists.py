@@ -288,15 +288,6 @@ def test_an_entry_that_names_no_one_is_refused(
     assert not CredentialAccess.objects.exists()
 
 
-@pytest.mark.parametrize("who", ["ada", "linus", "margaret", "edith", "victor"])
-def test_only_an_administrator_changes_it(
-    credential: Credential, request: pytest.FixtureRequest, client_of: ClientOf, who: str
-) -> None:
-    client = client_of(request.getfixturevalue(who))
-    url = f"/credentials/{credential.pk}/access/"
-    assert [client.get(url).status_code, client.post(url).status_code] == [403, 403]
-
-
 def test_it_warns_when_no_one_could_use_it_or_approve(
     credential: Credential, victor: Person, ada: Person, root: Person, client_of: ClientOf
 ) -> None:

@@ -43,16 +43,6 @@ def test_the_confirmation_page_describes_the_connection(requester: Requester) ->
     assert not Deletion.objects.exists()
 
 
-def test_the_confirmation_page_never_shows_a_key(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
-    html = requester.confirmation_page().html
-
-    for pair in sandbox.world.key_pairs():
-        assert pair.api_key not in html
-        assert pair.application_key not in html
-
-
 def test_an_unknown_data_type_is_shown_unchanged(
     requester: Requester, sandbox: SandboxServer
 ) -> None:
@@ -379,15 +369,6 @@ def test_a_connection_of_an_org_without_keys_is_sent_without_a_listing(
     deletion = Deletion.objects.get(connection_id=UUID(foreign.id))
     assert deletion.is_reviewed is False
     assert sandbox.world.deletes_received(foreign.id) == 1
-
-
-def test_a_viewer_cannot_open_the_confirmation_page(
-    requester: Requester, victor: Person, client_of: Callable[[Person], Client]
-) -> None:
-    client = client_of(victor)
-
-    assert client.get("/deletions/new/").status_code == 403
-    assert client.post("/deletions/new/", requester.typed()).status_code == 403
 
 
 def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(

@@ -64,22 +64,6 @@ def test_one_person_requests_another_approves_and_the_first_confirms(
     assert sandbox.world.deletes_received(requester_with_approval.connection.id) == 1
 
 
-def test_it_refuses_self_approval(
-    requester_with_approval: Requester, ada: Person, root: Person
-) -> None:
-    requester_with_approval.delete()
-    ada.is_superuser = True
-    ada.save()
-    deletion = requester_with_approval.deletion()
-
-    response = requester_with_approval.client.post(
-        f"/deletions/{deletion.pk}/approve/", {"digest": deletion.approval_digest}
-    )
-
-    assert response.status_code == 403
-    assert deletion.approvals.count() == 0
-
-
 def test_declining_needs_a_reason_and_closes_the_deletion(
     requester_with_approval: Requester, linus: Person, client_of: ClientOf
 ) -> None:
@@ -261,17 +245,6 @@ def test_a_deletion_that_was_never_sent_cannot_be_checked(
 
     assert response.status_code == 409
     assert "nothing to check with Datadog" in read(response).text
-
-
-@pytest.mark.parametrize(
-    "action", ["execute", "approve", "decline", "withdraw", "reconcile", "close"]
-)
-def test_get_requests_to_actions_are_refused(requester: Requester, action: str) -> None:
-    requester.delete()
-
-    assert (
-        requester.client.get(f"/deletions/{requester.deletion().pk}/{action}/").status_code == 405
-    )
 
 
 def test_a_viewer_sees_the_deletion_without_buttons(

@@ -544,18 +544,6 @@ def test_the_first_sync_returns_the_whole_page_with_its_filters(
     assert response["HX-Refresh"] == "true"
 
 
-def test_a_person_without_the_refresh_permission_is_refused_and_nothing_is_synced(
-    client_of: ClientOf, victor: Person, labs: Credential
-) -> None:
-    before = Sync.objects.count()
-    assert client_of(victor).post("/connections/refresh/").status_code == 403
-    assert Sync.objects.count() == before
-
-
-def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
-    assert client_of(ada).get("/connections/refresh/").status_code == 405
-
-
 def test_a_credential_that_was_never_verified_is_named_and_not_synced(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
@@ -594,14 +582,6 @@ def test_an_org_without_connections_shows_its_last_sync(
     assert "No org connections" in page.text
     assert EXPLANATION in page.text
     assert "Synced just now" in page.text
-
-
-def test_a_person_without_a_role_sees_nothing(
-    client_of: ClientOf, stranger: Person, labs: Credential
-) -> None:
-    response = client_of(stranger).get(URL)
-    assert response.status_code == 403
-    assert b"Data Lake" not in response.content
 
 
 @pytest.mark.database
@@ -704,20 +684,6 @@ def test_an_export_is_recorded_with_its_filter_and_named_by_its_time(
     assert event.actor_name == "Edith"
     assert f"org-connections-{timezone.now():%Y%m%dT}" in response["Content-Disposition"]
     response.close()
-
-
-@pytest.mark.parametrize(("person", "status"), [("victor", 403), ("margaret", 403), ("ada", 200)])
-def test_only_roles_with_the_permission_can_export(
-    request: pytest.FixtureRequest, client_of: ClientOf, person: str, status: int
-) -> None:
-    response = client_of(request.getfixturevalue(person)).get("/connections/export/?format=json")
-    assert response.status_code == status
-    assert AuditEvent.objects.filter(code="export.started").exists() == (status == 200)
-    response.close()
-
-
-def test_an_unknown_format_is_a_bad_request(client_of: ClientOf, ada: Person) -> None:
-    assert client_of(ada).get("/connections/export/?format=xml").status_code == 400
 
 
 @pytest.mark.database

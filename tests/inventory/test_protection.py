@@ -247,13 +247,6 @@ def test_the_command_sends_nothing_and_explains_why(
     assert not Deletion.objects.exists()
 
 
-def test_a_connection_that_was_never_seen_or_protected_is_a_404(requester: Requester) -> None:
-    assert (
-        requester.client.get(f"/connections/{requester.credential.site}/{uuid4()}/").status_code
-        == 404
-    )
-
-
 def test_unprotecting_requires_an_identity_check_and_keeps_the_reason(
     requester: Requester, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:

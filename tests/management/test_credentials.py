@@ -121,12 +121,6 @@ def test_rejected_keys_are_not_stored_and_exit_1(
     assert not Credential.objects.exists()
 
 
-def test_the_short_name_of_a_site_works(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert add(sandbox, monkeypatch, "--site", US.upper())[0] == 0
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -226,10 +220,6 @@ def test_verifying_one_credential_sends_no_requests_for_others(sandbox: SandboxS
 
 def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
     assert run_json("verify_credentials", "--credential", "nobody")[0] == 2
-
-
-def test_verifying_without_credentials_succeeds(db: None) -> None:
-    assert run("verify_credentials") == (0, "No credentials.\n")
 
 
 def token_file(sandbox: SandboxServer, tmp_path: Path) -> Path:

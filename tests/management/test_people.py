@@ -45,11 +45,6 @@ def test_add_person_grants_every_named_role(db: None) -> None:
     assert AuditEvent.objects.get().actor_kind == "command"
 
 
-def test_add_person_can_make_an_administrator(db: None) -> None:
-    run(*ADD_HEDY, "--administrator")
-    assert Person.objects.get().is_superuser
-
-
 def test_a_taken_username_is_a_usage_error(db: None, ada: Person) -> None:
     failed = failure("add_person", "--username", "ada", "--email", "other@example.com")
     assert failed.returncode == 2
@@ -117,10 +112,6 @@ def test_change_person_sets_exactly_the_named_roles(db: None, ada: Person) -> No
     document = run_json("change_person", "--username", "ADA", "--role", "Viewer")
     assert document["roles"] == ["Viewer"]
     assert Person.objects.get(pk=ada.pk).session_epoch == ada.session_epoch + 1
-
-
-def test_change_person_can_remove_every_role(db: None, ada: Person) -> None:
-    assert run_json("change_person", "--username", "ada", "--no-role")["roles"] == []
 
 
 def test_change_person_disables_and_enables_without_changing_roles(db: None, ada: Person) -> None:

@@ -178,10 +178,6 @@ def test_the_number_of_queries_is_bounded(
         administrator.get("/notices/")
 
 
-def test_a_get_changes_nothing(administrator: Client) -> None:
-    assert administrator.get("/notices/test/").status_code == 405
-
-
 def test_the_checkpoint_file_is_created_for_its_owner_only(
     administrator: Client, settings: Settings, tmp_path: Path
 ) -> None:

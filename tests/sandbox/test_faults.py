@@ -5,7 +5,6 @@ import io
 import re
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +23,7 @@ from tests.sandbox.client import (
     send_delete,
 )
 from tests.sandbox.test_openapi import check_response
-from tests.support.sandbox import EU, key_pair_of, org_named
+from tests.support.sandbox import key_pair_of
 
 FAST_FAULTS = [
     replace(fault, late=min(fault.late, 0.05), delay=min(fault.delay, 0.05), interval=0.0001)
@@ -81,13 +80,6 @@ def test_a_fault_with_a_status_returns_it_and_its_content_type(
         check_response(response)
 
 
-def test_a_404_fault_names_the_id_of_an_existing_connection(sandbox: SandboxServer) -> None:
-    response = response_with_fault(sandbox, faults.RETURNS_404)
-    _, connection_id = payments_connection(sandbox)
-    text = f"org connection with id:{connection_id} not found not found"
-    assert response.json() == {"errors": [text]}
-
-
 @pytest.mark.parametrize(
     ("name", "reset"),
     [
@@ -103,18 +95,6 @@ def test_a_429_has_the_given_reset_header(
     response = response_with_fault(sandbox, FAULTS[name])
     assert response.headers.get("X-RateLimit-Reset") == reset
     assert response.headers["X-RateLimit-Remaining"] == "0"
-
-
-def test_a_redirect_has_the_given_location(sandbox: SandboxServer) -> None:
-    elsewhere = f"{sandbox.base_urls[EU]}/elsewhere"
-    response = response_with_fault(sandbox, faults.redirected(status=307, location=elsewhere))
-    assert (response.status_code, response.headers["Location"]) == (307, elsewhere)
-
-
-def test_a_cookie_is_added_to_the_normal_response(sandbox: SandboxServer) -> None:
-    response = response_with_fault(sandbox, faults.SETS_COOKIE)
-    assert (response.status_code, response.text) == (200, "{}\n")
-    assert "dogweb" in response.cookies
 
 
 @pytest.mark.parametrize(
@@ -195,12 +175,6 @@ def test_a_request_without_response_does_not_block_others(sandbox: SandboxServer
             client.recv(1)
 
 
-def test_a_delay_comes_before_the_normal_response(sandbox: SandboxServer) -> None:
-    started = time.monotonic()
-    assert response_with_fault(sandbox, faults.delayed(seconds=0.1)).status_code == 200
-    assert time.monotonic() - started >= 0.1
-
-
 def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer) -> None:
     event = threading.Event()
     with ThreadPoolExecutor() as pool:
@@ -229,30 +203,6 @@ def list_with_fault(sandbox: SandboxServer, fault: Fault, query: str = "") -> re
     return send(sandbox, "GET", LIST + query, pair=pair)
 
 
-def test_an_incomplete_page_has_fewer_entries_than_its_total(sandbox: SandboxServer) -> None:
-    page = list_with_fault(sandbox, faults.INCOMPLETE_PAGE).json()
-    assert (len(page["data"]), page["meta"]["page"]["total_filtered_count"]) == (1, 2)
-
-
-def test_a_changing_total_differs_from_page_to_page(sandbox: SandboxServer) -> None:
-    pages = [
-        list_with_fault(sandbox, faults.CHANGING_TOTAL, f"?limit=1&offset={offset}").json()
-        for offset in (0, 1)
-    ]
-    assert [page["meta"]["page"]["total_filtered_count"] for page in pages] == [3, 4]
-
-
-def test_truncated_json_is_a_whole_response_that_is_not_json(sandbox: SandboxServer) -> None:
-    response = list_with_fault(sandbox, faults.TRUNCATED_JSON)
-    assert response.status_code == 200
-    with pytest.raises(requests.exceptions.JSONDecodeError):
-        response.json()
-
-
-def test_not_an_object_is_a_json_list(sandbox: SandboxServer) -> None:
-    assert isinstance(list_with_fault(sandbox, faults.NOT_AN_OBJECT).json(), list)
-
-
 @pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
 def test_a_contradictory_list_looks_complete_and_hides_a_connection(
     sandbox: SandboxServer, fault: Fault
@@ -262,15 +212,6 @@ def test_a_contradictory_list_looks_complete_and_hides_a_connection(
     ids = {item["id"] for item in page["data"]}
     assert page["meta"]["page"]["total_filtered_count"] == len(ids)
     assert connection_id not in ids
-
-
-def test_with_another_org_the_keys_belong_to_it(sandbox: SandboxServer) -> None:
-    world = sandbox.world
-    labs = key_pair_of(world, "Labs EU")
-    world.set_fault(org=labs.org, operation="current_user", fault=faults.ANOTHER_ORG)
-    user = send(sandbox, "GET", "/api/v2/current_user", pair=labs).json()
-    lake = org_named(world, "Data Lake EU")
-    assert user["data"]["relationships"]["org"]["data"]["id"] == lake.id
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sandbox.demo_world import EU1, SITES, connection_id_between, demo_key_pairs
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send
 from tests.support.processes import PATIENCE
-from tests.support.sandbox import US, key_headers, org_named
+from tests.support.sandbox import US, key_headers
 
 START_AND_EXIT = """
 import os, subprocess, sys
@@ -95,25 +95,6 @@ def test_the_control_api_changes_a_connection(sandbox: SandboxServer) -> None:
         assert send_control(sandbox, "POST", "connections", wrong).status_code == status
 
 
-def test_the_control_api_sets_which_org_manages_another(sandbox: SandboxServer) -> None:
-    soc, payments = (org_named(sandbox.world, name) for name in ("Group SOC", "Payments US"))
-    values = {"org": payments.id, "parent": soc.id}
-    assert send_control(sandbox, "POST", "orgs", values).status_code == 200
-    assert sandbox.world.managed_orgs(org=soc) == [payments]
-    assert send_control(sandbox, "POST", "orgs", values | {"parent": None}).status_code == 200
-    assert sandbox.world.managed_orgs(org=soc) == []
-    for wrong in ({}, {"org": "unknown", "parent": soc.id}, {"org": soc.id, "parent": "unknown"}):
-        assert send_control(sandbox, "POST", "orgs", wrong).status_code == 400
-
-
-def test_the_control_api_sets_the_location_of_a_redirect(sandbox: SandboxServer) -> None:
-    pair, connection_id = payments_connection(sandbox)
-    values = {"fault": "redirects_302", "site": US, "location": "http://127.0.0.1:9/x"}
-    send_control(sandbox, "POST", "faults", values)
-    response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
-    assert response.headers["Location"] == "http://127.0.0.1:9/x"
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -144,10 +125,6 @@ def test_the_control_api_resets_the_world(sandbox: SandboxServer) -> None:
     assert send_control(sandbox, "POST", "reset").status_code == 200
     assert sandbox.world.connection(connection_id=connection_id) is not None
     assert send_control(sandbox, "GET", "requests").json() == {"requests": []}
-
-
-def test_an_unknown_path_of_the_control_api_returns_404(sandbox: SandboxServer) -> None:
-    assert send_control(sandbox, "GET", "faults").status_code == 404
 
 
 def test_its_keys_are_printed_as_csv() -> None:

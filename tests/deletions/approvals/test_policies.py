@@ -16,7 +16,6 @@ from tests.support.people import make_person
 pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
-NO_APPROVER = "0 active approvers, but 1 approval needed."
 
 
 def test_after_it_is_set_everyone_who_sees_the_credential_is_warned(

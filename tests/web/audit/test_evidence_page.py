@@ -86,10 +86,6 @@ def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client) -> None:
     assert response["Content-Disposition"] == f'attachment; filename="{name}"'
 
 
-def test_an_unknown_checkpoint_is_a_404(reader: Client) -> None:
-    assert reader.get("/evidence/checkpoints/99/").status_code == 404
-
-
 def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client) -> None:
     act()
     old = load_signing_key().fingerprint

@@ -293,10 +293,3 @@ def test_the_list_is_sorted_by_number_in_both_directions(
     shown = open_audit(client, sort="event", code="export.")
     assert shown.text.index("Act 0.") < shown.text.index("Act 4.")
     assert 'aria-sort="ascending"><a href="/audit/?code=export.&amp;sort=-event">' in shown.html
-
-
-@pytest.mark.parametrize("person", ["ada", "linus", "margaret", "victor", "stranger"])
-def test_people_without_the_permission_are_refused(
-    request: pytest.FixtureRequest, client_of: ClientOf, person: str
-) -> None:
-    assert client_of(request.getfixturevalue(person)).get("/audit/").status_code == 403

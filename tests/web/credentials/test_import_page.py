@@ -11,13 +11,11 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from connections.access.actor import person_actor
-from connections.credentials import access_lists
-from connections.models import AccessKind, Credential, Person
+from connections.models import Credential, Person
 from connections.web.credentials import imports
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.credentials.support import added, second_pair
+from tests.credentials.support import added
 from tests.support.sandbox import US, key_pair_of, org_named
 
 ClientOf = Callable[[Person], Client]
@@ -76,17 +74,6 @@ def test_a_file_is_imported(sandbox: SandboxServer, manager: Client, marker: byt
     assert Credential.objects.count() == 2
 
 
-def test_rotation_happens_only_where_it_is_allowed(sandbox: SandboxServer, manager: Client) -> None:
-    stored = added(sandbox, "Payments US", name="Pay")
-    pair = second_pair(sandbox, "Payments US")
-    text = f"{HEADER}\nPay,{US},{pair.api_key},{pair.application_key}"
-
-    assert rows_of(manager.post(URL, {"csv": text})) == [(2, "failed")]
-    response = manager.post(URL, {"csv": text, "rotate": "on"})
-    assert rows_of(response) == [(2, "rotated")]
-    assert Credential.objects.get().fingerprint != stored.fingerprint
-
-
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
@@ -115,15 +102,6 @@ def test_what_cannot_be_imported_is_refused_without_repeating_it(
     assert sandbox.world.requests() == []
 
 
-def test_200_lines_are_accepted(manager: Client) -> None:
-    response = manager.post(URL, {"csv": "\n".join([HEADER, *["Pay,nowhere,a,b"] * 200])})
-    assert len(rows_of(response)) == 200
-
-
-def test_a_body_over_the_limit_is_refused(manager: Client) -> None:
-    assert manager.post(URL, {"csv": "x" * 300_000}).status_code == 400
-
-
 def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,28 +115,6 @@ def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
     sandbox.world.clear_faults()
     monkeypatch.undo()
     assert rows_of(manager.post(URL, {"csv": text})) == [(2, "added")]
-
-
-def test_the_time_limit_leaves_proxies_time() -> None:
-    assert imports.IMPORT_SECONDS == 45
-
-
-def test_an_org_hidden_by_access_lists_stays_hidden_after_an_import(
-    sandbox: SandboxServer, manager: Client, root: Person, ada: Person
-) -> None:
-    first = added(sandbox, "Payments US")
-    access_lists.change_access(
-        actor=person_actor(person=root),
-        credential=first,
-        wanted={AccessKind.SEE: [f"person:{ada.pk}"]},
-    )
-    pair = second_pair(sandbox, "Payments US")
-    text = f"{HEADER}\nMine,{US},{pair.api_key},{pair.application_key}"
-    assert rows_of(manager.post(URL, {"csv": text})) == [(2, "added")]
-
-    imported = Credential.objects.get(name="Mine")
-    assert manager.get(f"/credentials/{imported.pk}/").status_code == 404
-    assert "Mine" not in text_of(manager.get("/orgs/"))
 
 
 def test_the_lines_are_in_no_log_session_cache_or_table(
