@@ -205,6 +205,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE
 WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE
 WEB_REQUEST_SECONDS = 30  # for a request to arrive, and between two reads by a slow client
 WEB_CONNECTIONS = 1000  # per process
+DRAIN_SECONDS = read_integer("ORGADMIN_DRAIN_SECONDS", default=5, minimum=0)
 
 # --- Signing in ---------------------------------------------------------------------------------
 

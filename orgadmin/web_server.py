@@ -3,13 +3,14 @@
 waitress reads all connections in one thread and passes a request to a worker thread only when its
 head and body are complete, so slow clients can't delay others. This module adds what waitress
 lacks: a time limit for a request to arrive, room for new connections when all are in use, and a
-stop that lets running requests finish.
+stop that first drains the connections and then lets running requests finish.
 
 `python -m orgadmin.web_server FD` serves on the listening socket with this file descriptor.
 """
 
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -31,6 +32,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
+from connections.core.errors import STOP_SIGNALS
 from connections.operations import serving
 from connections.operations.supervisor import end_with_parent
 
@@ -72,6 +74,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
 class Task(WSGITask):  # type: ignore[misc]
     """One request in progress."""
+
+    def build_response_header(self) -> bytes:
+        """The head of the response. While stopping, it is the last one of its connection."""
+        if self.channel.server.is_stopping:
+            self.request.headers["CONNECTION"] = "close"
+        return bytes(super().build_response_header())
 
     @property
     def has_body(self) -> bool:
@@ -142,6 +150,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def __init__(self, application: Application, *, listener: socket.socket) -> None:
         self.is_stopping = False
+        self._drain_until = math.inf
+        self._refuses_forms = False
         self._connections = _raise_file_limit()
         self._next_overdue_check = 0.0
         adjustments = Adjustments(
@@ -173,13 +183,18 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         )
 
     def run(self) -> None:
-        """Serve until `stop`, then let running requests finish, for at most `STOP_SECONDS`.
+        """Serve until `stop`, drain, then let running requests finish, for at most `STOP_SECONDS`.
 
-        If there are any, new requests are served for `FOLLOW_SECONDS` after the last of them,
+        While draining, /readyz answers 503, so that a load balancer sends the next requests to
+        other instances, and everything else is served as before. If requests are running after
+        that, new ones other than forms are served for `FOLLOW_SECONDS` after the last of them,
         because the response to a form redirects the browser to another page.
         """
         while not self.is_stopping:
             self._turn(seconds=1.0)
+        while time.monotonic() < self._drain_until:
+            self._turn(seconds=0.1)
+        self._refuses_forms = True
         give_up_at = time.monotonic() + STOP_SECONDS
         self._serve_redirects(give_up_at=give_up_at)
         # Closes only the listening socket, because the threads still need `self.trigger`.
@@ -189,8 +204,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if self._is_busy:
             logger.warning("Requests were still running after %d s.", STOP_SECONDS)
 
-    def stop(self) -> None:
-        """End `run`. Safe in a signal handler. A second call has no effect."""
+    def stop(self, *, drain_seconds: float) -> None:
+        """End `run` after draining. Safe in a signal handler. A second call can't prolong it."""
+        self._drain_until = min(self._drain_until, time.monotonic() + drain_seconds)
         self.is_stopping = True
         self.pull_trigger()
 
@@ -245,8 +261,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         networks = serving.get_trusted_networks()
 
         def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-            if self.is_stopping and environ["REQUEST_METHOD"] not in {"GET", "HEAD", "OPTIONS"}:
-                return _refuse_while_stopping(start_response)
+            if self._must_refuse(environ):
+                return _refuse_while_stopping(environ, start_response)
             # With it, waitress would close the file, and so end the request, in the I/O thread.
             del environ["wsgi.file_wrapper"]
             if serving.is_in_networks(environ["REMOTE_ADDR"], networks) and _is_https_by_headers(
@@ -262,8 +278,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
         return respond
 
+    def _must_refuse(self, environ: Environ) -> bool:
+        if environ["PATH_INFO"] == "/readyz":
+            return self.is_stopping
+        return self._refuses_forms and environ["REQUEST_METHOD"] not in {"GET", "HEAD", "OPTIONS"}
 
-def _refuse_while_stopping(start_response: Callable[..., Any]) -> list[bytes]:
+
+def _refuse_while_stopping(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
     text = b"Org Admin is stopping. Nothing was changed. Try again in a minute.\n"
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -272,7 +293,7 @@ def _refuse_while_stopping(start_response: Callable[..., Any]) -> list[bytes]:
         ("Retry-After", "60"),
     ]
     start_response("503 Service Unavailable", headers)
-    return [text]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]
 
 
 def _is_https_by_headers(environ: Environ) -> bool:
@@ -312,7 +333,7 @@ def record_saved_responses() -> None:
 
 
 def main() -> None:
-    """Serve on the socket given by the first argument until SIGTERM."""
+    """Serve on the socket given by the first argument until a signal. Drains after SIGTERM only."""
     end_with_parent(int(os.environ["ORGADMIN_SUPERVISOR"]))
     from orgadmin.wsgi import application
 
@@ -323,10 +344,12 @@ def main() -> None:
     gc.set_threshold(50_000, 10, 10)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.stop()
+        is_patient = number == signal.SIGTERM
+        server.stop(drain_seconds=settings.DRAIN_SECONDS if is_patient else 0)
 
     # A service manager might signal every process, and the supervisor then signals this one again.
-    signal.signal(signal.SIGTERM, stop)
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     Thread(target=record_saved_responses, daemon=True).start()
     server.run()
 

@@ -1,8 +1,8 @@
 """Runs child processes and stops them together, without Django.
 
-`python -m connections.operations.supervisor FD WEB_SERVERS WORKERS` runs the service: this many web
-servers on the listening socket with this file descriptor, and this many workers. `serve` and `web`
-become this process, so that a process that only waits needs little memory.
+`python -m connections.operations.supervisor FD WEB_SERVERS WORKERS DRAIN_SECONDS` runs the service:
+this many web servers on the listening socket with this file descriptor, and this many workers.
+`serve` and `web` become this process, so that a process that only waits needs little memory.
 """
 
 import ctypes
@@ -24,7 +24,8 @@ from typing import Any, NoReturn, Self
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 
 ROOT = Path(__file__).resolve().parents[2]
-# The web server waits up to 60 s for its requests, because a DELETE to Datadog can take 30.
+# The web server waits up to 60 s for its requests, because a DELETE to Datadog can take 30. Before
+# that, it drains after SIGTERM.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -48,8 +49,9 @@ class Child:
 class Supervisor:
     """A context manager that stops all its processes on exit.
 
-    SIGTERM, SIGINT and SIGHUP also end the block. A second signal while the processes are stopping
-    kills them.
+    SIGTERM, SIGINT and SIGHUP also end the block. SIGTERM reaches the processes as SIGTERM, the
+    others as SIGHUP, because SIGINT would print a traceback in a process that is still starting. A
+    second signal while the processes are stopping kills them.
     """
 
     def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -67,8 +69,9 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        is_impatient = isinstance(error, StopRequestedError) and str(error) != "SIGTERM"
         try:
-            self._stop_all()
+            self._stop_all(signal.SIGHUP if is_impatient else signal.SIGTERM)
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
@@ -115,19 +118,19 @@ class Supervisor:
         child.process.wait()
         self._ended.put(child)
 
-    def _stop_all(self) -> None:
-        # A child that is a supervisor itself kills its children at the second SIGTERM.
-        for seconds in (self._grace_seconds, _LAST_SECONDS):
-            if self._stops_on_sigterm(within=seconds):
+    def _stop_all(self, first: signal.Signals) -> None:
+        # A child that is a supervisor itself kills its children at the second signal.
+        for number, seconds in ((first, self._grace_seconds), (signal.SIGTERM, _LAST_SECONDS)):
+            if self._stops_on(number, within=seconds):
                 return
         self._signal_all(signal.SIGKILL)
         for child in self._children:
             child.process.wait()
 
-    def _stops_on_sigterm(self, *, within: float) -> bool:
+    def _stops_on(self, number: signal.Signals, *, within: float) -> bool:
         deadline = time.monotonic() + within
         try:
-            self._signal_all(signal.SIGTERM)
+            self._signal_all(number)
             for child in self._children:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
         except (StopRequestedError, subprocess.TimeoutExpired):
@@ -169,24 +172,28 @@ def _print_line(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up
 
 
-def become_service(listener: socket.socket, *, web_servers: int, workers: int) -> NoReturn:
+def become_service(
+    listener: socket.socket, *, web_servers: int, workers: int, drain_seconds: int
+) -> NoReturn:
     """Replace this process with one that runs the service on a listening socket until stopped.
 
     Signals that this process blocks stay pending until the new one handles them.
     """
     module = "connections.operations.supervisor"
-    numbers = [listener.fileno(), web_servers, workers]
+    numbers = [listener.fileno(), web_servers, workers, drain_seconds]
     arguments = [*_python(module), *map(str, numbers)]
     os.execve(sys.executable, arguments, _environment())  # noqa: S606 - our own program
 
 
-def run_service(listener: socket.socket, *, web_servers: int, workers: int) -> int:
+def run_service(
+    listener: socket.socket, *, web_servers: int, workers: int, drain_seconds: int
+) -> int:
     """Run web servers and workers until SIGTERM or SIGINT. Return the exit code."""
     own_id = str(os.getpid())
     env = _environment() | {"ORGADMIN_SUPERVISOR": own_id}
     # Leaving the block closes the port here. Each web server closes its copy once its requests are
     # done.
-    with Supervisor() as supervisor, listener:
+    with Supervisor(grace_seconds=GRACE_SECONDS + drain_seconds) as supervisor, listener:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         for _ in range(web_servers):
             supervisor.start(
@@ -218,5 +225,6 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    file, number, worker_number = map(int, sys.argv[1:])
-    sys.exit(run_service(socket.socket(fileno=file), web_servers=number, workers=worker_number))
+    file, servers, workers, seconds = map(int, sys.argv[1:])
+    inherited = socket.socket(fileno=file)
+    sys.exit(run_service(inherited, web_servers=servers, workers=workers, drain_seconds=seconds))

@@ -63,6 +63,7 @@ def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
     return env | {
         "ORGADMIN_DATA_DIR": str(directory),
         "ORGADMIN_DEMO": "1",
+        "ORGADMIN_DRAIN_SECONDS": "0",
         "PORT": str(port),
         "PYTHONPATH": str(ROOT),
     }

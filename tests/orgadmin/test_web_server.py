@@ -64,7 +64,7 @@ def serve(settings: Settings) -> Iterator[Serve]:
 
     yield start
     for one in running:
-        one.server.stop()
+        one.server.stop(drain_seconds=0)
         one.thread.join(PATIENCE)
         assert one.has_ended()
         one.server.task_dispatcher.shutdown()
@@ -115,6 +115,8 @@ class BlockingApp:
 def test_the_body_of_an_import_alone_stays_in_memory_whatever_its_size(
     serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The first request loads all pages.
+    settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     files: list[str] = []
     make = buffers.TempfileBasedBuffer.newfile
 
@@ -247,8 +249,8 @@ def test_stopping_finishes_a_running_request_and_serves_the_page_after_it(
     with ThreadPoolExecutor() as pool:
         response = pool.submit(running.request, "POST")
         assert app.is_called.wait(PATIENCE)
-        running.server.stop()
-        running.server.stop()
+        running.server.stop(drain_seconds=0)
+        running.server.stop(drain_seconds=0)
         assert running.request("POST")[0] == 503
         app.may_respond.set()
         assert response.result() == (200, b"done")
@@ -265,10 +267,32 @@ def test_stopping_finishes_a_request_even_if_its_client_has_disconnected(serve: 
     with running.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert app.is_called.wait(PATIENCE)
-    running.server.stop()
+    running.server.stop(drain_seconds=0)
     assert not any(running.has_ended() for _ in until(0.5))
     app.may_respond.set()
     running.thread.join(PATIENCE)
+    assert running.has_ended()
+
+
+def test_draining_answers_503_to_readyz_alone_and_ends_connections(serve: Serve) -> None:
+    running = serve(BlockingApp())
+    client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
+
+    def ask(method: str, path: str) -> tuple[int, str | None]:
+        client.request(method, path)
+        response = client.getresponse()
+        response.read()
+        return response.status, response.getheader("Connection")
+
+    with contextlib.closing(client):
+        assert ask("GET", "/readyz") == (200, None)
+        running.server.stop(drain_seconds=PATIENCE)
+        assert ask("GET", "/readyz") == (503, "close")
+        assert ask("HEAD", "/readyz") == (503, "close")
+        assert ask("GET", "/") == (200, "close")
+    # A signal for which it doesn't drain.
+    running.server.stop(drain_seconds=0)
+    running.thread.join(PATIENCE / 2)
     assert running.has_ended()
 
 
@@ -279,7 +303,7 @@ def test_stopping_does_not_wait_for_idle_connections(
     running = serve(BlockingApp())
     with connections(running.port, 2, first=b"G"):
         assert any(len(running.server.active_channels) == 2 for _ in until(PATIENCE))
-        running.server.stop()
+        running.server.stop(drain_seconds=0)
         running.thread.join(PATIENCE)
         assert running.has_ended()
 
@@ -293,7 +317,7 @@ def test_it_stops_even_if_a_request_never_ends(
     with running.connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert app.is_called.wait(PATIENCE)
-        running.server.stop()
+        running.server.stop(drain_seconds=0)
         running.thread.join(PATIENCE)
         assert running.has_ended()
         app.may_respond.set()

@@ -21,9 +21,10 @@ PATIENCE = float(os.environ.get("TEST_PATIENCE", "180"))
 
 
 def clean_environment(*, data_dir: Path, **more: str) -> dict[str, str]:
-    """The environment of a plain shell, with a data directory."""
+    """The environment of a plain shell, with a data directory, for processes that stop at once."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return kept | {"ORGADMIN_DATA_DIR": str(data_dir)} | more
+    fixed = {"ORGADMIN_DATA_DIR": str(data_dir), "ORGADMIN_DRAIN_SECONDS": "0"}
+    return kept | fixed | more
 
 
 def free_port(host: str = "127.0.0.1") -> int:

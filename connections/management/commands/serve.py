@@ -77,6 +77,7 @@ class Command(OrgAdminCommand):
             listener,
             web_servers=1 if settings.DATABASE_IS_SQLITE else 2,
             workers=self.workers,
+            drain_seconds=settings.DRAIN_SECONDS,
         )
 
     def _prepare(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import connections.net.connection  # noqa: F401
 from connections.core import clock
 from connections.core.database import require_sqlite_database
+from connections.core.errors import STOP_SIGNALS
 from connections.core.text import format_limit, format_time, pluralize
 from connections.crypto.encryption import check_key_ring
 from connections.management.base import FAILED, OrgAdminCommand, Result
@@ -51,8 +52,8 @@ class Command(OrgAdminCommand):
         def stop(number: int, frame: FrameType | None) -> None:
             worker.stop()
 
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if options["once"]:
