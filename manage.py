@@ -7,14 +7,12 @@ import os
 import secrets
 import signal
 import sys
-import traceback
-from types import TracebackType
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from connections.core import logs
 from connections.core.errors import STOP_SIGNALS
-from connections.core.text import printable_lines
 
 
 def main() -> None:
@@ -36,7 +34,7 @@ def main() -> None:
         # Signals are delivered once the command handles them
         # (connections/management/interruption.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    sys.excepthook = print_exception
+    logs.set_up(is_service=sys.argv[1:2] in (["serve"], ["web"], ["worker"]))
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
@@ -49,14 +47,6 @@ def main() -> None:
         # Python collects garbage when it exits. That takes a quarter of a short command's time,
         # although the process ends anyway.
         gc.freeze()
-
-
-def print_exception(
-    kind: type[BaseException], error: BaseException, where: TracebackType | None
-) -> None:
-    """Print an unexpected exception. Its text can contain names from outside."""
-    text = "".join(traceback.format_exception(kind, error, where))
-    sys.stderr.write(printable_lines(text))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import dj_email_url
 from django.core.exceptions import ImproperlyConfigured
 
 from connections.core import private_files
-from connections.core.text import printable, printable_lines
+from connections.core.logs import make_handler
 
 
 def read_flag(name: str, *, default: bool) -> bool:
@@ -64,35 +63,16 @@ def parse_database_url(url: str) -> dict[str, Any]:
         ) from None
 
 
-class LineFormatter(logging.Formatter):
-    """Formats a record as one line. No name in it, or in its traceback, can pass for a record."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line."""
-        return printable(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        """The traceback, indented, because an exception's text can contain line breaks."""
-        return printable_lines(textwrap.indent(super().formatException(ei), "  "))
-
-
 def build_logging(*, level: str) -> dict[str, Any]:
-    """Django's LOGGING: one line on standard error per record.
+    """Django's LOGGING: one record per line of standard error.
 
     `level` is ORGADMIN_LOG_LEVEL. "" means INFO for Org Admin's loggers and WARNING for others.
     """
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {
-            "line": {
-                "()": LineFormatter,
-                "fmt": "{asctime} {levelname} {name}: {message}",
-                "style": "{",
-            },
-        },
         "filters": {"without_traceback": {"()": lambda: _drop_traceback}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"()": make_handler}},
         "root": {"handlers": ["stderr"], "level": level or "WARNING"},
         "loggers": {
             "connections": {"level": level or "INFO"},

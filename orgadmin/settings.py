@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from connections.core import logs
 from connections.core.own_address import is_loopback
 from connections.core.sites import parse_extra_sites
 from connections.core.urls import check_base_url, check_webhook_url
@@ -133,6 +134,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
 ]
 MIDDLEWARE = [
+    "connections.web.framework.middleware.RequestIdMiddleware",
     "connections.web.framework.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -309,4 +311,6 @@ if not HAS_MAIL:
     # Email is optional, because administrators and commands can make sign-in links instead.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
+if os.environ.get("ORGADMIN_LOG_FORMAT", "text") not in logs.FORMATS:
+    raise ImproperlyConfigured("ORGADMIN_LOG_FORMAT must be text or json.")
 LOGGING = environment.build_logging(level=os.environ.get("ORGADMIN_LOG_LEVEL", ""))

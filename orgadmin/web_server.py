@@ -32,6 +32,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
+from connections.core import logs
 from connections.core.errors import STOP_SIGNALS
 from connections.operations import serving
 from connections.operations.supervisor import end_with_parent
@@ -334,6 +335,7 @@ def record_saved_responses() -> None:
 
 def main() -> None:
     """Serve on the socket given by the first argument until a signal. Drains after SIGTERM only."""
+    logs.set_up(is_service=True)
     end_with_parent(int(os.environ["ORGADMIN_SUPERVISOR"]))
     from orgadmin.wsgi import application
 

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from django.db.models.functions import Least
 from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
-from connections.core import clock, time_limits
+from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.responses import AttemptResult, DeleteResponse
@@ -150,6 +151,10 @@ def _update_in_order(rows: QuerySet[Deletion], **columns: Any) -> None:
         Deletion.objects.filter(pk__in=pks).update(**columns)
 
 
+def _about(row: Deletion) -> AbstractContextManager[None]:
+    return logs.about(deletion=row.pk, batch=row.batch_id)
+
+
 # --- Sending ----------------------------------------------------------------------------------
 
 
@@ -211,7 +216,10 @@ class _Pass:
                     logger.exception("%s rows could not be claimed together.", len(rows))
                     self._claim_separately()
                 elif self._postpone(rows[0]):
-                    logger.exception("Deletion %s was not sent. It is retried later.", rows[0].pk)
+                    with _about(rows[0]):
+                        logger.exception(
+                            "Deletion %s was not sent. It is retried later.", rows[0].pk
+                        )
                 else:
                     raise
 
@@ -293,7 +301,8 @@ class _Pass:
         for claimed in claims:
             try:
                 # Each thread gets a copy of the context so that all share the connections.
-                future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
+                with _about(claimed.attempt.deletion):
+                    future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
             except RuntimeError as error:
                 # No thread can be started. Another one might still send the request, so the row
                 # becomes unknown when its claim expires.

@@ -11,7 +11,7 @@ from django.db import DataError, IntegrityError, connection
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.core import clock
+from connections.core import clock, logs
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
@@ -79,15 +79,17 @@ def _save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Respon
         path = saved_responses.save(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
         location = ResponseLocation.NOWHERE
-        logger.critical(
-            "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
-            *(attempt.deletion_id, error, summary),
-        )
+        with logs.about(deletion=attempt.deletion_id):
+            logger.critical(
+                "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
+                *(attempt.deletion_id, error, summary),
+            )
     else:
         location = ResponseLocation.LOCALLY
-        logger.error(
-            "The database did not store the response to a DELETE. It is saved in %s.", path
-        )
+        with logs.about(deletion=attempt.deletion_id):
+            logger.error(
+                "The database did not store the response to a DELETE. It is saved in %s.", path
+            )
     return ResponseNotRecordedError(
         deletion_id=attempt.deletion_id, response_text=summary, location=location
     )

@@ -14,7 +14,7 @@ from django.db.models import Exists
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.core import clock, time_limits
+from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
@@ -73,6 +73,7 @@ def send_deletion(
     UnavailableError; each before anything is sent. Raises ResponseNotRecordedError when it was sent
     but the database did not store the response.
     """
+    logs.add_ids(deletion=deletion.pk)
     recheck = None
     if not skip_recheck:
         if result is None:

@@ -19,6 +19,7 @@ from connections.access.visibility import (
     visible_access_reviews,
     visible_batches,
 )
+from connections.core import logs
 from connections.lookups.refusals import record_refusal
 from connections.models import (
     AccessReview,
@@ -45,11 +46,13 @@ def find_credential(*, actor: Actor, pk: UUID) -> Credential:
 
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
     """The deletion in `rows` with this ID. Raises Http404 when the actor can't see it."""
+    logs.add_ids(deletion=pk)
     return _find_by_credential(rows, actor=actor, pk=pk, by="credential")
 
 
 def find_batch(*, actor: Actor, pk: UUID) -> Batch:
     """The bulk deletion with this ID. Raises Http404 when the actor can't see it."""
+    logs.add_ids(batch=pk)
     return _find(visible_batches(actor=actor), hidden=Batch.objects.all(), actor=actor, pk=pk)
 
 

@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.core import clock, time_limits
+from connections.core import clock, logs, time_limits
 from connections.core.errors import BlockedError, UnavailableError
 from connections.core.text import format_limit
 from connections.deletions import lifecycle, reconciliation, sending, states, verification
@@ -153,7 +153,8 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
         if processed:
             # Another process might have changed it while earlier rows were handled.
             deletion.refresh_from_db(from_queryset=_with_credential())
-        run_deletion(deletion=deletion, actor=actor, now=now)
+        with logs.about(deletion=deletion.pk, batch=deletion.batch_id):
+            run_deletion(deletion=deletion, actor=actor, now=now)
         processed.append(deletion)
     return processed
 

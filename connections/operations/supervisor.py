@@ -7,6 +7,7 @@ this many web servers on the listening socket with this file descriptor, and thi
 
 import ctypes
 import functools
+import logging
 import os
 import signal
 import socket
@@ -21,7 +22,11 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
+from connections.core import logs
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
+
+# Not __name__, which is "__main__" in the process that runs this module.
+logger = logging.getLogger("connections.operations.supervisor")
 
 ROOT = Path(__file__).resolve().parents[2]
 # The web server waits up to 60 s for its requests, because a DELETE to Datadog can take 30. Before
@@ -110,7 +115,7 @@ class Supervisor:
             child = self._ended.get()
             if child.restart is None or child.process.returncode >= 0:
                 return child
-            _print_line(f"{child.name} was killed ({child.exit_reason}). Restarting it.")
+            logger.warning("%s was killed (%s). Restarting it.", child.name, child.exit_reason)
             self._children.remove(child)
             child.restart()
 
@@ -164,12 +169,8 @@ def end_with_parent(parent: int) -> None:
 def run_until_first_exit(supervisor: Supervisor) -> int:
     """Wait until a process ends on its own, print which one, and return exit code 1."""
     child = supervisor.wait()
-    _print_line(f"{child.name} ended unexpectedly ({child.exit_reason}). Stopping the rest.")
+    logger.error("%s ended unexpectedly (%s). Stopping the rest.", child.name, child.exit_reason)
     return 1
-
-
-def _print_line(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up
 
 
 def become_service(
@@ -225,6 +226,7 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    logs.set_up(is_service=True)
     file, servers, workers, seconds = map(int, sys.argv[1:])
     inherited = socket.socket(fileno=file)
     sys.exit(run_service(inherited, web_servers=servers, workers=workers, drain_seconds=seconds))

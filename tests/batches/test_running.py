@@ -1,5 +1,6 @@
 """The worker sends the rows of a running bulk deletion once each, and stops when it should."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
 from connections.batches.texts import batch_headline
 from connections.core.causes import Cause
+from connections.core.logs import JsonFormatter
 from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle, recording, sending
 from connections.deletions.failpoints import Point
@@ -291,9 +293,11 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
             raise ValueError("unexpected")
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
+    caplog.handler.setFormatter(JsonFormatter())
     run(running_batch)
     assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
-    assert str(second.pk) in caplog.text
+    record = json.loads(caplog.text.splitlines()[-1])
+    assert (record["deletion"], record["batch"]) == (str(second.pk), str(running_batch.pk))
 
 
 def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(

@@ -1,5 +1,7 @@
 """Deletion steps that become due as time passes."""
 
+import json
+import logging
 from datetime import timedelta
 from uuid import uuid4
 
@@ -7,6 +9,7 @@ import pytest
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.core.logs import JsonFormatter
 from connections.deletions import sending
 from connections.deletions.sending import ClaimedAttempt
 from connections.models import (
@@ -46,6 +49,23 @@ def test_nothing_is_due_before_its_time(
     clock.advance(seconds=6)
     assert due.run_due(actor=WORKER) == []
     assert deletion.state == State.WAITING
+
+
+def test_the_record_of_an_error_says_which_deletion_it_is_about(
+    make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletion = make_deletion(rate_limited(reset="7"))
+    clock.advance(seconds=8)
+
+    def fail(**_: object) -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(sending, "send_deletion", fail)
+    with pytest.raises(RuntimeError) as caught:
+        due.run_due(actor=WORKER)
+    # Logged by the worker, which doesn't know the deletion.
+    record = logging.LogRecord("x", logging.ERROR, "x", 1, "failed", (), caught._excinfo)
+    assert json.loads(JsonFormatter().format(record))["deletion"] == str(deletion.pk)
 
 
 def test_a_waiting_deletion_is_sent_at_the_time_datadog_gave(

@@ -16,10 +16,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from connections.access.actor import command_actor
+from connections.core.logs import TEXT_FORMAT, TextFormatter
 from connections.inventory import syncs
 from connections.management.base import LineOutput
 from connections.models import Credential, Person, Role
-from orgadmin.environment import LineFormatter, build_logging
 from sandbox.entities import make_user
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -218,7 +218,7 @@ def test_no_text_from_outside_adds_a_line_or_an_unprintable_character(
     name: str, scene: Scene, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(message)s"))
+    handler.setFormatter(TextFormatter("%(message)s"))
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     printed = ""
     for arguments_of in RUNS[name]:
@@ -291,12 +291,12 @@ def test_the_color_of_an_error_is_the_only_escape_sequence() -> None:
 
 
 def test_no_text_passes_for_a_record_of_the_log() -> None:
-    config = build_logging(level="")["formatters"]["line"]
-    formatter = config.pop("()")(**config)
+    formatter = TextFormatter(TEXT_FORMAT, style="{")
     error = (ValueError, ValueError(HOSTILE), None)
     record = logging.LogRecord("x", logging.ERROR, "x", 1, "%s", (HOSTILE,), error)
     first, *trace = formatter.format(record).split("\n")
-    assert " ERROR x: Evil [U+001B][2J" in first
+    assert " ERROR x" in first
+    assert ": Evil [U+001B][2J" in first
     assert trace[0].startswith("  ValueError: Evil")
     assert [line for line in trace if not line.startswith("  ")] == []
     assert unprintable_in("\n".join([first, *trace])) == set()

@@ -1,5 +1,6 @@
 """Health checks, headers, error pages, and the guard that prevents writes during a GET."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from connections import audit
 from connections.access.actor import WORKER
 from connections.access.permissions import APPROVE, SEE
 from connections.audit import EventCode
+from connections.core.logs import JsonFormatter
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
 from connections.web.framework.read_only import WriteInReadError
@@ -208,6 +210,44 @@ def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db:
     assert response["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert len(response["X-Request-ID"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("proxies", "request_id", "is_kept"),
+    [
+        (["127.0.0.1"], "6F9619FF-8B86-D011-B42D-00CF4FC964FF", True),
+        (["127.0.0.1"], "x" * 64, True),
+        (["127.0.0.1"], "x" * 65, False),
+        (["127.0.0.1"], "", False),
+        (["127.0.0.1"], "two words", False),
+        (["127.0.0.1"], "one,two", False),
+        (["127.0.0.1"], "line\n", False),
+        (["127.0.0.1"], "\u0661\u0662", False),
+        (["*"], "of-a-proxy", True),
+        (["10.0.0.1"], "of-a-stranger", False),
+        ([], "of-a-stranger", False),
+    ],
+)
+def test_only_a_trusted_proxy_can_give_a_request_its_id(
+    client: Client, settings: Settings, proxies: list[str], request_id: str, *, is_kept: bool
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    for address in ("/healthz", "/metrics"):
+        given = client.get(address, headers={"X-Request-ID": request_id})["X-Request-ID"]
+        assert given == request_id if is_kept else len(given) == 32
+
+
+def test_records_of_a_refused_request_have_its_id_and_the_person(
+    victor: Person, client_of: Callable[[Person], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.setFormatter(JsonFormatter())
+    response = client_of(victor).get("/people/")
+    # The client runs in this thread, whose next record is still about this request.
+    record = json.loads(caplog.handler.format(caplog.records[-1]))
+    assert record["message"] == "Forbidden (Permission denied): /people/"
+    assert (record["request_id"], record["person"]) == (response["X-Request-ID"], str(victor.pk))
+    response = Client().get("/nowhere/")
+    assert "person" not in json.loads(caplog.handler.format(caplog.records[-1]))
 
 
 def test_a_static_file_can_be_cached(client: Client, db: None) -> None:

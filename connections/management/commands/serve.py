@@ -1,5 +1,6 @@
 """Run the service: the web server and a worker process."""
 
+import logging
 import os
 import signal
 import sqlite3
@@ -25,6 +26,8 @@ from connections.operations.secret_files import log_exposed_files
 from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
 from connections.people import people
+
+logger = logging.getLogger(__name__)
 
 
 class Command(OrgAdminCommand):
@@ -85,7 +88,7 @@ class Command(OrgAdminCommand):
         if settings.DATABASE_IS_SQLITE and schema.read_schema().fit is schema.Fit.OLDER:
             copy = backup.copy_before_migrating(now=clock.now())
             if copy:
-                self.stderr.write(f"Copied the database to {copy}.", self.style.NOTICE)
+                logger.info("Copied the database to %s.", copy)
             call_command("migrate", interactive=False, verbosity=0)
         schema.require_usable_schema()
         load_key_ring()

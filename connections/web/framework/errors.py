@@ -146,9 +146,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     is_unwritable = is_unwritable_error(error)
     if is_unwritable or is_unavailable_error(error):
         problem = "takes no writes" if is_unwritable else "can't be used"
-        logger.error(
-            "Request %s: the database %s: %s", support.request_id_of(request), problem, error
-        )
+        logger.error("The database %s: %s", problem, error)
         context = {
             "is_unwritable": is_unwritable,
             "cause": unwritable_text(error),

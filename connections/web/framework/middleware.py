@@ -25,6 +25,7 @@ from django.utils.http import parse_header_parameters
 from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
+from connections.core import logs
 from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -35,7 +36,12 @@ from connections.web.framework.errors import response_not_recorded_page
 from connections.web.framework.monitoring import metrics_for_token
 from connections.web.framework.reauthentication import is_recent, redirect_to_prompt
 from connections.web.framework.routing import Access, View, access_of
-from connections.web.framework.support import sign_in_url_after_post, signed_in_person
+from connections.web.framework.support import (
+    is_from_trusted_proxy,
+    request_id_of,
+    sign_in_url_after_post,
+    signed_in_person,
+)
 from connections.web.people.single_sign_on import has_provider_mfa
 
 logger = logging.getLogger(__name__)
@@ -67,6 +73,8 @@ def _code_point(match: re.Match[bytes]) -> bytes:
     return f"[U+{ord(match[0].decode()):04X}]".encode()
 
 
+# What proxies make, such as a UUID. Audit events have room for 64 characters.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNREADABLE = "unreadable"
 
 
@@ -102,6 +110,24 @@ class CharsetMiddleware(MiddlewareMixin):
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class RequestIdMiddleware(MiddlewareMixin):
+    """Gives each request an ID, which its records in the log and its audit events share."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Keep the ID that a trusted proxy gave the request, or make a new one."""
+        request_id = request.headers.get("X-Request-ID", "")
+        is_kept = is_from_trusted_proxy(request) and _REQUEST_ID.fullmatch(request_id)
+        request.request_id = request_id if is_kept else uuid.uuid4().hex  # type: ignore[attr-defined]
+        logs.start_request(request_id_of(request))
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Return the ID."""
+        response["X-Request-ID"] = request_id_of(request)
+        return response
 
 
 class HealthMiddleware(MiddlewareMixin):
@@ -160,7 +186,7 @@ def _readiness_problem() -> str | None:
 
 
 class HeadersMiddleware(MiddlewareMixin):
-    """Sets headers on everything except static files, and gives each request an ID.
+    """Sets headers on everything except static files.
 
     A response can name orgs, people or deletions, so no cache keeps it, and the back button doesn't
     show it after sign-out.
@@ -175,17 +201,12 @@ class HeadersMiddleware(MiddlewareMixin):
         "publickey-credentials-create=(self), publickey-credentials-get=(self)",
     }
 
-    def process_request(self, request: HttpRequest) -> None:
-        """Give the request its ID."""
-        request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
-
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Add the headers."""
         for name, value in self.HEADERS.items():
             response[name] = value
-        response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         return response
 
 
@@ -233,6 +254,7 @@ class AccessMiddleware(MiddlewareMixin):
             request.upload_handlers = [MemoryFileUploadHandler(request)]
         _limit_fields(request, access.max_fields)
         person = signed_in_person(request)
+        logs.add_ids(person=person and person.pk)
         if access.needs_sign_in and person is None:
             return _redirect_to_sign_in(request)
         if access.needs_mfa and person is not None and _lacks_mfa(request, person):
@@ -310,7 +332,8 @@ class ResponseNotRecordedMiddleware(MiddlewareMixin):
         """The page that says so. None for any other error."""
         if not isinstance(error, ResponseNotRecordedError):
             return None
-        logger.error("%s", error)
+        with logs.about(deletion=error.deletion_id):
+            logger.error("%s", error)
         return response_not_recorded_page(request, error)
 
 

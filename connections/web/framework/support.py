@@ -225,6 +225,11 @@ def client_address(request: HttpRequest) -> str:
     return address
 
 
+def is_from_trusted_proxy(request: HttpRequest) -> bool:
+    """Whether the request was sent by one of the trusted proxies."""
+    return "*" in settings.TRUSTED_PROXIES or _is_trusted_proxy(request.META.get("REMOTE_ADDR", ""))
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
