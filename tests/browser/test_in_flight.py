@@ -88,17 +88,6 @@ def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     return requester.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_the_break_glass_form_does_the_same(
-    requester: Requester, operator: Person, response: threading.Event
-) -> None:
-    fill_break_glass(requester, operator).click()
-
-    assert requester.world.wait_until(lambda: requester.sent() == 1)
-    expect_sending(requester.page)
-    response.set()
-    expect(requester.outcome).to_have_attribute("data-state", "settled")
-
-
 def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
     requester: Requester, watch: Watch
 ) -> None:
@@ -117,6 +106,7 @@ def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
     assert requester.sent() == 0
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
     requester: Requester, watch: Watch, status: int
@@ -134,6 +124,7 @@ def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
     expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("status", [408, 500, 502])
 def test_a_response_that_may_follow_a_sent_delete_does_not_restore_it(
     requester: Requester, watch: Watch, status: int
@@ -163,6 +154,7 @@ def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
     expect(claim).to_be_hidden()
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("refusal", [403, 429])
 def test_a_refusal_after_a_lost_response_does_not_say_that_nothing_was_sent(
     requester: Requester, operator: Person, watch: Watch, refusal: int
@@ -207,28 +199,6 @@ def test_without_javascript_the_cancel_link_makes_no_claim(
     link = form_of(requester.page).get_by_role("link", name="Cancel")
     assert link.text_content() == "Cancel"
     expect(requester.page.get_by_text(SENTENCE)).to_be_hidden()
-
-
-def test_the_confirmation_after_approval_does_the_same(
-    requester: Requester, open_as: Callable[..., Page], response: threading.Event
-) -> None:
-    Credential.objects.update(policy=ApprovalPolicy.ONE)
-    requester.page.goto(requester.confirmation_path)
-    requester.page.get_by_label("Reason").fill(REASON)
-    requester.page.get_by_role("button", name="Request approval").click()
-    expect(requester.outcome).to_have_attribute("data-state", "requested")
-    other = open_as(make_person("grace", Role.APPROVER))
-    other.goto(requester.page.url)
-    other.get_by_role("button", name="Approve deletion").click()
-    expect(other.locator("#outcome")).to_have_attribute("data-state", "approved")
-    requester.page.reload()
-    expect(requester.page.get_by_text("Nothing has been sent.").first).to_be_visible()
-    requester.page.get_by_label("To confirm, type").fill(SOURCE)
-    requester.delete_button.click()
-
-    expect_sending(requester.page)
-    response.set()
-    expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 
 def approved(requester: Requester) -> None:

@@ -83,6 +83,7 @@ CASES = {
 }
 
 
+@pytest.mark.sweep(every=4)
 @pytest.mark.parametrize("name", CASES)
 def test_a_response_from_datadog_is_shown_inline_and_stored(
     name: str, requester: Requester, monkeypatch: pytest.MonkeyPatch

@@ -1,16 +1,14 @@
 """A second tab on the same deletion shows its current status, not an error."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from connections.models import ApprovalPolicy, Credential, Deletion, Role
-from sandbox import faults
+from connections.models import ApprovalPolicy, Credential, Role
 from tests.browser.conftest import OpenAs
-from tests.browser.requester import REASON, SOURCE, Requester
+from tests.browser.requester import REASON, Requester
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
@@ -53,6 +51,7 @@ def expect_status(page: Page, status: str) -> None:
     expect(page.locator("[data-silent]")).to_have_count(0)
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize(
     ("first", "status"), [(approve, "approved"), (decline, "declined"), (withdraw, "withdrawn")]
 )
@@ -80,75 +79,3 @@ def test_a_decision_that_comes_too_late_shows_the_current_status(
     expect(other.locator("#outcome > .tone-info [data-focus]").first).to_be_focused()
     assert requester.deletion().approvals.count() == (0 if first is withdraw else 1)
     assert requester.sent() == 0
-
-
-def test_a_confirmation_after_the_deletion_was_withdrawn_shows_that_it_was(
-    requester: Requester, open_as: OpenAs
-) -> None:
-    url = request_approval(requester)
-    approver = open_as(make_person("grace", Role.APPROVER))
-    approver.goto(url)
-    approve(approver)
-    expect_status(approver, "approved")
-    requester.page.reload()
-    other = replace(requester, page=requester.page.context.new_page())
-    other.page.goto(url)
-    withdraw(requester.page)
-    expect_status(requester.page, "withdrawn")
-
-    other.page.get_by_label("To confirm, type").fill(SOURCE)
-    other.delete_button.click()
-
-    expect_status(other.page, "withdrawn")
-    assert requester.sent() == 0
-
-
-def test_a_withdrawal_after_the_confirmation_shows_the_result(
-    requester: Requester, open_as: OpenAs, watch: Watch
-) -> None:
-    watch.expect("status of 409")
-    url = request_approval(requester)
-    approver = open_as(make_person("grace", Role.APPROVER))
-    approver.goto(url)
-    approve(approver)
-    expect_status(approver, "approved")
-    requester.page.reload()
-    other = requester.page.context.new_page()
-    other.goto(url)
-    requester.page.get_by_label("To confirm, type").fill(SOURCE)
-    requester.delete_button.click()
-    expect_status(requester.page, "deleted")
-
-    withdraw(other)
-
-    expect_status(other, "deleted")
-    expect(other.get_by_text("This deletion can no longer be withdrawn.")).to_be_visible()
-    assert requester.sent() == 1
-
-
-@pytest.mark.parametrize("is_in_flight", [True, False], ids=["in flight", "later"])
-def test_the_same_form_in_a_duplicated_tab_shows_the_same_deletion(
-    is_in_flight: bool, requester: Requester
-) -> None:
-    other = replace(requester, page=requester.page.context.new_page())
-    requester.fill()
-    other.fill()
-    request_id = requester.page.locator("input[name=request_id]").input_value()
-    other.page.evaluate(
-        "(id) => { document.querySelector('input[name=request_id]').value = id; }", request_id
-    )
-    if is_in_flight:
-        fault = faults.delayed(seconds=1.5)
-        requester.world.set_fault(fault=fault, connection_id=requester.connection.id)
-    requester.delete_button.click()
-    if is_in_flight:
-        assert requester.world.wait_until(lambda: requester.sent() == 1)
-    else:
-        expect_status(requester.page, "deleted")
-
-    other.delete_button.click()
-
-    expect_status(other.page, "deleted")
-    expect_status(requester.page, "deleted")
-    assert requester.sent() == 1
-    assert Deletion.objects.count() == 1

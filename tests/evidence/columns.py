@@ -17,6 +17,7 @@ from connections.evidence import comparison
 from connections.evidence.records import Kind, Table
 from tests.evidence.support import Forger, Made, complaint
 from tests.support.append_only import TABLES, triggers_off
+from tests.support.sweeps import sample
 
 
 @contextmanager
@@ -132,7 +133,10 @@ def another(field: Any, value: Any) -> Any:
 def assert_each_bundled_column_counts(
     made: Made, record: str, directory: Path, subtests: pytest.Subtests
 ) -> None:
-    """Every column of this record in a bundle: changed or removed, the verifier finds it."""
+    """Each column of this record in a bundle: changed or removed, the verifier finds it.
+
+    A test run takes a quarter of the columns.
+    """
     lines = Forger(made=made).records()
     place = next(number for number, line in enumerate(lines) if line.get("id") == record)
     paths: list[tuple[int, tuple[str, ...]]] = [
@@ -145,7 +149,7 @@ def assert_each_bundled_column_counts(
     while after < len(lines) and "row" in lines[after]:
         paths += [(after, ("row", column)) for column in lines[after]["row"]]
         after += 1
-    for number, path in paths:
+    for number, path in sample(paths, every=4):
         with subtests.test(line=number - place, path=path):
             forger = Forger(made=made)
             forger.edit_records(partial(_spoil, number, path))

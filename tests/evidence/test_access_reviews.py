@@ -264,6 +264,7 @@ def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_else
 # --- Changes of the bundle, signed with the right key ---------------------------------------------
 
 
+@pytest.mark.sweep
 def test_each_column_of_an_access_review_its_rows_reviewers_and_decisions_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

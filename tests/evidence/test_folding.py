@@ -99,6 +99,7 @@ def test_every_table_with_a_record_is_covered_and_every_gap_has_a_reason() -> No
 # --- Deletions ------------------------------------------------------------------------------------
 
 
+@pytest.mark.sweep
 @pytest.mark.database
 @pytest.mark.usefixtures("history")
 def test_each_column_of_a_deletion_its_attempts_and_approvals_counts(
@@ -128,6 +129,7 @@ def protected(
     return protections.protect_connection(actor=actor_for(linus), key=key, reason="Again.")
 
 
+@pytest.mark.sweep
 @pytest.mark.database
 def test_each_column_of_a_protection_and_its_removal_counts(
     protected: Protection, subtests: pytest.Subtests, tmp_path: Path

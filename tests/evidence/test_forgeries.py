@@ -34,6 +34,7 @@ def settled(records: Records) -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.sweep
 def test_each_column_of_an_approved_deletion_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

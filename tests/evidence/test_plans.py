@@ -224,6 +224,7 @@ def deletions(records: Records) -> Records:
     return [line["rows"]["deletion"] for line in records if line.get("kind") == DELETION]
 
 
+@pytest.mark.sweep
 def test_each_column_of_a_bulk_deletion_and_its_plan_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

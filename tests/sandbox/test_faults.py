@@ -23,7 +23,6 @@ from tests.sandbox.client import (
     send_delete,
 )
 from tests.sandbox.test_openapi import check_response
-from tests.support.sandbox import key_pair_of
 
 FAST_FAULTS = [
     replace(fault, late=min(fault.late, 0.05), delay=min(fault.delay, 0.05), interval=0.0001)
@@ -48,6 +47,7 @@ def bytes_with_fault(sandbox: SandboxServer, fault: Fault) -> bytes:
     return read_delete_response(sandbox, pair, connection_id)
 
 
+@pytest.mark.sweep(every=4)
 @pytest.mark.parametrize("fault", FAST_FAULTS, ids=lambda fault: fault.name)
 def test_a_request_is_executed_only_if_its_fault_says_so(
     sandbox: SandboxServer, fault: Fault
@@ -165,16 +165,6 @@ def read_at_least(sandbox: SandboxServer, fault: Fault, *, length: int) -> bytes
     return received
 
 
-def test_a_request_without_response_does_not_block_others(sandbox: SandboxServer) -> None:
-    pair, connection_id = payments_connection(sandbox)
-    sandbox.world.set_fault(connection_id=connection_id, fault=faults.NO_RESPONSE)
-    with send_delete(sandbox, pair, connection_id) as client:
-        assert send(sandbox, "GET", LIST, pair=pair).status_code == 200
-        client.settimeout(0.05)
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-
-
 def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer) -> None:
     event = threading.Event()
     with ThreadPoolExecutor() as pool:
@@ -183,45 +173,3 @@ def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer) -> 
         assert not response.done()
         event.set()
         assert response.result().status_code == 200
-
-
-def test_a_late_request_is_executed_after_the_client_has_left(sandbox: SandboxServer) -> None:
-    pair, connection_id = payments_connection(sandbox)
-    world = sandbox.world
-    world.set_fault(connection_id=connection_id, fault=faults.executes_late(seconds=0.1))
-    with send_delete(sandbox, pair, connection_id) as client:
-        client.settimeout(0.02)
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-    assert world.connection(connection_id=connection_id) is not None
-    assert world.wait_until(lambda: world.deletes_executed(connection_id) == 1)
-
-
-def list_with_fault(sandbox: SandboxServer, fault: Fault, query: str = "") -> requests.Response:
-    pair, _ = payments_connection(sandbox)
-    sandbox.world.set_fault(org=pair.org, method="GET", fault=fault)
-    return send(sandbox, "GET", LIST + query, pair=pair)
-
-
-@pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
-def test_a_contradictory_list_looks_complete_and_hides_a_connection(
-    sandbox: SandboxServer, fault: Fault
-) -> None:
-    _, connection_id = payments_connection(sandbox)
-    page = list_with_fault(sandbox, fault).json()
-    ids = {item["id"] for item in page["data"]}
-    assert page["meta"]["page"]["total_filtered_count"] == len(ids)
-    assert connection_id not in ids
-
-
-@pytest.mark.parametrize(
-    ("fault", "status"),
-    [(faults.RETURNS_403, 403), (faults.RETURNS_500, 500), (faults.RETURNS_200_HTML, 200)],
-    ids=lambda value: value.name if isinstance(value, Fault) else str(value),
-)
-def test_listing_fails_only_for_the_org_of_the_fault(
-    sandbox: SandboxServer, fault: Fault, status: int
-) -> None:
-    assert list_with_fault(sandbox, fault).status_code == status
-    soc = key_pair_of(sandbox.world, "Group SOC")
-    assert "data" in send(sandbox, "GET", LIST, pair=soc).json()

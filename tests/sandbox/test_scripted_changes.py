@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.server import SandboxServer
 from tests.support.processes import PATIENCE
-from tests.support.sandbox import US, connection_between, make_world, org_named
+from tests.support.sandbox import US, connection_between, make_world
 
 
 @pytest.fixture
@@ -40,33 +40,7 @@ def test_a_removed_connection_is_recreated_with_another_id(server: SandboxServer
     assert after.connection_types == before.connection_types
 
 
-def test_a_change_can_happen_later(server: SandboxServer) -> None:
-    world, before = server.world, connection_between(server.world, "Payments US", "Group SOC")
-    assert change(server, connection_id=before.id, change="remove", after=0.2) == 200
-    assert world.connection(connection_id=before.id) is not None
-    assert world.wait_until(lambda: world.connection(connection_id=before.id) is None)
-
-
 def test_a_disabled_creator_is_disabled_on_all_connections(server: SandboxServer) -> None:
     one = connection_between(server.world, "Payments US", "Group SOC")
     assert change(server, connection_id=one.id, change="disable_creator") == 200
     assert all(connection.created_by.disabled for connection in server.world.connections())
-
-
-def test_an_unknown_change_is_refused(server: SandboxServer) -> None:
-    one = connection_between(server.world, "Payments US", "Group SOC")
-    assert change(server, connection_id=one.id, change="paint") == 400
-
-
-def test_two_key_pairs_of_an_org_list_different_connections(server: SandboxServer) -> None:
-    world = server.world
-    one = connection_between(world, "Payments US", "Group SOC")
-    pair = world.add_key_pair(org=org_named(world, "Payments US"), unlisted=[one.id])
-    address = urlsplit(server.base_urls[US])
-    client = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
-    headers = {"DD-API-KEY": pair.api_key, "DD-APPLICATION-KEY": pair.application_key}
-    client.request("GET", "/api/v2/org_connections", headers=headers)
-    listed = json.loads(client.getresponse().read())["data"]
-    client.close()
-    assert one.id not in {each["id"] for each in listed}
-    assert len(listed) == 1

@@ -13,23 +13,10 @@ import requests
 
 from sandbox import faults
 from sandbox.certificates import make_certificate
-from sandbox.entities import make_user
 from sandbox.server import SandboxServer
 from tests.sandbox.client import LIST, payments_connection, send, send_delete
 from tests.support.processes import PATIENCE
-from tests.support.sandbox import EU, US, key_headers, make_world
-
-
-def test_each_site_has_its_own_port_on_the_loopback_address(sandbox: SandboxServer) -> None:
-    addresses = [urlsplit(url) for url in sandbox.base_urls.values()]
-    assert list(sandbox.base_urls) == [US, EU]
-    assert {address.hostname for address in addresses} == {"127.0.0.1"}
-    assert len({address.port for address in addresses}) == 2
-
-
-def test_the_extra_sites_setting_names_every_site(sandbox: SandboxServer) -> None:
-    urls = sandbox.base_urls
-    assert sandbox.extra_sites_setting() == f"{US}={urls[US]},{EU}={urls[EU]}"
+from tests.support.sandbox import US, key_headers, make_world
 
 
 def test_a_fixed_port_is_used_or_reported_as_in_use() -> None:
@@ -85,15 +72,6 @@ def test_it_stops_at_once_while_clients_wait() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_it_can_be_stopped_twice_and_started_again() -> None:
-    server = SandboxServer(make_world()).start()
-    server.stop()
-    server.stop()
-    with server:
-        pair, _ = payments_connection(server)
-        assert send(server, "GET", LIST, pair=pair).status_code == 200
-
-
 def test_the_server_can_close_idle_connections(sandbox: SandboxServer) -> None:
     pair, connection_id = payments_connection(sandbox)
     with send_delete(sandbox, pair, connection_id) as client:
@@ -141,10 +119,3 @@ def test_reset_restores_the_initial_state(sandbox: SandboxServer) -> None:
     assert sandbox.world.connections() == before
     assert sandbox.world.requests() == []
     assert send(sandbox, "GET", LIST, pair=pair).status_code == 200
-
-
-def test_a_connection_between_two_sites_is_refused() -> None:
-    world = make_world()
-    us, eu = world.add_org(name="Here", site=US), world.add_org(name="There", site=EU)
-    with pytest.raises(ValueError, match="one site"):
-        world.add_connection(source_org=us, sink_org=eu, created_by=make_user(name="Dana"))

@@ -57,6 +57,7 @@ def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
     assert f"Grace: {REASON} – late approval by Linus: {REVIEW_NOTE}" in page
 
 
+@pytest.mark.sweep
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.database
 def test_each_column_of_break_glass_and_its_review_counts(

@@ -109,6 +109,7 @@ def or_error(call_datadog: Callable[[], object]) -> object:
         return (error.cause, error.http_status, error.errors, error.retry_after_seconds)
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("fault", DELETE_FAULTS, ids=name_of)
 def test_a_delete_has_the_same_result(bare_sandbox: SandboxServer, fault: Fault | None) -> None:
     wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
@@ -124,6 +125,7 @@ def test_a_delete_has_the_same_result(bare_sandbox: SandboxServer, fault: Fault 
     assert (result.verdict == AttemptResult.DELETED) == (result.http_status == 200)
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("fault", LISTING_FAULTS, ids=name_of)
 @pytest.mark.parametrize("page_size", [1000, 1])
 def test_a_list_has_the_same_result(

@@ -213,6 +213,7 @@ def test_no_one_is_redirected_to_a_provider_with_wrong_metadata(
     assert client.get(START).status_code in {403, 502}
 
 
+@pytest.mark.sweep(every=5)
 @pytest.mark.parametrize(
     "change",
     [
@@ -265,6 +266,7 @@ def test_malformed_metadata_shows_an_error_page_without_a_redirect(
     assert "Location" not in page
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize(
     "text",
     [
