@@ -69,6 +69,8 @@ else:
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     # With PostgreSQL's default of 4, for rotating disks, it reads tables instead of indexes.
     DATABASES["default"]["OPTIONS"].setdefault("options", "-c random_page_cost=1.1")
+# The role to which `migrate` grants what the service needs.
+DB_APP_ROLE = "" if DATABASE_IS_SQLITE else os.environ.get("ORGADMIN_DB_APP_ROLE", "")
 AUTH_USER_MODEL = "connections.Person"
 
 # Shared by all processes, so that rate limits on sign-in apply across them.

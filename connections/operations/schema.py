@@ -23,6 +23,7 @@ from connections.core.errors import DomainError
 from connections.core.text import join_some_names, pluralize
 from connections.models import AppliedMigration
 from connections.models.released_migrations import ReleasedMigration
+from connections.models.triggers import Rule
 
 APP = "connections"
 PREFIX = "connections_"
@@ -241,11 +242,16 @@ def expected_objects(vendor: str) -> frozenset[SchemaObject]:
         # A statement-level rule exists only on PostgreSQL.
         | {
             ("trigger", rule.trigger)
-            for module in _migration_modules()
-            for rule in getattr(module, "rules", lambda _: ())(vendor)
+            for rule in list_rules(vendor)
             if vendor == "postgresql" or rule.operation != "TRUNCATE"
         }
     )
+
+
+def list_rules(vendor: str) -> list[Rule]:
+    """Every rule that the migrations let such a database check with a trigger."""
+    modules = _migration_modules()
+    return [rule for module in modules for rule in getattr(module, "rules", lambda _: ())(vendor)]
 
 
 def _statements_for_models() -> list[str]:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.test import override_settings
 from psycopg import sql
+from pytest_django import DjangoDbBlocker
 
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
+from connections.operations import database_guards
 from tests.support.database_copies import administer
 from tests.support.databases import SharedDatabase, _url_of
 from tests.support.postgres import find_programs
@@ -25,11 +28,11 @@ pytestmark = pytest.mark.database
 OPERATIONS = Path(__file__).parents[2] / "docs/OPERATIONS.md"
 
 
-def documented_sql() -> tuple[str, str]:
-    """What an administrator of the server runs once, and what the owner runs after `migrate`."""
+def documented_sql() -> str:
+    """What an administrator of the server runs once."""
     _, section = OPERATIONS.read_text().split("### A role that cannot rewrite the audit log\n")
-    administrator, owner = re.findall(r"```sql\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
-    return administrator, owner
+    [administrator] = re.findall(r"```sql\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    return str(administrator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +61,13 @@ def roles(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     roles = Roles(owner=f"owner_{number}", app=f"app_{number}", template=f"owned_{number}")
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
         # One by one, because CREATE DATABASE refuses a transaction.
-        for statement in roles.renamed(documented_sql()[0]).strip().splitlines():
+        for statement in roles.renamed(documented_sql()).strip().splitlines():
             connection.execute(sql.SQL(statement))
     owned = SharedDatabase(
         url=url_as(_url_of(postgresql_url, roles.template), roles.owner),
         data_dir=tmp_path_factory.mktemp("owned"),
     )
-    done = manage("migrate", "--verbosity=0", env=owned.environment())
+    done = manage("migrate", "--verbosity=0", env=owned.environment(ORGADMIN_DB_APP_ROLE=roles.app))
     assert done.returncode == 0, done.stderr
     yield roles
     administer(postgresql_url, "DROP DATABASE {n}", n=roles.template)
@@ -73,16 +76,18 @@ def roles(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def database(postgresql_url: str, roles: Roles) -> Iterator[tuple[str, str]]:
+def database(
+    postgresql_url: str, roles: Roles, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> Iterator[tuple[str, str]]:
     """The URL of a migrated database, and a role that can use it."""
     name = f"roles_{uuid.uuid4().hex[:12]}"
     names = {"n": name, "t": roles.template, "o": roles.owner}
     administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t} OWNER {o}", **names)
     url = _url_of(postgresql_url, name)
-    with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
-        for _ in range(2):
-            # The statements are run again after each migration.
-            connection.execute(sql.SQL(roles.renamed(documented_sql()[1])))
+    as_owner = SharedDatabase(url=url_as(url, roles.owner), data_dir=tmp_path)
+    with django_db_blocker.unblock(), as_owner.opened(), override_settings(DB_APP_ROLE=roles.app):
+        # A copy of a database lacks what was revoked from everyone in the original.
+        database_guards.grant_to_service()
     yield url, roles.app
     administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
 
@@ -103,6 +108,10 @@ def database(postgresql_url: str, roles: Roles) -> Iterator[tuple[str, str]]:
         "DELETE FROM connections_deletion",
         "CREATE TEMPORARY TABLE connections_approval (id bigint)",
         "CREATE TABLE connections_other (id bigint)",
+        "INSERT INTO connections_audithead (id, origin, size, hash) VALUES (2, '', 0, '')",
+        "DELETE FROM connections_protection",
+        "UPDATE connections_appliedmigration SET sha256 = ''",
+        "DELETE FROM django_migrations",
     ],
 )
 def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
@@ -111,6 +120,25 @@ def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)
+
+
+def test_the_role_cannot_migrate(database: tuple[str, str], tmp_path: Path) -> None:
+    url, role = database
+    service = SharedDatabase(url=url_as(url, role), data_dir=tmp_path)
+    done = manage("migrate", env=service.environment(ORGADMIN_DB_APP_ROLE=role))
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "Nothing was changed. Run migrate with a DATABASE_URL that names the owner" in line
+
+
+def test_a_role_that_does_not_exist_is_named_after_migrating(
+    database: tuple[str, str], roles: Roles, tmp_path: Path
+) -> None:
+    owner = SharedDatabase(url=url_as(database[0], roles.owner), data_dir=tmp_path)
+    done = manage("migrate", env=owner.environment(ORGADMIN_DB_APP_ROLE="no_such_role"))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert 'granted nothing: role "no_such_role" does not exist' in line
 
 
 def test_the_role_can_do_everything_the_service_does(

@@ -2,13 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.checks import ERROR, INFO, WARNING
-from django.db import connection
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import OperationalError, connection, migrations
+from django.db.migrations.state import ProjectState
 from django.test import Client
 
 from connections.models import AppliedMigration
+from connections.models.released_migrations import ReleasedMigration
 from connections.operations import checks, schema
 from connections.operations.schema import Fit
 from tests.support.processes import clean_environment, manage
@@ -84,6 +89,8 @@ def test_a_database_newer_by_two_releases_is_refused(client: Client) -> None:
 def test_a_database_of_a_build_before_1_0_is_refused(client: Client) -> None:
     AppliedMigration.objects.all().delete()
     assert_refused(client, fit=Fit.FOREIGN, text=f"before 1.0.*{EXPORT_FIRST}")
+    with pytest.raises(CommandError, match=r"before 1\.0.*Nothing was changed"):
+        call_command("migrate")
 
 
 def test_a_database_of_an_unreleased_build_is_refused(client: Client) -> None:
@@ -129,6 +136,33 @@ def test_a_role_that_cannot_read_a_table_is_told_what_to_do(client: Client) -> N
     execute("SET LOCAL ROLE unprivileged")
     text = "can't read connections_change. .*ORGADMIN_DB_APP_ROLE"
     assert_refused(client, fit=Fit.ALTERED, text=text)
+
+
+def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one lock")
+    seen: list[str] = []
+
+    def read_timeout(apps: object, schema_editor: Any) -> None:
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            seen.extend(cursor.fetchone())
+
+    class Next(ReleasedMigration):
+        release = "1.1.0"
+        operations = [migrations.RunPython(read_timeout)]
+
+    with connection.schema_editor() as editor:
+        Next("0003_next", "connections").apply(ProjectState(), editor)
+    assert seen == ["10s"]
+    assert AppliedMigration.objects.get(name="0003_next").release == "1.1.0"
+
+    def fail(*args: object, **options: object) -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    monkeypatch.setattr("django.core.management.commands.migrate.Command.handle", fail)
+    with pytest.raises(CommandError, match="held a lock for 10 s, so this migration was undone"):
+        call_command("migrate")
 
 
 @pytest.mark.parametrize("command", [["worker", "--once"], ["serve"], ["add_person"]])

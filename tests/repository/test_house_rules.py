@@ -189,6 +189,8 @@ BELOW_THE_ACTS = {
     *("events.py", "checkpoints.py", "personal_data.py", "erasure.py", "signing.py"),
     # Writes nothing permanent.
     "write_probe.py",
+    # Grants privileges.
+    "database_guards.py",
 }
 
 
