@@ -8,7 +8,6 @@ import pytest
 from django.db import connection
 from django.http import Http404
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import Actor, person_actor
 from connections.access_reviews import progress
@@ -127,20 +126,6 @@ def test_details_show_the_last_decision_and_the_changes_since(
     details = load_details(review=second, actor=actor, rows=review_rows(review=second, actor=actor))
     [of_it] = [each for each in details if each.row.key == row.key]
     assert (of_it.last_decision, of_it.changes) == (third, [])
-
-
-def test_queries_do_not_depend_on_the_number_of_rows(make_review: MakeReview, ada: Person) -> None:
-    counts = []
-    for number in (2, 9):
-        review = make_review(number)
-        decide(review, ada, texts_of(review)[0])
-        actor = person_actor(person=Person.objects.get(pk=ada.pk))
-        with CaptureQueriesContext(connection) as queries:
-            rows = review_rows(review=review, actor=actor)
-            load_details(review=review, actor=actor, rows=rows)
-            progress.list_reviewer_progress(review=review, rows=rows)
-        counts.append(len(queries))
-    assert counts[0] == counts[1]
 
 
 def find_expired_keeps(actor: Actor) -> Sequence[AccessReviewDecision]:

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.fitness import assert_fit_to_show
-from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
 OpenAs = Callable[..., Page]
@@ -71,25 +70,6 @@ def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: Op
     assert_fit_to_show(page)
 
 
-def test_all_on_the_page_are_selected_at_once(open_demo_as: OpenAs) -> None:
-    page = open_demo_as("operator")
-    page.goto(WAITING)
-    every = page.get_by_label("Select all on this page")
-    boxes = page.locator("input[name=change]")
-    total = boxes.count()
-    assert total > 1
-    every.check()
-    expect(page.locator("input[name=change]:checked")).to_have_count(total)
-    count = page.locator(".selection-count")
-    expect(count).to_have_text(f"{total} selected")
-    boxes.first.uncheck()
-    expect(count).to_have_text(f"{total - 1} selected")
-    expect(every).to_be_checked(indeterminate=True)
-    every.check()
-    every.uncheck()
-    expect(page.locator("#acknowledge")).to_be_hidden()
-
-
 def test_a_second_note_can_be_saved_only_after_the_list_shows_the_first(
     open_demo_as: OpenAs,
 ) -> None:
@@ -119,18 +99,3 @@ def test_without_javascript_there_is_no_box_for_all(open_demo_as: OpenAs) -> Non
     page = open_demo_as("operator", java_script_enabled=False)
     page.goto(WAITING)
     expect(page.get_by_label("Select all on this page")).to_be_hidden()
-
-
-@pytest.mark.parametrize("has_javascript", [True, False])
-def test_blank_notes_are_refused_and_keep_the_selection(
-    has_javascript: bool, open_demo_as: OpenAs, watch: Watch
-) -> None:
-    watch.expect("status of 422")
-    page = open_demo_as("operator", java_script_enabled=has_javascript)
-    page.goto(WAITING)
-    box = page.locator("input[name=change]").first
-    box.check()
-    page.locator("#acknowledge input[name=note]").fill("   ")
-    page.get_by_role("button", name="Acknowledge selected").click()
-    expect(page.get_by_text("Enter a note.").first).to_be_visible()
-    expect(page.locator("input[name=change]").first).to_be_checked()

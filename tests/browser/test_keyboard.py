@@ -140,16 +140,6 @@ def test_the_id_of_a_connection_can_be_copied(requester: Requester) -> None:
     assert requester.page.evaluate("navigator.clipboard.readText()") == requester.connection.id
 
 
-def test_the_id_of_a_listed_connection_can_be_copied(requester: Requester) -> None:
-    requester.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    requester.page.set_viewport_size({"width": 1800, "height": 800})
-    requester.page.goto(f"/connections/?q={requester.connection.id}")
-    button = requester.page.locator("button[data-copy-title]")
-    button.click()
-    expect(button).to_have_attribute("data-done", "")
-    assert requester.page.evaluate("navigator.clipboard.readText()") == requester.connection.id
-
-
 def test_reduced_motion_disables_animations(requester: Requester) -> None:
     requester.page.emulate_media(reduced_motion="reduce")
     requester.page.goto(requester.confirmation_path)

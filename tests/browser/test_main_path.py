@@ -109,21 +109,6 @@ def test_back_from_a_deletion_the_list_is_as_it_was_with_the_focus_on_the_next_r
         expect(remaining.get_by_role("link").first).to_be_focused()
 
 
-def test_a_wrong_password_shows_an_error_and_signs_no_one_in(
-    open_as: Callable[..., Page], service_url: str
-) -> None:
-    make_person("ada", Role.OPERATOR)
-    page = open_as(None)
-    page.goto("/deletions/")
-    page.get_by_label("Username or email").fill("ada")
-    page.get_by_label("Password").fill("wrong")
-    page.get_by_role("button", name="Sign in", exact=True).click()
-
-    expect(page.get_by_role("alert")).to_contain_text("Couldn't sign in")
-    expect(page.get_by_label("Username or email")).to_have_value("ada")
-    expect(page.get_by_label("Password")).to_have_value("")
-
-
 def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent(
     requester: Requester, watch: Watch
 ) -> None:

@@ -7,7 +7,6 @@ from playwright.sync_api import Page, expect
 
 from connections.access.actor import command_actor
 from connections.people import people
-from orgadmin.demo.world import PASSWORD
 from tests.browser.fitness import assert_fit_to_show
 
 
@@ -25,15 +24,3 @@ def test_the_setup_link_creates_the_first_administrator_who_is_asked_to_add_a_cr
     page.get_by_role("button").last.click()
     page.wait_for_url(f"{service_url}/")
     expect(page.get_by_role("button", name="Add credential")).to_be_visible()
-
-
-def test_mfa_is_required_after_the_password(
-    open_demo_as: Callable[..., Page],
-) -> None:
-    page = open_demo_as(None, reduced_motion="reduce")
-    page.goto("/")
-    page.get_by_label("Username or email").fill("approver")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url("**/accounts/2fa/authenticate/**")
-    assert_fit_to_show(page)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -237,26 +236,6 @@ def test_many_are_acknowledged_with_one_note(operator: Client, credential: Crede
     assert listed_kinds(operator, "?attention=yes&acknowledged=no") == ["appeared"]
 
 
-def test_the_first_acknowledgement_stands(
-    operator: Client, widened: Change, linus: Person, client_of: Callable[[Person], Client]
-) -> None:
-    operator.post(acknowledge_url(widened), {"note": NOTE})
-    response = client_of(linus).post(acknowledge_url(widened), {"note": "Another note."})
-    assert response.status_code == 303
-    widened.refresh_from_db()
-    assert widened.note == NOTE
-    assert AuditEvent.objects.filter(code="changes.acknowledged").count() == 1
-
-
-def test_one_unknown_change_leaves_all_unacknowledged(operator: Client, widened: Change) -> None:
-    response = operator.post(
-        "/changes/acknowledge/", {"change": [widened.pk, uuid4()], "note": NOTE}
-    )
-    assert response.status_code == 404
-    widened.refresh_from_db()
-    assert widened.acknowledged_at is None
-
-
 @pytest.mark.parametrize("note", ["", "  ", "\u200b", "x" * 4001])
 def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     operator: Client, widened: Change, note: str
@@ -369,38 +348,6 @@ def hide(credential: Credential, root: Person) -> None:
             kind: [f"person:{root.pk}"] if kind == AccessKind.SEE else [] for kind in AccessKind
         },
     )
-
-
-@pytest.mark.database
-def test_what_only_a_hidden_credential_lists_is_missing_everywhere(
-    operator: Client, widened: Change, credential: Credential, root: Person
-) -> None:
-    hide(credential, root)
-    page = read(operator.get(LIST))
-    assert "No changes yet" in page.text
-    assert "Changes" not in {item.label for item in operator.get(LIST).context["nav"].items}
-    assert json.loads(b"".join(operator.get("/changes/export/?format=json"))) == []
-    assert operator.post(acknowledge_url(widened), {"note": NOTE}).status_code == 404
-    assert AuditEvent.objects.filter(code="access.refused").exists()
-
-
-def test_a_hidden_credential_and_its_deletion_are_not_named(
-    operator: Client, credential: Credential, root: Person
-) -> None:
-    hidden = make_credential("Secret", org_id="dev")
-    sync(hidden, X)
-    deletion = make_deletion(hidden, X)
-    sync(hidden)
-    sync(credential)
-    hide(hidden, root)
-    page = read(operator.get(LIST))
-    assert "Removed" in page.text
-    assert "Removed elsewhere" not in page.html.split("What the statuses mean")[0]
-    assert "Secret" not in page.text
-    assert str(deletion.pk) not in page.html
-    [row] = json.loads(b"".join(operator.get("/changes/export/?format=json")))
-    assert row["deletion"] is None
-    assert "Secret" not in row["observed_by"]
 
 
 def test_the_former_connection_of_a_recreated_one_stays_hidden(

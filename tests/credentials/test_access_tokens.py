@@ -17,11 +17,10 @@ from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.models import Credential, Person
 from connections.operations.key_rotation import rotate_encryption_key
 from sandbox import faults
-from sandbox.entities import READ
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, check_results, fields_of, keys_of, token_of
 from tests.support.key_rings import exposed_by
-from tests.support.sandbox import EU, US, key_pair_of, org_named
+from tests.support.sandbox import EU, US, key_pair_of
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
@@ -89,13 +88,6 @@ def test_the_database_refuses_both_kinds_in_one_credential(sandbox: SandboxServe
         Credential.objects.update(api_key_envelope="v1.x.y")
 
 
-def test_the_same_token_is_not_stored_twice(sandbox: SandboxServer) -> None:
-    token = token_of(sandbox, "Payments US")
-    add(token, name="First")
-    with pytest.raises(InvalidInputError, match="“First”"):
-        add(token, name="Second")
-
-
 def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
     with pytest.raises(lifecycle.KeysRefusedError) as rejected:
         add(token_of(sandbox, "Payments US"), site=EU)
@@ -117,15 +109,6 @@ def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer) -> None:
     assert "the access token's scopes" in texts[2]
 
 
-def test_a_token_without_permission_to_delete_is_read_only(sandbox: SandboxServer) -> None:
-    org = org_named(sandbox.world, "Payments US")
-    token = sandbox.world.add_access_token(org=org, permissions=(READ,))
-    credential = add(AccessToken(access_token=Secret(token.access_token)))
-
-    assert credential.is_verified
-    assert check_results(credential)["permissions"] is False
-
-
 def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer) -> None:
     credential = added(sandbox, "Payments US")
     pair = keys_of(key_pair_of(sandbox.world, "Payments US"))
@@ -140,15 +123,6 @@ def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer) -> No
     assert not again.has_access_token
     assert again.access_token_envelope == ""
     assert again.open_keys().by_field["api_key"].reveal() == pair.api_key.reveal()
-
-
-def test_a_token_of_another_org_does_not_replace_keys(sandbox: SandboxServer) -> None:
-    credential = added(sandbox, "Payments US")
-    token = token_of(sandbox, "Group SOC")
-    with pytest.raises(lifecycle.KeysRefusedError, match="another org"):
-        lifecycle.rotate_credential(actor=command_actor(), credential=credential, keys=token)
-    credential.refresh_from_db()
-    assert not credential.has_access_token
 
 
 def test_rotating_the_encryption_key_reencrypts_tokens(sandbox: SandboxServer) -> None:
@@ -250,15 +224,3 @@ def test_the_chosen_kind_counts_if_both_were_pasted(
     client_of(margaret).post("/credentials/new/", typed | {"kind": kind})
 
     assert Credential.objects.get().has_access_token == (kind == "token")
-
-
-def test_the_confirmation_page_shows_how_the_token_is_sent(
-    sandbox: SandboxServer, ada: Person, client_of: ClientOf
-) -> None:
-    credential = add(token_of(sandbox, "Payments US"))
-    [connection, *_] = sandbox.world.connections(org=org_named(sandbox.world, "Payments US"))
-    url = f"/deletions/new/?credential={credential.pk}&connection_id={connection.id}"
-    page = client_of(ada).get(url).content.decode()
-
-    assert "Bearer $DD_ACCESS_TOKEN" in page
-    assert "DD-API-KEY" not in page

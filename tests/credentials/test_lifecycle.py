@@ -336,13 +336,6 @@ def test_retiring_erases_the_keys_and_keeps_the_row_with_a_marked_name(
         retired.open_keys()
 
 
-def test_a_new_credential_can_reuse_the_name_and_the_pair(
-    sandbox: SandboxServer, credential: Credential
-) -> None:
-    retire(credential)
-    assert added(sandbox, "Payments US").name == "Payments US"
-
-
 def test_two_credentials_with_one_name_can_be_retired_on_one_day(
     sandbox: SandboxServer, credential: Credential
 ) -> None:

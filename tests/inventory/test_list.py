@@ -33,7 +33,6 @@ from connections.models import (
     Sync,
 )
 from connections.web.framework import lists
-from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
 from tests.access_reviews import support as access_reviews
@@ -474,18 +473,6 @@ def test_a_refresh_says_which_orgs_failed_to_sync_and_why(
     client = client_of(ada)
     client.post("/connections/refresh/")
     assert says in open_list(client).text
-
-
-def test_a_refresh_names_only_some_of_many_orgs_with_the_same_failure(labs: Credential) -> None:
-    credentials = [Credential(name=f"Org {number}") for number in range(7)]
-    listings = [
-        Sync(credential=credential, is_complete=False, cause="server_error", http_status=500)
-        for credential in credentials
-    ]
-    assert (
-        "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had an internal failure"
-        in sync_text(listings)
-    )
 
 
 def test_recently_synced_orgs_are_not_synced_again_automatically(

@@ -1,6 +1,5 @@
 """The matrix: source orgs down, destination orgs across, one site at a time."""
 
-import gzip
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +10,6 @@ from uuid import UUID, uuid4, uuid5
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor
 from connections.inventory.matching import InventoryFilter
@@ -269,25 +267,6 @@ def test_beyond_100_orgs_it_asks_for_a_filter(
 
 def test_without_connections_it_says_so(client_of: ClientOf, victor: Person) -> None:
     assert "No connections" in open_matrix(client_of(victor)).text
-
-
-@pytest.mark.database
-def test_50_by_50_with_a_connection_in_each_cell_is_small_and_costs_as_many_queries(
-    client_of: ClientOf,
-    victor: Person,
-    payments: Credential,
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
-    client = client_of(victor)
-    add_connections(payments, [(0, 1)])
-    open_matrix(client)
-    with django_assert_num_queries(11) as few:
-        open_matrix(client, source="Org", destination="Org")
-    add_connections(payments, [(a, b) for a in range(50) for b in range(50) if a != b])
-    with django_assert_num_queries(len(few)):
-        page = open_matrix(client, source="Org", destination="Org")
-    assert len(cells_in(page)) == 50 * 49
-    assert len(gzip.compress(page.html.encode(), compresslevel=6)) <= 40_000
 
 
 def test_sync_now_returns_to_the_matrix(

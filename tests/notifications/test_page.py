@@ -1,13 +1,12 @@
 """The notifications page: destinations, delivery log, tests and retries."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
@@ -19,7 +18,6 @@ from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import read
 from tests.notifications.conftest import RecordEvent
 from tests.notifications.smtp import MailServer
-from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 State = Notification.State
@@ -144,38 +142,6 @@ def test_the_overview_shows_failed_notifications(
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     assert "Not delivered" in read(administrator.get("/")).text
     assert "Not delivered" not in read(client_of(ada).get("/")).text
-
-
-def test_pages_have_no_gaps_and_no_repeated_rows(
-    administrator: Client, record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
-) -> None:
-    for _ in range(120):
-        record_event()
-    ids: list[str] = []
-    page, url = None, "/notices/"
-    while url:
-        page = read(administrator.get(url))
-        ids += re.findall(r'<tr data-id="([0-9a-f-]+)"', page.html)
-        url = next((href for href, words in page.links if words.strip() == "Next page ›"), "")
-    assert len(ids) == len(set(ids)) == 120
-
-
-@pytest.mark.parametrize("query", ["after=nothing", f"after={'0' * 8}-0000-4000-8000-{'0' * 12}"])
-def test_an_invalid_page_address_is_refused(administrator: Client, query: str) -> None:
-    assert administrator.get(f"/notices/?{query}").status_code == 400
-
-
-def test_the_number_of_queries_is_bounded(
-    administrator: Client,
-    record_event: RecordEvent,
-    receiver: ScriptedServer,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    for _ in range(30):
-        record_event()
-    administrator.get("/notices/")
-    with django_assert_max_num_queries(9):
-        administrator.get("/notices/")
 
 
 def test_the_checkpoint_file_is_created_for_its_owner_only(

@@ -9,7 +9,6 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.test import Client
-from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
 from connections.core import time_limits
@@ -22,12 +21,10 @@ from connections.models import (
     Attempt,
     AuditEvent,
     Deletion,
-    Notification,
     Outcome,
     Person,
     State,
 )
-from connections.notifications.titles import notification_title
 from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
@@ -548,24 +545,6 @@ def test_the_menu_counts_the_second_of_two_approvals(
 def menu_count(client: Client) -> int:
     context = client.get("/deletions/").context
     return next(int(item.count or 0) for item in context["nav"].items if item.label == "Deletions")
-
-
-def test_possible_approvers_are_notified_that_approval_is_needed_again(
-    requested: Deletion,
-    linus: Person,
-    barbara: Person,
-    lose_response: LoseResponse,
-    settings: Settings,
-) -> None:
-    settings.HAS_MAIL = True
-    lose_response(approve(requested, linus))
-    notifications = Notification.objects.filter(
-        code="deletion.still_present", channel=Notification.Channel.MAIL
-    )
-    names = set(notifications.values_list("person__username", flat=True))
-    assert names == {"ada", "linus", "barbara"}
-    title = notification_title("deletion.still_present", details={}, needs_approval=True)
-    assert title == "No effect: approval needed again"
 
 
 def test_an_export_names_the_approvers_of_each_attempt(

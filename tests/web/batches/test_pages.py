@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import WORKER, person_actor
-from connections.batches import confirming, decisions, drafts, endings, running, stopping
+from connections.batches import decisions, drafts, endings, running, stopping
 from connections.core.text import format_time
 from connections.deletions import lifecycle
 from connections.models import (
@@ -677,25 +676,3 @@ def test_the_status_warns_when_a_connection_is_not_gone(
         sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
     running.run_due(actor=WORKER)
     assert f'<span class="badge tone-{tone} badge-tint">' in operator.get(url_of(batch)).text
-
-
-@pytest.mark.database
-def test_the_queries_of_a_page_do_not_depend_on_the_rows(
-    operator: Client,
-    ada: Person,
-    payments: Credential,
-    sandbox: SandboxServer,
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
-    keys = add_connections(sandbox, 120)
-    sync_now(payments)
-    few, many = draft(ada, keys[:5]), draft(ada, keys[5:])
-    with django_assert_num_queries(16):
-        operator.get(url_of(few))
-    with django_assert_num_queries(16):
-        assert operator.get(url_of(many)).text.count("data-connection") == 100
-    assert operator.get(f"{url_of(many)}?page=2").text.count("data-connection") == 15
-    for batch in (few, many):
-        request(batch, ada, confirmation=confirming.text_to_type(batch))
-        with django_assert_num_queries(17):
-            operator.get(url_of(batch))

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 
 from connections.models import (
     AccessKind,
@@ -19,12 +18,10 @@ from connections.models import (
     Deletion,
     OrgConnectionSnapshot,
     Person,
-    Sync,
 )
 from connections.operations import heartbeats
 from connections.web.overview.attention import Item
 from sandbox.server import SandboxServer
-from tests.access_reviews.support import decide, start
 from tests.batches.support import draft
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of
@@ -323,23 +320,3 @@ def test_people_without_the_refresh_permission_see_no_button(
 ) -> None:
     assert not open_overview(client_of(victor)).has_form_to("/connections/refresh/")
     assert open_overview(client_of(ada)).has_form_to("/connections/refresh/")
-
-
-@pytest.mark.database
-def test_the_number_of_queries_is_bounded(
-    client_of: ClientOf,
-    root: Person,
-    ada: Person,
-    labs: Credential,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    for _ in range(8):
-        add_deletion(labs, by=ada, policy="one")
-        add_deletion(labs, by=ada, state="unknown")
-        add_deletion(labs, by=ada, outcome="deleted")
-    for _ in range(3):
-        decide(start(root), root, decision="delete")
-    Sync.objects.update(is_complete=False)
-    client = client_of(root)
-    with django_assert_max_num_queries(43):
-        client.get("/")
