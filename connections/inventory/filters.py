@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 from django import forms
 from django.http import QueryDict
 
-from connections.core.any_of import AnyOf
+from connections.core.any_of import MAX_VALUES, AnyOf
 from connections.core.errors import InvalidInputError
 from connections.inventory.matching import Flag, InventoryFilter
 
@@ -79,9 +79,12 @@ def parse_filter(query: str) -> tuple[InventoryFilter, str]:
     connections would then match.
     """
     try:
-        pairs = parse_qsl(query.removeprefix("?"), max_num_fields=20, keep_blank_values=True)
+        pairs = parse_qsl(
+            query.removeprefix("?"), max_num_fields=MAX_VALUES, keep_blank_values=True
+        )
     except ValueError:
-        raise InvalidInputError({"scope": "There are too many filters."}) from None
+        message = f"A filter can have at most {MAX_VALUES} values."
+        raise InvalidInputError({"scope": message}) from None
     posted = QueryDict(mutable=True)
     for name, value in pairs:
         if name not in _NOT_FILTERS:

@@ -183,7 +183,7 @@ OURS = [
     _page("change-list", "change-list-none", {"q": "nowhere"}, who="operator"),
     _page("change-list", "change-list-fresh", is_fresh=True),
     _page("org-connection-list", "org-connection-matrix", {"view": "matrix"}, who="operator"),
-    _page("org-list", who="credentials"),
+    _page("org-list", who="administrator"),
     _page("org-list", "org-list-none", {"q": "nowhere"}, who="viewer"),
     _page("org-list", "org-list-fresh", is_fresh=True),
     _page("org-detail", find=_org("Payments EU"), who="operator"),

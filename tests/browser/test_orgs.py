@@ -23,6 +23,28 @@ def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs) -
     expect(page.get_by_role("heading", level=1)).to_contain_text(name)
 
 
+@pytest.mark.parametrize("has_javascript", [True, False])
+def test_all_connections_of_one_org_or_of_several_are_planned_from_the_list(
+    open_demo_as: OpenAs, has_javascript: bool
+) -> None:
+    page = open_demo_as("operator", java_script_enabled=has_javascript, reduced_motion="reduce")
+    page.goto("/orgs/")
+    page.get_by_role("checkbox", name="Select Experiments").check()
+    page.get_by_role("button", name="Delete all connections of Marketing EU…").click()
+    expect(page.locator(".lead")).to_contain_text("All connections of Marketing EU")
+    expect(page.locator("#page-title")).to_have_text("Delete 19 connections?")
+    page.goto("/orgs/?q=experiments")
+    page.get_by_role("checkbox", name="Select Experiments").check()
+    page.goto("/orgs/?q=market")
+    page.get_by_role("checkbox", name="Select Marketing EU").check()
+    if has_javascript:
+        assert_fit_to_show(page)
+    name = "2 orgs" if has_javascript else "selected orgs"
+    page.get_by_role("button", name=f"Delete all connections of {name}…").click()
+    title = "Delete 24 connections?" if has_javascript else "Delete 19 connections?"
+    expect(page.locator("#page-title")).to_have_text(title)
+
+
 def test_without_javascript_the_matrix_is_filtered_and_its_cells_are_links(
     open_demo_as: OpenAs,
 ) -> None:

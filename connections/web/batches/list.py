@@ -1,5 +1,7 @@
 """The list of bulk deletions, and making the draft of another one."""
 
+from urllib.parse import urlencode
+
 from django.core.exceptions import BadRequest
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -60,7 +62,8 @@ def _create_draft(request: HttpRequest) -> HttpResponse:
 def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
     """The draft.
 
-    The rest of another bulk deletion, an org or a filter takes the place of a selection.
+    The rest of another bulk deletion, one org, several orgs or a filter takes the place of a
+    selection.
     """
     if "batch" in posted:
         pk = uuid_or_none(posted.get("batch", ""))
@@ -68,10 +71,12 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
             raise BadRequest("This isn't the ID of a bulk deletion.")
         batch = find_batch(actor=actor, pk=pk)
         return drafts.create_draft_of_remaining(batch=batch, actor=actor)
-    if "org" in posted:
+    orgs = posted.getlist("org")
+    if len(orgs) == 1:
         org = find_posted_org(posted, actor=actor).org
         return drafts.create_draft_from_org(actor=actor, org=org)
-    if "filter" in posted:
-        filters, text = parse_filter(posted.get("filter", ""))
+    if orgs or "filter" in posted:
+        query = urlencode({"org": orgs}, doseq=True) if orgs else posted.get("filter", "")
+        filters, text = parse_filter(query)
         return drafts.create_draft_from_filter(actor=actor, filters=filters, filter_text=text)
     return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))

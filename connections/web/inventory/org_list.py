@@ -65,6 +65,7 @@ def org_list(request: HttpRequest) -> HttpResponse:
     context = {
         "shared_names": lists.shared_names(org.org for org in orgs),
         "parts": _part_links(request, found),
+        "can_plan": permissions.can_delete(actor),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "retired": retired,
     }

@@ -102,6 +102,19 @@ def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
     assert "Group SOC has no credential" in page.text
 
 
+def test_several_orgs_are_planned_together_and_confirmed_by_the_number(
+    operator: Client, payments: Credential, sandbox: SandboxServer
+) -> None:
+    add_connections(sandbox, 3)
+    sync_now(payments)
+    partners = payments.snapshots.filter(sink_org_name__in=["Partner 0", "Partner 2"])
+    orgs = [f"{each.site}/{each.sink_org_id}" for each in partners]
+    operator.post(LIST, {"org": orgs})
+    rows = the_batch().rows.order_by("sink_org_name")
+    assert [row.sink_org_name for row in rows] == ["Partner 0", "Partner 2"]
+    assert 'data-confirm="2"' in read(operator.get(url_of(the_batch()))).html
+
+
 @pytest.mark.parametrize(
     ("count", "warnings"),
     [
