@@ -6,9 +6,10 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from connections.models import AccessKind, Credential, CredentialAccess, Person
+from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
+from tests.support.people import make_person
 from tests.web.overview.test_overview import add_deletion
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +58,9 @@ def test_people_and_pages_are_found_only_by_those_who_can_open_them(
 ) -> None:
     assert "People" not in names_found(client_of(ada), "ada")
     assert names_found(client_of(root), "ada")["People"] == [ada.display_name]
+    for number in range(6):
+        make_person(f"zoe{number}", Role.VIEWER)
+    assert len(names_found(client_of(root), "zoe")["People"]) == 6
     assert names_found(client_of(ada), "notif") == {}
     assert names_found(client_of(root), "notif") == {"Pages": ["Notifications"]}
 

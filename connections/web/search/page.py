@@ -33,7 +33,7 @@ from connections.web.framework.support import (
 
 # A shorter text finds too much to be of use.
 MIN_LENGTH = 2
-# How many of each kind are listed. Their list has the others.
+# How many of each kind that has a list with a search are listed. That list has the others.
 MOST = 5
 
 
@@ -183,7 +183,8 @@ def _people(text: str, actor: Actor) -> HitGroup:
             url=reverse("person-detail", args=[person.pk]),
             facts=join_facts(person.username, person.email),
         )
-        for person in people[:MOST]
+        # All of them: the list of people has no search.
+        for person in people
     ]
     return HitGroup(title="People", icon="people", hits=hits)
 
