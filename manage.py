@@ -29,6 +29,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     if sys.argv[1:2] == ["make_keys"]:
         # It creates the other commands' secret key, and needs only a temporary one itself.
+        os.environ.pop("SECRET_KEY_FILE", None)
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
         # Signals are delivered once the command handles them

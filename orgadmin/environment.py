@@ -38,10 +38,34 @@ def read_integer(name: str, *, default: int, minimum: int) -> int:
     return number
 
 
-def read_checked[Value](name: str, check: Callable[[str], Value]) -> Value:
-    """What `check` returns for the variable. Its ValueError becomes ImproperlyConfigured."""
+def read_secret(name: str, *, default: str = "") -> str:
+    """The variable, or the text of the private file that the variable `NAME_FILE` names.
+
+    Raises ImproperlyConfigured if both are set or the file can't be used.
+    """
+    path = os.environ.get(f"{name}_FILE", "")
+    if not path:
+        return os.environ.get(name, default)
+    if os.environ.get(name):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set. Unset one of them.")
     try:
-        return check(os.environ.get(name, ""))
+        text = private_files.read_private_text(path).strip()
+    except private_files.PrivateFileError as error:
+        raise ImproperlyConfigured(f"{name}_FILE: {error}") from None
+    if not text:
+        raise ImproperlyConfigured(f"{name}_FILE: {path} is empty. Put the value into it.")
+    return text
+
+
+def read_checked[Value](
+    name: str, check: Callable[[str], Value], *, text: str | None = None
+) -> Value:
+    """What `check` returns for the variable, or for `text` if that was read already.
+
+    Its ValueError becomes ImproperlyConfigured.
+    """
+    try:
+        return check(os.environ.get(name, "") if text is None else text)
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
 
@@ -124,23 +148,19 @@ def parse_email_url(url: str) -> dict[str, Any]:
     }
 
 
-def load_secret_key(*, key: str, path: str, new_path: Path | None) -> str:
-    """The key itself, the key in the file at `path`, or at `new_path`, created on first use.
+def create_secret_key(path: Path | None) -> str:
+    """The key in the file at `path`, which is created on first use.
 
-    Raises ImproperlyConfigured if there is no key and `new_path` is None.
+    Raises ImproperlyConfigured if `path` is None.
     """
-    if key:
-        return key
+    if path is None:
+        raise ImproperlyConfigured(
+            "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it isn't created automatically, "
+            "because all processes must share it. Run `./run manage make_keys --output DIR` once."
+        )
     try:
-        if path:
-            return private_files.read_private_text(path).strip()
-        if new_path:
-            return private_files.create_private_text_once(
-                new_path, lambda: secrets.token_urlsafe(50)
-            ).strip()
+        return private_files.create_private_text_once(
+            path, lambda: secrets.token_urlsafe(50)
+        ).strip()
     except private_files.PrivateFileError as error:
         raise ImproperlyConfigured(str(error)) from None
-    raise ImproperlyConfigured(
-        "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it isn't created automatically, "
-        "because all processes must share it. Run `./run manage make_keys --output DIR` once."
-    )

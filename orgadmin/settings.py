@@ -14,7 +14,7 @@ from connections.core.sites import parse_extra_sites
 from connections.core.urls import check_base_url, check_webhook_url
 from connections.deletions.tickets import check_ticket_pattern
 from orgadmin import environment
-from orgadmin.environment import read_checked, read_flag, read_integer, read_list
+from orgadmin.environment import read_checked, read_flag, read_integer, read_list, read_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
@@ -32,7 +32,7 @@ BASE_URL = read_checked("ORGADMIN_BASE_URL", check_base_url)
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": environment.parse_database_url(
-        os.environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
+        read_secret("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
     )
 }
 if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgresql"}:
@@ -99,16 +99,14 @@ SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
 )
 SECRET_KEY_FILE = os.environ.get("SECRET_KEY_FILE", "")
-SECRET_KEY = environment.load_secret_key(
-    key=os.environ.get("SECRET_KEY", ""),
-    path=SECRET_KEY_FILE,
-    new_path=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
+SECRET_KEY = read_secret("SECRET_KEY") or environment.create_secret_key(
+    DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None
 )
 
 # --- Datadog ----------------------------------------------------------------------------------
 
 EXTRA_SITES = read_checked("ORGADMIN_EXTRA_SITES", parse_extra_sites)
-DATADOG_PROXY = os.environ.get("ORGADMIN_HTTP_PROXY", "")
+DATADOG_PROXY = read_secret("ORGADMIN_HTTP_PROXY")
 DATADOG_CA_BUNDLE = os.environ.get("ORGADMIN_CA_BUNDLE", "")
 
 # --- Deletion requests --------------------------------------------------------------------------
@@ -181,8 +179,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# `./run serve` collects the files and sets this for its web servers; runserver serves them from the
-# source tree.
+# `serve` and `web` set this for their web servers; runserver serves files from the source tree.
 STATIC_ROOT = os.environ.get("ORGADMIN_STATIC_ROOT")
 WHITENOISE_USE_FINDERS = not STATIC_ROOT
 STORAGES = {
@@ -264,13 +261,16 @@ OIDC_MFA_VALUES = read_list("ORGADMIN_OIDC_MFA_VALUES")
 
 # --- Email ----------------------------------------------------------------------------------------
 
-HAS_MAIL = bool(os.environ.get("EMAIL_URL"))
-MAILERS = {"default": environment.parse_email_url(os.environ.get("EMAIL_URL") or "dummy:")}
+_email_url = read_secret("EMAIL_URL")
+HAS_MAIL = bool(_email_url)
+MAILERS = {"default": environment.parse_email_url(_email_url or "dummy:")}
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 
 # --- Notifications and metrics ------------------------------------------------------------------
 
-WEBHOOK_URL = read_checked("ORGADMIN_WEBHOOK_URL", check_webhook_url)
+WEBHOOK_URL = read_checked(
+    "ORGADMIN_WEBHOOK_URL", check_webhook_url, text=read_secret("ORGADMIN_WEBHOOK_URL")
+)
 WEBHOOK_SECRET_FILE = os.environ.get("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
 CHECKPOINT_EMAILS = read_list("ORGADMIN_CHECKPOINT_EMAILS")
 CHECKPOINT_FILE = os.environ.get("ORGADMIN_CHECKPOINT_FILE", "")

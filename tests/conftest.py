@@ -23,7 +23,6 @@ from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
 from tests.support.database_copies import django_db_setup, pytest_unconfigure
 from tests.support.databases import (
-    collected_static,
     migrated_directory,
     pooled_url,
     postgresql_template,
@@ -46,7 +45,6 @@ __all__ = [
     "_lock_order",
     "_no_code_expires",
     "bare_sandbox",
-    "collected_static",
     "django_db_setup",
     "migrated_directory",
     "pooled_url",

@@ -15,8 +15,9 @@ for name in list(os.environ):
         "ORGADMIN_TEST_DATA_DIR",
     }:
         del os.environ[name]
-for name in ("DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FILE", "ALLOWED_HOSTS", "DEBUG"):
+for name in ("DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG"):
     os.environ.pop(name, None)
+    os.environ.pop(f"{name}_FILE", None)
 if "ORGADMIN_TEST_DATA_DIR" not in os.environ:
     # Kept in the environment so that the processes a test starts share it.
     os.environ["ORGADMIN_TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="orgadmin-test-")

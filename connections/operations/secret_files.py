@@ -1,6 +1,7 @@
 """The files with the service's secrets, and which of them every user of this machine can read."""
 
 import logging
+import os
 from pathlib import Path
 
 from django.conf import settings
@@ -17,13 +18,20 @@ _SETTINGS = (
     "OIDC_SECRET_FILE",
     "METRICS_TOKEN_FILE",
 )
+# Of these, the setting is the secret itself.
+_VARIABLES = (
+    "DATABASE_URL_FILE",
+    "EMAIL_URL_FILE",
+    "ORGADMIN_HTTP_PROXY_FILE",
+    "ORGADMIN_WEBHOOK_URL_FILE",
+)
 EXPOSED_FILES_HINT = "Restrict them to the service's user or group."
 
 
 def describe_exposed_files() -> str:
     """Which of the files every user of this machine can read; "" if none of them."""
-    paths = [Path(value) for name in _SETTINGS if (value := getattr(settings, name))]
-    names = [str(path) for path in paths if is_open_to_everyone(path)]
+    values = [getattr(settings, name) for name in _SETTINGS] + [*map(os.environ.get, _VARIABLES)]
+    names = [str(value) for value in values if value and is_open_to_everyone(Path(value))]
     return f"every user of this machine can read {', '.join(names)}" if names else ""
 
 

@@ -1,4 +1,7 @@
-"""Collects the static files that the web servers serve.
+"""Collects the static files that the web servers serve, into `.static` beside the code.
+
+`./run install` runs this module. `serve` and `web` only read what it made, so that they can run
+where the code is read-only, and collect again what is missing or damaged.
 
 They are collected into a new directory, which gets its name once all of it is on the disk and never
 changes afterwards. The name contains a digest of the sources and one of the collected files: a
@@ -13,6 +16,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import django
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.management.commands.collectstatic import Command
@@ -28,17 +32,24 @@ _KEPT_EARLIER = 2
 def collect_static_files() -> Path:
     """The directory with the collected files, which are collected if they changed or are damaged.
 
-    Only one process at a time collects them. Raises OSError if the data directory isn't writable.
+    Only one process at a time collects them. Raises OSError if they can't be written.
     """
-    parent = settings.DATA_DIR / "static"
-    parent.mkdir(mode=0o700, exist_ok=True)
+    parent = settings.BASE_DIR / ".static"
+    sources = _digest_of(_find_sources(), seed=_versions())
+    usable = _find_usable(parent, sources=sources)
+    if usable:
+        return usable
+    parent.mkdir(exist_ok=True)
     with (parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        sources = _digest_of(_find_sources(), seed=_versions())
-        for directory in parent.glob(f"{sources}-*"):
-            if directory.name == _name_of(directory, sources=sources):
-                return directory
-        return _collect(parent, sources=sources)
+        return _find_usable(parent, sources=sources) or _collect(parent, sources=sources)
+
+
+def _find_usable(parent: Path, *, sources: str) -> Path | None:
+    for directory in parent.glob(f"{sources}-*"):
+        if directory.name == _name_of(directory, sources=sources):
+            return directory
+    return None
 
 
 def _collect(parent: Path, *, sources: str) -> Path:
@@ -106,3 +117,8 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+if __name__ == "__main__":
+    django.setup(set_prefix=False)
+    collect_static_files()

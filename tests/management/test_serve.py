@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError
 from pytest_django import Settings
 
 from connections.management.commands import serve
@@ -46,13 +47,6 @@ row.save()
 """
 
 
-@pytest.fixture
-def prepared_directory(migrated_directory: Path, collected_static: Path) -> Path:
-    """A data directory with which a service starts faster than the first time."""
-    (migrated_directory / "static").symlink_to(collected_static)
-    return migrated_directory
-
-
 def serving_process(data_dir: Path, **more: str) -> Running:
     return Running(SERVE, env=clean_environment(data_dir=data_dir, PORT="0", **more))
 
@@ -75,9 +69,9 @@ def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: 
 
 
 def test_its_pages_use_stylesheets_with_hashed_names_and_ctrl_c_stops_all_its_processes(
-    prepared_directory: Path,
+    migrated_directory: Path,
 ) -> None:
-    with serving_process(prepared_directory) as process:
+    with serving_process(migrated_directory) as process:
         port = port_of(process)
         status, page = get(port, "/accounts/login/")
         assert status == 200
@@ -90,8 +84,8 @@ def test_its_pages_use_stylesheets_with_hashed_names_and_ctrl_c_stops_all_its_pr
         assert not any(is_alive(child) for child in children)
 
 
-def test_its_child_processes_stop_when_it_is_killed(prepared_directory: Path) -> None:
-    with serving_process(prepared_directory) as process:
+def test_its_child_processes_stop_when_it_is_killed(migrated_directory: Path) -> None:
+    with serving_process(migrated_directory) as process:
         port = port_of(process)
         get(port, "/healthz")
         process.wait_for_line("Worker started")
@@ -100,8 +94,8 @@ def test_its_child_processes_stop_when_it_is_killed(prepared_directory: Path) ->
         assert any(not any(is_alive(child) for child in children) for _ in until(20))
 
 
-def test_it_exits_with_an_error_when_one_of_its_processes_dies(prepared_directory: Path) -> None:
-    with serving_process(prepared_directory) as process:
+def test_it_exits_with_an_error_when_one_of_its_processes_dies(migrated_directory: Path) -> None:
+    with serving_process(migrated_directory) as process:
         process.wait_for_line("Worker started")
         worker = process.children()[1]
         os.kill(worker, signal.SIGKILL)
@@ -109,8 +103,8 @@ def test_it_exits_with_an_error_when_one_of_its_processes_dies(prepared_director
         assert process.wait_for_line("The worker ended unexpectedly (SIGKILL)")
 
 
-def test_the_web_server_alone_outlives_a_killed_worker(prepared_directory: Path) -> None:
-    env = clean_environment(data_dir=prepared_directory, PORT="0")
+def test_the_web_server_alone_outlives_a_killed_worker(migrated_directory: Path) -> None:
+    env = clean_environment(data_dir=migrated_directory, PORT="0")
     with Running([*MANAGE, "web"], env=env) as web, Running([*MANAGE, "worker"], env=env) as worker:
         port = port_of(web)
         worker.wait_for_line("Worker started")
@@ -123,9 +117,9 @@ def test_the_web_server_alone_outlives_a_killed_worker(prepared_directory: Path)
 
 
 def test_a_killed_web_server_is_restarted_and_a_signal_stops_all_processes(
-    prepared_directory: Path,
+    migrated_directory: Path,
 ) -> None:
-    with serving_process(prepared_directory) as process:
+    with serving_process(migrated_directory) as process:
         port = port_of(process)
         get(port, "/healthz")
         web_server = process.children()[0]
@@ -166,8 +160,8 @@ def test_a_port_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     assert "PORT must be a number" in done.stderr
 
 
-def test_it_serves_on_an_ipv6_address(prepared_directory: Path) -> None:
-    with serving_process(prepared_directory, ORGADMIN_BIND="::1") as process:
+def test_it_serves_on_an_ipv6_address(migrated_directory: Path) -> None:
+    with serving_process(migrated_directory, ORGADMIN_BIND="::1") as process:
         line = process.wait_for_line("Org Admin is running at")
         assert line.startswith("Org Admin is running at http://[::1]:")
         assert get(port_of(process), "/healthz", host="::1") == (200, "ok\n")
@@ -224,27 +218,32 @@ def test_make_keys_needs_no_keys_and_missing_settings_are_reported_in_one_line(
     assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
 
 
-def test_a_signal_during_startup_stops_it_gracefully(prepared_directory: Path) -> None:
-    with serving_process(prepared_directory) as process:
+def test_a_signal_during_startup_stops_it_gracefully(migrated_directory: Path) -> None:
+    with serving_process(migrated_directory) as process:
         assert any(process.children() for _ in until(30))
         assert process.end() == 0
         assert "Traceback" not in process.output
 
 
-def test_a_trusted_proxy_can_declare_that_a_request_used_https(prepared_directory: Path) -> None:
+def test_a_trusted_proxy_can_declare_that_a_request_used_https(migrated_directory: Path) -> None:
     public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": "127.0.0.1"}
-    with serving_process(prepared_directory, **public) as process:
+    with serving_process(migrated_directory, **public) as process:
         headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
         assert get(port_of(process), "/accounts/login/", headers=headers)[0] == 200
 
 
-@pytest.mark.parametrize("name", ["", "static"])
-def test_a_read_only_data_directory_is_reported_in_one_line(
-    migrated_directory: Path, name: str
+def test_without_usable_static_files_it_starts_only_where_it_can_collect_them(
+    tmp_path: Path, settings: Settings
 ) -> None:
+    settings.BASE_DIR = tmp_path / "file"
+    settings.BASE_DIR.touch()
+    with pytest.raises(CommandError, match=r"\.static\)\. Run \./run install as the user that "):
+        serve.Command()._prepare()
+
+
+def test_a_read_only_data_directory_is_reported_in_one_line(migrated_directory: Path) -> None:
     env = clean_environment(data_dir=migrated_directory, PORT="0")
-    (migrated_directory / name).mkdir(exist_ok=True)
-    with read_only_directory(migrated_directory / name):
+    with read_only_directory(migrated_directory):
         done = manage("serve", env=env, hindrance=modes_apply)
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
@@ -252,13 +251,13 @@ def test_a_read_only_data_directory_is_reported_in_one_line(
     assert "writable" in line
 
 
-def test_a_full_disk_is_reported_in_one_line(migrated_directory: Path) -> None:
-    env = clean_environment(data_dir=migrated_directory, PORT="0")
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0")
     done = manage("serve", env=env, hindrance=no_space)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        f"CommandError: Org Admin can't write to {migrated_directory}: File too large. Make it "
-        "writable for this user, or free space, then start again."
+        "CommandError: Org Admin can't write to the database: disk I/O error. Make the database "
+        "and its directory writable for this user, or free space, then try again."
     ]
 
 

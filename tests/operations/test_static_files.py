@@ -18,25 +18,25 @@ STYLES = "connections/app.css"
 
 @pytest.fixture(scope="module")
 def collected_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with collected files, for tests to copy."""
+    """A directory with collected files, for tests to copy."""
     directory = tmp_path_factory.mktemp("collected")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.DATA_DIR", directory)
+        patch.setattr("django.conf.settings.BASE_DIR", directory)
         collect_static_files()
     return directory
 
 
 @pytest.fixture
 def collected(collected_once: Path, tmp_path: Path, settings: Settings) -> Path:
-    """The directory with the collected files in this test's data directory."""
-    settings.DATA_DIR = tmp_path
+    """The directory with the collected files in this test's directory."""
+    settings.BASE_DIR = tmp_path
     shutil.copytree(collected_once, tmp_path, dirs_exist_ok=True)
     [directory] = directories(tmp_path)
     return directory
 
 
-def directories(data_dir: Path) -> list[Path]:
-    return [path for path in (data_dir / "static").iterdir() if path.is_dir()]
+def directories(base_dir: Path) -> list[Path]:
+    return [path for path in (base_dir / ".static").iterdir() if path.is_dir()]
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -51,6 +51,17 @@ def test_files_that_did_not_change_are_not_written_again(collected: Path) -> Non
     before = {path: path.stat().st_ino for path in collected.rglob("*")}
     assert collect_static_files() == collected
     assert {path: path.stat().st_ino for path in collected.rglob("*")} == before
+
+
+def test_usable_files_need_no_write_access(
+    collected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert collect_static_files() == collected
 
 
 def empty(path: Path) -> None:
@@ -91,7 +102,7 @@ def test_damaged_files_are_collected_again(
 def test_a_directory_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.DATA_DIR = tmp_path
+    settings.BASE_DIR = tmp_path
     synced: list[Path] = []
 
     def sync(descriptor: int) -> None:
@@ -101,7 +112,7 @@ def test_a_directory_is_on_the_disk_before_it_gets_its_name(
     directory = collect_static_files()
     unfinished = directory.with_name("unfinished")
     paths = {unfinished / path.relative_to(directory) for path in directory.rglob("*")}
-    assert set(synced) == paths | {unfinished, tmp_path / "static"}
+    assert set(synced) == paths | {unfinished, tmp_path / ".static"}
 
 
 def test_changed_sources_are_collected_into_another_directory(
@@ -135,8 +146,10 @@ def test_another_version_collects_again_and_those_of_two_earlier_ones_are_kept(
 
 
 RACER = """
-import django, sys
+import django, pathlib, sys
+from django.conf import settings
 django.setup()
+settings.BASE_DIR = pathlib.Path(sys.argv[1])
 from connections.operations.static_files import collect_static_files
 print("ready", flush=True)
 sys.stdin.read()
@@ -150,13 +163,13 @@ def test_concurrent_processes_use_the_same_complete_directory(collected: Path) -
     expected = f"{collected} {len(contents(collected))} True\n"
     empty(collected / "staticfiles.json")
     env = clean_environment(
-        data_dir=collected.parents[1],
+        data_dir=collected.parents[1] / "data",
         DJANGO_SETTINGS_MODULE="orgadmin.settings",
         PYTHONPATH=str(ROOT),
     )
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER],
+            [sys.executable, "-c", RACER, str(collected.parents[1])],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

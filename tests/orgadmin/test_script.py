@@ -27,6 +27,11 @@ if sys.argv[1:] == ["environment"]:
 else:
     print(sys.argv[1:], os.getcwd())
 """
+COLLECT = """import os, pathlib
+assert os.environ["ORGADMIN_DATA_DIR"].endswith("/.venv"), os.environ
+assert not {"DATABASE_URL", "ORGADMIN_BASE_URL"} & set(os.environ)
+pathlib.Path(__file__).parents[2].joinpath("collected").touch()
+"""
 OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\necho older >&2\nexit 9\n'
 BROKEN_SHIM = "#!/bin/sh\necho 'shim: no such version' >&2\nexit 127\n"
 # A Python whose venv copies one that exists, in a tenth of the time.
@@ -55,6 +60,8 @@ def make_checkout(directory: Path, *, system_python: Path = Path("/nowhere/pytho
     (directory / "run").write_text(text)
     (directory / "run").chmod(0o755)
     (directory / "manage.py").write_text(MANAGE)
+    (directory / "connections/operations").mkdir(parents=True)
+    (directory / "connections/operations/static_files.py").write_text(COLLECT)
     for name in ("requirements.txt", "requirements-postgres.txt", "requirements-dev.txt"):
         (directory / name).write_text("# nothing\n")
     return directory
@@ -97,9 +104,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("run")
     checkout = make_checkout(base / "a check out", system_python=Path(sys.executable))
     path = make_path(base / "bin", python3=OLDER, python3_13=BROKEN_SHIM)
-    done = run(checkout / "run", "install", path=path)
+    done = run(checkout / "run", "install", path=path, ORGADMIN_BASE_URL="https://example.org")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+    assert (checkout / "collected").exists()
     return checkout
 
 
@@ -242,6 +250,16 @@ def test_installing_with_a_postgresql_url_installs_its_driver(installed: Path) -
     assert "run: installing requirements-postgres.txt" in done.stderr.splitlines()
     again = run(installed / "run", "manage", "hello", DATABASE_URL="postgres:///orgadmin")
     assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_the_database_url_can_come_from_a_file(installed: Path, tmp_path: Path) -> None:
+    stamp = installed / ".venv" / "installed-requirements-postgres.txt"
+    stamp.unlink(missing_ok=True)
+    (tmp_path / "url").write_text("postgres:///orgadmin\n")
+    refused = run(installed / "run", "serve", DATABASE_URL_FILE=str(tmp_path / "url"))
+    assert "Run ./run install" in refused.stderr
+    run(installed / "run", "install", DATABASE_URL_FILE=str(tmp_path / "url"))
+    assert stamp.exists()
 
 
 def test_only_test_and_check_install_development_tools(installed: Path) -> None:
@@ -418,7 +436,7 @@ def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Pat
     assert "EnvironmentFile" not in text
     assert ". /etc/orgadmin" not in text
     assert "Environment=ORGADMIN_ENV_FILE=/etc/orgadmin/environment\n" in text
-    samples = re.findall(r"```sh\n((?:[A-Z_]+=.*\n)+)```", text)
+    samples = re.findall(r"```sh\n((?:[A-Z_]+=(?!.*/run ).*\n)+)```", text)
     assert len(samples) == 3
     run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
     for sample in samples:

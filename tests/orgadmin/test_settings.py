@@ -1,5 +1,6 @@
 """Invalid settings end every command with one line that says what to do."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,15 +9,17 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from connections.core.private_files import create_private_text
+from connections.core.secret import Secret
 from orgadmin.environment import (
     parse_database_url,
     parse_email_url,
     read_flag,
     read_integer,
     read_list,
+    read_secret,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import ROOT, clean_environment, manage
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,9 @@ ROOT = Path(__file__).resolve().parents[2]
         ("ORGADMIN_BASE_URL", "https://example.org/orgs", "without a path"),
         ("ORGADMIN_BASE_URL", "https://example.org:99999", "BASE_URL: it isn't a valid URL"),
         ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
+        ("DATABASE_URL_FILE", "/nowhere/url", "DATABASE_URL_FILE: Can't read /nowhere/url"),
+        ("EMAIL_URL_FILE", "/dev/null", "EMAIL_URL_FILE: /dev/null isn't a regular file"),
+        ("ORGADMIN_DRAIN_SECONDS", "-1", "must be 0 or more"),
     ],
 )
 def test_an_invalid_setting_is_reported_in_one_line(
@@ -70,6 +76,49 @@ def test_a_flag_is_true_or_false_in_any_case(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("DEBUG", "perhaps")
     with pytest.raises(ImproperlyConfigured, match="DEBUG must be true or false"):
         read_flag("DEBUG", default=False)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "SECRET_KEY", "EMAIL_URL", "ORGADMIN_HTTP_PROXY"])
+def test_a_secret_comes_from_its_variable_or_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "secret"
+    monkeypatch.delenv(name, raising=False)
+    assert read_secret(name, default="nothing") == "nothing"
+    create_private_text(path, Secret("from the file\n"))
+    monkeypatch.setenv(f"{name}_FILE", str(path))
+    assert read_secret(name) == "from the file"
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read_secret(name)
+    assert str(caught.value) == f"{name} and {name}_FILE are both set. Unset one of them."
+    monkeypatch.delenv(name)
+    path.write_text(" \n")
+    with pytest.raises(ImproperlyConfigured, match="is empty"):
+        read_secret(name)
+
+
+def test_the_settings_read_secrets_from_files(tmp_path: Path) -> None:
+    values = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere.sqlite3",
+        "SECRET_KEY": "k" * 50,
+        "EMAIL_URL": "submission://user:hunter2@mail.example.org:587",
+        "ORGADMIN_HTTP_PROXY": "http://user:hunter2@proxy.example.org:3128",
+        "ORGADMIN_WEBHOOK_URL": "https://hooks.example.org/hunter2",
+    }
+    env = clean_environment(data_dir=tmp_path)
+    for name, value in values.items():
+        create_private_text(tmp_path / name, Secret(f"{value}\n"))
+        env[f"{name}_FILE"] = str(tmp_path / name)
+    code = (
+        "import json; from django.conf import settings as s; print(json.dumps(["
+        "s.DATABASES['default']['NAME'], s.SECRET_KEY, s.DATADOG_PROXY, s.WEBHOOK_URL, "
+        "s.MAILERS['default']['OPTIONS']['password']]))"
+    )
+    done = manage("shell", "--no-imports", "-c", code, env=env)
+    names = ("SECRET_KEY", "ORGADMIN_HTTP_PROXY", "ORGADMIN_WEBHOOK_URL")
+    expected = [f"{tmp_path}/elsewhere.sqlite3", *(values[name] for name in names), "hunter2"]
+    assert json.loads(done.stdout) == expected
 
 
 def test_a_number_must_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from django.test import override_settings
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encryption import new_key_ring_text
-from connections.operations.static_files import collect_static_files
 from orgadmin.environment import parse_database_url
 from tests.support.database_copies import (
     administer,
@@ -96,12 +95,6 @@ def sqlite_template(django_db_setup: None, tmp_path_factory: pytest.TempPathFact
     return path
 
 
-@pytest.fixture(scope="session")
-def collected_static() -> Path:
-    """The `static` directory of a data directory, collected once for all test processes."""
-    return collect_static_files().parent
-
-
 @pytest.fixture
 def migrated_directory(tmp_path: Path, sqlite_template: Path) -> Path:
     """The test's directory, as the data directory after `migrate`."""
@@ -139,11 +132,8 @@ def pooled_url(postgresql_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=KINDS)
-def shared_database(
-    request: pytest.FixtureRequest, collected_static: Path, tmp_path: Path
-) -> Iterator[SharedDatabase]:
+def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
     """A separate migrated, empty database for this test. PostgreSQL is behind a pool."""
-    (tmp_path / "static").symlink_to(collected_static)
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     if request.param == "sqlite":
         path = request.getfixturevalue("migrated_directory") / "orgadmin.sqlite3"

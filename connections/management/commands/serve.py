@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(OrgAdminCommand):
-    """Checks keys, takes the port, migrates (SQLite only), collects static files, serves."""
+    """Checks keys, takes the port, finds the static files, migrates (SQLite only), serves."""
 
     help = "Run the web server and a worker on ORGADMIN_BIND and PORT until SIGTERM or SIGINT."
     takes_json = False
@@ -84,7 +84,16 @@ class Command(OrgAdminCommand):
         )
 
     def _prepare(self) -> None:
-        """Migrate (SQLite), create missing keys and collect static files."""
+        """Find the static files, migrate (SQLite) and create missing keys."""
+        try:
+            # For the web servers, which are its child processes.
+            os.environ["ORGADMIN_STATIC_ROOT"] = str(collect_static_files())
+        except OSError as error:
+            raise CommandError(
+                "The static files of this version are missing or damaged and can't be collected: "
+                f"{reason_of(error)}. Run ./run install as the user that owns "
+                f"{settings.BASE_DIR}, then start again."
+            ) from None
         if settings.DATABASE_IS_SQLITE and schema.read_schema().fit is schema.Fit.OLDER:
             copy = backup.copy_before_migrating(now=clock.now())
             if copy:
@@ -93,8 +102,6 @@ class Command(OrgAdminCommand):
         schema.require_usable_schema()
         load_key_ring()
         log_exposed_files()
-        # For the web servers, which are its child processes.
-        os.environ["ORGADMIN_STATIC_ROOT"] = str(collect_static_files())
 
     def _announce(self, local_address: str) -> None:
         # Only where the service is for this machine alone, people open the address that it
