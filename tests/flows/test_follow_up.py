@@ -138,16 +138,6 @@ def test_a_waiting_deletion_can_be_withdrawn(requester: Requester, sandbox: Sand
     assert sandbox.world.deletes_executed(requester.connection.id) == 0
 
 
-def test_a_deletion_that_was_sent_cannot_be_withdrawn(requester: Requester) -> None:
-    page = requester.delete()
-    assert not page.has_form_to("/withdraw/")
-
-    page = read(requester.client.post(f"/deletions/{requester.deletion().pk}/withdraw/"))
-
-    assert page.status == 409
-    assert "This deletion can no longer be withdrawn" in page.text
-
-
 @pytest.fixture
 def send_and_lose_response(
     requester: Requester,
@@ -172,19 +162,6 @@ def check_twice(requester: Requester, clock: SettableClock, page: Page) -> Page:
     assert page.outcome["data-state"] == "unknown"
     clock.advance(seconds=61)
     return requester.press(page, "/reconcile/")
-
-
-def test_two_checks_close_an_unknown_deletion_as_gone(
-    requester: Requester,
-    sandbox: SandboxServer,
-    clock: SettableClock,
-    send_and_lose_response: Callable[[faults.Fault], Page],
-) -> None:
-    page = check_twice(requester, clock, send_and_lose_response(faults.EXECUTES_THEN_RESET))
-
-    assert "Gone, but not proven to be this request. The response was lost." in page.text
-    assert page.outcome["data-outcome"] == "gone_unattributed"
-    assert sandbox.world.deletes_received(requester.connection.id) == 1
 
 
 def test_after_two_checks_that_still_list_it_the_delete_can_be_sent_again(

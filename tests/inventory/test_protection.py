@@ -19,7 +19,6 @@ from connections.models import (
     ProtectionRemoval,
 )
 from sandbox.entities import Connection
-from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import HTMX, Page, Requester, read, store_credential
 from tests.inventory.support import rows_in
@@ -82,12 +81,6 @@ def test_a_connection_can_be_protected_from_its_page(requester: Requester, linus
     assert event.subject_id == requester.connection.id
 
 
-def test_the_form_is_filled_in_with_the_connection(requester: Requester) -> None:
-    page = requester.open(requester.open(url_of(requester)).link("Protect…"))
-    assert page.form_to("/protect/").fields["connection_id"] == requester.connection.id
-    assert f'value="{requester.credential.site}" selected' in page.html
-
-
 @pytest.mark.parametrize(
     ("typed", "complaint"),
     [
@@ -109,13 +102,6 @@ def test_invalid_input_is_explained_and_nothing_is_protected(
     assert response.status_code == 422
     assert complaint in response.content.decode()
     assert not Protection.objects.exists()
-
-
-def test_an_empty_form_shows_an_error_at_every_field(requester: Requester) -> None:
-    page = read(requester.client.post("/connections/protect/"))
-    assert page.status == 422
-    for complaint in ("Choose a site.", "Enter a connection ID.", "Enter a reason."):
-        assert complaint in page.text
 
 
 def test_another_person_removes_it_with_a_reason(
@@ -184,17 +170,6 @@ def test_a_request_for_a_connection_protected_meanwhile_is_refused(
     assert REASON in page.text
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(requester.connection.id) == 0
-
-
-def test_an_open_deletion_shows_it_and_accepts_no_confirmation(
-    requester: Requester, linus: Person, sandbox: SandboxServer
-) -> None:
-    sandbox.world.set_fault(fault=rate_limited(), connection_id=requester.connection.id)
-    requester.delete()
-    protect(requester, linus)
-    page = requester.open(f"/deletions/{requester.deletion().pk}/")
-    assert "Protected: this connection can't be deleted in Org Admin" in page.text
-    assert not page.has_form_to("/execute/")
 
 
 def test_the_inventory_marks_it_and_filters_by_it(

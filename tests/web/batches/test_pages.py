@@ -41,7 +41,7 @@ from tests.batches.support import (
 from tests.flows.support import HTMX, read, store_credential
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
-from tests.support.sandbox import connection_between, org_named
+from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
 
@@ -115,37 +115,6 @@ def test_several_orgs_are_planned_together_and_confirmed_by_the_number(
     assert 'data-confirm="2"' in read(operator.get(url_of(the_batch()))).html
 
 
-@pytest.mark.parametrize(
-    ("count", "warnings"),
-    [
-        (1, ("1 shares an unknown data type", "1 shares audit events", "1 was created")),
-        (2, ("2 share an unknown data type", "2 share audit events", "2 were created")),
-    ],
-)
-def test_the_warnings_of_a_plan_count_one_or_more(
-    operator: Client,
-    payments: Credential,
-    sandbox: SandboxServer,
-    count: int,
-    warnings: tuple[str, ...],
-) -> None:
-    org = org_named(sandbox.world, "Payments US")
-    keys = [
-        key_of(
-            sandbox.world.add_connection(
-                source_org=org,
-                sink_org=sandbox.world.add_org(name=f"Partner {number}", site=org.site),
-                connection_types=("audit", "traces"),
-            )
-        )
-        for number in range(count)
-    ]
-    sync_now(payments)
-    operator.post(LIST, {"connection": keys})
-    text = read(operator.get(url_of(the_batch()))).text
-    assert [warning for warning in warnings if warning not in text] == []
-
-
 def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
     operator: Client, payments: Credential
 ) -> None:
@@ -163,16 +132,6 @@ def test_a_filter_that_is_not_valid_plans_nothing(
     name = wrong.partition("=")[0]
     assert response.status_code == 422
     assert f"These filters aren't valid: {name}." in read(response).text
-    assert not Batch.objects.exists()
-
-
-@pytest.mark.parametrize("posted", [{}, {"filter": "q=nowhere"}])
-def test_nothing_to_plan_is_refused_with_the_reason(
-    operator: Client, payments: Credential, posted: dict[str, str]
-) -> None:
-    response = operator.post(LIST, posted)
-    assert response.status_code == 422
-    assert "Choose at least 1 connection." in response.text
     assert not Batch.objects.exists()
 
 
@@ -208,15 +167,6 @@ def test_a_split_links_the_new_drafts(
     page = read(operator.post(url_of(batch, "split"), follow=True))
     new = Batch.objects.exclude(pk=batch.pk).get()
     assert f'<a href="{url_of(new)}">1 connection with Labs EU</a>' in page.html
-
-
-def test_a_discarded_draft_asks_nothing(operator: Client, make_draft: MakeDraft) -> None:
-    batch = make_draft(2)
-    operator.post(url_of(batch, "cancel"))
-    page = read(operator.get(url_of(batch)))
-    assert "Discarded by Ada. Nothing was sent." in page.text
-    assert "Delete 2 connections?" not in page.text
-    assert "Discarded draft" in page.text
 
 
 def test_the_form_confirms_the_plan_that_the_page_shows(
@@ -282,17 +232,6 @@ def test_another_operator_sees_a_draft_and_cannot_change_it(
     assert url_of(batch, "request") not in page
     assert other.post(url_of(batch, "remove"), {}).status_code == 403
     assert other.post(url_of(batch, "credential"), {"credential": "nonsense"}).status_code == 403
-
-
-def test_only_a_plan_that_leaves_something_out_has_a_column_for_the_reason(
-    operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
-    complete = make_draft(1)
-    partial = draft(ada, [complete.rows.get().reference, "nonsense"])
-    has_column = [
-        "Left out because" in operator.get(url_of(each)).text for each in (complete, partial)
-    ]
-    assert has_column == [False, True]
 
 
 def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
