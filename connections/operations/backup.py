@@ -285,6 +285,20 @@ def copy_before_migrating(*, now: datetime) -> Path | None:
     return copy
 
 
+@contextmanager
+def exclusive_copy(target: Path) -> Iterator[None]:
+    """Copy the SQLite file to `target`. No other process can open it until this block ends.
+
+    Raises BackupError if one has it open, or if a worker or a command was seen lately.
+    """
+    source = get_database_path()
+    connection.close()
+    with _exclusive_connection(source) as database:
+        _require_no_live_worker(database, target=source)
+        _copy_from(database, target=target)
+        yield
+
+
 def _new_copy_path(*, name: str, now: datetime) -> Path:
     """A path for a new copy in `backups` of the data directory. Creates `backups`."""
     directory: Path = settings.DATA_DIR / "backups"

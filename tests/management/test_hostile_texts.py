@@ -170,6 +170,8 @@ RUNS: dict[str, list[ArgumentsOf]] = {
     "make_keys": [lambda scene: ["--output", HOSTILE]],
     "make_sign_in_link": [lambda scene: ["--username", HOSTILE]],
     "reconcile_deletions": [lambda scene: []],
+    "migrate": [lambda scene: [HOSTILE]],
+    "move_database": [lambda scene: ["--to", HOSTILE]],
     "restore": [lambda scene: ["--from", HOSTILE]],
     "rotate_encryption_key": [lambda scene: []],
     "rotate_signing_key": [lambda scene: []],
@@ -188,12 +190,13 @@ SAY_NOTHING_OF_IT = {
     "createsuperuser",
     "erase_person",
     "make_sign_in_link",
+    "move_database",
     "reconcile_deletions",
     "rotate_encryption_key",
     "rotate_signing_key",
     "worker",
 }
-NO_JSON = {"changepassword", "createsuperuser", "serve", "web"}
+NO_JSON = {"changepassword", "createsuperuser", "migrate", "serve", "web"}
 
 
 def run(name: str, *arguments: str) -> None:

@@ -161,7 +161,7 @@ def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatc
         raise OperationalError("canceling statement due to lock timeout")
 
     monkeypatch.setattr("django.core.management.commands.migrate.Command.handle", fail)
-    with pytest.raises(CommandError, match="held a lock for 10 s, so this migration was undone"):
+    with pytest.raises(CommandError, match="held a lock for 10 s, so a migration was undone"):
         call_command("migrate")
 
 

@@ -189,8 +189,9 @@ BELOW_THE_ACTS = {
     *("events.py", "checkpoints.py", "personal_data.py", "erasure.py", "signing.py"),
     # Writes nothing permanent.
     "write_probe.py",
-    # Grants privileges.
+    # Grants privileges, or copies rows with their events.
     "database_guards.py",
+    "moving.py",
 }
 
 

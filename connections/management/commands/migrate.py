@@ -5,31 +5,38 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
-from django.db import OperationalError
+from django.db import Error as DatabaseError
 
+from connections.management.base import OrgAdminCommand
 from connections.models.released_migrations import LOCK_TIMEOUT
 from connections.operations import database_guards, schema
 
 
-class Command(migrate.Command):
+class Command(OrgAdminCommand, migrate.Command):
     """Exit code 1 and one sentence for a database that this version can't migrate."""
+
+    takes_json = False
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = schema.read_schema()
         if found.fit in {schema.Fit.FOREIGN, schema.Fit.TOO_NEW}:
             raise CommandError(f"{found.text} Nothing was changed.")
+        if settings.DB_APP_ROLE:
+            database_guards.require_owner()
         try:
-            if settings.DB_APP_ROLE:
-                database_guards.require_owner()
-            super().handle(*args, **options)
-            if settings.DB_APP_ROLE and not (options["plan"] or options["check_unapplied"]):
-                database_guards.grant_to_service()
-        except database_guards.GrantError as error:
-            raise CommandError(str(error)) from None
-        except OperationalError as error:
-            if "lock timeout" not in str(error):
-                raise
-            raise CommandError(
-                f"Another process held a lock for {LOCK_TIMEOUT.removesuffix('s')} s, so this "
-                "migration was undone. Run migrate again, with the service stopped if this repeats."
-            ) from None
+            migrate.Command.handle(self, *args, **options)
+        except DatabaseError as error:
+            raise CommandError(_failure(error)) from error
+        if settings.DB_APP_ROLE and not (options["plan"] or options["check_unapplied"]):
+            database_guards.grant_to_service()
+
+
+def _failure(error: DatabaseError) -> str:
+    reason = " ".join(str(error).split())
+    if "lock timeout" in reason:
+        seconds = LOCK_TIMEOUT.removesuffix("s")
+        return (
+            f"Another process held a lock for {seconds} s, so a migration was undone. Run migrate "
+            "again, with the service stopped if this repeats."
+        )
+    return f"A migration failed and was undone; those before it are applied: {reason}."

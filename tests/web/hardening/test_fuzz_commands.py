@@ -44,6 +44,7 @@ USUAL: dict[str, dict[str, str]] = {
     "make_evidence_bundle": {"--output": "bundle.zip"},
     "make_keys": {"--output": "keys"},
     "make_sign_in_link": {"--username": "ada"},
+    "move_database": {},
     "restore": {"--from": "copy"},
     "verify_audit": {},
     "verify_credentials": {"--credential": ORG},
