@@ -63,7 +63,9 @@ _SUBJECTS = {
 _ACTIONS = {
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
+    "credential.not_verified": "keys not accepted",
     "credential.policy_changed": "approval policy changed",
+    "credential.verified": "keys accepted",
     "deletion.answered": "response received",
     "deletion.answered_late": "late response",
     "deletion.approvals_lapsed": "approvals expired",

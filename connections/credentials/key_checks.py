@@ -97,7 +97,7 @@ class KeyReport:
 
     @property
     def failure(self) -> KeyCheckResult | None:
-        """The check that failed. None if the keys are verified."""
+        """The check that failed. None if the keys are accepted."""
         failed = (result for result in self.results if result.ok is False)
         return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
 
@@ -468,7 +468,7 @@ def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
 def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -> None:
     failure, identity = report.failure, report.identity
     sentence = (
-        audit.Sentence("{credential} was verified.", credential=credential.name)
+        audit.Sentence("The keys of {credential} were accepted.", credential=credential.name)
         if failure is None
         else audit.Sentence(
             "{credential} failed its key checks. {why}",

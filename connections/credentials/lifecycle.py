@@ -121,7 +121,7 @@ class KeysRefusedError(ConflictError):
 def add_credential(*, actor: Actor, name: str, site: str, keys: DatadogKeys) -> Credential:
     """Verify the keys of one org, store them and list its org connections.
 
-    If Datadog can't be reached, the keys are stored as not verified, so that people needn't paste
+    If Datadog can't be reached, the keys are stored unchecked, so that people needn't paste
     them again. With an empty `name`, the credential gets the org's name if Datadog returns it.
 
     Raises PermissionDenied, InvalidInputError, KeysRefusedError (neither repeats a key), and
@@ -283,7 +283,7 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
     ConflictError when the credential is retired, its site is gone, or it was changed in the
     meantime.
     """
-    permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
+    permissions.require(permissions.can_manage_credentials(actor), "check keys")
     _require_in_use(credential)
     if not all(_verify_and_store([credential], actor=actor)):
         raise ConflictError("The keys changed during the check. Check again.")
@@ -296,7 +296,7 @@ def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[C
     The report of a credential that was rotated or retired in the meantime is dropped. Raises
     PermissionDenied, and ConflictError if one of them is retired.
     """
-    permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
+    permissions.require(permissions.can_manage_credentials(actor), "check keys")
     for credential in credentials:
         _require_in_use(credential)
     _verify_and_store(credentials, actor=actor)

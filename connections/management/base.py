@@ -363,7 +363,7 @@ def credential_document(credential: Credential) -> dict[str, Any]:
 
 def credential_lines(credential: Credential) -> list[str]:
     """A credential and its key checks as lines of text."""
-    state = "verified" if credential.is_verified else "unverified"
+    state = "keys accepted" if credential.is_verified else "keys not accepted"
     lines = [f"{credential.name} ({credential.site}): {state}"]
     marks = {True: "yes", False: "no ", None: "-  "}
     for result in credential.verification:

@@ -94,7 +94,7 @@ def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) ->
 
     code, output = run("add_credential", f"--site={US}", *files)
     assert code == 0
-    assert "Payments US (sandbox-us1): verified" in output
+    assert "Payments US (sandbox-us1): keys accepted" in output
     assert pair.api_key not in output
 
 

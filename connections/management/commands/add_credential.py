@@ -21,13 +21,13 @@ _FIELDS = ("api_key", "application_key", "access_token")
 
 
 class Command(OrgAdminCommand):
-    """Verifies and stores keys and lists connections. Never takes keys as arguments."""
+    """Checks and stores keys and lists connections. Never takes keys as arguments."""
 
     help = (
         "Add the keys of one Datadog org. Without a file option, they are read from standard "
         "input: two lines (API key, application key), one line (access token), or a JSON document "
-        "with api_key and application_key, or with access_token. Exit codes: 0 verified, 1 "
-        "rejected by Datadog (nothing is saved) or saved but not verified, 2 usage."
+        "with api_key and application_key, or with access_token. Exit codes: 0 accepted, 1 "
+        "rejected by Datadog (nothing is saved) or saved but not checked, 2 usage."
     )
     needs_keys = True
 

@@ -89,7 +89,7 @@ def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
 
 
 def _failure(credential: Credential, last_sync: Sync | None) -> dict[str, Any]:
-    never = "Never verified." if not credential.org_id else "Never synced."
+    never = "Its keys were never accepted." if not credential.org_id else "Never synced."
     return {
         "credential": credential.name,
         "site": credential.site,

@@ -1,4 +1,4 @@
-"""Verify stored credentials from the command line."""
+"""Check the keys of stored credentials from the command line."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,8 +13,8 @@ class Command(OrgAdminCommand):
     """Runs the key checks of one credential or all of them in parallel, and stores the results."""
 
     help = (
-        "Verify every credential in use, or one. Exit codes: 0 all verified, 1 at least one isn't, "
-        "2 usage."
+        "Check the keys of every credential in use, or of one. Exit codes: 0 all accepted, 1 at "
+        "least one isn't, 2 usage."
     )
     needs_keys = True
 
