@@ -10,7 +10,13 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from connections.inventory.matching import KnownOrg, ListedConnection
-from connections.inventory.text_columns import AsText, HexId, HexKey, parse_types
+from connections.inventory.text_columns import (
+    CONNECTION_COLUMNS,
+    AsText,
+    HexId,
+    HexKey,
+    parse_types,
+)
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,
@@ -120,19 +126,7 @@ class CurrentConnection:
 
 
 # The columns that `as_listed` reads.
-LISTED_COLUMNS: tuple[str | AsText, ...] = (
-    "site",
-    HexId("connection_id"),
-    "id",
-    "source_org_id",
-    "source_org_name",
-    "sink_org_id",
-    "sink_org_name",
-    AsText("connection_types"),
-    "creator_name",
-    AsText("connection_created_at"),
-    "creator_is_disabled",
-)
+LISTED_COLUMNS = (*CONNECTION_COLUMNS, AsText("connection_created_at"), "creator_is_disabled")
 
 
 def as_listed(row: Sequence[Any]) -> ListedConnection:

@@ -3,7 +3,6 @@
 Each line is read separately, so a bad line doesn't prevent others from being deleted.
 """
 
-import csv
 import json
 import re
 from collections import defaultdict, deque
@@ -16,6 +15,7 @@ from connections.batches import drafts
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core.errors import InvalidInputError
 from connections.core.sites import find_site
+from connections.core.tabular import split_cells
 from connections.models import (
     Batch,
     BatchOrigin,
@@ -84,23 +84,15 @@ def read_plan(content: bytes) -> list[PlanLine]:
 
 def _parse_csv(text: str) -> list[PlanLine]:
     rows = _LINE_END.split(text)
-    header = [cell.strip().lower() for cell in _split_cells(rows[0]) or ()]
+    header = [cell.strip().lower() for cell in split_cells(rows[0]) or ()]
     if set(header) not in (_REQUIRED, _COLUMNS) or len(set(header)) != len(header):
         raise InvalidInputError({"plan": f"The first line must be the header: {_HEADER}."})
     filled = [(number, row) for number, row in enumerate(rows[1:], start=2) if row.strip()]
     return [_parse_row(number, row, header=header) for number, row in filled]
 
 
-def _split_cells(row: str) -> list[str] | None:
-    try:
-        [cells] = csv.reader([row], strict=True)
-    except (csv.Error, ValueError):
-        return None
-    return cells
-
-
 def _parse_row(number: int, row: str, *, header: Sequence[str]) -> PlanLine:
-    cells = _split_cells(row)
+    cells = split_cells(row)
     if cells is None:
         return PlanLine(number=number, problem="This line isn't valid CSV. Check its quotes.")
     if len(cells) != len(header):

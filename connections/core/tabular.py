@@ -1,4 +1,4 @@
-"""Writes rows as CSV, JSON or NDJSON, one at a time to limit memory use."""
+"""Writes rows as CSV, JSON or NDJSON, and reads rows of CSV: one at a time to limit memory use."""
 
 import csv
 import json
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
 
 from connections.core.text import printable_json
 
@@ -23,6 +25,16 @@ class Columns[T]:
     def row(self, item: T) -> Row:
         """The row of one item."""
         return {name: value(item) for name, value in self.values.items()}
+
+
+@sensitive_variables()
+def split_cells(row: str) -> list[str] | None:
+    """The cells of one row of CSV, which can contain keys. None if it isn't valid."""
+    try:
+        [cells] = csv.reader([row], strict=True)
+    except (csv.Error, ValueError):
+        return None
+    return cells
 
 
 class AsJson(dict[str, Any]):

@@ -3,7 +3,6 @@
 Errors never repeat the content of a line, because any column can contain a key.
 """
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import find_site
+from connections.core.tabular import split_cells
 from connections.credentials.keys import NAME_IS_A_KEY, choose_keys, clean_keys, contains_a_key
 from connections.credentials.lifecycle import clean_name
 
@@ -77,7 +77,7 @@ def _decode(content: bytes) -> Secret | None:
 @sensitive_variables()
 def _parse(text: Secret, *, max_lines: int | None) -> tuple[list[ImportLine], str]:
     rows = _LINE_END.split(text.reveal().removeprefix("\ufeff"))
-    header = tuple(cell.strip().lower() for cell in _split_cells(rows[0]) or ())
+    header = tuple(cell.strip().lower() for cell in split_cells(rows[0]) or ())
     columns = next((column for column in COLUMNS if sorted(column) == sorted(header)), None)
     if columns is None:
         return [], f"The first line must be the header: {_HEADERS}."
@@ -90,17 +90,8 @@ def _parse(text: Secret, *, max_lines: int | None) -> tuple[list[ImportLine], st
 
 
 @sensitive_variables()
-def _split_cells(row: str) -> list[str] | None:
-    try:
-        [cells] = csv.reader([row], strict=True)
-    except (csv.Error, ValueError):
-        return None
-    return cells
-
-
-@sensitive_variables()
 def _parse_line(number: int, row: str, *, header: tuple[str, ...]) -> ImportLine:
-    cells = _split_cells(row)
+    cells = split_cells(row)
     if cells is None:
         return ImportLine(number=number, problem="This line isn't valid CSV. Check its quotes.")
     if len(cells) != len(header):

@@ -31,7 +31,14 @@ from connections.inventory.syncs import (
     newest_complete_syncs,
     newest_syncs,
 )
-from connections.inventory.text_columns import AsText, HexId, HexKey, hex_key, parse_types
+from connections.inventory.text_columns import (
+    CONNECTION_COLUMNS,
+    AsText,
+    HexId,
+    HexKey,
+    hex_key,
+    parse_types,
+)
 from connections.models import (
     OPEN_STATES,
     AccessReviewDecision,
@@ -320,15 +327,7 @@ def _snapshot_rows(
 ) -> QuerySet[OrgConnectionSnapshot, tuple[Any, ...]]:
     """What a ListedConnection is made of, newest first. Other optional columns are None."""
     return current.order_by("-last_seen_at", "-id").values_list(
-        "site",
-        HexId("connection_id"),
-        "id",
-        "source_org_id",
-        "source_org_name",
-        "sink_org_id",
-        "sink_org_name",
-        AsText("connection_types"),
-        "creator_name",
+        *CONNECTION_COLUMNS,
         *(
             column if needed[name] else Value(None, TextField())
             for name, column in _OPTIONAL_COLUMNS.items()

@@ -41,6 +41,17 @@ class HexId(AsText):
     on_postgresql = "replace((%(expressions)s)::text, '-', '')"
 
 
+# What a ListedConnection always has.
+CONNECTION_COLUMNS: tuple[str | AsText, ...] = (
+    "site",
+    HexId("connection_id"),
+    "id",
+    *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name"),
+    AsText("connection_types"),
+    "creator_name",
+)
+
+
 def hex_key(key: OrgConnectionKey) -> HexKey:
     """The key of a connection in rows with a HexId."""
     return key.site, key.connection_id.hex

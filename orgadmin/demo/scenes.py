@@ -111,14 +111,11 @@ def list_more_scenes() -> list[Scene]:
 
 
 def _delete_many() -> Scene:
-    step = Step(
-        "Select a few connections and confirm their number.",
-        "Open Connections",
-        OPERATOR,
-        reverse("org-connection-list"),
+    return Scene(
+        "Delete several connections",
+        "A bulk deletion is a frozen plan: confirmed once, recorded for each connection.",
+        steps=[_in_connections("Select a few connections and confirm their number.")],
     )
-    text = "A bulk deletion is a frozen plan: confirmed once, recorded for each connection."
-    return Scene("Delete several connections", text, steps=[step])
 
 
 def _approve() -> Scene:
@@ -216,12 +213,12 @@ def _recreate() -> Scene:
 
 
 def _sync() -> Step:
-    return Step(
-        f"Sync now, or wait: the worker syncs each org within {format_limit(SYNC_INTERVAL)}.",
-        "Open Connections",
-        OPERATOR,
-        reverse("org-connection-list"),
-    )
+    limit = format_limit(SYNC_INTERVAL)
+    return _in_connections(f"Sync now, or wait: the worker syncs each org within {limit}.")
+
+
+def _in_connections(text: str) -> Step:
+    return Step(text, "Open Connections", OPERATOR, reverse("org-connection-list"))
 
 
 def _see_changes() -> Step:

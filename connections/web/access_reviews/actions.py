@@ -6,9 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django_htmx.http import HttpResponseClientRefresh
 
 from connections.access.actor import Actor
@@ -22,13 +21,9 @@ from connections.models import AccessReview
 from connections.web.access_reviews import detail, forms
 from connections.web.access_reviews.rows import Posted
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
-from connections.web.framework.support import SeeOther, actor_of, wants_fragment
+from connections.web.framework.support import actor_of, redirect_to, wants_fragment
 
 _CLOSED = "This access review is already closed."
-
-
-def _redirect(review: AccessReview, *, query: QueryDict | None = None) -> HttpResponse:
-    return SeeOther(reverse("access-review-detail", args=[review.pk], query=query))
 
 
 def _page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
@@ -46,7 +41,6 @@ _action = partial(
         name="review",
         find=lambda actor, pk: find_access_review(actor=actor, pk=pk),
         page=_page,
-        respond=lambda request, actor, review, result: _redirect(review),
     ),
 )
 
@@ -79,7 +73,7 @@ def _decided(
     query = detail.query_of_page(request)
     for name in ("open", "decision"):
         query.pop(name, None)
-    return _redirect(review, query=query)
+    return redirect_to(review, query=query)
 
 
 def _posted(request: HttpRequest, *, form: forms.DecisionForm | None = None) -> Posted:
@@ -136,7 +130,7 @@ def _planned(
             f"{pluralize(plan.remaining, 'more connection')} can be planned afterwards: a bulk "
             f"deletion can have at most {drafts.MAX_ROWS:,}.",
         )
-    return SeeOther(reverse("batch-detail", args=[plan.batch.pk]))
+    return redirect_to(plan.batch)
 
 
 # Plans the deletion of the connections decided to delete, and continues to the plan.
@@ -147,7 +141,7 @@ def _redirect_if_closed(request: HttpRequest, review: AccessReview) -> HttpRespo
     if not review.is_closed:
         return None
     messages.info(request, _CLOSED)
-    return _redirect(review)
+    return redirect_to(review)
 
 
 def _reviewers_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:

@@ -595,4 +595,4 @@ def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase
         return bundle_response(request, make, review=review)
     except (ConflictError, BundleError, SigningKeyError) as error:
         messages.error(request, str(error))
-        return support.SeeOther(reverse("access-review-detail", args=[review.pk]))
+        return support.redirect_to(review)

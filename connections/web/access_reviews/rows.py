@@ -46,7 +46,6 @@ class LastDecision:
     reason: str
     # "Ada Lovelace, 3 h ago".
     who: str
-    full_text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,24 +149,19 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
     if decision is None:
         return None
     label = ROW_BADGES[decision.decision].label
-    full = texts.decision_text(decision.decision, keep_until=decision.keep_until)
     is_of_another = decision != details.decision
     if is_of_another:
         label = f"{label}, {decision.row.review.name}"
-        full = f"{full}, {decision.row.review.name}"
     note = decision.reason
     if details.row.is_outdated and not is_of_another:
         note = _outdated_text(details, decision, today=now.date())
-        full = f"{full}, {note}"
     elif decision.keep_until:
         note = f"until {decision.keep_until:%Y-%m-%d}"
-    who = f"{decision.decided_by_name}, {format_relative(decision.decided_at, now=now)}"
     return LastDecision(
         label=label,
         note=note,
         reason=decision.reason,
-        who=who,
-        full_text=f"{full}. {who}: “{decision.reason}”{_earlier_text(details.decisions)}",
+        who=f"{decision.decided_by_name}, {format_relative(decision.decided_at, now=now)}",
     )
 
 
@@ -189,15 +183,3 @@ def _outdated_text(details: RowDetails, decision: AccessReviewDecision, *, today
     return (
         f"before {next((_CHANGED[title] for title in titles if title in _CHANGED), 'it changed')}"
     )
-
-
-def _earlier_text(decisions: Sequence[AccessReviewDecision]) -> str:
-    """A sentence saying that earlier decisions of this access review are on record."""
-    if len(decisions) < 2:
-        return ""
-    earlier = "; ".join(
-        f"{texts.decision_text(decision.decision, keep_until=decision.keep_until)}, "
-        f"{decision.decided_by_name}"
-        for decision in reversed(decisions[:-1])
-    )
-    return f" Before: {earlier}."

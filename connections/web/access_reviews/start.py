@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.access_reviews import population
@@ -17,7 +16,7 @@ from connections.models import OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.access_reviews.filters import scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
 from connections.web.framework import lists
-from connections.web.framework.support import PageWarning, SeeOther, actor_of, wants_fragment
+from connections.web.framework.support import PageWarning, actor_of, redirect_to, wants_fragment
 from connections.web.inventory.filters import connection_choices
 
 # How many names a warning has, and the list below the warnings.
@@ -49,7 +48,7 @@ def access_review_new(request: HttpRequest) -> HttpResponse:
     messages.success(
         request, f"Access review of {pluralize(review.row_count, 'connection')} started."
     )
-    return SeeOther(reverse("access-review-detail", args=[review.pk]))
+    return redirect_to(review)
 
 
 def _page(request: HttpRequest, *, form: StartForm, status: int = 200) -> HttpResponse:

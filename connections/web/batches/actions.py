@@ -16,10 +16,10 @@ from connections.core.text import join_some_names, pluralize, uuid_or_none
 from connections.lookups.objects import find_batch, find_credential
 from connections.models import Batch
 from connections.web.batches import forms
-from connections.web.batches.detail import batch_detail, redirect_to
+from connections.web.batches.detail import batch_detail
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.support import SeeOther
+from connections.web.framework.support import redirect_to
 
 
 def _has_confirmation(request: HttpRequest) -> bool:
@@ -32,7 +32,6 @@ _action = partial(
         name="batch",
         find=lambda actor, pk: find_batch(actor=actor, pk=pk),
         page=batch_detail,
-        respond=lambda request, actor, batch, result: redirect_to(batch),
     ),
 )
 
@@ -75,7 +74,7 @@ batch_cancel = _action("batch-cancel", stopping.cancel_batch)
 def _same_rows(request: HttpRequest, actor: Actor, batch: Batch, result: object) -> HttpResponse:
     """The plan, with the rows that the page showed."""
     query = QueryDict(request.POST.get("filters", ""))
-    return SeeOther(reverse("batch-detail", args=[batch.pk], query=query))
+    return redirect_to(batch, query=query)
 
 
 def _of_own_draft(service: Callable[..., Any]) -> Callable[..., Any]:

@@ -92,11 +92,6 @@ def notice_about(refusal: Refusal) -> str:
     return " ".join(error.fields.values())
 
 
-def redirect_to(batch: models.Batch) -> HttpResponse:
-    """A 303 to the page of the bulk deletion."""
-    return support.SeeOther(reverse("batch-detail", args=[batch.pk]))
-
-
 @limited("export", per_minute=30)
 def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttpResponse:
     """The deletions of one bulk deletion, streamed as a file."""

@@ -15,11 +15,11 @@ from connections.core.text import pluralize, uuid_or_none
 from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch
 from connections.models import Batch, Outcome
-from connections.web.batches.detail import notice_about, redirect_to
+from connections.web.batches.detail import notice_about
 from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
-from connections.web.framework.support import actor_of, find_posted_org
+from connections.web.framework.support import actor_of, find_posted_org, redirect_to
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:

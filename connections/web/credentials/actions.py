@@ -23,7 +23,7 @@ from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, ser
 from connections.web.framework.forms import ConfirmationForm
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import SeeOther, actor_of
+from connections.web.framework.support import SeeOther, actor_of, redirect_to
 
 # Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
@@ -33,7 +33,6 @@ _action = partial(
         name="credential",
         find=lambda actor, pk: find_credential(actor=actor, pk=pk),
         page=detail.credential_detail,
-        respond=lambda request, actor, credential, result: detail.redirect_to(credential),
     ),
     reauthenticate=True,
 )
@@ -82,7 +81,7 @@ def _redirect_with_result(
     if credential.is_verified and done != "added":
         synced = pluralize(lifecycle.count_connections(credential), "connection")
         messages.success(request, f"{credential.name} {done}. Synced {synced}.")
-    return detail.redirect_to(credential)
+    return redirect_to(credential)
 
 
 def _requiring_key_ring(service: Callable[..., Credential]) -> Callable[..., Credential]:

@@ -19,7 +19,7 @@ from connections.web.badges import credential_badge
 from connections.web.credentials import texts
 from connections.web.credentials.forms import PolicyForm, RenameForm
 from connections.web.framework.actions import NOT_REFUSED, Refusal
-from connections.web.framework.support import SeeOther, actor_of
+from connections.web.framework.support import actor_of, redirect_to
 
 _ACCESS = {
     AccessKind.SEE: "Who can see it",
@@ -95,11 +95,6 @@ def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
         return []
     labels = dict(access_lists.list_entry_choices(entries))
     return [(_ACCESS[kind], [labels[name] for name in names]) for kind, names in entries.items()]
-
-
-def redirect_to(credential: Credential) -> HttpResponse:
-    """A 303 to the credential's page."""
-    return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
 def redirect_with_error(

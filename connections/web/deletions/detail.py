@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -265,6 +266,12 @@ def _find_block(
     return str(sending.find_block([deletion], confirmed_by=people) or "")
 
 
+_shown_columns = attrgetter(
+    *("state", "outcome", "cause", "epoch", "confirmed_at", "due_at", "last_checked_at"),
+    *("verified_at", "contradicted_at", "approval_round", "break_glass_at"),
+)
+
+
 def state_version(
     deletion: models.Deletion, *, objections: Objections, next_steps: NextSteps, now: datetime
 ) -> str:
@@ -272,19 +279,9 @@ def state_version(
     parts = (
         [objection.pk for objection in objections if objection],
         next_steps,
-        deletion.state,
-        deletion.outcome,
-        deletion.cause,
-        deletion.epoch,
-        deletion.confirmed_at,
-        deletion.due_at,
-        deletion.last_checked_at,
-        deletion.verified_at,
-        deletion.contradicted_at,
+        _shown_columns(deletion),
         [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
         [approval.pk for approval in deletion.approvals.all()],
-        deletion.approval_round,
-        deletion.break_glass_at,
         getattr(deletion, "break_glass_review", None) is not None,
         _is_changing_soon(deletion, now=now),
         states.status_at(deletion, now=now).name,

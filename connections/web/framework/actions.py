@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.web.framework.forms import ServiceForm
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import actor_of
+from connections.web.framework.support import actor_of, redirect_to
 
 type ActionView = Callable[..., HttpResponse]
 # A page with forms. It is called with the request and the arguments in its URL and, after a POST
@@ -55,7 +55,7 @@ class Subject[T]:
     find: Callable[..., T]
     page: Page
     # The response once the service has returned, from the object and what the service returned.
-    respond: Respond[T]
+    respond: Respond[T] = lambda request, actor, item, result: redirect_to(item)
 
 
 def service_action[T](

@@ -48,6 +48,12 @@ class SeeOther(HttpResponseRedirect):
     status_code = 303
 
 
+def redirect_to(item: Any, *, query: QueryDict | None = None) -> SeeOther:
+    """A 303 to the page of an object, which is named after its model."""
+    name = str(item._meta.verbose_name).replace(" ", "-")
+    return SeeOther(reverse(f"{name}-detail", args=[item.pk], query=query))
+
+
 def wants_fragment(request: HttpRequest) -> bool:
     """Whether htmx requests a fragment. A boosted link requests the whole page."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]

@@ -6,7 +6,6 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.core import clock
@@ -16,7 +15,7 @@ from connections.models import Person
 from connections.people import people, provider_accounts
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import SeeOther, actor_of
+from connections.web.framework.support import actor_of
 from connections.web.people import detail, forms, single_sign_on
 from connections.web.people.account import end_sessions
 
@@ -26,9 +25,6 @@ _action = partial(
         name="person",
         find=lambda actor, pk: get_object_or_404(Person, pk=pk),
         page=detail.person_detail,
-        respond=lambda request, actor, person, result: SeeOther(
-            reverse("person-detail", args=[person.pk])
-        ),
     ),
     reauthenticate=True,
 )
