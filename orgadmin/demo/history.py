@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -68,12 +69,13 @@ def _create_history(world: DemoWorld) -> None:
         _deleted,
         _started_an_access_review,
         _deleted_in_labs,
-        _synced_retail,
+        partial(_synced, orgs=_LABS + _RETAIL, days=24),
         _decided_on_audit_events,
         _refused,
         _closed_the_access_review,
         _already_absent,
         _gone_after_a_lost_response,
+        partial(_synced, orgs=_RETAIL, days=16),
         _closed_as_unresolved,
         _contradicted,
         _require_approvals,
@@ -90,7 +92,7 @@ def _create_history(world: DemoWorld) -> None:
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
-        _synced,
+        partial(_synced, hours=1),
         _unknown,
         _changed_outside,
     ):
@@ -233,16 +235,16 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
     _approve(world, deletion, hours=1)
 
 
-def _synced_retail(world: DemoWorld) -> None:
-    """Two of its connections are removed later: each was last listed here."""
-    names = ("Retail US", "Store Operations", "Loyalty")
-    with ago(days=24):
-        syncs.sync_orgs(actor=WORKER, credentials=[world.credentials[name] for name in names])
+# Those whose connections are removed. Their syncs detect it, and the others would change nothing.
+_LABS = ("Labs", "Labs Staging")
+_RETAIL = ("Retail US", "Store Operations", "Loyalty")
 
 
-def _synced(_world: DemoWorld) -> None:
-    with ago(hours=1):
-        syncs.sync_orgs(actor=WORKER)
+def _synced(world: DemoWorld, *, orgs: tuple[str, ...] = (), days: int = 0, hours: int = 0) -> None:
+    """A sync of these orgs or, without any, of all."""
+    chosen = [world.credentials[name] for name in orgs] or None
+    with ago(days=days, hours=hours):
+        syncs.sync_orgs(actor=WORKER, credentials=chosen)
 
 
 def _changed_outside(world: DemoWorld) -> None:
