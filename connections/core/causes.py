@@ -104,7 +104,7 @@ class Cause(StrEnum):
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
     ABSENT_WHEN_READ = (
         "absent_when_read",
-        "A complete sync just before sending no longer listed it.",
+        "A complete sync just before sending didn't list it.",
     )
     CHANGED_WHEN_READ = (
         "changed_when_read",

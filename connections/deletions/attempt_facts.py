@@ -38,7 +38,7 @@ class Claim(Enum):
     NOTHING_DELETED = "Nothing was deleted.", _NOTHING_DELETED, ""
     DELETED_NOTHING = "This request deleted nothing.", _NOTHING_DELETED, ""
     MIGHT_HAVE_WORKED = "The DELETE was sent and might have worked.", {Sent.UNCERTAIN}, ""
-    RESPONSE_LOST = "The response was lost.", {Sent.UNCERTAIN}, ""
+    RESPONSE_LOST = "The response was lost or unusable.", {Sent.UNCERTAIN}, ""
 
 
 def claim_text(claim: Claim, *, sent: Sent | None) -> str:

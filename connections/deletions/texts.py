@@ -550,7 +550,6 @@ def _contradiction(deletion: Deletion, *, listed_by: str) -> str:
 
 # What to look at after a refusal.
 _CHECKS: dict[str, str] = {
-    Cause.BAD_REQUEST: "See Datadog's message above for the cause.",
     Cause.UNAUTHORIZED: "A key was mistyped or revoked, or its owner was disabled.",
     Cause.FORBIDDEN: (
         "Check that the role and the key's scopes include org_connections_write. A restriction "

@@ -116,7 +116,7 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
     url = f"/reviews/{review.pk}/decide/"
     html = client_of(ada).post(url, posted, headers={"HX-Request": "true"}).text
     assert 'id="review-plan"' in html
-    assert "Delete 1 connection…" in html
+    assert 'Delete 1<span class="wide"> connection</span>…' in html
     assert '<th class="cell-main" scope="row">Ada</th>' in html
 
 

@@ -66,7 +66,7 @@ def test_the_confirmation_page_says_that_it_is_gone_when_no_request_is_proven_to
         page = requester.press(page, "/reconcile/")
 
     assert (
-        "Gone, but not proven to be this request. The response was lost."
+        "Gone, but not proven to be this request. The response was lost or unusable."
         in requester.confirmation_page().text
     )
 

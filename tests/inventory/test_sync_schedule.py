@@ -239,8 +239,8 @@ def test_pages_say_when_the_next_sync_is_due(
     # Pages show times relative to the web server's clock.
     Credential.objects.update(sync_due_at=timezone.now() + 10 * MINUTE)
     org = read(client.get(f"/orgs/{US}/{payments.org_id}/")).text
-    assert ", next sync due in 10 min" in org
+    assert ", next due in 10 min" in org
     inventory = read(client.get("/connections/")).html
     assert 'title="Next sync due in ' in inventory
     Credential.objects.update(sync_due_at=timezone.now() - 3 * MINUTE)
-    assert "next sync due 3 min ago" in read(client.get(f"/orgs/{US}/{payments.org_id}/")).text
+    assert "next due 3 min ago" in read(client.get(f"/orgs/{US}/{payments.org_id}/")).text

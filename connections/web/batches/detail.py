@@ -407,7 +407,7 @@ def _plan_again_label(batch: models.Batch, *, actor: Actor, total: int) -> str:
     count = len(drafts.list_remaining(batch=batch))
     if count == total:
         return f"Plan all {count:,} again" if count > 1 else "Plan it again"
-    return f"Plan the other {count:,}" if count else ""
+    return f"Plan the other {count:,}" if count > 1 else "Plan the other one" if count else ""
 
 
 def _credential_to_retire(
