@@ -52,8 +52,11 @@ class NewestDecision(NamedTuple):
 
     def counts(self, *, digest: str, today: date) -> bool:
         """Whether it covers what is listed and its last day has not passed."""
-        has_ended = self.keep_until is not None and self.keep_until < today
-        return self.review_digest == digest and not has_ended
+        return self.review_digest == digest and not self.has_ended(today=today)
+
+    def has_ended(self, *, today: date) -> bool:
+        """Whether the last day of a decision to keep has passed."""
+        return self.keep_until is not None and self.keep_until < today
 
 
 @dataclass(frozen=True, slots=True)

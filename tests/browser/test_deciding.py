@@ -1,10 +1,11 @@
 """The pages on which people decide show the facts first, then the choices, and nothing twice."""
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
-from connections.models import Deletion, State
+from connections.models import Batch, BatchState, Deletion, State
 from connections.web.badges import Badge
 from connections.web.deletions import detail
 from connections.web.timeline import TimelineEntry
@@ -67,6 +68,20 @@ def test_an_approver_decides_without_scrolling(
 def test_on_a_phone_declining_begins_with_its_reason(open_demo_as: OpenAs) -> None:
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("link", name="Decline…").click()
+    expect(page.get_by_label("Reason")).to_be_focused()
+
+
+def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("approver")
+    page.set_viewport_size({"width": 390, "height": 844})
+    batch = Batch.objects.filter(state=BatchState.REQUESTED).earliest("created_at")
+    page.goto(reverse("batch-detail", args=[batch.pk]))
+    foot = box(page.locator(".decision-foot"))
+    assert foot["y"] + foot["height"] <= 844
+    for each in page.locator("#batch .banner, #batch .strip, .attention-list").all():
+        assert box(each)["y"] + box(each)["height"] <= foot["y"]
+    expect(page.get_by_role("button", name="Approve 11 connections")).to_have_count(1)
     page.get_by_role("link", name="Decline…").click()
     expect(page.get_by_label("Reason")).to_be_focused()
 

@@ -106,7 +106,8 @@ def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenL
 
 
 TARGETS = (
-    "main :is(.list tbody :is(.cell-org, .cell-main, .pair-line, .cell-action) > a,"
+    "main :is(.list tbody :is(:is(.cell-org, .cell-main, .pair-line, .cell-action) > a,"
+    " .cell-select > label),"
     " .view-switch a, .chips select, .filters-search, .button)"
 )
 

@@ -290,8 +290,8 @@ def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -
         Sent.NOTHING: "Nothing was sent. Nothing has been sent. Nothing was deleted.",
         Sent.REFUSED: "No new DELETE was sent. No new DELETE has been sent. Nothing was deleted.",
         Sent.UNCERTAIN: (
-            "No new DELETE was sent. No new DELETE has been sent. The response was lost or unusable. The "
-            "DELETE was sent and might have worked."
+            "No new DELETE was sent. No new DELETE has been sent. The response was lost or "
+            "unusable. The DELETE was sent and might have worked."
         ),
         Sent.DELETED: "No new DELETE was sent. No new DELETE has been sent.",
         None: "No new DELETE was sent. No new DELETE has been sent.",
