@@ -1,0 +1,150 @@
+"""The units, compose file and manifests of packaging/ fit the product and its documentation."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from connections.operations.supervisor import GRACE_SECONDS
+from tests.support.processes import ROOT
+
+PACKAGING = ROOT / "packaging"
+UNITS = sorted(PACKAGING.glob("systemd/*.service"))
+MANIFESTS = sorted(PACKAGING.glob("kubernetes/*.yaml"))
+needs_systemd = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd-analyze isn't installed"
+)
+# What the grace period of a stop must cover: the default of ORGADMIN_DRAIN_SECONDS, and the rest.
+STOP_SECONDS = 5 + GRACE_SECONDS + 5
+
+
+@pytest.fixture(params=UNITS, ids=lambda path: path.name)
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of a unit that starts this checkout."""
+    original: Path = request.param
+    path = tmp_path / original.name
+    path.write_text(original.read_text().replace("/opt/orgadmin/", f"{ROOT}/"))
+    return path
+
+
+@needs_systemd
+def test_systemd_finds_no_fault_in_a_unit(unit: Path) -> None:
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_systemd
+def test_a_unit_is_confined(unit: Path) -> None:
+    # The threshold is ten times the exposure.
+    done = analyze("security", "--offline=true", "--threshold=20", str(unit))
+    assert done.returncode == 0, done.stdout
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_units_differ_only_in_their_role() -> None:
+    web, worker = (path.read_text().splitlines() for path in UNITS)
+    # Neither stops, or is stopped by, the other one.
+    assert not re.search("Requires|BindsTo|PartOf|Upholds", "\n".join(worker + web))
+    for role, lines in (("worker", worker), ("web", web)):
+        assert f"ExecStart=/opt/orgadmin/run {role}" in lines
+        assert "Environment=ORGADMIN_ENV_FILE=%d/environment" in lines
+        [seconds] = [line.partition("=")[2] for line in lines if line.startswith("TimeoutStopSec")]
+        assert int(seconds) >= STOP_SECONDS
+    confinement = web[web.index("UMask=0077") :]
+    assert worker[worker.index("UMask=0077") :] == confinement
+
+
+def documented_variables() -> set[str]:
+    text = (ROOT / "docs/CONFIGURATION.md").read_text()
+    return set(re.findall(r"`([A-Z][A-Z_]+)`", text))
+
+
+def test_every_variable_is_documented() -> None:
+    used = set()
+    for path in (*UNITS, *MANIFESTS, *PACKAGING.glob("*")):
+        if path.is_file():
+            used |= set(re.findall(r"\b(ORGADMIN_[A-Z_]+)\b", path.read_text()))
+    for settings in (compose()["x-environment"], *config_maps()):
+        used |= set(settings)
+    # This one is compose.yaml's own.
+    assert used - {"ORGADMIN_HOST"} <= documented_variables()
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((PACKAGING / "compose.yaml").read_text())
+    return document
+
+
+def objects() -> Iterator[dict[str, Any]]:
+    for path in MANIFESTS:
+        yield from yaml.safe_load_all(path.read_text())
+
+
+def config_maps() -> Iterator[dict[str, str]]:
+    return (one["data"] for one in objects() if one["kind"] == "ConfigMap")
+
+
+def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_owner() -> None:
+    services = compose()["services"]
+    roles = [
+        service["command"]
+        for service in services.values()
+        for _ in range(service.get("deploy", {}).get("replicas", 1))
+        if "command" in service
+    ]
+    assert sorted(roles) == [["manage", "migrate"], ["web"], ["web"], ["worker"], ["worker"]]
+    for name in ("web-1", "web-2", "worker"):
+        service = services[name]
+        assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        assert int(service["stop_grace_period"].removesuffix("s")) >= STOP_SECONDS
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert "owner_database_url" not in service["secrets"]
+        mounted = {f"/run/secrets/{secret}" for secret in service["secrets"]}
+        files = {value for key, value in service["environment"].items() if key.endswith("_FILE")}
+        assert files == mounted
+    assert services["migrate"]["environment"]["DATABASE_URL_FILE"].endswith("/owner_database_url")
+    proxy = compose()["configs"]["proxy"]["content"]
+    assert "reverse_proxy web-1:8000 web-2:8000" in proxy
+    assert "health_uri /readyz" in proxy
+
+
+def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
+    sets = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "StatefulSet"}
+    assert sets.keys() == {"orgadmin-web", "orgadmin-worker"}
+    for stateful in sets.values():
+        [claim] = stateful["spec"]["volumeClaimTemplates"]
+        pod = stateful["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        assert {"name": claim["metadata"]["name"], "mountPath": "/var/lib/orgadmin"} in container[
+            "volumeMounts"
+        ]
+        assert pod["terminationGracePeriodSeconds"] >= STOP_SECONDS
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    [web] = sets["orgadmin-web"]["spec"]["template"]["spec"]["containers"]
+    assert web["ports"] == [{"name": "http", "containerPort": 8000}]
+    assert web["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert web["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    # It stops getting requests before the port closes.
+    probe = web["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < 5
+    [worker] = sets["orgadmin-worker"]["spec"]["template"]["spec"]["containers"]
+    check = ["/opt/orgadmin/run", "worker", "--check"]
+    assert worker["livenessProbe"]["exec"]["command"] == check
+
+
+def test_only_the_job_knows_the_owner_of_the_database() -> None:
+    for one in objects():
+        assert ("orgadmin-owner" in str(one)) == (one["kind"] == "Job")
+    for path in MANIFESTS:
+        assert path.read_text().startswith("# Not tried on a cluster")
