@@ -4,12 +4,19 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.models import GONE_OUTCOMES, Deletion, Outcome, State, Sync
+from connections.models import (
+    GONE_OUTCOMES,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    State,
+    Sync,
+)
 
 
 def closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion]:
@@ -25,6 +32,22 @@ def closed_as_gone(*, site: str, listed: Collection[UUID]) -> QuerySet[Deletion]
         outcome__in=GONE_OUTCOMES,
         contradicted_at=None,
     ).exclude(awaiting_verification)
+
+
+def find_still_listed(deletions: QuerySet[Deletion]) -> QuerySet[Deletion]:
+    """Those that were contradicted, and whose connection a credential in use lists now.
+
+    Left out if a newer one of these deletions, of the same connection, awaits its outcome too.
+    """
+    same = {"site": OuterRef("site"), "connection_id": OuterRef("connection_id")}
+    listed = OrgConnectionSnapshot.objects.filter(
+        **same, is_current=True, credential__retired_at=None
+    )
+    awaiting = deletions.filter(
+        **same, state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
+    )
+    contradicted = deletions.filter(contradicted_at__isnull=False)
+    return contradicted.filter(~Exists(awaiting), Exists(listed))
 
 
 def flag_contradictions(*, sync: Sync, listed: Collection[UUID], actor: Actor) -> None:

@@ -27,6 +27,7 @@ from connections.changes.changes import (
 from connections.core.text import format_limit, join_facts, pluralize
 from connections.deletions import break_glass, states
 from connections.deletions.status import DeletionStatus
+from connections.inventory import contradictions
 from connections.models import (
     RUN_BY_BATCH,
     ApprovalPolicy,
@@ -34,7 +35,6 @@ from connections.models import (
     BatchState,
     Credential,
     Deletion,
-    OrgConnectionSnapshot,
     Outcome,
     State,
 )
@@ -111,14 +111,7 @@ def _unknown_outcomes(situation: Situation) -> Iterator[Item]:
 
 def _still_listed(situation: Situation) -> Iterator[Item]:
     """Closed as gone, but a credential in use still lists the connection."""
-    same = {"site": OuterRef("site"), "connection_id": OuterRef("connection_id")}
-    listed = OrgConnectionSnapshot.objects.filter(
-        **same, is_current=True, credential__retired_at=None
-    )
-    # Left out if a newer deletion of the same connection awaits its outcome too.
-    newer = situation.awaiting_outcome.filter(**same)
-    contradicted = situation.deletions.filter(contradicted_at__isnull=False)
-    rows = contradicted.filter(~Exists(newer), Exists(listed))
+    rows = contradictions.find_still_listed(situation.deletions)
     return _deletion_items(rows, situation=situation)
 
 

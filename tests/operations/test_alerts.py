@@ -1,0 +1,41 @@
+"""The alert rules for Prometheus: each uses metrics that exist, and fires when it should."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from connections.operations.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "packaging" / "prometheus" / "alerts.yaml"
+
+
+def expressions() -> dict[str, str]:
+    """The expression of each alert."""
+    [group] = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"]: rule["expr"] for rule in group["rules"]}
+
+
+@pytest.mark.django_db
+def test_each_alert_uses_metrics_that_are_served() -> None:
+    served = {metric.name for metric in read_metrics()}
+    used = {name: set(re.findall(r"\borgadmin_\w+", text)) for name, text in expressions().items()}
+    assert {name for name, metrics in used.items() if not metrics} == {"OrgAdminDown"}
+    assert set().union(*used.values()) - served == set()
+
+
+def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
+    cases = (Path(__file__).parent / "alerts_test.yaml").read_text()
+    tested = re.findall(r"alertname: (\w+)", cases)
+    assert set(tested) == set(expressions())
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    (tmp_path / "test.yaml").write_text(cases.replace("RULES", str(RULES)))
+    command = [promtool, "test", "rules", str(tmp_path / "test.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
