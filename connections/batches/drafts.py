@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -26,7 +27,7 @@ from connections.datadog.payloads import canonical_connection_id
 from connections.deletions import confirmations
 from connections.deletions.status import GROUP_OF, OutcomeGroup
 from connections.inventory.inventory import build_inventory
-from connections.inventory.matching import InventoryFilter, KnownOrg
+from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.models import (
     SENDABLE,
     SNAPSHOT_FIELD_NAMES,
@@ -86,16 +87,23 @@ def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> 
     return create_draft(source=source, actor=actor)
 
 
-def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_text: str) -> Batch:
+def create_draft_from_filter(
+    *, actor: Actor, filters: InventoryFilter, filter_text: str, shown: str = ""
+) -> Batch:
     """A draft of all connections that match a filter of the inventory now.
 
-    `filter_text` is the filter as the inventory's query string. Raises what `create_draft` raises.
+    `filter_text` is the filter as the inventory's query string, `shown` the digest of what the page
+    counted, if it did. Raises what `create_draft` raises, and OvertakenError if others match now.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
+    matches = build_inventory(actor=actor, filters=filters).matches
+    if shown and shown != digest_of_matches(matches):
+        raise OvertakenError(
+            "The connections that match the filter have changed since you opened the page. Nothing "
+            "was planned. Select them again."
+        )
     source = PlanSource(
-        origin=BatchOrigin.FILTER,
-        connections=_matches(filters, actor=actor),
-        filter_text=filter_text,
+        origin=BatchOrigin.FILTER, connections=_planned(matches), filter_text=filter_text
     )
     return create_draft(source=source, actor=actor)
 
@@ -106,21 +114,19 @@ def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
     Raises what `create_draft` raises.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
-    source = PlanSource(
-        origin=BatchOrigin.ORG,
-        connections=_matches(InventoryFilter(org=(org.key,)), actor=actor),
-        org=org,
-    )
+    matches = build_inventory(actor=actor, filters=InventoryFilter(org=(org.key,))).matches
+    source = PlanSource(origin=BatchOrigin.ORG, connections=_planned(matches), org=org)
     return create_draft(source=source, actor=actor)
 
 
-def _matches(filters: InventoryFilter, *, actor: Actor) -> list[PlannedConnection]:
-    inventory = build_inventory(actor=actor, filters=filters)
-    require_row_count(len(inventory.matches))
-    return [
-        PlannedConnection(text=f"{connection.site}/{connection.connection_id}")
-        for connection in inventory.matches
-    ]
+def digest_of_matches(matches: Iterable[ListedConnection]) -> str:
+    """Identifies these connections, in any order."""
+    return sha256(repr(sorted(each.key for each in matches)).encode()).hexdigest()
+
+
+def _planned(matches: Sequence[ListedConnection]) -> list[PlannedConnection]:
+    require_row_count(len(matches))
+    return [PlannedConnection(text=f"{each.site}/{each.connection_id}") for each in matches]
 
 
 def require_row_count(count: int) -> None:

@@ -12,9 +12,6 @@
   const openForm = () => document.getElementById("decision-form");
   const boxOf = (row) => row.querySelector(".cell-select input[type=checkbox]");
   const selectionBar = () => document.getElementById("decide-selected");
-  const rowBoxes = () => [...review.querySelectorAll("td.cell-select input[type=checkbox]")];
-  const groupBoxes = () => [...review.querySelectorAll(".row-group input:checked")];
-  const hasSelection = () => groupBoxes().length > 0 || rowBoxes().some((box) => box.checked);
 
   function makeCurrent(row) {
     current()?.classList.remove("is-current");
@@ -87,16 +84,15 @@
   }
 
   function decide(decision) {
-    if (hasSelection()) { choose(decision); return; }
+    if (selectionBar().hasAttribute("data-open")) { choose(decision); return; }
     const row = current();
     if (row?.querySelector("[data-decide]")) openFormOf(row, decision);
   }
 
-  function toggleSelected() {
+  /* As a click does, so that Shift selects a range. */
+  function toggleSelected({ shiftKey }) {
     const box = current() && boxOf(current());
-    if (!box) return;
-    box.checked = !box.checked;
-    box.dispatchEvent(new Event("change", { bubbles: true }));
+    box?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
   }
 
   const actions = {
@@ -116,12 +112,10 @@
     const act = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (isControl || !act) return;
     event.preventDefault();
-    act();
+    act(event);
   });
 
   review.addEventListener("click", (event) => {
-    /* Not the click above, which makes room for a heading. */
-    if (event.isTrusted && event.target.closest("[data-select-none]")) clearGroups();
     const link = event.target.closest("[data-decide]");
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
@@ -131,25 +125,6 @@
       closeForm();
     }
   });
-
-  /* A heading selects rows of other pages too, so it is selected instead of single rows, not with them. */
-  function showGroups() {
-    const counts = groupBoxes().map((box) => Number(box.dataset.count));
-    if (counts.length) selectionBar().querySelector(".selection-count").textContent = `${counts.reduce((a, b) => a + b)} selected`;
-  }
-
-  function clearGroups() {
-    for (const box of groupBoxes()) box.checked = false;
-  }
-
-  document.addEventListener("change", (event) => {
-    if (event.target.closest(".cell-select")) clearGroups();
-    if (event.target.name !== "group") return;
-    selectionBar().querySelector("[data-select-none]").click();
-    showGroups();
-  });
-
-  document.addEventListener("htmx:afterSettle", showGroups);
 
   review.addEventListener("focusin", (event) => {
     const row = event.target.closest("tr[data-connection]");

@@ -1,31 +1,37 @@
 "use strict";
 /* Selecting rows of a list: one by one, a range with Shift, the page, or all that match. A bar with data-keep keeps
    the selection over pages, orders and filters, until another page is opened from its form or the tab is closed.
-   Without this script, the checked rows of the page are what a form sends. */
+   Without this script, the checked boxes of the page are what a form sends. */
 (() => {
   const $ = (selector, from = document) => from.querySelector(selector);
   const bar = () => $(".selection-bar");
   const boxes = () => [...document.querySelectorAll("td.cell-select input[type=checkbox]")];
+  /* A box with data-count stands for that many rows, also on other pages. It is selected instead of single rows, not
+     with them. */
+  const wholes = () => [...document.querySelectorAll("input[data-count]")];
   /* The facts of each selected row, by its value. */
   let selected = new Map();
   /* Where a range starts. */
   let anchor = null;
 
   const stored = () => JSON.parse(sessionStorage.getItem(bar().dataset.keep) ?? "{}");
+  const digestOf = (whole) => whole.checked ? whole.dataset.digest : "";
 
   function store(isSent = false) {
     const key = bar()?.dataset.keep;
     if (!key) return;
-    if (selected.size) sessionStorage.setItem(key, JSON.stringify({ rows: [...selected], isSent }));
+    const whole = wholes().map(digestOf).join("");
+    if (selected.size || whole) sessionStorage.setItem(key, JSON.stringify({ rows: [...selected], whole, isSent }));
     else sessionStorage.removeItem(key);
   }
 
   /* A selection that was sent comes back only with the page that it was sent from. */
   function restore(isOld) {
     if (!bar()?.dataset.keep) return;
-    const { rows = [], isSent = false } = stored();
-    selected = new Map(isSent && !isOld ? [] : rows);
+    const { rows = [], whole = "", isSent = false } = isOld || !stored().isSent ? stored() : {};
+    selected = new Map(rows);
     for (const box of boxes()) box.checked = selected.has(box.value);
+    for (const each of wholes()) each.checked = each.dataset.digest === whole;
   }
 
   function readBoxes() {
@@ -38,11 +44,9 @@
     show();
   }
 
-  function select(rows) {
-    selected = new Map(rows);
-    for (const box of boxes()) box.checked = selected.has(box.value);
-    store();
-    show();
+  function clear(kind) {
+    for (const box of kind()) box.checked = false;
+    if (kind === boxes) selected.clear();
   }
 
   const counted = (count, { one, many }) => `${count} ${count === 1 ? one : many}`;
@@ -55,9 +59,11 @@
       all.indeterminate = checked > 0 && !all.checked;
     }
     if (!bar()) return;
-    bar().toggleAttribute("data-open", selected.size > 0);
-    $(".selection-count", bar()).textContent = `${selected.size} selected`;
-    for (const place of bar().querySelectorAll("[data-selected]")) place.textContent = counted(selected.size, place.dataset);
+    const whole = wholes().filter((box) => box.checked).map((box) => Number(box.dataset.count));
+    const total = whole.reduce((a, b) => a + b, selected.size);
+    bar().toggleAttribute("data-open", total > 0);
+    $(".selection-count", bar()).textContent = `${total} selected`;
+    for (const place of bar().querySelectorAll("[data-selected]")) place.textContent = counted(total, place.dataset);
     const elsewhere = selected.size - boxes().filter((box) => box.checked).length;
     const facts = [...selected.values()].flatMap((text) => text.split(" ")).concat(Array(elsewhere).fill("elsewhere"));
     for (const place of bar().querySelectorAll("[data-fact]")) {
@@ -67,21 +73,16 @@
     }
   }
 
-  async function selectMatching(button) {
-    try {
-      const response = await fetch(button.dataset.selectMatching, { credentials: "same-origin" });
-      select([...selected, ...(await response.json())]);
-    } catch {
-      /* The page says what is wrong. */
-      window.location.reload();
-    }
+  function selectNone() {
+    clear(boxes);
+    clear(wholes);
+    store();
+    show();
   }
 
   document.addEventListener("click", (event) => {
     const box = event.target.closest("td.cell-select input[type=checkbox]");
-    const matching = event.target.closest("[data-select-matching]");
-    if (matching) selectMatching(matching);
-    if (event.target.closest("[data-select-none]")) select([]);
+    if (event.target.closest("[data-select-none]")) selectNone();
     if (!box) return;
     const all = boxes();
     const [from, to] = [all.indexOf(anchor), all.indexOf(box)].sort((a, b) => a - b);
@@ -94,13 +95,16 @@
 
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-select-all]")) for (const box of boxes()) box.checked = event.target.checked;
-    if (event.target.matches(".cell-select input")) readBoxes();
+    const isWhole = event.target.matches("[data-count]");
+    if (!isWhole && !event.target.matches(".cell-select input")) return;
+    clear(isWhole ? boxes : wholes);
+    readBoxes();
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.defaultPrevented || !selected.size) return;
+    if (event.key !== "Escape" || event.defaultPrevented || !bar()?.hasAttribute("data-open")) return;
     if (event.target.closest("input:not([type=checkbox]), select, textarea, details[open]")) return;
-    select([]);
+    selectNone();
   });
 
   /* The selected rows of other pages. */

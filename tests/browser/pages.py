@@ -339,7 +339,6 @@ NOT_PAGES = {
     "credential-verify": "POST",
     "credential-rename": "POST",
     "credential-policy": "POST",
-    "org-connection-keys": "JSON",
     "org-connection-refresh": "POST",
     "org-connection-export": "a file",
     "deletion-export": "a file",

@@ -60,7 +60,6 @@ OF_MANY: dict[str, tuple[str, ...]] = {
         "?view=matrix&site={site}",
         "?view=matrix&destination={word}",
     ),
-    "org-connection-keys": ("", "?q={word}"),
     "org-list": ("", "?q={word}", "?site={site}", "?show=no-credential"),
     "org-connection-export": ("?format=csv", "?format=json"),
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),

@@ -70,7 +70,6 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "credential-access": (ADMINISTRATOR, ADMINISTRATOR),
     "credential-retire": (MANAGER, MANAGER),
     "org-connection-list": (ANY_ROLE, None),
-    "org-connection-keys": (OPERATOR, None),
     "org-connection-refresh": (None, REFRESHER),
     "org-connection-export": (EXPORTER, None),
     "org-connection-detail": (ANY_ROLE, None),

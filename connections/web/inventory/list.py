@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
@@ -54,6 +54,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     has_few = len(orgs) < FILTERS_FROM_ORGS and inventory.total <= FILTERS_ABOVE
     is_small, can_delete = has_few and only_search, permissions.can_delete(actor)
     has_no_credential = not inventory.credentials
+    has_more = bool(query) and len(page.object_list) < matches <= drafts.MAX_ROWS
     # Not the inventory itself: a context stays in memory until the next garbage collection, and
     # with it every connection would.
     context = {
@@ -66,7 +67,8 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_plan": can_delete and inventory.total > SELECTION_ABOVE,
         "facts": SELECTED_FACTS,
         "unlisted_id": can_delete and only_search and not matches and uuid_or_none(filters.text),
-        "matching": matches if len(page.object_list) < matches <= drafts.MAX_ROWS else 0,
+        "matching": matches if has_more else 0,
+        "digest": drafts.digest_of_matches(inventory.matches) if has_more else "",
         "shared_names": lists.shared_names(inventory.orgs),
         "views": view_links(request) if len(orgs) >= MATRIX_FROM_ORGS else [],
         "has_no_credential": has_no_credential,
@@ -91,20 +93,6 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 def _has_deleted(actor: Actor) -> bool:
     """Whether the person has requested a deletion, and so knows what a connection is."""
     return Deletion.objects.filter(requested_by=actor.person).exists()
-
-
-def org_connection_keys(request: HttpRequest) -> JsonResponse:
-    """All matching connections as the checkboxes of the list name them, with their facts.
-
-    "Select all" selects them. None if they are more than a bulk deletion can have.
-    """
-    actor = actor_of(request)
-    inventory = build_inventory(actor=actor, filters=ConnectionFilters(request.GET).filters())
-    matches = inventory.matches if len(inventory.matches) <= drafts.MAX_ROWS else []
-    rows = connection_row_views(inventory, matches, actor=actor)
-    return JsonResponse(
-        [(view.row.snapshot.key.reference, view.facts) for view in rows], safe=False
-    )
 
 
 def list_url(filters: QueryDict) -> str:

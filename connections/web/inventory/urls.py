@@ -3,7 +3,7 @@
 from django.urls import register_converter
 from django.urls.converters import StringConverter
 
-from connections.access.permissions import DELETE, EXPORT, PROTECT, SEE, SYNC, UNPROTECT
+from connections.access.permissions import EXPORT, PROTECT, SEE, SYNC, UNPROTECT
 from connections.web.framework.routing import action, form_page, page
 from connections.web.inventory import actions, detail, orgs
 from connections.web.inventory import list as inventory
@@ -23,7 +23,6 @@ register_converter(SiteConverter, "site")
 
 urlpatterns = [
     page("connections/", inventory.org_connection_list, SEE),
-    page("connections/keys/", inventory.org_connection_keys, DELETE),
     action("connections/refresh/", actions.org_connection_refresh, SYNC),
     page("connections/export/", inventory.org_connection_export, EXPORT),
     form_page("connections/protect/", actions.org_connection_protect, PROTECT),
