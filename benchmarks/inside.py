@@ -211,7 +211,7 @@ def bare_session(org: int) -> requests.Session:
     session = requests.Session()
     session.headers.update(key_headers(org))
     session.trust_env = False
-    session.verify = settings.DATADOG_CA_BUNDLE
+    session.verify = settings.OUTBOUND_ROUTE.ca_bundle
     return session
 
 
@@ -286,7 +286,7 @@ def official_client(python: str) -> Iterator[Callable[[list[str]], float]]:
     """A function that deletes with the official client and returns how long that took (ms)."""
     keys = world.keys_of(world.PEER)
     script = Path(__file__).with_name("official_client.py")
-    command = [python, str(script), base_url(), str(settings.DATADOG_CA_BUNDLE), *keys]
+    command = [python, str(script), base_url(), str(settings.OUTBOUND_ROUTE.ca_bundle), *keys]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -31,6 +31,7 @@ from connections.datadog.responses import (
     reported_errors,
 )
 from connections.net.http import OutboundRequest, OutboundResponse, send
+from connections.net.route import DIRECT, Route
 
 MAX_PAGES = 100
 
@@ -152,17 +153,15 @@ class DatadogClient:
         *,
         base_url: str,
         keys: DatadogKeys,
-        proxy_url: str | None = None,
-        ca_bundle: str | None = None,
+        route: Route = DIRECT,
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         _check_base_url(base_url)
-        _check_proxy_url(proxy_url)
+        _check_proxy_url(route.proxy_url)
         for name, key in keys.by_field.items():
             _check_key(key, label=_LABELS[name])
         self._base_url = base_url.rstrip("/")
-        self._proxy_url = proxy_url
-        self._ca_bundle = ca_bundle
+        self._route = route
         self._keys = keys
         self._connect_seconds = connect_seconds
         self._rate_limits: dict[str, RateLimit] = {}
@@ -288,8 +287,7 @@ class DatadogClient:
             deadline_seconds=deadline_seconds,
             connect_seconds=self._connect_seconds,
             max_body=max_body,
-            proxy_url=self._proxy_url,
-            ca_bundle=self._ca_bundle,
+            route=self._route,
         )
         response = send(request=request)
         rate_limit = parse_rate_limit(status=response.status, headers=response.headers)
@@ -324,8 +322,8 @@ def _check_base_url(base_url: str) -> None:
         )
 
 
-def _check_proxy_url(proxy_url: str | None) -> None:
-    if proxy_url is None:
+def _check_proxy_url(proxy_url: str) -> None:
+    if not proxy_url:
         return
     parts = urlsplit(proxy_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -42,8 +42,7 @@ def open_client(*, credential: Credential) -> DatadogClient:
         return DatadogClient(
             base_url=get_site(credential.site).base_url,
             keys=credential.open_keys(),
-            proxy_url=settings.DATADOG_PROXY or None,
-            ca_bundle=settings.DATADOG_CA_BUNDLE or None,
+            route=settings.OUTBOUND_ROUTE,
         )
     except KeyRingError as error:
         problem = UnavailableError(str(error), cause=Cause.KEY_RING_UNUSABLE)

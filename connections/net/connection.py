@@ -419,16 +419,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
 class Session(requests.Session):
     """A session without cookies, redirects or settings from the environment.
 
-    It keeps up to `size` connections to a host. Raises OSError when the CA bundle can't be read.
+    It keeps up to `size` connections to a host. Raises OSError when a CA file can't be read.
     """
 
-    def __init__(self, *, ca_bundle: str | None, size: int) -> None:
+    def __init__(self, *, ca_files: tuple[str, str], size: int) -> None:
         super().__init__()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers.clear()
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
-        adapter = _Adapter(context=_tls_context(ca_bundle), size=size)
+        adapter = _Adapter(context=_tls_context(*ca_files), size=size)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -441,10 +441,11 @@ class Session(requests.Session):
 
 
 @functools.lru_cache(maxsize=8)
-def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+def _tls_context(ca_bundle: str, extra_ca_file: str) -> ssl.SSLContext:
     """A TLS client context that ignores SSLKEYLOGFILE and SSL_CERT_FILE.
 
-    `ssl.create_default_context` would obey both. Raises OSError when the bundle can't be read.
+    `ssl.create_default_context` would obey both. It trusts the bundle, by default the public
+    certificates, and the extra file. Raises OSError when one can't be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -454,4 +455,6 @@ def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
         context.load_verify_locations(capath=bundle)
     else:
         context.load_verify_locations(cafile=bundle)
+    if extra_ca_file:
+        context.load_verify_locations(cafile=extra_ca_file)
     return context

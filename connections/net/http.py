@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
+from connections.net.route import DIRECT, Route
 
 # Functions import connections.net.connection only when they send, because requests would slow down
 # the start of every command.
@@ -41,8 +42,7 @@ class OutboundRequest:
     deadline_seconds: float
     connect_seconds: float
     max_body: int
-    proxy_url: str | None = field(default=None, repr=False)
-    ca_bundle: str | None = None
+    route: Route = DIRECT
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
 
@@ -80,19 +80,19 @@ class _Body:
 
 
 class _Pool:
-    """The open connections of one action: one session per CA bundle. Safe for threads."""
+    """The open connections of one action: one session per set of certificates. Safe for threads."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str | None, Session] = {}
+        self._sessions: dict[tuple[str, str], Session] = {}
 
-    def session(self, *, ca_bundle: str | None) -> "Session":
-        """The session with this CA bundle. Raises OSError when the bundle can't be read."""
+    def session(self, route: Route) -> "Session":
+        """The session with the route's certificates. Raises OSError when they can't be read."""
         from connections.net.connection import Session
 
-        if ca_bundle not in self._sessions:
-            session = Session(ca_bundle=ca_bundle, size=PARALLEL_REQUESTS)
-            self._sessions.setdefault(ca_bundle, session)
-        return self._sessions[ca_bundle]
+        files = (route.ca_bundle, route.extra_ca_file)
+        if files not in self._sessions:
+            self._sessions.setdefault(files, Session(ca_files=files, size=PARALLEL_REQUESTS))
+        return self._sessions[files]
 
     def close(self) -> None:
         for session in self._sessions.values():
@@ -131,7 +131,7 @@ def send(*, request: OutboundRequest) -> OutboundResponse:
     )
     headers: dict[str, str] = {}
     body = _Body()
-    proxy = request.proxy_url
+    proxy = request.route.proxy_for(request.url)
     with pool() as connections, contextlib.ExitStack() as cleanup:
         cleanup.callback(exchange.finish)
         try:
@@ -170,7 +170,7 @@ def _open_session(
     connections: _Pool, *, request: OutboundRequest, exchange: "Exchange"
 ) -> "Session":
     try:
-        return connections.session(ca_bundle=request.ca_bundle)
+        return connections.session(request.route)
     except OSError:
         exchange.cause = Cause.CA_BUNDLE_UNREADABLE
         raise

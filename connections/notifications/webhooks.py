@@ -111,7 +111,6 @@ def _send(
         deadline_seconds=seconds,
         connect_seconds=CONNECT_SECONDS,
         max_body=MAX_RESPONSE_BYTES,
-        proxy_url=settings.DATADOG_PROXY or None,
-        ca_bundle=settings.DATADOG_CA_BUNDLE or None,
+        route=settings.OUTBOUND_ROUTE,
     )
     return send(request=request)

@@ -9,6 +9,7 @@ from pytest_django import Settings
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.inventory import fetching
+from connections.net.route import Route
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
 
@@ -33,8 +34,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
     with Interceptor(folder=tmp_path, hosts=tuple(API_HOSTS.values())) as interceptor:
-        settings.DATADOG_PROXY = interceptor.url
-        settings.DATADOG_CA_BUNDLE = str(interceptor.bundle)
+        settings.OUTBOUND_ROUTE = Route(
+            proxy_url=interceptor.url, ca_bundle=str(interceptor.bundle)
+        )
         yield interceptor
 
 

@@ -4,6 +4,7 @@ import socket
 
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DeleteResponse
+from connections.net.route import Route
 from tests.datadog.servers import (
     CONNECTION_ID,
     Play,
@@ -17,13 +18,12 @@ def delete(
     *,
     deadline_seconds: float = 5,
     connect_seconds: float = 2,
-    proxy_url: str | None = None,
-    ca_bundle: str | None = None,
+    proxy_url: str = "",
+    ca_bundle: str = "",
 ) -> DeleteResponse:
     client = DatadogClient(
         base_url=url,
-        proxy_url=proxy_url,
-        ca_bundle=ca_bundle,
+        route=Route(proxy_url=proxy_url, ca_bundle=ca_bundle),
         connect_seconds=connect_seconds,
         keys=key_pair(),
     )

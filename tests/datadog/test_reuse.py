@@ -14,6 +14,7 @@ from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from connections.net import http
+from connections.net.route import Route
 from sandbox.certificates import Certificate
 from tests.datadog.servers import (
     API_KEY,
@@ -28,8 +29,8 @@ from tests.datadog.servers import (
 )
 
 
-def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> DatadogClient:
-    return DatadogClient(base_url=server.url, ca_bundle=ca_bundle, keys=key_pair())
+def make_client(server: ScriptedServer, *, ca_bundle: str = "") -> DatadogClient:
+    return DatadogClient(base_url=server.url, route=Route(ca_bundle=ca_bundle), keys=key_pair())
 
 
 @pytest.fixture

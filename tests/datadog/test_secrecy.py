@@ -14,6 +14,7 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DatadogError
 from connections.net.connection import TrackedConnection
 from connections.net.http import pool
+from connections.net.route import Route
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -145,7 +146,7 @@ def test_the_repr_of_a_client_shows_only_its_address() -> None:
     client = DatadogClient(
         base_url="https://api.datadoghq.eu",
         keys=key_pair(),
-        proxy_url="http://name:password@127.0.0.1:3128",
+        route=Route(proxy_url="http://name:password@127.0.0.1:3128"),
     )
     assert repr(client) == "DatadogClient(base_url='https://api.datadoghq.eu')"
 
@@ -184,11 +185,11 @@ def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str) -> No
         )
 
 
-@pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", ""])
+@pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", "http:"])
 def test_a_proxy_with_another_scheme_is_refused(proxy_url: str) -> None:
     with pytest.raises(ValueError, match="proxy's address"):
         DatadogClient(
             base_url="https://api.datadoghq.com",
             keys=KeyPair(api_key=Secret("a"), application_key=Secret("b")),
-            proxy_url=proxy_url,
+            route=Route(proxy_url=proxy_url),
         )
