@@ -10,9 +10,11 @@ from django.utils.csp import CSP
 
 from connections.core import logs
 from connections.core.own_address import is_loopback
+from connections.core.role_map import parse_role_map
 from connections.core.sites import parse_extra_sites
 from connections.core.urls import check_base_url, check_webhook_url
 from connections.deletions.tickets import check_ticket_pattern
+from connections.net.route import Route
 from orgadmin import environment
 from orgadmin.environment import read_checked, read_flag, read_integer, read_list, read_secret
 
@@ -106,8 +108,15 @@ SECRET_KEY = read_secret("SECRET_KEY") or environment.create_secret_key(
 # --- Datadog ----------------------------------------------------------------------------------
 
 EXTRA_SITES = read_checked("ORGADMIN_EXTRA_SITES", parse_extra_sites)
-DATADOG_PROXY = read_secret("ORGADMIN_HTTP_PROXY")
-DATADOG_CA_BUNDLE = os.environ.get("ORGADMIN_CA_BUNDLE", "")
+
+# --- Requests to Datadog, the webhook and the identity provider ---------------------------------
+
+OUTBOUND_ROUTE = Route(
+    proxy_url=read_secret("ORGADMIN_HTTP_PROXY"),
+    no_proxy=os.environ.get("ORGADMIN_NO_PROXY", ""),
+    ca_bundle=os.environ.get("ORGADMIN_CA_BUNDLE", ""),
+    extra_ca_file=os.environ.get("ORGADMIN_EXTRA_CA_FILE", ""),
+)
 
 # --- Deletion requests --------------------------------------------------------------------------
 
@@ -258,6 +267,16 @@ OIDC_CLIENT_ID = os.environ.get("ORGADMIN_OIDC_CLIENT_ID", "")
 OIDC_SECRET_FILE = os.environ.get("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
 OIDC_NAME = os.environ.get("ORGADMIN_OIDC_NAME", "single sign-on")
 OIDC_MFA_VALUES = read_list("ORGADMIN_OIDC_MFA_VALUES")
+OIDC_ROLES_CLAIM = os.environ.get("ORGADMIN_OIDC_ROLES_CLAIM") or "groups"
+OIDC_ROLE_MAP = read_checked("ORGADMIN_OIDC_ROLE_MAP", parse_role_map)
+OIDC_CREATE_PEOPLE = read_flag("ORGADMIN_OIDC_CREATE_PEOPLE", default=False)
+_MORE_SCOPES = ["profile", "email"] if OIDC_ROLE_MAP or OIDC_CREATE_PEOPLE else []
+# Separated by spaces, each once. `openid` is what makes it OpenID Connect.
+OIDC_SCOPES = " ".join(
+    dict.fromkeys(["openid", *os.environ.get("ORGADMIN_OIDC_SCOPES", "").split(), *_MORE_SCOPES])
+)
+# Whether people can sign in with SSO alone, except administrators with a sign-in link.
+SSO_ONLY = read_flag("ORGADMIN_SSO_ONLY", default=False)
 
 # --- Email ----------------------------------------------------------------------------------------
 

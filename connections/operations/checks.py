@@ -43,6 +43,9 @@ from connections.people.oidc.identity import ProviderError
 
 # Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)
+_ROUTE_SETTINGS = (
+    "ORGADMIN_HTTP_PROXY, ORGADMIN_NO_PROXY, ORGADMIN_CA_BUNDLE and ORGADMIN_EXTRA_CA_FILE"
+)
 _START_WORKER = "./run serve starts one: see its log. Or run ./run worker."
 
 Checks = Mapping[str, Callable[[], Iterator[CheckMessage]]]
@@ -178,7 +181,7 @@ def _check_webhook() -> Iterator[CheckMessage]:
     if response.status is None:
         yield Error(
             f"no response from {origin}: {str(response.cause).replace('_', ' ')}",
-            hint="Check ORGADMIN_WEBHOOK_URL, ORGADMIN_HTTP_PROXY and ORGADMIN_CA_BUNDLE.",
+            hint=f"Check ORGADMIN_WEBHOOK_URL, {_ROUTE_SETTINGS}.",
         )
     else:
         yield Info(f"{origin} responds; its secret is {path}")
@@ -211,7 +214,7 @@ def check_identity_provider() -> Iterator[CheckMessage]:
         "ORGADMIN_OIDC_CLIENT_SECRET_FILE": settings.OIDC_SECRET_FILE,
     }
     missing = [name for name, value in needed.items() if not value]
-    if len(missing) == len(needed):
+    if len(missing) == len(needed) and not settings.SSO_ONLY:
         return
     if missing:
         yield Error(f"not set: {', '.join(missing)}", hint="Set all three settings, or none.")
@@ -230,8 +233,8 @@ def check_identity_provider() -> Iterator[CheckMessage]:
     except (PrivateFileError, ProviderError) as error:
         yield Error(
             f"SSO sign-in doesn't work: {error}",
-            hint="Check ORGADMIN_OIDC_ISSUER, ORGADMIN_OIDC_CLIENT_SECRET_FILE and "
-            "ORGADMIN_CA_BUNDLE.",
+            hint="Check ORGADMIN_OIDC_ISSUER, ORGADMIN_OIDC_CLIENT_SECRET_FILE, "
+            f"{_ROUTE_SETTINGS}.",
         )
     else:
         yield Info(f"{settings.OIDC_ISSUER} responds with usable metadata")

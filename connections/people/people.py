@@ -8,6 +8,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -22,6 +23,7 @@ from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role, SignInLink
 
 # How long an unused link works.
@@ -37,6 +39,9 @@ NAME_TAKEN = "Another person already uses this to sign in."
 INVALID_LINK = (
     "This link was already used, was replaced or has expired. Ask an administrator for a new one."
 )
+
+
+ONLY_ADMINISTRATORS = "With ORGADMIN_SSO_ONLY, sign-in links are only for administrators."
 
 
 def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
@@ -72,11 +77,20 @@ def _is_taken(name: str, *, excluding: Person) -> bool:
     return others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists()
 
 
-def store_person(person: Person) -> None:
+def is_name_shown(name: str) -> bool:
+    """Whether pages already show this name for someone, so that a second one would mislead."""
+    return any(
+        name.casefold() in {person.display_name.casefold(), person.username.casefold()}
+        for person in Person.objects.only("username", "first_name", "last_name")
+    )
+
+
+def store_person(person: Person, *, roles: Iterable[Role] = ()) -> None:
     """Store a new person. Raises InvalidInputError if the name has been taken in the meantime."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
+            person.groups.set(_get_groups(roles))
     except IntegrityError:
         raise InvalidInputError({"username": NAME_TAKEN}) from None
 
@@ -122,7 +136,7 @@ def _get_groups(roles: Iterable[Role]) -> list[Group]:
 
 def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
     """A person's roles as text."""
-    names = ["Administrator"] if is_administrator else []
+    names = [ADMINISTRATOR] if is_administrator else []
     names.extend(role.value for role in roles)
     return ", ".join(names) or "none"
 
@@ -169,6 +183,11 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     if usable.update(used_at=now) != 1:
         raise ConflictError(INVALID_LINK)
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
+
+
+def can_use_sign_in_link(person: Person) -> bool:
+    """Whether links sign the person in. With ORGADMIN_SSO_ONLY, they are break glass."""
+    return person.is_superuser or not settings.SSO_ONLY
 
 
 def expire_sign_in_links(person: Person) -> None:
@@ -218,8 +237,7 @@ def add_person(
     """
     permissions.require(permissions.can_administer(actor), "add people")
     person = build_person(username=username, email=email, is_administrator=is_administrator)
-    store_person(person)
-    person.groups.set(_get_groups(roles))
+    store_person(person, roles=roles)
     record_person_added(actor=actor, person=person)
     return person
 
@@ -246,14 +264,52 @@ def set_roles(
 ) -> Person:
     """Give a person exactly these roles. A person who loses a role is signed out everywhere.
 
-    Returns the person as stored now. Raises PermissionDenied, and ConflictError if the last active
-    administrator would lose that role.
+    A person can't change roles that only the identity provider gives: they stay as they are. A
+    command can, until the next sign-in. Returns the person as stored now. Raises PermissionDenied,
+    and ConflictError if the last active administrator would lose that role.
     """
     permissions.require(permissions.can_administer(actor), "change roles")
-    roles = sorted(set(roles))
+    fixed = list_provider_roles(person) if actor.person else frozenset()
     if not is_administrator:
         require_another_administrator(person)
     person = lock_person(person)
+    kept = {role for role in get_stored_roles(person) if role.value in fixed}
+    return store_roles(
+        actor=actor,
+        person=person,
+        roles={role for role in roles if role.value not in fixed} | kept,
+        is_administrator=person.is_superuser if ADMINISTRATOR in fixed else is_administrator,
+    )
+
+
+def list_provider_roles(person: Person) -> frozenset[str]:
+    """The names of the roles that only the identity provider gives to this person.
+
+    Those that the role map names, for a person with an account there.
+    """
+    account = person.provider_accounts.filter(issuer=settings.OIDC_ISSUER)
+    return list_mapped_roles() if list_mapped_roles() and account.exists() else frozenset()
+
+
+def list_mapped_roles() -> frozenset[str]:
+    """The names of the roles that the role map names."""
+    return frozenset[str]().union(*settings.OIDC_ROLE_MAP.values())
+
+
+def store_roles(
+    *,
+    actor: Actor,
+    person: Person,
+    roles: Iterable[Role],
+    is_administrator: bool,
+    is_from_provider: bool = False,
+) -> Person:
+    """Store the roles of a locked person, and record it.
+
+    The caller has checked that this is allowed, and that an administrator remains. A person who
+    loses a role is signed out everywhere.
+    """
+    roles = sorted(set(roles))
     was_administrator, previous_roles = person.is_superuser, get_stored_roles(person)
     if previous_roles == roles and was_administrator == is_administrator:
         return person
@@ -262,14 +318,19 @@ def set_roles(
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
     person.groups.set(_get_groups(roles))
+    names = describe_roles(roles, is_administrator=is_administrator)
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
         subject=person,
         sentence=audit.Sentence(
-            "The roles of {person} were changed to: {roles}.",
+            "The identity provider's groups changed the roles of {person} to: {roles}.",
             person=person,
-            roles=describe_roles(roles, is_administrator=is_administrator),
+            roles=names,
+        )
+        if is_from_provider
+        else audit.Sentence(
+            "The roles of {person} were changed to: {roles}.", person=person, roles=names
         ),
         details={
             "roles": roles,
@@ -360,10 +421,13 @@ def make_sign_in_link(
     Invalidates the person's older unused links. Returns a path with the token in its fragment, to
     which the caller adds this service's address. The token is not stored.
 
-    Raises PermissionDenied, and ConflictError for a disabled person.
+    Raises PermissionDenied, and ConflictError for a disabled person, or with ORGADMIN_SSO_ONLY for
+    anyone but an administrator.
     """
     permissions.require(permissions.can_administer(actor), "create sign-in links")
     person = lock_person(person)
+    if not can_use_sign_in_link(person):
+        raise ConflictError(ONLY_ADMINISTRATORS)
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
     expire_sign_in_links(person)
@@ -393,7 +457,8 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     missing if there is none yet. The link can still be used after InvalidInputError.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
-    if link.person is None or not link.person.is_active:
+    is_valid = link.person and link.person.is_active and can_use_sign_in_link(link.person)
+    if not link.person or not is_valid:
         raise ConflictError(INVALID_LINK)
     person = lock_person(link.person)
     actor = person_actor(person=person, request_id=request_id)

@@ -27,7 +27,11 @@ def load_identity_provider() -> IdentityProvider:
         issuer=settings.OIDC_ISSUER,
         client_id=settings.OIDC_CLIENT_ID,
         client_secret=secret,
-        ca_bundle=settings.DATADOG_CA_BUNDLE,
+        route=settings.OUTBOUND_ROUTE,
+        scopes=settings.OIDC_SCOPES,
+        roles_claim=settings.OIDC_ROLES_CLAIM if settings.OIDC_ROLE_MAP else "",
+        creates_people=settings.OIDC_CREATE_PEOPLE,
+        mfa_values=tuple(settings.OIDC_MFA_VALUES),
     )
 
 

@@ -56,6 +56,10 @@ class TestProvider:
     change_metadata: Callable[[Claims], Claims] = lambda metadata: metadata
     sign: Callable[[Claims], str] = lambda claims: signed(claims)
     refuses_with: str = ""
+    # What the UserInfo endpoint says; without it, there is no such endpoint.
+    userinfo: Claims = field(default_factory=dict)
+    # More metadata, such as an end_session_endpoint.
+    more_metadata: Claims = field(default_factory=dict)
     # Sent in place of the metadata.
     metadata_text: bytes | None = None
     keys: Claims = field(default_factory=lambda: {"keys": [public_key(0)]})
@@ -74,6 +78,8 @@ class TestProvider:
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256"],
                 "authorization_response_iss_parameter_supported": self.sends_iss,
+                **({"userinfo_endpoint": f"{self.issuer}/userinfo"} if self.userinfo else {}),
+                **self.more_metadata,
             }
         )
 
@@ -181,6 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(self.at.metadata()).encode() if text is None else text, {})
         elif parts.path == "/keys":
             self._send_json(self.at.keys)
+        elif parts.path == "/userinfo":
+            is_allowed = self.headers.get("Authorization", "").startswith("Bearer ")
+            self._send_json(self.at.userinfo, status=200 if is_allowed else 401)
         elif parts.path == "/authorize" and (not self.at.shows_page or query.get("go")):
             self.at.requests.append(query)
             self._send(302, b"", {"Location": self.at.redirect_for(query)})

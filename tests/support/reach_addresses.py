@@ -98,6 +98,8 @@ FREE = {
     "provider-reauthentication",
     "provider-connect-start",
     "provider-callback",
+    "provider-renewal",
+    "provider-signed-out",
     "provider-account",
     "person-provider",
     "person-email",

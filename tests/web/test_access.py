@@ -55,6 +55,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "provider-reauthentication": (EVERYONE, None),
     "provider-connect-start": (EVERYONE, None),
     "provider-callback": (EVERYONE, None),
+    "provider-renewal": (EVERYONE, None),
+    "provider-signed-out": (EVERYONE, None),
     "provider-account": (EVERYONE, EVERYONE),
     "change-emails-set": (None, EVERYONE),
     "session-list": (EVERYONE, None),
@@ -500,7 +502,8 @@ def test_not_even_an_administrator_decides_on_their_own_request(
 
 
 def test_no_url_is_accessible_without_signing_in(addresses: dict[str, str]) -> None:
-    public = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-callback"}
+    public = {"setup", "sign-in-link", "appearance-set"}
+    public |= {f"provider-{name}" for name in ("start", "callback", "renewal", "signed-out")}
     client = Client()
     statuses = {
         (method, name): client.generic(method, url).status_code

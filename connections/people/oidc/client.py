@@ -1,17 +1,20 @@
 """The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0.
 
-Its only scope is `openid`: no email, no name. The access token is discarded.
+The access token is used at most once, to ask for claims that the ID token lacks, and discarded.
 """
 
 import base64
 import hashlib
+import json
+import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from connections.core.secret import Secret
+from connections.people.oidc import claims as person_claims
 from connections.people.oidc.exchange import (
     IdentityProvider,
     ProviderExchange,
@@ -43,8 +46,13 @@ class ProviderMetadata:
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    # These two are "" if the provider has none.
+    userinfo_endpoint: str
+    end_session_endpoint: str
     needs_basic_auth: bool
     sends_issuer: bool
+    takes_claims: bool
+    acr_values: tuple[str, ...]
 
 
 def start(*, is_reauthentication: bool, now: datetime) -> SignInRequest:
@@ -73,13 +81,25 @@ def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
         authorization_endpoint=_get_endpoint(document, "authorization_endpoint", issuer=issuer),
         token_endpoint=_get_endpoint(document, "token_endpoint", issuer=issuer),
         jwks_uri=_get_endpoint(document, "jwks_uri", issuer=issuer),
+        userinfo_endpoint=_get_endpoint(
+            document, "userinfo_endpoint", issuer=issuer, is_needed=False
+        ),
+        end_session_endpoint=_get_endpoint(
+            document, "end_session_endpoint", issuer=issuer, is_needed=False
+        ),
         needs_basic_auth="client_secret_post" not in methods,
         sends_issuer=_get_flag(document, "authorization_response_iss_parameter_supported"),
+        takes_claims=_get_flag(document, "claims_parameter_supported"),
+        acr_values=tuple(_get_texts(document, "acr_values_supported")),
     )
 
 
-def _get_endpoint(metadata: dict[str, Any], name: str, *, issuer: str) -> str:
+def _get_endpoint(
+    metadata: dict[str, Any], name: str, *, issuer: str, is_needed: bool = True
+) -> str:
     url = metadata.get(name)
+    if url is None and not is_needed:
+        return ""
     if not isinstance(url, str) or not is_usable_endpoint(url, issuer=issuer):
         raise _unusable_error(name)
     return url
@@ -118,12 +138,20 @@ def build_authorization_url(
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
-        "scope": "openid",
+        "scope": provider.scopes,
         "state": request.state,
         "nonce": request.nonce,
         "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
+    # Only values that the provider knows: others might be refused.
+    acr_values = [value for value in provider.mfa_values if value in metadata.acr_values]
+    if acr_values:
+        values["acr_values"] = " ".join(acr_values)
+    if metadata.takes_claims:
+        wanted: dict[str, Any] = {"auth_time": {"essential": True}}
+        wanted |= {"amr": None} if provider.mfa_values else {}
+        values["claims"] = json.dumps({"id_token": wanted}, separators=(",", ":"))
     if request.is_reauthentication:
         values |= {"prompt": "login", "max_age": "0"}
     separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
@@ -137,8 +165,12 @@ def fetch_identity(
     redirect_uri: str,
     callback: dict[str, str],
     now: datetime,
+    reads_claims: bool = False,
 ) -> ProviderIdentity:
-    """Who signed in. `callback` is the query of the redirect. Raises ProviderError."""
+    """Who signed in. `callback` is the query of the redirect. Raises ProviderError.
+
+    `reads_claims` is whether the result says something about the person, if that is configured.
+    """
     # PyJWT slows down the start of the web server, and few installations have a provider.
     from connections.people.oidc import tokens
 
@@ -152,10 +184,10 @@ def fetch_identity(
         raise ProviderError(Reason.WRONG_ISSUER, "The response names another issuer.")
     if not callback.get("code"):
         raise ProviderError(Reason.REFUSED, "The response has no code.")
-    id_token = _fetch_id_token(
+    id_token, access_token = _fetch_tokens(
         exchange, metadata, request=request, redirect_uri=redirect_uri, code=callback["code"]
     )
-    return tokens.verify(
+    identity, claims = tokens.verify(
         id_token,
         keys=exchange.fetch(metadata.jwks_uri),
         issuer=provider.issuer,
@@ -164,17 +196,38 @@ def fetch_identity(
         signed_in_since=request.at if request.is_reauthentication else None,
         now=now,
     )
+    if not reads_claims or not (provider.roles_claim or provider.creates_people):
+        return identity
+    is_incomplete = person_claims.is_incomplete(
+        claims, roles_claim=provider.roles_claim, needs_email=provider.creates_people
+    )
+    if is_incomplete and metadata.userinfo_endpoint and access_token:
+        claims = _fetch_userinfo(exchange, metadata, access_token, identity) | claims
+    return replace(identity, about=person_claims.read(claims, roles_claim=provider.roles_claim))
 
 
-def _fetch_id_token(
+def _fetch_userinfo(
+    exchange: ProviderExchange,
+    metadata: ProviderMetadata,
+    access_token: Secret,
+    identity: ProviderIdentity,
+) -> dict[str, Any]:
+    """The claims of the UserInfo endpoint, which must be about the same subject."""
+    claims = exchange.fetch(metadata.userinfo_endpoint, authorization=access_token)
+    if claims.get("sub") != identity.subject:
+        raise ProviderError(Reason.BAD_TOKEN, "The userinfo is about another subject.")
+    return claims
+
+
+def _fetch_tokens(
     exchange: ProviderExchange,
     metadata: ProviderMetadata,
     *,
     request: SignInRequest,
     redirect_uri: str,
     code: str,
-) -> str:
-    """The ID token for a code."""
+) -> tuple[str, Secret | None]:
+    """The ID token for a code, and the header that uses the access token, if that is usable."""
     provider = exchange.provider
     form = {
         "grant_type": "authorization_code",
@@ -193,4 +246,7 @@ def _fetch_id_token(
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token.isascii():
         raise ProviderError(Reason.BAD_TOKEN, "The provider returned no ID token.")
-    return id_token
+    access_token = document.get("access_token")
+    if not isinstance(access_token, str) or not re.fullmatch(r"[!-~]+", access_token):
+        return id_token, None
+    return id_token, Secret(f"Bearer {access_token}")

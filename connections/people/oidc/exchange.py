@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
 from connections.net.http import OutboundRequest, OutboundResponse, pool, send
+from connections.net.route import DIRECT, Route
 from connections.people.oidc.identity import ProviderError, Reason
 
 # In characters. URLs go into a Location header, which servers and browsers limit.
@@ -70,13 +71,18 @@ _slots = BoundedSemaphore(MAX_CONCURRENT)
 class IdentityProvider:
     """The identity provider, and Org Admin's client there.
 
-    `ca_bundle` is a path, or "" for the default.
+    `scopes` are separated by spaces. `roles_claim` is "" if roles aren't mapped. `mfa_values` are
+    values of `amr` or `acr` that prove MFA there.
     """
 
     issuer: str
     client_id: str
     client_secret: Secret
-    ca_bundle: str = ""
+    route: Route = DIRECT
+    scopes: str = "openid"
+    roles_claim: str = ""
+    creates_people: bool = False
+    mfa_values: tuple[str, ...] = ()
     deadline_seconds: float = DEADLINE_SECONDS
 
 
@@ -110,7 +116,7 @@ class ProviderExchange:
                 deadline_seconds=remaining,
                 connect_seconds=CONNECT_SECONDS,
                 max_body=MAX_BODY,
-                ca_bundle=self.provider.ca_bundle or None,
+                route=self.provider.route,
             ),
         )
         return _parse_response(response, url=url)

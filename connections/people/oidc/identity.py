@@ -1,6 +1,7 @@
 """Who signed in at the identity provider, or why a sign-in failed."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 MAX_SUBJECT = 255
@@ -21,6 +22,8 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # too old, or from the future
     WRONG_NONCE = "wrong_nonce"  # the response to another sign-in
     NOT_REAUTHENTICATED = "not_anew"  # the person had to sign in again at the provider but did not
+    NO_ROLES_CLAIM = "no_roles_claim"  # the claim for roles is absent or malformed
+    ROLES_CLAIM_TOO_LARGE = "roles_claim_too_large"  # or was left out for its size
 
 
 class ProviderError(Exception):
@@ -32,12 +35,31 @@ class ProviderError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PersonClaims:
+    """Claims about a person. A text is printable and short, or "" if it is absent or unusable.
+
+    `values` are those of the claim for roles.
+    """
+
+    username: str = ""
+    email: str = ""
+    name: str = ""
+    values: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProviderIdentity:
-    """Who signed in, and how. `methods` are the values of `amr` and `acr` (RFC 8176)."""
+    """Who signed in, and how.
+
+    `methods` are the values of `amr` and `acr` (RFC 8176). `authenticated_at` is when the person
+    last proved who they are there, if the provider says so.
+    """
 
     issuer: str
     subject: str
     methods: frozenset[str]
+    authenticated_at: datetime | None
+    about: PersonClaims = PersonClaims()
 
 
 def is_valid_subject(text: str) -> bool:

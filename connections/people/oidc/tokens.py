@@ -46,13 +46,13 @@ def verify(
     nonce: str,
     signed_in_since: datetime | None,
     now: datetime,
-) -> ProviderIdentity:
-    """The person that the token identifies. Raises ProviderError.
+) -> tuple[ProviderIdentity, dict[str, Any]]:
+    """The person that the token identifies, and all claims. Raises ProviderError.
 
     `keys` is a JWK set. `signed_in_since` is the earliest sign-in time, if one is required.
     """
     try:
-        claims = jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             id_token,
             key=_find_key(id_token, keys),
             algorithms=list(ALGORITHMS),
@@ -68,11 +68,16 @@ def verify(
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
         raise ProviderError(reason, f"The ID token isn't valid: {type(error).__name__}.") from None
     _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)
+    authenticated_at = _get_auth_time(claims, now=now)
     if signed_in_since is not None:
-        _check_auth_time(claims, since=signed_in_since, now=now)
-    return ProviderIdentity(
-        issuer=issuer, subject=_get_subject(claims), methods=_get_methods(claims)
+        _check_auth_time(authenticated_at, since=signed_in_since)
+    identity = ProviderIdentity(
+        issuer=issuer,
+        subject=_get_subject(claims),
+        methods=_get_methods(claims),
+        authenticated_at=authenticated_at,
     )
+    return identity, claims
 
 
 def _find_key(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
@@ -113,13 +118,20 @@ def _check_nonce_and_audience(claims: dict[str, Any], *, nonce: str, client_id: 
         raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token is for another client.")
 
 
-def _check_auth_time(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
+def _get_auth_time(claims: dict[str, Any], *, now: datetime) -> datetime | None:
+    """When the person last signed in there. None for an invalid time, or one in the future."""
     auth_time = claims.get("auth_time")
     if not isinstance(auth_time, int) or isinstance(auth_time, bool) or not 0 <= auth_time < 2**40:
+        return None
+    at = datetime.fromtimestamp(auth_time, UTC)
+    return min(at, now) if at <= now + LEEWAY else None
+
+
+def _check_auth_time(at: datetime | None, *, since: datetime) -> None:
+    if at is None:
         raise ProviderError(Reason.NOT_REAUTHENTICATED, "The ID token has no valid auth_time.")
-    signed_in_at = datetime.fromtimestamp(auth_time, UTC)
     # auth_time is in whole seconds.
-    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:
+    if at < since - LEEWAY:
         raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person didn't sign in again.")
 
 

@@ -31,6 +31,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "own_origin": SimpleLazyObject(lambda: own_origin(request)),
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
         "provider_name": SimpleLazyObject(single_sign_on.provider_name),
+        "is_sso_only": settings.SSO_ONLY,
         "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
     }
 

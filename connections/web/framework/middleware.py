@@ -5,13 +5,19 @@ import re
 import uuid
 from typing import Any, NoReturn
 
+from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import BadRequest, TooManyFieldsSent, TooManyFilesSent
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.core.files.uploadhandler import FileUploadHandler, MemoryFileUploadHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
@@ -42,7 +48,8 @@ from connections.web.framework.support import (
     sign_in_url_after_post,
     signed_in_person,
 )
-from connections.web.people.single_sign_on import has_provider_mfa
+from connections.web.people import single_sign_on
+from connections.web.people.single_sign_on import RolesState, has_provider_mfa
 
 logger = logging.getLogger(__name__)
 
@@ -255,8 +262,12 @@ class AccessMiddleware(MiddlewareMixin):
         _limit_fields(request, access.max_fields)
         person = signed_in_person(request)
         logs.add_ids(person=person and person.pk)
+        if settings.SSO_ONLY and not _is_open_with_sso_only(request):
+            raise PermissionDenied("Sign in with SSO. Other ways are turned off.")
         if access.needs_sign_in and person is None:
             return _redirect_to_sign_in(request)
+        if access.needs_sign_in and (response := _renewal(request)):
+            return response
         if access.needs_mfa and person is not None and _lacks_mfa(request, person):
             messages.warning(request, "Set up MFA first. It's required here.")
             url = reverse("mfa_index")
@@ -273,6 +284,35 @@ def _limit_fields(request: HttpRequest, max_fields: int) -> None:
     for fields in (request.GET, request.POST):
         if sum(len(values) for _, values in fields.lists()) > max_fields:
             raise TooManyFieldsSent(f"This URL accepts {max_fields} fields.")
+
+
+# Where people sign in, or prepare to, without the identity provider.
+_LOCAL_SIGN_IN = ("mfa_login_webauthn", "account_login", "account_reset_password")
+
+
+def _is_open_with_sso_only(request: HttpRequest) -> bool:
+    name = request.resolver_match.view_name if request.resolver_match else ""
+    # The sign-in page itself leads to the identity provider.
+    is_page = name == "account_login" and request.method in SAFE_METHODS
+    return is_page or not name.startswith(_LOCAL_SIGN_IN)
+
+
+def _renewal(request: HttpRequest) -> HttpResponse | None:
+    """The way to the identity provider, for a session whose roles are old. None for others.
+
+    A POST isn't interrupted, unless no page has been opened for so long that the session ends.
+    """
+    state = single_sign_on.roles_state(request)
+    if state == RolesState.CURRENT:
+        return None
+    if request.method not in SAFE_METHODS:
+        if state == RolesState.OLD:
+            return None
+        get_adapter(request).logout(request)
+        return redirect(sign_in_url_after_post(request))
+    if _is_htmx(request):
+        return HttpResponse(status=401)
+    return redirect(reverse("provider-renewal", query={"next": request.get_full_path()}))
 
 
 def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:

@@ -97,8 +97,9 @@ def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()
 
 
 def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> None:
-    """Count a sign-in by password or passkey as reauthentication, from the time of that step.
+    """Count a sign-in as reauthentication, from the time of the password or passkey.
 
+    At the provider, that is the ID token's `auth_time`. Without it, the sign-in doesn't count.
     Receives Django's `user_logged_in`. A session created by code without a browser's request
     (Django's test client) has no record of the method, and counts as well.
     """
@@ -107,9 +108,7 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
     if not hasattr(request, "allauth"):
         _stamp(request, person=user)
         return
-    proved_at = [
-        record["at"] for record in get_authentication_records(request, user) if _is_proof(record)
-    ]
+    proved_at = list(filter(None, map(_proved_at, get_authentication_records(request, user))))
     if proved_at:
         # By this process's clock, because allauth took the time from it.
         now = datetime.fromtimestamp(time.time(), UTC)
@@ -118,10 +117,14 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
             _stamp(request, person=user, age=age)
 
 
-def _is_proof(record: dict[str, Any]) -> bool:
+def _proved_at(record: dict[str, Any]) -> float | None:
+    """When a step of a sign-in proved who the person is, in seconds since 1970. None if not."""
+    if record["method"] == "provider":
+        # Not the time of the step, because the provider might have remembered the person.
+        return record.get("authenticated_at")
     is_password = record["method"] == "password" or record.get("chose_password")
     # A passkey used for MFA might have needed only a touch, without user verification.
-    return bool(is_password or record.get("passwordless"))
+    return record["at"] if is_password or record.get("passwordless") else None
 
 
 @sensitive_variables("password")

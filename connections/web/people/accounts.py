@@ -13,6 +13,7 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
 from connections import audit
 from connections.access.actor import person_actor
@@ -28,7 +29,7 @@ from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
 from connections.web.framework import reauthentication, support
 from connections.web.framework.rate_limits import is_first_this_minute
-from connections.web.people import known_devices
+from connections.web.people import known_devices, single_sign_on
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +67,19 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in and record it, in one transaction."""
         request.session.pop(ENDS_AT, None)
+        methods = [
+            str(record.get("type") or record["method"])
+            for record in get_authentication_records(request, user)
+        ]
+        single_sign_on.require_allowed(user, methods=methods)
         with audit.atomic():
             super().login(request, user)
+            single_sign_on.note_sign_in(request, user, methods=methods)
             request.session[sessions.SESSION_START_KEY] = sessions.build_session_start(
                 address=support.client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
-                person=user,
-                methods=[
-                    str(record.get("type") or record["method"])
-                    for record in get_authentication_records(request, user)
-                ],
-                origin=support.origin_of(request),
+                person=user, methods=methods, origin=support.origin_of(request)
             )
 
     def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
@@ -89,10 +91,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
         person = support.signed_in_person(request)
-        with audit.atomic():
+        with audit.atomic(), single_sign_on.keeping_logout_url(request):
             if person is not None:
                 sign_in_events.record_sign_out(person=person, origin=support.origin_of(request))
             super().logout(request)
+
+    def get_logout_redirect_url(self, request: HttpRequest) -> str:
+        """The sign-in page, or the page that leads on to the identity provider's logout."""
+        has_provider = single_sign_on.logout_url(request)
+        return reverse("provider-signed-out" if has_provider else "account_login")
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Refuse attempts over the limit, with at most one audit event a minute."""

@@ -136,5 +136,7 @@ def person_new(request: HttpRequest) -> HttpResponse:
         except InvalidInputError as error:
             form.add_errors(error)
         else:
+            if not people.can_use_sign_in_link(person):
+                return SeeOther(reverse("person-detail", args=[person.pk]))
             return _page_with_link(request, actor, person, _make_link(actor=actor, person=person))
     return _new_page(request, form)

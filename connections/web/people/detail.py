@@ -1,6 +1,6 @@
 """The page of one person."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, render
 
 from connections.audit.texts import brief_sentence
 from connections.core.errors import ConflictError
+from connections.core.role_map import ADMINISTRATOR
 from connections.models import AuditEvent, Person, with_values
 from connections.people import people, provider_accounts
 from connections.web.framework.actions import NOT_REFUSED, Refusal
@@ -37,7 +38,7 @@ def render_person(
     **more: Any,
 ) -> HttpResponse:
     """The page, with the posted form in place of an empty one, and `more` template variables."""
-    roles = {
+    roles: dict[str, Any] = {
         "roles": [role.value for role in people.get_stored_roles(person)],
         "is_administrator": person.is_superuser,
     }
@@ -50,12 +51,17 @@ def render_person(
     roles_form, email_form, link_form, account_form = (
         form if type(form) is type(other) else other for other in empty
     )
+    held = [*roles["roles"], *([ADMINISTRATOR] if person.is_superuser else [])]
+    fixed = people.list_provider_roles(person)
+    cast(forms.RolesForm, roles_form).fix(fixed, held=held)
     about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
     latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
     context = {
         "person": person,
         "has_mfa": people.list_authenticators(person.pk).exists(),
         "roles_form": roles_form,
+        "has_provider_roles": bool(fixed),
+        "can_use_link": people.can_use_sign_in_link(person),
         "email_form": email_form,
         "link_form": link_form,
         "account_form": account_form,

@@ -1,10 +1,12 @@
 """Forms about people. The services validate most of the input."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from allauth.account import forms as account_forms
 from django import forms
 
+from connections.core.role_map import ADMINISTRATOR
 from connections.models import Role
 from connections.people.passwords import PASSWORD_RULES
 from connections.web.framework.forms import ServiceForm
@@ -36,6 +38,19 @@ class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
         )
 
 
+class _RoleCheckboxes(forms.CheckboxSelectMultiple):
+    """A checkbox for each role. Those in `fixed` are shown as they are and can't be changed."""
+
+    fixed: Mapping[str, bool] = {}
+
+    def create_option(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The checkbox of one role."""
+        option = super().create_option(*args, **kwargs)
+        if option["value"] in self.fixed:
+            option["attrs"] |= {"disabled": True, "checked": self.fixed[option["value"]]}
+        return option
+
+
 class RolesForm(ServiceForm):
     """Which roles a person has."""
 
@@ -43,11 +58,18 @@ class RolesForm(ServiceForm):
         choices=[(role.value, f"{role.value}: {_ROLE_HELP[role]}") for role in Role],
         coerce=Role,
         required=False,
-        widget=forms.CheckboxSelectMultiple,
+        widget=_RoleCheckboxes,
     )
     is_administrator = forms.BooleanField(
         label="Administrator: has every role; manages people and policies", required=False
     )
+
+    def fix(self, roles: Collection[str], *, held: Collection[str]) -> None:
+        """Make these roles read-only. The person has those in `held`."""
+        self.fields["roles"].widget.fixed = {role: role in held for role in roles}
+        if ADMINISTRATOR in roles:
+            self.fields["is_administrator"].disabled = True
+            self.initial["is_administrator"] = ADMINISTRATOR in held
 
 
 class EmailForm(ServiceForm):

@@ -1,31 +1,29 @@
 """Sign-ins at the identity provider: their state in the session, and the texts of refusals."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 
 from connections.core import clock
 from connections.core.own_address import own_origin
 from connections.core.text import format_limit
-from connections.people import provider_accounts
+from connections.models import Person
+from connections.people import people, provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
-from connections.web.framework.support import signed_in_person
-
-
-class Refusal(StrEnum):
-    """Why a valid identity from the provider is refused here."""
-
-    UNKNOWN_ACCOUNT = "unknown_account"  # not connected to a person here
-    DISABLED = "disabled"  # the person is disabled
-    OTHER_ACCOUNT = "other_account"  # not the signed-in person's
+from connections.people.provider_sign_in import Refusal
+from connections.web.framework.support import signed_in_person, time_of
 
 
 class RefusalText(NamedTuple):
@@ -44,13 +42,13 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.UNREACHABLE: RefusalText(
         "the identity provider gave no usable response",
         "No response from the identity provider",
-        "Try again in a minute, or sign in with a password.",
+        "Try again in a minute.",
     ),
     Reason.BUSY: RefusalText(
         "too many sign-ins were waiting for the identity provider",
         "Try again in a minute",
         "The identity provider is slow and other sign-ins are waiting for it. Reload this page in "
-        "a minute, or sign in with a password.",
+        "a minute.",
     ),
     Reason.UNKNOWN_ADDRESS: RefusalText(
         "it was started at a host that ALLOWED_HOSTS doesn't name exactly",
@@ -60,7 +58,7 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
     Reason.CANCELLED: RefusalText(
         "it was canceled there",
         "Sign-in canceled",
-        "Nothing was changed. Try again, or sign in with a password.",
+        "Nothing was changed. Try again.",
     ),
     Reason.REFUSED: RefusalText(
         "the identity provider refused it",
@@ -88,6 +86,19 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
         "Sign in again there",
         "The provider didn't confirm that you just entered your password or used a key. Try again.",
     ),
+    Reason.NO_ROLES_CLAIM: RefusalText(
+        "the identity provider didn't say which groups the account is in",
+        "Your groups are unknown",
+        "The identity provider sent no usable list of groups, so your roles weren't changed and "
+        "you aren't signed in. Administrators: see ORGADMIN_OIDC_ROLES_CLAIM.",
+    ),
+    Reason.ROLES_CLAIM_TOO_LARGE: RefusalText(
+        "the account is in too many groups for the identity provider to name them",
+        "Too many groups",
+        "You are in too many groups for the identity provider to send them, so your roles weren't "
+        "changed and you aren't signed in. Administrators: let the identity provider send only the "
+        "groups that are assigned to Org Admin, or application roles.",
+    ),
     Refusal.UNKNOWN_ACCOUNT: RefusalText(
         "the account isn't connected to anyone here",
         "Account not connected",
@@ -104,6 +115,32 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
         "Different account",
         "Sign in there with the account that is connected to yours here.",
     ),
+    Refusal.NO_ROLE: RefusalText(
+        "none of the account's groups has a role here",
+        "No access",
+        "None of your groups at the identity provider has a role in Org Admin. Ask for a group "
+        "that has one.",
+    ),
+    Refusal.LAST_ADMINISTRATOR: RefusalText(
+        "their groups would take the Administrator role from the last active administrator",
+        "No access",
+        "Your groups at the identity provider no longer make you an administrator, but you are "
+        "the last one. Your roles weren't changed. Make another person an administrator with "
+        "change_person on the server.",
+    ),
+    Refusal.NO_PROFILE: RefusalText(
+        "the identity provider sent no usable username and email address for a new person",
+        "Account not created",
+        "The identity provider sent no usable username and verified email address. Ask an "
+        "administrator to add you and to connect your account, with the subject below.",
+    ),
+    Refusal.NAME_TAKEN: RefusalText(
+        "a new person's username or email address already belongs to another person",
+        "Account not created",
+        "Another person here already has your username or email address, which isn't proof that "
+        "it's you. An administrator can connect your account to that person, with the subject "
+        "below.",
+    ),
 }
 
 
@@ -111,6 +148,13 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
 MAX_PENDING = 5
 _SESSION_KEY = "provider_sign_ins"
 _MFA_SESSION_KEY = "provider_second_factor"
+# When the roles of the session's person were last taken from the provider.
+_ROLES_SESSION_KEY = "provider_roles_at"
+_LOGOUT_SESSION_KEY = "provider_logout"
+# With a role map, a session asks the provider again at its next page after this time.
+ROLES_LAST = timedelta(hours=1)
+# Until then, a form that was open is still accepted.
+_FORMS_LAST = 2 * ROLES_LAST
 
 
 class SignInPurpose(StrEnum):
@@ -119,6 +163,7 @@ class SignInPurpose(StrEnum):
     SIGN_IN = "sign_in"
     REAUTHENTICATE = "reauthenticate"
     CONNECT = "connect"  # connect an account at the provider
+    RENEW = "renew"  # the roles of a session are old
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +174,8 @@ class CompletedSignIn:
     purpose: SignInPurpose
     to: str
     person_id: str
+    # The provider's logout page; "" if it has none.
+    logout_url: str
 
 
 def is_on() -> bool:
@@ -166,6 +213,7 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "purpose": purpose,
         "to": to,
         "person": str(person.pk) if person else "",
+        "logout": metadata.end_session_endpoint,
     }
     request.session[_SESSION_KEY] = pending
     return client.build_authorization_url(
@@ -185,6 +233,7 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     now = clock.now()
     at = datetime.fromisoformat(started_here["request"]["at"])
     started = SignInRequest(**started_here["request"] | {"at": at})
+    purpose = SignInPurpose(started_here["purpose"])
     if clock.elapsed_since(started.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
@@ -195,13 +244,15 @@ def finish(request: HttpRequest) -> CompletedSignIn:
             request=started,
             redirect_uri=_redirect_uri(request),
             callback={name: request.GET[name] for name in request.GET},
+            reads_claims=purpose in {SignInPurpose.SIGN_IN, SignInPurpose.RENEW},
             now=now,
         )
     return CompletedSignIn(
         identity=identity,
-        purpose=SignInPurpose(started_here["purpose"]),
+        purpose=purpose,
         to=started_here["to"],
         person_id=started_here["person"],
+        logout_url=started_here["logout"],
     )
 
 
@@ -223,6 +274,74 @@ def record_provider_mfa(
 def has_provider_mfa(request: HttpRequest, *, person_id: str) -> bool:
     """Whether the person used MFA at the provider to sign in to this session."""
     return bool(request.session.get(_MFA_SESSION_KEY) == person_id)
+
+
+class RolesState(StrEnum):
+    """Whether the roles of a session are those that the provider gave recently."""
+
+    CURRENT = "current"
+    OLD = "old"  # the next page asks the provider
+    TOO_OLD = "too_old"  # no form is accepted either
+
+
+def require_allowed(person: Person, *, methods: Collection[str]) -> None:
+    """Raise PermissionDenied if ORGADMIN_SSO_ONLY forbids to sign in this way."""
+    is_break_glass = "sign_in_link" in methods and people.can_use_sign_in_link(person)
+    if settings.SSO_ONLY and "provider" not in methods and not is_break_glass:
+        raise PermissionDenied("Sign in with SSO. Other ways are turned off.")
+
+
+def note_sign_in(request: HttpRequest, person: Person, *, methods: Collection[str]) -> None:
+    """Note when the roles of a session that begins are from, if the provider gives them.
+
+    Someone with an account there who signs in otherwise has old ones, except with a sign-in link:
+    it is for when the provider doesn't work.
+    """
+    request.session.pop(_ROLES_SESSION_KEY, None)
+    if "provider" in methods:
+        note_roles(request)
+    elif "sign_in_link" not in methods and people.list_provider_roles(person):
+        request.session[_ROLES_SESSION_KEY] = ""
+
+
+def note_roles(request: HttpRequest) -> None:
+    """Note that the provider has just given the roles of this session's person."""
+    request.session[_ROLES_SESSION_KEY] = clock.now().isoformat()
+
+
+def roles_state(request: HttpRequest) -> RolesState:
+    """How old the roles of this session are. A session that doesn't depend on them is current."""
+    at = request.session.get(_ROLES_SESSION_KEY)
+    if at is None or not settings.OIDC_ROLE_MAP or not is_on():
+        return RolesState.CURRENT
+    if not at:
+        return RolesState.TOO_OLD
+    age = clock.elapsed_since(datetime.fromisoformat(at), now=time_of(request))
+    if age <= ROLES_LAST:
+        return RolesState.CURRENT
+    return RolesState.OLD if age <= _FORMS_LAST else RolesState.TOO_OLD
+
+
+def logout_url(request: HttpRequest) -> str:
+    """The provider's logout page for this session, as a link; "" for none."""
+    url = request.session.get(_LOGOUT_SESSION_KEY, "") if is_on() else ""
+    separator = "&" if urlsplit(url).query else "?"
+    # No ID token names the session there, because none is kept: the provider asks the person.
+    return url and f"{url}{separator}{urlencode({'client_id': settings.OIDC_CLIENT_ID})}"
+
+
+def set_logout_url(request: HttpRequest, url: str) -> None:
+    """Keep the address of the provider's logout page in the session."""
+    request.session[_LOGOUT_SESSION_KEY] = url
+
+
+@contextmanager
+def keeping_logout_url(request: HttpRequest) -> Iterator[None]:
+    """Keep that address while the session ends, for the page after signing out."""
+    url = request.session.get(_LOGOUT_SESSION_KEY, "")
+    yield
+    if url:
+        set_logout_url(request, url)
 
 
 def _pending(request: HttpRequest) -> dict[str, Any]:

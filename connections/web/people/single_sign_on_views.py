@@ -6,6 +6,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,6 +15,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
+from connections.people.provider_sign_in import Refusal, RefusedError, admit
 from connections.web.framework import reauthentication, support
 from connections.web.framework.rate_limits import too_many_requests
 from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
@@ -25,7 +27,9 @@ logger = logging.getLogger(__name__)
 # Its limit is in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
 _SHOWN = "provider_account_shown"
-_STATUSES: dict[Reason | single_sign_on.Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
+_STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
+# Where an administrator can help if they know the account.
+_NAMES_ACCOUNT = {Refusal.UNKNOWN_ACCOUNT, Refusal.NO_PROFILE, Refusal.NAME_TAKEN}
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
@@ -40,6 +44,13 @@ def provider_reauthentication(request: HttpRequest) -> HttpResponse:
     return _start(request, purpose=single_sign_on.SignInPurpose.REAUTHENTICATE)
 
 
+def provider_renewal(request: HttpRequest) -> HttpResponse:
+    """Redirect to the provider, because the roles of this session are old."""
+    if single_sign_on.roles_state(request) == single_sign_on.RolesState.CURRENT:
+        return redirect("overview")
+    return _start(request, purpose=single_sign_on.SignInPurpose.RENEW)
+
+
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to connect the account there."""
     single_sign_on.require_provider()
@@ -52,8 +63,13 @@ def _start(request: HttpRequest, *, purpose: single_sign_on.SignInPurpose) -> Ht
     single_sign_on.require_provider()
     wanted = request.GET.get("next", "")
     to = wanted if support.is_local_url(request, wanted) else reverse("overview")
-    # Otherwise another site's page could start a sign-in for the person.
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+    # Otherwise another site's page could start a sign-in for the person. A renewal only continues
+    # a session, and also follows a link from an email to one of our pages.
+    is_renewal = purpose == single_sign_on.SignInPurpose.RENEW
+    if not is_renewal and request.headers.get("Sec-Fetch-Site", "none") not in {
+        "none",
+        "same-origin",
+    }:
         return redirect("overview")
     if not consume_rate_limit(
         request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
@@ -87,32 +103,67 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
             "subject": completed.identity.subject,
         }
         return redirect("provider-account")
+    if completed.purpose == single_sign_on.SignInPurpose.RENEW:
+        return _renew(request, completed, person)
     return _reauthenticated(request, completed, person)
 
 
 def _sign_in(request: HttpRequest, completed: single_sign_on.CompletedSignIn) -> HttpResponse:
     identity = completed.identity
-    person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
-    if person is None:
-        return _refused(request, single_sign_on.Refusal.UNKNOWN_ACCOUNT, identity=identity)
-    if not person.is_active:
-        return _refused(request, single_sign_on.Refusal.DISABLED, person=person)
+    try:
+        person = admit(identity, request_id=support.request_id_of(request))
+    except RefusedError as error:
+        return _refused_here(request, error, identity)
     if support.signed_in_person(request) is not None:
         # Never reuse one person's session for another.
         get_adapter(request).logout(request)
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
-    record_authentication(request, person, "provider")
+    single_sign_on.set_logout_url(request, completed.logout_url)
+    authenticated_at = identity.authenticated_at
+    record_authentication(
+        request,
+        person,
+        "provider",
+        authenticated_at=authenticated_at.timestamp() if authenticated_at else None,
+    )
     # Through allauth, which still requires any MFA that is set up here.
     response: HttpResponse = perform_login(request, person, redirect_url=completed.to)
     return response
 
 
+def _renew(
+    request: HttpRequest, completed: single_sign_on.CompletedSignIn, person: Person
+) -> HttpResponse:
+    """Continue the session with the roles that the provider gives now, or end it."""
+    identity = completed.identity
+    try:
+        _require_account_of(person, identity)
+        admit(identity, request_id=support.request_id_of(request))
+    except RefusedError as error:
+        get_adapter(request).logout(request)
+        return _refused_here(request, error, identity)
+    epoch = person.session_epoch
+    person.refresh_from_db()
+    if person.session_epoch != epoch:
+        # A lost role ends every session of the person. This one continues with what is left.
+        update_session_auth_hash(request, person)
+    single_sign_on.note_roles(request)
+    return HttpResponseRedirect(completed.to)
+
+
+def provider_signed_out(request: HttpRequest) -> HttpResponse:
+    """After signing out of a session that began at the provider: its logout page, as a link."""
+    context = {"logout_url": single_sign_on.logout_url(request)}
+    return render(request, "people/single_sign_on_signed_out.html", context)
+
+
 def _reauthenticated(
     request: HttpRequest, completed: single_sign_on.CompletedSignIn, person: Person
 ) -> HttpResponse:
-    identity = completed.identity
-    if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
-        return _refused(request, single_sign_on.Refusal.OTHER_ACCOUNT, person=person)
+    try:
+        _require_account_of(person, completed.identity)
+    except RefusedError as error:
+        return _refused_here(request, error, completed.identity)
     reauthentication.record_reauthentication(request, method=reauthentication.Method.PROVIDER)
     return HttpResponseRedirect(completed.to)
 
@@ -157,9 +208,22 @@ def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     return {"issuer": account["issuer"], "subject": account["subject"]}
 
 
+def _require_account_of(person: Person, identity: ProviderIdentity) -> None:
+    """Raise RefusedError unless the account is this person's."""
+    if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
+        raise RefusedError(Refusal.OTHER_ACCOUNT, person=person)
+
+
+def _refused_here(
+    request: HttpRequest, error: RefusedError, identity: ProviderIdentity
+) -> HttpResponse:
+    shown = identity if error.refusal in _NAMES_ACCOUNT else None
+    return _refused(request, error.refusal, person=error.person, identity=shown)
+
+
 def _refused(
     request: HttpRequest,
-    reason: Reason | single_sign_on.Refusal,
+    reason: Reason | Refusal,
     *,
     text: str = "",
     person: Person | None = None,

@@ -16,6 +16,8 @@ urlpatterns = [
         single_sign_on_views.provider_reauthentication,
         Visitors.SIGNED_IN,
     ),
+    page("sign-in/provider/renew/", single_sign_on_views.provider_renewal, Visitors.ANYONE),
+    page("sign-in/provider/signed-out/", single_sign_on_views.provider_signed_out, Visitors.ANYONE),
     page(
         "sign-in/provider/connect/", single_sign_on_views.provider_connect_start, Visitors.SIGNED_IN
     ),

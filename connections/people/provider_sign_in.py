@@ -1,0 +1,126 @@
+"""What follows from an identity that the provider has proven: the person, and their roles."""
+
+from enum import StrEnum
+
+from django.conf import settings
+
+from connections import audit
+from connections.access.actor import Actor, person_actor
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.role_map import ADMINISTRATOR
+from connections.models import Person, Role
+from connections.people import people, provider_accounts
+from connections.people.oidc.identity import ProviderIdentity
+
+
+class Refusal(StrEnum):
+    """Why a valid identity from the provider is refused here."""
+
+    UNKNOWN_ACCOUNT = "unknown_account"  # not connected to a person here
+    DISABLED = "disabled"  # the person is disabled
+    OTHER_ACCOUNT = "other_account"  # not the signed-in person's
+    NO_ROLE = "no_role"  # the role map gives the account no role
+    LAST_ADMINISTRATOR = "last_administrator"  # would lose that role, and there is no other
+    NO_PROFILE = "no_profile"  # a person can't be added without a usable name and address
+    NAME_TAKEN = "name_taken"  # the username or address is another person's
+
+
+class RefusedError(Exception):
+    """The identity is valid, but doesn't sign anyone in."""
+
+    def __init__(self, refusal: Refusal, *, person: Person | None = None) -> None:
+        super().__init__(refusal)
+        self.refusal, self.person = refusal, person
+
+
+def admit(identity: ProviderIdentity, *, request_id: str) -> Person:
+    """The person who signs in, with the roles that the role map gives them now.
+
+    With ORGADMIN_OIDC_CREATE_PEOPLE, an unknown person is added. Raises RefusedError. A person whom
+    the map gives no role is refused too, and loses every role.
+    """
+    actor = Actor(kind="person", name="identity provider", request_id=request_id)
+    granted = _map_roles(identity)
+    person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
+    if person is None:
+        if not settings.OIDC_CREATE_PEOPLE:
+            raise RefusedError(Refusal.UNKNOWN_ACCOUNT)
+        if settings.OIDC_ROLE_MAP and not granted:
+            raise RefusedError(Refusal.NO_ROLE)
+        return _add_person(identity, actor=actor, roles=granted)
+    if not person.is_active:
+        raise RefusedError(Refusal.DISABLED, person=person)
+    if settings.OIDC_ROLE_MAP:
+        try:
+            person = _set_mapped_roles(actor=actor, person=person, granted=granted)
+        except ConflictError:
+            raise RefusedError(Refusal.LAST_ADMINISTRATOR, person=person) from None
+        if not granted:
+            raise RefusedError(Refusal.NO_ROLE, person=person)
+    return person
+
+
+def _map_roles(identity: ProviderIdentity) -> frozenset[str]:
+    """The names of the roles that the map gives. Nothing that it doesn't name is a role."""
+    values = settings.OIDC_ROLE_MAP.keys() & identity.about.values
+    return frozenset[str]().union(*(settings.OIDC_ROLE_MAP[value] for value in values))
+
+
+@audit.atomic()
+def _set_mapped_roles(*, actor: Actor, person: Person, granted: frozenset[str]) -> Person:
+    """Give the person these roles of those that the map names, or take every role if none.
+
+    Raises ConflictError if the last active administrator would lose that role.
+    """
+    mapped = people.list_mapped_roles()
+    if ADMINISTRATOR not in granted and (not granted or ADMINISTRATOR in mapped):
+        people.require_another_administrator(person)
+    person = people.lock_person(person)
+    names = {role.value for role in people.get_stored_roles(person)}
+    names |= {ADMINISTRATOR} if person.is_superuser else set()
+    wanted = granted | (names - mapped) if granted else granted
+    return people.store_roles(
+        actor=actor,
+        person=person,
+        roles=_to_roles(wanted),
+        is_administrator=ADMINISTRATOR in wanted,
+        is_from_provider=True,
+    )
+
+
+def _to_roles(names: frozenset[str]) -> list[Role]:
+    return sorted(Role(name) for name in names - {ADMINISTRATOR})
+
+
+def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[str]) -> Person:
+    """Add a person with this account. Raises RefusedError.
+
+    A name or address of another person connects nothing: only that person's own account can.
+    """
+    about = identity.about
+    if not about.email:
+        raise RefusedError(Refusal.NO_PROFILE)
+    try:
+        with audit.atomic():
+            person = people.build_person(
+                username=about.username or about.email,
+                email=about.email,
+                is_administrator=ADMINISTRATOR in roles,
+            )
+            if not people.is_name_shown(about.name):
+                person.first_name = about.name[:150]
+            people.store_person(person, roles=_to_roles(roles))
+            people.record_person_added(actor=actor, person=person)
+            provider_accounts.connect_account(
+                actor=person_actor(person=person, request_id=actor.request_id),
+                person=person,
+                issuer=identity.issuer,
+                subject=identity.subject,
+            )
+    except InvalidInputError as error:
+        is_taken = people.NAME_TAKEN in error.fields.values()
+        raise RefusedError(Refusal.NAME_TAKEN if is_taken else Refusal.NO_PROFILE) from None
+    except ConflictError:
+        # The same account's first sign-in in another browser was a moment earlier.
+        raise RefusedError(Refusal.NAME_TAKEN) from None
+    return person
