@@ -1,0 +1,183 @@
+"""With a role map, a session asks the identity provider for its roles again after an hour."""
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections.access.actor import command_actor
+from connections.core.role_map import parse_role_map
+from connections.models import AuditEvent, Person, Role
+from connections.people import people
+from tests.people.oidc.support import (
+    START,
+    connect,
+    is_signed_in,
+    last_event,
+    redirect_back,
+    sign_in_at_provider,
+)
+from tests.support.clock import SettableClock
+from tests.support.people import PASSWORD, make_person
+from tests.support.provider import TestProvider
+
+RENEW = f"{START}renew/"
+CHANGE_EMAILS = "/accounts/change-emails/"
+
+
+@pytest.fixture
+def person(db: None) -> Person:
+    return make_person("ada", Role.OPERATOR)
+
+
+@pytest.fixture
+def client(
+    person: Person, provider: TestProvider, settings: Settings, clock: SettableClock
+) -> Client:
+    """A browser in which Ada has just signed in at the provider."""
+    settings.OIDC_ROLE_MAP = parse_role_map("deleters=Operator, readers=Viewer")
+    provider.extra = {"groups": ["deleters"]}
+    connect(person, provider)
+    browser = Client()
+    sign_in_at_provider(browser)
+    assert is_signed_in(browser, person)
+    return browser
+
+
+def is_asked(client: Client, path: str = "/sessions/") -> bool:
+    response = client.get(path)
+    assert response.status_code in {200, 302}
+    return response.status_code == 302 and response["Location"].startswith(RENEW)
+
+
+def test_within_an_hour_no_page_asks(client: Client, clock: SettableClock) -> None:
+    clock.advance(minutes=60)
+    assert not is_asked(client)
+
+
+def test_the_next_page_after_an_hour_goes_through_the_provider_and_comes_back(
+    client: Client, person: Person, clock: SettableClock
+) -> None:
+    clock.advance(minutes=61)
+    there = client.get("/deletions/?q=a&q=b")
+    assert there["Location"] == f"{RENEW}?next=%2Fdeletions%2F%3Fq%3Da%26q%3Db"
+    events = AuditEvent.objects.count()
+    assert sign_in_at_provider(client, there["Location"])["Location"] == "/deletions/?q=a&q=b"
+    assert is_signed_in(client, person)
+    assert not is_asked(client)
+    assert AuditEvent.objects.count() == events
+
+
+def test_a_link_from_an_email_is_followed_too(client: Client, clock: SettableClock) -> None:
+    clock.advance(minutes=61)
+    there = client.get(RENEW, headers={"Sec-Fetch-Site": "cross-site"})
+    assert "/authorize?" in there["Location"]
+
+
+def test_a_form_is_never_interrupted(client: Client, person: Person, clock: SettableClock) -> None:
+    clock.advance(minutes=90)
+    assert client.post(CHANGE_EMAILS, {"wanted": "no"}).status_code == 303
+    person.refresh_from_db()
+    assert not person.wants_change_emails
+    assert is_asked(client)
+
+
+def test_after_two_hours_without_a_page_a_form_ends_the_session(
+    client: Client, person: Person, clock: SettableClock
+) -> None:
+    clock.advance(minutes=121)
+    response = client.post(CHANGE_EMAILS, {"wanted": "no"})
+    assert response["Location"].startswith("/accounts/login/?next=")
+    person.refresh_from_db()
+    assert person.wants_change_emails
+    assert not is_signed_in(client, person)
+
+
+def test_a_part_of_a_page_is_not_fetched_either(client: Client, clock: SettableClock) -> None:
+    clock.advance(minutes=61)
+    response = client.get("/sessions/", headers={"HX-Request": "true"})
+    assert response.status_code == 401
+
+
+def test_a_leavers_session_ends(
+    client: Client, person: Person, provider: TestProvider, clock: SettableClock
+) -> None:
+    clock.advance(minutes=61)
+    provider.extra = {"groups": []}
+    assert sign_in_at_provider(client, RENEW).status_code == 403
+    assert not is_signed_in(client, person)
+    assert not person.groups.exists()
+    assert last_event().details == {"reason": "no_role"}
+
+
+def test_a_disabled_persons_session_ends(
+    client: Client, person: Person, clock: SettableClock
+) -> None:
+    clock.advance(minutes=61)
+    back = redirect_back(client, RENEW)
+    people.disable_person(actor=command_actor(), person=person)
+    assert client.get(back).status_code == 403
+    assert client.get("/sessions/")["Location"].startswith("/accounts/login/")
+
+
+def test_another_account_ends_the_session_and_changes_no_role_of_its_own_person(
+    client: Client, person: Person, provider: TestProvider, clock: SettableClock
+) -> None:
+    grace = make_person("grace", Role.OPERATOR)
+    provider.subject = "of-grace"
+    connect(grace, provider)
+    clock.advance(minutes=61)
+    provider.extra = {"groups": ["readers"]}
+    assert sign_in_at_provider(client, RENEW).status_code == 403
+    assert not is_signed_in(client, person)
+    assert "_auth_user_id" not in client.session
+    assert grace.groups.get().name == "Operator"
+
+
+def test_a_lost_role_ends_other_sessions_but_not_this_one(
+    client: Client, person: Person, provider: TestProvider, clock: SettableClock
+) -> None:
+    other = Client()
+    other.force_login(person)
+    clock.advance(minutes=61)
+    provider.extra = {"groups": ["readers"]}
+    assert sign_in_at_provider(client, RENEW)["Location"] == "/"
+    assert is_signed_in(client, person)
+    assert client.get("/sessions/").status_code == 200
+    assert other.get("/sessions/")["Location"].startswith("/accounts/login/")
+    assert person.groups.get().name == "Viewer"
+
+
+def test_a_refused_claim_opens_no_page_and_changes_no_role(
+    client: Client, person: Person, provider: TestProvider, clock: SettableClock
+) -> None:
+    clock.advance(minutes=61)
+    provider.extra = {"hasgroups": True}
+    assert sign_in_at_provider(client, RENEW).status_code == 403
+    assert is_asked(client)
+    assert person.groups.get().name == "Operator"
+
+
+def test_without_a_map_no_session_asks(
+    client: Client, clock: SettableClock, settings: Settings
+) -> None:
+    settings.OIDC_ROLE_MAP = {}
+    clock.advance(hours=3)
+    assert not is_asked(client)
+
+
+def test_a_connected_person_who_signs_in_with_a_password_is_asked_at_once(
+    client: Client, person: Person
+) -> None:
+    browser = Client()
+    browser.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
+    assert is_signed_in(browser, person)
+    assert is_asked(browser)
+    other = make_person("grace", Role.VIEWER)
+    browser = Client()
+    browser.post("/accounts/login/", {"login": other.username, "password": PASSWORD})
+    assert not is_asked(browser)
+
+
+def test_a_session_that_is_current_is_not_renewed(client: Client, person: Person) -> None:
+    assert client.get(RENEW)["Location"] == "/"
+    assert Client().get(RENEW)["Location"] == "/"
