@@ -214,7 +214,8 @@ def check_identity_provider() -> Iterator[CheckMessage]:
         "ORGADMIN_OIDC_CLIENT_SECRET_FILE": settings.OIDC_SECRET_FILE,
     }
     missing = [name for name, value in needed.items() if not value]
-    if len(missing) == len(needed) and not settings.SSO_ONLY:
+    needs_provider = settings.SSO_ONLY or settings.OIDC_ROLE_MAP or settings.OIDC_CREATE_PEOPLE
+    if len(missing) == len(needed) and not needs_provider:
         return
     if missing:
         yield Error(f"not set: {', '.join(missing)}", hint="Set all three settings, or none.")

@@ -7,11 +7,11 @@ from playwright.sync_api import Page, expect
 
 from connections.models import Person
 from tests.browser.fitness import assert_fit_to_show
-from tests.people.oidc.conftest import provider as provider_fixture
+from tests.people.oidc import conftest
 from tests.people.oidc.support import connect
 from tests.support.provider import TestProvider
 
-provider = provider_fixture
+client_secret, provider = conftest.client_secret, conftest.provider
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ from tests.support.processes import ROOT, clean_environment, manage
         ("ORGADMIN_BASE_URL", "orgadmin.example.org", "ORGADMIN_BASE_URL: write it as https://"),
         ("ORGADMIN_BASE_URL", "https://example.org/orgs", "without a path"),
         ("ORGADMIN_BASE_URL", "https://example.org:99999", "BASE_URL: it isn't a valid URL"),
+        ("ORGADMIN_OIDC_ROLE_MAP", "a=Boss", "ORGADMIN_OIDC_ROLE_MAP: There is no role 'Boss'"),
+        ("ORGADMIN_SSO_ONLY", "sometimes", "must be true or false"),
         ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory can't be used"),
         ("DATABASE_URL_FILE", "/nowhere/url", "DATABASE_URL_FILE: Can't read /nowhere/url"),
         ("EMAIL_URL_FILE", "/dev/null", "EMAIL_URL_FILE: /dev/null isn't a regular file"),
@@ -112,7 +114,7 @@ def test_the_settings_read_secrets_from_files(tmp_path: Path) -> None:
         env[f"{name}_FILE"] = str(tmp_path / name)
     code = (
         "import json; from django.conf import settings as s; print(json.dumps(["
-        "s.DATABASES['default']['NAME'], s.SECRET_KEY, s.DATADOG_PROXY, s.WEBHOOK_URL, "
+        "s.DATABASES['default']['NAME'], s.SECRET_KEY, s.OUTBOUND_ROUTE.proxy_url, s.WEBHOOK_URL, "
         "s.MAILERS['default']['OPTIONS']['password']]))"
     )
     done = manage("shell", "--no-imports", "-c", code, env=env)

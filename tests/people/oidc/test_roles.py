@@ -222,7 +222,7 @@ def test_mapped_roles_are_read_only_on_the_page_of_a_connected_person(
     connect(person, provider)
     text = administrator.get(page).text
     assert text.count(" disabled") == 4
-    assert "come from the person&#x27;s groups" in text or "come from the person's groups" in text
+    assert "are set by the person's groups" in text
     posted = {"roles": ["Auditor", "Credential manager"]}
     administrator.post(reverse("person-roles", args=[person.pk]), posted)
     assert roles_of(person) == {"Approver", "Credential manager"}
