@@ -4,8 +4,10 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.core import clock
@@ -15,7 +17,7 @@ from connections.models import Person
 from connections.people import people, provider_accounts
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import actor_of
+from connections.web.framework.support import SeeOther, actor_of
 from connections.web.people import detail, forms, single_sign_on
 from connections.web.people.account import end_sessions
 
@@ -137,6 +139,9 @@ def person_new(request: HttpRequest) -> HttpResponse:
             form.add_errors(error)
         else:
             if not people.can_use_sign_in_link(person):
+                messages.success(
+                    request, f"{person.display_name} added. Connect their SSO account."
+                )
                 return SeeOther(reverse("person-detail", args=[person.pk]))
             return _page_with_link(request, actor, person, _make_link(actor=actor, person=person))
     return _new_page(request, form)
