@@ -92,7 +92,7 @@ def _create_history(world: DemoWorld) -> None:
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
-        partial(_synced, hours=1),
+        partial(_synced, orgs=_CHANGED, hours=1),
         _unknown,
         _changed_outside,
     ):
@@ -235,16 +235,17 @@ def _waits_for_confirmation(world: DemoWorld) -> None:
     _approve(world, deletion, hours=1)
 
 
-# Those whose connections are removed. Their syncs detect it, and the others would change nothing.
+# The orgs whose connections are removed or changed. Other syncs before the last one would only cost
+# time: they detect nothing.
 _LABS = ("Labs", "Labs Staging")
 _RETAIL = ("Retail US", "Store Operations", "Loyalty")
+_CHANGED = ("Group SOC", "Customer Care EU", "Insurance EU", "Payments EU", "Labs", "Search")
 
 
-def _synced(world: DemoWorld, *, orgs: tuple[str, ...] = (), days: int = 0, hours: int = 0) -> None:
-    """A sync of these orgs or, without any, of all."""
-    chosen = [world.credentials[name] for name in orgs] or None
+def _synced(world: DemoWorld, *, orgs: tuple[str, ...], days: int = 0, hours: int = 0) -> None:
     with ago(days=days, hours=hours):
-        syncs.sync_orgs(actor=WORKER, credentials=chosen)
+        credentials = [world.credentials[name] for name in orgs]
+        syncs.sync_orgs(actor=WORKER, credentials=credentials)
 
 
 def _changed_outside(world: DemoWorld) -> None:
