@@ -33,7 +33,7 @@ from tests.support.databases import (
 from tests.support.fault_table import pytest_terminal_summary
 from tests.support.lock_order import _lock_order
 from tests.support.mfa import _no_code_expires
-from tests.support.people import make_person
+from tests.support.people import just_signed_in, make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 from tests.support.sweeps import leave_out_cases
 
@@ -155,13 +155,7 @@ def client_of(request: pytest.FixtureRequest) -> Callable[[Person], Client]:
     if "clock" in request.fixturenames:
         # The sign-in uses the clock that the rest of the test uses.
         request.getfixturevalue("clock")
-
-    def make(person: Person) -> Client:
-        client = Client()
-        client.force_login(person)
-        return client
-
-    return make
+    return just_signed_in
 
 
 @pytest.fixture

@@ -4,13 +4,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
 from django.test import Client
 
 from connections.access.actor import Actor, person_actor
 from connections.models import Person, PersonSession, Role
 from connections.models.sessions import SessionStore
+from connections.web.framework import reauthentication
 
 PASSWORD = "a long enough pass phrase"
 
@@ -32,8 +36,15 @@ def make_person(username: str, *roles: Role, is_administrator: bool = False) -> 
 
 def just_signed_in(person: Person) -> Client:
     """A client in which the person has just signed in and passed the identity check."""
-    client = Client()
-    client.force_login(person)
+    # `force_login` takes four times as long.
+    client, request = Client(), HttpRequest()
+    request.session = session = SessionStore()
+    session[SESSION_KEY] = str(person.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    reauthentication._stamp(request, person=person)
+    session.create()
+    client.cookies[settings.SESSION_COOKIE_NAME] = str(session.session_key)
     return client
 
 

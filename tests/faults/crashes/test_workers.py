@@ -54,6 +54,9 @@ def test_four_workers_send_each_of_twenty_deletions_once(
     stack.prepare(waiting=stack.connection_ids)
     with ExitStack() as together:
         workers = [together.enter_context(stack.start("worker")) for _ in range(4)]
+        for worker in workers:
+            # On a busy machine, all work can be done before the last one has started.
+            worker.wait_for_line("Worker started")
         rows = stack.settled()
         assert [worker.end() for worker in workers] == [0, 0, 0, 0]
         # An error in one would be caused by another.
