@@ -107,13 +107,18 @@ def record_mfa_refused(*, person: Person, origin: SignInOrigin, is_over_limit: b
 
     `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
-    text = "MFA for {person} failed, from {address}."
+    address = origin.address_for(person)
     if is_over_limit:
-        text = (
+        sentence = audit.Sentence(
             "MFA for {person} is blocked for now after too many failed attempts, most recently "
-            "from {address}."
+            "from {address}.",
+            person=person,
+            address=address,
         )
-    sentence = audit.Sentence(text, person=person, address=origin.address_for(person))
+    else:
+        sentence = audit.Sentence(
+            "MFA for {person} failed, from {address}.", person=person, address=address
+        )
     details = {"is_over_limit": is_over_limit}
     _record(EventCode.SECOND_FACTOR_REFUSED, sentence, origin, person=person, details=details)
 
@@ -136,13 +141,20 @@ def record_failed_reauthentication(
 
     `is_over_limit` means that it was refused without checking, because too many attempts failed.
     """
-    text = "An identity check failed in a session of {person}, from {address}."
+    address = origin.address_for(person)
     if is_over_limit:
-        text = (
+        sentence = audit.Sentence(
             "Too many failed identity checks in a session of {person}, most recently from "
-            "{address}. Further attempts are blocked for now."
+            "{address}. Further attempts are blocked for now.",
+            person=person,
+            address=address,
         )
-    sentence = audit.Sentence(text, person=person, address=origin.address_for(person))
+    else:
+        sentence = audit.Sentence(
+            "An identity check failed in a session of {person}, from {address}.",
+            person=person,
+            address=address,
+        )
     details = {"is_over_limit": is_over_limit}
     _record(EventCode.REAUTHENTICATION_FAILED, sentence, origin, person=person, details=details)
 
