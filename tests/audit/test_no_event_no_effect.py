@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
 
 # Values that make an otherwise unchanged form change something.
 CHANGED = {
+    "batch-list": {"filter": "type=audit"},
     "credential-new": {"site": "sandbox-us1"},
     "credential-rename": {"name": "Another name"},
     "credential-policy": {"policy": "two"},
