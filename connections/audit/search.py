@@ -147,13 +147,8 @@ def _conditions_by_value(filters: EventFilter) -> list[Q]:
 
 
 def _actor_and_code_condition(filters: EventFilter) -> Q:
-    condition = _code_condition(filters)
-    if filters.actor:
-        people = Q(pk__in=[])
-        for part in _actor_conditions(filters.actor):
-            people |= part
-        condition &= people
-    return condition
+    conditions = _conditions_by_value(filters)
+    return reduce(or_, conditions) if conditions else Q(pk__in=[])
 
 
 def _code_condition(filters: EventFilter) -> Q:

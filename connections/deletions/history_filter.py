@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.http import QueryDict
 
 from connections.core import clock
 from connections.core.any_of import AnyOf
@@ -78,13 +79,6 @@ class HistoryForm(forms.Form):
     )
     # One choice for states and outcomes, because people read them as one status.
     status = AnyOf(forms.ChoiceField(label="Status", choices=STATUSES))
-    # Older addresses can contain a state or an outcome instead.
-    state = forms.ChoiceField(
-        choices=State.choices, required=False, label="Status", widget=forms.HiddenInput
-    )
-    outcome = forms.ChoiceField(
-        choices=Outcome.choices, required=False, label="Status", widget=forms.HiddenInput
-    )
     person = AnyOf(
         forms.ModelChoiceField(
             Person.objects.order_by("username"), label="Requester", empty_label=None
@@ -106,12 +100,6 @@ class HistoryForm(forms.Form):
         super().__init__(data)
         self.fields["credential"] = AnyOf(forms.ModelChoiceField(credentials, empty_label=None))
 
-    @property
-    def statuses(self) -> tuple[str, ...]:
-        """The valid statuses, with those of older addresses."""
-        older = (self.cleaned_data.get(name) for name in ("state", "outcome"))
-        return (*self.cleaned_data.get("status", ()), *filter(None, older))
-
     def filters(self) -> HistoryFilter:
         """The filters, or none if one of them is invalid. A relative period ends now."""
         if not self.is_valid():
@@ -128,12 +116,21 @@ class HistoryForm(forms.Form):
             credential=tuple(credential.pk for credential in data["credential"]),
             site=data["site"],
             org=data["org"],
-            status=self.statuses,
+            status=data["status"],
             ticket=data["ticket"],
             connection_id=data["connection_id"],
             batch=data["batch"],
             text=data["q"],
         )
+
+
+def current_query(query: QueryDict) -> QueryDict:
+    """The parameters. Older addresses can contain a state or an outcome in place of a status."""
+    current = query.copy()
+    for name in ("state", "outcome"):
+        for value in current.pop(name, []):
+            current.appendlist("status", value)
+    return current
 
 
 def _next_day(at: datetime) -> datetime | None:

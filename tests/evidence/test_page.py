@@ -143,6 +143,6 @@ def test_the_history_links_there_for_auditors(
     reader: Client, client_of: ClientOf, ada: Person
 ) -> None:
     page = read(reader.get("/deletions/?outcome=refused"))
-    assert page.link("Evidence bundle of these…") == f"{URL}?outcome=refused"
+    assert page.link("Evidence bundle of these…") == f"{URL}?status=refused"
     assert URL not in read(client_of(ada).get("/deletions/")).html
     assert read(reader.get("/evidence/")).link("Create evidence bundle") == URL

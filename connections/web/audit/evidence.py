@@ -16,7 +16,7 @@ from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions import history
-from connections.deletions.history_filter import HistoryForm
+from connections.deletions.history_filter import HistoryForm, current_query
 from connections.evidence import status, verification
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
@@ -94,7 +94,7 @@ def bundle_new(request: HttpRequest) -> HttpResponseBase:
     if request.method == "POST":
         return _make_bundle(request)
     credentials = history.list_selectable_credentials(actor=actor)
-    history_form = HistoryForm(request.GET, credentials=credentials)
+    history_form = HistoryForm(current_query(request.GET), credentials=credentials)
     initial = initial_from_history(history_form, today=clock.now().date())
     orgs = list_known_orgs(actor=actor)
     return _render_form(request, BundleForm(credentials=credentials, orgs=orgs, initial=initial))

@@ -100,7 +100,6 @@ class BundleForm(ServiceForm, HistoryForm):
 
     # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
-    state = outcome = None  # type: ignore[assignment]
     since = forms.DateField(
         label="From",
         required=False,
@@ -168,4 +167,4 @@ def initial_from_history(history_form: HistoryForm, *, today: date) -> dict[str,
     days = data.pop("period", None)
     if days and "since" not in data:
         data["since"] = today - timedelta(days=days)
-    return {"until": today, **data, "status": history_form.statuses}
+    return {"until": today, **data}

@@ -12,7 +12,7 @@ from connections.access.visibility import visible_batch_ids
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
-from connections.deletions.history_filter import STATUS_LABELS, HistoryForm
+from connections.deletions.history_filter import HistoryForm, current_query
 from connections.inventory.orgs import list_known_orgs
 from connections.web.deletions.chart import build_chart
 from connections.web.framework import lists
@@ -39,6 +39,7 @@ BULK = "Bulk"
 
 
 def _form(request: HttpRequest, actor: Actor) -> HistoryForm:
+    request.GET = current_query(request.GET)  # type: ignore[assignment]
     credentials = history.list_selectable_credentials(actor=actor)
     return HistoryForm(request.GET, credentials=credentials)
 
@@ -62,11 +63,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     """All deletions, newest first unless sorted the other way around; or their chart."""
     actor = actor_of(request)
     form, orgs = _form(request, actor), list_known_orgs(actor=actor)
-    statuses = list(STATUS_LABELS.items())
     choices: dict[str, lists.Options] = {
-        "status": statuses,
-        "state": statuses,
-        "outcome": statuses,
         "org": lists.org_options(orgs),
         "site": lists.site_options(site.site for site in all_sites()),
     }

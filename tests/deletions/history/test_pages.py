@@ -212,6 +212,7 @@ def test_every_state_and_outcome_can_be_filtered(
     page = body_of(client_of(victor), "/deletions/")
     values: list[Any] = [state for state in State if state != State.SETTLED]
     assert [v for v in [*values, *Outcome] if f'<option value="{v}">' not in page] == []
+    assert '<optgroup label="Not deleted">' in page
 
 
 def test_the_command_writes_what_the_page_exports(
