@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.fitness import assert_fit_to_show
+from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
 OpenAs = Callable[..., Page]
@@ -49,7 +50,10 @@ def test_the_open_note_takes_no_width_from_the_connection(open_demo_as: OpenAs) 
         page.get_by_text("Cancel", exact=True).first.click()
 
 
-def test_a_change_is_responded_to_in_two_clicks_and_a_note(open_demo_as: OpenAs) -> None:
+def test_a_change_is_responded_to_in_two_clicks_and_a_note(
+    open_demo_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 422")
     page = open_demo_as("operator")
     page.goto("/")
     item = page.locator(".items > li", has_text="Widened to audit").first
@@ -57,8 +61,13 @@ def test_a_change_is_responded_to_in_two_clicks_and_a_note(open_demo_as: OpenAs)
     item.get_by_role("link").click()
     expect(page.locator("input[name=note]:focus")).to_be_visible()
     assert names in page.locator("tr:has(.row-opener[open])").inner_text()
-    page.keyboard.type("Agreed in OPS-341")
-    page.locator("tr:has(.row-opener[open]) + tr").get_by_role("button").click()
+    form = page.locator("tr:has(.row-opener[open]) + tr")
+    page.keyboard.type(" ")
+    form.get_by_role("button").click()
+    expect(form.locator(".field-error")).to_be_visible()
+    form.get_by_label("Note").fill("Agreed in OPS-341")
+    expect(form.locator(".field-error")).to_have_count(0)
+    form.get_by_role("button").click()
     expect(page.locator("#messages")).to_contain_text("Acknowledged: ")
 
 
