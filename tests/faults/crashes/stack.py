@@ -180,6 +180,10 @@ class Browser:
         """Open a URL path."""
         return _page(self._session.get(f"{self._address}{path}", timeout=PATIENCE))
 
+    def status_of(self, path: str) -> int:
+        """The status of a URL path, whose page isn't read."""
+        return self._session.get(f"{self._address}{path}", timeout=PATIENCE).status_code
+
     def press(self, form: Form, *, headers: Mapping[str, str] | None = None, **typed: str) -> Page:
         """Submit a form and follow redirects. Raises requests.ConnectionError when disconnected."""
         response = self._session.post(
