@@ -148,7 +148,9 @@ def _manage(*arguments: str, url: str) -> str:
     """Run a command on the target with its own settings. Returns what it prints."""
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments],
-        env=os.environ | {"DATABASE_URL": url, "SECRET_KEY": settings.SECRET_KEY},
+        env=os.environ
+        | {"DATABASE_URL": url, "DATABASE_URL_FILE": ""}
+        | {"SECRET_KEY": settings.SECRET_KEY, "SECRET_KEY_FILE": ""},
         capture_output=True,
         text=True,
         check=False,
