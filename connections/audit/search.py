@@ -139,7 +139,7 @@ def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[Aud
 def _conditions_by_value(filters: EventFilter) -> list[Q]:
     """A condition for each matching actor or, without an actor, for each matching code."""
     if filters.actor:
-        codes = _code_condition(filters)
+        codes = Q(code__in=_matching_codes(filters)) if filters.code else Q()
         return [part & codes for part in _actor_conditions(filters.actor)]
     if filters.code:
         return [Q(code=code) for code in _matching_codes(filters)]
@@ -149,10 +149,6 @@ def _conditions_by_value(filters: EventFilter) -> list[Q]:
 def _actor_and_code_condition(filters: EventFilter) -> Q:
     conditions = _conditions_by_value(filters)
     return reduce(or_, conditions) if conditions else Q(pk__in=[])
-
-
-def _code_condition(filters: EventFilter) -> Q:
-    return Q(code__in=_matching_codes(filters)) if filters.code else Q()
 
 
 def _matching_codes(filters: EventFilter) -> list[str]:

@@ -48,6 +48,8 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
     return f"from {begin} until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+# What the filter and its form call the same.
+_SAME_NAMES = ("site", "org", "status", "ticket", "connection_id", "batch")
 PERIODS = {**{str(days): f"Last {days} days" for days in (7, 30, 90)}, "365": "Last year"}
 # A calendar in the browser.
 DATE = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
@@ -114,13 +116,8 @@ class HistoryForm(forms.Form):
             until=_next_day(until) if until else None,
             person=tuple(person.pk for person in data["person"]),
             credential=tuple(credential.pk for credential in data["credential"]),
-            site=data["site"],
-            org=data["org"],
-            status=data["status"],
-            ticket=data["ticket"],
-            connection_id=data["connection_id"],
-            batch=data["batch"],
             text=data["q"],
+            **{name: data[name] for name in _SAME_NAMES},
         )
 
 

@@ -63,10 +63,8 @@ class EventFilters(forms.Form):
         return EventFilter(
             since=data.get("since"),
             until=_end_of_period(data.get("until"), self.data.get("until", "")),
-            actor=data.get("actor", ()),
-            code=data.get("code", ()),
+            **{name: data[name] for name in ("actor", "code", "deletion") if name in data},
             subject_id=data.get("subject", ""),
-            deletion=data.get("deletion"),
             request_id=data.get("request", ""),
             text=data.get("q", ""),
         )

@@ -53,10 +53,7 @@ def view_links(request: HttpRequest, *, current: str) -> list[lists.ViewLink]:
         "Chart": lists.list_url(page, view=CHART, sort=""),
         BULK: reverse("batch-list"),
     }
-    return [
-        lists.ViewLink(label=label, url=url, is_current=label == current)
-        for label, url in urls.items()
-    ]
+    return lists.view_links(urls, current=current)
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:

@@ -130,6 +130,13 @@ class ViewLink:
     count: int | None = None
 
 
+def view_links(urls: Mapping[str, str], *, current: str) -> list[ViewLink]:
+    """The links to the views of a list, by label."""
+    return [
+        ViewLink(label=label, url=url, is_current=label == current) for label, url in urls.items()
+    ]
+
+
 def part_links(
     request: HttpRequest, parts: Iterable[tuple[str, str, int]], *, current: str, **changes: str
 ) -> list[ViewLink]:

@@ -61,14 +61,9 @@ class Row:
 def view_links(request: HttpRequest) -> list[lists.ViewLink]:
     """The links to the list and to the matrix, with the same filters."""
     is_matrix = request.GET.get("view") == MATRIX
-    return [
-        lists.ViewLink(
-            label="List", url=lists.list_url(request, view=""), is_current=not is_matrix
-        ),
-        lists.ViewLink(
-            label="Matrix", url=lists.list_url(request, view=MATRIX, sort=""), is_current=is_matrix
-        ),
-    ]
+    matrix_url = lists.list_url(request, view=MATRIX, sort="")
+    urls = {"List": lists.list_url(request, view=""), "Matrix": matrix_url}
+    return lists.view_links(urls, current="Matrix" if is_matrix else "List")
 
 
 def matrix_page(request: HttpRequest) -> HttpResponse:
