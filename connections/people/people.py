@@ -25,6 +25,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role, SignInLink
+from connections.people.provider_roles import list_provider_roles
 
 # How long an unused link works.
 SET_UP_LINK_LIFETIME = timedelta(hours=1)
@@ -75,14 +76,6 @@ def _is_taken(name: str, *, excluding: Person) -> bool:
     """Whether another person signs in with this username or address."""
     others = Person.objects.exclude(pk=excluding.pk)
     return others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists()
-
-
-def is_name_shown(name: str) -> bool:
-    """Whether pages already show this name for someone, so that a second one would mislead."""
-    return any(
-        name.casefold() in {person.display_name.casefold(), person.username.casefold()}
-        for person in Person.objects.only("username", "first_name", "last_name")
-    )
 
 
 def store_person(person: Person, *, roles: Iterable[Role] = ()) -> None:
@@ -280,20 +273,6 @@ def set_roles(
         roles={role for role in roles if role.value not in fixed} | kept,
         is_administrator=person.is_superuser if ADMINISTRATOR in fixed else is_administrator,
     )
-
-
-def list_provider_roles(person: Person) -> frozenset[str]:
-    """The names of the roles that only the identity provider gives to this person.
-
-    Those that the role map names, for a person with an account there.
-    """
-    account = person.provider_accounts.filter(issuer=settings.OIDC_ISSUER)
-    return list_mapped_roles() if list_mapped_roles() and account.exists() else frozenset()
-
-
-def list_mapped_roles() -> frozenset[str]:
-    """The names of the roles that the role map names."""
-    return frozenset[str]().union(*settings.OIDC_ROLE_MAP.values())
 
 
 def store_roles(

@@ -11,6 +11,7 @@ from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role
 from connections.people import people, provider_accounts
 from connections.people.oidc.identity import ProviderIdentity
+from connections.people.provider_roles import list_mapped_roles
 
 
 class Refusal(StrEnum):
@@ -72,7 +73,7 @@ def _set_mapped_roles(*, actor: Actor, person: Person, granted: frozenset[str]) 
 
     Raises ConflictError if the last active administrator would lose that role.
     """
-    mapped = people.list_mapped_roles()
+    mapped = list_mapped_roles()
     if ADMINISTRATOR not in granted and (not granted or ADMINISTRATOR in mapped):
         people.require_another_administrator(person)
     person = people.lock_person(person)
@@ -107,7 +108,7 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
                 email=about.email,
                 is_administrator=ADMINISTRATOR in roles,
             )
-            if not people.is_name_shown(about.name):
+            if not _is_name_shown(about.name):
                 person.first_name = about.name[:150]
             people.store_person(person, roles=_to_roles(roles))
             people.record_person_added(actor=actor, person=person)
@@ -124,3 +125,11 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
         # The same account's first sign-in in another browser was a moment earlier.
         raise RefusedError(Refusal.NAME_TAKEN) from None
     return person
+
+
+def _is_name_shown(name: str) -> bool:
+    """Whether pages already show this name for someone, so that a second one would mislead."""
+    return any(
+        name.casefold() in {person.display_name.casefold(), person.username.casefold()}
+        for person in Person.objects.only("username", "first_name", "last_name")
+    )

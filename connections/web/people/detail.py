@@ -13,6 +13,7 @@ from connections.core.errors import ConflictError
 from connections.core.role_map import ADMINISTRATOR
 from connections.models import AuditEvent, Person, with_values
 from connections.people import people, provider_accounts
+from connections.people.provider_roles import list_provider_roles
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
 from connections.web.people import forms
@@ -52,7 +53,7 @@ def render_person(
         form if type(form) is type(other) else other for other in empty
     )
     held = [*roles["roles"], *([ADMINISTRATOR] if person.is_superuser else [])]
-    fixed = people.list_provider_roles(person)
+    fixed = list_provider_roles(person)
     cast(forms.RolesForm, roles_form).fix(fixed, held=held)
     about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
     latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]

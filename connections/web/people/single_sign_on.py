@@ -22,6 +22,7 @@ from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
+from connections.people.provider_roles import list_provider_roles
 from connections.people.provider_sign_in import Refusal
 from connections.web.framework.support import signed_in_person, time_of
 
@@ -300,7 +301,7 @@ def note_sign_in(request: HttpRequest, person: Person, *, methods: Collection[st
     request.session.pop(_ROLES_SESSION_KEY, None)
     if "provider" in methods:
         note_roles(request)
-    elif "sign_in_link" not in methods and people.list_provider_roles(person):
+    elif "sign_in_link" not in methods and list_provider_roles(person):
         request.session[_ROLES_SESSION_KEY] = ""
 
 
