@@ -36,7 +36,10 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write it to the file that `read_plan` reads in another process."""
-        path.write_text(json.dumps(asdict(self)))
+        # At once: a process that was just started could be reading it.
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(asdict(self)))
+        unfinished.rename(path)
 
     def was_signaled(self, connection_id: str) -> bool:
         """Whether the signal for this connection was sent."""
