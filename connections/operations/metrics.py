@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce
 from connections import __version__
 from connections.changes.changes import AWAITING, matching_changes
 from connections.core import clock
-from connections.core.text import one_line
+from connections.core.text import format_limit, one_line
 from connections.inventory import contradictions, sync_schedule
 from connections.models import (
     Attempt,
@@ -41,6 +41,7 @@ SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 # Each org is synced once in this time. Of longer ago, or of more rows, nothing is read.
 RECENT = sync_schedule.SYNC_INTERVAL
+_RECENT = format_limit(RECENT)
 MAX_RECENT = 5000
 # Those with the oldest syncs.
 MAX_ORGS = 1000
@@ -186,14 +187,14 @@ def _read_recent_requests(now: datetime) -> Iterator[Metric]:
         seconds[site, "delete"].append((ms or 0) / 1000)
     responses = Metric(
         name="orgadmin_datadog_rate_limited_responses",
-        help="Syncs and DELETEs of the last 15 minutes to which Datadog returned 429.",
+        help=f"Syncs and DELETEs of the last {_RECENT} to which Datadog returned 429.",
     )
     for site, count in sorted(limited.items()):
         responses.add(count, site=site)
     yield responses
     duration = Metric(
         name="orgadmin_datadog_duration_seconds",
-        help="How long syncs and DELETEs of the last 15 minutes took.",
+        help=f"How long syncs and DELETEs of the last {_RECENT} took.",
     )
     for (site, operation), values in sorted(seconds.items()):
         values.sort()
@@ -236,7 +237,8 @@ def _read_workers(now: datetime) -> Iterator[Metric]:
     is_alive = Q(seen_at__gte=now - heartbeats.ALIVE_WITHIN, seen_at__lte=now + clock.TOLERANCE)
     hosts = list(rows.annotate(newest=Max("seen_at"), alive=Count("pk", filter=is_alive)))
     alive = sum(host["alive"] for host in hosts)
-    yield _one("workers", alive, "Workers on all hosts that were seen within 3 minutes.")
+    within = format_limit(heartbeats.ALIVE_WITHIN)
+    yield _one("workers", alive, f"Workers on all hosts that were seen within {within}.")
     age = Metric(
         name="orgadmin_worker_heartbeat_age_seconds",
         help="Time since a worker of the host was seen. A worker that stopped normally has none.",

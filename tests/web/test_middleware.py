@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -246,6 +247,9 @@ def test_records_of_a_refused_request_have_its_id_and_the_person(
     record = json.loads(caplog.handler.format(caplog.records[-1]))
     assert record["message"] == "Forbidden (Permission denied): /people/"
     assert (record["request_id"], record["person"]) == (response["X-Request-ID"], str(victor.pk))
+    deletion_id = str(uuid4())
+    client_of(victor).get(f"/deletions/{deletion_id}/")
+    assert json.loads(caplog.handler.format(caplog.records[-1]))["deletion"] == deletion_id
     response = Client().get("/nowhere/")
     assert "person" not in json.loads(caplog.handler.format(caplog.records[-1]))
 
