@@ -127,7 +127,8 @@ def known_migrations() -> dict[tuple[str, str], type]:
 
 
 @cache
-def _known_hashes() -> dict[str, str]:
+def known_hashes() -> dict[str, str]:
+    """The SHA-256 of each file of Org Admin's migrations by name."""
     return {
         name: migration.sha256()
         for (app, name), migration in known_migrations().items()
@@ -143,7 +144,7 @@ def _compare_migrations(columns: set[str]) -> Schema:
     )
     has_record = f"{AppliedMigration._meta.db_table}.sha256" in columns
     recorded = {row.name: row for row in AppliedMigration.objects.all()} if has_record else {}
-    known = _known_hashes()
+    known = known_hashes()
     ours = {name for app, name in applied if app == APP}
     if any(
         name not in recorded or known.get(name, recorded[name].sha256) != recorded[name].sha256

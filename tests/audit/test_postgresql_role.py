@@ -19,7 +19,7 @@ from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from connections.operations import database_guards
 from tests.support.database_copies import administer
-from tests.support.databases import SharedDatabase, _url_of
+from tests.support.databases import SharedDatabase, url_of
 from tests.support.postgres import find_programs
 from tests.support.processes import manage
 
@@ -64,7 +64,7 @@ def roles(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         for statement in roles.renamed(documented_sql()).strip().splitlines():
             connection.execute(sql.SQL(statement))
     owned = SharedDatabase(
-        url=url_as(_url_of(postgresql_url, roles.template), roles.owner),
+        url=url_as(url_of(postgresql_url, roles.template), roles.owner),
         data_dir=tmp_path_factory.mktemp("owned"),
     )
     done = manage("migrate", "--verbosity=0", env=owned.environment(ORGADMIN_DB_APP_ROLE=roles.app))
@@ -83,7 +83,7 @@ def database(
     name = f"roles_{uuid.uuid4().hex[:12]}"
     names = {"n": name, "t": roles.template, "o": roles.owner}
     administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t} OWNER {o}", **names)
-    url = _url_of(postgresql_url, name)
+    url = url_of(postgresql_url, name)
     as_owner = SharedDatabase(url=url_as(url, roles.owner), data_dir=tmp_path)
     with django_db_blocker.unblock(), as_owner.opened(), override_settings(DB_APP_ROLE=roles.app):
         # A copy of a database lacks what was revoked from everyone in the original.

@@ -34,7 +34,7 @@ from connections.people import erasure
 from connections.verifier.notes import rotation_statement
 from tests.evidence.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.database_copies import administer
-from tests.support.databases import KINDS, _url_of
+from tests.support.databases import KINDS, url_of
 from tests.support.failing_statements import driver_error, failing_statement, raise_error
 from tests.support.processes import clean_environment, manage
 
@@ -65,7 +65,7 @@ def original(
     template = request.getfixturevalue("postgresql_template")
     name = f"original_{uuid.uuid4().hex[:12]}"
     administer(server, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=template)
-    made = Copy(url=_url_of(server, name), key_file=key_file)
+    made = Copy(url=url_of(server, name), key_file=key_file)
     with django_db_blocker.unblock():
         build(made)
     yield made

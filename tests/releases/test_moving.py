@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.releases.stored import stored_releases
 from tests.releases.used_database import checked, delete, fill, running_simulator
 from tests.support.database_copies import administer
-from tests.support.databases import _url_of
+from tests.support.databases import url_of
 from tests.support.processes import manage
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
@@ -24,8 +25,14 @@ CONTENTS = "SELECT {} FROM {} ORDER BY 1"
 @pytest.fixture(scope="module")
 def used(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an SQLite installation that was used for a month."""
-    with running_simulator(tmp_path_factory.mktemp("used")) as env:
-        fill(env)
+    data = tmp_path_factory.mktemp("used") / "data"
+    for release in stored_releases()[-1:]:
+        release.unpack(data)
+    with running_simulator(data) as env:
+        if data.exists():
+            checked("migrate", "--verbosity=0", env=env)
+        else:
+            fill(env)
         yield env
 
 
@@ -42,7 +49,7 @@ def target(postgresql_url: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     name = f"moved_{uuid.uuid4().hex[:12]}"
     administer(postgresql_url, "CREATE DATABASE {n}", n=name)
-    yield _url_of(postgresql_url, name)
+    yield url_of(postgresql_url, name)
     administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
 
 

@@ -143,15 +143,13 @@ def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
     template = request.getfixturevalue("postgresql_template")
     pool = request.getfixturevalue("pooled_url")
     with copied_postgresql(server, template=template, data_dir=tmp_path) as database:
-        yield replace(
-            database, url=_url_of(pool, database.url.partition("?")[0].rpartition("/")[2])
-        )
+        yield replace(database, url=url_of(pool, database.url.partition("?")[0].rpartition("/")[2]))
 
 
 def migrate_postgresql(server: str, name: str, *, data_dir: Path) -> SharedDatabase:
     """Create a migrated database on this server."""
     administer(server, "CREATE DATABASE {name}", name=name)
-    created = SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
+    created = SharedDatabase(url=url_of(server, name), data_dir=data_dir)
     done = manage("migrate", "--verbosity=0", env=created.environment())
     assert done.returncode == 0, done.stderr
     return created
@@ -162,10 +160,11 @@ def copied_postgresql(server: str, *, template: str, data_dir: Path) -> Iterator
     """Copy a database of this server."""
     name = f"shared_{uuid.uuid4().hex[:12]}"
     administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
-    yield SharedDatabase(url=_url_of(server, name), data_dir=data_dir)
+    yield SharedDatabase(url=url_of(server, name), data_dir=data_dir)
     administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
 
 
-def _url_of(server: str, name: str) -> str:
+def url_of(server: str, name: str) -> str:
+    """The URL of another database of this server."""
     address, _, query = server.partition("?")
     return f"{address.rpartition('/')[0]}/{name}?{query}"
