@@ -281,9 +281,11 @@ def store_roles(
     person: Person,
     roles: Iterable[Role],
     is_administrator: bool,
-    is_from_provider: bool = False,
+    groups: Iterable[str] | None = None,
 ) -> Person:
     """Store the roles of a locked person, and record it.
+
+    `groups` are those of the identity provider that give the roles; None if an actor does.
 
     The caller has checked that this is allowed, and that an administrator remains. A person who
     loses a role is signed out everywhere.
@@ -307,7 +309,7 @@ def store_roles(
             person=person,
             roles=names,
         )
-        if is_from_provider
+        if groups is not None
         else audit.Sentence(
             "The roles of {person} were changed to: {roles}.", person=person, roles=names
         ),
@@ -316,7 +318,8 @@ def store_roles(
             "is_administrator": is_administrator,
             "previous_roles": previous_roles,
             "was_administrator": was_administrator,
-        },
+        }
+        | ({} if groups is None else {"groups": sorted(groups)}),
     )
     return person
 

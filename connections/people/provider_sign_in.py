@@ -1,5 +1,6 @@
 """What follows from an identity that the provider has proven: the person, and their roles."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from django.conf import settings
@@ -41,7 +42,9 @@ def admit(identity: ProviderIdentity, *, request_id: str) -> Person:
     the map gives no role is refused too, and loses every role.
     """
     actor = Actor(kind="person", name="identity provider", request_id=request_id)
-    granted = _map_roles(identity)
+    # Nothing that the map doesn't name gives a role.
+    groups = settings.OIDC_ROLE_MAP.keys() & identity.about.values
+    granted = _map_roles(groups)
     person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
     if person is None:
         if not settings.OIDC_CREATE_PEOPLE:
@@ -53,7 +56,7 @@ def admit(identity: ProviderIdentity, *, request_id: str) -> Person:
         raise RefusedError(Refusal.DISABLED, person=person)
     if settings.OIDC_ROLE_MAP:
         try:
-            person = _set_mapped_roles(actor=actor, person=person, granted=granted)
+            person = _set_mapped_roles(actor=actor, person=person, groups=groups)
         except ConflictError:
             raise RefusedError(Refusal.LAST_ADMINISTRATOR, person=person) from None
         if not granted:
@@ -61,19 +64,18 @@ def admit(identity: ProviderIdentity, *, request_id: str) -> Person:
     return person
 
 
-def _map_roles(identity: ProviderIdentity) -> frozenset[str]:
-    """The names of the roles that the map gives. Nothing that it doesn't name is a role."""
-    values = settings.OIDC_ROLE_MAP.keys() & identity.about.values
-    return frozenset[str]().union(*(settings.OIDC_ROLE_MAP[value] for value in values))
+def _map_roles(groups: Collection[str]) -> frozenset[str]:
+    """The names of the roles that these groups give."""
+    return frozenset[str]().union(*(settings.OIDC_ROLE_MAP[group] for group in groups))
 
 
 @audit.atomic()
-def _set_mapped_roles(*, actor: Actor, person: Person, granted: frozenset[str]) -> Person:
-    """Give the person these roles of those that the map names, or take every role if none.
+def _set_mapped_roles(*, actor: Actor, person: Person, groups: Collection[str]) -> Person:
+    """Of the roles that the map names, leave those of these groups. Without any, take every role.
 
     Raises ConflictError if the last active administrator would lose that role.
     """
-    mapped = list_mapped_roles()
+    granted, mapped = _map_roles(groups), list_mapped_roles()
     if ADMINISTRATOR not in granted and (not granted or ADMINISTRATOR in mapped):
         people.require_another_administrator(person)
     person = people.lock_person(person)
@@ -85,7 +87,7 @@ def _set_mapped_roles(*, actor: Actor, person: Person, granted: frozenset[str]) 
         person=person,
         roles=_to_roles(wanted),
         is_administrator=ADMINISTRATOR in wanted,
-        is_from_provider=True,
+        groups=groups,
     )
 
 

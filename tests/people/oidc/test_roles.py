@@ -55,6 +55,7 @@ def test_the_groups_of_either_provider_become_roles_and_the_change_is_recorded(
         "The identity provider's groups changed the roles of Ada to: Operator, Viewer."
     )
     assert event.details["previous_roles"] == ["Approver"]
+    assert event.details["groups"] == ["deleters"]
 
 
 def test_a_sign_in_that_changes_no_role_records_none(
