@@ -202,19 +202,25 @@ class RecordedTest:
 def record(
     faults: list[Fault], *, tests: tuple[str, ...], processes: int
 ) -> tuple[list[RecordedTest], str]:
-    """Run the tests without any fault: which lines they run, and the last line of pytest."""
+    """Run the tests without any fault: which lines they run, and pytest's short summary."""
     with TemporaryDirectory(prefix="orgadmin-recording-") as name:
         _, output = run_tests(
             tests,
             root=copy_tree(Path(name) / "copy"),
-            options=("-n", str(processes), "-p", "tests.mutations.recording"),
+            # Distributed as `./run test` does: one file's tests share what they set up.
+            options=(
+                *("-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"),
+                *("-p", "tests.mutations.recording"),
+            ),
             longest=_LONGEST_RECORDING,
             RECORDED_FILES="\n".join({fault.path for fault in faults}),
             RECORDING_DIRECTORY=name,
         )
         texts = [path.read_text() for path in Path(name).glob("*.json")]
     recorded = [RecordedTest(**fields) for text in texts for fields in json.loads(text)]
-    return recorded, output.rstrip().rpartition("\n")[2]
+    *_, last = lines = output.rstrip().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return recorded, "\n".join([*failed, last])
 
 
 def find_judges(fault: Fault, recorded: list[RecordedTest]) -> tuple[str, ...]:
@@ -254,6 +260,7 @@ def main(arguments: list[str]) -> int:
     faults = draw(options.random, seed=options.seed, code=tuple(options.code))
     recorded, summary = record(faults, tests=tuple(options.tests), processes=options.n)
     sys.stdout.write(f"Without a fault: {summary}\n")
+    sys.stdout.flush()
     mutants = [fault.mutant(find_judges(fault, recorded)) for fault in faults]
     survivors = [f"{mutant.name} (no test runs it)" for mutant in mutants if not mutant.tests]
     reached = tuple(mutant for mutant in mutants if mutant.tests)
