@@ -197,6 +197,18 @@ def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path) -> No
         assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
+def test_an_older_database_that_cannot_be_copied_is_not_migrated(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0")
+    assert manage("migrate", "contenttypes", "--verbosity=0", env=env).returncode == 0
+    (tmp_path / "backups").touch()
+    before = (tmp_path / "orgadmin.sqlite3").read_bytes()
+    done = manage("serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"CommandError: Org Admin can't write to {tmp_path}: ")
+    assert (tmp_path / "orgadmin.sqlite3").read_bytes() == before
+
+
 def test_it_never_migrates_on_postgresql(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

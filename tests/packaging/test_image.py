@@ -1,15 +1,17 @@
 """The image is built and runs in both roles, without rights, and writes only to its volume."""
 
+import contextlib
 import json
 import os
 import resource
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Running, free_port, get, run
+from tests.support.processes import ROOT, Running, free_port, get, run, until
 from tests.support.sweeps import TAKES_ALL
 
 PROGRAMS = ("buildah", "mmdebstrap")
@@ -43,7 +45,7 @@ class Buildah:
         return Running([*self._program, *arguments], env=self._env)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     """A storage with a container of the image, which is built first."""
     directory = tmp_path_factory.mktemp("images")
@@ -90,7 +92,16 @@ def options(directory: Path) -> list[str]:
     ]
 
 
-def test_its_user_is_not_root_and_it_has_no_tools_to_build_or_install(buildah: Buildah) -> None:
+# One test, so that one process builds the image.
+def test_it_runs_both_roles_without_rights_and_writes_only_to_its_volume(
+    buildah: Buildah, tmp_path: Path
+) -> None:
+    check_content(buildah)
+    check_roles(buildah, tmp_path)
+
+
+def check_content(buildah: Buildah) -> None:
+    """Its user isn't root, and it contains no tools to build or install anything."""
     config = json.loads(buildah("inspect", "orgadmin"))["Docker"]["config"]
     assert (config["User"], config["Cmd"]) == (str(UID), ["serve"])
     assert config["Entrypoint"] == ["/opt/orgadmin/run"]
@@ -104,7 +115,8 @@ def test_its_user_is_not_root_and_it_has_no_tools_to_build_or_install(buildah: B
     assert "pip" not in packages
 
 
-def test_both_roles_run_and_write_only_to_the_volume(buildah: Buildah, tmp_path: Path) -> None:
+def check_roles(buildah: Buildah, tmp_path: Path) -> None:
+    """A web server and a worker do their work and leave files only in the volume."""
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
     os.chown(data, UID, UID)
@@ -114,14 +126,22 @@ def test_both_roles_run_and_write_only_to_the_volume(buildah: Buildah, tmp_path:
     def command(*arguments: str) -> tuple[str, ...]:
         return ("run", *settings, "orgadmin", "--", *arguments)
 
-    with buildah.start(*command("/opt/orgadmin/run", "web")) as web:
-        web.wait_for_line("Org Admin is running at")
-        assert get(port, "/readyz") == (200, "ok\n")
-        assert "stylesheet" in get(port, "/accounts/login/")[1]
-        buildah(*command("/opt/orgadmin/packaging/healthcheck"))
-        with buildah.start(*command("/opt/orgadmin/run", "worker")) as worker:
-            worker.wait_for_line("Worker started")
-            assert "is running on" in buildah(*command("/opt/orgadmin/run", "worker", "--check"))
+    try:
+        with buildah.start(*command("/opt/orgadmin/run", "web")) as web:
+            web.wait_for_line("Org Admin is running at")
+            assert get(port, "/readyz") == (200, "ok\n")
+            assert "stylesheet" in get(port, "/accounts/login/")[1]
+            buildah(*command("/opt/orgadmin/packaging/healthcheck"))
+            with buildah.start(*command("/opt/orgadmin/run", "worker")) as worker:
+                worker.wait_for_line("Worker started")
+                assert "is running on" in buildah(
+                    *command("/opt/orgadmin/run", "worker", "--check")
+                )
+    finally:
+        # They outlive buildah.
+        for pid in find_processes(port):
+            os.kill(pid, signal.SIGTERM)
+        assert any(not find_processes(port) for _ in until(60))
     assert (data / "orgadmin.sqlite3").stat().st_uid == UID
     root = buildah("mount", "orgadmin").strip()
     volume = f"{root}/var/lib/orgadmin"
@@ -129,3 +149,13 @@ def test_both_roles_run_and_write_only_to_the_volume(buildah: Buildah, tmp_path:
         ["find", root, "-path", volume, "-prune", "-o", "-uid", str(UID), "-print"], env=os.environ
     )
     assert (written.returncode, written.stdout) == (0, "")
+
+
+def find_processes(port: int) -> list[int]:
+    """The processes in the container, by their PORT."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"PORT={port}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
