@@ -137,11 +137,9 @@ def known_hashes() -> dict[str, str]:
 
 
 def _compare_migrations(columns: set[str]) -> Schema:
-    applied = (
-        set(MigrationRecorder(connection).applied_migrations())
-        if "django_migrations.name" in columns
-        else set()
-    )
+    # Not `applied_migrations`, which lists all tables to find its own.
+    rows = MigrationRecorder(connection).migration_qs.values_list("app", "name")
+    applied = set(rows) if "django_migrations.name" in columns else set()
     has_record = f"{AppliedMigration._meta.db_table}.sha256" in columns
     recorded = {row.name: row for row in AppliedMigration.objects.all()} if has_record else {}
     known = known_hashes()
