@@ -38,7 +38,7 @@ class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
         )
 
 
-_SET_BY_GROUPS = " (set by groups)"
+_SET_BY_PROVIDER = " (set by the identity provider)"
 
 
 class _RoleCheckboxes(forms.CheckboxSelectMultiple):
@@ -51,7 +51,7 @@ class _RoleCheckboxes(forms.CheckboxSelectMultiple):
         option = super().create_option(*args, **kwargs)
         if option["value"] in self.fixed:
             option["attrs"] |= {"disabled": True, "checked": self.fixed[option["value"]]}
-            option["label"] += _SET_BY_GROUPS
+            option["label"] += _SET_BY_PROVIDER
         return option
 
 
@@ -73,7 +73,7 @@ class RolesForm(ServiceForm):
         self.fields["roles"].widget.fixed = {role: role in held for role in roles}
         if ADMINISTRATOR in roles:
             self.fields["is_administrator"].disabled = True
-            self.fields["is_administrator"].label += _SET_BY_GROUPS  # type: ignore[operator]
+            self.fields["is_administrator"].label += _SET_BY_PROVIDER  # type: ignore[operator]
             self.initial["is_administrator"] = ADMINISTRATOR in held
 
 

@@ -223,7 +223,7 @@ def test_mapped_roles_are_read_only_on_the_page_of_a_connected_person(
     connect(person, provider)
     text = administrator.get(page).text
     assert text.count(" disabled") == 4
-    assert text.count("(set by groups)") == 4
+    assert text.count("(set by the identity provider)") == 4
     posted = {"roles": ["Auditor", "Credential manager"]}
     administrator.post(reverse("person-roles", args=[person.pk]), posted)
     assert roles_of(person) == {"Approver", "Credential manager"}
