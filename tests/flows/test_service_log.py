@@ -21,9 +21,8 @@ RESET = f"/accounts/password/reset/key/2-{CANARY}/"
 
 
 @pytest.fixture
-def environment(migrated_directory: Path, collected_static: Path, tmp_path: Path) -> dict[str, str]:
+def environment(migrated_directory: Path, tmp_path: Path) -> dict[str, str]:
     """A service whose every secret is the canary. Its mail, webhook, SSO and proxy all fail."""
-    (migrated_directory / "static").symlink_to(collected_static)
     secret = tmp_path / "secret"
     secret.write_text(CANARY)
     secret.chmod(0o600)

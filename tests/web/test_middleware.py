@@ -262,7 +262,15 @@ def test_a_static_file_can_be_cached(client: Client, db: None) -> None:
 
 
 def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None) -> None:
-    open_to_all = {"setup", "sign-in-link", "appearance-set", "provider-start", "provider-callback"}
+    open_to_all = {
+        "setup",
+        "sign-in-link",
+        "appearance-set",
+        "provider-start",
+        "provider-callback",
+        "provider-renewal",
+        "provider-signed-out",
+    }
     for pattern in own_urlpatterns:
         pattern_text = str(pattern.pattern)
         if pattern.name in open_to_all or "<" in pattern_text:
