@@ -79,7 +79,7 @@ class Installation:
             env=self.env | env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
