@@ -61,7 +61,8 @@ def require_owner() -> None:
 def grant_to_service() -> None:
     """Give ORGADMIN_DB_APP_ROLE what the service needs, and no more. Only its owner can.
 
-    Raises GrantError. Can be repeated, and has to be after each migration.
+    Raises GrantError. Can be repeated, and has to be after each migration. Not on the schema of
+    the next release, whose append-only tables this one doesn't know.
     """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -82,6 +83,9 @@ def _grants(role: str) -> Iterator[str]:
     role = connection.ops.quote_name(role)
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {role}"
     yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}"
+    for kind in ("TABLES", "SEQUENCES"):
+        # Whoever granted more, such as TRUNCATE.
+        yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {role}"
     yield f"GRANT USAGE ON SCHEMA {schema} TO {role}"
     yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
     yield f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"

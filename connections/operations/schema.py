@@ -107,6 +107,15 @@ def require_usable_schema() -> None:
 def read_schema() -> Schema:
     """Compare the database's migrations, columns, indexes and triggers with this version's."""
     objects = _present_objects()
+    # Before the first table is read: a role to which nothing was granted can't read any.
+    unreadable = _unreadable_tables(objects)
+    if unreadable:
+        return Schema(
+            fit=Fit.ALTERED,
+            problem=f"The database role {connection.settings_dict['USER']} can't read "
+            f"{_names(unreadable)}",
+            hint="Run ./run manage migrate as the owner, with ORGADMIN_DB_APP_ROLE set to it.",
+        )
     schema = _compare_migrations({name for kind, name in objects if kind == "column"})
     # The next release can have replaced an index or a trigger, but no column.
     kinds = {"column"} if schema.fit is Fit.NEWER else {"column", "index", "trigger"}
@@ -192,19 +201,18 @@ def _present_objects() -> dict[SchemaObject, bool]:
         return {(kind, name): bool(is_in_order) for kind, name, is_in_order in cursor.fetchall()}
 
 
+def _unreadable_tables(present: dict[SchemaObject, bool]) -> set[str]:
+    read = expected_objects(connection.vendor) | {("column", "django_migrations.name")}
+    return {
+        name.partition(".")[0]
+        for kind, name in read & present.keys()
+        if kind == "column" and not present[kind, name]
+    }
+
+
 def _find_altered(present: dict[SchemaObject, bool], *, kinds: set[str]) -> Schema | None:
     expected = {item for item in expected_objects(connection.vendor) if item[0] in kinds}
     wrong = {item for item in expected if not present.get(item)}
-    unreadable = {
-        name.partition(".")[0] for kind, name in wrong & present.keys() if kind == "column"
-    }
-    if unreadable:
-        return Schema(
-            fit=Fit.ALTERED,
-            problem=f"The database role {connection.settings_dict['USER']} can't read "
-            f"{_names(unreadable)}",
-            hint="Run ./run manage migrate as the owner, with ORGADMIN_DB_APP_ROLE set to it.",
-        )
     if wrong:
         names = {f"{kind} {name}" for kind, name in wrong}
         return Schema(

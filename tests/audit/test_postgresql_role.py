@@ -131,6 +131,44 @@ def test_the_role_cannot_migrate(database: tuple[str, str], tmp_path: Path) -> N
     assert "Nothing was changed. Run migrate with a DATABASE_URL that names the owner" in line
 
 
+def test_the_next_releases_tables_are_not_granted_by_this_one(
+    database: tuple[str, str], roles: Roles, tmp_path: Path
+) -> None:
+    url, role = database
+    with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
+        for statement in (
+            "CREATE TABLE connections_next (id bigint)",
+            "INSERT INTO connections_appliedmigration VALUES ('0100_next', 'x', '9.0.0')",
+            "INSERT INTO django_migrations (app, name, applied)"
+            " VALUES ('connections', '0100_next', now())",
+        ):
+            connection.execute(sql.SQL(statement))
+    owner = SharedDatabase(url=url_as(url, roles.owner), data_dir=tmp_path)
+    done = manage("migrate", env=owner.environment(ORGADMIN_DB_APP_ROLE=role))
+    assert (done.returncode, f"That release grants to {role}." in done.stdout) == (0, True)
+    assert not has_right(url, role=role, right="UPDATE", table="connections_next")
+
+
+def test_migrating_takes_back_what_was_granted_otherwise(
+    database: tuple[str, str], roles: Roles, tmp_path: Path
+) -> None:
+    url, role = database
+    with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
+        grant = sql.SQL("GRANT ALL ON connections_auditevent TO {}")
+        connection.execute(grant.format(sql.Identifier(role)))
+    assert has_right(url, role=role, right="TRUNCATE", table="connections_auditevent")
+    owner = SharedDatabase(url=url_as(url, roles.owner), data_dir=tmp_path)
+    done = manage("migrate", env=owner.environment(ORGADMIN_DB_APP_ROLE=role))
+    assert done.returncode == 0, done.stderr
+    assert not has_right(url, role=role, right="TRUNCATE", table="connections_auditevent")
+
+
+def has_right(url: str, *, role: str, right: str, table: str) -> bool:
+    with psycopg.connect(url) as connection:
+        query = "SELECT has_table_privilege(%s, %s, %s)"
+        return bool(connection.execute(query, [role, table, right]).fetchone() == (True,))
+
+
 def test_a_role_that_does_not_exist_is_named_after_migrating(
     database: tuple[str, str], roles: Roles, tmp_path: Path
 ) -> None:

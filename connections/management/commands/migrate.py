@@ -27,7 +27,12 @@ class Command(OrgAdminCommand, migrate.Command):
             migrate.Command.handle(self, *args, **options)
         except DatabaseError as error:
             raise CommandError(_failure(error)) from error
-        if settings.DB_APP_ROLE and not (options["plan"] or options["check_unapplied"]):
+        if options["plan"] or options["check_unapplied"] or not settings.DB_APP_ROLE:
+            return
+        if found.fit is schema.Fit.NEWER:
+            # What is append-only in the next release would become writable.
+            self.stdout.write(f"{found.problem}. That release grants to {settings.DB_APP_ROLE}.")
+        else:
             database_guards.grant_to_service()
 
 

@@ -36,7 +36,7 @@ from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person
-from connections.operations.schema import read_schema
+from connections.operations.schema import Fit, read_schema
 from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.framework.errors import response_not_recorded_page
 from connections.web.framework.monitoring import metrics_for_token
@@ -117,6 +117,9 @@ class CharsetMiddleware(MiddlewareMixin):
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SCHEMA_PROBLEM = (
+    "the database was changed outside Org Admin, or can't be read: see the log, or run doctor"
+)
 
 
 class RequestIdMiddleware(MiddlewareMixin):
@@ -177,7 +180,8 @@ def _readiness_problem() -> str | None:
         schema = read_schema()
         if not schema.is_usable:
             logger.warning("Not ready: %s", schema.text)
-            return schema.text
+            # Strangers don't learn the role, the tables, or which trigger is off.
+            return SCHEMA_PROBLEM if schema.fit is Fit.ALTERED else schema.text
         check_key_ring()
         problem = find_write_problem()
     except DatabaseError:
