@@ -36,7 +36,8 @@ ORGS = 20
 IN_BATCH = 40
 # Two people take turns with these.
 SINGLE = 2 * min(ROUNDS, 20)
-DELETED_EVERY = 2 * SECONDS / SINGLE
+# Within the time for which one identity check counts.
+DELETED_EVERY = 2 * min(SECONDS, 240) / SINGLE
 STARTED = (("web", 1), ("web", 2), ("worker", 1), ("worker", 2), ("worker", 3))
 PAGES = ("/", "/connections/", "/deletions/", "/changes/", "/orgs/", "/readyz")
 # docs/DEPLOYMENT.md promises these. `web` has two processes.
