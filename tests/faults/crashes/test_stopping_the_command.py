@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 
+from connections.audit.signing import new_signing_key_text
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
+from connections.core.private_files import create_private_text
 from connections.deletions.failpoints import Point
 from connections.management.interruption import Stop
 from sandbox import faults
@@ -39,6 +41,9 @@ POINTS_AFTER_CLAIM = [
 def stack(make_stack: MakeStack) -> Stack:
     one = make_stack(connections=1, delete_seconds=20.0, claim_seconds=30.0)
     one.prepare(waiting=[])
+    if not one.database.is_sqlite:
+        # None is created by itself, and the command would warn that it made no checkpoint.
+        create_private_text(one.database.data_dir / "signing_key.json", new_signing_key_text())
     return one
 
 
