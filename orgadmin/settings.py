@@ -14,7 +14,7 @@ from connections.core.role_map import parse_role_map
 from connections.core.sites import parse_extra_sites
 from connections.core.urls import check_base_url, check_webhook_url
 from connections.deletions.tickets import check_ticket_pattern
-from connections.net.route import Route
+from connections.net.route import Route, check_no_proxy, check_proxy_url
 from orgadmin import environment
 from orgadmin.environment import read_checked, read_flag, read_integer, read_list, read_secret
 
@@ -242,6 +242,7 @@ _FIVE_IN_THE_WINDOW = f"5/{FAILED_SIGN_IN_WINDOW // timedelta(minutes=1)}m"
 ACCOUNT_RATE_LIMITS = {
     "login_failed": f"10/m/ip,{_FIVE_IN_THE_WINDOW}/key",
     "use_of_provider": "30/m/ip",
+    "provider_renewal": "30/m/user",
     "use_of_links": "20/m/ip",
     "reauthenticate": f"{_FIVE_IN_THE_WINDOW}/user",
 }

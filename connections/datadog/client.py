@@ -31,7 +31,7 @@ from connections.datadog.responses import (
     reported_errors,
 )
 from connections.net.http import OutboundRequest, OutboundResponse, send
-from connections.net.route import DIRECT, Route
+from connections.net.route import DIRECT, Route, check_proxy_url
 
 MAX_PAGES = 100
 
@@ -157,7 +157,7 @@ class DatadogClient:
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         _check_base_url(base_url)
-        _check_proxy_url(route.proxy_url)
+        check_proxy_url(route.proxy_url)
         for name, key in keys.by_field.items():
             _check_key(key, label=_LABELS[name])
         self._base_url = base_url.rstrip("/")
@@ -320,11 +320,3 @@ def _check_base_url(base_url: str) -> None:
         raise ValueError(
             "A Datadog site's address is https://host; http:// only for 127.0.0.1 and [::1]."
         )
-
-
-def _check_proxy_url(proxy_url: str) -> None:
-    if not proxy_url:
-        return
-    parts = urlsplit(proxy_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("A proxy's address is http://host:port or https://host:port.")

@@ -1,7 +1,13 @@
 """How requests leave this machine: through which proxy, and which certificates they trust."""
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+# A host name or an IPv4 address, with or without a dot before it; an IPv6 address; or every host.
+_EXCEPTION = re.compile(
+    r"\.?[\w-]+(\.[\w-]+)*\.?|\[?[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*]?|\*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +40,19 @@ class Route:
 
 # No proxy, and the public certificates.
 DIRECT = Route()
+
+
+def check_proxy_url(url: str) -> str:
+    """The URL, or "" for none. Raises ValueError for any other, without repeating it."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ValueError("A proxy's address is http://host:port or https://host:port.")
+    return url
+
+
+def check_no_proxy(text: str) -> str:
+    """The hosts, for Route. Raises ValueError for an entry that would except none."""
+    for entry in filter(None, map(str.strip, text.split(","))):
+        if not _EXCEPTION.fullmatch(entry):
+            raise ValueError(f"{entry} is no host name or address. Write it without port or mask.")
+    return text

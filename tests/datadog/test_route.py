@@ -8,7 +8,7 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from connections.net.connection import _tls_context
-from connections.net.route import Route
+from connections.net.route import Route, check_no_proxy
 from sandbox.certificates import Certificate
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, key_pair, respond
 
@@ -34,8 +34,16 @@ PROXY = "http://proxy.example:3128"
 def test_a_host_that_is_excepted_is_not_asked_through_the_proxy(
     url: str, no_proxy: str, is_proxied: bool
 ) -> None:
-    route = Route(proxy_url=PROXY, no_proxy=no_proxy)
+    route = Route(proxy_url=PROXY, no_proxy=check_no_proxy(no_proxy))
     assert route.proxy_for(url) == (PROXY if is_proxied else "")
+
+
+@pytest.mark.parametrize(
+    "entry", ["10.0.0.0/8", "host:8443", "[::1]:8443", "*.example.org", "https://host", "a b"]
+)
+def test_an_exception_that_would_match_no_host_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match="no host name or address"):
+        check_no_proxy(f"other, {entry}")
 
 
 def test_the_extra_certificates_are_trusted_beside_the_public_ones(

@@ -28,6 +28,8 @@ from tests.support.processes import ROOT, clean_environment, manage
         ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN: it isn't a valid"),
         ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "back-references"),
         ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must contain {ticket}"),
+        ("ORGADMIN_HTTP_PROXY", "proxy.example.org:3128", "ORGADMIN_HTTP_PROXY: A proxy's address"),
+        ("ORGADMIN_NO_PROXY", "10.0.0.0/8", "ORGADMIN_NO_PROXY: 10.0.0.0/8 is no host name"),
         ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
         ("ORGADMIN_KEY_MAX_AGE_DAYS", "0", "must be 1 or more"),
         ("EMAIL_URL", "smtp+tls://mail.example.com", "EMAIL_URL isn't a valid email URL"),
