@@ -112,8 +112,10 @@ EXTRA_SITES = read_checked("ORGADMIN_EXTRA_SITES", parse_extra_sites)
 # --- Requests to Datadog, the webhook and the identity provider ---------------------------------
 
 OUTBOUND_ROUTE = Route(
-    proxy_url=read_secret("ORGADMIN_HTTP_PROXY"),
-    no_proxy=os.environ.get("ORGADMIN_NO_PROXY", ""),
+    proxy_url=read_checked(
+        "ORGADMIN_HTTP_PROXY", check_proxy_url, text=read_secret("ORGADMIN_HTTP_PROXY")
+    ),
+    no_proxy=read_checked("ORGADMIN_NO_PROXY", check_no_proxy),
     ca_bundle=os.environ.get("ORGADMIN_CA_BUNDLE", ""),
     extra_ca_file=os.environ.get("ORGADMIN_EXTRA_CA_FILE", ""),
 )

@@ -1,4 +1,4 @@
-"""Actors: a person in a browser, a command, or the worker."""
+"""Actors: a person in a browser, a command, the worker, or the identity provider."""
 
 import getpass
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from connections.models import Person
 class Actor:
     """Who performs an action, as the audit log names them."""
 
-    kind: Literal["person", "command", "worker"]
+    kind: Literal["person", "command", "worker", "provider"]
     name: str
     person: Person | None = None
     # The same for every event of one web request.
@@ -32,6 +32,12 @@ def command_actor() -> Actor:
 
 
 WORKER = Actor(kind="worker", name="worker")
+PROVIDER_NAME = "identity provider"
+
+
+def provider_actor(*, request_id: str) -> Actor:
+    """The actor for roles that groups give, and for people who are added when they sign in."""
+    return Actor(kind="provider", name=PROVIDER_NAME, request_id=request_id)
 
 
 def os_user() -> str:

@@ -23,8 +23,10 @@ def parse_role_map(text: str) -> RoleMap:
             if role not in ROLE_NAMES:
                 raise ValueError(f"There is no role {role!r}. Roles: {', '.join(ROLE_NAMES)}.")
         if value in role_map:
-            raise ValueError(f"{value!r} is there twice.")
+            raise ValueError(f"{value!r} appears twice.")
         role_map[value] = frozenset(roles)
+    if text and not role_map:
+        raise ValueError(_FORM)
     return role_map
 
 
@@ -37,7 +39,7 @@ def _parse_pairs(text: str) -> Iterable[tuple[str, list[str]]]:
 
 
 def _parse_json(text: str) -> Iterable[tuple[str, list[str]]]:
-    # A list of pairs, so that a value that is there twice is noticed.
+    # A list of pairs, so that a value that appears twice is noticed.
     try:
         pairs: Any = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError):

@@ -93,8 +93,8 @@ def lock_person(person: Person) -> Person:
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
-def require_another_administrator(person: Person) -> None:
-    """Raise ConflictError if this is the last active administrator.
+def is_last_administrator(person: Person) -> bool:
+    """Whether this is the last active administrator.
 
     Locks all administrators until the transaction ends, so that two can't remove each other.
     """
@@ -103,7 +103,12 @@ def require_another_administrator(person: Person) -> None:
         administrator.pk
         for administrator in administrators.filter(is_superuser=True, is_active=True)
     ]
-    if active == [person.pk]:
+    return active == [person.pk]
+
+
+def require_another_administrator(person: Person) -> None:
+    """Raise ConflictError if this is the last active administrator. Locks all of them."""
+    if is_last_administrator(person):
         raise ConflictError(
             f"{person.display_name} is the last active administrator. "
             "Make another person an administrator first."
@@ -263,7 +268,7 @@ def set_roles(
     """
     permissions.require(permissions.can_administer(actor), "change roles")
     fixed = list_provider_roles(person) if actor.person else frozenset()
-    if not is_administrator:
+    if not is_administrator and ADMINISTRATOR not in fixed:
         require_another_administrator(person)
     person = lock_person(person)
     kept = {role for role in get_stored_roles(person) if role.value in fixed}

@@ -1,12 +1,14 @@
 """What follows from an identity that the provider has proven: the person, and their roles."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from connections import audit
-from connections.access.actor import Actor, person_actor
+from connections.access.actor import PROVIDER_NAME, WORKER, Actor, person_actor, provider_actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role
@@ -35,33 +37,49 @@ class RefusedError(Exception):
         self.refusal, self.person = refusal, person
 
 
-def admit(identity: ProviderIdentity, *, request_id: str) -> Person:
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """A person who can sign in, as stored now.
+
+    `previous_hash` is the hash of their sessions before groups took a role, which ends those.
+    """
+
+    person: Person
+    previous_hash: str
+
+
+def admit(identity: ProviderIdentity, *, request_id: str) -> Admission:
     """The person who signs in, with the roles that the role map gives them now.
 
     With ORGADMIN_OIDC_CREATE_PEOPLE, an unknown person is added. Raises RefusedError. A person whom
-    the map gives no role is refused too, and loses every role.
+    the map gives no role is refused too, and loses every role. The last active administrator keeps
+    that role, and is refused if the groups would take it.
     """
-    actor = Actor(kind="person", name="identity provider", request_id=request_id)
+    actor = provider_actor(request_id=request_id)
     # Nothing that the map doesn't name gives a role.
-    groups = settings.OIDC_ROLE_MAP.keys() & identity.about.values
+    groups = settings.OIDC_ROLE_MAP.keys() & identity.claims.groups
     granted = _map_roles(groups)
-    person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
+    person = _find_person(identity)
     if person is None:
         if not settings.OIDC_CREATE_PEOPLE:
             raise RefusedError(Refusal.UNKNOWN_ACCOUNT)
         if settings.OIDC_ROLE_MAP and not granted:
             raise RefusedError(Refusal.NO_ROLE)
-        return _add_person(identity, actor=actor, roles=granted)
+        person = _add_person(identity, actor=actor, roles=granted)
     if not person.is_active:
         raise RefusedError(Refusal.DISABLED, person=person)
-    if settings.OIDC_ROLE_MAP:
-        try:
-            person = _set_mapped_roles(actor=actor, person=person, groups=groups)
-        except ConflictError:
-            raise RefusedError(Refusal.LAST_ADMINISTRATOR, person=person) from None
-        if not granted:
-            raise RefusedError(Refusal.NO_ROLE, person=person)
-    return person
+    if not settings.OIDC_ROLE_MAP:
+        return Admission(person=person, previous_hash=person.get_session_auth_hash())
+    admission = _set_mapped_roles(actor=actor, person=person, groups=groups)
+    if admission.person.is_superuser and _takes_administrator(granted):
+        raise RefusedError(Refusal.LAST_ADMINISTRATOR, person=person)
+    if not granted:
+        raise RefusedError(Refusal.NO_ROLE, person=person)
+    return admission
+
+
+def _find_person(identity: ProviderIdentity) -> Person | None:
+    return provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
 
 
 def _map_roles(groups: Collection[str]) -> frozenset[str]:
@@ -69,26 +87,32 @@ def _map_roles(groups: Collection[str]) -> frozenset[str]:
     return frozenset[str]().union(*(settings.OIDC_ROLE_MAP[group] for group in groups))
 
 
+def _takes_administrator(granted: Collection[str]) -> bool:
+    """Whether a person whose groups give these roles can't be an administrator."""
+    return ADMINISTRATOR not in granted and (not granted or ADMINISTRATOR in list_mapped_roles())
+
+
 @audit.atomic()
-def _set_mapped_roles(*, actor: Actor, person: Person, groups: Collection[str]) -> Person:
+def _set_mapped_roles(*, actor: Actor, person: Person, groups: Collection[str]) -> Admission:
     """Of the roles that the map names, leave those of these groups. Without any, take every role.
 
-    Raises ConflictError if the last active administrator would lose that role.
+    Only the last active administrator keeps that role all the same.
     """
     granted, mapped = _map_roles(groups), list_mapped_roles()
-    if ADMINISTRATOR not in granted and (not granted or ADMINISTRATOR in mapped):
-        people.require_another_administrator(person)
+    is_last = _takes_administrator(granted) and people.is_last_administrator(person)
     person = people.lock_person(person)
+    previous_hash = person.get_session_auth_hash()
     names = {role.value for role in people.get_stored_roles(person)}
     names |= {ADMINISTRATOR} if person.is_superuser else set()
     wanted = granted | (names - mapped) if granted else granted
-    return people.store_roles(
+    person = people.store_roles(
         actor=actor,
         person=person,
         roles=_to_roles(wanted),
-        is_administrator=ADMINISTRATOR in wanted,
+        is_administrator=is_last or ADMINISTRATOR in wanted,
         groups=groups,
     )
+    return Admission(person=person, previous_hash=previous_hash)
 
 
 def _to_roles(names: frozenset[str]) -> list[Role]:
@@ -100,18 +124,18 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
 
     A name or address of another person connects nothing: only that person's own account can.
     """
-    about = identity.about
-    if not about.email:
+    claims = identity.claims
+    if not claims.email:
         raise RefusedError(Refusal.NO_PROFILE)
     try:
         with audit.atomic():
             person = people.build_person(
-                username=about.username or about.email,
-                email=about.email,
+                username=claims.username if _is_username(claims.username) else claims.email,
+                email=claims.email,
                 is_administrator=ADMINISTRATOR in roles,
             )
-            if not _is_name_shown(about.name):
-                person.first_name = about.name[:150]
+            if not _is_name_shown(claims.name):
+                person.first_name = claims.name[:150]
             people.store_person(person, roles=_to_roles(roles))
             people.record_person_added(actor=actor, person=person)
             provider_accounts.connect_account(
@@ -120,18 +144,26 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
                 issuer=identity.issuer,
                 subject=identity.subject,
             )
-    except InvalidInputError as error:
-        is_taken = people.NAME_TAKEN in error.fields.values()
+    except (InvalidInputError, ConflictError) as error:
+        # The same account's first sign-in in another tab might have been a moment earlier.
+        if added := _find_person(identity):
+            return added
+        is_taken = isinstance(error, ConflictError) or people.NAME_TAKEN in error.fields.values()
         raise RefusedError(Refusal.NAME_TAKEN if is_taken else Refusal.NO_PROFILE) from None
-    except ConflictError:
-        # The same account's first sign-in in another browser was a moment earlier.
-        raise RefusedError(Refusal.NAME_TAKEN) from None
     return person
+
+
+def _is_username(text: str) -> bool:
+    try:
+        Person._meta.get_field("username").clean(text, None)
+    except ValidationError:
+        return False
+    return True
 
 
 def _is_name_shown(name: str) -> bool:
     """Whether pages already show this name for someone, so that a second one would mislead."""
-    return any(
+    return name.casefold() in {PROVIDER_NAME, WORKER.name} or any(
         name.casefold() in {person.display_name.casefold(), person.username.casefold()}
         for person in Person.objects.only("username", "first_name", "last_name")
     )

@@ -27,10 +27,12 @@ def read(claims: Claims, *, roles_claim: str) -> PersonClaims:
     """
     return PersonClaims(
         username=_get_text(claims, "preferred_username"),
-        # Only an address that the provider knows to be someone else's is false.
-        email="" if claims.get("email_verified") is False else _get_text(claims, "email"),
+        # Some providers send it as text, and some don't send it at all.
+        email=_get_text(claims, "email")
+        if claims.get("email_verified", True) in (True, "true")
+        else "",
         name=_get_text(claims, "name"),
-        values=_get_values(claims, roles_claim) if roles_claim else frozenset(),
+        groups=_get_values(claims, roles_claim) if roles_claim else frozenset(),
     )
 
 

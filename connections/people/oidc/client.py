@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -166,10 +167,12 @@ def fetch_identity(
     callback: dict[str, str],
     now: datetime,
     reads_claims: bool = False,
+    is_known: Callable[[ProviderIdentity], bool] = lambda identity: False,
 ) -> ProviderIdentity:
     """Who signed in. `callback` is the query of the redirect. Raises ProviderError.
 
     `reads_claims` is whether the result says something about the person, if that is configured.
+    Of an account that `is_known` here, only the roles are needed.
     """
     # PyJWT slows down the start of the web server, and few installations have a provider.
     from connections.people.oidc import tokens
@@ -199,11 +202,13 @@ def fetch_identity(
     if not reads_claims or not (provider.roles_claim or provider.creates_people):
         return identity
     is_incomplete = person_claims.is_incomplete(
-        claims, roles_claim=provider.roles_claim, needs_email=provider.creates_people
+        claims,
+        roles_claim=provider.roles_claim,
+        needs_email=provider.creates_people and not is_known(identity),
     )
     if is_incomplete and metadata.userinfo_endpoint and access_token:
         claims = _fetch_userinfo(exchange, metadata, access_token, identity) | claims
-    return replace(identity, about=person_claims.read(claims, roles_claim=provider.roles_claim))
+    return replace(identity, claims=person_claims.read(claims, roles_claim=provider.roles_claim))
 
 
 def _fetch_userinfo(

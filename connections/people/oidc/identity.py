@@ -38,13 +38,13 @@ class ProviderError(Exception):
 class PersonClaims:
     """Claims about a person. A text is printable and short, or "" if it is absent or unusable.
 
-    `values` are those of the claim for roles.
+    `groups` are the values of the claim for roles.
     """
 
     username: str = ""
     email: str = ""
     name: str = ""
-    values: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class ProviderIdentity:
     subject: str
     methods: frozenset[str]
     authenticated_at: datetime | None
-    about: PersonClaims = PersonClaims()
+    claims: PersonClaims = PersonClaims()
 
 
 def is_valid_subject(text: str) -> bool:

@@ -310,10 +310,10 @@ def _renewal(request: HttpRequest) -> HttpResponse | None:
     if state == RolesState.CURRENT:
         return None
     if request.method not in SAFE_METHODS:
-        if state == RolesState.OLD:
+        if state == RolesState.DUE:
             return None
         get_adapter(request).logout(request)
-        return redirect(sign_in_url_after_post(request))
+        return _redirect_to_sign_in(request)
     if _is_htmx(request):
         return HttpResponse(status=401)
     return redirect(reverse("provider-renewal", query={"next": request.get_full_path()}))

@@ -1,8 +1,8 @@
-"""Reauthentication: a password or passkey within five minutes, and the views that need one.
+"""Reauthentication within five minutes, and the views that need it.
 
-A code from an authenticator app, or a recovery code, is not enough. The session contains only the
-time, by the database's clock. `record_reauthentication` is for a proof given elsewhere, such as a
-new sign-in at the identity provider.
+A password, a passkey or a new sign-in at the identity provider proves who the person is. A code
+from an authenticator app, or a recovery code, is not enough. The session contains only the time, by
+the database's clock.
 """
 
 import time
@@ -58,7 +58,7 @@ class RefusedError(Exception):
 
 
 def is_recent(request: HttpRequest) -> bool:
-    """Whether this session's person gave a password or passkey within the last five minutes.
+    """Whether this session's person proved who they are within the last five minutes.
 
     Computed once per request.
     """

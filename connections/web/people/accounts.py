@@ -71,10 +71,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             str(record.get("type") or record["method"])
             for record in get_authentication_records(request, user)
         ]
-        single_sign_on.require_allowed(user, methods=methods)
+        single_sign_on.require_allowed_way_in(user, methods=methods)
         with audit.atomic():
             super().login(request, user)
-            single_sign_on.note_sign_in(request, user, methods=methods)
+            single_sign_on.start_roles_clock(request, user, methods=methods)
             request.session[sessions.SESSION_START_KEY] = sessions.build_session_start(
                 address=support.client_address(request), agent=request.headers.get("User-Agent", "")
             )

@@ -126,8 +126,8 @@ REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
         "their groups would take the Administrator role from the last active administrator",
         "No access",
         "Your groups at the identity provider no longer make you an administrator, but you are "
-        "the last one. Your roles weren't changed. Make another person an administrator with "
-        "change_person on the server.",
+        "the last one, so you keep that role and aren't signed in. Make another person an "
+        "administrator with change_person on the server.",
     ),
     Refusal.NO_PROFILE: RefusalText(
         "the identity provider sent no usable username and email address for a new person",
@@ -217,6 +217,10 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "logout": metadata.end_session_endpoint,
     }
     request.session[_SESSION_KEY] = pending
+    is_page = request.headers.get("Sec-Fetch-Dest", "document") == "document"
+    if purpose == SignInPurpose.RENEW and is_page:
+        # Someone whom the provider no longer lets in doesn't come back, and sends no form either.
+        request.session[_ROLES_SESSION_KEY] = ""
     return client.build_authorization_url(
         provider=provider, metadata=metadata, request=started, redirect_uri=redirect_uri
     )
@@ -246,6 +250,10 @@ def finish(request: HttpRequest) -> CompletedSignIn:
             redirect_uri=_redirect_uri(request),
             callback={name: request.GET[name] for name in request.GET},
             reads_claims=purpose in {SignInPurpose.SIGN_IN, SignInPurpose.RENEW},
+            is_known=lambda known: (
+                provider_accounts.find_person(issuer=known.issuer, subject=known.subject)
+                is not None
+            ),
             now=now,
         )
     return CompletedSignIn(
@@ -257,9 +265,10 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     )
 
 
-def is_pending(request: HttpRequest) -> bool:
-    """Whether this browser started the sign-in that it returns from."""
-    return request.GET.get("state", "") in _pending(request)
+def pending_purpose(request: HttpRequest) -> SignInPurpose | None:
+    """Why this browser started the sign-in that it returns from. None if it didn't."""
+    started_here = _pending(request).get(request.GET.get("state", ""))
+    return started_here and SignInPurpose(started_here["purpose"])
 
 
 def record_provider_mfa(
@@ -281,18 +290,18 @@ class RolesState(StrEnum):
     """Whether the roles of a session are those that the provider gave recently."""
 
     CURRENT = "current"
-    OLD = "old"  # the next page asks the provider
-    TOO_OLD = "too_old"  # no form is accepted either
+    DUE = "due"  # the next page asks the provider
+    EXPIRED = "expired"  # no form is accepted either
 
 
-def require_allowed(person: Person, *, methods: Collection[str]) -> None:
+def require_allowed_way_in(person: Person, *, methods: Collection[str]) -> None:
     """Raise PermissionDenied if ORGADMIN_SSO_ONLY forbids to sign in this way."""
     is_break_glass = "sign_in_link" in methods and people.can_use_sign_in_link(person)
     if settings.SSO_ONLY and "provider" not in methods and not is_break_glass:
         raise PermissionDenied("Sign in with SSO. Other ways are turned off.")
 
 
-def note_sign_in(request: HttpRequest, person: Person, *, methods: Collection[str]) -> None:
+def start_roles_clock(request: HttpRequest, person: Person, *, methods: Collection[str]) -> None:
     """Note when the roles of a session that begins are from, if the provider gives them.
 
     Someone with an account there who signs in otherwise has old ones, except with a sign-in link:
@@ -316,11 +325,11 @@ def roles_state(request: HttpRequest) -> RolesState:
     if at is None or not settings.OIDC_ROLE_MAP or not is_on():
         return RolesState.CURRENT
     if not at:
-        return RolesState.TOO_OLD
+        return RolesState.EXPIRED
     age = clock.elapsed_since(datetime.fromisoformat(at), now=time_of(request))
     if age <= ROLES_LAST:
         return RolesState.CURRENT
-    return RolesState.OLD if age <= _FORMS_LAST else RolesState.TOO_OLD
+    return RolesState.DUE if age <= _FORMS_LAST else RolesState.EXPIRED
 
 
 def logout_url(request: HttpRequest) -> str:

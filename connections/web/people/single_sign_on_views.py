@@ -6,7 +6,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth import HASH_SESSION_KEY
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,15 +17,19 @@ from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
 from connections.people.provider_sign_in import Refusal, RefusedError, admit
 from connections.web.framework import reauthentication, support
-from connections.web.framework.rate_limits import too_many_requests
+from connections.web.framework.rate_limits import is_first_this_minute, too_many_requests
 from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
 
 logger = logging.getLogger(__name__)
 
-# Its limit is in ACCOUNT_RATE_LIMITS.
+# Their limits are in ACCOUNT_RATE_LIMITS. A renewal counts for its person, because many people can
+# share an address.
 USE_OF_PROVIDER = "use_of_provider"
+_RENEWAL = "provider_renewal"
+# Reasons that say nothing about the account: a session that is being renewed can try again.
+_SAYS_NOTHING = {Reason.UNREACHABLE, Reason.BUSY, Reason.UNKNOWN_ADDRESS, Reason.STALE}
 _SHOWN = "provider_account_shown"
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 # Where an administrator can help if they know the account.
@@ -71,9 +75,8 @@ def _start(request: HttpRequest, *, purpose: single_sign_on.SignInPurpose) -> Ht
         "same-origin",
     }:
         return redirect("overview")
-    if not consume_rate_limit(
-        request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
-    ):
+    action = _RENEWAL if is_renewal else USE_OF_PROVIDER
+    if not consume_rate_limit(request, app="allauth.account", action=action, limit_get=True):
         return too_many_requests(request)
     try:
         url = single_sign_on.start(request, purpose=purpose, to=to)
@@ -85,12 +88,22 @@ def _start(request: HttpRequest, *, purpose: single_sign_on.SignInPurpose) -> Ht
 def provider_callback(request: HttpRequest) -> HttpResponse:
     """The return from the provider."""
     single_sign_on.require_provider()
-    is_ours = single_sign_on.is_pending(request)
+    purpose = single_sign_on.pending_purpose(request)
     try:
         completed = single_sign_on.finish(request)
     except ProviderError as error:
+        is_renewal = purpose == single_sign_on.SignInPurpose.RENEW
+        renewed = support.signed_in_person(request) if is_renewal else None
+        if renewed and error.reason not in _SAYS_NOTHING:
+            get_adapter(request).logout(request)
         # Record only sign-ins that were started here, because anyone can open this URL.
-        return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
+        return _refused(
+            request,
+            error.reason,
+            text=str(error),
+            person=renewed,
+            is_recorded=purpose is not None,
+        )
     if completed.purpose == single_sign_on.SignInPurpose.SIGN_IN:
         return _sign_in(request, completed)
     person = support.signed_in_person(request)
@@ -111,7 +124,7 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
 def _sign_in(request: HttpRequest, completed: single_sign_on.CompletedSignIn) -> HttpResponse:
     identity = completed.identity
     try:
-        person = admit(identity, request_id=support.request_id_of(request))
+        person = admit(identity, request_id=support.request_id_of(request)).person
     except RefusedError as error:
         return _refused_here(request, error, identity)
     if support.signed_in_person(request) is not None:
@@ -138,15 +151,18 @@ def _renew(
     identity = completed.identity
     try:
         _require_account_of(person, identity)
-        admit(identity, request_id=support.request_id_of(request))
+        admission = admit(identity, request_id=support.request_id_of(request))
     except RefusedError as error:
         get_adapter(request).logout(request)
         return _refused_here(request, error, identity)
-    epoch = person.session_epoch
-    person.refresh_from_db()
-    if person.session_epoch != epoch:
-        # A lost role ends every session of the person. This one continues with what is left.
-        update_session_auth_hash(request, person)
+    if admission.previous_hash != person.get_session_auth_hash():
+        get_adapter(request).logout(request)
+        return _refused(
+            request, Reason.STALE, text="The session was ended meanwhile.", person=person
+        )
+    # A lost role ends every session of the person. This one continues with what is left, unless
+    # its row was deleted meanwhile: saving it then fails.
+    request.session[HASH_SESSION_KEY] = admission.person.get_session_auth_hash()
     single_sign_on.note_roles(request)
     return HttpResponseRedirect(completed.to)
 
@@ -221,6 +237,15 @@ def _refused_here(
     return _refused(request, error.refusal, person=error.person, identity=shown)
 
 
+def _is_repeated(request: HttpRequest, reason: Reason | Refusal) -> bool:
+    """Whether the renewal of this person's sessions, which each page asks for, just failed so."""
+    person = support.signed_in_person(request)
+    is_renewal = single_sign_on.roles_state(request) != single_sign_on.RolesState.CURRENT
+    if person is None or not is_renewal:
+        return False
+    return not is_first_this_minute(f"renewal-refused:{person.pk}:{reason}")
+
+
 def _refused(
     request: HttpRequest,
     reason: Reason | Refusal,
@@ -234,7 +259,7 @@ def _refused(
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Reason.BUSY refuses nothing, because the provider was not contacted.
-    if is_recorded and reason != Reason.BUSY:
+    if is_recorded and reason != Reason.BUSY and not _is_repeated(request, reason):
         sign_in_events.record_single_sign_on_refused(
             person=person,
             reason=reason,

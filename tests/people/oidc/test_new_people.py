@@ -1,13 +1,16 @@
 """People who are added when they first sign in at the identity provider."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
 from connections.core.role_map import parse_role_map
 from connections.models import AuditEvent, Person, ProviderAccount
-from connections.people import people
-from tests.people.oidc.support import last_event, sign_in_at_provider
+from connections.people import people, provider_sign_in
+from connections.people.oidc.identity import ProviderIdentity
+from tests.people.oidc.support import is_signed_in, last_event, sign_in_at_provider
 from tests.people.oidc.test_properties import Provider
 from tests.support.people import make_person, person_as_administrator
 from tests.support.provider import Claims, TestProvider
@@ -81,9 +84,8 @@ def test_the_name_or_address_of_another_person_adds_and_connects_no_one(
         {"email": f"{'x' * 250}@example.com"},
         {"email": "grace@example.com\n"},
         {"email_verified": False},
-        {"preferred_username": "a b"},
-        {"preferred_username": "x" * 151},
-        {"preferred_username": "<script>"},
+        {"email_verified": "false"},
+        {"email_verified": None},
     ],
 )
 def test_without_a_usable_name_and_address_no_one_is_added(
@@ -96,7 +98,33 @@ def test_without_a_usable_name_and_address_no_one_is_added(
     assert not Person.objects.exists()
 
 
-@pytest.mark.parametrize("name", ["", None, 5, "\u202eecarG", "x" * 255, "Ada", "ADA"])
+@pytest.mark.parametrize("username", [None, "", "a b", "CORP\\ada", "x" * 151, "<script>"])
+def test_the_address_replaces_an_unusable_username(
+    client: Client, provider: TestProvider, username: str | None
+) -> None:
+    provider.extra = GRACE | {"preferred_username": username, "email_verified": "true"}
+    sign_in_at_provider(client)
+    assert Person.objects.get().username == GRACE["email"]
+
+
+def test_two_first_sign_ins_at_once_sign_in_the_same_person(
+    client: Client, provider: TestProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_twice(identity: ProviderIdentity, **arguments: Any) -> Person:
+        add_person(identity, **arguments)
+        return add_person(identity, **arguments)
+
+    add_person = provider_sign_in._add_person
+    monkeypatch.setattr(provider_sign_in, "_add_person", add_twice)
+    provider.extra = dict(GRACE)
+    sign_in_at_provider(client)
+    assert is_signed_in(client, Person.objects.get())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", None, 5, "\u202eecarG", "x" * 255, "Ada", "ADA", "Identity provider", "worker"],
+)
 def test_a_name_that_pages_already_show_is_left_out(
     client: Client, provider: TestProvider, name: object
 ) -> None:

@@ -1,13 +1,18 @@
 """With a role map, a session asks the identity provider for its roles again after an hour."""
 
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
 from connections.access.actor import command_actor
 from connections.core.role_map import parse_role_map
-from connections.models import AuditEvent, Person, Role
-from connections.people import people
+from connections.models import AuditEvent, Person, PersonSession, Role
+from connections.people import people, provider_sign_in
+from connections.web.people import single_sign_on_views
 from tests.people.oidc.support import (
     START,
     connect,
@@ -21,6 +26,7 @@ from tests.support.people import PASSWORD, make_person
 from tests.support.provider import TestProvider
 
 RENEW = f"{START}renew/"
+ANSWER = f"{START}answer/"
 CHANGE_EMAILS = "/accounts/change-emails/"
 
 
@@ -92,6 +98,29 @@ def test_after_two_hours_without_a_page_a_form_ends_the_session(
     assert not is_signed_in(client, person)
 
 
+def test_then_a_form_of_a_page_that_stays_open_is_not_replaced_by_the_sign_in_page(
+    client: Client, person: Person, clock: SettableClock
+) -> None:
+    clock.advance(minutes=121)
+    response = client.post(CHANGE_EMAILS, {"wanted": "no"}, headers={"HX-Request": "true"})
+    assert response.status_code == 401
+    assert not is_signed_in(client, person)
+
+
+def test_who_was_sent_to_the_provider_and_does_not_come_back_sends_no_form(
+    client: Client, person: Person, clock: SettableClock
+) -> None:
+    clock.advance(minutes=61)
+    # Not a page: a script on one, whose form might still be open.
+    client.get(RENEW, headers={"Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"})
+    assert client.post(CHANGE_EMAILS, {"wanted": "no"}).status_code == 303
+    client.get(RENEW)
+    client.post(CHANGE_EMAILS, {"wanted": "yes"})
+    person.refresh_from_db()
+    assert not person.wants_change_emails
+    assert not is_signed_in(client, person)
+
+
 def test_a_part_of_a_page_is_not_fetched_either(client: Client, clock: SettableClock) -> None:
     clock.advance(minutes=61)
     response = client.get("/sessions/", headers={"HX-Request": "true"})
@@ -107,6 +136,77 @@ def test_a_leavers_session_ends(
     assert not is_signed_in(client, person)
     assert not person.groups.exists()
     assert last_event().details == {"reason": "no_role"}
+
+
+@pytest.mark.parametrize("error", ["access_denied", "login_required"])
+def test_the_session_of_someone_whom_the_provider_refuses_ends(
+    client: Client, person: Person, clock: SettableClock, error: str
+) -> None:
+    clock.advance(minutes=61)
+    state = parse_qs(urlsplit(redirect_back(client, RENEW)).query)["state"][0]
+    assert client.get(f"{ANSWER}?state=of-another&error={error}").status_code == 403
+    assert is_signed_in(client, person)
+    assert client.get(f"{ANSWER}?state={state}&error={error}").status_code == 403
+    assert not is_signed_in(client, person)
+    assert last_event().subject_id == str(person.pk)
+
+
+def end_session(person: Person) -> None:
+    PersonSession.objects.all().delete()
+
+
+def change_password(person: Person) -> None:
+    people.set_password(actor=command_actor(), person=person, password=f"new {PASSWORD}")
+
+
+def change_mfa(person: Person) -> None:
+    people.remove_mfa(actor=command_actor(), person=Person.objects.get(pk=person.pk))
+
+
+@pytest.mark.parametrize("end", [end_session, change_password, change_mfa])
+def test_a_session_that_ends_while_the_provider_answers_stays_ended(
+    client: Client,
+    person: Person,
+    provider: TestProvider,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Person], None],
+) -> None:
+    def admit_later(*args: Any, **arguments: Any) -> provider_sign_in.Admission:
+        end(person)
+        return provider_sign_in.admit(*args, **arguments)
+
+    monkeypatch.setattr(single_sign_on_views, "admit", admit_later)
+    clock.advance(minutes=61)
+    provider.extra = {"groups": ["readers"]}
+    assert sign_in_at_provider(client, RENEW).status_code in {400, 403}
+    assert client.get("/sessions/")["Location"].startswith("/accounts/login/")
+    assert person.groups.get().name == "Viewer"
+
+
+def test_while_the_provider_is_down_one_event_a_minute_says_so(
+    client: Client, person: Person, clock: SettableClock, settings: Settings
+) -> None:
+    clock.advance(minutes=61)
+    settings.OIDC_ISSUER = "https://127.0.0.1:1"
+    refused = AuditEvent.objects.filter(code="person.provider_sign_in_refused")
+    before = refused.count()
+    assert [client.get(RENEW).status_code for _ in range(3)] == [502] * 3
+    assert refused.count() == before + 1
+    # Without a renewal, each is recorded.
+    Client().get(START)
+    Client().get(START)
+    assert refused.count() == before + 3
+
+
+def test_renewals_do_not_use_up_the_sign_ins_of_an_address(
+    client: Client, clock: SettableClock, settings: Settings
+) -> None:
+    clock.advance(minutes=61)
+    settings.ACCOUNT_RATE_LIMITS = settings.ACCOUNT_RATE_LIMITS | {"use_of_provider": "1/m/ip"}
+    Client().get(START)
+    assert Client().get(START).status_code == 429
+    assert "/authorize?" in client.get(RENEW)["Location"]
 
 
 def test_a_disabled_persons_session_ends(
@@ -147,13 +247,13 @@ def test_a_lost_role_ends_other_sessions_but_not_this_one(
     assert person.groups.get().name == "Viewer"
 
 
-def test_a_refused_claim_opens_no_page_and_changes_no_role(
+def test_a_refused_claim_ends_the_session_and_changes_no_role(
     client: Client, person: Person, provider: TestProvider, clock: SettableClock
 ) -> None:
     clock.advance(minutes=61)
     provider.extra = {"hasgroups": True}
     assert sign_in_at_provider(client, RENEW).status_code == 403
-    assert is_asked(client)
+    assert not is_signed_in(client, person)
     assert person.groups.get().name == "Operator"
 
 

@@ -49,7 +49,7 @@ def test_the_groups_of_either_provider_become_roles_and_the_change_is_recorded(
     assert is_signed_in(client, person)
     assert roles_of(person) == {"Operator", "Viewer"}
     event = AuditEvent.objects.filter(code="person.changed").latest("seq")
-    assert event.actor_name == "identity provider"
+    assert (event.actor_kind, event.actor_name) == ("provider", "identity provider")
     assert event.subject_id == str(person.pk)
     assert event.sentence == (
         "The identity provider's groups changed the roles of Ada to: Operator, Viewer."
@@ -177,10 +177,11 @@ def test_only_a_map_that_names_the_role_makes_an_administrator(
 
 
 @pytest.mark.parametrize(("count", "is_still"), [(1, True), (2, False)])
-def test_the_last_administrator_is_refused_but_keeps_the_role(
+def test_the_last_administrator_is_refused_but_keeps_that_role(
     client: Client, provider: TestProvider, db: None, count: int, is_still: bool
 ) -> None:
     root, *_ = [make_person(f"root{number}", is_administrator=True) for number in range(count)]
+    root.groups.add(Group.objects.get_or_create(name="Credential manager")[0])
     provider_accounts.connect_account(
         actor=command_actor(), person=root, issuer=provider.issuer, subject=provider.subject
     )
@@ -190,6 +191,7 @@ def test_the_last_administrator_is_refused_but_keeps_the_role(
     assert "_auth_user_id" not in client.session
     root.refresh_from_db()
     assert root.is_superuser is is_still
+    assert roles_of(root) == set()
     assert ("you are the last one" in page.text) is is_still
 
 
@@ -242,6 +244,28 @@ def test_a_read_only_administrator_stays_one(
     assert roles_of(person) == {"Auditor"}
 
 
+def test_the_other_roles_of_the_only_administrator_can_be_changed(
+    root: Person, provider: TestProvider, settings: Settings
+) -> None:
+    settings.OIDC_ROLE_MAP = parse_role_map("it=Administrator")
+    connect(root, provider)
+    just_signed_in(root).post(reverse("person-roles", args=[root.pk]), {"roles": ["Auditor"]})
+    root.refresh_from_db()
+    assert root.is_superuser
+    assert roles_of(root) == {"Auditor"}
+
+
+def test_userinfo_is_not_asked_for_the_address_of_someone_known(
+    client: Client, person: Person, provider: TestProvider, settings: Settings
+) -> None:
+    settings.OIDC_CREATE_PEOPLE = True
+    connect(person, provider)
+    provider.extra = {"groups": ["deleters"]}
+    provider.userinfo = {"sub": "another"}
+    sign_in_at_provider(client)
+    assert is_signed_in(client, person)
+
+
 def test_profile_and_email_are_asked_for_with_a_map(
     client: Client, provider: TestProvider, settings: Settings, db: None
 ) -> None:
@@ -287,6 +311,7 @@ def test_a_map_is_pairs_or_json(text: str, expected: dict[str, set[str]] | None)
         '{"a": {"Viewer": 1}}',
         '{"a": ["Viewer"], "a": ["Auditor"]}',
         '{"": ["Viewer"]}',
+        "{}",
     ],
 )
 def test_any_other_map_is_refused(text: str) -> None:

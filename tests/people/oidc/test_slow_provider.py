@@ -249,7 +249,7 @@ def test_a_sign_in_that_found_no_free_slot_can_be_retried(
     with two_waiting_sign_ins(provider.issuer), pytest.raises(ProviderError) as failure:
         single_sign_on.finish(request)
     assert failure.value.reason == Reason.BUSY
-    assert single_sign_on.is_pending(request)
+    assert single_sign_on.pending_purpose(request)
 
 
 def test_a_sign_in_that_fails_frees_its_slot(

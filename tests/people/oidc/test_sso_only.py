@@ -92,7 +92,7 @@ def test_an_older_link_of_anyone_else_no_longer_works(
 @pytest.mark.parametrize("methods", [[], ["password"], ["webauthn"], ["sign_in_link", "totp"]])
 def test_whatever_led_to_a_sign_in_is_checked_last(ada: Person, methods: list[str]) -> None:
     with pytest.raises(PermissionDenied):
-        single_sign_on.require_allowed(ada, methods=methods)
+        single_sign_on.require_allowed_way_in(ada, methods=methods)
 
 
 def test_a_person_who_is_added_gets_no_link(root: Person) -> None:
