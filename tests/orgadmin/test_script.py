@@ -304,6 +304,27 @@ def test_help_lists_every_command_on_standard_output() -> None:
         assert f"\n  {command} " in done.stdout
 
 
+@pytest.mark.parametrize("is_file_in_file", [True, False])
+def test_a_variable_that_is_set_leaves_out_its_counterpart_in_the_file(
+    installed: Path, tmp_path: Path, *, is_file_in_file: bool
+) -> None:
+    value, file = ("EMAIL_URL", "smtp://here"), ("EMAIL_URL_FILE", "/run/email_url")
+    outside, inside = (value, file) if is_file_in_file else (file, value)
+    (tmp_path / "settings").write_text("{}={}\n".format(*inside))
+
+    def exported(**env: str) -> dict[str, str]:
+        env |= {"ORGADMIN_ENV_FILE": str(tmp_path / "settings")}
+        done = run(installed / "run", "manage", "environment", path=None, cwd=None, **env)
+        seen = json.loads(done.stdout)
+        return {name: text for name, text in seen.items() if name.startswith("EMAIL_URL")}
+
+    assert exported(**dict([outside])) == dict([outside])
+    assert exported(**{outside[0]: ""}) == {outside[0]: "", inside[0]: inside[1]}
+    # Both in the file are an error, which the command itself names.
+    (tmp_path / "settings").write_text("{}={}\n{}={}\n".format(*inside, *outside))
+    assert exported() == dict([inside, outside])
+
+
 def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     done = run(checkout / "run", "start")

@@ -1,6 +1,7 @@
 """`./run upgrade` between real directories, with real processes, on SQLite and PostgreSQL."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -156,6 +157,49 @@ def test_a_failed_migration_leaves_the_old_release_running(
     assert installation.is_ready()
 
 
+# Interrupts the script when the link was replaced.
+INTERRUPTING = """
+import atexit, os, signal, sys
+if any("os.replace" in argument for argument in sys.orig_argv):
+    atexit.register(os.kill, os.getppid(), signal.SIGTERM)
+"""
+
+
+def test_an_interrupt_after_the_switch_does_not_undo_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    new = installation.release("1.1")
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    done = installation.upgrade(new, "--dump-done", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, installation.link.readlink()) == (0, new), done.stderr
+    assert installation.is_ready()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_root_writes_as_the_owner_of_the_data_directory(
+    installation: Installation, shared_database: SharedDatabase, tmp_path: Path
+) -> None:
+    if not shared_database.is_sqlite:
+        pytest.skip("only SQLite is backed up to the data directory")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    log = tmp_path / "run as"
+    runuser = programs / "runuser"
+    # This checkout might be where another user can't read it.
+    runuser.write_text(f'#!/bin/sh\necho "$*" >>"{log}"\nshift 3\nexec "$@"\n')
+    runuser.chmod(0o755)
+    os.chown(installation.env["ORGADMIN_DATA_DIR"], pwd.getpwnam("nobody").pw_uid, -1)
+    path = f"{programs}:{installation.env['PATH']}"
+    done = installation.upgrade(installation.release("1.1"), PATH=path)
+    assert done.returncode == 0, done.stderr
+    users, commands = zip(
+        *(line.split(" -- ", 1) for line in log.read_text().splitlines()), strict=True
+    )
+    assert set(users) == {"-u nobody"}
+    for command, part in zip(commands, ("migrate --plan", "backup", "migrate --no"), strict=True):
+        assert part in command
+
+
 def test_nothing_is_stopped_when_the_database_cannot_be_upgraded(
     installation: Installation,
 ) -> None:
@@ -168,6 +212,9 @@ def test_nothing_is_stopped_when_the_database_cannot_be_upgraded(
     assert "can't be upgraded" in done.stderr
     assert done.stderr.endswith(f"Nothing was changed; {installation.base}/1.0 still runs.\n")
     assert (installation.process(), installation.is_ready()) == (before, True)
+    # The URL of the database is only in the service's unit.
+    done = installation.upgrade(new, DATABASE_URL="", ORGADMIN_DATA_DIR=str(installation.base))
+    assert "has no orgadmin.sqlite3. Set DATABASE_URL" in done.stderr
     for arguments in ([], ["--nonsense"]):
         done = installation.upgrade(installation.base / "1.0", *arguments)
         assert done.returncode == 1
