@@ -456,7 +456,7 @@ def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Pat
     text = "\n".join(page.read_text() for page in pages)
     assert "EnvironmentFile" not in text
     assert ". /etc/orgadmin" not in text
-    samples = re.findall(r"```sh\n((?:[A-Z_]+=(?!.*/run ).*\n)+)```", text)
+    samples = re.findall(r"```sh\n((?:[A-Z_]+=(?!.*(?:/run| -m) ).*\n)+)```", text)
     assert len(samples) == 4
     run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
     for sample in samples:
