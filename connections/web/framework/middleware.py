@@ -304,7 +304,8 @@ def _is_open_with_sso_only(request: HttpRequest) -> bool:
 def _renewal(request: HttpRequest) -> HttpResponse | None:
     """The way to the identity provider, for a session whose roles are old. None for others.
 
-    A POST isn't interrupted, unless no page has been opened for so long that the session ends.
+    A POST isn't interrupted, unless no page has been opened for too long, or one has led to the
+    provider and the person hasn't come back: then the session ends.
     """
     state = single_sign_on.roles_state(request)
     if state == RolesState.CURRENT:

@@ -154,7 +154,7 @@ _ROLES_SESSION_KEY = "provider_roles_at"
 _LOGOUT_SESSION_KEY = "provider_logout"
 # With a role map, a session asks the provider again at its next page after this time.
 ROLES_LAST = timedelta(hours=1)
-# Until then, a form that was open is still accepted.
+# Until then, a form that was open is still accepted, unless a page has asked.
 _FORMS_LAST = 2 * ROLES_LAST
 
 

@@ -248,7 +248,10 @@ def test_the_other_roles_of_the_only_administrator_can_be_changed(
     root: Person, provider: TestProvider, settings: Settings
 ) -> None:
     settings.OIDC_ROLE_MAP = parse_role_map("it=Administrator")
-    connect(root, provider)
+    # Not with `connect`, which makes another administrator.
+    provider_accounts.connect_account(
+        actor=command_actor(), person=root, issuer=provider.issuer, subject=provider.subject
+    )
     just_signed_in(root).post(reverse("person-roles", args=[root.pk]), {"roles": ["Auditor"]})
     root.refresh_from_db()
     assert root.is_superuser
