@@ -428,7 +428,7 @@ class Session(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers.clear()
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
-        adapter = _Adapter(context=_tls_context(*ca_files), size=size)
+        adapter = _Adapter(context=tls_context(*ca_files, "http/1.1"), size=size)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -441,7 +441,7 @@ class Session(requests.Session):
 
 
 @functools.lru_cache(maxsize=8)
-def _tls_context(ca_bundle: str, extra_ca_file: str) -> ssl.SSLContext:
+def tls_context(ca_bundle: str, extra_ca_file: str, *protocols: str) -> ssl.SSLContext:
     """A TLS client context that ignores SSLKEYLOGFILE and SSL_CERT_FILE.
 
     `ssl.create_default_context` would obey both. It trusts the bundle, by default the public
@@ -449,7 +449,7 @@ def _tls_context(ca_bundle: str, extra_ca_file: str) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(protocols)
     bundle = ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH
     if os.path.isdir(bundle):
         context.load_verify_locations(capath=bundle)

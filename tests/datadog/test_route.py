@@ -7,7 +7,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
-from connections.net.connection import _tls_context
+from connections.net.connection import tls_context
 from connections.net.route import Route, check_no_proxy
 from sandbox.certificates import Certificate
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, key_pair, respond
@@ -49,8 +49,8 @@ def test_an_exception_that_would_match_no_host_is_refused(entry: str) -> None:
 def test_the_extra_certificates_are_trusted_beside_the_public_ones(
     certificate: Certificate,
 ) -> None:
-    public = len(_tls_context("", "").get_ca_certs())
-    assert len(_tls_context("", str(certificate.bundle)).get_ca_certs()) == public + 1
+    public = len(tls_context("", "").get_ca_certs())
+    assert len(tls_context("", str(certificate.bundle)).get_ca_certs()) == public + 1
     route = Route(extra_ca_file=str(certificate.bundle))
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair(), route=route)

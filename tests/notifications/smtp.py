@@ -1,7 +1,9 @@
 """A mail server on 127.0.0.1 that stores messages and fails in configured ways."""
 
 import contextlib
+import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ class MailServer:
     messages: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     connections: int = 0
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> "MailServer":
         self.is_over = threading.Event()
@@ -39,6 +42,14 @@ class MailServer:
             daemon_threads = True
             allow_reuse_address = True
 
+            def get_request(self) -> tuple[socket.socket, Any]:
+                accepted, address = super().get_request()
+                return (
+                    (owner.tls.wrap_socket(accepted, server_side=True), address)
+                    if owner.tls
+                    else (accepted, address)
+                )
+
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -54,7 +65,7 @@ class MailServer:
     @property
     def mailers(self) -> dict[str, Any]:
         """The value of the setting MAILERS for this server."""
-        options = {"host": "127.0.0.1", "port": self.port, "timeout": 8}
+        options = {"host": "127.0.0.1", "port": self.port, "timeout": 8, "use_ssl": bool(self.tls)}
         return {
             "default": {
                 "BACKEND": "connections.notifications.email_backend.EmailBackend",

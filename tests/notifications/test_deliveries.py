@@ -17,8 +17,10 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.models import AuditEvent, Notification, Person
+from connections.net.route import Route
 from connections.notifications import channels, delivery
 from connections.notifications.messages import Message
+from sandbox.certificates import make_certificate
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -434,6 +436,27 @@ def test_a_mail_that_the_server_rejects_is_retried(
     assert (notification.state, notification.status) == (State.WAITING, status)
     assert words in notification.result
     assert "@" not in notification.result
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_mail_server_has_to_prove_who_it_is_with_the_certificates_of_the_settings(
+    record_event: RecordEvent,
+    mail_server: MailServer,
+    settings: Settings,
+    tmp_path: Path,
+    ada: Person,
+    *,
+    is_trusted: bool,
+) -> None:
+    certificate = make_certificate(tmp_path)
+    mail_server.tls = certificate.server
+    settings.MAILERS = mail_server.mailers
+    settings.OUTBOUND_ROUTE = Route(extra_ca_file=str(certificate.bundle) if is_trusted else "")
+    record_event()
+    delivery.run_due(channel=MAIL)
+    notification = only(MAIL)
+    assert (notification.state == State.DELIVERED) == is_trusted
+    assert ("SSLCertVerificationError" in notification.result) != is_trusted
 
 
 @pytest.mark.usefixtures("_short_deadlines")

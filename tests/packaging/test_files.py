@@ -113,9 +113,12 @@ def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_own
         files = {value for key, value in service["environment"].items() if key.endswith("_FILE")}
         assert files == mounted
     assert services["migrate"]["environment"]["DATABASE_URL_FILE"].endswith("/owner_database_url")
+    assert services["migrate"]["secrets"] == ["owner_database_url", "secret_key"]
     proxy = compose()["configs"]["proxy"]["content"]
     assert "reverse_proxy web-1:8000 web-2:8000" in proxy
     assert "health_uri /readyz" in proxy
+    # Otherwise a client could give its requests the ID of another one.
+    assert "header_up X-Request-ID {http.request.uuid}" in proxy
 
 
 def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
@@ -143,8 +146,29 @@ def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
     assert worker["livenessProbe"]["exec"]["command"] == check
 
 
+def test_the_builder_gets_what_it_copies_and_no_secrets() -> None:
+    lines = (PACKAGING / "Containerfile").read_text().splitlines()
+    copied = {
+        source
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    _, everything, *rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert everything == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+
+def test_the_image_has_the_public_certificates() -> None:
+    """For `sslrootcert=system`: what Python requests has its own."""
+    _, _, image = (PACKAGING / "Containerfile").read_text().split("FROM ")[-3:]
+    assert "ca-certificates" in image
+
+
 def test_only_the_job_knows_the_owner_of_the_database() -> None:
     for one in objects():
         assert ("orgadmin-owner" in str(one)) == (one["kind"] == "Job")
+        if one["kind"] == "Job":
+            assert "'items': [{'key': 'secret_key', 'path': 'secret_key'}]" in str(one)
     for path in MANIFESTS:
         assert path.read_text().startswith("# Not tried on a cluster")

@@ -85,7 +85,7 @@ def options(directory: Path) -> list[str]:
         "--network=host",
         "--format=docker",
         f"--file={ROOT / 'packaging/Containerfile'}",
-        f"--ignorefile={ROOT / '.containerignore'}",
+        f"--ignorefile={ROOT / '.dockerignore'}",
         "--build-arg=BASE=localhost/base",
         f"--volume={pip}:/etc/pip.conf:ro",
         f"--volume={CERTIFICATES}:/machine.crt:ro",
