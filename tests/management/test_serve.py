@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from connections.management.commands import serve
 from connections.operations import schema
+from connections.operations.static_files import collect_static_files
 from tests.support.no_writes import (
     modes_apply,
     no_space,
@@ -264,6 +265,7 @@ def test_a_read_only_data_directory_is_reported_in_one_line(migrated_directory: 
 
 
 def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    collect_static_files()  # as `./run install` does, where there is space
     env = clean_environment(data_dir=tmp_path, PORT="0")
     done = manage("serve", env=env, hindrance=no_space)
     assert (done.returncode, done.stdout) == (1, "")

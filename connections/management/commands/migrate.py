@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import Error as DatabaseError
 
+from connections.core.database import is_unwritable_error
 from connections.management.base import OrgAdminCommand
 from connections.models.released_migrations import LOCK_TIMEOUT
 from connections.operations import database_guards, schema
@@ -26,6 +27,8 @@ class Command(OrgAdminCommand, migrate.Command):
         try:
             migrate.Command.handle(self, *args, **options)
         except DatabaseError as error:
+            if is_unwritable_error(error):
+                raise
             raise CommandError(_failure(error)) from error
         if options["plan"] or options["check_unapplied"] or not settings.DB_APP_ROLE:
             return
