@@ -1,4 +1,4 @@
-"""The web server of `./run serve`: waitress with deadlines and a graceful stop.
+"""The web server of `./run serve` and `./run web`: waitress with deadlines and a graceful stop.
 
 waitress reads all connections in one thread and passes a request to a worker thread only when its
 head and body are complete, so slow clients can't delay others. This module adds what waitress

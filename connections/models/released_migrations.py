@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import migrations, models
 
-# A migration waits no longer than this for a lock, because every statement of the service waits
-# behind it.
+# A migration waits no longer than this for a lock, because the service's statements on that table
+# queue behind the waiting lock.
 LOCK_TIMEOUT = "10s"
 
 

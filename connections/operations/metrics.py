@@ -39,7 +39,8 @@ from connections.operations import heartbeats
 # In seconds. Counting closed deletions reads a whole index.
 SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
-# Each org is synced once in this time. Of longer ago, or of more rows, nothing is read.
+# Each org is synced once in this time. Older rows, and rows beyond MAX_RECENT, aren't
+# read.
 RECENT = sync_schedule.SYNC_INTERVAL
 _RECENT = format_limit(RECENT)
 MAX_RECENT = 5000

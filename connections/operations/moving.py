@@ -81,7 +81,10 @@ def move_database(*, url: str) -> MoveResult:
         report = json.loads(_manage("verify_audit", "--json", *arguments, url=url))
         moved = AuditHead.objects.using(TARGET).get()
         if (moved.hash, report["events"]) != (head.hash, head.size):
-            raise MoveError(f"The audit log at the target ends at event {moved.size}, not here.")
+            raise MoveError(
+                f"The audit log ends at event {head.size} with the hash {head.hash} here, but at "
+                f"event {moved.size} with the hash {moved.hash} at the target, which can't be used."
+            )
     return MoveResult(
         tables=len(copied),
         rows=sum(copied.values()),
@@ -173,6 +176,8 @@ def _copy_rows() -> dict[str, int]:
         with transaction.atomic(using=TARGET), connections[TARGET].cursor() as cursor:
             for table in tables:
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+            # Again, because from here on no other process can write to them.
+            _require_empty_target()
             cursor.execute(f"TRUNCATE {', '.join(tables)}")
             copied = {model._meta.db_table: _copy_table(model) for model in models}
             # Foreign keys are checked now, because a table with pending checks can't be altered.

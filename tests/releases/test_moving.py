@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,11 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.audit.test_postgresql_role import insert
 from tests.releases.stored import stored_releases
 from tests.releases.used_database import checked, delete, fill, running_simulator
 from tests.support.database_copies import administer
 from tests.support.databases import url_of
-from tests.support.processes import manage
+from tests.support.processes import ROOT, Running, manage, until
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 
@@ -113,6 +115,25 @@ def test_a_target_with_data_is_refused(source: dict[str, str], target: str) -> N
     done = manage("move_database", "--to", target, env=source)
     assert (done.returncode, done.stdout) == (2, "")
     assert "holds data in accounts. Nothing was changed." in done.stderr
+
+
+WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'connections_person'::regclass"
+
+
+def test_data_that_arrives_during_a_move_is_kept(source: dict[str, str], target: str) -> None:
+    checked("migrate", "--verbosity=0", env=on_postgresql(source, target))
+    program = [sys.executable, str(ROOT / "manage.py"), "move_database", "--to", target]
+    with psycopg.connect(target) as there, psycopg.connect(target, autocommit=True) as watching:
+        # The move can't see the person yet, and waits to get the table for itself.
+        insert(there, "connections_person", id=uuid.UUID(int=1), username="newcomer")
+        with Running(program, env=source) as move:
+            assert any(watching.execute(WAITS).fetchall() for _ in until(60))
+            there.commit()
+            move.process.wait(60)
+            assert move.process.returncode == 2
+        assert watching.execute("SELECT username FROM connections_person").fetchall() == [
+            ("newcomer",)
+        ]
 
 
 def test_a_service_that_still_runs_is_noticed(source: dict[str, str], target: str) -> None:

@@ -25,7 +25,8 @@ class Command(OrgAdminCommand):
             "--to",
             required=True,
             metavar="URL",
-            help="The new database, with its owner: postgres://owner:password@host/name.",
+            help="The new database, with its owner: postgres://owner@host/name. "
+            "A password in it is shown in the list of processes: PGPASSFILE names a file with it.",
         )
 
     def run(self, **options: Any) -> Result:
@@ -42,5 +43,6 @@ class Command(OrgAdminCommand):
             f"{verified}.",
             "Set DATABASE_URL and the key files as docs/OPERATIONS.md says, “PostgreSQL”; the keys "
             f"stay the same. Then move {backup.get_database_path()} away, so that nothing uses it "
-            f"again, and start. The secret key is {settings.DATA_DIR / 'secret_key'}.",
+            f"again, and start. The secret key is {settings.DATA_DIR / 'secret_key'}. "
+            "A ./run web that was not stopped would go on with the SQLite database.",
         )
