@@ -103,6 +103,7 @@ def scene(
     Path("bad plan.csv").write_text(f"site,connection_id\n{HOSTILE_CELL},{listed.id}\n")
     keys = f"{'0' * 32},{'0' * 40}"
     Path("keys.csv").write_text(f"name,site,api_key,application_key\n{HOSTILE_CELL},{US},{keys}\n")
+    Path("accounts.csv").write_text(f"username,subject\n{HOSTILE_CELL},1\n")
     full = Path(f"Full {HOSTILE}")
     full.mkdir()
     (full / "file").touch()
@@ -130,6 +131,10 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--username", f"not {HOSTILE}", "--disable"],
     ],
     "changepassword": [lambda scene: [HOSTILE]],
+    "connect_people": [
+        lambda scene: ["--file=accounts.csv"],
+        lambda scene: ["--file", HOSTILE],
+    ],
     "createsuperuser": [
         lambda scene: ["--noinput", "--username", HOSTILE, "--email=a@example.com"]
     ],
@@ -218,8 +223,14 @@ def test_every_command_is_listed_here() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_text_from_outside_adds_a_line_or_an_unprintable_character(
-    name: str, scene: Scene, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    scene: Scene,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
 ) -> None:
+    # Not for `doctor`, which would request the provider's metadata.
+    settings.OIDC_ISSUER = "https://sso.example.org" if name == "connect_people" else ""
     handler = logging.StreamHandler()
     handler.setFormatter(TextFormatter("%(message)s"))
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
