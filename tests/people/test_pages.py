@@ -127,7 +127,7 @@ def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
 def test_metrics_are_available_to_people_with_a_role(victor: Person, client_of: ClientOf) -> None:
     response = client_of(victor).get("/metrics")
     assert response["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in response.text
+    assert 'orgadmin_deletions_total{outcome="unresolved"} 0' in response.text
 
 
 def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:

@@ -17,6 +17,8 @@ class Command(OrgAdminCommand, migrate.Command):
     """Exit code 1 and one sentence for a database that this version can't migrate."""
 
     takes_json = False
+    # With --skip-checks.
+    requires_system_checks = migrate.Command.requires_system_checks
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = schema.read_schema()

@@ -21,6 +21,7 @@ def forwarded_headers(*, port: str) -> Mapping[str, str]:
         "$http_host": f"{HOST}{port}",
         "$scheme": "https",
         "$remote_addr": "192.0.2.1",
+        "$request_id": "0123456789abcdef0123456789abcdef",
     }
     set_headers = re.findall(r"proxy_set_header (\S+) (\S+);", OPERATIONS.read_text())
     return {name: variables[value] for name, value in set_headers}

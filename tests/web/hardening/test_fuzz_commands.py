@@ -32,6 +32,7 @@ USUAL: dict[str, dict[str, str]] = {
     "add_person": PERSON,
     "backup": {"--output": "copy"},
     "change_person": {"--username": "ada"},
+    "connect_people": {},
     "createsuperuser": {"--noinput": "", **PERSON},
     "delete_org_connection": {"--credential": ORG, "--reason": "over", "--yes": ""},
     "delete_org_connections": {"--plan": "plan.csv", "--reason": "over", "--yes": ""},
