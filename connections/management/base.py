@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
@@ -91,7 +91,7 @@ class OrgAdminCommand(BaseCommand):
     # What a failed file operation means, as the start of a sentence.
     failed = "Failed"
     # System checks import every page, which would delay each command.
-    requires_system_checks = ()
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """A parser that reports usage errors as JSON with `--json` and refuses non-UTF-8 text."""

@@ -369,7 +369,7 @@ NOT_PAGES = {
     "provider-connect-start": "leads to the provider",
     "provider-callback": "walked in its own test: a provider leads to it",
     "provider-renewal": "leads to the provider",
-    "provider-signed-out": "walked in its own test: there must be a provider",
+    "provider-signed-out": "shown after a sign-out: there must be a provider",
     "provider-account": "walked in its own test: there must be a provider",
     "session-end": "POST",
     "evidence-verify": "POST",
