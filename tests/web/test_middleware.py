@@ -279,10 +279,17 @@ def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: No
         assert response["Location"].startswith("/accounts/login/"), pattern_text
 
 
+BATCH = "/deletions/batches/0190a9a4-8a65-7000-8000-000000000001/"
+
+
 @pytest.mark.parametrize(
     ("sent_from", "leads_to"),
     [
         ("http://testserver/people/?page=2", "http://testserver/people/?page=2"),
+        (f"http://testserver{BATCH}?page=2", f"http://testserver{BATCH}?page=2"),
+        ("http://testserver/accounts/2fa/", "http://testserver/accounts/2fa/"),
+        # Where the form is shown again with an error; a GET there is 405.
+        (f"http://testserver{BATCH}request/", BATCH),
         ("https://elsewhere.example/", "/"),
         ("", "/"),
     ],

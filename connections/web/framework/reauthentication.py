@@ -7,7 +7,6 @@ the database's clock.
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import wraps
@@ -24,7 +23,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.urls import Resolver404, resolve, reverse
+from django.urls import reverse
 from django.views.decorators.debug import sensitive_variables
 from django_htmx.http import HttpResponseClientRedirect
 from fido2.webauthn import UserVerificationRequirement
@@ -235,7 +234,7 @@ def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
         "problem": getattr(request, "_reauthentication_problem", ""),
         # The reauthentication page, which leads back to this one.
         "url": prompt_url(request),
-        "back_url": parent_page_url(request.path),
+        "back_url": support.parent_page_url(request.path),
     }
 
 
@@ -252,17 +251,8 @@ def _return_url(request: HttpRequest) -> str:
     if request.path == reverse("reauthentication"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
-        return parent_page_url(request.path)
+        return support.parent_page_url(request.path)
     return request.get_full_path()
-
-
-def parent_page_url(path: str) -> str:
-    """The page that an action is on: its own URL, or the one above it, or else the overview."""
-    for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
-        with suppress(Resolver404):
-            if (resolve(address).url_name or "").endswith(("-detail", "-list")):
-                return address
-    return reverse("overview")
 
 
 def requires_reauthentication(
@@ -349,7 +339,7 @@ def reauthentication(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and not getattr(request, "_reauthentication_problem", ""):
         request._reauthentication_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
-    context = {"next": to, "back_url": parent_page_url(urlsplit(to).path)}
+    context = {"next": to, "back_url": support.parent_page_url(urlsplit(to).path)}
     return render(request, "people/reauthentication.html", context, status=status)
 
 

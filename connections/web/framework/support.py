@@ -3,9 +3,11 @@
 import base64
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -16,7 +18,7 @@ from django.http import (
     QueryDict,
     StreamingHttpResponse,
 )
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
@@ -161,12 +163,31 @@ def sign_in_url_after_post(request: HttpRequest) -> str:
     """The sign-in page for a POST that was refused because the person is signed out.
 
     It leads back to the page that the form was on, because the form's own address might accept only
-    POST.
+    POST. A form that came back with an error is shown at that address.
     """
     page = request.headers.get("Referer", "")
     if not is_local_url(request, page):
         page = reverse("overview")
+    elif not _is_page(path := urlsplit(page).path):
+        page = parent_page_url(path)
     return reverse("account_login", query={"next": page, "undone": 1})
+
+
+def _is_page(path: str) -> bool:
+    with suppress(Resolver404):
+        # django-allauth's views, which have no access rules, are all pages.
+        access = getattr(resolve(path).func, "access", None)
+        return access is None or "GET" in access.methods
+    return False
+
+
+def parent_page_url(path: str) -> str:
+    """The page that an action is on: its own URL, or the one above it, or else the overview."""
+    for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
+        with suppress(Resolver404):
+            if (resolve(address).url_name or "").endswith(("-detail", "-list")):
+                return address
+    return reverse("overview")
 
 
 def export_format(
