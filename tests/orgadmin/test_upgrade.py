@@ -126,7 +126,7 @@ def test_the_new_release_serves_on_the_migrated_database(
     if not shared_database.is_sqlite:
         done = installation.upgrade(new)
         assert done.returncode == 1
-        assert "Nothing was stopped or changed" in done.stderr
+        assert "nothing was stopped or changed" in done.stderr
         assert "pg_dump --format=custom" in done.stdout
         assert installation.process() == before
         assert installation.is_ready()

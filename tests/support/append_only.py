@@ -13,6 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.test import TransactionTestCase
 
+from connections.models import AppliedMigration
 from tests.support.database_copies import copy_of_database, restore_database
 
 migration = import_module("connections.migrations.0002_database_rules")
@@ -66,6 +67,8 @@ def _delete_all_rows() -> None:
     """In a tenth of the time that PostgreSQL needs for Django's TRUNCATE of small tables."""
     # Django would make the same rows of these two again.
     kept = {ContentType._meta.db_table, Permission._meta.db_table}
+    # These say which migrations the database has.
+    kept.add(AppliedMigration._meta.db_table)
     tables = set(connection.introspection.django_table_names(only_existing=True)) - kept
     # References are checked at the end of the transaction.
     with transaction.atomic(), connection.cursor() as cursor:

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from connections.core.database import is_unwritable_error, unwritable_text
+from connections.core.logs import TEXT_FORMAT, TextFormatter
 from connections.models import Person, PersonSession
 from tests.support.no_writes import read_only_database
 from tests.support.people import PASSWORD
@@ -35,6 +36,7 @@ def add_person(visitor: Client) -> HttpResponse:
 def test_an_action_on_a_read_only_database_shows_a_page_that_says_so(
     visitor: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.handler.setFormatter(TextFormatter(TEXT_FORMAT, style="{"))
     with read_only_database():
         response = add_person(visitor)
     assert response.status_code == 503
