@@ -37,7 +37,7 @@
   function readBoxes() {
     if (!bar()?.dataset.keep) selected.clear();
     for (const box of boxes()) {
-      if (box.checked) selected.set(box.value, box.dataset.facts ?? "");
+      if (box.checked && !box.disabled) selected.set(box.value, box.dataset.facts ?? "");
       else selected.delete(box.value);
     }
     store();
@@ -51,7 +51,17 @@
 
   const counted = (count, { one, many }) => `${count} ${count === 1 ? one : many}`;
 
+  /* The rows of the page look selected, and a click on one doesn't give up the others. */
+  function showEverything(isSelected) {
+    for (const box of boxes()) {
+      box.disabled = isSelected;
+      box.checked ||= isSelected;
+    }
+  }
+
   function show() {
+    const everything = bar() && $("[data-count]", bar());
+    if (everything) showEverything(everything.checked);
     const all = $("[data-select-all]");
     if (all) {
       const checked = boxes().filter((box) => box.checked).length;
@@ -64,7 +74,7 @@
     bar().toggleAttribute("data-open", total > 0);
     $(".selection-count", bar()).textContent = `${total} selected`;
     for (const place of bar().querySelectorAll("[data-selected]")) place.textContent = counted(total, place.dataset);
-    const elsewhere = selected.size - boxes().filter((box) => box.checked).length;
+    const elsewhere = selected.size && selected.size - boxes().filter((box) => box.checked).length;
     const facts = [...selected.values()].flatMap((text) => text.split(" ")).concat(Array(elsewhere).fill("elsewhere"));
     for (const place of bar().querySelectorAll("[data-fact]")) {
       const count = facts.filter((fact) => fact === place.dataset.fact).length;
