@@ -138,6 +138,9 @@ def set_up(*, is_service: bool) -> None:
     threading.excepthook = _log_error_of_thread
     warnings.showwarning = _log_warning  # type: ignore[assignment]
     if is_service and is_json():
+        # A record that can't be written, to a full disk for example, would be reported on standard
+        # error: by another record.
+        logging.raiseExceptions = False
         sys.stderr = _LineRecords(sys.stderr)
 
 

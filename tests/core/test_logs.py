@@ -1,5 +1,6 @@
 """Records of the log: as text, as JSON, and what they are about."""
 
+import errno
 import io
 import json
 import logging
@@ -25,6 +26,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
         (threading, "excepthook"),
         (warnings, "showwarning"),
         (logging, "lastResort"),
+        (logging, "raiseExceptions"),
     ):
         monkeypatch.setattr(place, name, getattr(place, name))
     monkeypatch.setattr(sys, "stderr", stream)
@@ -76,6 +78,19 @@ def test_nothing_else_reaches_the_standard_error_of_a_service(
         "An unexpected error ended a thread.",
     ]
     assert "ZeroDivisionError" in documents(stderr)[-1]["traceback"]
+
+
+def test_a_log_on_a_full_disk_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO
+) -> None:
+    def write(_: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stderr, "write", write)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    logs.set_up(is_service=True)
+    logging.getLogger("x").error("It failed.")
+    assert stderr.getvalue() == ""
 
 
 def test_a_command_prints_its_own_messages_as_text(
