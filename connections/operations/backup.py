@@ -381,10 +381,11 @@ def _read_key_ids(copy: Path) -> set[str]:
 
 
 def _require_usable_schema() -> None:
-    found = schema.read_schema()
-    if not found.is_usable:
+    database_schema = schema.read_schema()
+    if not database_schema.is_usable:
         raise BackupError(
-            f"The backup can't be restored. {found.problem}. Nothing was changed. {found.hint}"
+            f"The backup can't be restored. {database_schema.problem}. Nothing was changed. "
+            f"{database_schema.hint}"
         )
 
 

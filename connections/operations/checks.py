@@ -298,11 +298,11 @@ def _check_keys() -> Iterator[CheckMessage]:
 
 
 def _check_schema() -> Iterator[CheckMessage]:
-    found = schema.read_schema()
-    if not found.is_usable:
-        yield Error(found.problem, hint=found.hint)
-    elif found.fit is schema.Fit.NEWER:
-        yield Warning(found.problem, hint=found.hint)
+    database_schema = schema.read_schema()
+    if not database_schema.is_usable:
+        yield Error(database_schema.problem, hint=database_schema.hint)
+    elif database_schema.fit is schema.Fit.NEWER:
+        yield Warning(database_schema.problem, hint=database_schema.hint)
     else:
         expected = Counter(kind for kind, _ in schema.expected_objects(connection.vendor))
         yield Info(

@@ -84,7 +84,7 @@ def _grants(role: str) -> Iterator[str]:
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {role}"
     yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}"
     for kind in ("TABLES", "SEQUENCES"):
-        # Whoever granted more, such as TRUNCATE.
+        # Someone can have granted more, such as TRUNCATE.
         yield f"REVOKE ALL ON ALL {kind} IN SCHEMA {schema} FROM {role}"
     yield f"GRANT USAGE ON SCHEMA {schema} TO {role}"
     yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"

@@ -215,17 +215,17 @@ def _read_notifications(now: datetime) -> Iterator[Metric]:
     states = (Notification.State.WAITING, Notification.State.GIVEN_UP)
     undelivered = Notification.objects.filter(state__in=states).order_by()
     rows = undelivered.values_list("channel", "state").annotate(Count("pk"), Min("created_at"))
-    found = {(channel, state): (count, oldest) for channel, state, count, oldest in rows}
+    groups = {(channel, state): (count, oldest) for channel, state, count, oldest in rows}
     metric = Metric(
         name="orgadmin_notifications",
         help="Notifications that are waiting, or that failed for good, by channel.",
     )
     for channel in Notification.Channel:
         for state in states:
-            count, _ = found.get((channel, state), (0, None))
+            count, _ = groups.get((channel, state), (0, None))
             metric.add(count, channel=channel.value, state=state.value)
     yield metric
-    waiting = (oldest for (_, state), (_, oldest) in found.items() if state == states[0])
+    waiting = (oldest for (_, state), (_, oldest) in groups.items() if state == states[0])
     yield _one(
         "oldest_notification_age_seconds",
         _age(min(waiting, default=None), now=now),

@@ -40,8 +40,6 @@ NAME_TAKEN = "Another person already uses this to sign in."
 INVALID_LINK = (
     "This link was already used, was replaced or has expired. Ask an administrator for a new one."
 )
-
-
 ONLY_ADMINISTRATORS = "With ORGADMIN_SSO_ONLY, sign-in links are only for administrators."
 
 
@@ -98,12 +96,8 @@ def is_last_administrator(person: Person) -> bool:
 
     Locks all administrators until the transaction ends, so that two can't remove each other.
     """
-    administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
-    active = [
-        administrator.pk
-        for administrator in administrators.filter(is_superuser=True, is_active=True)
-    ]
-    return active == [person.pk]
+    administrators = Person.objects.filter(is_superuser=True, is_active=True).order_by("pk")
+    return list(administrators.select_for_update(no_key=True)) == [person]
 
 
 def require_another_administrator(person: Person) -> None:

@@ -21,9 +21,9 @@ class Command(OrgAdminCommand, migrate.Command):
     requires_system_checks = migrate.Command.requires_system_checks
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = schema.read_schema()
-        if found.fit in {schema.Fit.FOREIGN, schema.Fit.TOO_NEW}:
-            raise CommandError(f"{found.text} Nothing was changed.")
+        database_schema = schema.read_schema()
+        if database_schema.fit in {schema.Fit.FOREIGN, schema.Fit.TOO_NEW}:
+            raise CommandError(f"{database_schema.text} Nothing was changed.")
         if settings.DB_APP_ROLE:
             database_guards.require_owner()
         try:
@@ -34,9 +34,11 @@ class Command(OrgAdminCommand, migrate.Command):
             raise CommandError(_failure(error)) from error
         if options["plan"] or options["check_unapplied"] or not settings.DB_APP_ROLE:
             return
-        if found.fit is schema.Fit.NEWER:
+        if database_schema.fit is schema.Fit.NEWER:
             # What is append-only in the next release would become writable.
-            self.stdout.write(f"{found.problem}. That release grants to {settings.DB_APP_ROLE}.")
+            self.stdout.write(
+                f"{database_schema.problem}. That release grants to {settings.DB_APP_ROLE}."
+            )
         else:
             database_guards.grant_to_service()
 

@@ -233,8 +233,8 @@ def _require_account_of(person: Person, identity: ProviderIdentity) -> None:
 def _refused_here(
     request: HttpRequest, error: RefusedError, identity: ProviderIdentity
 ) -> HttpResponse:
-    shown = identity if error.refusal in _NAMES_ACCOUNT else None
-    return _refused(request, error.refusal, person=error.person, identity=shown)
+    account = identity if error.refusal in _NAMES_ACCOUNT else None
+    return _refused(request, error.refusal, person=error.person, identity=account)
 
 
 def _is_repeated(request: HttpRequest, reason: Reason | Refusal) -> bool:

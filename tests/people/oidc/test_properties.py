@@ -1,4 +1,4 @@
-"""What every sign-in must have, whoever writes the protocol code, against two providers.
+"""The properties that every sign-in must keep, tested against two providers.
 
 One is simulated, so that it can misbehave: test_faults.py and test_slow_provider.py test the
 signature, malformed responses, the total deadline and redirects with it. The other is certified, so
