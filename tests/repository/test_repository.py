@@ -17,8 +17,10 @@ def test_the_version_stands_in_one_place() -> None:
     assert "version" not in PROJECT["project"]
     read_from = PROJECT["tool"]["setuptools"]["dynamic"]["version"]
     assert read_from == {"attr": "connections.__version__"}
+    # A migration names the release that introduced it, also when that is this one.
+    files = ("*.py", "*.toml", ":!connections/migrations")
     found = subprocess.run(
-        ["git", "grep", "-l", "--fixed-strings", f'"{__version__}"', "--", "*.py", "*.toml"],
+        ["git", "grep", "-l", "--fixed-strings", f'"{__version__}"', "--", *files],
         cwd=ROOT,
         check=False,
         capture_output=True,
