@@ -13,7 +13,7 @@ from connections.core.any_of import AnyOf
 from connections.inventory.filters import ConnectionFilters, parse_filter
 from connections.models import Credential, Person
 from sandbox.server import SandboxServer
-from tests.flows.support import store_credential
+from tests.flows.support import read, store_credential
 
 ClientOf = Callable[[Person], Client]
 
@@ -75,8 +75,49 @@ def test_the_history_and_the_audit_log_take_several_values(
 
 
 @pytest.mark.usefixtures("labs")
-def test_an_unknown_value_is_named_and_can_be_removed(client_of: ClientOf, ada: Person) -> None:
-    page = client_of(ada).get("/connections/?flag=nonsense&type=logs")
-    assert "Unknown filter value “nonsense”. It is ignored." in page.text
-    assert [chip.value for chip in page.context["bar"].chips] == ["logs", "nonsense"]
-    assert client_of(ada).get("/connections/export/?flag=nonsense").status_code == 400
+@pytest.mark.parametrize(
+    ("query", "problem", "chip"),
+    [
+        ("flag=nonsense", "Needs a look: Unknown value “nonsense”.", "nonsense"),
+        ("flag=nonsense&view=matrix", "Needs a look: Unknown value “nonsense”.", "nonsense"),
+        ("&".join(f"org={number}" for number in range(51)), "Org: Choose at most 50.", "51 values"),
+        ("created=-5", "Created: Unknown value “-5”.", "-5"),
+        ("q=" + 8000 * "x", "Org, creator, ID: Ensure this value has at most 200", None),
+    ],
+)
+def test_a_filter_that_cannot_be_used_lists_nothing(
+    client_of: ClientOf, ada: Person, query: str, problem: str, chip: str | None
+) -> None:
+    response = client_of(ada).get(f"/connections/?type=logs&{query}&sort=-created")
+    page = read(response)
+    assert "Nothing is listed, because a filter can't be used" in page.text
+    assert problem in page.text
+    assert "data-connection" not in page.html
+    assert 'class="selection-bar"' not in page.html
+    assert len(page.html) < 40_000
+    # The other filter can be removed without this one, which isn't posted again.
+    bar = response.context["bar"]
+    [usable, *unusable] = sorted(bar.chips, key=lambda each: each.is_unusable)
+    assert [each.value_label for each in unusable] == ([chip] if chip else [])
+    assert usable.remove_url.startswith("/connections/?")
+    assert query not in usable.remove_url
+    for each in unusable:
+        assert each.is_unusable
+        assert f'type="hidden" name="{each.name}"' not in page.html
+    assert client_of(ada).get(f"/connections/export/?{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/deletions/?since=yesterday",
+        "/deletions/?view=chart&status=x",
+        "/changes/?kind=x",
+        "/audit/?deletion=x",
+        "/orgs/?q=" + 201 * "x",
+    ],
+)
+def test_every_list_shows_nothing_for_a_filter_that_cannot_be_used(
+    client_of: ClientOf, edith: Person, path: str
+) -> None:
+    assert "Nothing is listed, because a filter can't be used" in client_of(edith).get(path).text

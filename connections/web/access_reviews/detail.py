@@ -219,7 +219,7 @@ def _select(
     orgs = {org[:2]: org for each in listed.values() for org in (each.source_org, each.sink_org)}
     ordered = _sort(rows, sort=sort, listed=listed)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
-    matching = [row for row in ordered if row.hex_key in matches]
+    matching = [row for row in ordered if row.hex_key in matches and not form.errors]
     rows_by_filter = {
         row_filter: _rows_of(row_filter, matching, actor=actor) for row_filter in RowFilter
     }

@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.text import Truncator
 
 from connections.access.permissions import EXPORT, Permission
 from connections.core.any_of import AnyOf
@@ -207,6 +208,8 @@ class FilterChip:
     value: str
     value_label: str
     remove_url: str
+    # The filter can't be used. Its values share one chip, which isn't posted again.
+    is_unusable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +257,8 @@ def filter_bar(
     """The fields of a form that was filled from the address. The field `q` is the search.
 
     Each value is a chip, and its field stays only if it takes several (AnyOf). An invalid text
-    stays in its field, so that it can be corrected. A hidden field is an older filter, which
-    appears only with a value.
+    stays in its field, so that it can be corrected. The links leave out what can't be used. A
+    hidden field is an older filter, which appears only with a value.
 
     `choices` replace those of the form's fields, and `names` of values replace them in chips. The
     fields `more` are folded away; `more_on_demand` if they have many choices, which would otherwise
@@ -264,6 +267,7 @@ def filter_bar(
     """
     choices, names = choices or {}, names or {}
     is_more_open = "more" in request.GET
+    usable = as_page_request(request, path=request.path, query=_without(request.GET, form.errors))
     chips: list[FilterChip] = []
     fields: list[FilterField] = []
     folded: list[FilterField] = []
@@ -275,9 +279,11 @@ def filter_bar(
         is_loaded = not (is_folded and more_on_demand) or is_more_open
         groups = _groups_of(field, choices.get(field.name)) if is_loaded else {}
         options = [option for few in groups.values() for option in few]
-        is_text = bool(field.errors) and not options
-        if not is_text:
-            chips += _chips(request, field, values=values, labels={**dict(options), **names})
+        is_text = bool(field.errors) and not options and len(values) == 1
+        if field.errors and values and not is_text:
+            chips.append(_unusable_chip(usable, field, values=values))
+        elif not is_text:
+            chips += _chips(usable, field, values=values, labels={**dict(options), **names})
         if is_text or not (values or field.is_hidden) or isinstance(field.field, AnyOf):
             (folded if field.name in more else fields).append(
                 FilterField(
@@ -298,13 +304,20 @@ def filter_bar(
         chips=chips,
         fields=fields,
         more=folded,
-        more_url=current_url(request, more="1") if more_on_demand and not is_more_open else "",
+        more_url=current_url(usable, more="1") if more_on_demand and not is_more_open else "",
         is_more_open=is_more_open,
         search=request.GET.get("q", ""),
         search_label=str(form["q"].label) if "q" in form.fields else "",
         other_parameters={name: request.GET[name] for name in kept if request.GET.get(name)},
-        clear_url=list_url(request, **dict.fromkeys(cleared, "")) if is_filtered else "",
+        clear_url=list_url(usable, **dict.fromkeys(cleared, "")) if is_filtered else "",
     )
+
+
+def _without(query: QueryDict, names: Iterable[str]) -> QueryDict:
+    left = query.copy()
+    for name in names:
+        left.pop(name, None)
+    return left
 
 
 def _values_of(request: HttpRequest, name: str) -> list[str]:
@@ -328,6 +341,24 @@ def _chips(
     ]
 
 
+def _unusable_chip(
+    request: HttpRequest, field: forms.BoundField, *, values: list[str]
+) -> FilterChip:
+    several = f"{len(values)} values"
+    return FilterChip(
+        name=field.name,
+        label=str(field.label),
+        value="",
+        value_label=several if len(values) > 1 else _shorten(values[0]),
+        remove_url=list_url(request, **{field.name: ""}),
+        is_unusable=True,
+    )
+
+
+def _shorten(text: str) -> str:
+    return Truncator(text).chars(60)
+
+
 def _groups_of(field: forms.BoundField, replaced: Options | None) -> Groups:
     """The choices of a field by heading, or those that replace them."""
     if replaced:
@@ -347,9 +378,15 @@ def filter_query(request: HttpRequest, form: forms.BaseForm) -> str:
     return urlencode(values, doseq=True)
 
 
-def unknown_values(request: HttpRequest, form: forms.BaseForm) -> list[str]:
-    """The values in the address that aren't valid."""
-    return [value for name in form.errors for value in _values_of(request, name)]
+def filter_problems(form: forms.BaseForm) -> list[str]:
+    """What is wrong with each filter that can't be used."""
+    problems = []
+    for name, (error, *_) in form.errors.as_data().items():
+        text = error.messages[0]
+        if error.code == "invalid_choice":
+            text = f"Unknown value “{_shorten(str((error.params or {})['value']))}”."
+        problems.append(f"{form[name].label}: {text}")
+    return problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,10 +433,16 @@ class ListPage:
     ) -> HttpResponse:
         """The page, or the part of it that htmx replaces.
 
+        If a filter can't be used, it lists nothing, because without that filter it would list more
+        than was asked for.
+
         `links` are those of `numbered_links` or `cursor_links`. `count` is how many rows match,
         None for more than `most`, and `total` how many there are, if that is known. `choices` and
         `names` are those of `filter_bar`. The template gets the `context` as well.
         """
+        problems = filter_problems(form)
+        if problems:
+            rows, count, links = (), 0, dict.fromkeys(links, "")
         bar = filter_bar(
             request,
             form,
@@ -410,14 +453,15 @@ class ListPage:
             kept=self.kept,
         )
         has_any = bool(rows or bar.clear_url or links["first_url"] if total is None else total)
-        can_export = has_any and self.export_permission.is_held_by(actor_of(request))
+        can_export = (
+            has_any and not problems and self.export_permission.is_held_by(actor_of(request))
+        )
         page: dict[str, Any] = {
             "title": self.title,
             "noun": self.noun,
             "rows": rows,
             "has_any": has_any,
-            "form": form,
-            "unknown_values": unknown_values(request, form),
+            "problems": problems,
             "bar": bar,
             "sort": self.sort_of(request),
             "count": self._count_text(count, total=total),

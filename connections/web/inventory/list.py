@@ -42,9 +42,9 @@ LIST = lists.ListPage(
 
 def org_connection_list(request: HttpRequest) -> HttpResponse:
     """All org connections in the newest stored snapshots, as a list or as a matrix."""
-    if request.GET.get("view") == MATRIX:
-        return matrix_page(request)
     actor, form = actor_of(request), ConnectionFilters(request.GET)
+    if request.GET.get("view") == MATRIX and form.is_valid():
+        return matrix_page(request)
     filters, query = form.filters(), urlencode(form.values(), doseq=True)
     inventory = build_inventory(actor=actor, filters=filters, sort=LIST.sort_of(request))
     matches = len(inventory.matches)
@@ -64,7 +64,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "is_small": is_small,
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
-        "can_plan": can_delete and inventory.total > SELECTION_ABOVE,
+        "can_plan": can_delete and inventory.total > SELECTION_ABOVE and not form.errors,
         "facts": SELECTED_FACTS,
         "unlisted_id": can_delete and only_search and not matches and uuid_or_none(filters.text),
         "matching": matches if has_more else 0,

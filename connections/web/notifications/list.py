@@ -88,7 +88,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     listed = lists.as_page_request(request, path=reverse("notification-list"), query=request.GET)
     context = {
         "destinations": delivery_log.count_by_destination(actor=actor),
-        "rows": [_row(logged) for logged in page.rows],
+        "rows": [] if form.errors else [_row(logged) for logged in page.rows],
         "bar": lists.filter_bar(listed, form),
         **lists.cursor_links(listed, page.next),
         "foot": f"Kept for {delivery.RETENTION.days} days. Audit events are kept permanently.",

@@ -51,15 +51,6 @@ def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, m
     assert "No deletions match these filters" in page
 
 
-def test_an_invalid_filter_is_named_and_everything_is_shown(
-    client_of: ClientOf, victor: Person, make: Make
-) -> None:
-    make(ticket="SEC-9")
-    page = body_of(client_of(victor), "/deletions/?since=yesterday")
-    assert "Unknown filter value “yesterday”. All deletions are shown." in page
-    assert "SEC-9" in page
-
-
 @pytest.mark.parametrize(
     "after",
     [

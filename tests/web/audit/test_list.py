@@ -251,12 +251,10 @@ def test_an_invalid_filter_is_named_and_typed_text_is_kept(
             add_event(audit.Sentence("{person} came.", person=personal_data.name_of(person)))
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
-    assert f"Unknown filter value “{value}”. It is ignored." in page.text
+    assert "Nothing is listed, because a filter can't be used" in page.text
     assert says in page.text
-    assert f'value="{value}"' in page.html
+    assert f'value="{value}"' in page.html or f": {value}" in page.text
     assert f'value="{ada.pk}"' in page.html
-    # The other filter is still applied.
-    assert "1 event" in page.text
 
 
 @pytest.mark.database
