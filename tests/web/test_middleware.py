@@ -302,6 +302,31 @@ def test_a_post_while_signed_out_says_so_and_links_back_to_its_page(
     assert f'name="next" value="{leads_to}"' in response.text
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("address", "leads_to"),
+    [
+        (f"{BATCH}request/", BATCH),
+        (f"/changes/{BATCH.split('/')[3]}/acknowledge/", "/changes/"),
+        ("/connections/refresh/", "/connections/"),
+        ("/appearance/", None),
+    ],
+)
+def test_the_address_of_a_form_leads_a_browser_to_the_page_of_the_form(
+    client_of: Callable[[Person], Client], ada: Person, address: str, leads_to: str | None
+) -> None:
+    response = client_of(ada).get(address, headers=BROWSER)
+    if leads_to:
+        assert (response.status_code, response["Location"]) == (302, leads_to)
+    else:
+        assert "This address accepts POST, not GET. Nothing was changed." in response.text
+        assert response.status_code == 405
+    response = client_of(ada).get(address)  # of a program
+    assert (response.status_code, response["Allow"]) == (405, "POST")
+
+
 @with_test_views
 def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -> None:
     client.raise_request_exception = False

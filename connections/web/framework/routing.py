@@ -13,11 +13,14 @@ from typing import Any, TypedDict, Unpack
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 
 from connections.access.permissions import Permission
+from connections.core.text import join_names
 from connections.web.framework.read_only import respond_without_writing
-from connections.web.framework.support import actor_of
+from connections.web.framework.support import actor_of, find_parent_page
 
 type View = Callable[..., HttpResponseBase]
 
@@ -125,7 +128,7 @@ def enforce(view: View, *, access: Access) -> View:
     @wraps(view)
     def enforced(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in access.methods:
-            return HttpResponseNotAllowed(sorted(access.methods))
+            return _refuse_method(request, access)
         is_posted = request.method == "POST"
         permission = (
             access.post_permission if is_posted and access.post_permission else access.permission
@@ -138,6 +141,18 @@ def enforce(view: View, *, access: Access) -> View:
 
     enforced.access = access  # type: ignore[attr-defined]
     return enforced
+
+
+def _refuse_method(request: HttpRequest, access: Access) -> HttpResponseBase:
+    """405. A browser that opens the address of a form is led to the page that has the form."""
+    response = HttpResponseNotAllowed(sorted(access.methods))
+    if "text/html" not in request.headers.get("Accept", ""):
+        return response
+    if request.method == "GET" and (page := find_parent_page(request.path)):
+        return redirect(page)
+    context = {"methods": join_names(sorted(access.methods - {"HEAD"}))}
+    response.content = render_to_string("405.html", context, request)
+    return response
 
 
 def access_of(request: HttpRequest, view: View) -> Access:

@@ -182,12 +182,18 @@ def _is_page(path: str) -> bool:
 
 
 def parent_page_url(path: str) -> str:
-    """The page that an action is on: its own URL, or the one above it, or else the overview."""
-    for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
+    """The page that an action is on, or else the overview."""
+    return find_parent_page(path) or reverse("overview")
+
+
+def find_parent_page(path: str) -> str:
+    """The nearest page of an object or a list at this path or above it. "" if there is none."""
+    while path.strip("/"):
         with suppress(Resolver404):
-            if (resolve(address).url_name or "").endswith(("-detail", "-list")):
-                return address
-    return reverse("overview")
+            if (resolve(path).url_name or "").endswith(("-detail", "-list")):
+                return path
+        path = f"{path.rstrip('/').rpartition('/')[0]}/"
+    return ""
 
 
 def export_format(
