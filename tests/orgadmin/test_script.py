@@ -258,6 +258,10 @@ def test_the_database_url_can_come_from_a_file(installed: Path, tmp_path: Path) 
     (tmp_path / "url").write_text("postgres:///orgadmin\n")
     refused = run(installed / "run", "serve", DATABASE_URL_FILE=str(tmp_path / "url"))
     assert "Run ./run install" in refused.stderr
+    start = functools.partial(run, installed / "run", "manage", "hello")
+    # The settings say that both are set.
+    both = start(DATABASE_URL="postgres:///orgadmin", DATABASE_URL_FILE=str(tmp_path / "url"))
+    assert both.returncode == 0
     run(installed / "run", "install", DATABASE_URL_FILE=str(tmp_path / "url"))
     assert stamp.exists()
 
