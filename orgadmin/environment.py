@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,21 @@ def parse_email_url(url: str) -> dict[str, Any]:
             "timeout": 10,
         },
     }
+
+
+def require_database_for_checks(path: Path) -> None:
+    """Raise ImproperlyConfigured if this command only checks, but there is no database at `path`.
+
+    Otherwise it would create one there, and find it too old.
+    """
+    is_check = sys.argv[1:2] == ["doctor"] or (
+        sys.argv[1:2] == ["worker"] and "--check" in sys.argv
+    )
+    if is_check and not (path.is_file() and path.stat().st_size):
+        raise ImproperlyConfigured(
+            f"There is no database at {path}. Set ORGADMIN_DATA_DIR, DATABASE_URL or "
+            "ORGADMIN_ENV_FILE as for the service, or start it: ./run serve creates the database."
+        )
 
 
 def create_secret_key(path: Path | None) -> str:

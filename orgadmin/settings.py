@@ -41,6 +41,8 @@ if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgre
     raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
 DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 try:
+    if DATABASE_IS_SQLITE:
+        environment.require_database_for_checks(Path(DATABASES["default"]["NAME"]))
     DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     if DATABASE_IS_SQLITE:
         Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 ADMINISTRATOR = "Administrator"
 # Those of connections.models.Role, which can't be imported while the settings are read.
 ROLE_NAMES = ("Viewer", "Operator", "Approver", "Credential manager", "Auditor", ADMINISTRATOR)
-_FORM = 'Write value=Role+Role, comma-separated, or a JSON object such as {"value": ["Role"]}.'
+_FORM = 'Write group=Role+Role, comma-separated, or a JSON object such as {"group": ["Role"]}.'
 
 type RoleMap = dict[str, frozenset[str]]
 
@@ -26,7 +26,7 @@ def parse_role_map(text: str) -> RoleMap:
             raise ValueError(f"{value!r} appears twice.")
         role_map[value] = frozenset(roles)
     if text and not role_map:
-        raise ValueError(_FORM)
+        raise ValueError(f"It names no group. {_FORM} Or unset the variable.")
     return role_map
 
 

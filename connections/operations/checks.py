@@ -35,6 +35,7 @@ from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Per
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, heartbeats, metrics_token, schema
 from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
+from connections.operations.variables import find_unknown_variables
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
 from connections.people.oidc import client
@@ -92,6 +93,9 @@ def _check_settings() -> Iterator[CheckMessage]:
     yield from _check_own_address()
     if settings.DEBUG:
         yield Error("DEBUG is on: error pages show internals", hint="Unset DEBUG.")
+    for name, similar in find_unknown_variables(os.environ).items():
+        hint = f"Use {similar}." if similar else "docs/CONFIGURATION.md lists the variables."
+        yield Warning(f"nothing reads the variable {name}", hint=hint)
 
 
 def _check_public_settings() -> Iterator[CheckMessage]:
@@ -344,7 +348,7 @@ def _check_people() -> Iterator[CheckMessage]:
     else:
         yield Warning(
             "no active administrator",
-            hint="Open the setup link that ./run serve prints, or run createsuperuser.",
+            hint="Open the setup link that ./run serve (or web) prints, or run createsuperuser.",
         )
 
 

@@ -1,6 +1,7 @@
 """doctor: an installation without problems, and each problem it reports."""
 
 import json
+import re
 import uuid
 from datetime import timedelta
 from io import StringIO
@@ -16,9 +17,10 @@ from pytest_django import Settings
 from connections.core import clock
 from connections.models import ApprovalPolicy, Deletion
 from connections.operations import checks
+from connections.operations.variables import NAMES
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
-from tests.support.processes import clean_environment, manage
+from tests.support.processes import ROOT, clean_environment, manage
 
 
 def run_json() -> tuple[dict[str, Any], int]:
@@ -162,7 +164,36 @@ def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path) 
     assert "not available" in findings[-1]["message"]
 
 
-def test_for_an_empty_database_it_suggests_migrating(tmp_path: Path) -> None:
-    done = manage("doctor", env=clean_environment(data_dir=tmp_path))
-    assert done.returncode == 1
-    assert "./run manage migrate" in done.stdout
+@pytest.mark.parametrize("command", [["doctor"], ["worker", "--check"]])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_without_a_database_it_says_so_and_creates_nothing(
+    tmp_path: Path, command: list[str], *, is_empty: bool
+) -> None:
+    directory = tmp_path / "data"
+    if is_empty:
+        directory.mkdir()
+        (directory / "orgadmin.sqlite3").touch()
+    before = list(tmp_path.rglob("*"))
+    done = manage(*command, env=clean_environment(data_dir=directory))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"There is no database at {directory}/orgadmin.sqlite3. Set " in done.stderr
+    assert list(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.django_db
+def test_a_misspelled_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORGADMIN_FOURYES", "one")
+    monkeypatch.setenv("ORGADMIN_OTHER", "one")
+    found = {each.msg: each.hint for each in checks.run_all_checks() if each.level == WARNING}
+    assert found["nothing reads the variable ORGADMIN_FOURYES"] == "Use ORGADMIN_FOUR_EYES."
+    assert "CONFIGURATION.md" in str(found["nothing reads the variable ORGADMIN_OTHER"])
+
+
+def test_every_variable_that_something_reads_is_known() -> None:
+    files = [
+        ROOT / "run",
+        *(ROOT / "connections").rglob("*.py"),
+        *(ROOT / "orgadmin").rglob("*.py"),
+    ]
+    read = re.findall(r"ORGADMIN_(\w*[A-Z])", "\n".join(file.read_text() for file in files))
+    assert sorted(set(read)) == NAMES.split()

@@ -107,6 +107,7 @@ def test_it_exits_with_an_error_when_one_of_its_processes_dies(migrated_director
 def test_the_web_server_alone_outlives_a_killed_worker(migrated_directory: Path) -> None:
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     with Running([*MANAGE, "web"], env=env) as web, Running([*MANAGE, "worker"], env=env) as worker:
+        web.wait_for_line("It runs no worker. Start one too, here or elsewhere: ./run worker")
         port = port_of(web)
         worker.wait_for_line("Worker started")
         worker.end(signal.SIGKILL)

@@ -111,6 +111,8 @@ class Command(OrgAdminCommand):
         if address not in {"", local_address}:
             lines.append(f"Listening on {local_address}/")
         lines += serving.list_access_problems()
+        if not self.workers:
+            lines.append("It runs no worker. Start one too, here or elsewhere: ./run worker")
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
