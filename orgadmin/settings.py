@@ -132,6 +132,8 @@ TICKET_URL = os.environ.get("ORGADMIN_TICKET_URL", "")
 if TICKET_URL and "{ticket}" not in TICKET_URL:
     raise ImproperlyConfigured("ORGADMIN_TICKET_URL must contain {ticket} where the ticket goes.")
 IS_DEMO = read_flag("ORGADMIN_DEMO", default=False)
+# Only for the demo, which listens on the loopback address and deletes its data at the end.
+DEMO_PASSWORD = "just-having-a-look"  # noqa: S105
 
 # --- The application ----------------------------------------------------------------------------
 

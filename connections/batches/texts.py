@@ -14,6 +14,20 @@ def is_discarded(batch: Batch) -> bool:
     return batch.state == BatchState.CANCELLED and batch.requested_at is None
 
 
+def batch_title(batch: Batch, *, review_name: str, first_pair: str, count: int) -> str:
+    """What it deletes, as lists say it: "Labs → Mobile and 3 more", "All connections of Labs".
+
+    `review_name` is the access review whose decisions made the plan, if the reader can see it, and
+    `first_pair` the first of its `count` connections.
+    """
+    if review_name:
+        return f"Marked for deletion in {review_name}"
+    is_list = batch.origin == BatchOrigin.SELECTION or batch.filter_text
+    if is_list and first_pair:
+        return f"{first_pair} and {count - 1:,} more" if count > 1 else first_pair
+    return batch_origin_text(batch)
+
+
 def batch_origin_text(batch: Batch) -> str:
     """What the plan was made from: "Selected connections", "All connections of Labs"."""
     match BatchOrigin(batch.origin):
@@ -30,7 +44,7 @@ def batch_origin_text(batch: Batch) -> str:
 
 
 def approvals_text(approvals: Iterable[tuple[str, str]], *, count: int, total: int) -> str:
-    """ "1 of 19 needs approval: Group SOC's credential requires 1."
+    """ "1 of 19 needs approval: every connection of Group SOC needs 1, whichever credential sends."
 
     `approvals` are the credentials that require approval, each with its policy. `count` of `total`
     connections need it.
@@ -39,14 +53,13 @@ def approvals_text(approvals: Iterable[tuple[str, str]], *, count: int, total: i
     for name, policy in approvals:
         by_policy[ApprovalPolicy(policy).approvals_needed].append(name)
     required = [
-        f"{names[0]}'s credential requires {needed}"
-        if len(names) == 1
-        else f"the credentials of {join_some_names(sorted(names), limit=3)} require {needed}"
+        f"every connection of {join_some_names(sorted(names), limit=3)} needs {needed}"
         for needed, names in sorted(by_policy.items(), reverse=True)
     ]
     need = "needs" if count == 1 else "need"
     which = f"{count:,} of {total:,} {need}" if count < total else f"All {total:,} need"
-    return f"{which if total > 1 else 'It needs'} approval: {', '.join(required)}."
+    which = which if total > 1 else "It needs"
+    return f"{which} approval: {', '.join(required)}, whichever credential sends the DELETE."
 
 
 _HEADLINES = {
@@ -59,11 +72,13 @@ _HEADLINES = {
 }
 
 
-def batch_headline(batch: Batch, *, given: int, sending: int, has_expired: bool) -> str:
+def batch_headline(
+    batch: Batch, *, given: int, sending: int, has_expired: bool, is_requester: bool = False
+) -> str:
     """What happens next, or how it ended. Empty where its progress says it.
 
     `given` is how many people approved it and `sending` how many DELETEs are in progress.
-    `has_expired` is as in `batch_badge`.
+    `has_expired` is as in `batch_badge`. `is_requester` is whether the reader requested it.
     """
     if has_expired:
         return f"Expired at {format_time(batch.expires_at)}. Nothing was sent."
@@ -74,8 +89,8 @@ def batch_headline(batch: Batch, *, given: int, sending: int, has_expired: bool)
     problems = f"Org Admin after {what} with {batch.pause_credential_name}"
     rest = "Nothing more is sent." if batch.confirmed_at else "Nothing was sent."
     return _HEADLINES.get(BatchState(batch.state), "").format(
-        approvals=pluralize(missing, "more approval"),
-        requester=batch.requested_by_name,
+        approvals=pluralize(missing, "more approval" if given else "approval"),
+        requester="You" if is_requester else batch.requested_by_name,
         deadline=format_time(batch.expires_at),
         pauser=problems if batch.pause_credential_name else batch.paused_by_name,
         by=batch.ended_by_name,

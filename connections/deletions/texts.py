@@ -182,10 +182,17 @@ def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) ->
     return f"{headline}. {meaning}".strip()
 
 
-def _explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) -> tuple[str, str]:
-    """The headline and the meaning of a deletion's status."""
+def _explain(
+    deletion: Deletion, *, status: DeletionStatus, sent: Sent | None, requester: str = ""
+) -> tuple[str, str]:
+    """The headline and the meaning of a deletion's status.
+
+    `requester` is what the headline calls the requester, if not by name.
+    """
     text = _TEXTS[status]
     fields = _fields(deletion) | {"claim": claim_text(text.claim, sent=sent) if text.claim else ""}
+    if requester:
+        fields["requester"] = requester
     meaning = " ".join(text.meaning.format_map(fields).split())
     return text.headline.format_map(fields), meaning
 
@@ -204,7 +211,9 @@ def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
     """What a list says beside the label of a status: "200 OK in 143 ms". Reads the attempts."""
     attempts = list(deletion.attempts.all())
     if status in _SAID_BY_LABEL:
-        return attempt_facts.earlier_attempts(attempts)
+        # The attempt in progress has done nothing yet that could be said.
+        is_sending = status == DeletionStatus.SENDING
+        return attempt_facts.earlier_attempts(attempts[:-1] if is_sending else attempts)
     deciding = _deciding(attempts)
     if status in _DELETED and deciding:
         return response_text(deciding)
@@ -262,6 +271,7 @@ def describe(
     now: datetime | None = None,
     approvers: tuple[str, ...] | None = None,
     can_approve: bool = False,
+    is_requester: bool = False,
     have_approvals_expired: bool = False,
     listed_by: str = "",
     block: str = "",
@@ -269,7 +279,8 @@ def describe(
     """The text for one deletion with this status.
 
     With `now`, times of that day have no date. `approvers` are the names of the people who can
-    approve it; None leaves that sentence out. `can_approve` says whether the reader is one of them.
+    approve it; None leaves that sentence out. `can_approve` says whether the reader is one of them,
+    and `is_requester` whether the reader requested it.
     `have_approvals_expired` says whether those of another attempt expired and no worker has ended
     them yet. `listed_by` is the credential that listed the connection after the deletion was closed
     as gone. `block` is why a confirmation would be refused. Reads the deletion's attempts and, if
@@ -277,7 +288,9 @@ def describe(
     """
     attempts = list(deletion.attempts.all())
     refusal = f"This deletion can't be confirmed. {block}" if block else ""
-    headline, meaning = _headline(deletion, status=status, attempts=attempts, block=block)
+    headline, meaning = _headline(
+        deletion, status=status, attempts=attempts, block=block, is_requester=is_requester
+    )
     if deletion.is_settled:
         lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
     else:
@@ -337,11 +350,17 @@ _AFTER_SUCCESS = {
 
 
 def _headline(
-    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], block: str
+    deletion: Deletion,
+    *,
+    status: DeletionStatus,
+    attempts: list[Attempt],
+    block: str,
+    is_requester: bool,
 ) -> tuple[str, str]:
     """The headline and the meaning, from everything that is recorded."""
     sent = attempt_facts.sent_by(attempts)
-    headline, meaning = _explain(deletion, status=status, sent=sent)
+    requester = "You" if is_requester else ""
+    headline, meaning = _explain(deletion, status=status, sent=sent, requester=requester)
     if block and status in _TO_CONFIRM:
         return "This deletion can't be confirmed", f"{block} {meaning}"
     if sent == Sent.DELETED and status in _AFTER_SUCCESS:

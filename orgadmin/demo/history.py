@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
+
 from connections import models
 from connections.access.actor import WORKER
 from connections.access_reviews import closing, decisions, population
@@ -21,7 +23,6 @@ from connections.operations import due
 from connections.people import people
 from orgadmin.demo import simulator
 from orgadmin.demo.world import (
-    PASSWORD,
     DemoWorld,
     add_credentials,
     add_people,
@@ -56,7 +57,7 @@ def seed() -> dict[str, Any]:
             }
             for person in world.people.values()
         ],
-        "password": PASSWORD,
+        "password": settings.DEMO_PASSWORD,
     }
 
 

@@ -2,6 +2,7 @@
 
 from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,7 +14,7 @@ from connections.web.framework.routing import Visitors, action, page
 from connections.web.framework.support import is_local_url, signed_in_person
 from connections.web.people.allauth_internals import record_authentication
 from orgadmin.demo import scenes, simulator
-from orgadmin.demo.world import PASSWORD, USERNAMES
+from orgadmin.demo.world import USERNAMES
 from sandbox.demo_world import connection_id_between
 
 
@@ -29,7 +30,7 @@ def start(request: HttpRequest) -> HttpResponse:
             "scenes": scenes.list_scenes(),
             "more_scenes": scenes.list_more_scenes(),
             "failures": list(scenes.list_failures()),
-            "password": PASSWORD,
+            "password": settings.DEMO_PASSWORD,
         },
     )
 
@@ -44,7 +45,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     adapter = get_adapter(request)
     if signed_in_person(request) is not None:
         adapter.logout(request)
-    user = adapter.authenticate(request, username=person.username, password=PASSWORD)
+    user = adapter.authenticate(request, username=person.username, password=settings.DEMO_PASSWORD)
     record_authentication(request, user, "password", username=person.username)
     response: HttpResponse = perform_login(request, user, redirect_url=path)
     return response

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
 from connections.access.actor import Actor, command_actor, person_actor
@@ -14,9 +15,6 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import Credential, Person, Role
 from connections.people import people
 from sandbox.demo_world import demo_access_token, demo_key_pairs
-
-# Only for the demo, which listens on the loopback address and deletes its data at the end.
-PASSWORD = "just-having-a-look"  # noqa: S105
 
 # The role of an administrator is None.
 _PEOPLE = (
@@ -50,7 +48,7 @@ def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
 def add_people(world: DemoWorld) -> None:
     """Add one person for each role, and an administrator."""
     # Hashed once: each hash takes a third of a second.
-    password = make_password(PASSWORD)
+    password = make_password(settings.DEMO_PASSWORD)
     for username, first, last, role in _PEOPLE:
         person = people.add_person(
             actor=command_actor(),

@@ -245,7 +245,13 @@ def test_an_approver_sees_what_was_kept_since_the_request(
     page = f"/deletions/batches/{batch.pk}/"
     assert "marked Keep in an access review" not in client_of(linus).get(page).text
     decide(review, grace, kept)
-    assert "1 connection marked Keep in an access review" in client_of(linus).get(page).text
+    warned = client_of(linus).get(page).text
+    assert "1 connection marked Keep in an access review" in warned
+    assert "?show=kept" in warned
+    assert client_of(linus).get(f"{page}?show=kept").text.count("data-connection") == 1
+    assert (
+        f"Marked for deletion in {review.name}" in client_of(linus).get("/deletions/batches/").text
+    )
 
 
 def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(

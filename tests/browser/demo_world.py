@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
@@ -44,7 +45,6 @@ from connections.models import (
 from connections.operations import due
 from connections.people import people
 from orgadmin.demo import history
-from orgadmin.demo.world import PASSWORD
 from sandbox import faults
 from sandbox.demo_world import connection_id_between, demo_world
 from sandbox.world import World
@@ -238,7 +238,9 @@ class _Builder:
         people.add_person(actor=by, username="newcomer", email="newcomer@example.com", roles=[])
         for username in ("newcomer", "left"):
             person = Person.objects.get(username=username)
-            people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
+            people.set_password(
+                actor=person_actor(person=person), person=person, password=settings.DEMO_PASSWORD
+            )
         people.disable_person(actor=self.administrator, person=Person.objects.get(username="left"))
         approver = Person.objects.get(username="approver")
         set_up_app(approver, "JBSWY3DPEHPK3PXP")

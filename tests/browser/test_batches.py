@@ -80,7 +80,7 @@ def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
     expect(page.locator("[data-outcome=deleted]")).to_have_count(1)
     page.get_by_role("link", name="Failed 1").click()
     expect(page.locator("[data-connection]")).to_have_attribute("data-outcome", "refused")
-    page.get_by_role("button", name="Plan the other one").click()
+    page.get_by_role("button", name="Plan 1 failed connection again").click()
     expect(page.locator("#page-title")).to_have_text("Delete 1 connection?")
 
 

@@ -128,7 +128,7 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
             PageWarning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
-                "Connections between them can't be seen.",
+                "No sync lists a connection between two of them, so the access review lacks it.",
             )
         )
     return warnings

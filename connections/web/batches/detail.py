@@ -15,7 +15,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, facts, stopping, texts
+from connections.batches import confirming, drafts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -28,7 +28,7 @@ from connections.lookups.objects import find_batch
 from connections.operations import heartbeats
 from connections.web.badges import Badge, batch_badge
 from connections.web.batches.forms import PlanRequestForm
-from connections.web.batches.plan import Plan, kept_warning, load_plan
+from connections.web.batches.plan import Plan, load_plan
 from connections.web.batches.rows import plan_rows, progress_parts, result_rows
 from connections.web.deletions.bars import BarPart
 from connections.web.deletions.detail import idle_interval
@@ -144,6 +144,7 @@ def _steps(
     actor: Actor,
     approvals: Sequence[dict[str, Any]],
     kept: Sequence[models.Deletion],
+    unsent: int,
     now: datetime,
 ) -> dict[str, bool]:
     """What this person can do now."""
@@ -155,7 +156,8 @@ def _steps(
     is_to_decide = is_open and not has_decided
     # Until no row is kept, the services refuse to confirm and to resume it.
     is_next = can_continue(batch, actor=actor, now=now) and not kept
-    can_stop = permissions.can_stop_batch(actor, batch=batch)
+    # While the last DELETEs are in progress, there is nothing left to stop.
+    can_stop = permissions.can_stop_batch(actor, batch=batch) and unsent > 0
     can_decline = is_to_decide and permissions.can_decline_batch(actor, batch=batch)
     return {
         "approve": is_to_decide and permissions.can_approve_batch(actor, batch=batch),
@@ -279,10 +281,6 @@ def _warnings(
     is_org = batch.origin == models.BatchOrigin.ORG
     if is_org and not _credentials_of_org(batch, actor=actor).exists():
         warnings.insert(0, _unwatched_org_warning(batch, actor=actor))
-    kept_ids = facts.find_kept(batch=batch)
-    kept = [row for row in plan.to_delete if row.id in kept_ids]
-    if kept:
-        warnings.insert(0, kept_warning(kept))
     return warnings
 
 
@@ -322,7 +320,9 @@ def _record_context(
     undecided = batch.state in UNDECIDED
     total = confirming.count_to_send(batch) if undecided else progress.total
     count = pluralize(total, "connection")
-    steps = _steps(batch, actor=actor, approvals=approvals, kept=kept, now=now)
+    steps = _steps(
+        batch, actor=actor, approvals=approvals, kept=kept, unsent=progress.unsent, now=now
+    )
     can_confirm = steps["confirm"] or steps["resume"]
     return {
         "title": f"Delete {count}",
@@ -332,7 +332,11 @@ def _record_context(
         "form": form if isinstance(form, ReasonForm) else ReasonForm(),
         "confirmation_form": form if isinstance(form, ConfirmationForm) else ConfirmationForm(),
         "headline": texts.batch_headline(
-            batch, given=len(approvals), sending=progress.sending, has_expired=has_expired
+            batch,
+            given=len(approvals),
+            sending=progress.sending,
+            has_expired=has_expired,
+            is_requester=actor.person is not None and actor.person.pk == batch.requested_by_id,
         ),
         "status": _status(batch, parts, has_expired=has_expired),
         "lines": texts.batch_lines(batch, has_expired=has_expired),
@@ -341,6 +345,7 @@ def _record_context(
         "timeline": [event_entry(event, actor=actor) for event in audit.events_of(subject=batch)],
         "steps": steps,
         "cancel_label": _cancel_label(batch, progress),
+        "max_problems": stopping.MAX_PROBLEMS_IN_A_ROW,
         "must_confirm_resume": stopping.needs_confirmation_to_resume(batch),
         "progress": progress,
         "deleted": progress.by_outcome[models.Outcome.DELETED],
@@ -404,10 +409,12 @@ def _plan_again_label(batch: models.Batch, *, actor: Actor, total: int) -> str:
     """The button that plans what was not deleted. "" if this person can't or nothing is left."""
     if not batch.has_ended or not permissions.can_delete(actor):
         return ""
-    count = len(drafts.list_remaining(batch=batch))
-    if count == total:
-        return f"Plan all {count:,} again" if count > 1 else "Plan it again"
-    return f"Plan the other {count:,}" if count > 1 else "Plan the other one" if count else ""
+    rest = drafts.list_remaining(batch=batch)
+    if len(rest) == total:
+        return f"Plan all {total:,} again" if total > 1 else "Plan it again"
+    failed = sum(row.outcome == models.Outcome.REFUSED for row in rest)
+    kind = "failed" if failed == len(rest) else "failed or unsent" if failed else "unsent"
+    return f"Plan {pluralize(len(rest), f'{kind} connection')} again" if rest else ""
 
 
 def _credential_to_retire(

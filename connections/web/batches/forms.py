@@ -21,8 +21,9 @@ class PlanRequestForm(ConfirmationForm):
     reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
     stop_at_first_problem = forms.BooleanField(
-        label=f"Pause at the first failure (off: after {MAX_PROBLEMS_IN_A_ROW} in a row with one "
-        "credential)",
+        label="Pause at the first failure",
+        help_text=f"Otherwise it pauses after {MAX_PROBLEMS_IN_A_ROW} failures in a row with the "
+        "same credential.",
         required=False,
     )
 

@@ -3,23 +3,31 @@
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count, Q
+from django.db.models import Count, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Concat, NullIf
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.batches import drafts
+from connections.batches.texts import batch_title
 from connections.core.errors import DomainError
 from connections.core.text import pluralize, uuid_or_none
 from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch
-from connections.models import Batch, Outcome
+from connections.models import SENDABLE, Batch, BatchRow, Outcome
 from connections.web.batches.detail import notice_about
 from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
 from connections.web.framework.support import actor_of, find_posted_org, redirect_to
+
+_PAIR = Concat(
+    Coalesce(NullIf("source_org_name", Value("")), "source_org_id"),
+    Value(" → "),
+    Coalesce(NullIf("sink_org_name", Value("")), "sink_org_id"),
+)
 
 
 def batch_list(request: HttpRequest) -> HttpResponse:
@@ -31,16 +39,31 @@ def batch_list(request: HttpRequest) -> HttpResponse:
 
 def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
     actor = actor_of(request)
+    reviews = visibility.visible_access_reviews(actor=actor).filter(pk=OuterRef("access_review"))
+    rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk")).order_by("position")
     batches = visibility.visible_batches(actor=actor).annotate(
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None)),
         deleted=Count("rows", filter=Q(rows__deletion__outcome=Outcome.DELETED)),
+        review_name=Subquery(reviews.values("name")),
+        first_pair=Subquery(rows.values_list(_PAIR)[:1]),
     )
     page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
     context = {
         "title": "Deletions",
         "views": view_links(request, current=BULK),
         "count": pluralize(page.paginator.count, "bulk deletion"),
-        "rows": page.object_list,
+        "rows": [
+            (
+                batch,
+                batch_title(
+                    batch,
+                    review_name=batch.review_name or "",
+                    first_pair=batch.first_pair or "",
+                    count=batch.connections,
+                ),
+            )
+            for batch in page.object_list
+        ],
         "problem": problem,
         **lists.numbered_links(request, page),
     }

@@ -11,6 +11,7 @@ from django.db.models import F, TextChoices
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_rows
+from connections.batches import facts
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
@@ -23,6 +24,13 @@ from connections.web.framework.support import PageWarning
 MAX_LINES = 4
 MAX_NAMES = 3
 NEW = timedelta(days=7)
+# What a count of rows with a problem says, where that isn't its label: "2 with an open deletion".
+_COUNTED = {
+    RowProblem.MALFORMED_ID: "with an invalid ID",
+    RowProblem.ALREADY_BEING_DELETED: "with an open deletion",
+    RowProblem.NO_CREDENTIAL: "without a credential that can delete it",
+    RowProblem.KEPT: "marked Keep",
+}
 
 
 class PlanFilter(TextChoices):
@@ -35,6 +43,7 @@ class PlanFilter(TextChoices):
     AUDIT = "audit"
     NEW = "new"
     UNKNOWN_TYPE = "unknown-type"
+    KEPT = "kept"
 
 
 class PlanRow(NamedTuple):
@@ -93,6 +102,8 @@ class Plan:
     """The rows of a bulk deletion that were not removed, and what deleting them would do."""
 
     rows: list[PlanRow]
+    # Those that access reviews have decided to keep.
+    kept_ids: Collection[int]
     at: datetime
 
     @property
@@ -116,6 +127,7 @@ class Plan:
             PlanFilter.UNKNOWN_TYPE: lambda row: (
                 row.is_to_delete and unknown_types(row.connection_types)
             ),
+            PlanFilter.KEPT: lambda row: row.is_to_delete and row.id in self.kept_ids,
         }
         return [row for row in self.rows if tests[row_filter](row)]
 
@@ -142,11 +154,18 @@ class Plan:
         new, unknown = self.rows_of(PlanFilter.NEW), self.rows_of(PlanFilter.UNKNOWN_TYPE)
         problems = Counter(RowProblem(row.problem) for row in left_out)
         kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
+        kept = self.rows_of(PlanFilter.KEPT)
         warnings = [
+            PageWarning(
+                headline=f"{pluralize(len(kept), 'connection')} marked Keep in an access review",
+                detail=_names(f"{row.source} → {row.sink}" for row in kept),
+                count=len(kept),
+                rows_url=url_of(PlanFilter.KEPT),
+            ),
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
-                    f"{count} {_lowercase_first(ROW_PROBLEMS[problem].label)}"
+                    f"{count} {_COUNTED.get(problem) or ROW_PROBLEMS[problem].label.lower()}"
                     for problem, count in problems.most_common()
                 ),
                 count=len(left_out),
@@ -197,17 +216,13 @@ class Plan:
 
 
 def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
-    """The plan as this person sees it. One query, whatever the number of rows."""
+    """The plan as this person sees it. Two queries, whatever the number of rows."""
     rows = visible_batch_rows(batch, actor=actor).order_by("position")
     rows = rows.annotate(ended_at=F("deletion__settled_at"))
-    return Plan(rows=[PlanRow._make(row) for row in rows.values_list(*PlanRow._fields)], at=at)
-
-
-def kept_warning(rows: Sequence[PlanRow]) -> PageWarning:
-    """A warning that access reviews have decided to keep these rows."""
-    return PageWarning(
-        headline=f"{pluralize(len(rows), 'connection')} marked Keep in an access review",
-        detail=_names(f"{row.source} → {row.sink}" for row in rows),
+    return Plan(
+        rows=[PlanRow._make(row) for row in rows.values_list(*PlanRow._fields)],
+        kept_ids=facts.find_kept(batch=batch),
+        at=at,
     )
 
 
@@ -221,10 +236,6 @@ def _creator(row: PlanRow) -> str:
     if row.creator_is_service_account:
         flags.append("service account")
     return ", ".join((row.creator_name or "Unknown", *flags))
-
-
-def _lowercase_first(label: str) -> str:
-    return label[0].lower() + label[1:]
 
 
 def _names(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -31,6 +31,7 @@ from connections.web.framework.lists import (
 from connections.web.framework.support import time_of
 
 LEFT_OUT = "left-out"
+_NOT_DELETED = (OutcomeGroup.UNKNOWN, OutcomeGroup.REFUSED, OutcomeGroup.NOTHING_SENT)
 # The outcome of the rows of a bulk deletion that ended in this state before it was confirmed.
 _ENDED_AS = {
     models.BatchState.DECLINED: models.Outcome.DECLINED,
@@ -111,7 +112,7 @@ def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: 
 def result_rows(
     request: HttpRequest, *, batch: models.Batch, actor: Actor, progress: Progress
 ) -> RowsPage:
-    """The deletions of a bulk deletion, newest results first."""
+    """The deletions of a bulk deletion: what wasn't deleted first, then the newest results."""
     chosen = request.GET.get("show", "")
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
     rows: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
@@ -147,8 +148,13 @@ def _deletions_of(batch: models.Batch, *, group: OutcomeGroup | None) -> QuerySe
     deletions = models.Deletion.objects.filter(batch=batch)
     if group:
         deletions = deletions.filter(has_any(statuses_in(group)))
+    not_deleted = Q(contradicted_at__isnull=False)
+    for problem in _NOT_DELETED:
+        not_deleted |= has_any(statuses_in(problem))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
-    return deletions.order_by(newest, "batch_row__position")
+    return deletions.order_by(
+        Case(When(not_deleted, then=0), default=1), newest, "batch_row__position"
+    )
 
 
 def _selected_filter[T: StrEnum](request: HttpRequest, values: type[T], default: Any) -> Any:

@@ -328,6 +328,7 @@ def _status_context(
         if is_awaiting_approval
         else None,
         can_approve=can_decide,
+        is_requester=actor.person is not None and actor.person.pk == deletion.requested_by_id,
         have_approvals_expired=have_expired,
         listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
         block=next_steps.block,

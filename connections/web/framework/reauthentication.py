@@ -224,6 +224,7 @@ def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
     has_passkey = Authenticator.objects.filter(user=person, type=Authenticator.Type.WEBAUTHN)
     return {
         "takes_password": person.has_usable_password(),
+        "demo_password": settings.DEMO_PASSWORD if settings.IS_DEMO else "",
         "takes_passkey": has_passkey.exists(),
         # The sign-in at the identity provider. Empty for people without an account there.
         "provider_url": _provider_url(request, person),

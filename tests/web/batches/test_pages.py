@@ -256,7 +256,9 @@ def test_another_operator_sees_a_draft_and_cannot_change_it(
 def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
     batch = make_draft(2, policy=ApprovalPolicy.ONE)
     text = read(operator.get(url_of(batch))).text
-    assert "All 2 need approval: Payments US's credential requires 1." in text
+    assert (
+        "All 2 need approval: every connection of Payments US needs 1, whichever credential" in text
+    )
     assert "No one else can approve this request." in text
 
 
@@ -270,7 +272,7 @@ def test_a_plan_says_what_needs_approval_and_splits_it_off(
     sync_now(payments)
     batch = draft(ada, [shared, *other])
     page = read(operator.get(url_of(batch)))
-    assert "1 of 2 needs approval: Group SOC's credential requires 1." in page.text
+    assert "1 of 2 needs approval: every connection of Group SOC needs 1, whichever" in page.text
     assert "Request approval for all" in page.text
     assert "Split off that 1" in page.text
     page = read(operator.post(url_of(batch, "split"), {"by": "approval"}, follow=True))
@@ -290,7 +292,7 @@ def test_a_credential_that_is_hidden_is_not_named_as_the_one_that_requires_appro
     CredentialAccess.objects.create(credential=soc, kind=AccessKind.SEE, person=other)
     batch = draft(ada, [key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))])
     text = read(operator.get(url_of(batch))).text
-    assert "It needs approval: another org's credential requires 2." in text
+    assert "It needs approval: every connection of another org needs 2, whichever" in text
 
 
 # --- Approval ---
@@ -306,6 +308,8 @@ def test_another_person_approves_what_the_page_shows_and_the_requester_confirms(
     assert approver.post(form.action, form.fields).status_code == 303
     assert the_batch().state == BatchState.APPROVED
     assert url_of(batch, "execute") not in approver.get(url_of(batch)).text
+    assert "Ada must confirm by" in read(approver.get(url_of(batch))).text
+    assert "You must confirm by" in read(operator.get(url_of(batch))).text
     form = form_for(operator, batch, "execute")
     assert operator.post(form.action, {"confirmation": "3"}).status_code == 422
     confirmation = form.attributes["data-confirm"]
@@ -326,6 +330,7 @@ def test_a_withdrawn_row_hides_no_approval_of_the_others(
     lifecycle.withdraw_deletion(deletion=withdrawn, actor=person_actor(person=ada))
     page = read(approver.get(url_of(batch)))
     assert "Approve 2 connections" in page.text
+    assert "Waiting for 2 approvals" in page.text
     # Counted at the top and marked in its row.
     assert page.text.count("Withdrawn") == 2
     approve(batch, linus)
@@ -647,3 +652,38 @@ def test_the_status_warns_when_a_connection_is_not_gone(
         sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
     running.run_due(actor=WORKER)
     assert f'<span class="badge tone-{tone} badge-tint">' in operator.get(url_of(batch)).text
+
+
+def test_what_was_not_deleted_comes_first_and_can_be_planned_again(
+    operator: Client, ada: Person, make_draft: MakeDraft, sandbox: SandboxServer
+) -> None:
+    batch = request(make_draft(3), ada)
+    first = batch.rows.all()[0]
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=str(first.connection_id))
+    running.run_due(actor=WORKER)
+    Deletion.objects.filter(outcome="refused").update(settled_at=batch.created_at)
+    page = read(operator.get(url_of(batch)))
+    assert re.findall(r'data-outcome="(\w+)"', page.html) == ["refused", "deleted", "deleted"]
+    assert "Plan 1 failed connection again" in page.text
+
+
+def test_a_running_bulk_deletion_with_nothing_left_to_send_can_not_be_stopped(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(1), ada)
+    assert "Stop (1 not sent)" in operator.get(url_of(batch)).text
+    batch.deletions.update(state="sending", epoch=1)
+    forms = read(operator.get(url_of(batch))).forms
+    assert not [form for form in forms if form.action.startswith(url_of(batch))]
+
+
+def test_the_list_tells_bulk_deletions_apart(
+    operator: Client, payments: Credential, sandbox: SandboxServer
+) -> None:
+    keys = add_connections(sandbox, 3)
+    sync_now(payments)
+    for selected in (keys[:1], keys):
+        operator.post(LIST, {"connection": selected})
+    text = read(operator.get(LIST)).text
+    assert "Payments US → Partner 0 and 2 more 0 of 3" in text
+    assert "Payments US → Partner 0 0 of 1" in text

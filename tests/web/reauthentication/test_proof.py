@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
+from django.template.loader import render_to_string
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -84,6 +86,16 @@ def test_entering_the_password_renews_the_identity_check_and_is_recorded(
     assert (response.status_code, response["Location"]) == (303, "/people/")
     assert is_recent(client, ada)
     assert events() == [("person.reauthenticated", "Ada passed an identity check with a password.")]
+
+
+def test_only_the_demo_names_its_password_where_it_asks_for_it(ada: Person, settings: Any) -> None:
+    request = RequestFactory().get("/")
+    request.user, request.session = ada, SessionStore()
+    template = "components/forms/reauthentication.html"
+    for is_demo in (False, True):
+        settings.IS_DEMO = is_demo
+        shown = render_to_string(template, {"prompt": reauthentication.prompt_for(request)})
+        assert (settings.DEMO_PASSWORD in shown) == is_demo
 
 
 def test_a_wrong_password_is_reported_recorded_and_does_not_count(
