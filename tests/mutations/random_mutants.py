@@ -20,7 +20,7 @@ import os
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,11 @@ from tests.mutations.running import ROOT, SURVIVED, copy_tree, run_tests, try_al
 CODE = ("connections", "orgadmin")
 # These two compare the text of the source.
 ALL_TESTS = ("tests", "--ignore=tests/mutations", "--ignore=tests/repository")
+WATCH_CHILD = """import os
+if "RECORDED_TESTS" in os.environ:
+    from tests.mutations.lines import watch_as_child
+    watch_as_child()
+"""
 _ENOUGH = 60.0  # seconds of tests for each fault, as measured without it
 _LONGEST_RECORDING = 3600.0
 _OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -197,6 +202,8 @@ class RecordedTest:
     test: str
     seconds: float
     lines: list[str]
+    # What the processes run that tests of the same file start.
+    lines_of_children: frozenset[str] = frozenset()
 
 
 def record(
@@ -204,9 +211,11 @@ def record(
 ) -> tuple[list[RecordedTest], str]:
     """Run the tests without any fault: which lines they run, and pytest's short summary."""
     with TemporaryDirectory(prefix="orgadmin-recording-") as name:
+        root = copy_tree(Path(name) / "copy")
+        (root / "sitecustomize.py").write_text(WATCH_CHILD)
         _, output = run_tests(
             tests,
-            root=copy_tree(Path(name) / "copy"),
+            root=root,
             # Distributed as `./run test` does: one file's tests share what they set up.
             options=(
                 *("-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"),
@@ -216,26 +225,43 @@ def record(
             RECORDED_FILES="\n".join({fault.path for fault in faults}),
             RECORDING_DIRECTORY=name,
         )
-        texts = [path.read_text() for path in Path(name).glob("*.json")]
-    recorded = [RecordedTest(**fields) for text in texts for fields in json.loads(text)]
+        recorded = read_recording(Path(name))
     *_, last = lines = output.rstrip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return recorded, "\n".join([*failed, last])
 
 
+def read_recording(directory: Path) -> list[RecordedTest]:
+    """What the tests and the processes that they start wrote into this directory."""
+    of_children: defaultdict[str, set[str]] = defaultdict(set)
+    children = directory / "children.txt"
+    for row in children.read_text().splitlines() if children.exists() else ():
+        file, _, line = row.partition("\t")
+        of_children[file].add(line)
+    frozen = {file: frozenset(lines) for file, lines in of_children.items()}
+    return [
+        RecordedTest(
+            **fields,
+            lines_of_children=frozen.get(fields["test"].partition("::")[0], frozenset()),
+        )
+        for path in directory.glob("*.json")
+        for fields in json.loads(path.read_text())
+    ]
+
+
 def find_judges(fault: Fault, recorded: list[RecordedTest]) -> tuple[str, ...]:
-    """The tests that judge a fault."""
+    """The tests that judge a fault: those that run it, else those whose processes may run it."""
     places = {f"{fault.path}:{line}" for line in fault.lines}
+    reaching = [test for test in recorded if not places.isdisjoint(test.lines)] or [
+        test for test in recorded if not places.isdisjoint(test.lines_of_children)
+    ]
     package = set(Path(fault.path).parts)
     earlier_of_file: Counter[str] = Counter()
     order = []
-    for test in sorted(recorded, key=lambda test: test.seconds):
-        if not places.isdisjoint(test.lines):
-            file = test.test.partition("::")[0]
-            order.append(
-                (-len(package.intersection(Path(file).parts)), earlier_of_file[file], test)
-            )
-            earlier_of_file[file] += 1
+    for test in sorted(reaching, key=lambda test: test.seconds):
+        file = test.test.partition("::")[0]
+        order.append((-len(package.intersection(Path(file).parts)), earlier_of_file[file], test))
+        earlier_of_file[file] += 1
     order.sort(key=lambda place: place[:2])
     seconds = 0.0
     chosen: list[str] = []

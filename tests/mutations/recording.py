@@ -1,55 +1,57 @@
 """A plugin of pytest that records which passing tests run which lines of some files.
 
-RECORDED_FILES names the files, one on each line. Every process of pytest-xdist writes what its
-tests ran to a file in RECORDING_DIRECTORY. Lines that run in other processes aren't seen.
+Every process of pytest-xdist writes what its tests ran to a file in RECORDING_DIRECTORY. The
+Python processes that tests start write to one file there, for each file of tests: they import
+the sitecustomize.py that `record` puts into the copy of the tree.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from types import CodeType
+from typing import Any
 
 import pytest
 
-_TOOL = 4  # a number that no debugger, profiler or coverage tool uses
-_EVENTS = sys.monitoring.events
-_FILES = {str(Path.cwd() / path): path for path in os.environ.get("RECORDED_FILES", "").split("\n")}
+from tests.mutations import lines
+
+_DIRECTORY = os.environ.get("RECORDING_DIRECTORY", "")
 _lines: set[str] = set()
 _not_passed: set[str] = set()
 _recorded: list[dict[str, object]] = []
+_start = subprocess.Popen.__init__
 
 
-def _watch_lines(code: CodeType, _offset: int) -> object:
-    if code.co_filename in _FILES:
-        sys.monitoring.set_local_events(_TOOL, code, _EVENTS.LINE)
-    return sys.monitoring.DISABLE
-
-
-def _add_line(code: CodeType, line: int) -> object:
-    _lines.add(f"{_FILES[code.co_filename]}:{line}")
-    return sys.monitoring.DISABLE
+def _start_watched(self: Any, *arguments: Any, env: Any = None, **options: Any) -> None:
+    if env is not None:
+        paths = [os.environ["RECORDED_ROOT"], *filter(None, [env.get("PYTHONPATH")])]
+        ours = {name: text for name, text in os.environ.items() if name.startswith("RECORDED_")}
+        env = dict(env) | ours | {"PYTHONPATH": os.pathsep.join(paths)}
+    _start(self, *arguments, env=env, **options)
 
 
 def pytest_configure() -> None:
-    """Begin to watch the functions of the files."""
-    sys.monitoring.use_tool_id(_TOOL, "recording")
-    sys.monitoring.register_callback(_TOOL, _EVENTS.PY_START, _watch_lines)
-    sys.monitoring.register_callback(_TOOL, _EVENTS.LINE, _add_line)
-    sys.monitoring.set_events(_TOOL, _EVENTS.PY_START)
+    """Begin to watch the files, and the processes that tests start."""
+    lines.watch(_lines.add)
+    os.environ["RECORDED_ROOT"] = str(Path.cwd())
+    os.environ["RECORDED_CHILDREN"] = str(Path(_DIRECTORY).resolve() / "children.txt")
+    os.environ["PYTHONPATH"] = str(Path.cwd())
+    subprocess.Popen.__init__ = _start_watched  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Record the lines and the duration of one test with its fixtures."""
     _lines.clear()
-    sys.monitoring.restart_events()  # `DISABLE` ended those of lines that ran before
+    os.environ["RECORDED_TESTS"] = item.nodeid.partition("::")[0]
+    sys.monitoring.restart_events()  # lines that ran before don't report themselves
     started = time.monotonic()
     result = yield
     seconds = time.monotonic() - started
-    if _lines and item.nodeid not in _not_passed:
+    if item.nodeid not in _not_passed:
         _recorded.append({"test": item.nodeid, "seconds": seconds, "lines": sorted(_lines)})
     return result
 
@@ -62,5 +64,4 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish() -> None:
     """Write what the tests of this process ran."""
-    path = Path(os.environ["RECORDING_DIRECTORY"]) / f"{os.getpid()}.json"
-    path.write_text(json.dumps(_recorded))
+    (Path(_DIRECTORY) / f"{os.getpid()}.json").write_text(json.dumps(_recorded))

@@ -15,8 +15,6 @@ from tempfile import TemporaryDirectory
 from tests.mutations.mutants import MUTANTS, Edit, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("connections", "orgadmin", "sandbox", "templates", "static", "tests", "docs")
-NEEDED_FILES = ("manage.py", "pyproject.toml", "run")
 FAILED = 1  # pytest's exit code for "tests ran and some failed"
 LONGEST = 120.0  # seconds for the tests of one mutant
 SURVIVED = "survived"
@@ -33,11 +31,13 @@ class Verdict:
 
 
 def copy_tree(to: Path) -> Path:
-    """Copy the working tree without what the tests don't need."""
-    for name in NEEDED:
-        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in NEEDED_FILES:
-        shutil.copy(ROOT / name, to / name)
+    """Copy the working tree without what Git ignores."""
+    options = ("--cached", "--others", "--exclude-standard", "-z")
+    listed = subprocess.run(["git", "ls-files", *options], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, to / name)
     return to
 
 

@@ -1,13 +1,20 @@
 """`python -m tests.mutations --random N --seed S`: what it draws and who judges it."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.mutations.random_mutants import Fault, RecordedTest, draw, faults_of, find_judges
+from tests.mutations.random_mutants import (
+    WATCH_CHILD,
+    Fault,
+    RecordedTest,
+    draw,
+    faults_of,
+    find_judges,
+    read_recording,
+)
 from tests.mutations.running import ROOT
 
 A_PACKAGE = ("connections/lookups",)
@@ -84,15 +91,20 @@ def test_the_tests_of_the_package_judge_first_and_only_those_that_run_the_line()
     )
 
 
-def test_the_recording_has_the_lines_of_tests_that_pass(tmp_path: Path) -> None:
+def test_the_recording_has_the_lines_of_tests_that_pass_and_of_their_processes(
+    tmp_path: Path,
+) -> None:
     halves = "def half(a):\n    if a % 2:\n        a -= 1\n    return a // 2\n"
     (tmp_path / "halves.py").write_text(halves)
+    (tmp_path / "sitecustomize.py").write_text(WATCH_CHILD)
     (tmp_path / "test_halves.py").write_text(
+        "import subprocess, sys\n"
         "from halves import half\n"
         "def test_even(): assert half(4) == 2\n"
-        "def test_odd(): assert half(5) == 2\n"
         "def test_wrong(): assert half(5) == 3\n"
-        "def test_nothing(): pass\n"
+        "def test_child():\n"
+        "    code = 'from halves import half; half(5)'\n"
+        f"    subprocess.run([sys.executable, '-c', code], env={{'PYTHONPATH': {str(ROOT)!r}}})\n"
     )
     options = ("-p", "no:cacheprovider", "-p", "tests.mutations.recording")
     subprocess.run(
@@ -107,8 +119,14 @@ def test_the_recording_has_the_lines_of_tests_that_pass(tmp_path: Path) -> None:
         capture_output=True,
         check=False,
     )
-    (path,) = tmp_path.glob("*.json")
-    assert {test["test"]: test["lines"] for test in json.loads(path.read_text())} == {
+    recorded = read_recording(tmp_path)
+    assert {test.test: test.lines for test in recorded} == {
         "test_halves.py::test_even": ["halves.py:2", "halves.py:4"],
-        "test_halves.py::test_odd": ["halves.py:2", "halves.py:3", "halves.py:4"],
+        "test_halves.py::test_child": [],
     }
+    fault = Fault(
+        operator="", path="halves.py", function="", lines=range(3, 4), start=0, end=0, new=""
+    )
+    assert find_judges(fault, recorded) == tuple(
+        test.test for test in sorted(recorded, key=lambda test: test.seconds)
+    )
