@@ -296,6 +296,13 @@ def test_the_command_lists_changes(
     call_command("list_changes")
     lines = capsys.readouterr().out.splitlines()
     assert "Widened to audit  Acme Prod → Acme Dev  Added audit." in lines[-1]
+    change.refresh_from_db()
+    call_command("list_changes", "--json", "--kind", "types_changed")
+    assert json.loads(capsys.readouterr().out)["changes"] == [
+        document
+        | {"acknowledged_by": "ada", "acknowledged_at": as_time(change.acknowledged_at)}
+        | {"note": "Seen."}
+    ]
     call_command("list_changes", "--json", "--unacknowledged", "--since", "2999-01-01")
     assert json.loads(capsys.readouterr().out) == {"changes": []}
 

@@ -4,12 +4,13 @@
     python -m tests.mutations --random 10 --seed 7 --code connections/audit --tests tests/audit
 
 At most one fault is drawn for each function. The tests run once without any, to record which of
-them run which lines. Each fault is then judged by the tests that run its line: those of the same
-package first, then others from as many files as possible, as many as take a minute together. It
-counts as caught when a test fails, when the tests hang, or when they can't even start.
+them run which lines. Each fault is then judged by the tests that run its line: first those whose
+names have most words in common with the file's and function's, from as many files as possible, as
+many as take a minute together. It counts as caught when a test fails, when the tests hang or can't
+even start, and when mypy reports it.
 
 A survivor is a missing test, unless nobody could notice the fault. Not noticed here is also what
-only mypy, a test of the source or PostgreSQL would notice, and what only another process runs.
+only a test of the source or PostgreSQL would notice.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import copy
 import json
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -255,12 +257,12 @@ def find_judges(fault: Fault, recorded: list[RecordedTest]) -> tuple[str, ...]:
     reaching = [test for test in recorded if not places.isdisjoint(test.lines)] or [
         test for test in recorded if not places.isdisjoint(test.lines_of_children)
     ]
-    package = set(Path(fault.path).parts)
+    words = _words_of(f"{fault.path} {fault.function}")
     earlier_of_file: Counter[str] = Counter()
     order = []
     for test in sorted(reaching, key=lambda test: test.seconds):
         file = test.test.partition("::")[0]
-        order.append((-len(package.intersection(Path(file).parts)), earlier_of_file[file], test))
+        order.append((-len(words & _words_of(test.test)), earlier_of_file[file], test))
         earlier_of_file[file] += 1
     order.sort(key=lambda place: place[:2])
     seconds = 0.0
@@ -271,6 +273,11 @@ def find_judges(fault: Fault, recorded: list[RecordedTest]) -> tuple[str, ...]:
             break
         chosen.append(test.test)
     return tuple(chosen)
+
+
+def _words_of(text: str) -> set[str]:
+    """The beginnings of the words: confirm.py and test_confirmation.py have one in common."""
+    return {word[:4].lower() for word in re.findall(r"[A-Za-z]{3,}", text)} - {"conn"}
 
 
 def main(arguments: list[str]) -> int:
@@ -287,11 +294,11 @@ def main(arguments: list[str]) -> int:
     recorded, summary = record(faults, tests=tuple(options.tests), processes=options.n)
     sys.stdout.write(f"Without a fault: {summary}\n")
     sys.stdout.flush()
-    mutants = [fault.mutant(find_judges(fault, recorded)) for fault in faults]
-    survivors = [f"{mutant.name} (no test runs it)" for mutant in mutants if not mutant.tests]
-    reached = tuple(mutant for mutant in mutants if mutant.tests)
-    for verdict in try_all(reached, processes=options.n):
-        result = verdict.problem or "a test failed"
+    mutants = tuple(fault.mutant(find_judges(fault, recorded)) for fault in faults)
+    survivors = []
+    for verdict in try_all(mutants, processes=options.n, with_mypy=True):
+        found = "mypy reports it" if verdict.is_caught_by_mypy else "a test failed"
+        result = verdict.problem or found
         count = len(verdict.mutant.tests)
         sys.stdout.write(
             f"{result}, {verdict.seconds:.0f} s, {count} tests: {verdict.mutant.name}\n"

@@ -28,12 +28,15 @@ class Verdict:
     problem: str
     seconds: float
     output: str = ""
+    is_caught_by_mypy: bool = False
 
 
 def copy_tree(to: Path) -> Path:
     """Copy the working tree without what Git ignores."""
     options = ("--cached", "--others", "--exclude-standard", "-z")
-    listed = subprocess.run(["git", "ls-files", *options], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", *options], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,22 +84,40 @@ def run_tests(
     return done.returncode, done.stdout + done.stderr
 
 
-def try_mutant(mutant: Mutant, *, root: Path) -> Verdict:
-    """Remove one safeguard in a copy, run its tests, and put it back."""
+def has_type_errors(mutant: Mutant, *, root: Path) -> bool:
+    """Whether mypy reports the files that a mutant changes."""
+    files = [edit.path for edit in mutant.edits if edit.path.endswith(".py")]
+    command = [sys.executable, "-m", "mypy", *files]
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 1
+
+
+def try_mutant(mutant: Mutant, *, root: Path, with_mypy: bool = False) -> Verdict:
+    """Remove one safeguard in a copy, run its tests, and put it back.
+
+    With `with_mypy`, a mutant that they don't notice counts as caught when mypy reports it.
+    """
     started = time.monotonic()
     problem, output = misplaced(mutant, root=root), ""
+    is_caught_by_mypy = False
     if not problem:
         originals = {edit.path: (root / edit.path).read_text() for edit in mutant.edits}
         try:
             for edit in mutant.edits:
                 _apply(edit, root=root)
-            code, output = run_tests(mutant.tests, root=root)
+            code, output = run_tests(mutant.tests, root=root) if mutant.tests else (0, "")
+            if with_mypy and not code:
+                is_caught_by_mypy = has_type_errors(mutant, root=root)
         finally:
             for path, text in originals.items():
                 (root / path).write_text(text)
-        problem = _problem_of(code)
-    seconds = time.monotonic() - started
-    return Verdict(mutant=mutant, problem=problem, seconds=seconds, output=output)
+        problem = "" if is_caught_by_mypy else _problem_of(code)
+    return Verdict(
+        mutant=mutant,
+        problem=problem,
+        seconds=time.monotonic() - started,
+        output=output,
+        is_caught_by_mypy=is_caught_by_mypy,
+    )
 
 
 def _apply(edit: Edit, *, root: Path) -> None:
@@ -111,7 +132,9 @@ def _problem_of(code: int) -> str:
     return {0: SURVIVED, -1: "took too long"}.get(code, f"did not run (pytest said {code})")
 
 
-def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Iterator[Verdict]:
+def try_all(
+    mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2, with_mypy: bool = False
+) -> Iterator[Verdict]:
     """The verdict of each mutant, as it becomes known. Each process has its own copy."""
     with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
         copies: Queue[Path] = Queue()
@@ -121,7 +144,7 @@ def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Ite
         def work(mutant: Mutant) -> Verdict:
             root = copies.get()
             try:
-                return try_mutant(mutant, root=root)
+                return try_mutant(mutant, root=root, with_mypy=with_mypy)
             finally:
                 copies.put(root)
 

@@ -185,3 +185,11 @@ def test_a_mutant_is_judged_by_what_its_tests_say(
     verdict = try_mutant(mutant, root=copy_tree(tmp_path / "copy"))
     assert verdict.problem.startswith(problem)
     assert bool(verdict.problem) == bool(problem)
+
+
+def test_mypy_judges_what_no_test_notices(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("def one() -> int:\n    return 1\n")
+    for new, problem in (("return 2", "survived"), ("return None", "")):
+        edits = (Edit(path="code.py", old="return 1", new=new),)
+        mutant = Mutant(name="x", edits=edits, tests=())
+        assert try_mutant(mutant, root=tmp_path, with_mypy=True).problem == problem

@@ -68,24 +68,28 @@ def test_a_seed_draws_the_same_faults_again_one_for_each_function() -> None:
     assert len({(fault.path, fault.function) for fault in faults}) == 5
 
 
-def test_the_tests_of_the_package_judge_first_and_only_those_that_run_the_line() -> None:
+def test_the_tests_with_similar_names_judge_first_and_only_those_that_run_the_line() -> None:
     fault = Fault(
-        operator="", path="a/b/c.py", function="", lines=range(7, 9), start=0, end=0, new=""
+        operator="", path="a/buy/c.py", function="_send", lines=range(7, 9), start=0, end=0, new=""
     )
     times = {
         "tests/x/test_x.py::test_1": 1.0,
         "tests/x/test_x.py::test_2": 2.0,
         "tests/y/test_y.py::test_1": 50.0,
-        "tests/b/test_b.py::test_1": 5.0,
+        "tests/buy/test_b.py::test_1": 5.0,
+        "tests/buy/test_sending.py::test_1": 6.0,
         "tests/z/test_z.py::test_1": 9.0,
     }
     recorded = [
-        RecordedTest(test=test, seconds=seconds, lines=["a/b/c.py:8"])
+        RecordedTest(test=test, seconds=seconds, lines=["a/buy/c.py:8"])
         for test, seconds in times.items()
     ]
-    elsewhere = RecordedTest(test="tests/b/test_c.py::test_1", seconds=0.1, lines=["a/b/c.py:9"])
+    elsewhere = RecordedTest(
+        test="tests/buy/test_c.py::test_1", seconds=0.1, lines=["a/buy/c.py:9"]
+    )
     assert find_judges(fault, [*recorded, elsewhere]) == (
-        "tests/b/test_b.py::test_1",
+        "tests/buy/test_sending.py::test_1",
+        "tests/buy/test_b.py::test_1",
         "tests/x/test_x.py::test_1",
         "tests/z/test_z.py::test_1",
     )
