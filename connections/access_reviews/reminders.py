@@ -33,13 +33,13 @@ _BEFORE = {
 }
 
 
-def send_due(*, actor: Actor) -> list[AccessReview]:
-    """Queue the emails to reviewers who have something to decide. Return their access reviews.
+def send_due(*, actor: Actor) -> None:
+    """Queue the emails to reviewers who have something to decide.
 
     Does nothing unless email is configured. Raises DatabaseError.
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
-        return []
+        return
     now = clock.now()
     is_due = Q()
     for reminder, before in _BEFORE.items():
@@ -48,19 +48,20 @@ def send_due(*, actor: Actor) -> list[AccessReview]:
             **{_sent_at_field(reminder): None}, due_at__lte=now + before, created_at__lte=starts
         )
     due = AccessReview.objects.filter(is_due, state=AccessReviewState.OPEN).order_by("due_at", "id")
-    return [review for review in due if _send(review, actor=actor)]
+    for review in due:
+        _send(review, actor=actor)
 
 
 def _sent_at_field(reminder: Reminder) -> str:
     return f"{reminder}_reminder_at"
 
 
-def _send(review: AccessReview, *, actor: Actor) -> bool:
+def _send(review: AccessReview, *, actor: Actor) -> None:
     # Before taking the lock, because counting takes a while.
     pending = _count_pending(review)
     if not pending:
         # Still due: a connection that changes, or is kept until a date, can become pending again.
-        return False
+        return
     with audit.atomic():
         # Locked so that only one of two workers sends it.
         review.refresh_from_db(from_queryset=AccessReview.objects.select_for_update(no_key=True))
@@ -68,7 +69,7 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
         # Only the last reminder is sent; it replaces earlier ones that weren't sent in time.
         due = _due_reminders(review, now=now)
         if review.is_closed or not due:
-            return False
+            return
         for reminder in due:
             setattr(review, _sent_at_field(reminder), now)
         review.save(update_fields=[_sent_at_field(reminder) for reminder in due])
@@ -90,7 +91,6 @@ def _send(review: AccessReview, *, actor: Actor) -> bool:
                 "pending": {str(pk): count for pk, count in pending.items()},
             },
         )
-    return True
 
 
 def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:

@@ -57,7 +57,7 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
         rows = _load_changes(events)
         for event in events:
             _compare_acknowledged(event, rows, differing)
-        acknowledged += sum(_is_acknowledged(row) for row in rows.values())
+        acknowledged += sum(1 for row in rows.values() if row and row.acknowledged_at)
         yield
     for query, compared, code, sentence in (
         (_ALL, named, EventCode.CHANGES_DETECTED, "it is stored, but no event records it"),
@@ -172,12 +172,6 @@ def _compare_acknowledged(
         if not is_same:
             sentence = f"its acknowledgement isn't what event {event.seq} recorded"
             differing.add(change_id, sentence)
-
-
-def _is_acknowledged(row: Change | None) -> bool:
-    if row is None:
-        return False
-    return bool(row.acknowledged_at or row.acknowledged_by_id or row.note)
 
 
 def _count(query: str) -> int:

@@ -94,7 +94,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     return protection
 
 
-def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> ProtectionRemoval:
+def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> None:
     """Remove a protection, so that the connection can be deleted again.
 
     Raises PermissionDenied (also for one's own protection), InvalidInputError without a reason, and
@@ -130,7 +130,6 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
             )
     except IntegrityError:
         raise ConflictError("Another person just removed this protection.") from None
-    return removal
 
 
 def require_not_own(protection: Protection, *, actor: Actor) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 

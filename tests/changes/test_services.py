@@ -21,6 +21,7 @@ from connections.changes.changes import (
     get_change_page,
 )
 from connections.core.errors import InvalidInputError
+from connections.core.tabular import as_time
 from connections.models import AuditEvent, Change, Credential, CredentialAccess, Person
 from tests.batches.support import draft
 from tests.changes.support import (

@@ -57,8 +57,8 @@ def protect(key: OrgConnectionKey, person: Person) -> Protection:
     return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
 
 
-def unprotect(protection: Protection, person: Person) -> ProtectionRemoval:
-    return protections.remove_protection(
+def unprotect(protection: Protection, person: Person) -> None:
+    protections.remove_protection(
         actor=person_actor(person=person), protection=protection, reason="the audit is over"
     )
 

@@ -143,13 +143,16 @@ def test_an_invented_acknowledgement_is_named(changes: list[Change], ada: Person
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL refuses such a value.")
-def test_an_unreadable_change_is_named(changes: list[Change]) -> None:
-    sql("UPDATE connections_change SET recorded_at = 'x' WHERE id = %s", changes[0].pk)
+def test_an_unreadable_change_is_named(
+    changes: list[Change], caplog: pytest.LogCaptureFixture
+) -> None:
+    sql("UPDATE connections_change SET connection_id = 'x' WHERE id = %s", changes[0].pk)
     sql("UPDATE connections_change SET id = 'nonsense' WHERE id = %s", changes[1].pk)
     code, document = verified()
     assert (code, document["fault"]) == (1, Fault.CHANGE)
     ids = {str(changes[0].pk), str(changes[1].pk), "nonsense"}
     assert set(document["changes"]) == ids
+    assert f"Change {changes[0].pk} cannot be compared with its event." in caplog.messages
 
 
 def test_what_is_stored_meanwhile_raises_no_alarm(

@@ -291,13 +291,23 @@ def test_a_chip_removes_its_filter_and_keeps_the_others(
         ("-destination", "Destination", "Sink 0002"),
         ("created", "Created", "Sink 0001"),
         ("-creator", "Creator", "Sink 0002"),
+        ("-visible", "Visible", "Sink 0001"),
     ],
 )
 def test_a_column_sorts_the_list(
-    client_of: ClientOf, victor: Person, labs: Credential, sort: str, header: str, first: str
+    client_of: ClientOf,
+    victor: Person,
+    labs: Credential,
+    soc: Credential,
+    sort: str,
+    header: str,
+    first: str,
 ) -> None:
     OrgConnectionSnapshot.objects.all().delete()
     add_rows(labs, 3)
+    seen_twice = OrgConnectionSnapshot.objects.get(sink_org_id="sink-1")
+    seen_twice.pk, seen_twice.credential = None, soc
+    seen_twice.save(force_insert=True)
     of_one = OrgConnectionSnapshot.objects.filter(sink_org_id="sink-2")
     of_one.update(creator_name="Zoe", connection_created_at=timezone.now())
     of_one = OrgConnectionSnapshot.objects.filter(sink_org_id="sink-1")

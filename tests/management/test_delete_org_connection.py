@@ -1,6 +1,7 @@
 """delete_org_connection: one run, one JSON document, one exit code for each outcome."""
 
 import json
+import signal
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -13,12 +14,13 @@ from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
 from connections.core import time_limits
+from connections.core.errors import STOP_SIGNALS
 from connections.deletions import failpoints
 from connections.deletions.failpoints import Point
 from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
-from connections.management.interruption import Stop
+from connections.management.interruption import Stop, ignore_signals
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -162,6 +164,16 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
         if not statement.has_failed:
             break
     assert (codes.pop(), set(codes)) == (0, {6})
+
+
+def test_signals_no_longer_change_the_exit_code_at_the_end() -> None:
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        ignore_signals()
+        assert {signal.getsignal(number) for number in STOP_SIGNALS} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("credential")

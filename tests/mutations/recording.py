@@ -22,7 +22,7 @@ _DIRECTORY = os.environ.get("RECORDING_DIRECTORY", "")
 _lines: set[str] = set()
 _not_passed: set[str] = set()
 _recorded: list[dict[str, object]] = []
-_start = subprocess.Popen.__init__
+_start: Any = subprocess.Popen.__init__
 
 
 def _start_watched(self: Any, *arguments: Any, env: Any = None, **options: Any) -> None:

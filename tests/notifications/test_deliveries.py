@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from django.db import connection
 from pytest_django import Settings
 
 from connections import audit
+from connections.core.private_files import PrivateFileError, create_private_text
+from connections.core.secret import Secret
 from connections.models import AuditEvent, Notification, Person
 from connections.net.route import Route
-from connections.notifications import channels, delivery
+from connections.notifications import channels, delivery, webhooks
 from connections.notifications.messages import Message
 from sandbox.certificates import make_certificate
 from tests.datadog.servers import (
@@ -50,9 +53,7 @@ def _short_deadlines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Short timeouts for hanging and slow servers; others get enough time on a busy machine."""
     if any(word in request.node.name for word in ("hang", "drip", "leave")):
         monkeypatch.setattr("connections.notifications.email_backend.DEADLINE_SECONDS", 1.5)
-        monkeypatch.setattr(
-            "connections.notifications.webhooks.post.__kwdefaults__", {"deadline_seconds": 0.5}
-        )
+        monkeypatch.setattr(webhooks, "DEADLINE_SECONDS", 0.5)
 
 
 def only(channel: Notification.Channel) -> Notification:
@@ -90,6 +91,24 @@ def test_while_a_secret_is_replaced_both_sign(
     record_event()
     delivery.run_due(channel=WEBHOOK)
     assert receiver.seen[0].headers["webhook-signature"].count("v1,") == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "whsec_" + "A" * 28, "A" * 32, "whsec_" + "?" * 32, "whsec_" + "A" * 32 + "\nother"],
+    ids=["empty", "short", "no prefix", "no base64", "second line"],
+)
+def test_an_unusable_secret_is_refused(tmp_path: Path, text: str) -> None:
+    create_private_text(tmp_path / "secret", Secret(text))
+    with pytest.raises(PrivateFileError, match="must contain one secret per line"):
+        webhooks.load_secrets(tmp_path / "secret", make=False)
+
+
+def test_a_missing_secret_is_only_created_where_it_should_be(tmp_path: Path) -> None:
+    with pytest.raises(PrivateFileError):
+        webhooks.load_secrets(tmp_path / "secret", make=False)
+    [made] = webhooks.load_secrets(tmp_path / "secret", make=True)
+    assert (tmp_path / "secret").read_text().strip() == made.reveal()
 
 
 @pytest.mark.usefixtures("_short_deadlines")
@@ -380,6 +399,8 @@ def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text() ->
     assert len(text.split("\n")) == 4
     for line in (message.subject, sentence, *lines, *text.split("\n")):
         assert line.isprintable()
+    long = replace(message, about="x" * 141).subject
+    assert long == f"Org Admin: Approval needed: {'x' * 139}…"
 
 
 def webhook_texts_of(message: Message) -> tuple[str, str]:

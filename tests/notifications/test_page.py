@@ -18,6 +18,7 @@ from tests.datadog.servers import ScriptedServer, http_response, respond
 from tests.flows.support import read
 from tests.notifications.conftest import RecordEvent
 from tests.notifications.smtp import MailServer
+from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 State = Notification.State
@@ -129,12 +130,13 @@ def test_retrying_includes_all_failed_messages_of_a_destination(
     assert administrator.post(form.action, form.fields).status_code == 409
 
 
-def test_the_overview_shows_failed_notifications(
+def test_the_overview_shows_failed_notifications_for_a_week(
     administrator: Client,
     record_event: RecordEvent,
     receiver: ScriptedServer,
     ada: Person,
     client_of: Callable[[Person], Client],
+    clock: SettableClock,
 ) -> None:
     receiver.plays = [respond(http_response("410 Gone", b""))]
     assert "Not delivered" not in read(administrator.get("/")).text
@@ -142,6 +144,8 @@ def test_the_overview_shows_failed_notifications(
     delivery.run_due(channel=Notification.Channel.WEBHOOK)
     assert "Not delivered" in read(administrator.get("/")).text
     assert "Not delivered" not in read(client_of(ada).get("/")).text
+    clock.advance(seconds=7 * 86_400)
+    assert "Not delivered" not in read(administrator.get("/")).text
 
 
 def test_the_checkpoint_file_is_created_for_its_owner_only(

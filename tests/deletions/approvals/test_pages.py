@@ -111,7 +111,10 @@ def test_changes_are_shown_field_by_field_and_cannot_be_approved(
     page = record(client, requested)
 
     assert " ".join(row) in page.text
-    assert "changed since the request. It can no longer be approved" in page.text
+    assert (
+        "changed since the request. It can no longer be approved: decline it, and Ada can request "
+        "it again." in page.text
+    )
     assert not page.has_form_to("/approve/")
     assert page.has_form_to("/decline/")
     # Submitting the earlier form is refused too, and closes the deletion.

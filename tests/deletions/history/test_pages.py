@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from connections import audit
@@ -216,6 +216,8 @@ def test_the_command_writes_what_the_page_exports(
     row = json.loads(line)
     assert (row["id"], row["source_org"]["name"]) == (str(deletion.pk), "Payments EU")
     assert AuditEvent.objects.filter(code=audit.EventCode.EXPORT_STARTED).count() == 1
+    with pytest.raises(CommandError, match="invalid choice: 'xml'"):
+        call_command("export_deletions", "--format", "xml")
 
 
 def test_the_command_with_json_is_one_document(

@@ -216,7 +216,8 @@ def test_rotating_says_at_the_field_why_a_pair_is_refused(
     page = text_of(response)
 
     assert response.status_code == 422
-    assert "These keys belong to another org, Group SOC" in page
+    owner = f"Group SOC ({pair.org.id}), user Org Admin. This credential is for Payments US"
+    assert f"These keys belong to another org, {owner}" in page
     assert list(response.context["form"].errors) == ["application_key"]
     assert pair.api_key not in page
 
