@@ -19,7 +19,7 @@ from tests.support.database_copies import administer
 from tests.support.databases import url_of
 from tests.support.processes import ROOT, Running, manage, until
 
-pytestmark = [pytest.mark.database, pytest.mark.slow]
+pytestmark = [pytest.mark.database(every=3), pytest.mark.slow]
 
 CONTENTS = "SELECT {} FROM {} ORDER BY 1"
 

@@ -4,6 +4,10 @@ The marker `sweep` is on every test that has cases which only `./run check --all
 `sweep(every=4)`, a test run takes one in four of its cases; on a module, one in four of the tests
 there. Without `every`, the test takes a sample itself. On PostgreSQL, `database(every=4)` does the
 same to tests that all depend on the database in one way.
+
+`processes(postgresql=3)`, on a module, takes one in three of its tests with real processes when the
+tests run on PostgreSQL; `processes(sqlite=3)`, when they run on SQLite. Races belong to PostgreSQL,
+since on SQLite a single lock lets one process write at a time; crashes and stops to SQLite.
 """
 
 import os
@@ -14,7 +18,12 @@ from itertools import islice
 import pytest
 
 TAKES_ALL = "ALL_FAULTS" in os.environ
-_KINDS = ("sweep", "database") if "ORGADMIN_TEST_DATABASE_URL" in os.environ else ("sweep",)
+# Each marker, and the argument that says which part of its tests runs.
+_KINDS = (
+    (("sweep", "every"), ("database", "every"), ("processes", "postgresql"))
+    if "ORGADMIN_TEST_DATABASE_URL" in os.environ
+    else (("sweep", "every"), ("processes", "sqlite"))
+)
 
 
 def sample[T](cases: Iterable[T], *, every: int, start: int = 0) -> Iterator[T]:
@@ -35,10 +44,12 @@ def leave_out_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _not_sampled(items: list[pytest.Item]) -> Iterator[pytest.Item]:
     counts: Counter[str] = Counter()
     for item in items:
-        for kind in _KINDS:
+        for kind, argument in _KINDS:
+            if kind == "processes" and "shared_database" not in getattr(item, "fixturenames", ()):
+                continue
             for node, marker in item.iter_markers_with_node(kind):
                 # A function's marker is on each of its cases.
                 place = f"{kind} {node.nodeid.partition('[')[0]}"
-                if counts[place] % marker.kwargs.get("every", 1):
+                if counts[place] % marker.kwargs.get(argument, 1):
                     yield item
                 counts[place] += 1

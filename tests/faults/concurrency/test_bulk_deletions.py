@@ -11,7 +11,7 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, run_concur
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(sqlite=2)]
 
 
 def test_confirmations_at_once_queue_each_row_once(

@@ -16,7 +16,7 @@ from tests.faults.concurrency.support import (
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(sqlite=3)]
 
 STATES = """
     SELECT d.state, d.outcome, count(a.id) FROM connections_deletion d

@@ -29,9 +29,8 @@ from tests.support.sweeps import TAKES_ALL
 
 pytestmark = [pytest.mark.usefixtures("postgresql_url"), pytest.mark.slow, pytest.mark.sweep]
 
-SECONDS = 600 if TAKES_ALL else 12
-ROUND = 6.0
-ROUNDS = int(SECONDS // ROUND)
+SECONDS, ROUNDS = (600, 100) if TAKES_ALL else (6, 2)
+ROUND = SECONDS / ROUNDS
 ORGS = 20
 IN_BATCH = 40
 # Two people take turns with these.

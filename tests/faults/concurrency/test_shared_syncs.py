@@ -22,7 +22,7 @@ from tests.support.processes import ROOT, Running, until
 from tests.support.rows import rows_of
 from tests.support.sandbox import US
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(sqlite=2)]
 
 LISTING = "/api/v2/org_connections"
 ORGS = 30

@@ -23,7 +23,7 @@ from tests.support.processes import Running, until
 from tests.support.rows import rows_of
 from tests.support.sweeps import TAKES_ALL
 
-pytestmark = [pytest.mark.slow, pytest.mark.sweep]
+pytestmark = [pytest.mark.slow, pytest.mark.sweep, pytest.mark.processes(postgresql=3)]
 
 DELETES = "deletes and responds"
 BESIDE = "beside another"

@@ -13,7 +13,7 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import Browser, address_of
 from tests.support.processes import PATIENCE, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=4)]
 
 HELD_SECONDS = 2.0
 

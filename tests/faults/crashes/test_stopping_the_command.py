@@ -23,7 +23,7 @@ from tests.faults.crashes.stack import MANAGE, Stack
 from tests.support.processes import PATIENCE
 from tests.support.template_process import start
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=3)]
 
 HELD_SECONDS = 1.0
 POINTS_BEFORE_CLAIM = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]

@@ -15,7 +15,7 @@ from tests.faults.crashes.stack import Browser, Stack, address_of
 from tests.support.processes import Running, until
 from tests.support.rows import rows_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=2)]
 
 HEARTBEATS = "SELECT process_id FROM connections_workerheartbeat"
 
