@@ -485,7 +485,7 @@
     /* Only forms with a confirmation send something to Datadog. */
     const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
     if (status === 401 || status === 403) isTokenStale = true;
-    const id = failureBannerId(status, record && sendingForm);
+    const id = failureBannerId(status, record && sendingForm, isAction(event.detail));
     /* The DELETE might have been sent, so there is nothing left to cancel, even if another try is refused. */
     if (id === "connection-lost-deletion") {
       $("[data-cancel]", sendingForm)?.remove();
@@ -493,14 +493,17 @@
     }
     const banner = bannerFrom(id);
     for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);
+    for (const place of banner.querySelectorAll("[data-for-status]")) place.hidden = place.dataset.forStatus !== String(status);
+    const effect = element?.closest("[data-unsaved]")?.dataset.unsaved;
+    if (effect) for (const place of banner.querySelectorAll("[data-effect]")) place.textContent = effect;
     for (const link of banner.querySelectorAll("[data-record]")) link.href = record.dataset.recordUrl;
     for (const link of banner.querySelectorAll("[data-reload]")) link.href = window.location.href;
     showBanner(banner, (isAction(event.detail) && $("#outcome")) || $("#messages"));
   }
 
-  function failureBannerId(status, sendingForm) {
+  function failureBannerId(status, sendingForm, isPost) {
     if (sendingForm && mightBeSent(sendingForm)) return "connection-lost-deletion";
-    if (status === 401 || status === 403) return "request-refused-unsent";
+    if (isPost && (status === 401 || status === 403)) return "request-refused-unsaved";
     if (status === 429) return "rate-limited";
     if (isRefusal(status)) return "request-refused";
     return sendingForm ? "connection-lost-deletion" : "connection-lost";
