@@ -13,7 +13,7 @@ from connections.batches import drafts, facts
 from connections.batches.drafts import PlannedConnection, PlanSource
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.core.text import pluralize
+from connections.core.text import join_names, pluralize
 from connections.models import (
     GONE_OUTCOMES,
     OPEN_STATES,
@@ -35,6 +35,38 @@ class ToDelete(NamedTuple):
     rows: list[ReviewRow]
     # Changed after the access review closed, so no one decided to delete them as they are now.
     changed: list[ReviewRow]
+    # How many have a deletion, and how many are no longer listed.
+    handled: int = 0
+    gone: int = 0
+
+    @property
+    def deletable(self) -> int:
+        """How many a plan can delete."""
+        return sum(not row.is_protected for row in self.rows)
+
+    @property
+    def left_out_text(self) -> str:
+        """ "1 protected and 2 requested or deleted left out"; "" if a plan has all of them."""
+        counts = {
+            "protected": len(self.rows) - self.deletable,
+            "requested or deleted": self.handled,
+            "no longer listed": self.gone,
+        }
+        texts = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return f"{join_names(texts)} left out" if texts else ""
+
+    @property
+    def changed_text(self) -> str:
+        """Why those that changed can't be planned; "" for none."""
+        if not self.changed:
+            return ""
+        count = len(self.changed)
+        what, them = ("it as it is", "it") if count == 1 else ("them as they are", "them")
+        return (
+            f"{pluralize(count, 'connection')} marked for deletion changed after this access "
+            f"review closed, so no one decided to delete {what} now. Decide on {them} in a new "
+            "access review."
+        )
 
 
 class PlannedDeletions(NamedTuple):
@@ -56,11 +88,12 @@ def plan_deletions(*, review: AccessReview, actor: Actor) -> PlannedDeletions:
     with audit.atomic():
         # Locked so that two simultaneous requests don't plan the same connections.
         AccessReview.objects.select_for_update(no_key=True).get(pk=review.pk)
-        rows, changed = find_to_delete(
+        to_delete = find_to_delete(
             review=review, actor=actor, rows=review_rows(review=review, actor=actor)
         )
+        rows = to_delete.rows
         if not rows:
-            raise ConflictError(changed_text(len(changed)) or _ALL_HANDLED)
+            raise ConflictError(to_delete.changed_text or _ALL_HANDLED)
         drafts_by_key = _find_open_drafts(review, actor=actor)
         unplanned = [row for row in rows if row.key not in drafts_by_key]
         kept = facts.find_kept_among({row.key.connection_id for row in unplanned})
@@ -104,17 +137,6 @@ _ALL_HANDLED = "Every connection marked for deletion in this access review has b
 _ALL_KEPT = "Another access review has since decided to keep what is left to delete."
 
 
-def changed_text(count: int) -> str:
-    """Why so many connections decided to delete can't be planned; "" for none."""
-    if not count:
-        return ""
-    what, them = ("it as it is", "it") if count == 1 else ("them as they are", "them")
-    return (
-        f"{pluralize(count, 'connection')} marked for deletion changed after this access review "
-        f"closed, so no one decided to delete {what} now. Decide on {them} in a new access review."
-    )
-
-
 def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow]) -> ToDelete:
     """What is left to delete among the actor's `review_rows`.
 
@@ -135,17 +157,22 @@ def find_to_delete(*, review: AccessReview, actor: Actor, rows: list[ReviewRow])
         for site, connection_id in counting.values_list("site", "connection_id")
     }
     left = [row for row in decided if row.key not in handled]
-    if not review.is_closed:
+    same, changed = list[ReviewRow](), list[ReviewRow]()
+    if review.is_closed:
+        hidden = permissions.visibility_of(actor).hidden
+        current = load_current(about_reviews([review.pk]), hidden=hidden)
+        for row in left:
+            visible = current.visible.get(row.hex_key)
+            if visible and visible.is_listed:
+                digest = current.known[row.hex_key].digest
+                is_same = row.newest is not None and row.newest.review_digest == digest
+                (same if is_same else changed).append(row)
+    else:
         # A row that changed is to be decided again.
-        return ToDelete([row for row in left if row.current and row.current.is_listed], [])
-    hidden = permissions.visibility_of(actor).hidden
-    current = load_current(about_reviews([review.pk]), hidden=hidden)
-    to_delete = ToDelete([], [])
-    for row in left:
-        visible = current.visible.get(row.hex_key)
-        if not (visible and visible.is_listed):
-            continue
-        digest = current.known[row.hex_key].digest
-        is_same = row.newest is not None and row.newest.review_digest == digest
-        (to_delete.rows if is_same else to_delete.changed).append(row)
-    return to_delete
+        same = [row for row in left if row.current and row.current.is_listed]
+    return ToDelete(
+        rows=same,
+        changed=changed,
+        handled=len(decided) - len(left),
+        gone=len(left) - len(same) - len(changed),
+    )

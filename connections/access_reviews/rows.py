@@ -13,7 +13,7 @@ from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -31,6 +31,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     OrgConnectionKey,
+    Protection,
     ReviewDecision,
     RowState,
 )
@@ -73,6 +74,8 @@ class ReviewRow:
     is_hidden_now: bool
     newest: NewestDecision | None
     decision_count: int
+    # Nobody can delete it, whatever is decided.
+    is_protected: bool
 
     @property
     def key(self) -> OrgConnectionKey:
@@ -158,10 +161,14 @@ def _load_rows(
         if any(decision.is_to_delete for decision in decisions.values()):
             gone = load_gone(about_reviews(reviews, decisions__decision=ReviewDecision.DELETE))
     today = clock.now().date()
+    of_row = Protection.objects.filter(
+        removal=None, site=OuterRef("site"), connection_id=OuterRef("connection_id")
+    )
     stored = _visible_rows(reviews, actor=actor).order_by("review", "position")
+    columns = ("id", "position", "site", HexId("connection_id"), "closed_as", Exists(of_row))
     rows = defaultdict[str, list[ReviewRow]](list)
-    for review_id, pk, position, site, hex_id, closed_as in stored.values_list(
-        HexId("review_id"), "id", "position", "site", HexId("connection_id"), "closed_as"
+    for review_id, pk, position, site, hex_id, closed_as, is_protected in stored.values_list(
+        HexId("review_id"), *columns
     ):
         key, newest = (site, hex_id), decisions.get(pk)
         known, decidable = current.known.get(key), current.find_decidable(key)
@@ -181,6 +188,7 @@ def _load_rows(
                 is_hidden_now=known is not None and decidable is None,
                 newest=newest,
                 decision_count=decision_counts[pk],
+                is_protected=is_protected,
             )
         )
     return rows

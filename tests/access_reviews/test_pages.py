@@ -8,6 +8,8 @@ from html import unescape
 import pytest
 from django.test import Client
 
+from connections.access.actor import person_actor
+from connections.inventory.protections import protect_connection
 from connections.models import Credential, OrgConnectionSnapshot, Person
 from connections.web.access_reviews import detail
 from sandbox.server import SandboxServer
@@ -118,6 +120,21 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
     assert 'id="review-plan"' in html
     assert 'Delete 1<span class="wide"> connection</span>…' in html
     assert '<th class="cell-main" scope="row">Ada</th>' in html
+
+
+def test_the_button_says_what_its_plan_leaves_out(
+    make_review: MakeReview, ada: Person, root: Person, client_of: ClientOf
+) -> None:
+    review = make_review(3)
+    protect_connection(
+        actor=person_actor(person=root), key=review.rows.all()[0].key, reason="Needed"
+    )
+    decide(review, ada, *texts_of(review), decision="delete")
+    html = client_of(ada).get(f"/reviews/{review.pk}/").text
+    assert "1 protected left out" in html
+    assert 'Delete 2<span class="wide"> connections</span>…' in html
+    [row] = re.findall(r'<tr class="review-row"(?:(?!</tr>).)*Protected', html, flags=re.DOTALL)
+    assert str(review.rows.all()[0].connection_id) in row
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -22,7 +22,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.decisions import MAX_TOGETHER
-from connections.access_reviews.deleting import ToDelete, changed_text, find_to_delete
+from connections.access_reviews.deleting import ToDelete, find_to_delete
 from connections.access_reviews.details import load_details, load_filter_facts, load_listed
 from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
@@ -58,6 +58,7 @@ from connections.web.framework.lists import (
 )
 from connections.web.framework.rate_limits import limited
 from connections.web.inventory.filters import connection_choices
+from connections.web.inventory.rows import SELECTED_FACTS
 
 
 class RowFilter(TextChoices):
@@ -465,8 +466,7 @@ def _shared_context(
         "review": review,
         "summary": summarize(rows, is_closed=review.is_closed),
         "can_plan": can_plan,
-        "plannable": len(to_delete.rows),
-        "not_plannable": changed_text(len(to_delete.changed)),
+        "to_delete": to_delete,
         "reviewer_rows": list_reviewer_progress(review=review, rows=rows),
         "due": "" if review.is_closed else due_text(review, now=support.time_of(request)),
         "is_closed": review.is_closed,
@@ -497,6 +497,7 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
+        "facts": SELECTED_FACTS,
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
         "is_of_selection": posted is not None and posted.is_of_selection,

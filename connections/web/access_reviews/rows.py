@@ -12,7 +12,7 @@ from connections.changes.texts import change_title
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, RowState
 from connections.web.access_reviews.forms import DecisionForm
-from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, change_badge
+from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
 from connections.web.framework.lists import current_url
 from connections.web.framework.support import connection_url, time_of
 
@@ -63,6 +63,7 @@ class ReviewRowView:
     age: str
     last: LastDecision | None
     changes: list[Badge]
+    protected: Badge | None
     # "Removed outside Org Admin", "Not deleted"; "" if a deletion says it or it isn't finished.
     result: str
     # Why it is missing from the newest syncs, or hidden from this person.
@@ -99,6 +100,7 @@ def review_row_view(
         age=texts.age_text(connection.connection_created_at, now=now),
         last=_last_decision(details, is_closed=is_closed, now=now),
         changes=[change_badge(change, deletion=None) for change in details.changes],
+        protected=ConnectionStatus.PROTECTED.value if row.is_protected else None,
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
         keep_url=_form_url(request, place, "keep") if can_decide else "",
