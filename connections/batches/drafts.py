@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -87,21 +86,13 @@ def create_draft_from_selection(*, actor: Actor, connections: Sequence[str]) -> 
     return create_draft(source=source, actor=actor)
 
 
-def create_draft_from_filter(
-    *, actor: Actor, filters: InventoryFilter, filter_text: str, shown: str = ""
-) -> Batch:
+def create_draft_from_filter(*, actor: Actor, filters: InventoryFilter, filter_text: str) -> Batch:
     """A draft of all connections that match a filter of the inventory now.
 
-    `filter_text` is the filter as the inventory's query string, `shown` the digest of what the page
-    counted, if it did. Raises what `create_draft` raises, and OvertakenError if others match now.
+    `filter_text` is the filter as the inventory's query string. Raises what `create_draft` raises.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     matches = build_inventory(actor=actor, filters=filters).matches
-    if shown and shown != digest_of_matches(matches):
-        raise OvertakenError(
-            "The connections that match the filter have changed since you opened the page. Nothing "
-            "was planned. Select them again."
-        )
     source = PlanSource(
         origin=BatchOrigin.FILTER, connections=_planned(matches), filter_text=filter_text
     )
@@ -117,11 +108,6 @@ def create_draft_from_org(*, actor: Actor, org: KnownOrg) -> Batch:
     matches = build_inventory(actor=actor, filters=InventoryFilter(org=(org.key,))).matches
     source = PlanSource(origin=BatchOrigin.ORG, connections=_planned(matches), org=org)
     return create_draft(source=source, actor=actor)
-
-
-def digest_of_matches(matches: Iterable[ListedConnection]) -> str:
-    """Identifies these connections, in any order."""
-    return sha256(repr(sorted(each.key for each in matches)).encode()).hexdigest()
 
 
 def _planned(matches: Sequence[ListedConnection]) -> list[PlannedConnection]:

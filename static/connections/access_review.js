@@ -45,7 +45,7 @@
   function closeForm() {
     const form = openForm();
     if (!form) return;
-    for (const link of review.querySelectorAll("[data-open]")) link.removeAttribute("data-open");
+    for (const link of review.querySelectorAll("[data-decide][data-open]")) link.removeAttribute("data-open");
     form.remove();
     goTo(current());
   }
@@ -106,7 +106,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && event.target.closest("#decision-form")) { closeForm(); return; }
+    if (event.key === "Escape" && event.target.closest("#decision-form")) { event.preventDefault(); closeForm(); return; }
     if (event.key === "Enter" && event.target.name === "reason") selectionBar().querySelector("[data-chosen]")?.click();
     const isControl = event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]");
     const act = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];

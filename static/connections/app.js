@@ -286,8 +286,9 @@
     }
     if (event.target.closest("#search, .hit-name")) chooseHit(event);
     if (event.key === "Escape") {
-      const menu = event.target.closest("details.menu[open]");
+      const menu = event.target.closest("details.menu[open]") ?? $("details.menu[open]:not(.sidebar-toggle)");
       if (!menu) return;
+      event.preventDefault();
       menu.open = false;
       $("summary", menu).focus();
     }

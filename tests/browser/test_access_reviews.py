@@ -15,6 +15,7 @@ from connections.models import (
     Person,
     Role,
 )
+from connections.web.access_reviews import detail
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import REASON, start
 from tests.batches.support import add_connections, sync_now
@@ -198,9 +199,16 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     expect(page.locator("#review-progress strong")).to_have_text("3 of 3 decided")
 
 
+@pytest.mark.parametrize("size", [100, 2])
 def test_all_connections_of_a_creator_are_decided_together(
-    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
+    size: int,
+    payments: Credential,
+    operator: Person,
+    auditor: Person,
+    open_as: OpenAs,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(detail, "PAGE_SIZE", size)
     review = start(auditor)
     creators = {row.creator_name for row in review.rows.all()}
     page = open_as(operator)
@@ -209,22 +217,45 @@ def test_all_connections_of_a_creator_are_decided_together(
     assert box
     assert box["y"] <= 200
     page.get_by_role("link", name="Creator").click()
-    groups = page.get_by_role("checkbox", name="Select all of")
-    expect(groups).to_have_count(len(creators))
+    group = page.get_by_role("checkbox", name="Select all of").first
+    rows = page.locator("[data-decision=pending] .cell-select input")
     actions = 2
-    while groups.count():
-        page.locator(".cell-select input[name]").first.check()
-        groups.first.check()
-        expect(page.locator(".cell-select input:checked")).to_have_count(0)
-        count = groups.first.get_attribute("data-count")
+    while group.count():
+        group.check()
+        count = group.get_attribute("data-count")
+        expect(rows.first).to_be_checked()
         expect(page.locator(".selection-count")).to_have_text(f"{count} selected")
         expect(page.locator("datalist option")).to_have_count(1 if actions > 2 else 0)
         page.get_by_label("Reason", exact=True).fill(REASON)
-        with page.expect_navigation():
-            page.get_by_role("button", name="Keep selected").click()
+        page.get_by_role("button", name="Keep selected").click()
+        expect(page.locator(f"[data-count='{count}']:checked")).to_have_count(0)
+        expect(page.locator(".selection-bar")).to_be_hidden()
         actions += 3
     expect(page.locator("#review-progress strong")).to_have_text(re.compile(r"^(\d+) of \1 "))
     assert actions == 2 + 3 * len(creators)
+
+
+def test_a_heading_is_checked_while_all_of_its_rows_are(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
+) -> None:
+    review = start(auditor, scope="q=Partner")
+    page = open_as(operator)
+    page.goto(f"/reviews/{review.pk}/")
+    heading = page.get_by_role("checkbox", name="Select all of")
+    page.locator("[data-select-all]").check()
+    expect(heading).to_be_checked()
+    row_of(page, 1).get_by_role("checkbox").uncheck()
+    expect(heading).not_to_be_checked()
+    expect(page.locator(".selection-count")).to_have_text("2 selected")
+    heading.check()
+    expect(row_of(page, 1).get_by_role("checkbox")).to_be_checked()
+    row_of(page, 1).get_by_role("link", name="Keep").click()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.locator("#decision-form")).to_have_count(0)
+    expect(page.locator(".selection-count")).to_have_text("3 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator("#decide-selected")).to_be_hidden()
 
 
 def test_a_filter_stays_while_connections_are_decided(

@@ -346,7 +346,6 @@ def render_review(
         **table,
         "title": review.name,
         "groups": _groups(selected, table["rows"]),
-        "selected_groups": posted.groups if posted else (),
         "notice": notice or table["notice"],
         "status": review_badge(review, now=support.time_of(request)),
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
@@ -500,6 +499,7 @@ def _table(
         "facts": SELECTED_FACTS,
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
+        "selected_groups": posted.groups if posted else (),
         "is_of_selection": posted is not None and posted.is_of_selection,
         # The form of selected rows. A form about a single connection is in its row.
         "form": posted.form if posted and posted.is_of_selection else None,

@@ -101,7 +101,5 @@ def _draft_of(posted: QueryDict, *, actor: Actor) -> Batch:
     if orgs or "filter" in posted:
         query = urlencode({"org": orgs}, doseq=True) if orgs else posted.get("filter", "")
         filters, text = parse_filter(query)
-        return drafts.create_draft_from_filter(
-            actor=actor, filters=filters, filter_text=text, shown=posted.get("digest", "")
-        )
+        return drafts.create_draft_from_filter(actor=actor, filters=filters, filter_text=text)
     return drafts.create_draft_from_selection(actor=actor, connections=posted.getlist("connection"))

@@ -35,8 +35,8 @@ type Options = Sequence[tuple[str, str]]
 type Groups = Mapping[str, Options]
 
 PAGE_SIZE = 100
-# The parameters that say where a page starts, and whether it has the fields of every filter.
-_PLACE = ("page", "after", "more")
+# The parameters that say where a page starts, and whether it has every row or every filter.
+_PLACE = ("page", "after", "all", "more")
 _NO_QUERY = QueryDict()
 
 
@@ -56,9 +56,9 @@ def current_url(request: HttpRequest, /, **changes: str | list[str]) -> str:
     return f"{request.path}?{text}" if text else request.path
 
 
-def numbered_page(request: HttpRequest, rows: Any) -> Page[Any]:
+def numbered_page(request: HttpRequest, rows: Any, *, size: int | None = None) -> Page[Any]:
     """The page of these rows (a sequence or a QuerySet) whose number is in the address."""
-    return Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
+    return Paginator(rows, size or PAGE_SIZE).get_page(request.GET.get("page"))
 
 
 def numbered_links(request: HttpRequest, page: Page[Any], /, **changes: str) -> dict[str, str]:
@@ -464,6 +464,8 @@ class ListPage:
             "problems": problems,
             "bar": bar,
             "sort": self.sort_of(request),
+            # Whether what isn't here matches no filter.
+            "is_whole": bool(bar.clear_url) and not any(links.values()),
             "count": self._count_text(count, total=total),
             "export_url": reverse(self.export_url) if self.export_url and can_export else "",
             "export_query": filter_query(request, form),

@@ -48,13 +48,17 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     filters, query = form.filters(), urlencode(form.values(), doseq=True)
     inventory = build_inventory(actor=actor, filters=filters, sort=LIST.sort_of(request))
     matches = len(inventory.matches)
-    page = lists.numbered_page(request, inventory.matches)
+    can_delete = permissions.can_delete(actor)
+    can_plan = can_delete and inventory.total > SELECTION_ABOVE and not form.errors
+    can_select_all = can_plan and bool(query) and matches <= drafts.MAX_ROWS
+    selects_all = can_select_all and "all" in request.GET
+    size = drafts.MAX_ROWS if selects_all else None
+    page = lists.numbered_page(request, inventory.matches, size=size)
     orgs = {OrgKey.of(each) for each in inventory.credentials.values() if each.org_id}
     only_search = not form.errors and form.values().keys() <= {"q"}
     has_few = len(orgs) < FILTERS_FROM_ORGS and inventory.total <= FILTERS_ABOVE
-    is_small, can_delete = has_few and only_search, permissions.can_delete(actor)
+    is_small = has_few and only_search
     has_no_credential = not inventory.credentials
-    has_more = bool(query) and len(page.object_list) < matches <= drafts.MAX_ROWS
     # Not the inventory itself: a context stays in memory until the next garbage collection, and
     # with it every connection would.
     context = {
@@ -64,11 +68,12 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "is_small": is_small,
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
-        "can_plan": can_delete and inventory.total > SELECTION_ABOVE and not form.errors,
+        "can_plan": can_plan,
+        "selects_all": selects_all,
+        "matching": matches if can_select_all and page.has_other_pages() else 0,
+        "all_url": lists.list_url(request, all="1"),
         "facts": SELECTED_FACTS,
         "unlisted_id": can_delete and only_search and not matches and uuid_or_none(filters.text),
-        "matching": matches if has_more else 0,
-        "digest": drafts.digest_of_matches(inventory.matches) if has_more else "",
         "shared_names": lists.shared_names(inventory.orgs),
         "views": view_links(request) if len(orgs) >= MATRIX_FROM_ORGS else [],
         "has_no_credential": has_no_credential,

@@ -26,8 +26,6 @@ from connections.models import (
     Role,
 )
 from connections.operations import heartbeats
-from connections.web.framework import lists
-from connections.web.inventory import list as inventory_list
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
@@ -91,23 +89,6 @@ def test_a_filter_takes_everything_that_matches(
     operator.post(LIST, {"filter": "destination=partner&q="})
     assert the_batch().origin == BatchOrigin.FILTER
     assert [row.sink_org_name for row in the_batch().rows.all()] == ["Partner 0", "Partner 1"]
-
-
-def test_all_that_match_are_planned_only_if_the_page_counted_them(
-    operator: Client, payments: Credential, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lists, "PAGE_SIZE", 1)
-    monkeypatch.setattr(inventory_list, "SELECTION_ABOVE", 0)
-    add_connections(sandbox, 2)
-    sync_now(payments)
-    page = read(operator.get("/connections/?destination=partner"))
-    fields = page.form_to(LIST).fields | {"filter": "destination=partner"}
-    add_connections(sandbox, 3)
-    sync_now(payments)
-    response = operator.post(LIST, fields)
-    assert response.status_code == 409
-    assert "have changed since you opened the page. Nothing was planned." in read(response).text
-    assert not Batch.objects.exists()
 
 
 def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
