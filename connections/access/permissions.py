@@ -249,6 +249,11 @@ def can_unprotect(actor: Actor, *, protection: Protection) -> bool:
     )
 
 
+def can_set_agreements(actor: Actor) -> bool:
+    """Set agreements where a credential of either org is usable. Its owner can do part of it."""
+    return can_delete(actor)
+
+
 def can_comment(actor: Actor) -> bool:
     """Comment on deletions."""
     return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)

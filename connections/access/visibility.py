@@ -27,6 +27,7 @@ from connections.models import (
     Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    OrgPair,
     Person,
     Protection,
 )
@@ -166,6 +167,31 @@ def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Chan
         Exists(listed.filter(connection_id=OuterRef("connection_id")))
         | Q(connection_id=None) & Exists(orgs)
     )
+
+
+def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
+    """The pairs among these that the actor knows, and whose connections aren't hidden from them.
+
+    Without access lists, both orgs have to be known. A pair that only hidden credentials ever
+    listed is hidden like its connection.
+    """
+    sites = {pair.site for pair in pairs}
+    orgs = visible_orgs(actor=actor).filter(site__in=sites).order_by()
+    known = set(orgs.values_list("site", "org_id"))
+    of_known = {
+        pair
+        for pair in pairs
+        if (pair.site, pair.source_org_id) in known and (pair.site, pair.sink_org_id) in known
+    }
+    hidden = visibility_of(actor).hidden
+    if not hidden or not of_known:
+        return of_known
+    listed_by: dict[OrgPair, set[UUID]] = {}
+    snapshots = OrgConnectionSnapshot.objects.filter(site__in=sites).order_by()
+    columns = ("site", "source_org_id", "sink_org_id", "credential")
+    for *pair, credential in snapshots.values_list(*columns).distinct():
+        listed_by.setdefault(OrgPair(*pair), set()).add(credential)
+    return {pair for pair in of_known if not listed_by.get(pair, {None}) <= hidden}
 
 
 def hidden_connections(

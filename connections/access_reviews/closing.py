@@ -21,7 +21,6 @@ from connections.core.typed_text import clean_text, has_visible_text
 from connections.inventory import storing
 from connections.inventory.filters import parse_filter
 from connections.inventory.inventory import Inventory, build_inventory, current_snapshots
-from connections.inventory.text_columns import HexId
 from connections.models import (
     AccessReview,
     AccessReviewState,
@@ -30,6 +29,7 @@ from connections.models import (
     RowState,
     closing_digest_of,
 )
+from connections.models.text_columns import HexId
 
 
 def close_review(

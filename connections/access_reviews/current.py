@@ -10,19 +10,19 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from connections.inventory.matching import KnownOrg, ListedConnection
-from connections.inventory.text_columns import (
-    CONNECTION_COLUMNS,
-    AsText,
-    HexId,
-    HexKey,
-    parse_types,
-)
 from connections.models import (
     AccessReviewRow,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     covered_values,
     review_digest_of,
+)
+from connections.models.text_columns import (
+    CONNECTION_COLUMNS,
+    AsText,
+    HexId,
+    HexKey,
+    parse_types,
 )
 
 

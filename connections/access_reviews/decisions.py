@@ -17,7 +17,6 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import find_text_problem
-from connections.inventory.text_columns import hex_key
 from connections.lookups.refusals import record_refusal
 from connections.models import (
     AccessReview,
@@ -26,6 +25,7 @@ from connections.models import (
     Person,
     ReviewDecision,
 )
+from connections.models.text_columns import hex_key
 
 MAX_TOGETHER = 1_000
 CLOSED = "This access review is closed. It can't be changed."

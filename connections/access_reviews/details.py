@@ -24,7 +24,6 @@ from connections.access_reviews.rows import ReviewRow
 from connections.core import clock
 from connections.inventory.inventory import created_since_text
 from connections.inventory.matching import FilterFacts, InventoryFilter, ListedConnection
-from connections.inventory.text_columns import HexId, HexKey, hex_key
 from connections.models import (
     GONE_OUTCOMES,
     AccessReview,
@@ -37,6 +36,7 @@ from connections.models import (
     RowState,
     SnapshotFields,
 )
+from connections.models.text_columns import HexId, HexKey, hex_key
 
 
 class DeletionResult(StrEnum):

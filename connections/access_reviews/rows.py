@@ -25,7 +25,6 @@ from connections.access_reviews.current import (
     load_gone,
 )
 from connections.core import clock
-from connections.inventory.text_columns import HexId, HexKey
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
@@ -35,6 +34,7 @@ from connections.models import (
     ReviewDecision,
     RowState,
 )
+from connections.models.text_columns import HexId, HexKey
 
 
 class NewestDecision(NamedTuple):

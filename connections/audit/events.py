@@ -19,6 +19,7 @@ from connections.audit.recorded_columns import Rows
 from connections.core import clock
 from connections.models import (
     AccessReview,
+    Agreement,
     AuditEvent,
     AuditHead,
     Batch,
@@ -36,7 +37,15 @@ from connections.verifier.merkle import leaf_hash
 
 # What an event is about. An event about an org connection has its ID, with the site in its details.
 type Subject = (
-    Deletion | Batch | AccessReview | Credential | Person | Org | Change | OrgConnectionKey
+    Deletion
+    | Batch
+    | AccessReview
+    | Agreement
+    | Credential
+    | Person
+    | Org
+    | Change
+    | OrgConnectionKey
 )
 
 # Each of these closes a deletion and is followed immediately by a checkpoint.

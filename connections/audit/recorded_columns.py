@@ -22,6 +22,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewReviewer,
     AccessReviewRow,
+    Agreement,
     Approval,
     Attempt,
     Batch,
@@ -63,6 +64,7 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
         "week_reminder_at": "each reminder has an event of its own",
         "day_reminder_at": "as week_reminder_at",
         "overdue_reminder_at": "as week_reminder_at",
+        "repeat_failed_at": "each failure has an event of its own",
     },
     AccessReviewReviewer: {
         "id": "the person identifies it",
@@ -70,6 +72,7 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
     },
     AccessReviewRow: {"review": "the access review that the event is about"},
     AccessReviewDecision: {"id": "in its name"},
+    Agreement: {"id": "the event is about it"},
     Protection: {"id": "in its name"},
     ProtectionRemoval: {"protection": "in its name", "id": "its protection identifies it"},
 }

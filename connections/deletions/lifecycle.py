@@ -14,12 +14,12 @@ from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import format_limit
+from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import clean_text, find_text_problem
 from connections.deletions import attempt_facts, confirmations, history, sending, states
 from connections.deletions.confirmations import DeletionTarget, TargetChangedError
 from connections.deletions.sending import NoteClaim
 from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
-from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.lookups.refusals import record_refusal

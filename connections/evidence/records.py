@@ -25,6 +25,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewReviewer,
     AccessReviewRow,
+    Agreement,
     Approval,
     Attempt,
     Batch,
@@ -34,7 +35,14 @@ from connections.models import (
     Protection,
     ProtectionRemoval,
 )
-from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
+from connections.verifier.events import (
+    ACCESS_REVIEW,
+    AGREEMENT,
+    BATCH,
+    DELETION,
+    ORG_CONNECTION,
+    Event,
+)
 from connections.verifier.folding import Rows, differences, fold
 from connections.verifier.rules import RULES
 
@@ -121,6 +129,12 @@ KINDS = (
                 number="protection_id",
             ),
         ),
+    ),
+    Kind(
+        name=AGREEMENT,
+        noun="agreement",
+        fault=Fault.AGREEMENT,
+        tables=(Table(name="agreement", model=Agreement, record="id"),),
     ),
 )
 

@@ -1,9 +1,9 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-If the chain is intact, every deletion, bulk deletion, access review, protection and change outside
-Org Admin is compared with its events. It reads in batches and keeps one
-hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs are
-left to the next verification.
+If the chain is intact, every deletion, bulk deletion, access review, protection, agreement and
+change outside Org Admin is compared with its events. It reads in batches and keeps one hash and
+one frontier, so its memory doesn't grow with the log. Events appended while it runs are left to the
+next verification.
 """
 
 import logging

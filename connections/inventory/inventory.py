@@ -31,14 +31,6 @@ from connections.inventory.syncs import (
     newest_complete_syncs,
     newest_syncs,
 )
-from connections.inventory.text_columns import (
-    CONNECTION_COLUMNS,
-    AsText,
-    HexId,
-    HexKey,
-    hex_key,
-    parse_types,
-)
 from connections.models import (
     OPEN_STATES,
     AccessReviewDecision,
@@ -49,6 +41,14 @@ from connections.models import (
     OrgConnectionSnapshot,
     Protection,
     Sync,
+)
+from connections.models.text_columns import (
+    CONNECTION_COLUMNS,
+    AsText,
+    HexId,
+    HexKey,
+    hex_key,
+    parse_types,
 )
 
 ROWS_PER_QUERY = 500

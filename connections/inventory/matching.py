@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from connections.core.sites import site_name
-from connections.inventory.text_columns import HexKey, parse_types
+from connections.models.text_columns import HexKey, parse_types
 
 
 class KnownOrg(NamedTuple):

@@ -10,8 +10,8 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.inventory.inventory import Inventory, build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
-from connections.inventory.text_columns import HexId
 from connections.models import Change, Deletion
+from connections.models.text_columns import HexId
 
 # How many sources and destinations one page shows.
 MAX_ORGS = 100

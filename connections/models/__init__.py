@@ -7,12 +7,20 @@ from connections.models.access_reviews import (
     AccessReviewReviewer,
     AccessReviewRow,
     AccessReviewState,
+    Assignment,
     ReviewDecision,
     RowState,
     closing_digest_of,
     covered_values,
     newest_decisions,
     review_digest_of,
+)
+from connections.models.agreements import (
+    Agreement,
+    AgreementReminder,
+    OrgPair,
+    TerraformCreator,
+    newest_agreements,
 )
 from connections.models.audit import (
     AuditEvent,

@@ -37,6 +37,14 @@ class RowState(models.TextChoices):
     GONE = "gone"  # no credential in use still lists it, so it needs no decision
 
 
+class Assignment(models.TextChoices):
+    """Who decides on which rows."""
+
+    REVIEWERS = "", "Reviewers"  # each reviewer on every row that they can see
+    # Each row: the agreement's owner, else the source org's, else as above.
+    OWNERS = "owners", "Owners"
+
+
 class AccessReview(models.Model):
     """An access review, from start to closing.
 
@@ -54,6 +62,13 @@ class AccessReview(models.Model):
     due_at = models.DateTimeField()
     # True without named reviewers: everyone who can be one and sees the connection can decide.
     is_for_everyone = models.BooleanField()
+    assignment = models.CharField(max_length=10, choices=Assignment, blank=True, db_default="")
+    # The worker starts the next one so many months after this one. Null if it doesn't repeat.
+    repeat_months = models.PositiveSmallIntegerField(null=True)
+    # The access review that this one repeats.
+    repeats = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
+    # When the next one could last not be started.
+    repeat_failed_at = models.DateTimeField(null=True)
     # How many rows it has. The database refuses more.
     row_count = models.PositiveIntegerField()
     # How many of these rows no reviewer could decide on at the start.
@@ -88,7 +103,12 @@ class AccessReview(models.Model):
                 & ~Q(closing_digest="")
                 | Q(state="open", closed_at__isnull=True, closed_by__isnull=True, open_reason=""),
                 name="closed_access_review_has_a_closing",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["repeats"],
+                condition=Q(repeats__isnull=False),
+                name="an_access_review_is_repeated_once",
+            ),
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="access_reviews_newest"),

@@ -98,6 +98,7 @@ class EventCode(StrEnum):
     ACCESS_REVIEW_DECIDED = "access_review.decided"
     ACCESS_REVIEW_REMINDED = "access_review.reminded"
     ACCESS_REVIEW_CLOSED = "access_review.closed"
+    AGREEMENT_SET = "agreement.set"
     EXPORT_STARTED = "export.started"
     EXPORT_FINISHED = "export.finished"
     EXPORT_ABORTED = "export.aborted"

@@ -21,6 +21,10 @@ class Org(models.Model):
     first_seen_at = models.DateTimeField()
     # When the sync that established the name finished.
     established_at = models.DateTimeField()
+    # "production", for example.
+    group = models.CharField(max_length=60, blank=True, db_default="")
+    # Who answers for the access to its data where no agreement names an owner.
+    owner = optional_person_reference()
     # The credentials whose list of managed orgs names it.
     managed_by = models.ManyToManyField(Credential, related_name="managed_orgs")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 # A migration waits no longer than this for a lock, because the service's statements on that table
 # queue behind the waiting lock.
@@ -49,3 +50,17 @@ class ReleasedMigration(migrations.Migration):
             [self.name, self.sha256(), self.release],
         )
         return state
+
+
+class AddColumn(migrations.AddField):
+    """Adds a column without making the table anew, which on SQLite would drop its triggers.
+
+    Its default has to be the database's, because the previous release still adds rows.
+    """
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """Add the column."""
+        model = to_state.apps.get_model(app_label, self.model_name)
+        BaseDatabaseSchemaEditor.add_field(schema_editor, model, model._meta.get_field(self.name))

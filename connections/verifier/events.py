@@ -11,7 +11,7 @@ from connections.verifier.strict_json import get
 
 # The types of an event's subject.
 DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
-ORG_CONNECTION = "org_connection"
+ORG_CONNECTION, AGREEMENT = "org_connection", "agreement"
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
 
 

@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
+from connections.verifier.events import (
+    ACCESS_REVIEW,
+    AGREEMENT,
+    BATCH,
+    DELETION,
+    ORG_CONNECTION,
+    Event,
+)
 from connections.verifier.folding import Rows, rows_named
 from connections.verifier.labels import APPROVALS_NEEDED
 from connections.verifier.messages import fill
@@ -292,4 +299,5 @@ RULES: dict[str, Callable[[Rows, Sequence[Event]], Iterator[str]]] = {
     BATCH: _batch_problems,
     ACCESS_REVIEW: _access_review_problems,
     ORG_CONNECTION: _no_problems,
+    AGREEMENT: _no_problems,
 }

@@ -17,6 +17,7 @@ from connections.verifier.archive import (
 )
 from connections.verifier.events import (
     ACCESS_REVIEW,
+    AGREEMENT,
     BATCH,
     DELETION,
     ORG_CONNECTION,
@@ -541,6 +542,7 @@ _NOUNS = {
     BATCH: "bulk deletion",
     ACCESS_REVIEW: "access review",
     ORG_CONNECTION: "protected connection",
+    AGREEMENT: "agreement",
 }
 _NOT_THE_RECORDED = "The {} is missing, or not the one recorded when the bundle was started."
 _REWRITTEN = (

@@ -14,10 +14,11 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from connections.models import AppliedMigration
+from connections.operations.schema import list_rules
 from tests.support.database_copies import copy_of_database, restore_database
 
 migration = import_module("connections.migrations.0002_database_rules")
-TABLES = sorted({rule.table for rule in migration.rules(connection.vendor)})
+TABLES = sorted({rule.table for rule in list_rules(connection.vendor)})
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _DIFFERING = {
     "batches": Fault.BATCH,
     "access_reviews": Fault.ACCESS_REVIEW,
     "protections": Fault.PROTECTION,
+    "agreements": Fault.AGREEMENT,
 }
 _CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 

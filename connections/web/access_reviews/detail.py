@@ -37,9 +37,9 @@ from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
 from connections.inventory.inventory import SORT_KEYS
 from connections.inventory.matching import KnownOrg, ListedConnection
-from connections.inventory.text_columns import HexKey
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
+from connections.models.text_columns import HexKey
 from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
 from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning

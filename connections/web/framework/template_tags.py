@@ -18,8 +18,8 @@ from connections.batches.texts import batch_origin_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
+from connections.core.tickets import ticket_url
 from connections.deletions import states
-from connections.deletions.tickets import ticket_url
 from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.badges import Badge

@@ -6,7 +6,7 @@ import sys
 import pytest
 from pytest_django import Settings
 
-from connections.deletions.tickets import (
+from connections.core.tickets import (
     MAX_TICKET_LENGTH,
     check_ticket_pattern,
     find_ticket_problem,

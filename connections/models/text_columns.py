@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Func, TextField
 from django.db.models.sql.compiler import SQLCompiler
 
-from connections.models import OrgConnectionKey
+from connections.models.org_connections import OrgConnectionKey
 
 # A connection's site and its ID as HexId.
 type HexKey = tuple[str, str]

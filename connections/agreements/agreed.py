@@ -1,0 +1,138 @@
+"""Whether a connection is agreed, and if not, why. Computed, never stored."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from django.db.models import Q, QuerySet
+
+from connections.models import Agreement, OrgPair, Person, newest_agreements
+from connections.models.text_columns import AsText, HexId, parse_types
+
+# Pairs in one query, whose conditions would otherwise be too many for SQLite.
+PAIRS_PER_QUERY = 200
+
+
+class Reason(StrEnum):
+    """Why a current connection isn't agreed."""
+
+    NO_AGREEMENT = "no_agreement"
+    OWNER_LEFT = "owner_left"  # the owner's account is disabled, and no owner text replaces it
+    WIDER = "wider"  # it shares a data type that the agreement lacks
+    ENDED = "ended"  # the last day of the agreement has passed
+
+
+class AgreedTerms(NamedTuple):
+    """The newest version of an agreement as filters and sorting need it, without a model object.
+
+    ID, date and data types are text.
+    """
+
+    site: str
+    source_org_id: str
+    sink_org_id: str
+    # `UUID.hex`, or None.
+    owner_hex: str | None
+    owner_text: str
+    # "2026-12-31", or None.
+    ends_on: str | None
+    # A JSON array.
+    types_text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreements:
+    """The newest version of every agreement, whoever can see its pair."""
+
+    by_pair: dict[tuple[str, str, str], AgreedTerms]
+    # The people whose accounts are disabled, as `UUID.hex`.
+    left: frozenset[str]
+    today: date
+
+    def reasons(self, pair: tuple[str, str, str], types_text: str) -> tuple[Reason, ...]:
+        """Why a connection of this pair with these data types, a JSON array, isn't agreed."""
+        terms = self.by_pair.get(pair)
+        if terms is None:
+            return (Reason.NO_AGREEMENT,)
+        return _reasons(
+            has_left=terms.owner_hex in self.left and not terms.owner_text,
+            is_wider=not _types(types_text) <= _types(terms.types_text),
+            has_ended=terms.ends_on is not None and terms.ends_on < self.today.isoformat(),
+        )
+
+
+@lru_cache(maxsize=1000)
+def _types(text: str) -> frozenset[str]:
+    return frozenset(parse_types(text))
+
+
+def load_agreements(*, today: date) -> Agreements:
+    """Read the newest version of every agreement: two queries. `today` is the date in UTC."""
+    rows = newest_agreements().order_by()
+    columns = rows.values_list(
+        *("site", "source_org_id", "sink_org_id", HexId("owner_id"), "owner_text"),
+        *(AsText("ends_on"), AsText("connection_types")),
+    )
+    left = Person.objects.filter(is_active=False).values_list(HexId("id"), flat=True)
+    return Agreements(
+        by_pair={row[:3]: AgreedTerms(*row) for row in columns},
+        left=frozenset(left),
+        today=today,
+    )
+
+
+def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
+    """The newest version of the agreement of each of these pairs that has one, with its owner."""
+    agreements: dict[OrgPair, Agreement] = {}
+    wanted = list(set(pairs))
+    for start in range(0, len(wanted), PAIRS_PER_QUERY):
+        of_pairs = of_these_pairs(wanted[start : start + PAIRS_PER_QUERY])
+        rows = newest_agreements().filter(of_pairs).select_related("owner", "set_by")
+        agreements |= {row.pair: row for row in rows if row.pair in pairs}
+    return agreements
+
+
+def of_these_pairs(pairs: Iterable[OrgPair]) -> Q:
+    """Rows of these pairs, and possibly of others with the same orgs: compare them as well."""
+    pairs = list(pairs)
+    return Q(
+        site__in={pair.site for pair in pairs},
+        source_org_id__in={pair.source_org_id for pair in pairs},
+        sink_org_id__in={pair.sink_org_id for pair in pairs},
+    )
+
+
+def list_versions(pair: OrgPair) -> QuerySet[Agreement]:
+    """Every version of a pair's agreement, newest first."""
+    versions = Agreement.objects.filter(
+        site=pair.site, source_org_id=pair.source_org_id, sink_org_id=pair.sink_org_id
+    )
+    return versions.select_related("owner", "set_by").order_by("-version")
+
+
+def has_owner_left(agreement: Agreement) -> bool:
+    """Whether its owner's account is disabled, and no owner text replaces it."""
+    owner = agreement.owner
+    return owner is not None and not owner.is_active and not agreement.owner_text
+
+
+def reasons_of(
+    agreement: Agreement | None, connection_types: Collection[str], *, today: date
+) -> tuple[Reason, ...]:
+    """Why a connection with these data types isn't agreed, as `Agreements.reasons`."""
+    if agreement is None:
+        return (Reason.NO_AGREEMENT,)
+    return _reasons(
+        has_left=has_owner_left(agreement),
+        is_wider=not set(connection_types) <= set(agreement.connection_types),
+        has_ended=agreement.has_ended(today=today),
+    )
+
+
+@cache
+def _reasons(*, has_left: bool, is_wider: bool, has_ended: bool) -> tuple[Reason, ...]:
+    is_so = {Reason.OWNER_LEFT: has_left, Reason.WIDER: is_wider, Reason.ENDED: has_ended}
+    return tuple(reason for reason in is_so if is_so[reason])

@@ -1,0 +1,327 @@
+"""Setting agreements: each change of a pair's agreement is a new version of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, NoReturn, TypedDict
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
+from django.http import Http404
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.agreements.agreed import find_agreements, of_these_pairs
+from connections.audit import EventCode, Sentence
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.tickets import find_ticket_problem
+from connections.core.typed_text import find_text_problem
+from connections.lookups.objects import raise_not_visible
+from connections.models import Agreement, Credential, Org, OrgConnectionSnapshot, OrgPair, Person
+
+MAX_PAIRS = 1000
+MAX_TYPES = 20
+# The data types that each pair's connection shares now.
+LISTED: Literal["listed"] = "listed"
+WHO_CAN = "set agreements of these orgs"
+# What an owner without the permission can set.
+_OWNERS_FIELDS = {"owner", "owner_text", "ends_on"}
+
+
+class Terms(TypedDict, total=False):
+    """What to set. A field that is missing stays as agreed."""
+
+    owner: Person | None
+    # A team or someone without an account. It never receives email.
+    owner_text: str
+    purpose: str
+    ticket: str
+    # The last day, in UTC; None for no end.
+    ends_on: date | None
+    connection_types: Sequence[str] | Literal["listed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementsSet:
+    """The new versions, and the pairs whose agreement already said the same."""
+
+    new: list[Agreement]
+    unchanged: list[OrgPair]
+
+
+class OlderVersionError(ConflictError):
+    """Someone saved a newer version in the meantime. `newest` has it for each pair, or None."""
+
+    def __init__(self, newest: Mapping[OrgPair, Agreement | None]) -> None:
+        super().__init__(
+            "Someone changed this agreement after you opened it. Nothing was saved. Compare your "
+            "changes with the newest version, then save again to replace it."
+        )
+        self.newest = newest
+
+
+def set_agreements(
+    *,
+    actor: Actor,
+    pairs: Collection[OrgPair],
+    terms: Terms,
+    version: int | None = None,
+) -> AgreementsSet:
+    """Set these terms for all of these pairs, or for none of them.
+
+    A first agreement needs an owner or an owner text, and a purpose; its data types are those
+    listed now unless they are given. `version` is the number of the version that was shown, 0 if
+    there was none.
+
+    Raises Http404 for a pair that the actor doesn't know, PermissionDenied, InvalidInputError for
+    `pair` and the fields of Terms, and OlderVersionError.
+    """
+    pairs = list(dict.fromkeys(pairs))
+    _require_pairs(pairs, actor=actor)
+    terms = _clean(terms)
+    try:
+        with audit.atomic():
+            agreements = find_agreements(pairs)
+            newest = {pair: agreements.get(pair) for pair in pairs}
+            if version is not None and any(
+                version != (agreement.version if agreement else 0) for agreement in newest.values()
+            ):
+                raise OlderVersionError(newest)
+            listed = _find_listed_types(pairs)
+            drafts = [
+                _draft(pair, newest[pair], terms, listed=listed.get(pair), actor=actor)
+                for pair in pairs
+            ]
+            new = [
+                draft
+                for pair, draft in zip(pairs, drafts, strict=True)
+                if not _says_same(draft, newest[pair])
+            ]
+            _require_permission(new, newest, actor=actor)
+            _require_valid(new, newest)
+            _store(new, actor=actor)
+    except IntegrityError:
+        # Another transaction committed the same version first.
+        agreements = find_agreements(pairs)
+        raise OlderVersionError({pair: agreements.get(pair) for pair in pairs}) from None
+    changed = {agreement.pair for agreement in new}
+    return AgreementsSet(new=new, unchanged=[pair for pair in pairs if pair not in changed])
+
+
+def can_set(*, actor: Actor, pairs: Collection[OrgPair]) -> set[OrgPair]:
+    """The pairs among these whose whole agreement the actor can set. At most one query."""
+    if actor.person is None:
+        return set(pairs) if permissions.can_set_agreements(actor) else set()
+    if not permissions.can_set_agreements(actor):
+        return set()
+    usable = visibility.usable_credentials(actor=actor)
+    orgs = set(usable.values_list("site", "org_id"))
+    return {
+        pair
+        for pair in pairs
+        if (pair.site, pair.source_org_id) in orgs or (pair.site, pair.sink_org_id) in orgs
+    }
+
+
+def _require_pairs(pairs: Sequence[OrgPair], *, actor: Actor) -> None:
+    if not pairs:
+        raise InvalidInputError({"pair": "Select at least 1 connection."})
+    if len(pairs) > MAX_PAIRS:
+        raise InvalidInputError({"pair": f"Select at most {MAX_PAIRS:,} connections."})
+    seen = visibility.visible_pairs(pairs, actor=actor)
+    for pair in pairs:
+        if pair not in seen:
+            _raise_not_found(pair, actor=actor)
+
+
+def _raise_not_found(pair: OrgPair, *, actor: Actor) -> NoReturn:
+    """Raise Http404. Record the request if it is for something hidden."""
+    hidden = find_agreements([pair]).get(pair)
+    if hidden:
+        raise_not_visible(actor=actor, subject=hidden)
+    of_pair = {
+        "site": pair.site,
+        "source_org_id": pair.source_org_id,
+        "sink_org_id": pair.sink_org_id,
+    }
+    snapshot = OrgConnectionSnapshot.objects.filter(**of_pair).first()
+    if snapshot:
+        raise_not_visible(actor=actor, subject=snapshot.key)
+    raise Http404("These orgs aren't known here.")
+
+
+def _find_listed_types(pairs: Sequence[OrgPair]) -> dict[OrgPair, list[str]]:
+    """The data types that credentials in use list for each of these pairs now, sorted."""
+    retired = Credential.objects.exclude(retired_at=None)
+    current = OrgConnectionSnapshot.objects.filter(of_these_pairs(pairs), is_current=True)
+    rows = current.exclude(credential__in=retired).order_by("last_seen_at", "id")
+    # Of several credentials that list a connection, the newest snapshot counts.
+    by_connection: dict[Any, tuple[OrgPair, list[str]]] = {}
+    for snapshot in rows:
+        pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
+        by_connection[snapshot.key] = pair, snapshot.connection_types
+    listed: dict[OrgPair, set[str]] = {}
+    for pair, types in by_connection.values():
+        listed.setdefault(pair, set()).update(types)
+    return {pair: sorted(types) for pair, types in listed.items()}
+
+
+# --- The new version ----------------------------------------------------------------------------
+
+
+def _clean(terms: Terms) -> Terms:
+    """The terms without surrounding white space. Raises InvalidInputError."""
+    cleaned, problems = terms.copy(), {}
+    if "owner_text" in terms:
+        text = cleaned["owner_text"] = " ".join(terms["owner_text"].split())
+        problems["owner_text"] = text and find_text_problem(
+            text, missing="Enter a team or a name.", noun="team or other owner", max_length=200
+        )
+    if "purpose" in terms:
+        text = cleaned["purpose"] = terms["purpose"].strip()
+        problems["purpose"] = find_text_problem(text, missing="Enter a purpose.", noun="purpose")
+    if "ticket" in terms:
+        cleaned["ticket"] = terms["ticket"].strip()
+        problems["ticket"] = find_ticket_problem(cleaned["ticket"])
+    types = terms.get("connection_types", LISTED)
+    if types != LISTED:
+        cleaned["connection_types"] = sorted(set(types))
+        if len(types) > MAX_TYPES or not all(map(_is_type, types)):
+            problems["connection_types"] = "Choose data types from the list."
+    if any(problems.values()):
+        raise InvalidInputError({field: text for field, text in problems.items() if text})
+    return cleaned
+
+
+def _is_type(text: str) -> bool:
+    return 0 < len(text) <= 100 and text.isprintable() and not any(map(str.isspace, text))
+
+
+def _draft(
+    pair: OrgPair,
+    newest: Agreement | None,
+    terms: Terms,
+    *,
+    listed: list[str] | None,
+    actor: Actor,
+) -> Agreement:
+    """The version that would follow. Raises InvalidInputError for `pair` and `purpose`."""
+    stays: dict[str, Any] = {}
+    if newest:
+        names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
+        stays = {name: getattr(newest, name) for name in names}
+    values = stays | dict(terms)
+    types = values.get("connection_types", LISTED)
+    if types == LISTED:
+        if not listed:
+            raise InvalidInputError(
+                {
+                    "pair": "There is no connection between these orgs now. Choose the agreed data "
+                    "types."
+                }
+            )
+        values["connection_types"] = listed
+    if "purpose" not in values:
+        raise InvalidInputError({"purpose": "Enter a purpose."})
+    return Agreement(
+        **pair._asdict(),
+        **values,
+        version=newest.version + 1 if newest else 1,
+        set_by=actor.person,
+        set_by_process="" if actor.person else actor.name,
+    )
+
+
+def _says_same(draft: Agreement, newest: Agreement | None) -> bool:
+    return newest is not None and not _differing_fields(draft, newest)
+
+
+def _differing_fields(draft: Agreement, newest: Agreement) -> set[str]:
+    names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
+    return {name for name in names if getattr(draft, name) != getattr(newest, name)}
+
+
+def _require_permission(
+    new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement | None], *, actor: Actor
+) -> None:
+    allowed = can_set(actor=actor, pairs=[draft.pair for draft in new])
+    for draft in new:
+        if draft.pair not in allowed:
+            _require_owner(draft, newest[draft.pair], actor=actor)
+
+
+def _require_owner(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> None:
+    """Raise PermissionDenied unless the owner names another owner or an earlier end."""
+    if newest is None or newest.owner is None or newest.owner != actor.person:
+        permissions.require(False, WHO_CAN)
+        return
+    differing = _differing_fields(draft, newest)
+    if not differing <= _OWNERS_FIELDS:
+        raise PermissionDenied(
+            "As the owner, you can name another owner or an earlier end. For the rest, ask an "
+            "Operator who can use a credential of either org."
+        )
+    if "ends_on" in differing and not _is_earlier(draft.ends_on, than=newest.ends_on):
+        raise PermissionDenied(
+            "As the owner, you can bring the end forward. For a later end, ask an Operator who can "
+            "use a credential of either org."
+        )
+
+
+def _is_earlier(ends_on: date | None, *, than: date | None) -> bool:
+    return ends_on is not None and (than is None or ends_on < than)
+
+
+def _require_valid(new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement | None]) -> None:
+    """Raise InvalidInputError. What isn't changed can be out of date: an owner who left."""
+    today = clock.now().date()
+    for draft in new:
+        before = newest[draft.pair]
+        changed = _differing_fields(draft, before) if before else _OWNERS_FIELDS
+        if draft.owner is None and not draft.owner_text:
+            raise InvalidInputError({"owner": "Choose an owner, or enter a team or other owner."})
+        if draft.owner and not draft.owner.is_active and "owner" in changed:
+            raise InvalidInputError(
+                {"owner": f"The account of {draft.owner} is disabled. Choose someone else."}
+            )
+        if draft.ends_on and draft.ends_on < today and "ends_on" in changed:
+            raise InvalidInputError({"ends_on": "Choose today or a later date."})
+
+
+# --- Storing ------------------------------------------------------------------------------------
+
+
+def _store(new: Sequence[Agreement], *, actor: Actor) -> None:
+    now = clock.now()
+    for draft in new:
+        draft.set_at = now
+    Agreement.objects.bulk_create(new)
+    names = _org_names(new)
+    for agreement in new:
+        source, sink = (
+            names.get((agreement.site, org_id)) or org_id
+            for org_id in (agreement.source_org_id, agreement.sink_org_id)
+        )
+        audit.record(
+            code=EventCode.AGREEMENT_SET,
+            actor=actor,
+            subject=agreement,
+            sentence=Sentence(
+                "{actor} set version {version} of the agreement for {source} → {sink}.",
+                version=str(agreement.version),
+                source=source,
+                sink=sink,
+            ),
+            details={"set_together": len(new)},
+            rows={"agreement": audit.row_of(agreement)},
+        )
+
+
+def _org_names(agreements: Sequence[Agreement]) -> dict[tuple[str, str], str]:
+    ids = {agreement.source_org_id for agreement in agreements}
+    ids |= {agreement.sink_org_id for agreement in agreements}
+    orgs = Org.objects.filter(site__in={agreement.site for agreement in agreements})
+    rows = orgs.order_by().values_list("site", "org_id", "name")
+    return {(site, org_id): name for site, org_id, name in rows if org_id in ids}

@@ -1,0 +1,128 @@
+"""Agreements: who answers for the access of a pair of orgs, for what, and until when."""
+
+import uuid
+from datetime import date
+from typing import NamedTuple
+
+from django.db import models
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from connections.models.references import optional_person_reference, person_reference
+
+
+class OrgPair(NamedTuple):
+    """Two orgs of a site: the one whose data is shared, and the one that queries it."""
+
+    site: str
+    source_org_id: str
+    sink_org_id: str
+
+    @property
+    def reference(self) -> str:
+        """As forms name it: "<site>/<source org ID>/<destination org ID>"."""
+        return "/".join(self)
+
+
+class Agreement(models.Model):
+    """One version of what was agreed about a pair of orgs. The newest version counts.
+
+    It belongs to the pair, so it outlives a connection that is deleted and created again. Triggers
+    only let versions be added. It has no copy of a person's name, because erasing the person would
+    then have to change it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    site = models.CharField(max_length=100)
+    source_org_id = models.CharField(max_length=64)
+    sink_org_id = models.CharField(max_length=64)
+    # Counted from 1 for each pair.
+    version = models.PositiveIntegerField()
+    # Who answers for the access: a person with an account, a text for a team or someone without
+    # one, or both.
+    owner = optional_person_reference()
+    owner_text = models.CharField(max_length=200, blank=True)
+    purpose = models.TextField()
+    ticket = models.CharField(max_length=200, blank=True)
+    # The last day of the agreement, in UTC. Null if it has no end.
+    ends_on = models.DateField(null=True)
+    # The agreed data types, sorted.
+    connection_types = models.JSONField()
+    set_at = models.DateTimeField()
+    set_by = optional_person_reference()
+    # "command: root", for example, if no person set it.
+    set_by_process = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        ordering = ("site", "source_org_id", "sink_org_id", "-version")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "source_org_id", "sink_org_id", "version"],
+                name="one_version_of_an_agreement",
+            ),
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False) | ~Q(owner_text=""),
+                name="an_agreement_has_an_owner",
+            ),
+            models.CheckConstraint(condition=~Q(purpose=""), name="an_agreement_has_a_purpose"),
+            models.CheckConstraint(
+                condition=Q(set_by__isnull=False, set_by_process="")
+                | Q(set_by__isnull=True) & ~Q(set_by_process=""),
+                name="an_agreement_is_set_by_one",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.pair}"
+
+    @property
+    def pair(self) -> OrgPair:
+        """The pair of orgs that it is about."""
+        return OrgPair(self.site, self.source_org_id, self.sink_org_id)
+
+    def has_ended(self, *, today: date) -> bool:
+        """Whether its last day has passed."""
+        return self.ends_on is not None and self.ends_on < today
+
+
+def newest_agreements() -> QuerySet[Agreement]:
+    """The newest version of each pair's agreement."""
+    later = Agreement.objects.filter(
+        site=OuterRef("site"),
+        source_org_id=OuterRef("source_org_id"),
+        sink_org_id=OuterRef("sink_org_id"),
+        version__gt=OuterRef("version"),
+    )
+    return Agreement.objects.filter(~Exists(later))
+
+
+class AgreementReminder(models.Model):
+    """That somebody was reminded of an agreement's end so many days before it."""
+
+    agreement = models.ForeignKey(Agreement, on_delete=models.PROTECT, related_name="reminders")
+    days = models.PositiveSmallIntegerField()
+    sent_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["agreement", "days"], name="one_reminder_of_an_end")
+        ]
+
+    def __str__(self) -> str:
+        return f"reminder {self.days} days before the end of {self.agreement_id}"
+
+
+class TerraformCreator(models.Model):
+    """A Datadog user that was marked as Terraform's. Unmarking removes the row."""
+
+    site = models.CharField(max_length=100)
+    creator_id = models.CharField(max_length=64)
+    marked_at = models.DateTimeField()
+    marked_by = person_reference()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["site", "creator_id"], name="one_mark_of_a_creator")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.creator_id} on {self.site}"
