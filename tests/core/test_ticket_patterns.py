@@ -56,7 +56,7 @@ MATCH = """
 import sys
 from django.conf import settings
 settings.configure(TICKET_PATTERN=sys.argv[1])
-from connections.deletions import tickets
+from connections.core import tickets
 for start in ("A", "AB", "A-"):
     tickets.find_ticket_problem((start * 200)[:199] + "!")
 """
