@@ -73,20 +73,20 @@ def test_an_older_database_has_to_be_migrated(client: Client) -> None:
 
 
 def test_a_database_of_the_next_release_works_and_doctor_warns(client: Client) -> None:
-    add_migration("0003_agreements", release="1.1.0")
-    add_migration("0004_owners", release="1.1.0")
+    add_migration("0100_next", release="9.1.0")
+    add_migration("0101_next", release="9.1.0")
     # The next release can have replaced it.
     execute("DROP INDEX event_of_code")
     schema.require_usable_schema()
     assert client.get("/readyz").status_code == 200
     [finding] = [check for check in checks.run_all_checks() if check.obj == "migrations"]
-    assert (finding.level, "release 1.1.0, the next" in finding.msg) == (WARNING, True)
+    assert (finding.level, "release 9.1.0, the next" in finding.msg) == (WARNING, True)
 
 
 def test_a_database_newer_by_two_releases_is_refused(client: Client) -> None:
-    add_migration("0003_agreements", release="1.9.0")
-    add_migration("0004_requests", release="1.10.0")
-    assert_refused(client, fit=Fit.TOO_NEW, text=r"of release 1\.10\.0.*Start release 1\.9\.0 or")
+    add_migration("0100_next", release="9.9.0")
+    add_migration("0101_next", release="9.10.0")
+    assert_refused(client, fit=Fit.TOO_NEW, text=r"of release 9\.10\.0.*Start release 9\.9\.0 or")
 
 
 def test_a_database_of_a_build_before_1_0_is_refused(client: Client) -> None:
@@ -162,13 +162,13 @@ def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatc
             seen.extend(cursor.fetchone())
 
     class Next(ReleasedMigration):
-        release = "1.1.0"
+        release = "9.1.0"
         operations = [migrations.RunPython(read_timeout)]
 
     with connection.schema_editor() as editor:
-        Next("0003_next", "connections").apply(ProjectState(), editor)
+        Next("0100_next", "connections").apply(ProjectState(), editor)
     assert seen == ["10s"]
-    assert AppliedMigration.objects.get(name="0003_next").release == "1.1.0"
+    assert AppliedMigration.objects.get(name="0100_next").release == "9.1.0"
 
     def fail(*args: object, **options: object) -> None:
         raise OperationalError("canceling statement due to lock timeout")

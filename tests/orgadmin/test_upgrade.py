@@ -23,7 +23,7 @@ from django.db.migrations import RunSQL
 from connections.models.released_migrations import ReleasedMigration
 
 class Migration(ReleasedMigration):
-    release = "1.1.0"
+    release = "9.1.0"
     dependencies = [("connections", "{last}")]
     operations = [RunSQL("{sql}")]
 """
