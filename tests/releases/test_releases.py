@@ -1,6 +1,5 @@
 """What was released never changes, and its databases can be upgraded to this version."""
 
-import json
 import os
 import sys
 import uuid
@@ -12,7 +11,7 @@ import pytest
 from connections.models.released_migrations import ReleasedMigration
 from connections.operations.schema import APP, known_hashes, known_migrations
 from tests.releases.stored import StoredRelease, stored_releases
-from tests.releases.used_database import checked, delete, running_simulator
+from tests.releases.used_database import checked, delete, running_simulator, schema_finding
 from tests.support.database_copies import administer
 from tests.support.databases import url_of
 from tests.support.processes import run
@@ -73,9 +72,7 @@ def test_a_stored_release_upgrades_and_is_used(
 ) -> None:
     env = installation
     checked("migrate", "--verbosity=0", env=env)
-    findings = json.loads(checked("doctor", "--json", env=env))["findings"]
-    [schema] = [finding for finding in findings if finding["check"] == "migrations"]
-    assert schema["level"] == "ok", schema
+    assert schema_finding(env)["level"] == "ok"
     checked("verify_audit", "--checkpoint", str(release.checkpoint), env=env)
     assert checked("shell", "--no-imports", "--command", SIGN_IN, env=env) == "302 200\n"
     delete(env, first=-1, last=1000)

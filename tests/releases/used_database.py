@@ -62,6 +62,15 @@ def checkpoint(env: dict[str, str]) -> str:
     return checked("shell", "--no-imports", "--command", code, env=env)
 
 
+def schema_finding(env: dict[str, str]) -> dict[str, str]:
+    """What `doctor` says of the migrations. It fails: no worker does what is due since then."""
+    findings: list[dict[str, str]] = json.loads(manage("doctor", "--json", env=env).stdout)[
+        "findings"
+    ]
+    [finding] = [finding for finding in findings if finding["check"] == "migrations"]
+    return finding
+
+
 def checked(*arguments: str, env: dict[str, str]) -> str:
     """Run a command that must succeed; returns what it prints."""
     done = manage(*arguments, env=env)
