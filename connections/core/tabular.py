@@ -107,6 +107,11 @@ def as_cell(value: Any) -> str:
     return "'" + text if _starts_like_a_formula(text) else text
 
 
+def without_escape(cell: str) -> str:
+    """The text of a cell that `as_cell` wrote."""
+    return cell[1:] if cell.startswith("'") and _starts_like_a_formula(cell[1:]) else cell
+
+
 def _as_text(value: Any) -> str:
     if isinstance(value, list):
         try:
