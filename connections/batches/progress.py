@@ -111,6 +111,15 @@ def find_to_approve(*, actor: Actor, now: datetime | Expression) -> QuerySet[Bat
     return others.exclude(Exists(decided))
 
 
+def find_to_continue(*, actor: Actor, now: datetime | Expression) -> QuerySet[Batch]:
+    """`can_continue` as a query. `now` is as in `find_to_approve`."""
+    is_next = Q(state=BatchState.PAUSED) | Q(state=BatchState.APPROVED, requested_by=actor.person)
+    unusable = permissions.visibility_of(actor).unusable
+    rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk"), credential__in=unusable)
+    waiting = visible_batches(actor=actor).filter(is_next, ended_at=None)
+    return waiting.exclude(drafts.has_expired_in_query(now=now)).exclude(Exists(rows))
+
+
 def list_waiting_batches(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:
     """The bulk deletions that wait for someone, oldest first.
 

@@ -11,7 +11,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
+from connections.access.actor import person_actor
+from connections.batches.drafts import create_draft_from_org
+from connections.inventory.matching import KnownOrg
+from connections.models import (
+    AccessKind,
+    Batch,
+    BatchState,
+    Credential,
+    CredentialAccess,
+    Person,
+    Role,
+    State,
+)
 from connections.web.framework import navigation
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
@@ -88,6 +100,35 @@ def test_a_request_counts_until_it_expires_by_the_database_clock(
     # Set by a clock that was ahead.
     add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(hours=25))
     assert counts_in(approver) == {"deletion-list": "2"}
+
+
+def test_what_a_person_can_confirm_or_resolve_counts_for_them(
+    client_of: ClientOf, ada: Person, root: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, policy="none", expires_at=timezone.now() + timedelta(hours=1))
+    add_deletion(labs, by=root, policy="none", expires_at=timezone.now() + timedelta(hours=1))
+    add_deletion(labs, by=root, policy="one", state=State.UNKNOWN)
+    add_deletion(labs, by=root, policy="one", state=State.STILL_PRESENT)
+    assert counts_in(client_of(ada)) == {"deletion-list": "3"}
+    # Once each, also for someone who could approve it.
+    assert counts_in(client_of(root)) == {"deletion-list": "3"}
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=root)
+    assert counts_in(client_of(ada)) == {}
+
+
+def test_a_bulk_deletion_to_confirm_counts_for_its_requester(
+    client_of: ClientOf, ada: Person, root: Person, labs: Credential
+) -> None:
+    org = KnownOrg(site=labs.site, org_id=labs.org_id, name=labs.org_name)
+    batch = create_draft_from_org(actor=person_actor(person=ada), org=org)
+    Batch.objects.filter(pk=batch.pk).update(
+        state=BatchState.APPROVED,
+        requested_by=ada,
+        requested_at=timezone.now(),
+        expires_at=timezone.now() + timedelta(hours=1),
+    )
+    assert counts_in(client_of(ada)) == {"deletion-list": "1"}
+    assert counts_in(client_of(root)) == {}
 
 
 def test_two_people_with_the_same_roles_have_numbers_of_their_own(

@@ -19,7 +19,7 @@ from connections.access_reviews.progress import (
     find_awaiting_decisions,
     find_changed_since_decided,
 )
-from connections.batches.progress import find_to_approve
+from connections.batches.progress import find_to_approve, find_to_continue
 from connections.changes.changes import AWAITING_QUERY, find_awaiting_acknowledgement
 from connections.core import clock, time_limits
 from connections.core.database import Statement, counting_statement
@@ -190,11 +190,18 @@ def _listed(actor: Actor) -> list[_Counted]:
 
 
 def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
+    # A deletion counts once for a person who can both approve and delete.
+    mine = Q()
     waiting: list[_Counted] = []
     if permissions.can_approve_any(actor):
+        mine |= Q(pk__in=_find_awaiting_approval(actor, now=now).values("pk"))
         # Deletions that are approved through a bulk deletion count as one.
-        waiting += [("deletion-list", _find_awaiting_approval(actor, now=now))]
         waiting += [("deletion-list", find_to_approve(actor=actor, now=now))]
+    if permissions.can_delete(actor):
+        mine |= Q(pk__in=_find_to_continue(actor, now=now).values("pk"))
+        waiting += [("deletion-list", find_to_continue(actor=actor, now=now))]
+    if mine:
+        waiting += [("deletion-list", Deletion.objects.filter(mine, settled_at=None))]
     if permissions.can_acknowledge(actor):
         waiting += [("change-list", find_awaiting_acknowledgement(actor=actor))]
     if permissions.can_be_reviewer(actor):
@@ -203,6 +210,19 @@ def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
             (_CHANGED_SINCE_DECIDED, find_changed_since_decided(actor=actor, today=today)),
         ]
     return [(name, rows.order_by().values("pk")) for name, rows in waiting]
+
+
+def _find_to_continue(actor: Actor, *, now: Expression) -> QuerySet[Deletion]:
+    """Deletions that this person can confirm, or whose outcome they can find out."""
+    has_expired = clock.has_passed_in_query(
+        "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
+    )
+    to_confirm = Q(state=State.APPROVED) | Q(state=State.REQUESTED, policy=ApprovalPolicy.NONE)
+    to_confirm &= Q(requested_by=actor.person) & ~has_expired & ~RUN_BY_BATCH
+    to_resolve = Q(state__in=(State.UNKNOWN, State.STILL_PRESENT))
+    unusable = permissions.visibility_of(actor).unusable
+    waiting = visibility.visible(Deletion.objects.filter(settled_at=None), actor=actor)
+    return waiting.filter(to_confirm | to_resolve).exclude(credential__in=unusable)
 
 
 def _find_awaiting_approval(actor: Actor, *, now: Expression) -> QuerySet[Deletion]:
