@@ -1,9 +1,11 @@
-"""Filters that take several values."""
+"""Fields of filters: several values, and a text to search for."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from django import forms
+
+from connections.core.text import fold_query
 
 # Each value can become a query of its own.
 MAX_VALUES = 50
@@ -41,3 +43,14 @@ class AnyOf(forms.Field):
         if len(value or ()) > MAX_VALUES:
             raise forms.ValidationError(f"Choose at most {MAX_VALUES}.")
         return tuple(values)
+
+
+class SearchField(forms.CharField):
+    """What a list is searched for, cleaned by `fold_query`."""
+
+    def __init__(self, *, label: str) -> None:
+        super().__init__(label=label, max_length=200, required=False)
+
+    def to_python(self, value: Any) -> str:
+        """The words."""
+        return fold_query(super().to_python(value) or "")

@@ -2,9 +2,24 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+_QUOTES = frozenset('"“”„«»')
+
+
+def fold_query(text: str) -> str:
+    """The words to search for: without quotes, and without invisible marks such as U+202E.
+
+    Both separate words, so that a pasted name finds itself, with the mark and without it.
+    """
+    return " ".join(
+        "".join(
+            " " if char in _QUOTES or unicodedata.category(char) == "Cf" else char for char in text
+        ).split()
+    )
 
 
 def uuid_or_none(text: str) -> UUID | None:

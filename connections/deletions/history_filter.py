@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from connections.core import clock
-from connections.core.any_of import AnyOf
+from connections.core.any_of import AnyOf, SearchField
 from connections.deletions.history import BREAK_GLASS, CONTRADICTED, HistoryFilter
 from connections.deletions.status import STATUS_GROUPS
 from connections.deletions.texts import label_of_outcome, label_of_state
@@ -94,7 +94,7 @@ class HistoryForm(forms.Form):
     batch = forms.UUIDField(required=False, label="Bulk deletion")
     since = forms.DateField(required=False, label="From (UTC)", widget=DATE)
     until = forms.DateField(required=False, label="To (UTC)", widget=DATE)
-    q = forms.CharField(max_length=200, required=False, label="Reason, ticket, org, ID")
+    q = SearchField(label="Reason, ticket, org, ID")
 
     def __init__(
         self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]

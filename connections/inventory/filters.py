@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 from django import forms
 from django.http import QueryDict
 
-from connections.core.any_of import MAX_VALUES, AnyOf
+from connections.core.any_of import MAX_VALUES, AnyOf, SearchField
 from connections.core.errors import InvalidInputError
 from connections.inventory.matching import Flag, InventoryFilter
 
@@ -56,7 +56,7 @@ class ConnectionFilters(forms.Form):
     )
     source = forms.CharField(max_length=200, required=False)
     destination = forms.CharField(max_length=200, required=False)
-    q = forms.CharField(label="Org, creator, ID", max_length=200, required=False)
+    q = SearchField(label="Org, creator, ID")
 
     def values(self) -> dict[str, Any]:
         """The valid filters that are set, by parameter: a text, or a tuple of texts."""

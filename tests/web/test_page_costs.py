@@ -47,7 +47,7 @@ STATEMENTS = {
     "one credential": 14,
     "one event": 8,
     "people": 6,
-    "search": 17,
+    "search": 19,
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,

@@ -6,9 +6,14 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from connections.access.actor import person_actor
+from connections.access_reviews.deleting import plan_deletions
+from connections.batches.drafts import create_draft_from_org
+from connections.inventory.matching import KnownOrg
 from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
 from sandbox.server import SandboxServer
-from tests.flows.support import store_credential
+from tests.access_reviews.support import decide, start, texts_of
+from tests.flows.support import read, store_credential
 from tests.support.people import make_person
 from tests.web.overview.test_overview import add_deletion
 
@@ -106,5 +111,38 @@ def test_htmx_gets_only_the_results(client_of: ClientOf, ada: Person) -> None:
 
 
 def test_one_letter_or_nothing_says_what_can_be_found(client_of: ClientOf, ada: Person) -> None:
-    for text in ("", "x", "\0"):
-        assert "Type at least 2 characters" in client_of(ada).get("/search/", {"q": text}).text
+    for text in ("", "x", "\0", "%", "🔥", "“x”"):
+        page = read(client_of(ada).get("/search/", {"q": text})).text
+        assert "Type at least 2 characters." in page
+        assert ("is too short" in page) == (text not in {"", "\0"})
+
+
+@pytest.mark.parametrize("text", ['"Labs EU"', "“labs” eu", "\u202eLabs\u200fEU", "Labs\u200b EU"])
+def test_quotes_and_invisible_marks_are_ignored(
+    client_of: ClientOf, ada: Person, labs: Credential, text: str
+) -> None:
+    assert "Labs EU" in names_found(client_of(ada), text)["Orgs"]
+    listed = client_of(ada).get("/connections/", {"q": text}).text
+    assert "data-connection=" in listed
+    assert client_of(ada).get("/orgs/", {"q": text}).text.count("data-org=") == 1
+
+
+def test_bulk_deletions_and_access_reviews_are_found(
+    client_of: ClientOf, ada: Person, edith: Person, victor: Person, labs: Credential
+) -> None:
+    review = start(edith)
+    decide(review, ada, *texts_of(review)[:1], decision="delete")
+    of_review = plan_deletions(review=review, actor=person_actor(person=ada)).batch
+    org = KnownOrg(site=labs.site, org_id=labs.org_id, name=labs.org_name)
+    of_org = create_draft_from_org(actor=person_actor(person=ada), org=org)
+    client = client_of(ada)
+    for text, batch in (
+        ("all connections of labs", of_org),
+        ("marked q4", of_review),
+        (str(of_org.pk), of_org),
+    ):
+        assert f'href="/deletions/batches/{batch.pk}/"' in client.get("/search/", {"q": text}).text
+    assert names_found(client, "q4 2026")["Access reviews"] == ["Q4 2026"]
+    # The name of an access review whose connections are hidden finds nothing.
+    CredentialAccess.objects.create(credential=labs, person=ada, kind=AccessKind.SEE)
+    assert names_found(client_of(victor), "q4") == {}

@@ -8,7 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_starting_with
-from connections.core.any_of import AnyOf
+from connections.core.any_of import AnyOf, SearchField
 from connections.core.sites import all_sites
 from connections.deletions.history_filter import DATE, HistoryForm
 from connections.inventory.matching import KnownOrg
@@ -47,7 +47,7 @@ class EventFilters(forms.Form):
     )
     subject = forms.CharField(max_length=64, required=False, label="Subject ID")
     request = forms.CharField(max_length=64, required=False, label="Request ID")
-    q = forms.CharField(max_length=200, required=False, label="What happened")
+    q = SearchField(label="What happened")
 
     def clean_code(self) -> tuple[str, ...]:
         """Refuse a text that no event code starts with."""

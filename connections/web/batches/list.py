@@ -1,9 +1,10 @@
 """The list of bulk deletions, and making the draft of another one."""
 
+from typing import Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count, OuterRef, Q, Subquery, Value
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, NullIf
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -37,33 +38,36 @@ def batch_list(request: HttpRequest) -> HttpResponse:
     return _list(request)
 
 
-def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
-    actor = actor_of(request)
+def titled_batches(*, actor: Actor) -> QuerySet[Batch, Any]:
+    """The bulk deletions that the actor can see, with what `title_of` and the list need."""
     reviews = visibility.visible_access_reviews(actor=actor).filter(pk=OuterRef("access_review"))
     rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk")).order_by("position")
-    batches = visibility.visible_batches(actor=actor).annotate(
+    return visibility.visible_batches(actor=actor).annotate(
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None)),
         deleted=Count("rows", filter=Q(rows__deletion__outcome=Outcome.DELETED)),
         review_name=Subquery(reviews.values("name")),
         first_pair=Subquery(rows.values_list(_PAIR)[:1]),
     )
+
+
+def title_of(batch: Any) -> str:
+    """What one of `titled_batches` deletes."""
+    return batch_title(
+        batch,
+        review_name=batch.review_name or "",
+        first_pair=batch.first_pair or "",
+        count=batch.connections,
+    )
+
+
+def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
+    batches = titled_batches(actor=actor_of(request))
     page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
     context = {
         "title": "Deletions",
         "views": view_links(request, current=BULK),
         "count": pluralize(page.paginator.count, "bulk deletion"),
-        "rows": [
-            (
-                batch,
-                batch_title(
-                    batch,
-                    review_name=batch.review_name or "",
-                    first_pair=batch.first_pair or "",
-                    count=batch.connections,
-                ),
-            )
-            for batch in page.object_list
-        ],
+        "rows": [(batch, title_of(batch)) for batch in page.object_list],
         "problem": problem,
         **lists.numbered_links(request, page),
     }

@@ -9,7 +9,7 @@ from django.core.exceptions import BadRequest
 
 from connections.changes.changes import ChangeFilter
 from connections.changes.texts import KIND_LABELS
-from connections.core.any_of import AnyOf
+from connections.core.any_of import AnyOf, SearchField
 from connections.web.framework.forms import ListField, ServiceForm
 
 
@@ -22,7 +22,7 @@ class ChangeFilters(forms.Form):
     kind = AnyOf(forms.ChoiceField(label="Change", choices=KIND_LABELS))
     site = AnyOf(forms.CharField(max_length=100))
     org = AnyOf(forms.CharField(max_length=1000))
-    q = forms.CharField(label="Org, ID, creator", max_length=200, required=False)
+    q = SearchField(label="Org, ID, creator")
 
     def filters(self) -> ChangeFilter:
         """The valid filters."""

@@ -6,6 +6,7 @@ from uuid import UUID
 from django import forms
 from django.core.exceptions import ValidationError
 
+from connections.core.any_of import SearchField
 from connections.core.errors import InvalidInputError
 from connections.deletions import confirmations
 from connections.models import OrgConnectionKey
@@ -17,7 +18,7 @@ class OrgFilters(forms.Form):
     """The filters of the orgs, from the query string. All are optional."""
 
     site = forms.CharField(max_length=100, required=False)
-    q = forms.CharField(label="Org, site, credential, ID", max_length=200, required=False)
+    q = SearchField(label="Org, site, credential, ID")
 
 
 class ProtectionForm(ServiceForm):

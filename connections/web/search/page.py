@@ -3,31 +3,37 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.batches.drafts import has_expired
+from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
 from connections.core.sites import site_name
-from connections.core.text import join_facts, uuid_or_none
+from connections.core.text import fold_query, join_facts, uuid_or_none
 from connections.deletions.history import HistoryFilter, history_page
 from connections.deletions.texts import pair_text
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, split_pair
 from connections.inventory.orgs import list_known_orgs
-from connections.models import Deletion, OrgConnectionKey, Person
-from connections.web.badges import Badge
+from connections.models import Batch, BatchOrigin, Deletion, OrgConnectionKey, Person
+from connections.web.badges import Badge, batch_badge, review_badge
+from connections.web.batches.list import title_of, titled_batches
 from connections.web.changes.rows import change_row_views
 from connections.web.framework.navigation import GROUPS
 from connections.web.framework.support import (
     actor_of,
     connection_url,
     org_url,
+    time_of,
     wants_fragment,
 )
 
@@ -66,12 +72,13 @@ class HitGroup:
 
 def search(request: HttpRequest) -> HttpResponse:
     """The page, or only the results for htmx."""
-    actor, text = actor_of(request), " ".join(request.GET.get("q", "").replace("\0", "").split())
-    groups = _find_all(text, actor=actor) if len(text) >= MIN_LENGTH else []
+    actor, text = actor_of(request), fold_query(request.GET.get("q", "").replace("\0", ""))
+    is_too_short = len(text) < MIN_LENGTH
+    groups = [] if is_too_short else _find_all(text, actor=actor, now=time_of(request))
     connection_id = uuid_or_none(text)
     context = {
         "text": text,
-        "is_too_short": len(text) < MIN_LENGTH,
+        "is_too_short": is_too_short,
         "groups": groups,
         "words": _split_words(text),
         "delete_by_id_url": reverse("deletion-confirm", query={"connection_id": text})
@@ -88,9 +95,18 @@ def _split_words(text: str) -> list[str]:
     return text.replace("->", "→").replace("→", " ").casefold().split()
 
 
-def _find_all(text: str, *, actor: Actor) -> list[HitGroup]:
+def _find_all(text: str, *, actor: Actor, now: datetime) -> list[HitGroup]:
     """What the text finds. A kind with something of exactly that name comes first."""
-    groups = [find(text, actor) for find in _KINDS]
+    groups = [
+        _connections(text, actor),
+        _orgs(text, actor),
+        _deletions(text, actor),
+        _bulk_deletions(text, actor, now),
+        _access_reviews(text, actor, now),
+        _changes(text, actor),
+        _people(text, actor),
+        _pages(text, actor),
+    ]
     return sorted(
         (group for group in groups if group.hits), key=lambda group: not group.has_name(text)
     )
@@ -153,6 +169,56 @@ def _deletions(text: str, actor: Actor) -> HitGroup:
     return HitGroup(title="Deletions", icon="minus", hits=hits, all_url=all_url)
 
 
+_ORIGIN_TEXTS = {each: batch_origin_text(Batch(origin=each)).casefold() for each in BatchOrigin}
+
+
+def _bulk_deletions(text: str, actor: Actor, now: datetime) -> HitGroup:
+    batches = titled_batches(actor=actor)
+    for word in _split_words(text):
+        origins = [each for each in BatchOrigin if word in _ORIGIN_TEXTS[each]]
+        is_named = _contains(word, "reason", "ticket", "org_name", "review_name", "first_pair")
+        batches = batches.filter(is_named | Q(origin__in=origins))
+    newest = list(batches.order_by("-created_at", "-id")[: MOST + 1])
+    hits = [
+        Hit(
+            name=title_of(batch),
+            url=reverse("batch-detail", args=[batch.pk]),
+            facts=join_facts(batch.ticket, f"“{batch.reason}”" if batch.reason else ""),
+            status=batch_badge(batch, has_expired=has_expired(batch, now=now)),
+            by=batch.requested_by_name or batch.created_by_name,
+            at=batch.requested_at or batch.created_at,
+        )
+        for batch in newest[:MOST]
+    ]
+    all_url = reverse("batch-list") if len(newest) > MOST else ""
+    return HitGroup(title="Bulk deletions", icon="minus", hits=hits, all_url=all_url)
+
+
+def _access_reviews(text: str, actor: Actor, now: datetime) -> HitGroup:
+    reviews = visibility.visible_access_reviews(actor=actor)
+    for word in _split_words(text):
+        reviews = reviews.filter(_contains(word, "name"))
+    newest = list(reviews.order_by("-created_at", "-id")[: MOST + 1])
+    hits = [
+        Hit(
+            name=review.name,
+            url=reverse("access-review-detail", args=[review.pk]),
+            status=review_badge(review, now=now),
+            by=review.created_by_name,
+            at=review.created_at,
+        )
+        for review in newest[:MOST]
+    ]
+    all_url = reverse("access-review-list") if len(newest) > MOST else ""
+    return HitGroup(title="Access reviews", icon="check", hits=hits, all_url=all_url)
+
+
+def _contains(word: str, *columns: str) -> Q:
+    """Whether a column contains the word, or the ID is the word."""
+    conditions = (Q(**{f"{column}__icontains": word}) for column in columns)
+    return reduce(or_, conditions, Q(pk=uuid_or_none(word)))
+
+
 def _changes(text: str, actor: Actor) -> HitGroup:
     words = " ".join(_split_words(text))
     page = get_change_page(actor=actor, filters=ChangeFilter(text=words), size=MOST)
@@ -211,6 +277,3 @@ def _pages(text: str, actor: Actor) -> HitGroup:
         if all(word in label.casefold() for word in text.casefold().split()) and can_open(actor)
     ]
     return HitGroup(title="Pages", icon="page", hits=hits)
-
-
-_KINDS = (_connections, _orgs, _deletions, _changes, _people, _pages)
