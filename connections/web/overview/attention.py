@@ -1,14 +1,15 @@
 """What needs attention, of every kind, one line each. `KINDS` declares them all."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Window
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
@@ -126,21 +127,52 @@ def _unverified(situation: Situation) -> Iterator[Item]:
 _ACTIONS = {DeletionStatus.UNKNOWN: "Check outcome", DeletionStatus.NO_EFFECT: "Resolve"}
 
 
+# What a line about a bulk deletion says of those of its deletions that it is about.
+_COUNTED = {
+    DeletionStatus.UNKNOWN: "unknown",
+    DeletionStatus.NO_EFFECT: "had no effect",
+    DeletionStatus.DELETED_UNVERIFIED: "unverified",
+}
+
+
 def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterator[Item]:
-    """The oldest of these deletions, with one for each bulk deletion."""
-    of_same_batch = rows.filter(batch=OuterRef("batch"), id__lt=OuterRef("id"))
-    rows = rows.exclude(Exists(of_same_batch)).select_related("batch")
-    for part, is_yours in _by_user(rows, actor=situation.actor):
+    """The oldest of these deletions, with one for each bulk deletion and state."""
+    of_same_batch = rows.filter(
+        batch=OuterRef("batch"), state=OuterRef("state"), id__lt=OuterRef("id")
+    )
+    first = rows.exclude(Exists(of_same_batch)).select_related("batch")
+    for part, is_yours in _by_user(first, actor=situation.actor):
         counted = part.annotate(total=Window(Count("*"))).order_by("requested_at", "id")
         oldest = list(counted[:MAX_OF_KIND])
         batch_ids = visibility.visible_batch_ids(oldest, actor=situation.actor)
+        counts = _counts_in_batches(rows, batch_ids=batch_ids)
         for deletion in oldest:
             item = _deletion_item(deletion, now=situation.now, is_yours=is_yours)
             if deletion.batch and deletion.batch.pk in batch_ids:
+                said = _COUNTED.get(states.status_at(deletion, now=situation.now), "still listed")
+                label = f"{counts[deletion.batch.pk, deletion.state]} {said}"
+                item = replace(item, badge=replace(item.badge, label=label))
                 item = replace(item, pair=None, action="View", **_about_batch(deletion.batch))
             yield item
         if oldest and oldest[0].total > len(oldest):
             yield replace(item, count=oldest[0].total - len(oldest))
+
+
+def _counts_in_batches(
+    rows: QuerySet[Deletion], *, batch_ids: Collection[UUID]
+) -> dict[tuple[UUID | None, str], str]:
+    """ "2 of 32" for each bulk deletion and state of these deletions."""
+    if not batch_ids:
+        return {}
+    same = Deletion.objects.filter(batch=OuterRef("batch")).order_by().values("batch")
+    groups = rows.filter(batch__in=batch_ids).order_by().values("batch", "state")
+    counted = groups.annotate(total=Subquery(same.annotate(n=Count("pk")).values("n")))
+    return {
+        (batch, state): f"{count:,} of {total:,}"
+        for batch, state, total, count in counted.annotate(count=Count("pk")).values_list(
+            "batch", "state", "total", "count"
+        )
+    }
 
 
 def _by_user(rows: QuerySet[Deletion], *, actor: Actor) -> list[tuple[QuerySet[Deletion], bool]]:

@@ -22,7 +22,7 @@ from connections.models import (
 from connections.operations import heartbeats
 from connections.web.overview.attention import Item
 from sandbox.server import SandboxServer
-from tests.batches.support import draft
+from tests.batches.support import add_connections, draft, sync_now
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of
 
@@ -148,18 +148,23 @@ def test_an_outcome_needs_people_who_can_check_it_and_is_shown_to_everyone(
     assert ("No unknown outcomes" in text) != bool(line)
 
 
-def test_a_bulk_deletion_has_one_line_for_all_its_unknown_deletions(
-    client_of: ClientOf, ada: Person, labs: Credential
+def test_a_bulk_deletion_has_one_line_for_each_open_outcome_that_counts_its_deletions(
+    client_of: ClientOf, ada: Person, labs: Credential, sandbox: SandboxServer
 ) -> None:
-    batch = draft(ada, [snapshot.key.reference for snapshot in labs.snapshots.all()[:2]])
-    for row in batch.rows.all():
-        add_deletion(labs, by=ada, state="unknown", batch=batch, batch_row=row)
+    keys = add_connections(sandbox, 3, source="Labs EU")
+    sync_now(labs)
+    batch = draft(ada, keys)
+    for row, state in zip(batch.rows.all(), ["unknown", "unknown", "still_present"], strict=True):
+        add_deletion(labs, by=ada, state=state, batch=batch, batch_row=row)
     add_deletion(labs, by=ada, state="unknown")
     Batch.objects.update(requested_by_name="Ada", ticket="OPS-1")
-    assert sorted(yours(ada, client_of)) == [
+    assert set(yours(ada, client_of)) == {
         f"Outcome unknown: {PAYMENTS}, Requested by Ada, Check outcome",
-        "Outcome unknown: Selected connections, Bulk deletion · OPS-1 · Requested by Ada, View",
-    ]
+        *(
+            f"{count}: Selected connections, Bulk deletion · OPS-1 · Requested by Ada, View"
+            for count in ("2 of 3 unknown", "1 of 3 had no effect")
+        ),
+    }
     assert f'href="/deletions/batches/{batch.pk}/"' in open_overview(client_of(ada)).html
 
 
