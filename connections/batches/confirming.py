@@ -24,13 +24,14 @@ from connections.models import (
 )
 
 
-def text_to_type(batch: Batch) -> str:
+def text_to_type(batch: Batch, *, count: int | None = None) -> str:
     """What a person types to confirm: the number of rows to send, or the name of the org to remove.
 
-    It is the number if the org has no name or one that can't be typed.
+    It is the number if the org has no name or one that can't be typed: `count`, if a draft's rows
+    aren't stored as they are shown.
     """
     name = confirmations.typable_name(batch.org_name) if batch.origin == BatchOrigin.ORG else ""
-    return name or str(count_to_send(batch))
+    return name or str(count_to_send(batch) if count is None else count)
 
 
 def count_to_send(batch: Batch) -> int:
@@ -82,11 +83,11 @@ def list_kept(batch: Batch) -> list[Deletion]:
     return list(unsent_rows(batch).filter(batch_row__in=rows).order_by("batch_row__position"))
 
 
-def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> None:
+def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> bool:
     """Confirm an approved bulk deletion with its typed text. The worker then sends its rows.
 
-    Does nothing if it is already confirmed, so that a second click is harmless. Raises
-    PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
+    Does nothing and returns False if it is already confirmed, so that a second click is harmless.
+    Raises PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -95,7 +96,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> None:
     with audit.atomic(durable=True):
         drafts.lock_batch(batch)
         if batch.confirmed_at:
-            return
+            return False
         if actor.person is None or actor.person.pk != batch.requested_by_id:
             raise ConflictError(
                 f"Only {batch.requested_by_name}, who requested it, can confirm this bulk deletion."
@@ -109,6 +110,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> None:
         if problem:
             raise InvalidInputError(problem)
         confirm(batch, deletions=lock_unsent(batch), actor=actor)
+    return True
 
 
 def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> None:

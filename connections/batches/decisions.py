@@ -49,7 +49,10 @@ def approve_batch(*, batch: Batch, actor: Actor, digest: str) -> None:
         rows = _lock(batch)
         _require_undecided(rows, person=person)
         if digest != batch.approval_digest:
-            raise ConflictError("The plan has changed since you opened it. Open it again.")
+            raise ConflictError(
+                "The plan has changed since you opened it. Nothing was approved. "
+                f"{drafts.CHECK_AGAIN}"
+            )
         now = clock.now()
         approvals = store_decision(rows, person=person, decision=Approval.Decision.APPROVED, at=now)
         # Each person decided about every row.

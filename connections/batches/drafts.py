@@ -51,7 +51,8 @@ EXPIRED = (
     f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
     "Nothing was sent."
 )
-OUT_OF_DATE = "The plan has changed since you opened this page. Nothing was sent. Open it again."
+CHECK_AGAIN = "Check the plan as it is now."
+OUT_OF_DATE = f"The plan has changed since you opened this page. Nothing was sent. {CHECK_AGAIN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +190,18 @@ def _credential_for_retry(deletion: Deletion, *, facts: ConnectionFacts) -> UUID
 
 
 def create_draft(*, source: PlanSource, actor: Actor) -> Batch:
-    """Freeze a plan of 1 to MAX_ROWS rows.
+    """Freeze a plan of 1 to MAX_ROWS rows, or return the same plan if the person has drafted it.
 
     Raises PermissionDenied, and InvalidInputError for no connections or too many.
     """
     with audit.atomic():
         batch, rows = build_draft(source=source, actor=actor, can_wait_for_sync=True)
+        same = ("origin", "filter_text", "site", "org_id", "access_review", "digest", "created_by")
+        for draft in Batch.objects.filter(
+            state=BatchState.DRAFT, **{name: getattr(batch, name) for name in same}
+        ):
+            if not has_expired(draft, now=batch.created_at):
+                return draft
         store_draft(batch, rows=rows)
     return batch
 
@@ -474,10 +481,9 @@ def save_draft(batch: Batch, *, rows: Sequence[BatchRow]) -> None:
 
 
 def _planner(batch: Batch, *, actor: Actor) -> Actor:
-    """Who must be able to delete the rows: the person for whom a command made the draft, if any."""
-    if actor.person is None and batch.created_by:
-        return person_actor(person=batch.created_by)
-    return actor
+    """Who must be able to delete the rows: the person who drafted them, if any."""
+    is_own = actor.person is not None and actor.person.pk == batch.created_by_id
+    return actor if is_own or not batch.created_by else person_actor(person=batch.created_by)
 
 
 def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> ConnectionFacts:
@@ -489,40 +495,49 @@ def _load_row_facts(rows: Sequence[BatchRow], *, batch: Batch, actor: Actor) -> 
 
 
 def list_choosable_credentials(
-    *, batch: Batch, actor: Actor, rows: Sequence[BatchRow]
+    *, rows: Iterable[BatchRow], facts: ConnectionFacts
 ) -> list[Credential]:
     """The credentials that could send at least one of these rows, by name."""
-    planned = [row for row in rows if not row.problem]
-    facts = _load_row_facts(planned, batch=batch, actor=actor)
-    choices = {snapshot.credential for row in planned for snapshot in facts.choices(_key(row))}
+    keys = [_key(row) for row in rows if not row.problem]
+    choices = {snapshot.credential for key in keys for snapshot in facts.choices(key)}
     return sorted(choices, key=lambda credential: credential.name.casefold())
 
 
+def set_current_problems(
+    batch: Batch, *, rows: Sequence[BatchRow], actor: Actor
+) -> ConnectionFacts:
+    """Set the problems that the rows of a draft have now, and its policy and digest.
+
+    Saves nothing. Leaves a row as it is if the last sync of its credential failed, because that
+    might be temporary, and if the plan didn't find its connection.
+    """
+    found = [row for row in rows if row.digest and row.problem != RowProblem.DUPLICATE]
+    facts = _load_row_facts(found, batch=batch, actor=actor)
+    for row in found:
+        if row.credential not in facts.unsynced:
+            row.problem = _current_problem(row, facts=facts) or ""
+    set_digest(batch, rows=rows)
+    return facts
+
+
 def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:
-    """Store a problem for rows that changed or can no longer be deleted, and return these rows.
+    """Store the problems that the rows have now, and return the rows that had others.
 
     Call it in a transaction that has locked the bulk deletion. Raises ConflictError when the last
-    sync of a credential that sends a row failed, because that might be temporary.
+    sync of a credential that sends a row failed.
     """
-    rows = rows_of(batch)
-    planned = [row for row in rows if not row.problem]
-    facts = _load_row_facts(planned, batch=batch, actor=actor)
-    sending = {row.credential for row in planned if row.credential}
+    rows, before = rows_of(batch), batch.digest
+    problems = [row.problem for row in rows]
+    sending = {row.credential for row in rows if row.credential and not row.problem}
+    facts = set_current_problems(batch, rows=rows, actor=actor)
     unsynced = {credential.name for credential in sending if credential in facts.unsynced}
     if unsynced:
         raise ConflictError(
             f"The last sync of {', '.join(sorted(unsynced))} failed. Nothing was requested. Sync "
             "again, then request it."
         )
-    changed = []
-    for row in planned:
-        problem = _current_problem(row, facts=facts)
-        if problem:
-            row.problem = problem
-            changed.append(row)
-    before = batch.digest
+    changed = [row for row, problem in zip(rows, problems, strict=True) if row.problem != problem]
     BatchRow.objects.bulk_update(changed, ["problem"])
-    set_digest(batch, rows=rows)
     if batch.digest != before:
         batch.save(update_fields=["digest", "policy"])
     return changed

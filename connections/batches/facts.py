@@ -9,13 +9,16 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access.visibility import visible
 from connections.core import clock
 from connections.inventory import protections, syncs
 from connections.inventory.inventory import current_snapshots, sender_sort_key
 from connections.models import (
+    GONE_OUTCOMES,
     OPEN_STATES,
     SENDABLE,
     Batch,
+    BatchRow,
     Credential,
     Deletion,
     OrgConnectionKey,
@@ -130,6 +133,24 @@ def load_facts(
 def _open_deletions(ids: Collection[UUID]) -> QuerySet[Deletion, tuple[str, UUID, UUID]]:
     rows = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES, settled_at=None)
     return rows.order_by().values_list("site", "connection_id", "credential_id")
+
+
+def find_later_deletions(rows: Collection[BatchRow], *, actor: Actor) -> dict[int, Deletion]:
+    """The visible deletion that keeps each of these rows of a draft from being deleted, by row.
+
+    It is open, or it ended after the plan was made with the connection gone.
+    """
+    by_key = {(row.site, row.connection_id): row for row in rows}
+    ids = [row.connection_id for row in rows if row.connection_id]
+    deletions = visible(Deletion.objects.filter(connection_id__in=ids), actor=actor)
+    found = {}
+    for deletion in deletions.select_related("batch").order_by("requested_at", "pk"):
+        row = by_key.get((deletion.site, deletion.connection_id))
+        if row is None or deletion.outcome not in {"", *GONE_OUTCOMES}:
+            continue
+        if deletion.settled_at is None or deletion.settled_at >= row.batch.created_at:
+            found[row.pk] = deletion
+    return found
 
 
 def find_kept_among(ids: Collection[UUID]) -> set[OrgConnectionKey]:

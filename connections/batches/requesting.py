@@ -41,21 +41,23 @@ def request_batch(
     digest: str,
     stop_at_first_problem: bool = False,
     confirmation: str | None = None,
-) -> None:
+) -> bool:
     """Request the deletion of every row. Under policy `none`, also confirm it for the worker.
 
     `digest` is the digest of the plan that the page showed. Either every row becomes a deletion or
-    none does. Posting the same form again changes nothing.
+    none does. Posting the form again changes nothing: the result is whether it was requested with
+    this reason, ticket and choice.
 
     Raises PermissionDenied; InvalidInputError naming the fields; PlanChangedError when a row
     changed or can no longer be deleted; and OvertakenError when it is no longer a draft. Each time,
     nothing was requested and nothing was sent.
     """
-    if batch.state != BatchState.DRAFT and _is_own_request(batch, actor=actor):
-        return
+    typed = (reason.strip(), ticket.strip(), stop_at_first_problem)
+    if batch.requested_at and _is_own_request(batch, actor=actor):
+        return typed == (batch.reason, batch.ticket, batch.stop_at_first_problem)
     drafts.require_own_draft(batch, actor=actor)
     changed_rows = _store_changes(batch, actor=actor)
-    if changed_rows or digest != batch.digest:
+    if digest != batch.digest:
         raise PlanChangedError(_changed_text(changed_rows))
     require_requester(batch)
     _require_usable(batch, actor=actor)
@@ -69,15 +71,17 @@ def request_batch(
             is_changed = batch.state != BatchState.DRAFT or batch.digest != digest
             # Decisions to keep a connection also lock the bulk deletion, so a later one pauses it.
             if is_changed or (batch.is_from_review and facts.find_kept(batch=batch)):
-                raise OvertakenError("This bulk deletion just changed. Reload the page.")
-            batch.reason, batch.ticket = reason.strip(), ticket.strip()
-            batch.stop_at_first_problem = stop_at_first_problem
+                raise OvertakenError(
+                    f"This bulk deletion just changed. Nothing was requested. {drafts.CHECK_AGAIN}"
+                )
+            batch.reason, batch.ticket, batch.stop_at_first_problem = typed
             _request(batch, actor=actor)
     except IntegrityError:
         raise PlanChangedError(
             "Another deletion of one of these connections was just requested. Nothing was "
-            "requested here. Open the plan again."
+            f"requested here. {drafts.CHECK_AGAIN}"
         ) from None
+    return True
 
 
 def _wait_for_decisions(batch: Batch) -> None:
@@ -115,7 +119,7 @@ def _changed_text(changed_rows: list[BatchRow]) -> str:
         return drafts.OUT_OF_DATE
     return (
         f"{pluralize(len(changed_rows), 'connection')} changed or can no longer be deleted. "
-        "Nothing was requested. Open the plan again."
+        f"Nothing was requested. {drafts.CHECK_AGAIN}"
     )
 
 

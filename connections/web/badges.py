@@ -173,6 +173,11 @@ _ROW_PROBLEM_LOOKS: dict[str, tuple[str, str]] = {
 }
 
 
+ALREADY_DELETED = Badge(
+    "Already deleted", "muted", "minus", "Another deletion has ended, and the connection is gone."
+)
+
+
 def row_problem_badge(problem: str) -> Badge:
     """Why a row of a bulk deletion can't be deleted."""
     text = ROW_PROBLEMS[problem]

@@ -85,7 +85,7 @@ def test_a_draft_says_when_too_few_can_approve_it(make_draft: MakeDraft, linus: 
 
 
 def test_another_digest_than_the_plans_approves_nothing(requested: Batch, linus: Person) -> None:
-    with pytest.raises(ConflictError, match="Open it again"):
+    with pytest.raises(ConflictError, match="Nothing was approved"):
         decisions.approve_batch(
             batch=requested, actor=person_actor(person=linus), digest=requested.digest
         )

@@ -82,7 +82,7 @@ def test_another_plan_than_the_shown_one_requests_nothing(
     shown = batch.digest
     key = batch.rows.all()[0].reference
     drafts.remove_rows(batch=batch, actor=person_actor(person=ada), connections=[key])
-    with pytest.raises(PlanChangedError, match="Open it again"):
+    with pytest.raises(PlanChangedError, match="Check the plan as it is now"):
         request(batch, ada, digest=shown)
     assert not Deletion.objects.exists()
 

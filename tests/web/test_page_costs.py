@@ -104,7 +104,7 @@ def client(client_of: ClientOf) -> Callable[[data.Size], Client]:
         connections = texts_of(reviews[1])
         # Those of the last orgs, which other pages don't show.
         request(draft(administrator, connections[-size.orgs :]), administrator)
-        draft(administrator, connections[:100])
+        draft(administrator, [*connections[:99], connections[-1]])
         client = client_of(administrator)
         client.get("/")
         return client

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -26,12 +27,26 @@ def _has_confirmation(request: HttpRequest) -> bool:
     return bool(request.POST.get("confirmation"))
 
 
+def _answer(
+    request: HttpRequest, actor: Actor, batch: Batch, was_used: bool | None
+) -> HttpResponse:
+    """The page, which says so if what was typed wasn't used."""
+    if was_used is False:
+        done = "confirmed" if batch.confirmed_at else "requested"
+        messages.warning(
+            request,
+            f"This bulk deletion was already {done}, so what you just entered wasn't used.",
+        )
+    return redirect_to(batch)
+
+
 _action = partial(
     service_action,
     Subject(
         name="batch",
         find=lambda actor, pk: find_batch(actor=actor, pk=pk),
         page=batch_detail,
+        respond=_answer,
     ),
 )
 

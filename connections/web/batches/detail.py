@@ -1,7 +1,7 @@
 """The page of one bulk deletion: its plan, its rows, its progress and the next steps."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -210,44 +210,50 @@ def _draft_context(
 ) -> dict[str, Any]:
     """The review of a plan that is not requested yet or was never requested."""
     now = clock.now()
-    plan = load_plan(batch, actor=actor, at=now)
-    count = pluralize(len(plan.to_delete), "connection")
     has_expired = drafts.has_expired(batch, now=now)
+    is_open = batch.state == models.BatchState.DRAFT and not has_expired
+    current = drafts.rows_of(batch)
+    connection_facts = (
+        drafts.set_current_problems(batch, rows=current, actor=actor) if is_open else None
+    )
+    plan = load_plan(batch, actor=actor, at=now, current=current)
+    count = pluralize(len(plan.to_delete), "connection")
+    title = f"Delete {count}?" if plan.to_delete else "Nothing to delete"
     status = batch_badge(batch, has_expired=has_expired)
     is_own = actor.person is not None and actor.person.pk == batch.created_by_id
-    is_open = batch.state == models.BatchState.DRAFT and not has_expired
     can_edit = is_open and is_own and permissions.can_delete(actor)
-    rows = plan_rows(request, batch=batch, actor=actor, plan=plan)
+    rows = plan_rows(request, batch=batch, actor=actor, plan=plan, current=current)
+    sendable = [row for row in current if not row.problem]
     return {
         "is_draft": True,
-        "title": f"Delete {count}?" if is_open else f"{status.label} draft",
+        "title": title if is_open else f"{status.label} draft",
         "status": status,
         "delete_label": f"Delete {count}",
         "is_open": is_open,
         "headline": texts.batch_headline(batch, given=0, sending=0, has_expired=has_expired),
         "can_edit": can_edit,
-        "confirm_text": confirming.text_to_type(batch),
+        "confirm_text": confirming.text_to_type(batch, count=len(sendable)),
         "form": _request_form(batch, form, count=len(plan.to_delete)),
         "plan": plan,
         "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
         "approvers_warning": approvers.missing_batch_approvers_warning(batch=batch),
-        "can_split": len(batch.sending_credential_ids) > 1,
-        **_approvals_context(batch, actor=actor, total=len(plan.to_delete)),
+        "can_split": len({row.credential_id for row in sendable}) > 1,
+        **_approvals_context(batch, rows=sendable, actor=actor, total=len(plan.to_delete)),
         "credentials": drafts.list_choosable_credentials(
-            batch=batch,
-            actor=actor,
             rows=[view.row for view in rows.views if isinstance(view.row, models.BatchRow)],
+            facts=connection_facts,
         )
-        if can_edit
+        if can_edit and connection_facts
         else [],
         "filters": request.GET.urlencode(),
         "rows": rows,
     }
 
 
-def _approvals_context(batch: models.Batch, *, actor: Actor, total: int) -> dict[str, Any]:
+def _approvals_context(
+    batch: models.Batch, *, rows: Iterable[models.BatchRow], actor: Actor, total: int
+) -> dict[str, Any]:
     """Which credentials require approval, and how many of the `total` connections need it."""
-    rows = batch.rows.filter(models.SENDABLE).select_related("credential")
     approvals = drafts.find_approvals(rows) if batch.needs_approval else {}
     if not approvals:
         return {}
@@ -357,7 +363,16 @@ def _record_context(
         "can_audit": permissions.can_audit(actor),
         "no_worker": no_sender,
         **_rows_context(request, batch=batch, actor=actor, progress=progress, now=now),
-        **(_approvals_context(batch, actor=actor, total=total) if undecided else {}),
+        **(
+            _approvals_context(
+                batch,
+                rows=batch.rows.filter(models.SENDABLE).select_related("credential"),
+                actor=actor,
+                total=total,
+            )
+            if undecided
+            else {}
+        ),
         "to_retire": _credential_to_retire(batch, parts, actor=actor),
         "can_retire": permissions.can_manage_credentials(actor),
         "poll_interval": interval,

@@ -1,21 +1,23 @@
 """What a plan would do, from one query: counts, warnings, and what each destination org loses."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, TextChoices
+from django.urls import reverse
 
 from connections.access.actor import Actor
+from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_batch_rows
 from connections.batches import facts
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
-from connections.models import Batch, OrgConnectionKey, RowProblem
+from connections.models import Batch, BatchRow, Deletion, OrgConnectionKey, RowProblem
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.framework.support import PageWarning
 
@@ -24,6 +26,8 @@ from connections.web.framework.support import PageWarning
 MAX_LINES = 4
 MAX_NAMES = 3
 NEW = timedelta(days=7)
+# The problems of a row whose connection another deletion deletes or has deleted.
+_OVERTAKEN = {RowProblem.CHANGED, RowProblem.ALREADY_BEING_DELETED}
 # What a count of rows with a problem says, where that isn't its label: "2 with an open deletion".
 _COUNTED = {
     RowProblem.MALFORMED_ID: "with an invalid ID",
@@ -104,6 +108,8 @@ class Plan:
     rows: list[PlanRow]
     # Those that access reviews have decided to keep.
     kept_ids: Collection[int]
+    # The deletions that keep left out rows from being deleted, by row.
+    others: Mapping[int, Deletion]
     at: datetime
 
     @property
@@ -150,7 +156,8 @@ class Plan:
 
     def warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:
         """What to know about the rows, most important first. `url_of` a filter shows its rows."""
-        left_out, audit = self.left_out, self.rows_of(PlanFilter.AUDIT)
+        gone, audit = self.gone, self.rows_of(PlanFilter.AUDIT)
+        left_out = [row for row in self.left_out if row.id not in gone]
         new, unknown = self.rows_of(PlanFilter.NEW), self.rows_of(PlanFilter.UNKNOWN_TYPE)
         problems = Counter(RowProblem(row.problem) for row in left_out)
         kinds = sorted({kind for row in unknown for kind in unknown_types(row.connection_types)})
@@ -162,6 +169,7 @@ class Plan:
                 count=len(kept),
                 rows_url=url_of(PlanFilter.KEPT),
             ),
+            self._gone_warning(rows_url=url_of(PlanFilter.LEFT_OUT)),
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
                 detail=", ".join(
@@ -193,6 +201,24 @@ class Plan:
         ]
         return [warning for warning in warnings if warning.count]
 
+    def _gone_warning(self, *, rows_url: str) -> PageWarning:
+        """What was deleted since the plan was made, with a link to the bulk deletion that did."""
+        count = len(self.gone)
+        batches = {deletion.batch for deletion in self.gone.values()}
+        batch = batches.pop() if len(batches) == 1 else None
+        return PageWarning(
+            headline=f"{count} {'was' if count == 1 else 'were'} already deleted",
+            detail=f"By a bulk deletion that {batch.requested_by_name} requested" if batch else "",
+            count=count,
+            rows_url=reverse("batch-detail", args=[batch.pk]) if batch else rows_url,
+            link="View bulk deletion" if batch else "",
+        )
+
+    @property
+    def gone(self) -> dict[int, Deletion]:
+        """The deletions that ended with a connection of the plan gone, by row."""
+        return {row: deletion for row, deletion in self.others.items() if deletion.is_settled}
+
     @property
     def totals(self) -> list[Total]:
         """How many connections each org, data type and creator has."""
@@ -215,13 +241,28 @@ class Plan:
         return [loss_text(sink=sink, lost=lost) for sink, lost in by_name]
 
 
-def load_plan(batch: Batch, *, actor: Actor, at: datetime) -> Plan:
-    """The plan as this person sees it. Two queries, whatever the number of rows."""
-    rows = visible_batch_rows(batch, actor=actor).order_by("position")
-    rows = rows.annotate(ended_at=F("deletion__settled_at"))
+def load_plan(
+    batch: Batch, *, actor: Actor, at: datetime, current: Sequence[BatchRow] = ()
+) -> Plan:
+    """The plan as this person sees it. Two queries, whatever the number of rows.
+
+    `current` are the rows of a draft with the problems that they have now.
+    """
+    hidden = visibility_of(actor).hidden
+    rows = [
+        PlanRow._make([*(getattr(row, name) for name in PlanRow._fields[:-1]), None])
+        for row in current
+        if row.credential_id not in hidden
+    ]
+    if not current:
+        stored = visible_batch_rows(batch, actor=actor).order_by("position")
+        stored = stored.annotate(ended_at=F("deletion__settled_at"))
+        rows = [PlanRow._make(row) for row in stored.values_list(*PlanRow._fields)]
+    overtaken = [row for row in current if row.problem in _OVERTAKEN]
     return Plan(
-        rows=[PlanRow._make(row) for row in rows.values_list(*PlanRow._fields)],
+        rows=rows,
         kept_ids=facts.find_kept(batch=batch),
+        others=facts.find_later_deletions(overtaken, actor=actor) if overtaken else {},
         at=at,
     )
 

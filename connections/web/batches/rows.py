@@ -1,6 +1,7 @@
 """The rows of a bulk deletion, and how many have which result."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,8 +19,13 @@ from connections.batches.progress import Progress
 from connections.deletions import states
 from connections.deletions.history import has_any
 from connections.deletions.status import OutcomeGroup, outcome_group, status_of, statuses_in
-from connections.deletions.texts import result_text
-from connections.web.badges import Badge, deletion_badge, row_problem_badge
+from connections.deletions.texts import label_of_state, result_text
+from connections.web.badges import (
+    ALREADY_DELETED,
+    Badge,
+    deletion_badge,
+    row_problem_badge,
+)
 from connections.web.batches.plan import Plan, PlanFilter
 from connections.web.deletions.bars import BarPart, bar_parts
 from connections.web.framework.lists import (
@@ -31,6 +37,7 @@ from connections.web.framework.lists import (
 from connections.web.framework.support import time_of
 
 LEFT_OUT = "left-out"
+# Sorted before the others. Those in OPEN are in progress, except the ones without effect.
 _NOT_DELETED = (OutcomeGroup.UNKNOWN, OutcomeGroup.REFUSED, OutcomeGroup.NOTHING_SENT)
 # The outcome of the rows of a bulk deletion that ended in this state before it was confirmed.
 _ENDED_AS = {
@@ -78,27 +85,47 @@ def progress_parts(batch: models.Batch, *, progress: Progress) -> list[BarPart]:
         counts[outcome_group(state=models.State.SETTLED, outcome=outcome)] += count
     for state, count in progress.by_open_state.items():
         counts[outcome_group(state=state, outcome="")] += count
-    blank = {OutcomeGroup.OPEN}
-    if batch.state == models.BatchState.CANCELLED:
-        blank.add(OutcomeGroup.NOTHING_SENT)
-    return [replace(part, is_blank=part.group in blank) for part in bar_parts(counts)]
+    if not batch.has_ended:
+        return [
+            replace(part, is_blank=part.group == OutcomeGroup.OPEN) for part in bar_parts(counts)
+        ]
+    blank = OutcomeGroup.NOTHING_SENT if batch.state == models.BatchState.CANCELLED else None
+    # "Open" would contradict "Finished".
+    is_all_sent = set(progress.by_open_state) <= {models.State.STILL_PRESENT, models.State.UNKNOWN}
+    no_effect = label_of_state(models.State.STILL_PRESENT)
+    return [
+        replace(
+            part,
+            label=no_effect if part.group == OutcomeGroup.OPEN and is_all_sent else part.label,
+            is_blank=part.group == blank,
+        )
+        for part in bar_parts(counts)
+    ]
 
 
-def plan_rows(request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan) -> RowsPage:
-    """The rows of a plan that has not been confirmed yet."""
+def plan_rows(
+    request: HttpRequest,
+    *,
+    batch: models.Batch,
+    actor: Actor,
+    plan: Plan,
+    current: Sequence[models.BatchRow] = (),
+) -> RowsPage:
+    """The rows of a plan that has not been confirmed yet. `current` is as in `load_plan`."""
     chosen = _selected_filter(request, PlanFilter, PlanFilter.ALL)
     page = numbered_page(request, plan.rows_of(chosen))
     links = [("All", "", len(plan.rows))]
     for part in (PlanFilter.TO_DELETE, PlanFilter.LEFT_OUT):
         if 0 < (count := len(plan.rows_of(part))) < len(plan.rows):
             links.append((str(part.label), part.value, count))
-    ids = [row.id for row in page.object_list]
-    rows = (
-        visibility.visible_batch_rows(batch, actor=actor)
-        .filter(pk__in=ids)
-        .select_related("credential", "deletion")
-    )
-    views = [_plan_row(row) for row in rows.order_by("position")]
+    ids = {row.id for row in page.object_list}
+    if current:
+        shown = [row for row in current if row.pk in ids]
+        views = [_plan_row(row, other=plan.others.get(row.pk)) for row in shown]
+    else:
+        stored = visibility.visible_batch_rows(batch, actor=actor).filter(pk__in=ids)
+        stored = stored.select_related("credential", "deletion").order_by("position")
+        views = [_plan_row(row, deletion=getattr(row, "deletion", None)) for row in stored]
     return RowsPage(
         views=views,
         links=part_links(request, links, current=chosen) if len(links) > 1 else [],
@@ -115,7 +142,7 @@ def result_rows(
     """The deletions of a bulk deletion: what wasn't deleted first, then the newest results."""
     chosen = request.GET.get("show", "")
     left_out = visibility.visible_batch_rows(batch, actor=actor).exclude(problem="")
-    rows: QuerySet[Any] = left_out.select_related("credential", "deletion").order_by("position")
+    rows: QuerySet[Any] = left_out.select_related("credential").order_by("position")
     if chosen != LEFT_OUT:
         group = _selected_filter(request, OutcomeGroup, None)
         rows = _deletions_of(batch, group=group).prefetch_related("attempts")
@@ -148,7 +175,7 @@ def _deletions_of(batch: models.Batch, *, group: OutcomeGroup | None) -> QuerySe
     deletions = models.Deletion.objects.filter(batch=batch)
     if group:
         deletions = deletions.filter(has_any(statuses_in(group)))
-    not_deleted = Q(contradicted_at__isnull=False)
+    not_deleted = Q(contradicted_at__isnull=False) | Q(state=models.State.STILL_PRESENT)
     for problem in _NOT_DELETED:
         not_deleted |= has_any(statuses_in(problem))
     newest = Coalesce("settled_at", "sending_at").desc(nulls_last=True)
@@ -164,11 +191,16 @@ def _selected_filter[T: StrEnum](request: HttpRequest, values: type[T], default:
         return default
 
 
-def _plan_row(row: models.BatchRow) -> BatchRowView:
-    deletion: models.Deletion | None = getattr(row, "deletion", None)
+def _plan_row(
+    row: models.BatchRow,
+    *,
+    deletion: models.Deletion | None = None,
+    other: models.Deletion | None = None,
+) -> BatchRowView:
+    """A row of a plan. `other` is the deletion that keeps a row of a draft from being deleted."""
     url = ""
-    if deletion:
-        url = reverse("deletion-detail", args=[deletion.pk])
+    if linked := deletion or other:
+        url = reverse("deletion-detail", args=[linked.pk])
     elif row.connection_id and row.problem != models.RowProblem.NOT_VISIBLE:
         url = reverse("org-connection-detail", args=[row.site, row.connection_id])
     return BatchRowView(
@@ -177,7 +209,7 @@ def _plan_row(row: models.BatchRow) -> BatchRowView:
         name=_name(row) or row.reference,
         url=url,
         credential=row.credential.name if row.credential and not row.problem else "",
-        badge=_plan_badge(row, deletion),
+        badge=ALREADY_DELETED if other and other.is_settled else _plan_badge(row, deletion),
         deletion=deletion,
         result="",
     )

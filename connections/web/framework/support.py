@@ -42,6 +42,8 @@ class PageWarning:
     # How many rows it is about, and the address that shows only these.
     count: int = 0
     rows_url: str = ""
+    # What the link says, if not "View" and the count.
+    link: str = ""
 
 
 class SeeOther(HttpResponseRedirect):

@@ -276,7 +276,120 @@ def test_a_credential_that_is_hidden_is_not_named_as_the_one_that_requires_appro
     assert "It needs approval: every connection of another org needs 2, whichever" in text
 
 
+def test_a_draft_says_what_became_of_its_connections_and_deletes_the_rest(
+    operator: Client, ada: Person, make_draft: MakeDraft, payments: Credential
+) -> None:
+    batch = make_draft(3)
+    keys = [row.reference for row in batch.rows.all()]
+    other = request(draft(ada, keys[:2]), ada, ticket="OPS-1")
+    page = read(operator.get(url_of(batch)))
+    assert "2 can't be deleted and are left out: 2 with an open deletion" in page.text
+    running.run_due(actor=WORKER)
+    sync_now(payments)
+    page = read(operator.get(url_of(batch)))
+    assert "2 were already deleted: By a bulk deletion that Ada requested" in page.text
+    assert page.text.count("Already deleted") == 2
+    urls = [
+        url_of(other),
+        *(reverse("deletion-detail", args=[d.pk]) for d in other.deletions.all()),
+    ]
+    assert all(f'href="{url}"' in page.html for url in urls)
+    # The form that the page holds is for the plan that it shows.
+    form = form_for(operator, batch, "request")
+    assert form.attributes["data-confirm"] == "1"
+    typed = form.fields | {"reason": REASON, "confirmation": "1"}
+    assert operator.post(form.action, typed).status_code == 303
+    assert batch.deletions.count() == 1
+
+
+def test_a_draft_says_nothing_of_a_deletion_with_a_hidden_credential(
+    operator: Client, grace: Person, ada: Person, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    key = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
+    batch, other = draft(ada, [key]), draft(grace, [key])
+    actor = person_actor(person=grace)
+    drafts.change_credential(batch=other, actor=actor, connections=[key], credential=soc)
+    request(other, grace)
+    CredentialAccess.objects.create(credential=soc, kind=AccessKind.SEE, person=grace)
+    running.run_due(actor=WORKER)
+    sync_now(payments)
+    text = read(operator.get(url_of(batch))).text
+    assert "1 can't be deleted and is left out: 1 changed" in text
+    assert "lready deleted" not in text
+
+
+def test_a_draft_with_nothing_to_delete_has_no_form_to_confirm(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(2)
+    for row in batch.rows.all():
+        request(draft(ada, [row.reference]), ada)
+    page = read(operator.get(url_of(batch)))
+    assert "Nothing to delete" in page.text
+    assert not page.has_form_to(url_of(batch, "request"))
+    assert page.has_form_to(url_of(batch, "cancel"))
+
+
+def test_a_row_can_be_deleted_again_once_nothing_prevents_it(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    keys = [row.reference for row in make_draft(2).rows.all()]
+    other = request(draft(ada, keys[:1]), ada)
+    batch = draft(ada, keys)
+    assert "Delete 1 connection?" in operator.get(url_of(batch)).text
+    stopping.cancel_batch(batch=other, actor=person_actor(person=ada))
+    assert "Delete 2 connections?" in operator.get(url_of(batch)).text
+
+
+def test_another_person_sees_a_draft_as_its_author_can_delete_it(
+    grace: Person, ada: Person, make_draft: MakeDraft, payments: Credential, client_of: Any
+) -> None:
+    batch = make_draft(1)
+    CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=ada)
+    assert "Delete 1 connection?" in client_of(grace).get(url_of(batch)).text
+
+
+def test_a_draft_stays_as_it_is_while_a_sync_fails(
+    operator: Client, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
+) -> None:
+    batch = make_draft(1)
+    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
+    sync_now(payments)
+    assert "Delete 1 connection?" in operator.get(url_of(batch)).text
+
+
+def test_the_same_plan_is_drafted_once_for_each_person(
+    operator: Client, grace: Person, payments: Credential, client_of: Any, clock: SettableClock
+) -> None:
+    org = {"org": f"{payments.site}/{payments.org_id}"}
+    first, again, other = (
+        client.post(LIST, org)["Location"] for client in (operator, operator, client_of(grace))
+    )
+    assert first == again != other
+    clock.advance(hours=25)
+    sync_now(payments)
+    assert operator.post(LIST, org)["Location"] not in {first, other}
+
+
 # --- Approval ---
+
+
+def test_a_second_tab_is_told_that_what_it_posted_was_not_used(
+    operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
+) -> None:
+    batch = make_draft(2, policy=ApprovalPolicy.ONE)
+    form = form_for(operator, batch, "request")
+    not_used = "what you just entered wasn't used"
+    for reason, is_told in ((REASON, False), (REASON, False), ("Another reason", True)):
+        response = operator.post(form.action, form.fields | {"reason": reason}, follow=True)
+        assert response.redirect_chain == [(url_of(batch), 303)]
+        assert (not_used in read(response).text) == is_told
+    approve(the_batch(), linus)
+    for is_told in (False, True):
+        response = operator.post(url_of(batch, "execute"), {"confirmation": "2"}, follow=True)
+        assert (not_used in read(response).text) == is_told
+    assert (the_batch().reason, the_batch().state) == (REASON, BatchState.RUNNING)
 
 
 def test_another_person_approves_what_the_page_shows_and_the_requester_confirms(
@@ -668,3 +781,16 @@ def test_the_list_tells_bulk_deletions_apart(
     text = read(operator.get(LIST)).text
     assert "Payments US → Partner 0 and 2 more 0 of 3" in text
     assert "Payments US → Partner 0 0 of 1" in text
+
+
+def test_a_finished_bulk_deletion_says_no_effect_instead_of_open(
+    operator: Client, ada: Person, make_draft: MakeDraft
+) -> None:
+    batch = request(make_draft(3), ada)
+    first = batch.deletions.order_by("batch_row__position")[0].pk
+    Deletion.objects.filter(pk=first).update(state="still_present", epoch=1, due_at=None)
+    running.run_due(actor=WORKER)
+    page = read(operator.get(url_of(batch)))
+    assert "2 of 3 deleted Finished" in page.text
+    assert "Deleted 2 No effect 1" in page.text
+    assert "Open 1" not in page.text
