@@ -433,15 +433,16 @@ def test_an_org_with_two_credentials_counts_as_one(
     assert "1 org synced." in open_list(client).text
 
 
-def test_a_refresh_syncs_again_and_returns_with_the_filters(
+def test_a_refresh_syncs_again_and_returns_to_the_same_place(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
     client = client_of(ada)
     [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
     sandbox.world.remove_connection(connection_id=connection.id)
-    response = client.post("/connections/refresh/", {"filters": "site=sandbox-eu1&evil=1"})
+    place = "site=sandbox-eu1&sort=-created&page=2"
+    response = client.post("/connections/refresh/", {"filters": f"evil=1&{place}"})
     assert response.status_code == 303
-    assert response["Location"] == "/connections/?site=sandbox-eu1"
+    assert response["Location"] == f"/connections/?{place}"
     assert "1 org synced." in open_list(client).text
     assert not OrgConnectionSnapshot.objects.filter(is_current=True).exists()
 

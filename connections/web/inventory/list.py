@@ -65,6 +65,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "head": head_of(
             inventory.coverage, filters=filters, query=query, actor=actor, at=inventory.at
         ),
+        "place": query if form.errors else request.GET.urlencode(),
         "is_small": is_small,
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
@@ -101,11 +102,9 @@ def _has_deleted(actor: Actor) -> bool:
 
 
 def list_url(filters: QueryDict) -> str:
-    """The list or matrix with these filters."""
-    query = ConnectionFilters(filters).values()
-    if filters.get("view") == MATRIX:
-        query["view"] = MATRIX
-    return reverse("org-connection-list", query=query)
+    """The list or matrix with these filters, in the same order and on the same page."""
+    place = {name: filters[name] for name in ("view", "sort", "page", "all") if name in filters}
+    return reverse("org-connection-list", query=ConnectionFilters(filters).values() | place)
 
 
 def org_connection_export(request: HttpRequest) -> HttpResponseBase:
