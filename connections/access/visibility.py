@@ -19,6 +19,7 @@ from connections.models import (
     SENDABLE,
     AccessReview,
     AccessReviewRow,
+    Agreement,
     Batch,
     BatchRow,
     Change,
@@ -192,6 +193,19 @@ def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
     for *pair, credential in snapshots.values_list(*columns).distinct():
         listed_by.setdefault(OrgPair(*pair), set()).add(credential)
     return {pair for pair in of_known if not listed_by.get(pair, {None}) <= hidden}
+
+
+def visible_agreements(agreements: QuerySet[Agreement], *, actor: Actor) -> QuerySet[Agreement]:
+    """The agreements about pairs with a connection that the actor can see, now or earlier."""
+    hidden = visibility_of(actor).hidden
+    if not hidden:
+        return agreements
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"),
+        source_org_id=OuterRef("source_org_id"),
+        sink_org_id=OuterRef("sink_org_id"),
+    )
+    return agreements.filter(Exists(listed.exclude(credential__in=hidden)))
 
 
 def hidden_connections(

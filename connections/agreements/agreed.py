@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -60,8 +60,24 @@ class Agreements:
         return _reasons(
             has_left=terms.owner_hex in self.left and not terms.owner_text,
             is_wider=not _types(types_text) <= _types(terms.types_text),
-            has_ended=terms.ends_on is not None and terms.ends_on < self.today.isoformat(),
+            has_ended="" < self.ends_on(pair) < self.today.isoformat(),
         )
+
+    def owner_of(self, pair: tuple[str, str, str]) -> str:
+        """The owner's ID as `UUID.hex`. "" without an agreement or an owner with an account."""
+        terms = self.by_pair.get(pair)
+        return (terms and terms.owner_hex) or ""
+
+    def ends_on(self, pair: tuple[str, str, str]) -> str:
+        """The agreement's last day, as "2026-12-31". "" without an agreement or an end."""
+        terms = self.by_pair.get(pair)
+        # SQLite's driver makes a date of it.
+        return str((terms and terms.ends_on) or "")
+
+    def ends_within(self, pair: tuple[str, str, str], *, days: int) -> bool:
+        """Whether the agreement's last day is today or within so many days."""
+        last = self.today + timedelta(days=days)
+        return self.today.isoformat() <= self.ends_on(pair) <= last.isoformat()
 
 
 @lru_cache(maxsize=1000)

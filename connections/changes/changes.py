@@ -8,13 +8,13 @@ from operator import or_
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.changes.texts import change_cause_text
 from connections.core.database import count_each
-from connections.models import Change, Credential, Deletion, OrgConnectionKey
+from connections.models import Change, Credential, Deletion, Org, OrgConnectionKey
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
@@ -29,6 +29,8 @@ class ChangeFilter:
     site: tuple[str, ...] = ()
     # "<site>/<org id>" of the source, the destination or the renamed org.
     org: tuple[str, ...] = ()
+    # Groups of one of these orgs.
+    group: tuple[str, ...] = ()
     connection: OrgConnectionKey | None = None
     text: str = ""
     needs_attention: bool = False
@@ -170,6 +172,11 @@ def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
         "number__lte": filters.up_to_number,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if filters.group:
+        in_group = Org.objects.filter(site=OuterRef("site"), group__in=filters.group)
+        sides = ("source_org_id", "sink_org_id", "org_id")
+        of_group = (Q(Exists(in_group.filter(org_id=OuterRef(side)))) for side in sides)
+        rows = rows.filter(reduce(or_, of_group))
     if filters.connection:
         key = filters.connection
         rows = rows.filter(site=key.site, connection_id=key.connection_id)

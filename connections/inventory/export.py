@@ -1,11 +1,14 @@
 """The export of the inventory: one row per org connection."""
 
+from typing import Any
+
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core.tabular import Columns, as_time
 from connections.exports.export import Export
 from connections.inventory.inventory import InventoryRow, iterate_rows
 from connections.inventory.matching import InventoryFilter
+from connections.models import Agreement
 
 # One org connection; `as_of` is the time of its newest snapshot.
 CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
@@ -24,8 +27,42 @@ CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
         "seen_by": lambda row: [credential.name for credential in row.listed_by],
         "as_of": lambda row: as_time(row.snapshot.last_seen_at),
         "protected": lambda row: row.protection is not None,
+        "owner": lambda row: (
+            row.agreement and (_username(row.agreement) or row.agreement.owner_text)
+        ),
+        "purpose": lambda row: row.agreement and row.agreement.purpose,
+        "ends_on": lambda row: row.agreement and _last_day(row.agreement),
+        "agreed": lambda row: not row.reasons,
+        "reasons": lambda row: list(row.reasons),
     }
 )
+
+
+def agreement_document(agreement: Agreement) -> dict[str, Any]:
+    """An agreement in the output of a command. People are named by username."""
+    set_by = agreement.set_by
+    return {
+        "owner": _username(agreement),
+        "owner_text": agreement.owner_text,
+        "purpose": agreement.purpose,
+        "ticket": agreement.ticket,
+        "ends_on": _last_day(agreement),
+        "connection_types": agreement.connection_types,
+        "set_by": set_by.get_username() if set_by else agreement.set_by_process,
+        "set_at": as_time(agreement.set_at),
+    }
+
+
+def _username(agreement: Agreement) -> str:
+    return agreement.owner.get_username() if agreement.owner else ""
+
+
+def _owner(agreement: Agreement) -> str:
+    return _username(agreement) or agreement.owner_text
+
+
+def _last_day(agreement: Agreement) -> str | None:
+    return agreement.ends_on.isoformat() if agreement.ends_on else None
 
 
 def prepare_export(

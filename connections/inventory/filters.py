@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from django import forms
+from django.core.validators import RegexValidator
 from django.http import QueryDict
 
 from connections.core.any_of import MAX_VALUES, AnyOf, SearchField
@@ -52,6 +53,16 @@ class ConnectionFilters(forms.Form):
     )
     changed = forms.ChoiceField(
         choices={"1": "Last day", **{str(days): f"Last {days} days" for days in (7, 30)}},
+        required=False,
+    )
+    agreed = forms.ChoiceField(
+        label="Agreement", choices={"yes": "Agreed", "no": "Not agreed"}, required=False
+    )
+    owner = AnyOf(forms.CharField(max_length=150))
+    group = AnyOf(forms.CharField(max_length=60))
+    ends_within = forms.CharField(
+        label="Ends",
+        validators=[RegexValidator(r"\A[0-9]{1,4}\Z", "Enter a number of days.")],
         required=False,
     )
     source = forms.CharField(max_length=200, required=False)

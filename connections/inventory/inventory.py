@@ -13,6 +13,13 @@ from django.db.models import F, Q, QuerySet, TextField, Value
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.agreements.agreed import (
+    Agreements,
+    Reason,
+    find_agreements,
+    load_agreements,
+    reasons_of,
+)
 from connections.changes.changes import find_awaiting_acknowledgement
 from connections.core import clock
 from connections.inventory import protections
@@ -34,11 +41,15 @@ from connections.inventory.syncs import (
 from connections.models import (
     OPEN_STATES,
     AccessReviewDecision,
+    Agreement,
     Change,
     Credential,
     Deletion,
+    Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    OrgPair,
+    Person,
     Protection,
     Sync,
 )
@@ -73,11 +84,17 @@ SORT_KEYS: dict[str, Callable[[ListedConnection], Any]] = {
 }
 
 
-# In addition, the number of credentials that list it.
-VISIBLE = "visible"
+# In addition, the number of credentials that list it, and the end of its agreement.
+VISIBLE, ENDS = "visible", "ends"
 
 
-def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[HexKey]) -> None:
+def _sort(
+    connections: list[ListedConnection],
+    *,
+    sort: str,
+    listings: Counter[HexKey],
+    agreements: Agreements | None,
+) -> None:
     """Sort by source and destination, then as in `build_inventory`.
 
     `listings` says how many credentials list each connection.
@@ -94,6 +111,11 @@ def _sort(connections: list[ListedConnection], *, sort: str, listings: Counter[H
     column, is_descending = sort.removeprefix("-"), sort.startswith("-")
     if column == VISIBLE:
         connections.sort(key=lambda listed: listings[listed.key], reverse=is_descending)
+    elif column == ENDS and agreements:
+        # No end counts as later than any date.
+        connections.sort(
+            key=lambda listed: agreements.ends_on(listed.pair) or "9999-99", reverse=is_descending
+        )
     elif sort != "source":
         connections.sort(key=SORT_KEYS[column], reverse=is_descending)
 
@@ -108,6 +130,9 @@ class InventoryRow:
     is_up_to_date: bool
     # The active protection, if there is one.
     protection: Protection | None
+    agreement: Agreement | None
+    # Why it isn't agreed. Empty if it is.
+    reasons: tuple[Reason, ...]
 
     def default_credential(self, *, actor: Actor) -> Credential | None:
         """The credential that sends a deletion unless the person picks another: the source side's.
@@ -189,13 +214,17 @@ class Inventory:
                 [listed.snapshot_id for listed in batch]
             )
             credential_ids = self._find_credentials(snapshots.values())
+            agreements = find_agreements([OrgPair(*listed.pair) for listed in batch])
             for listed in batch:
                 snapshot = snapshots[listed.snapshot_id]
+                agreement = agreements.get(OrgPair(*listed.pair))
                 yield InventoryRow(
                     snapshot=snapshot,
                     listed_by=[self.credentials[pk] for pk in credential_ids[snapshot.key]],
                     is_up_to_date=not complete.isdisjoint(credential_ids[snapshot.key]),
                     protection=self.protections.get(snapshot.key),
+                    agreement=agreement,
+                    reasons=reasons_of(agreement, snapshot.connection_types, today=self.at.date()),
                 )
 
     def _find_credentials(
@@ -222,8 +251,8 @@ def build_inventory(
 ) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
-    `sort` is one of SORT_KEYS or VISIBLE, after "-" for the opposite order. Only snapshots `within`
-    are read: its total and its choices are of those.
+    `sort` is one of SORT_KEYS, VISIBLE or ENDS, after "-" for the opposite order. Only snapshots
+    `within` are read: its total and its choices are of those.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
@@ -249,9 +278,12 @@ def build_inventory(
         protected=protected,
         up_to_date={row[:2] for row in rows if row[-1] in complete} if filters.flag else (),
         **_load_facts(connections, filters=filters, actor=actor, now=now),
+        agreements=load_agreements(today=now.date())
+        if filters.needs_agreements or column == ENDS
+        else None,
     )
     matches = filters.select(connections.values(), facts=facts)
-    _sort(matches, sort=sort, listings=listings)
+    _sort(matches, sort=sort, listings=listings, agreements=facts.agreements)
     orgs = _known_orgs(connections.values())
     types = {listed.types_text for listed in connections.values()}
     creators = {listed.creator_name for listed in connections.values()}
@@ -294,6 +326,12 @@ def _load_facts(
         facts["reviewed"] = _keys_of(decisions, "row__")
     if filters.created:
         facts["created_since"] = created_since_text(filters.created, now=now)
+    if filters.owner:
+        named = Person.objects.filter(username__in=filters.owner)
+        facts["owners"] = set(named.values_list(HexId("id"), flat=True))
+    if filters.group:
+        orgs = Org.objects.filter(group__in=filters.group).order_by()
+        facts["orgs_of_groups"] = set(orgs.values_list("site", "org_id"))
     return facts
 
 

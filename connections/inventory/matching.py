@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
+from connections.agreements.agreed import Agreements
 from connections.core.sites import site_name
 from connections.models.text_columns import HexKey, parse_types
 
@@ -58,6 +59,11 @@ class ListedConnection(NamedTuple):
     def key(self) -> HexKey:
         """Identifies the connection by site and ID."""
         return self[:2]
+
+    @property
+    def pair(self) -> tuple[str, str, str]:
+        """The site and the IDs of both orgs, as in an OrgPair."""
+        return self.site, self.source_org.org_id, self.sink_org.org_id
 
     @property
     def connection_id(self) -> UUID:
@@ -136,6 +142,12 @@ class FilterFacts:
     up_to_date: Container[HexKey] = ()
     # As the database's text.
     created_since: str = ""
+    # Orgs of the groups that the filter names, by site and ID.
+    orgs_of_groups: Container[tuple[str, str]] = ()
+    # None if neither the filter nor the order uses them.
+    agreements: Agreements | None = None
+    # The people that the filter names, as `UUID.hex`.
+    owners: Container[str] = ()
 
     def has_flag(self, listed: ListedConnection, *, flag: str) -> bool:
         """Whether the connection needs a look for this reason."""
@@ -171,6 +183,14 @@ class InventoryFilter:
     protected: str = ""
     # Only connections that changed in the last this many days: a number.
     changed: str = ""
+    # "yes" or "no".
+    agreed: str = ""
+    # Usernames of the agreement's owner.
+    owner: Collection[str] = ()
+    # Groups of the source or the destination org.
+    group: Collection[str] = ()
+    # Only connections whose agreement ends in this many days: a number.
+    ends_within: str = ""
     # Words in the org's name or ID.
     source: str = ""
     destination: str = ""
@@ -180,14 +200,21 @@ class InventoryFilter:
     @property
     def is_relative(self) -> bool:
         """Whether other connections match as time passes."""
-        return bool(self.created or self.changed or self.reviewed.isdigit())
+        times = (self.created, self.changed, self.agreed, self.ends_within)
+        return any(times) or self.reviewed.isdigit()
+
+    @property
+    def needs_agreements(self) -> bool:
+        """Whether FilterFacts must have the agreements."""
+        return bool(self.agreed or self.owner or self.ends_within)
 
     def select(
         self, connections: Iterable[ListedConnection], *, facts: FilterFacts
     ) -> list[ListedConnection]:
         """The connections that match every field."""
         matches = list(connections)
-        for is_match in chain(self._conditions(), self._conditions_with(facts)):
+        conditions = chain(self._conditions(), self._conditions_with(facts))
+        for is_match in chain(conditions, self._conditions_on(facts.agreements, facts=facts)):
             matches = [listed for listed in matches if is_match(listed)]
         return matches
 
@@ -240,3 +267,21 @@ class InventoryFilter:
             yield lambda listed: (listed.key in facts.protected) == is_protected
         if self.changed:
             yield lambda listed: listed.key in facts.changed
+        if self.group:
+            orgs = facts.orgs_of_groups
+            yield lambda listed: listed.source_org[:2] in orgs or listed.sink_org[:2] in orgs
+
+    def _conditions_on(
+        self, agreements: Agreements | None, *, facts: FilterFacts
+    ) -> Iterator[_Condition]:
+        if agreements is None:
+            return
+        if self.agreed:
+            is_agreed = self.agreed == "yes"
+            reasons = agreements.reasons
+            yield lambda listed: (not reasons(listed.pair, listed.types_text)) == is_agreed
+        if self.owner:
+            yield lambda listed: agreements.owner_of(listed.pair) in facts.owners
+        if self.ends_within:
+            days = int(self.ends_within)
+            yield lambda listed: agreements.ends_within(listed.pair, days=days)

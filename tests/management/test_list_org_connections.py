@@ -68,6 +68,9 @@ def test_it_syncs_stores_and_prints_every_connection(
             "service_account": False,
         },
         "seen_by": ["Payments US"],
+        "agreed": False,
+        "reasons": ["no_agreement"],
+        "agreement": None,
     }
     assert Sync.objects.count() == 2
 

@@ -8,7 +8,7 @@ from connections.core import clock, tabular
 from connections.core.causes import failure_text
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import syncs
-from connections.inventory.export import CONNECTION_EXPORT_COLUMNS
+from connections.inventory.export import CONNECTION_EXPORT_COLUMNS, agreement_document
 from connections.inventory.inventory import InventoryRow, iterate_rows
 from connections.inventory.matching import InventoryFilter
 from connections.management.base import FAILED, OrgAdminCommand, Result
@@ -23,7 +23,11 @@ COLUMNS = (
     "created_at",
     "created_by",
     "seen_by",
+    "agreed",
+    "reasons",
 )
+# While a connection isn't agreed, with --not-agreed.
+NOT_AGREED = 10
 
 
 class Command(OrgAdminCommand):
@@ -31,7 +35,7 @@ class Command(OrgAdminCommand):
 
     help = (
         "Sync every org and list its connections. Exit code 1 if an org's sync failed; its known "
-        "connections are still listed."
+        "connections are still listed. Exit code 10 with --not-agreed while one isn't agreed."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -44,13 +48,18 @@ class Command(OrgAdminCommand):
             "--stored", action="store_true", help="Don't sync: list what the last sync stored."
         )
 
+        parser.add_argument(
+            "--not-agreed", action="store_true", help="Only connections that aren't agreed."
+        )
+
     def run(self, **options: Any) -> Result:
         credentials = self.choose_credentials(options["credential"])
         actor = command_actor()
         if not options["stored"]:
             check_key_ring()
             syncs.sync_orgs(actor=actor, credentials=credentials)
-        rows = list(iterate_rows(actor=actor, filters=InventoryFilter()))
+        filters = InventoryFilter(agreed="no" if options["not_agreed"] else "")
+        rows = list(iterate_rows(actor=actor, filters=filters))
         if options["credential"]:
             rows = [row for row in rows if credentials[0] in row.listed_by]
         failures = _failures(credentials)
@@ -59,13 +68,14 @@ class Command(OrgAdminCommand):
             "failures": failures,
         }
         errors = [f"{failure['credential']}: {failure['message']}" for failure in failures]
-        exit_code = FAILED if failures else 0
+        exit_code = FAILED if failures else NOT_AGREED if options["not_agreed"] and rows else 0
         return Result(document, *map(_line, rows), errors=errors, exit_code=exit_code)
 
 
 def _document(row: InventoryRow) -> dict[str, Any]:
     values = CONNECTION_EXPORT_COLUMNS.row(row)
-    return {name: values[name] for name in COLUMNS}
+    agreement = agreement_document(row.agreement) if row.agreement else None
+    return {name: values[name] for name in COLUMNS} | {"agreement": agreement}
 
 
 def _line(row: InventoryRow) -> str:

@@ -22,6 +22,7 @@ class ChangeFilters(forms.Form):
     kind = AnyOf(forms.ChoiceField(label="Change", choices=KIND_LABELS))
     site = AnyOf(forms.CharField(max_length=100))
     org = AnyOf(forms.CharField(max_length=1000))
+    group = AnyOf(forms.CharField(max_length=60))
     q = SearchField(label="Org, ID, creator")
 
     def filters(self) -> ChangeFilter:

@@ -7,6 +7,7 @@ from connections.changes import changes
 from connections.changes.export import prepare_export
 from connections.core.sites import all_sites
 from connections.core.text import uuid_or_none
+from connections.inventory.choices import list_groups
 from connections.inventory.orgs import list_known_orgs
 from connections.web.changes.forms import AcknowledgementForm, ChangeFilters
 from connections.web.changes.rows import change_row_views
@@ -34,7 +35,7 @@ def change_list(
     page = changes.get_change_page(actor=actor, filters=chosen, after=after)
     count, awaiting = changes.count_for_list(actor=actor, filters=chosen)
     rows = change_row_views(page.rows, actor=actor)
-    orgs = list_known_orgs(actor=actor)
+    orgs, groups = list_known_orgs(actor=actor), list_groups(actor=actor)
     part = ("yes" if chosen.needs_attention else "", chosen.acknowledged)
     opened = form.opened if form else uuid_or_none(request.GET.get("open", ""))
     context = {
@@ -56,7 +57,9 @@ def change_list(
         choices={
             "site": lists.site_options(site.site for site in all_sites()),
             "org": lists.org_options(orgs),
+            "group": [(group, group) for group in groups],
         },
+        without=[] if groups or chosen.group else ["group"],
         status=status,
     )
 

@@ -429,6 +429,7 @@ class ListPage:
         total: int | None = None,
         choices: Mapping[str, Options] | None = None,
         names: Mapping[str, str] | None = None,
+        without: Sequence[str] = (),
         status: int = 200,
     ) -> HttpResponse:
         """The page, or the part of it that htmx replaces.
@@ -437,8 +438,8 @@ class ListPage:
         than was asked for.
 
         `links` are those of `numbered_links` or `cursor_links`. `count` is how many rows match,
-        None for more than `most`, and `total` how many there are, if that is known. `choices` and
-        `names` are those of `filter_bar`. The template gets the `context` as well.
+        None for more than `most`, and `total` how many there are, if that is known. `choices`,
+        `names` and `without` are those of `filter_bar`. The template gets the `context` as well.
         """
         problems = filter_problems(form)
         if problems:
@@ -450,6 +451,7 @@ class ListPage:
             names=names,
             more=self.more,
             more_on_demand=self.more_on_demand,
+            without=without,
             kept=self.kept,
         )
         has_any = bool(rows or bar.clear_url or links["first_url"] if total is None else total)

@@ -10,15 +10,16 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches import drafts
 from connections.core.text import uuid_or_none
+from connections.inventory.choices import find_agreement_choices
 from connections.inventory.export import prepare_export
 from connections.inventory.filters import ConnectionFilters
-from connections.inventory.inventory import SORT_KEYS, VISIBLE, build_inventory
+from connections.inventory.inventory import ENDS, SORT_KEYS, VISIBLE, build_inventory
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
-from connections.web.inventory.filters import connection_choices
+from connections.web.inventory.filters import agreement_choices, connection_choices, unused_filters
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links
 from connections.web.inventory.rows import SELECTED_FACTS, connection_row_views
@@ -33,7 +34,7 @@ LIST = lists.ListPage(
     title="Connections",
     noun="connection",
     template="inventory/list.html",
-    sorts=[*SORT_KEYS, VISIBLE],
+    sorts=[*SORT_KEYS, VISIBLE, ENDS],
     default_sort="source",
     more=RARE_FILTERS,
     export_url="org-connection-export",
@@ -47,6 +48,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         return matrix_page(request)
     filters, query = form.filters(), urlencode(form.values(), doseq=True)
     inventory = build_inventory(actor=actor, filters=filters, sort=LIST.sort_of(request))
+    agreed = find_agreement_choices(actor=actor)
     matches = len(inventory.matches)
     can_delete = permissions.can_delete(actor)
     can_plan = can_delete and inventory.total > SELECTION_ABOVE and not form.errors
@@ -67,6 +69,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         ),
         "place": query if form.errors else request.GET.urlencode(),
         "is_small": is_small,
+        "has_agreements": agreed.has_agreements,
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
         "can_plan": can_plan,
@@ -90,7 +93,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         links=lists.numbered_links(request, page),
         count=matches,
         total=inventory.total,
-        choices=connection_choices(inventory.orgs, inventory.connection_types, inventory.creators),
+        choices=connection_choices(inventory.orgs, inventory.connection_types, inventory.creators)
+        | agreement_choices(agreed, actor=actor),
+        without=unused_filters(agreed, form),
         # A link from an org's page or from the matrix names the org by its ID.
         names={org.org_id: org.name for org in inventory.orgs},
     )

@@ -17,16 +17,20 @@ from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
 from connections.core.text import format_age, join_names, pluralize
+from connections.inventory.choices import find_agreement_choices
 from connections.inventory.filters import ConnectionFilters
 from connections.inventory.matching import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, org_url
-from connections.web.inventory.filters import connection_choices
+from connections.web.inventory.filters import agreement_choices, connection_choices, unused_filters
 from connections.web.inventory.head import head_of
 
 # Filters that are folded away.
-RARE_FILTERS = ("site", "created", "reviewed", "protected", "changed", "source", "destination")
+RARE_FILTERS = (
+    *("site", "created", "reviewed", "protected", "changed", "agreed", "group", "ends_within"),
+    *("source", "destination"),
+)
 # The value of the parameter `view`.
 MATRIX = "matrix"
 _EMPTY = format_html("<td>{}</td>", "")
@@ -72,6 +76,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
     values, filters = form.values(), form.filters()
     matrix = build_matrix(actor=actor, filters=filters)
     inventory, shared = matrix.inventory, lists.shared_names(matrix.orgs)
+    agreed = find_agreement_choices(actor=actor)
     query = urlencode({**values, "site": matrix.site}, doseq=True)
     context = {
         "head": head_of(
@@ -84,9 +89,10 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "bar": lists.filter_bar(
             request,
             form,
-            choices=connection_choices(matrix.orgs, inventory.connection_types, inventory.creators),
+            choices=connection_choices(matrix.orgs, inventory.connection_types, inventory.creators)
+            | agreement_choices(agreed, actor=actor),
             # Links and fields of the matrix itself.
-            without=["site", "source", "destination"],
+            without=["site", "source", "destination", *unused_filters(agreed, form)],
             more=RARE_FILTERS,
             kept=["view", "site"],
         ),
