@@ -10,7 +10,7 @@ from typing import Any
 
 import dj_database_url
 import dj_email_url
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 
 from connections.core import private_files
 from connections.core.logs import make_handler
@@ -96,7 +96,10 @@ def build_logging(*, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"without_traceback": {"()": lambda: _drop_traceback}},
+        "filters": {
+            "without_traceback": {"()": lambda: _drop_traceback},
+            "refusals": {"()": lambda: _drop_traceback_of_refusal},
+        },
         "handlers": {"stderr": {"()": make_handler}},
         "root": {"handlers": ["stderr"], "level": level or "WARNING"},
         "loggers": {
@@ -105,6 +108,7 @@ def build_logging(*, level: str) -> dict[str, Any]:
             "django": {"handlers": []},
             # Port scanners send wrong host names, and the message names the host.
             "django.security.DisallowedHost": {"filters": ["without_traceback"]},
+            "django.request": {"filters": ["refusals"]},
             # At DEBUG, it would log a webhook's path, which might be secret.
             "urllib3": {"level": "INFO"},
             # At INFO, it would log paths.
@@ -117,6 +121,13 @@ def build_logging(*, level: str) -> dict[str, Any]:
 
 def _drop_traceback(record: logging.LogRecord) -> bool:
     record.exc_info = None
+    return True
+
+
+def _drop_traceback_of_refusal(record: logging.LogRecord) -> bool:
+    """A page that someone's role doesn't open is no fault."""
+    if record.exc_info and isinstance(record.exc_info[1], PermissionDenied):
+        record.exc_info = None
     return True
 
 

@@ -32,7 +32,7 @@ def change_title(change: Change, *, deletion: Deletion | None) -> str:
         case Kind.REMOVED if change.deletion_id is None:
             return "Removed elsewhere"
         case Kind.REMOVED if deletion:
-            return f"Removed by {deletion.ticket or deletion.requested_by_name}"
+            return f"Removed by {_shorten(deletion.ticket) or deletion.requested_by_name}"
         case Kind.RECREATED if deletion:
             return "Recreated after deletion"
         case Kind.TYPES_CHANGED if change.widened:
@@ -42,6 +42,11 @@ def change_title(change: Change, *, deletion: Deletion | None) -> str:
         case Kind.CREATOR_CHANGED if _is_disabled(change.after):
             return "Creator disabled"
     return KIND_LABELS[Kind(change.kind)]
+
+
+def _shorten(ticket: str) -> str:
+    """The beginning of a long ticket, because titles are on one line."""
+    return ticket if len(ticket) <= 40 else f"{ticket[:39]}…"
 
 
 def change_subject(change: Change) -> str:

@@ -246,6 +246,7 @@ def test_records_of_a_refused_request_have_its_id_and_the_person(
     # The client runs in this thread, whose next record is still about this request.
     record = json.loads(caplog.handler.format(caplog.records[-1]))
     assert record["message"] == "Forbidden (Permission denied): /people/"
+    assert "traceback" not in record
     assert (record["request_id"], record["person"]) == (response["X-Request-ID"], str(victor.pk))
     deletion_id = str(uuid4())
     client_of(victor).get(f"/deletions/{deletion_id}/")
