@@ -350,6 +350,7 @@ STOP_BATCH = Permission(is_held_by=can_stop_any_batch, action="pause or cancel b
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
 UNPROTECT = Permission(is_held_by=can_unprotect_any, action="remove protections")
+SET_DETAILS = Permission(is_held_by=can_delete, action="set groups and owners of orgs")
 ACKNOWLEDGE = Permission(is_held_by=can_acknowledge, action="acknowledge changes")
 MANAGE_ACCESS_REVIEWS = Permission(
     is_held_by=can_manage_access_reviews, action="start, close or export access reviews"

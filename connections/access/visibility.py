@@ -54,6 +54,11 @@ def usable_credentials(*, actor: Actor) -> QuerySet[Credential]:
     return in_use.exclude(pk__in=unusable) if unusable else in_use
 
 
+def usable_orgs(*, actor: Actor) -> set[tuple[str, str]]:
+    """Site and ID of the orgs that have a credential which the actor can use."""
+    return set(usable_credentials(actor=actor).values_list("site", "org_id"))
+
+
 def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Queries that together find the visible deletions, each in the order of `rows`."""
     hidden = visibility_of(actor).hidden

@@ -116,8 +116,7 @@ def can_set(*, actor: Actor, pairs: Collection[OrgPair]) -> set[OrgPair]:
         return set(pairs) if permissions.can_set_agreements(actor) else set()
     if not permissions.can_set_agreements(actor):
         return set()
-    usable = visibility.usable_credentials(actor=actor)
-    orgs = set(usable.values_list("site", "org_id"))
+    orgs = visibility.usable_orgs(actor=actor)
     return {
         pair
         for pair in pairs

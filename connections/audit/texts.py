@@ -78,6 +78,7 @@ _ACTIONS = {
     "deletion.unknown": "outcome unknown",
     "deletion.waiting": "waiting to retry",
     "encryption_key.dropped": "removed",
+    "org.details_set": "group or owner changed",
     "org_connection.protection_lifted": "protection removed",
     "person.break_glass_forbidden": "break glass revoked",
     "person.change_emails_set": "emails about changes turned on or off",

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,7 +20,7 @@ from connections.inventory.matching import KnownOrg, contains_words, sort_orgs
 from connections.inventory.rate_limits import OrgKey
 from connections.inventory.sync_schedule import next_sync_at
 from connections.inventory.syncs import newest_complete_syncs, newest_syncs
-from connections.models import Credential, OrgConnectionSnapshot, Sync
+from connections.models import Credential, Org, OrgConnectionSnapshot, Person, Sync
 
 # An older complete sync says too little about what Datadog lists now.
 LISTED_WITHIN = timedelta(hours=24)
@@ -63,15 +63,20 @@ class OrgSummary:
     # How many connections have it as their destination, and as their source.
     connections_in: int
     connections_out: int
+    # "" if it has none.
+    group: str = ""
+    owner: Person | None = None
 
-    def matches(self, *, site: str, text: str) -> bool:
-        """Whether it is on the site, and its name, ID, site or credentials have each word.
+    def matches(self, *, site: str, group: str, text: str) -> bool:
+        """Whether it is on the site, in the group, and its name, ID, site or credentials have each
+        word.
 
         An empty argument matches every org.
         """
         names = [credential.name for credential in self.credentials]
         searched = "\n".join([*self.org, site_name(self.org.site), *names])
-        return site in {"", self.org.site} and contains_words(searched, text)
+        is_chosen = site in {"", self.org.site} and group in {"", self.group}
+        return is_chosen and contains_words(searched, text)
 
     @property
     def keys_set_at(self) -> datetime | None:
@@ -87,6 +92,8 @@ class OrgSummary:
 ORG_SORT_KEYS: dict[str, Callable[[OrgSummary], Any]] = {
     "org": lambda summary: summary.org.sort_key,
     "site": lambda summary: summary.org.site,
+    "group": lambda summary: summary.group.casefold(),
+    "owner": lambda summary: summary.owner.display_name.casefold() if summary.owner else "",
     "credential": lambda summary: next(
         (rank for rank, part in enumerate(_FIRST) if part in summary.parts), len(_FIRST)
     ),
@@ -177,7 +184,8 @@ def _summaries(
         if not credential.org_id and not credential.is_retired
     ]
     sides = outgoing.keys() | incoming.keys()
-    for org in _known_orgs(actor=actor, own=own, sides=sides, only=only):
+    known = _of_org_rows(actor=actor, only=only)
+    for org in _known_orgs(actor=actor, own=own, sides=sides, known=known):
         of_org = in_use.get(org[:2], [])
         last = [complete[each.pk].started_at for each in of_org if each.pk in complete]
         coverage = _coverage([newest.get(each.pk) for each in of_org], now=now)
@@ -190,6 +198,7 @@ def _summaries(
                 listed_at=max(last, default=None),
                 connections_in=incoming[org[:2]],
                 connections_out=outgoing[org[:2]],
+                **_details(known.get(org[:2])),
             )
         )
     return summaries
@@ -234,18 +243,26 @@ def _coverage(syncs: list[Sync | None], *, now: datetime) -> OrgCoverage:
     return OrgCoverage.LISTED if is_listed else OrgCoverage.FAILING
 
 
+def _of_org_rows(*, actor: Actor, only: OrgKey | None) -> dict[tuple[str, str], Org]:
+    rows = visibility.visible_orgs(actor=actor).filter(_of_org(only)).order_by()
+    return {(org.site, org.org_id): org for org in rows.select_related("owner")}
+
+
+def _details(org: Org | None) -> dict[str, Any]:
+    return {"group": org.group, "owner": org.owner} if org else {}
+
+
 def _known_orgs(
     *,
     actor: Actor,
     own: Iterable[Credential],
     sides: set[tuple[str, str]],
-    only: OrgKey | None = None,
+    known: Mapping[tuple[str, str], Org],
 ) -> list[KnownOrg]:
     """The known orgs by name. Site and ID identify an org, never its name."""
     names = {(credential.site, credential.org_id): credential.org_name for credential in own}
-    established = visibility.visible_orgs(actor=actor).filter(_of_org(only)).order_by()
-    for site, org_id, name in established.values_list("site", "org_id", "name"):
-        names[site, org_id] = name or names.get((site, org_id), "")
+    for key, org in known.items():
+        names[key] = org.name or names.get(key, "")
     unnamed = sides - names.keys()
     if unnamed:
         names |= _names_in_snapshots(unnamed, actor=actor)

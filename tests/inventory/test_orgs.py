@@ -409,6 +409,8 @@ def test_the_command_prints_one_document(
         "listed_at": Sync.objects.get(credential=payments).started_at.isoformat(),
         "connections_in": 1,
         "connections_out": 1,
+        "group": None,
+        "owner": None,
     }
     call_command("list_orgs")
     assert "Payments US  listed  1 in, 1 out" in capsys.readouterr().out

@@ -104,6 +104,9 @@ def scene(
     keys = f"{'0' * 32},{'0' * 40}"
     Path("keys.csv").write_text(f"name,site,api_key,application_key\n{HOSTILE_CELL},{US},{keys}\n")
     Path("accounts.csv").write_text(f"username,subject\n{HOSTILE_CELL},1\n")
+    Path("groups.csv").write_text(
+        f"site,org,group,owner\n{US},{HOSTILE_CELL},,\n{US},Payments US,,{HOSTILE_CELL}\n"
+    )
     full = Path(f"Full {HOSTILE}")
     full.mkdir()
     (full / "file").touch()
@@ -155,6 +158,10 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--format=json"],
         lambda scene: ["--format=ndjson"],
         lambda scene: ["--format=json", "--org", HOSTILE],
+    ],
+    "import_org_groups": [
+        lambda scene: ["--file=groups.csv"],
+        lambda scene: ["--file", HOSTILE],
     ],
     "import_credentials": [
         lambda scene: ["--file=keys.csv"],

@@ -60,6 +60,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
         "?view=matrix&site={site}",
         "?view=matrix&destination={word}",
     ),
+    "org-details": ("",),
     "org-list": ("", "?q={word}", "?site={site}", "?show=no-credential"),
     "org-connection-export": ("?format=csv", "?format=json"),
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),

@@ -31,6 +31,8 @@ def _document(summary: OrgSummary) -> dict[str, Any]:
         "listed_at": tabular.as_time(summary.listed_at) if summary.listed_at else None,
         "connections_in": summary.connections_in,
         "connections_out": summary.connections_out,
+        "group": summary.group or None,
+        "owner": summary.owner.username if summary.owner else None,
     }
 
 

@@ -4,21 +4,67 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import BadRequest, ValidationError
 
 from connections.core.any_of import SearchField
 from connections.core.errors import InvalidInputError
 from connections.deletions import confirmations
-from connections.models import OrgConnectionKey
+from connections.inventory.org_details import MAX_GROUP_LENGTH
+from connections.inventory.rate_limits import OrgKey
+from connections.models import OrgConnectionKey, Person
 from connections.web.credentials.forms import site_choices
-from connections.web.framework.forms import ServiceForm, reason_field
+from connections.web.framework.forms import ListField, ServiceForm, reason_field
 
 
 class OrgFilters(forms.Form):
     """The filters of the orgs, from the query string. All are optional."""
 
     site = forms.CharField(max_length=100, required=False)
+    group = forms.CharField(max_length=MAX_GROUP_LENGTH, required=False)
     q = SearchField(label="Org, site, credential, ID")
+
+
+class OrgDetailsForm(ServiceForm):
+    """The group and the owner of some orgs. A field that isn't posted stays as it is."""
+
+    org = ListField(error_messages={"required": "Select at least 1 org."})
+    # Those of the other two fields in which the orgs differ: left empty, they stay.
+    differing = ListField(required=False)
+    group = forms.CharField(
+        required=False,
+        max_length=MAX_GROUP_LENGTH,
+        help_text="Such as production, or acquired 2026.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "groups"}),
+    )
+    owner = forms.ModelChoiceField(
+        Person.objects.filter(is_active=True).order_by("username"),
+        to_field_name="username",
+        required=False,
+        empty_label="None",
+        help_text="Answers for access to this org's data where no agreement names an owner.",
+        error_messages={"invalid_choice": "Choose a person from the list."},
+    )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The orgs, and the details that were posted."""
+        differing = self.cleaned_data["differing"] or []
+        details = {
+            name: self.cleaned_data[name]
+            for name in ("group", "owner")
+            if name in self.data and (self.cleaned_data[name] or name not in differing)
+        }
+        keys = (text.partition("/")[::2] for text in self.cleaned_data["org"])
+        return {
+            "orgs": [OrgKey(site=site, org_id=org_id) for site, org_id in keys],
+            "details": details,
+        }
+
+    def clean_org(self) -> list[str]:
+        """The orgs, as "<site>/<org ID>". Raises BadRequest for NUL, which PostgreSQL refuses."""
+        if any("\0" in text for text in self.cleaned_data["org"]):
+            raise BadRequest("This isn't an org.")
+        return list(self.cleaned_data["org"])
 
 
 class ProtectionForm(ServiceForm):

@@ -57,8 +57,9 @@ def org_list(request: HttpRequest) -> HttpResponse:
     actor, form, now = actor_of(request), OrgFilters(request.GET), time_of(request)
     orgs, retired = list_orgs_and_retired(actor=actor, sort=LIST.sort_of(request))
     form.is_valid()
-    site, text = (form.cleaned_data.get(name, "") for name in ("site", "q"))
-    found = [org for org in orgs if org.matches(site=site, text=text)]
+    site, group, text = (form.cleaned_data.get(name, "") for name in ("site", "group", "q"))
+    found = [org for org in orgs if org.matches(site=site, group=group, text=text)]
+    groups = sorted({org.group for org in orgs} - {""}, key=str.casefold)
     show = request.GET.get("show", "")
     shown = [org for org in found if show in org.parts] if show in set(OrgPart) else found
     page = lists.numbered_page(request, shown)
@@ -66,6 +67,8 @@ def org_list(request: HttpRequest) -> HttpResponse:
         "shared_names": lists.shared_names(org.org for org in orgs),
         "parts": _part_links(request, found),
         "can_plan": permissions.can_delete(actor),
+        "has_groups": bool(groups),
+        "has_owners": any(org.owner for org in orgs),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "retired": retired,
     }
@@ -77,7 +80,10 @@ def org_list(request: HttpRequest) -> HttpResponse:
         links=lists.numbered_links(request, page),
         count=_count(shown),
         total=_count(orgs),
-        choices={"site": lists.site_options(sorted({org.org.site for org in orgs}))},
+        choices={
+            "site": lists.site_options(sorted({org.org.site for org in orgs})),
+            "group": [(name, name) for name in groups],
+        },
     )
 
 

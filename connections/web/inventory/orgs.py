@@ -20,7 +20,9 @@ from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg
+from connections.inventory.org_details import can_set
 from connections.inventory.orgs import OrgCoverage, find_org
+from connections.inventory.rate_limits import OrgKey
 from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import change_row_views
@@ -64,6 +66,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     summary = find_org(actor=actor, site=site, org_id=str(org_id))
     if summary is None:
         raise_org_not_found(actor=actor, site=site, org_id=str(org_id))
+    key = OrgKey(site=site, org_id=str(org_id))
     org, name = summary.org, summary.org.name or "this org"
     of_org = Q(site=org.site) & (Q(source_org_id=org.org_id) | Q(sink_org_id=org.org_id))
     inventory = build_inventory(
@@ -103,6 +106,8 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "shared_names": lists.shared_names(inventory.orgs),
         "changes": change_row_views(changes.rows, actor=actor),
         "org_query": urlencode({"org": org.key}),
+        "group_query": urlencode({"group": summary.group}),
+        "can_set_details": bool(can_set(actor=actor, orgs=[key])),
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
         "can_refresh": permissions.can_sync(actor),

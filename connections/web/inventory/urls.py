@@ -3,10 +3,12 @@
 from django.urls import register_converter
 from django.urls.converters import StringConverter
 
-from connections.access.permissions import EXPORT, PROTECT, SEE, SYNC, UNPROTECT
+from connections.access.permissions import EXPORT, PROTECT, SEE, SET_DETAILS, SYNC, UNPROTECT
+from connections.inventory.org_details import MAX_ORGS
 from connections.web.framework.routing import action, form_page, page
 from connections.web.inventory import actions, detail, orgs
 from connections.web.inventory import list as inventory
+from connections.web.inventory.org_details import org_details
 from connections.web.inventory.org_list import org_list
 
 
@@ -33,5 +35,6 @@ urlpatterns = [
         UNPROTECT,
     ),
     page("orgs/", org_list, SEE),
+    form_page("orgs/details/", org_details, SET_DETAILS, max_fields=2 * MAX_ORGS),
     page("orgs/<site:site>/<uuid:org_id>/", orgs.org_detail, SEE),
 ]

@@ -40,6 +40,7 @@ USUAL: dict[str, dict[str, str]] = {
     "export_audit": {},
     "export_deletions": {"--format": "json"},
     "import_credentials": {},
+    "import_org_groups": {},
     "list_changes": {},
     "list_org_connections": {"--stored": ""},
     "make_evidence_bundle": {"--output": "bundle.zip"},

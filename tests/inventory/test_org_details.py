@@ -1,0 +1,155 @@
+"""Groups and owners of orgs: on the pages, by CSV, and who can set them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.core.management import call_command
+from django.http import Http404
+from django.test import Client
+
+from connections.access.actor import command_actor, person_actor
+from connections.core.errors import InvalidInputError
+from connections.inventory.org_details import OrgDetails, set_org_details
+from connections.inventory.rate_limits import OrgKey
+from connections.models import AccessKind, AuditEvent, Credential, Org, Person
+from connections.people.people import disable_person
+from tests.agreements.support import let_only
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[Person], Client]
+
+
+def org_of(credential: Credential) -> OrgKey:
+    return OrgKey(site=credential.site, org_id=credential.org_id)
+
+
+def reference(key: OrgKey) -> str:
+    return f"{key.site}/{key.org_id}"
+
+
+def stored(key: OrgKey) -> tuple[str, Person | None]:
+    org = Org.objects.get(site=key.site, org_id=key.org_id)
+    return org.group, org.owner
+
+
+@pytest.mark.database
+def test_what_is_not_set_stays_and_a_change_is_an_event(payments: Credential, ada: Person) -> None:
+    key, actor = org_of(payments), person_actor(person=ada)
+    for details in (OrgDetails(group=" acquired  2026 "), OrgDetails(owner=ada)):
+        assert len(set_org_details(actor=actor, orgs=[key], details=details)) == 1
+        assert set_org_details(actor=actor, orgs=[key], details=details) == []
+    assert stored(key) == ("acquired 2026", ada)
+    set_org_details(actor=actor, orgs=[key], details={"group": ""})
+    assert stored(key) == ("", ada)
+    events = AuditEvent.objects.filter(code="org.details_set").order_by("seq")
+    assert [event.sentence for event in events] == [
+        "Ada changed the details of Payments US. Its group is acquired 2026.",
+        "Ada changed the details of Payments US. Its owner is Ada.",
+        "Ada changed the details of Payments US. Its group is none.",
+    ]
+
+
+def test_only_operators_who_can_use_a_credential_and_administrators_set_them(
+    payments: Credential, ada: Person, grace: Person, linus: Person, root: Person
+) -> None:
+    let_only(ada, credential=payments, kind=AccessKind.USE, actor=person_actor(person=root))
+    details = OrgDetails(group="production")
+    for person in (grace, linus):
+        actor = person_actor(person=Person.objects.get(pk=person.pk))
+        with pytest.raises(PermissionDenied):
+            set_org_details(actor=actor, orgs=[org_of(payments)], details=details)
+    set_org_details(
+        actor=person_actor(person=Person.objects.get(pk=root.pk)),
+        orgs=[org_of(payments)],
+        details=details,
+    )
+    assert stored(org_of(payments)) == ("production", None)
+
+
+def test_unknown_orgs_and_people_who_left_are_refused(
+    payments: Credential, grace: Person, root: Person
+) -> None:
+    key, actor = org_of(payments), command_actor()
+    unknown = OrgKey(site=key.site, org_id="unknown")
+    with pytest.raises(Http404):
+        set_org_details(actor=actor, orgs=[key, unknown], details={"group": "x"})
+    disable_person(actor=person_actor(person=root), person=grace)
+    with pytest.raises(InvalidInputError, match="account of Grace is disabled"):
+        set_org_details(actor=actor, orgs=[key], details={"owner": Person.objects.get(pk=grace.pk)})
+    with pytest.raises(InvalidInputError, match="at most 60 characters"):
+        set_org_details(actor=actor, orgs=[key], details={"group": "x" * 61})
+    assert stored(key) == ("", None)
+
+
+def test_the_form_sets_one_org_and_its_page_and_the_list_show_it(
+    payments: Credential, ada: Person, client_of: ClientOf
+) -> None:
+    client, key = client_of(ada), org_of(payments)
+    page = client.get(f"/orgs/{key.site}/{key.org_id}/").content.decode()
+    address = f"/orgs/details/?org={key.site}%2F{key.org_id}"
+    assert address in page
+    assert client.get(address).status_code == 200
+    form = {"org": reference(key), "group": "production", "owner": "ada"}
+    response = client.post("/orgs/details/", form)
+    assert (response.status_code, response["Location"]) == (303, f"/orgs/{key.site}/{key.org_id}/")
+    page = client.get(response["Location"]).content.decode()
+    assert "production" in page
+    assert "1 org changed." in page
+    listed = client.get("/orgs/?group=production").content.decode()
+    assert listed.count("<tr data-org=") == 1
+    assert f'<tr data-org="{reference(key)}"' in listed
+    refused = client.post("/orgs/details/", form | {"group": "x" * 61})
+    assert refused.status_code == 422
+    assert stored(key) == ("production", ada)
+
+
+def test_several_orgs_keep_the_details_in_which_they_differ(
+    payments: Credential, soc: Credential, ada: Person, client_of: ClientOf
+) -> None:
+    client, keys = client_of(ada), [org_of(payments), org_of(soc)]
+    set_org_details(actor=command_actor(), orgs=keys[:1], details={"group": "production"})
+    orgs = [reference(key) for key in keys]
+    page = client.post("/orgs/details/", {"org": orgs, "edit": "yes"}).content.decode()
+    assert "Group: different, left as it is" in page
+    assert '<input type="hidden" name="differing" value="group"' in page
+    client.post(
+        "/orgs/details/", {"org": orgs, "differing": ["group"], "group": "", "owner": "ada"}
+    )
+    assert [stored(key) for key in keys] == [("production", ada), ("", ada)]
+
+
+def test_an_import_sets_what_each_line_says(
+    payments: Credential,
+    soc: Credential,
+    ada: Person,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text(
+        "\ufeffsite,org,group,owner,note\n"
+        f"{payments.site},Payments US,production,ada,x\n"
+        f"{soc.site},{soc.org_id},,,\n"
+        f"{soc.site},Nobody,a,,\n"
+        f"{soc.site},Group SOC,a,nobody,\n"
+        f"{soc.site},Group SOC\n"
+    )
+    with pytest.raises(SystemExit, match="1"):
+        call_command("import_org_groups", file=str(file), json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["set"] == [{"line": 2, "site": payments.site, "org": "Payments US"}]
+    assert document["unchanged"] == [{"line": 3, "site": soc.site, "org": soc.org_id}]
+    assert [(row["line"], row["error"]) for row in document["failed"]] == [
+        (4, f"No org of {soc.site} has the ID or name “Nobody”."),
+        (5, "No person has the username “nobody”."),
+        (6, "It has another number of cells than the header."),
+    ]
+    assert stored(org_of(payments)) == ("production", ada)
+    call_command("list_orgs", json=True)
+    orgs = json.loads(capsys.readouterr().out)["orgs"]
+    rows = {row["name"]: (row["group"], row["owner"]) for row in orgs}
+    assert rows["Payments US"] == ("production", "ada")
+    assert rows["Group SOC"] == (None, None)
