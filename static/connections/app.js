@@ -98,7 +98,7 @@
     }
     $("#progress").classList.remove("is-busy");
     for (const button of submitButtons(form)) {
-      button.disabled = false;
+      button.disabled = mightBeSent(button.form);
       if (button.dataset.idleLabel !== undefined) {
         button.textContent = button.dataset.idleLabel;
         delete button.dataset.idleLabel;
@@ -401,7 +401,7 @@
   const isAction = (detail) => detail.requestConfig?.verb !== "get";
   /* Org Admin refused the request. 408 comes from a proxy that timed out. */
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
-  /* Whether the response to an earlier try was lost. */
+  /* Whether its response was lost. Then it can't be submitted again. */
   const mightBeSent = (form) => "mightBeSent" in form.dataset;
   const outcomeHeading = () => $("#headline, #outcome :is(h2, h3), #batch :is(.banner-head, [data-headline])");
   let previousHeading = "";
@@ -439,8 +439,11 @@
     /* If the response replaced the form, the event fires on another element. */
     const form = event.detail.requestConfig?.elt?.closest?.("form");
     if (!form) return;
+    /* Until the next page is there, it is still in flight. */
+    if (event.detail.xhr.getResponseHeader("HX-Redirect")) return;
     markIdle(form);
-    if (isRefusal(event.detail.xhr.status) && !mightBeSent(form)) for (const element of unsentElements(form)) element.hidden = false;
+    if (mightBeSent(form)) lock(form);
+    if (isRefusal(event.detail.xhr.status)) for (const element of unsentElements(form)) element.hidden = false;
   });
 
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -487,33 +490,53 @@
     const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
     if (status === 401 || status === 403) isTokenStale = true;
     const id = failureBannerId(status, record && sendingForm, isAction(event.detail));
-    /* The DELETE might have been sent, so there is nothing left to cancel, even if another try is refused. */
-    if (id === "connection-lost-deletion") {
-      $("[data-cancel]", sendingForm)?.remove();
+    const isLost = id.startsWith("connection-lost");
+    const form = isAction(event.detail) && element?.closest("form");
+    if (isLost && record && form) keepTyped(form, record.dataset.recordUrl);
+    /* A DELETE might have been sent. */
+    if (isLost && record && sendingForm) {
       sendingForm.dataset.mightBeSent = "";
+      lock(sendingForm);
     }
-    const banner = bannerFrom(id);
+    const banner = bannerFrom(isLost && sendingForm && record?.id === "batch" ? "connection-lost-bulk-deletion" : id);
     for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);
     for (const place of banner.querySelectorAll("[data-for-status]")) place.hidden = place.dataset.forStatus !== String(status);
     const effect = element?.closest("[data-unsaved]")?.dataset.unsaved;
     if (effect) for (const place of banner.querySelectorAll("[data-effect]")) place.textContent = effect;
     for (const link of banner.querySelectorAll("[data-record]")) link.href = record.dataset.recordUrl;
-    for (const link of banner.querySelectorAll("[data-reload]")) link.href = window.location.href;
+    for (const link of banner.querySelectorAll("[data-reload]")) link.href = record?.dataset.recordUrl ?? window.location.href;
     showBanner(banner, (isAction(event.detail) && $("#outcome")) || $("#messages"));
   }
 
   function failureBannerId(status, sendingForm, isPost) {
-    if (sendingForm && mightBeSent(sendingForm)) return "connection-lost-deletion";
     if (isPost && (status === 401 || status === 403)) return "request-refused-unsaved";
     if (status === 429) return "rate-limited";
     if (isRefusal(status)) return "request-refused";
     return sendingForm ? "connection-lost-deletion" : "connection-lost";
   }
 
+  /* What was typed into a form whose response was lost, for the page that shows the form again. */
+  function keepTyped(form, recordUrl) {
+    const fields = [...form.elements].filter((control) => control.matches("textarea, [type=text]:not([name=confirmation]), [type=checkbox]"));
+    const typed = fields.map((control) => [control.name, control.value, control.checked]);
+    if (typed.length || form.hasAttribute("data-confirm")) window.sessionStorage.setItem("typed", JSON.stringify([form.getAttribute("action"), recordUrl, typed]));
+  }
+
+  function restoreTyped() {
+    const [action, recordUrl, typed] = JSON.parse(window.sessionStorage.getItem("typed") ?? "[]");
+    const form = action && $(`form[action="${action}"]`);
+    const record = form?.closest("[data-record-url]");
+    if (!record || record.dataset.recordUrl !== recordUrl) return;
+    window.sessionStorage.removeItem("typed");
+    for (const [name, value, isChecked] of typed) Object.assign(form.elements[name] ?? {}, { value, checked: isChecked });
+    if (record.id === "batch") showBanner(bannerFrom("not-recorded"), $("#messages"));
+  }
+
   document.addEventListener("htmx:sendError", (event) => showFailure(event, 0));
   document.addEventListener("htmx:timeout", (event) => showFailure(event, 0));
   document.addEventListener("htmx:responseError", (event) => showFailure(event, event.detail.xhr.status));
 
+  restoreTyped();
   document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
   for (const time of document.querySelectorAll("time[data-local]")) {
     time.textContent = new Date(time.dateTime).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });

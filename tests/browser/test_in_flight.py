@@ -154,28 +154,6 @@ def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
     expect(claim).to_be_hidden()
 
 
-@pytest.mark.sweep(every=2)
-@pytest.mark.parametrize("refusal", [403, 429])
-def test_a_refusal_after_a_lost_response_does_not_say_that_nothing_was_sent(
-    requester: Requester, operator: Person, watch: Watch, refusal: int
-) -> None:
-    watch.expect(f"(status of|Code) (500|{refusal})")
-    button = fill_break_glass(requester, operator)
-    claim = requester.outcome.get_by_text("Nothing has been sent.")
-    respond_to_posts(requester.page, status=500)
-    button.click()
-    lost = requester.page.get_by_role("link", name="View the deletion")
-    expect(lost).to_be_visible()
-    respond_to_posts(requester.page, status=refusal)
-    with requester.page.expect_response(lambda response: response.status == refusal):
-        button.click()
-
-    expect(button).to_be_enabled()
-    expect(lost).to_be_visible()
-    expect(claim.filter(visible=True)).to_have_count(0)
-    expect(form_of(requester.page).get_by_role("link", name="Cancel")).to_have_count(0)
-
-
 def respond_to_posts(page: Page, *, status: int | None) -> None:
     """Respond to a POST before it reaches the server, or lose the connection."""
 

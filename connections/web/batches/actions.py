@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -20,7 +21,7 @@ from connections.web.batches import forms
 from connections.web.batches.detail import batch_detail
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.support import redirect_to
+from connections.web.framework.support import redirect_to, wants_fragment
 
 
 def _has_confirmation(request: HttpRequest) -> bool:
@@ -30,14 +31,15 @@ def _has_confirmation(request: HttpRequest) -> bool:
 def _answer(
     request: HttpRequest, actor: Actor, batch: Batch, was_used: bool | None
 ) -> HttpResponse:
-    """The page, which says so if what was typed wasn't used."""
+    """The page, which says so if what was typed wasn't used. htmx opens it as a whole."""
     if was_used is False:
         done = "confirmed" if batch.confirmed_at else "requested"
         messages.warning(
             request,
             f"This bulk deletion was already {done}, so what you just entered wasn't used.",
         )
-    return redirect_to(batch)
+    page = redirect_to(batch)
+    return HttpResponseClientRedirect(page.url) if wants_fragment(request) else page
 
 
 _action = partial(

@@ -60,7 +60,8 @@ def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
     elif support.wants_fragment(request):
         return _poll_response(request, batch=batch, actor=actor)
     context = _page_context(request, batch=batch, actor=actor, refusal=refusal)
-    return render(request, _TEMPLATE, context, status=refusal.status)
+    name = f"{_TEMPLATE}#titled_batch" if support.wants_fragment(request) else _TEMPLATE
+    return render(request, name, context, status=refusal.status)
 
 
 def _poll_response(request: HttpRequest, *, batch: models.Batch, actor: Actor) -> HttpResponse:
