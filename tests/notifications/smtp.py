@@ -26,6 +26,8 @@ class MailServer:
     recipients: list[str] = field(default_factory=list)
     connections: int = 0
     tls: ssl.SSLContext | None = None
+    starttls: ssl.SSLContext | None = None
+    port: int = 0
 
     def __enter__(self) -> "MailServer":
         self.is_over = threading.Event()
@@ -35,8 +37,10 @@ class MailServer:
             def handle(self) -> None:
                 owner.connections += 1
                 fault = owner.faults[min(owner.connections, len(owner.faults)) - 1]
+                session = _Session(owner, self, fault)
                 with contextlib.suppress(OSError):
-                    _Session(owner, self, fault).run()
+                    session.run()
+                session.connection.close()
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
@@ -50,8 +54,8 @@ class MailServer:
                     else (accepted, address)
                 )
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port: int = self._server.server_address[1]
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -81,6 +85,7 @@ class _Session:
         self._server = server
         self._read: Callable[[], bytes] = handler.rfile.readline
         self._write: Callable[[bytes], int] = handler.wfile.write
+        self.connection: socket.socket = handler.connection
         self._fault = fault
 
     def run(self) -> None:
@@ -105,7 +110,14 @@ class _Session:
         verb = line.upper().split(" ")[0]
         if verb == "EHLO":
             self._send_line("250-here")
+            if self._server.starttls:
+                self._send_line("250-STARTTLS")
             self._send_line("250 AUTH PLAIN")
+        elif verb == "STARTTLS" and self._server.starttls:
+            self._send_line("220 go on")
+            secured = self._server.starttls.wrap_socket(self.connection, server_side=True)
+            self._read, self._write = secured.makefile("rb").readline, secured.send
+            self.connection = secured
         elif verb == "AUTH":
             self._send_line(
                 f"535 not with {line.split(' ')[-1]}" if self._fault == "535" else "235 in"

@@ -14,8 +14,9 @@ const [line] = await new Promise((resolve) => {
 const setup = JSON.parse(line);
 
 const server = createServer();
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+await new Promise((resolve) => server.listen(setup.port, "127.0.0.1", resolve));
+// With an address of its own, it is behind a proxy.
+const issuer = setup.issuer || `http://127.0.0.1:${server.address().port}`;
 const provider = new Provider(issuer, {
   clients: [
     {
@@ -49,6 +50,7 @@ const provider = new Provider(issuer, {
     return grant;
   },
 });
+provider.proxy = Boolean(setup.issuer);
 const handle = provider.callback();
 server.on("request", (request, response) => {
   if (!request.url.startsWith("/interaction/")) return handle(request, response);

@@ -48,9 +48,12 @@ def find_package(directory: Path) -> Path:
 
 @contextmanager
 def certified_provider(
-    directory: Path, *, redirect_uri: str, **claims: Any
+    directory: Path, *, redirect_uri: str, issuer: str = "", port: int = 0, **claims: Any
 ) -> Iterator[CertifiedProvider]:
-    """Run it until the end of the block. `claims` are about its one account."""
+    """Run it until the end of the block. `claims` are about its one account.
+
+    With an issuer, it is behind a proxy that serves that address.
+    """
     subject = "248289761001"
     setup = {
         "client_id": CLIENT_ID,
@@ -58,6 +61,8 @@ def certified_provider(
         "redirect_uri": redirect_uri,
         "subject": subject,
         "claims": claims,
+        "port": port,
+        "issuer": issuer,
     }
     with subprocess.Popen(
         ["node", str(_SCRIPT), str(directory)],
