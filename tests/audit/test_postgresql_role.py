@@ -1,4 +1,4 @@
-"""The service's PostgreSQL role, created as docs/OPERATIONS.md says, can't drop triggers."""
+"""The service's PostgreSQL role, created as docs/DEPLOYMENT.md says, can't drop triggers."""
 
 import json
 import re
@@ -25,14 +25,13 @@ from tests.support.processes import manage
 
 pytestmark = pytest.mark.database
 
-OPERATIONS = Path(__file__).parents[2] / "docs/OPERATIONS.md"
+DEPLOYMENT = Path(__file__).parents[2] / "docs/DEPLOYMENT.md"
 
 
 def documented_sql() -> str:
     """What an administrator of the server runs once."""
-    _, section = OPERATIONS.read_text().split("### A role that cannot rewrite the audit log\n")
-    [administrator] = re.findall(r"```sql\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
-    return str(administrator)
+    section = DEPLOYMENT.read_text().partition("### 2. Database\n")[2].partition("### 3.")[0]
+    return "\n".join(re.findall(r"^(?:CREATE|ALTER) .*;$", section, re.MULTILINE))
 
 
 @dataclass(frozen=True, kw_only=True)

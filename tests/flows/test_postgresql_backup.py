@@ -1,9 +1,7 @@
-"""Runs the PostgreSQL backup commands from docs/OPERATIONS.md."""
+"""Runs the PostgreSQL backup commands from docs/DEPLOYMENT.md."""
 
 import re
-import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +35,12 @@ def server(postgresql_url: str) -> Iterator[str]:
 
 
 def documented_commands() -> str:
-    """The shell commands of the section, with this checkout's Python for ./run."""
-    text = (ROOT / "docs/OPERATIONS.md").read_text()
-    section = text.partition("## Backups")[2].partition("### PostgreSQL")[2]
-    found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert found
-    return found[1].replace("./run manage", '"$PYTHON" manage.py')
+    """The commands that dump the database, and restore it into the new one."""
+    text = (ROOT / "docs/DEPLOYMENT.md").read_text()
+    section = text.partition("### 8. ")[2].partition("### 10. ")[0]
+    commands = r"^((?:pg_dump|pg_restore|psql) (?:.*\\\n)*.*)$"
+    dump, *restore = re.findall(commands, section, re.MULTILINE)
+    return "\n".join([dump, "DATABASE_URL=$NEW_DATABASE_URL", *restore])
 
 
 @pytest.fixture
@@ -58,7 +56,6 @@ def env(server: str, tmp_path: Path) -> dict[str, str]:
         "ORGADMIN_KEYRING_FILE": str(tmp_path / "keys/keyring.json"),
         "ORGADMIN_SIGNING_KEY_FILE": str(tmp_path / "keys/signing_key.json"),
         "NEW_DATABASE_URL": server.replace("/postgres?", "/restored?"),
-        "PYTHON": sys.executable,
     }
     for arguments in (("migrate", "--verbosity=0"), ("shell", "--no-imports", "-c", STORE)):
         done = manage(*arguments, env=values)
@@ -84,11 +81,9 @@ def test_our_commands_refer_to_the_postgresql_tools(
 def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    script = f"cd {tmp_path}\n" + documented_commands().replace(
-        "manage.py", shlex.quote(f"{ROOT}/manage.py")
-    )
+    script = ["sh", "-eu", "-c", documented_commands()]
     done = subprocess.run(
-        ["sh", "-eu", "-c", script], env=env, capture_output=True, text=True, check=False
+        script, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     as_sql = ["pg_restore", "--file=-", str(tmp_path / "orgadmin.dump")]

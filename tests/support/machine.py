@@ -1,7 +1,6 @@
-"""A machine of its own for a test: systemd, a file system over this one's, and only a loopback network.
+"""A machine of its own for a test: systemd, a file system over this one's, a loopback network.
 
-What happens on it stays there. It needs root, and systemd in a container's manner: no image, no
-registry. Programs are those of this machine.
+What happens on it stays there. Its programs are those of this machine, so it needs no image.
 """
 
 import contextlib
@@ -22,7 +21,10 @@ SYSTEMD = "/lib/systemd/systemd"
 WANTED = ("dbus.socket", "systemd-journald.service", "systemd-tmpfiles-setup.service")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOT = r"""
-mount --make-rprivate / && mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/root" && cd "$1"
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+cd "$1"
+mkdir upper work root
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" root
 mount --bind "$2" "root$2"
 mount -t proc proc root/proc && mount -t sysfs sysfs root/sys && mount --rbind /dev root/dev

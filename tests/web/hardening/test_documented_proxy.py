@@ -1,4 +1,4 @@
-"""The nginx sample in docs/OPERATIONS.md, with nginx's variables filled in as nginx does."""
+"""The nginx sample in docs/DEPLOYMENT.md, with nginx's variables filled in as nginx does."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from connections.models import Person
 
-OPERATIONS = Path(__file__).parents[3] / "docs/OPERATIONS.md"
+DEPLOYMENT = Path(__file__).parents[3] / "docs/DEPLOYMENT.md"
 HOST = "orgs.example.org"
 
 
@@ -23,7 +23,7 @@ def forwarded_headers(*, port: str) -> Mapping[str, str]:
         "$remote_addr": "192.0.2.1",
         "$request_id": "0123456789abcdef0123456789abcdef",
     }
-    set_headers = re.findall(r"proxy_set_header (\S+) (\S+);", OPERATIONS.read_text())
+    set_headers = re.findall(r"proxy_set_header (\S+) (\S+);", DEPLOYMENT.read_text())
     return {name: variables[value] for name, value in set_headers}
 
 
