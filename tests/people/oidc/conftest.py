@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -40,7 +41,7 @@ def either_provider(
     request: pytest.FixtureRequest, settings: Settings, client_secret: None
 ) -> Iterator[TestProvider | CertifiedProvider]:
     """Each of the two providers, with an account in the group `deleters`."""
-    claims = {"email": "ada@example.com", "name": "Ada", "groups": ["deleters"]}
+    claims: dict[str, Any] = {"email": "ada@example.com", "name": "Ada", "groups": ["deleters"]}
     if request.param == "simulated":
         with provider_on_loopback() as simulated:
             simulated.extra = {**claims, "amr": ["pwd", "mfa"]}
