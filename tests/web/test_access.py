@@ -454,10 +454,10 @@ def wrong_statuses(client: Client, who: str, addresses: dict[str, str]) -> list[
         if who == VICTOR:  # HEAD has the rule of GET, so one person with a part of it is enough
             rules.append(("HEAD", may_get))
         for method, allowed in rules:
-            status = status_of(client, method, addresses[name])
             if allowed is None:
-                is_right = status == 405
-            elif who in allowed:
+                continue
+            status = status_of(client, method, addresses[name])
+            if who in allowed:
                 is_right = status not in {401, 403, 405} and status < 500
             else:
                 is_right = status == 403
@@ -471,11 +471,11 @@ def test_no_url_accepts_any_other_method(
 ) -> None:
     # The methods of a URL don't depend on the person; an administrator is refused nothing else.
     client = client_of(root)
-    statuses = {
-        (method, name): client.generic(method, url).status_code
-        for method in ("PUT", "PATCH", "DELETE", "TRACE")
-        for name, url in addresses.items()
-    }
+    statuses = {}
+    for name, (may_get, may_post) in MATRIX.items():
+        refused = ["GET", "HEAD"] if may_get is None else ["POST"] if may_post is None else []
+        for method in ("PUT", "PATCH", "DELETE", "TRACE", *refused):
+            statuses[method, name] = client.generic(method, addresses[name]).status_code
     assert {key: status for key, status in statuses.items() if status != 405} == {}
 
 
