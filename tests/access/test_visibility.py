@@ -231,7 +231,6 @@ def test_a_role_on_the_list_admits_everyone_who_has_it(
     assert client_of(victor).get(url).status_code == 200
 
 
-@pytest.mark.database
 def test_repeated_refusals_are_recorded_once_a_minute(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
@@ -358,7 +357,6 @@ def test_totals_are_only_for_people_who_see_everything(
     assert client_of(ada).get("/metrics").status_code == 200
 
 
-@pytest.mark.database
 def test_without_access_lists_visibility_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -366,7 +364,6 @@ def test_without_access_lists_visibility_costs_one_query(
         assert Person.objects.get(pk=grace.pk).visibility.hidden == frozenset()
 
 
-@pytest.mark.database
 def test_a_refusal_is_in_the_audit_log_and_not_on_the_pages_of_its_subject(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:

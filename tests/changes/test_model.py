@@ -21,7 +21,7 @@ from connections.datadog.payloads import OrgConnection
 from connections.models import Change, Credential, KnownConnection, OrgConnectionSnapshot
 from tests.changes.support import make_connection, make_credential, sync, with_creator
 from tests.support.clock import SettableClock
-from tests.support.sweeps import TAKES_ALL
+from tests.support.sweeps import ON_POSTGRESQL, TAKES_ALL
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.sweep]
 
@@ -290,7 +290,7 @@ def last_listed_by_retired() -> set[str]:
 
 
 @settings(
-    max_examples=100 if TAKES_ALL else 8,
+    max_examples=100 if TAKES_ALL else 3 if ON_POSTGRESQL else 8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -27,7 +27,7 @@ from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
 from tests.support.sandbox import US
-from tests.support.sweeps import TAKES_ALL
+from tests.support.sweeps import ON_POSTGRESQL, TAKES_ALL
 
 pytestmark = [
     pytest.mark.django_db,
@@ -41,7 +41,7 @@ STEPS_PER_SEQUENCE = 20
 
 def number_of_sequences() -> int:
     """Sequences to try: what a test run has time for, or more."""
-    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "8"))
+    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "3" if ON_POSTGRESQL else "8"))
 
 
 def seed_of_sequences() -> int:
