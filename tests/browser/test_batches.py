@@ -85,6 +85,7 @@ def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
     expect(page.locator("#page-title")).to_have_text("Delete 1 connection?")
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_another_person_approves_the_plan_and_the_requester_confirms(
     has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs, watch: Watch
@@ -116,6 +117,7 @@ def test_another_person_approves_the_plan_and_the_requester_confirms(
     expect(batch).to_have_attribute("data-state", "running")
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
     has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs

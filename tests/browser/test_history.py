@@ -17,6 +17,7 @@ def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -
         assert chip.evaluate("(one) => one.scrollWidth <= one.clientWidth")
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False], ids=["with JavaScript", "without"])
 def test_the_history_fetches_filters_with_many_choices_when_asked(
     has_javascript: bool, open_demo_as: Callable[..., Page]

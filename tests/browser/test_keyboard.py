@@ -114,6 +114,7 @@ def test_escape_closes_the_export_menu(open_demo_as: OpenAs) -> None:
     expect(csv).to_be_hidden()
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", java_script_enabled=java_script)

@@ -23,6 +23,7 @@ def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs) -
     expect(page.get_by_role("heading", level=1)).to_contain_text(name)
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_all_connections_of_one_org_or_of_several_are_planned_from_the_list(
     open_demo_as: OpenAs, has_javascript: bool

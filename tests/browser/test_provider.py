@@ -29,6 +29,7 @@ def login(
     return open_login
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False], ids=["JavaScript", "no JavaScript"])
 def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
     login: Callable[..., Page],

@@ -125,6 +125,7 @@ def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_s
     expect(requester.headline).to_have_text(DELETED)
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
     operator: Person,
