@@ -50,14 +50,14 @@ def test_it_stays_unknown_while_lists_are_unusable(
 ) -> None:
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     sandbox.world.set_fault(fault=fault, site=US, operation="list")
-    for _ in range(3):
-        check_twice(observer, deletion)
-        assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
-    assert codes_of(deletion).count(audit.EventCode.DELETION_CHECKED) >= 3
-    assert observer.page(deletion).outcome["data-state"] == "unknown"
+    check_twice(observer, deletion)
+    assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
+    assert codes_of(deletion).count(audit.EventCode.DELETION_CHECKED) >= 1
+    page = observer.page(deletion)
+    assert page.outcome["data-state"] == "unknown"
     assert (
         "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
-        in observer.page(deletion).text
+        in page.text
     )
     sandbox.world.clear_faults()
     assert check_twice(observer, deletion).outcome == Outcome.GONE_UNATTRIBUTED
