@@ -7,7 +7,9 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Concat
+from django.db.models.lookups import In
 
 from connections.models import Agreement, OrgPair, Person, newest_agreements
 from connections.models.text_columns import AsText, HexId, parse_types
@@ -107,18 +109,23 @@ def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
     for start in range(0, len(wanted), PAIRS_PER_QUERY):
         of_pairs = of_these_pairs(wanted[start : start + PAIRS_PER_QUERY])
         rows = newest_agreements().filter(of_pairs).select_related("owner", "set_by")
-        agreements |= {row.pair: row for row in rows if row.pair in pairs}
+        agreements |= {row.pair: row for row in rows}
     return agreements
 
 
 def of_these_pairs(pairs: Iterable[OrgPair]) -> Q:
-    """Rows of these pairs, and possibly of others with the same orgs: compare them as well."""
-    pairs = list(pairs)
-    return Q(
-        site__in={pair.site for pair in pairs},
-        source_org_id__in={pair.source_org_id for pair in pairs},
-        sink_org_id__in={pair.sink_org_id for pair in pairs},
+    """Rows of exactly these pairs."""
+    wanted = set(pairs)
+    # The indexes find rows of these orgs, of which the database compares the pairs. SQLite's
+    # planner fails at many alternatives (OR) if they can use a partial index.
+    of_orgs = Q(
+        site__in={pair.site for pair in wanted},
+        source_org_id__in={pair.source_org_id for pair in wanted},
+        sink_org_id__in={pair.sink_org_id for pair in wanted},
     )
+    slash = Value("/")
+    reference = Concat("site", slash, "source_org_id", slash, "sink_org_id")
+    return of_orgs & Q(In(reference, [pair.reference for pair in wanted]))
 
 
 def list_versions(pair: OrgPair) -> QuerySet[Agreement]:

@@ -79,7 +79,7 @@ def set_agreements(
     `pair` and the fields of Terms, and OlderVersionError.
     """
     pairs = list(dict.fromkeys(pairs))
-    _require_pairs(pairs, actor=actor)
+    require_pairs(pairs, actor=actor)
     terms = _clean(terms)
     try:
         with audit.atomic():
@@ -124,7 +124,8 @@ def can_set(*, actor: Actor, pairs: Collection[OrgPair]) -> set[OrgPair]:
     }
 
 
-def _require_pairs(pairs: Sequence[OrgPair], *, actor: Actor) -> None:
+def require_pairs(pairs: Sequence[OrgPair], *, actor: Actor) -> None:
+    """Raise Http404 for a pair that the actor doesn't know, InvalidInputError for too many."""
     if not pairs:
         raise InvalidInputError({"pair": "Select at least 1 connection."})
     if len(pairs) > MAX_PAIRS:

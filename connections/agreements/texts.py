@@ -1,9 +1,13 @@
 """What agreements, and the reasons why a connection isn't agreed, are called."""
 
+from datetime import date
+
 from connections.agreements.agreed import Reason
 from connections.agreements.setting import AgreementsSet
 from connections.core.text import pluralize
 
+# An end in so many days is soon, and then urgent.
+DAYS_SOON, DAYS_URGENT = 30, 3
 REASON_LABELS = {
     Reason.NO_AGREEMENT: "No agreement",
     Reason.OWNER_LEFT: "Owner left",
@@ -20,3 +24,18 @@ def result_text(result: AgreementsSet) -> str:
     if result.unchanged:
         parts.append(f"{len(result.unchanged):,} already said the same.")
     return " ".join(parts)
+
+
+def end_text(ends_on: date, *, today: date) -> str:
+    """The last day of an agreement: "today", "in 12 days" up to 30 days ahead, or "30 Jun 2027"."""
+    days = (ends_on - today).days
+    if days == 0:
+        return "today"
+    if 0 < days <= DAYS_SOON:
+        return f"in {pluralize(days, 'day')}"
+    return f"{ends_on.day} {ends_on:%b %Y}"
+
+
+def is_end_urgent(ends_on: date, *, today: date) -> bool:
+    """Whether the last day has passed or is at most 3 days away."""
+    return (ends_on - today).days <= DAYS_URGENT

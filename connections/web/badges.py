@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
+from connections.agreements.agreed import Reason
+from connections.agreements.texts import REASON_LABELS
 from connections.batches.texts import is_discarded
 from connections.changes.texts import change_title
 from connections.core import clock
@@ -345,6 +347,23 @@ class ConnectionStatus(Enum):
     CREATOR_DISABLED = Badge(
         "Creator disabled", "warn", "person", "The Datadog user who created it is disabled."
     )
+
+
+# Why a connection isn't agreed.
+AGREEMENT_REASONS = {
+    Reason.NO_AGREEMENT: Badge(
+        REASON_LABELS[Reason.NO_AGREEMENT], "warn", "warning", "No one answers for this access."
+    ),
+    Reason.OWNER_LEFT: Badge(
+        REASON_LABELS[Reason.OWNER_LEFT], "warn", "person", "The owner's account is disabled."
+    ),
+    Reason.WIDER: Badge(
+        REASON_LABELS[Reason.WIDER], "warn", "widen", "It shares data that wasn't agreed."
+    ),
+    Reason.ENDED: Badge(
+        REASON_LABELS[Reason.ENDED], "warn", "clock", "The last day of the agreement has passed."
+    ),
+}
 
 
 class NotificationStatus(Enum):
