@@ -2,6 +2,7 @@
 
 from connections.access.permissions import SEE_EVERYTHING
 from connections.web.access_reviews.urls import urlpatterns as access_reviews
+from connections.web.agreements.urls import urlpatterns as agreements
 from connections.web.audit.urls import urlpatterns as audit
 from connections.web.batches.urls import urlpatterns as batches
 from connections.web.changes.urls import urlpatterns as changes
@@ -20,6 +21,7 @@ urlpatterns = [
     *overview,
     *inventory,
     *changes,
+    *agreements,
     *deletions,
     *batches,
     *access_reviews,

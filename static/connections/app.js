@@ -16,7 +16,7 @@
 
   function focusOn(element) {
     if (!element) return;
-    if (!element.matches("input, button, [tabindex]")) element.setAttribute("tabindex", "-1");
+    if (!element.matches("input, select, button, [tabindex]")) element.setAttribute("tabindex", "-1");
     element.focus({ preventScroll: true });
     element.scrollIntoView({ block: "nearest" });
   }

@@ -31,6 +31,7 @@ CHANGED = {
         "reason": REASON,
     },
     "change-acknowledge": {"note": REASON},
+    "agreement-list": {"owner_text": "SOC team", "purpose": "Fraud alerts"},
     "change-emails-set": {"wanted": "no"},
     "person-roles": {"roles": "Auditor"},
     "person-email": {"email": "other@example.com"},
@@ -54,6 +55,7 @@ ACTING = {
     "access-review-close",
     "access-review-decide",
     "access-review-new",
+    "agreement-list",
     "batch-approve",
     "batch-cancel",
     "batch-decline",
@@ -116,9 +118,10 @@ def test_no_page_changes_anything_without_its_event(
     before, changed = everything_stored(), set()
     deletions = Deletion.objects.count()
     selected = {"connection": AccessReviewRow.objects.earliest("position").key.reference}
+    of_selected = {"access-review-decide", "agreement-list"}
     for name in (name for name, (_, may_post) in MATRIX.items() if may_post):
         typed = filled(form_for(addresses[name], pages)) | CHANGED.get(name, {})
-        typed |= selected if name == "access-review-decide" else {}
+        typed |= selected if name in of_selected else {}
         client.post(addresses[name], typed)
         after = everything_stored()
         if after != before:

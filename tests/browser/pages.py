@@ -66,6 +66,14 @@ def _connection(source: str, sink: str) -> Callable[[], list[Any]]:
     return find
 
 
+def _agreement_form() -> str:
+    keys = [
+        _connection(*pair)() for pair in (("Retail US", "Loyalty"), ("Payments EU", "Claims EU"))
+    ]
+    names = [("connection", f"{site}/{connection_id}") for site, connection_id in keys]
+    return f"{reverse('agreement-form')}?{urlencode(names)}"
+
+
 def _org(name: str) -> Callable[[], list[Any]]:
     def find() -> list[Any]:
         one = Org.objects.filter(name=name).earliest("pk")
@@ -182,6 +190,9 @@ OURS = [
     _page("change-list", "change-list-viewer", who="viewer"),
     _page("change-list", "change-list-none", {"q": "nowhere"}, who="operator"),
     _page("change-list", "change-list-fresh", is_fresh=True),
+    _page("agreement-list", who="operator"),
+    _page("agreement-list", "agreement-list-none", {"q": "nowhere"}, who="viewer"),
+    Listed(slug="agreement-form", name="agreement-form", path=_agreement_form, who="operator"),
     _page("org-connection-list", "org-connection-matrix", {"view": "matrix"}, who="operator"),
     _page("org-list", who="administrator"),
     _page("org-list", "org-list-none", {"q": "nowhere"}, who="viewer"),

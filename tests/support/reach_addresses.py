@@ -65,6 +65,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "org-connection-export": ("?format=csv", "?format=json"),
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),
     "change-export": ("?format=csv", "?format=json", "?format=ndjson"),
+    "agreement-list": ("", "?q={word}", "?org={word}", "?site={site}", "?reason=any"),
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
     "batch-list": ("",),
@@ -77,6 +78,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 }
 # URLs that show nothing of a credential, or are only for people who see everything.
 FREE = {
+    # What it names is checked in tests/agreements/test_pages.py.
+    "agreement-form",
     "access-review-new",
     "access-review-close",
     "access-review-export",

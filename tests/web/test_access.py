@@ -84,6 +84,9 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "change-export": (EXPORTER, None),
     "change-acknowledge": (None, EXPORTER),
     "change-acknowledge-many": (None, EXPORTER),
+    # Whoever owns an agreement sets a part of it, with any role: agreements/test_pages.py.
+    "agreement-list": (ANY_ROLE, ANY_ROLE),
+    "agreement-form": (ANY_ROLE, ANY_ROLE),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-confirm": (OPERATOR, OPERATOR),
@@ -200,6 +203,8 @@ NOT_REAUTHENTICATED = {
     "deletion-close": "sends nothing and ends it",
     "change-acknowledge": "only says that someone has looked",
     "change-acknowledge-many": "only says that someone has looked",
+    "agreement-list": "sends nothing, and each version is kept",
+    "agreement-form": "saves nothing",
     "deletion-comment": "adds to the record and changes nothing",
     "batch-list": "only makes a draft",
     "org-details": "changes no access",

@@ -26,6 +26,7 @@ from connections.core.database import Statement, counting_statement
 from connections.inventory.orgs import find_connections
 from connections.models import (
     RUN_BY_BATCH,
+    Agreement,
     Approval,
     ApprovalPolicy,
     Change,
@@ -47,6 +48,7 @@ GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
         ("Connections", "org-connection-list", permissions.can_see),
         ("Deletions", "deletion-list", permissions.can_see),
         ("Changes", "change-list", permissions.can_see),
+        ("Agreements", "agreement-list", permissions.can_see),
         ("Access reviews", "access-review-list", permissions.can_see),
     ),
     (
@@ -64,7 +66,9 @@ _PART_OF = {
     "notification-list": "settings",
 }
 # Hidden until they list something. How much they list says nothing.
-_ONLY_IN_USE = ("change-list", "access-review-list")
+_ONLY_IN_USE = ("change-list", "agreement-list", "access-review-list")
+# With more connections, agreements can be made in the list before there is one.
+_AGREED_ABOVE = 12
 # So many are counted of a list, because every page does.
 _MOST = 1000
 # The part of a list that waits for the reader.
@@ -106,6 +110,7 @@ def navigation_of(request: HttpRequest) -> Navigation | None:
     if person is None or not permissions.can_see(actor := actor_of(request)):
         return None
     waiting, listed = _count(person, actor=actor, today=time_of(request).date())
+    listed["agreement-list"] += listed["org-connection-list"] > _AGREED_ABOVE
     current = _current_name(request.path)
     groups = [
         [
@@ -180,11 +185,13 @@ def _counting_statement(
 def _listed(actor: Actor) -> list[_Counted]:
     """Of lists that are hidden until they are in use, one row at most."""
     changes = visibility.visible_changes(Change.objects.order_by(), actor=actor).values("pk")
+    agreements = visibility.visible_agreements(Agreement.objects.order_by(), actor=actor)
     reviews = visibility.visible_access_reviews(actor=actor).order_by().values("pk")
     return [
         ("org-connection-list", find_connections(actor=actor)[: _MOST + 1]),
         ("org-list", visibility.visible_orgs(actor=actor).order_by().values("pk")[: _MOST + 1]),
         ("change-list", changes[:1]),
+        ("agreement-list", agreements.values("pk")[:1]),
         ("access-review-list", reviews[:1]),
     ]
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from django import forms
+
 from connections.access.actor import Actor
 from connections.inventory.choices import AgreementChoices
-from connections.inventory.filters import DISABLED, ConnectionFilters
+from connections.inventory.filters import DISABLED
 from connections.inventory.matching import KnownOrg, sort_orgs
 from connections.web.framework import lists
 
@@ -36,7 +38,7 @@ def agreement_choices(choices: AgreementChoices, *, actor: Actor) -> dict[str, l
     }
 
 
-def unused_filters(choices: AgreementChoices, form: ConnectionFilters) -> list[str]:
+def unused_filters(choices: AgreementChoices, form: forms.Form) -> list[str]:
     """The filters without a value that could only match nothing, or everything."""
     is_used = {
         "agreed": choices.has_agreements,

@@ -1,0 +1,150 @@
+"""The list of agreements, one row for each pair of orgs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from django.http import HttpRequest, HttpResponse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.agreements.agreed import Reason
+from connections.agreements.texts import DAYS_SOON, end_text, is_end_urgent
+from connections.core.text import pluralize
+from connections.inventory.choices import AgreementChoices, find_agreement_choices
+from connections.inventory.pairs import SORTS, PairList, PairRow, list_pairs, load_pair_rows
+from connections.models import OrgConnectionKey
+from connections.web.agreements.forms import ANY, PairFilters
+from connections.web.badges import AGREEMENT_REASONS, Badge
+from connections.web.framework import lists
+from connections.web.framework.support import actor_of, connection_url
+from connections.web.inventory.filters import agreement_choices, unused_filters
+
+LIST = lists.ListPage(
+    title="Agreements",
+    noun="agreement",
+    template="agreements/list.html",
+    sorts=SORTS,
+    default_sort="reason",
+)
+# As many as one form can set.
+MAX_SELECTED = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRowView:
+    """One row of the table."""
+
+    row: PairRow
+    # "yes", "no", or "gone" for an agreement without a connection.
+    agreed: str
+    reasons: str
+    badges: list[Badge]
+    # Data types that weren't agreed.
+    wider: list[str]
+    owner: str
+    has_owner_left: bool
+    end: str
+    is_end_urgent: bool
+    # "" without a connection.
+    url: str
+
+
+def agreement_page(request: HttpRequest) -> HttpResponse:
+    """Every pair that has a connection or an agreement, first those that aren't agreed."""
+    actor, form = actor_of(request), PairFilters(request.GET)
+    pairs = list_pairs(actor=actor, filters=form.filters(), sort=LIST.sort_of(request))
+    agreed, matches = find_agreement_choices(actor=actor), len(pairs.matches)
+    can_set = permissions.can_set_agreements(actor)
+    can_select = (can_set or pairs.own > 0) and not form.errors
+    can_select_all = can_select and matches <= MAX_SELECTED
+    selects_all = can_select_all and "all" in request.GET
+    page = lists.numbered_page(request, pairs.matches, size=MAX_SELECTED if selects_all else None)
+    context = {
+        "agreed_text": _agreed_text(pairs),
+        "views": _part_links(request, pairs, actor=actor),
+        "can_select": can_select,
+        "selects_all": selects_all,
+        "matching": matches if can_select_all and page.has_other_pages() else 0,
+        "all_url": lists.list_url(request, all="1"),
+        "shared_names": lists.shared_names(pairs.orgs),
+        "back": request.get_full_path(),
+    }
+    rows = load_pair_rows(list(page.object_list), actor=actor)
+    return LIST.render(
+        request,
+        context,
+        form=form,
+        rows=pair_row_views(rows, today=pairs.today),
+        links=lists.numbered_links(request, page),
+        count=matches,
+        total=pairs.total,
+        choices=_choices(pairs, agreed, actor=actor),
+        without=unused_filters(agreed, form),
+        names={org.org_id: org.name for org in pairs.orgs},
+    )
+
+
+def pair_row_views(rows: Sequence[PairRow], *, today: date) -> list[PairRowView]:
+    """The rows as the table shows them."""
+    return [_row_view(row, today=today) for row in rows]
+
+
+def _row_view(row: PairRow, *, today: date) -> PairRowView:
+    listed, agreement, url = row.listed, row.agreement, ""
+    if row.connection_id:
+        key = OrgConnectionKey(site=listed.pair.site, connection_id=row.connection_id)
+        url = connection_url(key)
+    agreed_types = agreement.connection_types if agreement else listed.types
+    ends_on = agreement.ends_on if agreement else None
+    end = end_text(ends_on, today=today) if ends_on else "None"
+    return PairRowView(
+        row=row,
+        agreed="gone" if listed.is_gone else "no" if listed.reasons else "yes",
+        reasons=" ".join(listed.reasons),
+        badges=[AGREEMENT_REASONS[reason] for reason in listed.reasons],
+        wider=[kind for kind in listed.types if kind not in agreed_types],
+        owner=(agreement.owner_text or str(agreement.owner)) if agreement else "",
+        has_owner_left=Reason.OWNER_LEFT in listed.reasons,
+        end=end if agreement else "",
+        is_end_urgent=ends_on is not None and is_end_urgent(ends_on, today=today),
+        url=url,
+    )
+
+
+def _agreed_text(pairs: PairList) -> str:
+    every = pluralize(pairs.connected, "connection")
+    if pairs.agreed == pairs.connected:
+        return f"All {every} agreed" if pairs.connected else ""
+    return f"{pairs.agreed:,} of {every} agreed"
+
+
+def _part_links(request: HttpRequest, pairs: PairList, *, actor: Actor) -> list[lists.ViewLink]:
+    """What isn't agreed, what ends soon, what the person owns, and all."""
+    username = actor.person.username if actor.person else ""
+    parts: tuple[tuple[str, dict[str, str], int], ...] = (
+        ("Not agreed", {"reason": ANY}, pairs.connected - pairs.agreed),
+        (f"Ends in {DAYS_SOON} days", {"ends_within": str(DAYS_SOON)}, pairs.ending),
+        ("Mine", {"owner": username}, pairs.own),
+        ("All", {}, pairs.total),
+    )
+    chosen = {name: request.GET.getlist(name) for name in ("reason", "ends_within", "owner")}
+    return [
+        lists.ViewLink(
+            label=label,
+            url=lists.list_url(request, **{**dict.fromkeys(chosen, ""), **query}),
+            is_current=chosen == {name: [query[name]] if name in query else [] for name in chosen},
+            count=count,
+        )
+        for label, query, count in parts
+    ]
+
+
+def _choices(
+    pairs: PairList, agreed: AgreementChoices, *, actor: Actor
+) -> dict[str, lists.Options]:
+    choices = {
+        "site": lists.site_options(sorted({org.site for org in pairs.orgs})),
+        "org": lists.org_options(pairs.orgs),
+    }
+    return choices | agreement_choices(agreed, actor=actor)

@@ -1,0 +1,11 @@
+"""Agreements: addresses."""
+
+from connections.access.permissions import SEE
+from connections.web.agreements.actions import agreement_form, agreement_list
+from connections.web.framework.routing import form_page
+
+urlpatterns = [
+    # For 1,000 pairs. Who can set which one, the service decides.
+    form_page("agreements/", agreement_list, SEE, max_fields=1100),
+    form_page("agreements/set/", agreement_form, SEE, max_fields=1100),
+]
