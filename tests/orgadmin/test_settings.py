@@ -61,7 +61,7 @@ def test_an_invalid_setting_is_reported_in_one_line(
         name: value,
     }
     done = subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "doctor"],
+        [sys.executable, str(ROOT / "manage.py"), "check"],
         env=environment,
         capture_output=True,
         text=True,
@@ -148,3 +148,6 @@ def test_an_invalid_url_is_refused_without_its_password() -> None:
     assert parse_email_url("dummy:") == {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
     options = parse_email_url("submission://user:secret@host:587")["OPTIONS"]
     assert (options["use_tls"], options["port"], options["username"]) == (True, 587, "user")
+    for url, port in (("smtps://host", 465), ("smtps://host:4650", 4650)):
+        options = parse_email_url(url)["OPTIONS"]
+        assert (options["use_ssl"], options["use_tls"], options["port"]) == (True, False, port)
