@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 import dj_email_url
@@ -137,7 +138,11 @@ def parse_email_url(url: str) -> dict[str, Any]:
     Raises ImproperlyConfigured for an invalid URL.
     """
     try:
-        mail = dj_email_url.parse(url)
+        # By smtps, dj_email_url means STARTTLS.
+        mail = dj_email_url.parse(url.replace("smtps://", "submission://", 1))
+        if url.startswith("smtps://"):
+            port = urlsplit(url).port or 465
+            mail |= {"EMAIL_PORT": port, "EMAIL_USE_SSL": True, "EMAIL_USE_TLS": False}
         backend = mail["EMAIL_BACKEND"]
     except (ValueError, KeyError):
         # The message doesn't contain the URL, which can contain a password.
