@@ -96,7 +96,7 @@ def is_checkpoint_due(*, now: datetime) -> bool:
     size = AuditHead.objects.values_list("size", flat=True).get()
     newest = latest_checkpoint()
     if newest is None or size <= newest.size:
-        return size > 0 and newest is None
+        return newest is None
     if size - newest.size >= EVENTS_PER_CHECKPOINT or _is_old(newest, now=now):
         return True
     # An event since then should have had a checkpoint, but signing it failed.

@@ -433,12 +433,12 @@ def _require_no_live_worker(database: sqlite3.Connection, *, target: Path) -> No
     # in the database that is being replaced.
     query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
     [seconds] = database.execute(query).fetchone()
-    minutes = ALIVE_WITHIN.total_seconds() / 60
-    if seconds is not None and seconds <= minutes * 60:
+    alive_seconds = ALIVE_WITHIN.total_seconds()
+    if seconds is not None and seconds <= alive_seconds:
         raise BackupError(
             f"A worker or command of {target} was running {seconds} s ago. Nothing was changed. "
             "Stop the service, its workers and commands. If none is running, wait "
-            f"{minutes:.0f} min."
+            f"{alive_seconds / 60:.0f} min."
         )
 
 

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.django_db
 
 
 def find_differences(name: str = DELETION) -> list[str]:
+    if connection.vendor == "sqlite":
+        connection.cursor().execute("PRAGMA reverse_unordered_selects=ON")
     kind = kind_of(name)
     differing = DifferingRecords(noun=kind.noun)
     for _ in compare_all(kind, differing=differing):

@@ -38,6 +38,8 @@ def test_a_token_is_verified_from_the_current_user_on(sandbox: SandboxServer) ->
     assert credential.name == "Payments US"
     assert check_results(credential) == {"org": True, "permissions": True, "listing": True}
     assert lifecycle.count_connections(credential) == 2
+    credential.snapshots.filter(pk=credential.snapshots.all()[0].pk).update(is_current=False)
+    assert lifecycle.count_connections(credential) == 1
     paths = {request.path for request in sandbox.world.requests()}
     assert paths == {"/api/v2/current_user", "/api/v2/org_connections", "/api/v2/org"}
     for request in sandbox.world.requests():

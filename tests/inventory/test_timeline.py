@@ -90,6 +90,24 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
     assert not {"Listed", "Last listed"} & set(titles)
 
 
+def test_a_version_that_no_complete_sync_compared_shows_what_differs(
+    requester: Requester, payments: Credential, connection: Connection
+) -> None:
+    listed = payments.snapshots.get(connection_id=connection.id)
+    created = listed.connection_created_at
+    payments.snapshots.filter(pk=listed.pk).update(is_current=False)
+    listed.pk, listed.first_seen_at = None, listed.first_seen_at + timedelta(seconds=1)
+    listed.connection_types, listed.creator_name = [], ""
+    listed.source_org_name, listed.connection_created_at = "Renamed", None
+    listed.creator_is_disabled, listed.creator_is_service_account = True, False
+    listed.save(force_insert=True)
+    assert (
+        "Source org: Payments US → Renamed; Data types: logs, metrics → none; "
+        f"Created: {created:%Y-%m-%d %H:%M:%S} UTC → unknown; Creator: Dana Keller → unknown; "
+        "Creator disabled: no → yes"
+    ) in open_timeline(requester.client, connection).text
+
+
 def test_until_a_sync_lacks_it_a_deleted_connection_was_last_listed_just_before_sending(
     requester: Requester, payments: Credential, connection: Connection
 ) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.mutations.mutants import Edit, Mutant
-from tests.mutations.running import ROOT, SURVIVED, copy_tree, run_tests, try_all
+from tests.mutations.running import ROOT, SURVIVED, compile_tree, copy_tree, run_tests, try_all
 
 CODE = ("connections", "orgadmin")
 # These two compare the text of the source.
@@ -214,6 +214,7 @@ def record(
     """Run the tests without any fault: which lines they run, and pytest's short summary."""
     with TemporaryDirectory(prefix="orgadmin-recording-") as name:
         root = copy_tree(Path(name) / "copy")
+        compile_tree(root)
         (root / "sitecustomize.py").write_text(WATCH_CHILD)
         _, output = run_tests(
             tests,

@@ -46,7 +46,7 @@ def copy_tree(to: Path) -> Path:
     return to
 
 
-def _compile(root: Path) -> None:
+def compile_tree(root: Path) -> None:
     """Store byte code, which takes longer to make than most tests of a mutant take.
 
     It holds for exactly this text: Python compiles a changed module again, and stores nothing.
@@ -76,7 +76,7 @@ def run_tests(
 ) -> tuple[int, str]:
     """The exit code and output of pytest. The code is -1 if it took too long."""
     options = ("-q", "-p", "no:cacheprovider", "--no-header", "--tb=line", *options)
-    # Without this, Python could use a mutant's byte code for the original.
+    # Without this, Python would store a mutant's byte code.
     env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | variables
     # A process that hangs without its safeguard ends the test long before LONGEST.
     env["TEST_PATIENCE"] = "45"
@@ -154,7 +154,7 @@ def try_all(
     with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
         copies: Queue[Path] = Queue()
         first = copy_tree(Path(name) / "0")
-        _compile(first)
+        compile_tree(first)
         copies.put(first)
         for number in range(1, min(processes, len(mutants))):
             copies.put(shutil.copytree(first, Path(name) / str(number)))

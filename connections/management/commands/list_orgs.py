@@ -28,7 +28,7 @@ def _document(summary: OrgSummary) -> dict[str, Any]:
         "name": summary.org.name or None,
         "coverage": summary.coverage.value,
         "credentials": [credential.name for credential in summary.credentials],
-        "listed_at": tabular.as_time(summary.listed_at) if summary.listed_at else None,
+        "listed_at": tabular.as_time(summary.listed_at),
         "connections_in": summary.connections_in,
         "connections_out": summary.connections_out,
         "group": summary.group or None,
