@@ -112,11 +112,11 @@ def test_a_change_waits_for_others_but_not_until_all_syncs_have_ended(clock: Set
 
 
 @pytest.mark.database
-def test_people_who_turned_it_off_or_see_nothing_get_none(
-    clock: SettableClock, ada: Person, linus: Person
+def test_people_who_turned_it_off_or_are_disabled_or_see_nothing_get_none(
+    clock: SettableClock, ada: Person, grace: Person, linus: Person
 ) -> None:
-    ada.wants_change_emails = False
-    ada.save()
+    ada.wants_change_emails, grace.is_active = False, False
+    Person.objects.bulk_update([ada, grace], ["wants_change_emails", "is_active"])
     lose("a", clock)
     # A test that empties the tables also deletes the groups that a migration created.
     group, _ = Group.objects.get_or_create(name="Credential manager")

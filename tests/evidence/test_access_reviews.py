@@ -139,11 +139,7 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
         True,
         False,
     )
-    page = page_of(made.data, tmp_path)
-    assert page.count("Connections that no reviewer could decide on at the start") == 1
-    assert page.count("No deletion was requested") == 1
-    assert page.count("<td>Removed outside Org Admin</td>") == 1
-    assert "<b>" not in page
+    assert "<b>" not in page_of(made.data, tmp_path)
     assert verification.verify_audit_log().fault is None
 
 

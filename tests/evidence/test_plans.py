@@ -133,8 +133,6 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
     ]
     page = unescape(page_of(made.data, tmp_path))
     assert "Linus paused the bulk deletion with 3 connections not sent." in page
-    assert page.count("<td>Left out: ") == 4
-    assert page.count("<td>Removed before the request, ") == 1
     assert verification.verify_audit_log().fault is None
 
 
