@@ -7,12 +7,17 @@ from typing import Any
 from connections.verifier.record_pages import access_review_section, plan_section
 
 AT = "2026-03-02T14:03:22.000001+00:00"
-ORG = {"org_id": "o1", "site": "US1", "org_name": "Labs", "credential": "Labs EU"}
+ORG: dict[str, Any] = {"org_id": "o1", "site": "US1", "org_name": "Labs", "credential": "Labs EU"}
 COVERAGE = {
     "orgs": [ORG | {"synced_at": AT, "is_complete": False, "complete_at": None}],
     "without_credential": [{"org_id": "o2", "site": "EU1", "org_name": None}],
 }
-DECISION = {"decision": "delete", "decided_by_name": "Ada", "decided_at": AT, "reason": "Old."}
+DECISION: dict[str, Any] = {
+    "decision": "delete",
+    "decided_by_name": "Ada",
+    "decided_at": AT,
+    "reason": "Old.",
+}
 
 REVIEW_TEXT = """
 Access review
