@@ -49,7 +49,8 @@ class SearchField(forms.CharField):
     """What a list is searched for, cleaned by `fold_query`."""
 
     def __init__(self, *, label: str) -> None:
-        super().__init__(label=label, max_length=200, required=False)
+        errors = {"max_length": "Enter at most 200 characters."}
+        super().__init__(label=label, max_length=200, required=False, error_messages=errors)
 
     def to_python(self, value: Any) -> str:
         """The words."""

@@ -82,7 +82,7 @@ def test_the_history_and_the_audit_log_take_several_values(
         ("flag=nonsense&view=matrix", "Needs a look: Unknown value “nonsense”.", "nonsense"),
         ("&".join(f"org={number}" for number in range(51)), "Org: Choose at most 50.", "51 values"),
         ("created=-5", "Created: Unknown value “-5”.", "-5"),
-        ("q=" + 8000 * "x", "Org, creator, ID: Ensure this value has at most 200", None),
+        ("q=" + 8000 * "x", "Org, creator, ID: Enter at most 200 characters.", None),
     ],
 )
 def test_a_filter_that_cannot_be_used_lists_nothing(
