@@ -151,16 +151,20 @@ class BatchStatus(Enum):
     )
 
 
-def batch_badge(batch: Batch, *, has_expired: bool) -> Badge:
+def batch_badge(batch: Batch, *, has_expired: bool, is_all_gone: bool = True) -> Badge:
     """The status of a bulk deletion.
 
-    `has_expired` is whether its time has passed and no worker has ended it yet.
+    `has_expired` is whether its time has passed and no worker has ended it yet. It is a warning if
+    the bulk deletion is finished and not all of its connections are gone (`is_all_gone`).
     """
     if has_expired:
         return BatchStatus.EXPIRED.value
     if is_discarded(batch):
         return BatchStatus.DISCARDED.value
-    return BatchStatus[BatchState(batch.state).name].value
+    status = BatchStatus[BatchState(batch.state).name].value
+    if batch.state == BatchState.FINISHED and not is_all_gone:
+        return replace(status, tone="warn", icon="warning")
+    return status
 
 
 _ROW_PROBLEM_LOOKS: dict[str, tuple[str, str]] = {

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,7 +25,7 @@ from connections.deletions.history import HistoryFilter
 from connections.deletions.status import OutcomeGroup
 from connections.lookups.objects import find_batch
 from connections.operations import heartbeats
-from connections.web.badges import Badge, batch_badge
+from connections.web.badges import batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, load_plan
 from connections.web.batches.rows import plan_rows, progress_parts, result_rows
@@ -345,7 +344,7 @@ def _record_context(
             has_expired=has_expired,
             is_requester=actor.person is not None and actor.person.pk == batch.requested_by_id,
         ),
-        "status": _status(batch, parts, has_expired=has_expired),
+        "status": batch_badge(batch, has_expired=has_expired, is_all_gone=_is_all_gone(parts)),
         "lines": texts.batch_lines(batch, has_expired=has_expired),
         "kept": kept,
         "people": _people(batch, approvals=approvals),
@@ -407,14 +406,6 @@ def _rows_context(
             actor=actor,
         ),
     }
-
-
-def _status(batch: models.Batch, parts: Sequence[BarPart], *, has_expired: bool) -> Badge:
-    """The status, as a warning if it is finished and some connections are not gone."""
-    status = batch_badge(batch, has_expired=has_expired)
-    if batch.state != models.BatchState.FINISHED or _is_all_gone(parts):
-        return status
-    return replace(status, tone="warn", icon="warning")
 
 
 def _is_all_gone(parts: Sequence[BarPart]) -> bool:

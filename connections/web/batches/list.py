@@ -1,5 +1,6 @@
 """The list of bulk deletions, and making the draft of another one."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,12 +18,13 @@ from connections.core.errors import DomainError
 from connections.core.text import pluralize, uuid_or_none
 from connections.inventory.filters import parse_filter
 from connections.lookups.objects import find_batch
-from connections.models import SENDABLE, Batch, BatchRow, Outcome
+from connections.models import GONE_OUTCOMES, SENDABLE, Batch, BatchRow, Outcome
+from connections.web.badges import Badge, batch_badge
 from connections.web.batches.detail import notice_about
 from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
-from connections.web.framework.support import actor_of, find_posted_org, redirect_to
+from connections.web.framework.support import actor_of, find_posted_org, redirect_to, time_of
 
 _PAIR = Concat(
     Coalesce(NullIf("source_org_name", Value("")), "source_org_id"),
@@ -39,12 +41,13 @@ def batch_list(request: HttpRequest) -> HttpResponse:
 
 
 def titled_batches(*, actor: Actor) -> QuerySet[Batch, Any]:
-    """The bulk deletions that the actor can see, with what `title_of` and the list need."""
+    """The bulk deletions that the actor can see, with their titles, statuses and counts."""
     reviews = visibility.visible_access_reviews(actor=actor).filter(pk=OuterRef("access_review"))
     rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk")).order_by("position")
     return visibility.visible_batches(actor=actor).annotate(
         connections=Count("rows", filter=Q(rows__problem="", rows__removed_at=None)),
         deleted=Count("rows", filter=Q(rows__deletion__outcome=Outcome.DELETED)),
+        gone=Count("rows", filter=Q(rows__deletion__outcome__in=GONE_OUTCOMES)),
         review_name=Subquery(reviews.values("name")),
         first_pair=Subquery(rows.values_list(_PAIR)[:1]),
     )
@@ -60,6 +63,15 @@ def title_of(batch: Any) -> str:
     )
 
 
+def status_of(batch: Any, *, now: datetime) -> Badge:
+    """The status of one of `titled_batches`."""
+    return batch_badge(
+        batch,
+        has_expired=drafts.has_expired(batch, now=now),
+        is_all_gone=batch.gone == batch.connections,
+    )
+
+
 def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
     batches = titled_batches(actor=actor_of(request))
     page = lists.numbered_page(request, batches.order_by("-created_at", "-id"))
@@ -67,7 +79,10 @@ def _list(request: HttpRequest, *, problem: str = "", status: int = 200) -> Http
         "title": "Deletions",
         "views": view_links(request, current=BULK),
         "count": pluralize(page.paginator.count, "bulk deletion"),
-        "rows": [(batch, title_of(batch)) for batch in page.object_list],
+        "rows": [
+            (batch, status_of(batch, now=time_of(request)), title_of(batch))
+            for batch in page.object_list
+        ],
         "problem": problem,
         **lists.numbered_links(request, page),
     }

@@ -13,14 +13,13 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from connections.batches import drafts
 from connections.batches.texts import batch_origin_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.core.tickets import ticket_url
 from connections.deletions import states
-from connections.models import Batch, Credential, Deletion, Notification, Person, Sync
+from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.badges import Badge
 from connections.web.framework import lists
@@ -40,7 +39,7 @@ register.filter("ticket_url", ticket_url)
 
 @register.simple_tag(takes_context=True)
 def badge(
-    context: RequestContext, about: Deletion | Notification | Batch | Credential | Person | Badge
+    context: RequestContext, about: Deletion | Notification | Credential | Person | Badge
 ) -> SafeString:
     """The badge of one of these objects, or a badge that was already chosen."""
     match about:
@@ -49,9 +48,6 @@ def badge(
             chosen = badges.deletion_badge(about, status=status)
         case Notification():
             chosen = badges.notification_badge(about)
-        case Batch():
-            has_expired = drafts.has_expired(about, now=time_of(context.request))
-            chosen = badges.batch_badge(about, has_expired=has_expired)
         case Credential():
             chosen = badges.credential_badge(about)
         case Person():

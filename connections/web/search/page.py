@@ -13,7 +13,6 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.batches.drafts import has_expired
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
@@ -25,8 +24,8 @@ from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, split_pair
 from connections.inventory.orgs import list_known_orgs
 from connections.models import Batch, BatchOrigin, Deletion, OrgConnectionKey, Person
-from connections.web.badges import Badge, batch_badge, review_badge
-from connections.web.batches.list import title_of, titled_batches
+from connections.web.badges import Badge, review_badge
+from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
 from connections.web.framework.navigation import GROUPS
 from connections.web.framework.support import (
@@ -184,7 +183,7 @@ def _bulk_deletions(text: str, actor: Actor, now: datetime) -> HitGroup:
             name=title_of(batch),
             url=reverse("batch-detail", args=[batch.pk]),
             facts=join_facts(batch.ticket, f"“{batch.reason}”" if batch.reason else ""),
-            status=batch_badge(batch, has_expired=has_expired(batch, now=now)),
+            status=status_of(batch, now=now),
             by=batch.requested_by_name or batch.created_by_name,
             at=batch.requested_at or batch.created_at,
         )

@@ -747,6 +747,7 @@ def test_the_status_warns_when_a_connection_is_not_gone(
         sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
     running.run_due(actor=WORKER)
     assert f'<span class="badge tone-{tone} badge-tint">' in operator.get(url_of(batch)).text
+    assert f'<span class="badge tone-{tone}"' in operator.get(LIST).text
 
 
 def test_what_was_not_deleted_comes_first_and_can_be_planned_again(
