@@ -508,16 +508,27 @@ def set_current_problems(
 ) -> ConnectionFacts:
     """Set the problems that the rows of a draft have now, and its policy and digest.
 
-    Saves nothing. Leaves a row as it is if the last sync of its credential failed, because that
-    might be temporary, and if the plan didn't find its connection.
+    Saves nothing. A row that was left out stays left out: it wasn't given a credential to send it.
+    Leaves a row as it is if the last sync of its credential failed, because that might be
+    temporary, and if the plan didn't find its connection.
     """
-    found = [row for row in rows if row.digest and row.problem != RowProblem.DUPLICATE]
+    found = [row for row in rows if row.digest and row.problem not in _FINAL]
     facts = _load_row_facts(found, batch=batch, actor=actor)
     for row in found:
         if row.credential not in facts.unsynced:
-            row.problem = _current_problem(row, facts=facts) or ""
+            row.problem = _current_problem(row, facts=facts) or row.problem
     set_digest(batch, rows=rows)
     return facts
+
+
+# What a later plan would not say differently.
+_FINAL = {RowProblem.DUPLICATE, RowProblem.NO_CREDENTIAL}
+
+
+def list_deletable_again(*, rows: Iterable[BatchRow], facts: ConnectionFacts) -> list[BatchRow]:
+    """The rows that a draft leaves out and that another plan could delete now."""
+    left_out = [row for row in rows if row.digest and row.problem and row.problem not in _FINAL]
+    return [row for row in left_out if _current_problem(row, facts=facts) is None]
 
 
 def refresh_problems(*, batch: Batch, actor: Actor) -> list[BatchRow]:

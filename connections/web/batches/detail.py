@@ -14,7 +14,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.batches import confirming, drafts, stopping, texts
+from connections.batches import confirming, drafts, facts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -235,7 +235,10 @@ def _draft_context(
         "confirm_text": confirming.text_to_type(batch, count=len(sendable)),
         "form": _request_form(batch, form, count=len(plan.to_delete)),
         "plan": plan,
-        "warnings": _warnings(request, batch=batch, actor=actor, plan=plan),
+        "warnings": [
+            *_warnings(request, batch=batch, actor=actor, plan=plan),
+            *_again_warnings(current, connection_facts),
+        ],
         "approvers_warning": approvers.missing_batch_approvers_warning(batch=batch),
         "can_split": len({row.credential_id for row in sendable}) > 1,
         **_approvals_context(batch, rows=sendable, actor=actor, total=len(plan.to_delete)),
@@ -288,6 +291,18 @@ def _warnings(
     if is_org and not _credentials_of_org(batch, actor=actor).exists():
         warnings.insert(0, _unwatched_org_warning(batch, actor=actor))
     return warnings
+
+
+def _again_warnings(
+    rows: Sequence[models.BatchRow], connection_facts: facts.ConnectionFacts | None
+) -> list[support.PageWarning]:
+    """A warning that a new plan would have more rows."""
+    if connection_facts is None:
+        return []
+    count = len(drafts.list_deletable_again(rows=rows, facts=connection_facts))
+    headline = f"{count} of those left out can be deleted now"
+    detail = "Plan them again: this draft still leaves them out"
+    return [support.PageWarning(headline=headline, detail=detail)] if count else []
 
 
 def _credentials_of_org(batch: models.Batch, *, actor: Actor) -> QuerySet[models.Credential]:

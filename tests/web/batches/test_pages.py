@@ -332,7 +332,7 @@ def test_a_draft_with_nothing_to_delete_has_no_form_to_confirm(
     assert page.has_form_to(url_of(batch, "cancel"))
 
 
-def test_a_row_can_be_deleted_again_once_nothing_prevents_it(
+def test_a_row_that_was_left_out_stays_left_out_and_can_be_planned_again(
     operator: Client, ada: Person, make_draft: MakeDraft
 ) -> None:
     keys = [row.reference for row in make_draft(2).rows.all()]
@@ -340,7 +340,12 @@ def test_a_row_can_be_deleted_again_once_nothing_prevents_it(
     batch = draft(ada, keys)
     assert "Delete 1 connection?" in operator.get(url_of(batch)).text
     stopping.cancel_batch(batch=other, actor=person_actor(person=ada))
-    assert "Delete 2 connections?" in operator.get(url_of(batch)).text
+    text = operator.get(url_of(batch)).text
+    assert "Delete 1 connection?" in text
+    assert "1 of those left out can be deleted now" in text
+    again = operator.post(LIST, {"connection": keys})["Location"]
+    assert again != url_of(batch)
+    assert "Delete 2 connections?" in operator.get(again).text
 
 
 def test_another_person_sees_a_draft_as_its_author_can_delete_it(
