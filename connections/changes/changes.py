@@ -119,11 +119,6 @@ def find_awaiting_acknowledgement(*, actor: Actor) -> QuerySet[Change]:
     return _queries(AWAITING, actor=actor)[0]
 
 
-def count_changes(*, actor: Actor, filters: ChangeFilter) -> int:
-    """How many visible changes match."""
-    return sum(rows.count() for rows in _queries(filters, actor=actor))
-
-
 def count_for_list(*, actor: Actor, filters: ChangeFilter) -> tuple[int | None, int]:
     """How many visible changes match, and how many await acknowledgement. One query.
 

@@ -99,6 +99,7 @@ class EventCode(StrEnum):
     ACCESS_REVIEW_REMINDED = "access_review.reminded"
     ACCESS_REVIEW_CLOSED = "access_review.closed"
     AGREEMENT_SET = "agreement.set"
+    AGREEMENTS_ENDING = "agreements.ending"
     ORG_DETAILS_SET = "org.details_set"
     EXPORT_STARTED = "export.started"
     EXPORT_FINISHED = "export.finished"

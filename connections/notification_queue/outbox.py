@@ -23,6 +23,7 @@ from connections.notification_queue.destinations import (
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
 CHANGES_DETECTED = EventCode.CHANGES_DETECTED
+AGREEMENTS_ENDING = EventCode.AGREEMENTS_ENDING
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
@@ -179,6 +180,11 @@ def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[models.Person]
         subject=("changes", f"{first}-{last}"),
         people=people,
     )
+
+
+def enqueue_agreement_ends(*, day: str, people: Sequence[models.Person]) -> None:
+    """Queue one message about the agreements that end soon, as of this day (YYYY-MM-DD)."""
+    _enqueue(code=AGREEMENTS_ENDING, key=day, subject=("agreements", day), people=people)
 
 
 def enqueue_checkpoint(*, checkpoint: models.Checkpoint) -> None:

@@ -2,16 +2,17 @@
 
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import QuerySet
 
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import person_actor
 from connections.changes.changes import ChangeFilter, matching_changes
 from connections.core import clock
-from connections.models import Change, Notification, Person, Role
+from connections.models import Change, Notification, OrgPair, Person
 from connections.notification_queue import outbox
 from connections.notification_queue.destinations import list_event_channels
+from connections.notifications.responsible import find_responsible, list_recipients
 
 # At most one message for each destination within this time.
 INTERVAL = timedelta(minutes=10)
@@ -48,11 +49,7 @@ def enqueue_changes() -> None:
             return
         outbox.enqueue_changes(
             numbers=(oldest.number, newest.number),
-            people=[
-                person
-                for person in _recipients()
-                if visibility.visible_changes(pending, actor=person_actor(person=person)).exists()
-            ],
+            people=_find_recipients(pending),
         )
 
 
@@ -62,8 +59,19 @@ def numbers_in(notification: Notification) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _recipients() -> list[Person]:
-    """The Operators and Approvers with an email address who haven't turned these emails off."""
-    has_role = Q(groups__name__in=[Role.OPERATOR, Role.APPROVER]) | Q(is_superuser=True)
-    people = Person.objects.filter(has_role, is_active=True, wants_change_emails=True)
-    return list(people.exclude(email="").distinct().order_by("pk"))
+def pair_of(change: Change) -> OrgPair:
+    """The pair of orgs that a change is about; without IDs for a renamed org."""
+    return OrgPair(change.site, change.source_org_id, change.sink_org_id)
+
+
+def _find_recipients(changes: QuerySet[Change]) -> list[Person]:
+    """Who can get a message about one of these changes: owners, and those who get all."""
+    columns = ("site", "source_org_id", "sink_org_id")
+    pairs = {OrgPair(*row) for row in changes.order_by().values_list(*columns).distinct()}
+    people = {person.pk: person for person in find_responsible(pairs).by_pair.values()}
+    people |= {person.pk: person for person in list_recipients()}
+    return [
+        person
+        for _, person in sorted(people.items())
+        if visibility.visible_changes(changes, actor=person_actor(person=person)).exists()
+    ]

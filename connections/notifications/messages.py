@@ -1,9 +1,9 @@
 """The text of a notification, built from the audit log when it is sent by email or webhook."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
+from datetime import date, datetime
 from typing import Any
 
 from django.urls import reverse
@@ -16,7 +16,6 @@ from connections.changes.changes import (
     AWAITING_QUERY,
     ChangeFilter,
     ChangeRow,
-    count_changes,
     iterate_changes,
 )
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
@@ -27,7 +26,9 @@ from connections.core.text import limited_lines, one_line, pluralize
 from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject
-from connections.notifications import change_digests
+from connections.notifications import agreement_ends, change_digests
+from connections.notifications.change_digests import pair_of
+from connections.notifications.responsible import find_responsible
 from connections.notifications.titles import SHOWN_NAME_LENGTH, notification_title
 
 # How much of a longer text a message shows.
@@ -133,6 +134,8 @@ def build_message(notification: models.Notification) -> Message:
             )
         case "changes":
             return _changes_message(notification)
+        case "agreements":
+            return _agreement_ends_message(notification)
         case _:
             return _test_message(notification)
 
@@ -316,8 +319,11 @@ def _changes_message(notification: models.Notification) -> Message:
     )
     if not permissions.can_see(actor):
         raise models.Change.DoesNotExist
-    rows = list(islice(iterate_changes(actor=actor, filters=filters), MAX_ROWS))
-    count = count_changes(actor=actor, filters=filters)
+    rows = list(iterate_changes(actor=actor, filters=filters))
+    if reader:
+        responsible = find_responsible({pair_of(row.change) for row in rows})
+        rows = [row for row in rows if responsible.concerns(pair_of(row.change), person=reader)]
+    count, rows = len(rows), rows[:MAX_ROWS]
     if not rows:
         raise models.Change.DoesNotExist
     sentence = f"{pluralize(count, 'change')} {'needs' if count == 1 else 'need'} attention."
@@ -339,6 +345,53 @@ def _change_line(row: ChangeRow) -> str:
     title = change_title(row.change, deletion=row.deletion)
     subject = f"{change_subject(row.change)} ({site_name(row.change.site)})"
     return f"{title}: {subject}. {row.cause}".strip()
+
+
+def _agreement_ends_message(notification: models.Notification) -> Message:
+    """The message about the agreements that end soon. The webhook gets all of them."""
+    today = notification.created_at.date()
+    ending = agreement_ends.find_ending(actor=WORKER, today=today)
+    agreements = list(ending.of(notification.person))
+    if not agreements:
+        raise models.Agreement.DoesNotExist
+    names = {(org.site, org.org_id): org.name for org in models.Org.objects.all()}
+    count = pluralize(len(agreements), "agreement")
+    query = {"ends_within": str(max(agreement_ends.REMINDER_DAYS))}
+    return Message(
+        code=notification.code,
+        title=notification_title(notification.code, details={}),
+        about=count,
+        at=notification.created_at,
+        sentence=f"{count} {'ends' if len(agreements) == 1 else 'end'} soon. After that, decide "
+        "whether to delete the connection or to set a later end: nothing is deleted by itself.",
+        path=reverse("agreement-list", query=query),
+        rows=tuple(_ending_line(each, names, today=today) for each in agreements[:MAX_ROWS]),
+        data={
+            "count": len(agreements),
+            "agreements": [
+                {
+                    "site": each.site,
+                    "source_org_id": each.source_org_id,
+                    "sink_org_id": each.sink_org_id,
+                    "ends_on": each.ends_on.isoformat() if each.ends_on else None,
+                }
+                for each in agreements[:MAX_ROWS]
+            ],
+        },
+    )
+
+
+def _ending_line(
+    agreement: models.Agreement, names: Mapping[tuple[str, str], str], *, today: date
+) -> str:
+    source, sink = (
+        _short(names.get((agreement.site, org_id)) or org_id)
+        for org_id in (agreement.source_org_id, agreement.sink_org_id)
+    )
+    left = (agreement.ends_on - today).days if agreement.ends_on else 0
+    when = f"in {pluralize(left, 'day')}" if left else "today"
+    site = site_name(agreement.site)
+    return f"{source} → {sink} ({site}) ends on {agreement.ends_on}, {when}: {agreement.purpose}"
 
 
 def _test_message(notification: models.Notification) -> Message:

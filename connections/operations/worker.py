@@ -32,7 +32,7 @@ from connections.models import (
     Notification,
     PeriodicTask,
 )
-from connections.notifications import change_digests, delivery
+from connections.notifications import agreement_ends, change_digests, delivery
 from connections.operations import due, due_work
 from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
@@ -139,6 +139,7 @@ MAX_SLEEP = 1.5
 # become due again before all of them are done, and bulk deletions must not wait for that.
 SINGLE_SECONDS = 5.0
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,7 @@ _TASKS = {
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
     ),
+    "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
     "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
     "managed_orgs": _Task(

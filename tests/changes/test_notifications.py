@@ -7,11 +7,13 @@ import pytest
 from django.contrib.auth.models import Group
 from pytest_django import Settings
 
-from connections.access.actor import person_actor
+from connections.access.actor import command_actor, person_actor
 from connections.changes.acknowledgement import acknowledge_changes
 from connections.models import Change, CredentialAccess, Notification, Person
+from connections.notifications import change_digests
 from connections.notifications.change_digests import enqueue_changes
 from connections.notifications.messages import build_message
+from tests.agreements.support import agree
 from tests.changes.support import make_connection, make_credential, sync
 from tests.support.clock import SettableClock
 
@@ -192,3 +194,23 @@ def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: 
     ada.groups.clear()
     with pytest.raises(Change.DoesNotExist):
         build_message(Notification.objects.get(person=ada))
+
+
+@pytest.mark.database
+def test_the_owner_of_an_agreement_gets_its_changes_instead_of_everyone(
+    clock: SettableClock, victor: Person
+) -> None:
+    lose("a", clock)
+    lose("b", clock, connection=2)
+    change = Change.objects.earliest("number")
+    agree(
+        change_digests.pair_of(change), actor=command_actor(), owner=victor, connection_types=["x"]
+    )
+    enqueue(clock)
+    assert queued() == ["ada", "linus", "victor", "webhook"]
+    rows = Notification.objects.filter(code="changes.detected")
+    counts = {
+        row.person.username if row.person else "webhook": build_message(row).data["count"]
+        for row in rows
+    }
+    assert counts == {"ada": 1, "linus": 1, "victor": 1, "webhook": 2}
