@@ -22,6 +22,7 @@ from connections.inventory import protections, syncs
 from connections.operations import due
 from connections.people import people
 from orgadmin.demo import simulator
+from orgadmin.demo.agreements import agree_on_most
 from orgadmin.demo.world import (
     DemoWorld,
     add_credentials,
@@ -79,6 +80,7 @@ def _create_history(world: DemoWorld) -> None:
         partial(_synced, orgs=_RETAIL, days=16),
         _closed_as_unresolved,
         _contradicted,
+        agree_on_most,
         _require_approvals,
         _approved_and_deleted,
         _protected,

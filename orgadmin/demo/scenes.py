@@ -102,7 +102,10 @@ def delete_one() -> Scene:
 
 def list_scenes() -> list[Scene]:
     """What to try next, with steps that open pages matching what visitors have done so far."""
-    return [_delete_many(), _approve(), _change_outside(), _review_access(), *_evidence()]
+    return [
+        *(_delete_many(), _approve(), _change_outside(), _review_access(), _agree()),
+        *_evidence(),
+    ]
 
 
 def list_more_scenes() -> list[Scene]:
@@ -156,6 +159,22 @@ def _review_access() -> Scene:
                 "Open as a reviewer",
                 OPERATOR,
                 reverse("access-review-detail", args=[review.pk]),
+            ),
+        ],
+    )
+
+
+def _agree() -> Scene:
+    return Scene(
+        "Say who answers for a connection",
+        "An agreement names the owner, the purpose, the data types and the end of one org's access "
+        "to another's data. Nearly every connection has one.",
+        steps=[
+            Step(
+                "Select the connections that aren't agreed, and set their owner and purpose.",
+                "Open as the Operator",
+                OPERATOR,
+                reverse("agreement-list"),
             ),
         ],
     )
