@@ -9,7 +9,7 @@ import random
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from connections.deletions import lifecycle
 from connections.deletions.history import Cursor, search_text_of
 from connections.models import (
     AccessKind,
+    Agreement,
     Attempt,
     AuditHead,
     AuditVerification,
@@ -100,7 +101,7 @@ class Size:
 
 
 def fill(size: Size) -> None:
-    """Store people, credentials, syncs, connections, changes, deletions and their audit events."""
+    """Store people, credentials, syncs, connections, agreements, changes and deletions."""
     people = _insert_people()
     credentials = insert_credentials(range(size.orgs))
     CredentialAccess.objects.bulk_create(
@@ -110,6 +111,7 @@ def fill(size: Size) -> None:
     now = clock.now()
     _insert_orgs(size.orgs, at=now)
     _insert_snapshots(size, credentials, now=now)
+    _insert_agreements(size, people, now=now)
     _insert_deletions(size, people, credentials, now=now)
     _insert_changes(size, credentials, now=now)
     _insert_syncs(credentials, now=clock.now())
@@ -249,6 +251,28 @@ def _insert_snapshots(size: Size, credentials: list[Credential], *, now: datetim
     for number in range(size.changes):
         source, sink = pairs[number % len(pairs)]
         add(source, sink, source, version=1 + number // len(pairs))
+    rows.insert()
+
+
+def _insert_agreements(size: Size, people: list[Person], *, now: datetime) -> None:
+    """Store an agreement about each connection. One in a hundred lacks a data type."""
+    rows = _Rows(Agreement)
+    for number, (source, sink) in enumerate(_pairs_of(size)):
+        values = _snapshot_fields(source, sink, at=now)
+        rows.add(
+            Agreement(
+                site=SITE,
+                source_org_id=values["source_org_id"],
+                sink_org_id=values["sink_org_id"],
+                version=1,
+                owner=people[number % len(people)],
+                purpose=f"Purpose {number}",
+                ends_on=now.date() + timedelta(days=number % 400) if number % 5 == 0 else None,
+                connection_types=["rum"] if number % 100 == 0 else values["connection_types"],
+                set_at=now,
+                set_by=people[0],
+            )
+        )
     rows.insert()
 
 
@@ -544,4 +568,6 @@ def _column_value(value: Any) -> Any:
             return value.hex
         if isinstance(value, datetime):
             return str(value.replace(tzinfo=None))
+        if isinstance(value, date):
+            return str(value)
     return value

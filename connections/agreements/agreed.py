@@ -59,7 +59,7 @@ class Agreements:
         terms = self.by_pair.get(pair)
         if terms is None:
             return (Reason.NO_AGREEMENT,)
-        return _reasons(
+        return reasons_when(
             has_left=terms.owner_hex in self.left and not terms.owner_text,
             is_wider=not _types(types_text) <= _types(terms.types_text),
             has_ended="" < self.ends_on(pair) < self.today.isoformat(),
@@ -148,7 +148,7 @@ def reasons_of(
     """Why a connection with these data types isn't agreed, as `Agreements.reasons`."""
     if agreement is None:
         return (Reason.NO_AGREEMENT,)
-    return _reasons(
+    return reasons_when(
         has_left=has_owner_left(agreement),
         is_wider=not set(connection_types) <= set(agreement.connection_types),
         has_ended=agreement.has_ended(today=today),
@@ -156,6 +156,7 @@ def reasons_of(
 
 
 @cache
-def _reasons(*, has_left: bool, is_wider: bool, has_ended: bool) -> tuple[Reason, ...]:
+def reasons_when(*, has_left: bool, is_wider: bool, has_ended: bool) -> tuple[Reason, ...]:
+    """The reasons that hold about a connection with an agreement, in the order of Reason."""
     is_so = {Reason.OWNER_LEFT: has_left, Reason.WIDER: is_wider, Reason.ENDED: has_ended}
     return tuple(reason for reason in is_so if is_so[reason])

@@ -1,6 +1,8 @@
 """Whether a connection is agreed: each reason against it, how it appears and how it disappears."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,9 +12,12 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 
 from connections.access.actor import Actor, command_actor, person_actor
+from connections.agreements.agreed import Reason
 from connections.core import clock
+from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.choices import find_agreement_choices
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter
@@ -25,12 +30,14 @@ from connections.models import (
     Person,
 )
 from connections.people.people import disable_person, enable_person
+from connections.web.framework.support import connection_url
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only
 from tests.flows.support import store_credential
 
 pytestmark = pytest.mark.django_db
 ActorFor = Callable[[Person], Actor]
+ClientOf = Callable[[Person], Client]
 
 
 @dataclass(kw_only=True)
@@ -40,7 +47,6 @@ class Case:
     pair: OrgPair
     owner: Person
     root: Person
-    patch: pytest.MonkeyPatch
 
     def agree(self, **terms: Any) -> None:
         agree(self.pair, actor=person_actor(person=self.root), **terms)
@@ -49,10 +55,6 @@ class Case:
         """What the next sync of every credential stores."""
         of_pair = OrgConnectionSnapshot.objects.filter(source_org_id=self.pair.source_org_id)
         of_pair.filter(sink_org_id=self.pair.sink_org_id).update(connection_types=list(types))
-
-    def pass_days(self, days: int) -> None:
-        now = clock.now() + timedelta(days=days)
-        self.patch.setattr(clock, "now", lambda: now)
 
 
 def tomorrow() -> date:
@@ -87,8 +89,8 @@ def audit_and_owner_disabled(case: Case) -> None:
 
 
 def end_passed(case: Case) -> None:
-    agreed(case)
-    case.pass_days(2)
+    with clock.offset(-timedelta(days=3)):
+        agreed(case)
 
 
 # How a reason appears, what it is, and how it disappears.
@@ -119,17 +121,39 @@ def test_each_reason_appears_and_disappears_wherever_the_connection_is_shown(
     pair: OrgPair,
     ada: Person,
     root: Person,
-    monkeypatch: pytest.MonkeyPatch,
+    client_of: ClientOf,
 ) -> None:
-    case = Case(pair=pair, owner=ada, root=root, patch=monkeypatch)
+    case = Case(pair=pair, owner=ada, root=root)
+    client = client_of(root)
     appears(case)
-    assert reasons_shown(pair) == [reasons] * 4
+    assert reasons_shown(pair) == [reasons] * 5
+    assert reasons_on_pages(client, pair) == [reasons] * 2
     disappears(case)
-    assert reasons_shown(pair) == [[]] * 4
+    assert reasons_shown(pair) == [[]] * 5
+    assert reasons_on_pages(client, pair) == [[]] * 2
+
+
+def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
+    """The reasons in the list of agreements and on the connection's page."""
+    html = client.get("/agreements/").content.decode()
+    [listed] = re.findall(rf'data-pair="{pair.reference}"[^>]*data-reasons="([^"]*)"', html)
+    of_pair = OrgConnectionSnapshot.objects.filter(sink_org_id=pair.sink_org_id).latest("id")
+    page = client.get(connection_url(of_pair.key)).content.decode()
+    said = {
+        "no_agreement": "No one answers for this access.",
+        "owner_left": "<strong>Owner left.</strong>",
+        "wider": "<strong>Wider than agreed.</strong>",
+        "ended": "<strong>Ended.</strong>",
+    }
+    return [listed.split(), [reason for reason in said if said[reason] in page]]
 
 
 def reasons_shown(pair: OrgPair) -> list[list[str]]:
-    """The reasons in the inventory, its filter, the command and its --not-agreed."""
+    """The reasons in the inventory, its filter, the overview, the command and --not-agreed."""
+    counts = count_agreed(actor=command_actor(), today=clock.now().date())
+    # The other connection has no agreement.
+    counted = counts.reasons - Counter([Reason.NO_AGREEMENT])
+    assert counts.agreed == counts.total - 1 - bool(counted)
     inventory = build_inventory(actor=command_actor(), filters=InventoryFilter())
     [row] = [each for each in inventory.load_rows(inventory.matches) if pair_of(each) == pair]
     not_agreed = build_inventory(actor=command_actor(), filters=InventoryFilter(agreed="no"))
@@ -139,6 +163,7 @@ def reasons_shown(pair: OrgPair) -> list[list[str]]:
     return [
         list(row.reasons),
         [reason for each in found for reason in each.reasons],
+        [reason for reason in Reason if counted[reason]],
         *(listed_reasons(pair, *flags) for flags in ([], ["--not-agreed"])),
     ]
 
@@ -203,6 +228,25 @@ def test_the_command_prints_the_agreement(
 
 
 @pytest.mark.database
+def test_where_credentials_list_other_data_types_the_newest_counts(
+    pair: OrgPair, payments: Credential, sandbox: SandboxServer
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    agree(pair, actor=command_actor())
+    of_pair = OrgConnectionSnapshot.objects.filter(
+        source_org_id=pair.source_org_id, sink_org_id=pair.sink_org_id
+    )
+    of_pair.filter(credential=soc).update(connection_types=["audit"])
+    for credential, expected in {payments: 0, soc: 1}.items():
+        of_pair.filter(credential=credential).update(last_seen_at=clock.now())
+        counts = count_agreed(actor=command_actor(), today=clock.now().date())
+        assert counts.reasons[Reason.WIDER] == expected
+        not_agreed = InventoryFilter(agreed="no")
+        listed = build_inventory(actor=command_actor(), filters=not_agreed)
+        assert counts.total - counts.agreed == len(listed.matches)
+
+
+@pytest.mark.database
 def test_connections_can_be_filtered_by_owner_end_and_group(
     pair: OrgPair, ada: Person, grace: Person
 ) -> None:
@@ -250,3 +294,6 @@ def test_owners_and_groups_to_choose_are_those_of_visible_connections(
     limited, listed = (Person.objects.get(pk=person.pk) for person in (grace, ada))
     assert find_agreement_choices(actor=actor_for(limited)) == nothing
     assert find_agreement_choices(actor=actor_for(listed)) == seen
+    today = clock.now().date()
+    assert count_agreed(actor=actor_for(listed), today=today).agreed == 1
+    assert count_agreed(actor=actor_for(limited), today=today).agreed == 0

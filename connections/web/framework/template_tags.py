@@ -107,19 +107,20 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 @register.simple_tag
-def data_types(types: Sequence[str], added: Sequence[str] = ()) -> SafeString:
+def data_types(types: Sequence[str], marked: Sequence[str] = (), word: str = "added") -> SafeString:
     """The data types of a connection, each known one at a fixed position.
 
-    Types that a change `added` are marked.
+    Those that are `marked` are outlined; `word` says why to screen readers.
     """
-    return _rendered_types(tuple(types), tuple(added))
+    return _rendered_types(tuple(types), tuple(marked), word)
 
 
 @lru_cache(maxsize=500)
-def _rendered_types(types: tuple[str, ...], added: tuple[str, ...]) -> SafeString:
+def _rendered_types(types: tuple[str, ...], marked: tuple[str, ...], word: str) -> SafeString:
     context = {
         "known": [(kind, kind in types) for kind in DATA_TYPES],
-        "added": added,
+        "marked": marked,
+        "word": word,
         "others": [kind for kind in types if kind not in DATA_TYPES],
     }
     return SafeString(render_to_string("components/connections/data_types.html", context).strip())

@@ -4,17 +4,21 @@ from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from connections.access import permissions
 from connections.access_reviews.progress import list_decisions
+from connections.agreements.agreed import list_versions
+from connections.agreements.setting import can_set
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.sites import site_name
 from connections.inventory import timeline
 from connections.lookups.objects import require_connection
-from connections.models import OrgConnectionKey
+from connections.models import OrgConnectionKey, OrgPair
+from connections.web.agreed import agreed_view, version_views
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.detail import confirm_url
-from connections.web.framework.support import actor_of
+from connections.web.framework.support import actor_of, time_of
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.timeline import timeline_of
 from connections.web.timeline import event_entry
@@ -40,6 +44,12 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             "events": [event_entry(event, actor=actor) for event in events],
         }
         return render(request, "inventory/unknown.html", context)
+    snapshot = history.snapshot
+    pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
+    # Without one, only a deletion makes the connection known here, and its pair can be hidden.
+    versions = list(list_versions(pair)) if history.observations else []
+    agreement = versions[0] if versions else None
+    is_owner = agreement is not None and agreement.owner == actor.person
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
     context = {
@@ -47,7 +57,12 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
         "connection": history,
-        "snapshot": history.snapshot,
+        "snapshot": snapshot,
+        "agreed": agreed_view(agreement, snapshot.connection_types, today=time_of(request).date()),
+        "versions": version_views(versions),
+        "set_url": reverse("agreement-form", query={"pair": pair.reference, "back": request.path})
+        if history.observations and (is_owner or can_set(actor=actor, pairs=[pair]))
+        else "",
         "site_name": site_name(site),
         "timeline": timeline_of(
             history,

@@ -70,6 +70,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "place": query if form.errors else request.GET.urlencode(),
         "is_small": is_small,
         "has_agreements": agreed.has_agreements,
+        "table_css": "list-connections list-agreed"
+        if agreed.has_agreements
+        else "list-connections",
         "explains": not inventory.total or (is_small and not _has_deleted(actor)),
         "unlisted_protections": inventory.unlisted_protections,
         "can_plan": can_plan,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from connections.access.actor import Actor
 from connections.core.causes import failure_text
@@ -10,6 +11,7 @@ from connections.inventory.inventory import Inventory, InventoryRow, find_open_d
 from connections.inventory.matching import ListedConnection
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion, Sync
+from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import Badge, ConnectionStatus
 from connections.web.deletions.detail import confirm_url
 
@@ -34,6 +36,7 @@ class ConnectionRowView:
     delete_url: str
     listed_by: str
     deletion: Deletion | None
+    agreed: AgreedView
     # Exceptions only, by the name of a ConnectionStatus.
     flags: dict[str, Badge]
     # Names of SELECTED_FACTS.
@@ -46,12 +49,19 @@ def connection_row_views(
     """The rows of some of the inventory's connections."""
     deletions = find_open_deletions(connections, actor=actor)
     return [
-        _row_view(row, deletion=deletions.get(row.snapshot.key), actor=actor)
+        _row_view(
+            row,
+            deletion=deletions.get(row.snapshot.key),
+            actor=actor,
+            today=inventory.at.date(),
+        )
         for row in inventory.load_rows(connections)
     ]
 
 
-def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> ConnectionRowView:
+def _row_view(
+    row: InventoryRow, *, deletion: Deletion | None, actor: Actor, today: date
+) -> ConnectionRowView:
     """One row. A connection that is protected or has an open deletion gets no link to delete it."""
     delete_url, snapshot = "", row.snapshot
     sender = row.default_credential(actor=actor)
@@ -62,6 +72,7 @@ def _row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> 
         delete_url=delete_url,
         listed_by=", ".join(sorted(credential.name for credential in row.listed_by)),
         deletion=deletion,
+        agreed=agreed_view(row.agreement, snapshot.connection_types, today=today),
         flags={
             status.name: status.value
             for status, applies in (

@@ -8,11 +8,14 @@ from django.shortcuts import render
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.agreements.agreed import Reason
+from connections.agreements.texts import REASON_LABELS
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.text import format_limit
 from connections.evidence.verification import last_verification
-from connections.inventory.orgs import find_connections, list_known_orgs
+from connections.inventory.agreed_counts import count_agreed
+from connections.inventory.orgs import list_known_orgs
 from connections.inventory.syncs import credentials_in_use, newest_syncs
 from connections.models import Credential
 from connections.operations import checks, heartbeats
@@ -44,8 +47,15 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
         for some in (credentials, complete)
     )
     orgs = own | {org[:2] for org in known}
+    agreed = count_agreed(actor=actor, today=now.date())
     return {
-        "connections": find_connections(actor=actor).count(),
+        "agreed": agreed,
+        # Those that hold for some connection: code, label and number.
+        "reasons": [
+            (reason.value, REASON_LABELS[reason], agreed.reasons[reason])
+            for reason in Reason
+            if agreed.reasons[reason]
+        ],
         "orgs": len(orgs),
         "without_credential": len(orgs - own),
         # Orgs with credentials, of which none completed its newest sync.

@@ -1,0 +1,90 @@
+"""What was agreed about a connection, as pages show it beside the connection."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from connections.agreements.agreed import reasons_of
+from connections.agreements.texts import end_text, is_end_urgent
+from connections.core.text import join_names
+from connections.models import Agreement
+from connections.web.badges import AGREEMENT_REASONS, Badge
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreedView:
+    """An agreement, or that there is none, and what is wrong with it."""
+
+    agreement: Agreement | None
+    # A name or a team. "" without an agreement.
+    owner: str
+    # "in 12 days" or "30 Jun 2027". "" without an end.
+    end: str
+    is_end_urgent: bool
+    # What is wrong with it, where the owner is shown; by the name of the Reason.
+    flags: dict[str, Badge]
+    # Data types that weren't agreed.
+    wider: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionView:
+    """One version of an agreement: what it changed, who set it, and when."""
+
+    agreement: Agreement
+    text: str
+    set_by: str
+
+
+def agreed_view(agreement: Agreement | None, types: Collection[str], *, today: date) -> AgreedView:
+    """The agreement about a connection that shares these data types."""
+    reasons = reasons_of(agreement, types, today=today)
+    ends_on = agreement.ends_on if agreement else None
+    agreed_types = agreement.connection_types if agreement else types
+    return AgreedView(
+        agreement=agreement,
+        owner=_owner(agreement) if agreement else "",
+        end=end_text(ends_on, today=today) if ends_on else "",
+        is_end_urgent=ends_on is not None and is_end_urgent(ends_on, today=today),
+        flags={reason.name: AGREEMENT_REASONS[reason] for reason in reasons},
+        wider=[kind for kind in types if kind not in agreed_types],
+    )
+
+
+def version_views(versions: Sequence[Agreement]) -> list[VersionView]:
+    """What each version of an agreement changed. `versions` are newest first."""
+    before = [*versions[1:], None]
+    return [
+        VersionView(
+            agreement=version,
+            text="; ".join(_changes(version, earlier)),
+            set_by=str(version.set_by or version.set_by_process),
+        )
+        for version, earlier in zip(versions, before, strict=False)
+    ]
+
+
+def _changes(version: Agreement, before: Agreement | None) -> Iterator[str]:
+    types, end = join_names(version.connection_types), version.ends_on
+    if before is None:
+        yield f"Agreed: {types}" + (f" until {_day(end)}" if end else "")
+        return
+    if _owner(version) != _owner(before):
+        yield f"Owner changed from {_owner(before)} to {_owner(version)}"
+    if version.connection_types != before.connection_types:
+        yield f"Data types changed from {join_names(before.connection_types)} to {types}"
+    if end != before.ends_on:
+        earlier = _day(before.ends_on) if before.ends_on else "no end"
+        yield f"End changed from {earlier} to {_day(end) if end else 'no end'}"
+    if version.purpose != before.purpose:
+        yield f"Purpose changed from “{before.purpose}”"
+    if version.ticket != before.ticket:
+        yield f"Ticket changed from {before.ticket or 'none'} to {version.ticket or 'none'}"
+
+
+def _owner(agreement: Agreement) -> str:
+    return agreement.owner_text or str(agreement.owner)
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"
