@@ -84,8 +84,13 @@ def test_waiting_longer_than_15_minutes_ends_with_nothing_sent(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = make_deletion(rate_limited(reset="300"))
+    due_at_the_same_time = Deletion.objects.get()
+    due_at_the_same_time.pk = due_at_the_same_time.request_id = uuid4()
+    due_at_the_same_time.connection_id = uuid4()
+    due_at_the_same_time.save(force_insert=True)
     clock.advance(minutes=16)
     assert run_due(deletion).outcome == Outcome.NOT_SENT
+    assert not Deletion.objects.exclude(outcome=Outcome.NOT_SENT).exists()
     assert deletion.cause == "too_late"
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
