@@ -100,7 +100,7 @@ def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
     page = read(operator.get(url_of(the_batch())))
     assert 'data-confirm="Group SOC"' in page.html
     known = "Only its connections with an org that has a credential are known. Others might remain."
-    assert f"Group SOC has no credential {known}" in page.text
+    assert f"Group SOC has no credential: {known}" in page.text
 
 
 def test_several_orgs_are_planned_together_and_confirmed_by_the_number(
