@@ -14,9 +14,10 @@ from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from connections.access.actor import Actor
-from connections.access.permissions import visibility_of
+from connections.access.permissions import people_who_can_see, visibility_of
 from connections.models import (
     SENDABLE,
+    AccessKind,
     AccessReview,
     AccessReviewRow,
     Agreement,
@@ -24,6 +25,7 @@ from connections.models import (
     BatchRow,
     Change,
     Credential,
+    CredentialAccess,
     Deletion,
     Org,
     OrgConnectionKey,
@@ -242,8 +244,19 @@ def listing_credentials(
 
 
 def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:
-    """The credentials hidden from each of these people, as in `Person.visibility`."""
-    return {person.pk: person.visibility.hidden for person in people}
+    """The credentials hidden from each of these people, as in `Person.visibility`.
+
+    One query, and another for each credential that not everyone can see.
+    """
+    lists = CredentialAccess.objects.filter(kind=AccessKind.SEE).order_by()
+    seen_by = {
+        pk: set(people_who_can_see(credential_id=pk).values_list("pk", flat=True))
+        for pk in lists.values_list("credential", flat=True).distinct()
+    }
+    return {
+        person.pk: frozenset(pk for pk, admitted in seen_by.items() if person.pk not in admitted)
+        for person in people
+    }
 
 
 def visible_protections(

@@ -10,6 +10,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
+from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
 from connections.audit import EventCode
 from connections.batches import stopping
 from connections.batches.drafts import parse_key
@@ -47,7 +48,8 @@ def decide(
     `digests` says what the page showed of each connection, by its name. A connection without a
     digest isn't compared.
 
-    Raises PermissionDenied for someone who isn't a reviewer; InvalidInputError naming the fields;
+    Raises PermissionDenied for someone who isn't a reviewer, or when another person alone decides
+    on a connection as its owner; InvalidInputError naming the fields;
     ConflictError for a closed access review, for a connection that is gone and for one that only
     hidden credentials list; and OvertakenError for one that changed since the page showed it.
     """
@@ -59,6 +61,7 @@ def decide(
         lock_open_review(review)
         # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
+        _require_owner(review, rows=rows, person=person)
         keys = [row.key for row in rows]
         current = load_current(
             about_connections(keys), hidden=permissions.visibility_of(actor).hidden
@@ -103,6 +106,19 @@ def _require_reviewer(review: AccessReview, *, actor: Actor) -> Person:
     if actor.person is None:
         raise PermissionDenied("Only a person can decide in an access review.")
     return actor.person
+
+
+def _require_owner(
+    review: AccessReview, *, rows: Sequence[AccessReviewRow], person: Person
+) -> None:
+    if not assigned_to_owners([review]):
+        return
+    owners = find_deciding_owners(review.rows.filter(pk__in=[row.pk for row in rows]))
+    if any(owner != person.pk for owner in owners.values()):
+        raise PermissionDenied(
+            "In this access review, a connection is decided by its owner. You selected at least 1 "
+            "whose owner is someone else. Nothing was saved."
+        )
 
 
 def _find_rows(

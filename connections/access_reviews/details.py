@@ -33,6 +33,7 @@ from connections.models import (
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    Person,
     RowState,
     SnapshotFields,
 )
@@ -65,6 +66,8 @@ class RowDetails:
     deletion: Deletion | None
     # What happened to the connection after a decision to delete it. None for other rows.
     result: DeletionResult | None
+    # Who alone decides on it.
+    owner: Person | None
 
     @property
     def decision(self) -> AccessReviewDecision | None:
@@ -96,6 +99,7 @@ def load_details(
     changes = _find_changes(review, about_connections(keys), since=since, actor=actor)
     deletions = _find_deletions(review, keys=keys, actor=actor)
     results = _find_results(rows, deletions=deletions)
+    owners = Person.objects.in_bulk({row.owner_id for row in rows if row.owner_id})
     return [
         RowDetails(
             row=row,
@@ -106,6 +110,7 @@ def load_details(
             changes=changes[row.key],
             deletion=deletions.get(row.key),
             result=results.get(row.key),
+            owner=owners[row.owner_id] if row.owner_id else None,
         )
         for row in rows
     ]

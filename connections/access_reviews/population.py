@@ -10,6 +10,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials, load_current, load_snapshots
+from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -23,6 +24,7 @@ from connections.models import (
     AccessReview,
     AccessReviewReviewer,
     AccessReviewRow,
+    Assignment,
     Credential,
     OrgConnectionKey,
     Person,
@@ -101,11 +103,18 @@ def _find_without_reviewer(
 
 
 def start_review(
-    *, actor: Actor, name: str, scope: str, due: date, reviewers: Sequence[Person]
+    *,
+    actor: Actor,
+    name: str,
+    scope: str,
+    due: date,
+    reviewers: Sequence[Person],
+    assignment: Assignment = Assignment.REVIEWERS,
 ) -> AccessReview:
     """Freeze what the scope matches now, for these reviewers or for everyone who can be one.
 
-    `scope` is a query string of the inventory; `due` is the last day.
+    `scope` is a query string of the inventory; `due` is the last day. With an `assignment` to
+    owners, `reviewers` are empty.
 
     Raises PermissionDenied, and InvalidInputError for `name`, `scope`, `due` and `reviewers`.
     """
@@ -113,6 +122,8 @@ def start_review(
     filters, scope = _parse_scope(scope)
     name = " ".join(name.split())
     _require_valid_input(name=name, due=due, reviewers=reviewers)
+    if assignment == Assignment.OWNERS and reviewers:
+        raise InvalidInputError({"reviewers": "Choose either owners or people."})
     with audit.atomic():
         # So that the rows and their coverage come from the same syncs.
         storing.lock_snapshots()
@@ -123,6 +134,7 @@ def start_review(
             scope=scope,
             due_at=datetime.combine(due, time(23, 59, 59), tzinfo=UTC),
             is_for_everyone=not reviewers,
+            assignment=assignment,
             coverage=coverage_document(inventory.coverage),
             created_at=now,
             created_by=actor.person,
@@ -139,6 +151,9 @@ def start_review(
             for person in sorted(reviewers, key=lambda person: person.pk)
         )
         AccessReviewRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
+        owners = set[UUID]()
+        if assigned_to_owners([review]):
+            owners.update(find_deciding_owners(review.rows.all()).values())
         audit.record(
             code=EventCode.ACCESS_REVIEW_STARTED,
             actor=actor,
@@ -148,13 +163,16 @@ def start_review(
                 name=name,
                 connections=pluralize(len(rows), "connection"),
                 due=due.isoformat(),
-            ).followed_by(_without_reviewer_text(review), reviewers_sentence(named)),
+            ).followed_by(
+                _without_reviewer_text(review), reviewers_sentence(named, assignment=assignment)
+            ),
             details={
                 "name": name,
                 "scope": scope,
                 "due_at": review.due_at.isoformat(),
                 "started_at": now.isoformat(),
                 "reviewers": sorted(str(person.pk) for person in reviewers),
+                "owners": sorted(map(str, owners)),
                 "count": len(rows),
                 "without_reviewer": review.without_reviewer,
             },
@@ -173,14 +191,19 @@ def _without_reviewer_text(review: AccessReview) -> str:
     return f"No reviewer can decide on {review.without_reviewer:,} of them."
 
 
-def reviewers_sentence(reviewers: Iterable[AccessReviewReviewer]) -> audit.Sentence:
+def reviewers_sentence(
+    reviewers: Iterable[AccessReviewReviewer], *, assignment: str = Assignment.REVIEWERS
+) -> audit.Sentence:
     """Who the reviewers are, by ID; the verifier compares it with the stored names."""
     names = [
         personal_data.recorded_name(reviewer.name, person=reviewer.person)
         for reviewer in sorted(reviewers, key=lambda reviewer: str(reviewer.person_id))
     ]
     if not names:
-        return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")
+        everyone = "Every Operator, Approver and Auditor is a reviewer"
+        if assignment == Assignment.OWNERS:
+            return audit.Sentence(f"{everyone} of connections without an owner who can decide.")
+        return audit.Sentence(f"{everyone}.")
     return audit.Sentence("Reviewers: {names}.", names=names)
 
 

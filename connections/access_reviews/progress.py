@@ -1,7 +1,7 @@
 """How far access reviews are, what they need from a person, and decisions about a connection."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
@@ -19,6 +19,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     AccessReviewState,
+    Assignment,
     KnownConnection,
     OrgConnectionKey,
     OrgConnectionSnapshot,
@@ -47,14 +48,14 @@ def list_reviewer_progress(
 ) -> list[ReviewerProgress]:
     """Each reviewer's share of the `review_rows` that the reader can see, by name.
 
-    Without named reviewers, it lists the people who decided.
+    Without named reviewers, it lists the owners with rows to decide, and the people who decided.
     """
     decided = Counter(
         row.newest.decided_by_id for row in rows if row.newest and row.state in _DECIDED
     )
-    people = _reviewers(review, decided=decided)
-    pending = [row for row in rows if row.state == RowState.PENDING]
-    left = _count_decidable(pending, people=list(people))
+    owners = {row.owner_id for row in rows if row.owner_id and row.state == RowState.PENDING}
+    people = _reviewers(review, others=owners.union(decided))
+    left = count_decidable(rows, people=people)
     return [
         ReviewerProgress(
             name=person.display_name,
@@ -69,9 +70,9 @@ def list_reviewer_progress(
 _DECIDED = frozenset({RowState.KEEP, RowState.DELETE})
 
 
-def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, bool]:
+def _reviewers(review: AccessReview, *, others: Collection[UUID]) -> dict[Person, bool]:
     """The reviewers to list, by name, and whether each can still decide."""
-    listed = Q(pk__in=list(decided)) | Q(pk__in=review.reviewers.values("person"))
+    listed = Q(pk__in=list(others)) | Q(pk__in=review.reviewers.values("person"))
     can_decide = permissions.reviewers_of(review).filter(pk=OuterRef("pk"))
     people = Person.objects.filter(listed).annotate(can_decide=Exists(can_decide))
     return {
@@ -80,15 +81,16 @@ def _reviewers(review: AccessReview, *, decided: Counter[UUID]) -> dict[Person, 
     }
 
 
-def _count_decidable(rows: Sequence[ReviewRow], *, people: Sequence[Person]) -> dict[UUID, int]:
-    """How many of these pending rows each person can decide on."""
+def count_decidable(rows: Iterable[ReviewRow], *, people: Iterable[Person]) -> dict[UUID, int]:
+    """How many of these rows each of these reviewers can decide on and hasn't."""
+    pending = [row for row in rows if row.state == RowState.PENDING]
+    of_owners = Counter(row.owner_id for row in pending)
+    of_all = [row.key for row in pending if row.owner_id is None]
     hidden = visibility.hidden_from(people)
-    if not any(hidden.values()):
-        return dict.fromkeys(hidden, len(rows))
-    keys = [row.key for row in rows]
-    listed_by = deciding_credentials(keys)
+    listed_by = deciding_credentials(of_all) if any(hidden.values()) else {}
     return {
-        pk: sum(not credentials or not listed_by[key] <= credentials for key in keys)
+        pk: of_owners[pk]
+        + (sum(not listed_by[key] <= credentials for key in of_all) if credentials else len(of_all))
         for pk, credentials in hidden.items()
     }
 
@@ -111,9 +113,11 @@ def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessRevi
     """The open access reviews with a connection that still needs the actor's decision.
 
     No one has decided about it, or the last day of the newest decision has passed.
-    `find_changed_since_decided` finds what else might have to be decided again.
+    `find_possibly_awaiting` finds the others in which something might have to be decided.
     """
-    return open_reviews_to_decide(actor=actor).filter(_is_awaiting(actor, today=today))
+    return open_reviews_to_decide(actor=actor).filter(
+        _is_awaiting(actor, today=today), assignment=Assignment.REVIEWERS
+    )
 
 
 def _is_awaiting(actor: Actor, *, today: date) -> Q:
@@ -147,11 +151,11 @@ def _is_decidable(actor: Actor) -> Exists | Q:
     )
 
 
-def find_changed_since_decided(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
-    """The other open access reviews with a connection that changed after its newest decision.
+def find_possibly_awaiting(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
+    """The other open access reviews that might have a connection that needs the actor's decision.
 
-    If there are any, only `count_awaiting_decisions` knows whether that decision still counts: the
-    connection might have changed back.
+    Only `count_awaiting_decisions` knows: a connection that changed after its newest decision might
+    have changed back, and where owners decide, it might be another person's.
     """
     # Not every difference is a change to report, such as a creator who can sign in again.
     changed = KnownConnection.objects.filter(
@@ -161,8 +165,9 @@ def find_changed_since_decided(*, actor: Actor, today: date) -> QuerySet[AccessR
         established_at__gt=OuterRef("decided_at"),
     )
     outdated = _newest_of_rows().filter(Exists(changed), row__review=OuterRef("pk"))
+    is_awaiting, is_of_all = _is_awaiting(actor, today=today), Q(assignment=Assignment.REVIEWERS)
     return open_reviews_to_decide(actor=actor).filter(
-        Exists(outdated), ~_is_awaiting(actor, today=today)
+        Exists(outdated) & ~(is_of_all & is_awaiting) | ~is_of_all & is_awaiting
     )
 
 

@@ -9,8 +9,9 @@ from django.db.models import F, Q
 
 from connections import audit
 from connections.access import permissions
-from connections.access.actor import Actor, person_actor
-from connections.access_reviews.rows import count_rows
+from connections.access.actor import Actor
+from connections.access_reviews.progress import count_decidable
+from connections.access_reviews.rows import review_rows
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.text import pluralize
@@ -58,7 +59,7 @@ def _sent_at_field(reminder: Reminder) -> str:
 
 def _send(review: AccessReview, *, actor: Actor) -> None:
     # Before taking the lock, because counting takes a while.
-    pending = _count_pending(review)
+    pending = _count_pending(review, actor=actor)
     if not pending:
         # Still due: a connection that changes, or is kept until a date, can become pending again.
         return
@@ -101,16 +102,8 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
     ]
 
 
-def _count_pending(review: AccessReview) -> dict[UUID, int]:
+def _count_pending(review: AccessReview, *, actor: Actor) -> dict[UUID, int]:
     """How many pending rows each reviewer can decide on, without reviewers who have none."""
-    counts: dict[frozenset[UUID], int] = {}
-    pending: dict[UUID, int] = {}
-    for person in permissions.reviewers_of(review):
-        # People with the same hidden credentials have the same rows.
-        hidden = person.visibility.hidden
-        if hidden not in counts:
-            rows = count_rows(reviews=[review], actor=person_actor(person=person))
-            counts[hidden] = rows[review.pk].decidable
-        if counts[hidden]:
-            pending[person.pk] = counts[hidden]
-    return pending
+    rows = review_rows(review=review, actor=actor)
+    counts = count_decidable(rows, people=permissions.reviewers_of(review))
+    return {pk: count for pk, count in counts.items() if count}

@@ -14,7 +14,7 @@ from connections.access_reviews.population import (
 )
 from connections.audit import EventCode
 from connections.core.errors import InvalidInputError
-from connections.models import AccessReview, AccessReviewReviewer, Person
+from connections.models import AccessReview, AccessReviewReviewer, Assignment, Person
 
 
 def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[Person]) -> None:
@@ -34,8 +34,8 @@ def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[
         if not added and named == set(chosen):
             return
         if review.is_for_everyone:
-            review.is_for_everyone = False
-            review.save(update_fields=["is_for_everyone"])
+            review.is_for_everyone, review.assignment = False, Assignment.REVIEWERS
+            review.save(update_fields=["is_for_everyone", "assignment"])
         review.reviewers.exclude(person__in=chosen).delete()
         stored = AccessReviewReviewer.objects.bulk_create(
             AccessReviewReviewer(review=review, person=person, name=person.display_name)
@@ -57,7 +57,9 @@ def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[
                 "added": sorted(str(person.pk) for person in added),
             },
             rows={
-                "access_review": audit.changed(review, "is_for_everyone", actor=actor),
+                "access_review": audit.changed(
+                    review, "is_for_everyone", "assignment", actor=actor
+                ),
                 **{f"reviewer {pk}": None for pk in named - set(chosen)},
                 **reviewer_rows(stored),
             },

@@ -24,6 +24,7 @@ from connections.access_reviews.current import (
     load_current,
     load_gone,
 )
+from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -76,6 +77,10 @@ class ReviewRow:
     decision_count: int
     # Nobody can delete it, whatever is decided.
     is_protected: bool
+    # Who alone decides on it. None if every reviewer does who sees it, or the review is closed.
+    owner_id: UUID | None
+    # Whether that is somebody else.
+    is_for_another: bool
 
     @property
     def key(self) -> OrgConnectionKey:
@@ -96,7 +101,8 @@ class ReviewRow:
     @property
     def is_decidable(self) -> bool:
         """Whether it is pending and this person can decide on it."""
-        return self.state == RowState.PENDING and self.current is not None
+        is_pending = self.state == RowState.PENDING
+        return is_pending and self.current is not None and not self.is_for_another
 
 
 def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
@@ -105,7 +111,7 @@ def review_rows(*, review: AccessReview, actor: Actor) -> list[ReviewRow]:
     The number of queries doesn't depend on the number of rows.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
-    return _load_rows([review.pk], actor=actor, are_closed=review.is_closed)[review.pk.hex]
+    return _load_rows([review], actor=actor, are_closed=review.is_closed)[review.pk.hex]
 
 
 @dataclass(slots=True)
@@ -130,13 +136,14 @@ def count_rows(*, reviews: Collection[AccessReview], actor: Actor) -> dict[UUID,
         count=Count("pk")
     ):
         counts[review_id].states[RowState(state)] = count
-    opened = [review.pk for review in reviews if not review.is_closed]
+    opened = [review for review in reviews if not review.is_closed]
     if not opened:
         return counts
     rows = _load_rows(opened, actor=actor)
-    for pk in opened:
-        counts[pk].states = count_states(rows[pk.hex])
-        counts[pk].decidable = sum(row.is_decidable for row in rows[pk.hex])
+    for review in opened:
+        of_review = rows[review.pk.hex]
+        counts[review.pk].states = count_states(of_review)
+        counts[review.pk].decidable = sum(row.is_decidable for row in of_review)
     return counts
 
 
@@ -147,13 +154,18 @@ def _visible_rows(reviews: Collection[UUID], *, actor: Actor) -> QuerySet[Access
 
 
 def _load_rows(
-    reviews: Collection[UUID], *, actor: Actor, are_closed: bool = False
+    of_reviews: Collection[AccessReview], *, actor: Actor, are_closed: bool = False
 ) -> dict[str, list[ReviewRow]]:
     """The visible rows of access reviews in their order, by the HexId of the access review.
 
     The number of queries doesn't depend on the number of rows.
     """
+    reviews = [review.pk for review in of_reviews]
     decisions, decision_counts = _newest_decisions(reviews)
+    assigned, owners = assigned_to_owners(of_reviews), dict[HexKey, UUID]()
+    if assigned:
+        owners = find_deciding_owners(AccessReviewRow.objects.filter(review__in=assigned))
+    own_id, assigned_hex = actor.person and actor.person.pk, {pk.hex for pk in assigned}
     current, gone = CurrentConnections(known={}, visible={}), dict[HexKey, CurrentConnection]()
     if not are_closed:
         hidden = permissions.visibility_of(actor).hidden
@@ -178,6 +190,7 @@ def _load_rows(
             state = _state_of_listed(known, newest=newest, today=today)
         else:
             state = _state_of_gone(gone.get(key), newest=newest)
+        owner_id = owners.get(key) if review_id in assigned_hex else None
         rows[review_id].append(
             ReviewRow(
                 id=pk,
@@ -189,6 +202,8 @@ def _load_rows(
                 newest=newest,
                 decision_count=decision_counts[pk],
                 is_protected=is_protected,
+                owner_id=owner_id,
+                is_for_another=owner_id not in {None, own_id},
             )
         )
     return rows

@@ -3,10 +3,12 @@
 from collections import Counter
 from datetime import date, datetime
 
-from connections.core.text import format_span, pluralize
-from connections.models import AccessReview, RowState
+from connections.core.text import format_span, join_some_names, pluralize
+from connections.models import AccessReview, Assignment, RowState
 from connections.verifier.labels import DECISIONS
 
+# How many names of reviewers a page shows.
+MAX_REVIEWERS = 5
 ROW_STATE_LABELS: dict[str, str] = {
     **DECISIONS,
     RowState.PENDING: "To decide",
@@ -25,6 +27,17 @@ def due_text(review: AccessReview, *, now: datetime) -> str:
     if review.due_at < now:
         return f"Overdue by {format_span(now - review.due_at)}"
     return f"Due in {format_span(review.due_at - now)}"
+
+
+def reviewers_text(review: AccessReview) -> str:
+    """Who decides, with at most MAX_REVIEWERS names."""
+    if not review.is_for_everyone:
+        names = [reviewer.name for reviewer in review.reviewers.all()]
+        return join_some_names(names, limit=MAX_REVIEWERS)
+    everyone = "every Operator, Approver and Auditor"
+    if review.assignment == Assignment.OWNERS:
+        return f"the owner of each connection, or else {everyone}"
+    return everyone
 
 
 def age_text(created_at: datetime | None, *, now: datetime) -> str:

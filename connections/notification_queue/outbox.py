@@ -94,11 +94,11 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
 }
-# The key in the event's details that holds the IDs of the reviewers to notify.
-_REVIEWER_KEYS: dict[str, str] = {
-    EventCode.ACCESS_REVIEW_STARTED: "reviewers",
-    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: "added",
-    EventCode.ACCESS_REVIEW_REMINDED: "pending",
+# The keys in the event's details that hold the IDs of the reviewers to notify.
+_REVIEWER_KEYS: dict[str, tuple[str, ...]] = {
+    EventCode.ACCESS_REVIEW_STARTED: ("reviewers", "owners"),
+    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: ("added",),
+    EventCode.ACCESS_REVIEW_REMINDED: ("pending",),
 }
 # A message about a bulk deletion replaces these messages about its rows, but no alarm about a row.
 _REPLACED_BY_BATCH_MESSAGE = {
@@ -140,7 +140,8 @@ def _enqueue_event(event: models.AuditEvent) -> None:
         return
     people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
     if event.code in _REVIEWER_KEYS:
-        people = people.filter(pk__in=event.details[_REVIEWER_KEYS[event.code]])
+        ids = [pk for key in _REVIEWER_KEYS[event.code] for pk in event.details.get(key, ())]
+        people = people.filter(pk__in=ids)
     _enqueue(
         code=event.code,
         key=event.hash,

@@ -58,6 +58,9 @@ def access_review_section(
     """An access review. Decisions are by the ID of their row, deletions by site and connection."""
     review = rows["access_review"]
     reviewers = ", ".join(str(row.get("name")) for row in rows_named(rows, "reviewer"))
+    others = "Everyone who can review and see the connection"
+    if review.get("assignment") == "owners":
+        others = "The connection's owner, or else everyone who can review and see it"
     counts = dict.fromkeys(CLOSED_AS, 0)
     for row in review_rows:
         counts[row["closed_as"]] += 1
@@ -65,7 +68,7 @@ def access_review_section(
         ("Filter", to_html(review.get("scope", "All connections"))),
         ("Started by", format_person_and_time(review["created_by_name"], review["created_at"])),
         ("Due", format_time(review["due_at"])),
-        ("Reviewers", to_html(reviewers or "Everyone who can review and see the connection")),
+        ("Reviewers", to_html(reviewers or others)),
         ("Connections", str(review["row_count"])),
         (
             "Connections that no reviewer could decide on at the start",

@@ -7,12 +7,19 @@ from connections.access.actor import person_actor
 from connections.access_reviews import closing, decisions, population
 from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core import clock
-from connections.models import AccessReview, AccessReviewDecision, Person
+from connections.models import AccessReview, AccessReviewDecision, Assignment, Person
 
 REASON = "Feeds the claims dashboards."
 
 
-def start(person: Person, *reviewers: Person, scope: str = "", days: int = 30) -> AccessReview:
+def start(
+    person: Person,
+    *reviewers: Person,
+    scope: str = "",
+    days: int = 30,
+    by_owners: bool = False,
+    **others: Any,
+) -> AccessReview:
     """The person starts an access review that is due in this many days."""
     return population.start_review(
         actor=person_actor(person=person),
@@ -20,6 +27,8 @@ def start(person: Person, *reviewers: Person, scope: str = "", days: int = 30) -
         scope=scope,
         due=clock.now().date() + timedelta(days=days),
         reviewers=reviewers,
+        assignment=Assignment.OWNERS if by_owners else Assignment.REVIEWERS,
+        **others,
     )
 
 

@@ -256,7 +256,7 @@ def test_the_count_of_every_page_compares_no_row_with_other_connections(
     connection.connection.set_progress_handler(count_step, 1)
     try:
         actor, today = person_actor(person=ada), database_clock.now().date()
-        for find in (find_awaiting_decisions, progress.find_changed_since_decided):
+        for find in (find_awaiting_decisions, progress.find_possibly_awaiting):
             assert find(actor=actor, today=today).count() == 0
     finally:
         connection.connection.set_progress_handler(None, 1)

@@ -28,11 +28,17 @@ from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_own_reasons, list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
-from connections.access_reviews.texts import counts_text, decided_text, due_text, undecided_text
+from connections.access_reviews.texts import (
+    counts_text,
+    decided_text,
+    due_text,
+    reviewers_text,
+    undecided_text,
+)
 from connections.audit.signing import SigningKeyError
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.tabular import CONTENT_TYPES
-from connections.core.text import format_time, join_some_names
+from connections.core.text import format_time
 from connections.evidence.bundles import make_access_review_bundle
 from connections.evidence.files import BundleError
 from connections.inventory.inventory import SORT_KEYS
@@ -66,6 +72,7 @@ class RowFilter(TextChoices):
 
     ALL = "", "All"
     TO_DECIDE = "to-decide", "To decide"
+    YOURS = "yours", "For you"
     MINE = "mine", "By you"
     KEEP = "keep", "Keep"
     DELETE = "delete", "Delete"
@@ -82,8 +89,6 @@ ROWS = ListPage(
     more=["site", "created", "reviewed", "changed"],
     kept=["show", "sort"],
 )
-# How many names of reviewers the page shows.
-MAX_REVIEWERS = 5
 _STATES = {
     RowFilter.TO_DECIDE: {RowState.PENDING},
     RowFilter.KEEP: {RowState.KEEP},
@@ -313,6 +318,8 @@ def _rows_of(row_filter: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) 
     match row_filter:
         case RowFilter.ALL:
             return list(rows)
+        case RowFilter.YOURS:
+            return [row for row in rows if row.is_decidable and row.owner_id]
         case RowFilter.MINE:
             person = actor.person.pk if actor.person else None
             return [row for row in rows if row.newest and row.newest.decided_by_id == person]
@@ -350,7 +357,7 @@ def render_review(
         "status": review_badge(review, now=support.time_of(request)),
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
         "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
-        "reviewers": _reviewers_text(review),
+        "reviewers": reviewers_text(review),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
         "appeared": [
@@ -513,14 +520,6 @@ def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) ->
     if any(view.form for view in views):
         return ""
     return " ".join(str(error) for errors in posted.form.errors.values() for error in errors)
-
-
-def _reviewers_text(review: AccessReview) -> str:
-    if review.is_for_everyone:
-        return "every Operator, Approver and Auditor"
-    return join_some_names(
-        [reviewer.name for reviewer in review.reviewers.all()], limit=MAX_REVIEWERS
-    )
 
 
 def _appeared_links(

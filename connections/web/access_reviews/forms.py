@@ -6,7 +6,7 @@ from typing import Any, Self
 from django import forms
 
 from connections.access import permissions
-from connections.models import Person
+from connections.models import Assignment, Person
 from connections.web.framework.forms import KEPT, ListField, ServiceForm
 
 
@@ -21,6 +21,8 @@ class ReviewersForm(ServiceForm):
     """One checkbox for each person who can be a reviewer."""
 
     reviewers_help = "Each reviewer decides only on the connections that they can see."
+    # What can be selected in place of people: each value with its label.
+    other_choices: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def about(cls, subject: Any, data: Mapping[str, Any] | None = None) -> Self:
@@ -36,11 +38,15 @@ class ReviewersForm(ServiceForm):
         initial: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data, initial=initial)
-        self._people = {person.username: person for person in people}
+        others = dict(self.other_choices)
+        self._people = {each.username: each for each in people if each.username not in others}
         self.fields["reviewers"] = forms.MultipleChoiceField(
             label="Reviewers",
             required=False,
-            choices=[(name, person.display_name) for name, person in self._people.items()],
+            choices=[
+                *others.items(),
+                *((name, person.display_name) for name, person in self._people.items()),
+            ],
             help_text=self.reviewers_help,
             widget=forms.CheckboxSelectMultiple,
             error_messages={"invalid_choice": "A selected person can no longer be a reviewer."},
@@ -59,7 +65,10 @@ class ReviewersForm(ServiceForm):
 
 
 class StartForm(ReviewersForm):
-    """A new access review. `scope` is a query string of the inventory."""
+    """A new access review. `scope` is a query string of the inventory.
+
+    In place of people, `reviewers` can be "owners".
+    """
 
     scope = forms.CharField(max_length=4000, required=False, widget=forms.HiddenInput)
     name = forms.CharField(
@@ -80,8 +89,18 @@ class StartForm(ReviewersForm):
 
     reviewers_help = (
         "Each reviewer decides only on the connections that they can see. With no one selected, "
-        "every Operator, Approver and Auditor is a reviewer."
+        "every Operator, Approver and Auditor is a reviewer. An owner is that of the agreement, "
+        "or else of the source org. Everyone decides on connections without an owner who can."
     )
+    other_choices = ((Assignment.OWNERS.value, "The owner of each connection"),)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The fields, with the reviewers as people and whether owners decide."""
+        chosen = self.cleaned_data["reviewers"]
+        is_by_owners = Assignment.OWNERS in chosen
+        assignment = Assignment.OWNERS if is_by_owners else Assignment.REVIEWERS
+        return super().arguments | {"assignment": assignment}
 
     @property
     def shown_scope(self) -> str:

@@ -87,7 +87,7 @@ def review_row_view(
 ) -> ReviewRowView:
     """The row as the page shows it. Its form is open if the address or the POST says so."""
     row, connection, now = details.row, details.connection, time_of(request)
-    can_decide = can_decide and row.current is not None
+    can_decide = can_decide and row.current is not None and not row.is_for_another
     place = str(row.position)
     is_left_open = is_closed and row.state == RowState.PENDING
     return ReviewRowView(
@@ -121,6 +121,8 @@ def _result_text(details: RowDetails, *, is_closed: bool) -> str:
 
 def _note(details: RowDetails) -> str:
     row = details.row
+    if row.is_for_another and row.state == RowState.PENDING:
+        return f"{details.owner} decides as the owner."
     if row.is_hidden_now:
         return texts.HIDDEN_NOW
     if row.current and not row.current.is_listed:

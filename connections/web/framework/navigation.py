@@ -17,7 +17,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import (
     count_awaiting_decisions,
     find_awaiting_decisions,
-    find_changed_since_decided,
+    find_possibly_awaiting,
 )
 from connections.batches.progress import find_to_approve, find_to_continue
 from connections.changes.changes import AWAITING_QUERY, find_awaiting_acknowledgement
@@ -74,7 +74,7 @@ _MOST = 1000
 # The part of a list that waits for the reader.
 _WAITING = {"change-list": AWAITING_QUERY}
 # Not a URL: access reviews for which the count in the statement might be too low.
-_CHANGED_SINCE_DECIDED = "changed since decided"
+_POSSIBLY_AWAITING = "possibly awaiting"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ def _count(person: Person, *, actor: Actor, today: date) -> tuple[Counter[str], 
         cursor.execute(*statement)
         for (name, is_waiting), count in zip(names, cursor.fetchone(), strict=True):
             (waiting if is_waiting else listed)[name] += count
-    if waiting.pop(_CHANGED_SINCE_DECIDED, 0):
+    if waiting.pop(_POSSIBLY_AWAITING, 0):
         waiting["access-review-list"] = count_awaiting_decisions(actor=actor)
     return waiting, listed
 
@@ -214,7 +214,7 @@ def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
     if permissions.can_be_reviewer(actor):
         waiting += [
             ("access-review-list", find_awaiting_decisions(actor=actor, today=today)),
-            (_CHANGED_SINCE_DECIDED, find_changed_since_decided(actor=actor, today=today)),
+            (_POSSIBLY_AWAITING, find_possibly_awaiting(actor=actor, today=today)),
         ]
     return [(name, rows.order_by().values("pk")) for name, rows in waiting]
 

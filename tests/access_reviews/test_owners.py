@@ -1,0 +1,175 @@
+"""In an access review by owners, the owner of a connection alone decides on it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from pytest_django import Settings
+
+from connections.access.actor import WORKER, person_actor
+from connections.access_reviews import reminders
+from connections.access_reviews.progress import (
+    count_awaiting_decisions,
+    find_awaiting_decisions,
+    find_possibly_awaiting,
+    list_reviewer_progress,
+)
+from connections.access_reviews.reviewers import change_reviewers
+from connections.agreements.setting import set_agreements
+from connections.core import clock as database_clock
+from connections.core.errors import InvalidInputError
+from connections.evidence import verification
+from connections.models import (
+    AccessKind,
+    AccessReview,
+    AuditEvent,
+    Credential,
+    CredentialAccess,
+    EventCode,
+    Notification,
+    Org,
+    OrgPair,
+    Person,
+    Role,
+)
+from sandbox.server import SandboxServer
+from tests.access_reviews.support import decide, rows_of, start
+from tests.batches.support import add_connections, sync_now
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture
+def review(
+    payments: Credential, sandbox: SandboxServer, ada: Person, grace: Person, edith: Person
+) -> AccessReview:
+    """By owners. Ada owns the first of three connections, Grace the source org."""
+    add_connections(sandbox, 3)
+    sync_now(payments)
+    Org.objects.filter(org_id=payments.org_id).update(owner=grace)
+    review = start(edith, scope="q=Partner", by_owners=True)
+    own(review, 0, ada)
+    return review
+
+
+def own(review: AccessReview, index: int, owner: Person) -> None:
+    """Make the person the owner of the agreement of a row's orgs."""
+    row = review.rows.all()[index]
+    pair = OrgPair(row.site, row.source_org_id, row.sink_org_id)
+    terms = {"owner": owner, "owner_text": "", "purpose": "Claims dashboards"}
+    set_agreements(actor=WORKER, pairs=[pair], terms=terms)  # type: ignore[arg-type]
+
+
+def decidable(review: AccessReview, person: Person) -> list[int]:
+    """The positions of the rows that the person can decide on, which they can also save."""
+    person = Person.objects.get(pk=person.pk)
+    for row in rows_of(review, person):
+        if not row.is_decidable:
+            with pytest.raises(PermissionDenied):
+                decide(review, person, row.key.reference)
+    return [row.position for row in rows_of(review, person) if row.is_decidable]
+
+
+def test_an_agreements_owner_comes_before_the_source_orgs(
+    review: AccessReview, ada: Person, grace: Person, edith: Person
+) -> None:
+    assert (decidable(review, ada), decidable(review, grace)) == ([1], [2, 3])
+    assert decidable(review, edith) == []
+    keys = [row.key.reference for row in review.rows.all()]
+    with pytest.raises(PermissionDenied):
+        decide(review, ada, *keys)
+    decide(review, grace, *keys[1:])
+    decide(review, ada, keys[0])
+    assert [row.state for row in rows_of(review, edith)] == ["keep"] * 3
+    assert verification.verify_audit_log().fault is None
+
+
+def test_everyone_decides_on_what_has_no_owner_who_can(
+    review: AccessReview, payments: Credential, ada: Person, grace: Person, edith: Person
+) -> None:
+    own(review, 1, ada)
+    assert decidable(review, ada) == [1, 2]
+    grace.groups.clear()
+    assert (decidable(review, ada), decidable(review, edith)) == ([1, 2, 3], [3])
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    assert decidable(review, edith) == [1, 2, 3]
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    assert decidable(review, edith) == [1, 2, 3]
+
+
+def test_an_owner_who_cannot_see_it_is_passed_over_for_the_orgs(
+    review: AccessReview, payments: Credential, ada: Person, grace: Person
+) -> None:
+    CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
+    assert decidable(review, grace) == [1, 2, 3]
+    CredentialAccess.objects.create(credential=payments, person=ada, kind=AccessKind.SEE)
+    assert (decidable(review, grace), decidable(review, ada)) == ([2, 3], [1])
+
+
+def test_counts_and_reminders_are_of_the_own_rows(
+    review: AccessReview,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    settings: Settings,
+    clock: SettableClock,
+) -> None:
+    progress = list_reviewer_progress(review=review, rows=rows_of(review, edith))
+    assert [(each.name, each.pending) for each in progress] == [("Ada", 1), ("Grace", 2)]
+    counts = [count_awaiting_decisions(actor=person_actor(person=each)) for each in (ada, edith)]
+    assert counts == [1, 0]
+    actor, today = person_actor(person=edith), database_clock.now().date()
+    assert not find_awaiting_decisions(actor=actor, today=today).exists()
+    assert find_possibly_awaiting(actor=actor, today=today).get() == review
+    settings.HAS_MAIL = True
+    decide(review, ada, *(row.key.reference for row in rows_of(review, ada) if row.is_decidable))
+    clock.advance(seconds=timedelta(days=25).total_seconds())
+    reminders.send_due(actor=WORKER)
+    assert Notification.objects.get(code=EventCode.ACCESS_REVIEW_REMINDED).person == grace
+
+
+def test_only_owners_are_told_of_its_start(
+    review: AccessReview, edith: Person, grace: Person, settings: Settings
+) -> None:
+    settings.HAS_MAIL = True
+    make_person("barbara", Role.OPERATOR)
+    again = start(edith, scope="q=Partner", by_owners=True)
+    notified = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED)
+    assert {each.person and each.person.username for each in notified} == {"ada", "grace"}
+    [*_, event] = AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED).order_by("seq")
+    assert again.assignment == "owners"
+    assert event.details["reviewers"] == []
+    assert verification.verify_audit_log().fault is None
+
+
+def test_named_reviewers_replace_the_owners(
+    review: AccessReview, ada: Person, edith: Person
+) -> None:
+    change_reviewers(review=review, actor=person_actor(person=edith), reviewers=[ada])
+    review.refresh_from_db()
+    assert (review.assignment, decidable(review, ada)) == ("", [1, 2, 3])
+    assert verification.verify_audit_log().fault is None
+
+
+def test_owners_are_not_combined_with_people(
+    payments: Credential, ada: Person, edith: Person
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        start(edith, ada, by_owners=True)
+    assert caught.value.fields.keys() == {"reviewers"}
+
+
+def test_the_page_names_the_owner_and_offers_each_their_own(
+    review: AccessReview, ada: Person, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    posted = {"name": "Q1", "due": "2099-01-31", "scope": "q=Partner", "reviewers": "owners"}
+    url = client_of(edith).post("/reviews/new/", posted).headers["Location"]
+    page = client_of(ada).get(url).text
+    assert page.count("Grace decides as the owner.") == 2
+    assert page.count('data-decide="keep"') == 1
+    assert "the owner of each connection, or else every Operator" in page
+    assert client_of(ada).get(url, {"show": "yours"}).text.count("data-connection=") == 1
