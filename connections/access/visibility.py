@@ -6,15 +6,16 @@ response as one for an object that doesn't exist, and is recorded. Auditors and 
 everything, and so do commands and the worker, because they can read the key ring.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, prefetch_related_objects
 from django.db.models.functions import Coalesce
 
 from connections.access.actor import Actor
-from connections.access.permissions import people_who_can_see, visibility_of
+from connections.access.permissions import visibility_of
 from connections.models import (
     SENDABLE,
     AccessKind,
@@ -33,6 +34,7 @@ from connections.models import (
     OrgPair,
     Person,
     Protection,
+    Role,
 )
 
 # Up to this many visible credentials, each gets its own query, which reads an index in order. With
@@ -246,17 +248,30 @@ def listing_credentials(
 def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:
     """The credentials hidden from each of these people, as in `Person.visibility`.
 
-    One query, and another for each credential that not everyone can see.
+    At most two queries in addition to that of the people.
     """
-    lists = CredentialAccess.objects.filter(kind=AccessKind.SEE).order_by()
-    seen_by = {
-        pk: set(people_who_can_see(credential_id=pk).values_list("pk", flat=True))
-        for pk in lists.values_list("credential", flat=True).distinct()
-    }
-    return {
-        person.pk: frozenset(pk for pk, admitted in seen_by.items() if person.pk not in admitted)
-        for person in people
-    }
+    people = list(people)
+    # Administrators see everything.
+    others = [person for person in people if not person.is_superuser]
+    # By credential: the people and groups on any of its lists, as each of them includes seeing.
+    admitted = defaultdict[UUID, set[UUID | int]](set)
+    limited = set[UUID]()
+    columns = ("credential_id", "kind", "person_id", "group_id")
+    entries = CredentialAccess.objects.order_by().values_list(*columns) if others else ()
+    for pk, kind, *entry in entries:
+        admitted[pk].update(entry)
+        if kind == AccessKind.SEE:
+            limited.add(pk)
+    hidden = dict.fromkeys((person.pk for person in people), frozenset[UUID]())
+    if limited:
+        prefetch_related_objects(others, "groups")
+        for person in others:
+            groups = {group.pk: group.name for group in person.groups.all()}
+            if Role.AUDITOR not in groups.values():
+                theirs = {person.pk, *groups}
+                outside = (pk for pk in limited if admitted[pk].isdisjoint(theirs))
+                hidden[person.pk] = frozenset(outside)
+    return hidden
 
 
 def visible_protections(

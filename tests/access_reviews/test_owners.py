@@ -9,6 +9,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
+from connections.access.visibility import hidden_from
 from connections.access_reviews import reminders
 from connections.access_reviews.progress import (
     count_awaiting_decisions,
@@ -108,6 +109,27 @@ def test_an_owner_who_cannot_see_it_is_passed_over_for_the_orgs(
     assert decidable(review, grace) == [1, 2, 3]
     CredentialAccess.objects.create(credential=payments, person=ada, kind=AccessKind.SEE)
     assert (decidable(review, grace), decidable(review, ada)) == ([2, 3], [1])
+
+
+def test_what_is_hidden_from_many_people_is_what_is_hidden_from_each(
+    payments: Credential,
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    edith: Person,
+    margaret: Person,
+) -> None:
+    people = [ada, grace, linus, edith, margaret, make_person("root", is_administrator=True)]
+    entries = [
+        {"kind": "use", "group": grace.groups.get()},
+        {"kind": "see", "person": linus},
+    ]
+    for entry in entries:
+        CredentialAccess.objects.create(credential=payments, **entry)
+        fresh = [Person.objects.get(pk=person.pk) for person in people]
+        assert hidden_from(people) == {each.pk: each.visibility.hidden for each in fresh}
+    hidden = {pk for pk, credentials in hidden_from(people).items() if credentials}
+    assert hidden == {margaret.pk}
 
 
 def test_counts_and_reminders_are_of_the_own_rows(

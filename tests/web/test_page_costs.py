@@ -51,7 +51,7 @@ STATEMENTS = {
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,
-    "one access review": 23,
+    "one access review": 21,
     "bulk deletions": 6,
     "plan": 17,
     "progress": 17,
