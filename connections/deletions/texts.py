@@ -10,6 +10,7 @@ from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
 from connections.deletions.attempt_facts import Claim, claim_text, response_text
+from connections.deletions.retries import is_retry_too_late, retried_since, retry_text
 from connections.deletions.status import STATUS_OF_OUTCOME, STATUS_OF_STATE, DeletionStatus
 from connections.models import (
     ApprovalPolicy,
@@ -124,30 +125,6 @@ _REFUSALS: dict[str, tuple[int, str]] = {
     Cause.UNAUTHORIZED: (401, "Invalid keys (401)"),
     Cause.FORBIDDEN: (403, "Permission denied (403)"),
 }
-
-
-def retry_text(deletion: Deletion) -> str:
-    """When a waiting deletion is sent, or closed if the retry would come too late.
-
-    Makes no query, so its bulk deletion might be paused.
-    """
-    if is_retry_too_late(deletion):
-        return f"Closes at {format_time(deletion.expires_at)} without a retry"
-    if deletion.is_run_by_batch:
-        return "A worker retries it while its bulk deletion runs"
-    return f"Retries at {format_time(deletion.due_at)}"
-
-
-def is_retry_too_late(deletion: Deletion) -> bool:
-    """Whether a waiting deletion's time for retries ends before its next retry."""
-    return deletion.expires_at is not None and deletion.due_at == deletion.expires_at
-
-
-def retried_since(deletion: Deletion) -> str:
-    """When the time for retries began."""
-    if deletion.is_run_by_batch:
-        return "its first attempt or last rate limit reset"
-    return "confirmation"
 
 
 def _fields(deletion: Deletion) -> dict[str, str]:
