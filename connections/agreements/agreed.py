@@ -7,13 +7,16 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from django.db.models import Q, QuerySet, Value
+from django.db.models import Case, Q, QuerySet, Value, When
 from django.db.models.functions import Concat
 from django.db.models.lookups import In
 
 from connections.models import Agreement, OrgPair, Person, newest_agreements
 from connections.models.text_columns import AsText, HexId, parse_types
 
+EVERY = Q()
+# The owner's account is disabled, and no owner text replaces it.
+OWNER_LEFT = Q(owner__in=Person.objects.filter(is_active=False).order_by(), owner_text="")
 # Pairs in one query, whose conditions would otherwise be too many for SQLite.
 PAIRS_PER_QUERY = 200
 
@@ -39,6 +42,8 @@ class AgreedTerms(NamedTuple):
     # `UUID.hex`, or None.
     owner_hex: str | None
     owner_text: str
+    # Whether the owner's account is disabled, and no owner text replaces it.
+    has_left: bool
     # "2026-12-31", or None.
     ends_on: str | None
     # A JSON array.
@@ -50,8 +55,6 @@ class Agreements:
     """The newest version of every agreement, whoever can see its pair."""
 
     by_pair: dict[tuple[str, str, str], AgreedTerms]
-    # The people whose accounts are disabled, as `UUID.hex`.
-    left: frozenset[str]
     today: date
 
     def reasons(self, pair: tuple[str, str, str], types_text: str) -> tuple[Reason, ...]:
@@ -60,7 +63,7 @@ class Agreements:
         if terms is None:
             return (Reason.NO_AGREEMENT,)
         return reasons_when(
-            has_left=terms.owner_hex in self.left and not terms.owner_text,
+            has_left=bool(terms.has_left),
             is_wider=not _types(types_text) <= _types(terms.types_text),
             has_ended="" < self.ends_on(pair) < self.today.isoformat(),
         )
@@ -87,19 +90,19 @@ def _types(text: str) -> frozenset[str]:
     return frozenset(parse_types(text))
 
 
-def load_agreements(*, today: date) -> Agreements:
-    """Read the newest version of every agreement: two queries. `today` is the date in UTC."""
-    rows = newest_agreements().order_by()
-    columns = rows.values_list(
-        *("site", "source_org_id", "sink_org_id", HexId("owner_id"), "owner_text"),
-        *(AsText("ends_on"), AsText("connection_types")),
+def load_agreements(*, today: date, within: Q = EVERY) -> Agreements:
+    """Read the newest version of every agreement `within`. `today` is the date in UTC."""
+    rows = (
+        newest_agreements()
+        .filter(within)
+        .order_by()
+        .values_list(
+            *("site", "source_org_id", "sink_org_id", HexId("owner_id"), "owner_text"),
+            Case(When(OWNER_LEFT, then=True), default=False),
+            *(AsText("ends_on"), AsText("connection_types")),
+        )
     )
-    left = Person.objects.filter(is_active=False).values_list(HexId("id"), flat=True)
-    return Agreements(
-        by_pair={row[:3]: AgreedTerms(*row) for row in columns},
-        left=frozenset(left),
-        today=today,
-    )
+    return Agreements(by_pair={row[:3]: AgreedTerms(*row) for row in rows}, today=today)
 
 
 def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:

@@ -8,9 +8,9 @@ from datetime import date
 from django.db.models import Case, Q, TextField, Value, When
 
 from connections.access.actor import Actor
-from connections.agreements.agreed import Reason, reasons_when
+from connections.agreements.agreed import OWNER_LEFT, Reason, reasons_when
 from connections.inventory.inventory import current_snapshots
-from connections.models import Person, newest_agreements
+from connections.models import newest_agreements
 from connections.models.text_columns import SEPARATOR, AsText, JoinedText, parse_types
 
 _PAIR = ("site", "source_org_id", "sink_org_id")
@@ -58,11 +58,10 @@ def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
 
 def _agreement_texts(*, today: date) -> Iterable[str]:
     """The newest version of every agreement: its problem if it has one, its pair, its types."""
-    has_left = Q(owner__in=Person.objects.filter(is_active=False), owner_text="")
     has_ended = Q(ends_on__lt=today)
     problem = Case(
-        When(has_left & has_ended, then=Value(_LEFT + _ENDED)),
-        When(has_left, then=Value(_LEFT)),
+        When(OWNER_LEFT & has_ended, then=Value(_LEFT + _ENDED)),
+        When(OWNER_LEFT, then=Value(_LEFT)),
         When(has_ended, then=Value(_ENDED)),
         default=Value(""),
         output_field=TextField(),

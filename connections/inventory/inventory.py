@@ -196,6 +196,8 @@ class Inventory:
     protections: dict[OrgConnectionKey, Protection]
     # Protections of connections that are not currently listed, newest first.
     unlisted_protections: list[Protection]
+    # None unless they were needed.
+    agreements: Agreements | None
     # The snapshots that the connections were read from.
     current: QuerySet[OrgConnectionSnapshot]
     # When this was read from the database, by its clock.
@@ -247,7 +249,12 @@ class Inventory:
 
 
 def build_inventory(
-    *, actor: Actor, filters: InventoryFilter, sort: str = "source", within: Q = ALL
+    *,
+    actor: Actor,
+    filters: InventoryFilter,
+    sort: str = "source",
+    within: Q = ALL,
+    with_agreements: bool = False,
 ) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied.
 
@@ -278,8 +285,8 @@ def build_inventory(
         protected=protected,
         up_to_date={row[:2] for row in rows if row[-1] in complete} if filters.flag else (),
         **_load_facts(connections, filters=filters, actor=actor, now=now),
-        agreements=load_agreements(today=now.date())
-        if filters.needs_agreements or column == ENDS
+        agreements=load_agreements(today=now.date(), within=within)
+        if with_agreements or filters.needs_agreements or column == ENDS
         else None,
     )
     matches = filters.select(connections.values(), facts=facts)
@@ -299,6 +306,7 @@ def build_inventory(
         unlisted_protections=[
             protection for key, protection in protected.items() if key not in connections
         ],
+        agreements=facts.agreements,
         current=current,
         at=now,
     )

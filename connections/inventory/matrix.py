@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import chain
 
 from connections.access import visibility
 from connections.access.actor import Actor
+from connections.agreements.agreed import Agreements, Reason
 from connections.inventory.inventory import Inventory, build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.models import Change, Deletion
@@ -34,6 +35,8 @@ class Cell:
     # The names of their creators, if known.
     creators: set[str]
     count: int = 0
+    # Why its connections aren't agreed, once there is an agreement about one of the site.
+    reasons: set[Reason] = field(default_factory=set)
     # In the last 7 days.
     last_change: LastChange | None = None
 
@@ -69,7 +72,9 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
 
     Raises PermissionDenied.
     """
-    inventory = build_inventory(actor=actor, filters=replace(filters, site=()))
+    inventory = build_inventory(
+        actor=actor, filters=replace(filters, site=()), with_agreements=True
+    )
     sites = dict(sorted(inventory.sites.items(), key=lambda item: (-item[1], item[0])))
     sites_of_orgs = (org.partition("/")[0] for org in filters.org)
     site = next(chain(filters.site, sites_of_orgs, sites), "")
@@ -90,12 +95,14 @@ def build_matrix(*, actor: Actor, filters: InventoryFilter) -> Matrix:
         inventory=inventory,
     )
     if not matrix.is_too_large:
-        matrix.cells.update(_cells(matches))
+        matrix.cells.update(_cells(matches, agreements=inventory.agreements))
         _add_last_changes(matrix, matches, actor=actor)
     return matrix
 
 
-def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cell]:
+def _cells(
+    connections: Iterable[ListedConnection], *, agreements: Agreements | None
+) -> dict[tuple[str, str], Cell]:
     cells: dict[tuple[str, str], Cell] = {}
     for connection in connections:
         pair = (connection.source_org.org_id, connection.sink_org.org_id)
@@ -104,6 +111,8 @@ def _cells(connections: Iterable[ListedConnection]) -> dict[tuple[str, str], Cel
         if connection.creator_name:
             cell.creators.add(connection.creator_name)
         cell.count += 1
+        if agreements and agreements.by_pair:
+            cell.reasons.update(agreements.reasons(connection.pair, connection.types_text))
     return cells
 
 

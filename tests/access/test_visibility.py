@@ -38,6 +38,7 @@ from connections.models import (
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import start as start_access_review
+from tests.agreements.support import agree, pair_between
 from tests.batches.support import draft, key_of
 from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
@@ -119,6 +120,13 @@ def data(
     )
     syncs.sync_credentials(credentials=[hidden], actor=WORKER)
     back = connection_between(sandbox.world, "Data Lake EU", SECRET)
+    for source, sink in ((SECRET, "Data Lake EU"), ("Data Lake EU", SECRET)):
+        agree(
+            pair_between(sandbox, source, sink),
+            actor=person_actor(person=root),
+            owner_text=f"{SECRET} team",
+            purpose=f"{SECRET} needs it",
+        )
     batch = draft(ada, [key_of(back)])
     review = start_access_review(root, scope=urlencode({"q": SECRET}))
     allow(hidden, root, see=[f"person:{ada.pk}"])
@@ -129,6 +137,7 @@ def data(
         org_id=hidden.org_id,
         defaults={"name": SECRET, "first_seen_at": now, "established_at": now},
     )
+    Org.objects.filter(org_id=hidden.org_id).update(group=f"{SECRET} group")
     return Data(
         own=own,
         hidden=hidden,

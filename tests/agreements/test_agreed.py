@@ -16,6 +16,7 @@ from django.test import Client
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.agreements.agreed import Reason
+from connections.agreements.texts import REASON_LABELS
 from connections.core import clock
 from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.choices import find_agreement_choices
@@ -23,6 +24,7 @@ from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter
 from connections.models import (
     AccessKind,
+    Agreement,
     Credential,
     Org,
     OrgConnectionSnapshot,
@@ -33,7 +35,8 @@ from connections.people.people import disable_person, enable_person
 from connections.web.framework.support import connection_url
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only
-from tests.flows.support import store_credential
+from tests.batches.support import draft
+from tests.flows.support import read, store_credential
 
 pytestmark = pytest.mark.django_db
 ActorFor = Callable[[Person], Actor]
@@ -127,14 +130,14 @@ def test_each_reason_appears_and_disappears_wherever_the_connection_is_shown(
     client = client_of(root)
     appears(case)
     assert reasons_shown(pair) == [reasons] * 5
-    assert reasons_on_pages(client, pair) == [reasons] * 2
+    assert reasons_on_pages(client, pair) == [reasons] * 3
     disappears(case)
     assert reasons_shown(pair) == [[]] * 5
-    assert reasons_on_pages(client, pair) == [[]] * 2
+    assert reasons_on_pages(client, pair) == [[]] * 3
 
 
 def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
-    """The reasons in the list of agreements and on the connection's page."""
+    """The reasons in the list of agreements, on the connection's page and in the matrix."""
     html = client.get("/agreements/").content.decode()
     [listed] = re.findall(rf'data-pair="{pair.reference}"[^>]*data-reasons="([^"]*)"', html)
     of_pair = OrgConnectionSnapshot.objects.filter(sink_org_id=pair.sink_org_id).latest("id")
@@ -145,7 +148,16 @@ def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
         "wider": "<strong>Wider than agreed.</strong>",
         "ended": "<strong>Ended.</strong>",
     }
-    return [listed.split(), [reason for reason in said if said[reason] in page]]
+    matrix = client.get("/connections/?view=matrix").content.decode()
+    [cell] = re.findall(r'aria-label="Payments US to Group SOC: ([^"]*)"', matrix)
+    # Before the first agreement, nothing is marked.
+    has_none = not Agreement.objects.exists()
+    marked = [reason for reason in Reason if REASON_LABELS[reason].lower() in cell]
+    return [
+        listed.split(),
+        [reason for reason in said if said[reason] in page],
+        ["no_agreement"] if has_none and not marked else marked,
+    ]
 
 
 def reasons_shown(pair: OrgPair) -> list[list[str]]:
@@ -297,3 +309,18 @@ def test_owners_and_groups_to_choose_are_those_of_visible_connections(
     today = clock.now().date()
     assert count_agreed(actor=actor_for(listed), today=today).agreed == 1
     assert count_agreed(actor=actor_for(limited), today=today).agreed == 0
+
+
+def test_an_org_page_and_a_plan_show_what_was_agreed(
+    pair: OrgPair, ada: Person, client_of: ClientOf
+) -> None:
+    agree(pair, actor=command_actor(), owner=ada, owner_text="", purpose="Fraud alerts")
+    page = read(client_of(ada).get(f"/orgs/{pair.site}/{pair.source_org_id}/"))
+    assert "1 not agreed" in page.text
+    link = f"/connections/?site={pair.site}&destination={pair.source_org_id}&agreed=no"
+    assert page.link("1 not agreed") == link
+    connections = OrgConnectionSnapshot.objects.filter(sink_org_id=pair.sink_org_id)
+    plan = draft(ada, [connections.latest("id").key.reference])
+    shown = read(client_of(ada).get(f"/deletions/batches/{plan.pk}/"))
+    assert "Ada" in shown.text
+    assert "Fraud alerts" in shown.text

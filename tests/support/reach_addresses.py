@@ -56,6 +56,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
         "?site={site}&source={word}&destination={word}",
         "?creator={word}",
         "?flag=any",
+        "?agreed=no",
+        "?group={word} group",
         "?view=matrix",
         "?view=matrix&site={site}",
         "?view=matrix&destination={word}",

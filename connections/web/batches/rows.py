@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -15,11 +15,13 @@ from django.urls import reverse
 from connections import models
 from connections.access import visibility
 from connections.access.actor import Actor
+from connections.agreements.agreed import find_agreements
 from connections.batches.progress import Progress
 from connections.deletions import states
 from connections.deletions.history import has_any
 from connections.deletions.status import OutcomeGroup, outcome_group, status_of, statuses_in
 from connections.deletions.texts import label_of_state, result_text
+from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import (
     ALREADY_DELETED,
     Badge,
@@ -62,6 +64,8 @@ class BatchRowView:
     # None until the row is a deletion.
     deletion: models.Deletion | None
     result: str
+    # In a plan with agreements.
+    agreed: AgreedView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ class RowsPage:
     shows_results: bool
     # Whether the plan has a column for why a row is left out.
     has_problems: bool
+    # Whether it has a column for who answers for the access.
+    has_agreements: bool
     first_url: str
     next_url: str
 
@@ -126,12 +132,14 @@ def plan_rows(
         stored = visibility.visible_batch_rows(batch, actor=actor).filter(pk__in=ids)
         stored = stored.select_related("credential", "deletion").order_by("position")
         views = [_plan_row(row, deletion=getattr(row, "deletion", None)) for row in stored]
+    views = _with_agreements(views, today=time_of(request).date())
     return RowsPage(
         views=views,
         links=part_links(request, links, current=chosen) if len(links) > 1 else [],
         shows_plan=True,
         shows_results=False,
         has_problems=any(view.badge for view in views),
+        has_agreements=any(view.agreed for view in views),
         **numbered_links(request, page, seen="", every=""),
     )
 
@@ -167,6 +175,7 @@ def result_rows(
         shows_plan=False,
         shows_results=True,
         has_problems=False,
+        has_agreements=False,
         **numbered_links(request, page, seen="", every=""),
     )
 
@@ -213,6 +222,30 @@ def _plan_row(
         deletion=deletion,
         result="",
     )
+
+
+def _with_agreements(views: list[BatchRowView], *, today: date) -> list[BatchRowView]:
+    """The rows with what was agreed about them, if anything was agreed about one of them."""
+    # Only a credential that the person can see has made the pair of such a row known to them.
+    pairs = {
+        view.key: models.OrgPair(view.row.site, view.row.source_org_id, view.row.sink_org_id)
+        for view in views
+        if view.row.credential_id and view.row.source_org_id
+    }
+    agreements = find_agreements(list(pairs.values()))
+    if not agreements:
+        return views
+    return [
+        replace(
+            view,
+            agreed=agreed_view(
+                agreements.get(pairs[view.key]), view.row.connection_types, today=today
+            ),
+        )
+        if view.key in pairs
+        else view
+        for view in views
+    ]
 
 
 def _plan_badge(row: models.BatchRow, deletion: models.Deletion | None) -> Badge | None:

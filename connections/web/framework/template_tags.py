@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 from django import template
@@ -11,8 +11,10 @@ from django.template import RequestContext
 from django.template.base import Parser, Token, token_kwargs
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from connections.agreements.agreed import Reason
 from connections.batches.texts import batch_origin_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
@@ -21,6 +23,7 @@ from connections.core.tickets import ticket_url
 from connections.deletions import states
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
+from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
 from connections.web.framework import lists
 from connections.web.framework.limits import LIMITS
@@ -124,6 +127,43 @@ def _rendered_types(types: tuple[str, ...], marked: tuple[str, ...], word: str) 
         "others": [kind for kind in types if kind not in DATA_TYPES],
     }
     return SafeString(render_to_string("components/connections/data_types.html", context).strip())
+
+
+@register.simple_tag
+def agreed_owner(agreed: AgreedView) -> SafeString:
+    """Who answers for the access of a connection, and what is wrong with the agreement."""
+    return _rendered_owner(agreed.owner, tuple(agreed.flags), tuple(agreed.wider))
+
+
+@lru_cache(maxsize=500)
+def _rendered_owner(owner: str, flags: tuple[str, ...], wider: tuple[str, ...]) -> SafeString:
+    problems = {name: badges.AGREEMENT_REASONS[Reason[name]] for name in flags}
+    context = {"owner": owner, "flags": problems, "wider": wider}
+    return SafeString(render_to_string("components/connections/owner.html", context).strip())
+
+
+@register.simple_tag
+def agreed_end(agreed: AgreedView) -> SafeString:
+    """The last day of the agreement about a connection."""
+    if agreed.agreement is None:
+        return SafeString("")
+    ends_on = agreed.agreement.ends_on
+    return _rendered_end(
+        ends_on, agreed.end, agreed.is_end_urgent, Reason.ENDED.name in agreed.flags
+    )
+
+
+@lru_cache(maxsize=500)
+def _rendered_end(ends_on: date | None, text: str, is_urgent: bool, has_ended: bool) -> SafeString:
+    if ends_on is None:
+        return SafeString("None")
+    return format_html(
+        '<span title="{}"{}>{}{}</span>',
+        ends_on.isoformat(),
+        SafeString(' class="exception"') if is_urgent else "",
+        SafeString('<span class="sr-only">ended </span>') if has_ended else "",
+        text,
+    )
 
 
 @register.simple_tag

@@ -13,6 +13,8 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
+from connections.agreements.agreed import Reason
+from connections.agreements.texts import REASON_LABELS
 from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
@@ -104,6 +106,7 @@ def matrix_page(request: HttpRequest) -> HttpResponse:
         "rows": [] if matrix.is_too_large else list(_rows(matrix, shared=shared)),
         "source_filter": values.get("source", ""),
         "destination_filter": values.get("destination", ""),
+        "has_agreements": agreed.has_agreements,
         "max_orgs": MAX_ORGS,
         "can_export": permissions.can_export(actor),
     }
@@ -148,7 +151,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
         )
         for sink in matrix.destinations
     ]
-    contents, changes, letters = cache(_contents), cache(_change_html), cache(_type_letters)
+    contents, mark, letters = cache(_contents), cache(_marks_html), cache(_type_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = {"site": matrix.site, "source": source.org_id}
         url = reverse("org-connection-list", query=query)
@@ -162,8 +165,8 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
                 continue
             types = frozenset(cell.types)
             label = contents(types, cell.count, frozenset(cell.creators))
-            change = changes(_change_text(cell, at=matrix.inventory.at))
-            opened = start + sink_id + name + sink_name + label + change
+            marks = mark(_change_text(cell, at=matrix.inventory.at), tuple(sorted(cell.reasons)))
+            opened = start + sink_id + name + sink_name + label + marks
             cells.append(opened + letters(types) + _CELL_END)
         yield Row(head=head, cells=format_html("{}" * len(cells), *cells))
 
@@ -192,11 +195,15 @@ def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> Sa
     return escape(", ".join(parts))
 
 
-def _change_html(change: str) -> SafeString:
-    """The end of the label and of its tag. The change gets its own line in the card."""
-    if not change:
-        return _LABEL_END
-    return format_html('. {}" class="is-changed">', change)
+def _marks_html(change: str, reasons: tuple[Reason, ...]) -> SafeString:
+    """The end of the label and of its tag. Each mark gets its own line in the card."""
+    css, label = "", ""
+    if reasons:
+        label = f". Not agreed: {join_names([REASON_LABELS[each] for each in reasons]).lower()}"
+        css = "is-not-agreed"
+    if change:
+        label, css = f"{label}. {change}", f"{css} is-changed".strip()
+    return format_html('{}" class="{}">', label, css) if css else _LABEL_END
 
 
 def _creators_text(creators: frozenset[str]) -> str:

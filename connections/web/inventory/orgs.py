@@ -1,5 +1,6 @@
 """The page of one org: its connections, credentials, changes and deletions."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -18,8 +19,8 @@ from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.inventory import rate_limits
-from connections.inventory.inventory import build_inventory
-from connections.inventory.matching import InventoryFilter, KnownOrg
+from connections.inventory.inventory import Inventory, build_inventory
+from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.inventory.org_details import can_set
 from connections.inventory.orgs import OrgCoverage, find_org
 from connections.inventory.rate_limits import OrgKey
@@ -56,6 +57,9 @@ class DirectionView:
 
     rows: list[ConnectionRowView]
     total: int
+    not_agreed: int
+    # Whether the rows say why they aren't agreed.
+    has_agreements: bool
     # The list of all connections in this direction.
     url: str
 
@@ -70,7 +74,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
     org, name = summary.org, summary.org.name or "this org"
     of_org = Q(site=org.site) & (Q(source_org_id=org.org_id) | Q(sink_org_id=org.org_id))
     inventory = build_inventory(
-        actor=actor, filters=InventoryFilter(), sort="-created", within=of_org
+        actor=actor, filters=InventoryFilter(), sort="-created", within=of_org, with_agreements=True
     )
     changes = get_change_page(actor=actor, filters=ChangeFilter(org=(org.key,)), size=MAX_CHANGES)
     deletions = history.history_page(
@@ -93,12 +97,13 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "coverage": coverage_badge(summary.coverage, actor=actor),
         "credentials": [(credential, flags_of(credential)) for credential in summary.credentials],
         "held_back_until": held_back_until,
-        "outgoing": DirectionView(
-            rows=rows[: len(first_outgoing)], total=len(outgoing), url=_list_url(org, side="source")
+        "outgoing": _direction(
+            inventory, outgoing, rows=rows[: len(first_outgoing)], url=_list_url(org, side="source")
         ),
-        "incoming": DirectionView(
+        "incoming": _direction(
+            inventory,
+            incoming,
             rows=rows[len(first_outgoing) :],
-            total=len(incoming),
             url=_list_url(org, side="destination"),
         ),
         "outgoing_note": f"{pluralize(len(destinations), 'org')} can query {name}",
@@ -114,6 +119,28 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "plannable": len(listed) if permissions.can_delete(actor) else 0,
     }
     return render(request, "inventory/org_detail.html", context)
+
+
+def _direction(
+    inventory: Inventory,
+    connections: Collection[ListedConnection],
+    *,
+    rows: list[ConnectionRowView],
+    url: str,
+) -> DirectionView:
+    agreements = inventory.agreements
+    reasons = (
+        [agreements.reasons(listed.pair, listed.types_text) for listed in connections]
+        if agreements
+        else []
+    )
+    return DirectionView(
+        rows=rows,
+        total=len(connections),
+        not_agreed=sum(map(bool, reasons)),
+        has_agreements=bool(agreements and agreements.by_pair),
+        url=url,
+    )
 
 
 def _list_url(org: KnownOrg, *, side: str) -> str:
