@@ -182,8 +182,8 @@ def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Chan
 def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
     """The pairs among these that the actor knows, and whose connections aren't hidden from them.
 
-    Without access lists, both orgs have to be known. A pair that only hidden credentials ever
-    listed is hidden like its connection.
+    Both orgs have to be known. If a credential is hidden from the actor, one that they can see has
+    to have listed the pair: they could otherwise tell a hidden pair from one that doesn't exist.
     """
     sites = {pair.site for pair in pairs}
     orgs = visible_orgs(actor=actor).filter(site__in=sites).order_by()
@@ -201,7 +201,7 @@ def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
     columns = ("site", "source_org_id", "sink_org_id", "credential")
     for *pair, credential in snapshots.values_list(*columns).distinct():
         listed_by.setdefault(OrgPair(*pair), set()).add(credential)
-    return {pair for pair in of_known if not listed_by.get(pair, {None}) <= hidden}
+    return {pair for pair in of_known if not listed_by.get(pair, set()) <= hidden}
 
 
 def visible_agreements(agreements: QuerySet[Agreement], *, actor: Actor) -> QuerySet[Agreement]:

@@ -49,10 +49,13 @@ def import_csv(
     ignored, so that an export can be imported. Raises InvalidInputError for `file`.
     """
     result = ImportResult()
-    for line, row in _read_rows(content, columns=columns):
+    # Read first, so that a file that can't be read changes nothing.
+    for line, row in list(_read_rows(content, columns=columns)):
         try:
             if row is None:
                 raise InvalidInputError({"line": "It has another number of cells than the header."})
+            if "\0" in "".join(row.values()):
+                raise InvalidInputError({"line": "It contains a character that can't be stored."})
             named = {"line": line} | {name: row[name] for name in named_by}
             (result.set if apply(row) else result.unchanged).append(named)
         except Http404:

@@ -104,12 +104,17 @@ def as_cell(value: Any) -> str:
     # Avoids the slower checks below.
     if text[:1] in _HARMLESS_STARTS:
         return text
-    return "'" + text if _starts_like_a_formula(text) else text
+    return "'" + text if _is_escaped(text) else text
 
 
 def without_escape(cell: str) -> str:
     """The text of a cell that `as_cell` wrote."""
-    return cell[1:] if cell.startswith("'") and _starts_like_a_formula(cell[1:]) else cell
+    return cell[1:] if cell.startswith("'") and _is_escaped(cell[1:]) else cell
+
+
+def _is_escaped(text: str) -> bool:
+    """Whether it starts like a formula or like one that is escaped already."""
+    return _starts_like_a_formula(text.lstrip("'"))
 
 
 def _as_text(value: Any) -> str:

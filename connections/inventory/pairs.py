@@ -71,6 +71,11 @@ class ListedPair(NamedTuple):
         return not self.types_text
 
     @property
+    def agreed(self) -> str:
+        """Whether its connection is agreed: "yes", "no", or "gone" without a connection."""
+        return "gone" if self.is_gone else "no" if self.reasons else "yes"
+
+    @property
     def types(self) -> list[str]:
         """The data types that its connection shares."""
         return parse_types(self.types_text) if self.types_text else []

@@ -107,6 +107,10 @@ def scene(
     Path("groups.csv").write_text(
         f"site,org,group,owner\n{US},{HOSTILE_CELL},,\n{US},Payments US,,{HOSTILE_CELL}\n"
     )
+    Path("agreements.csv").write_text(
+        "site,source_org,destination_org,owner,owner_text,purpose,ticket,ends_on,connection_types\n"
+        f"{US},{HOSTILE_CELL},x,,,,,,\n{US},Payments US,Group SOC,,x,x,,{HOSTILE_CELL},\n"
+    )
     full = Path(f"Full {HOSTILE}")
     full.mkdir()
     (full / "file").touch()
@@ -158,6 +162,10 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--format=json"],
         lambda scene: ["--format=ndjson"],
         lambda scene: ["--format=json", "--org", HOSTILE],
+    ],
+    "import_agreements": [
+        lambda scene: ["--file=agreements.csv"],
+        lambda scene: ["--file", HOSTILE],
     ],
     "import_org_groups": [
         lambda scene: ["--file=groups.csv"],

@@ -67,6 +67,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "org-connection-export": ("?format=csv", "?format=json"),
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),
     "change-export": ("?format=csv", "?format=json", "?format=ndjson"),
+    "agreement-export": ("?format=csv", "?format=json", "?format=ndjson"),
     "agreement-list": ("", "?q={word}", "?org={word}", "?site={site}", "?reason=any"),
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
@@ -80,8 +81,9 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 }
 # URLs that show nothing of a credential, or are only for people who see everything.
 FREE = {
-    # What it names is checked in tests/agreements/test_pages.py.
+    # What they name is checked in tests/agreements/.
     "agreement-form",
+    "agreement-import",
     "access-review-new",
     "access-review-close",
     "access-review-export",

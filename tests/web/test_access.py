@@ -87,6 +87,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     # Whoever owns an agreement sets a part of it, with any role: agreements/test_pages.py.
     "agreement-list": (ANY_ROLE, ANY_ROLE),
     "agreement-form": (ANY_ROLE, ANY_ROLE),
+    "agreement-import": (ANY_ROLE, ANY_ROLE),
+    "agreement-export": (EXPORTER, None),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-confirm": (OPERATOR, OPERATOR),
@@ -205,6 +207,7 @@ NOT_REAUTHENTICATED = {
     "change-acknowledge-many": "only says that someone has looked",
     "agreement-list": "sends nothing, and each version is kept",
     "agreement-form": "saves nothing",
+    "agreement-import": "sends nothing, and each version is kept",
     "deletion-comment": "adds to the record and changes nothing",
     "batch-list": "only makes a draft",
     "org-details": "changes no access",

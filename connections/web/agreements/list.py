@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -12,6 +13,7 @@ from connections.agreements.agreed import Reason
 from connections.agreements.texts import DAYS_SOON, end_text, is_end_urgent
 from connections.core.text import pluralize
 from connections.inventory.choices import AgreementChoices, find_agreement_choices
+from connections.inventory.pair_files import prepare_export
 from connections.inventory.pairs import SORTS, PairList, PairRow, list_pairs, load_pair_rows
 from connections.models import OrgConnectionKey
 from connections.web.agreements.forms import ANY, PairFilters
@@ -26,6 +28,7 @@ LIST = lists.ListPage(
     template="agreements/list.html",
     sorts=SORTS,
     default_sort="reason",
+    export_url="agreement-export",
 )
 # As many as one form can set.
 MAX_SELECTED = 1000
@@ -36,8 +39,6 @@ class PairRowView:
     """One row of the table."""
 
     row: PairRow
-    # "yes", "no", or "gone" for an agreement without a connection.
-    agreed: str
     reasons: str
     badges: list[Badge]
     # Data types that weren't agreed.
@@ -68,7 +69,7 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         "matching": matches if can_select_all and page.has_other_pages() else 0,
         "all_url": lists.list_url(request, all="1"),
         "shared_names": lists.shared_names(pairs.orgs),
-        "back": request.get_full_path(),
+        "can_import": can_set,
     }
     rows = load_pair_rows(list(page.object_list), actor=actor)
     return LIST.render(
@@ -82,6 +83,17 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         choices=_choices(pairs, agreed, actor=actor),
         without=unused_filters(agreed, form),
         names={org.org_id: org.name for org in pairs.orgs},
+    )
+
+
+def agreement_export(request: HttpRequest) -> HttpResponseBase:
+    """The filtered agreements, streamed as a file."""
+    return lists.export(
+        request,
+        title=LIST.title,
+        form=PairFilters(request.GET),
+        prepare=prepare_export,
+        file_name="agreements",
     )
 
 
@@ -100,7 +112,6 @@ def _row_view(row: PairRow, *, today: date) -> PairRowView:
     end = end_text(ends_on, today=today) if ends_on else "None"
     return PairRowView(
         row=row,
-        agreed="gone" if listed.is_gone else "no" if listed.reasons else "yes",
         reasons=" ".join(listed.reasons),
         badges=[AGREEMENT_REASONS[reason] for reason in listed.reasons],
         wider=[kind for kind in listed.types if kind not in agreed_types],

@@ -39,6 +39,7 @@ USUAL: dict[str, dict[str, str]] = {
     "erase_person": {"--username": "ada", "--yes": ""},
     "export_audit": {},
     "export_deletions": {"--format": "json"},
+    "import_agreements": {},
     "import_credentials": {},
     "import_org_groups": {},
     "list_changes": {},

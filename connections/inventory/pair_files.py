@@ -1,0 +1,144 @@
+"""Agreements as files. An export can be edited and imported: it has the import's columns first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import batched
+from typing import Any
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.agreements.setting import Terms, set_agreements
+from connections.core.csv_import import ImportResult, import_csv
+from connections.core.errors import InvalidInputError
+from connections.core.tabular import Columns, as_time
+from connections.exports.export import Export
+from connections.inventory.inventory import ROWS_PER_QUERY
+from connections.inventory.matching import KnownOrg
+from connections.inventory.org_details import find_by_id_or_name, find_owner
+from connections.inventory.orgs import list_known_orgs
+from connections.inventory.pairs import PairFilter, PairRow, list_pairs, load_pair_rows
+from connections.models import Agreement, OrgPair
+
+_PAIR = ("site", "source_org", "destination_org")
+_TERMS = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
+COLUMNS = (*_PAIR, *_TERMS)
+
+
+def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
+    """Set what each line says, all of it or nothing; see COLUMNS.
+
+    An org is an ID, or a name that only one org of the site has; data types are separated by
+    spaces. An empty cell clears, but data types stay. A line that says nothing about a pair without
+    an agreement changes nothing. Raises InvalidInputError for `file`.
+    """
+    orgs = list_known_orgs(actor=actor)
+
+    def apply(row: dict[str, str]) -> bool:
+        source, sink = (
+            find_by_id_or_name(orgs, site=row["site"], text=row[side]) for side in _PAIR[1:]
+        )
+        pair = OrgPair(source.site, source.org_id, sink.org_id)
+        if not any(row[name] for name in _TERMS) and not _has_agreement(pair):
+            return False
+        return bool(set_agreements(actor=actor, pairs=[pair], terms=_terms(row)).new)
+
+    return import_csv(content, columns=COLUMNS, apply=apply, named_by=_PAIR)
+
+
+def _has_agreement(pair: OrgPair) -> bool:
+    return Agreement.objects.filter(**pair._asdict()).exists()
+
+
+def _terms(row: dict[str, str]) -> Terms:
+    terms: Terms = {
+        "owner": find_owner(row["owner"]),
+        "owner_text": row["owner_text"],
+        "purpose": row["purpose"],
+        "ticket": row["ticket"],
+        "ends_on": _parse_date(row["ends_on"]),
+    }
+    if row["connection_types"]:
+        terms["connection_types"] = row["connection_types"].split()
+    return terms
+
+
+def _parse_date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise InvalidInputError({"ends_on": f"“{text}” isn't a date such as 2027-06-30."}) from None
+
+
+# --- Export -------------------------------------------------------------------------------------
+
+
+def prepare_export(
+    *, actor: Actor, filters: PairFilter, file_format: str, query: str
+) -> Export[PairRow]:
+    """An export of every visible match, in the order of the list. Raises PermissionDenied.
+
+    `query` is the filter as the person entered it.
+    """
+    permissions.require(permissions.can_export(actor), "export agreements")
+
+    def items() -> Iterator[PairRow]:
+        matches = list_pairs(actor=actor, filters=filters).matches
+        for batch in batched(matches, ROWS_PER_QUERY):
+            yield from load_pair_rows(batch, actor=actor)
+
+    return Export(
+        actor=actor,
+        what="agreements",
+        description="agreements",
+        file_format=file_format,
+        query=query,
+        items=items,
+        columns=_export_columns(_names_that_find(list_known_orgs(actor=actor))),
+    )
+
+
+def _names_that_find(orgs: list[KnownOrg]) -> set[tuple[str, str]]:
+    """The sites and names by which an import finds exactly these orgs."""
+    counts = Counter((org.site, text) for org in orgs for text in (org.name, org.org_id))
+    return {
+        (site, text)
+        for (site, text), count in counts.items()
+        if count == 1 and text and text == text.strip()
+    }
+
+
+def _export_columns(names: set[tuple[str, str]]) -> Columns[PairRow]:
+    def org(known: KnownOrg) -> str:
+        return known.name if (known.site, known.name) in names else known.org_id
+
+    return Columns[PairRow](
+        {
+            "site": lambda row: row.listed.source_org.site,
+            "source_org": lambda row: org(row.listed.source_org),
+            "destination_org": lambda row: org(row.listed.sink_org),
+            "owner": _of(lambda agreement: agreement.owner and agreement.owner.username),
+            "owner_text": _of(lambda agreement: agreement.owner_text),
+            "purpose": _of(lambda agreement: agreement.purpose),
+            "ticket": _of(lambda agreement: agreement.ticket),
+            "ends_on": _of(lambda agreement: agreement.ends_on and agreement.ends_on.isoformat()),
+            "connection_types": _of(lambda agreement: " ".join(agreement.connection_types)),
+            "agreed": lambda row: row.listed.agreed,
+            "reasons": lambda row: list(row.listed.reasons),
+            "listed_types": lambda row: row.listed.types,
+            "source_org_id": lambda row: row.listed.source_org.org_id,
+            "destination_org_id": lambda row: row.listed.sink_org.org_id,
+            "version": _of(lambda agreement: agreement.version),
+            "set_by": _of(
+                lambda agreement: (
+                    agreement.set_by.username if agreement.set_by else agreement.set_by_process
+                )
+            ),
+            "set_at": _of(lambda agreement: as_time(agreement.set_at)),
+        }
+    )
+
+
+def _of(get: Callable[[Agreement], Any]) -> Callable[[PairRow], Any]:
+    """What is got from the agreement. "" for a pair without one."""
+    return lambda row: get(row.agreement) if row.agreement else ""

@@ -1,0 +1,243 @@
+"""Agreements as files: what an import sets and refuses, and that an export can be imported."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.test import Client
+
+from connections.access.actor import Actor, command_actor, person_actor
+from connections.agreements.agreed import find_agreements
+from connections.core.csv_import import ImportResult
+from connections.core.errors import InvalidInputError
+from connections.inventory.pair_files import COLUMNS, import_agreements
+from connections.models import AccessKind, Agreement, Credential, Org, OrgPair, Person
+from connections.people.people import disable_person
+from sandbox.server import SandboxServer
+from tests.agreements.support import agree, let_only
+from tests.flows.support import read, store_credential
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[Person], Client]
+LIST, IMPORT, EXPORT = "/agreements/", "/agreements/import/", "/agreements/export/"
+
+
+def as_csv(*rows: list[str], header: tuple[str, ...] = COLUMNS) -> bytes:
+    file = io.StringIO()
+    csv.writer(file).writerows([header, *rows])
+    return file.getvalue().encode()
+
+
+def row_of(pair: OrgPair, **cells: str) -> list[str]:
+    """A line about the pair, by IDs."""
+    values = dict(zip(COLUMNS, pair, strict=False)) | cells
+    return [values.get(name, "") for name in COLUMNS]
+
+
+def imported(*rows: list[str], actor: Actor | None = None) -> ImportResult:
+    return import_agreements(actor=actor or command_actor(), content=as_csv(*rows))
+
+
+def newest(pair: OrgPair) -> Agreement:
+    return find_agreements([pair])[pair]
+
+
+@pytest.mark.database
+def test_a_line_sets_all_that_it_says_and_an_empty_cell_clears_all_but_data_types(
+    pair: OrgPair, ada: Person
+) -> None:
+    line = row_of(
+        pair,
+        source_org="Payments US",
+        destination_org="Group SOC",
+        owner="ada",
+        purpose="Fraud alerts",
+        ticket="SEC-1",
+        ends_on="2099-01-31",
+        connection_types="logs",
+    )
+    result = imported(line)
+    names = {"site": pair.site, "source_org": "Payments US", "destination_org": "Group SOC"}
+    assert result.document == {"set": [{"line": 2} | names], "unchanged": [], "failed": []}
+    agreement = newest(pair)
+    assert (agreement.owner, agreement.ends_on) == (ada, date(2099, 1, 31))
+    assert (agreement.ticket, agreement.connection_types) == ("SEC-1", ["logs"])
+    assert imported(line).unchanged == [{"line": 2} | names]
+    imported(row_of(pair, owner_text="SOC", purpose="Fraud alerts"))
+    agreement = newest(pair)
+    assert (agreement.version, agreement.owner, agreement.owner_text) == (2, None, "SOC")
+    assert (agreement.ticket, agreement.ends_on) == ("", None)
+    assert agreement.connection_types == ["logs"]
+
+
+def test_a_failed_line_says_why_changes_nothing_and_does_not_stop_others(
+    pair: OrgPair, sandbox: SandboxServer
+) -> None:
+    twin = Org.objects.get(org_id=pair.sink_org_id)
+    Org.objects.create(
+        site=pair.site,
+        org_id="twin",
+        name="Group SOC",
+        first_seen_at=twin.first_seen_at,
+        established_at=twin.established_at,
+    )
+    good = {"owner_text": "SOC", "purpose": "x"}
+    result = imported(
+        row_of(pair, source_org="Nobody", **good),
+        row_of(pair, destination_org="Group SOC", **good),
+        row_of(pair, owner="nobody", purpose="x"),
+        row_of(pair, purpose="x"),
+        row_of(pair, owner_text="SOC"),
+        row_of(pair, ends_on="31/12/2099", **good),
+        row_of(pair, ends_on="2020-01-01", **good),
+        row_of(pair, site="nowhere", **good),
+        row_of(OrgPair(pair.site, pair.source_org_id, "twin"), **good),
+        row_of(pair, **good)[:-1],
+        row_of(pair, purpose="a\0b", owner_text="SOC"),
+        [],
+        row_of(pair, **good),
+    )
+    assert [(row["line"], row["error"]) for row in result.failed] == [
+        (2, f"No org of {pair.site} has the ID or name “Nobody”."),
+        (3, "2 orgs are named “Group SOC”. Use an ID."),
+        (4, "No person has the username “nobody”."),
+        (5, "Choose an owner, or enter a team or other owner."),
+        (6, "Enter a purpose."),
+        (7, "“31/12/2099” isn't a date such as 2027-06-30."),
+        (8, "Choose today or a later date."),
+        (9, f"No org of nowhere has the ID or name “{pair.source_org_id}”."),
+        (10, "There is no connection between these orgs now. Choose the agreed data types."),
+        (11, "It has another number of cells than the header."),
+        (12, "It contains a character that can't be stored."),
+    ]
+    assert [row["line"] for row in result.set] == [14]
+    assert Agreement.objects.count() == 1
+
+
+@pytest.mark.parametrize("content", [b"site\nx\n", b"\xff\xfe", as_csv() + b'"open\n'])
+def test_a_file_that_cannot_be_read_changes_nothing(pair: OrgPair, content: bytes) -> None:
+    good = as_csv(row_of(pair, owner_text="SOC", purpose="x")) if b"open" in content else b""
+    with pytest.raises(InvalidInputError):
+        import_agreements(
+            actor=command_actor(), content=good + content[len(as_csv()) :] if good else content
+        )
+    assert not Agreement.objects.exists()
+
+
+@pytest.mark.database
+def test_what_is_hidden_or_not_one_s_to_set_fails_like_what_does_not_exist(
+    pair: OrgPair,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    victor: Person,
+    root: Person,
+) -> None:
+    line = row_of(pair, owner_text="SOC", purpose="x")
+    [failed] = imported(line, actor=person_actor(person=victor)).failed
+    assert "permission" in failed["error"]
+    let_only(ada, credential=payments, kind=AccessKind.SEE, actor=person_actor(person=root))
+    hidden_from = person_actor(person=Person.objects.get(pk=grace.pk))
+    unknown = row_of(OrgPair(pair.site, "x", pair.sink_org_id), owner_text="SOC", purpose="x")
+    hidden = imported(line, unknown, actor=hidden_from).failed
+    assert [row["error"].replace(pair.source_org_id, "x") for row in hidden] == [
+        f"No org of {pair.site} has the ID or name “x”."
+    ] * 2
+    # Both orgs are known from elsewhere, but not what connects them.
+    store_credential(sandbox, "Labs EU")
+    for org_id in (pair.source_org_id, pair.sink_org_id):
+        Org.objects.get(org_id=org_id).managed_by.add(Credential.objects.get(name="Labs EU"))
+    opposite = OrgPair(pair.site, pair.sink_org_id, pair.sink_org_id)
+    types = {"owner_text": "SOC", "purpose": "x", "connection_types": "logs"}
+    both = imported(row_of(pair, **types), row_of(opposite, **types), actor=hidden_from)
+    assert {row["error"] for row in both.failed} == {"Not found: check the IDs and names."}
+    assert len(both.failed) == 2
+    assert not Agreement.objects.exists()
+
+
+# --- Export, edit, import -------------------------------------------------------------------------
+
+
+def exported(client: Client, query: str = "") -> tuple[bytes, list[dict[str, str]]]:
+    content = client.get(f"{EXPORT}?format=csv{query}").getvalue()
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    assert tuple(reader.fieldnames or ())[: len(COLUMNS)] == COLUMNS
+    return content, list(reader)
+
+
+@pytest.mark.database
+def test_an_export_can_be_edited_and_imported(
+    pair: OrgPair, ada: Person, grace: Person, root: Person, client_of: ClientOf
+) -> None:
+    Org.objects.filter(org_id=pair.sink_org_id).update(name="=1+1")
+    hard: dict[str, Any] = {"owner_text": "@all, “us”", "purpose": "'=x\n-1", "ticket": "+1"}
+    agree(pair, actor=command_actor(), owner=grace, **hard)
+    disable_person(actor=person_actor(person=root), person=grace)
+    content, rows = exported(client_of(ada))
+    [row] = [row for row in rows if row["version"]]
+    assert (row["agreed"], row["reasons"]) == ("yes", "")
+    assert (row["destination_org"], row["destination_org_id"]) == ("'=1+1", pair.sink_org_id)
+    again = import_agreements(actor=person_actor(person=ada), content=content)
+    assert (len(again.unchanged), again.set, again.failed) == (len(rows), [], [])
+    for each in rows:
+        each.update(owner="ada", purpose=each["purpose"] or "Everyday use")
+    edited = [[each[name] for name in COLUMNS] for each in rows]
+    result = import_agreements(actor=person_actor(person=ada), content=as_csv(*edited))
+    assert (len(result.set), result.failed) == (len(rows), [])
+    assert newest(pair).purpose == hard["purpose"]
+    assert all(row["owner"] == "ada" for row in exported(client_of(ada), "&owner=ada")[1])
+    assert exported(client_of(ada), "&owner=grace")[1] == []
+
+
+def test_other_formats_have_the_same_columns(
+    pair: OrgPair, ada: Person, client_of: ClientOf
+) -> None:
+    agree(pair, actor=command_actor(), owner=ada)
+    response = client_of(ada).get(f"{EXPORT}?format=json&owner=ada")
+    [row] = json.loads(response.getvalue())
+    assert (row["owner"], row["connection_types"]) == ("ada", "logs metrics")
+    assert row["listed_types"] == ["logs", "metrics"]
+    assert client_of(ada).get(f"{EXPORT}?format=json&ends_within=x").status_code == 400
+
+
+def test_the_page_takes_lines_or_a_file_and_says_which_lines_failed(
+    pair: OrgPair, ada: Person, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    assert read(client.get(LIST)).link("Import…") == IMPORT
+    good = row_of(pair, owner_text="SOC", purpose="x")
+    page = read(client.post(IMPORT, {"csv": as_csv(good, row_of(pair, owner_text="y")).decode()}))
+    assert (page.status, "1 agreement set and 1 line failed." in page.text) == (200, True)
+    assert 'data-line="3"' in page.html
+    file = SimpleUploadedFile("agreements.csv", b"\xef\xbb\xbf" + as_csv(good))
+    assert "1 unchanged." in read(client.post(IMPORT, {"file": file})).text
+    for posted, problem in (
+        ({}, "Paste lines, or choose one file"),
+        ({"csv": "site\n"}, "The first line must be the header"),
+        ({"csv": "\n" * 1002}, "Import at most 1,000 lines at once."),
+    ):
+        page = read(client.post(IMPORT, posted))
+        assert (page.status, problem in page.text) == (422, True)
+
+
+def test_the_command_prints_what_became_of_each_line(
+    pair: OrgPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agreements.csv"
+    file.write_bytes(as_csv(row_of(pair, owner_text="SOC", purpose="x"), row_of(pair, purpose="x")))
+    with pytest.raises(SystemExit, match="1"):
+        call_command("import_agreements", file=str(file), json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert [row["line"] for row in document["set"]] == [2]
+    assert document["failed"] == [
+        {"line": 3, "error": "Choose an owner, or enter a team or other owner."}
+    ]
+    assert newest(pair).set_by_process == command_actor().name
