@@ -8,6 +8,7 @@ standard input, starts all of them together, and prints their results as JSON.
 
 import json
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -111,6 +112,27 @@ def visit(plan: Plan) -> Work:
         return {"response": str(response.status_code), "at": response.headers.get("Location", "")}
 
     return lambda: [send(form) for form in forms]
+
+
+def agree(plan: Plan) -> Work:
+    """Open a pair's agreement as each person first, then submit each form, named in its purpose."""
+
+    def opened(person: str) -> tuple[Client, dict[str, str]]:
+        client = Client(SERVER_NAME="127.0.0.1")
+        client.force_login(Person.objects.get(username=person))
+        page = read(client.get(f"/agreements/set/?connection={plan['connection']}"))
+        form = page.form_to("/agreements/").fields | {"owner_kind": "team", "owner_text": "SOC"}
+        if not plan["sends_version"]:
+            del form["version"]
+        return client, form | {"purpose": person}
+
+    def send(client: Client, form: dict[str, str]) -> dict[str, str]:
+        response = client.post("/agreements/", form)
+        saved = re.findall(r"purpose “([^”]+)”", read(response).text)
+        return {"response": str(response.status_code), "saw": "".join(saved)}
+
+    forms = [opened(person) for person in plan["people"]]
+    return lambda: [send(*form) for form in forms]
 
 
 def record(plan: Plan) -> Work:
@@ -223,6 +245,7 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "seed": seed,
     "ask": ask,
     "visit": visit,
+    "agree": agree,
     "record": record,
     "refresh": refresh,
     "sync_by_itself": sync_by_itself,
