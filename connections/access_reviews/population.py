@@ -32,6 +32,8 @@ from connections.models import (
 )
 
 MAX_ROWS = 10_000
+# After how many months an access review can be repeated.
+REPETITIONS = {1: "every month", 3: "every 3 months", 6: "every 6 months", 12: "every year"}
 MAX_NAME_LENGTH = 200
 WHO_CAN = "start, close or export access reviews"
 _ROWS_AT_ONCE = 500
@@ -110,18 +112,24 @@ def start_review(
     due: date,
     reviewers: Sequence[Person],
     assignment: Assignment = Assignment.REVIEWERS,
+    repeat_months: int | None = None,
+    repeats: AccessReview | None = None,
+    started_by: Actor | None = None,
 ) -> AccessReview:
     """Freeze what the scope matches now, for these reviewers or for everyone who can be one.
 
     `scope` is a query string of the inventory; `due` is the last day. With an `assignment` to
-    owners, `reviewers` are empty.
+    owners, `reviewers` are empty. The next one `repeats` the last one in the name of its creator,
+    which is the `actor`, and is `started_by` the worker.
 
-    Raises PermissionDenied, and InvalidInputError for `name`, `scope`, `due` and `reviewers`.
+    Raises PermissionDenied, and InvalidInputError for `name`, `scope`, `due`, `reviewers` and
+    `repeat_months`.
     """
     permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
     filters, scope = _parse_scope(scope)
     name = " ".join(name.split())
     _require_valid_input(name=name, due=due, reviewers=reviewers)
+    require_repetition(repeat_months)
     if assignment == Assignment.OWNERS and reviewers:
         raise InvalidInputError({"reviewers": "Choose either owners or people."})
     with audit.atomic():
@@ -135,6 +143,8 @@ def start_review(
             due_at=datetime.combine(due, time(23, 59, 59), tzinfo=UTC),
             is_for_everyone=not reviewers,
             assignment=assignment,
+            repeat_months=repeat_months,
+            repeats=repeats,
             coverage=coverage_document(inventory.coverage),
             created_at=now,
             created_by=actor.person,
@@ -156,7 +166,7 @@ def start_review(
             owners.update(find_deciding_owners(review.rows.all()).values())
         audit.record(
             code=EventCode.ACCESS_REVIEW_STARTED,
-            actor=actor,
+            actor=started_by or actor,
             subject=review,
             sentence=audit.Sentence(
                 "{actor} started the access review {name} of {connections}, due on {due}.",
@@ -177,7 +187,7 @@ def start_review(
                 "without_reviewer": review.without_reviewer,
             },
             rows={
-                "access_review": audit.row_of(review, actor=actor),
+                "access_review": audit.row_of(review, actor=started_by or actor),
                 "access_review_rows": audit.digest_of_rows(map(audit.row_of, rows)),
                 **reviewer_rows(named),
             },
@@ -210,6 +220,12 @@ def reviewers_sentence(
 def reviewer_rows(reviewers: Iterable[AccessReviewReviewer]) -> audit.Rows:
     """Named reviewers as their event has them."""
     return {f"reviewer {reviewer.person_id}": audit.row_of(reviewer) for reviewer in reviewers}
+
+
+def require_repetition(repeat_months: int | None) -> None:
+    """Raise InvalidInputError unless it is None or one of REPETITIONS."""
+    if repeat_months is not None and repeat_months not in REPETITIONS:
+        raise InvalidInputError({"repeat_months": "Choose how often it repeats."})
 
 
 def _parse_scope(scope: str) -> tuple[InventoryFilter, str]:

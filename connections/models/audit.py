@@ -97,6 +97,8 @@ class EventCode(StrEnum):
     ACCESS_REVIEW_REVIEWERS_CHANGED = "access_review.reviewers_changed"
     ACCESS_REVIEW_DECIDED = "access_review.decided"
     ACCESS_REVIEW_REMINDED = "access_review.reminded"
+    ACCESS_REVIEW_REPETITION_CHANGED = "access_review.repetition_changed"
+    ACCESS_REVIEW_REPEAT_FAILED = "access_review.repeat_failed"
     ACCESS_REVIEW_CLOSED = "access_review.closed"
     AGREEMENT_SET = "agreement.set"
     AGREEMENTS_ENDING = "agreements.ending"

@@ -44,7 +44,8 @@ class Audience(StrEnum):
 
     CAN_APPROVE = "can approve"  # other people who can approve this deletion
     INVOLVED = "involved"  # who requested, confirmed, approved or declined it
-    CONCERNED = "concerned"  # the person whose roles or sign-in methods changed
+    # The person whose roles or sign-in methods changed, or who started an access review.
+    CONCERNED = "concerned"
     REVIEWERS = "reviewers"  # of this access review, who want emails
     APPROVERS = "approvers"
     AUDITORS = "auditors"
@@ -80,6 +81,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.ACCESS_REVIEW_STARTED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
+    EventCode.ACCESS_REVIEW_REPEAT_FAILED: _RIGHTS,
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
     EventCode.PERSON_ADDED: (Audience.ADMINISTRATORS,),
@@ -245,6 +247,8 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
             return Q(pk__in=reviewers.values("pk"))
         case Audience.CONCERNED, models.Person():
             return Q(pk=subject.pk)
+        case Audience.CONCERNED, models.AccessReview():
+            return Q(pk=subject.created_by_id)
         case Audience.APPROVERS, _:
             return _with_role(models.Role.APPROVER)
         case Audience.AUDITORS, _:

@@ -154,7 +154,8 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     subject = get_subject(event)
     details = event.details
     if isinstance(subject, models.AccessReview):
-        _require_still_waiting(subject, reader=reader)
+        may_be_closed = event.code == EventCode.ACCESS_REVIEW_REPEAT_FAILED
+        _require_still_waiting(subject, reader=reader, may_be_closed=may_be_closed)
     needs_approval = isinstance(subject, models.Deletion | models.Batch) and subject.needs_approval
     data: dict[str, Any] = {
         "event": event.seq,
@@ -179,11 +180,14 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     )
 
 
-def _require_still_waiting(review: models.AccessReview, *, reader: models.Person | None) -> None:
+def _require_still_waiting(
+    review: models.AccessReview, *, reader: models.Person | None, may_be_closed: bool
+) -> None:
     """Raise DoesNotExist if the access review was closed or is now hidden from the reader."""
     actor = person_actor(person=reader) if reader else WORKER
     visible = visibility.visible_access_reviews(actor=actor)
-    if review.is_closed or not visible.filter(pk=review.pk).exists():
+    is_over = review.is_closed and not may_be_closed
+    if is_over or not visible.filter(pk=review.pk).exists():
         raise models.AccessReview.DoesNotExist
 
 

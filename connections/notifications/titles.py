@@ -11,6 +11,7 @@ from connections.models import Outcome
 _NOTIFICATION_TITLES = {
     "access_review.reviewers_changed": "Reviewers of an access review changed",
     "access_review.reminded": "Access review due",
+    "access_review.repeat_failed": "Access review not repeated",
     "agreements.ending": "Agreements end soon",
     "changes.detected": "Changes need attention",
     "checkpoint.made": "Checkpoint",

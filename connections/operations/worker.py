@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections.access.actor import WORKER
-from connections.access_reviews import reminders
+from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
 from connections.core import clock
@@ -166,6 +166,7 @@ _TASKS = {
     ),
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
+    "review_repetitions": _Task(every=MINUTE, run=lambda worker: repeating.start_due(actor=WORKER)),
     "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
     "managed_orgs": _Task(
         every=timedelta(minutes=15), run=lambda worker: managed_orgs.read_due_managed_orgs()

@@ -39,6 +39,7 @@ CHANGED = {
     "credential-access": {"see": "role:Viewer"},
     "access-review-new": {"due": "2999-12-31"},
     "access-review-decide": {"decision": "keep"},
+    "access-review-repeat": {"repeat_months": "3"},
     "access-review-close": {"open_reason": REASON},
 }
 # Syncs and verifications store their results without an event. A bulk deletion has events once it
@@ -55,6 +56,7 @@ ACTING = {
     "access-review-close",
     "access-review-decide",
     "access-review-new",
+    "access-review-repeat",
     "agreement-list",
     "batch-approve",
     "batch-cancel",

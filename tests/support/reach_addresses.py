@@ -86,6 +86,7 @@ FREE = {
     "agreement-import",
     "access-review-new",
     "access-review-close",
+    "access-review-repeat",
     "access-review-export",
     "access-review-reviewers",
     "bundle-new",

@@ -34,7 +34,7 @@ MANY = data.Size(orgs=100, links=3, deletions=300, changes=300)
 STATEMENTS = {
     "inventory": 15,
     "matrix": 14,
-    "overview": 33,
+    "overview": 34,
     "history": 7,
     "chart": 7,
     "changes": 9,
@@ -51,7 +51,7 @@ STATEMENTS = {
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,
-    "one access review": 21,
+    "one access review": 22,
     "bulk deletions": 6,
     "plan": 18,
     "progress": 17,

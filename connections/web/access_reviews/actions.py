@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django_htmx.http import HttpResponseClientRefresh
 
 from connections.access.actor import Actor
-from connections.access_reviews import closing, decisions, deleting, reviewers
+from connections.access_reviews import closing, decisions, deleting, repeating, reviewers
 from connections.access_reviews.rows import review_rows
 from connections.batches import drafts
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -161,6 +161,14 @@ access_review_reviewers = _action(
     form=forms.ReviewersForm,
     page=_reviewers_page,
     done=lambda review, result: "Reviewers changed.",
+)
+
+
+access_review_repeat = _action(
+    "access-review-repeat",
+    repeating.change_repetition,
+    form=forms.RepetitionForm,
+    done=lambda review, result: "Saved how often it repeats.",
 )
 
 

@@ -5,16 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.contrib import messages
 from django.db.models import TextChoices
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -24,7 +21,6 @@ from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.decisions import MAX_TOGETHER
 from connections.access_reviews.deleting import ToDelete, find_to_delete
 from connections.access_reviews.details import load_details, load_filter_facts, load_listed
-from connections.access_reviews.export import prepare_export
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_own_reasons, list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
@@ -35,21 +31,17 @@ from connections.access_reviews.texts import (
     reviewers_text,
     undecided_text,
 )
-from connections.audit.signing import SigningKeyError
-from connections.core.errors import ConflictError, OvertakenError
-from connections.core.tabular import CONTENT_TYPES
+from connections.core.errors import OvertakenError
 from connections.core.text import format_time
-from connections.evidence.bundles import make_access_review_bundle
-from connections.evidence.files import BundleError
 from connections.inventory.inventory import SORT_KEYS
 from connections.inventory.matching import KnownOrg, ListedConnection
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.models.text_columns import HexKey
 from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
+from connections.web.access_reviews.repeating import repetition
 from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
-from connections.web.audit.evidence import bundle_response
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework import support
 from connections.web.framework.lists import (
@@ -62,7 +54,6 @@ from connections.web.framework.lists import (
     part_links,
     shared_names,
 )
-from connections.web.framework.rate_limits import limited
 from connections.web.inventory.filters import connection_choices
 from connections.web.inventory.rows import SELECTED_FACTS
 
@@ -358,6 +349,7 @@ def render_review(
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
         "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
         "reviewers": reviewers_text(review),
+        **repetition(review, can_manage=can_manage),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
         "appeared": [
@@ -565,34 +557,3 @@ def _sync_text(org: dict[str, Any] | None) -> str:
         return "Never synced"
     at = format_time(datetime.fromisoformat(org["complete_at"]))
     return at if org["is_complete"] else f"{at}; a later sync failed"
-
-
-BUNDLE = "bundle"
-
-
-def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
-    review = find_access_review(actor=support.actor_of(request), pk=pk)
-    file_format = support.export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
-    if file_format == BUNDLE:
-        return _send_bundle(request, review)
-    return _send_rows(request, review, file_format)
-
-
-@limited("export", per_minute=30)
-def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
-    export = prepare_export(review=review, actor=support.actor_of(request), file_format=file_format)
-    return support.download(request, export=export, name="access-review")
-
-
-@limited("evidence", per_minute=10)
-def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase:
-    if request.method == "HEAD":
-        # No data is sent, so no bundle is made and recorded.
-        return HttpResponse(content_type="application/zip")
-    make = partial(make_access_review_bundle, actor=support.actor_of(request), review=review)
-    try:
-        return bundle_response(request, make, review=review)
-    except (ConflictError, BundleError, SigningKeyError) as error:
-        messages.error(request, str(error))
-        return support.redirect_to(review)

@@ -6,6 +6,7 @@ from typing import Any, Self
 from django import forms
 
 from connections.access import permissions
+from connections.access_reviews.population import REPETITIONS
 from connections.models import Assignment, Person
 from connections.web.framework.forms import KEPT, ListField, ServiceForm
 
@@ -64,6 +65,24 @@ class ReviewersForm(ServiceForm):
         return self.cleaned_data | {"reviewers": self.chosen_reviewers}
 
 
+def _repetition_field() -> forms.TypedChoiceField:
+    months = [(number, text.capitalize()) for number, text in REPETITIONS.items()]
+    return forms.TypedChoiceField(
+        label="Repeat",
+        required=False,
+        coerce=int,
+        empty_value=None,
+        choices=[("", "Never"), *months],
+        help_text="The next one starts so long after this one, with the same filters.",
+    )
+
+
+class RepetitionForm(ServiceForm):
+    """How often an access review repeats."""
+
+    repeat_months = _repetition_field()
+
+
 class StartForm(ReviewersForm):
     """A new access review. `scope` is a query string of the inventory.
 
@@ -86,6 +105,8 @@ class StartForm(ReviewersForm):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         error_messages={"required": "Enter a date.", "invalid": "Enter a date such as 2026-01-31."},
     )
+
+    repeat_months = _repetition_field()
 
     reviewers_help = (
         "Each reviewer decides only on the connections that they can see. With no one selected, "

@@ -1,7 +1,7 @@
 """Access reviews: addresses."""
 
 from connections.access.permissions import DECIDE, DELETE, MANAGE_ACCESS_REVIEWS, SEE
-from connections.web.access_reviews import actions, detail
+from connections.web.access_reviews import actions, detail, downloads
 from connections.web.access_reviews.list import access_review_list
 from connections.web.access_reviews.start import access_review_new
 from connections.web.framework.routing import action, form_page, page
@@ -21,11 +21,12 @@ urlpatterns = [
         MANAGE_ACCESS_REVIEWS,
         max_fields=1100,
     ),
+    action("reviews/<uuid:pk>/repeat/", actions.access_review_repeat, MANAGE_ACCESS_REVIEWS),
     form_page("reviews/<uuid:pk>/close/", actions.access_review_close, MANAGE_ACCESS_REVIEWS),
     # A bundle stores its checkpoint, and an export its events.
     page(
         "reviews/<uuid:pk>/export/",
-        detail.access_review_export,
+        downloads.access_review_export,
         MANAGE_ACCESS_REVIEWS,
         is_read_only=False,
     ),

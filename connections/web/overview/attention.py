@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_datetime
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
+from connections.access_reviews.repeating import find_last_repeating
 from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
@@ -357,7 +358,16 @@ def _failed_notifications(situation: Situation) -> Iterator[Item]:
 
 
 def _access_reviews(situation: Situation) -> Iterator[Item]:
-    """Open access reviews with something to decide, or that this person can close."""
+    """Open access reviews with something to decide, or that this person can close or repeat."""
+    if permissions.can_manage_access_reviews(situation.actor):
+        for review in find_last_repeating().exclude(repeat_failed_at=None):
+            yield Item(
+                badge=Badge("Not repeated", "danger", "warning"),
+                name=review.name,
+                note="The next access review wasn't started.",
+                at=review.repeat_failed_at,
+                url=reverse("access-review-detail", args=[review.pk]),
+            )
     for waiting in list_waiting_reviews(actor=situation.actor):
         review = waiting.review
         note = "Ready to close: every connection has a decision"
