@@ -9,8 +9,9 @@ import random
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import batched
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -20,6 +21,7 @@ from django.db.models import Max
 from benchmarks import world
 from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.agreements.setting import LISTED, MAX_PAIRS, Terms, set_agreements
 from connections.audit import EventCode, personal_data
 from connections.changes.detection import changes_digest
 from connections.changes.known import connection_state, creator_state
@@ -30,7 +32,6 @@ from connections.deletions import lifecycle
 from connections.deletions.history import Cursor, search_text_of
 from connections.models import (
     AccessKind,
-    Agreement,
     Attempt,
     AuditHead,
     AuditVerification,
@@ -41,6 +42,7 @@ from connections.models import (
     KnownConnection,
     Org,
     OrgConnectionSnapshot,
+    OrgPair,
     Person,
     Role,
     Sync,
@@ -111,7 +113,7 @@ def fill(size: Size) -> None:
     now = clock.now()
     _insert_orgs(size.orgs, at=now)
     _insert_snapshots(size, credentials, now=now)
-    _insert_agreements(size, people, now=now)
+    _set_agreements(size, people, now=now)
     _insert_deletions(size, people, credentials, now=now)
     _insert_changes(size, credentials, now=now)
     _insert_syncs(credentials, now=clock.now())
@@ -254,26 +256,22 @@ def _insert_snapshots(size: Size, credentials: list[Credential], *, now: datetim
     rows.insert()
 
 
-def _insert_agreements(size: Size, people: list[Person], *, now: datetime) -> None:
-    """Store an agreement about each connection. One in a hundred lacks a data type."""
-    rows = _Rows(Agreement)
-    for number, (source, sink) in enumerate(_pairs_of(size)):
-        values = _snapshot_fields(source, sink, at=now)
-        rows.add(
-            Agreement(
-                site=SITE,
-                source_org_id=values["source_org_id"],
-                sink_org_id=values["sink_org_id"],
-                version=1,
-                owner=people[number % len(people)],
-                purpose=f"Purpose {number}",
-                ends_on=now.date() + timedelta(days=number % 400) if number % 5 == 0 else None,
-                connection_types=["rum"] if number % 100 == 0 else values["connection_types"],
-                set_at=now,
-                set_by=people[0],
-            )
-        )
-    rows.insert()
+def _set_agreements(size: Size, people: list[Person], *, now: datetime) -> None:
+    """Set an agreement about each connection. One in a hundred lacks its data type."""
+    names = [world.org_of(number)[0] for number in range(size.orgs)]
+    pairs = [OrgPair(SITE, names[source], names[sink]) for source, sink in _pairs_of(size)]
+    kinds: dict[int, list[OrgPair]] = {}
+    for number, pair in enumerate(pairs):
+        kinds.setdefault(min(number % 100, 10), []).append(pair)
+    for kind, alike in kinds.items():
+        terms: Terms = {
+            "owner": people[kind],
+            "purpose": f"Purpose {kind}",
+            "ends_on": now.date() + timedelta(days=40 * kind) if kind % 5 else None,
+            "connection_types": LISTED if kind else ["rum"],
+        }
+        for batch in batched(alike, MAX_PAIRS):
+            set_agreements(actor=person_actor(person=people[0]), pairs=batch, terms=terms)
 
 
 def _insert_changes(size: Size, credentials: list[Credential], *, now: datetime) -> None:
@@ -568,6 +566,4 @@ def _column_value(value: Any) -> Any:
             return value.hex
         if isinstance(value, datetime):
             return str(value.replace(tzinfo=None))
-        if isinstance(value, date):
-            return str(value)
     return value
