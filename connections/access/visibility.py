@@ -193,15 +193,17 @@ def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
         for pair in pairs
         if (pair.site, pair.source_org_id) in known and (pair.site, pair.sink_org_id) in known
     }
-    hidden = visibility_of(actor).hidden
-    if not hidden or not of_known:
+    if not visibility_of(actor).hidden or not of_known:
         return of_known
-    listed_by: dict[OrgPair, set[UUID]] = {}
-    snapshots = OrgConnectionSnapshot.objects.filter(site__in=sites).order_by()
-    columns = ("site", "source_org_id", "sink_org_id", "credential")
-    for *pair, credential in snapshots.values_list(*columns).distinct():
-        listed_by.setdefault(OrgPair(*pair), set()).add(credential)
-    return {pair for pair in of_known if not listed_by.get(pair, set()) <= hidden}
+    listed = OrgConnectionSnapshot.objects.filter(
+        site__in=sites,
+        source_org_id__in={pair.source_org_id for pair in of_known},
+        sink_org_id__in={pair.sink_org_id for pair in of_known},
+    )
+    rows = visible(listed, actor=actor).order_by()
+    return of_known & {
+        OrgPair(*row) for row in rows.values_list("site", "source_org_id", "sink_org_id").distinct()
+    }
 
 
 def visible_agreements(agreements: QuerySet[Agreement], *, actor: Actor) -> QuerySet[Agreement]:

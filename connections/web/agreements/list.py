@@ -9,13 +9,13 @@ from django.http.response import HttpResponseBase
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.agreements.agreed import Reason
-from connections.agreements.texts import DAYS_SOON, end_text, is_end_urgent
+from connections.agreements.texts import DAYS_SOON
 from connections.core.text import pluralize
 from connections.inventory.choices import AgreementChoices, find_agreement_choices
 from connections.inventory.pair_files import prepare_export
 from connections.inventory.pairs import SORTS, PairList, PairRow, list_pairs, load_pair_rows
 from connections.models import OrgConnectionKey
+from connections.web.agreed import AgreedView, agreed_view
 from connections.web.agreements.forms import ANY, PairFilters
 from connections.web.badges import AGREEMENT_REASONS, Badge
 from connections.web.framework import lists
@@ -39,14 +39,9 @@ class PairRowView:
     """One row of the table."""
 
     row: PairRow
+    agreed: AgreedView
     reasons: str
     badges: list[Badge]
-    # Data types that weren't agreed.
-    wider: list[str]
-    owner: str
-    has_owner_left: bool
-    end: str
-    is_end_urgent: bool
     # "" without a connection.
     url: str
 
@@ -103,22 +98,15 @@ def pair_row_views(rows: Sequence[PairRow], *, today: date) -> list[PairRowView]
 
 
 def _row_view(row: PairRow, *, today: date) -> PairRowView:
-    listed, agreement, url = row.listed, row.agreement, ""
+    listed, url = row.listed, ""
     if row.connection_id:
         key = OrgConnectionKey(site=listed.pair.site, connection_id=row.connection_id)
         url = connection_url(key)
-    agreed_types = agreement.connection_types if agreement else listed.types
-    ends_on = agreement.ends_on if agreement else None
-    end = end_text(ends_on, today=today) if ends_on else "None"
     return PairRowView(
         row=row,
+        agreed=agreed_view(row.agreement, listed.types, today=today),
         reasons=" ".join(listed.reasons),
         badges=[AGREEMENT_REASONS[reason] for reason in listed.reasons],
-        wider=[kind for kind in listed.types if kind not in agreed_types],
-        owner=(agreement.owner_text or str(agreement.owner)) if agreement else "",
-        has_owner_left=Reason.OWNER_LEFT in listed.reasons,
-        end=end if agreement else "",
-        is_end_urgent=ends_on is not None and is_end_urgent(ends_on, today=today),
         url=url,
     )
 
