@@ -324,3 +324,58 @@ def test_an_org_page_and_a_plan_show_what_was_agreed(
     shown = read(client_of(ada).get(f"/deletions/batches/{plan.pk}/"))
     assert "Ada" in shown.text
     assert "Fraud alerts" in shown.text
+
+
+def test_owner_and_end_are_columns_once_there_is_an_agreement(
+    pair: OrgPair, ada: Person, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    before = read(client.get("/connections/?agreed=no"))
+    assert ("Owner" in before.text, "Agreement: Not agreed" in before.text) == (False, True)
+    end = clock.now().date() + timedelta(days=7)
+    agree(pair, actor=command_actor(), owner=ada, owner_text="", ends_on=end)
+    after = read(client.get("/connections/")).text
+    assert "Owner" in after
+    assert "Ada in 7 days" in after
+    assert "No agreement None" not in after
+    mine = client.get("/connections/?owner=ada").context
+    assert [chip.value_label for chip in mine["bar"].chips] == ["Mine"]
+    assert len(mine["rows"]) == 1
+
+
+def test_the_overview_begins_with_how_many_are_agreed_and_links_the_reasons(
+    pair: OrgPair, root: Person, client_of: ClientOf
+) -> None:
+    client = client_of(root)
+    page = read(client.get("/"))
+    assert "0 of 2 connections agreed" in page.text
+    assert page.link("2 no agreement") == "/agreements/?reason=no_agreement"
+    agree(pair, actor=command_actor(), connection_types=["rum"])
+    page = read(client.get("/"))
+    assert page.link("1 wider than agreed") == "/agreements/?reason=wider"
+    for listed in build_inventory(actor=command_actor(), filters=InventoryFilter()).matches:
+        agree(OrgPair(*listed.pair), actor=command_actor(), connection_types="listed")
+    assert "All 2 connections agreed" in read(client.get("/")).text
+
+
+def test_a_connections_page_has_each_version_and_who_set_it(
+    pair: OrgPair, ada: Person, root: Person, client_of: ClientOf
+) -> None:
+    actor = person_actor(person=root)
+    agree(pair, actor=actor, owner=ada, owner_text="", ends_on=date(2099, 1, 31))
+    agree(pair, actor=actor, owner=root, owner_text="", purpose="Audit", ends_on=None)
+    agree(pair, actor=actor, purpose="Audit", ticket="SEC-1", connection_types=["logs"])
+    agree(pair, actor=actor, purpose="Audit", ends_on=date(2099, 2, 1))
+    snapshot = OrgConnectionSnapshot.objects.filter(sink_org_id=pair.sink_org_id).latest("id")
+    page = read(client_of(ada).get(connection_url(snapshot.key)))
+    versions = [
+        "Agreed: logs and metrics until 31 Jan 2099 by Root",
+        "Owner changed from Ada to Root; End changed from 31 Jan 2099 to no end; "
+        "Purpose changed from “Fraud alerts” by Root",
+        "Owner changed from Root to SOC team; Data types changed from logs and metrics to logs; "
+        "Ticket changed from none to SEC-1 by Root",
+        "End changed from no end to 1 Feb 2099 by Root",
+    ]
+    places = [page.text.index(version) for version in versions]
+    assert places[3] < places[2] < places[1] < page.text.index("All 4 versions") < places[0]
+    assert "Set owner and purpose…" in page.text
