@@ -33,6 +33,7 @@ MANY = data.Size(orgs=100, links=3, deletions=300, changes=300)
 # The statements of each page for an administrator, however much is stored.
 STATEMENTS = {
     "inventory": 15,
+    "agreements": 12,
     "matrix": 14,
     "overview": 34,
     "history": 7,
@@ -57,7 +58,14 @@ STATEMENTS = {
     "progress": 17,
 }
 # The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.
-KILOBYTES = {"inventory": 21, "matrix": 40, "one access review": 24, "orgs": 16, "plan": 17}
+KILOBYTES = {
+    "inventory": 21,
+    "agreements": 17,
+    "matrix": 40,
+    "one access review": 24,
+    "orgs": 16,
+    "plan": 17,
+}
 OTHER_KILOBYTES = 15
 # The page names each destination org with what it loses, and 100 credentials to choose from.
 PLAN_OF_1000_KILOBYTES = 18
@@ -67,6 +75,7 @@ def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
     single["chart"] = "/deletions/?view=chart"
+    single["agreements"] = "/agreements/"
     details = addresses.details(data.facts())
     return single | addresses.lists() | details | access_reviews() | batches()
 
