@@ -52,7 +52,7 @@ STATEMENTS = {
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,
-    "one access review": 22,
+    "one access review": 24,
     "bulk deletions": 6,
     "plan": 18,
     "progress": 17,

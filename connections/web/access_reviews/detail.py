@@ -31,6 +31,8 @@ from connections.access_reviews.texts import (
     reviewers_text,
     undecided_text,
 )
+from connections.agreements.agreed import find_agreements
+from connections.agreements.setting import can_set
 from connections.core.errors import OvertakenError
 from connections.core.text import format_time
 from connections.inventory.inventory import SORT_KEYS
@@ -40,7 +42,7 @@ from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.models.text_columns import HexKey
 from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
 from connections.web.access_reviews.repeating import repetition
-from connections.web.access_reviews.rows import Posted, ReviewRowView, review_row_view
+from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework import support
@@ -487,8 +489,20 @@ def _table(
     details = load_details(review=review, actor=actor, rows=rows)
     is_closed = review.is_closed
     can_decide = permissions.can_decide(actor, review=review) and not is_closed
+    pairs = [] if is_closed else [pair_of(row) for row in details]
+    agreements = find_agreements(pairs)
+    missing = [pair for pair in pairs if pair not in agreements]
+    settable = can_set(actor=actor, pairs=missing) if can_decide else ()
     views = [
-        review_row_view(request, row, can_decide=can_decide, is_closed=is_closed, posted=posted)
+        review_row_view(
+            request,
+            row,
+            can_decide=can_decide,
+            is_closed=is_closed,
+            posted=posted,
+            agreement=agreements.get(pair_of(row)),
+            can_agree=pair_of(row) in settable,
+        )
         for row in details
     ]
     return {

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.http import HttpRequest
+from django.urls import reverse
 
 from connections.access_reviews import texts
 from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.changes.texts import change_title
 from connections.core.text import format_relative
-from connections.models import AccessReviewDecision, RowState
+from connections.models import AccessReviewDecision, Agreement, OrgPair, RowState
 from connections.web.access_reviews.forms import DecisionForm
+from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
 from connections.web.framework.lists import current_url
 from connections.web.framework.support import connection_url, time_of
@@ -68,6 +70,10 @@ class ReviewRowView:
     result: str
     # Why it is missing from the newest syncs, or hidden from this person.
     note: str
+    # Who answers for it, as agreed now. A closed access review doesn't show it.
+    agreed: AgreedView
+    # The address of the form that sets a missing agreement; "" if the person can't.
+    agree_url: str
     # The URLs that open a form in the row; "" if nothing can be decided.
     keep_url: str
     delete_url: str
@@ -77,6 +83,12 @@ class ReviewRowView:
     is_selected: bool
 
 
+def pair_of(details: RowDetails) -> OrgPair:
+    """The orgs that the row's connection connects, in that direction."""
+    connection = details.connection
+    return OrgPair(details.row.key.site, connection.source_org_id, connection.sink_org_id)
+
+
 def review_row_view(
     request: HttpRequest,
     details: RowDetails,
@@ -84,11 +96,14 @@ def review_row_view(
     can_decide: bool,
     is_closed: bool,
     posted: Posted | None,
+    agreement: Agreement | None,
+    can_agree: bool,
 ) -> ReviewRowView:
     """The row as the page shows it. Its form is open if the address or the POST says so."""
     row, connection, now = details.row, details.connection, time_of(request)
     can_decide = can_decide and row.current is not None and not row.is_for_another
     place = str(row.position)
+    back = f"{current_url(request, open='', decision='')}#row-{place}"
     is_left_open = is_closed and row.state == RowState.PENDING
     return ReviewRowView(
         details=details,
@@ -103,9 +118,13 @@ def review_row_view(
         protected=ConnectionStatus.PROTECTED.value if row.is_protected else None,
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
+        agreed=agreed_view(agreement, connection.connection_types, today=now.date()),
+        agree_url=reverse("agreement-form", query={"connection": row.key.reference, "back": back})
+        if can_agree
+        else "",
         keep_url=_form_url(request, place, "keep") if can_decide else "",
         delete_url=_form_url(request, place, "delete") if can_decide else "",
-        close_url=f"{current_url(request, open='', decision='')}#row-{place}",
+        close_url=back,
         form=_form(request, details, posted=posted) if can_decide else None,
         is_selected=bool(posted and posted.form and row.key.reference in posted.connections),
     )
