@@ -210,10 +210,12 @@ def reviewers_sentence(
         for reviewer in sorted(reviewers, key=lambda reviewer: str(reviewer.person_id))
     ]
     if not names:
-        everyone = "Every Operator, Approver and Auditor is a reviewer"
         if assignment == Assignment.OWNERS:
-            return audit.Sentence(f"{everyone} of connections without an owner who can decide.")
-        return audit.Sentence(f"{everyone}.")
+            return audit.Sentence(
+                "Every Operator, Approver and Auditor is a reviewer of connections without an "
+                "owner who can decide."
+            )
+        return audit.Sentence("Every Operator, Approver and Auditor is a reviewer.")
     return audit.Sentence("Reviewers: {names}.", names=names)
 
 

@@ -102,7 +102,7 @@ def _lock_due(review: AccessReview) -> bool:
 def _start_next(review: AccessReview, *, actor: Actor) -> None:
     creator = person_actor(person=review.created_by)
     if not permissions.can_manage_access_reviews(creator):
-        raise PermissionDenied("Whoever started the last one can no longer start access reviews.")
+        raise PermissionDenied("The person who started the last one can no longer start one.")
     reviewers = list(
         permissions.possible_reviewers().filter(pk__in=review.reviewers.values("person"))
     )

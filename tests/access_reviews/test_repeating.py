@@ -98,7 +98,7 @@ def test_why_it_was_not_started_is_recorded_once_a_day_and_shown(
     groups = list(edith.groups.all())
     edith.groups.clear()
     wait(clock, days=32)
-    reason = "Whoever started the last one can no longer start access reviews."
+    reason = "The person who started the last one can no longer start one."
     assert failures() == [reason]
     notified = Notification.objects.filter(code=FAILED)
     assert {each.person for each in notified} == {edith, root}

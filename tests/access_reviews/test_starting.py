@@ -111,7 +111,7 @@ def test_every_filter_has_a_name_on_the_page(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     chosen = {"protected": "yes", "creator": "disabled", "flag": "audit", "reviewed": "never"}
-    chosen |= dict.fromkeys(("changed", "created"), "")
+    chosen |= dict.fromkeys(("changed", "created", "agreed", "ends_within"), "")
     scope = urlencode(dict.fromkeys(ConnectionFilters.base_fields, "x") | chosen)
     page = client_of(edith).get("/reviews/new/", {"scope": scope}).text
     assert "Creator: Account disabled" in page

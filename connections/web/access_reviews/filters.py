@@ -21,6 +21,7 @@ class RowFilters(ConnectionFilters):
         label="Reviewed before", choices={"never": "Never"}, required=False
     )
     flag = protected = source = destination = None  # type: ignore[assignment]
+    agreed = owner = group = ends_within = None  # type: ignore[assignment]
 
 
 def scope_bar(
@@ -37,7 +38,11 @@ def scope_bar(
         ConnectionFilters(query),
         choices=choices,
         more=["site", "flag", "protected", "source", "destination"],
-        without=[name for name in ("created", "reviewed", "changed") if name not in query],
+        without=[
+            name
+            for name in ("created", "reviewed", "changed", "agreed", "ends")
+            if name not in query
+        ],
     )
 
 
