@@ -1,4 +1,4 @@
-"""Agreements, groups and owners of orgs, access reviews by owners that repeat, Terraform's creators.
+"""Agreements, groups and owners of orgs, access reviews by owners that repeat.
 
 Nothing in it stops release 1.0.0 from working: it only adds tables, and columns with a default.
 """
@@ -64,8 +64,8 @@ def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
 
 
-def person(*, null=False):
-    return ForeignKey(PERSON, PROTECT, null=null, related_name="+")
+def person():
+    return ForeignKey(PERSON, PROTECT, null=True, related_name="+")
 
 
 class Migration(ReleasedMigration):
@@ -86,14 +86,14 @@ class Migration(ReleasedMigration):
                 ("source_org_id", CharField(max_length=64)),
                 ("sink_org_id", CharField(max_length=64)),
                 ("version", PositiveIntegerField()),
-                ("owner", person(null=True)),
+                ("owner", person()),
                 ("owner_text", CharField(blank=True, max_length=200)),
                 ("purpose", TextField()),
                 ("ticket", CharField(blank=True, max_length=200)),
                 ("ends_on", DateField(null=True)),
                 ("connection_types", JSONField()),
                 ("set_at", DateTimeField()),
-                ("set_by", person(null=True)),
+                ("set_by", person()),
                 ("set_by_process", CharField(blank=True, max_length=100)),
             ],
             options={
@@ -139,7 +139,7 @@ class Migration(ReleasedMigration):
             },
         ),
         AddColumn("org", "group", CharField(blank=True, db_default="", max_length=60)),
-        AddColumn("org", "owner", person(null=True)),
+        AddColumn("org", "owner", person()),
         AddColumn(
             "accessreview",
             "assignment",
@@ -164,26 +164,6 @@ class Migration(ReleasedMigration):
                 fields=("repeats",),
                 name="an_access_review_is_repeated_once",
             ),
-        ),
-        CreateModel(
-            name="TerraformCreator",
-            fields=[
-                (
-                    "id",
-                    BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("site", CharField(max_length=100)),
-                ("creator_id", CharField(max_length=64)),
-                ("marked_at", DateTimeField()),
-                ("marked_by", person()),
-            ],
-            options={
-                "constraints": [
-                    UniqueConstraint(fields=("site", "creator_id"), name="one_mark_of_a_creator")
-                ],
-            },
         ),
         RunPython(create_rules),
     ]

@@ -19,7 +19,6 @@ from connections.models.agreements import (
     Agreement,
     AgreementReminder,
     OrgPair,
-    TerraformCreator,
     newest_agreements,
 )
 from connections.models.audit import (

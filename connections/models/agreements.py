@@ -7,7 +7,7 @@ from typing import NamedTuple
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from connections.models.references import optional_person_reference, person_reference
+from connections.models.references import optional_person_reference
 
 
 class OrgPair(NamedTuple):
@@ -109,20 +109,3 @@ class AgreementReminder(models.Model):
 
     def __str__(self) -> str:
         return f"reminder {self.days} days before the end of {self.agreement_id}"
-
-
-class TerraformCreator(models.Model):
-    """A Datadog user that was marked as Terraform's. Unmarking removes the row."""
-
-    site = models.CharField(max_length=100)
-    creator_id = models.CharField(max_length=64)
-    marked_at = models.DateTimeField()
-    marked_by = person_reference()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["site", "creator_id"], name="one_mark_of_a_creator")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.creator_id} on {self.site}"
