@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from connections.core.causes import Cause
+from connections.core.text import format_time
 from connections.models import OPEN_STATES, Deletion, Outcome, State
 
 
@@ -218,3 +219,27 @@ def _open_status(deletion: Deletion) -> DeletionStatus:
         if deletion.confirmed_at and not deletion.cause and deletion.state != State.WAITING:
             return DeletionStatus.CONFIRMED
     return STATUS_OF_STATE[State(deletion.state)]
+
+
+def retry_text(deletion: Deletion) -> str:
+    """When a waiting deletion is sent, or closed if the retry would come too late.
+
+    Makes no query, so its bulk deletion might be paused.
+    """
+    if is_retry_too_late(deletion):
+        return f"Closes at {format_time(deletion.expires_at)} without a retry"
+    if deletion.is_run_by_batch:
+        return "A worker retries it while its bulk deletion runs"
+    return f"Retries at {format_time(deletion.due_at)}"
+
+
+def is_retry_too_late(deletion: Deletion) -> bool:
+    """Whether a waiting deletion's time for retries ends before its next retry."""
+    return deletion.expires_at is not None and deletion.due_at == deletion.expires_at
+
+
+def retried_since(deletion: Deletion) -> str:
+    """When the time for retries began."""
+    if deletion.is_run_by_batch:
+        return "its first attempt or last rate limit reset"
+    return "confirmation"

@@ -10,8 +10,14 @@ from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
 from connections.deletions import attempt_facts
 from connections.deletions.attempt_facts import Claim, claim_text, response_text
-from connections.deletions.retries import is_retry_too_late, retried_since, retry_text
-from connections.deletions.status import STATUS_OF_OUTCOME, STATUS_OF_STATE, DeletionStatus
+from connections.deletions.status import (
+    STATUS_OF_OUTCOME,
+    STATUS_OF_STATE,
+    DeletionStatus,
+    is_retry_too_late,
+    retried_since,
+    retry_text,
+)
 from connections.models import (
     ApprovalPolicy,
     Attempt,

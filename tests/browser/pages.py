@@ -82,6 +82,11 @@ def _org(name: str) -> Callable[[], list[Any]]:
     return find
 
 
+def _org_details() -> str:
+    names = [("org", "/".join(_org(name)())) for name in ("Payments EU", "Group SOC")]
+    return f"{reverse('org-details')}?{urlencode(names)}"
+
+
 def _org_without_credential() -> list[Any]:
     known = Credential.objects.values("org_id")
     one = Org.objects.exclude(org_id__in=known).earliest("pk")
@@ -198,6 +203,7 @@ OURS = [
     _page("org-list", who="administrator"),
     _page("org-list", "org-list-none", {"q": "nowhere"}, who="viewer"),
     _page("org-list", "org-list-fresh", is_fresh=True),
+    Listed(slug="org-details", name="org-details", path=_org_details, who="operator"),
     _page("org-detail", find=_org("Payments EU"), who="operator"),
     _page("org-detail", "org-detail-without-credential", find=_org_without_credential),
     _page("deletion-list", who="operator"),
@@ -336,6 +342,7 @@ NOT_PAGES = {
     "access-review-decide": "POST",
     "access-review-export": "a file",
     "access-review-plan": "POST",
+    "access-review-repeat": "POST",
     "batch-approve": "POST",
     "batch-cancel": "POST",
     "batch-credential": "POST",

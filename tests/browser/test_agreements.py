@@ -12,15 +12,23 @@ from playwright.sync_api import Page, expect
 from connections.models import Agreement
 from tests.browser.fitness import assert_fit_to_show
 from tests.browser.watch import Watch
+from tests.support.append_only import triggers_off
 
 pytestmark = pytest.mark.slow
 OpenAs = Callable[..., Page]
+
+
+def remove_agreements() -> None:
+    """As if nobody had set one in the demo."""
+    with triggers_off():
+        Agreement.objects.all().delete()
 
 
 def test_one_file_sets_every_connection_without_an_agreement(
     open_demo_as: OpenAs, tmp_path: Path
 ) -> None:
     page = open_demo_as("administrator")
+    remove_agreements()
     page.set_default_timeout(120_000)
     page.goto("/agreements/?reason=no_agreement")
     page.get_by_text("Export", exact=True).click()
@@ -48,6 +56,7 @@ def test_the_form_opens_with_e_keeps_what_was_typed_and_saves(
 ) -> None:
     watch.expect("status of 422")
     page = open_demo_as("operator", reduced_motion="reduce")
+    remove_agreements()
     page.goto("/agreements/")
     # Without a selection, it is about the row with the focus.
     page.locator("tbody .cell-org a").first.focus()

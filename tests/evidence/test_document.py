@@ -13,6 +13,7 @@ from connections.access.actor import WORKER, Actor
 from connections.evidence.stored_events import Fault
 from connections.models import (
     AccessReview,
+    Agreement,
     AuditEvent,
     Batch,
     Change,
@@ -66,6 +67,7 @@ def test_the_types_of_a_subject() -> None:
         Deletion(),
         Batch(),
         AccessReview(),
+        Agreement(),
         Credential(),
         Person(),
         Change(),

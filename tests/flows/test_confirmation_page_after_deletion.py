@@ -34,7 +34,7 @@ def test_the_confirmation_page_says_when_and_by_whom_it_was_deleted(requester: R
     requested_at = requester.deletion().requested_at
     assert "Deleted and verified" in page.text
     assert f'title="{format_time(requested_at)}"' in page.html
-    assert "by Ada with Payments US:" in page.text
+    assert "by Ada with the Payments US credential:" in page.text
     assert REASON in page.text
     assert links_to_deletion(requester)
 

@@ -30,7 +30,7 @@ from connections.web.overview.texts import clock_ahead_text, no_worker_text
 
 # How many items are shown at once, and how many recent changes.
 MAX_ITEMS = 10
-MAX_CHANGES = 6
+MAX_CHANGES = 5
 RECENT = timedelta(days=7)
 
 
