@@ -79,7 +79,7 @@ class ReviewRow:
     is_protected: bool
     # Who alone decides on it. None if every reviewer does who sees it, or the review is closed.
     owner_id: UUID | None
-    # Whether that is somebody else.
+    # Whether that owner is another person.
     is_for_another: bool
 
     @property

@@ -11,7 +11,13 @@ from django.db.models import Case, Q, QuerySet, Value, When
 from django.db.models.functions import Concat
 from django.db.models.lookups import In
 
-from connections.models import Agreement, OrgPair, Person, newest_agreements
+from connections.models import (
+    Agreement,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Person,
+    newest_agreements,
+)
 from connections.models.text_columns import AsText, HexId, parse_types
 
 EVERY = Q()
@@ -49,10 +55,16 @@ class AgreedTerms(NamedTuple):
     # A JSON array.
     types_text: str
 
+    @property
+    def last_day(self) -> str:
+        """The last day, as "2026-12-31". "" without an end."""
+        # SQLite's driver makes a date of it.
+        return str(self.ends_on or "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Agreements:
-    """The newest version of every agreement, whoever can see its pair."""
+    """The newest version of every agreement, also of pairs that someone can't see."""
 
     by_pair: dict[tuple[str, str, str], AgreedTerms]
     today: date
@@ -65,7 +77,7 @@ class Agreements:
         return reasons_when(
             has_left=bool(terms.has_left),
             is_wider=not _types(types_text) <= _types(terms.types_text),
-            has_ended="" < self.ends_on(pair) < self.today.isoformat(),
+            has_ended="" < terms.last_day < self.today.isoformat(),
         )
 
     def owner_of(self, pair: tuple[str, str, str]) -> str:
@@ -76,8 +88,7 @@ class Agreements:
     def ends_on(self, pair: tuple[str, str, str]) -> str:
         """The agreement's last day, as "2026-12-31". "" without an agreement or an end."""
         terms = self.by_pair.get(pair)
-        # SQLite's driver makes a date of it.
-        return str((terms and terms.ends_on) or "")
+        return terms.last_day if terms else ""
 
     def ends_within(self, pair: tuple[str, str, str], *, days: int) -> bool:
         """Whether the agreement's last day is today or within so many days."""
@@ -129,6 +140,24 @@ def of_these_pairs(pairs: Iterable[OrgPair]) -> Q:
     slash = Value("/")
     reference = Concat("site", slash, "source_org_id", slash, "sink_org_id")
     return of_orgs & Q(In(reference, [pair.reference for pair in wanted]))
+
+
+def listed_types(current: QuerySet[OrgConnectionSnapshot]) -> dict[OrgPair, list[str]]:
+    """The data types, sorted, that each pair's connections share in these current snapshots.
+
+    If several credentials list a connection, the newest snapshot counts.
+    """
+    newest = {
+        snapshot.key: (
+            OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id),
+            snapshot.connection_types,
+        )
+        for snapshot in current.order_by("last_seen_at", "id")
+    }
+    types_by_pair: dict[OrgPair, set[str]] = {}
+    for pair, types in newest.values():
+        types_by_pair.setdefault(pair, set()).update(types)
+    return {pair: sorted(types) for pair, types in types_by_pair.items()}
 
 
 def list_versions(pair: OrgPair) -> QuerySet[Agreement]:

@@ -12,7 +12,7 @@ from django.http import Http404
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.agreements.agreed import find_agreements, of_these_pairs
+from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
@@ -156,16 +156,7 @@ def _find_listed_types(pairs: Sequence[OrgPair]) -> dict[OrgPair, list[str]]:
     """The data types that credentials in use list for each of these pairs now, sorted."""
     retired = Credential.objects.exclude(retired_at=None)
     current = OrgConnectionSnapshot.objects.filter(of_these_pairs(pairs), is_current=True)
-    rows = current.exclude(credential__in=retired).order_by("last_seen_at", "id")
-    # Of several credentials that list a connection, the newest snapshot counts.
-    by_connection: dict[Any, tuple[OrgPair, list[str]]] = {}
-    for snapshot in rows:
-        pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
-        by_connection[snapshot.key] = pair, snapshot.connection_types
-    listed: dict[OrgPair, set[str]] = {}
-    for pair, types in by_connection.values():
-        listed.setdefault(pair, set()).update(types)
-    return {pair: sorted(types) for pair, types in listed.items()}
+    return listed_types(current.exclude(credential__in=retired))
 
 
 # --- The new version ----------------------------------------------------------------------------

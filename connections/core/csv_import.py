@@ -15,7 +15,7 @@ from connections.core.tabular import without_escape
 
 @dataclass(kw_only=True)
 class ImportResult:
-    """What became of each line. `set` and `unchanged` name lines, `failed` also says why."""
+    """The outcome of each line. `set` and `unchanged` name lines, `failed` also says why."""
 
     set: list[dict[str, Any]] = field(default_factory=list)
     unchanged: list[dict[str, Any]] = field(default_factory=list)
@@ -43,7 +43,7 @@ def import_csv(
     apply: Callable[[dict[str, str]], bool],
     named_by: Sequence[str],
 ) -> ImportResult:
-    """Apply each row and say what became of it. `apply` returns whether it changed anything.
+    """Apply each row and return the outcome of each. `apply` returns whether it changed anything.
 
     `named_by` are the columns that name a row in the result. Other columns than `columns` are
     ignored, so that an export can be imported. Raises InvalidInputError for `file`.

@@ -20,6 +20,7 @@ from connections.agreements.agreed import (
     Agreements,
     Reason,
     find_agreements,
+    listed_types,
     load_agreements,
     of_these_pairs,
     reasons_of,
@@ -82,8 +83,7 @@ class ListedPair(NamedTuple):
     @property
     def ends_on(self) -> str:
         """The last day of its agreement, as "2026-12-31"; "" without one."""
-        # SQLite's driver makes a date of it.
-        return str((self.terms and self.terms.ends_on) or "")
+        return self.terms.last_day if self.terms else ""
 
 
 class _Owner(NamedTuple):
@@ -294,25 +294,10 @@ def _connected_pairs(current: QuerySet[OrgConnectionSnapshot]) -> dict[_Key, str
         pair = (site, source, sink)
         if types.setdefault(pair, text) != text:
             differing.add(pair)
-    return types | _merged_types(current, differing)
-
-
-def _merged_types(
-    current: QuerySet[OrgConnectionSnapshot], pairs: Collection[_Key]
-) -> dict[_Key, str]:
-    """The data types of pairs whose snapshots differ: of each connection, the newest one counts."""
-    if not pairs:
-        return {}
-    rows = current.filter(of_these_pairs(OrgPair(*pair) for pair in pairs))
-    newest: dict[tuple[str, UUID], tuple[_Key, list[str]]] = {}
-    for snapshot in rows.order_by("last_seen_at", "id"):
-        pair = (snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
-        newest[snapshot.site, snapshot.connection_id] = pair, snapshot.connection_types
-    merged: dict[_Key, set[str]] = {}
-    for pair, types in newest.values():
-        if pair in pairs:
-            merged.setdefault(pair, set()).update(types)
-    return {pair: json.dumps(sorted(types)) for pair, types in merged.items()}
+    if not differing:
+        return types
+    merged = listed_types(current.filter(of_these_pairs(OrgPair(*pair) for pair in differing)))
+    return types | {pair: json.dumps(listed) for pair, listed in merged.items()}
 
 
 # --- Filters and order ----------------------------------------------------------------------------

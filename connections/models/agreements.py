@@ -96,7 +96,7 @@ def newest_agreements() -> QuerySet[Agreement]:
 
 
 class AgreementReminder(models.Model):
-    """That somebody was reminded of an agreement's end so many days before it."""
+    """A reminder of an agreement's end, sent this many days before it."""
 
     agreement = models.ForeignKey(Agreement, on_delete=models.PROTECT, related_name="reminders")
     days = models.PositiveSmallIntegerField()

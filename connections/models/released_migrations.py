@@ -53,7 +53,7 @@ class ReleasedMigration(migrations.Migration):
 
 
 class AddColumn(migrations.AddField):
-    """Adds a column without making the table anew, which on SQLite would drop its triggers.
+    """Adds a column without rebuilding the table, which on SQLite would drop its triggers.
 
     Its default has to be the database's, because the previous release still adds rows.
     """
