@@ -17,6 +17,7 @@ from connections.inventory.rate_limits import OrgKey
 from connections.models import AccessKind, AuditEvent, Credential, Org, Person
 from connections.people.people import disable_person
 from tests.agreements.support import let_only
+from tests.flows.support import read
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
@@ -110,15 +111,30 @@ def test_several_orgs_keep_the_details_in_which_they_differ(
     payments: Credential, soc: Credential, ada: Person, client_of: ClientOf
 ) -> None:
     client, keys = client_of(ada), [org_of(payments), org_of(soc)]
-    set_org_details(actor=command_actor(), orgs=keys[:1], details={"group": "production"})
+    details = OrgDetails(group="production", owner=ada)
+    set_org_details(actor=command_actor(), orgs=keys[:1], details=details)
     orgs = [reference(key) for key in keys]
     page = client.post("/orgs/details/", {"org": orgs, "edit": "yes"}).content.decode()
-    assert "Group: different, left as it is" in page
-    assert '<input type="hidden" name="differing" value="group"' in page
-    client.post(
-        "/orgs/details/", {"org": orgs, "differing": ["group"], "group": "", "owner": "ada"}
-    )
+    assert 'placeholder="Different, left as they are"' in page
+    assert '<option value="" selected>Different, left as they are</option>' in page
+    form = {"org": orgs, "differing": ["group", "owner"], "group": "", "owner": ""}
+    client.post("/orgs/details/", form)
+    assert [stored(key) for key in keys] == [("production", ada), ("", None)]
+    client.post("/orgs/details/", form | {"owner": "ada"})
     assert [stored(key) for key in keys] == [("production", ada), ("", ada)]
+
+
+def test_an_owner_who_left_stays_when_the_form_changes_only_the_group(
+    payments: Credential, ada: Person, grace: Person, root: Person, client_of: ClientOf
+) -> None:
+    key = org_of(payments)
+    set_org_details(actor=command_actor(), orgs=[key], details={"owner": grace})
+    disable_person(actor=person_actor(person=root), person=grace)
+    page = read(client_of(ada).get(f"/orgs/details/?org={reference(key)}"))
+    assert '<option value="grace" selected>' in page.html
+    form = {"org": reference(key), "group": "production", "owner": "grace"}
+    assert client_of(ada).post("/orgs/details/", form).status_code == 303
+    assert stored(key) == ("production", grace)
 
 
 def test_an_import_sets_what_each_line_says(

@@ -73,7 +73,7 @@ def _repetition_field() -> forms.TypedChoiceField:
         coerce=int,
         empty_value=None,
         choices=[("", "Never"), *months],
-        help_text="The next one starts so long after this one, with the same filters.",
+        help_text="The next one starts that long after this one, with the same filters.",
     )
 
 
@@ -110,8 +110,8 @@ class StartForm(ReviewersForm):
 
     reviewers_help = (
         "Each reviewer decides only on the connections that they can see. With no one selected, "
-        "every Operator, Approver and Auditor is a reviewer. An owner is that of the agreement, "
-        "or else of the source org. Everyone decides on connections without an owner who can."
+        "every Operator, Approver and Auditor is a reviewer. An owner is the one that the "
+        "agreement names, or else the owner of the source org. If neither can decide, everyone can."
     )
     other_choices = ((Assignment.OWNERS.value, "The owner of each connection"),)
 

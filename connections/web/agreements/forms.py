@@ -17,7 +17,7 @@ from connections.core.any_of import AnyOf
 from connections.core.data_types import DATA_TYPES
 from connections.inventory.pairs import PairFilter, PairRow, find_pairs_of
 from connections.models import Agreement, OrgConnectionKey, OrgPair, Person
-from connections.web.framework.forms import ListField, ServiceForm
+from connections.web.framework.forms import DIFFERENT, ListField, ServiceForm
 
 # The value of `reason` that stands for all of them.
 ANY = "any"
@@ -25,7 +25,6 @@ PERSON, TEAM = "person", "team"
 AS_AGREED, CHOSEN = "agreed", "choose"
 # Of an import on the page, because proxies usually end a request after 60 s.
 MAX_LINES = 1000
-DIFFERENT = "Different, left as they are"
 
 
 class PairFilters(forms.Form):

@@ -8,6 +8,8 @@ from django import forms
 from connections.core.errors import InvalidInputError
 from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, too_long_text
 
+# In an empty field of a form about several rows: if it stays empty, nothing is changed.
+DIFFERENT = "Different, left as they are"
 KEPT = "Kept permanently. Don't include personal data."
 
 

@@ -1,19 +1,20 @@
 """The filters of the orgs, and the form for a protection."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
 from django.core.exceptions import BadRequest, ValidationError
+from django.db.models import Q
 
 from connections.core.any_of import SearchField
 from connections.core.errors import InvalidInputError
 from connections.deletions import confirmations
 from connections.inventory.org_details import MAX_GROUP_LENGTH
 from connections.inventory.rate_limits import OrgKey
-from connections.models import OrgConnectionKey, Person
+from connections.models import Org, OrgConnectionKey, Person
 from connections.web.credentials.forms import site_choices
-from connections.web.framework.forms import ListField, ServiceForm, reason_field
+from connections.web.framework.forms import DIFFERENT, ListField, ServiceForm, reason_field
 
 
 class OrgFilters(forms.Form):
@@ -37,7 +38,10 @@ class OrgDetailsForm(ServiceForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "list": "groups"}),
     )
     owner = forms.ModelChoiceField(
-        Person.objects.filter(is_active=True).order_by("username"),
+        # An owner who left stays until someone else is chosen.
+        Person.objects.filter(
+            Q(is_active=True) | Q(pk__in=Org.objects.exclude(owner=None).values("owner"))
+        ).order_by("username"),
         to_field_name="username",
         required=False,
         empty_label="None",
@@ -59,6 +63,14 @@ class OrgDetailsForm(ServiceForm):
             "orgs": [OrgKey(site=site, org_id=org_id) for site, org_id in keys],
             "details": details,
         }
+
+    def mark_differing(self) -> None:
+        """Say in each field in which the orgs differ that it stays as it is if it stays empty."""
+        differing = self["differing"].value() or []
+        if "group" in differing:
+            self.fields["group"].widget.attrs["placeholder"] = DIFFERENT
+        if "owner" in differing:
+            cast("forms.ModelChoiceField[Person]", self.fields["owner"]).empty_label = DIFFERENT
 
     def clean_org(self) -> list[str]:
         """The orgs, as "<site>/<org ID>". Raises BadRequest for NUL, which PostgreSQL refuses."""

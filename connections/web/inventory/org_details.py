@@ -52,6 +52,7 @@ def _page(request: HttpRequest, *, orgs: list[str], refusal: Refusal | None = No
             raise_org_not_found(actor=actor, site=site, org_id=org_id)
     selected = [known[key] for key in dict.fromkeys(orgs)]
     form = refusal.form if refusal else OrgDetailsForm(initial=_initial(selected))
+    form.mark_differing()
     one = org_url(selected[0].org) if len(selected) == 1 else ""
     context = {
         "form": form,
