@@ -362,3 +362,19 @@ def test_in_the_bar_the_form_is_a_fragment_and_saving_leads_back_to_the_list(
     response = operator.post(LIST, FIRST | names | shown, headers=HTMX)
     assert (response.status_code, response["HX-Redirect"]) == (200, "/agreements/?q=x")
     assert newest(pair).version == 1
+
+
+def test_one_click_plans_the_deletion_of_all_that_ended_and_of_nothing_else(
+    operator: Client, pair: OrgPair, other: OrgPair, victor: Person, client_of: ClientOf
+) -> None:
+    today = clock.now().date()
+    with clock.offset(-timedelta(days=30)):
+        agree(pair, actor=command_actor(), ends_on=today - timedelta(days=1))
+    agree(other, actor=command_actor(), ends_on=today)
+    page = read(operator.get(f"{LIST}?reason=ended"))
+    form = page.form_to("/deletions/batches/")
+    assert form.fields["connection"] == connection_of(pair)
+    plan = read(operator.get(operator.post(form.action, form.fields)["Location"]))
+    assert "Delete 1 connection?" in plan.text
+    for client, query in ((operator, ""), (client_of(victor), "?reason=ended")):
+        assert not read(client.get(LIST + query)).has_form_to("/deletions/batches/")

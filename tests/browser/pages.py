@@ -197,6 +197,7 @@ OURS = [
     _page("change-list", "change-list-fresh", is_fresh=True),
     _page("agreement-list", who="operator"),
     _page("agreement-list", "agreement-list-none", {"q": "nowhere"}, who="viewer"),
+    _page("agreement-list", "agreement-list-ended", {"reason": "ended"}, who="operator"),
     _page("agreement-import", who="operator"),
     Listed(slug="agreement-form", name="agreement-form", path=_agreement_form, who="operator"),
     _page("org-connection-list", "org-connection-matrix", {"view": "matrix"}, who="operator"),

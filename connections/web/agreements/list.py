@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.agreements.agreed import Reason
 from connections.agreements.texts import DAYS_SOON
 from connections.core.text import pluralize
 from connections.inventory.choices import AgreementChoices, find_agreement_choices
@@ -49,7 +50,8 @@ class PairRowView:
 def agreement_page(request: HttpRequest) -> HttpResponse:
     """Every pair that has a connection or an agreement, first those that aren't agreed."""
     actor, form = actor_of(request), PairFilters(request.GET)
-    pairs = list_pairs(actor=actor, filters=form.filters(), sort=LIST.sort_of(request))
+    filters = form.filters()
+    pairs = list_pairs(actor=actor, filters=filters, sort=LIST.sort_of(request))
     agreed, matches = find_agreement_choices(actor=actor), len(pairs.matches)
     can_set = permissions.can_set_agreements(actor)
     can_select = (can_set or pairs.own > 0) and not form.errors
@@ -67,6 +69,9 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         "can_import": can_set,
     }
     rows = load_pair_rows(list(page.object_list), actor=actor)
+    if tuple(filters.reason) == (Reason.ENDED,) and permissions.can_delete(actor):
+        # Only with every match on the page, so that the plan has what the reader sees.
+        context["to_delete"] = [] if page.has_other_pages() else _connections_of(rows)
     return LIST.render(
         request,
         context,
@@ -95,6 +100,11 @@ def agreement_export(request: HttpRequest) -> HttpResponseBase:
 def pair_row_views(rows: Sequence[PairRow], *, today: date) -> list[PairRowView]:
     """The rows as the table shows them."""
     return [_row_view(row, today=today) for row in rows]
+
+
+def _connections_of(rows: Sequence[PairRow]) -> list[str]:
+    """The connections of these rows as the form of a bulk deletion names them."""
+    return [f"{row.listed.pair.site}/{row.connection_id}" for row in rows if row.connection_id]
 
 
 def _row_view(row: PairRow, *, today: date) -> PairRowView:
