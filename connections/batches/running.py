@@ -28,7 +28,7 @@ from connections.batches import drafts, endings, stopping
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
-from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions import lifecycle, recording, sending, verification
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching, rate_limits, storing
@@ -168,7 +168,7 @@ class _Pass:
     ends_at: float
     # The only bulk deletion to send. None for all.
     only: Batch | None
-    in_progress: dict[Future[DeleteResponse], ClaimedAttempt] = field(default_factory=dict)
+    in_progress: dict[Future[WriteResponse], ClaimedAttempt] = field(default_factory=dict)
     # The sync that checks the rows of each credential. A claim refuses one that is too old.
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
     # The rows to claim next. The claim notices what changed since they were read.
@@ -360,9 +360,9 @@ class _Pass:
                 is_problem = True
         self._note(row, is_problem=is_problem)
 
-    def _record(self, done: Collection[Future[DeleteResponse]]) -> None:
+    def _record(self, done: Collection[Future[WriteResponse]]) -> None:
         """Record the responses that have arrived, together those for one credential."""
-        by_credential = defaultdict[UUID, list[tuple[Attempt, DeleteResponse]]](list)
+        by_credential = defaultdict[UUID, list[tuple[Attempt, WriteResponse]]](list)
         for future in done:
             attempt = self.in_progress.pop(future).attempt
             if error := future.exception():
@@ -433,7 +433,7 @@ def _is_of_org(orgs: Collection[OrgKey]) -> Q:
     return is_of_org
 
 
-def _is_problem(response: DeleteResponse) -> bool:
+def _is_problem(response: WriteResponse) -> bool:
     """Whether the response shows a problem with the credential or Datadog: 401, 403, 5xx or lost.
 
     A 400 or 404 concerns only this connection, and a 429 only the rate.

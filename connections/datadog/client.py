@@ -23,11 +23,11 @@ from connections.datadog.payloads import (
 )
 from connections.datadog.responses import (
     DatadogError,
-    DeleteResponse,
     RateLimit,
+    WriteResponse,
     parse_rate_limit,
-    read_delete_response,
     read_json,
+    read_write_response,
     reported_errors,
 )
 from connections.net.http import OutboundRequest, OutboundResponse, send
@@ -124,7 +124,7 @@ def _wrong_type() -> DatadogError:
 
 
 CONNECT_SECONDS = 5.0
-MAX_DELETE_BODY = 64 * 1024
+MAX_WRITE_BODY = 64 * 1024
 # 1,000 connections are about 1 MB.
 MAX_READ_BODY = 16 * 1024 * 1024
 USER_AGENT = f"org-admin/{__version__}"
@@ -184,7 +184,7 @@ class DatadogClient:
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
-    ) -> DeleteResponse:
+    ) -> WriteResponse:
         """DELETE /api/v2/org_connections/{id}, sent at most once. Never raises network errors.
 
         `deadline_seconds` limits the whole request, including connecting. Raises ValueError, with
@@ -196,9 +196,9 @@ class DatadogClient:
             method="DELETE",
             path=f"/api/v2/org_connections/{connection_id}",
             deadline_seconds=deadline_seconds,
-            max_body=MAX_DELETE_BODY,
+            max_body=MAX_WRITE_BODY,
         )
-        return read_delete_response(response)
+        return read_write_response(response)
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000

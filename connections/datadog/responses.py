@@ -134,8 +134,8 @@ class RateLimit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeleteResponse:
-    """What is known after a DELETE.
+class WriteResponse:
+    """What is known after a request that changes a connection.
 
     `cause` explains `verdict` (None if deleted). `headers` are the allow-listed ones, with names in
     lower case. `body` is at most 64 KiB, decompressed. `body_sha256` is the hash of those bytes, or
@@ -160,7 +160,7 @@ class DeleteResponse:
         return parse_rate_limit(status=self.http_status, headers=self.headers)
 
 
-def read_delete_response(response: OutboundResponse) -> DeleteResponse:
+def read_write_response(response: OutboundResponse) -> WriteResponse:
     """The result of a DELETE, with the parts of the response that are stored."""
     errors = find_errors(response.body)
     verdict = result_of_status(
@@ -168,7 +168,7 @@ def read_delete_response(response: OutboundResponse) -> DeleteResponse:
         has_errors_list=errors is not None,
         has_request_left=response.has_request_left,
     )
-    return DeleteResponse(
+    return WriteResponse(
         verdict=verdict,
         cause=cause_of(response, errors=errors),
         http_status=response.status,

@@ -15,7 +15,7 @@ from connections.core import clock, logs
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
-from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions import attempt_facts, failpoints, saved_responses, states
 from connections.deletions.failpoints import Point
 from connections.deletions.saved_responses import UnusableFileError
@@ -27,7 +27,7 @@ from connections.models import AMBIGUOUS, Attempt, Deletion, Outcome, State
 logger = logging.getLogger(__name__)
 
 
-def record_or_save(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor) -> None:
+def record_or_save(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor: Actor) -> None:
     """Record responses, or save each one in a file that the database doesn't store.
 
     Raises ResponseNotRecordedError if one is not in the database although its DELETE was sent.
@@ -58,9 +58,7 @@ def record_or_save(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor
     raise _save(attempt=attempt, response=response, actor=actor) from failure
 
 
-def _record_separately(
-    responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor
-) -> None:
+def _record_separately(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor: Actor) -> None:
     errors: list[ResponseNotRecordedError] = []
     for pair in responses:
         try:
@@ -72,7 +70,7 @@ def _record_separately(
         raise max(errors, key=lambda error: error.location == ResponseLocation.NOWHERE)
 
 
-def _save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> ResponseNotRecordedError:
+def _save(*, attempt: Attempt, response: WriteResponse, actor: Actor) -> ResponseNotRecordedError:
     """Save a response in a file. Return the error that says where it is."""
     summary = _response_summary(response)
     try:
@@ -96,7 +94,7 @@ def _save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Respon
 
 
 def record(
-    responses: Sequence[tuple[Attempt, DeleteResponse]],
+    responses: Sequence[tuple[Attempt, WriteResponse]],
     *,
     actor: Actor,
     kept_at: datetime | None = None,
@@ -158,7 +156,7 @@ def _is_late(attempt: Attempt) -> bool:
     return deletion.epoch != attempt.epoch or deletion.state != State.SENDING
 
 
-def _record_use(*, attempt: Attempt, response: DeleteResponse, at: datetime, is_kept: bool) -> None:
+def _record_use(*, attempt: Attempt, response: WriteResponse, at: datetime, is_kept: bool) -> None:
     """Record what a response says about the credential and its org."""
     deletion = attempt.deletion
     if response.verdict != AttemptResult.DELETED:
@@ -186,7 +184,7 @@ class _Change:
 
 
 def _change_for(
-    attempt: Attempt, *, response: DeleteResponse, at: datetime, kept_at: datetime | None
+    attempt: Attempt, *, response: WriteResponse, at: datetime, kept_at: datetime | None
 ) -> _Change:
     deletion, verdict = attempt.deletion, response.verdict
     was_ambiguous = (
@@ -229,7 +227,7 @@ def _apply(changes: Sequence[_Change], *, actor: Actor) -> None:
 def _record_late(
     *,
     attempt: Attempt,
-    response: DeleteResponse,
+    response: WriteResponse,
     actor: Actor,
     at: datetime,
     kept_at: datetime | None,
@@ -263,7 +261,7 @@ def _has_response(attempt: Attempt) -> bool:
 _COPIED = ("verdict", "http_status", "duration_ms", "body_sha256", "body_is_complete", "headers")
 
 
-def _fill_in(*, attempt: Attempt, response: DeleteResponse, at: datetime) -> None:
+def _fill_in(*, attempt: Attempt, response: WriteResponse, at: datetime) -> None:
     for name in _COPIED:
         setattr(attempt, name, getattr(response, name))
     attempt.body = response.body
@@ -287,7 +285,7 @@ def _response_rows(attempt: Attempt) -> audit.Rows:
     return {f"attempt {attempt.number}": audit.columns_of(response)}
 
 
-def _failure_of(response: DeleteResponse) -> dict[str, object] | None:
+def _failure_of(response: WriteResponse) -> dict[str, object] | None:
     if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
         return None
     return {
@@ -343,7 +341,7 @@ def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, attempt: Attempt
             )
 
 
-def _response_summary(response: DeleteResponse) -> str:
+def _response_summary(response: WriteResponse) -> str:
     """What Datadog returned, or why no usable response arrived, in a sentence or two."""
     if response.http_status is not None:
         return f"Datadog returned {response.http_status} in {response.duration_ms} ms."

@@ -23,7 +23,7 @@ from connections.access.actor import Actor
 from connections.core.causes import Cause
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
-from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.models import Attempt, Person
 
 VERSION = 1
@@ -46,7 +46,7 @@ class SavedResponse:
     actor_name: str
     person_id: UUID | None
     request_id: str
-    response: DeleteResponse
+    response: WriteResponse
 
     @property
     def actor(self) -> Actor:
@@ -62,7 +62,7 @@ def directory() -> Path:
     return Path(settings.DATA_DIR) / "saved_responses"
 
 
-def save(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
+def save(*, attempt: Attempt, response: WriteResponse, actor: Actor) -> Path:
     """Write the response to a file and return its path. Raises PrivateFileError."""
     saved = SavedResponse(
         deletion_id=attempt.deletion_id,
@@ -147,6 +147,6 @@ def _parse(document: dict[str, Any]) -> SavedResponse:
         "deletion_id": UUID(document["deletion_id"]),
         "kept_at": datetime.fromisoformat(document["kept_at"]),
         "person_id": UUID(person_id) if person_id else None,
-        "response": DeleteResponse(**response),
+        "response": WriteResponse(**response),
     }
     return SavedResponse(**document)

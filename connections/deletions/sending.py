@@ -18,7 +18,7 @@ from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import (
     attempt_facts,
     failpoints,
@@ -108,7 +108,7 @@ class ClaimedAttempt:
     began_at: float
 
 
-def send_claimed(claimed: ClaimedAttempt) -> DeleteResponse:
+def send_claimed(claimed: ClaimedAttempt) -> WriteResponse:
     """Send the DELETE of an attempt. Doesn't use the database, so threads can call it."""
     # A process that was paused after its claim must not send once others have given the claim up.
     # So the deadline starts before the claim, and no request begins after it.

@@ -19,7 +19,7 @@ from connections.access.actor import Actor
 from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import OvertakenError
-from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions.status import DeletionStatus, status_of
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
@@ -284,7 +284,7 @@ class Settle(Transition):
 def transition_for(
     *,
     deletion: Deletion,
-    response: DeleteResponse,
+    response: WriteResponse,
     now: datetime,
     was_ambiguous: bool,
     times_not_sent: int,

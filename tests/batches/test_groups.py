@@ -17,7 +17,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.batches import endings, running
 from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.datadog.responses import DeleteResponse, RateLimit
+from connections.datadog.responses import RateLimit, WriteResponse
 from connections.deletions import lifecycle, recording, saved_responses, sending, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
@@ -254,7 +254,7 @@ def test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed(
 ) -> None:
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     limit = RateLimit(name="org_connections", limit=100, remaining=1, reset_seconds=60)
-    monkeypatch.setattr(DeleteResponse, "rate_limit", limit)
+    monkeypatch.setattr(WriteResponse, "rate_limit", limit)
     running.run_due(actor=WORKER)
     assert len(sandbox.world.requests(method="DELETE")) == 1
 

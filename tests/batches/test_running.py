@@ -14,7 +14,7 @@ from connections.batches import drafts, endings, progress, running, stopping
 from connections.batches.texts import batch_headline
 from connections.core.causes import Cause
 from connections.core.logs import JsonFormatter
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import lifecycle, recording, sending
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
@@ -306,7 +306,7 @@ def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
     first = running_batch.deletions.order_by("batch_row")[0]
     send_claimed = sending.send_claimed
 
-    def fail(claimed: ClaimedAttempt) -> DeleteResponse:
+    def fail(claimed: ClaimedAttempt) -> WriteResponse:
         if claimed.attempt.deletion_id == first.pk:
             raise RuntimeError("can't start new thread")
         return send_claimed(claimed)

@@ -3,7 +3,7 @@
 import socket
 
 from connections.datadog.client import DatadogClient
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.net.route import Route
 from tests.datadog.servers import (
     CONNECTION_ID,
@@ -20,7 +20,7 @@ def delete(
     connect_seconds: float = 2,
     proxy_url: str = "",
     ca_bundle: str = "",
-) -> DeleteResponse:
+) -> WriteResponse:
     client = DatadogClient(
         base_url=url,
         route=Route(proxy_url=proxy_url, ca_bundle=ca_bundle),
@@ -32,7 +32,7 @@ def delete(
     )
 
 
-def delete_against(*plays: Play, deadline_seconds: float = 5) -> DeleteResponse:
+def delete_against(*plays: Play, deadline_seconds: float = 5) -> WriteResponse:
     """DELETE once against a script; the server must have seen exactly one request."""
     with ScriptedServer(list(plays)) as server:
         result = delete(server.url, deadline_seconds=deadline_seconds)

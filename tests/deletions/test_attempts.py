@@ -11,7 +11,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.errors import BlockedError
 from connections.core.secret import Secret
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import reconciliation, sending
 from connections.deletions.failpoints import Point
 from connections.deletions.sending import ClaimedAttempt
@@ -46,7 +46,7 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
     seen: list[tuple[str, list[str]]] = []
     send = sending.send_claimed
 
-    def spy(claimed: ClaimedAttempt) -> DeleteResponse:
+    def spy(claimed: ClaimedAttempt) -> WriteResponse:
         attempt = Attempt.objects.get()
         codes = AuditEvent.objects.values_list("code", flat=True)
         seen.append((attempt.verdict, list(codes)))
@@ -66,7 +66,7 @@ def test_no_transaction_is_open_during_the_request(
     depths: list[int] = []
     send = sending.send_claimed
 
-    def spy(claimed: ClaimedAttempt) -> DeleteResponse:
+    def spy(claimed: ClaimedAttempt) -> WriteResponse:
         depths.append(len(connection.savepoint_ids))
         return send(claimed)
 
@@ -93,7 +93,7 @@ def test_a_late_response_is_stored_and_changes_no_state(
 ) -> None:
     send = sending.send_claimed
 
-    def frozen(claimed: ClaimedAttempt) -> DeleteResponse:
+    def frozen(claimed: ClaimedAttempt) -> WriteResponse:
         # The process is paused for longer than a claim lasts, then resumes with a response.
         response = send(claimed)
         clock.advance(seconds=61)

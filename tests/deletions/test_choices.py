@@ -8,7 +8,7 @@ import pytest
 from connections.access.actor import WORKER, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import approvals, confirmations, sending, states, verification
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import ClaimedAttempt
@@ -225,7 +225,7 @@ def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
     sent = "connections.deletions.sending.send_claimed"
     send = sending.send_claimed
 
-    def send_and_lose_the_ring(claimed: ClaimedAttempt) -> DeleteResponse:
+    def send_and_lose_the_ring(claimed: ClaimedAttempt) -> WriteResponse:
         response = send(claimed)
         Credential.objects.update(secret_version=99)
         return response

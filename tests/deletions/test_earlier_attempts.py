@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import confirmations, reconciliation, recording, sending, verification
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import ClaimedAttempt
@@ -295,7 +295,7 @@ def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Calla
     """From now on the sender pauses for longer than a claim lasts, then records its response."""
     send = sending.send_claimed
 
-    def frozen(claimed: ClaimedAttempt) -> DeleteResponse:
+    def frozen(claimed: ClaimedAttempt) -> WriteResponse:
         response = send(claimed)
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
@@ -314,7 +314,7 @@ def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
     waiting: list[Callable[[], object]] = []
     record = recording.record
 
-    def keep(responses: Sequence[tuple[Attempt, DeleteResponse]], *, actor: Actor) -> int:
+    def keep(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor: Actor) -> int:
         waiting.append(lambda: record(responses, actor=actor))
         clock.advance(seconds=60)
         [(attempt, _)] = responses

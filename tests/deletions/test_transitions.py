@@ -7,7 +7,7 @@ import pytest
 
 from connections.access.actor import WORKER
 from connections.core.causes import Cause
-from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions import states
 from connections.deletions.states import BecomeUnknown, Settle, Wait
 from connections.models import ApprovalPolicy, Deletion, Outcome, State
@@ -22,7 +22,7 @@ def transition_after(
     times_not_sent: int = 1,
     retry_after_seconds: int | None = None,
 ) -> Settle | Wait | BecomeUnknown:
-    response = DeleteResponse(
+    response = WriteResponse(
         verdict=verdict,
         cause=Cause.SERVER_ERROR,
         http_status=None,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connections import audit
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import sending
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching
@@ -28,7 +28,7 @@ def during_send(monkeypatch: pytest.MonkeyPatch) -> RunDuring:
         pages: list[Page] = []
         send = sending.send_claimed
 
-        def send_later(claimed: ClaimedAttempt) -> DeleteResponse:
+        def send_later(claimed: ClaimedAttempt) -> WriteResponse:
             if not pages:
                 pages.append(action())
             return send(claimed)

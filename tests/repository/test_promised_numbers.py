@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Other tests reduce these to be faster.
 PROMISED = [
     (client, "CONNECT_SECONDS", 5),
-    (client, "MAX_DELETE_BODY", 64 * 1024),
+    (client, "MAX_WRITE_BODY", 64 * 1024),
     (time_limits, "DELETE_SECONDS", 30),
     (history, "MAX_COUNTED", 1000),
     (search, "MAX_EXACT_COUNT", 1000),

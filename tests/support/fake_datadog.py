@@ -16,10 +16,10 @@ from connections.datadog.payloads import (
 )
 from connections.datadog.responses import (
     DatadogError,
-    DeleteResponse,
     RateLimit,
-    read_delete_response,
+    WriteResponse,
     read_json,
+    read_write_response,
     reported_errors,
 )
 from connections.net.http import OutboundResponse
@@ -54,15 +54,13 @@ class FakeDatadog:
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
-    ) -> DeleteResponse:
+    ) -> WriteResponse:
         """Like the client's method. Sends nothing if the deadline has passed."""
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The connection ID is not in its canonical, lowercase form.")
         if deadline_seconds <= 0:
-            return read_delete_response(_not_sent(Cause.CONNECT_TIMEOUT))
-        return read_delete_response(
-            self._send("DELETE", f"/api/v2/org_connections/{connection_id}")
-        )
+            return read_write_response(_not_sent(Cause.CONNECT_TIMEOUT))
+        return read_write_response(self._send("DELETE", f"/api/v2/org_connections/{connection_id}"))
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000

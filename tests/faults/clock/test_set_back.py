@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.core import time_limits
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.deletions import sending
 from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import syncs
@@ -304,7 +304,7 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
 ) -> None:
     send = sending.send_claimed
 
-    def send_and_set_clock_forward(claimed: ClaimedAttempt) -> DeleteResponse:
+    def send_and_set_clock_forward(claimed: ClaimedAttempt) -> WriteResponse:
         response = send(claimed)
         clock.advance(hours=1)
         due.run_due(actor=WORKER)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from connections import audit
 from connections.datadog.payloads import ConnectionList
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.models import ApprovalPolicy, Attempt, Deletion, State
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World
@@ -26,7 +26,7 @@ class FrozenError(Exception):
     `response` waits in its socket; None when it has not sent its DELETE yet.
     """
 
-    def __init__(self, response: DeleteResponse | None) -> None:
+    def __init__(self, response: WriteResponse | None) -> None:
         super().__init__()
         self.response = response
 
@@ -59,7 +59,7 @@ class SentDelete:
     executed: bool = False
     is_late: bool = False
     # What the process received, if anything.
-    response: DeleteResponse | None = None
+    response: WriteResponse | None = None
 
     @property
     def is_ambiguous(self) -> bool:
@@ -143,7 +143,7 @@ class ModelDatadog(FakeDatadog):
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
-    ) -> DeleteResponse:
+    ) -> WriteResponse:
         """Check that it was allowed to leave, then apply the planned faults."""
         self.clock.advance(seconds=0.25)
         sent = self._enter(UUID(connection_id))
@@ -162,7 +162,7 @@ class ModelDatadog(FakeDatadog):
         sent.response = response
         return response
 
-    def carry_out(self, sent: SentDelete, *, connection_id: str) -> DeleteResponse:
+    def carry_out(self, sent: SentDelete, *, connection_id: str) -> WriteResponse:
         """Let the DELETE reach Datadog; returns the response, not yet received by the process."""
         before = self.world.deletes_executed(connection_id)
         response = super().delete_org_connection(connection_id=connection_id)

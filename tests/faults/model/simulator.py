@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from connections import audit
 from connections.access.actor import WORKER, Actor
 from connections.core.errors import DomainError
-from connections.datadog.responses import DeleteResponse
+from connections.datadog.responses import WriteResponse
 from connections.models import Attempt, AuditEvent, Credential, Deletion
 from connections.operations import due
 from sandbox import faults
@@ -116,7 +116,7 @@ class Simulator(RuleBasedStateMachine):
         self.script = PlannedFaults()
         self.invariant_checks = Invariants(ledger=self.ledger)
         self.copies: list[Deletion] = []
-        self.frozen: list[tuple[Attempt, SentDelete, DeleteResponse | None]] = []
+        self.frozen: list[tuple[Attempt, SentDelete, WriteResponse | None]] = []
         self.listing = "correct"
         self.is_closed = False
         setup.open_client = self.client

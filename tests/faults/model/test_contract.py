@@ -8,7 +8,7 @@ import pytest
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
-from connections.datadog.responses import AttemptResult, DatadogError, DeleteResponse
+from connections.datadog.responses import AttemptResult, DatadogError, WriteResponse
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -97,7 +97,7 @@ def compare(
     return outcomes[0][0]
 
 
-def without_time(answer: DeleteResponse) -> DeleteResponse:
+def without_time(answer: WriteResponse) -> WriteResponse:
     return replace(answer, duration_ms=0)
 
 
@@ -121,7 +121,7 @@ def test_a_delete_has_the_same_result(bare_sandbox: SandboxServer, fault: Fault 
             datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
         ),
     )
-    assert isinstance(result, DeleteResponse)
+    assert isinstance(result, WriteResponse)
     assert (result.verdict == AttemptResult.DELETED) == (result.http_status == 200)
 
 
