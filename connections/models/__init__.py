@@ -41,20 +41,25 @@ from connections.models.batches import (
     batch_approval_digest_of,
     batch_digest_of,
 )
+from connections.models.change_requests import (
+    AMBIGUOUS,
+    OPEN_STATES,
+    ApprovalFields,
+    AttemptFields,
+    ChangeRequest,
+    State,
+    approval_digest_of,
+)
 from connections.models.changes import Change, KnownConnection, Org
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.deletions import (
-    AMBIGUOUS,
     GONE_OUTCOMES,
-    OPEN_STATES,
     RUN_BY_BATCH,
     Approval,
     Attempt,
     BreakGlassReview,
     Deletion,
     Outcome,
-    State,
-    approval_digest_of,
 )
 from connections.models.notifications import Notification
 from connections.models.org_connections import (
