@@ -44,6 +44,7 @@ def lists() -> dict[str, str]:
         "changes": "/changes/",
         "audit log": "/audit/",
         "orgs": "/orgs/",
+        "agreements": "/agreements/",
         "search": "/search/?q=team+07",
     }
 

@@ -1,17 +1,24 @@
 """How many connections are agreed, without an object for each of ten thousand connections."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
-from django.db.models import Case, Q, TextField, Value, When
+from django.db.models import Case, TextField, Value, When
+from django.db.models.functions import Concat
 
 from connections.access.actor import Actor
 from connections.agreements.agreed import OWNER_LEFT, Reason, reasons_when
 from connections.inventory.inventory import current_snapshots
 from connections.models import newest_agreements
-from connections.models.text_columns import SEPARATOR, AsText, JoinedText, parse_types
+from connections.models.text_columns import (
+    SEPARATOR,
+    AsText,
+    JoinedText,
+    parse_types,
+    read_joined,
+)
 
 _PAIR = ("site", "source_org_id", "sink_org_id")
 _LEFT, _ENDED = "left", "ended"
@@ -32,65 +39,43 @@ class AgreedCounts:
 def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
     """The visible connections by agreement, as the inventory shows them. Two queries or three."""
     current = current_snapshots(actor=actor)
-    joined = JoinedText(AsText("connection_id"), *_PAIR, AsText("connection_types"))
+    columns = (AsText("connection_id"), *_PAIR, AsText("connection_types"))
     # Both sides list a connection, usually with the same data types.
-    listed = set(current.values_list(joined, flat=True))
-    connections: dict[str, str] = {}
-    differing: list[str] = []
-    for text in listed:
-        connection_id, _, rest = text.partition(SEPARATOR)
-        if connections.setdefault(connection_id, rest) != rest:
-            differing.append(connection_id)
-    if differing:
-        of_these = current.filter(connection_id__in=differing).order_by("last_seen_at", "id")
-        for text in of_these.values_list(joined, flat=True):
-            connection_id, _, connections[connection_id] = text.partition(SEPARATOR)
-    agreements = set(_agreement_texts(today=today))
-    # What is the same text as an agreement without a problem is agreed.
-    others = [rest for rest in connections.values() if SEPARATOR + rest not in agreements]
-    reasons = _find_reasons(others, agreements) if others else []
-    return AgreedCounts(
-        total=len(connections),
-        agreed=len(connections) - sum(map(bool, reasons)),
-        reasons=Counter(reason for each in reasons for reason in each),
+    listed: Collection[str] = set(read_joined(current, *columns))
+    connections = dict(text.split(SEPARATOR, 1) for text in listed)
+    if len(connections) < len(listed):
+        listed = current.order_by("last_seen_at", "id").values_list(JoinedText(*columns), flat=True)
+        connections = dict(text.split(SEPARATOR, 1) for text in listed)
+    terms_of = _load_terms(today=today)
+    rows = (rest.rpartition(SEPARATOR) for rest in connections.values())
+    # There are few combinations of listed data types and agreed terms.
+    combinations = Counter((types, terms_of.get(pair)) for pair, _, types in rows)
+    agreed, reasons = 0, Counter[Reason]()
+    for (types, terms), count in combinations.items():
+        found = _find_reasons(types, terms)
+        reasons.update(dict.fromkeys(found, count))
+        agreed += 0 if found else count
+    return AgreedCounts(total=len(connections), agreed=agreed, reasons=reasons)
+
+
+def _load_terms(*, today: date) -> dict[str, str]:
+    """By pair, the problems of the newest version of its agreement, and its data types."""
+    left = Case(When(OWNER_LEFT, then=Value(_LEFT)), default=Value(""))
+    ended = Case(When(ends_on__lt=today, then=Value(_ENDED)), default=Value(""))
+    types = Concat(left, ended, AsText("connection_types"), output_field=TextField())
+    return dict(
+        text.rsplit(SEPARATOR, 1)
+        for text in read_joined(newest_agreements().order_by(), *_PAIR, types)
     )
 
 
-def _agreement_texts(*, today: date) -> Iterable[str]:
-    """The newest version of every agreement: its problem if it has one, its pair, its types."""
-    has_ended = Q(ends_on__lt=today)
-    problem = Case(
-        When(OWNER_LEFT & has_ended, then=Value(_LEFT + _ENDED)),
-        When(OWNER_LEFT, then=Value(_LEFT)),
-        When(has_ended, then=Value(_ENDED)),
-        default=Value(""),
-        output_field=TextField(),
+def _find_reasons(types: str, terms: str | None) -> tuple[Reason, ...]:
+    """Why connections with these data types and terms aren't agreed. Empty if they are."""
+    if terms is None:
+        return (Reason.NO_AGREEMENT,)
+    problems, _, agreed_types = terms.partition("[")
+    return reasons_when(
+        has_left=_LEFT in problems,
+        is_wider=not set(parse_types(types)) <= set(parse_types("[" + agreed_types)),
+        has_ended=_ENDED in problems,
     )
-    joined = JoinedText(problem, *_PAIR, AsText("connection_types"))
-    return newest_agreements().order_by().values_list(joined, flat=True)
-
-
-def _find_reasons(
-    connections: Iterable[str], agreements: Iterable[str]
-) -> list[tuple[Reason, ...]]:
-    """Why each of these connections isn't agreed. Empty for one that is."""
-    by_pair: dict[str, tuple[str, str]] = {}
-    for text in agreements:
-        problem, _, rest = text.partition(SEPARATOR)
-        pair, _, types = rest.rpartition(SEPARATOR)
-        by_pair[pair] = problem, types
-    found: list[tuple[Reason, ...]] = []
-    for text in connections:
-        pair, _, types = text.rpartition(SEPARATOR)
-        if pair not in by_pair:
-            found.append((Reason.NO_AGREEMENT,))
-            continue
-        problem, agreed_types = by_pair[pair]
-        found.append(
-            reasons_when(
-                has_left=_LEFT in problem,
-                is_wider=not set(parse_types(types)) <= set(parse_types(agreed_types)),
-                has_ended=_ENDED in problem,
-            )
-        )
-    return found

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Func, TextField
+from django.db.models import Func, QuerySet, StringAgg, TextField, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 from connections.models.org_connections import OrgConnectionKey
@@ -41,16 +41,26 @@ class HexId(AsText):
     on_postgresql = "replace((%(expressions)s)::text, '-', '')"
 
 
-# Between the columns in a JoinedText; no name or ID contains it.
-SEPARATOR = "\x1f"
+# Between the columns of a row, and between rows. No name or ID contains either.
+SEPARATOR, ROW_SEPARATOR = "\x1f", "\x1e"
 
 
 class JoinedText(Func):
-    """Columns as one text, because a row with a single value takes a fraction of the time."""
+    """The columns of a row as one text."""
 
     template = "(%(expressions)s)"
     arg_joiner = f" || '{SEPARATOR}' || "
     output_field = TextField()
+
+
+def read_joined(rows: QuerySet[Any], *columns: Any) -> list[str]:
+    """The columns of each row as one text, in any order.
+
+    The database joins them, because the rows of a result take several times as long.
+    """
+    joined = StringAgg(JoinedText(*columns), delimiter=Value(ROW_SEPARATOR))
+    text: str | None = rows.aggregate(text=joined)["text"]
+    return text.split(ROW_SEPARATOR) if text else []
 
 
 # What a ListedConnection always has.

@@ -75,7 +75,6 @@ def pages() -> dict[str, str]:
     """The measured pages by name."""
     single = {"inventory": addresses.inventory()["no filter"], "matrix": addresses.MATRIX}
     single["chart"] = "/deletions/?view=chart"
-    single["agreements"] = "/agreements/"
     details = addresses.details(data.facts())
     return single | addresses.lists() | details | access_reviews() | batches()
 
