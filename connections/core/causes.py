@@ -55,6 +55,11 @@ class Cause(StrEnum):
         ),
     )
     NOT_FOUND = "not_found", "Datadog found no such connection (404)."
+    DESTINATION_NOT_FOUND = (
+        "destination_not_found",
+        "Datadog found no such destination org on this site (404).",
+    )
+    CONFLICT = "conflict", "Datadog reports a conflict with an existing connection (409)."
     # Perhaps from a wrong host or path, or from a proxy.
     WRONG_404 = "wrong_404", "The 404 isn't in Datadog's format. It might come from a proxy."
     REQUEST_TIMEOUT = "request_timeout", "Datadog timed out waiting for the request (408)."

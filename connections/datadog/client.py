@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from connections import __version__
@@ -16,14 +16,20 @@ from connections.datadog.payloads import (
     Org,
     OrgConnection,
     Page,
+    body_of_create,
+    body_of_update,
     canonical_connection_id,
     parse_identity,
     parse_managed_orgs,
     parse_page,
 )
 from connections.datadog.responses import (
+    CREATE,
+    DELETE,
+    UPDATE,
     DatadogError,
     RateLimit,
+    Write,
     WriteResponse,
     parse_rate_limit,
     read_json,
@@ -129,6 +135,7 @@ MAX_WRITE_BODY = 64 * 1024
 MAX_READ_BODY = 16 * 1024 * 1024
 USER_AGENT = f"org-admin/{__version__}"
 
+_COLLECTION = "/api/v2/org_connections"
 _KEY = re.compile(r"[!-~]+")
 _LABELS = {
     "api_key": "API key",
@@ -190,15 +197,39 @@ class DatadogClient:
         `deadline_seconds` limits the whole request, including connecting. Raises ValueError, with
         nothing sent, for an ID that is not canonical (see `canonical_connection_id`).
         """
-        if canonical_connection_id(connection_id) != connection_id:
-            raise ValueError("The connection ID is not in its canonical, lowercase form.")
-        response = self._send(
-            method="DELETE",
-            path=f"/api/v2/org_connections/{connection_id}",
-            deadline_seconds=deadline_seconds,
-            max_body=MAX_WRITE_BODY,
+        return self._write(
+            DELETE, path=_member_path(connection_id), deadline_seconds=deadline_seconds
         )
-        return read_write_response(response)
+
+    def create_org_connection(
+        self, *, sink_org_id: str, connection_types: Sequence[str], deadline_seconds: float = 30
+    ) -> WriteResponse:
+        """POST /api/v2/org_connections: a connection from the keys' org to `sink_org_id`.
+
+        Its creator is the keys' owner. Sent at most once, like a DELETE. Raises ValueError, with
+        nothing sent, without an org or types, or for a type that is given twice.
+        """
+        return self._write(
+            CREATE,
+            path=_COLLECTION,
+            deadline_seconds=deadline_seconds,
+            body=body_of_create(sink_org_id=sink_org_id, connection_types=connection_types),
+        )
+
+    def update_org_connection(
+        self, *, connection_id: str, connection_types: Sequence[str], deadline_seconds: float = 30
+    ) -> WriteResponse:
+        """PATCH /api/v2/org_connections/{id}, which replaces all its data types and nothing else.
+
+        Works only with keys of the source org. Sent at most once, like a DELETE. Raises ValueError,
+        with nothing sent, as the DELETE and the POST do.
+        """
+        return self._write(
+            UPDATE,
+            path=_member_path(connection_id),
+            deadline_seconds=deadline_seconds,
+            body=body_of_update(connection_id=connection_id, connection_types=connection_types),
+        )
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
@@ -212,7 +243,7 @@ class DatadogClient:
         reader = ListingReader()
         while (offset := reader.next_offset) is not None:
             response = self._send(
-                path=f"/api/v2/org_connections?limit={page_size}&offset={offset}",
+                path=f"{_COLLECTION}?limit={page_size}&offset={offset}",
                 deadline_seconds=max(deadline - time.monotonic(), 0.001),
             )
             reader.read(read_json(response))
@@ -270,6 +301,18 @@ class DatadogClient:
             raise error
         return document
 
+    def _write(
+        self, write: Write, *, path: str, deadline_seconds: float, body: bytes | None = None
+    ) -> WriteResponse:
+        response = self._send(
+            method=write.method,
+            path=path,
+            deadline_seconds=deadline_seconds,
+            max_body=MAX_WRITE_BODY,
+            body=body,
+        )
+        return read_write_response(response, write=write)
+
     def _send(
         self,
         *,
@@ -278,6 +321,7 @@ class DatadogClient:
         method: str = "GET",
         max_body: int = MAX_READ_BODY,
         keys: Mapping[str, Secret] | None = None,
+        body: bytes | None = None,
     ) -> OutboundResponse:
         request = OutboundRequest(
             method=method,
@@ -288,6 +332,8 @@ class DatadogClient:
             connect_seconds=self._connect_seconds,
             max_body=max_body,
             route=self._route,
+            headers={} if body is None else {"Content-Type": "application/json"},
+            body=body,
         )
         response = send(request=request)
         rate_limit = parse_rate_limit(status=response.status, headers=response.headers)
@@ -296,6 +342,13 @@ class DatadogClient:
             fewest = min(known, rate_limit, key=lambda limit: limit.remaining)
             self._rate_limits[rate_limit.name] = fewest
         return response
+
+
+def _member_path(connection_id: str) -> str:
+    """The path of one connection. Raises ValueError, because another text could be any path."""
+    if canonical_connection_id(connection_id) != connection_id:
+        raise ValueError("The connection ID is not in its canonical, lowercase form.")
+    return f"{_COLLECTION}/{connection_id}"
 
 
 def _require(document: object, *, name: str, value: object) -> None:

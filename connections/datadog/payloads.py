@@ -1,4 +1,4 @@
-"""Parses Datadog's JSON into immutable values.
+"""Parses Datadog's JSON into immutable values, and writes the JSON of requests.
 
 Keeps only what Org Admin shows: a user's email address and handle are dropped here and never reach
 the rest of the code. The type of every value is checked and its length is limited; an element with
@@ -8,7 +8,7 @@ an invalid value counts as malformed.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -222,6 +222,47 @@ def parse_page(document: object) -> Page | None:
         cause=cause,
         errors=error_texts(errors),
     )
+
+
+def parse_connection(body: bytes) -> OrgConnection | None:
+    """The response to a POST or PATCH. None if it is malformed or reports errors."""
+    try:
+        document = parse_json(body)
+        if get_reported_errors(document):
+            return None
+        return _parse_org_connection(_mapping(document).get("data"), included={})
+    except ValueError:
+        return None
+
+
+def body_of_create(*, sink_org_id: str, connection_types: Sequence[str]) -> bytes:
+    """The body of POST /api/v2/org_connections. Raises ValueError without an org or types."""
+    if not sink_org_id:
+        raise ValueError("A connection needs a destination org.")
+    return _body(
+        attributes={"connection_types": _checked_types(connection_types)},
+        relationships={"sink_org": {"data": {"type": "orgs", "id": sink_org_id}}},
+    )
+
+
+def body_of_update(*, connection_id: str, connection_types: Sequence[str]) -> bytes:
+    """The body of PATCH /api/v2/org_connections/{id}. Raises ValueError without types."""
+    return _body(
+        id=connection_id, attributes={"connection_types": _checked_types(connection_types)}
+    )
+
+
+def _body(**members: object) -> bytes:
+    return json.dumps({"data": {"type": "org_connection", **members}}).encode()
+
+
+def _checked_types(connection_types: Sequence[str]) -> list[str]:
+    """At least one and none twice, as Datadog requires. A string isn't a list of types."""
+    types = list(connection_types)
+    is_text = isinstance(connection_types, str)
+    if is_text or not all(types) or not types or len(set(types)) < len(types):
+        raise ValueError("A connection needs at least one data type, and each only once.")
+    return types
 
 
 def parse_identity(document: object) -> KeyOwner | None:

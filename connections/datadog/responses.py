@@ -2,38 +2,75 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from connections.core.causes import Cause
 from connections.core.time_limits import MAX_RESET_SECONDS
 from connections.datadog.payloads import (
+    OrgConnection,
     PayloadError,
     bounded_text,
     error_texts,
     find_errors,
     get_reported_errors,
+    parse_connection,
     parse_json,
 )
 from connections.net.http import OutboundResponse
 
 
 class AttemptResult(StrEnum):
-    """The result of one DELETE, as far as its response proves it."""
+    """The result of one write, as far as its response proves it."""
 
-    # The status was 200, even if the headers or the body are incomplete.
+    # The status was 200, or 201 for a POST, even if the headers or the body are incomplete.
     DELETED = "deleted"
-    # 400, 401 or 403: Datadog read the request and refused it.
+    CREATED = "created"
+    CHANGED = "changed"
+    # 400, 401 or 403, or 409 for a PATCH: Datadog read the request and refused it.
     REFUSED = "refused"
-    # 404 with an `errors` list: Datadog itself, not a proxy, doesn't find the ID.
+    # 404 with an `errors` list: Datadog itself, not a proxy, doesn't find the ID. Of a POST, that
+    # is the ID of the destination org.
     NOT_FOUND = "not_found"
-    # 429: nothing was deleted; try again later.
+    # 409 for a POST: a connection from this source to this destination exists.
+    ALREADY_EXISTS = "already_exists"
+    # 429: nothing was done; try again later.
     RATE_LIMITED = "rate_limited"
     # Proof that no byte of the request left this machine.
     NOT_SENT = "not_sent"
-    # Everything else: the connection might have been deleted.
+    # Everything else: it might have been done.
     AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """A kind of request that changes an org connection, and what its statuses mean.
+
+    `results` and `causes` hold what isn't the same for each kind. A status that is in neither
+    proves nothing. A None in `causes` is a success.
+    """
+
+    method: str
+    results: Mapping[int, AttemptResult]
+    causes: Mapping[int, Cause | None] = field(default_factory=dict)
+
+
+DELETE = Write(method="DELETE", results={200: AttemptResult.DELETED})
+CREATE = Write(
+    method="POST",
+    results={
+        200: AttemptResult.CREATED,
+        201: AttemptResult.CREATED,
+        409: AttemptResult.ALREADY_EXISTS,
+    },
+    causes={201: None, 404: Cause.DESTINATION_NOT_FOUND, 409: Cause.CONFLICT},
+)
+UPDATE = Write(
+    method="PATCH",
+    results={200: AttemptResult.CHANGED, 409: AttemptResult.REFUSED},
+    causes={409: Cause.CONFLICT},
+)
 
 
 class DatadogError(Exception):
@@ -63,15 +100,16 @@ _CAUSE_OF_STATUS = {
     400: Cause.BAD_REQUEST,
     401: Cause.UNAUTHORIZED,
     403: Cause.FORBIDDEN,
+    404: Cause.NOT_FOUND,
     408: Cause.REQUEST_TIMEOUT,
     429: Cause.RATE_LIMITED,
 }
 
 
 def result_of_status(
-    *, status: int | None, has_errors_list: bool, has_request_left: bool = True
+    *, write: Write, status: int | None, has_errors_list: bool, has_request_left: bool = True
 ) -> AttemptResult:
-    """The result of a DELETE with this response.
+    """The result of a write with this response.
 
     `status` is None if no complete status line arrived; `has_request_left` then decides.
     `has_errors_list` says that the body is a JSON object with an `errors` list, which is the form
@@ -79,23 +117,25 @@ def result_of_status(
     """
     if status is None:
         return AttemptResult.AMBIGUOUS if has_request_left else AttemptResult.NOT_SENT
-    if status == 200:
-        return AttemptResult.DELETED
     if status in {400, 401, 403}:
         return AttemptResult.REFUSED
     if status == 404 and has_errors_list:
         return AttemptResult.NOT_FOUND
     if status == 429:
         return AttemptResult.RATE_LIMITED
-    return AttemptResult.AMBIGUOUS
+    return write.results.get(status, AttemptResult.AMBIGUOUS)
 
 
-def cause_of_status(*, status: int, has_errors_list: bool) -> Cause | None:
-    """The cause for a status; None for 200."""
+def cause_of_status(
+    *, status: int, has_errors_list: bool, write: Write | None = None
+) -> Cause | None:
+    """The cause for a status; None for a success. `write` is None for a request that only reads."""
     if status == 200:
         return None
-    if status == 404:
-        return Cause.NOT_FOUND if has_errors_list else Cause.WRONG_404
+    if status == 404 and not has_errors_list:
+        return Cause.WRONG_404
+    if write is not None and status in write.causes:
+        return write.causes[status]
     if 300 <= status < 400:
         return Cause.REDIRECT
     if 500 <= status < 600:
@@ -137,10 +177,10 @@ class RateLimit:
 class WriteResponse:
     """What is known after a request that changes a connection.
 
-    `cause` explains `verdict` (None if deleted). `headers` are the allow-listed ones, with names in
-    lower case. `body` is at most 64 KiB, decompressed. `body_sha256` is the hash of those bytes, or
-    "" if there are none. `errors` are Datadog's messages. `retry_after_seconds` is set only for a
-    429: 1 to 300, or 60 if Datadog gives no value.
+    `cause` explains `verdict` (None after a success). `headers` are the allow-listed ones, with
+    names in lower case. `body` is at most 64 KiB, decompressed. `body_sha256` is the hash of those
+    bytes, or "" if there are none. `errors` are Datadog's messages. `retry_after_seconds` is set
+    only for a 429: 1 to 300, or 60 if Datadog gives no value.
     """
 
     verdict: AttemptResult
@@ -159,18 +199,36 @@ class WriteResponse:
         """The rate limit that it reported, or None."""
         return parse_rate_limit(status=self.http_status, headers=self.headers)
 
+    def find_connection(
+        self, *, source_org_id: str, sink_org_id: str, connection_id: str | None = None
+    ) -> OrgConnection | None:
+        """The connection that a successful POST or PATCH describes. A PATCH gives no names.
 
-def read_write_response(response: OutboundResponse) -> WriteResponse:
-    """The result of a DELETE, with the parts of the response that are stored."""
+        None if the body is incomplete or malformed, reports errors, or describes a connection of
+        other orgs or, if `connection_id` is given, with another ID. That doesn't change `verdict`:
+        only a list then shows the connection.
+        """
+        if self.verdict not in {AttemptResult.CREATED, AttemptResult.CHANGED}:
+            return None
+        found = parse_connection(self.body) if self.body_is_complete else None
+        if found is None or connection_id not in {None, found.id}:
+            return None
+        is_same_pair = (found.source_org.id, found.sink_org.id) == (source_org_id, sink_org_id)
+        return found if is_same_pair else None
+
+
+def read_write_response(response: OutboundResponse, *, write: Write) -> WriteResponse:
+    """The result of a write, with the parts of the response that are stored."""
     errors = find_errors(response.body)
     verdict = result_of_status(
+        write=write,
         status=response.status,
         has_errors_list=errors is not None,
         has_request_left=response.has_request_left,
     )
     return WriteResponse(
         verdict=verdict,
-        cause=cause_of(response, errors=errors),
+        cause=cause_of(response, errors=errors, write=write),
         http_status=response.status,
         headers=_kept_headers(response.headers),
         body=response.body,
@@ -213,11 +271,13 @@ def reported_errors(document: object) -> DatadogError | None:
     return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
 
 
-def cause_of(response: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
-    """Why a response is not a 200. None if it is one."""
+def cause_of(
+    response: OutboundResponse, *, errors: list[Any] | None, write: Write | None = None
+) -> Cause | None:
+    """Why a response is not a success. None if it is one."""
     if response.status is None:
         return response.cause
-    return cause_of_status(status=response.status, has_errors_list=errors is not None)
+    return cause_of_status(status=response.status, has_errors_list=errors is not None, write=write)
 
 
 def get_retry_after(response: OutboundResponse) -> int | None:

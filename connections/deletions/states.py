@@ -333,7 +333,7 @@ def transition_for(
             return stop_trying(
                 cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous, due_at=unknown.due_at
             )
-        case AttemptResult.AMBIGUOUS:
+        case _:  # AMBIGUOUS, and what no DELETE results in
             return unknown
 
 

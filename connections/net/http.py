@@ -31,8 +31,7 @@ PARALLEL_REQUESTS = 24
 class OutboundRequest:
     """A request to send. `keys` maps header names to keys, revealed only while it is sent.
 
-    Webhooks and sign-ins also set `headers` and `body`, which requests to Datadog don't have. A
-    body can contain the client secret of a sign-in, so its repr is hidden.
+    A body can contain the client secret of a sign-in, so its repr is hidden.
     """
 
     method: str

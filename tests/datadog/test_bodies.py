@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from connections.datadog.responses import AttemptResult
-from tests.datadog.actions import delete_against
+from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (
     Play,
     gzip_response,
@@ -20,7 +20,7 @@ from tests.datadog.servers import (
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        ("200 OK", AttemptResult.DELETED),
+        ("200 OK", None),
         ("403 Forbidden", AttemptResult.REFUSED),
         ("404 Not Found", AttemptResult.AMBIGUOUS),
         ("429 Too Many Requests", AttemptResult.RATE_LIMITED),
@@ -30,10 +30,14 @@ from tests.datadog.servers import (
 @pytest.mark.parametrize("end", [respond_and_close, respond_and_reset])
 @pytest.mark.parametrize("rest", ["", "Content-Type: app", "Content-Length: 9\r\n\r\n{}"])
 def test_a_complete_status_line_decides_when_the_rest_is_cut(
-    status: str, verdict: AttemptResult, end: Callable[[bytes], Play], rest: str
+    write: WriteUnderTest,
+    status: str,
+    verdict: AttemptResult | None,
+    end: Callable[[bytes], Play],
+    rest: str,
 ) -> None:
-    result = delete_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
-    assert result.verdict is verdict
+    result = write.send_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
+    assert result.verdict is (verdict or write.success)
     assert result.http_status == int(status[:3])
 
 
@@ -48,44 +52,44 @@ def test_a_complete_status_line_decides_when_the_rest_is_cut(
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
-def test_unparsable_headers_do_not_lose_the_status(rest: bytes) -> None:
-    result = delete_against(respond_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
-    assert (result.verdict, result.http_status) == (AttemptResult.DELETED, 200)
+def test_unparsable_headers_do_not_lose_the_status(write: WriteUnderTest, rest: bytes) -> None:
+    result = write.send_against(respond_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
+    assert (result.verdict, result.http_status) == (write.success, 200)
 
 
-def test_a_200_with_a_cut_body_is_deleted() -> None:
-    result = delete_against(respond_and_close(http_response(body=b"{", length=3)))
-    assert result.verdict is AttemptResult.DELETED
+def test_a_200_with_a_cut_body_is_a_success(write: WriteUnderTest) -> None:
+    result = write.send_against(respond_and_close(http_response(body=b"{", length=3)))
+    assert result.verdict is write.success
     assert result.body == b"{"
     assert not result.body_is_complete
 
 
-def test_a_200_with_bad_gzip_is_deleted() -> None:
+def test_a_200_with_bad_gzip_is_a_success(write: WriteUnderTest) -> None:
     bad = http_response(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
-    result = delete_against(respond(bad))
-    assert result.verdict is AttemptResult.DELETED
+    result = write.send_against(respond(bad))
+    assert result.verdict is write.success
     assert not result.body_is_complete
 
 
-def test_a_200_with_cut_gzip_is_deleted() -> None:
-    result = delete_against(respond(gzip_response(b"{}\n" * 1_000, cut=-6)))
-    assert result.verdict is AttemptResult.DELETED
+def test_a_200_with_cut_gzip_is_a_success(write: WriteUnderTest) -> None:
+    result = write.send_against(respond(gzip_response(b"{}\n" * 1_000, cut=-6)))
+    assert result.verdict is write.success
     assert not result.body_is_complete
 
 
-def test_a_gzip_body_is_read() -> None:
-    result = delete_against(respond(gzip_response(b"{}\n")))
+def test_a_gzip_body_is_read(write: WriteUnderTest) -> None:
+    result = write.send_against(respond(gzip_response(b"{}\n")))
     assert (result.body, result.body_is_complete) == (b"{}\n", True)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found"])
-def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
+def test_a_gzip_bomb_does_not_fill_the_memory(write: WriteUnderTest, status: str) -> None:
     # A redirect too: `requests` reads a redirect's body eagerly unless prevented.
     bomb = gzip_response(bytes(200 * 1024 * 1024), status=status)
     bomb = bomb.replace(b"\r\n", b"\r\nLocation: http://127.0.0.1:9/\r\n", 1)
     tracemalloc.start()
     try:
-        result = delete_against(respond(bomb))
+        result = write.send_against(respond(bomb))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -95,8 +99,8 @@ def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
     assert peak < 8 * 1024 * 1024
 
 
-def test_a_long_body_is_cut_at_64_kib() -> None:
-    result = delete_against(respond(http_response(body=b"x" * 200_000)))
-    assert result.verdict is AttemptResult.DELETED
+def test_a_long_body_is_cut_at_64_kib(write: WriteUnderTest) -> None:
+    result = write.send_against(respond(http_response(body=b"x" * 200_000)))
+    assert result.verdict is write.success
     assert result.body == b"x" * 64 * 1024
     assert not result.body_is_complete

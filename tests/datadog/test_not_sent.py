@@ -1,4 +1,4 @@
-"""Failures that prove that a DELETE never left."""
+"""Failures that prove that a write never left."""
 
 import socket
 import ssl
@@ -9,7 +9,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
 from sandbox.certificates import Certificate
-from tests.datadog.actions import delete, free_port
+from tests.datadog.actions import WriteUnderTest, free_port
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -21,50 +21,54 @@ from tests.datadog.servers import (
 )
 
 
-def test_a_closed_port_is_not_sent() -> None:
-    result = delete(f"http://127.0.0.1:{free_port()}")
+def test_a_closed_port_is_not_sent(write: WriteUnderTest) -> None:
+    result = write.send(f"http://127.0.0.1:{free_port()}")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECTION_REFUSED)
     assert result.http_status is None
 
 
-def test_a_name_that_does_not_resolve_is_not_sent() -> None:
-    result = delete("https://no-such-site..example")
+def test_a_name_that_does_not_resolve_is_not_sent(write: WriteUnderTest) -> None:
+    result = write.send("https://no-such-site..example")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.NAME_NOT_RESOLVED)
 
 
-def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent() -> None:
+def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent(write: WriteUnderTest) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         # One connection fills the backlog of a server that never accepts.
         with socket.create_connection(address):
-            result = delete(f"http://127.0.0.1:{address[1]}", connect_seconds=0.2)
+            result = write.send(f"http://127.0.0.1:{address[1]}", connect_seconds=0.2)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
 
 
-def test_an_untrusted_certificate_is_not_sent(certificate: Certificate) -> None:
+def test_an_untrusted_certificate_is_not_sent(
+    write: WriteUnderTest, certificate: Certificate
+) -> None:
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
-        result = delete(server.url)
+        result = write.send(server.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
-def test_a_certificate_for_another_name_is_not_sent(certificate: Certificate) -> None:
+def test_a_certificate_for_another_name_is_not_sent(
+    write: WriteUnderTest, certificate: Certificate
+) -> None:
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
-        result = delete(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
+        result = write.send(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
-def test_a_trusted_certificate_is_sent(certificate: Certificate) -> None:
+def test_a_trusted_certificate_is_sent(write: WriteUnderTest, certificate: Certificate) -> None:
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
-        result = delete(server.url, ca_bundle=str(certificate.bundle))
-    assert result.verdict is AttemptResult.DELETED
+        result = write.send(server.url, ca_bundle=str(certificate.bundle))
+    assert result.verdict is write.success
     assert len(server.seen) == 1
 
 
-def test_with_a_missing_ca_bundle_nothing_is_sent() -> None:
+def test_with_a_missing_ca_bundle_nothing_is_sent(write: WriteUnderTest) -> None:
     with ScriptedServer([respond(http_response())]) as server:
-        result = delete(server.url, ca_bundle="/nonexistent/bundle.pem")
+        result = write.send(server.url, ca_bundle="/nonexistent/bundle.pem")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
     assert server.connections == 0
 
@@ -84,9 +88,11 @@ def reset_in_the_handshake(connection: socket.socket, is_over: threading.Event) 
         (respond_and_drip(b"", drop=b""), Cause.CONNECT_TIMEOUT),
     ],
 )
-def test_a_failed_handshake_is_not_sent(certificate: Certificate, play: Play, cause: Cause) -> None:
+def test_a_failed_handshake_is_not_sent(
+    write: WriteUnderTest, certificate: Certificate, play: Play, cause: Cause
+) -> None:
     with ScriptedServer([], on_accept=play) as server:
-        result = delete(
+        result = write.send(
             f"https://127.0.0.1:{server.port}",
             connect_seconds=0.3,
             ca_bundle=str(certificate.bundle),
@@ -94,11 +100,13 @@ def test_a_failed_handshake_is_not_sent(certificate: Certificate, play: Play, ca
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, cause)
 
 
-def test_the_total_deadline_also_ends_a_handshake(certificate: Certificate) -> None:
+def test_the_total_deadline_also_ends_a_handshake(
+    write: WriteUnderTest, certificate: Certificate
+) -> None:
     # A TLS record that claims 16 KiB and drips: no single read ever times out.
     drip = respond_and_drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", drop=b"\x00")
     with ScriptedServer([], on_accept=drip) as server:
-        result = delete(
+        result = write.send(
             f"https://127.0.0.1:{server.port}",
             deadline_seconds=0.4,
             ca_bundle=str(certificate.bundle),
@@ -111,9 +119,9 @@ def test_the_total_deadline_also_ends_a_handshake(certificate: Certificate) -> N
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Authentication Required", "502 Bad"])
-def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
+def test_a_proxy_that_refuses_the_tunnel_is_not_sent(write: WriteUnderTest, status: str) -> None:
     with ScriptedServer([respond_and_close(http_response(status, b"<html>"))]) as proxy:
-        result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
+        result = write.send("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
     assert result.http_status is None
     (seen,) = proxy.seen
@@ -121,18 +129,20 @@ def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
     assert "dd-api-key" not in seen.headers
 
 
-def test_a_proxy_that_disconnects_is_not_sent() -> None:
+def test_a_proxy_that_disconnects_is_not_sent(write: WriteUnderTest) -> None:
     with ScriptedServer([respond_and_close(b"HTTP/1.1 200")]) as proxy:
-        result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
+        result = write.send("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
 
 
-def test_a_proxy_that_is_down_is_not_sent() -> None:
-    result = delete("https://127.0.0.1:9", proxy_url=f"http://127.0.0.1:{free_port()}")
+def test_a_proxy_that_is_down_is_not_sent(write: WriteUnderTest) -> None:
+    result = write.send("https://127.0.0.1:9", proxy_url=f"http://127.0.0.1:{free_port()}")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_UNREACHABLE)
 
 
-def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) -> None:
+def test_the_tunnel_carries_the_request_to_the_site(
+    write: WriteUnderTest, certificate: Certificate
+) -> None:
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
 
         def tunnel(connection: socket.socket, _: threading.Event) -> None:
@@ -141,8 +151,8 @@ def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) ->
                 forward(connection, onward)
 
         with ScriptedServer([tunnel]) as proxy:
-            result = delete(server.url, proxy_url=proxy.url, ca_bundle=str(certificate.bundle))
-    assert result.verdict is AttemptResult.DELETED
+            result = write.send(server.url, proxy_url=proxy.url, ca_bundle=str(certificate.bundle))
+    assert result.verdict is write.success
     assert len(server.seen) == 1
     assert [request.method for request in proxy.seen] == ["CONNECT"]
 
@@ -165,12 +175,12 @@ def copy_bytes(source: socket.socket, sink: socket.socket) -> None:
         return
 
 
-def test_tls_is_at_least_1_2(certificate: Certificate) -> None:
+def test_tls_is_at_least_1_2(write: WriteUnderTest, certificate: Certificate) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     old.load_cert_chain(certificate.bundle, certificate.bundle.with_name("key.pem"))
     old.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with ScriptedServer([respond(http_response())], tls=old) as server:
-        result = delete(server.url, ca_bundle=str(certificate.bundle))
+        result = write.send(server.url, ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.TLS_FAILED)

@@ -9,6 +9,7 @@ from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.datadog.responses import AttemptResult, cause_of_status, result_of_status
 from connections.net import connection
 from connections.net.connection import Address, resolve
+from tests.datadog.actions import WriteUnderTest
 
 
 @pytest.mark.parametrize(
@@ -43,22 +44,22 @@ def test_an_invalid_id_is_refused_with_the_expected_format(text: str) -> None:
         canonical_connection_id(text)
 
 
-def test_only_errors_that_prove_it_count_as_not_sent() -> None:
-    assert (
-        result_of_status(status=None, has_errors_list=False, has_request_left=False)
-        is AttemptResult.NOT_SENT
+@pytest.mark.parametrize("has_left", [True, False])
+def test_only_errors_that_prove_it_count_as_not_sent(
+    write: WriteUnderTest, *, has_left: bool
+) -> None:
+    result = result_of_status(
+        write=write.write, status=None, has_errors_list=False, has_request_left=has_left
     )
-    assert (
-        result_of_status(status=None, has_errors_list=False, has_request_left=True)
-        is AttemptResult.AMBIGUOUS
-    )
+    assert result is (AttemptResult.AMBIGUOUS if has_left else AttemptResult.NOT_SENT)
 
 
-def test_every_other_status_is_ambiguous_and_has_a_cause() -> None:
-    settled = {200, 400, 401, 403, 404, 429}
-    for status in set(range(100, 1000)) - settled:
-        assert result_of_status(status=status, has_errors_list=True) is AttemptResult.AMBIGUOUS
-        assert cause_of_status(status=status, has_errors_list=True) is not None
+def test_every_other_status_is_ambiguous_and_has_a_cause(write: WriteUnderTest) -> None:
+    final = {400, 401, 403, 404, 429, *write.write.results}
+    for status in set(range(100, 1000)) - final:
+        result = result_of_status(write=write.write, status=status, has_errors_list=True)
+        assert result is AttemptResult.AMBIGUOUS
+        assert cause_of_status(write=write.write, status=status, has_errors_list=True) is not None
 
 
 def test_codes_fit_their_column_and_equal_their_names() -> None:

@@ -1,27 +1,16 @@
 """A fake of the Datadog client that calls the simulator without sockets, for thousands of cases.
 
-It uses the same world, the same faults and the client's own parsing; only the transport is replaced
-by its results. `tests/faults/model/test_contract.py` compares it with the client.
+It is the client with the same world and the same faults; only the transport is replaced by its
+results. `tests/faults/model/test_contract.py` compares it with the client.
 """
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from connections.core import datadog_keys
 from connections.core.causes import Cause
-from connections.datadog.client import ListingReader
-from connections.datadog.payloads import (
-    ConnectionList,
-    KeyOwner,
-    canonical_connection_id,
-    parse_identity,
-)
-from connections.datadog.responses import (
-    DatadogError,
-    RateLimit,
-    WriteResponse,
-    read_json,
-    read_write_response,
-    reported_errors,
-)
+from connections.core.secret import Secret
+from connections.datadog.client import MAX_READ_BODY, DatadogClient
 from connections.net.http import OutboundResponse
 from sandbox.entities import KeyPair
 from sandbox.faults import Transmission
@@ -40,61 +29,36 @@ _WITHOUT_STATUS = {
 _COMPLETE = {Transmission.WHOLE, Transmission.CLOSE_AFTER_RESPONSE}
 
 
-class FakeDatadog:
-    """Replaces `DatadogClient` in tests, with one key pair of a world.
-
-    `is_closed` means that nothing listens, so no request is sent.
-    """
+class FakeDatadog(DatadogClient):
+    """A `DatadogClient` with one key pair of a world. `is_closed` means that nothing listens."""
 
     def __init__(self, world: World, *, pair: KeyPair, is_closed: bool = False) -> None:
+        super().__init__(
+            base_url="https://datadog.example",
+            keys=datadog_keys.KeyPair(
+                api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
+            ),
+        )
         self.world = world
         self.pair = pair
         self.is_closed = is_closed
-        self.rate_limits: tuple[RateLimit, ...] = ()
 
-    def delete_org_connection(
-        self, *, connection_id: str, deadline_seconds: float = 30
-    ) -> WriteResponse:
-        """Like the client's method. Sends nothing if the deadline has passed."""
-        if canonical_connection_id(connection_id) != connection_id:
-            raise ValueError("The connection ID is not in its canonical, lowercase form.")
+    def _send(
+        self,
+        *,
+        path: str,
+        deadline_seconds: float,
+        method: str = "GET",
+        max_body: int = MAX_READ_BODY,
+        keys: Mapping[str, Secret] | None = None,
+        body: bytes | None = None,
+    ) -> OutboundResponse:
         if deadline_seconds <= 0:
-            return read_write_response(_not_sent(Cause.CONNECT_TIMEOUT))
-        return read_write_response(self._send("DELETE", f"/api/v2/org_connections/{connection_id}"))
-
-    def list_org_connections(
-        self, *, deadline_seconds: float = 10, page_size: int = 1000
-    ) -> ConnectionList:
-        """As the client's."""
-        reader = ListingReader()
-        while (offset := reader.next_offset) is not None:
-            path = f"/api/v2/org_connections?limit={page_size}&offset={offset}"
-            reader.read(read_json(self._send("GET", path)))
-        return reader.result()
-
-    def whoami(self, *, deadline_seconds: float = 10) -> KeyOwner:
-        """As the client's."""
-        document = read_json(self._send("GET", "/api/v2/current_user"))
-        error = document if isinstance(document, DatadogError) else reported_errors(document)
-        if error is not None:
-            raise error
-        identity = parse_identity(document)
-        if identity is None:
-            raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
-        return identity
-
-    def _send(self, method: str, path: str) -> OutboundResponse:
+            return _not_sent(Cause.CONNECT_TIMEOUT)
         if self.is_closed:
             return _not_sent(Cause.CONNECTION_REFUSED)
-        request = self._request(method, path)
-        fault = take_fault(request=request, world=self.world)
-        number = log_request(request=request, world=self.world, fault=fault)
-        response = respond_with_fault(request=request, world=self.world, fault=fault, number=number)
-        return _reply(response, transmission=fault.transmission if fault else Transmission.WHOLE)
-
-    def _request(self, method: str, path: str) -> Request:
         url = urlsplit(path)
-        return Request(
+        request = Request(
             method=method,
             path=url.path,
             query_string=url.query,
@@ -102,9 +66,13 @@ class FakeDatadog:
                 "dd-api-key": self.pair.api_key,
                 "dd-application-key": self.pair.application_key,
             },
-            body=b"",
+            body=body or b"",
             site=self.pair.org.site.name,
         )
+        fault = take_fault(request=request, world=self.world)
+        number = log_request(request=request, world=self.world, fault=fault)
+        response = respond_with_fault(request=request, world=self.world, fault=fault, number=number)
+        return _reply(response, transmission=fault.transmission if fault else Transmission.WHOLE)
 
 
 def _not_sent(cause: Cause) -> OutboundResponse:
