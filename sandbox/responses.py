@@ -247,6 +247,9 @@ def _create(call: _Call) -> Response:
     source = call.caller.org
     if sink is None or sink.site != source.site:
         raise _ApiError(status=404, text="Not found")
+    subject = f"connection between orgs {source.id} and {sink.id}"
+    if len(set(types)) < len(types):
+        raise _ApiError(status=400, text=f"{subject} is not allowed")
     connection = call.world.create_connection(
         source_org=source,
         sink_org=sink,
@@ -257,7 +260,6 @@ def _create(call: _Call) -> Response:
     if isinstance(connection, Connection):
         data = payloads.connection_object(connection=connection)
         return _json_response({"data": data}, has_effect=True)
-    subject = f"connection between orgs {source.id} and {sink.id}"
     if connection == "exists":
         raise _ApiError(status=409, text=f"{subject} already exists")
     raise _ApiError(status=400, text=f"{subject} is not allowed")
@@ -267,6 +269,8 @@ def _update(call: _Call) -> Response:
     _require_permission(call, WRITE)
     _require_uuid(call)
     types = _parse_types(_parse_body(call).get("data", {}))
+    if len(set(types)) < len(types):
+        raise _invalid_input()
     connection = call.world.connection(connection_id=call.connection_id)
     if connection is None or connection.source_org != call.caller.org:
         raise _not_found(call)
@@ -304,8 +308,9 @@ def _require_uuid(call: _Call) -> None:
 
 
 def _not_found(call: _Call) -> _ApiError:
-    # Datadog itself repeats "not found".
-    text = f"org connection with id:{call.connection_id} not found not found"
+    # Datadog itself repeats "not found", and begins with a capital after a PATCH.
+    subject = "Org" if call.operation.name == "update" else "org"
+    text = f"{subject} connection with id:{call.connection_id} not found not found"
     return _ApiError(status=404, text=text)
 
 
@@ -323,7 +328,7 @@ def _parse_types(data: dict[str, Any]) -> tuple[str, ...]:
     attributes = data.get("attributes")
     types = attributes.get("connection_types") if isinstance(attributes, dict) else None
     is_list_of_texts = isinstance(types, list) and all(isinstance(one, str) for one in types)
-    if not is_list_of_texts or not types or len(set(types)) != len(types):
+    if not is_list_of_texts or not types:
         raise _invalid_input()
     return tuple(types)
 

@@ -1,10 +1,15 @@
 """Without faults the simulator responds exactly as Datadog does."""
 
+import json
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 import requests
 
-from sandbox.entities import READ, WRITE
+from sandbox.entities import READ, WRITE, make_user
 from sandbox.server import SandboxServer
+from sandbox.world import World
 from tests.sandbox.client import (
     LIST,
     MANAGED_ORGS,
@@ -12,7 +17,9 @@ from tests.sandbox.client import (
     payments_connection,
     send,
 )
+from tests.support import recorded_exchanges as recorded
 from tests.support.processes import PATIENCE
+from tests.support.recorded_exchanges import EXCHANGES, Exchange
 from tests.support.sandbox import EU, US, connection_between, key_headers, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
@@ -180,6 +187,32 @@ def test_create_returns_200_and_the_connection_is_listed(sandbox: SandboxServer)
     assert response.status_code == 200
     listed = send(sandbox, "GET", LIST, pair=pair).json()["data"]
     assert response.json()["data"] in listed
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange.name)
+def test_a_recorded_request_has_the_recorded_response(exchange: Exchange) -> None:
+    world = World(sites=[US])
+    parent = world.add_org(name="Parent", site=US, id=recorded.SOURCE_ORG_ID)
+    child = world.add_org(name="Child", site=US, id=recorded.SINK_ORG_ID)
+    creator = replace(make_user(name="Dana Keller"), id=recorded.CREATOR_ID)
+    pair = world.add_key_pair(org=parent, user=creator)
+    if exchange.exists:
+        world.add_connection(
+            source_org=parent,
+            sink_org=child,
+            id=recorded.CONNECTION_ID,
+            created_by=creator,
+            created_at=datetime.fromisoformat(recorded.CREATED_AT),
+        )
+    body = exchange.data and {"data": exchange.data}
+    with SandboxServer(world) as server:
+        response = send(server, exchange.method, LIST + exchange.path, pair=pair, body=body)
+    expected, received = json.loads(exchange.response), response.json()
+    if exchange is recorded.CREATED:
+        assert received["data"]["id"] != recorded.CONNECTION_ID
+        expected["data"]["id"] = received["data"]["id"]
+        expected["data"]["attributes"]["created_at"] = received["data"]["attributes"]["created_at"]
+    assert (response.status_code, received) == (int(exchange.status[:3]), expected)
 
 
 def test_a_refused_create_returns_datadogs_error_text(sandbox: SandboxServer) -> None:
