@@ -11,6 +11,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
 from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
+from connections.agreements.setting import Terms, set_agreements
 from connections.audit import EventCode
 from connections.batches import stopping
 from connections.batches.drafts import parse_key
@@ -23,6 +24,7 @@ from connections.models import (
     AccessReview,
     AccessReviewDecision,
     AccessReviewRow,
+    OrgPair,
     Person,
     ReviewDecision,
 )
@@ -42,21 +44,25 @@ def decide(
     reason: str,
     keep_until: date | None = None,
     digests: Mapping[str, str] = _NO_DIGESTS,
+    terms: Terms | None = None,
+    version: int | None = None,
 ) -> list[AccessReviewDecision]:
     """Decide on all of these connections, named "<site>/<connection ID>", or on none.
 
     `digests` says what the page showed of each connection, by its name. A connection without a
-    digest isn't compared.
+    digest isn't compared. With `terms`, their agreements are set as well, as `set_agreements` does
+    with `terms` and `version`: either both are saved or neither.
 
     Raises PermissionDenied for someone who isn't a reviewer, or when another person alone decides
     on a connection as its owner; InvalidInputError naming the fields;
     ConflictError for a closed access review, for a connection that is gone and for one that only
-    hidden credentials list; and OvertakenError for one that changed since the page showed it.
+    hidden credentials list; OvertakenError for one that changed since the page showed it; and what
+    `set_agreements` raises.
     """
     person = _require_reviewer(review, actor=actor)
     rows = _find_rows(review, actor=actor, connections=connections)
     reason = reason.strip()
-    _require_valid_input(decision=decision, reason=reason, keep_until=keep_until)
+    _require_valid_input(decision=decision, reason=reason, keep_until=keep_until, terms=terms)
     with audit.atomic():
         lock_open_review(review)
         # The reviewers might have changed since the check above.
@@ -86,6 +92,9 @@ def decide(
         if decision == ReviewDecision.KEEP:
             ids = {row.connection_id for row in rows}
             stopping.pause_where_kept(connection_ids=ids, actor=actor)
+        if terms:
+            pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows]
+            set_agreements(actor=actor, pairs=pairs, terms=terms, version=version)
     return saved
 
 
@@ -151,10 +160,14 @@ def _find_rows(
     return rows
 
 
-def _require_valid_input(*, decision: str, reason: str, keep_until: date | None) -> None:
+def _require_valid_input(
+    *, decision: str, reason: str, keep_until: date | None, terms: Terms | None
+) -> None:
     fields: dict[str, str] = {}
     if decision not in set(ReviewDecision):
         fields["decision"] = "Choose to keep or to delete."
+    elif terms and decision == ReviewDecision.DELETE:
+        fields["decision"] = "Only a decision to keep can set the agreement."
     if problem := find_text_problem(reason):
         fields["reason"] = problem
     if keep_until is not None and decision == ReviewDecision.DELETE:

@@ -55,16 +55,24 @@
     const previous = openForm()?.previousElementSibling === row ? openForm().querySelector("form") : null;
     const opened = template.content.firstElementChild.cloneNode(true);
     const form = opened.querySelector("form");
-    const { connection, digest, decision: chosen, reason, keep_until: until } = form.elements;
+    const { connection, digest, decision: chosen, reason, keep_until: until, version } = form.elements;
     connection.value = row.dataset.connection;
     digest.value = row.querySelector("input[name=digest]").value;
     chosen.value = decision;
     form.querySelector("[data-reason-label]").textContent = `Reason to ${decision} ${row.dataset.pair}`;
     form.querySelector("[data-until]").hidden = decision !== "keep";
     until.disabled = decision !== "keep";
-    if (previous) {
-      reason.value = previous.elements.reason.value;
-      until.value = previous.elements.keep_until.value;
+    const agreement = form.querySelector("[data-agreement]");
+    if (agreement) {
+      const offered = row.dataset.offered?.split(" ") ?? [];
+      version.value = row.dataset.version ?? "";
+      agreement.hidden = agreement.disabled = decision !== "keep" || !offered.length;
+      for (const label of agreement.querySelectorAll("[data-offer]")) {
+        label.hidden = label.control.disabled = !offered.includes(label.dataset.offer);
+      }
+    }
+    for (const typed of previous?.querySelectorAll("input:not([type=hidden]), select") ?? []) {
+      if (typed.name in form.elements) form.elements[typed.name].value = typed.value;
     }
     if (openForm()) closeForm();
     makeCurrent(row);

@@ -7,11 +7,14 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from connections.access.actor import WORKER
+from connections.agreements.setting import Terms, set_agreements
 from connections.batches import running
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
+    Agreement,
     Credential,
+    OrgPair,
     Person,
     Role,
 )
@@ -123,6 +126,9 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
 ) -> None:
     watch.expect("(status of|Code) 4(22|01)")
     review = start(auditor, scope="q=Partner")
+    others = OrgPair(*review.rows.values_list("site", "source_org_id", "sink_org_id")[0])
+    terms: Terms = {"owner": auditor, "purpose": "Fraud alerts"}
+    set_agreements(actor=WORKER, pairs=[others], terms=terms)
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
     row = row_of(page, 1)
@@ -134,12 +140,26 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     form.get_by_label("Reason to keep").fill("The partner left.")
     expect(form.get_by_text("Enter a reason.")).to_have_count(0)
     form.get_by_label("Keep until").fill("2020-01-01")
+    form.get_by_role("combobox", name="Owner").select_option(operator.username)
+    form.get_by_label("Ends").fill(DUE)
     form.get_by_role("button", name="Save and next").click()
     expect(form.get_by_text("Choose a date in the future.")).to_be_visible()
     expect(form.get_by_label("Keep until")).to_be_focused()
     row.get_by_role("link", name="Delete").click()
     expect(form.get_by_label(re.compile("Reason to delete"))).to_have_value("The partner left.")
     expect(form.get_by_label("Keep until")).to_be_hidden()
+    expect(form.get_by_label("Ends")).to_be_hidden()
+    row.get_by_role("link", name="Keep").click()
+    expect(form.get_by_label("Ends")).to_have_value(DUE)
+    form.get_by_label("Keep until").fill("")
+    form.get_by_label("Purpose").fill("Claims dashboards")
+    form.get_by_role("button", name="Save and next").click()
+    expect(row).to_contain_text(f"{operator} · ends 31 Dec 2999 · Claims dashboards")
+    assert Agreement.objects.get(owner=operator).purpose == "Claims dashboards"
+    row.get_by_role("link", name="Keep").click()
+    expect(form.get_by_label("Purpose")).to_be_hidden()
+    row.get_by_role("link", name="Delete").click()
+    form.get_by_label("Reason to delete").fill("The partner left.")
     page.context.clear_cookies(name="sessionid")
     form.get_by_role("button", name="Save and next").click()
     expect(
@@ -149,8 +169,8 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     page.keyboard.press("Escape")
     expect(form).to_have_count(0)
     expect(row).to_be_focused()
-    expect(row).to_have_attribute("data-decision", "pending")
-    assert not AccessReviewDecision.objects.exists()
+    expect(row).to_have_attribute("data-decision", "keep")
+    assert AccessReviewDecision.objects.count() == 1
 
 
 def test_an_error_about_selected_connections_stays_until_it_is_corrected(
@@ -185,10 +205,14 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     review = start(auditor, scope="q=Partner")
     page = open_as(operator, java_script_enabled=False)
     page.goto(f"/reviews/{review.pk}/?show=to-decide")
-    row_of(page, 0).get_by_role("link", name="Delete").click()
+    row_of(page, 0).get_by_role("link", name="Keep").click()
+    page.get_by_label("Purpose").fill("Claims dashboards")
     page.get_by_role("button", name="Save decision", exact=True).click()
     expect(page.get_by_text("Enter a reason.")).to_be_visible()
-    page.get_by_label(re.compile("Reason to delete")).fill("The partner left.")
+    page.get_by_label(re.compile("Reason to keep")).fill(REASON)
+    page.get_by_role("button", name="Save decision", exact=True).click()
+    expect(page.get_by_text("Choose an owner, or enter a team or other owner.")).to_be_visible()
+    page.get_by_label("Team or other owner").fill("Data team")
     page.get_by_role("button", name="Save decision", exact=True).click()
     expect(page.get_by_text("1 decision saved.")).to_be_visible()
     expect(page.locator("[data-connection]")).to_have_count(2)

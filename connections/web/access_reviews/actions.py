@@ -13,6 +13,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from connections.access.actor import Actor
 from connections.access_reviews import closing, decisions, deleting, repeating, reviewers
 from connections.access_reviews.rows import review_rows
+from connections.agreements.setting import OlderVersionError
 from connections.batches import drafts
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
@@ -53,6 +54,9 @@ def _refused_decision(
     review = find_access_review(actor=actor, pk=pk)
     if not isinstance(refusal.error, InvalidInputError):
         refusal.form.add_error(None, str(refusal.error))
+    if isinstance(refusal.error, OlderVersionError):
+        # The page now shows what was saved meanwhile, so the form can replace it.
+        refusal.form.replace_version(refusal.error.newest.values())
     posted = _posted(request, form=refusal.form)
     if wants_fragment(request):
         return detail.render_saved(

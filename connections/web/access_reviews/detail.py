@@ -44,6 +44,7 @@ from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_
 from connections.web.access_reviews.repeating import repetition
 from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
+from connections.web.agreements.forms import owner_choices
 from connections.web.badges import LEFT_OPEN, review_badge
 from connections.web.framework import support
 from connections.web.framework.lists import (
@@ -491,8 +492,7 @@ def _table(
     can_decide = permissions.can_decide(actor, review=review) and not is_closed
     pairs = [] if is_closed else [pair_of(row) for row in details]
     agreements = find_agreements(pairs)
-    missing = [pair for pair in pairs if pair not in agreements]
-    settable = can_set(actor=actor, pairs=missing) if can_decide else ()
+    settable = can_set(actor=actor, pairs=pairs) if can_decide else set()
     views = [
         review_row_view(
             request,
@@ -509,6 +509,7 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
+        "owners": owner_choices() if any(view.offered for view in views) else [],
         "facts": SELECTED_FACTS,
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),

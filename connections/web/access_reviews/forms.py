@@ -1,13 +1,15 @@
 """Forms about access reviews. The services validate most of the input."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django import forms
 
 from connections.access import permissions
 from connections.access_reviews.population import REPETITIONS
+from connections.agreements.setting import Terms
 from connections.models import Assignment, Person
+from connections.web.agreements.forms import OwnerForm
 from connections.web.framework.forms import KEPT, ListField, ServiceForm
 
 
@@ -129,8 +131,15 @@ class StartForm(ReviewersForm):
         return self["scope"].value() or ""
 
 
-class DecisionForm(ServiceForm):
-    """One decision, about one connection or about all selected ones."""
+# What a decision to keep can add to an agreement that lacks it.
+TERMS = ("owner", "owner_text", "purpose", "ends_on")
+
+
+class DecisionForm(OwnerForm):
+    """One decision, about one connection or about all selected ones.
+
+    A decision to keep one connection can set its agreement. An empty field stays as agreed.
+    """
 
     # Named "<site>/<connection ID>".
     connection = ListField(required=False)
@@ -148,14 +157,22 @@ class DecisionForm(ServiceForm):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The decision, its connections, and the digests by connection."""
+        """The decision, its connections, the digests by connection, and what to agree."""
         arguments = self.cleaned_data.copy()
+        terms = {name: value for name in TERMS if (value := arguments.pop(name))}
+        if "owner_text" in terms:
+            # In place of an owner who left.
+            terms.setdefault("owner", None)
         grouped = arguments.pop("grouped")
         pairs = (text.rpartition(" ") for text in (*arguments.pop("digest"), *grouped))
         digests = {name: digest for name, _, digest in pairs}
         selected = [text.rpartition(" ")[0] for text in grouped]
         connections = [*arguments.pop("connection"), *selected]
-        return arguments | {"connections": connections, "digests": digests}
+        return arguments | {
+            "connections": connections,
+            "digests": digests,
+            "terms": cast(Terms, terms),
+        }
 
 
 class ClosingForm(ServiceForm):

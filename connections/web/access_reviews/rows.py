@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.http import HttpRequest
-from django.urls import reverse
 
 from connections.access_reviews import texts
 from connections.access_reviews.details import DeletionResult, RowDetails
+from connections.agreements.agreed import Reason
 from connections.changes.texts import change_title
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, Agreement, OrgPair, RowState
-from connections.web.access_reviews.forms import DecisionForm
+from connections.web.access_reviews.forms import TERMS, DecisionForm
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
 from connections.web.framework.lists import current_url
@@ -31,6 +31,11 @@ class Posted:
     form: DecisionForm | None
     # The digests of the headings whose rows are all selected.
     groups: Sequence[str]
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether the connections stay selected, because their form is to be corrected."""
+        return self.is_of_selection and self.form is not None
 
     def form_of(self, key: str) -> DecisionForm | None:
         """The form to correct in the row of this connection."""
@@ -72,8 +77,8 @@ class ReviewRowView:
     note: str
     # Who answers for it, as agreed now. A closed access review doesn't show it.
     agreed: AgreedView
-    # The address of the form that sets a missing agreement; "" if the person can't.
-    agree_url: str
+    # What the agreement lacks, and the form offers to set. Names of the form's fields.
+    offered: list[str]
     # The URLs that open a form in the row; "" if nothing can be decided.
     keep_url: str
     delete_url: str
@@ -104,6 +109,8 @@ def review_row_view(
     can_decide = can_decide and row.current is not None and not row.is_for_another
     place = str(row.position)
     back = f"{current_url(request, open='', decision='')}#row-{place}"
+    agreed = agreed_view(agreement, connection.connection_types, today=now.date())
+    form = _form(request, details, posted=posted) if can_decide else None
     is_left_open = is_closed and row.state == RowState.PENDING
     return ReviewRowView(
         details=details,
@@ -118,16 +125,27 @@ def review_row_view(
         protected=ConnectionStatus.PROTECTED.value if row.is_protected else None,
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
-        agreed=agreed_view(agreement, connection.connection_types, today=now.date()),
-        agree_url=reverse("agreement-form", query={"connection": row.key.reference, "back": back})
-        if can_agree
-        else "",
+        agreed=agreed,
+        offered=_offered(agreed, form) if can_agree else [],
         keep_url=_form_url(request, place, "keep") if can_decide else "",
         delete_url=_form_url(request, place, "delete") if can_decide else "",
         close_url=back,
-        form=_form(request, details, posted=posted) if can_decide else None,
-        is_selected=bool(posted and posted.form and row.key.reference in posted.connections),
+        form=form,
+        is_selected=bool(posted and posted.is_selected and row.key.reference in posted.connections),
     )
+
+
+_MISSING = {
+    Reason.NO_AGREEMENT: set(TERMS),
+    Reason.OWNER_LEFT: {"owner", "owner_text"},
+    Reason.ENDED: {"ends_on"},
+}
+
+
+def _offered(agreed: AgreedView, form: DecisionForm | None) -> list[str]:
+    """What is missing, and what was typed before someone else set it."""
+    missing = {name for reason in agreed.flags for name in _MISSING.get(Reason[reason], ())}
+    return [name for name in TERMS if name in missing or (form and form.data.get(name))]
 
 
 def _result_text(details: RowDetails, *, is_closed: bool) -> str:

@@ -1,7 +1,5 @@
 """Setting agreements: of the rows selected in a list, or of one pair."""
 
-from collections.abc import Sequence
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,7 +16,7 @@ from connections.agreements.setting import (
 )
 from connections.agreements.texts import result_text
 from connections.core.errors import InvalidInputError
-from connections.inventory.pairs import PairRow, find_pair_rows
+from connections.inventory.pairs import find_pair_rows
 from connections.web.agreements.forms import AgreementForm, pairs_in
 from connections.web.agreements.list import agreement_page, pair_row_views
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
@@ -67,7 +65,7 @@ def _form_page(request: HttpRequest, refusal: Refusal, *, back: str) -> HttpResp
     form.show(rows, can_set=len(allowed) == len(rows))
     is_conflict = isinstance(error, OlderVersionError)
     if is_conflict:
-        _replace_version(form, rows)
+        form.replace_version([row.agreement for row in rows])
     context = {
         "form": form,
         "rows": pair_row_views(rows, today=today),
@@ -76,13 +74,6 @@ def _form_page(request: HttpRequest, refusal: Refusal, *, back: str) -> HttpResp
     }
     template = "agreements/fields.html" if wants_fragment(request) else "agreements/form.html"
     return render(request, template, context, status=Refusal(error=error).status)
-
-
-def _replace_version(form: AgreementForm, rows: Sequence[PairRow]) -> None:
-    """Let the form replace what it now shows."""
-    form.data = form.data.copy()  # type: ignore[attr-defined]
-    agreement = rows[0].agreement if len(rows) == 1 else None
-    form.data["version"] = agreement.version if agreement else ""  # type: ignore[index]
 
 
 def _saved(

@@ -1,6 +1,6 @@
 """The filters of the agreements, and the form that sets what is agreed about one or many pairs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 from uuid import UUID
 
@@ -78,13 +78,44 @@ def _split(text: str, *, parts: int) -> list[str]:
     return found
 
 
-def _people() -> list[tuple[str, str]]:
+def owner_choices() -> list[tuple[str, str]]:
+    """Username and name of everyone who can be an owner, by name."""
     people = Person.objects.filter(is_active=True)
     named = sorted(people, key=lambda person: person.display_name.casefold())
     return [(person.username, person.display_name) for person in named]
 
 
-class AgreementForm(ServiceForm):
+class OwnerForm(ServiceForm):
+    """Who answers for the access of a pair, for what, and until when."""
+
+    owner = forms.CharField(label="Person", widget=forms.Select, required=False)
+    owner_text = forms.CharField(label="Team or other", required=False)
+    purpose = forms.CharField(required=False, widget=forms.TextInput(attrs={"required": True}))
+    ends_on = forms.DateField(
+        label="Ends",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"invalid": "Enter a date, such as 2027-06-30."},
+    )
+    # The number of the version that was shown, 0 if there was none.
+    version = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+
+    def clean_owner(self) -> Person | None:
+        """The person. Raises ValidationError if no one has this username."""
+        username = self.cleaned_data["owner"]
+        owner = Person.objects.filter(username=username).first() if username else None
+        if username and owner is None:
+            raise ValidationError(f"There is no person with the username “{username}”.")
+        return owner
+
+    def replace_version(self, newest: Collection[Agreement | None]) -> None:
+        """Let the form replace this agreement, which the page now shows."""
+        self.data = self.data.copy()  # type: ignore[attr-defined]
+        [agreement] = newest if len(newest) == 1 else [None]
+        self.data["version"] = agreement.version if agreement else ""  # type: ignore[index]
+
+
+class AgreementForm(OwnerForm):
     """What is agreed about one pair, or about each of several.
 
     A field that isn't posted stays as agreed, and so does an empty one that `different` names.
@@ -95,15 +126,6 @@ class AgreementForm(ServiceForm):
         choices={PERSON: "Person", TEAM: "Team or other"},
         widget=forms.RadioSelect,
         required=False,
-    )
-    owner = forms.CharField(label="Person", widget=forms.Select, required=False)
-    owner_text = forms.CharField(label="Team or other", required=False)
-    purpose = forms.CharField(required=False, widget=forms.TextInput(attrs={"required": True}))
-    ends_on = forms.DateField(
-        label="Ends",
-        required=False,
-        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        error_messages={"invalid": "Enter a date, such as 2027-06-30."},
     )
     types = forms.ChoiceField(
         label="Agreed data types",
@@ -117,7 +139,6 @@ class AgreementForm(ServiceForm):
     connection_types = ListField(required=False, widget=forms.CheckboxSelectMultiple)
     ticket = forms.CharField(required=False)
     different = ListField(required=False)
-    version = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
     # The pair whose version was shown, if the page could have added others since.
     version_of = forms.CharField(required=False, widget=forms.HiddenInput)
     pairs: Sequence[OrgPair] = ()
@@ -163,14 +184,6 @@ class AgreementForm(ServiceForm):
             terms.pop("connection_types", None)
         return terms
 
-    def clean_owner(self) -> Person | None:
-        """The person. Raises ValidationError if no one has this username."""
-        username = self.cleaned_data["owner"]
-        owner = Person.objects.filter(username=username).first() if username else None
-        if username and owner is None:
-            raise ValidationError(f"There is no person with the username “{username}”.")
-        return owner
-
     def clean(self) -> dict[str, Any]:
         """Require at least one data type if they are to be chosen."""
         cleaned = super().clean() or self.cleaned_data
@@ -211,7 +224,7 @@ class AgreementForm(ServiceForm):
             for owner in {agreement.owner for agreement in agreements}
             if owner and not owner.is_active
         ]
-        self._offer("owner", [("", none), *_people(), *left])
+        self._offer("owner", [("", none), *owner_choices(), *left])
         self._offer("connection_types", [(name, name) for name in _types_of(rows)])
 
     def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:

@@ -1,0 +1,229 @@
+"""A decision to keep can set the agreement that is missing: both are saved, or neither."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
+from django.test import Client
+
+from connections.access.actor import WORKER
+from connections.access_reviews import decisions
+from connections.agreements.setting import OlderVersionError, Terms, set_agreements
+from connections.core import clock as database_clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.evidence import verification
+from connections.models import (
+    AccessReview,
+    AccessReviewDecision,
+    Agreement,
+    AuditEvent,
+    EventCode,
+    OrgPair,
+    Person,
+)
+from tests.access_reviews.conftest import MakeReview
+from tests.access_reviews.support import REASON, close, decide, states, texts_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+PURPOSE = "Claims dashboards"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def review(make_review: MakeReview) -> AccessReview:
+    """Two connections without an agreement."""
+    return make_review(2)
+
+
+def pair_of(review: AccessReview) -> OrgPair:
+    row = review.rows.all()[0]
+    return OrgPair(row.site, row.source_org_id, row.sink_org_id)
+
+
+def agree(review: AccessReview, **terms: Any) -> Agreement:
+    """Someone else sets the agreement of the first connection."""
+    given: Any = {"owner_text": "Data team", "purpose": PURPOSE} | terms
+    return set_agreements(actor=WORKER, pairs=[pair_of(review)], terms=given).new[0]
+
+
+def saved() -> tuple[int, int, int]:
+    """How many decisions and agreements there are, and events about either."""
+    codes = [EventCode.ACCESS_REVIEW_DECIDED, EventCode.AGREEMENT_SET]
+    return (
+        AccessReviewDecision.objects.count(),
+        Agreement.objects.count(),
+        AuditEvent.objects.filter(code__in=codes).count(),
+    )
+
+
+def keep(review: AccessReview, person: Person, *, version: int | None = 0, **terms: Any) -> None:
+    given: Any = {"owner": person, "purpose": PURPOSE} | terms
+    decide(review, person, texts_of(review)[0], terms=given, version=version)
+
+
+def test_both_are_saved_with_one_event_each(review: AccessReview, ada: Person) -> None:
+    ends_on = database_clock.now().date() + timedelta(days=90)
+    keep(review, ada, ends_on=ends_on)
+    agreement = Agreement.objects.get()
+    assert agreement.pair == pair_of(review)
+    assert (agreement.owner, agreement.purpose, agreement.ends_on) == (ada, PURPOSE, ends_on)
+    assert (states(review, ada), saved()) == (["keep", "pending"], (1, 1, 2))
+    assert verification.verify_audit_log().fault is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"purpose": ""}, "purpose"),
+        ({"owner": None}, "owner"),
+        ({"ends_on": date(2020, 1, 31)}, "ends_on"),
+        ({"owner_text": "x" * 201}, "owner_text"),
+    ],
+)
+def test_an_invalid_agreement_leaves_the_decision_unsaved(
+    review: AccessReview, ada: Person, terms: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        keep(review, ada, **terms)
+    assert (list(caught.value.fields), saved()) == ([field], (0, 0, 0))
+
+
+def test_an_invalid_decision_leaves_the_agreement_unsaved(
+    review: AccessReview, ada: Person, edith: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms: Terms = {"owner": ada, "purpose": PURPOSE}
+    for wrong in ({"reason": " "}, {"decision": "delete"}, {"digests": {}, "decision": "later"}):
+        with pytest.raises(InvalidInputError):
+            decide(review, ada, texts_of(review)[0], terms=terms, **wrong)
+    with monkeypatch.context() as patched:
+        patched.setattr(decisions, "set_agreements", _set_and_fail)
+        with pytest.raises(DatabaseError):
+            keep(review, ada)
+    close(review, edith, open_reason="Later")
+    with pytest.raises(ConflictError):
+        keep(review, ada)
+    assert saved() == (0, 0, 0)
+
+
+def _set_and_fail(**given: Any) -> None:
+    set_agreements(**given)
+    raise DatabaseError
+
+
+def test_only_someone_who_can_set_the_agreement_sets_it(
+    review: AccessReview, edith: Person
+) -> None:
+    with pytest.raises(PermissionDenied):
+        keep(review, edith)
+    assert saved() == (0, 0, 0)
+
+
+def test_what_someone_else_agreed_meanwhile_is_not_replaced(
+    review: AccessReview, ada: Person
+) -> None:
+    theirs = agree(review)
+    with pytest.raises(OlderVersionError) as caught:
+        keep(review, ada)
+    assert caught.value.newest == {pair_of(review): theirs}
+    assert saved() == (0, 1, 1)
+    keep(review, ada, version=1)
+    assert saved() == (1, 2, 3)
+
+
+# --- The form -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def post(review: AccessReview, ada: Person, client_of: Callable[[Person], Client]) -> Any:
+    """Posts Ada's decision to keep the first connection, as its form does."""
+    client = client_of(ada)
+
+    def send(*, htmx: bool = True, **fields: Any) -> Any:
+        posted = {"connection": texts_of(review)[0], "decision": "keep", "reason": REASON}
+        url = f"/reviews/{review.pk}/decide/"
+        return client.post(url, posted | fields, headers=HTMX if htmx else {})
+
+    return send
+
+
+OFFERED = ("owner", "owner_text", "purpose", "ends_on")
+
+
+def offered(page: str) -> list[str]:
+    """The fields of the agreement in the opened form."""
+    form = page.partition('id="decision-form"')[2].partition("</form>")[0]
+    return [name for name in OFFERED if f'name="{name}"' in form]
+
+
+def test_the_form_offers_what_is_missing_to_those_who_can_set_it(
+    review: AccessReview, ada: Person, grace: Person, edith: Person, client_of: Any
+) -> None:
+    url = f"/reviews/{review.pk}/"
+
+    def opened(person: Person, decision: str = "keep") -> list[str]:
+        return offered(client_of(person).get(url, {"open": "1", "decision": decision}).text)
+
+    assert opened(ada) == list(OFFERED)
+    assert opened(edith) == []
+    assert (
+        "data-agreement hidden disabled"
+        in client_of(ada).get(url, {"open": 1, "decision": "delete"}).text
+    )
+    agree(review, owner=grace, owner_text="")
+    assert opened(ada) == []
+    Person.objects.filter(pk=grace.pk).update(is_active=False)
+    assert opened(ada) == ["owner", "owner_text"]
+    assert 'data-offered="owner owner_text" data-version="1"' in client_of(ada).get(url).text
+
+
+def test_an_ended_agreement_is_given_a_new_end(
+    review: AccessReview, ada: Person, post: Any, client_of: Any, clock: Any
+) -> None:
+    today = database_clock.now().date()
+    agree(review, ends_on=today)
+    clock.advance(seconds=2 * 86_400)
+    page = client_of(ada).get(f"/reviews/{review.pk}/", {"open": 1, "decision": "keep"}).text
+    assert offered(page) == ["ends_on"]
+    assert post(version="1", ends_on=f"{today + timedelta(days=90)}").status_code == 200
+    newest = Agreement.objects.get(version=2)
+    assert (newest.owner_text, newest.ends_on) == ("Data team", today + timedelta(days=90))
+
+
+def test_an_empty_agreement_is_not_set(review: AccessReview, post: Any) -> None:
+    response = post(htmx=False, version="0", owner="", owner_text="", purpose="", ends_on="")
+    assert (response.status_code, saved()) == (303, (1, 0, 1))
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+def test_errors_are_shown_and_nothing_typed_is_lost(
+    review: AccessReview, ada: Person, post: Any, htmx: bool
+) -> None:
+    typed = {"owner": "ada", "owner_text": "Data team", "purpose": " ", "ends_on": "2999-01-31"}
+    response = post(htmx=htmx, version="0", keep_until="2999-02-28", **typed)
+    assert (response.status_code, saved()) == (422, (0, 0, 0))
+    assert 'id="decision-purpose-error"' in response.text
+    for value in ("Data team", "2999-01-31", "2999-02-28", REASON):
+        assert f'value="{value}"' in response.text
+    assert '<option value="ada" selected>' in response.text
+    response = post(htmx=htmx, owner="nobody", ends_on="soon")
+    assert 'id="decision-owner-error"' in response.text
+    assert 'id="decision-ends_on-error"' in response.text
+    assert response.status_code == 422
+
+
+def test_the_form_shows_what_someone_else_agreed_and_replaces_it(
+    review: AccessReview, post: Any
+) -> None:
+    agree(review)
+    typed = {"owner": "ada", "purpose": "Fraud alerts"}
+    response = post(version="0", **typed)
+    assert (response.status_code, saved()) == (409, (0, 1, 1))
+    assert f"Data team · {PURPOSE}" in response.text
+    assert 'name="version" value="1"' in response.text
+    assert "Fraud alerts" in response.text
+    assert post(version="1", **typed).status_code == 200
+    assert Agreement.objects.get(version=2).purpose == "Fraud alerts"
