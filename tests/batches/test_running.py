@@ -280,7 +280,10 @@ def test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does(
 
 
 def test_a_row_that_can_not_be_handled_stops_no_other(
-    running_batch: Batch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    running_batch: Batch,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Claimed with others, because the first row makes the check that they share.
     second = running_batch.deletions.get(batch_row__position=2)
@@ -294,10 +297,13 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
 
     monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
     caplog.handler.setFormatter(JsonFormatter())
-    run(running_batch)
+    assert running.run_due(actor=WORKER) == 10
     assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
     record = json.loads(caplog.text.splitlines()[-1])
     assert (record["deletion"], record["batch"]) == (str(second.pk), str(running_batch.pk))
+    clock.advance(seconds=running.POSTPONED_FOR.total_seconds())
+    assert run(running_batch).state == BatchState.FINISHED
+    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 
 def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(

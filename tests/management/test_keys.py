@@ -14,8 +14,14 @@ from pytest_django import Settings
 from connections.audit.signing import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
-from connections.crypto.encryption import check_key_ring, update_key_ring, with_new_primary
+from connections.crypto import encryption
+from connections.crypto.encrypted_fields import key_ids_in_use
+from connections.crypto.encryption import (
+    EncryptionContext,
+    check_key_ring,
+    update_key_ring,
+    with_new_primary,
+)
 from connections.models import AuditEvent, Credential
 from connections.models.credentials import ENVELOPE_FIELDS
 from tests.support.key_rings import (
@@ -212,13 +218,24 @@ def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
+def test_a_row_that_changes_while_a_rotation_encrypts_it_is_not_overwritten(
+    ring_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     credential = stored_credential()
-    column = ENCRYPTED_FIELDS[0]
-    [read] = column.secrets()
+    # As another process does that still has the old ring.
     credential.seal_keys(credential.open_keys())
-    credential.save()
-    assert column.replace(read, envelope=read.envelope) is False
+    encrypt = encryption.encrypt
+
+    def encrypt_too_late(secret: Secret, *, context: EncryptionContext) -> str:
+        credential.save()
+        monkeypatch.setattr(encryption, "encrypt", encrypt)
+        return encrypt(secret, context=context)
+
+    monkeypatch.setattr(encryption, "encrypt", encrypt_too_late)
+    document = rotate()
+    # The next pass encrypts what was stored meanwhile.
+    assert (document["reencrypted"], document["left"]) == (2, [])
+    assert key_ids_in_use() == {primary_in(ring_file)}
     assert Credential.objects.get().open_keys().by_field["api_key"].reveal() == API_KEY
 
 

@@ -156,16 +156,19 @@ def test_while_another_process_records_them_files_are_left_alone(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
-def test_an_unreadable_file_is_kept_and_reported_by_doctor(
-    send_without_database: SendWithoutDatabase, text: str
+def test_an_unreadable_file_is_kept_logged_once_and_reported_by_doctor(
+    send_without_database: SendWithoutDatabase, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     send_without_database()
     [path] = saved_responses.list_files()
     path.write_text(text)
-    assert recording.record_saved_responses() == 0
+    caplog.clear()
+    assert [recording.record_saved_responses() for _ in range(2)] == [0, 0]
     assert path.read_text() == text
     [problem] = problems()
     assert str(path) in problem
+    [logged] = [row for row in caplog.messages if str(path) in row]
+    assert logged.startswith("A saved response can't be recorded and is kept: ")
 
 
 def test_a_file_from_another_database_is_kept_and_reported_by_doctor(

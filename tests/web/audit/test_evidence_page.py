@@ -93,8 +93,12 @@ def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client)
     page = show(reader)
     event = AuditEvent.objects.get(code=EventCode.SIGNING_KEY_ROTATED)
     assert f"Previous key (to event {event.seq - 1})" in page.text
+    assert page.text.count("Previous key") == 1
     assert old in page.text
     assert new in page.text
+    with triggers_off():
+        AuditEvent.objects.filter(pk=event.pk).update(text='{"details": {}}')
+    assert f"Previous key (to event {event.seq - 1}) not readable" in show(reader).text
 
 
 @pytest.mark.database

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from collections.abc import Callable
 from html import unescape
 from typing import Any
@@ -66,6 +67,7 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
 
     assert (response.status_code, response["Location"]) == (303, address("detail", credential))
     assert "Datadog accepts the keys for Payments US." in page
+    assert re.search(r'Key checks</h2>\s*<span class="meta"><time', page)
     assert "View 2 connections</a>" in page
     assert "Payments US added" not in page
     assert "2 connections, " in page
