@@ -1,6 +1,7 @@
 """What a change says: attention, times, our deletions, baselines, and late syncs."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,12 +10,15 @@ from connections.changes.detection import changes_digest
 from connections.models import (
     AuditEvent,
     Change,
+    Credential,
     KnownConnection,
     Org,
     OrgConnectionSnapshot,
     Outcome,
 )
 from tests.changes.support import (
+    CREATED_AT,
+    SITE,
     all_kinds,
     kinds,
     make_connection,
@@ -84,6 +88,28 @@ def test_retiring_a_credential_removes_nothing(clock: SettableClock) -> None:
     # It no longer counts as a credential that lists the connection.
     [change] = sync(first)
     assert (change.kind, change.observed_by) == ("removed", [str(first.pk)])
+
+
+@pytest.mark.parametrize("changed", [{"retired_at": CREATED_AT}, {"site": "EU1"}])
+def test_a_name_counts_unless_a_credential_of_that_org_can_show_another(
+    changed: dict[str, Any], clock: SettableClock
+) -> None:
+    own, other = make_credential("a"), make_credential("b", org_id="dev")
+    renamed = replace(X, source_org=replace(X.source_org, name="Acme Production"))
+    sync(other, X)
+    clock.advance(minutes=15)
+    assert sync(other, renamed) == []
+    Credential.objects.filter(pk=own.pk).update(**changed)
+    clock.advance(minutes=15)
+    [change] = sync(other, renamed)
+    assert (change.kind, change.org_id, change.org_name) == (
+        "org_renamed",
+        "prod",
+        "Acme Production",
+    )
+    assert (change.before, change.after) == ({"name": "Acme Prod"}, {"name": "Acme Production"})
+    org = Org.objects.get(site=SITE, org_id="prod")
+    assert (org.name, org.established_at) == ("Acme Production", clock.at)
 
 
 @pytest.mark.parametrize(
