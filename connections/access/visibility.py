@@ -182,28 +182,27 @@ def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Chan
 def visible_pairs(pairs: Collection[OrgPair], *, actor: Actor) -> set[OrgPair]:
     """The pairs among these that the actor knows, and whose connections aren't hidden from them.
 
-    Both orgs have to be known. If a credential is hidden from the actor, one that they can see has
-    to have listed the pair: they could otherwise tell a hidden pair from one that doesn't exist.
+    A credential that they can see has listed the pair. If none is hidden from them, both orgs being
+    known is enough: they could otherwise tell a hidden pair from one that doesn't exist.
     """
-    sites = {pair.site for pair in pairs}
-    orgs = visible_orgs(actor=actor).filter(site__in=sites).order_by()
-    known = set(orgs.values_list("site", "org_id"))
-    of_known = {
-        pair
-        for pair in pairs
-        if (pair.site, pair.source_org_id) in known and (pair.site, pair.sink_org_id) in known
-    }
-    if not visibility_of(actor).hidden or not of_known:
-        return of_known
-    listed = OrgConnectionSnapshot.objects.filter(
-        site__in=sites,
-        source_org_id__in={pair.source_org_id for pair in of_known},
-        sink_org_id__in={pair.sink_org_id for pair in of_known},
-    )
-    rows = visible(listed, actor=actor).order_by()
-    return of_known & {
-        OrgPair(*row) for row in rows.values_list("site", "source_org_id", "sink_org_id").distinct()
-    }
+    found, missing = set[OrgPair](), set(pairs)
+    sites = {pair.site for pair in missing}
+    if not visibility_of(actor).hidden:
+        orgs = Org.objects.filter(site__in=sites).order_by()
+        known = set(orgs.values_list("site", "org_id"))
+        found = {pair for pair in missing if {pair[:2], (pair.site, pair.sink_org_id)} <= known}
+        missing -= found
+    # An org is known once a complete sync has listed it, which is later than its connections.
+    if missing:
+        listed = OrgConnectionSnapshot.objects.filter(
+            site__in=sites,
+            source_org_id__in={pair.source_org_id for pair in missing},
+            sink_org_id__in={pair.sink_org_id for pair in missing},
+        )
+        rows = visible(listed, actor=actor).order_by()
+        columns = rows.values_list("site", "source_org_id", "sink_org_id").distinct()
+        found |= missing & {OrgPair(*row) for row in columns}
+    return found
 
 
 def visible_agreements(agreements: QuerySet[Agreement], *, actor: Actor) -> QuerySet[Agreement]:

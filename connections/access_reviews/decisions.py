@@ -51,7 +51,7 @@ def decide(
 
     `digests` says what the page showed of each connection, by its name. A connection without a
     digest isn't compared. With `terms`, their agreements are set as well, as `set_agreements` does
-    with `terms` and `version`: either both are saved or neither.
+    does; `version` is the number of the version that was shown. Either both are saved or neither.
 
     Raises PermissionDenied for someone who isn't a reviewer, or when another person alone decides
     on a connection as its owner; InvalidInputError naming the fields;
@@ -94,7 +94,8 @@ def decide(
             stopping.pause_where_kept(connection_ids=ids, actor=actor)
         if terms:
             pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows]
-            set_agreements(actor=actor, pairs=pairs, terms=terms, version=version)
+            versions = {} if version is None else dict.fromkeys(pairs, version)
+            set_agreements(actor=actor, pairs=pairs, terms=terms, versions=versions)
     return saved
 
 

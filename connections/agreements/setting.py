@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypedDict
 
 from django.core.exceptions import PermissionDenied
@@ -16,6 +17,7 @@ from connections.agreements.agreed import find_agreements, listed_types, of_thes
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.text import join_some_names
 from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import find_text_problem
 from connections.lookups.objects import raise_not_visible
@@ -23,6 +25,8 @@ from connections.models import Agreement, Credential, Org, OrgConnectionSnapshot
 
 MAX_PAIRS = 1000
 MAX_TYPES = 20
+# Pairs that a refusal names.
+MAX_NAMED = 3
 # The data types that each pair's connection shares now.
 LISTED: Literal["listed"] = "listed"
 WHO_CAN = "set agreements of these orgs"
@@ -52,12 +56,14 @@ class AgreementsSet:
 
 
 class OlderVersionError(ConflictError):
-    """Someone saved a newer version in the meantime. `newest` has it for each pair, or None."""
+    """Someone saved newer versions in the meantime: `newest`, by pair."""
 
-    def __init__(self, newest: Mapping[OrgPair, Agreement | None]) -> None:
+    def __init__(self, newest: Mapping[OrgPair, Agreement]) -> None:
+        count = len(newest)
+        agreements = "this agreement" if count == 1 else f"{count:,} of these agreements"
         super().__init__(
-            "Someone changed this agreement after you opened it. Nothing was saved. Compare your "
-            "changes with the newest version, then save again to replace it."
+            f"Someone changed {agreements} after you opened the form. Nothing was saved. Compare "
+            "your changes with the newest version, then save again to replace it."
         )
         self.newest = newest
 
@@ -67,13 +73,13 @@ def set_agreements(
     actor: Actor,
     pairs: Collection[OrgPair],
     terms: Terms,
-    version: int | None = None,
+    versions: Mapping[OrgPair, int] = MappingProxyType({}),
 ) -> AgreementsSet:
     """Set these terms for all of these pairs, or for none of them.
 
     A first agreement needs an owner or an owner text, and a purpose; its data types are those
-    listed now unless they are given. `version` is the number of the version that was shown, 0 if
-    there was none.
+    listed now unless they are given. `versions` has the number of the version that was shown for
+    each pair where one was, 0 if there was no agreement.
 
     Raises Http404 for a pair that the actor doesn't know, PermissionDenied, InvalidInputError for
     `pair` and the fields of Terms, and OlderVersionError.
@@ -81,33 +87,38 @@ def set_agreements(
     pairs = list(dict.fromkeys(pairs))
     require_pairs(pairs, actor=actor)
     terms = _clean(terms)
+    newest: dict[OrgPair, Agreement] = {}
     try:
         with audit.atomic():
-            agreements = find_agreements(pairs)
-            newest = {pair: agreements.get(pair) for pair in pairs}
-            if version is not None and any(
-                version != (agreement.version if agreement else 0) for agreement in newest.values()
-            ):
-                raise OlderVersionError(newest)
+            newest |= find_agreements(pairs)
+            _require_versions(newest, versions)
             listed = _find_listed_types(pairs)
             drafts = [
-                _draft(pair, newest[pair], terms, listed=listed.get(pair), actor=actor)
+                _draft(pair, newest.get(pair), terms, listed=listed.get(pair), actor=actor)
                 for pair in pairs
             ]
-            new = [
-                draft
-                for pair, draft in zip(pairs, drafts, strict=True)
-                if not _says_same(draft, newest[pair])
-            ]
+            new = [draft for draft in drafts if not _says_same(draft, newest.get(draft.pair))]
             _require_permission(new, newest, actor=actor)
             _require_valid(new, newest)
             _store(new, actor=actor)
     except IntegrityError:
-        # Another transaction committed the same version first.
-        agreements = find_agreements(pairs)
-        raise OlderVersionError({pair: agreements.get(pair) for pair in pairs}) from None
+        # Another transaction committed the same version first, or else this is a fault.
+        read = {pair: newest[pair].version if pair in newest else 0 for pair in pairs}
+        _require_versions(find_agreements(pairs), read)
+        raise
     changed = {agreement.pair for agreement in new}
     return AgreementsSet(new=new, unchanged=[pair for pair in pairs if pair not in changed])
+
+
+def _require_versions(newest: Mapping[OrgPair, Agreement], versions: Mapping[OrgPair, int]) -> None:
+    """Raise OlderVersionError if an agreement in `newest` is another version than this one."""
+    changed = {
+        pair: agreement
+        for pair, agreement in newest.items()
+        if versions.get(pair, agreement.version) != agreement.version
+    }
+    if changed:
+        raise OlderVersionError(changed)
 
 
 def can_set(*, actor: Actor, pairs: Collection[OrgPair]) -> set[OrgPair]:
@@ -235,41 +246,56 @@ def _differing_fields(draft: Agreement, newest: Agreement) -> set[str]:
 
 
 def _require_permission(
-    new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement | None], *, actor: Actor
+    new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement], *, actor: Actor
 ) -> None:
+    """Raise PermissionDenied if the actor can't store one of these drafts. It names which."""
     allowed = can_set(actor=actor, pairs=[draft.pair for draft in new])
+    refused: dict[str, list[Agreement]] = {}
     for draft in new:
         if draft.pair not in allowed:
-            _require_owner(draft, newest[draft.pair], actor=actor)
+            problem = _find_refusal(draft, newest.get(draft.pair), actor=actor)
+            refused.setdefault(problem, []).append(draft)
+    refused.pop("", None)
+    if refused and len(new) == 1:
+        raise PermissionDenied(*refused)
+    if refused:
+        raise PermissionDenied(
+            " ".join(f"{problem} This affects {_which(refused[problem])}." for problem in refused)
+        )
 
 
-def _require_owner(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> None:
-    """Raise PermissionDenied unless the owner names another owner or an earlier end."""
+def _which(drafts: Sequence[Agreement]) -> str:
+    names = [f"{source} → {sink}" for source, sink in _org_names(drafts)]
+    return join_some_names(names, limit=MAX_NAMED)
+
+
+def _find_refusal(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> str:
+    """Why someone who isn't allowed to set every term can't store this. "" for an owner who can."""
     if newest is None or newest.owner is None or newest.owner != actor.person:
-        permissions.require(False, WHO_CAN)
-        return
+        return f"You don't have permission to {WHO_CAN}."
     differing = _differing_fields(draft, newest)
     if not differing <= _OWNERS_FIELDS:
-        raise PermissionDenied(
+        return (
             "As the owner, you can name another owner or an earlier end. For the rest, ask an "
             "Operator who can use a credential of either org."
         )
     if "ends_on" in differing and not _is_earlier(draft.ends_on, than=newest.ends_on):
-        raise PermissionDenied(
+        return (
             "As the owner, you can bring the end forward. For a later end, ask an Operator who can "
             "use a credential of either org."
         )
+    return ""
 
 
 def _is_earlier(ends_on: date | None, *, than: date | None) -> bool:
     return ends_on is not None and (than is None or ends_on < than)
 
 
-def _require_valid(new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement | None]) -> None:
+def _require_valid(new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement]) -> None:
     """Raise InvalidInputError. What isn't changed can be out of date: an owner who left."""
     today = clock.now().date()
     for draft in new:
-        before = newest[draft.pair]
+        before = newest.get(draft.pair)
         changed = _differing_fields(draft, before) if before else _OWNERS_FIELDS
         if draft.owner is None and not draft.owner_text:
             raise InvalidInputError({"owner": "Choose an owner, or enter a team or other owner."})
@@ -289,12 +315,7 @@ def _store(new: Sequence[Agreement], *, actor: Actor) -> None:
     for draft in new:
         draft.set_at = now
     Agreement.objects.bulk_create(new)
-    names = _org_names(new)
-    for agreement in new:
-        source, sink = (
-            names.get((agreement.site, org_id)) or org_id
-            for org_id in (agreement.source_org_id, agreement.sink_org_id)
-        )
+    for agreement, (source, sink) in zip(new, _org_names(new), strict=True):
         audit.record(
             code=EventCode.AGREEMENT_SET,
             actor=actor,
@@ -310,9 +331,12 @@ def _store(new: Sequence[Agreement], *, actor: Actor) -> None:
         )
 
 
-def _org_names(agreements: Sequence[Agreement]) -> dict[tuple[str, str], str]:
-    ids = {agreement.source_org_id for agreement in agreements}
-    ids |= {agreement.sink_org_id for agreement in agreements}
+def _org_names(agreements: Sequence[Agreement]) -> list[tuple[str, str]]:
+    """The names of the source and the destination org of each. An org's ID if it has none."""
     orgs = Org.objects.filter(site__in={agreement.site for agreement in agreements})
     rows = orgs.order_by().values_list("site", "org_id", "name")
-    return {(site, org_id): name for site, org_id, name in rows if org_id in ids}
+    names = {(site, org_id): name for site, org_id, name in rows}
+    return [
+        (names.get((site, source)) or source, names.get((site, sink)) or sink)
+        for site, source, sink in (agreement.pair for agreement in agreements)
+    ]

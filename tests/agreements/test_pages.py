@@ -238,6 +238,18 @@ def test_what_is_not_known_is_not_found_and_nothing_is_saved(
     assert not Agreement.objects.exists()
 
 
+def test_a_pair_that_only_an_incomplete_sync_has_listed_can_be_set(
+    pair: OrgPair, operator: Client
+) -> None:
+    # Only a complete sync stores orgs.
+    Org.objects.all().delete()
+    assert pair.reference in {row[0] for row in listed(operator)}
+    assert operator.post(LIST, FIRST | {"pair": pair.reference}).status_code == 303
+    # A pair that none listed isn't known then.
+    unknown = {"pair": f"{pair.site}/{pair.source_org_id}/other", "connection_types": "logs"}
+    assert operator.post(LIST, FIRST | unknown).status_code == 404
+
+
 @pytest.mark.database
 def test_hidden_pairs_and_connections_are_not_found_and_not_listed(
     pair: OrgPair,
@@ -266,8 +278,13 @@ def test_who_can_see_but_not_set_gets_403_and_nothing_is_saved(
     assert "Set owner and purpose" not in read(viewer.get(LIST)).text
     agree(pair, actor=command_actor(), owner=victor)
     assert "Set owner and purpose" in read(viewer.get(LIST)).text
-    posted = {"pair": [pair.reference, other.reference], "owner_text": "SOC", "purpose": "x"}
-    assert viewer.post(LIST, posted).status_code == 403
+    agree(other, actor=command_actor())
+    names = {"pair": [pair.reference, other.reference]}
+    refused = read(viewer.post(LIST, names | {"owner_text": "SOC"}))
+    assert refused.status == 403
+    assert "orgs. This affects Group SOC → Payments US. Nothing was changed." in refused.text
+    refused = read(viewer.post(LIST, names | {"purpose": "x"}))
+    assert "either org. This affects Payments US → Group SOC. You don't" in refused.text
     form = read(viewer.get(FORM, {"pair": pair.reference})).form_to(LIST)
     assert (
         viewer.post(
@@ -292,13 +309,45 @@ def test_an_older_version_is_refused_with_what_was_saved_and_saving_again_replac
         assert "Replace what was saved" in page.text
         assert newest(pair).purpose == "Theirs"
     again = read(operator.post(LIST, typed)).form_to(LIST).fields
-    assert (again["purpose"], again["owner_text"], again["version"]) == (
-        "Mine",
-        "Data platform",
-        "1",
-    )
+    assert (again["purpose"], again["owner_text"]) == ("Mine", "Data platform")
     assert operator.post(LIST, again | {"owner_kind": "team"}).status_code == 303
     assert (newest(pair).version, newest(pair).owner_text) == (2, "Data platform")
+
+
+@pytest.mark.database
+def test_what_someone_saved_about_one_of_several_is_shown_and_not_replaced(
+    pair: OrgPair, other: OrgPair, grace: Person, operator: Client
+) -> None:
+    agree(other, actor=command_actor(), purpose="Old")
+    names = {"pair": [pair.reference, other.reference]}
+    typed = read(operator.post(FORM, names)).form_to(LIST).fields | FIRST | names
+    agree(other, actor=person_actor(person=grace), purpose="Theirs")
+    page = read(operator.post(LIST, typed))
+    assert page.status == 409
+    assert "Someone changed this agreement after you opened the form." in page.text
+    assert page.text.count(" saved owner ") == page.text.count("purpose “Theirs”") == 1
+    assert not find_agreements([pair])
+    again = page.form_to(LIST).fields | names
+    assert operator.post(LIST, again | {"shown": f"{pair.reference}/x"}).status_code == 422
+    assert operator.post(LIST, again).status_code == 303
+    assert {newest(each).purpose for each in (pair, other)} == {"Fraud alerts"}
+
+
+def test_a_data_type_that_was_not_agreed_is_only_agreed_by_choosing_it(
+    pair: OrgPair, other: OrgPair, operator: Client
+) -> None:
+    agree(pair, actor=command_actor(), connection_types=["logs"])
+    extended = {"ends_on": "2099-01-31"}
+    form = read(operator.get(FORM, {"pair": pair.reference})).form_to(LIST)
+    operator.post(LIST, form.fields | extended)
+    assert (newest(pair).version, newest(pair).connection_types) == (2, ["logs"])
+    names = {"pair": [pair.reference, other.reference]}
+    form = read(operator.post(FORM, names)).form_to(LIST)
+    operator.post(LIST, form.fields | FIRST | extended | names)
+    assert newest(pair).connection_types == ["logs"]
+    assert newest(other).connection_types == ["audit"]
+    operator.post(LIST, {"pair": pair.reference, "types": "listed"})
+    assert newest(pair).connection_types == ["logs", "metrics"]
 
 
 def test_the_form_leaves_fields_that_differ_as_they_are(
@@ -309,7 +358,7 @@ def test_the_form_leaves_fields_that_differ_as_they_are(
     names = {"pair": [pair.reference, other.reference]}
     page = read(operator.post(FORM, names))
     fields = page.form_to(LIST).fields
-    assert (fields["purpose"], fields["ticket"], fields["version"]) == ("", "T-1", "")
+    assert (fields["purpose"], fields["ticket"]) == ("", "T-1")
     assert page.html.count("Different, left as they are") == 3
     posted = {
         "ticket": "T-2",
@@ -355,10 +404,10 @@ def test_in_the_bar_the_form_is_a_fragment_and_saving_leads_back_to_the_list(
     posted = {"pair": pair.reference, "back": "/agreements/?q=x"}
     response = operator.post(FORM, posted, headers=HTMX)
     assert "<html" not in read(response).html
-    # Other rows can be selected while it is open; then no one version was shown.
+    # Other rows can be selected while it is open.
     agree(other, actor=command_actor())
     names = {"pair": [pair.reference, other.reference], "back": "/agreements/?q=x"}
-    shown = {"version": "0", "version_of": pair.reference}
+    shown = {"shown": f"{pair.reference}/0"}
     response = operator.post(LIST, FIRST | names | shown, headers=HTMX)
     assert (response.status_code, response["HX-Redirect"]) == (200, "/agreements/?q=x")
     assert newest(pair).version == 1

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.http import Http404
 
 from connections.access.actor import Actor, command_actor
@@ -37,7 +38,8 @@ FIRST: Terms = {"owner_text": "SOC team", "purpose": "Fraud alerts"}
 
 
 def set_one(pair: OrgPair, terms: Terms, *, actor: Actor, version: int | None = None) -> Agreement:
-    [agreement] = set_agreements(actor=actor, pairs=[pair], terms=terms, version=version).new
+    versions = {} if version is None else {pair: version}
+    [agreement] = set_agreements(actor=actor, pairs=[pair], terms=terms, versions=versions).new
     return agreement
 
 
@@ -175,6 +177,13 @@ def test_a_hidden_pair_is_not_found_and_the_request_is_recorded(
 
 
 # --- Two people -----------------------------------------------------------------------------------
+
+
+def test_a_fault_is_not_reported_as_a_newer_version(pair: OrgPair) -> None:
+    """The database refuses a version that nobody set."""
+    agree(pair, actor=command_actor())
+    with pytest.raises(IntegrityError):
+        set_one(pair, {"purpose": "y"}, actor=replace(command_actor(), name=""), version=1)
 
 
 def test_an_older_version_is_refused_with_the_newest_one(

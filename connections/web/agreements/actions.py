@@ -10,13 +10,12 @@ from connections.access.actor import Actor
 from connections.agreements.setting import (
     AgreementsSet,
     OlderVersionError,
-    can_set,
     require_pairs,
     set_agreements,
 )
 from connections.agreements.texts import result_text
 from connections.core.errors import InvalidInputError
-from connections.inventory.pairs import find_pair_rows
+from connections.inventory.pairs import PairRow, find_pair_rows
 from connections.web.agreements.forms import AgreementForm, pairs_in
 from connections.web.agreements.list import agreement_page, pair_row_views
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
@@ -27,6 +26,9 @@ from connections.web.framework.support import (
     time_of,
     wants_fragment,
 )
+
+# As many of the agreements that were changed in the meantime are shown.
+MAX_CHANGED = 10
 
 
 def agreement_form(request: HttpRequest) -> HttpResponse:
@@ -61,15 +63,17 @@ def _form_page(request: HttpRequest, refusal: Refusal, *, back: str) -> HttpResp
             form.add_errors(problem)
     today = time_of(request).date()
     rows = find_pair_rows(form.pairs, actor=actor, today=today)
-    allowed = can_set(actor=actor, pairs=form.pairs)
-    form.show(rows, can_set=len(allowed) == len(rows))
-    is_conflict = isinstance(error, OlderVersionError)
-    if is_conflict:
-        form.replace_version([row.agreement for row in rows])
+    form.show(rows)
+    changed: list[PairRow] = []
+    if isinstance(error, OlderVersionError):
+        changed = [row for row in rows if row.listed.pair in error.newest]
+        form.replace_shown(rows)
     context = {
         "form": form,
         "rows": pair_row_views(rows, today=today),
-        "conflict": str(error) if is_conflict else "",
+        "conflict": str(error) if changed else "",
+        "changed": pair_row_views(changed[:MAX_CHANGED], today=today),
+        "changed_more": max(len(changed) - MAX_CHANGED, 0),
         "back": back if is_local_url(request, back) else reverse("agreement-list"),
     }
     template = "agreements/fields.html" if wants_fragment(request) else "agreements/form.html"

@@ -97,7 +97,7 @@ class OwnerForm(ServiceForm):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         error_messages={"invalid": "Enter a date, such as 2027-06-30."},
     )
-    # The number of the version that was shown, 0 if there was none.
+    # The number of the version that was shown of each pair, 0 if there was none.
     version = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
 
     def clean_owner(self) -> Person | None:
@@ -108,7 +108,7 @@ class OwnerForm(ServiceForm):
             raise ValidationError(f"There is no person with the username “{username}”.")
         return owner
 
-    def replace_version(self, newest: Collection[Agreement | None]) -> None:
+    def replace_version(self, newest: Collection[Agreement]) -> None:
         """Let the form replace this agreement, which the page now shows."""
         self.data = self.data.copy()  # type: ignore[attr-defined]
         [agreement] = newest if len(newest) == 1 else [None]
@@ -139,8 +139,9 @@ class AgreementForm(OwnerForm):
     connection_types = ListField(required=False, widget=forms.CheckboxSelectMultiple)
     ticket = forms.CharField(required=False)
     different = ListField(required=False)
-    # The pair whose version was shown, if the page could have added others since.
-    version_of = forms.CharField(required=False, widget=forms.HiddenInput)
+    # The version that was shown of each of several pairs, as "<pair>/<number>" separated by spaces.
+    # Rows that were selected while the form was open aren't among them.
+    shown = forms.CharField(required=False, widget=forms.HiddenInput)
     pairs: Sequence[OrgPair] = ()
 
     @classmethod
@@ -154,14 +155,11 @@ class AgreementForm(OwnerForm):
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments for the service."""
-        cleaned = self.cleaned_data
-        is_of_one = cleaned["version_of"] in ("", *(pair.reference for pair in self.pairs[:1]))
-        applies = is_of_one and (len(self.pairs) == 1 or not cleaned["version_of"])
-        return {
-            "pairs": self.pairs,
-            "terms": self._terms(),
-            "version": cleaned["version"] if applies else None,
-        }
+        version = self.cleaned_data["version"]
+        versions = (
+            self.cleaned_data["shown"] if version is None else dict.fromkeys(self.pairs, version)
+        )
+        return {"pairs": self.pairs, "terms": self._terms(), "versions": versions}
 
     def _terms(self) -> Terms:
         cleaned = self.cleaned_data
@@ -184,6 +182,14 @@ class AgreementForm(OwnerForm):
             terms.pop("connection_types", None)
         return terms
 
+    def clean_shown(self) -> dict[OrgPair, int]:
+        """The version of each pair. Raises ValidationError."""
+        shown = [text.rpartition("/") for text in self.cleaned_data["shown"].split()]
+        if not all(number.isdecimal() for _, _, number in shown):
+            raise ValidationError("These aren't versions. Open the form again.")
+        versions = {pair: int(number) for pair, _, number in shown}
+        return {pair: versions[pair.reference] for pair in self.pairs if pair.reference in versions}
+
     def clean(self) -> dict[str, Any]:
         """Require at least one data type if they are to be chosen."""
         cleaned = super().clean() or self.cleaned_data
@@ -191,7 +197,7 @@ class AgreementForm(OwnerForm):
             self.add_error("connection_types", "Choose at least 1 data type.")
         return cleaned
 
-    def show(self, rows: Sequence[PairRow], *, can_set: bool) -> None:
+    def show(self, rows: Sequence[PairRow]) -> None:
         """Fill in what these rows have in common, and the choices."""
         agreements = [row.agreement for row in rows if row.agreement]
         different = set()
@@ -213,11 +219,10 @@ class AgreementForm(OwnerForm):
             shown = self.fields["owner_text" if kind == TEAM else "owner"]
             shown.widget.attrs["data-focus"] = True
         self.initial["different"] = sorted(different)
-        self.initial["types"] = LISTED if can_set else AS_AGREED
+        # A type that wasn't agreed has to be chosen.
+        self.initial["types"] = AS_AGREED if agreements else LISTED
         self.initial["owner_kind"] = "" if has_both else kind
-        if len(rows) == 1:
-            self.initial["version"] = agreements[0].version if agreements else 0
-            self.initial["version_of"] = rows[0].listed.pair.reference
+        self.initial["shown"] = shown_versions(rows)
         none = DIFFERENT if "owner" in different else "Choose a person"
         left = [
             (owner.username, f"{owner} (account disabled)")
@@ -227,8 +232,21 @@ class AgreementForm(OwnerForm):
         self._offer("owner", [("", none), *owner_choices(), *left])
         self._offer("connection_types", [(name, name) for name in _types_of(rows)])
 
+    def replace_shown(self, rows: Sequence[PairRow]) -> None:
+        """Let the form replace the agreements of these rows, which the page now shows."""
+        self.replace_version(())
+        self.data["shown"] = shown_versions(rows)  # type: ignore[index]
+
     def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:
         cast(forms.Select, self.fields[name].widget).choices = choices
+
+
+def shown_versions(rows: Iterable[PairRow]) -> str:
+    """The version of each row as the field `shown` has it."""
+    versions = ((row.listed.pair, row.agreement) for row in rows)
+    return " ".join(
+        f"{pair.reference}/{agreement.version if agreement else 0}" for pair, agreement in versions
+    )
 
 
 # How the form shows each field of an agreement.

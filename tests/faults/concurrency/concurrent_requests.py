@@ -123,7 +123,7 @@ def agree(plan: Plan) -> Work:
         page = read(client.get(f"/agreements/set/?connection={plan['connection']}"))
         form = page.form_to("/agreements/").fields | {"owner_kind": "team", "owner_text": "SOC"}
         if not plan["sends_version"]:
-            del form["version"]
+            del form["shown"]
         return client, form | {"purpose": person}
 
     def send(client: Client, form: dict[str, str]) -> dict[str, str]:
