@@ -6,8 +6,8 @@ from connections.core.datadog_keys import AccessToken
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DatadogError
+from tests.datadog.actions import WRITES, WriteUnderTest
 from tests.datadog.servers import (
-    CONNECTION_ID,
     ScriptedServer,
     http_response,
     json_response,
@@ -22,13 +22,15 @@ def client_with_token(url: str) -> DatadogClient:
     return DatadogClient(base_url=url, keys=AccessToken(access_token=Secret(TOKEN)))
 
 
-@pytest.mark.parametrize("call", ["delete", "list_org_connections", "whoami", "validate_key_pair"])
-def test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers(call: str) -> None:
+@pytest.mark.parametrize("call", [*WRITES, "list_org_connections", "whoami", "validate_key_pair"])
+def test_a_token_is_sent_as_bearer_and_never_beside_the_other_headers(
+    call: WriteUnderTest | str,
+) -> None:
     refused = respond(json_response({"errors": ["no"]}, status="403 Forbidden"))
     with ScriptedServer([refused]) as server:
         client = client_with_token(server.url)
-        if call == "delete":
-            client.delete_org_connection(connection_id=CONNECTION_ID)
+        if isinstance(call, WriteUnderTest):
+            call.call(client, 5)
         else:
             with pytest.raises(DatadogError) as caught:
                 getattr(client, call)()

@@ -16,6 +16,7 @@ from connections.datadog.responses import AttemptResult
 from connections.net import http
 from connections.net.route import Route
 from sandbox.certificates import Certificate
+from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -69,13 +70,15 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
     assert [request.connection_number for request in server.seen] == [1, 2]
 
 
-def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retried() -> None:
+def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retried(
+    write: WriteUnderTest,
+) -> None:
     with ScriptedServer(
         [respond(http_response()), respond_and_close(b""), respond(http_response())]
     ) as server:
         client = make_client(server)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+        write.call(client, 5)
+        result = write.call(client, 5)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
     assert [request.connection_number for request in server.seen] == [1, 1]
 
@@ -125,12 +128,12 @@ def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
     assert [request.connection_number for request in server.seen] == [1, 1]
 
 
-def test_a_cookie_is_never_sent_back() -> None:
+def test_a_cookie_is_never_sent_back(write: WriteUnderTest) -> None:
     headers = {"Set-Cookie": "session=of-org-a; Path=/"}
     with ScriptedServer([respond(http_response(headers=headers))]) as server:
         client = make_client(server)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
+        write.call(client, 5)
+        write.call(client, 5)
     assert ["cookie" in request.headers for request in server.seen] == [False, False]
 
 
@@ -177,7 +180,7 @@ def test_threads_do_not_mix_up_their_responses() -> None:
 
 
 def test_the_environment_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificate: Certificate
+    write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificate: Certificate
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password something\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -192,11 +195,11 @@ def test_the_environment_changes_nothing(
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
         monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
         client = make_client(server, ca_bundle=str(certificate.bundle))
-        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+        result = write.call(client, 5)
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
             monkeypatch.setenv(name, str(certificate.bundle))
-        untrusting = make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
-    assert result.verdict is AttemptResult.DELETED
+        untrusting = write.call(make_client(server), 5)
+    assert result.verdict is write.success
     assert untrusting.cause is Cause.CERTIFICATE_REFUSED
     assert proxy.connections == 0
     assert "authorization" not in server.seen[0].headers

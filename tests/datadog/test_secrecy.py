@@ -15,10 +15,10 @@ from connections.datadog.responses import DatadogError
 from connections.net.connection import TrackedConnection
 from connections.net.http import pool
 from connections.net.route import Route
+from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
-    CONNECTION_ID,
     Play,
     ScriptedServer,
     http_response,
@@ -109,13 +109,13 @@ def assert_clean(start: object) -> None:
             assert APPLICATION_KEY not in text
 
 
-def test_a_warm_connection_holds_no_key() -> None:
+def test_a_warm_connection_holds_no_key(write: WriteUnderTest) -> None:
     with ScriptedServer([respond(http_response())]) as server, pool() as connections:
         client = DatadogClient(
             base_url=server.url,
             keys=key_pair(),
         )
-        client.delete_org_connection(connection_id=CONNECTION_ID)
+        write.call(client, 5)
         found = list(walk(connections))
     strings = [each for each in found if isinstance(each, str | bytes)]
     assert any(isinstance(each, TrackedConnection) for each in found)
@@ -126,7 +126,7 @@ def test_a_warm_connection_holds_no_key() -> None:
         assert APPLICATION_KEY not in text
 
 
-def test_debug_logs_contain_no_key(caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_logs_contain_no_key(write: WriteUnderTest, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with ScriptedServer(
         [respond(http_response()), respond_and_close(b"HTTP/1.1 200 OK\r\nbroken")]
@@ -135,9 +135,9 @@ def test_debug_logs_contain_no_key(caplog: pytest.LogCaptureFixture) -> None:
             base_url=server.url,
             keys=key_pair(),
         )
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert CONNECTION_ID in caplog.text
+        write.call(client, 5)
+        write.call(client, 5)
+    assert "/api/v2/org_connections" in caplog.text
     assert API_KEY not in caplog.text
     assert APPLICATION_KEY not in caplog.text
 

@@ -1,7 +1,7 @@
 """A fake of the Datadog client that calls the simulator without sockets, for thousands of cases.
 
-It is the client with the same world and the same faults; only the transport is replaced by its
-results. `tests/faults/model/test_contract.py` compares it with the client.
+It is the client; only its transport is replaced, by the simulator's world and faults.
+`tests/faults/model/test_contract.py` compares it with the client.
 """
 
 from collections.abc import Mapping
