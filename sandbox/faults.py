@@ -1,8 +1,9 @@
 """Every way in which a request to Datadog can fail, each with a name.
 
 A `Fault` defines two independent things: whether and when the request is executed (`executes`,
-`late`), and what the client receives (`status`, `body`, `transmission`, `alteration`). If `status`
-is None, the client receives the normal response, possibly altered or truncated.
+`late`), and after what (`first`); and what the client receives (`status`, `body`, `transmission`,
+`alteration`). If `status` is None, the client receives the normal response, possibly altered or
+truncated.
 """
 
 import threading
@@ -58,6 +59,15 @@ class Alteration(StrEnum):
     CONFLICTING_COPIES = "conflicting_copies"  # the last connection twice, with two types; count 1
 
 
+class First(StrEnum):
+    """What someone else does just before the request is executed, after any list."""
+
+    NOTHING = "nothing"
+    CREATES = "creates"  # the connection that a POST asks for
+    CHANGES = "changes"  # the data types of the connection
+    DELETES = "deletes"  # the connection
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One way to fail. Times are in seconds.
@@ -77,6 +87,7 @@ class Fault:
     headers: tuple[tuple[str, str], ...] = ()
     transmission: Transmission = Transmission.WHOLE
     alteration: Alteration = Alteration.NONE
+    first: First = First.NOTHING
     delay: float = 0.0
     until: threading.Event | None = None
     late: float = 0.0
@@ -135,6 +146,9 @@ EXECUTES_THEN_404 = _json(
 SETS_COOKIE = Fault(
     name="sets_cookie", executes=True, headers=(("Set-Cookie", "dogweb=abc123; Path=/"),)
 )
+ANOTHER_CREATES_FIRST = Fault(name="another_creates_first", executes=True, first=First.CREATES)
+ANOTHER_CHANGES_FIRST = Fault(name="another_changes_first", executes=True, first=First.CHANGES)
+ANOTHER_DELETES_FIRST = Fault(name="another_deletes_first", executes=True, first=First.DELETES)
 
 NO_RESPONSE = _transmitted("no_response", Transmission.NOTHING, executes=False)
 EXECUTES_THEN_NO_RESPONSE = _transmitted("executes_then_no_response", Transmission.NOTHING)

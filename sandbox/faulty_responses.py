@@ -6,9 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.fault_rules import RequestAttributes
-from sandbox.faults import HTML, Alteration, Fault, Transmission
+from sandbox.faults import HTML, Alteration, Fault, First, Transmission
 from sandbox.request_log import ReceivedRequest
-from sandbox.responses import Request, Response, error_response, operation_of, org_of, respond
+from sandbox.responses import (
+    Request,
+    Response,
+    error_response,
+    operation_of,
+    org_of,
+    respond,
+    sink_org_of,
+)
 from sandbox.world import World
 
 
@@ -43,6 +51,8 @@ def respond_with_fault(
 
     `number` is the request's number in the world's log.
     """
+    if fault is not None:
+        _let_another_act(request=request, world=world, first=fault.first)
     if fault is None:
         response = respond(request=request, world=world)
     elif fault.executes:
@@ -56,6 +66,20 @@ def respond_with_fault(
         return response
     response = _replace_response(response, fault=fault, request=request)
     return _alter(response, alteration=fault.alteration, request=request)
+
+
+def _let_another_act(*, request: Request, world: World, first: First) -> None:
+    operation = operation_of(method=request.method, path=request.path)
+    connection_id = operation.connection_id or ""
+    if first is First.CREATES and operation.name == "create":
+        source = org_of(request=request, world=world)
+        sink = sink_org_of(request=request, world=world)
+        if source and sink:
+            world.add_connection(source_org=source, sink_org=sink)
+    elif first is First.CHANGES:
+        world.change_connection(connection_id=connection_id, connection_types=("metrics",))
+    elif first is First.DELETES:
+        world.remove_connection(connection_id=connection_id)
 
 
 def _attributes_of(*, request: Request, world: World) -> RequestAttributes:

@@ -15,7 +15,6 @@ from sandbox.world import World
 
 JSON = "application/json"
 LIST_LIMIT = 1000
-DESTINATIONS_PER_ORG = 5
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COLLECTION = "/api/v2/org_connections"
@@ -179,6 +178,16 @@ def org_of(*, request: Request, world: World) -> Org | None:
     return token.org if token else world.org_of_api_key(api_key=api_key, site=request.site)
 
 
+def sink_org_of(*, request: Request, world: World) -> Org | None:
+    """Return the org of this site to which a POST asks for a connection."""
+    try:
+        sink_id = str(_parse_data(request)["relationships"]["sink_org"]["data"]["id"])
+    except (KeyError, TypeError):
+        raise _invalid_input() from None
+    sink = world.orgs.get(sink_id)
+    return sink if sink and sink.site.name == request.site else None
+
+
 def _another_org(*, org: Org, world: World) -> Org:
     others = (one for one in list(world.orgs.values()) if one.site == org.site and one != org)
     return next(others, org)
@@ -241,11 +250,10 @@ def _list(call: _Call) -> Response:
 
 def _create(call: _Call) -> Response:
     _require_permission(call, WRITE)
-    data = _parse_body(call).get("data", {})
-    types = _parse_types(data)
-    sink = call.world.orgs.get(_parse_sink_id(data))
+    types = _parse_types(_parse_data(call.request))
+    sink = sink_org_of(request=call.request, world=call.world)
     source = call.caller.org
-    if sink is None or sink.site != source.site:
+    if sink is None:
         raise _ApiError(status=404, text="Not found")
     subject = f"connection between orgs {source.id} and {sink.id}"
     if len(set(types)) < len(types):
@@ -255,7 +263,6 @@ def _create(call: _Call) -> Response:
         sink_org=sink,
         connection_types=types,
         created_by=call.caller.keys.user,
-        max_destinations=DESTINATIONS_PER_ORG,
     )
     if isinstance(connection, Connection):
         data = payloads.connection_object(connection=connection)
@@ -268,7 +275,7 @@ def _create(call: _Call) -> Response:
 def _update(call: _Call) -> Response:
     _require_permission(call, WRITE)
     _require_uuid(call)
-    types = _parse_types(_parse_body(call).get("data", {}))
+    types = _parse_types(_parse_data(call.request))
     if len(set(types)) < len(types):
         raise _invalid_input()
     connection = call.world.connection(connection_id=call.connection_id)
@@ -314,14 +321,15 @@ def _not_found(call: _Call) -> _ApiError:
     return _ApiError(status=404, text=text)
 
 
-def _parse_body(call: _Call) -> dict[str, Any]:
+def _parse_data(request: Request) -> dict[str, Any]:
     try:
-        payload = json.loads(call.request.body)
+        payload = json.loads(request.body)
     except ValueError:
         payload = None
-    if not isinstance(payload, dict) or not isinstance(payload.get("data"), dict):
+    data = payload.get("data") if isinstance(payload, dict) else None
+    if not isinstance(data, dict):
         raise _invalid_input()
-    return payload
+    return data
 
 
 def _parse_types(data: dict[str, Any]) -> tuple[str, ...]:
@@ -331,13 +339,6 @@ def _parse_types(data: dict[str, Any]) -> tuple[str, ...]:
     if not is_list_of_texts or not types:
         raise _invalid_input()
     return tuple(types)
-
-
-def _parse_sink_id(data: dict[str, Any]) -> str:
-    try:
-        return str(data["relationships"]["sink_org"]["data"]["id"])
-    except (KeyError, TypeError):
-        raise _invalid_input() from None
 
 
 def _invalid_input() -> _ApiError:

@@ -38,9 +38,14 @@ class _State:
 
 
 class World:
-    """Sites, orgs, keys, connections, fault rules and received requests. Thread-safe."""
+    """Sites, orgs, keys, connections, fault rules and received requests. Thread-safe.
 
-    def __init__(self, *, sites: Iterable[str] = ()) -> None:
+    `max_destinations` limits the connections of which one org is the source, as Datadog does on
+    plans below Enterprise.
+    """
+
+    def __init__(self, *, sites: Iterable[str] = (), max_destinations: int | None = None) -> None:
+        self.max_destinations = max_destinations
         self._changed = threading.Condition(threading.RLock())
         self.sites: dict[str, Site] = {}
         self.orgs: dict[str, Org] = {}
@@ -168,13 +173,13 @@ class World:
         sink_org: Org,
         connection_types: tuple[str, ...],
         created_by: User,
-        max_destinations: int,
     ) -> Connection | str:
         """Add a connection if Datadog's rules allow it. Otherwise return "exists" or "not allowed".
 
         An org can have one connection to another org, none to itself, and `max_destinations` in
         total.
         """
+        limit = self.max_destinations
         with self._changed:
             sinks = [
                 connection.sink_org
@@ -183,7 +188,7 @@ class World:
             ]
             if sink_org in sinks:
                 return "exists"
-            if sink_org == source_org or len(sinks) >= max_destinations:
+            if sink_org == source_org or (limit is not None and len(sinks) >= limit):
                 return "not allowed"
             return self.add_connection(
                 source_org=source_org,

@@ -1,6 +1,8 @@
 """Sends requests to the simulator, through an HTTP library or a plain socket."""
 
+import json
 import socket
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,14 +47,43 @@ def payments_connection(server: SandboxServer) -> tuple[KeyPair, str]:
     return key_pair_of(server.world, "Payments US"), connection.id
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteRequest:
+    """A request that would change a connection of Payments US."""
+
+    method: str
+    path: str
+    pair: KeyPair
+    body: dict[str, Any] | None = None
+
+
+def make_write(server: SandboxServer, method: str) -> WriteRequest:
+    """A DELETE or a PATCH of Payments US's connection, or a POST of another one."""
+    pair, connection_id = payments_connection(server)
+    if method == "POST":
+        sink = server.world.add_org(name="Analytics", site=pair.org.site)
+        return WriteRequest(
+            method=method, path=LIST, pair=pair, body=create_body(sink.id, "logs", "rum")
+        )
+    body = update_body(connection_id, "audit") if method == "PATCH" else None
+    return WriteRequest(method=method, path=f"{LIST}/{connection_id}", pair=pair, body=body)
+
+
 def send_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> socket.socket:
     """Send a DELETE and return the socket before anything is read from it."""
-    address = urlsplit(server.base_urls[pair.org.site.name])
+    path = f"{LIST}/{connection_id}"
+    return send_write(server, WriteRequest(method="DELETE", path=path, pair=pair))
+
+
+def send_write(server: SandboxServer, request: WriteRequest) -> socket.socket:
+    """Send a request and return the socket before anything is read from it."""
+    address = urlsplit(server.base_urls[request.pair.org.site.name])
     assert address.hostname is not None
     client = socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE)
-    headers = "".join(f"{name}: {value}\r\n" for name, value in key_headers(pair).items())
-    head = f"DELETE {LIST}/{connection_id} HTTP/1.1\r\nHost: sandbox\r\n{headers}\r\n"
-    client.sendall(head.encode())
+    body = json.dumps(request.body).encode() if request.body else b""
+    fields = key_headers(request.pair) | {"Host": "sandbox", "Content-Length": str(len(body))}
+    headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    client.sendall(f"{request.method} {request.path} HTTP/1.1\r\n{headers}\r\n".encode() + body)
     return client
 
 

@@ -13,20 +13,23 @@ import pytest
 import requests
 
 from sandbox import faults
-from sandbox.faults import FAULTS, Fault, Transmission
+from sandbox.faults import FAULTS, Fault, First, Transmission
 from sandbox.server import SandboxServer
 from tests.sandbox.client import (
     LIST,
+    make_write,
     payments_connection,
     read_delete_response,
     send,
     send_delete,
+    send_write,
 )
 from tests.sandbox.test_openapi import check_response
 
 FAST_FAULTS = [
     replace(fault, late=min(fault.late, 0.05), delay=min(fault.delay, 0.05), interval=0.0001)
     for fault in FAULTS.values()
+    if fault.first is First.NOTHING
 ]
 WITH_STATUS = [
     fault
@@ -47,25 +50,66 @@ def bytes_with_fault(sandbox: SandboxServer, fault: Fault) -> bytes:
     return read_delete_response(sandbox, pair, connection_id)
 
 
-@pytest.mark.sweep(every=4)
+@pytest.mark.sweep(every=8)
 @pytest.mark.parametrize("fault", FAST_FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PATCH"])
 def test_a_request_is_executed_only_if_its_fault_says_so(
-    sandbox: SandboxServer, fault: Fault
+    sandbox: SandboxServer, method: str, fault: Fault
 ) -> None:
-    pair, connection_id = payments_connection(sandbox)
+    request = make_write(sandbox, method)
     world = sandbox.world
-    world.set_fault(connection_id=connection_id, fault=fault)
-    with send_delete(sandbox, pair, connection_id) as client:
-        assert world.wait_until(lambda: world.deletes_received(connection_id) == 1)
+    before = world.connections()
+    world.set_fault(method=method, fault=fault)
+    with send_write(sandbox, request) as client:
+        assert world.wait_until(lambda: bool(world.requests()))
         if fault.executes:
-            assert world.wait_until(lambda: world.deletes_executed(connection_id) == 1)
+            assert world.wait_until(lambda: world.requests()[0].executed)
         else:
             with suppress(OSError):  # reset before the client could close
                 client.shutdown(socket.SHUT_WR)
                 client.recv(65536)
-    assert (world.connection(connection_id=connection_id) is None) is fault.executes
-    assert world.deletes_executed(connection_id) == int(fault.executes)
-    assert world.requests(connection_id=connection_id)[0].fault == fault.name
+    assert (world.connections() != before) is fault.executes
+    [received] = world.requests()
+    assert (received.executed, received.fault) == (fault.executes, fault.name)
+
+
+@pytest.mark.parametrize(
+    ("method", "fault", "status", "types", "types_if_lost"),
+    [
+        ("POST", faults.ANOTHER_CREATES_FIRST, 409, ["logs"], ["logs"]),
+        ("PATCH", faults.ANOTHER_CHANGES_FIRST, 200, ["audit"], ["metrics"]),
+        ("PATCH", faults.ANOTHER_DELETES_FIRST, 404, None, None),
+        ("DELETE", faults.ANOTHER_CHANGES_FIRST, 200, None, ["metrics"]),
+        ("DELETE", faults.ANOTHER_DELETES_FIRST, 404, None, None),
+    ],
+)
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_somebody_else_can_act_just_before_a_request(
+    sandbox: SandboxServer,
+    method: str,
+    fault: Fault,
+    status: int,
+    types: list[str] | None,
+    types_if_lost: list[str] | None,
+    *,
+    is_lost: bool,
+) -> None:
+    request = make_write(sandbox, method)
+    if is_lost:
+        fault, status, types = replace(fault, executes=False, status=500), 500, types_if_lost
+    sandbox.world.set_fault(method=method, fault=fault)
+    response = send(sandbox, method, request.path, pair=request.pair, body=request.body)
+    assert response.status_code == status
+    assert sandbox.world.requests()[0].executed is (status == 200)
+    sink = "Analytics" if method == "POST" else "Group SOC"
+    listed = send(sandbox, "GET", LIST, pair=request.pair).json()["data"]
+    found = [
+        one["attributes"]["connection_types"]
+        for one in listed
+        if one["relationships"]["source_org"]["data"]["id"] == request.pair.org.id
+        and one["relationships"]["sink_org"]["data"]["name"] == sink
+    ]
+    assert found == ([types] if types else [])
 
 
 @pytest.mark.parametrize("fault", WITH_STATUS, ids=lambda fault: fault.name)

@@ -1,5 +1,6 @@
 """The model's fake client returns exactly what the real client returns from the simulator."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,9 +19,8 @@ from tests.support.processes import free_port
 from tests.support.sandbox import US, connection_between, key_pair_of, make_world
 
 ORG = "Payments US"
-type Datadog = DatadogClient | FakeDatadog
 
-DELETE_FAULTS = [
+WRITE_FAULTS = [
     None,
     faults.RETURNS_400,
     faults.RETURNS_401,
@@ -29,6 +29,7 @@ DELETE_FAULTS = [
     faults.RETURNS_404_HTML,
     faults.RETURNS_404_TEXT,
     faults.RETURNS_408,
+    faults.RETURNS_409,
     faults.RETURNS_500,
     faults.RETURNS_502_HTML,
     faults.RETURNS_202,
@@ -45,6 +46,9 @@ DELETE_FAULTS = [
     faults.rate_limited(reset="7, 7"),
     faults.rate_limited(html=True),
     faults.redirected(status=302),
+    faults.ANOTHER_CREATES_FIRST,
+    faults.ANOTHER_CHANGES_FIRST,
+    faults.ANOTHER_DELETES_FIRST,
 ]
 LISTING_FAULTS = [
     None,
@@ -81,7 +85,10 @@ def fake(world: World) -> FakeDatadog:
 
 
 def compare(
-    server: SandboxServer, fault: Fault | None, operation: str, call: Callable[[Datadog], object]
+    server: SandboxServer,
+    fault: Fault | None,
+    operation: str,
+    call: Callable[[DatadogClient], object],
 ) -> object:
     """Check that both return the same and change the world in the same way; the result."""
     outcomes = []
@@ -90,7 +97,10 @@ def compare(
             server.world.set_fault(fault=fault, operation=operation)
         result = call(datadog)
         received = [(request.path, request.executed) for request in server.world.requests()]
-        left = {connection.id for connection in server.world.connections()}
+        left = [
+            (connection.source_org, connection.sink_org, connection.connection_types)
+            for connection in server.world.connections()
+        ]
         outcomes.append((result, received, left))
         server.world.reset()
     assert outcomes[0] == outcomes[1]
@@ -101,6 +111,12 @@ def without_time(answer: WriteResponse) -> WriteResponse:
     return replace(answer, duration_ms=0)
 
 
+def without_id(answer: WriteResponse) -> WriteResponse:
+    """Without the ID and the time that a created connection gets."""
+    ours = re.sub(rb'"(id|created_at)":"[^"]*"', b"", answer.body)
+    return replace(without_time(answer), body=ours, body_sha256="")
+
+
 def or_error(call_datadog: Callable[[], object]) -> object:
     """The result, or the details of the error."""
     try:
@@ -109,20 +125,31 @@ def or_error(call_datadog: Callable[[], object]) -> object:
         return (error.cause, error.http_status, error.errors, error.retry_after_seconds)
 
 
-@pytest.mark.sweep(every=3)
-@pytest.mark.parametrize("fault", DELETE_FAULTS, ids=name_of)
-def test_a_delete_has_the_same_result(bare_sandbox: SandboxServer, fault: Fault | None) -> None:
+@pytest.mark.sweep(every=6)
+@pytest.mark.parametrize("fault", WRITE_FAULTS, ids=name_of)
+@pytest.mark.parametrize("operation", ["delete", "create", "update"])
+def test_a_write_has_the_same_result(
+    bare_sandbox: SandboxServer, operation: str, fault: Fault | None
+) -> None:
     wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
-    result = compare(
-        bare_sandbox,
-        fault,
-        "delete",
-        lambda datadog: without_time(
-            datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
-        ),
-    )
+    sink = bare_sandbox.world.add_org(name="Analytics", site=US)
+
+    def send(datadog: DatadogClient) -> WriteResponse:
+        match operation:
+            case "delete":
+                return datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
+            case "create":
+                return datadog.create_org_connection(
+                    sink_org_id=sink.id, connection_types=["logs", "rum"], deadline_seconds=0.3
+                )
+            case _:
+                return datadog.update_org_connection(
+                    connection_id=wanted, connection_types=["audit"], deadline_seconds=0.3
+                )
+
+    result = compare(bare_sandbox, fault, operation, lambda datadog: without_id(send(datadog)))
     assert isinstance(result, WriteResponse)
-    assert (result.verdict == AttemptResult.DELETED) == (result.http_status == 200)
+    assert (result.cause is None) == (result.http_status == 200)
 
 
 @pytest.mark.sweep(every=3)
