@@ -16,7 +16,7 @@ from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
 from connections.audit import EventCode, Sentence
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.text import join_some_names
 from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import find_text_problem
@@ -55,6 +55,10 @@ class AgreementsSet:
     unchanged: list[OrgPair]
 
 
+# The new version, None if the agreement already said the same, or why it can't be set.
+type Outcome = Agreement | DomainError | PermissionDenied | Http404 | None
+
+
 class OlderVersionError(ConflictError):
     """Someone saved newer versions in the meantime: `newest`, by pair."""
 
@@ -86,28 +90,48 @@ def set_agreements(
     """
     pairs = list(dict.fromkeys(pairs))
     require_pairs(pairs, actor=actor)
-    terms = _clean(terms)
     newest: dict[OrgPair, Agreement] = {}
     try:
         with audit.atomic():
             newest |= find_agreements(pairs)
             _require_versions(newest, versions)
-            listed = _find_listed_types(pairs)
-            drafts = [
-                _draft(pair, newest.get(pair), terms, listed=listed.get(pair), actor=actor)
-                for pair in pairs
-            ]
-            new = [draft for draft in drafts if not _says_same(draft, newest.get(draft.pair))]
-            _require_permission(new, newest, actor=actor)
-            _require_valid(new, newest)
-            _store(new, actor=actor)
+            drafts = _make_drafts(dict.fromkeys(pairs, terms), newest, actor=actor)
+            _raise_problems(drafts)
+            new = [draft for draft in drafts.values() if isinstance(draft, Agreement)]
+            _store(new, actor=actor, set_together=len(new))
     except IntegrityError:
         # Another transaction committed the same version first, or else this is a fault.
         read = {pair: newest[pair].version if pair in newest else 0 for pair in pairs}
         _require_versions(find_agreements(pairs), read)
         raise
-    changed = {agreement.pair for agreement in new}
-    return AgreementsSet(new=new, unchanged=[pair for pair in pairs if pair not in changed])
+    return AgreementsSet(new=new, unchanged=[pair for pair in pairs if drafts[pair] is None])
+
+
+def set_separately(*, actor: Actor, terms: Mapping[OrgPair, Terms]) -> dict[OrgPair, Outcome]:
+    """Set each pair's own terms as `set_agreements` does for one pair, whatever becomes of others.
+
+    Returns the new version, None if it already said the same, or what `set_agreements` raises.
+    """
+    seen = visibility.visible_pairs(terms, actor=actor)
+    of_seen = {pair: terms[pair] for pair in terms if pair in seen}
+    outcomes: dict[OrgPair, Outcome] = {}
+    try:
+        with audit.atomic():
+            outcomes |= _make_drafts(of_seen, find_agreements(of_seen), actor=actor)
+            new = [draft for draft in outcomes.values() if isinstance(draft, Agreement)]
+            _store(new, actor=actor, set_together=1)
+    except IntegrityError:
+        # Someone set one of them in the meantime.
+        outcomes = {}
+    others = {pair: terms[pair] for pair in terms if pair not in outcomes}
+    return outcomes | {pair: _set_one(pair, others[pair], actor=actor) for pair in others}
+
+
+def _set_one(pair: OrgPair, terms: Terms, *, actor: Actor) -> Outcome:
+    try:
+        return next(iter(set_agreements(actor=actor, pairs=[pair], terms=terms).new), None)
+    except (DomainError, PermissionDenied, Http404) as error:
+        return error
 
 
 def _require_versions(newest: Mapping[OrgPair, Agreement], versions: Mapping[OrgPair, int]) -> None:
@@ -201,6 +225,29 @@ def _is_type(text: str) -> bool:
     return 0 < len(text) <= 100 and text.isprintable() and not any(map(str.isspace, text))
 
 
+def _make_drafts(
+    terms: Mapping[OrgPair, Terms], newest: Mapping[OrgPair, Agreement], *, actor: Actor
+) -> dict[OrgPair, Outcome]:
+    """The version that would follow for each pair, or what `set_separately` returns instead."""
+    listed, allowed = _find_listed_types(list(terms)), can_set(actor=actor, pairs=terms)
+    today = clock.now().date()
+    drafts: dict[OrgPair, Outcome] = {}
+    for pair, wanted in terms.items():
+        before = newest.get(pair)
+        try:
+            draft = _draft(pair, before, _clean(wanted), listed=listed.get(pair), actor=actor)
+            drafts[pair] = draft
+            if before and not _differing_fields(draft, before):
+                drafts[pair] = None
+                continue
+            if pair not in allowed:
+                _require_owner(draft, before, actor=actor)
+            _require_valid(draft, before, today=today)
+        except (InvalidInputError, PermissionDenied) as problem:
+            drafts[pair] = problem
+    return drafts
+
+
 def _draft(
     pair: OrgPair,
     newest: Agreement | None,
@@ -236,86 +283,78 @@ def _draft(
     )
 
 
-def _says_same(draft: Agreement, newest: Agreement | None) -> bool:
-    return newest is not None and not _differing_fields(draft, newest)
-
-
 def _differing_fields(draft: Agreement, newest: Agreement) -> set[str]:
     names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
     return {name for name in names if getattr(draft, name) != getattr(newest, name)}
 
 
-def _require_permission(
-    new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement], *, actor: Actor
-) -> None:
-    """Raise PermissionDenied if the actor can't store one of these drafts. It names which."""
-    allowed = can_set(actor=actor, pairs=[draft.pair for draft in new])
-    refused: dict[str, list[Agreement]] = {}
-    for draft in new:
-        if draft.pair not in allowed:
-            problem = _find_refusal(draft, newest.get(draft.pair), actor=actor)
-            refused.setdefault(problem, []).append(draft)
-    refused.pop("", None)
-    if refused and len(new) == 1:
-        raise PermissionDenied(*refused)
-    if refused:
+def _raise_problems(drafts: Mapping[OrgPair, Outcome]) -> None:
+    """Raise the first problem. PermissionDenied comes first, and names which pairs it affects."""
+    problems = {pair: each for pair, each in drafts.items() if isinstance(each, Exception)}
+    refused: dict[str, list[OrgPair]] = {}
+    for pair, problem in problems.items():
+        if isinstance(problem, PermissionDenied):
+            refused.setdefault(str(problem), []).append(pair)
+    if refused and len(drafts) > 1:
         raise PermissionDenied(
             " ".join(f"{problem} This affects {_which(refused[problem])}." for problem in refused)
         )
+    for problem in problems.values():
+        raise problem
 
 
-def _which(drafts: Sequence[Agreement]) -> str:
-    names = [f"{source} → {sink}" for source, sink in _org_names(drafts)]
+def _which(pairs: Sequence[OrgPair]) -> str:
+    names = [f"{source} → {sink}" for source, sink in _org_names(pairs)]
     return join_some_names(names, limit=MAX_NAMED)
 
 
-def _find_refusal(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> str:
-    """Why someone who isn't allowed to set every term can't store this. "" for an owner who can."""
+def _require_owner(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> None:
+    """Raise PermissionDenied unless the owner names another owner or an earlier end."""
     if newest is None or newest.owner is None or newest.owner != actor.person:
-        return f"You don't have permission to {WHO_CAN}."
+        permissions.require(False, WHO_CAN)
+        return
     differing = _differing_fields(draft, newest)
     if not differing <= _OWNERS_FIELDS:
-        return (
+        raise PermissionDenied(
             "As the owner, you can name another owner or an earlier end. For the rest, ask an "
             "Operator who can use a credential of either org."
         )
     if "ends_on" in differing and not _is_earlier(draft.ends_on, than=newest.ends_on):
-        return (
+        raise PermissionDenied(
             "As the owner, you can bring the end forward. For a later end, ask an Operator who can "
             "use a credential of either org."
         )
-    return ""
 
 
 def _is_earlier(ends_on: date | None, *, than: date | None) -> bool:
     return ends_on is not None and (than is None or ends_on < than)
 
 
-def _require_valid(new: Sequence[Agreement], newest: Mapping[OrgPair, Agreement]) -> None:
+def _require_valid(draft: Agreement, newest: Agreement | None, *, today: date) -> None:
     """Raise InvalidInputError. What isn't changed can be out of date: an owner who left."""
-    today = clock.now().date()
-    for draft in new:
-        before = newest.get(draft.pair)
-        changed = _differing_fields(draft, before) if before else _OWNERS_FIELDS
-        if draft.owner is None and not draft.owner_text:
-            raise InvalidInputError({"owner": "Choose an owner, or enter a team or other owner."})
-        if draft.owner and not draft.owner.is_active and "owner" in changed:
-            raise InvalidInputError(
-                {"owner": f"The account of {draft.owner} is disabled. Choose someone else."}
-            )
-        if draft.ends_on and draft.ends_on < today and "ends_on" in changed:
-            raise InvalidInputError({"ends_on": "Choose today or a later date."})
+    changed = _differing_fields(draft, newest) if newest else _OWNERS_FIELDS
+    if draft.owner is None and not draft.owner_text:
+        raise InvalidInputError({"owner": "Choose an owner, or enter a team or other owner."})
+    if draft.owner and not draft.owner.is_active and "owner" in changed:
+        raise InvalidInputError(
+            {"owner": f"The account of {draft.owner} is disabled. Choose someone else."}
+        )
+    if draft.ends_on and draft.ends_on < today and "ends_on" in changed:
+        raise InvalidInputError({"ends_on": "Choose today or a later date."})
 
 
 # --- Storing ------------------------------------------------------------------------------------
 
 
-def _store(new: Sequence[Agreement], *, actor: Actor) -> None:
+def _store(new: Sequence[Agreement], *, actor: Actor, set_together: int) -> None:
     now = clock.now()
     for draft in new:
         draft.set_at = now
+    # In one order, so that two transactions never wait for each other.
+    new = sorted(new, key=lambda draft: draft.pair)
     Agreement.objects.bulk_create(new)
-    for agreement, (source, sink) in zip(new, _org_names(new), strict=True):
+    names = _org_names([agreement.pair for agreement in new])
+    for agreement, (source, sink) in zip(new, names, strict=True):
         audit.record(
             code=EventCode.AGREEMENT_SET,
             actor=actor,
@@ -326,17 +365,17 @@ def _store(new: Sequence[Agreement], *, actor: Actor) -> None:
                 source=source,
                 sink=sink,
             ),
-            details={"set_together": len(new)},
+            details={"set_together": set_together},
             rows={"agreement": audit.row_of(agreement)},
         )
 
 
-def _org_names(agreements: Sequence[Agreement]) -> list[tuple[str, str]]:
+def _org_names(pairs: Sequence[OrgPair]) -> list[tuple[str, str]]:
     """The names of the source and the destination org of each. An org's ID if it has none."""
-    orgs = Org.objects.filter(site__in={agreement.site for agreement in agreements})
+    orgs = Org.objects.filter(site__in={pair.site for pair in pairs})
     rows = orgs.order_by().values_list("site", "org_id", "name")
     names = {(site, org_id): name for site, org_id, name in rows}
     return [
         (names.get((site, source)) or source, names.get((site, sink)) or sink)
-        for site, source, sink in (agreement.pair for agreement in agreements)
+        for site, source, sink in pairs
     ]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,39 +36,60 @@ class ImportResult:
         ]
 
 
+# Whether a row changed anything, or why it failed.
+type Outcome = bool | DomainError | PermissionDenied | Http404
+
+
 def import_csv(
     content: bytes,
     *,
     columns: Sequence[str],
-    apply: Callable[[dict[str, str]], bool],
+    apply_all: Callable[[list[dict[str, str]]], Iterable[Outcome]],
     named_by: Sequence[str],
 ) -> ImportResult:
-    """Apply each row and return the outcome of each. `apply` returns whether it changed anything.
+    """Apply the rows and return the outcome of each. `apply_all` returns them in the same order.
 
     `named_by` are the columns that name a row in the result. Other columns than `columns` are
     ignored, so that an export can be imported. Raises InvalidInputError for `file`.
     """
-    result = ImportResult()
     # Read first, so that a file that can't be read changes nothing.
-    for line, row in list(_read_rows(content, columns=columns)):
-        try:
-            if row is None:
-                raise InvalidInputError({"line": "It has another number of cells than the header."})
-            if "\0" in "".join(row.values()):
-                raise InvalidInputError({"line": "It contains a character that can't be stored."})
-            named = {"line": line} | {name: row[name] for name in named_by}
-            (result.set if apply(row) else result.unchanged).append(named)
-        except Http404:
+    rows = list(_read_rows(content, columns=columns))
+    outcomes = iter(apply_all([row for _, row in rows if not isinstance(row, str)]))
+    result = ImportResult()
+    for line, row in rows:
+        if isinstance(row, str):
+            result.failed.append({"line": line, "error": row})
+            continue
+        outcome = next(outcomes)
+        if isinstance(outcome, Http404):
             result.failed.append({"line": line, "error": "Not found: check the IDs and names."})
-        except (DomainError, PermissionDenied) as error:
-            result.failed.append({"line": line, "error": str(error)})
+        elif isinstance(outcome, Exception):
+            result.failed.append({"line": line, "error": str(outcome)})
+        else:
+            named = {"line": line} | {name: row[name] for name in named_by}
+            (result.set if outcome else result.unchanged).append(named)
     return result
+
+
+def one_by_one(
+    apply: Callable[[dict[str, str]], bool],
+) -> Callable[[list[dict[str, str]]], Iterator[Outcome]]:
+    """Apply each row by itself. `apply` returns whether it changed anything."""
+
+    def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
+        for row in rows:
+            try:
+                yield apply(row)
+            except (Http404, DomainError, PermissionDenied) as error:
+                yield error
+
+    return apply_all
 
 
 def _read_rows(
     content: bytes, *, columns: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """The line on which each row starts, and its cells by column; None for too few or too many."""
+) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """The line on which each row starts, and its cells by column, or why they can't be used."""
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = [cell.strip().lower() for cell in next(reader, [])]
@@ -78,10 +99,16 @@ def _read_rows(
             )
         line = reader.line_num + 1
         for cells in reader:
-            if any(cells):
-                row = dict(zip(header, map(without_escape, cells), strict=False))
-                is_whole = len(cells) == len(header)
-                yield line, {name: row[name].strip() for name in columns} if is_whole else None
+            if len(cells) != len(header) and any(cells):
+                yield line, "It has another number of cells than the header."
+            elif any(cells):
+                row = dict(zip(header, map(without_escape, cells), strict=True))
+                used = {name: row[name].strip() for name in columns}
+                can_be_stored = "\0" not in "".join(used.values())
+                yield (
+                    line,
+                    used if can_be_stored else "It contains a character that can't be stored.",
+                )
             line = reader.line_num + 1
     except (csv.Error, UnicodeDecodeError):
         raise InvalidInputError({"file": "The file isn't valid CSV in UTF-8."}) from None

@@ -8,7 +8,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode, Sentence, personal_data
 from connections.core import clock
-from connections.core.csv_import import ImportResult, import_csv
+from connections.core.csv_import import ImportResult, import_csv, one_by_one
 from connections.core.errors import InvalidInputError
 from connections.core.sites import find_site
 from connections.core.typed_text import find_text_problem
@@ -156,7 +156,9 @@ def import_org_groups(*, actor: Actor, content: bytes) -> ImportResult:
         key = OrgKey(site=org.site, org_id=org.org_id)
         return bool(set_org_details(actor=actor, orgs=[key], details=details))
 
-    return import_csv(content, columns=COLUMNS, apply=apply, named_by=("site", "org"))
+    return import_csv(
+        content, columns=COLUMNS, apply_all=one_by_one(apply), named_by=("site", "org")
+    )
 
 
 def find_by_id_or_name(orgs: Collection[KnownOrg], *, site: str, text: str) -> KnownOrg:

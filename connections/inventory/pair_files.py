@@ -1,15 +1,17 @@
 """Agreements as files. An export can be edited and imported: it has the import's columns first."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import cache
 from itertools import batched
 from typing import Any
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.agreements.setting import Terms, set_agreements
-from connections.core.csv_import import ImportResult, import_csv
+from connections.agreements.agreed import find_agreements
+from connections.agreements.setting import Terms, set_separately
+from connections.core.csv_import import ImportResult, Outcome, import_csv
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import Columns, as_time
 from connections.exports.export import Export
@@ -18,11 +20,13 @@ from connections.inventory.matching import KnownOrg
 from connections.inventory.org_details import find_by_id_or_name, find_owner
 from connections.inventory.orgs import list_known_orgs
 from connections.inventory.pairs import PairFilter, PairRow, list_pairs, load_pair_rows
-from connections.models import Agreement, OrgPair
+from connections.models import Agreement, OrgPair, Person
 
 _PAIR = ("site", "source_org", "destination_org")
 _TERMS = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
 COLUMNS = (*_PAIR, *_TERMS)
+# In one transaction, for as long as SQLite's other writers can wait.
+LINES_TOGETHER = 100
 
 
 def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
@@ -32,27 +36,45 @@ def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
     spaces. An empty cell clears, but data types stay. A line that says nothing about a pair without
     an agreement changes nothing. Raises InvalidInputError for `file`.
     """
-    orgs = list_known_orgs(actor=actor)
+    orgs, find_person = list_known_orgs(actor=actor), cache(find_owner)
 
-    def apply(row: dict[str, str]) -> bool:
-        source, sink = (
-            find_by_id_or_name(orgs, site=row["site"], text=row[side]) for side in _PAIR[1:]
-        )
-        pair = OrgPair(source.site, source.org_id, sink.org_id)
-        if not any(row[name] for name in _TERMS) and not _has_agreement(pair):
-            return False
-        return bool(set_agreements(actor=actor, pairs=[pair], terms=_terms(row)).new)
+    def parse(row: dict[str, str]) -> tuple[OrgPair, Terms] | InvalidInputError:
+        try:
+            source, sink = (
+                find_by_id_or_name(orgs, site=row["site"], text=row[side]) for side in _PAIR[1:]
+            )
+            return OrgPair(source.site, source.org_id, sink.org_id), _terms(row, find_person)
+        except InvalidInputError as error:
+            return error
 
-    return import_csv(content, columns=COLUMNS, apply=apply, named_by=_PAIR)
+    def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
+        for part in batched(map(parse, rows), LINES_TOGETHER):
+            yield from _apply(part, actor=actor)
+
+    return import_csv(content, columns=COLUMNS, apply_all=apply_all, named_by=_PAIR)
 
 
-def _has_agreement(pair: OrgPair) -> bool:
-    return Agreement.objects.filter(**pair._asdict()).exists()
+def _apply(
+    lines: Sequence[tuple[OrgPair, Terms] | InvalidInputError], *, actor: Actor
+) -> Iterator[Outcome]:
+    """Set what these lines say, together where each is about another pair."""
+    parsed = [line for line in lines if isinstance(line, tuple)]
+    terms = dict(parsed)
+    if len(terms) < len(parsed):
+        for line in lines:
+            yield from _apply([line], actor=actor)
+        return
+    agreements = find_agreements([pair for pair, wanted in parsed if not any(wanted.values())])
+    said = {pair: each for pair, each in parsed if any(each.values()) or pair in agreements}
+    outcomes = set_separately(actor=actor, terms=said)
+    for line in lines:
+        outcome = outcomes.get(line[0]) if isinstance(line, tuple) else line
+        yield outcome if isinstance(outcome, Exception) else outcome is not None
 
 
-def _terms(row: dict[str, str]) -> Terms:
+def _terms(row: dict[str, str], find_person: Callable[[str], Person | None]) -> Terms:
     terms: Terms = {
-        "owner": find_owner(row["owner"]),
+        "owner": find_person(row["owner"]),
         "owner_text": row["owner_text"],
         "purpose": row["purpose"],
         "ticket": row["ticket"],

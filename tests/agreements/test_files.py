@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import Actor, command_actor, person_actor
+from connections.agreements import setting
 from connections.agreements.agreed import find_agreements
 from connections.core.csv_import import ImportResult
 from connections.core.errors import InvalidInputError
@@ -119,6 +122,44 @@ def test_a_failed_line_says_why_changes_nothing_and_does_not_stop_others(
     ]
     assert [row["line"] for row in result.set] == [14]
     assert Agreement.objects.count() == 1
+
+
+@pytest.mark.database
+def test_lines_cost_no_statements_of_their_own_and_those_about_one_pair_keep_their_order(
+    pair: OrgPair, other: OrgPair
+) -> None:
+    counts = []
+    for number, pairs in enumerate([[pair], [pair, other]]):
+        with CaptureQueriesContext(connection) as captured:
+            imported(*(row_of(each, owner_text="SOC", purpose=f"{number}") for each in pairs))
+        counts.append(len(captured))
+    assert counts[1] == counts[0]
+    lines = [row_of(pair, owner_text="SOC", purpose=purpose) for purpose in ("x", "y", "y")]
+    result = imported(*lines, row_of(other, owner_text="SOC", purpose="z"))
+    assert [len(rows) for rows in result.document.values()] == [3, 1, 0]
+    assert (newest(pair).version, newest(pair).purpose) == (4, "y")
+    assert newest(other).purpose == "z"
+
+
+@pytest.mark.database
+def test_if_someone_sets_one_of_many_at_the_same_time_only_its_line_fails(
+    pair: OrgPair, other: OrgPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(pair, actor=command_actor(), purpose="Theirs")
+    reads = []
+
+    def outdated(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
+        reads.append(pairs)
+        # That of all lines, and that of the first line alone, which follows.
+        return {} if len(reads) <= 2 else find_agreements(pairs)
+
+    monkeypatch.setattr(setting, "find_agreements", outdated)
+    result = imported(*(row_of(each, owner_text="SOC", purpose="Mine") for each in (pair, other)))
+    assert [row["line"] for row in result.set] == [3]
+    [failed] = result.failed
+    assert failed["error"].startswith("Someone changed this agreement after")
+    assert (newest(pair).version, newest(pair).purpose) == (1, "Theirs")
+    assert newest(other).purpose == "Mine"
 
 
 @pytest.mark.parametrize("content", [b"site\nx\n", b"\xff\xfe", as_csv() + b'"open\n'])

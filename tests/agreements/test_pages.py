@@ -21,8 +21,7 @@ from connections.models import (
     Person,
 )
 from connections.people.people import disable_person
-from sandbox.server import SandboxServer
-from tests.agreements.support import agree, let_only, pair_between
+from tests.agreements.support import agree, let_only
 from tests.flows.support import HTMX, read
 
 pytestmark = pytest.mark.django_db
@@ -35,16 +34,6 @@ FIRST = {"owner_text": "SOC team", "purpose": "Fraud alerts"}
 def operator(ada: Person, client_of: ClientOf) -> Client:
     """Ada, an Operator, signed in."""
     return client_of(ada)
-
-
-@pytest.fixture
-def other(payments: Credential, sandbox: SandboxServer) -> OrgPair:
-    """Another pair with a connection."""
-    snapshot = OrgConnectionSnapshot.objects.exclude(
-        sink_org_id=pair_between(sandbox, "Payments US", "Group SOC").sink_org_id
-    ).first()
-    assert snapshot
-    return OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
 
 
 def listed(client: Client, query: str = "") -> list[tuple[str, ...]]:

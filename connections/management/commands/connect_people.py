@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from connections.access.actor import command_actor
-from connections.core.csv_import import import_csv
+from connections.core.csv_import import import_csv, one_by_one
 from connections.core.errors import InvalidInputError
 from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Person
@@ -33,7 +33,7 @@ class Command(OrgAdminCommand):
         result = import_csv(
             self.read_input(options["file"]),
             columns=("username", "subject"),
-            apply=_connect,
+            apply_all=one_by_one(_connect),
             named_by=("username",),
         )
         return Result(result.document, *result.lines, exit_code=FAILED if result.failed else 0)
