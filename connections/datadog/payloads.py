@@ -82,10 +82,14 @@ class KeyOwner:
     """The org and user that own the keys, and the permissions of the user's roles.
 
     The scopes of the application key or access token can still forbid what a permission allows.
+    The user is the creator of every connection that the keys create: `user_id` is "" and
+    `is_service_account` None if Datadog gives no value.
     """
 
     org: Org
+    user_id: str
     user_name: str
+    is_service_account: bool | None
     permissions: frozenset[str]
 
 
@@ -279,7 +283,9 @@ def parse_identity(document: object) -> KeyOwner | None:
         return None
     return KeyOwner(
         org=Org(id=org_id, name=_text(org.get("name"))),
+        user_id=_text(_mapping(data).get("id")),
         user_name=_text(user.get("name")),
+        is_service_account=_flag(user.get("service_account")),
         permissions=frozenset(
             _text(attributes.get("name"))
             for (kind, _), attributes in included.items()

@@ -64,7 +64,9 @@ def owner_of(org: Org) -> KeyOwner:
     """The owner of a credential's keys."""
     return KeyOwner(
         org=org,
+        user_id="svc-1",
         user_name="svc",
+        is_service_account=True,
         permissions=frozenset(),
     )
 

@@ -57,11 +57,24 @@ def test_whoami_names_org_person_and_permissions() -> None:
     identity, seen = send_request("whoami", json_response(USER))
     assert identity == KeyOwner(
         org=Org(id="org-1", name="Parent"),
+        user_id="user-1",
         user_name="Ann",
+        is_service_account=True,
         permissions=frozenset({"org_connections_read", "org_connections_write"}),
     )
     assert (seen.method, seen.target) == ("GET", "/api/v2/current_user")
     assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_service_account"), [("false", False), ('"true"', None), ("null", None)]
+)
+def test_only_datadog_says_that_the_owner_is_a_service_account(
+    flag: str, *, is_service_account: bool | None
+) -> None:
+    document = json.dumps(USER).replace('"service_account": true', f'"service_account": {flag}')
+    identity, _ = send_request("whoami", http_response(body=document.encode()))
+    assert identity.is_service_account is is_service_account
 
 
 @pytest.mark.parametrize(
