@@ -5,49 +5,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from connections.models import Credential, Person, Role
-from sandbox.server import SandboxServer
+from connections.models import Person
 from tests.browser.conftest import OpenAs
-from tests.browser.requester import SOURCE
-from tests.browser.watch import Watch
-from tests.support.people import make_person
-from tests.support.sandbox import US, key_pair_of
-
-
-def open_new_credential(open_as: OpenAs) -> Page:
-    page = open_as(make_person("margaret", Role.CREDENTIAL_MANAGER))
-    page.goto("/credentials/new/")
-    page.get_by_label("Site").select_option(US)
-    return page
-
-
-def test_keys_under_20_characters_are_refused_before_they_are_stored(
-    sandbox: SandboxServer, open_as: OpenAs, watch: Watch
-) -> None:
-    watch.expect("status of 422")
-    page = open_new_credential(open_as)
-    page.get_by_label("API key").fill("a" * 19)
-    page.get_by_label("Application key").fill("b" * 19)
-    page.get_by_role("button", name="Add credential").click()
-
-    expect(page.get_by_label("API key")).to_have_attribute("aria-invalid", "true")
-    expect(page.get_by_label("Application key")).to_have_attribute("aria-invalid", "true")
-    assert not Credential.objects.exists()
-    assert sandbox.world.requests() == []
-
-
-def test_a_new_credential_shows_its_first_sync(sandbox: SandboxServer, open_as: OpenAs) -> None:
-    pair = key_pair_of(sandbox.world, SOURCE)
-    page = open_new_credential(open_as)
-    page.get_by_label("API key").fill(pair.api_key)
-    page.get_by_label("Application key").fill(pair.application_key)
-    page.get_by_role("button", name="Add credential").click()
-
-    expect(page.get_by_role("heading", level=1)).to_have_text(SOURCE)
-    verification = page.locator("#verification")
-    expect(verification).to_contain_text("2 connections")
-    verification.get_by_role("link", name="View 2 connections").click()
-    expect(page.locator(".list tbody tr")).to_have_count(2)
 
 
 def test_recovery_codes_can_be_downloaded_and_lead_on(open_demo_as: OpenAs) -> None:

@@ -88,24 +88,6 @@ def fill_break_glass(requester: Requester, operator: Person) -> Locator:
     return requester.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_the_cancel_link_returns_with_a_response_that_says_nothing_was_sent(
-    requester: Requester, watch: Watch
-) -> None:
-    requester.fill()
-    requester.page.get_by_label("To confirm, type").fill("something else")
-    watch.expect("status of 422")
-    requester.delete_button.click()
-
-    field = requester.page.get_by_label("To confirm, type")
-    expect(field).to_be_focused()
-    expect(field).to_have_accessible_description(f"Type {SOURCE}.")
-    form = form_of(requester.page)
-    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
-    expect(form.get_by_text(SENTENCE)).to_be_hidden()
-    assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
-    assert requester.sent() == 0
-
-
 @pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from connections.models import Person, Role
+from connections.models import Deletion, Person, Role
 from sandbox.server import SandboxServer
 from tests.browser.requester import REASON, SINK, SOURCE, Requester, check_without_javascript
 from tests.browser.watch import Watch
@@ -80,7 +80,10 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     if java_script:
         assert page.evaluate("window.stillHere") is True  # no page was loaded
         expect(page.locator("#outcome h2").first).to_be_focused()
+    page.reload()
+    expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
     assert sandbox.world.deletes_received(connection.id) == 1
+    assert Deletion.objects.count() == 1
     find_in_history(page)
 
 
@@ -123,6 +126,10 @@ def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent
     expect(confirmation).to_have_accessible_description("Type Payments US.")
     expect(confirmation).to_have_value("Payments EU")
     expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
+    # Nothing is being sent: the form is as it was.
+    expect(requester.page.get_by_role("link", name="Cancel")).to_be_visible()
+    expect(requester.page.get_by_text("Sending…")).to_be_hidden()
+    expect(requester.delete_button).to_be_enabled()
     # Once the field changes, its error is no longer about what it says.
     confirmation.fill("Payments U")
     expect(confirmation).not_to_have_attribute("aria-invalid", "true")

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.browser.requester import REASON, Requester, check_without_javascript
+from tests.browser.requester import REASON, Requester
 from tests.browser.sessions import session_cookie
 from tests.browser.watch import Watch
 
@@ -125,24 +125,6 @@ def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
 
     expect(requester.headline).to_have_text("Deleted and verified")
     assert_deleted_once(requester)
-
-
-@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_reloading_the_result_sends_nothing_again(
-    java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
-) -> None:
-    requester = Requester.at(
-        sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script)
-    )
-    requester.delete()
-    expect(requester.page).to_have_url(RECORD)
-    requester.page.reload()
-    if not java_script:
-        check_without_javascript(requester.page)
-
-    expect(requester.headline).to_have_text("Deleted and verified")
-    assert_deleted_once(requester)
-    assert Deletion.objects.count() == 1
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
