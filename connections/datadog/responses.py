@@ -47,8 +47,8 @@ class AttemptResult(StrEnum):
 class Write:
     """A kind of request that changes an org connection, and what its statuses mean.
 
-    `results` and `causes` hold what isn't the same for each kind. A status that is in neither
-    proves nothing. A None in `causes` is a success.
+    `results` and `causes` hold what isn't the same for each kind; `result_of_status` and
+    `cause_of_status` hold the rest. In `causes`, None is a success.
     """
 
     method: str
