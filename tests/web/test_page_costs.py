@@ -48,7 +48,7 @@ STATEMENTS = {
     "one credential": 14,
     "one event": 8,
     "people": 6,
-    "search": 19,
+    "search": 20,
     "evidence": 11,
     "notifications": 6,
     "access reviews": 12,

@@ -1,18 +1,28 @@
 """Search everywhere: what finds what, for whom."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 from django.test import Client
 
-from connections.access.actor import person_actor
+from connections.access.actor import command_actor, person_actor
 from connections.access_reviews.deleting import plan_deletions
 from connections.batches.drafts import create_draft_from_org
 from connections.inventory.matching import KnownOrg
-from connections.models import AccessKind, Credential, CredentialAccess, Person, Role
+from connections.models import (
+    AccessKind,
+    Credential,
+    CredentialAccess,
+    OrgConnectionSnapshot,
+    Person,
+    Role,
+)
+from connections.web.framework.support import connection_url
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import decide, start, texts_of
+from tests.agreements.support import agree, pair_between
 from tests.flows.support import read, store_credential
 from tests.support.people import make_person
 from tests.web.overview.test_overview import add_deletion
@@ -56,6 +66,37 @@ def test_a_deletion_is_found_by_ticket_reason_and_pair(
     )
     response = client_of(ada).get("/search/", {"q": text})
     assert f'href="/deletions/{deletion.pk}/"' in response.text
+
+
+@pytest.mark.database
+def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
+    client_of: ClientOf, ada: Person, root: Person, labs: Credential, sandbox: SandboxServer
+) -> None:
+    pair = pair_between(sandbox, "Labs EU", "Data Lake EU")
+    agree(pair, actor=command_actor(), purpose="Old words")
+    terms = {"owner": ada, "owner_text": "SOC team", "purpose": "Fraud alerts", "ticket": "SEC-1"}
+    agree(pair, actor=command_actor(), **terms)
+    snapshot = OrgConnectionSnapshot.objects.get(
+        credential=labs, sink_org_id=pair.sink_org_id, source_org_id=pair.source_org_id
+    )
+    client = client_of(ada)
+    for text in ("ada fraud", "soc team", "sec-1", "labs eu → data lake eu", "lake alerts"):
+        [group] = [
+            group
+            for group in client.get("/search/", {"q": text}).context["groups"]
+            if group.title == "Agreements"
+        ]
+        [hit] = group.hits
+        assert (hit.name, hit.url) == ("Labs EU → Data Lake EU", connection_url(snapshot.key))
+        assert (hit.facts, hit.by) == ("SEC-1 · Fraud alerts", "Owner SOC team")
+    for text in ("old words", "linus", "fraud nothing"):
+        assert "Agreements" not in names_found(client, text)
+    # Without a connection, the list has it.
+    OrgConnectionSnapshot.objects.update(is_current=False)
+    page = client.get("/search/", {"q": "fraud"})
+    assert f'href="/agreements/?{urlencode({"q": "Labs EU → Data Lake EU"})}"' in page.text
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=root)
+    assert names_found(client_of(Person.objects.get(pk=ada.pk)), "fraud") == {}
 
 
 def test_people_and_pages_are_found_only_by_those_who_can_open_them(

@@ -1,1 +1,1 @@
-"""Search everywhere: connections, orgs, deletions, changes, people and pages."""
+"""Search everywhere: connections, orgs, agreements, deletions, changes, people and pages."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -20,10 +20,17 @@ from connections.core.sites import site_name
 from connections.core.text import fold_query, join_facts, uuid_or_none
 from connections.deletions.history import HistoryFilter, history_page
 from connections.deletions.texts import pair_text
-from connections.inventory.inventory import build_inventory
-from connections.inventory.matching import InventoryFilter, split_pair
+from connections.inventory.inventory import build_inventory, current_snapshots
+from connections.inventory.matching import InventoryFilter, KnownOrg, split_pair
 from connections.inventory.orgs import list_known_orgs
-from connections.models import Batch, BatchOrigin, Deletion, OrgConnectionKey, Person
+from connections.models import (
+    Batch,
+    BatchOrigin,
+    Deletion,
+    OrgConnectionKey,
+    Person,
+    newest_agreements,
+)
 from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
@@ -96,9 +103,11 @@ def _split_words(text: str) -> list[str]:
 
 def _find_all(text: str, *, actor: Actor, now: datetime) -> list[HitGroup]:
     """What the text finds. A kind with something of exactly that name comes first."""
+    known = list_known_orgs(actor=actor)
     groups = [
         _connections(text, actor),
-        _orgs(text, actor),
+        _orgs(text, known),
+        _agreements(text, actor, known),
         _deletions(text, actor),
         _bulk_deletions(text, actor, now),
         _access_reviews(text, actor, now),
@@ -133,21 +142,57 @@ def _connections(text: str, actor: Actor) -> HitGroup:
     return HitGroup(title="Connections", icon="arrow", hits=hits, all_url=all_url)
 
 
-def _orgs(text: str, actor: Actor) -> HitGroup:
+def _orgs(text: str, known: list[KnownOrg]) -> HitGroup:
     # Both orgs of a pair.
     sides = [side for side in split_pair(text) if side and side.strip()]
-    known = [
+    found = [
         org
-        for org in list_known_orgs(actor=actor)
+        for org in known
         if any(org.matches(side) for side in sides)
         or text.casefold() in {org.site, site_name(org.site).casefold()}
     ]
     hits = [
         Hit(name=org.name or org.org_id, url=org_url(org), facts=site_name(org.site))
-        for org in known
+        for org in found
     ]
     all_url = _all_url("org-list", text=text, has_more=len(hits) > MOST)
     return HitGroup(title="Orgs", icon="org", hits=hits[:MOST], all_url=all_url)
+
+
+def _agreements(text: str, actor: Actor, known: list[KnownOrg]) -> HitGroup:
+    agreements = visibility.visible_agreements(newest_agreements(), actor=actor)
+    words = _split_words(text)
+    for word in words:
+        orgs = [org.org_id for org in known if org.matches(word)]
+        is_named = _contains(word, "purpose", "ticket", "owner_text", *_OWNER)
+        agreements = agreements.filter(
+            is_named | Q(source_org_id__in=orgs) | Q(sink_org_id__in=orgs)
+        )
+    columns = ("site", "source_org_id", "sink_org_id")
+    current = current_snapshots(actor=actor).filter(**{name: OuterRef(name) for name in columns})
+    found = agreements.annotate(connection=Subquery(current.values("connection_id")[:1]))
+    newest = list(found.select_related("owner").order_by("-set_at", "-id")[: MOST + 1])
+    names = {org[:2]: org.name for org in known}
+    hits = []
+    for agreement in newest[:MOST]:
+        site, source, sink = agreement.pair
+        name = f"{names.get((site, source)) or source} → {names.get((site, sink)) or sink}"
+        key = OrgConnectionKey(site=site, connection_id=agreement.connection)
+        hit = Hit(
+            name=name,
+            url=connection_url(key)
+            if agreement.connection
+            else reverse("agreement-list", query={"q": name}),
+            facts=join_facts(agreement.ticket, agreement.purpose),
+            by=f"Owner {agreement.owner_text or agreement.owner}",
+            at=agreement.set_at,
+        )
+        hits.append(hit)
+    all_url = _all_url("agreement-list", text=" ".join(words), has_more=len(newest) > MOST)
+    return HitGroup(title="Agreements", icon="person", hits=hits, all_url=all_url)
+
+
+_OWNER = ("owner__username", "owner__first_name", "owner__last_name")
 
 
 def _deletions(text: str, actor: Actor) -> HitGroup:
