@@ -306,18 +306,6 @@ def test_a_sync_reads_only_visible_credentials(
     assert data.hidden.syncs.count() == before
 
 
-def test_protecting_a_hidden_connection_is_refused(
-    data: Data, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
-    typed = {
-        "site": data.hidden.site,
-        "connection_id": str(data.connection_id),
-        "reason": "stay",
-    }
-    assert client_of(grace).post("/connections/protect/", typed).status_code == 404
-    assert not Protection.objects.exists()
-
-
 def test_protecting_does_not_reveal_whether_a_connection_exists(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:

@@ -50,9 +50,8 @@ def test_every_code_is_recorded_by_some_service() -> None:
     assert {code.name for code in EventCode} - used == set()
 
 
-@pytest.mark.parametrize("code", list(EventCode))
-def test_a_code_names_a_subject_and_what_happened(code: EventCode) -> None:
-    assert re.fullmatch(r"[a-z_]+\.[a-z_]+", code)
+def test_a_code_names_a_subject_and_what_happened() -> None:
+    assert [code for code in EventCode if not re.fullmatch(r"[a-z_]+\.[a-z_]+", code)] == []
 
 
 @pytest.mark.django_db

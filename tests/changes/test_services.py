@@ -65,36 +65,26 @@ def found(actor: Actor, filters: ChangeFilter | None = None) -> list[str]:
     return kinds(row.change for row in page.rows)
 
 
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        (ChangeFilter(), ["org_renamed", "appeared", "removed", "types_changed"]),
+def test_a_filter_finds(credential: Credential, ada: Person, actor_for: ActorFor) -> None:
+    actor = actor_for(ada)
+    everything = ["org_renamed", "appeared", "removed", "types_changed"]
+    for filters, expected in (
+        (ChangeFilter(), everything),
         (ChangeFilter(kind=("removed",)), ["removed"]),
         (ChangeFilter(site=("EU1",)), []),
-        (ChangeFilter(org=("US1/prod",)), ["org_renamed", "appeared", "removed", "types_changed"]),
+        (ChangeFilter(org=("US1/prod",)), everything),
         (ChangeFilter(org=("US1/dev",)), ["removed", "types_changed"]),
         (ChangeFilter(org=("EU1/dev",)), []),
         (ChangeFilter(org=("dev",)), []),
-        (
-            ChangeFilter(org=("US1/prod", "US1/dev", "US1/lab")),
-            ["org_renamed", "appeared", "removed", "types_changed"],
-        ),
+        (ChangeFilter(org=("US1/prod", "US1/dev", "US1/lab")), everything),
         (ChangeFilter(kind=("removed", "appeared")), ["appeared", "removed"]),
         (ChangeFilter(text="ACME dev"), ["removed", "types_changed"]),
         (ChangeFilter(text="production"), ["org_renamed"]),
         (ChangeFilter(needs_attention=True), ["removed", "types_changed"]),
         (ChangeFilter(acknowledged="yes"), []),
         (ChangeFilter(kind=("removed",), acknowledged="no"), ["removed"]),
-    ],
-)
-def test_a_filter_finds(
-    credential: Credential,
-    ada: Person,
-    actor_for: ActorFor,
-    filters: ChangeFilter,
-    expected: list[str],
-) -> None:
-    assert found(actor_for(ada), filters) == expected
+    ):
+        assert found(actor, filters) == expected, filters
 
 
 def test_pages_follow_each_other(credential: Credential, ada: Person, actor_for: ActorFor) -> None:

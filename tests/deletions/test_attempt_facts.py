@@ -240,18 +240,17 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
             assert words.headline == "Gone, and Datadog returned 200"
 
 
-@pytest.mark.parametrize("code", EventCode)
-def test_no_event_title_claims_that_nothing_was_sent(code: EventCode) -> None:
+def test_no_event_title_claims_that_nothing_was_sent() -> None:
     document = json.dumps({"details": {"outcome": "deleted"}})
-    event = AuditEvent(code=code, stored_sentence="", text=document)
-    assert not CLAIMS_NOTHING_SENT.search(event_text(event).badge.label)
+    for code in EventCode:
+        event = AuditEvent(code=code, stored_sentence="", text=document)
+        assert not CLAIMS_NOTHING_SENT.search(event_text(event).badge.label)
 
 
-@pytest.mark.parametrize("cause", CAUSES[1:])
-def test_no_cause_claims_whether_something_was_sent(cause: str) -> None:
-    words = cause_text(cause)
-    assert not CLAIMS_NOTHING_SENT.search(words)
-    assert not CLAIMS_NOTHING_DELETED.search(words)
+def test_no_cause_claims_whether_something_was_sent() -> None:
+    for words in map(cause_text, CAUSES[1:]):
+        assert not CLAIMS_NOTHING_SENT.search(words)
+        assert not CLAIMS_NOTHING_DELETED.search(words)
 
 
 def test_the_attempts_together_led_to_what_the_history_says() -> None:

@@ -162,19 +162,11 @@ def test_only_unknown_deletions_use_the_unknown_color() -> None:
     assert unknown == {("unknown", "")}
 
 
-@pytest.mark.parametrize("cause", CAUSES[1:])
-def test_every_cause_has_its_own_sentence(cause: str) -> None:
-    words = cause_text(cause)
+def test_every_cause_has_its_own_sentence() -> None:
+    sentences = {cause_text(cause) for cause in CAUSES[1:]}
 
-    assert words.endswith(".")
-    assert words[0].isupper()
-    assert not words.startswith("Cause:")
-
-
-def test_no_two_causes_have_the_same_text() -> None:
-    words = [cause_text(cause) for cause in CAUSES[1:]]
-
-    assert len(set(words)) == len(set(CAUSES[1:]))
+    assert len(sentences) == len(set(CAUSES[1:]))
+    assert [each for each in sentences if not re.match(r"(?!Cause:)[A-Z].*\.$", each)] == []
 
 
 def test_an_unknown_cause_is_shown_by_its_code() -> None:
@@ -412,19 +404,12 @@ def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
     assert words.facts[0] == "403 Forbidden in 143 ms"
 
 
-@pytest.mark.parametrize("code", [code for code in audit.EventCode if code.startswith("deletion.")])
-def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code(code: str) -> None:
-    event = AuditEvent(
-        code=code,
-        stored_sentence="A long sentence.",
-        text=json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}}),
-    )
-
-    words = event_text(event)
-
-    assert words.badge.label not in {event.sentence, code}
-    assert words.badge.tone in TONES
-    assert words.badge.icon in ICONS
+def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code() -> None:
+    text = json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}})
+    for code in (code for code in audit.EventCode if code.startswith("deletion.")):
+        badge = event_text(AuditEvent(code=code, stored_sentence="A sentence.", text=text)).badge
+        assert badge.label not in {"A sentence.", code}
+        assert (badge.tone in TONES, badge.icon in ICONS) == (True, True)
 
 
 def test_the_effect_of_a_deletion_names_the_data_types() -> None:

@@ -2,8 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -48,28 +47,24 @@ from tests.support.processes import ROOT, clean_environment, manage
     ],
 )
 def test_an_invalid_setting_is_reported_in_one_line(
-    tmp_path: Path, name: str, value: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
-    kept = {
-        key: text
-        for key, text in os.environ.items()
-        if not key.startswith("ORGADMIN_") and key not in {"DATABASE_URL", "SECRET_KEY"}
-    }
-    environment = kept | {
-        "ORGADMIN_DATA_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
-        name: value,
-    }
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "check"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    env = clean_environment(data_dir=tmp_path) | {name: value}
+    for key in os.environ:
+        monkeypatch.delenv(key)
+    for key, text in env.items():
+        monkeypatch.setenv(key, text)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        runpy.run_path(str(ROOT / "orgadmin/settings.py"))
+    assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_command_ends_with_the_line_about_an_invalid_setting(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path) | {"ORGADMIN_FOUR_EYES": "three"}
+    done = manage("check", env=env)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+    assert "must be none, one or two" in done.stderr
 
 
 def test_a_flag_is_true_or_false_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,12 +52,11 @@ def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [{}, {"below": 7}, {"above": 7, "is_oldest_first": True}])
-@pytest.mark.parametrize("values", FILTERS, ids=str)
 def test_every_filter_uses_an_index_in_the_order_of_the_log(
-    ada: Person, values: dict[str, Any], more: dict[str, Any]
+    ada: Person, more: dict[str, Any]
 ) -> None:
     add_event(audit.Sentence("{ada} came.", ada=personal_data.name_of(ada)), by=ada)
-    for plan in plans_of(values, **more):
+    for values, plan in [(one, plan) for one in FILTERS for plan in plans_of(one, **more)]:
         assert "TEMP B-TREE" not in plan
         reads_through = "SCAN connections_auditevent" in plan.replace("_search", "")
         # Without a filter the newest are read in order; a text search uses its index.
