@@ -18,6 +18,29 @@ listed = OrgConnectionSnapshot.objects.filter(credential__policy="none", is_curr
 rows = {f"{site},{pk}" for site, pk in listed.values_list("site", "connection_id")}
 for row in sorted(rows)"""
 
+# An access review by owners, of which one has decided, and the next one.
+REVIEW = """
+from datetime import timedelta
+from connections.access.actor import WORKER, person_actor
+from connections.access_reviews import decisions, population, repeating
+from connections.agreements.setting import set_agreements
+from connections.core import clock
+from connections.models import AccessReviewRow, Agreement, Assignment, Person
+auditor, owner = (Person.objects.get(username=name) for name in ("auditor", "operator"))
+with clock.offset(-timedelta(days=40)):
+    review = population.start_review(
+        actor=person_actor(person=auditor), name="Monthly", scope="owner=operator",
+        due=clock.now().date() + timedelta(days=10), reviewers=[], assignment=Assignment.OWNERS,
+        repeat_months=1,
+    )
+    row = AccessReviewRow.objects.filter(review=review)[0]
+    decisions.decide(
+        review=review, actor=person_actor(person=owner), connections=[row.key.reference],
+        decision="keep", reason="Still used", terms={"purpose": "Weekly report"},
+    )
+repeating.start_due(actor=WORKER)
+"""
+
 
 @contextmanager
 def running_simulator(directory: Path) -> Iterator[dict[str, str]]:
@@ -39,8 +62,10 @@ def fill(env: dict[str, str]) -> None:
     seed = [sys.executable, "-m", "orgadmin.demo.seed"]
     subprocess.run(seed, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     delete(env, first=0, last=3)
+    checked("shell", "--no-imports", "--command", REVIEW, env=env)
     checked("erase_person", "--username", "viewer", "--yes", env=env)
-    checked("worker", "--once", env=env)
+    # Email that isn't delivered: who is to be reminded, and of what, is stored first.
+    checked("worker", "--once", env=env | {"EMAIL_URL": "smtp://127.0.0.1:1"})
 
 
 def delete(env: dict[str, str], *, first: int, last: int) -> None:
