@@ -1,6 +1,6 @@
 """Whether a connection is agreed, and if not, why. Computed, never stored."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -90,10 +90,11 @@ class Agreements:
         terms = self.by_pair.get(pair)
         return terms.last_day if terms else ""
 
-    def ends_within(self, pair: tuple[str, str, str], *, days: int) -> bool:
-        """Whether the agreement's last day is today or within so many days."""
-        last = self.today + timedelta(days=days)
-        return self.today.isoformat() <= self.ends_on(pair) <= last.isoformat()
+
+def ends_within(days: int, *, today: date) -> Callable[[str], bool]:
+    """Whether a last day, as "2026-12-31" or "", is today or within so many days."""
+    first, last = today.isoformat(), (today + timedelta(days=days)).isoformat()
+    return lambda last_day: first <= last_day <= last
 
 
 @lru_cache(maxsize=1000)

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from connections.agreements.agreed import Agreements
+from connections.agreements.agreed import Agreements, ends_within
 from connections.core.sites import site_name
 from connections.models.text_columns import HexKey, parse_types
 
@@ -283,5 +283,5 @@ class InventoryFilter:
         if self.owner:
             yield lambda listed: agreements.owner_of(listed.pair) in facts.owners
         if self.ends_within:
-            days = int(self.ends_within)
-            yield lambda listed: agreements.ends_within(listed.pair, days=days)
+            is_near = ends_within(int(self.ends_within), today=agreements.today)
+            yield lambda listed: is_near(agreements.ends_on(listed.pair))

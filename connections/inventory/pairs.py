@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from itertools import batched
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from connections.agreements.agreed import (
     AgreedTerms,
     Agreements,
     Reason,
+    ends_within,
     find_agreements,
     listed_types,
     load_agreements,
@@ -160,7 +161,7 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
     known, groups = _load_orgs()
     pairs = list(_listed_pairs(agreements, known, actor=actor))
     owners = _load_owners()
-    is_ending = _ends_within(DAYS_SOON, today=today)
+    is_ending = ends_within(DAYS_SOON, today=today)
     me = actor.person.pk.hex if actor.person else None
     connected = sum(not listed.is_gone for listed in pairs)
     matches = pairs
@@ -173,7 +174,7 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
         total=len(pairs),
         connected=connected,
         agreed=connected - sum(bool(listed.reasons) for listed in pairs),
-        ending=sum(map(is_ending, pairs)),
+        ending=sum(is_ending(listed.ends_on) for listed in pairs),
         own=sum(me == listed.terms.owner_hex for listed in pairs if listed.terms) if me else 0,
         orgs=orgs,
         today=today,
@@ -323,14 +324,10 @@ def _conditions(
         keys = {key for key, owner in owners.items() if owner.username in filters.owner}
         yield lambda listed: listed.terms and listed.terms.owner_hex in keys
     if filters.ends_within is not None:
-        yield _ends_within(filters.ends_within, today=today)
+        is_near = ends_within(filters.ends_within, today=today)
+        yield lambda listed: is_near(listed.ends_on)
     if filters.text:
         yield _contains(filters.text, owners=owners)
-
-
-def _ends_within(days: int, *, today: date) -> _Condition:
-    first, last = today.isoformat(), (today + timedelta(days=days)).isoformat()
-    return lambda listed: first <= listed.ends_on <= last
 
 
 def _contains(text: str, *, owners: Mapping[str, _Owner]) -> _Condition:
