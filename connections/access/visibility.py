@@ -275,6 +275,17 @@ def hidden_from(people: Iterable[Person]) -> dict[UUID, frozenset[UUID]]:
     return hidden
 
 
+def sees_credential(person: OuterRef) -> Q:
+    """Whether this person sees a row's `credential`: `hidden_from` as a condition of a query."""
+    entries = CredentialAccess.objects.filter(credential=OuterRef("credential"))
+    sees_all = Q(is_superuser=True) | Q(groups__name=Role.AUDITOR)
+    return (
+        Q(~Exists(entries.filter(kind=AccessKind.SEE)))
+        | Exists(entries.filter(Q(person=person) | Q(group__user=person)))
+        | Exists(Person.objects.filter(sees_all, pk=person))
+    )
+
+
 def visible_protections(
     protections: dict[OrgConnectionKey, Protection], *, actor: Actor
 ) -> dict[OrgConnectionKey, Protection]:

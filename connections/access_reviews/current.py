@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections.inventory.matching import KnownOrg, ListedConnection
 from connections.models import (
@@ -215,6 +215,21 @@ def _merge(listings: Iterable[_Listing], *, is_listed: bool) -> dict[HexKey, Cur
         else:
             connections[listing.key] = CurrentConnection.from_newest(listing, is_listed=is_listed)
     return connections
+
+
+def is_last_listed(by: Q, *, site: OuterRef, connection_id: OuterRef) -> Q:
+    """Whether the snapshots `by` have the connection as last listed.
+
+    It is the condition of `find_decidable` for a query.
+    """
+    current = OrgConnectionSnapshot.objects.filter(is_current=True)
+    in_use = current.filter(
+        site=OuterRef("site"),
+        connection_id=OuterRef("connection_id"),
+        credential__retired_at=None,
+    )
+    of_connection = current.filter(site=site, connection_id=connection_id)
+    return Q(Exists(of_connection.filter(by, Q(credential__retired_at=None) | ~Exists(in_use))))
 
 
 def deciding_credentials(

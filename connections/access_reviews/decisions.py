@@ -10,7 +10,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
-from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
+from connections.access_reviews.owners import assigned_to_owners, deciding_owner
 from connections.agreements.setting import Terms, set_agreements
 from connections.audit import EventCode
 from connections.batches import stopping
@@ -123,8 +123,8 @@ def _require_owner(
 ) -> None:
     if not assigned_to_owners([review]):
         return
-    owners = find_deciding_owners(review.rows.filter(pk__in=[row.pk for row in rows]))
-    if any(owner != person.pk for owner in owners.values()):
+    chosen = review.rows.filter(pk__in=[row.pk for row in rows]).alias(decides=deciding_owner())
+    if chosen.exclude(decides=None).exclude(decides=person.pk).exists():
         raise PermissionDenied(
             "In this access review, a connection is decided by its owner. You selected at least 1 "
             "whose owner is someone else. Nothing was saved."

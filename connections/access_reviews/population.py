@@ -10,7 +10,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials, load_current, load_snapshots
-from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
+from connections.access_reviews.owners import assigned_to_owners, deciding_owner
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -163,7 +163,7 @@ def start_review(
         AccessReviewRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
         owners = set[UUID]()
         if assigned_to_owners([review]):
-            owners.update(find_deciding_owners(review.rows.all()).values())
+            owners = {*review.rows.values_list(deciding_owner(), flat=True)} - {None}
         audit.record(
             code=EventCode.ACCESS_REVIEW_STARTED,
             actor=started_by or actor,

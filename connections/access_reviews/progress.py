@@ -7,10 +7,12 @@ from datetime import date
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Window
+from django.db.models.lookups import Exact
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import deciding_credentials
+from connections.access_reviews.current import deciding_credentials, is_last_listed
+from connections.access_reviews.owners import deciding_owner
 from connections.access_reviews.rows import ReviewRow, count_rows
 from connections.core import clock
 from connections.inventory.inventory import current_snapshots
@@ -22,7 +24,6 @@ from connections.models import (
     Assignment,
     KnownConnection,
     OrgConnectionKey,
-    OrgConnectionSnapshot,
     Person,
     ReviewDecision,
     RowState,
@@ -115,20 +116,15 @@ def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessRevi
     No one has decided about it, or the last day of the newest decision has passed.
     `find_possibly_awaiting` finds the others in which something might have to be decided.
     """
-    return open_reviews_to_decide(actor=actor).filter(
-        _is_awaiting(actor, today=today), assignment=Assignment.REVIEWERS
-    )
+    return open_reviews_to_decide(actor=actor).filter(_is_awaiting(actor, today=today))
 
 
-def _is_awaiting(actor: Actor, *, today: date) -> Q:
-    undecided = AccessReviewRow.objects.filter(
-        ~Exists(AccessReviewDecision.objects.filter(row=OuterRef("pk"))), review=OuterRef("pk")
-    )
-    ended = _newest_of_rows().filter(keep_until__lt=today)
-    of_ended = AccessReviewRow.objects.filter(pk__in=ended.values("row"), review=OuterRef("pk"))
+def _is_awaiting(actor: Actor, *, today: date) -> Exists:
+    is_undecided = ~Exists(AccessReviewDecision.objects.filter(row=OuterRef("pk")))
+    ended = _newest_of_rows().filter(keep_until__lt=today).values("row")
     # In this order because SQLite would otherwise first look up the snapshots of every decided row.
-    undecided, of_ended = (rows.filter(_is_decidable(actor)) for rows in (undecided, of_ended))
-    return Exists(undecided) | Exists(of_ended)
+    pending = AccessReviewRow.objects.filter(is_undecided | Q(pk__in=ended), review=OuterRef("pk"))
+    return Exists(_decidable(pending, actor=actor))
 
 
 def _newest_of_rows() -> QuerySet[AccessReviewDecision]:
@@ -137,17 +133,14 @@ def _newest_of_rows() -> QuerySet[AccessReviewDecision]:
     return AccessReviewDecision.objects.filter(~Exists(later)).order_by()
 
 
-def _is_decidable(actor: Actor) -> Exists | Q:
-    """Whether the actor can decide on a row that is pending."""
-    last_listed = OrgConnectionSnapshot.objects.filter(
-        site=OuterRef("site"), connection_id=OuterRef("connection_id"), is_current=True
-    )
+def _decidable(rows: QuerySet[AccessReviewRow], *, actor: Actor) -> QuerySet[AccessReviewRow]:
+    """The rows of an outer query's access review that the actor can decide on if pending."""
     hidden = permissions.visibility_of(actor).hidden
-    if not hidden:
-        return Exists(last_listed)
-    listed = last_listed.filter(credential__retired_at=None)
-    return Exists(listed.exclude(credential__in=hidden)) | (
-        ~Exists(listed) & Exists(last_listed.exclude(credential__in=hidden))
+    row = {name: OuterRef(name) for name in ("site", "connection_id")}
+    listed = is_last_listed(~Q(credential__in=hidden), **row)
+    is_of_all = Q(Exact(OuterRef("assignment"), Assignment.REVIEWERS.value))
+    return rows.alias(decides=deciding_owner()).filter(
+        listed, is_of_all | Q(decides=None) | Q(decides=actor.person and actor.person.pk)
     )
 
 
@@ -155,7 +148,7 @@ def find_possibly_awaiting(*, actor: Actor, today: date) -> QuerySet[AccessRevie
     """The other open access reviews that might have a connection that needs the actor's decision.
 
     Only `count_awaiting_decisions` knows: a connection that changed after its newest decision might
-    have changed back, and where owners decide, it might be another person's.
+    have changed back.
     """
     # Not every difference is a change to report, such as a creator who can sign in again.
     changed = KnownConnection.objects.filter(
@@ -165,9 +158,8 @@ def find_possibly_awaiting(*, actor: Actor, today: date) -> QuerySet[AccessRevie
         established_at__gt=OuterRef("decided_at"),
     )
     outdated = _newest_of_rows().filter(Exists(changed), row__review=OuterRef("pk"))
-    is_awaiting, is_of_all = _is_awaiting(actor, today=today), Q(assignment=Assignment.REVIEWERS)
     return open_reviews_to_decide(actor=actor).filter(
-        Exists(outdated) & ~(is_of_all & is_awaiting) | ~is_of_all & is_awaiting
+        Exists(outdated), ~_is_awaiting(actor, today=today)
     )
 
 

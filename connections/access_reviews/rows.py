@@ -13,7 +13,7 @@ from datetime import date
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, QuerySet, UUIDField, When
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
@@ -24,7 +24,7 @@ from connections.access_reviews.current import (
     load_current,
     load_gone,
 )
-from connections.access_reviews.owners import assigned_to_owners, find_deciding_owners
+from connections.access_reviews.owners import assigned_to_owners, deciding_owner
 from connections.core import clock
 from connections.models import (
     AccessReview,
@@ -162,10 +162,9 @@ def _load_rows(
     """
     reviews = [review.pk for review in of_reviews]
     decisions, decision_counts = _newest_decisions(reviews)
-    assigned, owners = assigned_to_owners(of_reviews), dict[HexKey, UUID]()
-    if assigned:
-        owners = find_deciding_owners(AccessReviewRow.objects.filter(review__in=assigned))
-    own_id, assigned_hex = actor.person and actor.person.pk, {pk.hex for pk in assigned}
+    own_id, owner = actor.person and actor.person.pk, Case(default=None, output_field=UUIDField())
+    if assigned := assigned_to_owners(of_reviews):
+        owner = Case(When(review__in=assigned, then=deciding_owner()))
     current, gone = CurrentConnections(known={}, visible={}), dict[HexKey, CurrentConnection]()
     if not are_closed:
         hidden = permissions.visibility_of(actor).hidden
@@ -177,11 +176,12 @@ def _load_rows(
         removal=None, site=OuterRef("site"), connection_id=OuterRef("connection_id")
     )
     stored = _visible_rows(reviews, actor=actor).order_by("review", "position")
-    columns = ("id", "position", "site", HexId("connection_id"), "closed_as", Exists(of_row))
+    columns = ("id", "position", "site", HexId("connection_id"), "closed_as", Exists(of_row), owner)
     rows = defaultdict[str, list[ReviewRow]](list)
-    for review_id, pk, position, site, hex_id, closed_as, is_protected in stored.values_list(
+    for review_id, pk, position, site, hex_id, *others in stored.values_list(
         HexId("review_id"), *columns
     ):
+        closed_as, is_protected, owner_id = others
         key, newest = (site, hex_id), decisions.get(pk)
         known, decidable = current.known.get(key), current.find_decidable(key)
         if are_closed:
@@ -190,7 +190,6 @@ def _load_rows(
             state = _state_of_listed(known, newest=newest, today=today)
         else:
             state = _state_of_gone(gone.get(key), newest=newest)
-        owner_id = owners.get(key) if review_id in assigned_hex else None
         rows[review_id].append(
             ReviewRow(
                 id=pk,

@@ -1,7 +1,7 @@
-"""Who gets messages about a connection: its agreement's owner, else the owner of its source org.
+"""Who gets messages about a connection: the first owner of its orgs who can.
 
-Someone who can't see it, has no address, or turned these emails off is passed over. Without either,
-everyone who gets messages about changes does.
+Someone who can't see it, has no address, or turned these emails off is passed over. Without an
+owner, everyone who gets messages about changes does.
 """
 
 from collections.abc import Collection
@@ -12,8 +12,8 @@ from django.db.models import Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import person_actor
-from connections.agreements.agreed import find_agreements
-from connections.models import Org, OrgPair, Person, Role
+from connections.agreements.owners import find_owners
+from connections.models import OrgPair, Person, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,16 @@ def list_recipients() -> list[Person]:
 
 def find_responsible(pairs: Collection[OrgPair]) -> Responsible:
     """Who gets messages about each of these pairs. Two queries, and two for each access list."""
-    agreements = find_agreements(pairs)
-    owned = Org.objects.filter(owner__isnull=False, site__in={pair.site for pair in pairs})
-    owners = {(org.site, org.org_id): org.owner for org in owned.select_related("owner")}
     seen: dict[UUID, set[OrgPair]] = {}
-    by_pair = {}
-    for pair in pairs:
-        agreement = agreements.get(pair)
-        for person in (agreement and agreement.owner, owners.get((pair.site, pair.source_org_id))):
-            if person and _gets_email(person) and pair in _visible_to(person, pairs, seen):
-                by_pair[pair] = person
-                break
+
+    def gets_it(person: Person, pair: OrgPair) -> bool:
+        return _gets_email(person) and pair in _visible_to(person, pairs, seen)
+
+    by_pair = {
+        pair: person
+        for pair, owners in find_owners(pairs).items()
+        for person in [each for each in owners if gets_it(each, pair)][:1]
+    }
     return Responsible(by_pair=by_pair)
 
 
