@@ -64,10 +64,14 @@ class OlderVersionError(ConflictError):
 
     def __init__(self, newest: Mapping[OrgPair, Agreement]) -> None:
         count = len(newest)
-        agreements = "this agreement" if count == 1 else f"{count:,} of these agreements"
+        which, versions, them = (
+            ("this agreement", "version", "it")
+            if count == 1
+            else (f"{count:,} of these agreements", "versions", "them")
+        )
         super().__init__(
-            f"Someone changed {agreements} after you opened the form. Nothing was saved. Compare "
-            "your changes with the newest version, then save again to replace it."
+            f"Someone changed {which} in the meantime. Nothing was saved. Compare your changes "
+            f"with the newest {versions}, then save again to replace {them}."
         )
         self.newest = newest
 

@@ -489,7 +489,8 @@
     /* Only forms with a confirmation send something to Datadog. */
     const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
     if (status === 401 || status === 403) isTokenStale = true;
-    const id = failureBannerId(status, record && sendingForm, isAction(event.detail));
+    const refusal = isAction(event.detail) && status === 403 && refusalIn(event.detail.xhr);
+    const id = refusal ? "request-denied" : failureBannerId(status, record && sendingForm, isAction(event.detail));
     const isLost = id.startsWith("connection-lost");
     const form = isAction(event.detail) && element?.closest("form");
     if (isLost && record && form) keepTyped(form, record.dataset.recordUrl);
@@ -499,6 +500,7 @@
       lock(sendingForm);
     }
     const banner = bannerFrom(isLost && sendingForm && record?.id === "batch" ? "connection-lost-bulk-deletion" : id);
+    for (const place of banner.querySelectorAll("[data-refusal]")) place.textContent = refusal;
     for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);
     for (const place of banner.querySelectorAll("[data-for-status]")) place.hidden = place.dataset.forStatus !== String(status);
     const effect = element?.closest("[data-unsaved]")?.dataset.unsaved;
@@ -506,6 +508,11 @@
     for (const link of banner.querySelectorAll("[data-record]")) link.href = record.dataset.recordUrl;
     for (const link of banner.querySelectorAll("[data-reload]")) link.href = record?.dataset.recordUrl ?? window.location.href;
     showBanner(banner, (isAction(event.detail) && $("#outcome")) || $("#messages"));
+  }
+
+  /* Why the page of a refusal says that the person may not do this; undefined on another page. */
+  function refusalIn(xhr) {
+    return new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector("#refusal")?.textContent;
   }
 
   function failureBannerId(status, sendingForm, isPost) {

@@ -157,7 +157,7 @@ def test_if_someone_sets_one_of_many_at_the_same_time_only_its_line_fails(
     result = imported(*(row_of(each, owner_text="SOC", purpose="Mine") for each in (pair, other)))
     assert [row["line"] for row in result.set] == [3]
     [failed] = result.failed
-    assert failed["error"].startswith("Someone changed this agreement after")
+    assert failed["error"].startswith("Someone changed this agreement in the meantime")
     assert (newest(pair).version, newest(pair).purpose) == (1, "Theirs")
     assert newest(other).purpose == "Mine"
 

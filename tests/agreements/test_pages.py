@@ -299,7 +299,7 @@ def test_what_someone_saved_about_one_of_several_is_shown_and_not_replaced(
     agree(other, actor=person_actor(person=grace), purpose="Theirs")
     page = read(operator.post(LIST, typed))
     assert page.status == 409
-    assert "Someone changed this agreement after you opened the form." in page.text
+    assert "Someone changed this agreement in the meantime." in page.text
     assert page.text.count(" saved owner ") == page.text.count("purpose “Theirs”") == 1
     assert not find_agreements([pair])
     again = page.form_to(LIST).fields | names

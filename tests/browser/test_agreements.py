@@ -80,6 +80,27 @@ def test_the_form_opens_with_e_keeps_what_was_typed_and_saves(
     expect(page.locator("td.cell-select :checked")).to_have_count(0)
 
 
+def test_a_refusal_in_the_bar_says_which_connections_it_is_about(
+    open_demo_as: OpenAs, watch: Watch
+) -> None:
+    watch.expect("status of 403")
+    watch.expect("Error Code 403")
+    page = open_demo_as("viewer", reduced_motion="reduce")
+    page.goto("/agreements/?owner=viewer")
+    for number in (0, 1):
+        page.locator("td.cell-select input").nth(number).check()
+    page.keyboard.press("e")
+    page.locator("#id_purpose").fill("Something else")
+    page.keyboard.press("Enter")
+    banner = page.locator("#messages")
+    expect(banner).to_contain_text("Nothing was saved. As the owner, you can name another owner")
+    names = page.locator("tr:has(:checked) .cell-org").all_inner_texts()
+    for source, sink in zip(names[::2], names[1::2], strict=True):
+        expect(banner).to_contain_text(f"{source} → {sink}")
+    expect(page.locator("#id_purpose")).to_have_value("Something else")
+    assert_fit_to_show(page)
+
+
 def test_escape_closes_the_form_and_then_clears_the_selection(open_demo_as: OpenAs) -> None:
     page = open_demo_as("operator", reduced_motion="reduce")
     page.goto("/connections/")

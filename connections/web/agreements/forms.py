@@ -206,7 +206,7 @@ class AgreementForm(OwnerForm):
             if len(set(values)) > 1 or 0 < len(values) < len(rows):
                 different.add(name)
                 if name == "ends_on":
-                    self.fields[name].help_text = f"{DIFFERENT}."
+                    self[name].help_text = f"{DIFFERENT}."
                 elif name != "owner":
                     self.fields[name].widget.attrs |= {"placeholder": DIFFERENT, "required": False}
             elif values:
