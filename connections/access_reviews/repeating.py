@@ -31,11 +31,38 @@ def find_last_repeating() -> QuerySet[AccessReview]:
 
 
 def next_start(review: AccessReview) -> datetime | None:
-    """When the next one is to be started: on the same day of a later month, or on its last day."""
+    """When the next one is to be started: whole months after the very first one.
+
+    In a month that lacks its day, on the last day. One that was started late delays no other.
+    """
     if review.repeat_months is None:
         return None
-    at = review.created_at
-    year, month = divmod(at.year * 12 + at.month - 1 + review.repeat_months, 12)
+    first, *others = _repeated_until(review)
+    months, step = 0, first.repeat_months or 0
+    for other in others:
+        months += step
+        while _months_after(first.created_at, months + step) <= other.created_at:
+            months += step
+        step = other.repeat_months or 0
+    return _months_after(first.created_at, months + step)
+
+
+def _repeated_until(review: AccessReview) -> list[AccessReview]:
+    """The very first one, and each that repeated the one before, until this one."""
+    repeating = AccessReview.objects.filter(repeat_months__isnull=False)
+    by_id = (
+        repeating.only("created_at", "repeat_months", "repeats").in_bulk()
+        if review.repeats_id
+        else {}
+    )
+    chain = [review]
+    while chain[0].repeats_id:
+        chain.insert(0, by_id[chain[0].repeats_id])
+    return chain
+
+
+def _months_after(at: datetime, months: int) -> datetime:
+    year, month = divmod(at.year * 12 + at.month - 1 + months, 12)
     last_day = calendar.monthrange(year, month + 1)[1]
     return at.replace(year=year, month=month + 1, day=min(at.day, last_day))
 

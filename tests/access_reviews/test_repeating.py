@@ -10,6 +10,7 @@ from pytest_django import Settings
 from connections.access.actor import WORKER, person_actor
 from connections.access_reviews import repeating
 from connections.access_reviews.repeating import change_repetition, next_start, start_due
+from connections.core import clock as database_clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.evidence import verification
 from connections.models import AccessReview, AuditEvent, Credential, EventCode, Notification, Person
@@ -166,6 +167,40 @@ def test_the_last_day_of_a_shorter_month_takes_the_place_of_a_later_one(
     start = datetime(2027, 1, 31, 9, tzinfo=UTC)
     at = next_start(AccessReview(created_at=start, repeat_months=months))
     assert f"{at:%m-%d %H}" == f"{expected} 09"
+
+
+@pytest.mark.parametrize(
+    ("months", "started_on", "expected"),
+    [
+        (1, ["01-31", "02-28", "03-31", "04-30"], "05-31"),
+        # Late, because the worker was down or nothing matched for some days.
+        (1, ["01-31", "03-02"], "03-31"),
+        (1, ["01-31", "04-02", "04-30"], "05-31"),
+        (3, ["01-31", "05-02", "07-31"], "10-31"),
+        (3, ["01-31", "08-15"], "10-31"),
+    ],
+)
+def test_each_one_is_counted_from_the_first(
+    make_review: MakeReview,
+    edith: Person,
+    clock: SettableClock,
+    months: int,
+    started_on: list[str],
+    expected: str,
+) -> None:
+    def wait_until(day: str) -> None:
+        until = datetime.fromisoformat(f"2027-{day}T09:00:00Z") - database_clock.now()
+        clock.advance(seconds=until.total_seconds())
+
+    wait_until(started_on[0])
+    review = make_review(1)
+    repeat(review, edith, months)
+    for day in started_on[1:]:
+        wait_until(day)
+        start_due(actor=WORKER)
+        review = AccessReview.objects.get(repeats=review)
+        assert f"{review.created_at:%m-%d}" == day
+    assert f"{next_start(review):%m-%d}" == expected
 
 
 def test_it_is_chosen_at_the_start_and_changed_on_the_page(
