@@ -91,7 +91,9 @@ def _create_history(world: DemoWorld) -> None:
         _requested_and_forgotten,
         _decided_on_some,
         _expired,
+        _started_an_access_review_by_owners,
         _decided_on_more,
+        _decided_as_an_owner,
         _still_present,
         _waits_for_approval,
         _waits_for_confirmation,
@@ -336,6 +338,7 @@ type _Choice = Callable[[models.AccessReviewRow], bool]
 
 _AUDIT_REVIEW = "Audit events of Group SOC"
 _ORG_REVIEW = "Group SOC"
+_OWNERS_REVIEW = "Acquired orgs"
 
 
 def _started_an_access_review(world: DemoWorld) -> None:
@@ -418,6 +421,31 @@ def _decided_on_more(world: DemoWorld) -> None:
         )
 
 
+def _started_an_access_review_by_owners(world: DemoWorld) -> None:
+    """One that repeats every month, of what the orgs acquired in 2025 share and query."""
+    with ago(days=3):
+        population.start_review(
+            actor=world.actor("auditor"),
+            name=_OWNERS_REVIEW,
+            scope="group=acquired+2025",
+            due=_today() + timedelta(days=14),
+            reviewers=[],
+            assignment=models.Assignment.OWNERS,
+            repeat_months=1,
+        )
+
+
+def _decided_as_an_owner(world: DemoWorld) -> None:
+    with ago(days=1, hours=4):
+        _decide(
+            _OWNERS_REVIEW,
+            world=world,
+            username="approver",
+            reason="The team of the source org confirmed it.",
+            choose=lambda row: row.source_org_name[0] in "CDL",
+        )
+
+
 def _today() -> date:
     return clock.now().date()
 
@@ -435,11 +463,7 @@ def _decide(
     """Decide together on the undecided connections that `choose` accepts."""
     actor = world.actor(username)
     review = models.AccessReview.objects.get(name=review_name)
-    undecided = [
-        row.id
-        for row in review_rows(review=review, actor=actor)
-        if row.state == models.RowState.PENDING
-    ]
+    undecided = [row.id for row in review_rows(review=review, actor=actor) if row.is_decidable]
     rows = models.AccessReviewRow.objects.filter(pk__in=undecided)
     decisions.decide(
         review=review,

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from connections.core.text import format_limit
 from connections.inventory.sync_schedule import SYNC_INTERVAL
-from connections.models import AccessReview, Credential, Deletion
+from connections.models import AccessReview, Assignment, Credential, Deletion
 from sandbox.demo_world import HIDDEN_FROM_KEY_PAIR, connection_id_between
 
 OPERATOR = "operator"
@@ -19,6 +19,7 @@ AUDITOR = "auditor"
 CREDENTIAL_MANAGER = "credentials"
 
 CHANGED = ("Labs", "ML Platform")
+WITHOUT_AGREEMENT = ("Analytics", "Loyalty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ def list_scenes() -> list[Scene]:
     """What to try next, with steps that open pages matching what visitors have done so far."""
     return [
         *(_delete_many(), _approve(), _change_outside(), _review_access(), _agree()),
+        _review_as_owner(),
         *_evidence(),
     ]
 
@@ -149,7 +151,7 @@ def _change_outside() -> Scene:
 
 
 def _review_access() -> Scene:
-    review = AccessReview.objects.filter(closed_at=None).earliest("created_at")
+    review = AccessReview.objects.filter(assignment=Assignment.REVIEWERS).latest("created_at")
     return Scene(
         "Decide in an access review",
         "Reviewers decide for each connection whether to keep or delete it.",
@@ -175,6 +177,40 @@ def _agree() -> Scene:
                 "Open as the Operator",
                 OPERATOR,
                 reverse("agreement-list"),
+            ),
+        ],
+    )
+
+
+def _review_as_owner() -> Scene:
+    review = AccessReview.objects.filter(assignment=Assignment.OWNERS).latest("created_at")
+    path = reverse("access-review-detail", args=[review.pk])
+    source, sink = WITHOUT_AGREEMENT
+    row = review.rows.filter(source_org_name=source, sink_org_name=sink).first()
+    form = f"{path}?open={row.position}&decision=keep#row-{row.position}" if row else path
+    return Scene(
+        "Let owners decide in an access review",
+        "The owner that the agreement names, or else the owner of the source org, decides on each "
+        "connection. Org Admin starts the same access review again every month.",
+        steps=[
+            Step(
+                "Decide on the connections that you own.",
+                "Open as an owner",
+                OPERATOR,
+                f"{path}?show=yours",
+            ),
+            Step(
+                "The Approver owns other connections.",
+                "Open as another owner",
+                APPROVER,
+                f"{path}?show=yours",
+            ),
+            Step(
+                f"{source} → {sink} has no agreement. Keep it, and set its owner and purpose in "
+                "the same form.",
+                "Open that connection",
+                OPERATOR,
+                form,
             ),
         ],
     )

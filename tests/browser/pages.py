@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from connections.models import (
     AccessReview,
     AccessReviewState,
+    Assignment,
     Batch,
     BatchState,
     Credential,
@@ -112,16 +113,29 @@ def _batch(slug: str, *, who: str, state: BatchState) -> Listed:
 
 
 ROW_FORM = {"show": "to-decide", "open": "16", "decision": "keep"}
+# The row of a connection without an agreement.
+AGREEMENT_FORM = {"open": "1", "decision": "keep"}
+
+
+def _review(
+    state: AccessReviewState, assignment: Assignment = Assignment.REVIEWERS
+) -> Callable[[], list[Any]]:
+    return lambda: [AccessReview.objects.get(state=state, assignment=assignment).pk]
 
 
 def _access_review(
-    slug: str, *, who: str, state: AccessReviewState, query: dict[str, str] | None = None
+    slug: str,
+    *,
+    who: str,
+    state: AccessReviewState = AccessReviewState.OPEN,
+    assignment: Assignment = Assignment.REVIEWERS,
+    query: dict[str, str] | None = None,
 ) -> Listed:
     return _page(
         "access-review-detail",
         f"access-review-{slug}",
         query,
-        find=lambda: [AccessReview.objects.get(state=state).pk],
+        find=_review(state, assignment),
         who=who,
     )
 
@@ -262,18 +276,19 @@ OURS = [
     _page("access-review-list", who="operator"),
     _page("access-review-list", "access-review-list-fresh", is_fresh=True),
     _page("access-review-new", query={"scope": "type=audit"}, who="auditor"),
-    _access_review("open", state=AccessReviewState.OPEN, who="operator"),
-    _access_review("form", state=AccessReviewState.OPEN, who="operator", query=ROW_FORM),
-    _access_review("manager", state=AccessReviewState.OPEN, who="auditor"),
+    _access_review("open", who="operator"),
+    _access_review("form", who="operator", query=ROW_FORM),
+    _access_review("owners", who="operator", assignment=Assignment.OWNERS, query=AGREEMENT_FORM),
+    _access_review("manager", who="auditor"),
     _access_review("closed", state=AccessReviewState.CLOSED, who="auditor"),
     _page(
         "access-review-reviewers",
-        find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
+        find=_review(AccessReviewState.OPEN),
         who="auditor",
     ),
     _page(
         "access-review-close",
-        find=lambda: [AccessReview.objects.get(state=AccessReviewState.OPEN).pk],
+        find=_review(AccessReviewState.OPEN),
         who="auditor",
     ),
     _page("search", query={"q": "labs → rob"}, who="operator"),
