@@ -268,17 +268,18 @@ def test_another_credential_can_send_a_row(
 
 
 def test_a_credential_that_does_not_list_a_row_can_not_send_it(
-    ada: Person, make_draft: MakeDraft, sandbox: SandboxServer
+    ada: Person, grace: Person, make_draft: MakeDraft, sandbox: SandboxServer
 ) -> None:
     batch = make_draft(1)
     labs = store_credential(sandbox, "Labs EU")
+    to_labs: dict[str, Any] = {"batch": batch, "actor": person_actor(person=ada)}
+    to_labs |= {"connections": [row.reference for row in batch.rows.all()], "credential": labs}
     with pytest.raises(InvalidInputError, match="can't delete"):
-        drafts.change_credential(
-            batch=batch,
-            actor=person_actor(person=ada),
-            connections=[row.reference for row in batch.rows.all()],
-            credential=labs,
-        )
+        drafts.change_credential(**to_labs)
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=grace)
+    to_labs["actor"] = person_actor(person=Person.objects.get(pk=ada.pk))
+    with pytest.raises(PermissionDenied, match="delete connections with it"):
+        drafts.change_credential(**to_labs)
 
 
 def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraft) -> None:

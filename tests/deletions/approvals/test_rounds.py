@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
+from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -552,12 +554,46 @@ def test_an_export_names_the_approvers_of_each_attempt(
     still_present: Deletion, ada: Person, linus: Person, barbara: Person
 ) -> None:
     row = exported_row()
-    assert row["approved_by"] == ["Linus"]
+    assert (row["approved_by"], row["settled_at"]) == (["Linus"], None)
     approve(still_present, barbara)
     confirm(still_present, ada)
     row = exported_row()
-    assert row["approved_by"] == ["Barbara"]
-    assert [attempt["approved_by"] for attempt in row["attempts"]] == [["Linus"], ["Barbara"]]
+    deletion, at = Deletion.objects.get(), "2026-03-02T14:05:00+00:00"
+    first, second = row.pop("attempts")
+    assert (first.pop("duration_ms") > 0, second.pop("duration_ms") > 0) == (True, True)
+    assert second.pop("headers") == deletion.attempts.get(number=2).headers != {}
+    both: dict[str, Any] = {
+        "credential": "Payments US",
+        "credential_fingerprint": deletion.credential_fingerprint,
+        "was_rechecked": True,
+        "is_late": False,
+        "errors": [],
+    }
+    earlier = "2026-03-02T14:03:23+00:00"
+    lost: dict[str, Any] = {"number": 1, "epoch": 1, "approved_by": ["Linus"], "sent_at": earlier}
+    lost |= {"answered_at": earlier, "verdict": "ambiguous", "cause": "connection_lost"}
+    lost |= {"http_status": None, "headers": {}, "body_sha256": None, "body_is_complete": False}
+    assert first == both | lost
+    deleted: dict[str, Any] = {"number": 2, "epoch": 2, "approved_by": ["Barbara"], "sent_at": at}
+    deleted |= {"answered_at": at, "verdict": "deleted", "cause": None, "http_status": 200}
+    deleted |= {"body_sha256": sha256(b"{}\n").hexdigest(), "body_is_complete": True}
+    assert second == both | deleted
+    source, sink = deletion.source_org_id, deletion.sink_org_id
+    expected: dict[str, Any] = {"id": str(deletion.pk), "batch": None, "site": deletion.site}
+    expected |= {name: both[name] for name in ("credential", "credential_fingerprint", "errors")}
+    expected |= {
+        "connection_id": str(deletion.connection_id),
+        "connection_types": ["logs", "metrics"],
+    }
+    expected |= {"source_org": {"id": source, "name": "Payments US"}, "source_org_id": source}
+    expected |= {"sink_org": {"id": sink, "name": "Group SOC"}, "sink_org_id": sink}
+    expected |= {"is_reviewed": True, "policy": "one", "state": "settled", "outcome": "deleted"}
+    expected |= {"cause": None, "settled_reason": "", "reason": "contract ended"}
+    expected |= {"ticket": "SEC-212", "requested_by": "Ada", "requested_at": earlier}
+    expected |= {"confirmed_by": "Ada", "confirmed_at": at, "approved_by": ["Barbara"]}
+    expected |= {"approved_at": at, "sent_at": at, "settled_by": "Ada", "settled_at": at}
+    expected |= {"verified_at": None, "contradicted_at": None, "http_status": 200}
+    assert row == expected | {"broke_glass": None}
 
 
 # --- What the database enforces by itself
