@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -238,6 +239,8 @@ def test_a_waiting_deletion_whose_check_failed_offers_no_confirmation(
     cause_failure["unreadable"](deletion)
     clock.advance(seconds=8)
     due.run_due(actor=WORKER)
+    deletion.refresh_from_db()
+    assert deletion.due_at == clock.at + timedelta(seconds=60)
     page = read(client_of(ada).get(f"/deletions/{deletion.pk}/"))
     assert "The pre-send check failed." in page.text
     assert "Retries at" in page.text

@@ -76,10 +76,16 @@ def test_a_delete_without_effect_is_recorded_as_still_present(
     clock.advance(seconds=36)
     reconcile()
     clock.advance(seconds=61)
-    code, document = reconcile()
+    output = StringIO()
+    call_command("reconcile_deletions", stdout=output)
 
-    assert code == 0
-    assert document["deletions"][0]["state"] == "still_present"
+    deletion = Deletion.objects.get()
+    assert deletion.state == "still_present"
+    assert output.getvalue().splitlines() == [
+        f"{deletion.pk}  No effect  No effect so far. Two complete syncs still list the "
+        "connection. Never resent automatically.",
+        "Unknown: 0.",
+    ]
 
 
 def test_an_unfinished_attempt_becomes_unknown(
