@@ -11,6 +11,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.http import Http404
 
 from connections.access.actor import Actor, command_actor
+from connections.agreements import setting
 from connections.agreements.agreed import find_agreements, list_versions
 from connections.agreements.setting import LISTED, OlderVersionError, Terms, can_set, set_agreements
 from connections.core import clock
@@ -96,7 +97,7 @@ def test_invalid_terms_are_refused_by_field(
 
 
 def test_one_invalid_pair_among_many_stops_all(
-    pair: OrgPair, ada: Person, actor_for: ActorFor
+    pair: OrgPair, ada: Person, actor_for: ActorFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = clock.now()
     Org.objects.create(site=pair.site, org_id="new", first_seen_at=now, established_at=now)
@@ -105,6 +106,10 @@ def test_one_invalid_pair_among_many_stops_all(
         set_agreements(actor=actor_for(ada), pairs=[pair, without_connection], terms=FIRST)
     assert not Agreement.objects.exists()
     terms: Terms = FIRST | {"connection_types": ["logs"]}
+    monkeypatch.setattr(setting, "MAX_PAIRS", 1)
+    with pytest.raises(InvalidInputError, match="Select at most 1 connections"):
+        set_agreements(actor=command_actor(), pairs=[pair, without_connection], terms=terms)
+    monkeypatch.setattr(setting, "MAX_PAIRS", 2)
     set_agreements(actor=command_actor(), pairs=[pair, without_connection], terms=terms)
     assert set(find_agreements([pair, without_connection])) == {pair, without_connection}
 

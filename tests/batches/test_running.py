@@ -1,6 +1,7 @@
 """The worker sends the rows of a running bulk deletion once each, and stops when it should."""
 
 import json
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -330,6 +331,25 @@ def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
     sent = len(sandbox.world.requests(method="DELETE"))
     assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == sent
     assert ended
+
+
+def test_a_slow_response_keeps_no_other_row_from_being_sent(
+    running_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = running_batch.deletions.order_by("batch_row")[0]
+    send_claimed, others = sending.send_claimed, threading.Semaphore(0)
+    was_sent: list[bool] = []
+
+    def send(claimed: ClaimedAttempt) -> WriteResponse:
+        if claimed.attempt.deletion_id == first.pk:
+            was_sent.extend(others.acquire(timeout=5) for _ in range(9))
+        else:
+            others.release()
+        return send_claimed(claimed)
+
+    monkeypatch.setattr(sending, "send_claimed", send)
+    assert run(running_batch).state == BatchState.FINISHED
+    assert was_sent == [True] * 9
 
 
 def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(

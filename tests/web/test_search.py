@@ -20,9 +20,12 @@ from connections.models import (
     Role,
 )
 from connections.web.framework.support import connection_url
+from connections.web.search import page
+from connections.web.search.page import Hit
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import decide, start, texts_of
 from tests.agreements.support import agree, pair_between
+from tests.batches.support import REASON, request
 from tests.flows.support import read, store_credential
 from tests.support.people import make_person
 from tests.web.overview.test_overview import add_deletion
@@ -41,6 +44,14 @@ def names_found(client: Client, text: str) -> dict[str, list[str]]:
     """The names of the hits, by the title of their group, in order."""
     groups = client.get("/search/", {"q": text}).context["groups"]
     return {group.title: [hit.name for hit in group.hits] for group in groups}
+
+
+def only_hit(client: Client, text: str, title: str) -> Hit:
+    """The one hit in the group with this title."""
+    groups = client.get("/search/", {"q": text}).context["groups"]
+    [hit] = next(group.hits for group in groups if group.title == title)
+    assert isinstance(hit, Hit)
+    return hit
 
 
 def test_an_arrow_finds_the_connection_and_both_orgs(
@@ -64,8 +75,12 @@ def test_a_deletion_is_found_by_ticket_reason_and_pair(
         reason="The contract ended",
         search_text="the contract ended\nops-4181\nlabs eu\npayments eu",
     )
-    response = client_of(ada).get("/search/", {"q": text})
-    assert f'href="/deletions/{deletion.pk}/"' in response.text
+    client = client_of(ada)
+    hit = only_hit(client, text, "Deletions")
+    assert (hit.name, hit.url) == ("Labs EU → Group SOC", f"/deletions/{deletion.pk}/")
+    assert (hit.facts, hit.by) == ("OPS-4181 · “The contract ended”", deletion.requested_by_name)
+    assert (hit.status, hit.at) == (deletion, deletion.requested_at)
+    assert f'href="{hit.url}"' in client.get("/search/", {"q": text}).text
 
 
 @pytest.mark.database
@@ -93,8 +108,8 @@ def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
         assert "Agreements" not in names_found(client, text)
     # Without a connection, the list has it.
     OrgConnectionSnapshot.objects.update(is_current=False)
-    page = client.get("/search/", {"q": "fraud"})
-    assert f'href="/agreements/?{urlencode({"q": "Labs EU → Data Lake EU"})}"' in page.text
+    shown = client.get("/search/", {"q": "fraud"}).text
+    assert f'href="/agreements/?{urlencode({"q": "Labs EU → Data Lake EU"})}"' in shown
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=root)
     assert names_found(client_of(Person.objects.get(pk=ada.pk)), "fraud") == {}
 
@@ -169,7 +184,12 @@ def test_quotes_and_invisible_marks_are_ignored(
 
 
 def test_bulk_deletions_and_access_reviews_are_found(
-    client_of: ClientOf, ada: Person, edith: Person, victor: Person, labs: Credential
+    client_of: ClientOf,
+    ada: Person,
+    edith: Person,
+    victor: Person,
+    labs: Credential,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     review = start(edith)
     decide(review, ada, *texts_of(review)[:1], decision="delete")
@@ -183,7 +203,20 @@ def test_bulk_deletions_and_access_reviews_are_found(
         (str(of_org.pk), of_org),
     ):
         assert f'href="/deletions/batches/{batch.pk}/"' in client.get("/search/", {"q": text}).text
-    assert names_found(client, "q4 2026")["Access reviews"] == ["Q4 2026"]
+    hit = only_hit(client, "all connections of labs", "Bulk deletions")
+    assert (hit.facts, hit.by, hit.at) == ("", "Ada", of_org.created_at)
+    request(of_org, ada, ticket="OPS-1")
+    hit = only_hit(client, "ops-1", "Bulk deletions")
+    assert (hit.facts, hit.by, hit.at) == (f"OPS-1 · “{REASON}”", "Ada", of_org.requested_at)
+    hit = only_hit(client, "q4 2026", "Access reviews")
+    assert (hit.name, hit.url) == ("Q4 2026", f"/reviews/{review.pk}/")
+    assert (hit.by, hit.at) == (review.created_by_name, review.created_at)
+    monkeypatch.setattr(page, "MOST", 1)
+    groups = client.get("/search/", {"q": "labs"}).context["groups"]
+    assert {group.title: (len(group.hits), group.all_url) for group in groups} == {
+        **dict.fromkeys(("Connections", "Orgs", "Deletions"), (1, "")),
+        "Bulk deletions": (1, "/deletions/batches/"),
+    }
     # The name of an access review whose connections are hidden finds nothing.
     CredentialAccess.objects.create(credential=labs, person=ada, kind=AccessKind.SEE)
     assert names_found(client_of(victor), "q4") == {}
