@@ -22,6 +22,7 @@ from connections.inventory import contradictions, protections, syncs
 from connections.models import (
     AccessKind,
     AccessReview,
+    AccessReviewDecision,
     ApprovalPolicy,
     AuditEvent,
     Batch,
@@ -263,6 +264,37 @@ def test_a_review_with_a_hidden_credential_is_not_found(
     absent = send("/deletions/new/", requested | {"credential": str(uuid4())})
     assert send("/deletions/new/", requested).status_code == absent.status_code == 404
     assert AuditEvent.objects.filter(code="access.refused").exists()
+
+
+@pytest.mark.database
+def test_an_access_review_by_owners_shows_an_owner_nothing_that_is_hidden(
+    data: Data,
+    ada: Person,
+    grace: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
+) -> None:
+    review = start_access_review(root, by_owners=True)
+    pair = pair_between(sandbox, SECRET, "Data Lake EU")
+    agree(pair, actor=person_actor(person=root), owner=grace, owner_text="", purpose="Theirs")
+    client, url = client_of(grace), reverse("access-review-detail", args=[review.pk])
+    hidden = review.rows.get(connection_id=data.connection_id)
+    opened = urlencode({"open": hidden.position, "decision": "keep"})
+    for path in (url, f"{url}?show=yours", f"{url}?{opened}", "/reviews/", "/"):
+        page = client.get(path).text
+        assert [text for text in (SECRET, str(data.connection_id), "Theirs") if text in page] == []
+    fields = {"decision": "keep", "reason": REASON, "owner": "grace", "purpose": "Mine"}
+    refused = [
+        client.post(f"{url}decide/", fields | {"connection": f"{data.hidden.site}/{pk}"})
+        for pk in (data.connection_id, uuid4())
+    ]
+    assert [response.status_code for response in refused] == [422, 422]
+    hidden_text, absent_text = (without_tokens(response.content) for response in refused)
+    assert hidden_text == absent_text
+    # The owner can't see it, so that everyone who can decides.
+    client_of(ada).post(f"{url}decide/", fields | {"connection": hidden.key.reference})
+    assert AccessReviewDecision.objects.get().row == hidden
 
 
 def test_the_reason_of_a_hidden_deletion_is_not_prefilled(
