@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
+from django.db import IntegrityError, connection
 from pytest_django import Settings
 
 from connections.access.actor import WORKER, command_actor, person_actor
@@ -12,6 +13,7 @@ from connections.inventory.org_details import set_org_details
 from connections.inventory.rate_limits import OrgKey
 from connections.models import (
     AccessKind,
+    Agreement,
     AgreementReminder,
     AuditEvent,
     Credential,
@@ -25,6 +27,7 @@ from connections.notifications.responsible import find_responsible
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only, pair_between
 from tests.flows.support import store_credential
+from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -99,6 +102,61 @@ def test_an_owner_is_reminded_three_times_of_all_that_ends(
         "",
         f"- Payments US → Group SOC (sandbox-us1) ends on {end}, in 14 days: Fraud alerts",
     ]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once_send_one_reminder(
+    pair: OrgPair, victor: Person, clock: SettableClock
+) -> None:
+    for number in range(4):
+        today = clock.now().date()
+        ends_on = today + timedelta(days=15)
+        agree(pair, actor=command_actor(), owner=victor, ends_on=ends_on, purpose=f"{number}")
+        clock.advance(seconds=DAY)
+        refused: list[IntegrityError] = []
+
+        def remind() -> None:
+            try:
+                agreement_ends.remind(actor=WORKER)
+            except IntegrityError as error:
+                refused.append(error)  # noqa: B023 - runs within this round
+
+        at_once([remind, remind])
+        assert len(refused) <= 1
+        assert reminded() == ["victor"] * (number + 1)
+        assert AuditEvent.objects.filter(code="agreements.ending").count() == number + 1
+        clock.advance(seconds=DAY)
+
+
+def test_a_message_leaves_out_what_was_hidden_since_it_was_queued(
+    pair: OrgPair,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    linus: Person,
+    root: Person,
+    clock: SettableClock,
+) -> None:
+    labs = store_credential(sandbox, "Labs EU")
+    other = pair_between(sandbox, "Labs EU", "Data Lake EU")
+    for each in (pair, other):
+        ends_on = clock.now().date() + timedelta(days=15)
+        agree(each, actor=command_actor(), owner=linus, ends_on=ends_on)
+    clock.advance(seconds=DAY)
+    agreement_ends.remind(actor=WORKER)
+    message = Notification.objects.get(code="agreements.ending", person=linus)
+
+    def read() -> str:
+        return build_message(Notification.objects.get(pk=message.pk)).as_text()
+
+    assert "Payments US" in read()
+    let_only(ada, credential=payments, kind=AccessKind.SEE, actor=person_actor(person=root))
+    assert read().startswith("1 agreement ends soon.")
+    assert "Payments US" not in read()
+    let_only(ada, credential=labs, kind=AccessKind.SEE, actor=person_actor(person=root))
+    with pytest.raises(Agreement.DoesNotExist):
+        read()
 
 
 def test_without_an_owner_those_who_get_all_messages_are_reminded(
