@@ -19,6 +19,7 @@ from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
 from tests.access_reviews.support import close, decide
 from tests.batches.support import sync_now
+from tests.flows.support import read
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -105,7 +106,12 @@ def test_why_it_was_not_started_is_recorded_once_a_day_and_shown(
     assert {each.person for each in notified} == {edith, root}
     message = build_message(notified.get(person=root))
     assert (message.title, message.reason) == ("Access review not repeated", reason)
-    assert reason in client_of(root).get(f"/reviews/{review.pk}/").text
+    page = read(client_of(root).get(f"/reviews/{review.pk}/")).text
+    assert f"{reason} The worker tries again each day. If that can't help, stop it" in page
+    assert "Repeats every month. The next" not in page
+    page = read(client_of(ada).get(f"/reviews/{review.pk}/")).text
+    assert f"{reason} The worker tries again each day." in page
+    assert "stop it" not in page
     assert "Not repeated" in client_of(root).get("/").text
     wait(clock, days=0.5)
     assert failures() == [reason]
