@@ -19,8 +19,7 @@ from tests.mutations import random_mutants
 from tests.mutations.hashes import changed_since_full_run, record_full_run
 from tests.mutations.mutants import MUTANTS, Mutant
 from tests.mutations.running import try_all
-
-ON_POSTGRESQL = "ORGADMIN_TEST_DATABASE_URL" in os.environ
+from tests.support.sweeps import ON_POSTGRESQL
 
 
 def main(arguments: list[str]) -> int:

@@ -9,8 +9,9 @@ names have most words in common with the file's and function's, from as many fil
 many as take a minute together. It counts as caught when a test fails, when the tests hang or can't
 even start, and when mypy reports it.
 
-A survivor is a missing test, unless nobody could notice the fault. Not noticed here is also what
-only a test of the source or PostgreSQL would notice.
+A survivor is a missing test, unless nobody could notice the fault, or only a test of the source or
+one that isn't among the judges would. With ORGADMIN_TEST_DATABASE_URL, the tests marked `database`
+judge the same faults on that server: what only PostgreSQL notices is caught as well.
 """
 
 import argparse
@@ -30,15 +31,20 @@ from tempfile import TemporaryDirectory
 
 from tests.mutations.mutants import Edit, Mutant
 from tests.mutations.running import ROOT, SURVIVED, compile_tree, copy_tree, run_tests, try_all
+from tests.support.sweeps import ON_POSTGRESQL
 
 CODE = ("connections", "orgadmin")
 # These two compare the text of the source.
-ALL_TESTS = ("tests", "--ignore=tests/mutations", "--ignore=tests/repository")
+ALL_TESTS: tuple[str, ...] = ("tests", "--ignore=tests/mutations", "--ignore=tests/repository")
 WATCH_CHILD = """import os
 if "RECORDED_TESTS" in os.environ:
     from tests.mutations.lines import watch_as_child
     watch_as_child()
 """
+if ON_POSTGRESQL:
+    ALL_TESTS += ("-m", "database")
+# A migration runs once. The demo's data is an example: one deletion less in it is no fault.
+_NOT_DRAWN = frozenset({"migrations", "demo"})
 _ENOUGH = 60.0  # seconds of tests for each fault, as measured without it
 _LONGEST_RECORDING = 3600.0
 _OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -96,7 +102,7 @@ def draw(number: int, *, seed: int, code: tuple[str, ...] = CODE) -> list[Fault]
 def _python_files(code: tuple[str, ...]) -> Iterator[str]:
     for name in code:
         for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]:
-            if "migrations" not in path.parts:
+            if _NOT_DRAWN.isdisjoint(path.parts):
                 yield str(path.relative_to(ROOT))
 
 
@@ -290,6 +296,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--tests", nargs="+", default=ALL_TESTS, help="judge them only by these")
     parser.add_argument("-n", type=int, default=os.cpu_count() or 2, help="processes")
     options = parser.parse_args(arguments)
+    # On PostgreSQL, every run of pytest without pytest-xdist creates a database with the same name.
+    processes = 1 if ON_POSTGRESQL else options.n
     started = time.monotonic()
     faults = draw(options.random, seed=options.seed, code=tuple(options.code))
     recorded, summary = record(faults, tests=tuple(options.tests), processes=options.n)
@@ -297,7 +305,7 @@ def main(arguments: list[str]) -> int:
     sys.stdout.flush()
     mutants = tuple(fault.mutant(find_judges(fault, recorded)) for fault in faults)
     survivors = []
-    for verdict in try_all(mutants, processes=options.n, with_mypy=True):
+    for verdict in try_all(mutants, processes=processes, with_mypy=True):
         found = "mypy reports it" if verdict.is_caught_by_mypy else "a test failed"
         result = verdict.problem or found
         count = len(verdict.mutant.tests)

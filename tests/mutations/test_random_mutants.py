@@ -66,6 +66,8 @@ def test_a_seed_draws_the_same_faults_again_one_for_each_function() -> None:
     faults = draw(5, seed=1, code=A_PACKAGE)
     assert faults == draw(5, seed=1, code=A_PACKAGE) != draw(5, seed=2, code=A_PACKAGE)
     assert len({(fault.path, fault.function) for fault in faults}) == 5
+    everything = draw(100_000, seed=1, code=("connections/migrations", "orgadmin"))
+    assert {Path(fault.path).parent.name for fault in everything} == {"orgadmin"}
 
 
 def test_the_tests_with_similar_names_judge_first_and_only_those_that_run_the_line() -> None:
