@@ -1,6 +1,7 @@
 """Renaming, rotating, changing the policy and retiring."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -8,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from connections.access.actor import Actor, command_actor
 from connections.access.approvers import approval_warning
 from connections.core.causes import Cause
+from connections.core.datadog_keys import KeyPair
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import KeysRefusedError
@@ -49,13 +51,33 @@ def credential(sandbox: SandboxServer) -> Credential:
     return added(sandbox, "Payments US")
 
 
+def rename(credential: Credential, name: str) -> None:
+    credential_lifecycle.rename_credential(actor=command_actor(), credential=credential, name=name)
+
+
+def rotate(credential: Credential, keys: KeyPair) -> Credential:
+    return credential_lifecycle.rotate_credential(
+        actor=command_actor(), credential=credential, keys=keys
+    )
+
+
+def acts_on(credential: Credential, *, actor: Actor) -> list[Callable[[], object]]:
+    """Everything that can be done with a credential."""
+    given: dict[str, Any] = {"actor": actor, "credential": credential}
+    return [
+        lambda: credential_lifecycle.verify_credential(**given),
+        lambda: credential_lifecycle.rename_credential(**given, name="Another"),
+        lambda: credential_lifecycle.rotate_credential(**given, keys=pasted("0" * 32)),
+        lambda: credential_lifecycle.change_policy(**given, policy=ApprovalPolicy.ONE),
+        lambda: retire_credential(**given, confirmation=credential.name),
+    ]
+
+
 # --- Renaming -------------------------------------------------------------------------------
 
 
 def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
-    credential_lifecycle.rename_credential(
-        actor=command_actor(), credential=credential, name=" Pay  1 "
-    )
+    rename(credential, " Pay  1 ")
 
     credential.refresh_from_db()
     assert credential.name == "Pay 1"
@@ -65,9 +87,7 @@ def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
 
 
 def test_renaming_can_change_only_the_case_of_the_name(credential: Credential) -> None:
-    credential_lifecycle.rename_credential(
-        actor=command_actor(), credential=credential, name="PAYMENTS us"
-    )
+    rename(credential, "PAYMENTS us")
     credential.refresh_from_db()
     assert credential.name == "PAYMENTS us"
 
@@ -78,21 +98,15 @@ def test_a_duplicate_empty_or_too_long_name_or_a_key_is_refused(
 ) -> None:
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError):
-        credential_lifecycle.rename_credential(
-            actor=command_actor(), credential=credential, name=name
-        )
+        rename(credential, name)
 
 
 def test_the_second_of_two_concurrent_renames_is_refused(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
-    credential_lifecycle.rename_credential(
-        actor=command_actor(), credential=credential, name="First"
-    )
+    rename(credential, "First")
 
     with pytest.raises(ConflictError):
-        credential_lifecycle.rename_credential(
-            actor=command_actor(), credential=seen_by_other, name="Second"
-        )
+        rename(seen_by_other, "Second")
     assert Credential.objects.get().name == "First"
 
 
@@ -124,9 +138,7 @@ def test_a_pair_of_another_org_is_refused_and_nothing_changes(
     before = stored_values(credential)
     pair = key_pair_of(sandbox.world, "Group SOC")
     with pytest.raises(KeysRefusedError, match=r"another org, Group SOC.* stay in use"):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(), credential=credential, keys=keys_of(pair)
-        )
+        rotate(credential, keys_of(pair))
 
     assert stored_values(credential) == before
     assert last_event().code == "credential.rotation_refused"
@@ -138,9 +150,7 @@ def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(
 ) -> None:
     before = stored_values(credential)
     with pytest.raises(KeysRefusedError) as refused:
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(), credential=credential, keys=pasted("canary0" * 5)
-        )
+        rotate(credential, pasted("canary0" * 5))
 
     assert stored_values(credential) == before
     assert refused.value.field == "api_key"
@@ -154,9 +164,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
     pair = second_pair(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     with pytest.raises(KeysRefusedError, match="refused to list"):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(), credential=credential, keys=keys_of(pair)
-        )
+        rotate(credential, keys_of(pair))
 
 
 def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
@@ -165,9 +173,7 @@ def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
-    rotated = credential_lifecycle.rotate_credential(
-        actor=command_actor(), credential=credential, keys=keys_of(pair)
-    )
+    rotated = rotate(credential, keys_of(pair))
 
     assert rotated.open_keys().by_field["api_key"].reveal() == pair.api_key
     assert not rotated.is_verified
@@ -177,11 +183,7 @@ def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxSer
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
-    rotated = credential_lifecycle.rotate_credential(
-        actor=command_actor(),
-        credential=credential,
-        keys=keys_of(second_pair(sandbox, "Payments US")),
-    )
+    rotated = rotate(credential, keys_of(second_pair(sandbox, "Payments US")))
 
     assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")
 
@@ -190,11 +192,7 @@ def test_the_stored_pair_is_refused_as_a_rotation(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     with pytest.raises(InvalidInputError, match="the current keys"):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(),
-            credential=credential,
-            keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
-        )
+        rotate(credential, keys_of(key_pair_of(sandbox.world, "Payments US")))
 
 
 def test_a_pair_of_another_credential_is_refused_and_that_credential_is_named(
@@ -202,11 +200,7 @@ def test_a_pair_of_another_credential_is_refused_and_that_credential_is_named(
 ) -> None:
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError, match="“Group SOC”"):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(),
-            credential=credential,
-            keys=keys_of(key_pair_of(sandbox.world, "Group SOC")),
-        )
+        rotate(credential, keys_of(key_pair_of(sandbox.world, "Group SOC")))
 
 
 def test_rotating_is_allowed_while_a_deletion_is_sending(
@@ -214,11 +208,7 @@ def test_rotating_is_allowed_while_a_deletion_is_sending(
 ) -> None:
     deletion = deletion_of(credential, State.SENDING)
     before = credential.fingerprint
-    credential_lifecycle.rotate_credential(
-        actor=command_actor(),
-        credential=credential,
-        keys=keys_of(second_pair(sandbox, "Payments US")),
-    )
+    rotate(credential, keys_of(second_pair(sandbox, "Payments US")))
 
     deletion.refresh_from_db()
     assert deletion.credential_fingerprint == before
@@ -229,16 +219,10 @@ def test_the_second_of_two_concurrent_rotations_changes_nothing(
 ) -> None:
     seen_by_other = Credential.objects.get()
     first = second_pair(sandbox, "Payments US")
-    credential_lifecycle.rotate_credential(
-        actor=command_actor(), credential=credential, keys=keys_of(first)
-    )
+    rotate(credential, keys_of(first))
 
     with pytest.raises(ConflictError, match="weren't stored"):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(),
-            credential=seen_by_other,
-            keys=keys_of(second_pair(sandbox, "Payments US")),
-        )
+        rotate(seen_by_other, keys_of(second_pair(sandbox, "Payments US")))
     assert Credential.objects.get().open_keys().by_field["api_key"].reveal() == first.api_key
     assert codes().count("credential.rotated") == 1
 
@@ -247,11 +231,7 @@ def test_a_verification_of_keys_rotated_meanwhile_is_discarded(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     seen_by_other = Credential.objects.get()
-    credential_lifecycle.rotate_credential(
-        actor=command_actor(),
-        credential=credential,
-        keys=keys_of(second_pair(sandbox, "Payments US")),
-    )
+    rotate(credential, keys_of(second_pair(sandbox, "Payments US")))
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
 
     with pytest.raises(ConflictError, match="Check again"):
@@ -390,27 +370,10 @@ def test_connections_listed_only_by_it_leave_the_inventory(
     assert {listed.source_org.name for listed in seen.matches} == {"Labs EU"}
 
 
-@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
-def test_a_retired_credential_can_no_longer_be_used_or_changed(
-    credential: Credential, action: str
-) -> None:
-    retired = retire(credential)
-    actor = command_actor()
-    actions: dict[str, Callable[[], object]] = {
-        "verify": lambda: credential_lifecycle.verify_credential(actor=actor, credential=retired),
-        "rename": lambda: credential_lifecycle.rename_credential(
-            actor=actor, credential=retired, name="Another"
-        ),
-        "rotate": lambda: credential_lifecycle.rotate_credential(
-            actor=actor, credential=retired, keys=pasted("0" * 32)
-        ),
-        "policy": lambda: credential_lifecycle.change_policy(
-            actor=actor, credential=retired, policy=ApprovalPolicy.ONE
-        ),
-        "retire": lambda: retire(retired, retired.name),
-    }
-    with pytest.raises(ConflictError, match="retired"):
-        actions[action]()
+def test_a_retired_credential_can_no_longer_be_used_or_changed(credential: Credential) -> None:
+    for act in acts_on(retire(credential), actor=command_actor()):
+        with pytest.raises(ConflictError, match="retired"):
+            act()
 
 
 def test_the_second_of_two_concurrent_retirements_is_refused(credential: Credential) -> None:
@@ -429,11 +392,7 @@ def test_a_rotation_started_before_retiring_stores_no_keys(
     retire(credential)
 
     with pytest.raises(ConflictError):
-        credential_lifecycle.rotate_credential(
-            actor=command_actor(),
-            credential=seen_by_other,
-            keys=keys_of(second_pair(sandbox, "Payments US")),
-        )
+        rotate(seen_by_other, keys_of(second_pair(sandbox, "Payments US")))
     assert Credential.objects.get().api_key_envelope == ""
 
 
@@ -441,36 +400,17 @@ def test_a_rotation_started_before_retiring_stores_no_keys(
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
-@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
 def test_people_without_the_permission_can_only_view(
     sandbox: SandboxServer,
     credential: Credential,
     request: pytest.FixtureRequest,
     actor_for: ActorFor,
     who: str,
-    action: str,
 ) -> None:
-    actor = actor_for(request.getfixturevalue(who))
     before = stored_values(credential), codes(), len(sandbox.world.requests())
-    actions: dict[str, Callable[[], object]] = {
-        "verify": lambda: credential_lifecycle.verify_credential(
-            actor=actor, credential=credential
-        ),
-        "rename": lambda: credential_lifecycle.rename_credential(
-            actor=actor, credential=credential, name="Another"
-        ),
-        "rotate": lambda: credential_lifecycle.rotate_credential(
-            actor=actor, credential=credential, keys=pasted("0" * 32)
-        ),
-        "policy": lambda: credential_lifecycle.change_policy(
-            actor=actor, credential=credential, policy=ApprovalPolicy.ONE
-        ),
-        "retire": lambda: retire_credential(
-            actor=actor, credential=credential, confirmation=credential.name
-        ),
-    }
-    with pytest.raises(PermissionDenied):
-        actions[action]()
+    for act in acts_on(credential, actor=actor_for(request.getfixturevalue(who))):
+        with pytest.raises(PermissionDenied):
+            act()
     assert (stored_values(credential), codes(), len(sandbox.world.requests())) == before
 
 
