@@ -16,7 +16,7 @@ from connections.core.private_files import (
 )
 from connections.core.secret import Secret
 from tests.support.key_rings import exposed_by
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, run_at_once
 
 KEY = "the-plain-text-of-a-key"
 
@@ -53,23 +53,7 @@ def test_an_existing_private_file_is_read_and_not_created(private_file: Path) ->
 
 def test_eight_concurrent_processes_create_one_file_and_read_the_same_text(tmp_path: Path) -> None:
     path = tmp_path / "data" / "key"
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(8)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.close()
-        racer.stdin = None
-    texts = {racer.communicate()[0] for racer in racers}
+    texts = set(run_at_once(RACER, path, count=8, env=os.environ))
     assert texts == {path.read_text()}
     assert len(path.read_text()) == 10000
     assert os.listdir(path.parent) == ["key"]

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from connections.operations.static_files import collect_static_files
-from tests.support.processes import ROOT, clean_environment
+from tests.support.processes import ROOT, clean_environment, run_at_once
 
 STYLES = "connections/app.css"
 
@@ -167,21 +165,5 @@ def test_concurrent_processes_use_the_same_complete_directory(collected: Path) -
         DJANGO_SETTINGS_MODULE="orgadmin.settings",
         PYTHONPATH=str(ROOT),
     )
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(collected.parents[1])],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.close()
-        racer.stdin = None
-    assert [racer.communicate()[0] for racer in racers] == [expected] * 4
+    printed = run_at_once(RACER, collected.parents[1], count=4, env=env)
+    assert printed == [expected] * 4

@@ -118,6 +118,21 @@ def manage(
     return run([sys.executable, str(ROOT / "manage.py"), *arguments], env=env, **options)
 
 
+def run_at_once(code: str, argument: Path, *, count: int, env: Mapping[str, str]) -> list[str]:
+    """What processes print that all wait until each has printed "ready"."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", code, str(argument)]
+    racers = [start(command, env=env, **pipes) for _ in range(count)]
+    for racer in racers:
+        assert racer.stdout
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.close()
+        racer.stdin = None
+    return [racer.communicate()[0] for racer in racers]
+
+
 def run(
     arguments: Sequence[str], *, env: Mapping[str, str], seconds: float = PATIENCE, **options: Any
 ) -> subprocess.CompletedProcess[str]:
