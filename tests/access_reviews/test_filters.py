@@ -133,26 +133,12 @@ def test_rows_are_filtered_by_what_a_reviewer_looks_for(
     assert shown(client.get(url, {"q": "us → lee", "changed": "since"}).text) == [3]
 
 
-@pytest.mark.parametrize(
-    ("sort", "order"),
-    [
-        ("", [1, 2, 3]),
-        ("-destination", [3, 2, 1]),
-        ("creator", [1, 2, 3]),
-        ("-creator", [3, 1, 2]),
-        ("age", [3, 1, 2]),
-        ("-age", [2, 1, 3]),
-        ("x", [1, 2, 3]),
-    ],
-)
 def test_a_column_sorts_the_rows_of_each_group_over_all_pages(
     review: AccessReview,
     ada: Person,
     clock: SettableClock,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
-    sort: str,
-    order: list[int],
 ) -> None:
     monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     for number, days in ((1, 20), (2, 30), (3, 10)):
@@ -160,12 +146,21 @@ def test_a_column_sorts_the_rows_of_each_group_over_all_pages(
             connection_created_at=clock.at - timedelta(days=days)
         )
     client, url = client_of(ada), f"/reviews/{review.pk}/"
-    first = client.get(url, {"sort": sort}).text
-    assert shown(first) == order[:2]
+    for sort, order in (
+        ("", [1, 2, 3]),
+        ("-destination", [3, 2, 1]),
+        ("creator", [1, 2, 3]),
+        ("-creator", [3, 1, 2]),
+        ("age", [3, 1, 2]),
+        ("x", [1, 2, 3]),
+        ("-age", [2, 1, 3]),
+    ):
+        first = client.get(url, {"sort": sort}).text
+        [link] = re.findall(r'href="([^"]+)" rel="next"', first)
+        assert (shown(first), shown(client.get(unescape(link)).text)) == (order[:2], order[2:])
     # A decision moves no row to a page that was seen before, or off the next one.
-    decide(review, ada, texts_of(review)[order[0] - 1])
-    [link] = re.findall(r'href="([^"]+)" rel="next"', first)
-    assert shown(client.get(unescape(link)).text) == [order[2], order[0]]
+    decide(review, ada, texts_of(review)[1])
+    assert shown(client.get(unescape(link)).text) == [3, 2]
 
 
 def test_filters_stay_after_a_decision_and_on_the_next_page(
