@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Window
+from django.db.models import (
+    Count,
+    Exists,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    UUIDField,
+    Value,
+    Window,
+)
+from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
 from connections.access import permissions, visibility
@@ -139,9 +150,10 @@ def _decidable(rows: QuerySet[AccessReviewRow], *, actor: Actor) -> QuerySet[Acc
     row = {name: OuterRef(name) for name in ("site", "connection_id")}
     listed = is_last_listed(~Q(credential__in=hidden), **row)
     is_of_all = Q(Exact(OuterRef("assignment"), Assignment.REVIEWERS.value))
-    return rows.alias(decides=deciding_owner()).filter(
-        listed, is_of_all | Q(decides=None) | Q(decides=actor.person and actor.person.pk)
-    )
+    own_id = actor.person.pk if actor.person else None
+    # Once, because each mention of the owner makes the database find it again.
+    decides = Coalesce(deciding_owner(), Value(own_id, output_field=UUIDField()))
+    return rows.alias(decides=decides).filter(listed, is_of_all | Q(decides=own_id))
 
 
 def find_possibly_awaiting(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
