@@ -28,7 +28,7 @@ from connections.changes.known import connection_state, creator_state
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.deletions import lifecycle
+from connections.deletions import requesting
 from connections.deletions.history import Cursor, search_text_of
 from connections.models import (
     AccessKind,
@@ -457,7 +457,7 @@ def _record_events(deletion: Deletion, attempt: Attempt | None) -> None:
     """Record what the services record, so that the audit log can be verified."""
     assert deletion.requested_by  # noqa: S101 - set above
     actor = person_actor(person=deletion.requested_by, request_id=deletion.request_id.hex)
-    lifecycle.record_request(deletion, actor=actor)
+    requesting.record_request(deletion, actor=actor)
     status = {"state": deletion.state, "outcome": deletion.outcome, "cause": ""}
     record = partial(_record, deletion=deletion, actor=actor)
     if attempt:

@@ -322,7 +322,7 @@ def record_saved_responses() -> None:
     """
     from django.db import connection
 
-    from connections.deletions import recording
+    from connections.change_requests import recording
 
     while True:
         try:

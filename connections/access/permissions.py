@@ -17,6 +17,7 @@ from connections.models import (
     AccessKind,
     AccessReview,
     Batch,
+    ChangeRequest,
     CredentialAccess,
     Deletion,
     Person,
@@ -74,13 +75,13 @@ def can_approve_any(actor: Actor) -> bool:
     return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
-def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
-    """Approve or decline this deletion if its access list allows it. Never one's own."""
+def can_approve(actor: Actor, *, change_request: ChangeRequest) -> bool:
+    """Approve or decline this request if its access list allows it. Never one's own."""
     return (
         can_approve_any(actor)
         and actor.person is not None
-        and deletion.requested_by_id != actor.person.pk
-        and deletion.credential_id not in visibility_of(actor).unapprovable
+        and change_request.requested_by_id != actor.person.pk
+        and change_request.credential_id not in visibility_of(actor).unapprovable
     )
 
 
@@ -169,10 +170,10 @@ def people_who_can_approve_with(
     return people.exclude(pk=excluded) if excluded else people
 
 
-def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
+def people_who_can_approve(*, change_request: ChangeRequest) -> QuerySet[Person]:
     """The people for whom `can_approve` is true, whether or not they have decided already."""
     return people_who_can_approve_with(
-        credential_id=deletion.credential_id, excluded=deletion.requested_by_id
+        credential_id=change_request.credential_id, excluded=change_request.requested_by_id
     )
 
 
@@ -218,13 +219,13 @@ def can_withdraw_any(actor: Actor) -> bool:
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
-def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
-    """Withdraw this deletion: its requester, or an Approver who can see it."""
+def can_withdraw(actor: Actor, *, change_request: ChangeRequest) -> bool:
+    """Withdraw this request: its requester, or an Approver who can see it."""
     if actor.person is None:
         return actor.kind == "command"
-    if deletion.credential_id in visibility_of(actor).hidden:
+    if change_request.credential_id in visibility_of(actor).hidden:
         return False
-    is_own = deletion.requested_by_id == actor.person.pk
+    is_own = change_request.requested_by_id == actor.person.pk
     return (is_own and can_delete(actor)) or can_approve_any(actor)
 
 

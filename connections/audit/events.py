@@ -24,6 +24,7 @@ from connections.models import (
     AuditHead,
     Batch,
     Change,
+    ChangeRequest,
     Credential,
     Deletion,
     EventCode,
@@ -37,7 +38,7 @@ from connections.verifier.merkle import leaf_hash
 
 # What an event is about. An event about an org connection has its ID, with the site in its details.
 type Subject = (
-    Deletion
+    ChangeRequest
     | Batch
     | AccessReview
     | Agreement
@@ -240,6 +241,8 @@ def reference(subject: Subject) -> dict[str, str]:
         return {"id": subject.org_id, "type": "org"}
     if isinstance(subject, AccessReview):
         return {"id": str(subject.pk), "type": "access_review"}
+    if isinstance(subject, ChangeRequest):
+        return {"id": str(subject.pk), "type": subject.noun}
     return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
 
 

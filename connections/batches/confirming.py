@@ -1,6 +1,9 @@
 """Confirming a bulk deletion, which queues its rows for the worker."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -9,19 +12,39 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import drafts, facts
-from connections.core import clock
+from connections.change_requests import states
+from connections.change_requests.states import Transition, new_state
+from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import confirmations, states
-from connections.deletions.states import Queue
+from connections.core.typed_text import confirmation_matches
+from connections.deletions import confirmations
 from connections.models import (
     RUN_BY_BATCH,
     Batch,
     BatchOrigin,
     BatchState,
+    ChangeRequest,
     Deletion,
     State,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue(Transition):
+    """The actor confirmed its bulk deletion, at `at`. The worker sends it while that is running."""
+
+    at: datetime
+
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        return new_state(
+            State.WAITING,
+            confirmed_at=self.at,
+            confirmed_by=actor.person,
+            confirmed_by_name=actor.name,
+            due_at=self.at,
+            expires_at=self.at + time_limits.QUEUE_WINDOW,
+        )
 
 
 def text_to_type(batch: Batch, *, count: int | None = None) -> str:
@@ -58,7 +81,7 @@ def lock_unsent(batch: Batch) -> list[Deletion]:
 def find_problem(batch: Batch, *, confirmation: str) -> dict[str, str]:
     """The form field and its message if the confirmation doesn't match the text to type."""
     expected = text_to_type(batch)
-    if confirmations.confirmation_matches(typed=confirmation, expected=expected):
+    if confirmation_matches(typed=confirmation, expected=expected):
         return {}
     return {"confirmation": f"Type {expected}."}
 

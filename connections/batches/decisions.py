@@ -13,13 +13,17 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts
+from connections.change_requests import states
+from connections.change_requests.approvals import (
+    NO_REASON_TO_DECLINE,
+    approval_rows,
+    store_decision,
+)
+from connections.change_requests.states import Approve, Settle
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.text import pluralize
 from connections.core.typed_text import clean_text
-from connections.deletions import states
-from connections.deletions.approvals import NO_REASON_TO_DECLINE, approval_rows, store_decision
-from connections.deletions.states import Approve, Settle
 from connections.models import (
     Approval,
     ApprovalPolicy,

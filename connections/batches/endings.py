@@ -8,11 +8,11 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts, stopping
+from connections.change_requests import states
+from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.text import pluralize
-from connections.deletions import states
-from connections.deletions.states import Settle
 from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.models import (
     RUN_BY_BATCH,

@@ -16,9 +16,9 @@ from django.db import connection
 
 from connections.access.actor import Actor
 from connections.batches import confirming, running
+from connections.change_requests import reconciliation, recording
 from connections.core import clock
 from connections.core.errors import ResponseNotRecordedError, UnavailableError
-from connections.deletions import reconciliation, recording
 from connections.inventory import rate_limits
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Batch, BatchState, State
@@ -81,7 +81,7 @@ class ForegroundRun:
         self.record_heartbeat()
         recording.record_saved_responses()
         for deletion in self.batch.deletions.filter(state=State.SENDING):
-            reconciliation.expire_lost_claim(deletion=deletion, actor=self.actor)
+            reconciliation.expire_lost_claim(change_request=deletion, actor=self.actor)
         running.run_due(actor=self.actor, is_stopped=self.is_stopped, batch=self.batch)
         self.batch.refresh_from_db()
 

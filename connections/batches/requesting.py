@@ -12,8 +12,8 @@ from connections.batches import confirming, drafts, facts
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import history, lifecycle
-from connections.deletions.lifecycle import find_input_problems
+from connections.deletions import history, requesting
+from connections.deletions.requesting import find_input_problems
 from connections.models import (
     SENDABLE,
     AccessReview,
@@ -195,7 +195,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
         },
     )
     for deletion in deletions:
-        lifecycle.record_request(deletion, actor=actor)
+        requesting.record_request(deletion, actor=actor)
     if not batch.needs_approval:
         confirming.confirm(batch, deletions=deletions, actor=actor)
 

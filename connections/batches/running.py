@@ -16,7 +16,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -25,18 +25,19 @@ from django.db.models.functions import Least
 from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
+from connections.change_requests import lifecycle, rechecks, recording, sending, verification
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.deletions import lifecycle, recording, sending, verification
-from connections.deletions.sending import ClaimedAttempt
+from connections.deletions.action import DELETE
 from connections.inventory import fetching, rate_limits, storing
 from connections.inventory.fetching import SyncResult
 from connections.inventory.rate_limits import OrgKey
 from connections.models import (
     RUN_BY_BATCH,
-    Attempt,
+    AttemptFields,
     Batch,
     BatchState,
     Credential,
@@ -73,7 +74,7 @@ def run_due(
     """Do what is due for all bulk deletions. Return how many rows were handled.
 
     `batch` limits this to one. It takes PASS_SECONDS plus the time for the DELETEs then in
-    progress. Raises database errors, and ResponseNotRecordedError as `send_deletion` does, after
+    progress. Raises database errors, and ResponseNotRecordedError as `send` does, after
     doing the rest.
     """
     rows = _of(batch)
@@ -119,7 +120,7 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
     is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW_OF_ROW)
     over = rows.filter(_WAITING, is_over)[:MAX_EXPIRED]
-    return sum(lifecycle.expire_deletion(deletion=deletion, actor=actor) for deletion in over)
+    return sum(lifecycle.expire(change_request=deletion, actor=actor) for deletion in over)
 
 
 def _extend_rows_held_back(*, now: datetime) -> None:
@@ -153,6 +154,10 @@ def _update_in_order(rows: QuerySet[Deletion], **columns: Any) -> None:
 
 def _about(row: Deletion) -> AbstractContextManager[None]:
     return logs.about(deletion=row.pk, batch=row.batch_id)
+
+
+def _row_of(attempt: AttemptFields) -> Deletion:
+    return cast("Deletion", attempt.change_request)
 
 
 # --- Sending ----------------------------------------------------------------------------------
@@ -292,7 +297,7 @@ class _Pass:
         # Before anything else, so that nothing prevents sending a claimed row.
         self._submit(claims)
         self.handled += len(rows)
-        claimed_ids = {claimed.attempt.deletion_id for claimed in claims}
+        claimed_ids = {claimed.attempt.change_request_id for claimed in claims}
         for row in rows:
             if row.pk not in claimed_ids:
                 self._note_unclaimed(row, check=check)
@@ -301,7 +306,7 @@ class _Pass:
         for claimed in claims:
             try:
                 # Each thread gets a copy of the context so that all share the connections.
-                with _about(claimed.attempt.deletion):
+                with _about(_row_of(claimed.attempt)):
                     future = self.threads.submit(copy_context().run, sending.send_claimed, claimed)
             except RuntimeError as error:
                 # No thread can be started. Another one might still send the request, so the row
@@ -332,16 +337,16 @@ class _Pass:
 
     def _is_sendable(self, row: Deletion, *, check: SyncResult, now: datetime) -> bool:
         """Whether the row can be sent after this check. If not, that is recorded."""
-        if lifecycle.expire_deletion(deletion=row, actor=self.actor, now=now):
+        if lifecycle.expire(change_request=row, actor=self.actor, now=now):
             return False
-        return verification.recheck(deletion=row, result=check, actor=self.actor) is not None
+        return rechecks.recheck(change_request=row, result=check, actor=self.actor) is not None
 
     def _record_refusal(self, row: Deletion, refusal: BlockedError | UnavailableError) -> None:
         if isinstance(refusal, BlockedError):
-            sending.record_blocked(deletion=row, blocked=refusal, actor=self.actor)
+            sending.record_blocked(change_request=row, blocked=refusal, actor=self.actor)
         else:
             result = SyncResult(cause=refusal.cause)
-            verification.record_recheck_failure(deletion=row, result=result, actor=self.actor)
+            rechecks.record_recheck_failure(change_request=row, result=result, actor=self.actor)
 
     def _postpone(self, row: Deletion) -> bool:
         """Postpone a row whose check or claim failed unexpectedly, if it still waits."""
@@ -362,16 +367,16 @@ class _Pass:
 
     def _record(self, done: Collection[Future[WriteResponse]]) -> None:
         """Record the responses that have arrived, together those for one credential."""
-        by_credential = defaultdict[UUID, list[tuple[Attempt, WriteResponse]]](list)
+        by_credential = defaultdict[UUID, list[tuple[AttemptFields, WriteResponse]]](list)
         for future in done:
             attempt = self.in_progress.pop(future).attempt
             if error := future.exception():
                 self.failure = self.failure or error
                 # It becomes unknown when its claim expires.
-                self._note(attempt.deletion, is_problem=True)
+                self._note(_row_of(attempt), is_problem=True)
             else:
                 response = future.result()
-                by_credential[attempt.deletion.credential_id].append((attempt, response))
+                by_credential[attempt.change_request.credential_id].append((attempt, response))
         for responses in by_credential.values():
             try:
                 recording.record_or_save(responses, actor=self.actor)
@@ -379,7 +384,7 @@ class _Pass:
                 self.failure = self.failure or error
                 continue
             for attempt, response in responses:
-                self._note(attempt.deletion, is_problem=_is_problem(response))
+                self._note(_row_of(attempt), is_problem=_is_problem(response))
                 if response.rate_limit and response.rate_limit.is_low:
                     # The next rows might belong to an org that should get no requests for now.
                     self.next_rows.clear()
@@ -524,7 +529,7 @@ def _verify(due: QuerySet[Deletion], *, actor: Actor) -> int:
     """Verify up to MAX_VERIFIED of these rows. One sync verifies all rows of a credential."""
     absent = list(due.filter(outcome=Outcome.ALREADY_ABSENT)[:MAX_VERIFIED])
     if absent:
-        verification.sync_observing_credentials(deletions=absent, actor=actor)
+        verification.sync_observing_credentials(change_requests=absent, actor=actor)
         _update_in_order(
             Deletion.objects.filter(pk__in=[deletion.pk for deletion in absent]), due_at=None
         )
@@ -548,12 +553,12 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
         storing.store(result, actor=actor)
         alone = deletions[:MAX_VERIFIED_ALONE]
         for deletion in alone:
-            verification.verify_settled(deletion=deletion, actor=actor)
+            DELETE.verify(deletion, actor=actor)
         return len(alone)
     closed = [
         deletion
         for deletion in deletions
         if deletion.settled_at and deletion.settled_at <= began_at
     ]
-    verification.verify_together(deletions=closed, result=result, actor=actor)
+    verification.verify_together(change_requests=closed, result=result, actor=actor)
     return len(deletions)

@@ -14,12 +14,12 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts
+from connections.change_requests import attempt_facts, states
+from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import attempt_facts, states
-from connections.deletions.states import Settle
 from connections.models import Batch, BatchRow, BatchState, Deletion, Outcome
 
 # This many problems in a row with one credential pause it.

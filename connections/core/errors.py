@@ -40,7 +40,7 @@ class UnavailableError(DomainError):
 
 
 class BlockedError(ConflictError):
-    """A deletion was confirmed but can no longer be sent. `cause` says why."""
+    """A request was confirmed but can no longer be sent. `cause` says why."""
 
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
@@ -63,12 +63,19 @@ class ResponseNotRecordedError(Exception):
     """
 
     def __init__(
-        self, *, deletion_id: UUID, response_text: str, location: ResponseLocation
+        self,
+        *,
+        noun: str,
+        change_request_id: UUID,
+        response_text: str,
+        location: ResponseLocation,
     ) -> None:
         super().__init__(
-            f"Deletion {deletion_id} was attempted. {response_text} Stored: {location}."
+            f"{noun.capitalize()} {change_request_id} was attempted. {response_text} "
+            f"Stored: {location}."
         )
-        self.deletion_id = deletion_id
+        self.noun = noun
+        self.change_request_id = change_request_id
         self.response_text = response_text
         self.location = location
 

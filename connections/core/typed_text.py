@@ -47,3 +47,13 @@ def clean_text(
     if problem := find_text_problem(text, missing=missing, noun=noun):
         raise InvalidInputError({field: problem})
     return text.strip()
+
+
+def confirmation_matches(*, typed: str, expected: str) -> bool:
+    """Whether the typed text matches the expected one, ignoring case and extra white space."""
+    return fold(typed) == fold(expected)
+
+
+def fold(text: str) -> str:
+    """The text without differences in case, white space and Unicode's compatible forms."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()

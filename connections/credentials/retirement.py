@@ -6,13 +6,13 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
+from connections.change_requests import attempt_facts, states
+from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials.key_checks import unchanged_row
 from connections.credentials.lifecycle import fold_name, unused_name
-from connections.deletions import attempt_facts, states
-from connections.deletions.states import Settle
 from connections.models import Credential, Deletion, Outcome, State
 from connections.models.credentials import ENVELOPE_FIELDS
 

@@ -1,6 +1,8 @@
 """Break glass: deleting without the missing approvals, and the late approval."""
 
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
@@ -9,15 +11,32 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode
+from connections.change_requests import attempt_facts, lifecycle, sending, states
+from connections.change_requests.states import Confirm
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
-from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import attempt_facts, confirmations, lifecycle, sending, states
-from connections.deletions.states import Confirm
-from connections.models import BreakGlassReview, Deletion
+from connections.core.typed_text import clean_text, confirmation_matches, find_text_problem
+from connections.deletions import confirmations
+from connections.models import BreakGlassReview, ChangeRequest, Deletion
 
 # In characters: enough for a sentence, because the reason is in every notification.
 MIN_REASON_LENGTH = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmWithBreakGlass(Confirm):
+    """The actor confirmed it without the missing approvals."""
+
+    break_glass_reason: str
+
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        return super().columns(change_request=change_request, actor=actor) | {
+            "break_glass_at": self.at,
+            "break_glass_by": actor.person,
+            "break_glass_by_name": actor.name,
+            "break_glass_reason": self.break_glass_reason,
+            "break_glass_round": change_request.approval_round,
+        }
 
 
 def break_glass(
@@ -32,7 +51,7 @@ def break_glass(
     glass was used for an earlier attempt, and UnavailableError; each with nothing sent.
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
-    lifecycle.lapse_approvals(deletion=deletion, actor=actor)
+    lifecycle.lapse_approvals(change_request=deletion, actor=actor)
     if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _require_missing_approvals(deletion)
@@ -44,7 +63,7 @@ def break_glass(
     as_if = copy.copy(deletion)
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
-    client = sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
+    client = sending.require_sendable(change_request=as_if, confirmed_by=actor.person)
     used = audit.EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=audit.Sentence(
@@ -69,11 +88,11 @@ def break_glass(
     )
     states.apply_or_refuse(
         deletion,
-        transition=Confirm(at=clock.now(), break_glass_reason=break_glass_reason),
+        transition=ConfirmWithBreakGlass(at=clock.now(), break_glass_reason=break_glass_reason),
         actor=actor,
         events=[used, confirmed],
     )
-    return sending.send_deletion(deletion=deletion, actor=actor, client=client)
+    return sending.send(change_request=deletion, actor=actor, client=client)
 
 
 def _require_missing_approvals(deletion: Deletion) -> None:
@@ -101,7 +120,7 @@ def _require_valid_input(
     if problem:
         fields["break_glass_reason"] = problem
     expected = confirmations.confirmation_text(deletion, actor=actor)
-    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
+    if not confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type {expected}."
     if fields:
         raise InvalidInputError(fields)

@@ -1,6 +1,5 @@
 """What a confirmation page shows, and the text to type. Nothing here stores anything."""
 
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from connections.access.actor import Actor
 from connections.core.data_types import DATA_TYPES
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.text import join_names
+from connections.core.typed_text import fold
 from connections.datadog.payloads import canonical_connection_id
 from connections.inventory import protections
 from connections.models import (
@@ -197,7 +197,7 @@ def text_to_type(
     ).exclude(connection_id=connection_id)
     destinations = set(visibility.visible(others, actor=actor).values_list("sink_org_name"))
     name = typable_name(listed.sink_org_name if destinations else listed.source_org_name)
-    is_unique = all(_folded(destination) != _folded(name) for (destination,) in destinations)
+    is_unique = all(fold(destination) != fold(name) for (destination,) in destinations)
     return name if name and is_unique else end_of_id
 
 
@@ -205,15 +205,6 @@ def typable_name(name: str) -> str:
     """An org's name as a person types it. Empty if it can't be typed."""
     name = " ".join(name.split())
     return name if name.isprintable() and len(name) <= MAX_NAME_TO_TYPE_LENGTH else ""
-
-
-def confirmation_matches(*, typed: str, expected: str) -> bool:
-    """Whether the typed text matches the expected one, ignoring case and extra white space."""
-    return _folded(typed) == _folded(expected)
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
 def find_open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:

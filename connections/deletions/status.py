@@ -1,7 +1,9 @@
 """Where a deletion is now or how it ended, and the next steps that this allows."""
 
+from datetime import datetime
 from enum import StrEnum
 
+from connections.change_requests import states
 from connections.core.causes import Cause
 from connections.core.text import format_time
 from connections.models import OPEN_STATES, Deletion, Outcome, State
@@ -90,8 +92,10 @@ def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
 
 def statuses_in(group: OutcomeGroup) -> list[str]:
     """The open states and the outcomes of a group, for a filter by status."""
-    states = [state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group]
-    return [*states, *(outcome for outcome in Outcome if GROUP_OF[outcome] == group)]
+    open_states = [
+        state for state in OPEN_STATES if outcome_group(state=state, outcome="") == group
+    ]
+    return [*open_states, *(outcome for outcome in Outcome if GROUP_OF[outcome] == group)]
 
 
 _UNDETERMINED = (State.UNKNOWN, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED)
@@ -176,7 +180,7 @@ STATUS_OF_OUTCOME = {
 def status_of(deletion: Deletion) -> DeletionStatus:
     """The status of one deletion, from its own row alone.
 
-    `deletions.states.status_at` also knows what depends on the time: whether an open deletion has
+    `status_at` also knows what depends on the time: whether an open deletion has
     expired or is being checked.
     """
     if deletion.contradicted_at:
@@ -193,6 +197,22 @@ def status_of(deletion: Deletion) -> DeletionStatus:
     if outcome == Outcome.NOT_SENT and not deletion.epoch:
         return DeletionStatus.NOT_SENT
     return STATUS_OF_OUTCOME[outcome]
+
+
+_EXPIRABLE = (State.REQUESTED, State.APPROVED)
+
+
+def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
+    """Its status at this time: also whether it is being checked, or expired without being closed.
+
+    `now` is the database's time.
+    """
+    # First, because a confirmation in time is sent, even if its check ends after the deadline.
+    if not deletion.is_settled and states.is_being_rechecked(deletion, now=now):
+        return DeletionStatus.CHECKING
+    if deletion.state in _EXPIRABLE and states.has_expired(deletion, now=now):
+        return DeletionStatus.EXPIRED
+    return status_of(deletion)
 
 
 def _contradicted_status(deletion: Deletion) -> DeletionStatus:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from connections.change_requests import attempt_facts
+from connections.change_requests.attempt_facts import response_text
 from connections.core.causes import Cause, cause_text
 from connections.core.text import format_limit, format_span, format_time, join_names
 from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
-from connections.deletions import attempt_facts
-from connections.deletions.attempt_facts import Claim, claim_text, response_text
+from connections.deletions.claims import Claim, claim_text
 from connections.deletions.status import (
     STATUS_OF_OUTCOME,
     STATUS_OF_STATE,

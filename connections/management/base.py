@@ -20,12 +20,12 @@ from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.audit.signing import SigningKeyError
+from connections.change_requests.attempt_facts import unrecorded_response_text
 from connections.core.database import MissingDatabaseError, is_unwritable_error
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
 from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.deletions.attempt_facts import unrecorded_response_text
 from connections.exports.export import Export, start_export
 from connections.inventory.syncs import credentials_in_use
 from connections.models import Credential, Person
@@ -148,7 +148,7 @@ class OrgAdminCommand(BaseCommand):
             case ResponseNotRecordedError():
                 response_text = unrecorded_response_text(error)
                 text = " ".join([response_text.headline, *response_text.lines])
-                return f"{text} Deletion: /deletions/{error.deletion_id}/", UNKNOWN
+                return f"{text} Deletion: /deletions/{error.change_request_id}/", UNKNOWN
             case DatabaseError():
                 return database_error_text(error), self.failure_code
         if isinstance(error, _FAILURES):

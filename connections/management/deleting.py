@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
-from connections.deletions.lifecycle import find_input_problems
+from connections.deletions.requesting import find_input_problems
 from connections.management import interruption
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, Outcome, Person, State

@@ -47,7 +47,9 @@ from connections.models.change_requests import (
     ApprovalFields,
     AttemptFields,
     ChangeRequest,
+    CommonOutcome,
     State,
+    Step,
     approval_digest_of,
 )
 from connections.models.changes import Change, KnownConnection, Org

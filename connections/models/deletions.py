@@ -42,6 +42,8 @@ class Deletion(ChangeRequest):
     """The deletion of one org connection, from request to outcome."""
 
     noun = "deletion"
+    action = "connections.deletions.action.DELETE"
+    title = "deletion of"
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")
     # The bulk deletion that it belongs to, and its row there.
@@ -186,6 +188,7 @@ class Attempt(AttemptFields):
     """One try at sending the DELETE."""
 
     parent = "deletion"
+    method = "DELETE"
 
     deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="attempts")
 

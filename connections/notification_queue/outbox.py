@@ -234,7 +234,7 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
         case Audience.CAN_APPROVE, models.Deletion() if ApprovalPolicy(
             subject.policy
         ).approvals_needed:
-            return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
+            return Q(pk__in=permissions.people_who_can_approve(change_request=subject).values("pk"))
         case Audience.CAN_APPROVE, models.Batch() if subject.needs_approval:
             return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
         case Audience.INVOLVED, models.Batch() | models.Deletion():

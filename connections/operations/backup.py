@@ -28,6 +28,8 @@ from django.db.utils import load_backend
 
 from connections import __version__, audit
 from connections.access.actor import Actor
+from connections.change_requests import lifecycle, states
+from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
@@ -35,8 +37,6 @@ from connections.core.secret import Secret
 from connections.core.text import format_time
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.encryption import KeyRingError, read_key_ring
-from connections.deletions import lifecycle, states
-from connections.deletions.states import Settle
 from connections.models import (
     ApprovalPolicy,
     Deletion,
@@ -500,7 +500,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
                 connection=deletion.description,
                 made_at=made_at,
             )
-            lifecycle.end_approval_round(deletion=deletion, actor=actor, sentence=sentence)
+            lifecycle.end_approval_round(change_request=deletion, actor=actor, sentence=sentence)
         reason = f"The database was restored from a backup of {made_at}."
         return sum(
             _close_as_unresolved(deletion, actor=actor, reason=reason) for deletion in could_be_sent

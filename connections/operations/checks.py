@@ -23,13 +23,13 @@ from django.db.models import Max
 from connections.access import approvers
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
+from connections.change_requests import saved_responses
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.text import format_time, join_some_names, pluralize
 from connections.core.urls import origin_of
 from connections.crypto.encryption import EncryptionError, check_key_ring
-from connections.deletions import saved_responses
 from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks

@@ -8,10 +8,11 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.change_requests import lifecycle, rechecks, reconciliation, sending, states
+from connections.change_requests.actions import action_of
 from connections.core import clock, logs, time_limits
 from connections.core.errors import BlockedError, UnavailableError
 from connections.core.text import format_limit
-from connections.deletions import lifecycle, reconciliation, sending, states, verification
 from connections.inventory.fetching import SyncResult
 from connections.models import RUN_BY_BATCH, Deletion, State
 
@@ -169,11 +170,11 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     deletions = list(Deletion.objects.filter(unclear | is_check_due))
     for deletion in deletions:
         if deletion.state == State.SENDING:
-            reconciliation.expire_lost_claim(deletion=deletion, actor=actor)
+            reconciliation.expire_lost_claim(change_request=deletion, actor=actor)
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
-            reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
+            reconciliation.reconcile_unknown(change_request=deletion, actor=actor)
         elif deletion.is_settled:
-            verification.verify_settled(deletion=deletion, actor=actor)
+            action_of(deletion).verify(deletion, actor=actor)
     return deletions
 
 
@@ -200,25 +201,25 @@ def run_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = Non
     `now` is the database time, if the caller has just read it.
     """
     now = now or clock.now()
-    lifecycle.lapse_approvals(deletion=deletion, actor=actor, now=now)
+    lifecycle.lapse_approvals(change_request=deletion, actor=actor, now=now)
     if deletion.state == State.SENDING:
-        reconciliation.expire_lost_claim(deletion=deletion, actor=actor)
-    elif lifecycle.expire_deletion(deletion=deletion, actor=actor, now=now):
+        reconciliation.expire_lost_claim(change_request=deletion, actor=actor)
+    elif lifecycle.expire(change_request=deletion, actor=actor, now=now):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
     elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
-        reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
+        reconciliation.reconcile_unknown(change_request=deletion, actor=actor)
     elif deletion.is_settled:
-        verification.verify_settled(deletion=deletion, actor=actor, now=now)
+        action_of(deletion).verify(deletion, actor=actor, now=now)
 
 
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
     try:
-        sending.send_deletion(deletion=deletion, actor=actor)
+        sending.send(change_request=deletion, actor=actor)
     except UnavailableError as error:
-        verification.record_recheck_failure(
-            deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
+        rechecks.record_recheck_failure(
+            change_request=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:
-        sending.record_blocked(deletion=deletion, blocked=blocked, actor=actor)
+        sending.record_blocked(change_request=deletion, blocked=blocked, actor=actor)

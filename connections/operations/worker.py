@@ -20,9 +20,9 @@ from connections.access.actor import WORKER
 from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
+from connections.change_requests import recording
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
-from connections.deletions import recording
 from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
 from connections.evidence.verification import verify_and_store
 from connections.inventory import managed_orgs, sync_schedule, syncs

@@ -13,11 +13,11 @@ from connections import models
 from connections.access.actor import WORKER
 from connections.access_reviews import closing, decisions, population
 from connections.access_reviews.rows import review_rows
+from connections.change_requests import approvals, lifecycle
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.deletions import approvals, confirmations
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import confirmations, requesting
 from connections.inventory import protections, syncs
 from connections.operations import due
 from connections.people import people
@@ -139,8 +139,8 @@ def _closed_as_unresolved(world: DemoWorld) -> None:
     deletion = _request(world, "Retail US", pair, reason, 4168, days=14, hours=4)
     _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
-        deletion_lifecycle.close_deletion(
-            deletion=models.Deletion.objects.get(pk=deletion.pk),
+        lifecycle.close(
+            change_request=models.Deletion.objects.get(pk=deletion.pk),
             actor=world.actor("operator"),
             reason="Datadog returns 500 each time. Support case opened, will request it again.",
         )
@@ -166,8 +166,8 @@ def _approved_and_deleted(world: DemoWorld) -> None:
     deletion = _request(world, "Group SOC", pair, reason, 4181, days=9, hours=5)
     _approve(world, deletion, days=9, hours=4)
     with ago(days=9, hours=3):
-        deletion_lifecycle.execute_deletion(
-            deletion=deletion,
+        lifecycle.execute(
+            change_request=deletion,
             actor=world.actor("operator"),
             confirmation=confirmations.confirmation_text(deletion, actor=world.actor("operator")),
         )
@@ -195,8 +195,8 @@ def _declined(world: DemoWorld) -> None:
     pair, reason = ("Group SOC", "Claims EU"), "Audit data seems unused"
     deletion = _request(world, "Group SOC", pair, reason, 4190, days=7, hours=6)
     with ago(days=7, hours=2):
-        approvals.decline_deletion(
-            deletion=deletion,
+        approvals.decline(
+            change_request=deletion,
             actor=world.actor("approver"),
             reason="The claims team queries it every month-end. Ask them first.",
         )
@@ -206,8 +206,8 @@ def _withdrawn(world: DemoWorld) -> None:
     pair, reason = ("Group SOC", "Payments EU"), "Payments has its own audit"
     deletion = _request(world, "Group SOC", pair, reason, 4194, days=6, hours=5)
     with ago(days=6, hours=4):
-        deletion_lifecycle.withdraw_deletion(
-            deletion=deletion,
+        lifecycle.withdraw(
+            change_request=deletion,
             actor=world.actor("operator"),
             reason="Payments still needs it until the end of the quarter.",
         )
@@ -299,7 +299,7 @@ def _request(
         target = confirmations.find_target(
             actor=actor, credential=credential, connection_id=connection_id
         )
-        return deletion_lifecycle.request_deletion(
+        return requesting.request_deletion(
             actor=actor,
             credential=credential,
             connection_id=connection_id,
@@ -313,8 +313,8 @@ def _request(
 
 def _approve(world: DemoWorld, deletion: models.Deletion, *, days: int = 0, hours: int = 0) -> None:
     with ago(days=days, hours=hours):
-        approvals.approve_deletion(
-            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
+        approvals.approve(
+            change_request=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
         )
 
 

@@ -17,9 +17,9 @@ from connections.access_reviews.progress import find_keep_decision
 from connections.access_reviews.rows import review_rows
 from connections.batches import drafts, running, stopping
 from connections.batches.requesting import PlanChangedError
+from connections.change_requests import lifecycle
 from connections.core import clock as database_clock
 from connections.core.errors import ConflictError, OvertakenError
-from connections.deletions import lifecycle
 from connections.evidence.verification import verify_audit_log
 from connections.models import (
     AccessKind,
@@ -118,7 +118,7 @@ def test_a_connection_links_to_its_deletion_that_was_open_when_the_access_review
         request_deletion(actor=actor, credential=credential, connection_id=each[-36:])
         for each in (ended, still_open)
     ]
-    lifecycle.withdraw_deletion(deletion=before, actor=actor)
+    lifecycle.withdraw(change_request=before, actor=actor)
     clock.advance(seconds=1)
     review = start(edith, scope="q=Partner")
     decide(review, ada, decision="delete")
@@ -297,7 +297,7 @@ def test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed(
     decide(review, grace, kept)
     with pytest.raises(ConflictError, match=r"decided to keep 1 connection .* It stays paused"):
         stopping.resume_batch(batch=batch, actor=actor)
-    lifecycle.withdraw_deletion(deletion=batch.deletions.get(connection_id=kept[-36:]), actor=actor)
+    lifecycle.withdraw(change_request=batch.deletions.get(connection_id=kept[-36:]), actor=actor)
     stopping.resume_batch(batch=batch, actor=actor)
     running.run_due(actor=WORKER)
     sent = Deletion.objects.filter(outcome=Outcome.DELETED)
@@ -334,8 +334,9 @@ def test_a_running_plan_continues_when_a_decision_keeps_what_was_already_sent(
     first, second = texts_of(review)
     decide(review, ada, decision="delete")
     batch = request(plan(review, ada).batch, ada)
-    lifecycle.withdraw_deletion(
-        deletion=batch.deletions.get(connection_id=first[-36:]), actor=person_actor(person=ada)
+    lifecycle.withdraw(
+        change_request=batch.deletions.get(connection_id=first[-36:]),
+        actor=person_actor(person=ada),
     )
     decide(review, grace, first)
     running.run_due(actor=WORKER)
@@ -418,7 +419,7 @@ def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connectio
     assert "Marked Keep" in page
     assert f"by {grace.display_name} <time" in page
     assert f"</time> in {review.name}: <q>" in page
-    lifecycle.withdraw_deletion(deletion=deletion, actor=person_actor(person=ada))
+    lifecycle.withdraw(change_request=deletion, actor=person_actor(person=ada))
     assert "Marked Keep" not in client_of(linus).get(url).text
 
 

@@ -15,12 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.batches import endings, running
+from connections.change_requests import lifecycle, recording, saved_responses, sending, verification
+from connections.change_requests.failpoints import Point
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core.causes import Cause
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.datadog.responses import RateLimit, WriteResponse
-from connections.deletions import lifecycle, recording, saved_responses, sending, verification
-from connections.deletions.failpoints import Point
-from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import Attempt, Batch, Credential, Deletion, Outcome, Person, State
@@ -63,12 +63,12 @@ def before_claim_of(row: Deletion, do: Callable[[], object], *, patch: pytest.Mo
     """Do this once, after the row was checked and before it is claimed."""
     done: list[UUID] = []
 
-    def act(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.BEFORE_CLAIM and deletion_id == row.pk and not done:
+    def act(point: Point, *, change_request_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and change_request_id == row.pk and not done:
             done.append(row.pk)
             do()
 
-    patch.setattr("connections.deletions.failpoints.hit", act)
+    patch.setattr("connections.change_requests.failpoints.hit", act)
 
 
 def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
@@ -81,8 +81,8 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
     _, second, third, *_ = rows
 
     def withdraw() -> None:
-        lifecycle.withdraw_deletion(
-            deletion=Deletion.objects.get(pk=third.pk), actor=person_actor(person=ada)
+        lifecycle.withdraw(
+            change_request=Deletion.objects.get(pk=third.pk), actor=person_actor(person=ada)
         )
 
     before_claim_of(second, withdraw, patch=monkeypatch)
@@ -147,7 +147,7 @@ def test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database(
     monkeypatch.setattr(recording, "_record_use", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         recording.record_or_save(responses, actor=WORKER)
-    assert caught.value.deletion_id == refused
+    assert caught.value.change_request_id == refused
     assert caught.value.location == ResponseLocation.LOCALLY
     [path] = saved_responses.list_files()
     path.unlink()
@@ -222,7 +222,7 @@ def test_rows_that_another_worker_verified_first_are_verified_once(
     result = fetching.fetch(credential=credential)
     first, other = read_again(rows[:4]), read_again(rows)
     for deletions in (first, other):
-        verification.verify_together(deletions=deletions, result=result, actor=WORKER)
+        verification.verify_together(change_requests=deletions, result=result, actor=WORKER)
     codes = [event.code for row in rows for event in audit.events_of(subject=row)]
     assert codes.count(audit.EventCode.DELETION_VERIFIED) == len(rows)
     assert not Deletion.objects.filter(verified_at=None).exists()
@@ -295,12 +295,12 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
     monkeypatch.setattr(running, "wait", lambda futures, **_: futures_wait(futures))
     without_response: list[int] = []
 
-    def count(point: Point, *, deletion_id: UUID) -> None:
-        del deletion_id
+    def count(point: Point, *, change_request_id: UUID) -> None:
+        del change_request_id
         if point == Point.AFTER_CLAIM:
             without_response.append(Attempt.objects.filter(answered_at=None).count())
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", count)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", count)
     running.run_due(actor=WORKER)
     assert Deletion.objects.filter(outcome=Outcome.DELETED).count() == 4
     assert max(without_response) == 2

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from connections.access.actor import person_actor
 from connections.batches import confirming, drafts
 from connections.batches.requesting import PlanChangedError
+from connections.change_requests import approvals, lifecycle
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.deletions import approvals, lifecycle
 from connections.inventory.matching import KnownOrg
 from connections.models import (
     AccessKind,
@@ -193,11 +193,11 @@ def test_a_row_is_decided_by_its_bulk_deletion_alone(
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     row = batch.deletions.get()
     with pytest.raises(ConflictError, match="part of a bulk deletion"):
-        approvals.approve_deletion(
-            deletion=row, actor=person_actor(person=linus), digest=row.approval_digest
+        approvals.approve(
+            change_request=row, actor=person_actor(person=linus), digest=row.approval_digest
         )
     with pytest.raises(ConflictError, match="part of a bulk deletion"):
-        lifecycle.execute_deletion(deletion=row, actor=person_actor(person=ada), confirmation="x")
+        lifecycle.execute(change_request=row, actor=person_actor(person=ada), confirmation="x")
 
 
 def test_an_open_deletion_that_was_just_requested_stops_the_whole_request(

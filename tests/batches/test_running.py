@@ -13,12 +13,12 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.batches import drafts, endings, progress, running, stopping
 from connections.batches.texts import batch_headline
+from connections.change_requests import lifecycle, recording, sending
+from connections.change_requests.failpoints import Point
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core.causes import Cause
 from connections.core.logs import JsonFormatter
 from connections.datadog.responses import WriteResponse
-from connections.deletions import lifecycle, recording, sending
-from connections.deletions.failpoints import Point
-from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import protections, rate_limits
 from connections.models import (
     AccessKind,
@@ -165,11 +165,11 @@ def test_a_row_that_another_worker_claims_first_is_not_sent_again(
 ) -> None:
     first, *_, last = running_batch.deletions.order_by("batch_row__position")[:4]
 
-    def claim_elsewhere(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.BEFORE_CLAIM and deletion_id == first.pk:
+    def claim_elsewhere(point: Point, *, change_request_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and change_request_id == first.pk:
             sending.claim([last], actor=WORKER, was_rechecked=True)
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", claim_elsewhere)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", claim_elsewhere)
     run(running_batch)
     assert last.attempts.count() == 1
     assert sandbox.world.deletes_received(str(last.connection_id)) == 0
@@ -252,12 +252,12 @@ def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
     # The claim by the other worker passes this point as well.
     takers: list[UUID] = []
 
-    def take(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.BEFORE_CLAIM and deletion_id == taken.pk and not takers:
-            takers.append(deletion_id)
+    def take(point: Point, *, change_request_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and change_request_id == taken.pk and not takers:
+            takers.append(change_request_id)
             sending.claim([taken], actor=WORKER, was_rechecked=True)
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", take)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", take)
     assert run(running_batch).state == BatchState.PAUSED
     assert len(sandbox.world.requests(method="DELETE")) == 3
 
@@ -291,12 +291,12 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
 
     tries: list[UUID] = []
 
-    def fail(point: Point, *, deletion_id: UUID) -> None:
-        if point == Point.BEFORE_CLAIM and deletion_id == second.pk and len(tries) < 2:
-            tries.append(deletion_id)
+    def fail(point: Point, *, change_request_id: UUID) -> None:
+        if point == Point.BEFORE_CLAIM and change_request_id == second.pk and len(tries) < 2:
+            tries.append(change_request_id)
             raise ValueError("unexpected")
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", fail)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", fail)
     caplog.handler.setFormatter(JsonFormatter())
     assert running.run_due(actor=WORKER) == 10
     assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
@@ -314,7 +314,7 @@ def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
     send_claimed = sending.send_claimed
 
     def fail(claimed: ClaimedAttempt) -> WriteResponse:
-        if claimed.attempt.deletion_id == first.pk:
+        if claimed.attempt.change_request_id == first.pk:
             raise RuntimeError("can't start new thread")
         return send_claimed(claimed)
 
@@ -341,7 +341,7 @@ def test_a_slow_response_keeps_no_other_row_from_being_sent(
     was_sent: list[bool] = []
 
     def send(claimed: ClaimedAttempt) -> WriteResponse:
-        if claimed.attempt.deletion_id == first.pk:
+        if claimed.attempt.change_request_id == first.pk:
             was_sent.extend(others.acquire(timeout=5) for _ in range(9))
         else:
             others.release()
@@ -358,13 +358,13 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
     second = running_batch.deletions.get(batch_row__position=2)
     was_late = False
 
-    def wait(point: Point, *, deletion_id: UUID) -> None:
+    def wait(point: Point, *, change_request_id: UUID) -> None:
         nonlocal was_late
-        if point == Point.BEFORE_CLAIM and deletion_id == second.pk and not was_late:
+        if point == Point.BEFORE_CLAIM and change_request_id == second.pk and not was_late:
             was_late = True
             clock.advance(seconds=11)
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", wait)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", wait)
     running.send_due(actor=WORKER)
     assert was_late
     newest = Sync.objects.order_by("-started_at")[0]
@@ -428,7 +428,7 @@ def test_a_pause_after_the_check_stops_the_claim(
         if point == Point.BEFORE_CLAIM:
             stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", pause)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", pause)
     run(running_batch)
     assert not sandbox.world.requests(method="DELETE")
     # A claim that only the database refuses is logged as an error.
@@ -535,7 +535,7 @@ def test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire(
     hold_back(payments, at=clock.now())
     run(running_batch)
     clock.advance(minutes=20)
-    assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
+    assert not lifecycle.expire(change_request=row, actor=WORKER)
 
 
 def test_a_429_extends_no_row_beyond_24_hours_after_the_confirmation(
@@ -583,9 +583,9 @@ def test_15_minutes_run_from_the_reset_of_the_rate_limit(
     run(running_batch)
     row = running_batch.deletions.filter(epoch=1)[0]
     clock.advance(minutes=19)
-    assert not lifecycle.expire_deletion(deletion=row, actor=WORKER)
+    assert not lifecycle.expire(change_request=row, actor=WORKER)
     clock.advance(minutes=1)
-    assert lifecycle.expire_deletion(deletion=row, actor=WORKER)
+    assert lifecycle.expire(change_request=row, actor=WORKER)
     assert row.cause == Cause.NOT_RETRIED_IN_TIME
     assert "15 minutes after its first attempt" in audit.events_of(subject=row)[-1].sentence
 

@@ -21,13 +21,14 @@ from connections.batches import (
     running,
     stopping,
 )
+from connections.change_requests import approvals
+from connections.change_requests.sending import claim
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials import retirement
-from connections.deletions import approvals, break_glass, confirmations
-from connections.deletions.sending import claim
+from connections.deletions import break_glass, confirmations
 from connections.evidence import verification
 from connections.inventory import protections, syncs
 from connections.inventory.orgs import list_known_orgs
@@ -136,8 +137,8 @@ class _Builder:
             actor=self.administrator, credential=credential, policy=ApprovalPolicy.NONE
         )
         approver = person_actor(person=Person.objects.get(username="approver"))
-        approvals.approve_deletion(
-            deletion=requested, actor=approver, digest=requested.approval_digest
+        approvals.approve(
+            change_request=requested, actor=approver, digest=requested.approval_digest
         )
         assert claim([requested], actor=self.operator, was_rechecked=True)
 

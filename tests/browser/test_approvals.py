@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from connections.access.actor import person_actor
-from connections.deletions import approvals, comments
+from connections.change_requests import approvals
+from connections.deletions import comments
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from connections.web.deletions import detail
 from tests.browser.conftest import OpenAs
@@ -41,8 +42,8 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester.page.locator("#content").focus()
 
     deletion = requester.deletion()
-    approvals.approve_deletion(
-        deletion=deletion,
+    approvals.approve(
+        change_request=deletion,
         actor=person_actor(person=approver),
         digest=deletion.approval_digest,
     )

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from connections.access.actor import person_actor
-from connections.deletions import approvals
+from connections.change_requests import approvals
 from connections.models import ApprovalPolicy, Credential, Person, Role
 from connections.web.deletions import detail
 from sandbox import faults
@@ -169,8 +169,8 @@ def approved(requester: Requester) -> None:
     requester.page.get_by_role("button", name="Request approval").click()
     expect(requester.outcome).to_have_attribute("data-state", "requested")
     deletion = requester.deletion()
-    approvals.approve_deletion(
-        deletion=deletion,
+    approvals.approve(
+        change_request=deletion,
         actor=person_actor(person=make_person("grace", Role.APPROVER)),
         digest=deletion.approval_digest,
     )

@@ -10,12 +10,12 @@ from django.test import Client
 
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.change_requests import approvals, failpoints, lifecycle
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, InvalidInputError
 from connections.credentials import access_lists
-from connections.deletions import approvals, failpoints, history
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.models import (
     AccessKind,
@@ -165,9 +165,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deletion = request_under_policy_one(credential, wanted, by=ada)
-    approvals.approve_deletion(
-        deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
-    )
+    approvals.approve(change_request=deletion, actor=fresh(linus), digest=deletion.approval_digest)
 
     def leave(point: failpoints.Point, **_: object) -> None:
         if point == failpoints.Point.BEFORE_CLAIM:
@@ -175,9 +173,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
 
     monkeypatch.setattr(failpoints, "hit", leave)
     with pytest.raises(BlockedError):
-        deletion_lifecycle.execute_deletion(
-            deletion=deletion, actor=fresh(ada), confirmation="Payments US"
-        )
+        lifecycle.execute(change_request=deletion, actor=fresh(ada), confirmation="Payments US")
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
@@ -193,17 +189,17 @@ def test_an_unlisted_approver_can_neither_approve_nor_decline(
     deletion = request_under_policy_one(credential, wanted, by=ada)
     allow(credential, root, approve=[person(second)])
     with pytest.raises(PermissionDenied):
-        approvals.approve_deletion(
-            deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
+        approvals.approve(
+            change_request=deletion, actor=fresh(linus), digest=deletion.approval_digest
         )
     with pytest.raises(PermissionDenied):
-        approvals.decline_deletion(deletion=deletion, actor=fresh(linus), reason="no")
+        approvals.decline(change_request=deletion, actor=fresh(linus), reason="no")
     page = read(client_of(linus).get(f"/deletions/{deletion.pk}/"))
     assert not page.has_form_to("/approve/")
-    assert approvals.names_of_possible_approvers(deletion=deletion, now=clock.now()) == ["Barbara"]
-    approvals.approve_deletion(
-        deletion=deletion, actor=fresh(second), digest=deletion.approval_digest
-    )
+    assert approvals.names_of_possible_approvers(change_request=deletion, now=clock.now()) == [
+        "Barbara"
+    ]
+    approvals.approve(change_request=deletion, actor=fresh(second), digest=deletion.approval_digest)
     assert deletion.state == State.APPROVED
 
 
@@ -216,14 +212,10 @@ def test_an_approval_by_a_person_who_left_the_list_no_longer_counts(
     sandbox: SandboxServer,
 ) -> None:
     deletion = request_under_policy_one(credential, wanted, by=ada)
-    approvals.approve_deletion(
-        deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
-    )
+    approvals.approve(change_request=deletion, actor=fresh(linus), digest=deletion.approval_digest)
     allow(credential, root, approve=[person(root)])
     with pytest.raises(BlockedError):
-        deletion_lifecycle.execute_deletion(
-            deletion=deletion, actor=fresh(ada), confirmation="Payments US"
-        )
+        lifecycle.execute(change_request=deletion, actor=fresh(ada), confirmation="Payments US")
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 

@@ -4,12 +4,12 @@ import pytest
 from django.conf import settings
 
 from connections.access.actor import command_actor
+from connections.change_requests import sending
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.import_file import parse_file
 from connections.credentials.imports import LineResult, import_credentials
 from connections.credentials.retirement import retire_credential
-from connections.deletions import sending
 from connections.models import Credential, Deletion, State
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair

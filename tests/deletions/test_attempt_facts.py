@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 from connections.audit import EventCode
+from connections.change_requests import attempt_facts
 from connections.core.causes import Cause, cause_text
 from connections.datadog.responses import AttemptResult
-from connections.deletions import attempt_facts
-from connections.deletions.attempt_facts import Claim, claim_text
+from connections.deletions.claims import Claim, claim_text
 from connections.deletions.status import DeletionStatus, status_of
 from connections.deletions.texts import describe, label_of_outcome
 from connections.models import (

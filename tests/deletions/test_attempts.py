@@ -8,13 +8,13 @@ from django.db import IntegrityError, connection, transaction
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.change_requests import reconciliation, sending
+from connections.change_requests.failpoints import Point
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core.datadog_keys import KeyPair
 from connections.core.errors import BlockedError
 from connections.core.secret import Secret
 from connections.datadog.responses import WriteResponse
-from connections.deletions import reconciliation, sending
-from connections.deletions.failpoints import Point
-from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import syncs
 from connections.models import (
     Attempt,
@@ -53,7 +53,7 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
         assert attempt.deletion.state == State.SENDING
         return send(claimed)
 
-    monkeypatch.setattr("connections.deletions.sending.send_claimed", spy)
+    monkeypatch.setattr("connections.change_requests.sending.send_claimed", spy)
     make_deletion()
     [(verdict, codes)] = seen
     assert verdict == ""
@@ -70,7 +70,7 @@ def test_no_transaction_is_open_during_the_request(
         depths.append(len(connection.savepoint_ids))
         return send(claimed)
 
-    monkeypatch.setattr("connections.deletions.sending.send_claimed", spy)
+    monkeypatch.setattr("connections.change_requests.sending.send_claimed", spy)
     before = len(connection.savepoint_ids)
     make_deletion()
     assert depths == [before]
@@ -97,10 +97,10 @@ def test_a_late_response_is_stored_and_changes_no_state(
         # The process is paused for longer than a claim lasts, then resumes with a response.
         response = send(claimed)
         clock.advance(seconds=61)
-        reconciliation.expire_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
+        reconciliation.expire_lost_claim(change_request=Deletion.objects.get(), actor=WORKER)
         return response
 
-    monkeypatch.setattr("connections.deletions.sending.send_claimed", frozen)
+    monkeypatch.setattr("connections.change_requests.sending.send_claimed", frozen)
     deletion = make_deletion()
     attempt = deletion.attempts.get()
     assert deletion.state == State.UNKNOWN
@@ -191,7 +191,7 @@ def test_a_retired_credential_sends_nothing(
     deletion = make_deletion(rate_limited())
     Credential.objects.filter(pk=credential.pk).update(retired_at=clock.at)
     with pytest.raises(BlockedError):
-        sending.send_deletion(deletion=deletion, actor=WORKER)
+        sending.send(change_request=deletion, actor=WORKER)
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
@@ -226,7 +226,7 @@ def test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send(
             stored.seal_keys(KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)))
             stored.save()
 
-    monkeypatch.setattr("connections.deletions.failpoints.hit", rotate)
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", rotate)
     make_deletion()
     attempt = Attempt.objects.get()
     assert attempt.credential_fingerprint == Credential.objects.get().fingerprint

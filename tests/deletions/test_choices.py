@@ -6,13 +6,13 @@ from uuid import UUID
 import pytest
 
 from connections.access.actor import WORKER, person_actor
+from connections.change_requests import approvals, lifecycle, sending, states, verification
+from connections.change_requests.sending import ClaimedAttempt
+from connections.change_requests.states import Settle
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
 from connections.datadog.responses import WriteResponse
-from connections.deletions import approvals, confirmations, sending, states, verification
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.sending import ClaimedAttempt
-from connections.deletions.states import Settle
+from connections.deletions import confirmations
 from connections.inventory import fetching, syncs
 from connections.models import (
     ApprovalPolicy,
@@ -49,16 +49,16 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
     deletion = request_deletion(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
-    return approvals.approve_deletion(
-        deletion=deletion,
+    return approvals.approve(
+        change_request=deletion,
         actor=person_actor(person=linus),
         digest=deletion.approval_digest,
     )
 
 
 def confirm(deletion: Deletion, person: Person, *, skip_recheck: bool = False) -> Deletion:
-    return deletion_lifecycle.execute_deletion(
-        deletion=deletion,
+    return lifecycle.execute(
+        change_request=deletion,
         actor=person_actor(person=person),
         confirmation="Payments US",
         skip_recheck=skip_recheck,
@@ -176,8 +176,8 @@ def test_policy_two_requires_two_approvals_and_then_the_confirmation(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
     for person, state in ((linus, State.REQUESTED), (second, State.APPROVED)):
-        approvals.approve_deletion(
-            deletion=deletion,
+        approvals.approve(
+            change_request=deletion,
             actor=person_actor(person=person),
             digest=deletion.approval_digest,
         )
@@ -188,8 +188,8 @@ def test_policy_two_requires_two_approvals_and_then_the_confirmation(
 
 def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> None:
     with pytest.raises(ConflictError):
-        approvals.approve_deletion(
-            deletion=approved,
+        approvals.approve(
+            change_request=approved,
             actor=person_actor(person=linus),
             digest=approved.approval_digest,
         )
@@ -222,7 +222,7 @@ def test_an_invisible_reason_is_refused(
 def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
     make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = "connections.deletions.sending.send_claimed"
+    sent = "connections.change_requests.sending.send_claimed"
     send = sending.send_claimed
 
     def send_and_lose_the_ring(claimed: ClaimedAttempt) -> WriteResponse:
@@ -246,9 +246,9 @@ def test_a_resolved_contradiction_is_shown_as_resolved(
     clock.advance(minutes=6)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
-    verification.verify_deleted(deletion=deletions_due, actor=WORKER)
+    verification.verify_effect(change_request=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(minutes=1)
-    verification.verify_deleted(deletion=deletions_due, actor=WORKER)
+    verification.verify_effect(change_request=deletions_due, actor=WORKER)
     assert (deletions_due.last_check_listed, deletions_due.outcome) == (False, Outcome.DELETED)

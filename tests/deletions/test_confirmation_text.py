@@ -7,9 +7,10 @@ import pytest
 from django.utils import timezone
 
 from connections.access.actor import Actor, command_actor, person_actor
+from connections.change_requests import lifecycle
+from connections.change_requests.approvals import approve
 from connections.core.errors import InvalidInputError
-from connections.deletions import confirmations, lifecycle
-from connections.deletions.approvals import approve_deletion
+from connections.deletions import confirmations
 from connections.models import (
     AccessKind,
     ApprovalPolicy,
@@ -195,12 +196,12 @@ def test_the_confirmation_after_approval_requires_it_too(
     page = requester_with_two_connections.delete()
     deletion = Deletion.objects.get()
     approver = person_actor(person=linus)
-    approve_deletion(deletion=deletion, actor=approver, digest=deletion.approval_digest)
+    approve(change_request=deletion, actor=approver, digest=deletion.approval_digest)
 
     page = requester_with_two_connections.open(f"/deletions/{deletion.pk}/")
     assert page.form_to("/execute/").attributes["data-confirm"] == "Group SOC"
     actor = person_actor(person=ada)
     with pytest.raises(InvalidInputError, match="Type Group SOC"):
-        lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation="Payments US")
+        lifecycle.execute(change_request=deletion, actor=actor, confirmation="Payments US")
     sent = requester_with_two_connections.press(page, "/execute/", confirmation="Group SOC")
     assert sent.outcome["data-outcome"] == "deleted"

@@ -9,9 +9,9 @@ import pytest
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.change_requests import sending
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core.logs import JsonFormatter
-from connections.deletions import sending
-from connections.deletions.sending import ClaimedAttempt
 from connections.models import (
     Credential,
     Deletion,
@@ -60,7 +60,7 @@ def test_the_record_of_an_error_says_which_deletion_it_is_about(
     def fail(**_: object) -> None:
         raise RuntimeError("unexpected")
 
-    monkeypatch.setattr(sending, "send_deletion", fail)
+    monkeypatch.setattr(sending, "send", fail)
     with pytest.raises(RuntimeError) as caught:
         due.run_due(actor=WORKER)
     # Logged by the worker, which doesn't know the deletion.
@@ -181,7 +181,7 @@ def test_a_claim_without_a_response_is_unknown_after_60_s(
     def die(_: ClaimedAttempt) -> None:
         raise KilledError
 
-    monkeypatch.setattr("connections.deletions.sending.send_claimed", die)
+    monkeypatch.setattr("connections.change_requests.sending.send_claimed", die)
     with pytest.raises(KilledError):
         make_deletion()
     deletion = Deletion.objects.get()

@@ -14,12 +14,14 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.change_requests import lifecycle, reconciliation, recording, sending, verification
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core.errors import DomainError
 from connections.datadog.responses import WriteResponse
-from connections.deletions import confirmations, reconciliation, recording, sending, verification
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.sending import ClaimedAttempt
+from connections.deletions import confirmations
+from connections.deletions.action import DELETE
 from connections.inventory import protections
+from connections.inventory.fetching import SyncResult
 from connections.models import (
     Attempt,
     Credential,
@@ -131,8 +133,8 @@ def confirm(deletion: Deletion, person: Person) -> None:
     """The person confirms again. A refusal is fine too."""
     text = confirmations.confirmation_text(deletion, actor=person_actor(person=person))
     with suppress(DomainError):
-        deletion_lifecycle.execute_deletion(
-            deletion=deletion, actor=person_actor(person=person), confirmation=text
+        lifecycle.execute(
+            change_request=deletion, actor=person_actor(person=person), confirmation=text
         )
     deletion.refresh_from_db()
 
@@ -257,7 +259,7 @@ def pause_sender(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Calla
         response = send(claimed)
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
-        reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
+        reconciliation.expire_lost_claim(change_request=deletion, actor=WORKER)
         return response
 
     return lambda: monkeypatch.setattr(sending, "send_claimed", frozen)
@@ -277,7 +279,7 @@ def lose_claim(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
         clock.advance(seconds=60)
         [(attempt, _)] = responses
         reconciliation.expire_lost_claim(
-            deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
+            change_request=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
         monkeypatch.setattr(recording, "record", record)
         return 1
@@ -292,7 +294,7 @@ def record_late_response(
 ) -> Callable[[], None]:
     """From now on that response is recorded just before the result of a complete sync."""
     act = audit.atomic
-    list_with_any, compare = verification.list_with_any_credential, verification.compare
+    list_with_any, compare = verification.list_with_any_credential, DELETE.compare
     is_read: list[bool] = []
 
     def note_after(**named: Any) -> Any:
@@ -300,9 +302,9 @@ def record_late_response(
         is_read.append(True)
         return result
 
-    def note_before(**named: Any) -> Any:
+    def note_before(deletion: Deletion, *, result: SyncResult) -> Any:
         is_read.append(True)
-        return compare(**named)
+        return compare(deletion, result=result)
 
     def act_after_response(**arguments: bool) -> Any:
         if is_read and lose_claim:
@@ -311,7 +313,7 @@ def record_late_response(
 
     def begin() -> None:
         monkeypatch.setattr(verification, "list_with_any_credential", note_after)
-        monkeypatch.setattr(verification, "compare", note_before)
+        monkeypatch.setattr(DELETE, "compare", note_before)
         monkeypatch.setattr(audit, "atomic", act_after_response)
 
     return begin

@@ -13,9 +13,8 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
+from connections.change_requests import approvals, failpoints, lifecycle, sending
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import approvals, failpoints, sending
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections, syncs
 from connections.models import (
     ApprovalPolicy,
@@ -72,14 +71,14 @@ def approved(ada: Person, linus: Person, credential: Credential, key: OrgConnect
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
-    return approvals.approve_deletion(
-        deletion=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
+    return approvals.approve(
+        change_request=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
     )
 
 
 def confirm(deletion: Deletion, person: Person) -> Deletion:
-    return deletion_lifecycle.execute_deletion(
-        deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
+    return lifecycle.execute(
+        change_request=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
 
 
@@ -117,8 +116,10 @@ def test_approving_is_refused(
     deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
     protect(key, margaret)
     with pytest.raises(ConflictError, match="protected"):
-        approvals.approve_deletion(
-            deletion=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
+        approvals.approve(
+            change_request=deletion,
+            actor=person_actor(person=linus),
+            digest=deletion.approval_digest,
         )
     assert not deletion.approvals.exists()
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from connections.access.actor import WORKER
+from connections.change_requests import states
+from connections.change_requests.states import BecomeUnknown, Settle, Wait
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.deletions import states
-from connections.deletions.states import BecomeUnknown, Settle, Wait
 from connections.models import ApprovalPolicy, Deletion, Outcome, State
 
 THEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -35,7 +35,7 @@ def transition_after(
         duration_ms=0,
     )
     return states.transition_for(
-        deletion=Deletion(sending_at=THEN, confirmed_at=THEN),
+        change_request=Deletion(sending_at=THEN, confirmed_at=THEN),
         response=response,
         now=THEN,
         was_ambiguous=was_ambiguous,
@@ -106,7 +106,7 @@ def test_every_result_of_an_attempt_has_a_transition() -> None:
 def test_a_wait_ends_with_the_sending_window() -> None:
     deletion = Deletion(confirmed_at=THEN - timedelta(minutes=14))
     wait = Wait(cause=Cause.SERVER_ERROR, seconds=300, at=THEN)
-    columns = wait.columns(deletion=deletion, actor=WORKER)
+    columns = wait.columns(change_request=deletion, actor=WORKER)
     assert columns["due_at"] == columns["expires_at"] == THEN + timedelta(minutes=1)
 
 

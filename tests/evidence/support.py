@@ -17,8 +17,8 @@ from django.core.management import call_command
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
 from connections.audit.signing import SigningKey, load_signing_key, signature_line
-from connections.deletions import approvals, confirmations
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.change_requests import approvals, lifecycle
+from connections.deletions import confirmations
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
 from connections.evidence.comparison import read_events
@@ -109,10 +109,10 @@ def request(
     )
     if approver and deletion.needs_approval:
         second = person_actor(person=approver)
-        approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
+        approvals.approve(change_request=deletion, actor=second, digest=deletion.approval_digest)
         deletion.refresh_from_db()
         text = confirmations.confirmation_text(deletion, actor=actor)
-        deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+        lifecycle.execute(change_request=deletion, actor=actor, confirmation=text)
     return deletion
 
 

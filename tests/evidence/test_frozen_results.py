@@ -12,8 +12,9 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import command_actor, person_actor
+from connections.change_requests import reconciliation, sending, verification
 from connections.core import clock
-from connections.deletions import comments, reconciliation, sending, verification
+from connections.deletions import comments
 from connections.evidence import comparison, differing
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
@@ -194,7 +195,7 @@ def test_a_closed_deletion_can_be_commented_on_checked_again_and_have_names_eras
     comments.comment_on_deletion(
         deletion=deletion, actor=person_actor(person=ada), text="Agreed with the owner."
     )
-    reconciliation.check_deletion(deletion=deletion, actor=person_actor(person=ada))
+    reconciliation.check(change_request=deletion, actor=person_actor(person=ada))
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     deletion.refresh_from_db()
@@ -209,7 +210,7 @@ def test_only_one_of_two_concurrent_verifications_is_recorded() -> None:
     verified_at = deletion.verified_at
     # As another process has loaded it.
     deletion.verified_at = None
-    verification.verify_deleted(deletion=deletion, actor=command_actor())
+    verification.verify_effect(change_request=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
     assert_intact()
 

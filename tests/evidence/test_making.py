@@ -16,9 +16,9 @@ from connections import audit
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.audit import EventCode
 from connections.audit.signing import SigningKeyError
+from connections.change_requests import reconciliation
 from connections.core import clock
 from connections.core.errors import InvalidInputError
-from connections.deletions import reconciliation
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles, files, verification
 from connections.evidence.files import BundleError
@@ -218,7 +218,7 @@ def test_a_deletion_settled_by_two_checks_verifies(tmp_path: Path) -> None:
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):
         with clock.offset(timedelta(seconds=seconds)):
-            reconciliation.check_deletion(deletion=deletion, actor=command_actor())
+            reconciliation.check(change_request=deletion, actor=command_actor())
     assert (deletion.outcome, deletion.cause) == ("gone_unattributed", "listings_agree")
     made = make()
     assert made.bundle.differences == ()

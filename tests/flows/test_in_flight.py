@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from connections import audit
+from connections.change_requests import sending
+from connections.change_requests.sending import ClaimedAttempt
 from connections.datadog.responses import WriteResponse
-from connections.deletions import sending
-from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import fetching
 from connections.models import Credential, Deletion
 from sandbox import faults

@@ -13,10 +13,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError
 
+from connections.change_requests import failpoints
+from connections.change_requests.failpoints import Point
 from connections.core import time_limits
 from connections.core.errors import STOP_SIGNALS
-from connections.deletions import failpoints
-from connections.deletions.failpoints import Point
 from connections.management.base import Result
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of

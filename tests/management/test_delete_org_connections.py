@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from connections.access.actor import command_actor, person_actor
 from connections.batches import confirming, foreground, plan_files, requesting, running, stopping
+from connections.change_requests import recording, sending
 from connections.crypto.encryption import EncryptionError
-from connections.deletions import recording, sending
 from connections.inventory import protections
 from connections.management.commands.delete_org_connections import Command
 from connections.models import (

@@ -1,6 +1,6 @@
 """The safeguards, how each is removed, and the tests that must fail then: see safeguards.txt.
 
-    @ connections/deletions/recording.py
+    @ connections/change_requests/recording.py
 
     a late answer changes no state
     -    return deletion.state != State.SENDING

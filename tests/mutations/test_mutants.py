@@ -12,7 +12,8 @@ from tests.mutations.mutants import MUTANTS, Edit, Mutant, read_mutants
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
 A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_closes_the_deletion"
-TRANSITIONS = "connections/deletions/states.py"
+ACTION = "connections/deletions/action.py"
+STATES = "connections/change_requests/states.py"
 
 
 LIST = """@ a.py
@@ -168,20 +169,18 @@ def test_no_two_safeguards_have_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "problem"),
+    ("path", "old", "new", "problem"),
     [
-        ("# Enough", "# Plenty", "found 0 times"),
-        ('"""Every state change', '"""Each state change', "survived"),
-        ("AttemptResult.REFUSED:\n", "AttemptResult.RATE_LIMITED if False:\n", ""),
-        ("from dataclasses import", "from nowhere import", "did not run"),
+        (ACTION, "# Enough", "# Plenty", "found 0 times"),
+        (ACTION, '"""Deletes an', '"""Removes an', "survived"),
+        (ACTION, "return Outcome.REFUSED\n", "return Outcome.STALE\n", ""),
+        (STATES, "from dataclasses import", "from nowhere import", "did not run"),
     ],
 )
 def test_a_mutant_is_judged_by_what_its_tests_say(
-    tmp_path: Path, old: str, new: str, problem: str
+    tmp_path: Path, path: str, old: str, new: str, problem: str
 ) -> None:
-    mutant = Mutant(
-        name="x", edits=(Edit(path=TRANSITIONS, old=old, new=new),), tests=(A_QUICK_TEST,)
-    )
+    mutant = Mutant(name="x", edits=(Edit(path=path, old=old, new=new),), tests=(A_QUICK_TEST,))
     verdict = try_mutant(mutant, root=copy_tree(tmp_path / "copy"))
     assert verdict.problem.startswith(problem)
     assert bool(verdict.problem) == bool(problem)

@@ -16,21 +16,18 @@ from django.db.models import F
 
 from connections import audit
 from connections.access.actor import Actor, person_actor
-from connections.datadog.responses import AttemptResult
-from connections.deletions import (
+from connections.change_requests import (
     approvals,
-    comments,
-    export,
-    history,
+    lifecycle,
     reconciliation,
     recording,
     sending,
     states,
 )
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.change_requests.states import Settle
+from connections.datadog.responses import AttemptResult
+from connections.deletions import comments, export, history, requesting
 from connections.deletions.history import HistoryFilter
-from connections.deletions.states import Settle
 from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
 from connections.net.connection import Session
@@ -125,7 +122,7 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
 
 Act = Callable[[Deletion, Actor], object]
 ACTS: dict[str, Act] = {
-    "request": lambda deletion, actor: deletion_lifecycle.request_deletion(
+    "request": lambda deletion, actor: requesting.request_deletion(
         actor=actor,
         credential=deletion.credential,
         connection_id=uuid4(),
@@ -135,19 +132,19 @@ ACTS: dict[str, Act] = {
         digest="",
         confirmation="",
     ),
-    "execute": lambda deletion, actor: deletion_lifecycle.execute_deletion(
-        deletion=deletion, actor=actor, confirmation=""
+    "execute": lambda deletion, actor: lifecycle.execute(
+        change_request=deletion, actor=actor, confirmation=""
     ),
-    "check": lambda deletion, actor: reconciliation.check_deletion(deletion=deletion, actor=actor),
-    "close": lambda deletion, actor: closing.close_deletion(
-        deletion=deletion, actor=actor, reason="x"
+    "check": lambda deletion, actor: reconciliation.check(change_request=deletion, actor=actor),
+    "close": lambda deletion, actor: lifecycle.close(
+        change_request=deletion, actor=actor, reason="x"
     ),
-    "withdraw": lambda deletion, actor: closing.withdraw_deletion(deletion=deletion, actor=actor),
-    "approve": lambda deletion, actor: approvals.approve_deletion(
-        deletion=deletion, actor=actor, digest=deletion.approval_digest
+    "withdraw": lambda deletion, actor: lifecycle.withdraw(change_request=deletion, actor=actor),
+    "approve": lambda deletion, actor: approvals.approve(
+        change_request=deletion, actor=actor, digest=deletion.approval_digest
     ),
-    "decline": lambda deletion, actor: approvals.decline_deletion(
-        deletion=deletion, actor=actor, reason="x"
+    "decline": lambda deletion, actor: approvals.decline(
+        change_request=deletion, actor=actor, reason="x"
     ),
     "comment": lambda deletion, actor: comments.comment_on_deletion(
         deletion=deletion, actor=actor, text="x"

@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 from connections.access.actor import Actor
-from connections.deletions import confirmations, lifecycle
+from connections.deletions import confirmations, requesting
 from connections.models import Credential, Deletion, Person
 
 
@@ -21,7 +21,7 @@ def request_deletion(
     shown = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id
     )
-    return lifecycle.request_deletion(
+    return requesting.request_deletion(
         actor=actor,
         credential=credential,
         connection_id=connection_id,

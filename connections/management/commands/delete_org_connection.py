@@ -10,14 +10,16 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
+from connections.change_requests import lifecycle
 from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.deletions import confirmations, lifecycle, states
+from connections.deletions import confirmations, requesting
+from connections.deletions.action import DELETE
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.export import deletion_row
+from connections.deletions.status import status_at
 from connections.deletions.texts import describe
-from connections.deletions.verification import verify_settled
 from connections.inventory import syncs
 from connections.management.base import FAILED, Result
 from connections.management.deleting import STOPPED, DeletingCommand, exit_code_of
@@ -71,13 +73,13 @@ class Command(DeletingCommand):
         )
         if existing:
             return _result_of(existing, is_existing=True)
-        lifecycle.require_usable_credential(credential=credential, requester=requester)
+        requesting.require_usable_credential(credential=credential, requester=requester)
         target = self._sync_and_show(
             credential=credential,
             connection_id=connection_id,
             allow_unreviewed=options["unreviewed"],
         )
-        deletion = lifecycle.request_deletion(
+        deletion = requesting.request_deletion(
             actor=command_actor(),
             credential=credential,
             connection_id=connection_id,
@@ -116,8 +118,8 @@ class Command(DeletingCommand):
         if not is_check_failed or deletion.policy != ApprovalPolicy.NONE:
             return deletion
         if allow_unreviewed:
-            deletion = lifecycle.execute_deletion(
-                deletion=deletion,
+            deletion = lifecycle.execute(
+                change_request=deletion,
                 actor=command_actor(),
                 confirmation=confirmations.confirmation_text(deletion, actor=command_actor()),
                 skip_recheck=True,
@@ -125,8 +127,8 @@ class Command(DeletingCommand):
             )
             self.stop.end_sending()
             return deletion
-        return lifecycle.withdraw_deletion(
-            deletion=deletion,
+        return lifecycle.withdraw(
+            change_request=deletion,
             actor=command_actor(),
             reason="The pre-send check failed.",
         )
@@ -136,7 +138,7 @@ class Command(DeletingCommand):
         if not (deletion.is_settled and deletion.due_at):
             return
         try:
-            verify_settled(deletion=deletion, actor=command_actor())
+            DELETE.verify(deletion, actor=command_actor())
         except UnavailableError:
             # The DELETE was sent and recorded, and the worker repeats the check.
             logger.warning("Deletion %s was sent, but the check afterwards failed.", deletion.pk)
@@ -152,8 +154,8 @@ class Command(DeletingCommand):
             return super().stopped_result()
         if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:
             return _result_of(deletion)
-        lifecycle.withdraw_deletion(
-            deletion=deletion,
+        lifecycle.withdraw(
+            change_request=deletion,
             actor=command_actor(),
             reason="The command was stopped before sending.",
         )
@@ -190,7 +192,7 @@ def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
         if deletion.sending_at is None:
             raise
         raise _unreadable_record(deletion) from error
-    status = states.status_at(deletion, now=clock.now())
+    status = status_at(deletion, now=clock.now())
     description = describe(deletion, status=status)
     url = f"/deletions/{deletion.pk}/"
     document = deletion_row(deletion) | {
@@ -210,7 +212,8 @@ def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
 def _unreadable_record(deletion: Deletion) -> ResponseNotRecordedError:
     """The DELETE was sent, which is recorded, so the error must not say that nothing was sent."""
     return ResponseNotRecordedError(
-        deletion_id=deletion.pk,
+        noun=deletion.noun,
+        change_request_id=deletion.pk,
         response_text="The database failed, so its record can't be read now.",
         location=ResponseLocation.IN_DATABASE,
     )

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from connections.access.actor import command_actor
+from connections.change_requests import recording
 from connections.core import clock
-from connections.deletions import recording, states
 from connections.deletions.export import deletion_row
+from connections.deletions.status import status_at
 from connections.deletions.texts import describe
 from connections.management.base import UNKNOWN, OrgAdminCommand, Result
 from connections.models import Deletion, State
@@ -41,6 +42,6 @@ class Command(OrgAdminCommand):
 
 
 def _line(deletion: Deletion, *, now: datetime) -> str:
-    status = states.status_at(deletion, now=now)
+    status = status_at(deletion, now=now)
     text = describe(deletion, status=status)
     return f"{deletion.pk}  {text.label}  {text.sentences}"

@@ -17,9 +17,14 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements
 from connections.batches.progress import Progress
-from connections.deletions import states
 from connections.deletions.history import has_any
-from connections.deletions.status import OutcomeGroup, outcome_group, status_of, statuses_in
+from connections.deletions.status import (
+    OutcomeGroup,
+    outcome_group,
+    status_at,
+    status_of,
+    statuses_in,
+)
 from connections.deletions.texts import label_of_state, result_text
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import (
@@ -260,7 +265,7 @@ def _plan_badge(row: models.BatchRow, deletion: models.Deletion | None) -> Badge
 
 
 def _result_row(deletion: models.Deletion, *, now: datetime) -> BatchRowView:
-    status = states.status_at(deletion, now=now)
+    status = status_at(deletion, now=now)
     return BatchRowView(
         row=deletion,
         key=deletion.key.reference,

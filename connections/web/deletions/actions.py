@@ -1,5 +1,6 @@
 """The actions on one deletion."""
 
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -7,8 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from connections.access import permissions
+from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.core.errors import InvalidInputError
-from connections.deletions import approvals, break_glass, lifecycle, reconciliation
+from connections.deletions import break_glass
 from connections.deletions.comments import comment_on_deletion
 from connections.lookups import objects
 from connections.models import Deletion
@@ -19,41 +21,41 @@ from connections.web.framework.forms import ReasonForm
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import SeeOther
 
-_action = partial(
-    service_action,
-    Subject(
-        name="deletion",
-        find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
-        page=deletion_detail,
-        respond=lambda request, actor, deletion, result: respond(
-            request, deletion=deletion, actor=actor
-        ),
+_SUBJECT = Subject[Deletion](
+    name="change_request",
+    find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
+    page=deletion_detail,
+    respond=lambda request, actor, deletion, result: respond(
+        request, deletion=deletion, actor=actor
     ),
 )
+# An action that every kind of request has, and one that only deletions have.
+_action = partial(service_action, _SUBJECT)
+_deletion_action = partial(service_action, replace(_SUBJECT, name="deletion"))
 
 # Confirms with the typed text, and sends the DELETE.
 deletion_execute = _action(
-    "deletion-execute", lifecycle.execute_deletion, form=forms.ExecutionForm, reauthenticate=True
+    "deletion-execute", lifecycle.execute, form=forms.ExecutionForm, reauthenticate=True
 )
-deletion_withdraw = _action("deletion-withdraw", lifecycle.withdraw_deletion, form=ReasonForm)
+deletion_withdraw = _action("deletion-withdraw", lifecycle.withdraw, form=ReasonForm)
 # Checks Datadog's list now.
 deletion_reconcile = limited("reconcile", per_minute=30)(
-    _action("deletion-reconcile", reconciliation.check_deletion)
+    _action("deletion-reconcile", reconciliation.check)
 )
 # Closes an unknown or still-present deletion as unresolved.
-deletion_close = _action("deletion-close", lifecycle.close_deletion, form=ReasonForm)
+deletion_close = _action("deletion-close", lifecycle.close, form=ReasonForm)
 # Approves what the page showed, and sends nothing.
 deletion_approve = _action(
     "deletion-approve",
-    approvals.approve_deletion,
+    approvals.approve,
     form=forms.ApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+    is_allowed=lambda actor, deletion: permissions.can_approve(actor, change_request=deletion),
     what="approve or decline this deletion",
 )
-deletion_decline = _action("deletion-decline", approvals.decline_deletion, form=ReasonForm)
+deletion_decline = _action("deletion-decline", approvals.decline, form=ReasonForm)
 # Confirms with the typed text, and sends without the missing approvals.
-deletion_break_glass = _action(
+deletion_break_glass = _deletion_action(
     "deletion-break-glass",
     break_glass.break_glass,
     form=forms.BreakGlassForm,
@@ -61,7 +63,7 @@ deletion_break_glass = _action(
     is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
     what="break glass",
 )
-deletion_late_approval = _action(
+deletion_late_approval = _deletion_action(
     "deletion-late-approval",
     break_glass.approve_late,
     form=forms.LateApprovalForm,
@@ -83,7 +85,7 @@ def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 deletion_comment = limited("comments", per_minute=30, over=_too_many_comments)(
-    _action(
+    _deletion_action(
         "deletion-comment",
         comment_on_deletion,
         form=forms.CommentForm,

@@ -11,12 +11,13 @@ from django.urls import reverse
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
+from connections.change_requests import attempt_facts
 from connections.core.causes import cause_text
 from connections.core.data_types import unknown_types
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.core.sites import site_label, site_or_none
 from connections.core.text import uuid_or_none
-from connections.deletions import attempt_facts, confirmations, lifecycle
+from connections.deletions import confirmations, requesting
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
 from connections.deletions.texts import describe
@@ -96,7 +97,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
     try:
         form.require_valid()
         arguments = form.cleaned_data | {"credential": credential, "connection_id": connection_id}
-        deletion = lifecycle.request_deletion(
+        deletion = requesting.request_deletion(
             actor=actor, now=support.time_of(request), **arguments
         )
     except confirmations.TargetChangedError as error:
@@ -193,7 +194,7 @@ def _page(
     context = _page_context(request, target=target, form=form) | {
         "form": form,
         "notice": notice,
-        "is_out_of_date": notice == lifecycle.OUT_OF_DATE,
+        "is_out_of_date": notice == requesting.OUT_OF_DATE,
     }
     name = "deletions/confirm.html"
     if not support.wants_fragment(request):

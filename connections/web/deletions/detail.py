@@ -16,24 +16,25 @@ from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
+from connections.change_requests import (
+    approvals,
+    attempt_facts,
+    lifecycle,
+    rechecks,
+    sending,
+    states,
+)
+from connections.change_requests.comparison import Recheck, RecheckResult
 from connections.core import clock, time_limits
 from connections.core.causes import cause_text, unavailable_text
 from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
 from connections.core.sites import site_label
 from connections.core.text import format_time
-from connections.deletions import (
-    approvals,
-    attempt_facts,
-    confirmations,
-    lifecycle,
-    sending,
-    states,
-    verification,
-)
+from connections.deletions import confirmations
+from connections.deletions.action import DELETE
 from connections.deletions.confirmations import effect_text
-from connections.deletions.status import DeletionStatus, NextStep, steps_of
+from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
 from connections.deletions.texts import describe
-from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.lookups import objects
 from connections.models.org_connections import SnapshotFields
@@ -238,7 +239,7 @@ def find_steps(
     deletion: models.Deletion, *, objections: Objections, actor: Actor, now: datetime
 ) -> NextSteps:
     """What the person can do next, apart from what a check with Datadog would rule out."""
-    steps_of_status = steps_of(states.status_at(deletion, now=now))
+    steps_of_status = steps_of(status_at(deletion, now=now))
     steps = [
         step
         for step in steps_of_status
@@ -284,7 +285,7 @@ def state_version(
         [approval.pk for approval in deletion.approvals.all()],
         getattr(deletion, "break_glass_review", None) is not None,
         _is_changing_soon(deletion, now=now),
-        states.status_at(deletion, now=now).name,
+        status_at(deletion, now=now).name,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -313,18 +314,18 @@ def _status_context(
     have_expired = states.have_approvals_expired(deletion, now=now)
     is_awaiting_approval = states.can_be_approved(deletion, now=now) or have_expired
     can_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
-    preview = verification.preview_recheck(deletion=deletion) if can_decide else None
+    preview = rechecks.preview_recheck(change_request=deletion) if can_decide else None
     objections = find_objections(deletion, actor=actor)
     next_steps = find_steps(deletion, objections=objections, actor=actor, now=now)
     steps = {step.value: True for step in next_steps.steps}
     if preview and not preview.can_be_approved:
         steps.pop(NextStep.APPROVE, None)
-    status = states.status_at(deletion, now=now)
+    status = status_at(deletion, now=now)
     text = describe(
         deletion,
         status=status,
         now=now,
-        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion, now=now))
+        approvers=tuple(approvals.names_of_possible_approvers(change_request=deletion, now=now))
         if is_awaiting_approval
         else None,
         can_approve=can_decide,
@@ -488,7 +489,7 @@ def _can_take_step(
     is_awaiting_approval = states.can_be_approved(deletion, now=now)
     match step:
         case NextStep.CONFIRM:
-            can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
+            can_confirm = DELETE.can_confirm(deletion, person=actor.person)
             return can_use and can_confirm and _is_confirmable(deletion, now=now)
         case NextStep.APPROVE:
             have_expired = states.have_approvals_expired(deletion, now=now)
@@ -506,7 +507,7 @@ def _can_take_step(
         case NextStep.WITHDRAW:
             # People who can still decide decline instead, with a reason.
             is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion, now=now)
-            is_allowed = permissions.can_withdraw(actor, deletion=deletion)
+            is_allowed = permissions.can_withdraw(actor, change_request=deletion)
             return is_allowed and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
         case NextStep.CHECK if deletion.state == models.State.SENDING:
             started = deletion.sending_at or now
@@ -528,7 +529,9 @@ def _is_confirmable(deletion: models.Deletion, *, now: datetime) -> bool:
 
 
 def _can_decide(actor: Actor, *, deletion: models.Deletion, now: datetime) -> bool:
-    is_allowed = permissions.can_approve(actor, deletion=deletion) and not deletion.is_run_by_batch
+    is_allowed = (
+        permissions.can_approve(actor, change_request=deletion) and not deletion.is_run_by_batch
+    )
     # Those whose approvals expired can decide again, because that starts a new round.
     is_new_round = states.have_approvals_expired(deletion, now=now)
     return is_allowed and (is_new_round or not deletion.is_decided_by(actor.person))

@@ -7,7 +7,7 @@ from uuid import UUID
 from django import forms
 
 from connections.core.causes import Cause
-from connections.deletions.lifecycle import OUT_OF_DATE
+from connections.deletions.requesting import OUT_OF_DATE
 from connections.web.framework.forms import ConfirmationForm, ServiceForm, reason_field
 
 

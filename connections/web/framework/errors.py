@@ -18,9 +18,9 @@ from django.urls import reverse
 from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import requires_csrf_token
 
+from connections.change_requests.attempt_facts import unrecorded_response_text
 from connections.core.database import is_unavailable_error, is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
-from connections.deletions.attempt_facts import unrecorded_response_text
 from connections.lookups.refusals import record_denial
 from connections.people import people
 from connections.web.badges import UNRECORDED_RESPONSES
@@ -52,7 +52,7 @@ def response_not_recorded_page(
     request: HttpRequest, error: ResponseNotRecordedError
 ) -> HttpResponse:
     """The page that says so, without a database query. For htmx, only `#outcome`."""
-    url = reverse("deletion-detail", args=[error.deletion_id])
+    url = reverse(f"{error.noun}-detail", args=[error.change_request_id])
     tone, icon = UNRECORDED_RESPONSES[error.location]
     text = unrecorded_response_text(error)
     context = {"text": text, "tone": tone, "icon": icon, "url": url}

@@ -377,7 +377,7 @@ class ResponseNotRecordedMiddleware(MiddlewareMixin):
         """The page that says so. None for any other error."""
         if not isinstance(error, ResponseNotRecordedError):
             return None
-        with logs.about(deletion=error.deletion_id):
+        with logs.about(**{error.noun: error.change_request_id}):
             logger.error("%s", error)
         return response_not_recorded_page(request, error)
 

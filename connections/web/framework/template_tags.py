@@ -20,7 +20,7 @@ from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.core.tickets import ticket_url
-from connections.deletions import states
+from connections.deletions.status import status_at
 from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.agreed import AgreedView
@@ -47,7 +47,7 @@ def badge(
     """The badge of one of these objects, or a badge that was already chosen."""
     match about:
         case Deletion():
-            status = states.status_at(about, now=time_of(context.request))
+            status = status_at(about, now=time_of(context.request))
             chosen = badges.deletion_badge(about, status=status)
         case Notification():
             chosen = badges.notification_badge(about)

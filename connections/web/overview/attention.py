@@ -20,6 +20,7 @@ from connections.access_reviews.repeating import find_last_repeating
 from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
+from connections.change_requests import states
 from connections.changes.changes import (
     AWAITING,
     AWAITING_QUERY,
@@ -27,8 +28,8 @@ from connections.changes.changes import (
     get_change_page,
 )
 from connections.core.text import format_limit, join_facts, pluralize
-from connections.deletions import break_glass, states
-from connections.deletions.status import DeletionStatus
+from connections.deletions import break_glass
+from connections.deletions.status import DeletionStatus, status_at
 from connections.inventory import contradictions
 from connections.models import (
     RUN_BY_BATCH,
@@ -150,7 +151,7 @@ def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterat
         for deletion in oldest:
             item = _deletion_item(deletion, now=situation.now, is_yours=is_yours)
             if deletion.batch and deletion.batch.pk in batch_ids:
-                said = _COUNTED.get(states.status_at(deletion, now=situation.now), "still listed")
+                said = _COUNTED.get(status_at(deletion, now=situation.now), "still listed")
                 label = f"{counts[deletion.batch.pk, deletion.state]} {said}"
                 item = replace(item, badge=replace(item.badge, label=label))
                 item = replace(item, pair=None, action="View", **_about_batch(deletion.batch))
@@ -188,7 +189,7 @@ def _by_user(rows: QuerySet[Deletion], *, actor: Actor) -> list[tuple[QuerySet[D
 
 
 def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item:
-    status = states.status_at(deletion, now=now)
+    status = status_at(deletion, now=now)
     badge = deletion_badge(deletion, status=status)
     if status == DeletionStatus.UNKNOWN:
         badge = replace(badge, label="Outcome unknown")
@@ -237,7 +238,7 @@ def _requests(situation: Situation) -> Iterator[Item]:
         if needs_approval:
             is_yours = (
                 states.can_be_approved(deletion, now=now)
-                and permissions.can_approve(actor, deletion=deletion)
+                and permissions.can_approve(actor, change_request=deletion)
                 and not deletion.is_decided_by(actor.person)
             )
         elif states.is_being_rechecked(deletion, now=now):

@@ -6,9 +6,8 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import command_actor, person_actor
+from connections.change_requests import approvals, lifecycle
 from connections.core import tabular
-from connections.deletions import approvals
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.export import deletion_row, prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role
@@ -72,8 +71,8 @@ def requested(request_deletion: RequestFor) -> Deletion:
 
 def approve(deletion: Deletion, person: Person) -> Deletion:
     """The person approves the deletion."""
-    return approvals.approve_deletion(
-        deletion=deletion,
+    return approvals.approve(
+        change_request=deletion,
         actor=person_actor(person=person),
         digest=deletion.approval_digest,
         approval_round=deletion.approval_round,
@@ -82,8 +81,8 @@ def approve(deletion: Deletion, person: Person) -> Deletion:
 
 def confirm(deletion: Deletion, person: Person) -> Deletion:
     """The person types the confirmation."""
-    return deletion_lifecycle.execute_deletion(
-        deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
+    return lifecycle.execute(
+        change_request=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
 
 

@@ -7,10 +7,9 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
+from connections.change_requests import approvals, lifecycle, sending
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import approvals, sending
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -53,11 +52,11 @@ def test_requesting_needs_no_confirmation_text_and_approving_sends_nothing(
 def test_commands_and_the_worker_never_approve_or_decline(requested: Deletion) -> None:
     for actor in (command_actor(), WORKER):
         with pytest.raises(PermissionDenied):
-            approvals.approve_deletion(
-                deletion=requested, actor=actor, digest=requested.approval_digest
+            approvals.approve(
+                change_request=requested, actor=actor, digest=requested.approval_digest
             )
         with pytest.raises(PermissionDenied):
-            approvals.decline_deletion(deletion=requested, actor=actor, reason="no")
+            approvals.decline(change_request=requested, actor=actor, reason="no")
     assert not Approval.objects.exists()
 
 
@@ -70,9 +69,7 @@ def test_an_approval_covers_everything_that_was_shown(
     shown = approval_digest_of(digest=other.digest, reason=other.reason, ticket=other.ticket)
     assert shown != requested.approval_digest
     with pytest.raises(ConflictError, match="The request has changed since you opened it"):
-        approvals.approve_deletion(
-            deletion=requested, actor=person_actor(person=linus), digest=shown
-        )
+        approvals.approve(change_request=requested, actor=person_actor(person=linus), digest=shown)
 
 
 def test_a_changed_connection_closes_the_deletion_and_cannot_be_approved(
@@ -117,8 +114,8 @@ def test_after_a_failed_sync_the_snapshot_is_approved_and_the_audit_log_says_so(
 
 def test_declining_needs_a_visible_reason(requested: Deletion, linus: Person) -> None:
     with pytest.raises(InvalidInputError):
-        approvals.decline_deletion(
-            deletion=requested, actor=person_actor(person=linus), reason=" \u200b"
+        approvals.decline(
+            change_request=requested, actor=person_actor(person=linus), reason=" \u200b"
         )
     assert requested.state == State.REQUESTED
 
@@ -204,7 +201,7 @@ def test_starting_an_attempt_counts_the_approvals_itself(
     # As if a bug had marked it as approved.
     deletion.state = State.APPROVED
     with pytest.raises(BlockedError) as refused:
-        sending.require_sendable(deletion=deletion, confirmed_by=ada)
+        sending.require_sendable(change_request=deletion, confirmed_by=ada)
     assert refused.value.cause == Cause.APPROVALS_MISSING
 
 
@@ -248,7 +245,7 @@ def test_only_the_last_approval_extends_the_deadline_by_24_hours(
 
 def test_an_approver_can_withdraw_an_approved_deletion(requested: Deletion, linus: Person) -> None:
     approve(requested, linus)
-    deletion_lifecycle.withdraw_deletion(deletion=requested, actor=person_actor(person=linus))
+    lifecycle.withdraw(change_request=requested, actor=person_actor(person=linus))
     assert requested.outcome == Outcome.WITHDRAWN
 
 

@@ -12,9 +12,10 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
+from connections.change_requests import failpoints
+from connections.change_requests.failpoints import Point
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import break_glass, failpoints
-from connections.deletions.failpoints import Point
+from connections.deletions import break_glass
 from connections.models import (
     Approval,
     ApprovalPolicy,

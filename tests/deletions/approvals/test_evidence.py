@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connections.deletions import sending
+from connections.change_requests import sending
 from connections.evidence.records import kind_of
 from connections.models import Deletion, Person, State
 from connections.verifier.events import DELETION

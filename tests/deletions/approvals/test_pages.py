@@ -7,8 +7,8 @@ from django.test import Client
 from django.test.client import Client as Browser
 
 from connections.access.actor import person_actor
+from connections.change_requests import approvals, rechecks
 from connections.core.text import format_time
-from connections.deletions import approvals, verification
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -57,8 +57,8 @@ def test_an_approver_sees_what_happened_to_the_connection_before(
     clock: SettableClock,
 ) -> None:
     declined = request_deletion()
-    approvals.decline_deletion(
-        deletion=declined, actor=person_actor(person=linus), reason="still in use"
+    approvals.decline(
+        change_request=declined, actor=person_actor(person=linus), reason="still in use"
     )
     clock.advance(minutes=5)
     sandbox.world.change_connection(
@@ -186,7 +186,7 @@ def test_a_check_that_takes_too_long_is_canceled(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
+    monkeypatch.setattr(rechecks, "PAGE_SECONDS", 0.2)
     sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
     page = record(client_of(linus), requested)
     assert "The check failed just now. No response arrived in time." in page.text
@@ -212,7 +212,7 @@ def test_only_an_approvers_page_checks_with_datadog(
     def fail(**_: object) -> None:
         raise AssertionError("Datadog was called")
 
-    monkeypatch.setattr(verification, "preview_recheck", fail)
+    monkeypatch.setattr(rechecks, "preview_recheck", fail)
     for person in (ada, victor):
         assert "Waiting for approval" in record(client_of(person), requested).text
 

@@ -13,10 +13,10 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
+from connections.change_requests import approvals, sending
 from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, OvertakenError
-from connections.deletions import approvals, sending
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -82,8 +82,8 @@ def delete_count(sandbox: SandboxServer, wanted: Connection) -> Callable[[], int
 
 
 def decline(deletion: Deletion, person: Person) -> Deletion:
-    return approvals.decline_deletion(
-        deletion=deletion, actor=person_actor(person=person), reason=DECLINED
+    return approvals.decline(
+        change_request=deletion, actor=person_actor(person=person), reason=DECLINED
     )
 
 
@@ -244,8 +244,8 @@ def test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one(
 ) -> None:
     for person in (linus, barbara):
         with pytest.raises(ConflictError, match="The request has changed since you opened it"):
-            approvals.approve_deletion(
-                deletion=still_present,
+            approvals.approve(
+                change_request=still_present,
                 actor=person_actor(person=person),
                 digest=still_present.approval_digest,
             )
@@ -739,4 +739,4 @@ def test_starting_an_attempt_counts_the_approvals_of_its_round_itself(
     still_present: Deletion, ada: Person
 ) -> None:
     with pytest.raises(BlockedError, match="still needs approval"):
-        sending.require_sendable(deletion=still_present, confirmed_by=ada)
+        sending.require_sendable(change_request=still_present, confirmed_by=ada)

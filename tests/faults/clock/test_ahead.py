@@ -12,9 +12,9 @@ from django.utils import timezone
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints
+from connections.change_requests import states
 from connections.core import clock as clocks
 from connections.core.errors import ConflictError
-from connections.deletions import states
 from connections.evidence import verification
 from connections.models import (
     AuditVerification,

@@ -11,7 +11,7 @@ TIME_OF_DAY = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("
 NO_DEADLINE = {
     ("connections/audit/signing.py", "datetime.now"),
     ("connections/crypto/encryption.py", "datetime.now"),
-    ("connections/deletions/saved_responses.py", "datetime.now"),
+    ("connections/change_requests/saved_responses.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
     ("connections/web/framework/template_tags.py", "timezone.now"),
     ("connections/web/credentials/texts.py", "timezone.now"),

@@ -10,10 +10,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.change_requests import sending
+from connections.change_requests.sending import ClaimedAttempt
 from connections.core import time_limits
 from connections.datadog.responses import WriteResponse
-from connections.deletions import sending
-from connections.deletions.sending import ClaimedAttempt
 from connections.inventory import syncs
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
@@ -254,7 +254,7 @@ def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPa
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("connections.deletions.sending.send_claimed", die)
+        patched.setattr("connections.change_requests.sending.send_claimed", die)
         with pytest.raises(KilledError):
             make_deletion()
     return Deletion.objects.get(state=State.SENDING)
@@ -310,7 +310,7 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
         due.run_due(actor=WORKER)
         return response
 
-    monkeypatch.setattr("connections.deletions.sending.send_claimed", send_and_set_clock_forward)
+    monkeypatch.setattr(sending, "send_claimed", send_and_set_clock_forward)
     deletion = make_deletion()
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN

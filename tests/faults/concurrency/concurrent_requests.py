@@ -26,13 +26,14 @@ from django.test import Client  # noqa: E402
 from connections import audit, urls  # noqa: E402, F401 - the pages, loaded once for all processes
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
 from connections.batches import confirming, drafts, requesting, running  # noqa: E402
+from connections.change_requests import sending  # noqa: E402
 from connections.core import clock  # noqa: E402
 from connections.core.datadog_keys import KeyPair  # noqa: E402
 from connections.core.errors import DomainError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
-from connections.deletions import confirmations, sending  # noqa: E402
-from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
+from connections.deletions import confirmations  # noqa: E402
+from connections.deletions import requesting as deletion_requesting  # noqa: E402
 from connections.inventory import syncs  # noqa: E402
 from connections.models import Batch, Credential, Deletion, Person, Role, State  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
@@ -78,7 +79,7 @@ def ask(plan: Plan) -> Work:
     def delete(target: confirmations.DeletionTarget) -> dict[str, str]:
         same_form = uuid5(NAMESPACE_URL, str(target.connection_id))
         try:
-            deletion = deletion_lifecycle.request_deletion(
+            deletion = deletion_requesting.request_deletion(
                 actor=actor,
                 credential=target.credential,
                 connection_id=target.connection_id,
@@ -185,7 +186,7 @@ def send(plan: Plan) -> Work:
 
     def work() -> Results:
         for deletion in waiting:
-            sending.send_deletion(deletion=deletion, actor=WORKER)
+            sending.send(change_request=deletion, actor=WORKER)
         return [{"response": deletion.outcome} for deletion in waiting]
 
     return work

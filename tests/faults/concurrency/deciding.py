@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from connections.access.actor import person_actor
+from connections.change_requests import approvals, lifecycle
 from connections.core.errors import DomainError
-from connections.deletions import approvals, break_glass, confirmations
-from connections.deletions import lifecycle as closing
+from connections.deletions import break_glass, confirmations
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from tests.flows.support import REASON
 from tests.support.deletions import request_deletion
@@ -48,13 +48,13 @@ def decide(plan: Plan) -> Work:
     actor = person_actor(person=Person.objects.get(username=plan["person"]))
     waiting = list(Deletion.objects.filter(state=State.REQUESTED).order_by("requested_at"))
     actions: dict[str, Callable[[Deletion], Deletion]] = {
-        "approve": lambda deletion: approvals.approve_deletion(
-            deletion=deletion, actor=actor, digest=deletion.approval_digest
+        "approve": lambda deletion: approvals.approve(
+            change_request=deletion, actor=actor, digest=deletion.approval_digest
         ),
-        "decline": lambda deletion: approvals.decline_deletion(
-            deletion=deletion, actor=actor, reason=REASON
+        "decline": lambda deletion: approvals.decline(
+            change_request=deletion, actor=actor, reason=REASON
         ),
-        "withdraw": lambda deletion: closing.withdraw_deletion(deletion=deletion, actor=actor),
+        "withdraw": lambda deletion: lifecycle.withdraw(change_request=deletion, actor=actor),
         "break": lambda deletion: break_glass.break_glass(
             deletion=deletion,
             actor=actor,

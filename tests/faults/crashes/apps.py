@@ -13,7 +13,7 @@ import requests
 from django.apps import AppConfig
 from django.db import transaction
 
-from connections.deletions import failpoints
+from connections.change_requests import failpoints
 from tests.faults.crashes.cases import HELD_SECONDS
 from tests.faults.crashes.plan import WHILE_SENDING, Plan, read_plan
 
@@ -68,14 +68,16 @@ class _SignalSender:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def hit(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
+    def hit(self, point: failpoints.Point, *, change_request_id: UUID) -> None:
         """Send this process the signal if the plan names this point for this connection."""
         from connections.core import time_limits
         from connections.models import Deletion
 
         if not self._plan.signal_points:
             return
-        connection_id = str(Deletion.objects.values_list("connection_id").get(pk=deletion_id)[0])
+        connection_id = str(
+            Deletion.objects.values_list("connection_id").get(pk=change_request_id)[0]
+        )
         wanted = self._plan.signal_points.get(connection_id)
         if wanted == point and self._is_first(connection_id):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])

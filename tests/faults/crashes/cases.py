@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from connections.deletions.failpoints import Point
+from connections.change_requests.failpoints import Point
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.world import World

@@ -16,7 +16,7 @@ from connections.core.datadog_keys import KeyPair
 from connections.core.errors import OvertakenError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import confirmations
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import requesting as deletion_requesting
 from connections.inventory import syncs
 from connections.models import (
     ApprovalPolicy,
@@ -97,7 +97,7 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
         actor=actor, credential=credential, connection_id=connection_id
     )
     now = clock.now()
-    deletion = deletion_lifecycle._create(
+    deletion = deletion_requesting._create(
         actor=actor,
         target=target,
         reason="contract ended",

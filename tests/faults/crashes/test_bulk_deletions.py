@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from connections.batches.running import PARALLEL_DELETES
-from connections.deletions.failpoints import Point
+from connections.change_requests.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import DATADOG, EVERY_PAIR, LATE, Case, violations

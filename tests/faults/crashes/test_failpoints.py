@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from connections.deletions import failpoints
-from connections.deletions.failpoints import Point
+from connections.change_requests import failpoints
+from connections.change_requests.failpoints import Point
 from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.support.processes import clean_environment, manage
 
 PRINT_REACH = """
 import inspect, json
-from connections.deletions import failpoints
+from connections.change_requests import failpoints
 print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)]))
 """
 
@@ -32,7 +32,7 @@ def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None
     env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
     done = manage("shell", "--no-imports", "-c", PRINT_REACH, env=env)
     assert json.loads(done.stdout) == [
-        "connections.deletions.failpoints",
+        "connections.change_requests.failpoints",
         inspect.getsource(failpoints.hit),
     ]
 

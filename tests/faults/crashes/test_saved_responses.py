@@ -11,9 +11,9 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
+from connections.change_requests import failpoints, reconciliation, recording, saved_responses
+from connections.change_requests.failpoints import Point
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.deletions import failpoints, reconciliation, recording, saved_responses
-from connections.deletions.failpoints import Point
 from connections.evidence.verification import verify_audit_log
 from connections.models import Checkpoint, Deletion, Outcome, State
 from connections.operations import checks
@@ -110,7 +110,7 @@ def test_a_saved_response_recorded_after_its_claim_expired_is_late(
 ) -> None:
     deletion = send_without_database()
     clock.advance(seconds=61)
-    reconciliation.expire_lost_claim(deletion=deletion, actor=WORKER)
+    reconciliation.expire_lost_claim(change_request=deletion, actor=WORKER)
     assert recording.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN

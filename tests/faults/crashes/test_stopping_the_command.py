@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 
 from connections.audit.signing import new_signing_key_text
+from connections.change_requests.failpoints import Point
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.private_files import create_private_text
-from connections.deletions.failpoints import Point
 from connections.management.interruption import Stop
 from sandbox import faults
 from sandbox.request_log import ReceivedRequest

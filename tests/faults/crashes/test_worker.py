@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from connections.deletions.failpoints import Point
+from connections.change_requests.failpoints import Point
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import POINTS, WORKER_PAIRS
 from tests.faults.crashes.conftest import MakeStack

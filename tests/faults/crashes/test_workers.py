@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connections.deletions.failpoints import Point
+from connections.change_requests.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.conftest import MakeStack

@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
+from connections.change_requests import approvals, lifecycle, reconciliation
+from connections.change_requests.recording import record_or_save
 from connections.core.errors import DomainError
-from connections.deletions import approvals, confirmations, reconciliation
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.recording import record_or_save
+from connections.deletions import confirmations, requesting
 from connections.inventory import syncs
 from connections.models import Deletion, State
 from connections.operations import due
@@ -44,7 +43,7 @@ class DeletionMachine(Simulator):
         wanted = setup.connection_ids[which % len(setup.connection_ids)]
         shown = confirmations.find_target(actor=setup.ada, credential=chosen, connection_id=wanted)
         self.run_action(
-            lambda: deletion_lifecycle.request_deletion(
+            lambda: requesting.request_deletion(
                 actor=setup.ada,
                 credential=chosen,
                 connection_id=wanted,
@@ -71,8 +70,8 @@ class DeletionMachine(Simulator):
         if deletion:
             text = confirmations.confirmation_text(deletion, actor=self.setup.ada)
             self.run_action(
-                lambda: deletion_lifecycle.execute_deletion(
-                    deletion=deletion,
+                lambda: lifecycle.execute(
+                    change_request=deletion,
                     actor=self.setup.ada,
                     confirmation=text,
                     skip_recheck=unread,
@@ -107,14 +106,14 @@ class DeletionMachine(Simulator):
         actor = self.setup.approvers[who]
         with suppress(DomainError):
             if agrees:
-                approvals.approve_deletion(
-                    deletion=deletion,
+                approvals.approve(
+                    change_request=deletion,
                     actor=actor,
                     digest=deletion.approval_digest,
                     approval_round=deletion.approval_round,
                 )
             else:
-                approvals.decline_deletion(deletion=deletion, actor=actor, reason="no")
+                approvals.decline(change_request=deletion, actor=actor, reason="no")
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans(), ends=st.booleans())
@@ -122,9 +121,9 @@ class DeletionMachine(Simulator):
         deletion = self.pick(which, stale=stale)
         if not deletion:
             return
-        act = closing.close_deletion if ends else closing.withdraw_deletion
+        act = lifecycle.close if ends else lifecycle.withdraw
         with suppress(DomainError):
-            act(deletion=deletion, actor=self.setup.ada, reason="enough")
+            act(change_request=deletion, actor=self.setup.ada, reason="enough")
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans())
@@ -132,7 +131,7 @@ class DeletionMachine(Simulator):
         deletion = self.pick(which, stale=stale)
         if deletion:
             self.run_action(
-                lambda: reconciliation.check_deletion(deletion=deletion, actor=self.setup.ada),
+                lambda: reconciliation.check(change_request=deletion, actor=self.setup.ada),
                 response="deletes",
                 fault="none",
             )

@@ -6,10 +6,9 @@ import pytest
 
 from connections import audit
 from connections.access.actor import person_actor
+from connections.change_requests import lifecycle
 from connections.core.errors import ConflictError
 from connections.deletions import confirmations
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.faults import Fault
@@ -173,7 +172,7 @@ def test_a_change_after_a_lost_response_makes_it_stale_and_the_attempt_stays_vis
     )
     actor = person_actor(person=ada)
     text = confirmations.confirmation_text(deletion, actor=actor)
-    deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    lifecycle.execute(change_request=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
     page = observer.page(deletion)
@@ -191,9 +190,7 @@ def test_a_deletion_that_might_have_worked_cannot_be_withdrawn(
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
     actor = person_actor(person=ada)
     text = confirmations.confirmation_text(deletion, actor=actor)
-    deletion = deletion_lifecycle.execute_deletion(
-        deletion=deletion, actor=actor, confirmation=text
-    )
+    deletion = lifecycle.execute(change_request=deletion, actor=actor, confirmation=text)
     assert deletion.state == State.WAITING
     with pytest.raises(ConflictError):
-        closing.withdraw_deletion(deletion=deletion, actor=actor)
+        lifecycle.withdraw(change_request=deletion, actor=actor)

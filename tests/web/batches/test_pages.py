@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from connections.access.actor import WORKER, person_actor
 from connections.batches import decisions, drafts, endings, running, stopping
+from connections.change_requests import lifecycle
 from connections.core.text import format_time
-from connections.deletions import lifecycle
 from connections.models import (
     AccessKind,
     ApprovalPolicy,
@@ -427,7 +427,7 @@ def test_a_withdrawn_row_hides_no_approval_of_the_others(
 ) -> None:
     batch = request(make_draft(3, policy=ApprovalPolicy.TWO), ada)
     withdrawn = batch.deletions.order_by("pk")[0]
-    lifecycle.withdraw_deletion(deletion=withdrawn, actor=person_actor(person=ada))
+    lifecycle.withdraw(change_request=withdrawn, actor=person_actor(person=ada))
     page = read(approver.get(url_of(batch)))
     assert "Approve 2 connections" in page.text
     assert "Waiting for 2 approvals" in page.text

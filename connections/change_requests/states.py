@@ -1,7 +1,7 @@
-"""Every state change of a deletion: the transitions, and the functions that apply them.
+"""Every state change of a request: the transitions, and the functions that apply them.
 
 A change is a compare-and-swap on the state and the epoch, in one transaction with its event. So two
-processes can't both change a deletion, and a process that was paused can't overwrite what others
+processes can't both change a request, and a process that was paused can't overwrite what others
 did in the meantime.
 """
 
@@ -16,12 +16,19 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.change_requests.actions import action_of
 from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import OvertakenError
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.deletions.status import DeletionStatus, status_of
-from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
+from connections.models import (
+    ApprovalFields,
+    ApprovalPolicy,
+    ChangeRequest,
+    CommonOutcome,
+    State,
+    Step,
+)
 
 # The window that `expires_at` ends, by state.
 EXPIRES_WITHIN = {
@@ -31,7 +38,7 @@ EXPIRES_WITHIN = {
     State.STILL_PRESENT: time_limits.APPROVAL_WINDOW,
 }
 MOVED_ON = "The status just changed, so your action wasn't recorded."
-# What must be unchanged since the deletion was read.
+# What must be unchanged since the request was read.
 _COMPARED = (
     "state",
     "epoch",
@@ -44,21 +51,24 @@ _COMPARED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A complete list that counts: when its sync began, and whether it showed the connection."""
+    """A complete list that counts: when its sync began, and what it showed."""
 
     at: datetime
     is_listed: bool
+    # Whether Datadog is as the request would make it.
+    shows_effect: bool
 
 
 class Transition(ABC):
-    """A change of one deletion. Each subclass knows every column that it sets."""
+    """A change of one request. Each subclass knows every column that it sets."""
 
     @abstractmethod
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         """The new values. `state`, `outcome` and `cause` are left out if they stay the same."""
 
 
-def _change(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
+def new_state(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
+    """The columns of a change to this state."""
     return {"state": state, "cause": cause, "cause_details": {}} | others
 
 
@@ -73,71 +83,46 @@ class Approve(Transition):
     missing: int
     at: datetime
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         until = self.at + time_limits.CONFIRMING_WINDOW
-        is_still_present = deletion.state == State.STILL_PRESENT
+        is_still_present = change_request.state == State.STILL_PRESENT
         if self.missing and is_still_present:
             # The first approval after the previous ones lapsed or were declined starts a window.
-            return {"expires_at": deletion.expires_at or self.at + time_limits.APPROVAL_WINDOW}
+            return {
+                "expires_at": change_request.expires_at or self.at + time_limits.APPROVAL_WINDOW
+            }
         if self.missing:
-            return _change(State.REQUESTED)
+            return new_state(State.REQUESTED)
         approved: dict[str, Any] = {"approved_at": self.at, "expires_at": until}
         # While it is still present, checks with Datadog continue, so its `due_at` stays.
-        return approved if is_still_present else _change(State.APPROVED, due_at=until, **approved)
+        return approved if is_still_present else new_state(State.APPROVED, due_at=until, **approved)
 
 
 @dataclass(frozen=True)
 class EndRound(Transition):
-    """The approvals of a deletion that is still present no longer count.
+    """The approvals of a request without effect no longer count.
 
     The first approval of the new round starts its window.
     """
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return {"approval_round": deletion.approval_round + 1, "expires_at": None}
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        return {"approval_round": change_request.approval_round + 1, "expires_at": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confirm(Transition):
-    """The actor confirmed it, at `at`. With a break-glass reason, approvals can be missing."""
+    """The actor confirmed it, at `at`."""
 
     at: datetime
-    break_glass_reason: str = ""
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        confirmed: dict[str, Any] = {
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        return {
             "cause": "",
             "cause_details": {},
             "confirmed_at": self.at,
             "confirmed_by": actor.person,
             "confirmed_by_name": actor.name,
         }
-        if not self.break_glass_reason:
-            return confirmed
-        return confirmed | {
-            "break_glass_at": self.at,
-            "break_glass_by": actor.person,
-            "break_glass_by_name": actor.name,
-            "break_glass_reason": self.break_glass_reason,
-            "break_glass_round": deletion.approval_round,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue(Transition):
-    """The actor confirmed its bulk deletion, at `at`. The worker sends it while that is running."""
-
-    at: datetime
-
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return _change(
-            State.WAITING,
-            confirmed_at=self.at,
-            confirmed_by=actor.person,
-            confirmed_by_name=actor.name,
-            due_at=self.at,
-            expires_at=self.at + time_limits.QUEUE_WINDOW,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,36 +135,36 @@ class FailRecheck(Transition):
     details: dict[str, object]
     due_at: datetime | None = None
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         due = {"due_at": self.due_at} if self.due_at else {}
         return {"cause": Cause.LISTING_FAILED, "cause_details": self.details} | due
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim(Transition):
-    """One process claims it, to send the DELETE of the next epoch."""
+    """One process claims it, to send the attempt of the next epoch."""
 
     at: datetime
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        claimed = _change(
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        claimed = new_state(
             State.SENDING,
-            epoch=deletion.epoch + 1,
+            epoch=change_request.epoch + 1,
             sending_at=self.at,
             due_at=self.at + time_limits.CLAIM_TIMEOUT,
             last_checked_at=None,
             last_check_listed=None,
         )
-        if deletion.is_run_by_batch and not deletion.epoch:
+        if change_request.is_run_by_batch and not change_request.epoch:
             claimed["expires_at"] = self.at + time_limits.SENDING_WINDOW
         return claimed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wait(Transition):
-    """Nothing was deleted. It is sent again `seconds` after `at`, within the sending window."""
+    """Nothing was changed. It is sent again `seconds` after `at`, within the sending window."""
 
-    event_code = audit.EventCode.DELETION_WAITING
+    step = Step.WAITING
     cause: str
     seconds: int
     at: datetime
@@ -188,10 +173,10 @@ class Wait(Transition):
     # When the time of a bulk deletion's row ends, counted from its first attempt.
     expires_at: datetime | None = None
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        confirmed_at = deletion.confirmed_at or self.at
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        confirmed_at = change_request.confirmed_at or self.at
         expires_at = confirmed_at + time_limits.SENDING_WINDOW
-        if deletion.is_run_by_batch and self.expires_at:
+        if change_request.is_run_by_batch and self.expires_at:
             expires_at = self.expires_at
             if self.reset_seconds:
                 resets_at = self.at + timedelta(seconds=self.reset_seconds)
@@ -199,34 +184,34 @@ class Wait(Transition):
                 queue_ends_at = confirmed_at + time_limits.QUEUE_WINDOW
                 expires_at = max(expires_at, min(extended, queue_ends_at))
         due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
-        return _change(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
+        return new_state(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BecomeUnknown(Transition):
-    """A DELETE might have worked. `due_at` is when to check; without one, it stays unchanged."""
+    """An attempt might have worked. `due_at` is when to check; without one, it stays unchanged."""
 
-    event_code = audit.EventCode.DELETION_UNKNOWN
+    step = Step.UNKNOWN
     cause: str
     due_at: datetime | None = None
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        columns = _change(State.UNKNOWN, cause=self.cause, expires_at=None)
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        columns = new_state(State.UNKNOWN, cause=self.cause, expires_at=None)
         # The approvals applied to the attempt that ended like this.
-        columns["approval_round"] = deletion.approval_round + 1
+        columns["approval_round"] = change_request.approval_round + 1
         return columns | ({"due_at": self.due_at} if self.due_at else {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BecomeStillPresent(Transition):
-    """Two complete lists agree that the connection of an unknown deletion is still there."""
+    """Two complete lists agree that an attempt with an unknown result had no effect."""
 
     check: Check
     due_at: datetime
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        needs_approval = deletion.policy != ApprovalPolicy.NONE
-        return _change(
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        needs_approval = change_request.policy != ApprovalPolicy.NONE
+        return new_state(
             State.STILL_PRESENT,
             cause=Cause.LISTINGS_AGREE,
             expires_at=clock.now() + time_limits.APPROVAL_WINDOW if needs_approval else None,
@@ -243,8 +228,8 @@ class RecordCheck(Transition):
     due_at: datetime
     check: Check | None
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        details = deletion.cause_details | {"last_check": self.details}
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        details = change_request.cause_details | {"last_check": self.details}
         return {"cause_details": details, "due_at": self.due_at} | _check_columns(self.check)
 
 
@@ -256,8 +241,8 @@ class Settle(Transition):
     """
 
     # Used unless a person decided it.
-    event_code = audit.EventCode.DELETION_SETTLED
-    outcome: Outcome
+    step = Step.SETTLED
+    outcome: str
     cause: str = ""
     reason: str = ""
     details: dict[str, object] = field(default_factory=dict)
@@ -266,8 +251,8 @@ class Settle(Transition):
     # When it was closed. Without a time, it is closed now.
     at: datetime | None = None
 
-    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        return _change(
+    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
+        return new_state(
             State.SETTLED,
             outcome=self.outcome,
             cause=self.cause,
@@ -283,7 +268,7 @@ class Settle(Transition):
 
 def transition_for(
     *,
-    deletion: Deletion,
+    change_request: ChangeRequest,
     response: WriteResponse,
     now: datetime,
     was_ambiguous: bool,
@@ -294,25 +279,14 @@ def transition_for(
 
     `was_ambiguous` means that an earlier attempt might have worked. `times_not_sent` is how often
     the request could not leave since it was confirmed, including this time. `had_late_success`
-    means that Datadog returned a late 200 to an earlier attempt, so that a list can close it as
-    deleted.
+    means that Datadog returned a late 200 to an earlier attempt, so that a list can prove that it
+    worked.
     """
     cause = response.cause or ""
     unknown = BecomeUnknown(
-        cause=cause, due_at=next_check_at(sending_at=deletion.sending_at or now, now=now)
+        cause=cause, due_at=next_check_at(sending_at=change_request.sending_at or now, now=now)
     )
     match response.verdict:
-        case AttemptResult.DELETED:
-            return Settle(outcome=Outcome.DELETED, due_at=now, at=now)
-        case AttemptResult.NOT_FOUND if had_late_success:
-            return unknown
-        case AttemptResult.NOT_FOUND:
-            outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
-            return Settle(outcome=outcome, cause=cause, due_at=None if was_ambiguous else now)
-        case AttemptResult.REFUSED if was_ambiguous:
-            return unknown
-        case AttemptResult.REFUSED:
-            return Settle(outcome=Outcome.REFUSED, cause=cause)
         case AttemptResult.RATE_LIMITED:
             limit = response.rate_limit
             return Wait(
@@ -320,21 +294,31 @@ def transition_for(
                 seconds=response.retry_after_seconds or 60,
                 at=now,
                 reset_seconds=limit.reset_seconds if limit else 0,
-                expires_at=deletion.expires_at,
+                expires_at=change_request.expires_at,
             )
         case AttemptResult.NOT_SENT if times_not_sent <= len(time_limits.NOT_SENT_DELAYS):
             return Wait(
                 cause=cause,
                 seconds=time_limits.NOT_SENT_DELAYS[times_not_sent - 1],
                 at=now,
-                expires_at=deletion.expires_at,
+                expires_at=change_request.expires_at,
             )
         case AttemptResult.NOT_SENT:
             return stop_trying(
                 cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous, due_at=unknown.due_at
             )
-        case _:  # AMBIGUOUS, and what no DELETE results in
+        case AttemptResult.AMBIGUOUS:
             return unknown
+    action = action_of(change_request)
+    outcome = action.outcome_of(
+        response.verdict, was_ambiguous=was_ambiguous, had_late_success=had_late_success
+    )
+    if outcome is None:
+        return unknown
+    if outcome == action.success:
+        return Settle(outcome=outcome, due_at=now, at=now)
+    due_at = now if outcome in action.verified_outcomes else None
+    return Settle(outcome=outcome, cause=cause, due_at=due_at)
 
 
 def stop_trying(
@@ -346,119 +330,138 @@ def stop_trying(
     """
     if was_ambiguous:
         return BecomeUnknown(cause=cause, due_at=due_at)
-    return Settle(outcome=Outcome.NOT_SENT, cause=cause)
+    return Settle(outcome=CommonOutcome.NOT_SENT, cause=cause)
 
 
 def apply(
-    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
+    change_request: ChangeRequest,
+    *,
+    transition: Transition,
+    actor: Actor,
+    events: Sequence[audit.EventDraft],
 ) -> bool:
-    """Change a deletion that is unchanged since it was read, and record the events.
+    """Change a request that is unchanged since it was read, and record the events.
 
     Returns False, with nothing changed except the object, when another process changed it first.
     """
     is_changed = _compare_and_swap(
-        [deletion], transition=transition, actor=actor, events_of=lambda _: events
+        [change_request], transition=transition, actor=actor, events_of=lambda _: events
     )
     if not is_changed:
-        deletion.refresh_from_db()
+        change_request.refresh_from_db()
     return is_changed
 
 
-def apply_to_all(
-    deletions: Sequence[Deletion],
+def apply_to_all[R: ChangeRequest](
+    change_requests: Sequence[R],
     *,
-    transition: Approve | Queue | Claim | Wait | BecomeUnknown | Settle,
+    transition: Transition,
     actor: Actor,
-    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
+    events_of: Callable[[R], Sequence[audit.EventDraft]],
 ) -> None:
-    """Change all of these deletions, each with its events. Call it in a transaction.
+    """Change all of these requests, each with its events. Call it in a transaction.
 
     Raises OvertakenError, so that none is changed, when another process changed one of them first.
     """
-    if not _compare_and_swap(deletions, transition=transition, actor=actor, events_of=events_of):
+    if not _compare_and_swap(
+        change_requests, transition=transition, actor=actor, events_of=events_of
+    ):
         raise OvertakenError(MOVED_ON)
 
 
-def lock_unchanged(deletions: Sequence[Deletion]) -> list[Deletion]:
-    """Lock these deletions and return those that are unchanged since they were read.
+def lock_unchanged[R: ChangeRequest](change_requests: Sequence[R]) -> list[R]:
+    """Lock these requests and return those that are unchanged since they were read.
 
     The others are read again. Call it in a transaction.
     """
+    if not change_requests:
+        return []
+    rows = type(change_requests[0])._default_manager.select_for_update(no_key=True)
     # In a fixed order, so that two processes don't wait for each other.
-    locked = Deletion.objects.select_for_update(no_key=True).order_by("pk")
+    locked = rows.order_by("pk")
     stored = {
         pk: compared
         for pk, *compared in locked.filter(
-            pk__in=[deletion.pk for deletion in deletions]
+            pk__in=[change_request.pk for change_request in change_requests]
         ).values_list("pk", *_COMPARED)
     }
     unchanged = []
-    for deletion in deletions:
-        if stored[deletion.pk] == [getattr(deletion, name) for name in _COMPARED]:
-            unchanged.append(deletion)
+    for change_request in change_requests:
+        if stored[change_request.pk] == [getattr(change_request, name) for name in _COMPARED]:
+            unchanged.append(change_request)
         else:
-            deletion.refresh_from_db()
+            change_request.refresh_from_db()
     return unchanged
 
 
 def apply_or_refuse(
-    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
-) -> None:
-    """`apply`, but raise OvertakenError if another process was first, so that the person knows."""
-    if not apply(deletion, transition=transition, actor=actor, events=events):
-        raise OvertakenError(MOVED_ON)
-
-
-def _compare_and_swap(
-    deletions: Sequence[Deletion],
+    change_request: ChangeRequest,
     *,
     transition: Transition,
     actor: Actor,
-    events_of: Callable[[Deletion], Sequence[audit.EventDraft]],
+    events: Sequence[audit.EventDraft],
+) -> None:
+    """`apply`, but raise OvertakenError if another process was first, so that the person knows."""
+    if not apply(change_request, transition=transition, actor=actor, events=events):
+        raise OvertakenError(MOVED_ON)
+
+
+def _compare_and_swap[R: ChangeRequest](
+    change_requests: Sequence[R],
+    *,
+    transition: Transition,
+    actor: Actor,
+    events_of: Callable[[R], Sequence[audit.EventDraft]],
 ) -> bool:
-    """Change these deletions, record their events and set the new values on the objects.
+    """Change these requests, record their events and set the new values on the objects.
 
     Those that agree in everything compared are changed together, so the values that a transition of
-    several deletions sets can't depend on anything else. Stops, and returns False, where another
+    several requests sets can't depend on anything else. Stops, and returns False, where another
     process was first.
     """
-    alike = defaultdict[tuple[Any, ...], list[Deletion]](list)
-    for deletion in deletions:
-        alike[tuple(getattr(deletion, name) for name in _COMPARED)].append(deletion)
+    alike = defaultdict[tuple[Any, ...], list[R]](list)
+    for change_request in change_requests:
+        alike[tuple(getattr(change_request, name) for name in _COMPARED)].append(change_request)
     with audit.atomic(savepoint=False):
         for compared, group in alike.items():
-            columns = transition.columns(deletion=group[0], actor=actor)
-            unchanged = Deletion.objects.filter(
-                # A closed deletion never changes its state again.
+            columns = transition.columns(change_request=group[0], actor=actor)
+            unchanged = type(group[0])._default_manager.filter(
+                # A settled request never changes its state again.
                 ~Q(state=State.SETTLED),
-                pk__in=[deletion.pk for deletion in group],
+                pk__in=[change_request.pk for change_request in group],
                 **dict(zip(_COMPARED, compared, strict=True)),
             )
             if unchanged.update(**columns) != len(group):
                 return False
-            for deletion in group:
+            for change_request in group:
                 for name, value in columns.items():
-                    setattr(deletion, name, value)
-                _record(events_of(deletion), deletion=deletion, columns=columns, actor=actor)
+                    setattr(change_request, name, value)
+                _record(
+                    events_of(change_request),
+                    change_request=change_request,
+                    columns=columns,
+                    actor=actor,
+                )
     return True
 
 
 def _record(
     events: Sequence[audit.EventDraft],
     *,
-    deletion: Deletion,
+    change_request: ChangeRequest,
     columns: dict[str, Any],
     actor: Actor,
 ) -> None:
-    rows: audit.Rows = {"deletion": audit.changes_of(Deletion, values=columns, actor=actor)}
-    state = {name: getattr(deletion, name) for name in ("state", "outcome", "cause")}
+    model = type(change_request)
+    rows: audit.Rows = {model.noun: audit.changes_of(model, values=columns, actor=actor)}
+    state = {name: getattr(change_request, name) for name in ("state", "outcome", "cause")}
     for event in events:
         audit.record(
             code=event.code,
             actor=actor,
             sentence=event.sentence,
-            subject=deletion,
-            # An event about a sync names its own cause, which the deletion's cause must not hide.
+            subject=change_request,
+            # An event about a sync names its own cause, which the request's cause must not hide.
             details=state | event.details,
             rows=rows | event.rows,
         )
@@ -477,7 +480,7 @@ def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | N
 
 
 def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
-    """When to check an unknown deletion again: soon at first, hourly after the first hour."""
+    """When to check an unknown outcome again: soon at first, hourly after the first hour."""
     if clock.is_ahead(sending_at, now=now):
         return now + time_limits.FIRST_CHECK_DELAY
     first = sending_at + time_limits.FIRST_CHECK_DELAY
@@ -489,110 +492,101 @@ def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
     return now + (timedelta(minutes=5) if age < timedelta(hours=1) else timedelta(hours=1))
 
 
-def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
+def is_being_rechecked(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether it was just confirmed and its pre-send check is still running.
 
     `now` is the database's time. The result of the check sets a cause or another state.
     """
-    is_confirmable = deletion.state in {State.APPROVED, State.STILL_PRESENT} or (
-        deletion.state == State.REQUESTED and not deletion.needs_approval
+    is_confirmable = change_request.state in {State.APPROVED, State.STILL_PRESENT} or (
+        change_request.state == State.REQUESTED and not change_request.needs_approval
     )
-    if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
+    if not is_confirmable or change_request.cause or change_request.confirmed_at is None:
         return False
-    return clock.elapsed_since(deletion.confirmed_at, now=now) < time_limits.RECHECK_WINDOW
+    return clock.elapsed_since(change_request.confirmed_at, now=now) < time_limits.RECHECK_WINDOW
 
 
-def has_expired(deletion: Deletion, *, now: datetime) -> bool:
+def has_expired(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it has passed."""
-    window = EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
-    if is_queued(deletion):
+    window = EXPIRES_WITHIN.get(State(change_request.state), time_limits.APPROVAL_WINDOW)
+    if is_queued(change_request):
         window = time_limits.QUEUE_WINDOW
-    elif deletion.is_run_by_batch and deletion.state == State.WAITING:
+    elif change_request.is_run_by_batch and change_request.state == State.WAITING:
         window = time_limits.RETRY_WINDOW_OF_ROW
-    return deletion.expires_at is not None and clock.has_passed(
-        deletion.expires_at, within=window, now=now
+    return change_request.expires_at is not None and clock.has_passed(
+        change_request.expires_at, within=window, now=now
     )
 
 
-def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
-    """Its status at this time: also whether it is being checked, or expired without being closed.
-
-    `now` is the database's time.
-    """
-    # First, because a confirmation in time is sent, even if its check ends after the deadline.
-    if not deletion.is_settled and is_being_rechecked(deletion, now=now):
-        return DeletionStatus.CHECKING
-    if deletion.state in {State.REQUESTED, State.APPROVED} and has_expired(deletion, now=now):
-        return DeletionStatus.EXPIRED
-    return status_of(deletion)
-
-
-def is_queued(deletion: Deletion) -> bool:
+def is_queued(change_request: ChangeRequest) -> bool:
     """Whether its bulk deletion is confirmed but the worker hasn't started to send it."""
-    return deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch
+    return (
+        change_request.is_run_by_batch
+        and change_request.state == State.WAITING
+        and not change_request.epoch
+    )
 
 
-def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:
+def sending_started_at(change_request: ChangeRequest, *, now: datetime) -> datetime:
     """A time at which the attempt had certainly begun, by the current clock."""
-    return _happened_by(
-        deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
-    )
+    return _happened_by(change_request, at=change_request.sending_at, step=Step.SENDING, now=now)
 
 
-def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
+def settled_at_latest(change_request: ChangeRequest, *, now: datetime) -> datetime:
     """A time at which it was certainly closed, by the current clock."""
-    return _happened_by(
-        deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
-    )
+    return _happened_by(change_request, at=change_request.settled_at, step=Step.SETTLED, now=now)
 
 
 def _happened_by(
-    deletion: Deletion, *, at: datetime | None, code: audit.EventCode, now: datetime
+    change_request: ChangeRequest, *, at: datetime | None, step: Step, now: datetime
 ) -> datetime:
     """`at`, unless that is in the future.
 
-    Then it is the time of the first event recorded after `code` by a clock that isn't ahead, or
+    Then it is the time of the first event recorded after this step by a clock that isn't ahead, or
     `now` if there is none yet. So it is never earlier than the real time.
     """
     at = at or now
     if not clock.is_ahead(at, now=now):
         return at
     happened_by = now
-    for event in reversed(audit.events_of(subject=deletion)):
-        if event.code == code or clock.is_ahead(event.at, now=now):
+    for event in reversed(audit.events_of(subject=change_request)):
+        if event.code == change_request.event_code(step) or clock.is_ahead(event.at, now=now):
             break
         happened_by = event.at
     return happened_by
 
 
-def approvals_needed(deletion: Deletion) -> int:
-    """How many other people must approve the next attempt. 0 if break glass applies."""
-    return ApprovalPolicy(deletion.policy).approvals_needed if deletion.needs_approval else 0
-
-
-def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
-    """The approvals that count for the next attempt. Reads the database at each use."""
-    return deletion.approvals.filter(
-        decision=Approval.Decision.APPROVED,
-        digest=deletion.approval_digest,
-        round=deletion.approval_round,
+def approvals_needed(change_request: ChangeRequest) -> int:
+    """How many other people must approve the next attempt."""
+    return (
+        ApprovalPolicy(change_request.policy).approvals_needed
+        if change_request.needs_approval
+        else 0
     )
 
 
-def can_be_approved(deletion: Deletion, *, now: datetime) -> bool:
+def approvals_given(change_request: ChangeRequest) -> QuerySet[ApprovalFields]:
+    """The approvals that count for the next attempt. Reads the database at each use."""
+    return change_request.approvals.filter(
+        decision=ApprovalFields.Decision.APPROVED,
+        digest=change_request.approval_digest,
+        round=change_request.approval_round,
+    )
+
+
+def can_be_approved(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether it waits for another person's approval and has not expired."""
-    # A still-present deletion never expires; its window has already been renewed.
-    is_over = deletion.state == State.REQUESTED and has_expired(deletion, now=now)
-    return is_awaiting_approval(deletion) and not is_over
+    # A request without effect never expires; its window has already been renewed.
+    is_over = change_request.state == State.REQUESTED and has_expired(change_request, now=now)
+    return is_awaiting_approval(change_request) and not is_over
 
 
-def have_approvals_expired(deletion: Deletion, *, now: datetime) -> bool:
+def have_approvals_expired(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether the approvals of another attempt expired. A new approval starts a new round."""
-    return deletion.state == State.STILL_PRESENT and has_expired(deletion, now=now)
+    return change_request.state == State.STILL_PRESENT and has_expired(change_request, now=now)
 
 
-def is_awaiting_approval(deletion: Deletion) -> bool:
+def is_awaiting_approval(change_request: ChangeRequest) -> bool:
     """Whether the next step is another person's approval."""
-    if deletion.state == State.STILL_PRESENT:
-        return deletion.lacks_approvals
-    return deletion.state == State.REQUESTED and deletion.needs_approval
+    if change_request.state == State.STILL_PRESENT:
+        return change_request.lacks_approvals
+    return change_request.state == State.REQUESTED and change_request.needs_approval

@@ -19,5 +19,5 @@ class Point(StrEnum):
     AFTER_RESULT = "after_result"
 
 
-def hit(point: Point, *, deletion_id: UUID) -> None:
-    """Note that an attempt of this deletion has reached this point."""
+def hit(point: Point, *, change_request_id: UUID) -> None:
+    """Note that an attempt of this request has reached this point."""

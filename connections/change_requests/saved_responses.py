@@ -20,11 +20,12 @@ from uuid import UUID
 from django.conf import settings
 
 from connections.access.actor import Actor
+from connections.change_requests.actions import find_attempt, nouns
 from connections.core.causes import Cause
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.models import Attempt, Person
+from connections.models import AttemptFields, Person
 
 VERSION = 1
 
@@ -38,7 +39,9 @@ class SavedResponse:
     """The content of one file."""
 
     version: int = VERSION
-    deletion_id: UUID
+    # The kind of request, by the noun of its model, and its ID.
+    noun: str
+    change_request_id: UUID
     epoch: int
     # By this machine's clock, because the database is unavailable.
     kept_at: datetime
@@ -50,7 +53,7 @@ class SavedResponse:
 
     @property
     def actor(self) -> Actor:
-        """Who sent the DELETE."""
+        """Who sent the request to Datadog."""
         person = Person.objects.filter(pk=self.person_id).first() if self.person_id else None
         return Actor(
             kind=self.actor_kind, name=self.actor_name, person=person, request_id=self.request_id
@@ -62,10 +65,11 @@ def directory() -> Path:
     return Path(settings.DATA_DIR) / "saved_responses"
 
 
-def save(*, attempt: Attempt, response: WriteResponse, actor: Actor) -> Path:
+def save(*, attempt: AttemptFields, response: WriteResponse, actor: Actor) -> Path:
     """Write the response to a file and return its path. Raises PrivateFileError."""
     saved = SavedResponse(
-        deletion_id=attempt.deletion_id,
+        noun=attempt.parent,
+        change_request_id=attempt.change_request_id,
         epoch=attempt.epoch,
         kept_at=datetime.now(UTC),
         actor_kind=actor.kind,
@@ -74,8 +78,10 @@ def save(*, attempt: Attempt, response: WriteResponse, actor: Actor) -> Path:
         request_id=actor.request_id,
         response=response,
     )
-    path = directory() / f"{attempt.deletion_id}-{attempt.epoch}.json"
-    create_private_text(path, Secret(json.dumps(asdict(saved), default=_as_text)))
+    path = directory() / f"{attempt.change_request_id}-{attempt.epoch}.json"
+    document = asdict(saved)
+    document[f"{document.pop('noun')}_id"] = document.pop("change_request_id")
+    create_private_text(path, Secret(json.dumps(document, default=_as_text)))
     return path
 
 
@@ -103,13 +109,15 @@ def locked() -> Iterator[bool]:
         os.close(descriptor)
 
 
-def check_file(path: Path) -> tuple[SavedResponse, Attempt]:
+def check_file(path: Path) -> tuple[SavedResponse, AttemptFields]:
     """The content of a file, and the attempt it belongs to.
 
     Raises UnusableFileError when this database can't store it, and database errors.
     """
     saved = read_file(path)
-    attempt = Attempt.objects.filter(deletion_id=saved.deletion_id, epoch=saved.epoch).first()
+    attempt = find_attempt(
+        noun=saved.noun, change_request_id=saved.change_request_id, epoch=saved.epoch
+    )
     if attempt is None:
         raise UnusableFileError(f"{path}: this database has no such attempt.")
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
@@ -143,8 +151,10 @@ def _parse(document: dict[str, Any]) -> SavedResponse:
         "body": base64.b64decode(response["body"], validate=True),
         "errors": tuple(response["errors"]),
     }
+    [noun] = [noun for noun in nouns() if f"{noun}_id" in document]
     document |= {
-        "deletion_id": UUID(document["deletion_id"]),
+        "noun": noun,
+        "change_request_id": UUID(document.pop(f"{noun}_id")),
         "kept_at": datetime.fromisoformat(document["kept_at"]),
         "person_id": UUID(person_id) if person_id else None,
         "response": WriteResponse(**response),

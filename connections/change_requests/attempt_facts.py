@@ -1,76 +1,47 @@
-"""What a sentence can claim about a deletion, based on its recorded attempts.
+"""What the recorded attempts of a request led to, in sentences.
 
-Every sentence that says whether something was sent or deleted takes that claim from here, so that
-none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
-server, “Nothing was deleted” only if Datadog refused every attempt that did.
-connections/verifier/rules.py says what attempts led to, here and for the rows of a bundle.
+Every sentence that says whether something was sent takes that from here, so that none contradicts
+an attempt. “Nothing was sent” only if no attempt left this server. connections/verifier/rules.py
+says what attempts led to, here and for the rows of a bundle.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from http import HTTPStatus
 
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
-from connections.models import Attempt, Deletion
+from connections.models import AttemptFields, ChangeRequest
 from connections.verifier import rules
 from connections.verifier.rules import Sent
 
-_NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
 
-
-class Claim(Enum):
-    """What a text says about the attempts: the sentence, which results make it true, what to say
-    otherwise.
-    """
-
-    NOTHING_SENT = "Nothing was sent.", {Sent.NOTHING}, "No new DELETE was sent."
-    NOTHING_SENT_YET = "Nothing has been sent.", {Sent.NOTHING}, "No new DELETE has been sent."
-    DELETE_NOT_SENT_YET = (
-        "The DELETE hasn't been sent yet.",
-        {Sent.NOTHING},
-        "No new DELETE has been sent.",
-    )
-    NOTHING_DELETED = "Nothing was deleted.", _NOTHING_DELETED, ""
-    DELETED_NOTHING = "This request deleted nothing.", _NOTHING_DELETED, ""
-    MIGHT_HAVE_WORKED = "The DELETE was sent and might have worked.", {Sent.UNCERTAIN}, ""
-    RESPONSE_LOST = "The response was lost or unusable.", {Sent.UNCERTAIN}, ""
-
-
-def claim_text(claim: Claim, *, sent: Sent | None) -> str:
-    """The claim if it is true, or else what is true instead. Can be empty.
-
-    `sent` is None if attempts were recorded but not read, so that no claim can be made.
-    """
-    sentence, true_of, otherwise = claim.value
-    return sentence if sent in true_of else otherwise
-
-
-def sent_by(attempts: Iterable[Attempt]) -> Sent:
+def sent_by(attempts: Iterable[AttemptFields]) -> Sent:
     """What these attempts led to together."""
     return rules.sent_by(attempt.verdict for attempt in attempts)
 
 
-def attempts_of(deletion: Deletion) -> list[Attempt]:
-    """The deletion's attempts, read from the database again even if prefetched."""
-    return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
+def attempts_of(change_request: ChangeRequest) -> list[AttemptFields]:
+    """The request's attempts, read from the database again even if prefetched."""
+    return list(change_request.attempts.order_by("number"))
 
 
-def not_sent_sentence(attempts: Iterable[Attempt]) -> str:
+def not_sent_sentence(attempts: Sequence[AttemptFields]) -> str:
     """The sentence saying that nothing was sent this time."""
-    return claim_text(Claim.NOTHING_SENT, sent=sent_by(attempts))
+    if sent_by(attempts) == Sent.NOTHING:
+        return "Nothing was sent."
+    return f"No new {attempts[0].method} was sent."
 
 
-def not_sent_sentence_of(deletion: Deletion) -> str:
-    """`not_sent_sentence` for an action on this deletion that was refused or failed."""
-    return not_sent_sentence(attempts_of(deletion))
+def not_sent_sentence_of(change_request: ChangeRequest) -> str:
+    """`not_sent_sentence` for an action on this request that was refused or failed."""
+    return not_sent_sentence(attempts_of(change_request))
 
 
-def earlier_attempts(attempts: Iterable[Attempt]) -> str:
+def earlier_attempts(attempts: Iterable[AttemptFields]) -> str:
     """What each attempt did: "Attempts 1 and 2 returned 429."
 
     Empty if no attempt left this server.
@@ -83,7 +54,7 @@ def earlier_attempts(attempts: Iterable[Attempt]) -> str:
     return " ".join(f"{_numbered(numbers)} {result}." for result, numbers in by_result.items())
 
 
-def _result_of(attempt: Attempt, sent: Sent) -> str:
+def _result_of(attempt: AttemptFields, sent: Sent) -> str:
     if sent == Sent.UNCERTAIN:
         return "might have worked"
     return f"returned {attempt.http_status}" + (" late" if attempt.is_late else "")
@@ -97,17 +68,17 @@ def _numbered(numbers: Sequence[int]) -> str:
     return f"{len(numbers)} attempts"
 
 
-def attempts_summary(attempts: Sequence[Attempt]) -> str:
+def attempts_summary(attempts: Sequence[AttemptFields]) -> str:
     """ "Nothing was sent.", or "No new DELETE was sent." and what the earlier attempts did."""
     return f"{not_sent_sentence(attempts)} {earlier_attempts(attempts)}".strip()
 
 
-def attempts_summary_of(deletion: Deletion) -> str:
-    """`attempts_summary` for this deletion, from what the database has now."""
-    return attempts_summary(attempts_of(deletion))
+def attempts_summary_of(change_request: ChangeRequest) -> str:
+    """`attempts_summary` for this request, from what the database has now."""
+    return attempts_summary(attempts_of(change_request))
 
 
-def response_facts(attempt: Attempt | None, *, now: datetime | None) -> tuple[str, ...]:
+def response_facts(attempt: AttemptFields | None, *, now: datetime | None) -> tuple[str, ...]:
     """("200 OK in 143 ms", "16:58:04 UTC", "attempt 1"), or what happened instead.
 
     A time of another day than `now` has its date. Empty without an attempt, and for an attempt
@@ -123,7 +94,7 @@ def response_facts(attempt: Attempt | None, *, now: datetime | None) -> tuple[st
 _STATUS_NAMES = {status.value: status.phrase for status in HTTPStatus}
 
 
-def response_text(attempt: Attempt) -> str:
+def response_text(attempt: AttemptFields) -> str:
     """ "200 OK in 143 ms", or what happened instead."""
     ms = attempt.duration_ms or 0
     took = f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
@@ -133,12 +104,12 @@ def response_text(attempt: Attempt) -> str:
     return f"{attempt.http_status} {name}".strip() + f" in {took}"
 
 
-def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:
+def late_response_texts(attempts: Iterable[AttemptFields]) -> tuple[str, ...]:
     """A sentence for each response that arrived after Org Admin had stopped waiting for it."""
     return tuple(_late_response_text(attempt) for attempt in attempts if attempt.is_late)
 
 
-def _late_response_text(attempt: Attempt) -> str:
+def _late_response_text(attempt: AttemptFields) -> str:
     if attempt.http_status is not None:
         result = f"Datadog returned {attempt.http_status}."
     elif attempt.verdict == AttemptResult.NOT_SENT:
@@ -153,7 +124,7 @@ def _late_response_text(attempt: Attempt) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BannerText:
-    """What the page says instead of a deletion's status."""
+    """What the page says instead of the request's status."""
 
     headline: str
     lines: tuple[str, ...]

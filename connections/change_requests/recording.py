@@ -1,4 +1,4 @@
-"""Records the responses to DELETEs: what each changes, and files for those not stored yet."""
+"""Records Datadog's responses: what each changes, and files for those not stored yet."""
 
 import logging
 from collections.abc import Sequence
@@ -6,34 +6,44 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, takewhile
 from pathlib import Path
+from typing import Any
 
 from django.db import DataError, IntegrityError, connection
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.change_requests import attempt_facts, failpoints, saved_responses, states
+from connections.change_requests.actions import action_of
+from connections.change_requests.failpoints import Point
+from connections.change_requests.saved_responses import UnusableFileError
+from connections.change_requests.states import BecomeUnknown, Settle, Wait
 from connections.core import clock, logs
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.deletions import attempt_facts, failpoints, saved_responses, states
-from connections.deletions.failpoints import Point
-from connections.deletions.saved_responses import UnusableFileError
-from connections.deletions.states import BecomeUnknown, Settle, Wait
-from connections.deletions.texts import label_of_outcome
 from connections.inventory import rate_limits, storing
-from connections.models import AMBIGUOUS, Attempt, Deletion, Outcome, State
+from connections.models import (
+    AMBIGUOUS,
+    AttemptFields,
+    ChangeRequest,
+    CommonOutcome,
+    State,
+    Step,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def record_or_save(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor: Actor) -> None:
+def record_or_save(
+    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
+) -> None:
     """Record responses, or save each one in a file that the database doesn't store.
 
-    Raises ResponseNotRecordedError if one is not in the database although its DELETE was sent.
+    Raises ResponseNotRecordedError if one is not in the database although its request was sent.
     """
     for attempt, _ in responses:
-        failpoints.hit(Point.AFTER_RESPONSE, deletion_id=attempt.deletion_id)
+        failpoints.hit(Point.AFTER_RESPONSE, change_request_id=attempt.change_request_id)
     for _ in range(2):
         before = connection.connection
         try:
@@ -42,7 +52,7 @@ def record_or_save(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor:
             failure = error
         else:
             for attempt, _ in responses:
-                failpoints.hit(Point.AFTER_RESULT, deletion_id=attempt.deletion_id)
+                failpoints.hit(Point.AFTER_RESULT, change_request_id=attempt.change_request_id)
             return
         # Django drops a broken connection, and might have opened another during the rollback.
         connection.close_if_unusable_or_obsolete()
@@ -58,7 +68,9 @@ def record_or_save(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor:
     raise _save(attempt=attempt, response=response, actor=actor) from failure
 
 
-def _record_separately(responses: Sequence[tuple[Attempt, WriteResponse]], *, actor: Actor) -> None:
+def _record_separately(
+    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
+) -> None:
     errors: list[ResponseNotRecordedError] = []
     for pair in responses:
         try:
@@ -70,46 +82,52 @@ def _record_separately(responses: Sequence[tuple[Attempt, WriteResponse]], *, ac
         raise max(errors, key=lambda error: error.location == ResponseLocation.NOWHERE)
 
 
-def _save(*, attempt: Attempt, response: WriteResponse, actor: Actor) -> ResponseNotRecordedError:
+def _save(
+    *, attempt: AttemptFields, response: WriteResponse, actor: Actor
+) -> ResponseNotRecordedError:
     """Save a response in a file. Return the error that says where it is."""
     summary = _response_summary(response)
     try:
         path = saved_responses.save(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
         location = ResponseLocation.NOWHERE
-        with logs.about(deletion=attempt.deletion_id):
+        with logs.about(**{attempt.parent: attempt.change_request_id}):
             logger.critical(
-                "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
-                *(attempt.deletion_id, error, summary),
+                "The outcome of %s %s could not be recorded anywhere (%s): %s.",
+                *(attempt.parent, attempt.change_request_id, error, summary),
             )
     else:
         location = ResponseLocation.LOCALLY
-        with logs.about(deletion=attempt.deletion_id):
+        with logs.about(**{attempt.parent: attempt.change_request_id}):
             logger.error(
-                "The database did not store the response to a DELETE. It is saved in %s.", path
+                "The database did not store the response to a %s. It is saved in %s.",
+                *(attempt.method, path),
             )
     return ResponseNotRecordedError(
-        deletion_id=attempt.deletion_id, response_text=summary, location=location
+        noun=attempt.parent,
+        change_request_id=attempt.change_request_id,
+        response_text=summary,
+        location=location,
     )
 
 
 def record(
-    responses: Sequence[tuple[Attempt, WriteResponse]],
+    responses: Sequence[tuple[AttemptFields, WriteResponse]],
     *,
     actor: Actor,
     kept_at: datetime | None = None,
 ) -> int:
-    """Record responses and change their deletions, as far as their claims are still valid.
+    """Record responses and change their requests, as far as their claims are still valid.
 
-    Their attempts have one credential. A response that arrives after its deletion changed is stored
+    Their attempts have one credential. A response that arrives after its request changed is stored
     as late, with an alarm. It changes no state, but a 200 makes the next check due. `kept_at` is
     when the response was written to a file because the database was unavailable, by this machine's
     clock. Returns how many are recorded now: an attempt that already has a response is left as it
     is.
     """
     with audit.atomic(durable=True):
-        now = _lock_deletions([attempt for attempt, _ in responses])
-        answered = list[Attempt]()
+        now = _lock_requests([attempt for attempt, _ in responses])
+        answered = list[AttemptFields]()
         changes = list[_Change]()
         for attempt, response in responses:
             attempt.is_late = _is_late(attempt)
@@ -129,46 +147,51 @@ def record(
         for attempt in answered:
             # Saved once everything is known, because a trigger refuses later changes.
             attempt.save()
-            failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+            failpoints.hit(Point.INSIDE_RESULT, change_request_id=attempt.change_request_id)
     return len(answered)
 
 
-def _lock_deletions(attempts: Sequence[Attempt]) -> datetime:
-    """Lock the deletions of these attempts and read them again. Return the time of that read.
+def _lock_requests(attempts: Sequence[AttemptFields]) -> datetime:
+    """Lock the requests of these attempts and read them again. Return the time of that read.
 
     Code that also locks their credentials locks those first. `lock_responses` holds these locks
     too, so a decision made from the attempts either sees a response or precedes it.
     """
-    rows = Deletion.objects.select_related("credential").annotate(now=clock.now_in_query())
-    locked = rows.select_for_update(of=("credential", "self"), no_key=True)
+    # Untyped, because each kind of request has its own field for the credential.
+    rows: Any = type(attempts[0].change_request)._default_manager.annotate(now=clock.now_in_query())
+    locked = rows.select_related("credential").select_for_update(
+        of=("credential", "self"), no_key=True
+    )
     # In a fixed order, so that two processes don't wait for each other.
-    in_order = locked.filter(pk__in=[attempt.deletion_id for attempt in attempts]).order_by("pk")
-    deletions = {deletion.pk: deletion for deletion in in_order}
+    in_order = locked.filter(pk__in=[attempt.change_request_id for attempt in attempts])
+    change_requests = {row.pk: row for row in in_order.order_by("pk")}
     for attempt in attempts:
-        attempt.deletion = deletions[attempt.deletion_id]
-    now: datetime = max(deletion.now for deletion in deletions.values())
+        attempt.change_request = change_requests[attempt.change_request_id]
+    now: datetime = max(change_request.now for change_request in change_requests.values())
     return now
 
 
-def _is_late(attempt: Attempt) -> bool:
-    """Whether its locked deletion has changed since the claim."""
-    deletion = attempt.deletion
-    return deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+def _is_late(attempt: AttemptFields) -> bool:
+    """Whether its locked request has changed since the claim."""
+    change_request = attempt.change_request
+    return change_request.epoch != attempt.epoch or change_request.state != State.SENDING
 
 
-def _record_use(*, attempt: Attempt, response: WriteResponse, at: datetime, is_kept: bool) -> None:
+def _record_use(
+    *, attempt: AttemptFields, response: WriteResponse, at: datetime, is_kept: bool
+) -> None:
     """Record what a response says about the credential and its org."""
-    deletion = attempt.deletion
+    change_request = attempt.change_request
     if response.verdict != AttemptResult.DELETED:
         # The sync that verifies a 200 records the use.
         storing.record_use(
-            credential_id=deletion.credential_id, at=at, failure=_failure_of(response)
+            credential_id=change_request.credential_id, at=at, failure=_failure_of(response)
         )
     limit = response.rate_limit
     if limit and limit.is_low and not is_kept:
         rate_limits.record(
-            site=deletion.site,
-            org_id=deletion.credential.org_id,
+            site=change_request.site,
+            org_id=change_request.credential.org_id,
             rate_limits=[limit],
             now=at,
         )
@@ -178,47 +201,50 @@ def _record_use(*, attempt: Attempt, response: WriteResponse, at: datetime, is_k
 class _Change:
     """What the response to the newest attempt changes, with the events that record it."""
 
-    deletion: Deletion
+    change_request: ChangeRequest
     transition: Settle | Wait | BecomeUnknown
     events: list[audit.EventDraft]
 
 
 def _change_for(
-    attempt: Attempt, *, response: WriteResponse, at: datetime, kept_at: datetime | None
+    attempt: AttemptFields, *, response: WriteResponse, at: datetime, kept_at: datetime | None
 ) -> _Change:
-    deletion, verdict = attempt.deletion, response.verdict
+    change_request, verdict = attempt.change_request, response.verdict
     was_ambiguous = (
-        attempt.number > 1 and deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+        attempt.number > 1
+        and change_request.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
     )
     transition = states.transition_for(
-        deletion=deletion,
+        change_request=change_request,
         response=response,
         now=at,
         was_ambiguous=was_ambiguous,
-        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
-        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
+        had_late_success=verdict == AttemptResult.NOT_FOUND and change_request.has_late_success,
+        times_not_sent=_times_not_sent(change_request) if verdict == AttemptResult.NOT_SENT else 0,
     )
     answered = audit.EventDraft(
-        code=audit.EventCode.DELETION_ANSWERED,
+        code=change_request.event_code(Step.ANSWERED),
         sentence=audit.Sentence(
             "{connection}: {response}",
             response=_response_summary(response),
-            connection=deletion.description,
+            connection=change_request.description,
         ),
         details=_details(attempt, kept_at=kept_at),
         rows=_response_rows(attempt),
     )
     followed = audit.EventDraft(
-        code=transition.event_code,
+        code=change_request.event_code(transition.step),
         sentence=_sentence_for(transition, attempt=attempt),
     )
-    return _Change(deletion=deletion, transition=transition, events=[answered, followed])
+    return _Change(
+        change_request=change_request, transition=transition, events=[answered, followed]
+    )
 
 
 def _apply(changes: Sequence[_Change], *, actor: Actor) -> None:
     """Apply changes. Those in a row that are equal share their statements."""
     for transition, group in groupby(changes, key=lambda change: change.transition):
-        events = {change.deletion: change.events for change in group}
+        events = {change.change_request: change.events for change in group}
         states.apply_to_all(
             list(events), transition=transition, actor=actor, events_of=events.__getitem__
         )
@@ -226,22 +252,22 @@ def _apply(changes: Sequence[_Change], *, actor: Actor) -> None:
 
 def _record_late(
     *,
-    attempt: Attempt,
+    attempt: AttemptFields,
     response: WriteResponse,
     actor: Actor,
     at: datetime,
     kept_at: datetime | None,
 ) -> None:
-    deletion = attempt.deletion
-    awaits_outcome = deletion.state in {State.UNKNOWN, State.STILL_PRESENT}
+    change_request = attempt.change_request
+    awaits_outcome = change_request.state in {State.UNKNOWN, State.STILL_PRESENT}
     if response.verdict == AttemptResult.DELETED and awaits_outcome:
-        # One complete list can close the deletion now, so check it immediately.
-        deletion.due_at = at
-        deletion.save(update_fields=["due_at"])
+        # One complete list can settle the request now, so check it immediately.
+        change_request.due_at = at
+        change_request.save(update_fields=["due_at"])
     audit.record(
-        code=audit.EventCode.DELETION_ANSWERED_LATE,
+        code=change_request.event_code(Step.ANSWERED_LATE),
         actor=actor,
-        subject=deletion,
+        subject=change_request,
         sentence=audit.Sentence(
             "Late response to attempt {number}: {response}",
             number=attempt.number,
@@ -252,16 +278,17 @@ def _record_late(
     )
 
 
-def _has_response(attempt: Attempt) -> bool:
+def _has_response(attempt: AttemptFields) -> bool:
     """Whether the database already has a response to it."""
-    return Attempt.objects.filter(pk=attempt.pk, answered_at__isnull=False).exists()
+    stored = type(attempt)._default_manager.filter(pk=attempt.pk)
+    return stored.filter(answered_at__isnull=False).exists()
 
 
 # What an attempt and its event both copy from the response, under the same name.
 _COPIED = ("verdict", "http_status", "duration_ms", "body_sha256", "body_is_complete", "headers")
 
 
-def _fill_in(*, attempt: Attempt, response: WriteResponse, at: datetime) -> None:
+def _fill_in(*, attempt: AttemptFields, response: WriteResponse, at: datetime) -> None:
     for name in _COPIED:
         setattr(attempt, name, getattr(response, name))
     attempt.body = response.body
@@ -270,7 +297,7 @@ def _fill_in(*, attempt: Attempt, response: WriteResponse, at: datetime) -> None
     attempt.answered_at = at
 
 
-def _details(attempt: Attempt, *, kept_at: datetime | None) -> dict[str, object]:
+def _details(attempt: AttemptFields, *, kept_at: datetime | None) -> dict[str, object]:
     names = ("verdict", "http_status", "duration_ms", "errors")
     details: dict[str, object] = {name: getattr(attempt, name) for name in names}
     return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
@@ -280,7 +307,7 @@ def _details(attempt: Attempt, *, kept_at: datetime | None) -> dict[str, object]
 _RESPONSE_COLUMNS = (*_COPIED, "body", "cause", "errors", "answered_at", "is_late")
 
 
-def _response_rows(attempt: Attempt) -> audit.Rows:
+def _response_rows(attempt: AttemptFields) -> audit.Rows:
     response = {name: getattr(attempt, name) for name in _RESPONSE_COLUMNS}
     return {f"attempt {attempt.number}": audit.columns_of(response)}
 
@@ -295,49 +322,57 @@ def _failure_of(response: WriteResponse) -> dict[str, object] | None:
     }
 
 
-def _times_not_sent(deletion: Deletion) -> int:
+def _times_not_sent(change_request: ChangeRequest) -> int:
     """How often the request could not leave since a person confirmed it, including this time.
 
     Counted by the order of events and not by times, because a clock can be set back.
     """
-    codes = [event.code for event in audit.events_of(subject=deletion)]
+    codes = [event.code for event in audit.events_of(subject=change_request)]
     newest_first = takewhile(
-        lambda code: code != audit.EventCode.DELETION_CONFIRMED, reversed(codes)
+        lambda code: code != change_request.event_code(Step.CONFIRMED), reversed(codes)
     )
-    tries = sum(code == audit.EventCode.DELETION_SENDING for code in newest_first)
-    since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
+    tries = sum(code == change_request.event_code(Step.SENDING) for code in newest_first)
+    since = change_request.attempts.filter(epoch__gt=change_request.epoch - tries)
     # The verdict of this attempt is not stored yet.
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 
 
-def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, attempt: Attempt) -> audit.Sentence:
+def _sentence_for(
+    transition: Settle | Wait | BecomeUnknown, *, attempt: AttemptFields
+) -> audit.Sentence:
     """What the response to this attempt led to, for the audit log."""
-    deletion = attempt.deletion
-    connection = deletion.description
+    change_request = attempt.change_request
+    connection = change_request.description
+    action = action_of(change_request)
     match transition:
-        case Settle(outcome=Outcome.NOT_SENT):
+        case Settle(outcome=CommonOutcome.NOT_SENT):
             # The response of this attempt is not stored yet.
-            earlier = deletion.attempts.exclude(pk=attempt.pk).order_by("number")
+            earlier = change_request.attempts.exclude(pk=attempt.pk).order_by("number")
             return audit.Sentence(
-                "The deletion of {connection} was stopped. {why} {facts}",
+                "The {title} {connection} was stopped. {why} {facts}",
+                title=change_request.title,
                 connection=connection,
                 why=cause_text(transition.cause),
                 facts=attempt_facts.attempts_summary([*earlier, attempt]),
             )
         case Settle():
-            outcome = label_of_outcome(transition.outcome)
             return audit.Sentence(
-                "The deletion of {connection} is closed: {outcome}.",
+                "The {title} {connection} is closed: {outcome}.",
+                title=change_request.title,
                 connection=connection,
-                outcome=outcome,
+                outcome=action.label_of_outcome(transition.outcome),
             )
         case Wait():
             return audit.Sentence(
-                "The DELETE for {connection} will be retried.", connection=connection
+                "The {method} for {connection} will be retried.",
+                method=attempt.method,
+                connection=connection,
             )
         case BecomeUnknown():
             return audit.Sentence(
-                "The outcome of the deletion of {connection} is unknown.", connection=connection
+                "The outcome of the {title} {connection} is unknown.",
+                title=change_request.title,
+                connection=connection,
             )
 
 

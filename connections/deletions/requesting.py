@@ -1,6 +1,6 @@
-"""The life of a deletion: request, confirm, withdraw, close and expire."""
+"""Requesting a deletion."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -10,28 +10,23 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
+from connections.change_requests import lifecycle, sending
+from connections.change_requests.sending import NoteClaim
 from connections.core import clock, time_limits
-from connections.core.causes import Cause, cause_text
-from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
-from connections.core.text import format_limit
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.tickets import find_ticket_problem
-from connections.core.typed_text import clean_text, find_text_problem
-from connections.deletions import attempt_facts, confirmations, history, sending, states
+from connections.core.typed_text import confirmation_matches, find_text_problem
+from connections.deletions import confirmations, history
 from connections.deletions.confirmations import DeletionTarget, TargetChangedError
-from connections.deletions.sending import NoteClaim
-from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.lookups.refusals import record_refusal
 from connections.models import (
-    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
-    Outcome,
     Person,
-    State,
     approval_digest_of,
 )
 
@@ -99,7 +94,7 @@ def require_valid_input(
 ) -> None:
     """Raise InvalidInputError naming every invalid field."""
     fields = find_input_problems(reason=reason, ticket=ticket)
-    if not target.needs_approval and not confirmations.confirmation_matches(
+    if not target.needs_approval and not confirmation_matches(
         typed=confirmation or "", expected=target.text_to_type
     ):
         fields["confirmation"] = f"Type {target.text_to_type}."
@@ -179,8 +174,8 @@ def request_deletion(
         return _find_concurrent_request(request_id=request_id, target=target, actor=actor)
     if client is None:
         return deletion
-    return sending.send_deletion(
-        deletion=deletion,
+    return sending.send(
+        change_request=deletion,
         actor=actor,
         client=client,
         result=result,
@@ -273,7 +268,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             code=audit.EventCode.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=_confirmed_sentence(deletion, actor=actor),
+            sentence=lifecycle.confirmed_sentence(deletion, actor=actor),
         )
 
 
@@ -290,245 +285,3 @@ def _find_concurrent_request(*, request_id: UUID, target: DeletionTarget, actor:
     if existing:
         return existing
     raise ConflictError("Another deletion of this connection just ended. Open the page again.")
-
-
-def execute_deletion(
-    *,
-    deletion: Deletion,
-    actor: Actor,
-    confirmation: str,
-    skip_recheck: bool = False,
-    note_claim: NoteClaim | None = None,
-) -> Deletion:
-    """Confirm a deletion by its typed text and send it.
-
-    A deletion that is already being sent, or is closed, is returned unchanged, so a second click
-    does nothing. A still-present deletion that needs approval is refused until it is approved
-    again. `note_claim` is as in `sending.claim`. Raises PermissionDenied, InvalidInputError,
-    ConflictError and UnavailableError with nothing sent.
-    """
-    permissions.require(
-        permissions.can_use(actor, credential_id=deletion.credential_id),
-        "delete connections with it",
-    )
-    now = clock.now()
-    lapse_approvals(deletion=deletion, actor=actor, now=now)
-    require_not_run_by_batch(deletion)
-    if states.is_awaiting_approval(deletion):
-        again = "needs approval again" if deletion.epoch else "still needs approval"
-        raise OvertakenError(
-            f"This deletion {again}. {attempt_facts.not_sent_sentence_of(deletion)}"
-        )
-    if not is_awaiting_confirmation(deletion):
-        return deletion
-    if not can_confirm(deletion=deletion, person=actor.person):
-        raise ConflictError(
-            f"Only {deletion.requested_by_name}, who requested it, can confirm this deletion."
-        )
-    if states.is_being_rechecked(deletion, now=now):
-        return deletion
-    expected = confirmations.confirmation_text(deletion, actor=actor)
-    if not confirmations.confirmation_matches(typed=confirmation, expected=expected):
-        raise InvalidInputError({"confirmation": f"Type {expected}."})
-    if states.has_expired(deletion, now=now):
-        not_sent_sentence = attempt_facts.not_sent_sentence_of(deletion)
-        raise ConflictError(f"This deletion expired. {not_sent_sentence} Request it again.")
-    # It can be sent without a pre-send check only after one has failed.
-    skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
-    # If anything forbids sending it, that must show before it counts as confirmed.
-    client = sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
-    confirmed = states.apply(
-        deletion,
-        transition=Confirm(at=now),
-        actor=actor,
-        events=[_confirmed_event(deletion, actor=actor, skip_recheck=skip_recheck)],
-    )
-    if not confirmed:
-        return deletion
-    return sending.send_deletion(
-        deletion=deletion,
-        actor=actor,
-        client=client,
-        skip_recheck=skip_recheck,
-        now=now,
-        note_claim=note_claim,
-    )
-
-
-def require_not_run_by_batch(deletion: Deletion) -> None:
-    """Raise ConflictError if its bulk deletion must be approved or confirmed instead."""
-    if deletion.is_run_by_batch and deletion.state in {State.REQUESTED, State.APPROVED}:
-        raise ConflictError(
-            "This deletion is part of a bulk deletion. Approve or confirm the bulk deletion."
-        )
-
-
-def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> audit.EventDraft:
-    return audit.EventDraft(
-        code=audit.EventCode.DELETION_CONFIRMED,
-        sentence=_confirmed_sentence(deletion, actor=actor, skip_recheck=skip_recheck),
-        details={
-            "skip_recheck": skip_recheck,
-            "approval_round": deletion.approval_round,
-        },
-    )
-
-
-def _confirmed_sentence(
-    deletion: Deletion, *, actor: Actor, skip_recheck: bool = False
-) -> audit.Sentence:
-    sentence = audit.Sentence(
-        "{actor} confirmed deletion of {connection}.",
-        connection=deletion.description,
-    )
-    return sentence.followed_by(
-        "No approval was required." if deletion.policy == ApprovalPolicy.NONE else "",
-        "The pre-send check was skipped." if skip_recheck else "",
-    )
-
-
-def is_awaiting_confirmation(deletion: Deletion) -> bool:
-    """Whether the next step is a person typing the confirmation."""
-    confirmable = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    return deletion.state in confirmable and not states.is_awaiting_approval(deletion)
-
-
-def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
-    """Whether this person can confirm: the requester, or anyone if no approval is needed.
-
-    After break glass, also the person who used it.
-    """
-    if deletion.policy == ApprovalPolicy.NONE:
-        return True
-    return person is not None and person.pk in deletion.confirming_ids
-
-
-def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
-    """Withdraw it, unless an attempt might have worked.
-
-    Raises PermissionDenied, and OvertakenError when it is too late.
-    """
-    permissions.require(
-        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"
-    )
-    if not can_be_withdrawn(deletion):
-        raise OvertakenError("This deletion can no longer be withdrawn.")
-    sentence = audit.Sentence(
-        "{actor} withdrew the deletion of {connection}. {facts}",
-        connection=deletion.description,
-        facts=attempt_facts.attempts_summary_of(deletion),
-    )
-    reason = reason.strip()
-    states.apply_or_refuse(
-        deletion,
-        transition=Settle(outcome=Outcome.WITHDRAWN, reason=reason),
-        actor=actor,
-        events=[
-            audit.EventDraft(
-                code=audit.EventCode.DELETION_WITHDRAWN,
-                sentence=sentence,
-                details={"reason": reason},
-            )
-        ],
-    )
-    return deletion
-
-
-def can_be_withdrawn(deletion: Deletion) -> bool:
-    """Whether it can still be withdrawn, which requires that no attempt might have worked."""
-    withdrawable = {State.REQUESTED, State.APPROVED, State.WAITING}
-    return deletion.state in withdrawable and not deletion.has_ambiguous_attempt
-
-
-def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """Close an unknown or still-present deletion as unresolved. It never counts as deleted.
-
-    Raises PermissionDenied, InvalidInputError without a reason, and OvertakenError in other states.
-    """
-    permissions.require(
-        permissions.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
-    )
-    if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
-        raise OvertakenError("Only a deletion with an unknown outcome or no effect can be closed.")
-    reason = clean_text(reason, missing="Enter a reason for closing it as unresolved.")
-    sentence = audit.Sentence(
-        "{actor} closed the deletion of {connection} as unresolved.",
-        connection=deletion.description,
-    ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
-    states.apply_or_refuse(
-        deletion,
-        transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),
-        actor=actor,
-        events=[
-            audit.EventDraft(
-                code=audit.EventCode.DELETION_SETTLED,
-                sentence=sentence,
-                details={"reason": reason},
-            )
-        ],
-    )
-    return deletion
-
-
-def lapse_approvals(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
-    """Start a new approval round for a still-present deletion that expired. Return whether it did.
-
-    The deletion stays still present, and the same people can approve it again.
-    """
-    if not states.have_approvals_expired(deletion, now=now or clock.now()):
-        return False
-    sentence = audit.Sentence(
-        "Approvals for another DELETE of {connection} expired without confirmation after {limit}. "
-        "No new DELETE was sent.",
-        limit=format_limit(time_limits.CONFIRMING_WINDOW),
-        connection=deletion.description,
-    )
-    return end_approval_round(deletion=deletion, actor=actor, sentence=sentence)
-
-
-def end_approval_round(*, deletion: Deletion, actor: Actor, sentence: audit.Sentence) -> bool:
-    """End the approval round of a still-present deletion."""
-    count = states.approvals_given(deletion).count()
-    event = audit.EventDraft(
-        code=audit.EventCode.DELETION_APPROVALS_LAPSED,
-        sentence=sentence,
-        details={"approval_round": deletion.approval_round, "approvals_given": count},
-    )
-    return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
-
-
-def _expiry_cause(deletion: Deletion) -> Cause:
-    if states.is_queued(deletion):
-        return Cause.NOT_STARTED_IN_TIME
-    return Cause.NOT_RETRIED_IN_TIME if deletion.is_run_by_batch else Cause.TOO_LATE
-
-
-def expire_deletion(*, deletion: Deletion, actor: Actor, now: datetime | None = None) -> bool:
-    """Close a deletion that was not approved, confirmed or sent in time. Return whether it did."""
-    now = now or clock.now()
-    can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
-    if not can_expire or not states.has_expired(deletion, now=now):
-        return False
-    # Another worker might have extended it since it was read.
-    deletion.refresh_from_db(fields=["expires_at"])
-    if not states.has_expired(deletion, now=now):
-        return False
-    transition: Settle | BecomeUnknown
-    if deletion.state == State.WAITING:
-        transition = states.stop_trying(
-            cause=_expiry_cause(deletion),
-            was_ambiguous=deletion.has_ambiguous_attempt,
-            due_at=now + timedelta(seconds=60),
-        )
-    elif deletion.state == State.APPROVED or states.approvals_needed(deletion) == 0:
-        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_CONFIRMED_IN_TIME)
-    else:
-        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_APPROVED_IN_TIME)
-    sentence = audit.Sentence(
-        "The deletion of {connection} ran out of time. {why} {facts}",
-        connection=deletion.description,
-        why=cause_text(transition.cause),
-        facts=attempt_facts.attempts_summary_of(deletion),
-    )
-    event = audit.EventDraft(code=transition.event_code, sentence=sentence)
-    return states.apply(deletion, transition=transition, actor=actor, events=[event])

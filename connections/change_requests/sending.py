@@ -1,12 +1,13 @@
-"""Sends the DELETE of a confirmed deletion: pre-send check, claim, request.
+"""Sends a confirmed request to Datadog: pre-send check, claim, request.
 
-Everything that can send a DELETE goes through this module.
+Everything that can change something at Datadog goes through this module.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from django.db.models import Exists
@@ -14,52 +15,52 @@ from django.db.models import Exists
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
+from connections.change_requests import (
+    attempt_facts,
+    failpoints,
+    rechecks,
+    recording,
+    states,
+)
+from connections.change_requests.actions import action_of
+from connections.change_requests.comparison import RecheckResult
+from connections.change_requests.failpoints import Point
+from connections.change_requests.states import Claim
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import WriteResponse
-from connections.deletions import (
-    attempt_facts,
-    failpoints,
-    recording,
-    states,
-    verification,
-)
-from connections.deletions.failpoints import Point
-from connections.deletions.states import Claim
-from connections.deletions.verification import RecheckResult
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import (
     AMBIGUOUS,
     ApprovalPolicy,
-    Attempt,
-    Batch,
-    BatchState,
+    AttemptFields,
+    ChangeRequest,
     Credential,
-    Deletion,
     Person,
     State,
+    Step,
 )
 from connections.net.http import pool
 
-# Gets the ID of a deletion whose DELETE will be sent once the claim is committed.
+# Gets the ID of a request that will be sent once the claim is committed.
 type NoteClaim = Callable[[UUID], None]
 
 
 @pool()
-def send_deletion(
+def send[R: ChangeRequest](
     *,
-    deletion: Deletion,
+    change_request: R,
     actor: Actor,
     client: DatadogClient | None = None,
     skip_recheck: bool = False,
     result: SyncResult | None = None,
     now: datetime | None = None,
     note_claim: NoteClaim | None = None,
-) -> Deletion:
-    """Send a confirmed deletion once, if it is still what was requested.
+) -> R:
+    """Send a confirmed request once, if it is still what was requested.
 
     `client` is used for the pre-send check; pass one if the caller has already run the checks in
     `require_sendable`. The claim runs those checks again. `skip_recheck` means that the person
@@ -67,41 +68,45 @@ def send_deletion(
     just made, so that Datadog isn't queried twice. `now` is the database time, if the caller has
     just read it. `note_claim` is as in `claim`.
 
-    Returns the deletion with the recorded response, which is not verified yet: `due_at` is now, for
+    Returns the request with the recorded response, which is not verified yet: `due_at` is now, for
     the worker. Never raises for a failure at Datadog. Raises BlockedError when a person involved
     lost the permission, the credential is retired or the connection is protected, and
     UnavailableError; each before anything is sent. Raises ResponseNotRecordedError when it was sent
     but the database did not store the response.
     """
-    logs.add_ids(deletion=deletion.pk)
+    logs.add_ids(**{change_request.noun: change_request.pk})
     recheck = None
     if not skip_recheck:
         if result is None:
             result = fetching.fetch(
-                credential=deletion.credential,
+                credential=change_request.credential,
                 client=client
-                or require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by),
-                find=deletion.connection_id,
+                or require_sendable(
+                    change_request=change_request, confirmed_by=change_request.confirmed_by
+                ),
+                find=change_request.connection_id,
                 now=now,
             )
             storing.store(result, actor=actor)
-        recheck = verification.recheck(deletion=deletion, result=result, actor=actor)
+        recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
         if recheck is None:
-            return deletion
+            return change_request
     was_rechecked = recheck is not None and recheck.result == RecheckResult.SAME
-    claims = claim([deletion], actor=actor, was_rechecked=was_rechecked, note_claim=note_claim)
+    claims = claim(
+        [change_request], actor=actor, was_rechecked=was_rechecked, note_claim=note_claim
+    )
     if not claims:
-        return deletion
+        return change_request
     [claimed] = claims
     recording.record_or_save([(claimed.attempt, send_claimed(claimed))], actor=actor)
-    return claimed.attempt.deletion
+    return cast("R", claimed.attempt.change_request)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedAttempt:
-    """A recorded attempt whose DELETE this process must send now, exactly once."""
+    """A recorded attempt whose request this process must send now, exactly once."""
 
-    attempt: Attempt
+    attempt: AttemptFields
     # Has the keys whose fingerprint the attempt records.
     client: DatadogClient
     # From `time.monotonic()`, read before the claim.
@@ -109,58 +114,62 @@ class ClaimedAttempt:
 
 
 def send_claimed(claimed: ClaimedAttempt) -> WriteResponse:
-    """Send the DELETE of an attempt. Doesn't use the database, so threads can call it."""
+    """Send the request of an attempt. Doesn't use the database, so threads can call it."""
     # A process that was paused after its claim must not send once others have given the claim up.
     # So the deadline starts before the claim, and no request begins after it.
     seconds = time_limits.DELETE_SECONDS - (time.monotonic() - claimed.began_at)
-    # This is the only line in Org Admin that can delete a connection.
-    return claimed.client.delete_org_connection(
-        connection_id=str(claimed.attempt.deletion.connection_id), deadline_seconds=seconds
+    change_request = claimed.attempt.change_request
+    return action_of(change_request).send(
+        change_request, client=claimed.client, deadline_seconds=seconds
     )
 
 
-def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> DatadogClient:
-    """A client for this deletion, unless a local reason forbids sending it. Makes no request.
+def require_sendable(
+    *, change_request: ChangeRequest, confirmed_by: Person | None
+) -> DatadogClient:
+    """A client for this request, unless a local reason forbids sending it. Makes no request.
 
     Raises BlockedError when a person involved lost the permission, the credential is retired or the
     connection is protected, and UnavailableError when the keys can't be decrypted.
     """
-    deletion.credential = Credential.objects.get(pk=deletion.credential_id)
-    block = find_block([deletion], confirmed_by=[confirmed_by.pk if confirmed_by else None])
+    change_request.credential = Credential.objects.get(pk=change_request.credential_id)
+    block = find_block([change_request], confirmed_by=[confirmed_by.pk if confirmed_by else None])
     if block:
         raise block
-    return fetching.open_client(credential=deletion.credential)
+    return fetching.open_client(credential=change_request.credential)
 
 
 def find_block(
-    deletions: Sequence[Deletion], *, confirmed_by: Iterable[UUID | None]
+    change_requests: Sequence[ChangeRequest], *, confirmed_by: Iterable[UUID | None]
 ) -> BlockedError | None:
-    """Why one of these deletions can't be sent if these people confirm them, or None.
+    """Why one of these requests can't be sent if these people confirm them, or None.
 
     They share one credential, which is current.
     """
-    checked = _check_sendable(deletions, confirmed_by=confirmed_by)
+    checked = _check_sendable(change_requests, confirmed_by=confirmed_by)
     return checked if isinstance(checked, BlockedError) else None
 
 
 def _check_sendable(
-    deletions: Sequence[Deletion], *, confirmed_by: Iterable[UUID | None]
+    change_requests: Sequence[ChangeRequest], *, confirmed_by: Iterable[UUID | None]
 ) -> datetime | BlockedError:
-    """The time at which nothing forbids sending these deletions, or what `find_block` returns.
+    """The time at which nothing forbids sending these requests, or what `find_block` returns.
 
     Permissions are read from the database at every call, because these people, or the approvers,
     might have lost them a moment ago.
     """
-    credential = deletions[0].credential
+    credential = change_requests[0].credential
     if credential.is_retired:
         return BlockedError(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
-    protected = protections.active_protections_of(
-        site=credential.site, connection_ids=[deletion.connection_id for deletion in deletions]
-    )
-    # A command can delete without naming a person.
-    involved = {*confirmed_by, *(deletion.requested_by_id for deletion in deletions)}
+    action = action_of(change_requests[0])
+    protected = action.protections_of(change_requests)
+    # A command can do it without naming a person.
+    involved = {
+        *confirmed_by,
+        *(change_request.requested_by_id for change_request in change_requests),
+    }
     people = {pk for pk in involved if pk}
     operators = permissions.people_who_can_delete().filter(pk__in=people)
     # Most credentials have no access list, and its query is slow to build.
@@ -184,54 +193,55 @@ def _check_sendable(
     without_right = people - allowed_ids
     if without_right:
         person = Person.objects.filter(pk__in=without_right)[0]
-        text = f"{person} no longer has permission to delete connections."
+        text = f"{person} no longer has permission to {action.permission}."
         return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
-    for deletion in deletions:
-        if block := _find_approval_block(deletion):
+    for change_request in change_requests:
+        if block := _find_approval_block(change_request):
             return block
     now: datetime = allowed[0]["now"] if allowed else clock.now()
     return now
 
 
-def _find_approval_block(deletion: Deletion) -> BlockedError | None:
-    """Why the deletion's approvals, or its use of break glass, no longer count, or None."""
-    if deletion.policy != ApprovalPolicy.NONE:
-        tried = deletion.attempts.filter(AMBIGUOUS, approval_round=deletion.approval_round)
+def _find_approval_block(change_request: ChangeRequest) -> BlockedError | None:
+    """Why the request's approvals, or what replaces them, no longer count, or None."""
+    if change_request.policy != ApprovalPolicy.NONE:
+        tried = change_request.attempts.filter(
+            AMBIGUOUS, approval_round=change_request.approval_round
+        )
         if tried.exists():
             text = "An attempt under its approvals might have worked."
             return BlockedError(text, cause=Cause.APPROVALS_MISSING)
-    breaker_id = deletion.break_glass_by_id if deletion.break_glass_applies else None
-    # Not `deletion.break_glass_by`, which might have been read before the pre-send check.
-    breaker = Person.objects.get(pk=breaker_id) if breaker_id else None
-    if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
-        text = f"{breaker} can no longer use break glass."
-        return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
-    if not deletion.needs_approval:
+    if block := action_of(change_request).find_block(change_request):
+        return block
+    if not change_request.needs_approval:
         return None
-    approvals = list(states.approvals_given(deletion).select_related("approver"))
+    approvals = list(states.approvals_given(change_request).select_related("approver"))
     for approval in approvals:
-        if not permissions.can_approve(person_actor(person=approval.approver), deletion=deletion):
-            text = f"{approval.approver_name} no longer has permission to approve deletions."
+        approver = person_actor(person=approval.approver)
+        if not permissions.can_approve(approver, change_request=change_request):
+            what = f"approve {change_request.label}s"
+            text = f"{approval.approver_name} no longer has permission to {what}."
             return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
-    if len(approvals) < states.approvals_needed(deletion):
-        return BlockedError("This deletion still needs approval.", cause=Cause.APPROVALS_MISSING)
+    if len(approvals) < states.approvals_needed(change_request):
+        text = f"This {change_request.label} still needs approval."
+        return BlockedError(text, cause=Cause.APPROVALS_MISSING)
     return None
 
 
 def claim(
-    deletions: Sequence[Deletion],
+    change_requests: Sequence[ChangeRequest],
     *,
     actor: Actor,
     was_rechecked: bool,
     shared_check_at: datetime | None = None,
     note_claim: NoteClaim | None = None,
 ) -> list[ClaimedAttempt]:
-    """Claim deletions for this process and record their attempts, durably, before they are sent.
+    """Claim requests for this process and record their attempts, durably, before they are sent.
 
     They belong to one credential and, if at all, to one bulk deletion. Each has its own
     attempt. The keys come from the locked credential, which might have been
     rotated during the pre-send check. `note_claim` is called at the end of each transaction that
-    claims a deletion, which it can still roll back.
+    claims a request, which it can still roll back.
 
     Leaves out what another process claimed or changed first, what can no longer be sent in time
     and, if the shared check that began at `shared_check_at` is now too old, everything. Raises
@@ -239,89 +249,87 @@ def claim(
     protected during the pre-send check, and UnavailableError when the keys can't be decrypted.
     Nothing is claimed then.
     """
-    for deletion in deletions:
-        failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
+    for change_request in change_requests:
+        failpoints.hit(Point.BEFORE_CLAIM, change_request_id=change_request.pk)
     began_at = time.monotonic()
-    first = deletions[0]
+    first = change_requests[0]
+    model = first.attempts.model
     with audit.atomic(durable=True):
-        # Locked before credentials and deletions, as everywhere else.
-        if first.is_run_by_batch and not _lock_if_running(first.batch_id):
+        # Locked before credentials and requests, as everywhere else.
+        if not action_of(first).lock_parent(first):
             return []
         credential = Credential.objects.select_for_update(no_key=True).get(pk=first.credential_id)
-        for deletion in deletions:
-            deletion.credential = credential
+        for change_request in change_requests:
+            change_request.credential = credential
         # After taking the lock, because access might have changed while waiting for it.
         now = _check_sendable(
-            deletions, confirmed_by=[deletion.confirmed_by_id for deletion in deletions]
+            change_requests,
+            confirmed_by=[change_request.confirmed_by_id for change_request in change_requests],
         )
         if isinstance(now, BlockedError):
             raise now
         # One client for all: threads can share it, and the keys are decrypted once.
         client = fetching.open_client(credential=credential)
         in_time = [
-            deletion
-            for deletion in deletions
-            if _is_in_time(deletion, shared_check_at=shared_check_at, now=now)
+            change_request
+            for change_request in change_requests
+            if _is_in_time(change_request, shared_check_at=shared_check_at, now=now)
         ]
         attempts = {
-            deletion.pk: Attempt(
-                deletion=deletion,
-                number=deletion.epoch + 1,
-                epoch=deletion.epoch + 1,
-                approval_round=deletion.approval_round,
+            change_request.pk: model(
+                **{model.parent: change_request},
+                number=change_request.epoch + 1,
+                epoch=change_request.epoch + 1,
+                approval_round=change_request.approval_round,
                 credential_name=credential.name,
                 credential_fingerprint=credential.fingerprint,
                 was_rechecked=was_rechecked,
                 claimed_at=now,
             )
-            for deletion in states.lock_unchanged(in_time)
+            for change_request in states.lock_unchanged(in_time)
         }
         states.apply_to_all(
-            [attempt.deletion for attempt in attempts.values()],
+            [attempt.change_request for attempt in attempts.values()],
             transition=Claim(at=now),
             actor=actor,
-            events_of=lambda deletion: [_sending_event(attempts[deletion.pk])],
+            events_of=lambda change_request: [_sending_event(attempts[change_request.pk])],
         )
-        claimed = Attempt.objects.bulk_create(attempts.values())
+        claimed = model._default_manager.bulk_create(attempts.values())
         for attempt in claimed:
-            failpoints.hit(Point.INSIDE_CLAIM, deletion_id=attempt.deletion_id)
+            failpoints.hit(Point.INSIDE_CLAIM, change_request_id=attempt.change_request_id)
             if note_claim:
-                note_claim(attempt.deletion_id)
+                note_claim(attempt.change_request_id)
     for attempt in claimed:
-        failpoints.hit(Point.AFTER_CLAIM, deletion_id=attempt.deletion_id)
+        failpoints.hit(Point.AFTER_CLAIM, change_request_id=attempt.change_request_id)
     return [
         ClaimedAttempt(attempt=attempt, client=client, began_at=began_at) for attempt in claimed
     ]
 
 
-def _lock_if_running(batch_id: UUID | None) -> bool:
-    """Lock the bulk deletion so that a pause waits for this commit.
-
-    Return whether it is running.
-    """
-    batches = Batch.objects.select_for_update(no_key=True).filter(pk__in=[batch_id])
-    return batches.values_list("state", flat=True).get() == BatchState.RUNNING
-
-
-def _is_in_time(deletion: Deletion, *, shared_check_at: datetime | None, now: datetime) -> bool:
-    """Whether the deletion and its check still allow a claim at this time."""
-    if deletion.state == State.SENDING:
+def _is_in_time(
+    change_request: ChangeRequest, *, shared_check_at: datetime | None, now: datetime
+) -> bool:
+    """Whether the request and its check still allow a claim at this time."""
+    if change_request.state == State.SENDING:
         # Read after another process claimed it, so that the compare-and-swap would succeed.
         return False
     check_age = clock.elapsed_since(shared_check_at or now, now=now)
     if check_age > time_limits.SHARED_CHECK_WINDOW:
         return False
     # If its time ran out during the pre-send check, it expires the next time it is due.
-    return not (deletion.state == State.WAITING and states.has_expired(deletion, now=now))
+    return not (
+        change_request.state == State.WAITING and states.has_expired(change_request, now=now)
+    )
 
 
-def _sending_event(attempt: Attempt) -> audit.EventDraft:
+def _sending_event(attempt: AttemptFields) -> audit.EventDraft:
     return audit.EventDraft(
-        code=audit.EventCode.DELETION_SENDING,
+        code=attempt.change_request.event_code(Step.SENDING),
         sentence=audit.Sentence(
-            "Sending the DELETE for {connection} (attempt {number}).",
+            "Sending the {method} for {connection} (attempt {number}).",
+            method=attempt.method,
             number=attempt.number,
-            connection=attempt.deletion.description,
+            connection=attempt.change_request.description,
         ),
         details={
             "attempt": attempt.number,
@@ -333,24 +341,25 @@ def _sending_event(attempt: Attempt) -> audit.EventDraft:
     )
 
 
-def record_blocked(*, deletion: Deletion, blocked: BlockedError, actor: Actor) -> None:
-    """Stop a deletion that no person waits for and that can no longer be sent."""
+def record_blocked(*, change_request: ChangeRequest, blocked: BlockedError, actor: Actor) -> None:
+    """Stop a request that no person waits for and that can no longer be sent."""
     transition = states.stop_trying(
-        cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
+        cause=blocked.cause, was_ambiguous=change_request.attempts.filter(AMBIGUOUS).exists()
     )
     states.apply(
-        deletion,
+        change_request,
         transition=transition,
         actor=actor,
         # Without the text of `blocked`, because that might name a person.
         events=[
             audit.EventDraft(
-                code=transition.event_code,
+                code=change_request.event_code(transition.step),
                 sentence=audit.Sentence(
-                    "The deletion of {connection} was stopped. {why} {facts}",
-                    connection=deletion.description,
+                    "The {title} {connection} was stopped. {why} {facts}",
+                    title=change_request.title,
+                    connection=change_request.description,
                     why=cause_text(blocked.cause),
-                    facts=attempt_facts.attempts_summary_of(deletion),
+                    facts=attempt_facts.attempts_summary_of(change_request),
                 ),
             )
         ],

@@ -1,0 +1,1 @@
+"""A request to change a connection at Datadog: states, sending, approvals, verification."""

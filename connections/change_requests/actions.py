@@ -1,0 +1,163 @@
+"""What is particular to each kind of request: what it sends, and what a response or a list proves.
+
+The rest of this package calls these functions, so that every kind has the same life.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils.module_loading import import_string
+
+from connections.access.actor import Actor
+from connections.change_requests.comparison import Recheck
+from connections.core.errors import BlockedError
+from connections.datadog.client import DatadogClient
+from connections.datadog.payloads import OrgConnection
+from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.inventory.fetching import SyncResult
+from connections.models import AttemptFields, ChangeRequest, Person, Protection
+
+
+class Action[R: ChangeRequest](ABC):
+    """One kind of request to Datadog, for the requests of one model."""
+
+    method: ClassVar[str]
+    # In "permission to …", and in "might have been …".
+    permission: ClassVar[str]
+    done: ClassVar[str]
+
+    # The outcome after a 200, and the one after an unknown result when lists show the effect.
+    success: ClassVar[str]
+    unproven: ClassVar[str]
+    # Outcomes that a list is compared with: as soon as the response is recorded, or ever.
+    verified_outcomes: ClassVar[frozenset[str]]
+    checked_outcomes: ClassVar[frozenset[str]]
+    # Whether the connection is listed once the request has had its effect.
+    is_listed_when_done: ClassVar[bool]
+
+    # How sentences say that lists show the effect, or don't: "A complete sync no longer lists …",
+    # "… is no longer listed", "… is still listed".
+    lists: ClassVar[str]
+    is_seen: ClassVar[str]
+    is_not_seen: ClassVar[str]
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it removes the connection."""
+        return not self.is_listed_when_done
+
+    @abstractmethod
+    def label_of_outcome(self, outcome: str) -> str:
+        """The outcome as people read it."""
+
+    # --- Before sending -------------------------------------------------------------------------
+
+    @abstractmethod
+    def can_confirm(self, change_request: R, *, person: Person | None) -> bool:
+        """Whether this person can confirm it. Their permission is checked elsewhere."""
+
+    @abstractmethod
+    def confirmation_text(self, change_request: R, *, actor: Actor) -> str:
+        """What this person types to confirm it."""
+
+    @abstractmethod
+    def require_allowed(self, change_request: R) -> None:
+        """Raise ConflictError if something stored here forbids approving it."""
+
+    @abstractmethod
+    def protections_of(self, change_requests: Sequence[R]) -> QuerySet[Protection]:
+        """The protections that forbid sending these requests, which have one site."""
+
+    @abstractmethod
+    def find_block(self, change_request: R) -> BlockedError | None:
+        """Why what replaces its approvals no longer counts, or None."""
+
+    @abstractmethod
+    def lock_parent(self, change_request: R) -> bool:
+        """Lock what decides whether it can be sent now. Return whether it can."""
+
+    @abstractmethod
+    def requires_listing(self, change_request: R) -> bool:
+        """Whether it can only be sent after a sync that lists what it is about."""
+
+    @abstractmethod
+    def compare(self, change_request: R, *, result: SyncResult) -> Recheck:
+        """Compare what one sync listed with what was requested. Uses no database."""
+
+    @abstractmethod
+    def outcome_before_sending(self, change_request: R, comparison: Recheck) -> str:
+        """The outcome of a request that this comparison shows is not to be sent any more."""
+
+    # --- Sending --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def send(
+        self, change_request: R, *, client: DatadogClient, deadline_seconds: float
+    ) -> WriteResponse:
+        """Send it once. Uses no database, so threads can call it. Never raises."""
+
+    @abstractmethod
+    def outcome_of(
+        self, verdict: AttemptResult, *, was_ambiguous: bool, had_late_success: bool
+    ) -> str | None:
+        """The outcome that a response proves. None if it leaves the result unknown.
+
+        `was_ambiguous` means that an earlier attempt might have worked, and `had_late_success` that
+        Datadog returned a late 200 to one.
+        """
+
+    # --- Afterwards -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, change_request: R, *, result: SyncResult) -> OrgConnection | None:
+        """The connection that it is about, as this sync lists it."""
+
+    @abstractmethod
+    def shows_effect(self, change_request: R, *, result: SyncResult) -> bool | None:
+        """Whether Datadog is as the request would make it. None if the sync proves nothing."""
+
+    @abstractmethod
+    def verify(self, change_request: R, *, actor: Actor, now: datetime | None = None) -> None:
+        """Compare a settled request with Datadog's lists. Does nothing if they prove nothing.
+
+        Raises UnavailableError.
+        """
+
+    @abstractmethod
+    def record_effect(self, change_request: R, *, seen_at: datetime) -> None:
+        """Record its effect in the inventory, which a sync that began at `seen_at` showed."""
+
+    @abstractmethod
+    def flag_contradiction(
+        self, change_request: R, *, at: datetime, listed_by: str, actor: Actor
+    ) -> None:
+        """Set `contradicted_at` once, with its event. Call it inside a transaction."""
+
+
+def action_of(change_request: ChangeRequest) -> Action[Any]:
+    """The action of this request."""
+    return _load(change_request.action)
+
+
+@cache
+def _load(path: str) -> Action[Any]:
+    # Loaded when it is first needed, because each action is in a higher package.
+    action: Action[Any] = import_string(path)
+    return action
+
+
+def nouns() -> list[str]:
+    """The nouns of all kinds of requests."""
+    return [model.noun for model in ChangeRequest.__subclasses__()]
+
+
+def find_attempt(*, noun: str, change_request_id: UUID, epoch: int) -> AttemptFields | None:
+    """The attempt with this epoch of a request, by the noun of its kind and its ID."""
+    [model] = [model for model in ChangeRequest.__subclasses__() if model.noun == noun]
+    request = model._default_manager.filter(pk=change_request_id).first()
+    return request.attempts.filter(epoch=epoch).first() if request else None

@@ -1,0 +1,132 @@
+"""Checks with Datadog, before approving and sending, that what was requested is unchanged."""
+
+from datetime import timedelta
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.change_requests import attempt_facts, states, verification
+from connections.change_requests.actions import action_of
+from connections.change_requests.comparison import Recheck, RecheckResult
+from connections.change_requests.states import FailRecheck, Settle
+from connections.core import clock, time_limits
+from connections.core.causes import Cause
+from connections.core.errors import UnavailableError
+from connections.inventory import fetching, storing
+from connections.inventory.fetching import SyncResult
+from connections.models import ChangeRequest, State, Step
+
+# Seconds for a check that a page waits for.
+PAGE_SECONDS = 4.0
+
+
+def preview_recheck(*, change_request: ChangeRequest) -> Recheck:
+    """Sync within PAGE_SECONDS for an approver's page. Stores nothing."""
+    try:
+        result = fetching.fetch(
+            credential=change_request.credential,
+            find=change_request.connection_id,
+            deadline_seconds=PAGE_SECONDS,
+        )
+    except UnavailableError as error:
+        result = SyncResult(cause=error.cause, started_at=clock.now())
+    return action_of(change_request).compare(change_request, result=result)
+
+
+def recheck_and_store(*, change_request: ChangeRequest, actor: Actor) -> Recheck:
+    """Sync for the approval itself. Store the result, so that every page shows it."""
+    try:
+        result = fetching.fetch(credential=change_request.credential)
+        storing.store(result, actor=actor)
+    except UnavailableError as error:
+        result = SyncResult(cause=error.cause)
+    return action_of(change_request).compare(change_request, result=result)
+
+
+def recheck(*, change_request: ChangeRequest, result: SyncResult, actor: Actor) -> Recheck | None:
+    """What the pre-send check says of the request, if it can be sent after it.
+
+    Otherwise records why not and returns None.
+    """
+    action = action_of(change_request)
+    comparison = action.compare(change_request, result=result)
+    is_unreadable = comparison.result == RecheckResult.UNREADABLE
+    if is_unreadable and action.requires_listing(change_request):
+        record_recheck_failure(change_request=change_request, result=result, actor=actor)
+        return None
+    if not comparison.can_be_approved:
+        settle_not_as_requested(change_request=change_request, comparison=comparison, actor=actor)
+        return None
+    return comparison
+
+
+def settle_not_as_requested(
+    *, change_request: ChangeRequest, comparison: Recheck, actor: Actor
+) -> None:
+    """Settle a request whose connection changed or is gone since the request."""
+    with verification.lock_responses(change_request=change_request):
+        facts = attempt_facts.attempts_summary_of(change_request)
+        if comparison.shows_effect and change_request.has_late_success:
+            verification.settle_late_success(
+                change_request=change_request,
+                actor=actor,
+                cause=Cause.ABSENT_WHEN_READ,
+                seen_at=comparison.at or clock.now(),
+            )
+            return
+        outcome = action_of(change_request).outcome_before_sending(change_request, comparison)
+        if comparison.listed:
+            names = ("source_org_name", "sink_org_name", "connection_types")
+            now_says = {name: getattr(comparison.listed, name) for name in names}
+            cause, details = Cause.CHANGED_WHEN_READ, {"now_says": now_says}
+            sentence = audit.Sentence(
+                "{connection} changed after the request. {facts}",
+                connection=change_request.description,
+                facts=facts,
+            )
+        else:
+            cause, details = Cause.ABSENT_WHEN_READ, {}
+            sentence = audit.Sentence(
+                "{connection} is no longer listed. {facts}",
+                connection=change_request.description,
+                facts=facts,
+            )
+        event = audit.EventDraft(
+            code=change_request.event_code(Step.SETTLED), sentence=sentence, details=details
+        )
+        transition = Settle(outcome=outcome, cause=cause, details=dict(details))
+        states.apply(change_request, transition=transition, actor=actor, events=[event])
+
+
+def record_recheck_failure(
+    *, change_request: ChangeRequest, result: SyncResult, actor: Actor
+) -> None:
+    """Record that the pre-send check failed. Nothing is sent and the state stays."""
+    details = result.failure
+    sentence = audit.Sentence(
+        "The pre-send check of {connection} failed. {facts}",
+        connection=change_request.description,
+        facts=attempt_facts.attempts_summary_of(change_request),
+    )
+    due_at = clock.now() + _retry_after(result) if change_request.state == State.WAITING else None
+    if due_at and change_request.expires_at:
+        due_at = min(due_at, change_request.expires_at)
+    states.apply(
+        change_request,
+        transition=FailRecheck(details=details, due_at=due_at),
+        actor=actor,
+        events=[
+            audit.EventDraft(
+                code=change_request.event_code(Step.RECHECK_FAILED),
+                sentence=sentence,
+                details=details,
+            )
+        ],
+    )
+
+
+def _retry_after(result: SyncResult) -> timedelta:
+    """How long to wait after a failed sync: after a 429, until the org's rate limit resets."""
+    if result.cause != Cause.RATE_LIMITED:
+        return timedelta(seconds=60)
+    resets = [limit.reset_seconds for limit in result.rate_limits if limit.is_low]
+    return min(timedelta(seconds=max(resets, default=60)), time_limits.SENDING_WINDOW)

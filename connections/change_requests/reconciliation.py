@@ -1,0 +1,167 @@
+"""Settles requests whose result is unknown, based on Datadog's lists. Never sends anything."""
+
+from datetime import datetime
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.change_requests import attempt_facts, states, verification
+from connections.change_requests.actions import action_of
+from connections.change_requests.states import (
+    BecomeStillPresent,
+    BecomeUnknown,
+    Check,
+    RecordCheck,
+    Settle,
+)
+from connections.core import clock, time_limits
+from connections.core.causes import Cause
+from connections.core.errors import ConflictError, OvertakenError
+from connections.core.text import format_limit
+from connections.models import ChangeRequest, State, Step
+
+
+def check[R: ChangeRequest](*, change_request: R, actor: Actor) -> R:
+    """Check with Datadog now, and settle the request if the list proves its result.
+
+    An attempt without a recorded response after 60 s first becomes unknown. Raises
+    PermissionDenied, and ConflictError when a list can't prove anything about this request.
+    """
+    permissions.require(
+        permissions.can_use(actor, credential_id=change_request.credential_id),
+        f"check this {change_request.label} with Datadog",
+    )
+    action = action_of(change_request)
+    if change_request.state == State.SENDING:
+        expire_lost_claim(change_request=change_request, actor=actor)
+    if change_request.state in {State.UNKNOWN, State.STILL_PRESENT}:
+        reconcile_unknown(change_request=change_request, actor=actor)
+    elif change_request.outcome in action.checked_outcomes:
+        action.verify(change_request, actor=actor)
+    elif change_request.state == State.SENDING:
+        raise ConflictError(f"The {action.method} is in progress. Wait for the response.")
+    else:
+        raise OvertakenError(f"This {change_request.label} has nothing to check with Datadog.")
+    return change_request
+
+
+def expire_lost_claim(*, change_request: ChangeRequest, actor: Actor) -> bool:
+    """Make a request unknown if its claim has no recorded response after 60 s.
+
+    Return whether it did.
+    """
+    now = clock.now()
+    started = change_request.sending_at
+    if change_request.state != State.SENDING or not started:
+        return False
+    if clock.elapsed_since(started, now=now) < time_limits.CLAIM_TIMEOUT:
+        return False
+    sentence = audit.Sentence(
+        "No response was recorded within {limit}. {connection} might have been {done}.",
+        done=action_of(change_request).done,
+        limit=format_limit(time_limits.CLAIM_TIMEOUT),
+        connection=change_request.description,
+    )
+    due_at = states.next_check_at(sending_at=started, now=now)
+    return states.apply(
+        change_request,
+        transition=BecomeUnknown(cause=Cause.ANSWER_LOST, due_at=due_at),
+        actor=actor,
+        events=[audit.EventDraft(code=change_request.event_code(Step.UNKNOWN), sentence=sentence)],
+    )
+
+
+def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
+    """Check a request with an unknown result or no effect once with Datadog. Settle it if proven.
+
+    After a late 200, one complete list that shows the effect is enough. Otherwise two complete
+    lists must agree: the first at least 35 s after the attempt began, the second at least 60 s
+    after the first. Anything less leaves the request as it is.
+    """
+    result = verification.list_with_any_credential(change_request=change_request, actor=actor)
+    now = clock.now()
+    sending_at = states.sending_started_at(change_request, now=now)
+    checked_at = result.started_at or now
+    action = action_of(change_request)
+    listed = verification.is_listed(change_request=change_request, result=result)
+    shows_effect = action.shows_effect(change_request, result=result)
+    check = None
+    if listed is not None and checked_at - sending_at >= time_limits.FIRST_CHECK_DELAY:
+        check = Check(at=checked_at, is_listed=listed, shows_effect=bool(shows_effect))
+    due_at = states.next_check_at(sending_at=sending_at, now=now)
+    if change_request.expires_at:
+        due_at = min(due_at, change_request.expires_at)
+    event = verification.check_event(change_request=change_request, result=result)
+    with verification.lock_responses(change_request=change_request):
+        if shows_effect and change_request.has_late_success:
+            verification.settle_late_success(
+                change_request=change_request,
+                actor=actor,
+                cause=Cause.LATER_LISTING,
+                seen_at=checked_at,
+                events=[event],
+            )
+            return
+        transition = _transition_after_check(
+            change_request, check=check, now=now, due_at=due_at, details=event.details
+        )
+        events = [event, *_events_of(transition, change_request=change_request)]
+        states.apply(change_request, transition=transition, actor=actor, events=events)
+
+
+def _transition_after_check(
+    change_request: ChangeRequest,
+    *,
+    check: Check | None,
+    now: datetime,
+    due_at: datetime,
+    details: dict[str, object],
+) -> Settle | BecomeStillPresent | RecordCheck:
+    """What one check means. `check` is None if it can't count as one of the two."""
+    last_at = change_request.last_checked_at
+    is_last_ahead = last_at is not None and clock.is_ahead(last_at, now=now)
+    agrees = check is not None and change_request.last_check_listed == check.is_listed
+    is_decided = (
+        check is not None
+        and last_at is not None
+        and not is_last_ahead
+        and agrees
+        and check.at - last_at >= time_limits.SECOND_CHECK_DELAY
+    )
+    unproven = action_of(change_request).unproven
+    # If both agree, the first check stays, because the second is measured from it.
+    kept = None if agrees and not is_last_ahead and not is_decided else check
+    if check and change_request.state == State.STILL_PRESENT and check.shows_effect:
+        return Settle(outcome=unproven, cause=Cause.LATER_LISTING, check=kept)
+    if check and change_request.state == State.UNKNOWN and is_decided:
+        if not check.shows_effect:
+            return BecomeStillPresent(check=check, due_at=due_at)
+        return Settle(outcome=unproven, cause=Cause.LISTINGS_AGREE, check=kept)
+    return RecordCheck(details=details, due_at=due_at, check=kept)
+
+
+def _events_of(
+    transition: Settle | BecomeStillPresent | RecordCheck, *, change_request: ChangeRequest
+) -> list[audit.EventDraft]:
+    action = action_of(change_request)
+    connection = change_request.description
+    match transition:
+        case BecomeStillPresent():
+            step = Step.STILL_PRESENT
+            sentence = audit.Sentence(
+                "Two complete syncs agree: {connection} {is_not_seen}.",
+                connection=connection,
+                is_not_seen=action.is_not_seen,
+            )
+        case Settle():
+            step = Step.SETTLED
+            attempts = attempt_facts.attempts_of(change_request)
+            sentence = audit.Sentence(
+                "{connection} {is_seen}. This doesn't prove that this request {done} it.",
+                connection=connection,
+                is_seen=action.is_seen,
+                done=action.done,
+            ).followed_by(attempt_facts.earlier_attempts(attempts))
+        case RecordCheck():
+            return []
+    return [audit.EventDraft(code=change_request.event_code(step), sentence=sentence)]

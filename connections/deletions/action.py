@@ -1,0 +1,196 @@
+"""What is particular to a deletion: it sends a DELETE, and lists prove it by not having it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from connections.access import permissions
+from connections.access.actor import Actor, person_actor
+from connections.change_requests import verification
+from connections.change_requests.actions import Action
+from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.core.causes import Cause
+from connections.core.errors import BlockedError
+from connections.datadog.client import DatadogClient
+from connections.datadog.payloads import OrgConnection
+from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.deletions import confirmations
+from connections.deletions.texts import label_of_outcome
+from connections.inventory import contradictions, protections, storing
+from connections.inventory.fetching import SyncResult
+from connections.models import (
+    GONE_OUTCOMES,
+    ApprovalPolicy,
+    Batch,
+    BatchState,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    Person,
+    Protection,
+    snapshot_digest,
+)
+
+
+class DeleteAction(Action[Deletion]):
+    """Deletes an org connection."""
+
+    method = "DELETE"
+    permission = "delete connections"
+    done = "deleted"
+
+    success = Outcome.DELETED
+    unproven = Outcome.GONE_UNATTRIBUTED
+    verified_outcomes = frozenset({Outcome.DELETED, Outcome.ALREADY_ABSENT})
+    checked_outcomes = frozenset(GONE_OUTCOMES)
+    is_listed_when_done = False
+
+    lists = "no longer lists"
+    is_seen = "is no longer listed"
+    is_not_seen = "is still listed"
+
+    def label_of_outcome(self, outcome: str) -> str:
+        return label_of_outcome(outcome)
+
+    def can_confirm(self, change_request: Deletion, *, person: Person | None) -> bool:
+        """Whether it is the requester or, after break glass, who used it.
+
+        Anyone can if no approval is needed.
+        """
+        if change_request.policy == ApprovalPolicy.NONE:
+            return True
+        return person is not None and person.pk in change_request.confirming_ids
+
+    def confirmation_text(self, change_request: Deletion, *, actor: Actor) -> str:
+        return confirmations.confirmation_text(change_request, actor=actor)
+
+    def require_allowed(self, change_request: Deletion) -> None:
+        protections.require_unprotected(protections.find_protection(change_request.key))
+
+    def protections_of(self, change_requests: Sequence[Deletion]) -> QuerySet[Protection]:
+        return protections.active_protections_of(
+            site=change_requests[0].site,
+            connection_ids=[deletion.connection_id for deletion in change_requests],
+        )
+
+    def find_block(self, change_request: Deletion) -> BlockedError | None:
+        """Why break glass no longer replaces its approvals, or None."""
+        if not change_request.break_glass_applies:
+            return None
+        # Not `break_glass_by`, which might have been read before the pre-send check.
+        breaker = Person.objects.get(pk__in=[change_request.break_glass_by_id])
+        if permissions.can_break_glass(person_actor(person=breaker), deletion=change_request):
+            return None
+        text = f"{breaker} can no longer use break glass."
+        return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
+
+    def lock_parent(self, change_request: Deletion) -> bool:
+        """Lock its bulk deletion, so that a pause waits for this commit.
+
+        Return whether that is running.
+        """
+        if not change_request.is_run_by_batch:
+            return True
+        batches = Batch.objects.select_for_update(no_key=True).filter(
+            pk__in=[change_request.batch_id]
+        )
+        return batches.values_list("state", flat=True).get() == BatchState.RUNNING
+
+    def requires_listing(self, change_request: Deletion) -> bool:
+        """Whether a snapshot was shown to its requester."""
+        return change_request.is_reviewed
+
+    def compare(self, change_request: Deletion, *, result: SyncResult) -> Recheck:
+        item = self.find(change_request, result=result)
+        if item is None:
+            missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
+            return Recheck(
+                result=missing,
+                at=result.started_at,
+                cause=result.cause,
+                shows_effect=result.is_complete,
+            )
+        listed = OrgConnectionSnapshot(**storing.snapshot_values(item))
+        digest = snapshot_digest(
+            site=change_request.site,
+            connection_id=str(change_request.connection_id),
+            fields=listed,
+        )
+        is_same = digest == change_request.digest
+        return Recheck(
+            result=RecheckResult.SAME if is_same else RecheckResult.CHANGED,
+            at=result.started_at,
+            listed=listed,
+            changes=changed_fields(change_request, listed),
+        )
+
+    def outcome_before_sending(self, change_request: Deletion, comparison: Recheck) -> str:
+        if comparison.listed:
+            return Outcome.STALE
+        might_have_worked = change_request.has_ambiguous_attempt
+        return Outcome.GONE_UNATTRIBUTED if might_have_worked else Outcome.ALREADY_ABSENT
+
+    def send(
+        self, change_request: Deletion, *, client: DatadogClient, deadline_seconds: float
+    ) -> WriteResponse:
+        # This is the only line in Org Admin that can delete a connection.
+        return client.delete_org_connection(
+            connection_id=str(change_request.connection_id), deadline_seconds=deadline_seconds
+        )
+
+    def outcome_of(
+        self, verdict: AttemptResult, *, was_ambiguous: bool, had_late_success: bool
+    ) -> str | None:
+        match verdict:
+            case AttemptResult.DELETED:
+                return Outcome.DELETED
+            case AttemptResult.NOT_FOUND if had_late_success:
+                return None
+            case AttemptResult.NOT_FOUND:
+                return Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
+            case AttemptResult.REFUSED if not was_ambiguous:
+                return Outcome.REFUSED
+        return None
+
+    def find(self, change_request: Deletion, *, result: SyncResult) -> OrgConnection | None:
+        return result.find(change_request.connection_id)
+
+    def shows_effect(self, change_request: Deletion, *, result: SyncResult) -> bool | None:
+        if self.find(change_request, result=result) is not None:
+            return False
+        return True if result.is_complete else None
+
+    def verify(
+        self, change_request: Deletion, *, actor: Actor, now: datetime | None = None
+    ) -> None:
+        """Compare a connection that was closed as gone with Datadog's lists.
+
+        After a 404, first check with every credential that has listed it. Does nothing for other
+        outcomes, because a connection that was not deleted can be listed.
+        """
+        if change_request.outcome not in self.checked_outcomes:
+            return
+        if change_request.outcome == Outcome.ALREADY_ABSENT and change_request.due_at:
+            verification.sync_observing_credentials(change_requests=[change_request], actor=actor)
+            Deletion.objects.filter(pk=change_request.pk).update(due_at=None)
+            change_request.refresh_from_db()
+        else:
+            verification.verify_effect(change_request=change_request, actor=actor, now=now)
+
+    def record_effect(self, change_request: Deletion, *, seen_at: datetime) -> None:
+        storing.record_absence(
+            site=change_request.site,
+            connection_ids=[change_request.connection_id],
+            lacked_at=seen_at,
+        )
+
+    def flag_contradiction(
+        self, change_request: Deletion, *, at: datetime, listed_by: str, actor: Actor
+    ) -> None:
+        contradictions.flag_contradiction(
+            deletion=change_request, at=at, listed_by=listed_by, actor=actor
+        )
+
+
+DELETE = DeleteAction()
