@@ -216,7 +216,7 @@ def test_errors_are_shown_and_nothing_typed_is_lost(
 
 
 def test_the_form_shows_what_someone_else_agreed_and_replaces_it(
-    review: AccessReview, post: Any
+    review: AccessReview, ada: Person, post: Any
 ) -> None:
     agree(review)
     typed = {"owner": "ada", "purpose": "Fraud alerts"}
@@ -226,4 +226,5 @@ def test_the_form_shows_what_someone_else_agreed_and_replaces_it(
     assert 'name="version" value="1"' in response.text
     assert "Fraud alerts" in response.text
     assert post(version="1", **typed).status_code == 200
-    assert Agreement.objects.get(version=2).purpose == "Fraud alerts"
+    newest = Agreement.objects.get(version=2)
+    assert (newest.owner, newest.owner_text, newest.purpose) == (ada, "", "Fraud alerts")

@@ -160,9 +160,9 @@ class DecisionForm(OwnerForm):
         """The decision, its connections, the digests by connection, and what to agree."""
         arguments = self.cleaned_data.copy()
         terms = {name: value for name in TERMS if (value := arguments.pop(name))}
-        if "owner_text" in terms:
-            # In place of an owner who left.
-            terms.setdefault("owner", None)
+        if not terms.keys().isdisjoint({"owner", "owner_text"}):
+            # In place of any other owner.
+            terms = {"owner": None, "owner_text": ""} | terms
         grouped = arguments.pop("grouped")
         pairs = (text.rpartition(" ") for text in (*arguments.pop("digest"), *grouped))
         digests = {name: digest for name, _, digest in pairs}
