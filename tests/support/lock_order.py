@@ -3,6 +3,8 @@
 On PostgreSQL an action locks its own rows first and the audit head last, with its event. A later
 statement that locks anything else could wait for a row that a second action holds while that action
 waits for the head. SQLite has a single lock, but its statements show the order too.
+
+Nor does it lock a row against rows that only refer to it, or a row that it joins without naming it.
 """
 
 import re
@@ -18,11 +20,17 @@ _AUDIT_TABLES = re.compile(
     r"\b(?:(?:INTO|UPDATE|FROM)\s+\"?connections_(?:audit|personalvalue|checkpoint)"
     r"|INTO\s+\"?connections_notification\b)"
 )
+# Nothing refers to the head or to an authenticator.
+_TOO_MUCH = re.compile(
+    r"(?!.*FROM \"(?:connections_audithead|mfa_authenticator)\").*\bFOR UPDATE\b"
+    r"|.* JOIN .*\bFOR NO KEY UPDATE\s*$",
+    re.DOTALL,
+)
 _LOCKS = re.compile(r"\s*(?:INSERT|UPDATE|DELETE)\b|.*\bFOR (?:NO KEY )?UPDATE\b", re.DOTALL)
 
 
 class LockOrder:
-    """A database wrapper that records what each transaction locked after the head."""
+    """A database wrapper that records what a transaction locked after the head, or needlessly."""
 
     def __init__(self) -> None:
         self.wrong: list[str] = []
@@ -40,6 +48,8 @@ class LockOrder:
             self._holder = outermost
         elif self._holder and _LOCKS.match(sql) and not _AUDIT_TABLES.search(sql):
             self.wrong.append(sql[:200])
+        if " UPDATE" in sql and _TOO_MUCH.match(sql):
+            self.wrong.append(sql[-200:])
         return execute(sql, params, many, context)
 
 
@@ -48,4 +58,4 @@ def _lock_order() -> Iterator[None]:
     order = LockOrder()
     with connection.execute_wrapper(order):
         yield
-    assert order.wrong == [], "locked after the end of the record, in the same transaction"
+    assert order.wrong == [], "locked after the end of the record, or more than has to be"
