@@ -11,6 +11,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
 from connections.access_reviews.owners import assigned_to_owners, deciding_owner
+from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import Terms, set_agreements
 from connections.audit import EventCode
 from connections.batches import stopping
@@ -50,8 +51,10 @@ def decide(
     """Decide on all of these connections, named "<site>/<connection ID>", or on none.
 
     `digests` says what the page showed of each connection, by its name. A connection without a
-    digest isn't compared. With `terms`, their agreements are set as well, as `set_agreements` does
-    does; `version` is the number of the version that was shown. Either both are saved or neither.
+    digest isn't compared.
+
+    With `terms`, `set_agreements` sets the agreement whose `version` was shown or, without
+    `version`, those that are missing. Either all decisions and agreements are saved, or nothing.
 
     Raises PermissionDenied for someone who isn't a reviewer, or when another person alone decides
     on a connection as its owner; InvalidInputError naming the fields;
@@ -93,9 +96,7 @@ def decide(
             ids = {row.connection_id for row in rows}
             stopping.pause_where_kept(connection_ids=ids, actor=actor)
         if terms:
-            pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows]
-            versions = {} if version is None else dict.fromkeys(pairs, version)
-            set_agreements(actor=actor, pairs=pairs, terms=terms, versions=versions)
+            _agree(rows, actor=actor, terms=terms, version=version)
     return saved
 
 
@@ -205,6 +206,18 @@ def _covered(
             f"Connection {row.key} just changed. Nothing was saved. Decide after the next sync."
         )
     return {"covered": known.covered, "review_digest": known.digest}
+
+
+def _agree(
+    rows: Sequence[AccessReviewRow], *, actor: Actor, terms: Terms, version: int | None
+) -> None:
+    pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows]
+    if version is None:
+        agreed = find_agreements(pairs)
+        pairs = [pair for pair in pairs if pair not in agreed]
+    if pairs:
+        versions = dict.fromkeys(pairs, version or 0)
+        set_agreements(actor=actor, pairs=pairs, terms=terms, versions=versions)
 
 
 def _record(

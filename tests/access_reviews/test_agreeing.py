@@ -134,6 +134,25 @@ def test_what_someone_else_agreed_meanwhile_is_not_replaced(
     assert saved() == (1, 2, 3)
 
 
+def test_with_several_decisions_the_missing_agreements_are_set(
+    review: AccessReview, ada: Person, post: Any
+) -> None:
+    agree(review)
+    connections = texts_of(review)
+    fields = {"connection": connections, "selection": "1", "owner": "ada"}
+    response = post(**fields)
+    assert (response.status_code, saved()) == (422, (0, 1, 1))
+    assert 'id="decide-purpose-error"' in response.text
+    assert '<option value="ada" selected>' in response.text
+    assert post(**fields, purpose=PURPOSE).status_code == 200
+    assert (states(review, ada), saved()) == (["keep", "keep"], (2, 2, 3))
+    [theirs, new] = Agreement.objects.order_by("set_at")
+    assert (theirs.owner_text, new.owner) == ("Data team", ada)
+    # There is none to set.
+    decide(review, ada, terms={"owner": ada, "purpose": "Other"})
+    assert Agreement.objects.count() == 2
+
+
 # --- The form -------------------------------------------------------------------------------------
 
 

@@ -219,8 +219,14 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     for box in page.get_by_role("checkbox", name="Select Payments US to Partner").all():
         box.check()
     page.get_by_label("Reason", exact=True).fill(REASON)
+    page.get_by_text("Set owner, purpose and end of those without an agreement").click()
+    page.get_by_role("combobox", name="Owner").select_option(operator.username)
+    page.get_by_role("button", name="Keep selected").click()
+    expect(page.get_by_text("Enter a purpose.")).to_be_visible()
+    page.get_by_label("Purpose").fill("Fraud alerts")
     page.get_by_role("button", name="Keep selected").click()
     expect(page.locator("#review-progress strong")).to_have_text("3 of 3 decided")
+    assert Agreement.objects.filter(owner=operator, purpose="Fraud alerts").count() == 2
 
 
 @pytest.mark.parametrize("size", [100, 2])

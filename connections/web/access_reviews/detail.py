@@ -488,7 +488,7 @@ def _table(
 ) -> dict[str, Any]:
     """The table of some rows, and the form for the selected ones."""
     details = load_details(review=review, actor=actor, rows=rows)
-    is_closed = review.is_closed
+    is_closed, is_of_selection = review.is_closed, posted is not None and posted.is_of_selection
     can_decide = permissions.can_decide(actor, review=review) and not is_closed
     pairs = [] if is_closed else [pair_of(row) for row in details]
     agreements = find_agreements(pairs)
@@ -509,14 +509,14 @@ def _table(
         "rows": views,
         "notice": _unshown_errors(views, posted=posted),
         "can_decide": can_decide,
-        "owners": owner_choices() if any(view.offered for view in views) else [],
+        "owners": owner_choices() if is_of_selection or any(view.offered for view in views) else [],
         "facts": SELECTED_FACTS,
         "filters": request.GET.urlencode(),
         "decide_url": reverse("access-review-decide", args=[review.pk]),
         "selected_groups": posted.groups if posted else (),
-        "is_of_selection": posted is not None and posted.is_of_selection,
+        "is_of_selection": is_of_selection,
         # The form of selected rows. A form about a single connection is in its row.
-        "form": posted.form if posted and posted.is_of_selection else None,
+        "form": posted.form if posted and is_of_selection else None,
     }
 
 

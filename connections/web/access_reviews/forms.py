@@ -138,7 +138,7 @@ TERMS = ("owner", "owner_text", "purpose", "ends_on")
 class DecisionForm(OwnerForm):
     """One decision, about one connection or about all selected ones.
 
-    A decision to keep one connection can set its agreement. An empty field stays as agreed.
+    A decision to keep can set the agreement. An empty field stays as agreed.
     """
 
     # Named "<site>/<connection ID>".
@@ -154,6 +154,11 @@ class DecisionForm(OwnerForm):
         required=False,
         error_messages={"invalid": "Enter a date such as 2026-01-31."},
     )
+
+    @property
+    def typed_terms(self) -> list[str]:
+        """The fields of the agreement that were filled in."""
+        return [name for name in TERMS if self.data.get(name)]
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -145,7 +145,8 @@ _MISSING = {
 def _offered(agreed: AgreedView, form: DecisionForm | None) -> list[str]:
     """What is missing, and what was typed before someone else set it."""
     missing = {name for reason in agreed.flags for name in _MISSING.get(Reason[reason], ())}
-    return [name for name in TERMS if name in missing or (form and form.data.get(name))]
+    typed = form.typed_terms if form else []
+    return [name for name in TERMS if name in missing or name in typed]
 
 
 def _result_text(details: RowDetails, *, is_closed: bool) -> str:
