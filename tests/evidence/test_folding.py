@@ -10,6 +10,7 @@ from django.db import models
 
 from connections.access.actor import Actor
 from connections.audit.recorded_columns import NOT_RECORDED
+from connections.evidence import differing
 from connections.evidence.records import KINDS, kind_of
 from connections.inventory import protections
 from connections.models import Deletion, Person, Protection, ProtectionRemoval
@@ -76,6 +77,16 @@ def test_an_empty_value_counts_as_missing_and_false_does_not() -> None:
     assert list(differences({**folded, "attempt 2": {}}, folded)) == [
         "no event records the row “attempt 2”"
     ]
+
+
+def test_missing_records_are_counted_once_each_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(differing, "_MAX_MISSING", 2)
+    found = differing.DifferingRecords(noun="deletion")
+    for ids in (["1"], ["3", "2", "1"]):
+        found.add_missing(ids)
+    assert (found.count, found.ids) == (2, ["1", "2"])
 
 
 def test_every_table_with_a_record_is_covered_and_every_gap_has_a_reason() -> None:

@@ -12,7 +12,14 @@ from connections.access.actor import command_actor
 from connections.audit import EventCode, checkpoints
 from connections.audit.signing import load_signing_key
 from connections.evidence import verification
-from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.models import (
+    AUDIT_VERIFICATION,
+    AuditEvent,
+    AuditVerification,
+    Checkpoint,
+    PeriodicTask,
+    Person,
+)
 from connections.operations.worker import Worker
 from tests.changes.support import make_credential
 from tests.flows.support import Page, read
@@ -139,8 +146,10 @@ def test_a_large_log_is_verified_by_the_worker_and_requested_once(
     act()
     Worker().work_once()
     assert AuditVerification.objects.count() == 1
-    clock.advance(seconds=60)
+    clock.advance(seconds=61)
     page = press_verify(reader)
+    due = dict(PeriodicTask.objects.values_list("name", "due_at"))
+    assert [name for name in due if due[name] == clock.at] == [AUDIT_VERIFICATION]
     assert "The worker is verifying" in page.text
     assert not show(reader).has_form_to("/verify/")
     Worker().work_once()
