@@ -10,7 +10,7 @@ from django.test import Client
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode
-from connections.models import AuditEvent, Person
+from connections.models import AuditEvent, ChangeRequest, Person, Step
 from connections.web.event_texts import event_text
 from tests.flows.support import read
 
@@ -47,6 +47,9 @@ def test_every_important_action_has_a_code() -> None:
 def test_every_code_is_recorded_by_some_service() -> None:
     texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "outbox.py"]
     used = set(re.findall(r"\bEventCode\.([A-Z_]+)", "\n".join(texts)))
+    steps = {Step[name] for name in re.findall(r"\bStep\.([A-Z_]+)", "\n".join(texts))}
+    for model in ChangeRequest.__subclasses__():
+        used |= {model.event_code(step).name for step in steps}
     assert {code.name for code in EventCode} - used == set()
 
 
