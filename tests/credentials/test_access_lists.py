@@ -353,11 +353,23 @@ def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
 
 @pytest.mark.database
 def test_both_permission_queries_return_the_same_people(
-    credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
+    credential: Credential,
+    ada: Person,
+    grace: Person,
+    victor: Person,
+    linus: Person,
+    edith: Person,
+    root: Person,
 ) -> None:
-    allow(credential, root, see=[person(ada)], approve=["role:Approver"])
+    # Grace may approve, and only Ada may delete.
+    lists = {"see": [person(ada)], "use": [person(ada)]}
+    allow(credential, root, **lists, approve=["role:Approver", person(grace)])
     seen_by = set(permissions.people_who_can_see(credential_id=credential.pk))
-    assert seen_by == {ada, linus, edith, root}
-    for someone in (ada, grace, linus, edith, root):
-        unseen = Person.objects.get(pk=someone.pk).visibility.hidden
-        assert (someone in seen_by) == (credential.pk not in unseen)
+    assert seen_by == {ada, grace, linus, edith, root}
+    used_by = set(permissions.people_who_can_use(credential_id=credential.pk))
+    assert used_by == {ada}
+    for someone in (ada, grace, victor, linus, edith, root):
+        actor = fresh(someone)
+        assert actor.person
+        assert (someone in seen_by) == (credential.pk not in actor.person.visibility.hidden)
+        assert (someone in used_by) == permissions.can_use(actor, credential_id=credential.pk)

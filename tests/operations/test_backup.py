@@ -183,11 +183,16 @@ def test_a_backup_is_two_private_files_with_a_manifest_of_their_contents(
     assert document == {"format": FORMAT, "database": copy.name} | asdict(manifest)
 
 
-def test_a_backup_is_recorded_with_its_digest(database: Path, tmp_path: Path) -> None:
+def test_a_backup_is_recorded_with_its_digest_and_names_the_keys_to_keep(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored_credential()
     manifest = back_up(tmp_path / "backup")
     event = AuditEvent.objects.get(code="database.backed_up")
     assert event.details["sha256"] == manifest.sha256
     assert event.actor_kind == "command"
+    call_command("backup", output=tmp_path / "another")
+    assert f"(keys in use: {primary_in(django_settings.KEYRING_FILE)})." in capsys.readouterr().out
 
 
 def test_a_backup_next_to_the_key_ring_is_refused(database: Path, tmp_path: Path) -> None:

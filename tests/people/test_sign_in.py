@@ -12,7 +12,7 @@ from connections.crypto.encryption import DecryptionError, check_key_ring
 from connections.models import AuditEvent, Person
 from connections.operations.key_rotation import rotate_encryption_key
 from connections.web.framework.support import client_address
-from connections.web.people.accounts import MFAAdapter
+from connections.web.people.accounts import AccountAdapter, MFAAdapter
 from tests.support.mfa import (
     code_of,
     recovery_codes_of,
@@ -79,6 +79,8 @@ def test_no_one_can_sign_up(client: Client, db: None) -> None:
     values = {"username": "eve", "email": "eve@example.com", "password1": PASSWORD}
     client.post("/accounts/signup/", values)
     assert not Person.objects.exists()
+    # allauth asks this before it adds a person at any address.
+    assert not AccountAdapter().is_open_for_signup(RequestFactory().post("/", values))
 
 
 @pytest.mark.parametrize(
