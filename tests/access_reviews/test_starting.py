@@ -92,9 +92,6 @@ def test_a_connection_that_appears_later_is_listed_apart(
         ({"scope": "creator=unknown"}, "scope"),
         ({"scope": "q=x&" * 21}, "scope"),
         ({"scope": "q=nothing+matches+this"}, "scope"),
-        ({"scope": "changed=7"}, "scope"),
-        ({"scope": "created=over-365"}, "scope"),
-        ({"scope": "reviewed=365"}, "scope"),
         ({"due": datetime(2020, 1, 1, tzinfo=UTC).date()}, "due"),
     ],
 )
@@ -116,8 +113,16 @@ def test_every_filter_has_a_name_on_the_page(
     page = client_of(edith).get("/reviews/new/", {"scope": scope}).text
     assert "Creator: Account disabled" in page
     assert "Destination: x" in page
-    refused = client_of(edith).get("/reviews/new/", {"scope": "changed=7"}).text
-    assert "limited by when connections were created, changed or reviewed" in refused
+
+
+def test_a_filter_by_time_is_refused(
+    payments: Credential, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    refusal = "limited by when connections were created, changed or reviewed"
+    for scope in ("changed=7", "created=over-365", "reviewed=365", "agreed=no", "ends_within=7"):
+        with pytest.raises(InvalidInputError, match=refusal):
+            start(edith, scope=scope)
+    assert refusal in client_of(edith).get("/reviews/new/", {"scope": scope}).text
 
 
 def test_a_scope_keeps_only_filters(payments: Credential, edith: Person) -> None:
