@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
+from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests.comparison import Recheck
 from connections.core.errors import BlockedError
@@ -31,9 +32,8 @@ class Action[R: ChangeRequest](ABC):
     permission: ClassVar[str]
     done: ClassVar[str]
 
-    # The outcome after a 200, and the one after an unknown result when lists show the effect.
+    # The outcome after a response that it worked.
     success: ClassVar[str]
-    unproven: ClassVar[str]
     # Outcomes that a list is compared with: as soon as the response is recorded, or ever.
     verified_outcomes: ClassVar[frozenset[str]]
     checked_outcomes: ClassVar[frozenset[str]]
@@ -41,9 +41,8 @@ class Action[R: ChangeRequest](ABC):
     is_listed_when_done: ClassVar[bool]
 
     # How sentences say that lists show the effect, or don't: "A complete sync no longer lists …",
-    # "… is no longer listed", "… is still listed".
+    # "… is still listed".
     lists: ClassVar[str]
-    is_seen: ClassVar[str]
     is_not_seen: ClassVar[str]
 
     @property
@@ -120,6 +119,16 @@ class Action[R: ChangeRequest](ABC):
     @abstractmethod
     def shows_effect(self, change_request: R, *, result: SyncResult) -> bool | None:
         """Whether Datadog is as the request would make it. None if the sync proves nothing."""
+
+    @abstractmethod
+    def find_outcome(self, change_request: R, *, result: SyncResult) -> str | None:
+        """How this list would end an unknown result: "" if it shows no effect, None if it
+        proves nothing.
+        """
+
+    @abstractmethod
+    def settled_by_lists_sentence(self, change_request: R, *, outcome: str) -> audit.Sentence:
+        """What ended an unknown result, for the audit log."""
 
     @abstractmethod
     def verify(self, change_request: R, *, actor: Actor, now: datetime | None = None) -> None:

@@ -26,7 +26,6 @@ from connections.models import (
     ChangeRequest,
     CommonOutcome,
     Person,
-    State,
     Step,
 )
 
@@ -144,12 +143,12 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
         approval = _decide(
             change_request=change_request, actor=actor, decision=declined, reason=reason
         )
-        is_still_present = change_request.state == State.STILL_PRESENT
+        has_no_effect = change_request.has_no_effect
         connection, facts = (
             change_request.description,
             attempt_facts.attempts_summary_of(change_request),
         )
-        if is_still_present:
+        if has_no_effect:
             sentence = audit.Sentence(
                 "{actor} declined another {method} for {connection}. {facts}",
                 method=action_of(change_request).method,
@@ -170,9 +169,7 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
             rows=approval_rows(approval),
         )
         transition = (
-            EndRound()
-            if is_still_present
-            else Settle(outcome=CommonOutcome.DECLINED, reason=reason)
+            EndRound() if has_no_effect else Settle(outcome=CommonOutcome.DECLINED, reason=reason)
         )
         states.apply_or_refuse(change_request, transition=transition, actor=actor, events=[event])
     return change_request
@@ -194,7 +191,7 @@ def _require_awaiting_approval(change_request: ChangeRequest) -> None:
 
 def _require_declinable(change_request: ChangeRequest) -> None:
     # A request without effect can't be withdrawn, so it can be declined even when approved.
-    if change_request.state == State.STILL_PRESENT and change_request.needs_approval:
+    if change_request.has_no_effect and change_request.needs_approval:
         return
     _require_awaiting_approval(change_request)
 

@@ -123,8 +123,9 @@ def confirmed_sentence(
 
 def is_awaiting_confirmation(change_request: ChangeRequest) -> bool:
     """Whether the next step is a person typing the confirmation."""
-    confirmable = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    return change_request.state in confirmable and not states.is_awaiting_approval(change_request)
+    is_open = change_request.state in {State.REQUESTED, State.APPROVED}
+    is_confirmable = is_open or change_request.has_no_effect
+    return is_confirmable and not states.is_awaiting_approval(change_request)
 
 
 def withdraw[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str = "") -> R:
@@ -175,7 +176,7 @@ def close[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -> 
         permissions.can_use(actor, credential_id=change_request.credential_id),
         f"close this {change_request.label}",
     )
-    if change_request.state not in {State.UNKNOWN, State.STILL_PRESENT}:
+    if not change_request.awaits_outcome:
         raise OvertakenError(
             f"This {change_request.label} can be closed only if its outcome is unknown or it had "
             "no effect."

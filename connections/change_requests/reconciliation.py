@@ -8,7 +8,7 @@ from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, states, verification
 from connections.change_requests.actions import action_of
 from connections.change_requests.states import (
-    BecomeStillPresent,
+    BecomeNoEffect,
     BecomeUnknown,
     Check,
     RecordCheck,
@@ -34,7 +34,7 @@ def check[R: ChangeRequest](*, change_request: R, actor: Actor) -> R:
     action = action_of(change_request)
     if change_request.state == State.SENDING:
         expire_lost_claim(change_request=change_request, actor=actor)
-    if change_request.state in {State.UNKNOWN, State.STILL_PRESENT}:
+    if change_request.awaits_outcome:
         reconcile_unknown(change_request=change_request, actor=actor)
     elif change_request.outcome in action.checked_outcomes:
         action.verify(change_request, actor=actor)
@@ -84,16 +84,17 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
     checked_at = result.started_at or now
     action = action_of(change_request)
     listed = verification.is_listed(change_request=change_request, result=result)
-    shows_effect = action.shows_effect(change_request, result=result)
+    finding = action.find_outcome(change_request, result=result)
     check = None
-    if listed is not None and checked_at - sending_at >= time_limits.FIRST_CHECK_DELAY:
-        check = Check(at=checked_at, is_listed=listed, shows_effect=bool(shows_effect))
+    is_late_enough = checked_at - sending_at >= time_limits.FIRST_CHECK_DELAY
+    if listed is not None and finding is not None and is_late_enough:
+        check = Check(at=checked_at, is_listed=listed, finding=finding)
     due_at = states.next_check_at(sending_at=sending_at, now=now)
     if change_request.expires_at:
         due_at = min(due_at, change_request.expires_at)
     event = verification.check_event(change_request=change_request, result=result)
     with verification.lock_responses(change_request=change_request):
-        if shows_effect and change_request.has_late_success:
+        if action.shows_effect(change_request, result=result) and change_request.has_late_success:
             verification.settle_late_success(
                 change_request=change_request,
                 actor=actor,
@@ -116,11 +117,11 @@ def _transition_after_check(
     now: datetime,
     due_at: datetime,
     details: dict[str, object],
-) -> Settle | BecomeStillPresent | RecordCheck:
+) -> Settle | BecomeNoEffect | RecordCheck:
     """What one check means. `check` is None if it can't count as one of the two."""
     last_at = change_request.last_checked_at
     is_last_ahead = last_at is not None and clock.is_ahead(last_at, now=now)
-    agrees = check is not None and change_request.last_check_listed == check.is_listed
+    agrees = check is not None and change_request.last_finding == check.finding
     is_decided = (
         check is not None
         and last_at is not None
@@ -128,26 +129,25 @@ def _transition_after_check(
         and agrees
         and check.at - last_at >= time_limits.SECOND_CHECK_DELAY
     )
-    unproven = action_of(change_request).unproven
     # If both agree, the first check stays, because the second is measured from it.
     kept = None if agrees and not is_last_ahead and not is_decided else check
-    if check and change_request.state == State.STILL_PRESENT and check.shows_effect:
-        return Settle(outcome=unproven, cause=Cause.LATER_LISTING, check=kept)
+    if check and change_request.has_no_effect and check.finding:
+        return Settle(outcome=check.finding, cause=Cause.LATER_LISTING, check=kept)
     if check and change_request.state == State.UNKNOWN and is_decided:
-        if not check.shows_effect:
-            return BecomeStillPresent(check=check, due_at=due_at)
-        return Settle(outcome=unproven, cause=Cause.LISTINGS_AGREE, check=kept)
+        if not check.finding:
+            return BecomeNoEffect(check=check, due_at=due_at)
+        return Settle(outcome=check.finding, cause=Cause.LISTINGS_AGREE, check=kept)
     return RecordCheck(details=details, due_at=due_at, check=kept)
 
 
 def _events_of(
-    transition: Settle | BecomeStillPresent | RecordCheck, *, change_request: ChangeRequest
+    transition: Settle | BecomeNoEffect | RecordCheck, *, change_request: ChangeRequest
 ) -> list[audit.EventDraft]:
     action = action_of(change_request)
     connection = change_request.description
     match transition:
-        case BecomeStillPresent():
-            step = Step.STILL_PRESENT
+        case BecomeNoEffect():
+            step = Step.NO_EFFECT
             sentence = audit.Sentence(
                 "Two complete syncs agree: {connection} {is_not_seen}.",
                 connection=connection,
@@ -156,11 +156,8 @@ def _events_of(
         case Settle():
             step = Step.SETTLED
             attempts = attempt_facts.attempts_of(change_request)
-            sentence = audit.Sentence(
-                "{connection} {is_seen}. This doesn't prove that this request {done} it.",
-                connection=connection,
-                is_seen=action.is_seen,
-                done=action.done,
+            sentence = action.settled_by_lists_sentence(
+                change_request, outcome=transition.outcome
             ).followed_by(attempt_facts.earlier_attempts(attempts))
         case RecordCheck():
             return []

@@ -21,7 +21,7 @@ from connections.core import clock, logs
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
-from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.datadog.responses import SUCCESSES, AttemptResult, WriteResponse
 from connections.inventory import rate_limits, storing
 from connections.models import (
     AMBIGUOUS,
@@ -182,7 +182,7 @@ def _record_use(
 ) -> None:
     """Record what a response says about the credential and its org."""
     change_request = attempt.change_request
-    if response.verdict != AttemptResult.DELETED:
+    if response.verdict not in SUCCESSES:
         # The sync that verifies a 200 records the use.
         storing.record_use(
             credential_id=change_request.credential_id, at=at, failure=_failure_of(response)
@@ -259,8 +259,8 @@ def _record_late(
     kept_at: datetime | None,
 ) -> None:
     change_request = attempt.change_request
-    awaits_outcome = change_request.state in {State.UNKNOWN, State.STILL_PRESENT}
-    if response.verdict == AttemptResult.DELETED and awaits_outcome:
+    awaits_outcome = change_request.awaits_outcome
+    if response.verdict in SUCCESSES and awaits_outcome:
         # One complete list can settle the request now, so check it immediately.
         change_request.due_at = at
         change_request.save(update_fields=["due_at"])
@@ -313,7 +313,7 @@ def _response_rows(attempt: AttemptFields) -> audit.Rows:
 
 
 def _failure_of(response: WriteResponse) -> dict[str, object] | None:
-    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
+    if response.verdict in {*SUCCESSES, AttemptResult.NOT_FOUND}:
         return None
     return {
         "cause": response.cause or "",

@@ -37,6 +37,7 @@ EXPIRES_WITHIN = {
     State.WAITING: time_limits.SENDING_WINDOW,
     State.STILL_PRESENT: time_limits.APPROVAL_WINDOW,
 }
+_WINDOWS: dict[str, timedelta] = {str(state): within for state, within in EXPIRES_WITHIN.items()}
 MOVED_ON = "The status just changed, so your action wasn't recorded."
 # What must be unchanged since the request was read.
 _COMPARED = (
@@ -55,8 +56,8 @@ class Check:
 
     at: datetime
     is_listed: bool
-    # Whether Datadog is as the request would make it.
-    shows_effect: bool
+    # The outcome that it would end an unknown result as. "" if it shows no effect.
+    finding: str
 
 
 class Transition(ABC):
@@ -67,13 +68,16 @@ class Transition(ABC):
         """The new values. `state`, `outcome` and `cause` are left out if they stay the same."""
 
 
-def new_state(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
+def new_state(state: str, *, cause: str = "", **others: Any) -> dict[str, Any]:
     """The columns of a change to this state."""
     return {"state": state, "cause": cause, "cause_details": {}} | others
 
 
-def _check_columns(check: Check | None) -> dict[str, Any]:
-    return {"last_checked_at": check.at, "last_check_listed": check.is_listed} if check else {}
+def _check_columns(change_request: ChangeRequest, check: Check | None) -> dict[str, Any]:
+    if check is None:
+        return {}
+    columns = change_request.check_columns(is_listed=check.is_listed, finding=check.finding)
+    return {"last_checked_at": check.at} | columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +89,8 @@ class Approve(Transition):
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         until = self.at + time_limits.CONFIRMING_WINDOW
-        is_still_present = change_request.state == State.STILL_PRESENT
-        if self.missing and is_still_present:
+        has_no_effect = change_request.has_no_effect
+        if self.missing and has_no_effect:
             # The first approval after the previous ones lapsed or were declined starts a window.
             return {
                 "expires_at": change_request.expires_at or self.at + time_limits.APPROVAL_WINDOW
@@ -95,7 +99,7 @@ class Approve(Transition):
             return new_state(State.REQUESTED)
         approved: dict[str, Any] = {"approved_at": self.at, "expires_at": until}
         # While it is still present, checks with Datadog continue, so its `due_at` stays.
-        return approved if is_still_present else new_state(State.APPROVED, due_at=until, **approved)
+        return approved if has_no_effect else new_state(State.APPROVED, due_at=until, **approved)
 
 
 @dataclass(frozen=True)
@@ -147,13 +151,12 @@ class Claim(Transition):
     at: datetime
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
-        claimed = new_state(
+        claimed = change_request.no_check_columns | new_state(
             State.SENDING,
             epoch=change_request.epoch + 1,
             sending_at=self.at,
             due_at=self.at + time_limits.CLAIM_TIMEOUT,
             last_checked_at=None,
-            last_check_listed=None,
         )
         if change_request.is_run_by_batch and not change_request.epoch:
             claimed["expires_at"] = self.at + time_limits.SENDING_WINDOW
@@ -203,7 +206,7 @@ class BecomeUnknown(Transition):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BecomeStillPresent(Transition):
+class BecomeNoEffect(Transition):
     """Two complete lists agree that an attempt with an unknown result had no effect."""
 
     check: Check
@@ -212,11 +215,11 @@ class BecomeStillPresent(Transition):
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         needs_approval = change_request.policy != ApprovalPolicy.NONE
         return new_state(
-            State.STILL_PRESENT,
+            change_request.no_effect,
             cause=Cause.LISTINGS_AGREE,
             expires_at=clock.now() + time_limits.APPROVAL_WINDOW if needs_approval else None,
             due_at=self.due_at,
-            **_check_columns(self.check),
+            **_check_columns(change_request, self.check),
         )
 
 
@@ -230,7 +233,8 @@ class RecordCheck(Transition):
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         details = change_request.cause_details | {"last_check": self.details}
-        return {"cause_details": details, "due_at": self.due_at} | _check_columns(self.check)
+        checked = _check_columns(change_request, self.check)
+        return {"cause_details": details, "due_at": self.due_at} | checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +266,7 @@ class Settle(Transition):
             settled_reason=self.reason,
             due_at=self.due_at,
             expires_at=None,
-            **_check_columns(self.check),
+            **_check_columns(change_request, self.check),
         )
 
 
@@ -497,8 +501,10 @@ def is_being_rechecked(change_request: ChangeRequest, *, now: datetime) -> bool:
 
     `now` is the database's time. The result of the check sets a cause or another state.
     """
-    is_confirmable = change_request.state in {State.APPROVED, State.STILL_PRESENT} or (
-        change_request.state == State.REQUESTED and not change_request.needs_approval
+    is_confirmable = (
+        change_request.state == State.APPROVED
+        or change_request.has_no_effect
+        or (change_request.state == State.REQUESTED and not change_request.needs_approval)
     )
     if not is_confirmable or change_request.cause or change_request.confirmed_at is None:
         return False
@@ -507,7 +513,7 @@ def is_being_rechecked(change_request: ChangeRequest, *, now: datetime) -> bool:
 
 def has_expired(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it has passed."""
-    window = EXPIRES_WITHIN.get(State(change_request.state), time_limits.APPROVAL_WINDOW)
+    window = _WINDOWS.get(change_request.state, time_limits.APPROVAL_WINDOW)
     if is_queued(change_request):
         window = time_limits.QUEUE_WINDOW
     elif change_request.is_run_by_batch and change_request.state == State.WAITING:
@@ -582,11 +588,11 @@ def can_be_approved(change_request: ChangeRequest, *, now: datetime) -> bool:
 
 def have_approvals_expired(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether the approvals of another attempt expired. A new approval starts a new round."""
-    return change_request.state == State.STILL_PRESENT and has_expired(change_request, now=now)
+    return change_request.has_no_effect and has_expired(change_request, now=now)
 
 
 def is_awaiting_approval(change_request: ChangeRequest) -> bool:
     """Whether the next step is another person's approval."""
-    if change_request.state == State.STILL_PRESENT:
+    if change_request.has_no_effect:
         return change_request.lacks_approvals
     return change_request.state == State.REQUESTED and change_request.needs_approval

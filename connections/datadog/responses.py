@@ -73,6 +73,10 @@ UPDATE = Write(
 )
 
 
+# The results of a request that worked.
+SUCCESSES = (AttemptResult.DELETED, AttemptResult.CREATED, AttemptResult.CHANGED)
+
+
 class DatadogError(Exception):
     """A GET request that failed or returned unusable data.
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.change_requests import verification
@@ -41,13 +42,11 @@ class DeleteAction(Action[Deletion]):
     done = "deleted"
 
     success = Outcome.DELETED
-    unproven = Outcome.GONE_UNATTRIBUTED
     verified_outcomes = frozenset({Outcome.DELETED, Outcome.ALREADY_ABSENT})
     checked_outcomes = frozenset(GONE_OUTCOMES)
     is_listed_when_done = False
 
     lists = "no longer lists"
-    is_seen = "is no longer listed"
     is_not_seen = "is still listed"
 
     def label_of_outcome(self, outcome: str) -> str:
@@ -160,6 +159,18 @@ class DeleteAction(Action[Deletion]):
         if self.find(change_request, result=result) is not None:
             return False
         return True if result.is_complete else None
+
+    def find_outcome(self, change_request: Deletion, *, result: SyncResult) -> str | None:
+        is_gone = self.shows_effect(change_request, result=result)
+        return None if is_gone is None else Outcome.GONE_UNATTRIBUTED if is_gone else ""
+
+    def settled_by_lists_sentence(
+        self, change_request: Deletion, *, outcome: str
+    ) -> audit.Sentence:
+        return audit.Sentence(
+            "{connection} is no longer listed. This doesn't prove that this request deleted it.",
+            connection=change_request.description,
+        )
 
     def verify(
         self, change_request: Deletion, *, actor: Actor, now: datetime | None = None

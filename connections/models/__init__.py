@@ -1,6 +1,15 @@
 """The models, one module per subject."""
 
 from connections.models.access_lists import AccessKind, CredentialAccess, Visibility
+from connections.models.access_requests import (
+    COMPLETED,
+    AccessOutcome,
+    AccessRequest,
+    AccessRequestApproval,
+    AccessRequestAttempt,
+    AccessState,
+    RequestKind,
+)
 from connections.models.access_reviews import (
     AccessReview,
     AccessReviewDecision,

@@ -90,6 +90,13 @@ class Credential(models.Model):
     managed_orgs_read_at = models.DateTimeField(null=True)
     managed_orgs_error = models.JSONField(null=True)
 
+    # The Datadog user that owns the keys, who creates every connection that they create. Empty and
+    # null until a verification names them. A connection ends with the account of a person.
+    key_owner_id = models.CharField(max_length=64, blank=True, db_default="")
+    key_owner_is_service_account = models.BooleanField(null=True)
+    # Whether an administrator allowed the keys of a person to create connections.
+    person_can_create = models.BooleanField(db_default=False)
+
     created_at = models.DateTimeField()
     created_by = optional_person_reference()
     created_by_name = models.CharField(max_length=200)

@@ -44,6 +44,7 @@ class Deletion(ChangeRequest):
     noun = "deletion"
     action = "connections.deletions.action.DELETE"
     title = "deletion of"
+    no_effect = State.STILL_PRESENT
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")
     # The bulk deletion that it belongs to, and its row there.
@@ -152,6 +153,13 @@ class Deletion(ChangeRequest):
         if self.is_reviewed:
             return super().description
         return f"an unlisted connection ({self.connection_id} on {self.site})"
+
+    @property
+    def last_finding(self) -> str | None:
+        """`gone_unattributed` if the last list that counted lacked the connection, "" if not."""
+        if self.last_check_listed is None:
+            return None
+        return "" if self.last_check_listed else Outcome.GONE_UNATTRIBUTED
 
     @property
     def is_run_by_batch(self) -> bool:

@@ -1,0 +1,216 @@
+"""Access requests: asking for a connection or other data types, with attempts and approvals."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+
+from connections.models.change_requests import (
+    ApprovalFields,
+    AttemptFields,
+    ChangeRequest,
+    State,
+)
+from connections.models.credentials import Credential
+from connections.models.deletions import Deletion
+from connections.models.references import optional_person_reference
+
+
+class RequestKind(models.TextChoices):
+    """What is asked for."""
+
+    CREATE = "create", "Create"  # a connection of a pair that has none: POST
+    CHANGE = "change", "Change"  # other data types of a connection: PATCH
+    EXTEND = "extend", "Extend"  # a later end; nothing is sent to Datadog
+    RESTORE = "restore", "Restore"  # a connection that was deleted here: POST
+    MOVE = "move", "Move"  # to a service account's key: DELETE and POST of the same pair
+
+
+class AccessState(models.TextChoices):
+    """The state of an access request, as that of a deletion."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    SENDING = "sending"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+    NO_EFFECT = "no_effect"  # two complete lists show that it had no effect
+    SETTLED = "settled"
+
+
+class AccessOutcome(models.TextChoices):
+    """How an access request ended. Empty while it is open."""
+
+    CREATED = "created"  # Datadog returned 200 or 201, or lists show that our key created it
+    CHANGED = "changed"  # Datadog returned 200, or lists show the requested data types
+    EXTENDED = "extended"  # the agreement has the later end
+    ALREADY_EXISTS = "already_exists"  # the pair had a connection before anything was sent
+    ALREADY_AS_REQUESTED = "already_as_requested"  # it had the data types already
+    # The pair has a connection after an unknown result, but our key didn't create it.
+    EXISTS_UNATTRIBUTED = "exists_unattributed"
+    # It has other data types than before and than requested, after an unknown result.
+    CHANGED_ELSEWHERE = "changed_elsewhere"
+    GONE = "gone"  # the connection that was to be changed is gone
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    STALE = "stale"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    UNRESOLVED = "unresolved"
+
+
+# After these, the pair has the requested access, and its agreement is set.
+COMPLETED = (
+    AccessOutcome.CREATED,
+    AccessOutcome.CHANGED,
+    AccessOutcome.EXTENDED,
+    AccessOutcome.EXISTS_UNATTRIBUTED,
+    AccessOutcome.ALREADY_EXISTS,
+)
+
+
+class AccessRequest(ChangeRequest):
+    """A request for access of one pair of orgs, from request to outcome.
+
+    The snapshot fields have the connection as the requester saw it; only the orgs if there was
+    none. `connection_id` is the one that was seen or, once it was created, the new one.
+    """
+
+    noun = "access_request"
+    title = "access request for"
+    no_effect = AccessState.NO_EFFECT
+
+    kind = models.CharField(max_length=8, choices=RequestKind)
+    credential = models.ForeignKey(
+        Credential, on_delete=models.PROTECT, related_name="access_requests"
+    )
+    connection_id = models.UUIDField(null=True)  # type: ignore[assignment]
+    # The data types that it will have, sorted. Those that it has are in `connection_types`.
+    types_after = models.JSONField()
+    owner = optional_person_reference()
+    owner_text = models.CharField(max_length=200, blank=True)
+    purpose = models.TextField()
+    # The last day, in UTC. Null if it has no end.
+    ends_on = models.DateField(null=True)
+    restored_from = models.ForeignKey(
+        Deletion, on_delete=models.PROTECT, null=True, related_name="restored_by"
+    )
+    # Made on the day after its end.
+    deletion = models.ForeignKey(
+        Deletion, on_delete=models.PROTECT, null=True, related_name="ended_requests"
+    )
+
+    state = models.CharField(max_length=16, choices=AccessState, default=AccessState.REQUESTED)
+    outcome = models.CharField(max_length=20, choices=AccessOutcome, blank=True)
+    # What the last complete list would end an unknown result as, or `no_effect`.
+    last_check_outcome = models.CharField(max_length=20, blank=True)
+
+    class Meta(ChangeRequest.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "source_org_id", "sink_org_id"],
+                condition=~Q(state=State.SETTLED),
+                name="one_open_access_request",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=State.SETTLED, settled_at__isnull=False) & ~Q(outcome="")
+                | ~Q(state=State.SETTLED) & Q(outcome="", settled_at__isnull=True),
+                name="settled_access_request_has_an_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False) | ~Q(owner_text=""),
+                name="an_access_request_has_an_owner",
+            ),
+            models.CheckConstraint(
+                condition=~Q(purpose=""), name="an_access_request_has_a_purpose"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-requested_at", "-id"], name="access_requests"),
+            models.Index(
+                fields=["site", "source_org_id", "sink_org_id", "-requested_at"],
+                name="access_requests_of_a_pair",
+            ),
+            models.Index(
+                fields=["due_at"], condition=Q(due_at__isnull=False), name="access_requests_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"access request for {self.pair} on {self.site}"
+
+    @property
+    def action(self) -> str:  # type: ignore[override]
+        """The import path of the action of its kind."""
+        return f"connections.access_requests.actions.{self.kind.upper()}"
+
+    @property
+    def description(self) -> str:
+        """The pair as event sentences name it: orgs and site."""
+        return f"{self.pair} on {self.site}"
+
+    @property
+    def last_finding(self) -> str | None:
+        """What the last list that counted would end an unknown result as, "" for no effect."""
+        if not self.last_check_outcome:
+            return None
+        return "" if self.last_check_outcome == self.no_effect else self.last_check_outcome
+
+    no_check_columns: ClassVar[dict[str, Any]] = {
+        "last_check_listed": None,
+        "last_check_outcome": "",
+    }
+
+    @classmethod
+    def check_columns(cls, *, is_listed: bool, finding: str) -> dict[str, Any]:
+        """The columns of a check besides its time."""
+        columns = super().check_columns(is_listed=is_listed, finding=finding)
+        return columns | {"last_check_outcome": finding or cls.no_effect}
+
+
+class AccessRequestAttempt(AttemptFields):
+    """One try at sending the POST or PATCH or, to move a connection, the DELETE."""
+
+    parent = "access_request"
+
+    access_request = models.ForeignKey(
+        AccessRequest, on_delete=models.PROTECT, related_name="attempts"
+    )
+    method = models.CharField(max_length=6)
+    verdict = models.CharField(max_length=20, blank=True)
+
+    class Meta(AttemptFields.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["access_request", "number"], name="access_request_attempt_number"
+            ),
+            models.UniqueConstraint(
+                fields=["access_request", "epoch"], name="one_access_request_attempt_per_claim"
+            ),
+        ]
+
+
+class AccessRequestApproval(ApprovalFields):
+    """Another person's decision about an access request."""
+
+    parent = "access_request"
+
+    access_request = models.ForeignKey(
+        AccessRequest, on_delete=models.PROTECT, related_name="approvals"
+    )
+
+    class Meta(ApprovalFields.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["access_request", "approver", "round"],
+                name="one_decision_about_access_each_round",
+            ),
+            models.CheckConstraint(
+                condition=~Q(approver=F("requester")), name="nobody_approves_their_own_access"
+            ),
+            models.CheckConstraint(
+                condition=~Q(decision="declined", reason=""),
+                name="declining_access_has_a_reason",
+            ),
+        ]
