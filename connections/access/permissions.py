@@ -226,7 +226,13 @@ def can_withdraw(actor: Actor, *, change_request: ChangeRequest) -> bool:
     if change_request.credential_id in visibility_of(actor).hidden:
         return False
     is_own = change_request.requested_by_id == actor.person.pk
-    return (is_own and can_delete(actor)) or can_approve_any(actor)
+    can_request = can_delete if isinstance(change_request, Deletion) else can_request_access
+    return (is_own and can_request(actor)) or can_approve_any(actor)
+
+
+def can_request_access(actor: Actor) -> bool:
+    """Request access between orgs that the actor sees, and withdraw one's own: any role."""
+    return can_see(actor)
 
 
 def can_protect(actor: Actor) -> bool:
@@ -346,6 +352,9 @@ SYNC = Permission(is_held_by=can_sync, action="sync the inventory")
 DELETE = Permission(is_held_by=can_delete, action="delete connections")
 WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
 APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
+REQUEST_ACCESS = Permission(is_held_by=can_request_access, action="request access")
+CONFIRM_ACCESS = Permission(is_held_by=can_delete, action="confirm, check or close access requests")
+APPROVE_ACCESS = Permission(is_held_by=can_approve_any, action="approve or decline access requests")
 BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="use break glass")
 STOP_BATCH = Permission(is_held_by=can_stop_any_batch, action="pause or cancel bulk deletions")
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")

@@ -19,6 +19,7 @@ from connections.access.permissions import visibility_of
 from connections.models import (
     SENDABLE,
     AccessKind,
+    AccessRequest,
     AccessReview,
     AccessReviewRow,
     Agreement,
@@ -77,6 +78,18 @@ def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[Que
 def is_visible(deletion: Deletion, *, actor: Actor) -> bool:
     """Whether the actor can see this deletion."""
     return deletion.credential_id not in visibility_of(actor).hidden
+
+
+def visible_access_requests(*, actor: Actor) -> QuerySet[AccessRequest]:
+    """The access requests whose credential the actor can see, and whose destination they know.
+
+    The source org is known by its credential.
+    """
+    requests = visible(AccessRequest.objects.all(), actor=actor)
+    if not visibility_of(actor).hidden:
+        return requests
+    orgs = visible_orgs(actor=actor).filter(site=OuterRef("site"), org_id=OuterRef("sink_org_id"))
+    return requests.filter(Exists(orgs))
 
 
 def visible_batches(*, actor: Actor) -> QuerySet[Batch]:

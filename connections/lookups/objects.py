@@ -16,12 +16,14 @@ from connections.access.permissions import visibility_of
 from connections.access.visibility import (
     hidden_connections,
     visible,
+    visible_access_requests,
     visible_access_reviews,
     visible_batches,
 )
 from connections.core import logs
 from connections.lookups.refusals import record_refusal
 from connections.models import (
+    AccessRequest,
     AccessReview,
     Batch,
     Credential,
@@ -50,6 +52,13 @@ def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deleti
     return _find_by_credential(rows, actor=actor, pk=pk, by="credential")
 
 
+def find_access_request(*, actor: Actor, pk: UUID) -> AccessRequest:
+    """The access request with this ID. Raises Http404 when the actor can't see it."""
+    logs.add_ids(access_request=pk)
+    requests = visible_access_requests(actor=actor)
+    return _find(requests, hidden=AccessRequest.objects.all(), actor=actor, pk=pk)
+
+
 def find_batch(*, actor: Actor, pk: UUID) -> Batch:
     """The bulk deletion with this ID. Raises Http404 when the actor can't see it."""
     logs.add_ids(batch=pk)
@@ -71,7 +80,7 @@ def _find_by_credential[T: (Credential, Deletion)](
     return _find(visible(rows, actor=actor, by=by), hidden=hidden, actor=actor, pk=pk)
 
 
-def _find[T: (Credential, Deletion, Batch, AccessReview)](
+def _find[T: (Credential, Deletion, AccessRequest, Batch, AccessReview)](
     visible_rows: QuerySet[T], *, hidden: QuerySet[T], actor: Actor, pk: UUID
 ) -> T:
     row = visible_rows.filter(pk=pk).first()

@@ -4,7 +4,7 @@ from django.core.cache import cache
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.models import AccessReview, Batch, Deletion, Org, OrgConnectionKey
+from connections.models import AccessReview, Batch, ChangeRequest, Org, OrgConnectionKey
 
 # At most one event per person and object is recorded within this time.
 REFUSAL_INTERVAL_SECONDS = 60
@@ -17,7 +17,7 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
     if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
     match subject:
-        case Deletion():
+        case ChangeRequest():
             what = f"the {subject}"
         case OrgConnectionKey():
             what = f"connection {subject}"
