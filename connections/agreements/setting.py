@@ -198,6 +198,17 @@ def _find_listed_types(pairs: Sequence[OrgPair]) -> dict[OrgPair, list[str]]:
     return listed_types(current.exclude(credential__in=retired))
 
 
+def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms) -> None:
+    """Set what an access request gave, which its approvals cover. Call it in a transaction.
+
+    Does nothing if the agreement already says the same.
+    """
+    newest = find_agreements([pair]).get(pair)
+    draft = _draft(pair, newest, terms, listed=None, actor=actor)
+    if newest is None or _differing_fields(draft, newest):
+        _store([draft], actor=actor, set_together=1)
+
+
 # --- The new version ----------------------------------------------------------------------------
 
 

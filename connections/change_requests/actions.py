@@ -28,6 +28,8 @@ class Action[R: ChangeRequest](ABC):
     """One kind of request to Datadog, for the requests of one model."""
 
     method: ClassVar[str]
+    # False if nothing is sent to Datadog: the request settles as a success once it is confirmed.
+    sends: ClassVar[bool] = True
     # In "permission to …", and in "might have been …".
     permission: ClassVar[str]
     done: ClassVar[str]
@@ -69,6 +71,10 @@ class Action[R: ChangeRequest](ABC):
         """Raise ConflictError if something stored here forbids approving it."""
 
     @abstractmethod
+    def requesters_who_send(self, change_requests: Sequence[R]) -> set[UUID | None]:
+        """The requesters who need the permission to send too, besides who confirmed."""
+
+    @abstractmethod
     def protections_of(self, change_requests: Sequence[R]) -> QuerySet[Protection]:
         """The protections that forbid sending these requests, which have one site."""
 
@@ -92,6 +98,10 @@ class Action[R: ChangeRequest](ABC):
     def outcome_before_sending(self, change_request: R, comparison: Recheck) -> str:
         """The outcome of a request that this comparison shows is not to be sent any more."""
 
+    def attempt_columns(self) -> dict[str, str]:
+        """What an attempt stores besides the columns that every kind has."""
+        return {}
+
     # --- Sending --------------------------------------------------------------------------------
 
     @abstractmethod
@@ -109,6 +119,18 @@ class Action[R: ChangeRequest](ABC):
         `was_ambiguous` means that an earlier attempt might have worked, and `had_late_success` that
         Datadog returned a late 200 to one.
         """
+
+    def columns_from(self, change_request: R, item: OrgConnection | None) -> dict[str, Any]:
+        """The columns that a response or a list with this connection sets. None if it has none."""
+        return {}
+
+    def find_in_response(self, change_request: R, response: WriteResponse) -> OrgConnection | None:
+        """The connection that a success describes."""
+        return None
+
+    @abstractmethod
+    def settled(self, change_request: R, *, actor: Actor) -> None:
+        """Do what an outcome brings with it, in the transaction that settles the request."""
 
     # --- Afterwards -----------------------------------------------------------------------------
 

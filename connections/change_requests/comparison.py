@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from connections.datadog.payloads import OrgConnection
 from connections.models import SnapshotFields
 
 
@@ -38,6 +39,7 @@ class Recheck:
     listed: SnapshotFields | None = None
     changes: tuple[FieldChange, ...] = ()
     cause: str = ""
+    item: OrgConnection | None = None
     # Whether Datadog already is as the request would make it.
     shows_effect: bool = False
 

@@ -65,36 +65,43 @@ def settle_not_as_requested(
     """Settle a request whose connection changed or is gone since the request."""
     with verification.lock_responses(change_request=change_request):
         facts = attempt_facts.attempts_summary_of(change_request)
+        action = action_of(change_request)
+        found = action.columns_from(change_request, comparison.item)
         if comparison.shows_effect and change_request.has_late_success:
             verification.settle_late_success(
                 change_request=change_request,
                 actor=actor,
                 cause=Cause.ABSENT_WHEN_READ,
                 seen_at=comparison.at or clock.now(),
+                found=found,
             )
             return
-        outcome = action_of(change_request).outcome_before_sending(change_request, comparison)
-        if comparison.listed:
-            names = ("source_org_name", "sink_org_name", "connection_types")
-            now_says = {name: getattr(comparison.listed, name) for name in names}
-            cause, details = Cause.CHANGED_WHEN_READ, {"now_says": now_says}
-            sentence = audit.Sentence(
-                "{connection} changed after the request. {facts}",
-                connection=change_request.description,
-                facts=facts,
-            )
-        else:
-            cause, details = Cause.ABSENT_WHEN_READ, {}
-            sentence = audit.Sentence(
-                "{connection} is no longer listed. {facts}",
-                connection=change_request.description,
-                facts=facts,
-            )
+        outcome = action.outcome_before_sending(change_request, comparison)
+        cause, details, sentence = _reason_not_to_send(
+            change_request, comparison=comparison, facts=facts
+        )
         event = audit.EventDraft(
             code=change_request.event_code(Step.SETTLED), sentence=sentence, details=details
         )
-        transition = Settle(outcome=outcome, cause=cause, details=dict(details))
+        transition = Settle(outcome=outcome, cause=cause, details=details, found=found)
         states.apply(change_request, transition=transition, actor=actor, events=[event])
+
+
+def _reason_not_to_send(
+    change_request: ChangeRequest, *, comparison: Recheck, facts: str
+) -> tuple[str, dict[str, object], audit.Sentence]:
+    """The cause of the outcome, what Datadog lists now, and the sentence of its event."""
+    values = {"connection": change_request.description, "facts": facts}
+    if comparison.listed is None:
+        sentence = audit.Sentence("{connection} is no longer listed. {facts}", **values)
+        return Cause.ABSENT_WHEN_READ, {}, sentence
+    names = ("source_org_name", "sink_org_name", "connection_types")
+    now_says = {name: getattr(comparison.listed, name) for name in names}
+    if comparison.shows_effect:
+        sentence = audit.Sentence("{connection} already is as requested. {facts}", **values)
+        return "", {"now_says": now_says}, sentence
+    sentence = audit.Sentence("{connection} changed after the request. {facts}", **values)
+    return Cause.CHANGED_WHEN_READ, {"now_says": now_says}, sentence
 
 
 def record_recheck_failure(

@@ -85,10 +85,12 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
     action = action_of(change_request)
     listed = verification.is_listed(change_request=change_request, result=result)
     finding = action.find_outcome(change_request, result=result)
+    item = action.find(change_request, result=result)
+    found = action.columns_from(change_request, item)
     check = None
     is_late_enough = checked_at - sending_at >= time_limits.FIRST_CHECK_DELAY
     if listed is not None and finding is not None and is_late_enough:
-        check = Check(at=checked_at, is_listed=listed, finding=finding)
+        check = Check(at=checked_at, is_listed=listed, finding=finding, found=found)
     due_at = states.next_check_at(sending_at=sending_at, now=now)
     if change_request.expires_at:
         due_at = min(due_at, change_request.expires_at)
@@ -101,6 +103,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
                 cause=Cause.LATER_LISTING,
                 seen_at=checked_at,
                 events=[event],
+                found=found,
             )
             return
         transition = _transition_after_check(
@@ -132,12 +135,16 @@ def _transition_after_check(
     # If both agree, the first check stays, because the second is measured from it.
     kept = None if agrees and not is_last_ahead and not is_decided else check
     if check and change_request.has_no_effect and check.finding:
-        return Settle(outcome=check.finding, cause=Cause.LATER_LISTING, check=kept)
+        return _settle(check, cause=Cause.LATER_LISTING, kept=kept)
     if check and change_request.state == State.UNKNOWN and is_decided:
         if not check.finding:
             return BecomeNoEffect(check=check, due_at=due_at)
-        return Settle(outcome=check.finding, cause=Cause.LISTINGS_AGREE, check=kept)
+        return _settle(check, cause=Cause.LISTINGS_AGREE, kept=kept)
     return RecordCheck(details=details, due_at=due_at, check=kept)
+
+
+def _settle(check: Check, *, cause: Cause, kept: Check | None) -> Settle:
+    return Settle(outcome=check.finding, cause=cause, check=kept, found=check.found)
 
 
 def _events_of(

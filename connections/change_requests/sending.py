@@ -25,7 +25,7 @@ from connections.change_requests import (
 from connections.change_requests.actions import action_of
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
-from connections.change_requests.states import Claim
+from connections.change_requests.states import Claim, Settle
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
@@ -91,6 +91,8 @@ def send[R: ChangeRequest](
         recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
         if recheck is None:
             return change_request
+    if not action_of(change_request).sends:
+        return _settle_unsent(change_request, actor=actor)
     was_rechecked = recheck is not None and recheck.result == RecheckResult.SAME
     claims = claim(
         [change_request], actor=actor, was_rechecked=was_rechecked, note_claim=note_claim
@@ -100,6 +102,24 @@ def send[R: ChangeRequest](
     [claimed] = claims
     recording.record_or_save([(claimed.attempt, send_claimed(claimed))], actor=actor)
     return cast("R", claimed.attempt.change_request)
+
+
+def _settle_unsent[R: ChangeRequest](change_request: R, *, actor: Actor) -> R:
+    """Settle a confirmed request that needs nothing from Datadog."""
+    action = action_of(change_request)
+    sentence = audit.Sentence(
+        "The {title} {connection} is closed: {outcome}.",
+        title=change_request.title,
+        connection=change_request.description,
+        outcome=action.label_of_outcome(action.success),
+    )
+    states.apply(
+        change_request,
+        transition=Settle(outcome=action.success),
+        actor=actor,
+        events=[audit.EventDraft(code=change_request.event_code(Step.SETTLED), sentence=sentence)],
+    )
+    return change_request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +186,7 @@ def _check_sendable(
     action = action_of(change_requests[0])
     protected = action.protections_of(change_requests)
     # A command can do it without naming a person.
-    involved = {
-        *confirmed_by,
-        *(change_request.requested_by_id for change_request in change_requests),
-    }
+    involved = {*confirmed_by, *action.requesters_who_send(change_requests)}
     people = {pk for pk in involved if pk}
     operators = permissions.people_who_can_delete().filter(pk__in=people)
     # Most credentials have no access list, and its query is slow to build.
@@ -253,10 +270,10 @@ def claim(
         failpoints.hit(Point.BEFORE_CLAIM, change_request_id=change_request.pk)
     began_at = time.monotonic()
     first = change_requests[0]
-    model = first.attempts.model
+    model, action = first.attempts.model, action_of(first)
     with audit.atomic(durable=True):
         # Locked before credentials and requests, as everywhere else.
-        if not action_of(first).lock_parent(first):
+        if not action.lock_parent(first):
             return []
         credential = Credential.objects.select_for_update(no_key=True).get(pk=first.credential_id)
         for change_request in change_requests:
@@ -278,6 +295,7 @@ def claim(
         attempts = {
             change_request.pk: model(
                 **{model.parent: change_request},
+                **action.attempt_columns(),
                 number=change_request.epoch + 1,
                 epoch=change_request.epoch + 1,
                 approval_round=change_request.approval_round,

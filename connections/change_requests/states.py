@@ -58,6 +58,8 @@ class Check:
     is_listed: bool
     # The outcome that it would end an unknown result as. "" if it shows no effect.
     finding: str
+    # The columns that it sets then.
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 class Transition(ABC):
@@ -254,6 +256,8 @@ class Settle(Transition):
     due_at: datetime | None = None
     # When it was closed. Without a time, it is closed now.
     at: datetime | None = None
+    # The columns that a response or a list sets.
+    found: dict[str, Any] = field(default_factory=dict)
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         return new_state(
@@ -267,6 +271,7 @@ class Settle(Transition):
             due_at=self.due_at,
             expires_at=None,
             **_check_columns(change_request, self.check),
+            **self.found,
         )
 
 
@@ -320,7 +325,9 @@ def transition_for(
     if outcome is None:
         return unknown
     if outcome == action.success:
-        return Settle(outcome=outcome, due_at=now, at=now)
+        item = action.find_in_response(change_request, response)
+        found = action.columns_from(change_request, item)
+        return Settle(outcome=outcome, due_at=now, at=now, found=found)
     due_at = now if outcome in action.verified_outcomes else None
     return Settle(outcome=outcome, cause=cause, due_at=due_at)
 
@@ -446,6 +453,8 @@ def _compare_and_swap[R: ChangeRequest](
                     columns=columns,
                     actor=actor,
                 )
+                if columns.get("state") == State.SETTLED:
+                    action_of(change_request).settled(change_request, actor=actor)
     return True
 
 

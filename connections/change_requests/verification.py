@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Q
 
@@ -122,6 +123,7 @@ def settle_late_success(
     cause: Cause,
     seen_at: datetime,
     events: Sequence[audit.EventDraft] = (),
+    found: dict[str, Any] | None = None,
 ) -> None:
     """Settle as done: Datadog returned a late 200, and a complete list shows its effect.
 
@@ -141,7 +143,7 @@ def settle_late_success(
         storing.lock_snapshots(site=change_request.site)
         settled = states.apply(
             change_request,
-            transition=Settle(outcome=action.success, cause=cause),
+            transition=Settle(outcome=action.success, cause=cause, found=found or {}),
             actor=actor,
             events=[
                 *events,
@@ -151,7 +153,11 @@ def settle_late_success(
         if settled:
             action.record_effect(change_request, seen_at=seen_at)
             _record_verified(
-                change_request, is_listed=action.is_listed_when_done, actor=actor, at=seen_at
+                change_request,
+                is_listed=action.is_listed_when_done,
+                found={},
+                actor=actor,
+                at=seen_at,
             )
 
 
@@ -209,7 +215,9 @@ def _record_verification(
     listed = is_listed(change_request=change_request, result=result)
     shows_effect = action.shows_effect(change_request, result=result)
     if listed is not None and shows_effect:
-        _record_verified(change_request, is_listed=listed, actor=actor, at=seen_at)
+        item = action.find(change_request, result=result)
+        found = action.columns_from(change_request, item)
+        _record_verified(change_request, is_listed=listed, found=found, actor=actor, at=seen_at)
         return False
     event = check_event(change_request=change_request, result=result)
     checked = {"cause_details": {"last_check": event.details}}
@@ -249,7 +257,12 @@ def _next_verification_at(
 
 
 def _record_verified(
-    change_request: ChangeRequest, *, is_listed: bool, actor: Actor, at: datetime
+    change_request: ChangeRequest,
+    *,
+    is_listed: bool,
+    found: dict[str, Any],
+    actor: Actor,
+    at: datetime,
 ) -> None:
     """Record that a complete list shows the effect. Call it while the site's snapshots are locked.
 
@@ -260,11 +273,12 @@ def _record_verified(
     is_unverified = Q(verified_at=None) | Q(last_check_listed=not is_listed, verified_at__lt=at)
     rows = model._default_manager.filter(pk=change_request.pk)
     checked = {"last_checked_at": at, "last_check_listed": is_listed, "due_at": None}
-    if not rows.filter(is_unverified).update(verified_at=at, **checked):
+    verified = {"verified_at": at} | found
+    if not rows.filter(is_unverified).update(**verified, **checked):
         rows.update(**checked)
         change_request.refresh_from_db()
         return
-    for name, value in ({"verified_at": at} | checked).items():
+    for name, value in (verified | checked).items():
         setattr(change_request, name, value)
     audit.record(
         code=change_request.event_code(Step.VERIFIED),
@@ -276,7 +290,7 @@ def _record_verified(
             connection=change_request.description,
         ),
         details={"at": at.isoformat()},
-        rows={model.noun: audit.changed(change_request, "verified_at", actor=actor)},
+        rows={model.noun: audit.changed(change_request, *verified, actor=actor)},
     )
 
 

@@ -106,6 +106,11 @@ class Cause(StrEnum):
     TOO_MANY_PAGES = "too_many_pages", "The list has more pages than Org Admin reads."
 
     # Org Admin's own: why a deletion is in its state.
+    CREATOR_IS_PERSON = (
+        "creator_is_person",
+        "The keys belong to a person. Datadog deletes the connection when that account is "
+        "deactivated.",
+    )
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
     ABSENT_WHEN_READ = (
         "absent_when_read",

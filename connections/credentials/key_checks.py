@@ -424,7 +424,12 @@ def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
     if failure is None:
         values["verified_at"] = now
     if report.owner:
-        values |= {"org_id": report.owner.org.id, "org_name": report.owner.org.name}
+        values |= {
+            "org_id": report.owner.org.id,
+            "org_name": report.owner.org.name,
+            "key_owner_id": report.owner.user_id[:64],
+            "key_owner_is_service_account": report.owner.is_service_account,
+        }
     if report.fetched is None and failure:
         values["last_error"] = {
             "at": now.isoformat(),

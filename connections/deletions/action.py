@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import QuerySet
 
@@ -66,6 +67,9 @@ class DeleteAction(Action[Deletion]):
 
     def require_allowed(self, change_request: Deletion) -> None:
         protections.require_unprotected(protections.find_protection(change_request.key))
+
+    def requesters_who_send(self, change_requests: Sequence[Deletion]) -> set[UUID | None]:
+        return {deletion.requested_by_id for deletion in change_requests}
 
     def protections_of(self, change_requests: Sequence[Deletion]) -> QuerySet[Protection]:
         return protections.active_protections_of(
@@ -151,6 +155,9 @@ class DeleteAction(Action[Deletion]):
             case AttemptResult.REFUSED if not was_ambiguous:
                 return Outcome.REFUSED
         return None
+
+    def settled(self, change_request: Deletion, *, actor: Actor) -> None:
+        """Nothing more."""
 
     def find(self, change_request: Deletion, *, result: SyncResult) -> OrgConnection | None:
         return result.find(change_request.connection_id)

@@ -1,0 +1,416 @@
+"""What is particular to access requests: a POST or PATCH, and lists that show its effect."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.access_requests.texts import label_of_outcome
+from connections.agreements.setting import set_approved
+from connections.change_requests import verification
+from connections.change_requests.actions import Action
+from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.core.causes import Cause, cause_text
+from connections.core.errors import BlockedError
+from connections.datadog.client import DatadogClient
+from connections.datadog.payloads import OrgConnection
+from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.deletions.confirmations import typable_name
+from connections.inventory import storing
+from connections.inventory.fetching import SyncResult
+from connections.models import (
+    AMBIGUOUS,
+    COMPLETED,
+    AccessOutcome,
+    AccessRequest,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Person,
+    Protection,
+    RequestKind,
+    snapshot_digest,
+)
+
+# Clocks of Datadog and of this database can differ by this much.
+CLOCK_MARGIN = timedelta(minutes=2)
+
+
+def pair_of(access_request: AccessRequest) -> OrgPair:
+    """The orgs that it is about."""
+    return OrgPair(access_request.site, access_request.source_org_id, access_request.sink_org_id)
+
+
+def text_to_type(*, sink_org_id: str, sink_org_name: str) -> str:
+    """What a person types to confirm: the destination org's name, or the end of its ID."""
+    return typable_name(sink_org_name) or sink_org_id[-8:]
+
+
+class AccessAction(Action[AccessRequest]):
+    """What creating and changing have in common."""
+
+    permission = "change connections"
+    is_listed_when_done = True
+    lists = "lists what was requested:"
+    is_not_seen = "is as before"
+
+    def label_of_outcome(self, outcome: str) -> str:
+        return label_of_outcome(outcome)
+
+    def attempt_columns(self) -> dict[str, str]:
+        return {"method": self.method}
+
+    def can_confirm(self, change_request: AccessRequest, *, person: Person | None) -> bool:
+        """Whoever can use the credential can confirm it, requester or not."""
+        return True
+
+    def confirmation_text(self, change_request: AccessRequest, *, actor: Actor) -> str:
+        return text_to_type(
+            sink_org_id=change_request.sink_org_id, sink_org_name=change_request.sink_org_name
+        )
+
+    def require_allowed(self, change_request: AccessRequest) -> None:
+        """A protection is against deletion, so it forbids nothing here."""
+
+    def requesters_who_send(self, change_requests: Sequence[AccessRequest]) -> set[UUID | None]:
+        return set()
+
+    def protections_of(self, change_requests: Sequence[AccessRequest]) -> QuerySet[Protection]:
+        return Protection.objects.none()
+
+    def find_block(self, change_request: AccessRequest) -> BlockedError | None:
+        return None
+
+    def lock_parent(self, change_request: AccessRequest) -> bool:
+        return True
+
+    def requires_listing(self, change_request: AccessRequest) -> bool:
+        return True
+
+    def find(self, change_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
+        if change_request.connection_id:
+            return result.find(change_request.connection_id)
+        return find_pair(change_request, result=result)
+
+    def shows_effect(self, change_request: AccessRequest, *, result: SyncResult) -> bool | None:
+        item = self.find(change_request, result=result)
+        if item:
+            is_as_requested: bool = sorted(item.connection_types) == change_request.types_after
+            return is_as_requested
+        return False if result.is_complete else None
+
+    def columns_from(
+        self, change_request: AccessRequest, item: OrgConnection | None
+    ) -> dict[str, Any]:
+        if item is None or change_request.connection_id:
+            return {}
+        return {"connection_id": UUID(item.id)}
+
+    def find_in_response(
+        self, change_request: AccessRequest, response: WriteResponse
+    ) -> OrgConnection | None:
+        known = change_request.connection_id
+        return response.find_connection(
+            source_org_id=change_request.source_org_id,
+            sink_org_id=change_request.sink_org_id,
+            connection_id=str(known) if known else None,
+        )
+
+    def settled(self, change_request: AccessRequest, *, actor: Actor) -> None:
+        """A completed request sets the agreement of its pair."""
+        if change_request.outcome not in COMPLETED:
+            return
+        set_approved(
+            actor=actor,
+            pair=pair_of(change_request),
+            terms={
+                "owner": change_request.owner,
+                "owner_text": change_request.owner_text,
+                "purpose": change_request.purpose,
+                "ticket": change_request.ticket,
+                "ends_on": change_request.ends_on,
+                "connection_types": change_request.types_after,
+            },
+        )
+
+    def verify(
+        self, change_request: AccessRequest, *, actor: Actor, now: datetime | None = None
+    ) -> None:
+        if change_request.outcome in self.checked_outcomes:
+            verification.verify_effect(change_request=change_request, actor=actor, now=now)
+
+    def record_effect(self, change_request: AccessRequest, *, seen_at: datetime) -> None:
+        """The sync that showed it is stored like every other."""
+
+    def flag_contradiction(
+        self, change_request: AccessRequest, *, at: datetime, listed_by: str, actor: Actor
+    ) -> None:
+        values = {"contradicted_at": at}
+        rows = AccessRequest.objects.filter(pk=change_request.pk, contradicted_at=None)
+        if rows.update(**values):
+            audit.record(
+                code=audit.EventCode.ACCESS_REQUEST_CONTRADICTED,
+                actor=actor,
+                subject=change_request,
+                sentence=audit.Sentence(
+                    "Datadog doesn't list what was requested for {connection}.",
+                    connection=change_request.description,
+                ),
+                details={"seen_by": listed_by, "outcome": change_request.outcome},
+                rows={
+                    "access_request": audit.changes_of(AccessRequest, values=values, actor=actor)
+                },
+            )
+
+
+class CreateAction(AccessAction):
+    """Creates a connection of a pair that has none."""
+
+    method = "POST"
+    done = "created"
+    success = AccessOutcome.CREATED
+    verified_outcomes = frozenset({AccessOutcome.CREATED})
+    checked_outcomes = frozenset({AccessOutcome.CREATED})
+    lists = "now lists"
+    is_not_seen = "is not listed"
+
+    def find_block(self, change_request: AccessRequest) -> BlockedError | None:
+        """A connection ends with the account of a person who created it."""
+        credential = change_request.credential
+        if credential.key_owner_is_service_account or credential.person_can_create:
+            return None
+        return BlockedError(cause_text(Cause.CREATOR_IS_PERSON), cause=Cause.CREATOR_IS_PERSON)
+
+    def compare(self, change_request: AccessRequest, *, result: SyncResult) -> Recheck:
+        item = find_pair(change_request, result=result)
+        if item is None:
+            # Nothing is created while the pair might have a connection.
+            kind = RecheckResult.SAME if result.is_complete else RecheckResult.UNREADABLE
+            return Recheck(result=kind, at=result.started_at, cause=result.cause)
+        listed = OrgConnectionSnapshot(**storing.snapshot_values(item))
+        return Recheck(
+            result=RecheckResult.CHANGED,
+            at=result.started_at,
+            listed=listed,
+            changes=changed_fields(change_request, listed),
+            item=item,
+            shows_effect=sorted(item.connection_types) == change_request.types_after,
+        )
+
+    def outcome_before_sending(self, change_request: AccessRequest, comparison: Recheck) -> str:
+        if comparison.item and change_request.has_ambiguous_attempt:
+            return outcome_of_unknown(change_request, comparison.item)
+        return AccessOutcome.ALREADY_EXISTS if comparison.shows_effect else AccessOutcome.STALE
+
+    def send(
+        self, change_request: AccessRequest, *, client: DatadogClient, deadline_seconds: float
+    ) -> WriteResponse:
+        # This is the only line in Org Admin that can create a connection.
+        return client.create_org_connection(
+            sink_org_id=change_request.sink_org_id,
+            connection_types=change_request.types_after,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def outcome_of(
+        self, verdict: AttemptResult, *, was_ambiguous: bool, had_late_success: bool
+    ) -> str | None:
+        match verdict:
+            case AttemptResult.CREATED:
+                return AccessOutcome.CREATED
+            case AttemptResult.ALREADY_EXISTS if not was_ambiguous:
+                return AccessOutcome.ALREADY_EXISTS
+            case AttemptResult.REFUSED | AttemptResult.NOT_FOUND if not was_ambiguous:
+                return AccessOutcome.REFUSED
+        return None
+
+    def find_outcome(self, change_request: AccessRequest, *, result: SyncResult) -> str | None:
+        item = find_pair(change_request, result=result)
+        if item:
+            return outcome_of_unknown(change_request, item)
+        return "" if result.is_complete else None
+
+    def settled_by_lists_sentence(
+        self, change_request: AccessRequest, *, outcome: str
+    ) -> audit.Sentence:
+        connection = change_request.description
+        if outcome == AccessOutcome.CREATED:
+            return audit.Sentence(
+                "{connection} is listed, and the owner of the keys created it after the attempt.",
+                connection=connection,
+            )
+        return audit.Sentence(
+            "{connection} is listed, but this doesn't prove that this request created it.",
+            connection=connection,
+        )
+
+
+class ChangeAction(AccessAction):
+    """Changes the data types of a connection."""
+
+    method = "PATCH"
+    done = "changed"
+    success = AccessOutcome.CHANGED
+    verified_outcomes = frozenset({AccessOutcome.CHANGED})
+    checked_outcomes = frozenset({AccessOutcome.CHANGED})
+    lists = "lists the requested data types of"
+    is_not_seen = "has the data types that it had before"
+
+    def compare(self, change_request: AccessRequest, *, result: SyncResult) -> Recheck:
+        return compare_with_snapshot(self, change_request, result=result)
+
+    def outcome_before_sending(self, change_request: AccessRequest, comparison: Recheck) -> str:
+        if change_request.has_ambiguous_attempt:
+            if comparison.item is None:
+                return AccessOutcome.GONE
+            if comparison.shows_effect:
+                return AccessOutcome.CHANGED
+            return AccessOutcome.CHANGED_ELSEWHERE
+        if comparison.shows_effect:
+            return AccessOutcome.ALREADY_AS_REQUESTED
+        return AccessOutcome.STALE
+
+    def send(
+        self, change_request: AccessRequest, *, client: DatadogClient, deadline_seconds: float
+    ) -> WriteResponse:
+        # This is the only line in Org Admin that can change the data types of a connection.
+        return client.update_org_connection(
+            connection_id=str(change_request.connection_id),
+            connection_types=change_request.types_after,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def outcome_of(
+        self, verdict: AttemptResult, *, was_ambiguous: bool, had_late_success: bool
+    ) -> str | None:
+        match verdict:
+            case AttemptResult.CHANGED:
+                return AccessOutcome.CHANGED
+            case AttemptResult.NOT_FOUND:
+                return AccessOutcome.GONE
+            case AttemptResult.REFUSED if not was_ambiguous:
+                return AccessOutcome.REFUSED
+        return None
+
+    def find_outcome(self, change_request: AccessRequest, *, result: SyncResult) -> str | None:
+        item = self.find(change_request, result=result)
+        if item is None:
+            return AccessOutcome.GONE if result.is_complete else None
+        types = sorted(item.connection_types)
+        if types == change_request.types_after:
+            return AccessOutcome.CHANGED
+        if types == sorted(change_request.connection_types):
+            return ""
+        return AccessOutcome.CHANGED_ELSEWHERE
+
+    def settled_by_lists_sentence(
+        self, change_request: AccessRequest, *, outcome: str
+    ) -> audit.Sentence:
+        connection = change_request.description
+        match outcome:
+            case AccessOutcome.CHANGED:
+                return audit.Sentence(
+                    "{connection} has the requested data types. This doesn't prove that this "
+                    "request changed them.",
+                    connection=connection,
+                )
+            case AccessOutcome.GONE:
+                return audit.Sentence("{connection} is no longer listed.", connection=connection)
+        return audit.Sentence(
+            "{connection} has other data types than before and than requested.",
+            connection=connection,
+        )
+
+
+class ExtendAction(ChangeAction):
+    """Sets a later end. Nothing is sent to Datadog."""
+
+    method = ""
+    done = "extended"
+    sends = False
+    success = AccessOutcome.EXTENDED
+    verified_outcomes = frozenset[str]()
+    checked_outcomes = frozenset[str]()
+
+    def compare(self, change_request: AccessRequest, *, result: SyncResult) -> Recheck:
+        comparison = compare_with_snapshot(self, change_request, result=result)
+        is_same = comparison.shows_effect and comparison.result == RecheckResult.CHANGED
+        return comparison if not is_same else Recheck(result=RecheckResult.SAME, at=comparison.at)
+
+    def outcome_before_sending(self, change_request: AccessRequest, comparison: Recheck) -> str:
+        return AccessOutcome.STALE
+
+
+def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
+    """The connection of its pair, as this sync lists it. Datadog allows one."""
+    wanted = (access_request.source_org_id, access_request.sink_org_id)
+    return next(
+        (
+            item
+            for item in result.org_connections
+            if (item.source_org.id, item.sink_org.id) == wanted
+        ),
+        None,
+    )
+
+
+def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> str:
+    """Whether a connection listed after an unknown result is the one that this request created.
+
+    It is if our keys' owner created it after the first such attempt. What the same service account
+    created elsewhere in that time can't be told apart.
+    """
+    first = access_request.attempts.filter(AMBIGUOUS).first()
+    owner_id = access_request.credential.key_owner_id
+    is_ours = (
+        first is not None
+        and item.created_at is not None
+        and item.created_at >= first.claimed_at - CLOCK_MARGIN
+        and owner_id != ""
+        and item.created_by.id == owner_id
+    )
+    return AccessOutcome.CREATED if is_ours else AccessOutcome.EXISTS_UNATTRIBUTED
+
+
+def compare_with_snapshot(
+    action: AccessAction, access_request: AccessRequest, *, result: SyncResult
+) -> Recheck:
+    """Compare the connection with what was reviewed."""
+    item = action.find(access_request, result=result)
+    if item is None:
+        missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
+        return Recheck(result=missing, at=result.started_at, cause=result.cause)
+    listed = OrgConnectionSnapshot(**storing.snapshot_values(item))
+    seen, reviewed = (
+        snapshot_digest(
+            site=access_request.site,
+            connection_id=str(access_request.connection_id),
+            fields=fields,
+        )
+        for fields in (listed, access_request)
+    )
+    is_as_requested = sorted(item.connection_types) == access_request.types_after
+    is_same = seen == reviewed and not is_as_requested
+    return Recheck(
+        result=RecheckResult.SAME if is_same else RecheckResult.CHANGED,
+        at=result.started_at,
+        listed=listed,
+        changes=changed_fields(access_request, listed),
+        item=item,
+        shows_effect=is_as_requested,
+    )
+
+
+CREATE = RESTORE = CreateAction()
+CHANGE = ChangeAction()
+EXTEND = ExtendAction()
+# The action of each kind that can be requested.
+ACTIONS: dict[RequestKind, AccessAction] = {
+    RequestKind.CREATE: CREATE,
+    RequestKind.CHANGE: CHANGE,
+    RequestKind.EXTEND: EXTEND,
+    RequestKind.RESTORE: RESTORE,
+}
