@@ -1,0 +1,330 @@
+"""Requesting access."""
+
+from datetime import date, datetime
+from typing import TypedDict
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.access_requests import targets
+from connections.access_requests.targets import (
+    AccessChangedError,
+    AccessTarget,
+    AccessTerms,
+    find_target,
+)
+from connections.audit import personal_data
+from connections.change_requests import lifecycle, sending
+from connections.core import clock, time_limits
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.tickets import find_ticket_problem
+from connections.core.typed_text import confirmation_matches, find_text_problem
+from connections.inventory import fetching
+from connections.models import (
+    AccessRequest,
+    Credential,
+    Deletion,
+    Org,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Person,
+    RequestKind,
+    approval_digest_of,
+)
+
+OUT_OF_DATE = "This page is out of date. Nothing was sent. Open it again."
+CHANGED = "Something changed since the page was opened. Nothing was sent. Read it again."
+MAX_TYPES = 20
+
+
+class WantedTerms(TypedDict, total=False):
+    """What is asked for. A field that is missing stays as agreed."""
+
+    types: list[str]
+    owner: Person | None
+    owner_text: str
+    purpose: str
+    ends_on: date | None
+
+
+def complete_terms(
+    target: AccessTarget, wanted: WantedTerms, *, reason: str, ticket: str
+) -> AccessTerms:
+    """The terms, with what isn't given as agreed.
+
+    Data types that aren't given are those listed or, to restore a connection, those that it had.
+    """
+    agreement, snapshot, deletion = target.agreement, target.snapshot, target.restored_from
+    types = snapshot.connection_types if snapshot else []
+    if deletion and target.kind == RequestKind.RESTORE:
+        types = deletion.connection_types
+    # An owner or an owner text that is given replaces both.
+    names_owner = "owner" in wanted or "owner_text" in wanted
+    stays = None if names_owner else agreement
+    return AccessTerms(
+        types=sorted(set(wanted.get("types", types))),
+        owner=stays.owner if stays else wanted.get("owner"),
+        owner_text=stays.owner_text if stays else " ".join(wanted.get("owner_text", "").split()),
+        purpose=wanted.get("purpose", agreement.purpose if agreement else "").strip(),
+        ends_on=wanted.get("ends_on", agreement.ends_on if agreement else None),
+        reason=reason.strip(),
+        ticket=ticket.strip(),
+    )
+
+
+def find_problems(target: AccessTarget, terms: AccessTerms, *, today: date) -> dict[str, str]:
+    """What is wrong with the terms, by form field."""
+    problems = {
+        "reason": find_text_problem(terms.reason),
+        "ticket": find_ticket_problem(terms.ticket),
+        "purpose": find_text_problem(terms.purpose, missing="Enter a purpose.", noun="purpose"),
+        "owner": _find_owner_problem(terms),
+        "connection_types": _find_types_problem(target, terms),
+        "ends_on": _find_end_problem(target, terms, today=today),
+    }
+    return {field: problem for field, problem in problems.items() if problem}
+
+
+def _find_owner_problem(terms: AccessTerms) -> str:
+    if terms.owner is None and not terms.owner_text:
+        return "Choose an owner, or enter a team or other owner."
+    if terms.owner and not terms.owner.is_active:
+        return f"The account of {terms.owner} is disabled. Choose someone else."
+    return "" if len(terms.owner_text) <= 200 else "An owner can have at most 200 characters."
+
+
+def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:
+    if not terms.types or len(terms.types) > MAX_TYPES:
+        return "Choose at least 1 data type."
+    if any(not kind.isprintable() or len(kind) > 100 for kind in terms.types):
+        return "Choose data types from the list."
+    listed = sorted(target.snapshot.connection_types) if target.snapshot else []
+    if target.kind == RequestKind.CHANGE and terms.types == listed:
+        return "The connection already has exactly these data types."
+    if target.kind == RequestKind.EXTEND and terms.types != listed:
+        return "Extending doesn't change the data types."
+    return ""
+
+
+def _find_end_problem(target: AccessTarget, terms: AccessTerms, *, today: date) -> str:
+    latest = target.latest_day(today=today)
+    if terms.ends_on and terms.ends_on < today:
+        return "Choose today or a later date."
+    if latest and (terms.ends_on is None or terms.ends_on > latest):
+        return f"Access can last until {latest.isoformat()} at most. Choose that date or earlier."
+    if target.kind == RequestKind.EXTEND and target.agreement:
+        agreed = target.agreement.ends_on
+        if agreed is None:
+            return "This connection has no end, so there is nothing to extend."
+        if terms.ends_on and terms.ends_on <= agreed:
+            return f"Choose a date later than {agreed.isoformat()}."
+    return ""
+
+
+def request_access(
+    *,
+    actor: Actor,
+    kind: RequestKind,
+    pair: OrgPair,
+    wanted: WantedTerms,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+    digest: str,
+    confirmation: str | None,
+    credential: Credential | None = None,
+    restored_from: Deletion | None = None,
+    requester: Person | None = None,
+) -> AccessRequest:
+    """Request access. Without a required approval, whoever can confirm it also sends it.
+
+    `digest` is that of the target and the terms that were shown, so that exactly these are
+    requested. `requester` is the person for whom a command requests it. The same `request_id` again
+    returns the same access request.
+
+    Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
+    naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
+    another open access request; and UnavailableError; each with nothing stored and nothing sent.
+    """
+    repeated = AccessRequest.objects.filter(request_id=request_id).first()
+    if repeated:
+        return _require_own(repeated, actor=actor)
+    target = find_target(
+        actor=actor, kind=kind, pair=pair, credential=credential, restored_from=restored_from
+    )
+    person = requester or actor.person
+    _require_possible(target, requester=person)
+    terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
+    if digest and digest != target.digest_of(terms):
+        raise AccessChangedError(CHANGED, current=target)
+    now = clock.now()
+    _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())
+    if not digest:
+        raise AccessChangedError(OUT_OF_DATE, current=target)
+    sender = target.credential if target.is_sent_at_once else None
+    # If the keys can't be decrypted, that must show before the request is recorded.
+    client = fetching.open_client(credential=sender) if sender else None
+    try:
+        access_request = _create(
+            actor=actor,
+            target=target,
+            terms=terms,
+            request_id=request_id,
+            requester=person,
+            now=now,
+        )
+    except IntegrityError:
+        repeated = AccessRequest.objects.filter(request_id=request_id).first()
+        if repeated:
+            return _require_own(repeated, actor=actor)
+        raise ConflictError(
+            "Another access request for these orgs is open. Nothing was sent. Open that one."
+        ) from None
+    if client is None:
+        return access_request
+    return sending.send(change_request=access_request, actor=actor, client=client, now=now)
+
+
+def _require_possible(target: AccessTarget, *, requester: Person | None) -> None:
+    if target.problem:
+        raise InvalidInputError({"credential": target.problem})
+    if target.needs_approval and requester is None:
+        raise InvalidInputError(
+            {"credential": "This request needs approval, so name a person with --as USERNAME."}
+        )
+
+
+def _require_valid_input(
+    target: AccessTarget, terms: AccessTerms, *, confirmation: str, today: date
+) -> None:
+    problems = find_problems(target, terms, today=today)
+    expected = target.text_to_type
+    if target.is_sent_at_once and not confirmation_matches(typed=confirmation, expected=expected):
+        problems["confirmation"] = f"Type {expected}."
+    if problems:
+        raise InvalidInputError(problems)
+
+
+def _require_own(access_request: AccessRequest, *, actor: Actor) -> AccessRequest:
+    if actor.person and access_request.requested_by_id != actor.person.pk:
+        raise ConflictError("This form belongs to another person. Open the page again.")
+    return access_request
+
+
+def _create(
+    *,
+    actor: Actor,
+    target: AccessTarget,
+    terms: AccessTerms,
+    request_id: UUID,
+    requester: Person | None,
+    now: datetime,
+) -> AccessRequest:
+    credential = target.credential
+    if credential is None:
+        raise ConflictError(target.problem)
+    snapshot = target.snapshot
+    shown = (snapshot or OrgConnectionSnapshot()).snapshot_values()
+    digest = target.digest_of(terms)
+    access_request = AccessRequest(
+        **shown
+        | {
+            "source_org_id": target.pair.source_org_id,
+            "source_org_name": target.source_name,
+            "sink_org_id": target.pair.sink_org_id,
+            "sink_org_name": target.sink_name,
+        },
+        kind=target.kind,
+        request_id=request_id,
+        site=target.pair.site,
+        connection_id=snapshot.connection_id if snapshot else None,
+        credential=credential,
+        credential_name=credential.name,
+        credential_fingerprint=credential.fingerprint,
+        types_after=list(terms.types),
+        owner=terms.owner,
+        owner_text=terms.owner_text,
+        purpose=terms.purpose,
+        ends_on=terms.ends_on,
+        restored_from=target.restored_from,
+        digest=digest,
+        snapshot_at=snapshot.last_seen_at if snapshot else None,
+        reason=terms.reason,
+        ticket=terms.ticket,
+        policy=target.policy,
+        approval_digest=approval_digest_of(digest=digest, reason=terms.reason, ticket=terms.ticket),
+        requested_at=now,
+        requested_by=requester,
+        requested_by_name=requester.display_name if requester else actor.name,
+        expires_at=now + time_limits.APPROVAL_WINDOW,
+        due_at=now + time_limits.APPROVAL_WINDOW,
+    )
+    if target.is_sent_at_once:
+        access_request.confirmed_at = now
+        access_request.confirmed_by = actor.person
+        access_request.confirmed_by_name = actor.name
+    access_request.search_text = search_text_of(access_request)
+    with audit.atomic(durable=True):
+        lock_source_org(target.pair)
+        open_deletion = targets.find_open_deletion(target.pair)
+        if open_deletion:
+            raise ConflictError(
+                "A deletion of this connection is open. Nothing was sent. Wait until it is closed, "
+                "or withdraw it."
+            )
+        access_request.save(force_insert=True)
+        _record(access_request, actor=actor)
+    return access_request
+
+
+def lock_source_org(pair: OrgPair) -> None:
+    """Lock what opening a deletion or an access request of this pair locks first."""
+    rows = Org.objects.select_for_update(no_key=True)
+    list(rows.filter(site=pair.site, org_id=pair.source_org_id).values_list("pk"))
+
+
+def _record(access_request: AccessRequest, *, actor: Actor) -> None:
+    """Record the request, and the confirmation if the request includes it."""
+    audit.record(
+        code=audit.EventCode.ACCESS_REQUEST_REQUESTED,
+        actor=actor,
+        subject=access_request,
+        sentence=audit.Sentence(
+            "{requester} requested access for {connection}.",
+            requester=personal_data.name_of(access_request.requested_by or actor),
+            connection=access_request.description,
+        ),
+        details={
+            "reason": access_request.reason,
+            "ticket": access_request.ticket,
+            "policy": access_request.policy,
+            "kind": access_request.kind,
+        },
+        rows={"access_request": audit.row_of(access_request, actor=actor)},
+    )
+    if access_request.confirmed_at:
+        audit.record(
+            code=audit.EventCode.ACCESS_REQUEST_CONFIRMED,
+            actor=actor,
+            subject=access_request,
+            sentence=lifecycle.confirmed_sentence(access_request, actor=actor),
+        )
+
+
+def search_text_of(access_request: AccessRequest) -> str:
+    """Case-folded text for the search."""
+    parts = (
+        access_request.source_org_name,
+        access_request.sink_org_name,
+        access_request.source_org_id,
+        access_request.sink_org_id,
+        access_request.reason,
+        access_request.ticket,
+        access_request.purpose,
+        access_request.owner_text,
+        access_request.requested_by_name,
+        str(access_request.pk),
+    )
+    return "\n".join(filter(None, parts)).casefold()

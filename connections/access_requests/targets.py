@@ -1,0 +1,208 @@
+"""What the confirmation page of an access request shows. Nothing here stores anything."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import UUID
+
+from django.conf import settings
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.access_requests.actions import ACTIONS, text_to_type
+from connections.agreements.agreed import find_agreements
+from connections.agreements.setting import require_pairs
+from connections.core.causes import Cause, cause_text
+from connections.core.errors import ConflictError
+from connections.models import (
+    OPEN_STATES,
+    AccessRequest,
+    Agreement,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    Org,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Person,
+    RequestKind,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessTerms:
+    """What a person asks for. `types` are sorted, and `ends_on` is the last day in UTC."""
+
+    types: Sequence[str]
+    owner: Person | None
+    owner_text: str
+    purpose: str
+    ends_on: date | None
+    reason: str
+    ticket: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessTarget:
+    """A pair of orgs for which access is requested, from stored snapshots."""
+
+    kind: RequestKind
+    pair: OrgPair
+    source_name: str
+    sink_name: str
+    # Of the source org. None if the person sees none.
+    credential: Credential | None
+    other_credentials: list[Credential]
+    # The pair's connection as a credential in use lists it.
+    snapshot: OrgConnectionSnapshot | None
+    agreement: Agreement | None
+    restored_from: Deletion | None
+    policy: ApprovalPolicy
+    open_request: AccessRequest | None
+    # Whether the person can use the credential, so that no one else has to confirm.
+    can_confirm: bool
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.policy != ApprovalPolicy.NONE
+
+    @property
+    def is_sent_at_once(self) -> bool:
+        """Whether requesting also confirms and sends it."""
+        return not self.needs_approval and self.can_confirm
+
+    @property
+    def text_to_type(self) -> str:
+        """What confirms it: the destination org's name."""
+        return text_to_type(sink_org_id=self.pair.sink_org_id, sink_org_name=self.sink_name)
+
+    @property
+    def problem(self) -> str:
+        """Why it can't be requested now, and what to do. "" if it can."""
+        if self.credential is None:
+            return (
+                f"No credential of {self.source_name or self.pair.source_org_id} is stored here. "
+                "Ask a Credential manager to add one."
+            )
+        if self.kind in {RequestKind.CREATE, RequestKind.RESTORE}:
+            return self._problem_of_creating(self.credential)
+        if self.snapshot is None:
+            return "These orgs have no connection now. Request a new one instead."
+        if self.kind == RequestKind.EXTEND and self.agreement is None:
+            return "This connection has no agreement. Set one first."
+        return ""
+
+    def _problem_of_creating(self, credential: Credential) -> str:
+        if self.snapshot:
+            return "These orgs are already connected. Change the data types or the end instead."
+        if not credential.key_owner_is_service_account and not credential.person_can_create:
+            return (
+                f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account, or ask "
+                "an administrator to allow these keys to create connections."
+            )
+        return ""
+
+    @property
+    def latest_end(self) -> int | None:
+        """For how many days at most access can be requested. None without a limit."""
+        limit: int | None = settings.ACCESS_MAX_DAYS
+        return limit
+
+    def latest_day(self, *, today: date) -> date | None:
+        """The last day that can be requested today. None without a limit."""
+        return today + timedelta(days=self.latest_end) if self.latest_end else None
+
+    def digest_of(self, terms: AccessTerms) -> str:
+        """SHA-256 of what a person confirms and an approver approves."""
+        snapshot = self.snapshot or OrgConnectionSnapshot()
+        decided_on = [
+            "access request, version 1",
+            self.kind,
+            list(self.pair),
+            [self.source_name, self.sink_name],
+            str(self.credential.pk) if self.credential else "",
+            str(snapshot.connection_id) if self.snapshot else "",
+            sorted(snapshot.connection_types),
+            sorted(terms.types),
+            str(terms.owner.pk) if terms.owner else "",
+            terms.owner_text,
+            terms.purpose,
+            terms.ends_on.isoformat() if terms.ends_on else "",
+            self.policy,
+        ]
+        return hashlib.sha256(json.dumps(decided_on, ensure_ascii=True).encode()).hexdigest()
+
+
+class AccessChangedError(ConflictError):
+    """Something differs from what the page showed. `current` is what it is now."""
+
+    def __init__(self, message: str, *, current: AccessTarget) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+def find_target(
+    *,
+    actor: Actor,
+    kind: RequestKind,
+    pair: OrgPair,
+    credential: Credential | None = None,
+    restored_from: Deletion | None = None,
+) -> AccessTarget:
+    """What requesting this access would mean.
+
+    Raises Http404 for a pair that the actor doesn't know, and PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "request access")
+    require_pairs([pair], actor=actor)
+    if kind not in ACTIONS:
+        raise ConflictError("This kind of access request isn't available.")
+    orgs = dict(
+        Org.objects.filter(
+            site=pair.site, org_id__in=[pair.source_org_id, pair.sink_org_id]
+        ).values_list("org_id", "name")
+    )
+    in_use = Credential.objects.filter(site=pair.site, retired_at=None)
+    of_orgs = in_use.filter(org_id__in=[pair.source_org_id, pair.sink_org_id])
+    sending = visibility.visible(
+        in_use.filter(org_id=pair.source_org_id).order_by("name"), actor=actor, by="pk"
+    )
+    usable = [each for each in sending if permissions.can_use(actor, credential_id=each.pk)]
+    candidates = usable or list(sending)
+    chosen = next((each for each in candidates if each == credential), None)
+    chosen = chosen or (candidates[0] if candidates and credential is None else None)
+    listed = visibility.visible(
+        OrgConnectionSnapshot.objects.filter(
+            **pair._asdict(), is_current=True, credential__retired_at=None
+        ),
+        actor=actor,
+    )
+    return AccessTarget(
+        kind=kind,
+        pair=pair,
+        source_name=orgs.get(pair.source_org_id, ""),
+        sink_name=orgs.get(pair.sink_org_id, ""),
+        credential=chosen,
+        other_credentials=[each for each in candidates if each != chosen],
+        snapshot=listed.order_by("-last_seen_at").first(),
+        agreement=find_agreements([pair]).get(pair),
+        restored_from=restored_from,
+        policy=ApprovalPolicy.strictest(of_orgs.values_list("policy", flat=True)),
+        open_request=find_open_request(pair),
+        can_confirm=chosen in usable,
+    )
+
+
+def find_open_request(pair: OrgPair) -> AccessRequest | None:
+    """The one open access request of a pair, if there is one."""
+    return AccessRequest.objects.filter(settled_at=None, **pair._asdict()).first()
+
+
+def find_open_deletion(pair: OrgPair) -> UUID | None:
+    """The ID of an open deletion of the pair's connection, if there is one."""
+    rows = Deletion.objects.filter(
+        **pair._asdict(), state__in=OPEN_STATES, settled_at=None
+    ).order_by("pk")
+    return rows.values_list("pk", flat=True).first()

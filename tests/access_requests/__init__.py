@@ -1,0 +1,1 @@
+"""Access requests: what is requested, sent, proven and recorded."""

@@ -1,0 +1,41 @@
+"""One POST or PATCH leaves for one confirmation, and a list proves its effect."""
+
+import pytest
+
+from connections.access.actor import WORKER
+from connections.change_requests.actions import action_of
+from connections.models import AccessOutcome, Agreement
+from sandbox.server import SandboxServer
+from tests.access_requests.conftest import RequestAccess
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def test_a_connection_is_created_and_verified_and_its_agreement_set(
+    create: RequestAccess, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    access_request = create()
+    created = connection_between(sandbox.world, "Payments US", "Group SOC")
+    assert access_request.outcome == AccessOutcome.CREATED
+    assert str(access_request.connection_id) == created.id
+    clock.advance(seconds=5)
+    action_of(access_request).verify(access_request, actor=WORKER)
+    access_request.refresh_from_db()
+    assert access_request.verified_at
+    agreement = Agreement.objects.get()
+    assert (agreement.owner_text, agreement.connection_types) == ("SOC team", ["logs"])
+
+
+def test_data_types_are_changed_and_verified(
+    change: RequestAccess, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    access_request = change()
+    assert access_request.outcome == AccessOutcome.CHANGED
+    changed = connection_between(sandbox.world, "Payments US", "Group SOC")
+    assert sorted(changed.connection_types) == ["audit", "logs"]
+    clock.advance(seconds=5)
+    action_of(access_request).verify(access_request, actor=WORKER)
+    access_request.refresh_from_db()
+    assert access_request.verified_at
