@@ -26,11 +26,11 @@ from connections.models import (
     Change,
     ChangeRequest,
     Credential,
-    Deletion,
     EventCode,
     Org,
     OrgConnectionKey,
     Person,
+    Step,
     with_values,
 )
 from connections.notification_queue import outbox
@@ -49,9 +49,11 @@ type Subject = (
     | OrgConnectionKey
 )
 
-# Each of these closes a deletion and is followed immediately by a checkpoint.
+# Each of these closes a request and is followed immediately by a checkpoint.
 SETTLING_CODES = frozenset(
-    {EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED}
+    kind.event_code(step)
+    for kind in ChangeRequest.__subclasses__()
+    for step in (Step.SETTLED, Step.WITHDRAWN, Step.DECLINED)
 )
 
 _is_appending: ContextVar[bool] = ContextVar("audit_is_appending", default=False)
@@ -262,10 +264,11 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def newest_at(*, deletions: Sequence[Deletion]) -> dict[UUID, datetime]:
-    """When the newest event about each of these deletions was recorded."""
-    about = {reference(deletion)["id"]: deletion.pk for deletion in deletions}
-    events = AuditEvent.objects.filter(subject_type="deletion", subject_id__in=about)
+def newest_at(requests: Sequence[ChangeRequest]) -> dict[UUID, datetime]:
+    """When the newest event about each of these requests was recorded."""
+    about = {reference(request)["id"]: request.pk for request in requests}
+    nouns = {request.noun for request in requests}
+    events = AuditEvent.objects.filter(subject_type__in=nouns, subject_id__in=about)
     newest = events.order_by().values("subject_id").annotate(newest=Max("seq")).values("newest")
     rows = AuditEvent.objects.filter(seq__in=newest).values_list("subject_id", "at")
     return {about[subject_id]: at for subject_id, at in rows}

@@ -18,6 +18,9 @@ from connections.audit import personal_data
 from connections.audit.chain import canonical_text, clean
 from connections.audit.personal_data import ReferencedValue
 from connections.models import (
+    AccessRequest,
+    AccessRequestApproval,
+    AccessRequestAttempt,
     AccessReview,
     AccessReviewDecision,
     AccessReviewReviewer,
@@ -41,18 +44,28 @@ type Columns = dict[str, Any]
 type Rows = dict[str, Columns | None]
 
 # The columns that no event has, and why. Nothing else of a recorded row can change unnoticed.
+_NOT_RECORDED_OF_REQUESTS = {
+    "id": "the event is about it",
+    "due_at": "when a worker looks at it next; nothing is concluded from it",
+    "expires_at": "extended for rows that a rate limit held back",
+    "last_checked_at": "the newest check, which has an event of its own",
+    "last_check_listed": "as last_checked_at",
+    "search_text": "made of other columns and of comments",
+}
 NOT_RECORDED: dict[type[Model], dict[str, str]] = {
-    Deletion: {
-        "id": "the event is about it",
-        "due_at": "when a worker looks at it next; nothing is concluded from it",
-        "expires_at": "extended for rows that a rate limit held back",
-        "last_checked_at": "the newest check, which has an event of its own",
-        "last_check_listed": "as last_checked_at",
-        "search_text": "made of other columns and of comments",
-    },
+    Deletion: _NOT_RECORDED_OF_REQUESTS,
     Attempt: {"id": "its number identifies it", "deletion": "the deletion that the event is about"},
     Approval: {"id": "in its name", "deletion": "the deletion that the event is about"},
     BreakGlassReview: {"deletion": "the deletion that the event is about"},
+    AccessRequest: {**_NOT_RECORDED_OF_REQUESTS, "last_check_outcome": "as last_checked_at"},
+    AccessRequestAttempt: {
+        "id": "its number identifies it",
+        "access_request": "the access request that the event is about",
+    },
+    AccessRequestApproval: {
+        "id": "in its name",
+        "access_request": "the access request that the event is about",
+    },
     Batch: {
         "id": "the event is about it",
         "expires_at": "when a draft, request or approval runs out",

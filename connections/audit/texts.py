@@ -6,7 +6,7 @@ from django.utils.text import capfirst
 
 from connections.core.text import format_limit
 from connections.core.time_limits import UNKNOWN_FOR
-from connections.models import AuditEvent, render_references
+from connections.models import AuditEvent, ChangeRequest, render_references
 
 # In this order, because each user agent also names the browsers below it.
 _BROWSERS = (
@@ -60,23 +60,31 @@ _SUBJECTS = {
     "provider_account": "SSO account",
     "sign_in_link": "Sign-in link",
 }
+_REQUEST_ACTIONS = {
+    "answered": "response received",
+    "answered_late": "late response",
+    "approvals_lapsed": "approvals expired",
+    "recheck_failed": "pre-send check failed",
+    "settled": "closed",
+    "still_unknown": f"still unknown after {format_limit(UNKNOWN_FOR)}",
+    "unknown": "outcome unknown",
+    "waiting": "waiting to retry",
+}
 _ACTIONS = {
+    **{
+        f"{kind.noun}.{step}": action
+        for kind in ChangeRequest.__subclasses__()
+        for step, action in _REQUEST_ACTIONS.items()
+    },
+    "access_request.contradicted": "Datadog doesn't list it so",
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
     "credential.not_verified": "keys not accepted",
     "credential.policy_changed": "approval policy changed",
     "credential.verified": "keys accepted",
-    "deletion.answered": "response received",
-    "deletion.answered_late": "late response",
-    "deletion.approvals_lapsed": "approvals expired",
     "deletion.break_glass_reviewed": "late approval given",
     "deletion.contradicted": "Datadog still lists it",
-    "deletion.recheck_failed": "pre-send check failed",
-    "deletion.settled": "closed",
     "deletion.still_present": "no effect",
-    "deletion.still_unknown": f"still unknown after {format_limit(UNKNOWN_FOR)}",
-    "deletion.unknown": "outcome unknown",
-    "deletion.waiting": "waiting to retry",
     "encryption_key.dropped": "removed",
     "org.details_set": "group or owner changed",
     "org_connection.protection_lifted": "protection removed",

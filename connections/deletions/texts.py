@@ -347,7 +347,7 @@ def _headline(
     headline, meaning = _explain(deletion, status=status, sent=sent, requester=requester)
     if block and status in _TO_CONFIRM:
         return "This deletion can't be confirmed", f"{block} {meaning}"
-    if sent == Sent.DELETED and status in _AFTER_SUCCESS:
+    if sent == Sent.DONE and status in _AFTER_SUCCESS:
         return _AFTER_SUCCESS[status]
     if status == DeletionStatus.APPROVED:
         names = [approval.approver_name for approval in deletion.current_approvals]

@@ -21,6 +21,9 @@ from connections.audit.recorded_columns import (
 )
 from connections.evidence.stored_events import Fault
 from connections.models import (
+    AccessRequest,
+    AccessRequestApproval,
+    AccessRequestAttempt,
     AccessReview,
     AccessReviewDecision,
     AccessReviewReviewer,
@@ -36,6 +39,7 @@ from connections.models import (
     ProtectionRemoval,
 )
 from connections.verifier.events import (
+    ACCESS_REQUEST,
     ACCESS_REVIEW,
     AGREEMENT,
     BATCH,
@@ -90,6 +94,26 @@ KINDS = (
             Table(name="attempt", model=Attempt, record="deletion_id", number="number"),
             Table(name="approval", model=Approval, record="deletion_id", number="id"),
             Table(name="break_glass_review", model=BreakGlassReview, record="deletion_id"),
+        ),
+    ),
+    Kind(
+        name=ACCESS_REQUEST,
+        noun="access request",
+        fault=Fault.ACCESS_REQUEST,
+        tables=(
+            Table(name="access_request", model=AccessRequest, record="id"),
+            Table(
+                name="attempt",
+                model=AccessRequestAttempt,
+                record="access_request_id",
+                number="number",
+            ),
+            Table(
+                name="approval",
+                model=AccessRequestApproval,
+                record="access_request_id",
+                number="id",
+            ),
         ),
     ),
     Kind(

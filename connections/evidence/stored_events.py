@@ -45,6 +45,7 @@ class Fault(StrEnum):
     COLUMN = "column"  # a column differs from the event's text
     VALUE = "value"  # a name or an address differs from the one in the events
     DELETION = "differing_deletion"  # a deletion or an attempt differs from its events
+    ACCESS_REQUEST = "differing_access_request"  # as differing_deletion, for an access request
     CHANGE = "differing_change"  # a change or its acknowledgement differs from its event
     BATCH = "differing_batch"  # a bulk deletion differs from its events
     ACCESS_REVIEW = "differing_access_review"  # it, a row or a decision differs from its events

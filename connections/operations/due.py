@@ -129,7 +129,7 @@ def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Dele
     Their `due_at` is from before that too.
     """
     for chunk in batched(rows, CHUNK_SIZE):
-        newest_at = audit.newest_at(deletions=chunk)
+        newest_at = audit.newest_at(chunk)
         for deletion in chunk:
             at = newest_at.get(deletion.pk)
             if at and clock.is_ahead(at, now=now):

@@ -10,7 +10,8 @@ from connections.verifier.messages import require
 from connections.verifier.strict_json import get
 
 # The types of an event's subject.
-DELETION, ACCESS_REVIEW, BATCH = "deletion", "access_review", "batch"
+DELETION, ACCESS_REQUEST = "deletion", "access_request"
+ACCESS_REVIEW, BATCH = "access_review", "batch"
 ORG_CONNECTION, AGREEMENT = "org_connection", "agreement"
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
 
@@ -38,6 +39,11 @@ class Event:
         """Type and ID of what it is about; empty without a subject."""
         subject = self.subject if type(self.subject) is dict else {}
         return (str(subject.get("type", "")), str(subject.get("id", "")))
+
+    @property
+    def step(self) -> str:
+        """The code without the type of its subject: "sending" for `deletion.sending`."""
+        return self.code.removeprefix(f"{self.about[0]}.")
 
     @property
     def rows(self) -> dict[str, dict[str, Any] | None]:

@@ -57,7 +57,7 @@ _SENT_TEXTS = {
     Sent.NOTHING: "Nothing was sent",
     Sent.REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
     Sent.UNCERTAIN: "An attempt might have worked",
-    Sent.DELETED: "Datadog returned 200 to an attempt",
+    Sent.DONE: "Datadog returned 200 to an attempt",
 }
 
 

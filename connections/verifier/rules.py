@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from connections.verifier.events import (
+    ACCESS_REQUEST,
     ACCESS_REVIEW,
     AGREEMENT,
     BATCH,
@@ -53,9 +54,9 @@ class Sent(IntEnum):
     """What attempts led to. For several attempts together, the highest value applies."""
 
     NOTHING = 0  # no attempt, or none that left the server
-    REFUSED = 1  # Datadog refused, rate limited or did not find it, so nothing was deleted
+    REFUSED = 1  # Datadog refused, rate limited or did not find it, so nothing was changed
     UNCERTAIN = 2  # no usable response: it might have worked
-    DELETED = 3  # Datadog returned 200
+    DONE = 3  # Datadog returned 200 or, to a POST, 201
 
 
 _SENT = {
@@ -63,7 +64,10 @@ _SENT = {
     "rate_limited": Sent.REFUSED,
     "refused": Sent.REFUSED,
     "not_found": Sent.REFUSED,
-    "deleted": Sent.DELETED,
+    "already_exists": Sent.REFUSED,
+    "deleted": Sent.DONE,
+    "created": Sent.DONE,
+    "changed": Sent.DONE,
 }
 
 
@@ -77,27 +81,46 @@ def sent_by(verdicts: Iterable[Any]) -> Sent:
     )
 
 
-# --- Deletions ----------------------------------------------------------------------------------
+# --- Deletions and access requests ----------------------------------------------------------------
+
+# The states of a request that had no effect.
+_NO_EFFECT = ("still_present", "no_effect")
+# What an access request sends, by its kind.
+_METHODS = {
+    "create": {"POST"},
+    "change": {"PATCH"},
+    "extend": set[str](),
+    "restore": {"POST"},
+    "move": {"DELETE", "POST"},
+}
 
 
-def _deletion_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
-    if not events or events[0].code != "deletion.requested":
+def _request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    if not events or events[0].step != "requested":
         yield "it has no request event"
         return
-    sent = [event.details.get("attempt") for event in events if event.code == "deletion.sending"]
+    sent = [event.details.get("attempt") for event in events if event.step == "sending"]
     if sent != [attempt.get("number") for attempt in rows_named(rows, "attempt")]:
         yield "its attempts are not those that were sent"
     for event, number in zip(events, rounds_of(events)):
         if event.details.get("approval_round", number) != number:
             yield fill("event {} states the wrong approval round", event.seq)
-        if event.code == "deletion.sending":
+        if event.step == "sending":
             attempt = fill("attempt {}", event.details.get("attempt"))
             if rows.get(attempt, {}).get("approval_round") != number:
                 yield fill("{} is not of the approval round in which it was sent", attempt)
-    requester = rows.get("deletion", {}).get("requested_by_id")
+    requester = rows.get(events[0].about[0], {}).get("requested_by_id")
     for approval in rows_named(rows, "approval"):
         if approval.get("approver_id") == requester:
             yield "its requester decided about it"
+
+
+def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    yield from _request_problems(rows, events)
+    methods = _METHODS.get(str(rows.get(ACCESS_REQUEST, {}).get("kind")), set())
+    for attempt in rows_named(rows, "attempt"):
+        if attempt.get("method") not in methods:
+            yield fill("attempt {} is not what was requested", attempt.get("number"))
 
 
 def rounds_of(events: Sequence[Event]) -> list[int]:
@@ -111,51 +134,56 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
     for event in events:
         rounds.append(number)
         before, state = state, str(event.details.get("state", state))
-        is_declined = event.code == "deletion.declined" and state == "still_present"
+        step = event.step
         if (
-            event.code == "deletion.approvals_lapsed"
-            or is_declined
+            step == "approvals_lapsed"
+            or (step == "declined" and state in _NO_EFFECT)
             or (state == "unknown" and before != "unknown")
         ):
             number += 1
     return rounds
 
 
-def approvals_of(sending: Event, events: Sequence[Event]) -> list[Event]:
-    """The approvals in an attempt's round before it, of exactly what was requested."""
+def approvals_of(granted: Event, events: Sequence[Event]) -> list[Event]:
+    """The approvals in this event's round before it, of exactly what was requested."""
     rounds = dict(zip((event.seq for event in events), rounds_of(events)))
     digest = _requested(events).get("approval_digest")
     return [
         event
         for event in events
-        if event.code == "deletion.approved"
-        and rounds[event.seq] == rounds[sending.seq]
-        and event.seq < sending.seq
+        if event.step == "approved"
+        and rounds[event.seq] == rounds[granted.seq]
+        and event.seq < granted.seq
         and event.details.get("digest") == digest
     ]
 
 
-def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
-    """Each attempt that had too few approvals by other people in its own round.
+def done_without_approvals(events: Sequence[Event]) -> list[Event] | None:
+    """Each attempt, or extension, that had too few approvals by other people in its own round.
 
-    None if there was no attempt, or if no approval was required.
+    None if there was none, or if no approval was required.
     """
     requested = _requested(events)
     needed = APPROVALS_NEEDED.get(str(requested.get("policy")), 0)
-    sent = [event for event in events if event.code == "deletion.sending"]
-    if not needed or not sent:
+    done = [event for event in events if event.step == "sending" or _extends(event)]
+    if not needed or not done:
         return None
     unapproved = []
-    for sending in sent:
-        approvers = {event.actor_id for event in approvals_of(sending, events)}
+    for event in done:
+        approvers = {approval.actor_id for approval in approvals_of(event, events)}
         if len(approvers - {requested.get("requested_by_id")}) < needed:
-            unapproved.append(sending)
+            unapproved.append(event)
     return unapproved
 
 
+def _extends(event: Event) -> bool:
+    """Whether it gives access until a later day, for which nothing is sent."""
+    return event.step == "settled" and event.details.get("outcome") == "extended"
+
+
 def _requested(events: Sequence[Event]) -> Mapping[str, Any]:
-    """The deletion as it was requested."""
-    return events[0].rows.get("deletion") or {}
+    """The deletion or access request as it was requested."""
+    return events[0].rows.get(events[0].about[0]) or {}
 
 
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
@@ -295,7 +323,8 @@ def _no_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
 
 # By the kind of record: what is wrong with its rows and events although they fold.
 RULES: dict[str, Callable[[Rows, Sequence[Event]], Iterator[str]]] = {
-    DELETION: _deletion_problems,
+    DELETION: _request_problems,
+    ACCESS_REQUEST: _access_request_problems,
     BATCH: _batch_problems,
     ACCESS_REVIEW: _access_review_problems,
     ORG_CONNECTION: _no_problems,

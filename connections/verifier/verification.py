@@ -49,9 +49,9 @@ from connections.verifier.rules import (
     break_glass_for,
     closing_problems,
     decisions_by_row,
+    done_without_approvals,
     plan_problems,
     rounds_of,
-    sent_without_approvals,
 )
 from connections.verifier.sample import Sample
 from connections.verifier.strict_json import decode_base64, decode_hex, get, load_json, parse_time
@@ -429,7 +429,7 @@ class Verification:
         self._before = (requested_at, name)
         is_within = requested_at < self.until and (self.since is None or requested_at >= self.since)
         require(is_within, "Deletion {} was requested outside the period.", name)
-        unapproved = sent_without_approvals(events)
+        unapproved = done_without_approvals(events)
         self.sent_requiring_approval += unapproved is not None
         self.sent_with_approval += unapproved == []
         for sending in unapproved or []:

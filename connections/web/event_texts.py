@@ -10,7 +10,7 @@ from django.utils.text import capfirst
 from connections.audit.texts import action_of, event_title
 from connections.core.causes import cause_text
 from connections.core.text import format_time
-from connections.models import AuditEvent
+from connections.models import AuditEvent, ChangeRequest
 from connections.web.badges import Badge, outcome_badge
 
 
@@ -23,25 +23,33 @@ class EventText:
 
 
 # Tones and icons of the events whose appearance in a timeline doesn't depend on their details.
+_REQUEST_LOOKS = {
+    "requested": ("info", "person"),
+    "approved": ("info", "check"),
+    "declined": ("muted", "cross"),
+    "approvals_lapsed": ("muted", "clock"),
+    "withdrawn": ("muted", "minus"),
+    "confirmed": ("info", "check"),
+    "recheck_failed": ("warn", "warning"),
+    "waiting": ("warn", "clock"),
+    "unknown": ("unknown", "question"),
+    "still_unknown": ("unknown", "question"),
+    "verified": ("ok", "check"),
+    "contradicted": ("danger", "warning"),
+}
 _LOOKS: dict[str, tuple[str, str]] = {
+    **{
+        f"{kind.noun}.{step}": look
+        for kind in ChangeRequest.__subclasses__()
+        for step, look in _REQUEST_LOOKS.items()
+    },
+    "access_request.no_effect": ("warn", "warning"),
     "org_connection.protected": ("info", "lock"),
     "org_connection.protection_lifted": ("muted", "minus"),
-    "deletion.requested": ("info", "person"),
-    "deletion.approved": ("info", "check"),
-    "deletion.declined": ("muted", "cross"),
     "deletion.break_glass_used": ("danger", "warning"),
-    "deletion.approvals_lapsed": ("muted", "clock"),
     "deletion.break_glass_reviewed": ("info", "eye"),
-    "deletion.withdrawn": ("muted", "minus"),
-    "deletion.confirmed": ("info", "check"),
-    "deletion.recheck_failed": ("warn", "warning"),
-    "deletion.waiting": ("warn", "clock"),
-    "deletion.unknown": ("unknown", "question"),
-    "deletion.still_unknown": ("unknown", "question"),
     "deletion.still_present": ("warn", "warning"),
-    "deletion.verified": ("ok", "check"),
     "deletion.commented": ("muted", "person"),
-    "deletion.contradicted": ("danger", "warning"),
     "batch.requested": ("info", "person"),
     "batch.approved": ("info", "check"),
     "batch.declined": ("muted", "cross"),
@@ -74,7 +82,7 @@ def event_text(event: AuditEvent) -> EventText:
 
 def _detail(event: AuditEvent) -> str:
     details = event.details
-    if event.code == "deletion.confirmed" and details.get("skip_recheck"):
+    if event.code.endswith(".confirmed") and details.get("skip_recheck"):
         return "Pre-send check skipped."
     if event.code == "deletion.verified":
         return "Datadog no longer lists it."
@@ -103,7 +111,7 @@ def _response_received(details: dict[str, Any]) -> EventText:
     quotes = " ".join(part for part in (quotes, _kept_in_file_text(details)) if part)
     if status is not None:
         title = f"Datadog returned {status} in {details.get('duration_ms', '?')} ms"
-        tone = "ok" if status == 200 else "warn"
+        tone = "ok" if status in (200, 201) else "warn"
         return EventText(badge=Badge(title, tone, "arrow"), detail=quotes)
     cause = cause_text(details.get("cause") or "")
     if details.get("verdict") == "not_sent":
@@ -136,8 +144,14 @@ def _checked(details: dict[str, Any]) -> EventText:
 
 
 _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
-    "deletion.sending": _sending,
-    "deletion.answered": _response_received,
-    "deletion.answered_late": _late_response,
+    **{
+        f"{kind.noun}.{step}": build_text
+        for kind in ChangeRequest.__subclasses__()
+        for step, build_text in (
+            ("sending", _sending),
+            ("answered", _response_received),
+            ("answered_late", _late_response),
+        )
+    },
     "deletion.checked": _checked,
 }

@@ -109,7 +109,7 @@ def sent_in(history: History) -> Sent:
     """The facts of a history, from the names of its results."""
     results = set(history) - NEVER_LEFT
     if results & DELETED:
-        return Sent.DELETED
+        return Sent.DONE
     if results & UNCERTAIN:
         return Sent.UNCERTAIN
     return Sent.REFUSED if results else Sent.NOTHING
@@ -292,7 +292,7 @@ def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -
             "No new DELETE was sent. No new DELETE has been sent. The response was lost or "
             "unusable. The DELETE was sent and might have worked."
         ),
-        Sent.DELETED: "No new DELETE was sent. No new DELETE has been sent.",
+        Sent.DONE: "No new DELETE was sent. No new DELETE has been sent.",
         None: "No new DELETE was sent. No new DELETE has been sent.",
     }
     claims = (

@@ -16,6 +16,7 @@ NOT_VERIFIED = 2
 # The keys with the IDs of records that differ from their events.
 _DIFFERING = {
     "deletions": Fault.DELETION,
+    "access_requests": Fault.ACCESS_REQUEST,
     "changes": Fault.CHANGE,
     "batches": Fault.BATCH,
     "access_reviews": Fault.ACCESS_REVIEW,

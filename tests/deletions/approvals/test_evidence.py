@@ -9,7 +9,7 @@ from connections.evidence.records import kind_of
 from connections.models import Deletion, Person, State
 from connections.verifier.events import DELETION
 from connections.verifier.page import deletion_section
-from connections.verifier.rules import approvals_of, break_glass_for, sent_without_approvals
+from connections.verifier.rules import approvals_of, break_glass_for, done_without_approvals
 from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -43,7 +43,7 @@ def test_an_approved_deletion_matches_its_events(
     confirm(approve(requested, linus), ada)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
-    assert sent_without_approvals(events) == []
+    assert done_without_approvals(events) == []
 
 
 def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
@@ -52,7 +52,7 @@ def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
     approve_late(use_break_glass(requested, break_glass_user), linus)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
-    assert sent_without_approvals(events)
+    assert done_without_approvals(events)
     page = deletion_section(str(requested.pk), rows, events)
     assert f"Grace: {REASON} – late approval by Linus: {REVIEW_NOTE}" in page
 
@@ -87,7 +87,7 @@ def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
     confirm(approve(deletion, barbara), ada)
     rows, events = rows_and_events(deletion)
     assert differences_of(rows, events) == []
-    assert sent_without_approvals(events) == []
+    assert done_without_approvals(events) == []
     first = next(event for event in events if event.code == "deletion.sending")
     assert [approval.actor for approval in approvals_of(first, events)] == ["Linus"]
     rows["attempt 1"]["approval_round"] = 2
@@ -110,7 +110,7 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
     assert differences_of(rows, events) == []
     before_the_last = [event for event in events if event.details.get("approval_round") != 3]
     last = [event for event in events if event.code == "deletion.sending"][-1]
-    assert sent_without_approvals([*before_the_last, last]) == [last]
+    assert done_without_approvals([*before_the_last, last]) == [last]
 
 
 @pytest.mark.parametrize("names_rounds", [True, False])
@@ -125,7 +125,7 @@ def test_a_second_attempt_on_the_first_approval_is_detected(
     if not names_rounds:
         for each in forged:
             each.details.pop("approval_round", None)
-    [lacking] = sent_without_approvals(forged) or []
+    [lacking] = done_without_approvals(forged) or []
     assert lacking.details["attempt"] == 2
     assert any("approval " in found for found in differences_of(rows, forged))
 
@@ -169,7 +169,7 @@ def test_an_approval_of_something_else_does_not_count(
     _, events = rows_and_events(requested)
     [approved] = [event for event in events if event.code == "deletion.approved"]
     approved.details["digest"] = "0" * 64
-    [lacking] = sent_without_approvals(events) or []
+    [lacking] = done_without_approvals(events) or []
     assert lacking.code == "deletion.sending"
 
 
@@ -187,7 +187,7 @@ def test_break_glass_covers_its_own_attempt_only(
     confirm(approve(check_twice(requested, clock), linus), ada)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
-    [lacking] = sent_without_approvals(events) or []
+    [lacking] = done_without_approvals(events) or []
     assert lacking.details["attempt"] == 1
     glass = break_glass_for(lacking, events)
     assert glass
