@@ -60,10 +60,10 @@ def test_an_hour_with_new_events_ends_with_a_checkpoint(clock: SettableClock) ->
     assert sizes() == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "code", [EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED]
-)
-def test_a_settled_deletion_gets_a_checkpoint_at_once(code: EventCode) -> None:
+@pytest.mark.parametrize("noun", ["deletion", "access_request"])
+@pytest.mark.parametrize("step", ["settled", "withdrawn", "declined"])
+def test_a_settled_request_gets_a_checkpoint_at_once(noun: str, step: str) -> None:
+    code = EventCode(f"{noun}.{step}")
     act()
     act(code)
     assert sizes() == [2]
