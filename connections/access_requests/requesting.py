@@ -21,12 +21,12 @@ from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import confirmation_matches, find_text_problem
+from connections.deletions.exclusion import lock_source_orgs
 from connections.inventory import fetching
 from connections.models import (
     AccessRequest,
     Credential,
     Deletion,
-    Org,
     OrgConnectionSnapshot,
     OrgPair,
     Person,
@@ -267,7 +267,7 @@ def _create(
         access_request.confirmed_by_name = actor.name
     access_request.search_text = search_text_of(access_request)
     with audit.atomic(durable=True):
-        lock_source_org(target.pair)
+        lock_source_orgs([target.pair])
         open_deletion = targets.find_open_deletion(target.pair)
         if open_deletion:
             raise ConflictError(
@@ -277,12 +277,6 @@ def _create(
         access_request.save(force_insert=True)
         _record(access_request, actor=actor)
     return access_request
-
-
-def lock_source_org(pair: OrgPair) -> None:
-    """Lock what opening a deletion or an access request of this pair locks first."""
-    rows = Org.objects.select_for_update(no_key=True)
-    list(rows.filter(site=pair.site, org_id=pair.source_org_id).values_list("pk"))
 
 
 def _record(access_request: AccessRequest, *, actor: Actor) -> None:

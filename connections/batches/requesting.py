@@ -12,7 +12,7 @@ from connections.batches import confirming, drafts, facts
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import history, requesting
+from connections.deletions import exclusion, history, requesting
 from connections.deletions.requesting import find_input_problems
 from connections.models import (
     SENDABLE,
@@ -167,10 +167,12 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
     deletions = [_deletion_of(row, batch=batch) for row in rows]
+    stale = exclusion.lock_open_access_requests(exclusion.pairs_of(deletions))
     # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(
         sorted(deletions, key=lambda deletion: (deletion.site, deletion.connection_id))
     )
+    exclusion.settle_as_stale(stale, actor=actor)
     audit.record(
         code=EventCode.BATCH_REQUESTED,
         actor=actor,

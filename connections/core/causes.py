@@ -167,6 +167,10 @@ class Cause(StrEnum):
         "keys_not_opened",
         "The stored keys can't be decrypted. Rotate the credential to new keys.",
     )
+    DELETION_REQUESTED = (
+        "deletion_requested",
+        "The deletion of this connection was requested.",
+    )
     CANNOT_BE_ASKED = (
         "cannot_be_asked",
         "Its site or the proxy is no longer configured on this server.",

@@ -16,7 +16,7 @@ from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import confirmation_matches, find_text_problem
-from connections.deletions import confirmations, history
+from connections.deletions import confirmations, exclusion, history
 from connections.deletions.confirmations import DeletionTarget, TargetChangedError
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
@@ -133,9 +133,10 @@ def request_deletion(
     deletion. If the connection has an open deletion, that one is returned instead of creating a
     second one.
 
-    Raises PermissionDenied; InvalidInputError naming the fields; TargetChangedError when the
-    connection changed; and UnavailableError when no request can be made; each with nothing stored
-    and nothing sent.
+    An access request of its orgs that is open ends as stale. Raises PermissionDenied;
+    InvalidInputError naming the fields; TargetChangedError when the connection changed;
+    ConflictError when such an access request has sent something; and UnavailableError when no
+    request can be made; each with nothing stored and nothing sent.
     """
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
@@ -244,7 +245,9 @@ def _create(
         deletion.confirmed_by_name = actor.name
     deletion.search_text = history.search_text_of(deletion)
     with audit.atomic(durable=True):
+        stale = exclusion.lock_open_access_requests(exclusion.pairs_of([deletion]))
         deletion.save(force_insert=True)
+        exclusion.settle_as_stale(stale, actor=actor)
         record_request(deletion, actor=actor)
     return deletion
 
