@@ -91,8 +91,9 @@ class AccessAction(Action[AccessRequest]):
         return True
 
     def find(self, change_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
+        """The connection that it is about. None unless the list is complete, which proves more."""
         if change_request.connection_id:
-            return result.find(change_request.connection_id)
+            return result.find(change_request.connection_id) if result.is_complete else None
         return find_pair(change_request, result=result)
 
     def shows_effect(self, change_request: AccessRequest, *, result: SyncResult) -> bool | None:
@@ -345,7 +346,9 @@ class ExtendAction(ChangeAction):
 
 
 def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
-    """The connection of its pair, as this sync lists it. Datadog allows one."""
+    """The connection of its pair, as a complete list shows it. Datadog allows one."""
+    if not result.is_complete:
+        return None
     wanted = (access_request.source_org_id, access_request.sink_org_id)
     return next(
         (

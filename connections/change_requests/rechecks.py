@@ -71,7 +71,7 @@ def settle_not_as_requested(
             verification.settle_late_success(
                 change_request=change_request,
                 actor=actor,
-                cause=Cause.ABSENT_WHEN_READ,
+                cause=Cause.ABSENT_WHEN_READ if action.deletes else Cause.CHANGED_WHEN_READ,
                 seen_at=comparison.at or clock.now(),
                 found=found,
             )
@@ -99,7 +99,9 @@ def _reason_not_to_send(
     now_says = {name: getattr(comparison.listed, name) for name in names}
     if comparison.shows_effect:
         sentence = audit.Sentence("{connection} already is as requested. {facts}", **values)
-        return "", {"now_says": now_says}, sentence
+        # After an attempt that might have worked, the cause says that only a list shows it.
+        cause = Cause.CHANGED_WHEN_READ if change_request.has_ambiguous_attempt else ""
+        return cause, {"now_says": now_says}, sentence
     sentence = audit.Sentence("{connection} changed after the request. {facts}", **values)
     return Cause.CHANGED_WHEN_READ, {"now_says": now_says}, sentence
 

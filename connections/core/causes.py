@@ -176,7 +176,7 @@ class Cause(StrEnum):
         "Its site or the proxy is no longer configured on this server.",
     )
     LISTINGS_AGREE = "listings_agree", "Two complete syncs, at least a minute apart, agree."
-    LATER_LISTING = "later_listing", "A later complete sync no longer lists it."
+    LATER_LISTING = "later_listing", "A later complete sync showed this."
 
 
 def unavailable_text(*, cause: str, why: str) -> str:

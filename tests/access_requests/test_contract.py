@@ -1,0 +1,469 @@
+"""Every cell of the contract's table: what a list or a response means for a POST and a PATCH."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from connections.access.actor import WORKER, person_actor
+from connections.access_requests.actions import text_to_type
+from connections.change_requests import lifecycle, reconciliation, sending
+from connections.change_requests.actions import action_of
+from connections.core.causes import Cause
+from connections.models import COMPLETED, AccessRequest, Agreement, Credential, Person
+from sandbox import faults
+from sandbox.entities import Connection
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from sandbox.world import World
+from tests.access_requests.conftest import RequestAccess
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between, key_pair_of, org_named
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+# What is stored: state, outcome, cause.
+type Result = tuple[str, str, str]
+
+METHODS = ("POST", "PATCH")
+WANTED = {"POST": ("logs",), "PATCH": ("audit", "logs")}
+DONE = {"POST": "created", "PATCH": "changed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Requests access with one method, and confirms and checks it again."""
+
+    method: str
+    request: RequestAccess
+    person: Person
+    clock: SettableClock
+    sandbox: SandboxServer
+
+    @property
+    def world(self) -> World:
+        return self.sandbox.world
+
+    def answer(self, fault: Fault | None) -> None:
+        """Let Datadog answer the next requests like this."""
+        self.world.clear_faults()
+        if fault:
+            self.world.set_fault(fault=fault, method=self.method)
+
+    def confirm(self, access_request: AccessRequest) -> None:
+        """Confirm it again, which sends it if a list allows it."""
+        typed = text_to_type(sink_org_id="", sink_org_name=access_request.sink_org_name)
+        actor = person_actor(person=self.person)
+        lifecycle.execute(change_request=access_request, actor=actor, confirmation=typed)
+
+    def check(self, access_request: AccessRequest, *, seconds: float) -> None:
+        """Check it against Datadog's list after this time."""
+        self.clock.advance(seconds=seconds)
+        reconciliation.reconcile_unknown(change_request=access_request, actor=WORKER)
+
+    def check_twice(self, access_request: AccessRequest) -> None:
+        """Check it as often as it takes to decide."""
+        self.check(access_request, seconds=36)
+        assert access_request.state == "unknown"
+        self.check(access_request, seconds=61)
+
+    def verify(self, access_request: AccessRequest, *, seconds: float) -> None:
+        """Verify a settled one against Datadog's list after this time."""
+        self.clock.advance(seconds=seconds)
+        action_of(access_request).verify(access_request, actor=WORKER)
+        access_request.refresh_from_db()
+
+    def without_effect(self) -> AccessRequest:
+        """A request whose first attempt might have worked; two lists show that it didn't."""
+        access_request = self.request(faults.RESET_AFTER_READING)
+        assert access_request.state == "unknown"
+        self.answer(None)
+        self.check_twice(access_request)
+        assert access_request.state == "no_effect"
+        return access_request
+
+    def require(self, access_request: AccessRequest, expected: Result, *, sent: int) -> None:
+        """What is stored and what Datadog received, now and after everything else happened."""
+        access_request.refresh_from_db()
+        stored = (access_request.state, access_request.outcome, access_request.cause)
+        assert stored == expected
+        assert len(self.world.requests(method=self.method)) == sent
+        is_completed = access_request.outcome in COMPLETED
+        assert Agreement.objects.exists() == is_completed
+        if is_completed:
+            assert Agreement.objects.get().connection_types == sorted(WANTED[self.method])
+        if access_request.state != "waiting":
+            # Neither another confirmation of a settled or unknown one nor a check sends anything.
+            if access_request.state in {"settled", "unknown"}:
+                self.confirm(access_request)
+            if access_request.awaits_outcome:
+                self.check(access_request, seconds=5)
+            assert len(self.world.requests(method=self.method)) == sent
+
+
+@pytest.fixture(params=METHODS)
+def sender(
+    request: pytest.FixtureRequest, ada: Person, clock: SettableClock, sandbox: SandboxServer
+) -> Sender:
+    """Ada requests a new connection, or other data types of one."""
+    kind = "create" if request.param == "POST" else "change"
+    return Sender(
+        method=request.param,
+        request=request.getfixturevalue(kind),
+        person=ada,
+        clock=clock,
+        sandbox=sandbox,
+    )
+
+
+# --- What others do meanwhile ---
+
+
+def connect(
+    sender: Sender, *types: str, ours: bool = False, old: bool = False
+) -> Connection | None:
+    """The pair has these data types, set by someone else or, if ours, by the owner of our keys."""
+    world = sender.world
+    source, sink = org_named(world, "Payments US"), org_named(world, "Group SOC")
+    if sender.method == "PATCH":
+        found = connection_between(world, "Payments US", "Group SOC")
+        return world.change_connection(connection_id=found.id, connection_types=types)
+    at = sender.clock.at
+    return world.add_connection(
+        source_org=source,
+        sink_org=sink,
+        connection_types=types,
+        created_by=key_pair_of(world, "Payments US").user if ours else None,
+        created_at=at - timedelta(minutes=10) if old else at,
+    )
+
+
+def nothing(sender: Sender) -> None:
+    """Nobody does anything."""
+
+
+def as_wanted(sender: Sender) -> None:
+    """Someone else does what is requested."""
+    connect(sender, *WANTED[sender.method])
+
+
+def others(sender: Sender) -> None:
+    """Someone else sets other data types."""
+    connect(sender, "metrics")
+
+
+def ours(sender: Sender) -> None:
+    """The attempt works after all."""
+    connect(sender, *WANTED[sender.method], ours=True)
+
+
+def ours_before(sender: Sender) -> None:
+    """The owner of our keys has connected it before the attempt."""
+    connect(sender, *WANTED[sender.method], ours=True, old=True)
+
+
+def gone(sender: Sender) -> None:
+    """Someone else deletes the connection."""
+    found = connection_between(sender.world, "Payments US", "Group SOC")
+    sender.world.remove_connection(connection_id=found.id)
+
+
+def unlistable(sender: Sender) -> None:
+    """Lists are incomplete from now on."""
+    sender.world.set_fault(fault=faults.INCOMPLETE_PAGE, operation="list")
+
+
+type Happening = Callable[[Sender], None]
+
+# --- A complete list right before sending ---
+
+BEFORE: dict[str, list[tuple[Happening, Result, int]]] = {
+    "POST": [
+        (nothing, ("settled", "created", ""), 1),
+        (as_wanted, ("settled", "already_exists", ""), 0),
+        (others, ("settled", "stale", Cause.CHANGED_WHEN_READ), 0),
+        (unlistable, ("requested", "", Cause.LISTING_FAILED), 0),
+    ],
+    "PATCH": [
+        (nothing, ("settled", "changed", ""), 1),
+        (as_wanted, ("settled", "already_as_requested", ""), 0),
+        (others, ("settled", "stale", Cause.CHANGED_WHEN_READ), 0),
+        (gone, ("settled", "stale", Cause.ABSENT_WHEN_READ), 0),
+        (unlistable, ("requested", "", Cause.LISTING_FAILED), 0),
+    ],
+}
+
+
+def cells(table: dict[str, list[tuple]]) -> list:  # type: ignore[type-arg]
+    """The rows of a table by method, as parameters of a test."""
+    return [
+        pytest.param(method, *row, id=f"{method}-{getattr(row[0], '__name__', '')}")
+        for method, rows in table.items()
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sender", "happening", "expected", "sent"), cells(BEFORE), indirect=["sender"]
+)
+def test_the_list_right_before_sending_decides(
+    sender: Sender, happening: Happening, expected: Result, sent: int
+) -> None:
+    happening(sender)
+    access_request = sender.request()
+    sender.require(access_request, expected, sent=sent)
+
+
+# --- Responses ---
+
+RETURNS_201 = Fault(name="returns_201", executes=True, status=201, body="{}\n")
+# What is the same for both methods, each with its cause.
+UNCLEAR: list[tuple[Fault, str]] = [
+    (faults.RETURNS_500, Cause.SERVER_ERROR),
+    (faults.EXECUTES_THEN_500, Cause.SERVER_ERROR),
+    (faults.RETURNS_502_HTML, Cause.SERVER_ERROR),
+    (faults.RETURNS_503, Cause.SERVER_ERROR),
+    (faults.RETURNS_404_HTML, Cause.WRONG_404),
+    (faults.RETURNS_408, Cause.REQUEST_TIMEOUT),
+    (faults.RETURNS_202, Cause.UNEXPECTED_STATUS),
+    (faults.RETURNS_204, Cause.UNEXPECTED_STATUS),
+    (faults.redirected(status=307), Cause.REDIRECT),
+    (faults.RESET_AFTER_READING, Cause.CONNECTION_LOST),
+    (faults.EXECUTES_THEN_RESET, Cause.CONNECTION_LOST),
+    (faults.EXECUTES_THEN_CLOSE, Cause.CONNECTION_LOST),
+    (faults.HALF_STATUS_LINE, Cause.HALF_STATUS_LINE),
+]
+REFUSED: list[tuple[Fault, str]] = [
+    (faults.RETURNS_400, Cause.BAD_REQUEST),
+    (faults.RETURNS_401, Cause.UNAUTHORIZED),
+    (faults.RETURNS_403, Cause.FORBIDDEN),
+]
+LIMITED = (faults.rate_limited(reset="7"), Cause.RATE_LIMITED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A response, and what follows as the first one or after an ambiguous attempt."""
+
+    fault: Fault
+    first: Result
+    again: Result
+
+
+def responses(method: str) -> list[Response]:
+    """Every response to this method."""
+    done: Result = ("settled", DONE[method], "")
+    worked = [faults.SETS_COOKIE, faults.TRUNCATED_BODY, faults.TRUNCATED_HEADERS]
+    rows = [
+        *(Response(fault=fault, first=done, again=done) for fault in worked),
+        *(
+            Response(fault=fault, first=("settled", "refused", cause), again=("unknown", "", cause))
+            for fault, cause in REFUSED
+        ),
+        *(
+            Response(fault=fault, first=("unknown", "", cause), again=("unknown", "", cause))
+            for fault, cause in UNCLEAR
+        ),
+        Response(
+            fault=LIMITED[0], first=("waiting", "", LIMITED[1]), again=("waiting", "", LIMITED[1])
+        ),
+    ]
+    conflict = Cause.CONFLICT
+    if method == "POST":
+        nowhere = Cause.DESTINATION_NOT_FOUND
+        refused = ("settled", "refused", nowhere)
+        exists = ("settled", "already_exists", conflict)
+        return [
+            *rows,
+            Response(fault=RETURNS_201, first=done, again=done),
+            Response(fault=faults.RETURNS_404, first=refused, again=("unknown", "", nowhere)),
+            Response(fault=faults.RETURNS_409, first=exists, again=("unknown", "", conflict)),
+            Response(
+                fault=faults.ANOTHER_CREATES_FIRST, first=exists, again=("unknown", "", conflict)
+            ),
+        ]
+    lost = ("settled", "gone", Cause.NOT_FOUND)
+    refused = ("settled", "refused", conflict)
+    unexpected = ("unknown", "", Cause.UNEXPECTED_STATUS)
+    return [
+        *rows,
+        Response(fault=RETURNS_201, first=unexpected, again=unexpected),
+        Response(fault=faults.RETURNS_404, first=lost, again=lost),
+        Response(fault=faults.ANOTHER_DELETES_FIRST, first=lost, again=lost),
+        Response(fault=faults.RETURNS_409, first=refused, again=("unknown", "", conflict)),
+        Response(fault=faults.ANOTHER_CHANGES_FIRST, first=done, again=done),
+    ]
+
+
+RESPONSES = [
+    pytest.param(method, response, id=f"{method}-{response.fault.name}")
+    for method in METHODS
+    for response in responses(method)
+]
+
+
+@pytest.mark.parametrize(("sender", "response"), RESPONSES, indirect=["sender"])
+def test_a_response_decides(sender: Sender, response: Response) -> None:
+    access_request = sender.request(response.fault)
+    sender.require(access_request, response.first, sent=1)
+    if access_request.outcome == "refused":
+        # Datadog's words are kept.
+        said = [text.format(connection_id="") for text in response.fault.errors]
+        assert access_request.attempts.get().errors == said
+
+
+@pytest.mark.parametrize(("sender", "response"), RESPONSES, indirect=["sender"])
+def test_a_response_after_an_ambiguous_attempt_decides(sender: Sender, response: Response) -> None:
+    access_request = sender.without_effect()
+    sender.answer(response.fault)
+    sender.confirm(access_request)
+    sender.require(access_request, response.again, sent=2)
+
+
+# --- Lists after an unknown result ---
+
+NO_EFFECT = ("no_effect", "", Cause.LISTINGS_AGREE)
+
+
+def listed(outcome: str) -> Result:
+    """Settled by two lists."""
+    return ("settled", outcome, Cause.LISTINGS_AGREE)
+
+
+AFTERWARDS: dict[str, list[tuple[Happening, Fault, Result]]] = {
+    "POST": [
+        (nothing, faults.EXECUTES_THEN_RESET, listed("created")),
+        (ours, faults.RESET_AFTER_READING, listed("created")),
+        (as_wanted, faults.RESET_AFTER_READING, listed("exists_unattributed")),
+        (others, faults.RESET_AFTER_READING, listed("exists_unattributed")),
+        (ours_before, faults.RESET_AFTER_READING, listed("exists_unattributed")),
+        (nothing, faults.RESET_AFTER_READING, NO_EFFECT),
+    ],
+    "PATCH": [
+        (nothing, faults.EXECUTES_THEN_RESET, listed("changed")),
+        (as_wanted, faults.RESET_AFTER_READING, listed("changed")),
+        (others, faults.RESET_AFTER_READING, listed("changed_elsewhere")),
+        (gone, faults.EXECUTES_THEN_RESET, listed("gone")),
+        (nothing, faults.RESET_AFTER_READING, NO_EFFECT),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("sender", "happening", "fault", "expected"), cells(AFTERWARDS), indirect=["sender"]
+)
+def test_two_lists_decide_an_unknown_result(
+    sender: Sender, happening: Happening, fault: Fault, expected: Result
+) -> None:
+    access_request = sender.request(fault)
+    sender.answer(None)
+    happening(sender)
+    sender.check_twice(access_request)
+    sender.require(access_request, expected, sent=1)
+    if expected[1] in {"created", "exists_unattributed"}:
+        found = connection_between(sender.world, "Payments US", "Group SOC")
+        assert str(access_request.connection_id) == found.id
+
+
+@pytest.mark.parametrize(
+    ("sender", "happening", "expected"),
+    cells(
+        {
+            method: [
+                (happening, ("settled", result[1], Cause.LATER_LISTING))
+                for happening, fault, result in rows
+                if happening is not nothing
+            ]
+            for method, rows in AFTERWARDS.items()
+        }
+    ),
+    indirect=["sender"],
+)
+@pytest.mark.parametrize("by_confirming", [False, True], ids=["check", "confirm"])
+def test_a_later_list_decides_one_without_effect(
+    sender: Sender, happening: Happening, expected: Result, by_confirming: bool
+) -> None:
+    access_request = sender.without_effect()
+    happening(sender)
+    if by_confirming:
+        sender.confirm(access_request)
+        is_absent = happening is gone
+        cause = Cause.ABSENT_WHEN_READ if is_absent else Cause.CHANGED_WHEN_READ
+        expected = (*expected[:2], cause)
+    else:
+        sender.check(access_request, seconds=61)
+    sender.require(access_request, expected, sent=1)
+
+
+def test_an_incomplete_list_decides_nothing(sender: Sender) -> None:
+    access_request = sender.request(faults.EXECUTES_THEN_RESET)
+    for fault in (faults.INCOMPLETE_PAGE, faults.RETURNS_403, *faults.CONTRADICTIONS):
+        sender.world.clear_faults()
+        sender.world.set_fault(fault=fault, operation="list")
+        sender.check(access_request, seconds=61)
+        assert (access_request.state, access_request.last_checked_at) == ("unknown", None)
+    sender.answer(None)
+    sender.check_twice(access_request)
+    assert access_request.outcome == DONE[sender.method]
+
+
+@pytest.mark.parametrize("fault", [faults.SETS_COOKIE, faults.TRUNCATED_BODY], ids=["whole", "cut"])
+def test_the_next_complete_list_verifies_a_200(sender: Sender, fault: Fault) -> None:
+    access_request = sender.request(fault)
+    assert access_request.verified_at is None
+    unlistable(sender)
+    sender.verify(access_request, seconds=61)
+    assert (access_request.verified_at, access_request.contradicted_at) == (None, None)
+    sender.answer(None)
+    sender.verify(access_request, seconds=300)
+    assert access_request.verified_at == sender.clock.at
+    found = connection_between(sender.world, "Payments US", "Group SOC")
+    assert str(access_request.connection_id) == found.id
+
+
+@pytest.mark.parametrize("happening", [nothing, others])
+def test_lists_that_do_not_show_it_contradict_a_200(sender: Sender, happening: Happening) -> None:
+    access_request = sender.request(faults.RETURNS_200_WITHOUT_DELETING)
+    assert access_request.outcome == DONE[sender.method]
+    happening(sender)
+    sender.verify(access_request, seconds=61)
+    assert access_request.contradicted_at is None
+    sender.verify(access_request, seconds=300)
+    assert access_request.contradicted_at == sender.clock.at
+    assert not access_request.verified_at
+    assert access_request.outcome == DONE[sender.method]
+
+
+@pytest.mark.parametrize("sender", ["POST"], indirect=True)
+def test_a_409_after_a_lost_200_is_created_once_lists_show_our_connection(sender: Sender) -> None:
+    access_request = sender.without_effect()
+    # Datadog executes the first attempt after the last list that was read.
+    sender.answer(faults.RETURNS_409)
+    sender.confirm(access_request)
+    access_request.refresh_from_db()
+    assert (access_request.state, access_request.cause) == ("unknown", Cause.CONFLICT)
+    ours(sender)
+    sender.check_twice(access_request)
+    sender.require(access_request, listed("created"), sent=2)
+
+
+@pytest.mark.parametrize("sender", ["POST"], indirect=True)
+def test_nothing_is_claimed_without_knowing_whose_the_keys_are(
+    sender: Sender, credential: Credential
+) -> None:
+    access_request = sender.request(faults.EXECUTES_THEN_RESET)
+    Credential.objects.update(key_owner_id="")
+    sender.answer(None)
+    access_request.refresh_from_db()
+    sender.check_twice(access_request)
+    assert access_request.outcome == "exists_unattributed"
+
+
+def test_a_rate_limited_request_is_sent_again_once(sender: Sender) -> None:
+    access_request = sender.request(LIMITED[0])
+    assert access_request.due_at == sender.clock.at + timedelta(seconds=7)
+    sender.answer(None)
+    sender.clock.advance(seconds=8)
+    sending.send(change_request=access_request, actor=WORKER)
+    sender.require(access_request, ("settled", DONE[sender.method], ""), sent=2)
