@@ -81,6 +81,7 @@ _ACTIONS = {
     "credential.access_changed": "access list changed",
     "credential.not_verified": "keys not accepted",
     "credential.policy_changed": "approval policy changed",
+    "credential.creator_changed": "creating connections changed",
     "credential.verified": "keys accepted",
     "deletion.break_glass_reviewed": "late approval given",
     "deletion.contradicted": "Datadog still lists it",

@@ -474,6 +474,43 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
     return credential
 
 
+@audit.atomic()
+def allow_person_to_create(
+    *, actor: Actor, credential: Credential, allow_person: bool
+) -> Credential:
+    """Set whether these keys can create connections although they belong to a person.
+
+    Datadog deletes such a connection when the person's account is deactivated. Raises
+    PermissionDenied, and ConflictError when the credential is retired or was changed meanwhile.
+    """
+    permissions.require(permissions.can_administer(actor), "allow a person's keys to create")
+    _require_in_use(credential)
+    if allow_person == credential.person_can_create:
+        return credential
+    rows = unchanged_row(credential, person_can_create=credential.person_can_create)
+    if not rows.update(person_can_create=allow_person):
+        raise ConflictError(_JUST_CHANGED)
+    credential.person_can_create = allow_person
+    allowed = audit.Sentence(
+        "{actor} allowed the keys of {credential} to create connections although they belong to a "
+        "person.",
+        credential=credential.name,
+    )
+    forbidden = audit.Sentence(
+        "{actor} no longer allows the keys of {credential} to create connections while they belong "
+        "to a person.",
+        credential=credential.name,
+    )
+    audit.record(
+        code=EventCode.CREDENTIAL_CREATOR_CHANGED,
+        actor=actor,
+        subject=credential,
+        sentence=allowed if allow_person else forbidden,
+        details={"allow_person": allow_person},
+    )
+    return credential
+
+
 def _require_in_use(credential: Credential) -> None:
     if credential.is_retired:
         raise ConflictError(f"{credential.name} is retired. Its keys are erased.")

@@ -55,6 +55,7 @@ class EventCode(StrEnum):
     CREDENTIAL_ROTATED = "credential.rotated"
     CREDENTIAL_ROTATION_REFUSED = "credential.rotation_refused"
     CREDENTIAL_POLICY_CHANGED = "credential.policy_changed"
+    CREDENTIAL_CREATOR_CHANGED = "credential.creator_changed"
     CREDENTIAL_RETIRED = "credential.retired"
     CONNECTION_PROTECTED = "org_connection.protected"
     CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"

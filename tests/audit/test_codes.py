@@ -29,6 +29,7 @@ REQUIRED_PREFIXES = (
     "credential.verified",
     "credential.retired",
     "credential.policy_changed",
+    "credential.creator_changed",
     *(f"deletion.{what}" for what in ("requested", "approved", "declined", "withdrawn")),
     *(f"deletion.{what}" for what in ("confirmed", "sending", "answered", "unknown", "settled")),
     *(f"deletion.{what}" for what in ("verified", "contradicted", "still_present")),

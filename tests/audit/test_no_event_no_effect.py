@@ -25,6 +25,7 @@ CHANGED = {
     "credential-new": {"site": "sandbox-us1"},
     "credential-rename": {"name": "Another name"},
     "credential-policy": {"policy": "two"},
+    "credential-creator": {"allow_person": "yes"},
     "org-connection-protect": {
         "site": "sandbox-us1",
         "connection_id": str(UUID(int=7)),
@@ -67,6 +68,7 @@ ACTING = {
     "credential-access",
     "credential-new",
     "credential-policy",
+    "credential-creator",
     "credential-rename",
     "credential-rotate",
     "credential-verify",

@@ -374,6 +374,7 @@ NOT_PAGES = {
     "credential-verify": "POST",
     "credential-rename": "POST",
     "credential-policy": "POST",
+    "credential-creator": "POST",
     "org-connection-refresh": "POST",
     "org-connection-export": "a file",
     "deletion-export": "a file",

@@ -255,6 +255,18 @@ def test_an_administrator_changes_the_policy_and_it_is_recorded(
     assert event.details == {"previous_policy": "none", "policy": "two"}
 
 
+def test_an_administrator_allows_a_persons_keys_to_create_and_it_is_recorded(
+    credential: Credential, root: Person, actor_for: ActorFor
+) -> None:
+    for allow in (True, False):
+        credential_lifecycle.allow_person_to_create(
+            actor=actor_for(root), credential=credential, allow_person=allow
+        )
+        assert Credential.objects.get().person_can_create is allow
+        assert last_event().code == "credential.creator_changed"
+        assert last_event().details == {"allow_person": allow}
+
+
 def test_setting_the_same_policy_records_no_event(
     credential: Credential, root: Person, actor_for: ActorFor
 ) -> None:
@@ -420,4 +432,13 @@ def test_a_credential_manager_cannot_change_the_policy(
     with pytest.raises(PermissionDenied):
         credential_lifecycle.change_policy(
             actor=actor_for(margaret), credential=credential, policy=ApprovalPolicy.ONE
+        )
+
+
+def test_a_credential_manager_cannot_allow_a_persons_keys_to_create(
+    credential: Credential, margaret: Person, actor_for: ActorFor
+) -> None:
+    with pytest.raises(PermissionDenied):
+        credential_lifecycle.allow_person_to_create(
+            actor=actor_for(margaret), credential=credential, allow_person=True
         )

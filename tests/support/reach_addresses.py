@@ -93,6 +93,7 @@ FREE = {
     "change-acknowledge-many",
     "credential-access",
     "credential-policy",
+    "credential-creator",
     "setup",
     "sign-in-link",
     "appearance-set",

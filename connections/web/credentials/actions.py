@@ -123,6 +123,19 @@ credential_policy = _action(
 )
 
 
+# Whether the keys of a person can create connections.
+credential_creator = _action(
+    "credential-creator",
+    lifecycle.allow_person_to_create,
+    form=forms.CreatorForm,
+    done=lambda credential, changed: (
+        "These keys can create connections."
+        if changed.person_can_create
+        else "These keys can't create connections while they belong to a person."
+    ),
+)
+
+
 def _rotate_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     credential = find_credential(actor=actor_of(request), pk=pk)
     if credential.is_retired:

@@ -17,7 +17,7 @@ from connections.lookups.objects import find_credential
 from connections.models import AccessKind, ApprovalPolicy, Credential
 from connections.web.badges import credential_badge
 from connections.web.credentials import texts
-from connections.web.credentials.forms import PolicyForm, RenameForm
+from connections.web.credentials.forms import CreatorForm, PolicyForm, RenameForm
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.support import actor_of, redirect_to
 
@@ -76,6 +76,9 @@ def credential_detail(
         "policy_form": form
         if isinstance(form, PolicyForm)
         else PolicyForm(initial={"policy": credential.policy}),
+        "creator_form": form
+        if isinstance(form, CreatorForm)
+        else CreatorForm(initial={"allow_person": "yes" if credential.person_can_create else "no"}),
     }
     return render(request, "credentials/detail.html", context, status=refusal.status)
 

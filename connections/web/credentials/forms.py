@@ -183,6 +183,17 @@ class PolicyForm(ServiceForm):
     )
 
 
+class CreatorForm(ServiceForm):
+    """Whether a person's keys can create connections."""
+
+    allow_person = forms.TypedChoiceField(
+        label="Keys of a person can create connections",
+        choices=[("no", "No"), ("yes", "Yes")],
+        coerce=lambda answer: answer == "yes",
+        help_text="Datadog deletes a connection when the account of its creator is deactivated.",
+    )
+
+
 class AccessForm(ServiceForm):
     """The access lists of a credential, which the page shows as columns of one table."""
 

@@ -15,6 +15,7 @@ urlpatterns = [
     action("credentials/<uuid:pk>/rename/", actions.credential_rename, MANAGE_CREDENTIALS),
     form_page("credentials/<uuid:pk>/rotate/", actions.credential_rotate, MANAGE_CREDENTIALS),
     action("credentials/<uuid:pk>/policy/", actions.credential_policy, ADMINISTER),
+    action("credentials/<uuid:pk>/creator/", actions.credential_creator, ADMINISTER),
     form_page("credentials/<uuid:pk>/access/", actions.credential_access, ADMINISTER),
     form_page("credentials/<uuid:pk>/retire/", actions.credential_retire, MANAGE_CREDENTIALS),
 ]
