@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import is_visible, visible_access_requests
-from connections.core.tabular import Columns, as_time
+from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
     AccessOutcome,
@@ -145,9 +145,19 @@ def iterate_access_requests(
 ) -> Iterator[ListedAccessRequest]:
     """Every visible match, newest first. Raises PermissionDenied."""
     rows = list_access_requests(actor=actor, filters=filters)
+    older = rows
+    while listed := as_listed(older[:ROWS_PER_QUERY], actor=actor):
+        yield from listed
+        last = listed[-1].request
+        at = last.requested_at
+        older = rows.filter(Q(requested_at__lt=at) | Q(requested_at=at, pk__lt=last.pk))
+
+
+def as_listed(rows: QuerySet[AccessRequest], *, actor: Actor) -> list[ListedAccessRequest]:
+    """These access requests as the actor sees them."""
     rows = rows.select_related("owner", "restored_from", "deletion")
-    for request in rows.prefetch_related("attempts", "approvals").iterator(ROWS_PER_QUERY):
-        yield ListedAccessRequest(
+    return [
+        ListedAccessRequest(
             request=request,
             **{
                 name: str(deletion.pk)
@@ -156,6 +166,13 @@ def iterate_access_requests(
                 for name in ("restored_from", "deletion")
             },
         )
+        for request in rows.prefetch_related("attempts", "approvals")
+    ]
+
+
+def document_of(listed: ListedAccessRequest) -> Row:
+    """An access request in JSON, with the address of its page."""
+    return ACCESS_REQUEST_COLUMNS.row(listed) | {"url": f"/access-requests/{listed.request.pk}/"}
 
 
 def prepare_export(

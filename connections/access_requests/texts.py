@@ -1,6 +1,6 @@
 """What access requests, their kinds, states and outcomes are called."""
 
-from connections.models import AccessOutcome, AccessState, RequestKind
+from connections.models import AccessOutcome, AccessRequest, AccessState, RequestKind
 
 KIND_LABELS = {
     RequestKind.CREATE: "Create",
@@ -40,3 +40,10 @@ STATE_LABELS = {
 def label_of_outcome(outcome: str) -> str:
     """The outcome as people read it."""
     return OUTCOME_LABELS[AccessOutcome(outcome)]
+
+
+def label_of(access_request: AccessRequest) -> str:
+    """Its outcome or, while it is open, its state, as people read it."""
+    if access_request.outcome:
+        return label_of_outcome(access_request.outcome)
+    return STATE_LABELS[AccessState(access_request.state)]

@@ -63,6 +63,7 @@ class Step(StrEnum):
     ANSWERED_LATE = "answered_late"
     WAITING = "waiting"
     UNKNOWN = "unknown"
+    STILL_UNKNOWN = "still_unknown"
     CHECKED = "checked"
     NO_EFFECT = "no_effect"
     SETTLED = "settled"

@@ -1,7 +1,7 @@
 """What is due for a worker, read in one statement, and the claims of periodic tasks.
 
 An idle worker runs only this statement. It reads the earliest time of each queue, so it can miss a
-later one that a wrong clock set. Periodic tasks and delivery threads look at all deletions and
+later one that a wrong clock set. Periodic tasks and delivery threads look at all requests and
 notifications, and the next sync that is due looks at all credentials.
 """
 
@@ -16,6 +16,7 @@ from connections.core import clock
 from connections.inventory import sync_schedule
 from connections.models import (
     RUN_BY_BATCH,
+    AccessRequest,
     Batch,
     BatchState,
     Deletion,
@@ -34,7 +35,8 @@ class DueWork:
     """What was due at `now`. `next_at` is the earliest due time, past or future."""
 
     now: datetime
-    has_deletions: bool
+    # Deletions or access requests.
+    has_requests: bool
     has_notifications: bool
     has_syncs: bool
     # As they were read, longest due first.
@@ -51,17 +53,17 @@ def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
         PeriodicTask.objects.bulk_create(new, ignore_conflicts=True)
         rows = _read_tasks(intervals)
     first = rows[0]
-    now, deletion_at = first["now"], first["deletion_at"]
-    notification_at, sync_at = first["notification_at"], first["sync_at"]
+    now, notification_at, sync_at = first["now"], first["notification_at"], first["sync_at"]
+    request_at = [at for at in (first["deletion_at"], first["access_request_at"]) if at]
     tasks = tuple(
         PeriodicTask(name=row["name"], due_at=row["due_at"])
         for row in rows
         if clock.has_passed(row["due_at"], within=intervals[row["name"]], now=now)
     )
-    times = [deletion_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
+    times = [*request_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
     return DueWork(
         now=now,
-        has_deletions=first["is_batch_running"] or bool(deletion_at and deletion_at <= now),
+        has_requests=first["is_batch_running"] or any(at <= now for at in request_at),
         has_notifications=_has_passed(notification_at, within=MAX_RETRY_DELAY, now=now),
         has_syncs=_has_passed(sync_at, within=sync_schedule.SYNC_INTERVAL, now=now),
         tasks=tasks,
@@ -84,6 +86,7 @@ def _read_tasks(names: Iterable[str]) -> list[Any]:
         "due_at",
         now=clock.now_in_query(),
         deletion_at=_earliest(deletions, "due_at"),
+        access_request_at=_earliest(AccessRequest.objects.all(), "due_at"),
         is_batch_running=Exists(Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)),
         notification_at=_earliest(Notification.objects.all(), "due_at"),
         sync_at=_earliest(sync_schedule.scheduled(), "sync_due_at"),

@@ -135,7 +135,7 @@ def run_delivery_threads() -> Iterator[Callable[[], None]]:
 # verified within 2 s.
 MIN_SLEEP = 0.5
 MAX_SLEEP = 1.5
-# Seconds after which a pass starts no more single deletions. If Datadog responds slowly, checks
+# Seconds after which a pass starts no more single requests. If Datadog responds slowly, checks
 # become due again before all of them are done, and bulk deletions must not wait for that.
 SINGLE_SECONDS = 5.0
 MINUTE = timedelta(minutes=1)
@@ -159,7 +159,7 @@ def _delete_old_rows() -> None:
 # By the names in the database.
 _TASKS = {
     # What `read_due_work` can't see, such as bulk deletions that expire.
-    "deletions": _Task(every=MINUTE, run=lambda worker: worker.run_due_deletions()),
+    "deletions": _Task(every=MINUTE, run=lambda worker: worker.run_due_requests()),
     "alarms": _Task(every=MINUTE, run=lambda worker: due.raise_alarms(actor=WORKER)),
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
@@ -257,7 +257,7 @@ class Worker:
             self._heartbeat.remove()
 
     def work_once(self) -> int:
-        """Do all that is due now, unless stopped in the meantime. Return the number of deletions.
+        """Do all that is due now, unless stopped in the meantime. Return how many requests.
 
         First records responses that waited for the database, because due work might depend on them.
         Raises what the database and the services raise.
@@ -271,7 +271,7 @@ class Worker:
             work = self._read_due_work()
             if work.has_notifications:
                 self._wake_delivery()
-            handled = self.run_due_deletions() if work.has_deletions else 0
+            handled = self.run_due_requests() if work.has_requests else 0
             finished = self._run_tasks(work.tasks)
             # Last, because without a usable key ring each pass ends here.
             synced = self._sync_due() if work.has_syncs else 0
@@ -284,12 +284,12 @@ class Worker:
         work = due_work.read_due_work(intervals=_INTERVALS)
         last, self._last_read = self._last_read, work
         if last is None or clock.is_ahead(last.now, now=work.now):
-            # Only a whole pass notices the deletions that a wrong clock postponed.
-            return replace(work, has_deletions=True)
+            # Only a whole pass notices the requests that a wrong clock postponed.
+            return replace(work, has_requests=True)
         return work
 
-    def run_due_deletions(self) -> int:
-        """Do what is due, for a few seconds each: first single deletions, then bulk deletions."""
+    def run_due_requests(self) -> int:
+        """Do what is due, for a few seconds each: first single requests, then bulk deletions."""
         count = 0
         ends_at = time.monotonic() + SINGLE_SECONDS
         while not self._is_stopped and due.run_due(actor=WORKER, limit=1):

@@ -68,7 +68,7 @@ def test_rows_of_a_paused_one_are_not_overdue(
     stopping.pause_batch(batch=running, actor=person_actor(person=ada))
     clock.advance(minutes=10)
     work = due_work.read_due_work(intervals={"sweep": timedelta(minutes=1)})
-    assert not work.has_deletions
+    assert not work.has_requests
     [finding] = [check for check in checks.run_all_checks() if check.obj == "worker"]
     assert "Nothing overdue" in finding.msg
 

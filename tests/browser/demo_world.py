@@ -115,7 +115,7 @@ class _Builder:
             requested = self.request(sender="Retail US", source=source, sink=sink)
         with clock.offset(-timedelta(hours=4)):
             # Only this one: at that clock time, what was requested today is in the future.
-            due.run_deletion(deletion=requested, actor=WORKER)
+            due.run_request(change_request=requested, actor=WORKER)
 
     def _stale(self) -> None:
         source, sink = "Payments EU", "Data Lake EU"

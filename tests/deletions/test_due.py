@@ -203,11 +203,11 @@ def test_what_changed_since_it_was_found_due_is_left_alone(
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=8)
-    [found] = due.list_due_deletions(now=clock.at)
+    [found] = due.list_due(now=clock.at)
     # Another process claims it, and its worker is killed before it postpones anything.
     assert sending.claim([deletion], actor=person_actor(person=ada), was_rechecked=True)
     Deletion.objects.filter(pk=deletion.pk).update(due_at=found.due_at)
-    monkeypatch.setattr(due, "list_due_deletions", lambda **_: [found])
+    monkeypatch.setattr(due, "list_due", lambda **_: [found])
     assert due.run_due(actor=WORKER) == []
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
@@ -241,7 +241,7 @@ def test_a_refused_deletion_is_not_contradicted_by_a_listing(
 ) -> None:
     deletion = make_deletion(RETURNS_403)
     assert deletion.outcome == Outcome.REFUSED
-    due.run_deletion(deletion=deletion, actor=WORKER)
+    due.run_request(change_request=deletion, actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.contradicted_at, deletion.last_checked_at) == (None, None)
 

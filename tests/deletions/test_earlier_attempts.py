@@ -471,7 +471,7 @@ def test_a_late_200_makes_the_next_check_due_at_once(
     pause_sender()
     deletion = make_deletion()
     assert deletion.due_at == clock.at
-    assert due.list_due_deletions(now=clock.at) == [deletion]
+    assert due.list_due(now=clock.at) == [deletion]
 
 
 @pytest.mark.database

@@ -34,7 +34,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     now = datetime(2026, 3, 2, tzinfo=UTC)
     deletions = DueWork(
         now=now,
-        has_deletions=True,
+        has_requests=True,
         has_notifications=False,
         has_syncs=False,
         tasks=(),

@@ -197,7 +197,7 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
     with CaptureQueriesContext(connection) as captured:
         for path in paths.values():
             browser.get(path)
-        due.list_due_deletions(now=clock.now())
+        due.list_due(now=clock.now())
     found = {
         match[1]: query["sql"]
         for query in captured.captured_queries

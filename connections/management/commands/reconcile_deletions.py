@@ -1,42 +1,56 @@
-"""Check deletions whose outcome is unknown or not verified."""
+"""Check deletions and access requests whose outcome is unknown or not verified."""
 
 from datetime import datetime
 from typing import Any
 
 from connections.access.actor import command_actor
+from connections.access_requests.listing import as_listed, document_of
+from connections.access_requests.texts import label_of
 from connections.change_requests import recording
 from connections.core import clock
 from connections.deletions.export import deletion_row
 from connections.deletions.status import status_at
 from connections.deletions.texts import describe
 from connections.management.base import UNKNOWN, OrgAdminCommand, Result
-from connections.models import Deletion, State
+from connections.models import AccessRequest, Deletion, State
 from connections.operations import due
 
 
 class Command(OrgAdminCommand):
-    """Checks each once. Sends no DELETE and never sleeps."""
+    """Checks each once. Changes nothing at Datadog and never sleeps."""
 
     help = (
-        "Sync once for every deletion that is unknown, still present or not verified, and record "
-        "what that shows. Sends no DELETE. Exit code 6 while an outcome is unknown."
+        "Sync once for every deletion and access request that is unknown, had no effect or isn't "
+        "verified, and record what that shows. Changes nothing at Datadog. Exit code 6 while an "
+        "outcome is unknown."
     )
     needs_keys = True
 
     def run(self, **options: Any) -> Result:
+        actor = command_actor()
         recording.record_saved_responses()
-        deletions = due.reconcile_all(actor=command_actor())
-        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in deletions])
-        rows = rows.prefetch_related("attempts", "approvals")
-        unknown = Deletion.objects.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
+        checked = [change_request.pk for change_request in due.reconcile_all(actor=actor)]
+        deletions = Deletion.objects.filter(pk__in=checked)
+        deletions = deletions.prefetch_related("attempts", "approvals")
+        access_requests = as_listed(AccessRequest.objects.filter(pk__in=checked), actor=actor)
+        unknown = sum(
+            kind._default_manager.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
+            for kind in due.KINDS
+        )
         document = {
             "deletions": [
-                deletion_row(deletion) | {"url": f"/deletions/{deletion.pk}/"} for deletion in rows
+                deletion_row(deletion) | {"url": f"/deletions/{deletion.pk}/"}
+                for deletion in deletions
             ],
+            "access_requests": [document_of(listed) for listed in access_requests],
             "unknown": unknown,
         }
         now = clock.now()
-        lines = [_line(deletion, now=now) for deletion in rows]
+        lines = [_line(deletion, now=now) for deletion in deletions]
+        lines += [
+            f"{listed.request.pk}  {label_of(listed.request)}  {listed.request.pair}"
+            for listed in access_requests
+        ]
         exit_code = UNKNOWN if unknown else 0
         return Result(document, *lines, f"Unknown: {unknown}.", exit_code=exit_code)
 

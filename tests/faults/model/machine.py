@@ -167,7 +167,7 @@ class DeletionMachine(Simulator):
         deletion = self.pick(which, stale=True)
         if deletion:
             self.run_action(
-                lambda: due.run_deletion(deletion=deletion, actor=WORKER),
+                lambda: due.run_request(change_request=deletion, actor=WORKER),
                 response=response,
                 fault="none",
             )
