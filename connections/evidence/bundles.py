@@ -21,13 +21,14 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.text import pluralize
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
+from connections.evidence.access_requests import list_access_requests
 from connections.evidence.contents import BundleWriter, format_json
 from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
 from connections.evidence.program import build_program
 from connections.evidence.records import kind_of
 from connections.models import AccessReview, AuditEvent, AuditHead, Batch, Checkpoint
 from connections.verifier.archive import FORMAT, MANIFEST_FILES
-from connections.verifier.events import DELETION
+from connections.verifier.events import ACCESS_REQUEST, DELETION
 
 README = Path(verifier.__file__).with_name("README.txt")
 
@@ -37,6 +38,7 @@ class Bundle:
     """Facts about a finished bundle. `since` is None if there is no start. `until` is exclusive."""
 
     deletions: int
+    access_requests: int
     events: int
     since: datetime | None
     until: datetime
@@ -49,6 +51,13 @@ class Bundle:
     # How many deletions don't match their events, with descriptions of the first ones.
     differing: int
     differences: tuple[str, ...]
+
+    @property
+    def counts_text(self) -> str:
+        """How many deletions it has, and access requests if there are any."""
+        deletions = pluralize(self.deletions, "deletion")
+        requests = pluralize(self.access_requests, "access request")
+        return f"{deletions} and {requests}" if self.access_requests else deletions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +85,7 @@ def make_bundle(
     output: BinaryIO,
     notes: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
-    """Write a bundle of all matching deletions to `output`, and record it.
+    """Write a bundle of all matching deletions and access requests to `output`, and record it.
 
     `query` is the filter as its query string. `notes` are checkpoints kept elsewhere, each as its
     name and text, for which the bundle will contain proofs. After an error, the content of `output`
@@ -190,6 +199,8 @@ def _write_bundle(
     )
     ids = (deletion.id for batch in batches for deletion in batch)
     writer.write_records(kind_of(DELETION), ids)
+    access_requests = list_access_requests(actor=request.actor, filters=filters)
+    writer.write_records(kind_of(ACCESS_REQUEST), access_requests)
     if filters.access_review:
         writer.write_access_review(filters.access_review)
     if request.batch:
@@ -198,7 +209,8 @@ def _write_bundle(
     _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
     size, sha256 = write_zip(files=files, output=output)
     bundle = Bundle(
-        deletions=writer.deletions,
+        deletions=sum(writer.counts[DELETION].values()),
+        access_requests=sum(writer.counts[ACCESS_REQUEST].values()),
         events=writer.events,
         since=filters.since,
         until=filters.until or request.made_at,
@@ -277,12 +289,13 @@ def _record(
 def _record_finished(
     actor: Actor, request: _BundleRequest, bundle: Bundle, checkpoint: Checkpoint
 ) -> None:
-    counts = f"{pluralize(bundle.deletions, 'deletion')}, {pluralize(bundle.events, 'event')}"
+    counts = f"{bundle.counts_text}, {pluralize(bundle.events, 'event')}"
     details = {
         "started": request.started,
         "filter": request.query,
         **_format_period(request.filters),
         "deletions": bundle.deletions,
+        "access_requests": bundle.access_requests,
         "events": bundle.events,
         "differing": bundle.differing,
         "bytes": bundle.size,

@@ -19,6 +19,7 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_text
+from connections.evidence.access_requests import count_access_requests
 from connections.evidence.comparison import value_row
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
@@ -32,7 +33,14 @@ from connections.models import (
     PersonalValue,
     Protection,
 )
-from connections.verifier.events import ACCESS_REVIEW, BATCH, DELETION, ORG_CONNECTION, Event
+from connections.verifier.events import (
+    ACCESS_REQUEST,
+    ACCESS_REVIEW,
+    BATCH,
+    DELETION,
+    ORG_CONNECTION,
+    Event,
+)
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.notes import find_signer, fingerprint_of, parse_checkpoint
 
@@ -63,9 +71,11 @@ class BundleWriter:
     # The displayed text of each erasable value, and its line in the bundle, by its number as text.
     texts: dict[str, str] = field(default_factory=dict)
     values: dict[int, str] = field(default_factory=dict)
-    deletions: int = 0
     events: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    # The deletions and access requests by outcome.
+    counts: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {DELETION: {}, ACCESS_REQUEST: {}}
+    )
     # The connections whose protections are written.
     protected: set[UUID] = field(default_factory=set)
     differing: DifferingRecords = field(default_factory=lambda: DifferingRecords(noun="record"))
@@ -105,10 +115,9 @@ class BundleWriter:
                 self._write_line({"id": str(pk), "kind": kind.name, "rows": first})
                 for some_rows in others:
                     self._write_line({"rows": some_rows})
-                if kind.name == DELETION:
-                    outcome = rows["deletion"].get("outcome", "")
-                    self.counts[outcome] = self.counts.get(outcome, 0) + 1
-                    self.deletions += 1
+                if kind.name in self.counts:
+                    outcome, counts = rows[kind.name].get("outcome", ""), self.counts[kind.name]
+                    counts[outcome] = counts.get(outcome, 0) + 1
             if kind.name == DELETION:
                 self._write_protections([records[pk]["deletion"] for pk in some if pk in records])
 
@@ -155,14 +164,20 @@ class BundleWriter:
 
     def write_population(self, *, filters: HistoryFilter, core: dict[str, object]) -> None:
         """Write population.json. `core` has the filter and the fields shared with the manifest."""
+        since, until = filters.since, filters.until
         facts = {
             **core,
-            "counts": self.counts,
+            **self._counted(DELETION, history.count_deletions(since=since, until=until)),
+            "access_requests": self._counted(
+                ACCESS_REQUEST, count_access_requests(since=since, until=until)
+            ),
             "filter_in_words": filter_text(filters),
-            "in_period": history.count_deletions(since=filters.since, until=filters.until),
-            "selected": self.deletions,
         }
         self.files["population.json"].write(format_json(facts))
+
+    def _counted(self, kind: str, in_period: int) -> dict[str, object]:
+        counts = self.counts[kind]
+        return {"counts": counts, "in_period": in_period, "selected": sum(counts.values())}
 
     def write_values(self) -> None:
         """Write values.ndjson, ordered by number."""

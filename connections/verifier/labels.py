@@ -24,6 +24,33 @@ OUTCOMES = {
     "expired": "Expired",
     "unresolved": "Unresolved: closed, the outcome was never determined",
 }
+# How an access request ended, by its outcome.
+ACCESS_OUTCOMES = {
+    "": "Open",
+    "created": "Created",
+    "changed": "Data types changed",
+    "extended": "Extended: the access ends later",
+    "already_exists": "Already connected",
+    "already_as_requested": "Already as requested",
+    "exists_unattributed": "Connected, unproven: not proven to be this request",
+    "changed_elsewhere": "Changed elsewhere",
+    "gone": "Gone: the connection is no longer listed",
+    **{
+        outcome: OUTCOMES[outcome]
+        for outcome in (
+            *("refused", "not_sent", "stale", "declined", "withdrawn", "expired"),
+            "unresolved",
+        )
+    },
+}
+# What is asked for.
+ACCESS_KINDS = {
+    "create": "A new connection",
+    "change": "Other data types",
+    "extend": "A later end",
+    "restore": "The connection that was deleted",
+    "move": "The same connection, created with another key",
+}
 # After these outcomes, Datadog should no longer list the connection.
 GONE_OUTCOMES = ("deleted", "already_absent", "gone_unattributed")
 

@@ -9,7 +9,12 @@ from typing import Any
 
 from connections.verifier.events import Event
 from connections.verifier.folding import Rows, rows_named
-from connections.verifier.labels import APPROVALS_NEEDED, OUTCOMES
+from connections.verifier.labels import (
+    ACCESS_KINDS,
+    ACCESS_OUTCOMES,
+    APPROVALS_NEEDED,
+    OUTCOMES,
+)
 from connections.verifier.rules import Sent, sent_by
 
 _STYLE = """\
@@ -49,13 +54,18 @@ def get_outcome_text(rows: Rows) -> str:
         return f"{label}. Attempt {late[-1]['number']} returned 200 late"
     if not outcome or outcome in _SAYING_WHAT_WAS_SENT:
         return label
+    return f"{label}. {sent_text(attempts, done='deleted')}"
+
+
+def sent_text(attempts: Sequence[Mapping[str, Any]], *, done: str) -> str:
+    """What these attempts did. `done` is what they would have done."""
     sent = sent_by(attempt.get("verdict") for attempt in attempts)
-    return f"{label}. {_SENT_TEXTS[sent]}"
+    return _SENT_TEXTS[sent].format(done)
 
 
 _SENT_TEXTS = {
     Sent.NOTHING: "Nothing was sent",
-    Sent.REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
+    Sent.REFUSED: "Nothing was {}: Datadog carried out none of the attempts",
     Sent.UNCERTAIN: "An attempt might have worked",
     Sent.DONE: "Datadog returned 200 to an attempt",
 }
@@ -85,7 +95,9 @@ def format_person_and_time(name: Any, at: Any) -> str:
 
 def page_start(population: Mapping[str, Any], title: str = "") -> str:
     """The page up to its first record. `title` is that of an access review or bulk deletion."""
-    title = title or "Deletions of org connections"
+    requests = population.get("access_requests") or {"counts": {}}
+    both = "Deletions of org connections and access requests"
+    title = title or (both if requests["counts"] else "Deletions of org connections")
     period = population["period"]
     facts = [
         ("Audit log", to_html(population["origin"])),
@@ -97,6 +109,11 @@ def page_start(population: Mapping[str, Any], title: str = "") -> str:
         ("Deletions in the period", str(population["in_period"])),
     ]
     facts += [(OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())]
+    if requests["counts"]:
+        facts.append(("Access requests in this bundle", str(requests["selected"])))
+        facts.append(("Access requests in the period", str(requests["in_period"])))
+        counts = sorted(requests["counts"].items())
+        facts += [(ACCESS_OUTCOMES.get(key, key), str(n)) for key, n in counts]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -110,8 +127,76 @@ def page_start(population: Mapping[str, Any], title: str = "") -> str:
 
 def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
     """One deletion."""
-    row, attempts = rows["deletion"], rows_named(rows, "attempt")
-    source, sink = ((row.get(f"{side}_org_name"), row.get(f"{side}_org_id")) for side in _SIDES)
+    row = rows["deletion"]
+    facts = [
+        ("Connection", f"{to_html(row.get('connection_id'))} on {to_html(row.get('site'))}"),
+        *_org_facts(row),
+        ("Data types", to_html(", ".join(row.get("connection_types", [])))),
+        ("Created by", to_html(row.get("creator_name") or row.get("creator_id") or "Unknown")),
+        *_request_facts(row, rows),
+        ("Break glass", to_html(_break_glass_text(rows))),
+        *_sending_facts(row, rows),
+        ("Verified gone", format_time(row.get("verified_at"))),
+        ("Still listed", format_time(row.get("contradicted_at"))),
+    ]
+    return _request_section(name, "Deletion", row, get_outcome_text(rows), facts, events)
+
+
+def access_request_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
+    """One access request."""
+    row = rows["access_request"]
+    kind, connection = row.get("kind", ""), row.get("connection_id")
+    place = f"on {to_html(row.get('site'))}"
+    facts = [
+        ("Requested", to_html(ACCESS_KINDS.get(kind, kind))),
+        ("Connection", f"{to_html(connection)} {place}" if connection else f"None yet, {place}"),
+        *_org_facts(row),
+        ("Data types before", to_html(", ".join(row.get("connection_types", [])) or "None")),
+        ("Data types requested", to_html(", ".join(row.get("types_after", [])))),
+        ("Owner", to_html(row.get("owner_text") or row.get("owner_id"))),
+        ("Purpose", to_html(row.get("purpose"))),
+        ("Last day", to_html(row.get("ends_on") or "No end")),
+        ("Deletion that it restores", to_html(row.get("restored_from_id") or "None")),
+        ("Deletion at its end", to_html(row.get("deletion_id") or "None")),
+        *_request_facts(row, rows),
+        *_sending_facts(row, rows),
+        ("Verified", format_time(row.get("verified_at"))),
+        ("Not listed as requested", format_time(row.get("contradicted_at"))),
+    ]
+    outcome = _access_outcome_text(rows)
+    return _request_section(name, "Access request", row, outcome, facts, events)
+
+
+def _access_outcome_text(rows: Rows) -> str:
+    row, attempts = rows["access_request"], rows_named(rows, "attempt")
+    outcome = row.get("outcome", "")
+    label = str(ACCESS_OUTCOMES.get(outcome, outcome))
+    if not outcome:
+        return f"{label} ({row['state'].replace('_', ' ')})"
+    answered = [attempt for attempt in attempts if attempt.get("verdict") == outcome]
+    if answered:
+        late = " late" if answered[-1].get("is_late") else ""
+        return f"{label}: Datadog returned {answered[-1].get('http_status')}{late}"
+    if outcome in ("created", "changed"):
+        return f"{label}, by Datadog’s lists. An attempt might have worked"
+    return f"{label}. {sent_text(attempts, done='changed')}"
+
+
+def _org_facts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names = {"source": "Source org", "sink": "Destination org"}
+    return [
+        (
+            label,
+            f"{to_html(row.get(f'{side}_org_name', '?'))} "
+            f"({to_html(row.get(f'{side}_org_id', '?'))})",
+        )
+        for side, label in names.items()
+    ]
+
+
+def _request_facts(row: Mapping[str, Any], rows: Rows) -> list[tuple[str, str]]:
+    """How a deletion or an access request was requested, approved and confirmed."""
+    attempts = rows_named(rows, "attempt")
     last_round = attempts[-1].get("approval_round") if attempts else 1
     approvals = [
         approval
@@ -121,12 +206,7 @@ def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
     approved_at = approvals[-1].get("decided_at") if approvals else None
     approved_by = ", ".join(str(approval.get("approver_name")) for approval in approvals)
     needed = APPROVALS_NEEDED.get(str(row.get("policy"))) or "None"
-    facts = [
-        ("Connection", f"{to_html(row.get('connection_id'))} on {to_html(row.get('site'))}"),
-        ("Source org", f"{to_html(source[0] or '?')} ({to_html(source[1] or '?')})"),
-        ("Destination org", f"{to_html(sink[0] or '?')} ({to_html(sink[1] or '?')})"),
-        ("Data types", to_html(", ".join(row.get("connection_types", [])))),
-        ("Created by", to_html(row.get("creator_name") or row.get("creator_id") or "Unknown")),
+    return [
         ("Listed at", format_time(row.get("snapshot_at"))),
         ("Credential", to_html(f"{row['credential_name']} ({row['credential_fingerprint']})")),
         ("Reason", to_html(row.get("reason"))),
@@ -135,19 +215,34 @@ def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
         ("Approvals required", to_html(needed)),
         ("Approved by", format_person_and_time(approved_by, approved_at)),
         ("Confirmed by", _person_and_time(row, "confirmed_by_name", "confirmed_at")),
-        ("Break glass", to_html(_break_glass_text(rows))),
+    ]
+
+
+def _sending_facts(row: Mapping[str, Any], rows: Rows) -> list[tuple[str, str]]:
+    """How a deletion or an access request was sent and closed."""
+    attempts = rows_named(rows, "attempt")
+    return [
         ("Last attempt", format_time(row.get("sending_at"))),
         *((f"Attempt {attempt['number']}", _attempt_text(attempt)) for attempt in attempts),
         ("Closed by", _person_and_time(row, "settled_by_name", "settled_at")),
         ("Reason for closing", to_html(row.get("settled_reason", "None"))),
-        ("Verified gone", format_time(row.get("verified_at"))),
-        ("Still listed", format_time(row.get("contradicted_at"))),
     ]
+
+
+def _request_section(
+    name: str,
+    noun: str,
+    row: Mapping[str, Any],
+    outcome: str,
+    facts: Sequence[tuple[str, str]],
+    events: Sequence[Event],
+) -> str:
+    names = (row.get(f"{side}_org_name", "?") for side in ("source", "sink"))
     return (
         f'<section id="{html.escape(name)}">\n'
-        f"<h2>{to_html(source[0] or '?')} → {to_html(sink[0] or '?')}</h2>\n"
-        f'<p class="id">Deletion {html.escape(name)}</p>\n'
-        f'<p class="outcome">{to_html(get_outcome_text(rows))}</p>\n{facts_table(facts)}'
+        f"<h2>{' → '.join(map(to_html, names))}</h2>\n"
+        f'<p class="id">{noun} {html.escape(name)}</p>\n'
+        f'<p class="outcome">{to_html(outcome)}</p>\n{facts_table(facts)}'
         f"{events_table(events)}</section>\n"
     )
 
@@ -155,9 +250,6 @@ def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
 def protection_section(name: str, events: Sequence[Event]) -> str:
     """The protections that one connection ever had."""
     return f"<section>\n<h2>Protections of {to_html(name)}</h2>\n{events_table(events)}</section>\n"
-
-
-_SIDES = ("source", "sink")
 
 
 def _person_and_time(row: Mapping[str, Any], name: str, at: str) -> str:
@@ -208,7 +300,8 @@ def _attempt_text(attempt: Mapping[str, Any]) -> str:
     else:
         verdict = attempt.get("verdict", "no response recorded").replace("_", " ")
         response = f"{verdict} {attempt.get('cause', '').replace('_', ' ')}".strip()
+    method = f"{attempt['method']}: " if "method" in attempt else ""
     errors = "; ".join(str(error) for error in attempt.get("errors", []))
     quoted = f". Datadog: “{errors}”" if errors else ""
     late = ", late" if attempt.get("is_late") else ""
-    return f"{format_time(attempt['claimed_at'])}: {to_html(response + late + quoted)}"
+    return f"{format_time(attempt['claimed_at'])}: {to_html(method + response + late + quoted)}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from connections.verifier import page
-from connections.verifier.events import BATCH
+from connections.verifier.events import ACCESS_REQUEST, BATCH, DELETION
 from connections.verifier.messages import (
     UncheckedError,
     VerificationFailed,
@@ -28,9 +28,9 @@ from connections.verifier.verification import Verification
 MAX_WARNINGS = 50
 NOT_PROVEN = (
     "The audit log was true when written. It contains what the server received and recorded.",
-    "The bundle is complete. The filter or the server might have left out a deletion, or a later "
-    "event of one. Compare the counts with the Deletions page, and have verify_audit run on the "
-    "whole audit log.",
+    "The bundle is complete. The filter or the server might have left out a deletion or an access "
+    "request, or a later event of one. Compare the counts with the lists of both, and have "
+    "verify_audit run on the whole audit log.",
     "The clock was right. Times are those of the server's database.",
     "The person named was at the keyboard. A name means an account that was signed in.",
     "A name shown as erased was erased. The person who made the bundle can leave out a name in the "
@@ -172,14 +172,21 @@ def _introduction(done: Verification) -> Iterator[str]:
     if done.review:
         keys = ("name", "created_at", "closed_at")
         yield fill("Access review “{}”, started {}, closed {}.", *map(done.review.get, keys))
-    period = done.manifest["period"]
+    period, population = done.manifest["period"], done.population
+    contents = pluralize(done.records.get(DELETION, 0), "deletion")
+    in_period = str(population["in_period"])
+    if ACCESS_REQUEST in done.records:
+        requests = pluralize(done.records[ACCESS_REQUEST], "access request")
+        contents = f"{contents} and {requests}"
+        counted = pluralize(population["access_requests"]["in_period"], "access request")
+        in_period = f"{pluralize(population['in_period'], 'deletion')} and {counted}"
     yield fill(
         "{} requested from {} until {} (UTC). Filter: {}. The server counted {} in the period.",
-        pluralize(done.count, "deletion"),
+        contents,
         period["since"] or "the beginning",
         period["until"],
-        done.population["filter_in_words"],
-        done.population["in_period"],
+        population["filter_in_words"],
+        in_period,
     )
 
 

@@ -16,6 +16,7 @@ from connections.verifier.archive import (
     open_regular,
 )
 from connections.verifier.events import (
+    ACCESS_REQUEST,
     ACCESS_REVIEW,
     AGREEMENT,
     BATCH,
@@ -25,6 +26,7 @@ from connections.verifier.events import (
     commitment_of,
     display_value,
 )
+from connections.verifier.findings import confirmation_finding, unapproved_text
 from connections.verifier.folding import Rows, differences, digest_of_rows, fold
 from connections.verifier.labels import APPROVALS_NEEDED, left_out_reason
 from connections.verifier.merkle import is_prefix, leaf_hash, root_from_path
@@ -46,7 +48,6 @@ from connections.verifier.record_pages import gone_text, was_deleted
 from connections.verifier.rules import (
     RULES,
     RunningBatch,
-    break_glass_for,
     closing_problems,
     decisions_by_row,
     done_without_approvals,
@@ -80,16 +81,18 @@ class Verification:
         self.findings: list[str] = []
         self.texts: dict[str, str] = {}
         self.commitments: dict[str, str] = {}
-        self.events = self.sent_with_approval = self.sent_requiring_approval = 0
+        self.events = 0
         # What needs attention without being an error: missing approvals, and the rest.
         self.unapproved: list[str] = []
         self.others: list[str] = []
         # How many records there are, by kind.
         self.records: dict[str, int] = {}
-        # The deletions: how many, by outcome, and the one before.
-        self.count = 0
-        self.counts: dict[str, int] = {}
-        self._before: tuple[datetime, str] | None = None
+        # The deletions and the access requests: how many, by outcome; how many required approval
+        # and did something, and had enough approvals; and the one before.
+        self.counts: dict[str, dict[str, int]] = {DELETION: {}, ACCESS_REQUEST: {}}
+        self._requiring_approval = {DELETION: 0, ACCESS_REQUEST: 0}
+        self._with_approval = {DELETION: 0, ACCESS_REQUEST: 0}
+        self._before: dict[str, tuple[datetime, str]] = {}
         # What the bundle was made for, by kind: the ID of an access review or a bulk deletion.
         self.whole: dict[str, str] = {}
         self.whole_section = ""
@@ -326,9 +329,11 @@ class Verification:
         for kind in (ACCESS_REVIEW, BATCH):
             is_there = kind in self.whole
             require(is_there == (kind in self.started.details), _NOT_THE_RECORDED, _NOUNS[kind])
-        counts = (self.count, self.counts)
-        is_same = counts == (population.get("selected"), population.get("counts"))
-        require(is_same, "The counts in population.json do not match the deletions.")
+        for kind, counted in self._populations(population).items():
+            counts = (self.records.get(kind, 0), self.counts[kind])
+            is_same = counts == (counted.get("selected"), counted.get("counts"))
+            text = "The counts in population.json do not match the {}s."
+            require(is_same, text, _NOUNS[kind])
         self.findings += [
             fill(
                 "Every event of this bundle ({}) is in that audit log, word for word, with the "
@@ -345,15 +350,15 @@ class Verification:
             ),
             *self._later_findings,
         ]
-        if self.sent_requiring_approval:
-            self.findings.append(
-                fill(
-                    "Of {} that required approval, {} had enough approvals by other people before "
-                    "every attempt.",
-                    pluralize(self.sent_requiring_approval, "attempted deletion"),
-                    self.sent_with_approval,
-                )
+        for kind, count in self._requiring_approval.items():
+            text = (
+                "Of {} that required approval, {} had enough approvals by other people before "
+                "every attempt{}."
             )
+            attempted = pluralize(count, f"attempted {_NOUNS[kind]}")
+            extension = " or extension" if kind == ACCESS_REQUEST else ""
+            if count:
+                self.findings.append(fill(text, attempted, self._with_approval[kind], extension))
 
     def _check_population(self, population: dict[str, Any]) -> None:
         period = get(population, "period", dict, "population.json")
@@ -368,13 +373,20 @@ class Verification:
                 self.started.details.get(key) == document.get(key),
                 "The filter or the period is not the one recorded when the bundle was started.",
             )
-        get(population, "counts", dict, "population.json")
-        selected = get(population, "selected", int, "population.json")
-        in_period = get(population, "in_period", int, "population.json")
-        require(selected <= in_period, "More deletions were selected than there are in the period.")
+        for kind, counted in self._populations(population).items():
+            get(counted, "counts", dict, "population.json")
+            selected = get(counted, "selected", int, "population.json")
+            in_period = get(counted, "in_period", int, "population.json")
+            text = "More {}s were selected than there are in the period."
+            require(selected <= in_period, text, _NOUNS[kind])
         self.since = parse_time(period["since"]) if period.get("since") else None
         self.until = parse_time(get(period, "until", str, "population.json"))
         self.population = population
+
+    def _populations(self, population: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """What population.json says of each kind. A release before 1.2 had no access requests."""
+        nothing = {"counts": {}, "in_period": 0, "selected": 0}
+        return {DELETION: population, ACCESS_REQUEST: population.get("access_requests") or nothing}
 
     def _deletion_ids(self) -> Iterator[str]:
         """Check every record. Yield the IDs of the deletions."""
@@ -411,8 +423,12 @@ class Verification:
         require(not wrong, "{} {} does not match its events: {}.", noun, name, wrong)
         require(events, "{} {} has no events.", noun, name)
         self.records[kind] = self.records.get(kind, 0) + 1
+        if kind in self.counts:
+            self._check_request(kind, name, rows[kind], events)
         if kind == DELETION:
             self._check_deletion(name, rows, events)
+        elif kind == ACCESS_REQUEST:
+            self._show(page.access_request_section, name, rows, events)
         elif kind == ORG_CONNECTION:
             self._show(page.protection_section, name, events)
         elif kind == BATCH:
@@ -421,21 +437,29 @@ class Verification:
             review_rows = [{**row["row"], "is_gone": row.get("is_gone")} for row in many]
             self._check_access_review(name, rows, review_rows)
 
+    def _check_request(
+        self, kind: str, name: str, row: dict[str, Any], events: Sequence[Event]
+    ) -> None:
+        """Check what deletions and access requests have in common, and count it."""
+        noun = _NOUNS[kind]
+        requested_at = parse_time(get(row, "requested_at", str, f"A {noun}"))
+        place = (requested_at, name)
+        is_ordered = kind not in self._before or place < self._before[kind]
+        require(is_ordered, "The {}s are not in order, or one is duplicated.", noun)
+        self._before[kind] = place
+        is_within = requested_at < self.until and (self.since is None or requested_at >= self.since)
+        text = "{} {} was requested outside the period."
+        require(is_within, text, noun.capitalize(), name)
+        unapproved = done_without_approvals(events)
+        self._requiring_approval[kind] += unapproved is not None
+        self._with_approval[kind] += unapproved == []
+        for done in unapproved or []:
+            self.unapproved.append(unapproved_text(noun.capitalize(), name, done, events))
+        outcome, counts = row.get("outcome", ""), self.counts[kind]
+        counts[outcome] = counts.get(outcome, 0) + 1
+
     def _check_deletion(self, name: str, rows: Rows, events: Sequence[Event]) -> None:
         row = rows["deletion"]
-        requested_at = parse_time(get(row, "requested_at", str, "A deletion"))
-        is_ordered = self._before is None or (requested_at, name) < self._before
-        require(is_ordered, "The deletions are not in order, or one is duplicated.")
-        self._before = (requested_at, name)
-        is_within = requested_at < self.until and (self.since is None or requested_at >= self.since)
-        require(is_within, "Deletion {} was requested outside the period.", name)
-        unapproved = done_without_approvals(events)
-        self.sent_requiring_approval += unapproved is not None
-        self.sent_with_approval += unapproved == []
-        for sending in unapproved or []:
-            self.unapproved.append(_unapproved_text(name, sending, events))
-        outcome = row.get("outcome", "")
-        self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
         if ACCESS_REVIEW in self.started.details:
             key = (row.get("site"), row.get("connection_id"))
             self._by_connection.setdefault(key, []).append({**row, "id": name})
@@ -492,7 +516,7 @@ class Verification:
                 sum(left_out.values()),
                 removed,
             ),
-            _confirmation_finding(running.confirmed, needed),
+            confirmation_finding(running.confirmed, needed),
         ]
         if self.page_file:
             text = record_pages.plan_section(name, rows, plan_rows, self._by_row, events)
@@ -539,6 +563,7 @@ class Verification:
 _MANY = {BATCH: "batch_rows", ACCESS_REVIEW: "access_review_rows"}
 _NOUNS = {
     DELETION: "deletion",
+    ACCESS_REQUEST: "access request",
     BATCH: "bulk deletion",
     ACCESS_REVIEW: "access review",
     ORG_CONNECTION: "protected connection",
@@ -570,23 +595,3 @@ def _rows_after(lines: Iterator[bytes], rows: Rows) -> tuple[list[dict[str, Any]
             return many, line
         require(len(rows) + len(many) < MAX_ROWS, "One record has too many rows.")
     return many, None
-
-
-def _confirmation_finding(confirmed: Event | None, needed: int) -> str:
-    if confirmed is None:
-        return "The plan was not confirmed, and no attempt was made."
-    others = f"{needed} other {'person' if needed == 1 else 'people'}"
-    return fill(
-        "{} confirmed the plan before every attempt{}. No attempt was made while it was paused or "
-        "after it ended, except for deletions that a person confirmed again individually after an "
-        "unknown outcome.",
-        confirmed.actor,
-        f", after at least {others} had approved it" if needed else "",
-    )
-
-
-def _unapproved_text(name: str, sending: Event, events: Sequence[Event]) -> str:
-    break_glass = break_glass_for(sending, events)
-    used = fill(": {} used break glass", break_glass.actor) if break_glass else ""
-    text = "Deletion {}: attempt {} was sent without required approvals{}."
-    return fill(text, name, sending.details.get("attempt"), used)

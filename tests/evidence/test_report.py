@@ -89,7 +89,7 @@ def test_it_says_how_many_warnings_it_does_not_print_and_missing_approvals_are_f
 ) -> None:
     done = Verification("bundle.zip", fingerprint=made.key.fingerprint)
     done.origin, done.manifest = "o", {"made_at": "", "period": {"since": None, "until": ""}}
-    done.count, done.population = 0, {"filter_in_words": "", "in_period": 0}
+    done.population = {"filter_in_words": "", "in_period": 0}
     done.others = [f"{number} was left open." for number in range(60)]
     done.unapproved = ["attempt 1 was sent without required approvals."]
     lines = list(report._report_lines(done))

@@ -119,11 +119,11 @@ def _new_file(output: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(bundle: Bundle, output: Path, *, review: AccessReview | None) -> list[str]:
-    deletions = pluralize(bundle.deletions, "deletion")
+    counts = bundle.counts_text
     if review:
-        contents = f"the access review {review.name}, {deletions} of its connections"
+        contents = f"the access review {review.name}, {counts} of its connections"
     else:
-        contents = f"{deletions} requested {period_text(since=bundle.since, until=bundle.until)}"
+        contents = f"{counts} requested {period_text(since=bundle.since, until=bundle.until)}"
     lines = [
         f"{output}: {contents}, {pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",

@@ -155,7 +155,7 @@ def bundle_response(
 
 def _add_message(request: HttpRequest, bundle: Bundle, *, subject: str) -> None:
     """Show the result on the next page, because this response is the file."""
-    counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
+    counts = f"{bundle.counts_text}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
             request,
