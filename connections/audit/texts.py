@@ -76,7 +76,7 @@ _ACTIONS = {
         for kind in ChangeRequest.__subclasses__()
         for step, action in _REQUEST_ACTIONS.items()
     },
-    "access_request.contradicted": "Datadog doesn't list it so",
+    "access_request.contradicted": "not listed as requested",
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
     "credential.not_verified": "keys not accepted",

@@ -28,10 +28,16 @@ _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
 type NotificationSubject = (
-    models.Deletion | models.Batch | models.AccessReview | models.Credential | models.Person
+    models.Deletion
+    | models.AccessRequest
+    | models.Batch
+    | models.AccessReview
+    | models.Credential
+    | models.Person
 )
 _SUBJECTS: dict[str, type[NotificationSubject]] = {
     "deletion": models.Deletion,
+    "access_request": models.AccessRequest,
     "batch": models.Batch,
     "access_review": models.AccessReview,
     "credential": models.Credential,
@@ -42,8 +48,11 @@ _SUBJECTS: dict[str, type[NotificationSubject]] = {
 class Audience(StrEnum):
     """Groups of people to notify of an event. The webhook gets all notifications."""
 
-    CAN_APPROVE = "can approve"  # other people who can approve this deletion
-    INVOLVED = "involved"  # who requested, confirmed, approved or declined it
+    CAN_APPROVE = "can approve"  # other people who can approve this deletion or access request
+    # Who can confirm this access request if its requester can't and no approval is missing.
+    CAN_CONFIRM = "can confirm"
+    # Who requested, confirmed, approved or declined it, and the owner of requested access.
+    INVOLVED = "involved"
     # The person whose roles or sign-in methods changed, or who started an access review.
     CONCERNED = "concerned"
     REVIEWERS = "reviewers"  # of this access review, who want emails
@@ -56,20 +65,32 @@ _INVOLVED = (Audience.INVOLVED,)
 _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
 _SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
 _RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
+# Of deletions and access requests, by what happened.
+_OF_REQUESTS: dict[str, tuple[Audience, ...]] = {
+    "approved": (Audience.INVOLVED, Audience.CAN_CONFIRM),
+    "declined": _INVOLVED,
+    "withdrawn": _INVOLVED,
+    "settled": _INVOLVED,
+    "unknown": _INVOLVED,
+    "still_unknown": _ALARM,
+    "approvals_lapsed": _INVOLVED,
+    "contradicted": _ALARM,
+    "answered_late": _ALARM,
+}
 # By event code. Other events cause no notification.
 AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
+    **{
+        EventCode(f"{kind.noun}.{step}"): audiences
+        for kind in models.ChangeRequest.__subclasses__()
+        for step, audiences in _OF_REQUESTS.items()
+    },
     EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE,),
-    EventCode.DELETION_APPROVED: _INVOLVED,
-    EventCode.DELETION_DECLINED: _INVOLVED,
-    EventCode.DELETION_WITHDRAWN: _INVOLVED,
-    EventCode.DELETION_SETTLED: _INVOLVED,
-    EventCode.DELETION_UNKNOWN: _INVOLVED,
-    EventCode.DELETION_STILL_UNKNOWN: _ALARM,
+    EventCode.ACCESS_REQUEST_REQUESTED: (
+        *(Audience.CAN_APPROVE, Audience.CAN_CONFIRM, Audience.INVOLVED),
+    ),
     # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
-    EventCode.DELETION_APPROVALS_LAPSED: _INVOLVED,
-    EventCode.DELETION_CONTRADICTED: _ALARM,
-    EventCode.DELETION_ANSWERED_LATE: _ALARM,
+    EventCode.ACCESS_REQUEST_NO_EFFECT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
     EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE,),
     EventCode.BATCH_APPROVED: _INVOLVED,
@@ -216,7 +237,7 @@ def people_to_notify(
         models.Person.objects.filter(is_addressed, is_active=True).exclude(email="").order_by("pk")
     )
     match subject:
-        case models.Deletion():
+        case models.ChangeRequest():
             credential_ids = {subject.credential_id}
         case models.Credential():
             credential_ids = {subject.pk}
@@ -232,17 +253,12 @@ def people_to_notify(
 
 def _audience_filter(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
-        case Audience.CAN_APPROVE, models.Deletion() if ApprovalPolicy(
-            subject.policy
-        ).approvals_needed:
-            return Q(pk__in=permissions.people_who_can_approve(change_request=subject).values("pk"))
-        case Audience.CAN_APPROVE, models.Batch() if subject.needs_approval:
-            return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
-        case Audience.INVOLVED, models.Batch() | models.Deletion():
-            name = "deletion__batch" if isinstance(subject, models.Batch) else "deletion"
-            decided = models.Approval.objects.filter(**{name: subject}).values("approver")
-            operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
-            return Q(pk__in=operators) | Q(pk__in=decided)
+        case Audience.CAN_APPROVE, models.ChangeRequest() | models.Batch():
+            return _can_approve(subject)
+        case Audience.CAN_CONFIRM, models.AccessRequest():
+            return _can_confirm(subject)
+        case Audience.INVOLVED, models.Batch() | models.ChangeRequest():
+            return _is_involved(subject)
         case Audience.REVIEWERS, models.AccessReview():
             reviewers = permissions.reviewers_of(subject).filter(wants_change_emails=True)
             return Q(pk__in=reviewers.values("pk"))
@@ -257,6 +273,37 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
         case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
     return Q(pk__in=[])
+
+
+def _can_approve(subject: models.ChangeRequest | models.Batch) -> Q:
+    if not ApprovalPolicy(subject.policy).approvals_needed:
+        return Q(pk__in=[])
+    if isinstance(subject, models.Batch):
+        return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
+    return Q(pk__in=permissions.people_who_can_approve(change_request=subject).values("pk"))
+
+
+def _can_confirm(access_request: models.AccessRequest) -> Q:
+    if access_request.lacks_approvals or access_request.confirmed_at:
+        return Q(pk__in=[])
+    people = permissions.people_who_can_use(credential_id=access_request.credential_id)
+    if people.filter(pk__in=[access_request.requested_by_id]).exists():
+        return Q(pk__in=[])
+    return Q(pk__in=people.values("pk"))
+
+
+def _is_involved(subject: models.Batch | models.ChangeRequest) -> Q:
+    ids = {subject.requested_by_id, subject.confirmed_by_id}
+    if isinstance(subject, models.Batch):
+        decisions = models.Approval.objects.filter(deletion__batch=subject)
+        return Q(pk__in=ids - {None}) | Q(pk__in=decisions.values("approver"))
+    if isinstance(subject, models.AccessRequest):
+        ids.add(subject.owner_id)
+    else:
+        # The end of the access concerns the people whom its beginning concerned.
+        ended = models.AccessRequest.objects.filter(deletion=subject.pk)
+        ids |= {pk for ids_of in ended.values_list("requested_by", "owner") for pk in ids_of}
+    return Q(pk__in=ids - {None}) | Q(pk__in=subject.approvals.values("approver"))
 
 
 def _with_role(role: models.Role) -> Q:

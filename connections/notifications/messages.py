@@ -156,7 +156,11 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     if isinstance(subject, models.AccessReview):
         may_be_closed = event.code == EventCode.ACCESS_REVIEW_REPEAT_FAILED
         _require_still_waiting(subject, reader=reader, may_be_closed=may_be_closed)
-    needs_approval = isinstance(subject, models.Deletion | models.Batch) and subject.needs_approval
+    if isinstance(subject, models.AccessRequest):
+        _require_visible(subject, reader=reader)
+    needs_approval = (
+        isinstance(subject, models.ChangeRequest | models.Batch) and subject.needs_approval
+    )
     data: dict[str, Any] = {
         "event": event.seq,
         "by": event.actor_name,
@@ -189,6 +193,14 @@ def _require_still_waiting(
     is_over = review.is_closed and not may_be_closed
     if is_over or not visible.filter(pk=review.pk).exists():
         raise models.AccessReview.DoesNotExist
+
+
+def _require_visible(access_request: models.AccessRequest, *, reader: models.Person | None) -> None:
+    """Raise DoesNotExist if the access request, or its destination, is hidden from the reader."""
+    actor = person_actor(person=reader) if reader else WORKER
+    visible = visibility.visible_access_requests(actor=actor)
+    if not visible.filter(pk=access_request.pk).exists():
+        raise models.AccessRequest.DoesNotExist
 
 
 _NAMES_REVIEWERS = {
@@ -257,23 +269,46 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
                     "approvals_needed": models.ApprovalPolicy(subject.policy).approvals_needed,
                 },
             )
-        case models.Deletion():
-            orgs = (subject.source_org_name or "?", subject.sink_org_name or "?")
+        case models.AccessRequest():
+            end = subject.ends_on.isoformat() if subject.ends_on else None
             return _Reference(
-                about=" → ".join(map(_short, orgs))
+                about=_orgs(subject),
+                path=reverse("access-request-detail", args=[subject.pk]),
+                data=_request_data(subject)
+                | {
+                    "kind": subject.kind,
+                    "types_before": subject.connection_types,
+                    "types_after": subject.types_after,
+                    "ends_on": end,
+                    "purpose": subject.purpose,
+                },
+            )
+        case models.Deletion():
+            return _Reference(
+                about=_orgs(subject)
                 if subject.is_reviewed
                 else f"…{str(subject.connection_id)[-8:]}, not listed",
                 path=reverse("deletion-detail", args=[subject.pk]),
-                data={
-                    "site": subject.site,
-                    "connection_id": str(subject.connection_id),
-                    "source_org": subject.source_org_name,
-                    "sink_org": subject.sink_org_name,
-                    "credential": subject.credential_name,
-                    "approvals_needed": models.ApprovalPolicy(subject.policy).approvals_needed,
-                },
+                data=_request_data(subject),
             )
     return _Reference(about="", path=reverse("notification-list"), data={})
+
+
+def _orgs(request: models.ChangeRequest) -> str:
+    orgs = (request.source_org_name or "?", request.sink_org_name or "?")
+    return " → ".join(map(_short, orgs))
+
+
+def _request_data(request: models.ChangeRequest) -> dict[str, Any]:
+    connection_id = request.connection_id
+    return {
+        "site": request.site,
+        "connection_id": str(connection_id) if connection_id else None,
+        "source_org": request.source_org_name,
+        "sink_org": request.sink_org_name,
+        "credential": request.credential_name,
+        "approvals_needed": models.ApprovalPolicy(request.policy).approvals_needed,
+    }
 
 
 def _short(name: str) -> str:

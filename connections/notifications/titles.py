@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from connections.access_requests import texts as access_request_texts
 from connections.audit.texts import event_title
 from connections.deletions.texts import label_of_outcome
-from connections.models import Outcome
+from connections.models import AccessOutcome, Outcome
 
 # Titles of notifications that are about more than one event, or about none.
 _NOTIFICATION_TITLES = {
@@ -18,6 +19,7 @@ _NOTIFICATION_TITLES = {
     "notification.tested": "Test notification",
     "record.broken": "Audit log verification failed",
 }
+_REQUESTED = {"deletion.requested", "access_request.requested", "batch.requested"}
 # Longer names are cut off to keep subject lines short.
 SHOWN_NAME_LENGTH = 60
 
@@ -26,12 +28,15 @@ def notification_title(
     code: str, *, details: Mapping[str, Any], needs_approval: bool = False
 ) -> str:
     """What happened, in a few words."""
-    if code in {"deletion.requested", "batch.requested"} and needs_approval:
+    outcome = str(details.get("outcome"))
+    if code in _REQUESTED and needs_approval:
         return "Approval needed"
-    if code == "deletion.still_present" and needs_approval:
+    if code in {"deletion.still_present", "access_request.no_effect"} and needs_approval:
         return "No effect: approval needed again"
     if code == "access_review.reminded" and details.get("reminder") == "overdue":
         return "Access review overdue"
-    if code == "deletion.settled" and details.get("outcome") in set(Outcome):
-        return label_of_outcome(str(details["outcome"]))
+    if code == "deletion.settled" and outcome in set(Outcome):
+        return label_of_outcome(outcome)
+    if code == "access_request.settled" and outcome in set(AccessOutcome):
+        return f"Access request: {access_request_texts.label_of_outcome(outcome).lower()}"
     return _NOTIFICATION_TITLES.get(code) or event_title(code)

@@ -12,6 +12,7 @@ from connections import audit
 from connections.access.actor import WORKER, Actor
 from connections.evidence.stored_events import Fault
 from connections.models import (
+    AccessRequest,
     AccessReview,
     Agreement,
     AuditEvent,
@@ -66,6 +67,7 @@ def test_the_types_of_a_subject() -> None:
     key = OrgConnectionKey(site="datadoghq.com", connection_id=uuid4())
     subjects: list[audit.Subject] = [
         Deletion(),
+        AccessRequest(),
         Batch(),
         AccessReview(),
         Agreement(),

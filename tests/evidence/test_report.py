@@ -162,10 +162,10 @@ def test_an_unknown_kind_of_record_could_not_be_checked_and_names_the_release(
 ) -> None:
     forger = Forger(made=made)
     forger.edit_json("manifest.json", lambda manifest: manifest.update(release="2.0"))
-    record = '{"id":"1","kind":"access_request","rows":{}}\n'
+    record = '{"id":"1","kind":"transfer","rows":{}}\n'
     forger.edit("records.ndjson", lambda text: text + record)
     verdict = run_verifier(forger.signed(), tmp_path / "x")
     assert verdict.code == 2
-    assert "doesn't know, “access_request”. Org Admin 2.0 made it: use the verifier of that" in (
+    assert "doesn't know, “transfer”. Org Admin 2.0 made it: use the verifier of that" in (
         verdict.text
     )
