@@ -9,10 +9,12 @@ from django.db import connection, transaction
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_requests.requesting import search_text_of
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (
+    AccessRequest,
     AccessReviewReviewer,
     Deletion,
     Person,
@@ -106,6 +108,9 @@ def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
             elif name.endswith("_by_name") and name.removesuffix("_name") not in fields:
                 rows.filter(**{f"{name}__in": names}).update(**{name: new_name})
     AccessReviewReviewer.objects.filter(person=person).update(name=new_name)
+    for access_request in AccessRequest.objects.filter(requested_by=person).order_by("pk"):
+        access_request.search_text = search_text_of(access_request)
+        access_request.save(update_fields=["search_text"])
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
         deletion.search_text = history.search_text_of(
             deletion, comments=comments.list_comments(deletion)

@@ -1,0 +1,347 @@
+"""What is recorded of access requests: every column, their approvals, and the life of a pair."""
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access_requests.requesting import WantedTerms
+from connections.audit import checkpoints
+from connections.change_requests import approvals, lifecycle
+from connections.change_requests.actions import action_of
+from connections.core import clock as database_clock
+from connections.deletions.history import HistoryFilter
+from connections.evidence.comparison import read_events
+from connections.evidence.records import compare_record, kind_of, load_rows
+from connections.evidence.verification import verify_audit_log
+from connections.inventory import syncs
+from connections.models import (
+    AccessOutcome,
+    AccessRequest,
+    AccessRequestApproval,
+    AccessRequestAttempt,
+    ApprovalPolicy,
+    AuditEvent,
+    Credential,
+    Deletion,
+    OrgPair,
+    Outcome,
+    Person,
+    RequestKind,
+)
+from connections.people import erasure
+from connections.verifier.events import ACCESS_REQUEST, Event
+from connections.verifier.folding import Rows
+from connections.verifier.rules import done_without_approvals
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.evidence.columns import (
+    assert_each_bundled_column_counts,
+    assert_each_stored_column_counts,
+    assert_each_stored_row_counts,
+    differences,
+    is_found,
+    newest_rows,
+    tampering,
+)
+from tests.evidence.support import Forger, complaint, make, page_of, request, run_verifier, verified
+from tests.support.access_requests import request_for
+from tests.support.append_only import triggers_off
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+KIND = kind_of(ACCESS_REQUEST)
+TERMS: WantedTerms = {"types": ["logs"], "owner_text": "SOC team", "purpose": "incident response"}
+
+
+def approve_and_confirm(
+    access_request: AccessRequest, *, approver: Person, by: Person
+) -> AccessRequest:
+    """Approve what was requested, and confirm it."""
+    digest = access_request.approval_digest
+    second, actor = person_actor(person=approver), person_actor(person=by)
+    approvals.approve(change_request=access_request, actor=second, digest=digest)
+    access_request.refresh_from_db()
+    text = action_of(access_request).confirmation_text(access_request, actor=actor)
+    lifecycle.execute(change_request=access_request, actor=actor, confirmation=text)
+    access_request.refresh_from_db()
+    return access_request
+
+
+@pytest.fixture
+def approved(
+    free_pair: OrgPair, credential: Credential, ada: Person, linus: Person, clock: SettableClock
+) -> AccessRequest:
+    """Ada requested access until the end of the year, Linus approved it, and it was created."""
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    ends_on = date(database_clock.now().year, 12, 31)
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=free_pair,
+        wanted={
+            "types": ["logs"],
+            "owner": ada,
+            "owner_text": "",
+            "purpose": "incident response",
+            "ends_on": ends_on,
+        },
+    )
+    clock.advance(seconds=1)
+    created = approve_and_confirm(access_request, approver=linus, by=ada)
+    assert created.outcome == AccessOutcome.CREATED
+    clock.advance(seconds=1)
+    return created
+
+
+def rows_and_events(access_request: AccessRequest) -> tuple[Rows, list[Event]]:
+    """The rows of an access request as a bundle has them, and its events."""
+    pk = access_request.pk
+    documents, shown = read_events(subject_type=ACCESS_REQUEST, subject_ids=[str(pk)])
+    events = [Event(document, shown) for document in documents[str(pk)]]
+    return load_rows(KIND, ids=[pk])[pk], events
+
+
+# --- Each row and column --------------------------------------------------------------------------
+
+
+@pytest.mark.sweep
+def test_each_column_of_an_access_request_its_attempts_and_approvals_counts(
+    approved: AccessRequest, subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    assert {table.name for table, _ in newest_rows(KIND, approved.pk)} == {
+        *("access_request", "attempt", "approval")
+    }
+    assert_each_stored_column_counts(KIND, approved.pk, subtests)
+    assert_each_stored_row_counts(KIND, approved.pk, subtests)
+    assert_each_bundled_column_counts(make(), str(approved.pk), tmp_path, subtests)
+
+
+TAMPERINGS: dict[str, Callable[[AccessRequest], object]] = {
+    "data types": lambda one: AccessRequest.objects.update(types_after=["audit", "logs"]),
+    "last day": lambda one: AccessRequest.objects.update(ends_on=None),
+    "attempt removed": lambda one: one.attempts.all()._raw_delete("default"),
+    "approval removed": lambda one: one.approvals.all()._raw_delete("default"),
+    "approval by the requester": lambda one: one.approvals.update(approver=one.requested_by),
+    "approval without an event": lambda one: AccessRequestApproval.objects.create(
+        access_request=one,
+        approver=one.approvals.get().approver,
+        approver_name="X",
+        requester=one.requested_by,
+        round=2,
+        decision="approved",
+        digest=one.approval_digest,
+        decided_at=one.requested_at,
+    ),
+    "attempt without an event": lambda one: AccessRequestAttempt.objects.create(
+        access_request=one,
+        number=2,
+        epoch=2,
+        method="POST",
+        was_rechecked=True,
+        claimed_at=one.requested_at,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_the_product_and_the_verifier_find_what_no_event_records(
+    approved: AccessRequest, what: str, tmp_path: Path
+) -> None:
+    name, forger = str(approved.pk), Forger(made=make())
+    with tampering():
+        TAMPERINGS[what](approved)
+        assert is_found(KIND, approved.pk)
+        [rows] = load_rows(KIND, ids=[approved.pk]).values()
+    forger.edit_records(lambda records: _record(records, name).update(rows=rows))
+    problem = complaint(forger.signed(), tmp_path)
+    assert problem.startswith(f"Access request {name} does not match its events")
+
+
+def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(record for record in records if record.get("id") == name)
+
+
+def test_events_without_their_access_request_are_named(approved: AccessRequest) -> None:
+    with tampering():
+        for rows in (approved.attempts, approved.approvals):
+            rows.all()._raw_delete("default")
+        AccessRequest.objects.filter(pk=approved.pk)._raw_delete("default")
+        report = verify_audit_log()
+    assert "its events exist, but the access request itself is missing" in report.message
+
+
+def test_an_access_request_without_events_is_named(approved: AccessRequest) -> None:
+    with tampering():
+        added = AccessRequest.objects.get()
+        added.pk, added.request_id = uuid4(), uuid4()
+        added.save(force_insert=True)
+        [found] = differences(KIND, added.pk).values()
+    assert found == "no event records the row “access_request”"
+
+
+def test_the_command_names_an_access_request_that_differs(approved: AccessRequest) -> None:
+    with triggers_off():
+        AccessRequest.objects.update(purpose="something else")
+    code, document = verified()
+    assert (code, document["fault"]) == (1, "differing_access_request")
+    assert document["access_requests"] == [str(approved.pk)]
+
+
+# --- Approvals ------------------------------------------------------------------------------------
+
+
+def test_each_attempt_needs_approvals_by_others(approved: AccessRequest) -> None:
+    rows, events = rows_and_events(approved)
+    assert compare_record(KIND, rows=rows, events=events) == []
+    assert done_without_approvals(events) == []
+    [approval] = [event for event in events if event.step == "approved"]
+    without = [event for event in events if event is not approval]
+    [lacking] = done_without_approvals(without) or []
+    assert lacking.code == "access_request.sending"
+    # The service would have recorded it like this if nothing had refused it.
+    approval.actor_id = str(approved.requested_by_id)
+    assert done_without_approvals(events) == [lacking]
+    [key] = [name for name in rows if name.startswith("approval ")]
+    for columns in (rows[key], approval.details["rows"][key]):
+        columns["approver_id"] = str(approved.requested_by_id)
+    assert compare_record(KIND, rows=rows, events=events) == ["its requester decided about it"]
+
+
+def test_another_method_than_its_kind_is_found(approved: AccessRequest) -> None:
+    rows, events = rows_and_events(approved)
+    [sending] = [event for event in events if event.step == "sending"]
+    for columns in (rows["attempt 1"], sending.details["rows"]["attempt 1"]):
+        columns["method"] = "DELETE"
+    assert compare_record(KIND, rows=rows, events=events) == ["attempt 1 is not what was requested"]
+
+
+def test_an_attempt_after_a_lost_response_needs_approval_again(
+    free_pair: OrgPair,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    """The rounds are those of deletions."""
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
+    access_request = request_for(actor=person_actor(person=ada), pair=free_pair, wanted=TERMS)
+    access_request = approve_and_confirm(access_request, approver=linus, by=ada)
+    assert access_request.state == "unknown"
+    _, events = rows_and_events(access_request)
+    [sending] = [event for event in events if event.step == "sending"]
+    again = Event(
+        {
+            **json.loads(AuditEvent.objects.get(seq=sending.seq).text),
+            "seq": events[-1].seq + 1,
+            "details": {"attempt": 2, "state": "sending"},
+        },
+        sending._texts,
+    )
+    assert done_without_approvals([*events, again]) == [again]
+
+
+# --- The life of a pair ---------------------------------------------------------------------------
+
+
+def test_one_bundle_holds_the_life_of_a_pair(
+    approved: AccessRequest,
+    credential: Credential,
+    ada: Person,
+    linus: Person,
+    clock: SettableClock,
+    tmp_path: Path,
+) -> None:
+    """Requested, approved, created, extended and deleted."""
+    pair = OrgPair(approved.site, approved.source_org_id, approved.sink_org_id)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    clock.advance(seconds=1)
+    assert approved.ends_on
+    extension = request_for(
+        actor=person_actor(person=ada),
+        pair=pair,
+        kind=RequestKind.EXTEND,
+        wanted={"ends_on": approved.ends_on.replace(year=approved.ends_on.year + 1)},
+    )
+    clock.advance(seconds=1)
+    extension = approve_and_confirm(extension, approver=linus, by=ada)
+    assert extension.outcome == AccessOutcome.EXTENDED
+    clock.advance(seconds=1)
+    deletion = request(
+        credential,
+        str(approved.connection_id),
+        actor=person_actor(person=ada),
+        approver=linus,
+    )
+    clock.advance(seconds=1)
+    assert Deletion.objects.get().outcome == Outcome.DELETED
+    made = make(filters=HistoryFilter(connection_id=approved.connection_id))
+    assert (made.bundle.deletions, made.bundle.access_requests) == (1, 2)
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    assert verdict.code == 0, verdict.text
+    assert "1 deletion and 2 access requests requested from" in verdict.text
+    assert "Of 2 attempted access requests that required approval, 2 had enough" in verdict.text
+    page = page_of(made.data, tmp_path)
+    for record in (approved, extension, deletion):
+        assert f'<section id="{record.pk}">' in page
+    assert "Created: Datadog returned 200" in page or "Created: Datadog returned 201" in page
+    assert "Extended: the access ends later. Nothing was sent" in page
+    # The extension is no attempt, and still needs its approvals.
+    _, events = rows_and_events(extension)
+    without = [event for event in events if event.step != "approved"]
+    [lacking] = done_without_approvals(without) or []
+    assert lacking.details["outcome"] == "extended"
+    # Without the access requests that population.json counts, it fails.
+    forger = Forger(made=made)
+    forger.edit_json(
+        "population.json", lambda facts: facts["access_requests"].update(selected=1, in_period=1)
+    )
+    assert "do not match the access requests" in run_verifier(forger.signed(), tmp_path / "y").text
+
+
+def test_a_bundle_has_the_access_requests_that_its_filter_matches(approved: AccessRequest) -> None:
+    source = f"{approved.site}/{approved.source_org_id}"
+    for filters, count in (
+        (HistoryFilter(), 1),
+        (HistoryFilter(site=(approved.site,), org=(source,)), 1),
+        (HistoryFilter(person=(approved.requested_by_id or approved.pk,)), 1),
+        (HistoryFilter(text="incident"), 1),
+        (HistoryFilter(text="nothing like it"), 0),
+        (HistoryFilter(connection_id=approved.pk), 0),
+        (HistoryFilter(until=approved.requested_at), 0),
+        (HistoryFilter(ticket="T-1"), 0),
+        # A status is one of deletions.
+        (HistoryFilter(status=("refused",)), 0),
+    ):
+        assert make(filters=filters).bundle.access_requests == count, filters
+
+
+def test_a_bundle_of_an_earlier_release_has_no_access_requests(
+    credential: Credential, tmp_path: Path
+) -> None:
+    checkpoints.make_checkpoint()
+    forger = Forger(made=make())
+    forger.edit_json("population.json", lambda facts: facts.pop("access_requests"))
+    assert run_verifier(forger.signed(), tmp_path / "x").code == 0
+
+
+# --- People ---------------------------------------------------------------------------------------
+
+
+def test_erasing_people_leaves_no_name_and_the_record_intact(
+    approved: AccessRequest, ada: Person, linus: Person
+) -> None:
+    for person in (ada, linus):
+        erasure.erase_person(actor=command_actor(), person=person)
+    approved.refresh_from_db()
+    approval = approved.approvals.get()
+    names = (approved.requested_by_name, approved.confirmed_by_name, approval.approver_name)
+    assert all(name.startswith("erased person no. ") for name in (*names, approved.settled_by_name))
+    assert ada.display_name.casefold() not in approved.search_text
+    assert verified()[0] == 0
