@@ -99,7 +99,11 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
 # Credentials whose Datadog keys were stored longer ago are flagged.
 # The longest time for which access can be requested. None for no limit.
-ACCESS_MAX_DAYS = read_integer("ORGADMIN_ACCESS_MAX_DAYS", default=0, minimum=0) or None
+ACCESS_MAX_DAYS = (
+    read_integer("ORGADMIN_ACCESS_MAX_DAYS", default=1, minimum=1)
+    if os.environ.get("ORGADMIN_ACCESS_MAX_DAYS")
+    else None
+)
 KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90, minimum=1))
 SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
