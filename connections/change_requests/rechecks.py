@@ -1,6 +1,7 @@
 """Checks with Datadog, before approving and sending, that what was requested is unchanged."""
 
 from datetime import timedelta
+from typing import Any
 
 from connections import audit
 from connections.access.actor import Actor
@@ -89,21 +90,25 @@ def settle_not_as_requested(
 
 def _reason_not_to_send(
     change_request: ChangeRequest, *, comparison: Recheck, facts: str
-) -> tuple[str, dict[str, object], audit.Sentence]:
+) -> tuple[str, dict[str, Any], audit.Sentence]:
     """The cause of the outcome, what Datadog lists now, and the sentence of its event."""
-    values = {"connection": change_request.description, "facts": facts}
+    connection = change_request.description
     if comparison.listed is None:
-        sentence = audit.Sentence("{connection} is no longer listed. {facts}", **values)
+        sentence = audit.Sentence(
+            "{connection} is no longer listed. {facts}", connection=connection, facts=facts
+        )
         return Cause.ABSENT_WHEN_READ, {}, sentence
     names = ("source_org_name", "sink_org_name", "connection_types")
-    now_says = {name: getattr(comparison.listed, name) for name in names}
+    now_says = {"now_says": {name: getattr(comparison.listed, name) for name in names}}
     if comparison.shows_effect:
-        sentence = audit.Sentence("{connection} already is as requested. {facts}", **values)
-        # After an attempt that might have worked, the cause says that only a list shows it.
-        cause = Cause.CHANGED_WHEN_READ if change_request.has_ambiguous_attempt else ""
-        return cause, {"now_says": now_says}, sentence
-    sentence = audit.Sentence("{connection} changed after the request. {facts}", **values)
-    return Cause.CHANGED_WHEN_READ, {"now_says": now_says}, sentence
+        sentence = audit.Sentence(
+            "{connection} already is as requested. {facts}", connection=connection, facts=facts
+        )
+        return "", now_says, sentence
+    sentence = audit.Sentence(
+        "{connection} changed after the request. {facts}", connection=connection, facts=facts
+    )
+    return Cause.CHANGED_WHEN_READ, now_says, sentence
 
 
 def record_recheck_failure(
