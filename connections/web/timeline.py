@@ -28,7 +28,7 @@ class TimelineEntry:
     url: str = ""
     evidence_number: int | None = None
     evidence_url: str = ""
-    # The attempt that it started, for deletions/attempt.html.
+    # The attempt that it started, for change_requests/attempt.html.
     attempt: dict[str, Any] | None = None
 
 

@@ -10,7 +10,7 @@ from connections.access.actor import person_actor
 from connections.change_requests import approvals
 from connections.deletions import comments
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
-from connections.web.deletions import detail
+from connections.web.change_requests import page as request_page
 from tests.browser.conftest import OpenAs
 from tests.browser.requester import REASON, Requester
 from tests.support.people import make_person
@@ -29,7 +29,7 @@ POLLS = re.compile(r"\?seen=")
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.confirmation_path)
@@ -72,7 +72,7 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
 def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
     page.goto(requester.confirmation_path)

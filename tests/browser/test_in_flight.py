@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from connections.access.actor import person_actor
 from connections.change_requests import approvals
 from connections.models import ApprovalPolicy, Credential, Person, Role
-from connections.web.deletions import detail
+from connections.web.change_requests import page as request_page
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.polls import hold_poll, let_through
@@ -168,7 +168,7 @@ def approved(requester: Requester) -> None:
 def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
     requester: Requester, response: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detail, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     approved(requester)
     polls = hold_poll(requester.page)
     requester.delete_button.click()

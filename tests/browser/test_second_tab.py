@@ -16,7 +16,9 @@ from tests.support.people import make_person
 @pytest.fixture(autouse=True)
 def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     # A tab that has just polled would show the new status before anyone clicks.
-    monkeypatch.setattr("connections.web.deletions.detail.POLL_INTERVALS", ((timedelta.max, 300),))
+    monkeypatch.setattr(
+        "connections.web.change_requests.page.POLL_INTERVALS", ((timedelta.max, 300),)
+    )
 
 
 def request_approval(requester: Requester) -> str:

@@ -29,9 +29,9 @@ from connections.web.badges import batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, load_plan
 from connections.web.batches.rows import plan_rows, progress_parts, result_rows
+from connections.web.change_requests.page import idle_interval
+from connections.web.change_requests.page import notice_about as deletion_notice_about
 from connections.web.deletions.bars import BarPart
-from connections.web.deletions.detail import idle_interval
-from connections.web.deletions.detail import notice_about as deletion_notice_about
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import KEPT, ConfirmationForm, ReasonForm, ServiceForm

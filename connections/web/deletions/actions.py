@@ -15,7 +15,7 @@ from connections.deletions.comments import comment_on_deletion
 from connections.lookups import objects
 from connections.models import Deletion
 from connections.web.deletions import forms
-from connections.web.deletions.detail import deletion_detail, respond
+from connections.web.deletions.detail import PAGE, deletion_detail
 from connections.web.framework.actions import Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm
 from connections.web.framework.rate_limits import limited
@@ -25,9 +25,7 @@ _SUBJECT = Subject[Deletion](
     name="change_request",
     find=lambda actor, pk: objects.find_deletion(Deletion.objects.all(), actor=actor, pk=pk),
     page=deletion_detail,
-    respond=lambda request, actor, deletion, result: respond(
-        request, deletion=deletion, actor=actor
-    ),
+    respond=lambda request, actor, deletion, result: PAGE.respond(request, deletion, actor=actor),
 )
 # An action that every kind of request has, and one that only deletions have.
 _action = partial(service_action, _SUBJECT)

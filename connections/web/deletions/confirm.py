@@ -23,6 +23,7 @@ from connections.deletions.status import status_of
 from connections.deletions.texts import describe
 from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.badges import Badge, deletion_badge
+from connections.web.change_requests.page import notice_about
 from connections.web.deletions import detail
 from connections.web.deletions.choose import choice_page, parse_choice
 from connections.web.deletions.forms import DeletionForm
@@ -38,7 +39,7 @@ def _page_with_input(request: HttpRequest) -> HttpResponse:
     actor = support.actor_of(request)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
-        return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
+        return detail.PAGE.respond(request, deletion, actor=actor, is_confirming=True)
     try:
         credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
@@ -83,7 +84,7 @@ def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
     pk = uuid_or_none(request_id)
     if pk is None or actor.person is None:
         return None
-    visible = visibility.visible(detail.deletions_with_details(), actor=actor)
+    visible = visibility.visible(detail.PAGE.rows(), actor=actor)
     return visible.filter(requested_by=actor.person, request_id=pk).first()
 
 
@@ -105,7 +106,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
     except DomainError as error:
         refusal = Refusal(form=form, error=error)
         return _request_failed(request, refusal, credential=credential, connection_id=connection_id)
-    return detail.respond(request, deletion=deletion, actor=actor, is_confirming=True)
+    return detail.PAGE.respond(request, deletion, actor=actor, is_confirming=True)
 
 
 def _target_changed(
@@ -121,9 +122,9 @@ def _target_changed(
             "A deletion of this connection ended after you opened this page. "
             f"{attempt_facts.not_sent_sentence_of(ended)}"
         )
-        return detail.render_outcome(
+        return detail.PAGE.render(
             request,
-            deletion=detail.deletions_with_details().get(pk=ended.pk),
+            detail.PAGE.rows().get(pk=ended.pk),
             actor=actor,
             notice=Badge(text, "info", "info"),
             status=409,
@@ -137,12 +138,12 @@ def _request_failed(
 ) -> HttpResponse:
     """The page with the input, or the deletion if it was requested after all."""
     actor, form, error = support.actor_of(request), refusal.form, refusal.error
-    notice = detail.notice_about(refusal)
+    notice = notice_about(refusal)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
-        return detail.render_outcome(
+        return detail.PAGE.render(
             request,
-            deletion=deletion,
+            deletion,
             actor=actor,
             notice=notice,
             status=refusal.status,

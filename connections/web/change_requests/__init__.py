@@ -1,0 +1,1 @@
+"""What the pages of deletions and access requests share."""

@@ -1,0 +1,447 @@
+"""The page of one request: its status, the steps that a person can take, and polling."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.change_requests import attempt_facts, lifecycle, sending, states
+from connections.change_requests.actions import action_of
+from connections.change_requests.comparison import Recheck, RecheckResult
+from connections.core import clock, time_limits
+from connections.core.causes import cause_text, unavailable_text
+from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
+from connections.core.sites import site_label
+from connections.core.text import format_time
+from connections.deletions.status import NextStep
+from connections.models import ApprovalPolicy, ChangeRequest, State
+from connections.operations import heartbeats
+from connections.web.badges import Badge
+from connections.web.change_requests.record import timeline_of
+from connections.web.framework import support
+from connections.web.framework.actions import NOT_REFUSED, Refusal
+from connections.web.framework.forms import ServiceForm
+from connections.web.framework.polling import poll
+
+# The page polls for automatic changes only if one is due this soon.
+SOON = timedelta(minutes=2)
+# While it waits for people: seconds between polls, by the time since the last action.
+POLL_INTERVALS = (
+    (timedelta(minutes=2), 5),
+    (timedelta(minutes=15), 15),
+    (timedelta(hours=2), 60),
+    (timedelta.max, 300),
+)
+
+_NO_OTHERS: Mapping[NextStep, Callable[[], bool]] = MappingProxyType({})
+
+
+class NextSteps(NamedTuple):
+    """The steps that the page offers a person."""
+
+    steps: list[NextStep]
+    # Why a confirmation would be refused; "" if it wouldn't be or isn't a next step.
+    block: str
+
+
+class RequestPage[R: ChangeRequest](ABC):
+    """The page of one kind of request. Its URL's name starts those of its actions."""
+
+    template: ClassVar[str]
+    # The name of the request in the template.
+    name: ClassVar[str]
+    # On the buttons that approve and decline it.
+    noun: ClassVar[str]
+    # The names of its URLs, before "-detail" and the like.
+    url_prefix: ClassVar[str]
+    # The names of its actions.
+    actions: ClassVar[tuple[str, ...]]
+    # The event that makes the record reload itself.
+    trigger: ClassVar[str]
+    # The filter of the audit log by its ID.
+    audit_filter: ClassVar[str] = "subject"
+
+    @abstractmethod
+    def rows(self) -> QuerySet[R]:
+        """The requests with the related rows that their page shows."""
+
+    @abstractmethod
+    def find(self, *, actor: Actor, pk: UUID) -> R:
+        """The request with these rows. Raises Http404 when the actor can't see it."""
+
+    @abstractmethod
+    def version(self, change_request: R, *, actor: Actor, now: datetime) -> str:
+        """A value that changes whenever what the page shows changes."""
+
+    @abstractmethod
+    def status_context(
+        self, change_request: R, *, request: HttpRequest, actor: Actor, now: datetime
+    ) -> dict[str, Any]:
+        """Template variables of `#outcome` that only this kind has, `next_steps` among them."""
+
+    def facts_context(self, change_request: R, *, actor: Actor) -> dict[str, Any]:
+        """Template variables of the outcome and the record."""
+        needed = ApprovalPolicy(change_request.policy).approvals_needed
+        return {
+            self.name: change_request,
+            "change_request": change_request,
+            "approvals_needed": needed,
+        }
+
+    def page_context(self, *, actor: Actor, form: ServiceForm | None) -> dict[str, Any]:
+        """Template variables of the page outside the outcome and the record."""
+        return {}
+
+    def forms(self) -> Mapping[str, type[ServiceForm]]:
+        """The forms of `#outcome` by template variable."""
+        return {}
+
+    def show(self, request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
+        """One request: its outcome, next steps and details."""
+        actor = support.actor_of(request)
+        change_request = self.find(actor=actor, pk=pk)
+        target = request.htmx.target if request.method == "GET" else ""  # type: ignore[attr-defined]
+        if target == "watch":
+            return self._poll_response(request, change_request, actor=actor)
+        if target == "record":
+            context = self.facts_context(change_request, actor=actor)
+            context |= self._record_context(change_request, actor=actor)
+            return render(request, f"{self.template}#record", context)
+        return self.render(
+            request,
+            change_request,
+            actor=actor,
+            form=refusal.form,
+            notice=notice_about(refusal, change_request=change_request) if refusal.error else None,
+            status=refusal.status,
+        )
+
+    def respond(
+        self,
+        request: HttpRequest,
+        change_request: R,
+        *,
+        actor: Actor,
+        is_confirming: bool = False,
+    ) -> HttpResponse:
+        """The response after an action: a redirect to the request or, for htmx, its outcome."""
+        url = self.url(change_request)
+        if not support.wants_fragment(request):
+            return support.SeeOther(url)
+        response = self.render(request, self.rows().get(pk=change_request.pk), actor=actor)
+        if is_confirming:
+            response["HX-Push-Url"] = url
+        return response
+
+    def render(
+        self,
+        request: HttpRequest,
+        change_request: R,
+        *,
+        actor: Actor,
+        form: ServiceForm | None = None,
+        notice: Badge | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
+        """The page of one request. For htmx, only `#outcome` and the title, also on other pages."""
+        context = self.facts_context(change_request, actor=actor) | {
+            "outcome": self._outcome_context(
+                request, change_request, actor=actor, form=form, notice=notice
+            ),
+        }
+        if not support.wants_fragment(request):
+            context |= self._record_context(change_request, actor=actor)
+            context |= self.page_context(actor=actor, form=form)
+            return render(request, self.template, context, status=status)
+        response = render(request, f"{self.template}#titled_outcome", context, status=status)
+        # The details next to the outcome reload themselves.
+        response["HX-Trigger"] = self.trigger
+        return response
+
+    def url(self, change_request: R) -> str:
+        """The address of its page."""
+        return reverse(f"{self.url_prefix}-detail", args=[change_request.pk])
+
+    def _record_context(self, change_request: R, *, actor: Actor) -> dict[str, Any]:
+        query = {self.audit_filter: str(change_request.pk)}
+        return {
+            "timeline": timeline_of(change_request, actor=actor),
+            "audit_url": reverse("audit-list", query=query) if permissions.can_audit(actor) else "",
+        }
+
+    def _poll_response(
+        self, request: HttpRequest, change_request: R, *, actor: Actor
+    ) -> HttpResponse:
+        now = clock.now()
+        version = self.version(change_request, actor=actor, now=now)
+        interval = poll_interval(change_request, now=now)
+
+        def respond() -> HttpResponse:
+            response = self.render(request, change_request, actor=actor)
+            response["HX-Retarget"] = "#outcome"
+            return response
+
+        def watch() -> HttpResponse:
+            outcome = {"url": request.path, "version": version, "poll_interval": interval}
+            return render(request, "change_requests/watch.html", {"outcome": outcome})
+
+        return poll(request, version=version, interval=interval, respond=respond, watch=watch)
+
+    def _outcome_context(
+        self,
+        request: HttpRequest,
+        change_request: R,
+        *,
+        actor: Actor,
+        form: ServiceForm | None,
+        notice: Badge | None,
+    ) -> dict[str, Any]:
+        """Template variables of `#outcome`.
+
+        `form` is the posted form if its action was refused, and `notice` says why if no field is at
+        fault.
+        """
+        now = clock.now()
+        context = self.status_context(change_request, request=request, actor=actor, now=now)
+        return {
+            "form": form,
+            "notice": notice,
+            "noun": self.noun,
+            "url": self.url(change_request),
+            "urls": {
+                action.replace("-", "_"): reverse(
+                    f"{self.url_prefix}-{action}", args=[change_request.pk]
+                )
+                for action in self.actions
+            },
+            "confirm_text": ""
+            if change_request.is_settled
+            else action_of(change_request).confirmation_text(change_request, actor=actor),
+            **{
+                name: form if isinstance(form, kind) else kind.about(change_request)
+                for name, kind in self.forms().items()
+            },
+            "poll_interval": poll_interval(change_request, now=now),
+            "must_verify_itself": must_verify_itself(change_request, actor=actor, now=now),
+            "site_label": site_label(change_request.site),
+            **context,
+        }
+
+
+def notice_about(refusal: Refusal, *, change_request: ChangeRequest | None = None) -> Badge:
+    """The text above the status, if no field is at fault.
+
+    `change_request` is the one that the action was about, or None for a new request.
+    """
+    error = refusal.error
+    if isinstance(error, InvalidInputError):
+        return Badge(error.fields.get("request_id", ""), "danger", "warning")
+    if isinstance(error, UnavailableError):
+        nothing = (
+            attempt_facts.not_sent_sentence_of(change_request)
+            if change_request
+            else "Nothing was sent."
+        )
+        text = f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
+        return Badge(text, "danger", "warning")
+    # That someone else was first is information, not an error.
+    is_overtaken = isinstance(error, OvertakenError)
+    return Badge(str(error), *(("info", "info") if is_overtaken else ("danger", "warning")))
+
+
+def poll_interval(change_request: ChangeRequest, *, now: datetime) -> int | None:
+    """Seconds between the page's polls. None if nothing can change soon.
+
+    While a request waits for people, the page polls less often the longer no one acts.
+    """
+    if is_changing_soon(change_request, now=now):
+        return 2
+    if change_request.state not in {State.REQUESTED, State.APPROVED}:
+        return None
+    return idle_interval(
+        change_request.requested_at,
+        change_request.approved_at,
+        change_request.confirmed_at,
+        now=now,
+    )
+
+
+def idle_interval(*times: datetime | None, now: datetime) -> int:
+    """Seconds between the polls of a page that waits for people since the last of these times."""
+    idle = now - max(at for at in times if at)
+    return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
+
+
+def is_changing_soon(change_request: ChangeRequest, *, now: datetime) -> bool:
+    """Whether something happens by itself within SOON."""
+    is_sending = change_request.state == State.SENDING
+    if is_sending or states.is_being_rechecked(change_request, now=now):
+        return True
+    is_watched = change_request.state in {State.WAITING, State.UNKNOWN} or change_request.is_settled
+    due_at = change_request.due_at
+    return is_watched and due_at is not None and abs(due_at - now) < SOON
+
+
+_shown_columns = attrgetter(
+    *("state", "outcome", "cause", "epoch", "confirmed_at", "due_at", "last_checked_at"),
+    *("verified_at", "contradicted_at", "approval_round"),
+)
+
+
+def version_of(change_request: ChangeRequest, *more: object, now: datetime) -> str:
+    """A hash of what pages show of every request, and of `more`."""
+    parts = (
+        more,
+        _shown_columns(change_request),
+        [attempt.number for attempt in change_request.attempts.all() if attempt.is_late],
+        [approval.pk for approval in change_request.approvals.all()],
+        is_changing_soon(change_request, now=now),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def must_verify_itself(change_request: ChangeRequest, *, actor: Actor, now: datetime) -> bool:
+    """Whether the page should start the first check after a response, because no worker will."""
+    is_unchecked = (
+        change_request.is_settled
+        and change_request.due_at is not None
+        and not change_request.last_checked_at
+    )
+    if not is_unchecked or not permissions.can_use(
+        actor, credential_id=change_request.credential_id
+    ):
+        return False
+    return not heartbeats.is_alive(heartbeats.last_seen_at(), now=now)
+
+
+def find_steps(
+    change_request: ChangeRequest,
+    steps_of_status: Iterable[NextStep],
+    *,
+    actor: Actor,
+    now: datetime,
+    objection: str = "",
+    others: Mapping[NextStep, Callable[[], bool]] = _NO_OTHERS,
+) -> NextSteps:
+    """Which of these steps the person can take, apart from what a check would rule out.
+
+    `objection` is why no one can confirm it now. `others` are the steps that only its kind has,
+    with whether the person can take them.
+    """
+    wanted = list(steps_of_status)
+    steps = [
+        step
+        for step in wanted
+        if (
+            others[step]()
+            if step in others
+            else can_take_step(step, change_request=change_request, actor=actor, now=now)
+        )
+    ]
+    block = ""
+    if NextStep.CONFIRM in wanted and is_confirmable(change_request, now=now):
+        # Others learn, too, that the requester can no longer confirm.
+        people = [actor.person.pk] if actor.person and NextStep.CONFIRM in steps else []
+        block = objection or str(sending.find_block([change_request], confirmed_by=people) or "")
+    return NextSteps(
+        steps=[step for step in steps if not block or step != NextStep.CONFIRM], block=block
+    )
+
+
+def can_take_step(
+    step: NextStep, *, change_request: ChangeRequest, actor: Actor, now: datetime
+) -> bool:
+    """Whether the person's permissions and the time allow it, if the status does."""
+    can_use = permissions.can_use(actor, credential_id=change_request.credential_id)
+    is_awaiting_approval = states.can_be_approved(change_request, now=now)
+    match step:
+        case NextStep.CONFIRM:
+            can_confirm = action_of(change_request).can_confirm(change_request, person=actor.person)
+            return can_use and can_confirm and is_confirmable(change_request, now=now)
+        case NextStep.APPROVE:
+            have_expired = states.have_approvals_expired(change_request, now=now)
+            is_open = is_awaiting_approval or have_expired
+            return is_open and can_decide(actor, change_request=change_request, now=now)
+        case NextStep.DECLINE:
+            # Even with all approvals, the approvals of another attempt can still be declined.
+            has_approvals = bool(change_request.current_approvals)
+            is_open = is_awaiting_approval or has_approvals
+            return is_open and can_decide(actor, change_request=change_request, now=now)
+        case NextStep.WITHDRAW:
+            # People who can still decide decline instead, with a reason.
+            is_to_decide = is_awaiting_approval and can_decide(
+                actor, change_request=change_request, now=now
+            )
+            is_allowed = permissions.can_withdraw(actor, change_request=change_request)
+            return is_allowed and not is_to_decide and lifecycle.can_be_withdrawn(change_request)
+        case NextStep.CHECK if change_request.state == State.SENDING:
+            started = change_request.sending_at or now
+            return can_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
+        case NextStep.CHECK if change_request.is_settled and change_request.due_at:
+            # The next check happens by itself, unless it is overdue.
+            return can_use and now - change_request.due_at >= time_limits.CLAIM_TIMEOUT
+        case NextStep.REQUEST_AGAIN:
+            return can_use and change_request.is_settled
+        case NextStep.CHECK | NextStep.CLOSE:
+            return can_use
+    return False
+
+
+def is_confirmable(change_request: ChangeRequest, *, now: datetime) -> bool:
+    """Whether its next step, if that is a confirmation, can be taken on its own page now."""
+    is_awaited = lifecycle.is_awaiting_confirmation(change_request)
+    is_alone = not change_request.is_run_by_batch
+    return is_awaited and is_alone and not states.has_expired(change_request, now=now)
+
+
+def can_decide(actor: Actor, *, change_request: ChangeRequest, now: datetime) -> bool:
+    """Whether the person can still approve or decline it in this round."""
+    is_allowed = (
+        permissions.can_approve(actor, change_request=change_request)
+        and not change_request.is_run_by_batch
+    )
+    # Those whose approvals expired can decide again, because that starts a new round.
+    is_new_round = states.have_approvals_expired(change_request, now=now)
+    return is_allowed and (is_new_round or not change_request.is_decided_by(actor.person))
+
+
+def preview_note(
+    change_request: ChangeRequest, *, recheck: Recheck, without_details: str = ""
+) -> Badge:
+    """What a check found just now. Its label is the sentence.
+
+    `without_details` replaces what is said of the stored details.
+    """
+    who, at = change_request.requested_by_name, format_time(recheck.at, today=recheck.at)
+    then = f"It can no longer be approved: decline it, and {who} can request it again."
+    if change_request.has_no_effect:
+        then = (
+            f"It can no longer be approved: {who} can close it and request a new "
+            f"{change_request.label}."
+        )
+    match recheck.result:
+        case RecheckResult.SAME:
+            return Badge(f"Unchanged at {at}", "ok", "check")
+        case RecheckResult.CHANGED:
+            text = f"Checked at {at}: changed since the request. {then}"
+            return Badge(text, "danger", "warning")
+        case RecheckResult.ABSENT:
+            text = f"Checked at {at}: Datadog no longer lists it. {then}"
+            return Badge(text, "danger", "warning")
+        case RecheckResult.UNREADABLE:
+            details = without_details or (
+                f"Stored details from {format_time(change_request.snapshot_at)} are shown."
+            )
+            text = f"The check failed just now. {cause_text(recheck.cause)} {details}"
+            return Badge(text, "warn", "warning")
