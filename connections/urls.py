@@ -1,6 +1,7 @@
 """Every URL, with its view and who can open it: see `urlpatterns` of each package of web/."""
 
 from connections.access.permissions import SEE_EVERYTHING
+from connections.web.access_requests.urls import urlpatterns as access_requests
 from connections.web.access_reviews.urls import urlpatterns as access_reviews
 from connections.web.agreements.urls import urlpatterns as agreements
 from connections.web.audit.urls import urlpatterns as audit
@@ -24,6 +25,7 @@ urlpatterns = [
     *agreements,
     *deletions,
     *batches,
+    *access_requests,
     *access_reviews,
     *credentials,
     *people,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from connections.change_requests import states
 from connections.core.causes import Cause
 from connections.core.text import format_time
-from connections.models import OPEN_STATES, Deletion, Outcome, State
+from connections.models import OPEN_STATES, ChangeRequest, Deletion, Outcome, State
 
 
 class NextStep(StrEnum):
@@ -207,12 +207,17 @@ def status_at(deletion: Deletion, *, now: datetime) -> DeletionStatus:
 
     `now` is the database's time.
     """
+    return status_of(deletion) if deletion.is_settled else open_status_at(deletion, now=now)
+
+
+def open_status_at(change_request: ChangeRequest, *, now: datetime) -> DeletionStatus:
+    """The status of an open request of any kind at this time."""
     # First, because a confirmation in time is sent, even if its check ends after the deadline.
-    if not deletion.is_settled and states.is_being_rechecked(deletion, now=now):
+    if states.is_being_rechecked(change_request, now=now):
         return DeletionStatus.CHECKING
-    if deletion.state in _EXPIRABLE and states.has_expired(deletion, now=now):
+    if change_request.state in _EXPIRABLE and states.has_expired(change_request, now=now):
         return DeletionStatus.EXPIRED
-    return status_of(deletion)
+    return _open_status(change_request)
 
 
 def _contradicted_status(deletion: Deletion) -> DeletionStatus:
@@ -226,23 +231,26 @@ def _contradicted_status(deletion: Deletion) -> DeletionStatus:
     return DeletionStatus.REAPPEARED if was_gone else DeletionStatus.STILL_LISTED
 
 
-def _open_status(deletion: Deletion) -> DeletionStatus:
-    if deletion.state == State.REQUESTED and deletion.needs_approval:
+def _open_status(change_request: ChangeRequest) -> DeletionStatus:
+    if change_request.has_no_effect:
+        return DeletionStatus.NO_EFFECT
+    if change_request.state == State.REQUESTED and change_request.needs_approval:
         return DeletionStatus.NEEDS_APPROVAL
-    if deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}:
-        if deletion.cause == Cause.LISTING_FAILED:
+    if change_request.state in {State.REQUESTED, State.APPROVED, State.WAITING}:
+        is_waiting = change_request.state == State.WAITING
+        if change_request.cause == Cause.LISTING_FAILED:
             return DeletionStatus.CHECK_FAILED
-        if deletion.cause == Cause.RATE_LIMITED and deletion.state == State.WAITING:
+        if change_request.cause == Cause.RATE_LIMITED and is_waiting:
             return DeletionStatus.RATE_LIMITED
-        if deletion.is_run_by_batch and deletion.state == State.WAITING and not deletion.epoch:
+        if change_request.is_run_by_batch and is_waiting and not change_request.epoch:
             return DeletionStatus.QUEUED
-        if deletion.confirmed_at and not deletion.cause and deletion.state != State.WAITING:
+        if change_request.confirmed_at and not change_request.cause and not is_waiting:
             return DeletionStatus.CONFIRMED
-    return STATUS_OF_STATE[State(deletion.state)]
+    return STATUS_OF_STATE[State(change_request.state)]
 
 
-def retry_text(deletion: Deletion) -> str:
-    """When a waiting deletion is sent, or closed if the retry would come too late.
+def retry_text(deletion: ChangeRequest) -> str:
+    """When a waiting request is sent, or closed if the retry would come too late.
 
     Makes no query, so its bulk deletion might be paused.
     """
@@ -253,7 +261,7 @@ def retry_text(deletion: Deletion) -> str:
     return f"Retries at {format_time(deletion.due_at)}"
 
 
-def is_retry_too_late(deletion: Deletion) -> bool:
+def is_retry_too_late(deletion: ChangeRequest) -> bool:
     """Whether a waiting deletion's time for retries ends before its next retry."""
     return deletion.expires_at is not None and deletion.due_at == deletion.expires_at
 

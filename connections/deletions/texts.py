@@ -223,7 +223,7 @@ def label_of_outcome(outcome: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeletionText:
+class RequestText:
     """What a page says about one deletion.
 
     `quotes` are Datadog's own texts. `alarms` are warnings next to the status.
@@ -259,7 +259,7 @@ def describe(
     have_approvals_expired: bool = False,
     listed_by: str = "",
     block: str = "",
-) -> DeletionText:
+) -> RequestText:
     """The text for one deletion with this status.
 
     With `now`, times of that day have no date. `approvers` are the names of the people who can
@@ -285,7 +285,7 @@ def describe(
             approvers=None if can_approve else approvers,
             have_expired=have_approvals_expired,
         )
-    return DeletionText(
+    return RequestText(
         title=_title(deletion, status=status, can_approve=can_approve),
         label=label_of(deletion, status=status),
         headline=headline,

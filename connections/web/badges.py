@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
+from connections.access_requests.status import AccessStatus, ClosedStatus, access_label_of
+from connections.access_requests.texts import label_of_outcome as label_of_access_outcome
 from connections.agreements.agreed import Reason
 from connections.agreements.texts import REASON_LABELS
 from connections.batches.texts import is_discarded
@@ -17,6 +19,7 @@ from connections.core.text import format_limit
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus, OutcomeGroup
 from connections.deletions.texts import explain, label_of, label_of_outcome
 from connections.models import (
+    AccessRequest,
     AccessReview,
     AuditVerification,
     Batch,
@@ -48,7 +51,7 @@ class Badge:
     explanation: str = ""
 
 
-_DELETIONS = {
+_DELETIONS: dict[AccessStatus, tuple[str, str]] = {
     DeletionStatus.NEEDS_APPROVAL: ("info", "people"),
     DeletionStatus.NEEDS_CONFIRMATION: ("warn", "clock"),
     DeletionStatus.APPROVED: ("info", "check"),
@@ -79,6 +82,29 @@ _DELETIONS = {
     DeletionStatus.WITHDRAWN: ("muted", "minus"),
     DeletionStatus.EXPIRED: ("muted", "clock"),
     DeletionStatus.UNRESOLVED: ("warn", "question"),
+}
+_ACCESS_REQUESTS = {
+    **_DELETIONS,
+    ClosedStatus.CREATED: ("ok", "check"),
+    ClosedStatus.CREATED_VERIFYING: ("ok", "check"),
+    ClosedStatus.CREATED_UNVERIFIED: ("warn", "clock"),
+    ClosedStatus.CHANGED: ("ok", "check"),
+    ClosedStatus.CHANGED_VERIFYING: ("ok", "check"),
+    ClosedStatus.CHANGED_UNVERIFIED: ("warn", "clock"),
+    ClosedStatus.CONTRADICTED: ("danger", "warning"),
+    ClosedStatus.EXTENDED: ("ok", "check"),
+    ClosedStatus.ALREADY_EXISTS: ("muted", "minus"),
+    ClosedStatus.ALREADY_AS_REQUESTED: ("muted", "minus"),
+    ClosedStatus.EXISTS_UNATTRIBUTED: ("muted", "question"),
+    ClosedStatus.CHANGED_ELSEWHERE: ("warn", "warning"),
+    ClosedStatus.GONE: ("muted", "minus"),
+    ClosedStatus.REFUSED: ("danger", "cross"),
+    ClosedStatus.NOT_SENT: ("muted", "cross"),
+    ClosedStatus.STALE: ("warn", "warning"),
+    ClosedStatus.DECLINED: ("muted", "cross"),
+    ClosedStatus.WITHDRAWN: ("muted", "minus"),
+    ClosedStatus.EXPIRED: ("muted", "clock"),
+    ClosedStatus.UNRESOLVED: ("warn", "question"),
 }
 # Labels and tones of the groups in bars and charts, in this order.
 OUTCOME_GROUPS = {
@@ -119,6 +145,18 @@ def deletion_badge(deletion: Deletion, *, status: DeletionStatus) -> Badge:
     return Badge(
         label_of(deletion, status=status), tone, icon, explain(deletion, status=status, sent=sent)
     )
+
+
+def access_request_badge(access_request: AccessRequest, *, status: AccessStatus) -> Badge:
+    """The badge of one access request with this status, without a database query."""
+    tone, icon = _ACCESS_REQUESTS[status]
+    return Badge(access_label_of(access_request, status=status), tone, icon)
+
+
+def access_outcome_badge(outcome: str) -> Badge:
+    """The badge of the outcome of an access request."""
+    tone, icon = _ACCESS_REQUESTS[ClosedStatus(outcome)]
+    return Badge(label_of_access_outcome(outcome), tone, icon)
 
 
 def outcome_badge(outcome: str) -> Badge:

@@ -11,7 +11,7 @@ from connections.audit.texts import action_of, event_title
 from connections.core.causes import cause_text
 from connections.core.text import format_time
 from connections.models import AuditEvent, ChangeRequest
-from connections.web.badges import Badge, outcome_badge
+from connections.web.badges import Badge, access_outcome_badge, outcome_badge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,8 @@ def event_text(event: AuditEvent) -> EventText:
         return build_text(details)
     if event.code == "deletion.settled":
         return EventText(badge=outcome_badge(details["outcome"]), detail=_detail(event))
+    if event.code == "access_request.settled":
+        return EventText(badge=access_outcome_badge(details["outcome"]), detail=_detail(event))
     if event.code in _LOOKS:
         tone, icon = _LOOKS[event.code]
         # A timeline is about one connection and its deletions, so only a bulk deletion needs its

@@ -19,7 +19,7 @@ from connections.core.data_types import unknown_types
 from connections.datadog.responses import AttemptResult
 from connections.deletions.confirmations import effect_text
 from connections.deletions.status import DeletionStatus, status_of, steps_of
-from connections.deletions.texts import DeletionText, describe
+from connections.deletions.texts import RequestText, describe
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -91,7 +91,7 @@ def deletion_in(
     return deletion
 
 
-def described(deletion: Deletion, **values: Any) -> DeletionText:
+def described(deletion: Deletion, **values: Any) -> RequestText:
     """What its page says."""
     return describe(deletion, status=status_of(deletion), **values)
 

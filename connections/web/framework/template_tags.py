@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from connections.access_requests.status import access_status_at
 from connections.agreements.agreed import Reason
 from connections.batches.texts import batch_origin_text
 from connections.core.data_types import DATA_TYPES
@@ -21,7 +22,7 @@ from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.core.tickets import ticket_url
 from connections.deletions.status import status_at
-from connections.models import Credential, Deletion, Notification, Person, Sync
+from connections.models import AccessRequest, Credential, Deletion, Notification, Person, Sync
 from connections.web import badges
 from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
@@ -42,13 +43,17 @@ register.filter("ticket_url", ticket_url)
 
 @register.simple_tag(takes_context=True)
 def badge(
-    context: RequestContext, about: Deletion | Notification | Credential | Person | Badge
+    context: RequestContext,
+    about: Deletion | AccessRequest | Notification | Credential | Person | Badge,
 ) -> SafeString:
     """The badge of one of these objects, or a badge that was already chosen."""
     match about:
         case Deletion():
             status = status_at(about, now=time_of(context.request))
             chosen = badges.deletion_badge(about, status=status)
+        case AccessRequest():
+            access_status = access_status_at(about, now=time_of(context.request))
+            chosen = badges.access_request_badge(about, status=access_status)
         case Notification():
             chosen = badges.notification_badge(about)
         case Credential():

@@ -1,0 +1,317 @@
+"""Where an access request is now or how it ended, and what its pages say about that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from connections.access_requests.texts import OUTCOME_LABELS
+from connections.change_requests import attempt_facts
+from connections.core.causes import Cause, cause_text
+from connections.core.data_types import DATA_TYPES
+from connections.core.text import format_time, join_names
+from connections.datadog.responses import SUCCESSES
+from connections.deletions.status import (
+    DeletionStatus,
+    NextStep,
+    open_status_at,
+    retry_text,
+    steps_of,
+)
+from connections.deletions.texts import RequestText
+from connections.models import AccessOutcome, AccessRequest, AttemptFields, RequestKind
+from connections.verifier.rules import Sent
+
+
+class ClosedStatus(StrEnum):
+    """How an access request ended. Those not among AccessOutcome depend on Datadog's lists."""
+
+    CREATED = "created"
+    CREATED_VERIFYING = "created_verifying"
+    CREATED_UNVERIFIED = "created_unverified"
+    CHANGED = "changed"
+    CHANGED_VERIFYING = "changed_verifying"
+    CHANGED_UNVERIFIED = "changed_unverified"
+    CONTRADICTED = "contradicted"
+    EXTENDED = "extended"
+    ALREADY_EXISTS = "already_exists"
+    ALREADY_AS_REQUESTED = "already_as_requested"
+    EXISTS_UNATTRIBUTED = "exists_unattributed"
+    CHANGED_ELSEWHERE = "changed_elsewhere"
+    GONE = "gone"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    STALE = "stale"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    UNRESOLVED = "unresolved"
+
+
+# The open ones are those of deletions.
+type AccessStatus = DeletionStatus | ClosedStatus
+
+_VERIFIED = (AccessOutcome.CREATED, AccessOutcome.CHANGED)
+_CHECKED = {
+    ClosedStatus.CREATED_VERIFYING,
+    ClosedStatus.CREATED_UNVERIFIED,
+    ClosedStatus.CHANGED_VERIFYING,
+    ClosedStatus.CHANGED_UNVERIFIED,
+    ClosedStatus.CONTRADICTED,
+}
+
+
+def access_status_at(access_request: AccessRequest, *, now: datetime) -> AccessStatus:
+    """The status at this time."""
+    if not access_request.is_settled:
+        return open_status_at(access_request, now=now)
+    if access_request.contradicted_at:
+        return ClosedStatus.CONTRADICTED
+    status, is_proven = access_request.outcome, access_request.verified_at is not None
+    # Lists ended an unknown result themselves, so they prove it.
+    if status in _VERIFIED and not is_proven and not access_request.cause:
+        status += "_verifying" if access_request.due_at else "_unverified"
+    return ClosedStatus(status)
+
+
+def access_steps_of(status: AccessStatus) -> tuple[NextStep, ...]:
+    """The steps that this status allows, before permissions are considered."""
+    if isinstance(status, DeletionStatus):
+        # Break glass gives no access.
+        allowed = steps_of(status)
+        return tuple(
+            step for step in allowed if step not in {NextStep.BREAK_GLASS, NextStep.REQUEST_AGAIN}
+        )
+    return (NextStep.CHECK,) if status in _CHECKED else ()
+
+
+@dataclass(frozen=True)
+class _Text:
+    label: str
+    headline: str
+    meaning: str = ""
+
+
+# The fields of `_fields` can be in all of them.
+_TEXTS: dict[AccessStatus, _Text] = {
+    DeletionStatus.NEEDS_APPROVAL: _Text("Needs approval", "Waiting for approval", "{nothing}"),
+    DeletionStatus.NEEDS_CONFIRMATION: _Text(
+        "Needs confirmation", "{operator} must confirm by {deadline}", "{nothing}"
+    ),
+    DeletionStatus.APPROVED: _Text(
+        "Approved", "Approved by {approvers}", "{operator} must confirm by {deadline}. {nothing}"
+    ),
+    DeletionStatus.CHECKING: _Text("Checking", "Checking Datadog before sending", "{nothing}"),
+    DeletionStatus.CONFIRMED: _Text("Confirmed", "Confirmed", "{nothing}"),
+    DeletionStatus.CHECK_FAILED: _Text("Check failed", "The pre-send check failed", "{nothing}"),
+    DeletionStatus.SENDING: _Text(
+        "Sending",
+        "The {method} is in progress",
+        "You can close this page; the result is recorded.",
+    ),
+    DeletionStatus.RATE_LIMITED: _Text(
+        "Rate limited", "Rate limited (429)", "{nothing} {retries}."
+    ),
+    DeletionStatus.RETRYING: _Text(
+        "Retrying", "The request could not leave this server", "{nothing} {retries}."
+    ),
+    DeletionStatus.UNKNOWN: _Text(
+        "Unknown",
+        "Outcome unknown",
+        "The {method} was sent and might have worked. Never resent automatically.",
+    ),
+    DeletionStatus.NO_EFFECT: _Text(
+        "No effect",
+        "No effect so far",
+        "Two complete syncs show no change. Never resent automatically.",
+    ),
+    DeletionStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
+    ClosedStatus.CREATED: _Text("Created", "Created and verified"),
+    ClosedStatus.CREATED_VERIFYING: _Text("Created, verifying", "Created", "{then}"),
+    ClosedStatus.CREATED_UNVERIFIED: _Text("Created, unverified", "Created", "{not_verified}"),
+    ClosedStatus.CHANGED: _Text("Data types changed", "Data types changed and verified"),
+    ClosedStatus.CHANGED_VERIFYING: _Text(
+        "Data types changed, verifying", "Data types changed", "{then}"
+    ),
+    ClosedStatus.CHANGED_UNVERIFIED: _Text(
+        "Data types changed, unverified", "Data types changed", "{not_verified}"
+    ),
+    ClosedStatus.CONTRADICTED: _Text(
+        "Not as requested", "{label}, but Datadog doesn't list it as requested"
+    ),
+    ClosedStatus.EXTENDED: _Text(
+        "Extended", "Extended to {end}", "Nothing was sent to Datadog: only the end changed."
+    ),
+    ClosedStatus.ALREADY_EXISTS: _Text(
+        "Already connected", "These orgs were already connected", "{nothing}"
+    ),
+    ClosedStatus.ALREADY_AS_REQUESTED: _Text(
+        "Already as requested",
+        "The connection already had the requested data types",
+        "{nothing}",
+    ),
+    ClosedStatus.EXISTS_UNATTRIBUTED: _Text(
+        "Connected, unproven", "Connected, but not proven to be by this request"
+    ),
+    ClosedStatus.CHANGED_ELSEWHERE: _Text(
+        "Changed elsewhere",
+        "The data types are neither the old nor the requested ones",
+        "Someone else changed them.",
+    ),
+    ClosedStatus.GONE: _Text("Gone", "The connection no longer exists"),
+    ClosedStatus.REFUSED: _Text(
+        "Failed{http_status}", "Datadog refused the request{http_status}", "{nothing}"
+    ),
+    ClosedStatus.NOT_SENT: _Text("Not sent", "{cause}", "{nothing}"),
+    ClosedStatus.STALE: _Text("Outdated", "The connection changed after the request", "{nothing}"),
+    ClosedStatus.DECLINED: _Text("Declined", "Declined by {by}", "{nothing}"),
+    ClosedStatus.WITHDRAWN: _Text("Withdrawn", "Withdrawn by {by}", "{nothing}"),
+    ClosedStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
+    ClosedStatus.UNRESOLVED: _Text(
+        "Unresolved", "Closed by {by}", "The outcome was never determined."
+    ),
+}
+_HTTP_STATUS = {Cause.BAD_REQUEST: 400, Cause.UNAUTHORIZED: 401, Cause.FORBIDDEN: 403}
+
+
+def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict[str, str]:
+    status = _HTTP_STATUS.get(access_request.cause)  # type: ignore[call-overload]
+    label = OUTCOME_LABELS[AccessOutcome(access_request.outcome or AccessOutcome.CREATED)]
+    approvers = [approval.approver_name for approval in access_request.current_approvals]
+    return {
+        "nothing": nothing,
+        "method": method,
+        "operator": f"An Operator with the {access_request.credential_name} credential",
+        "approvers": join_names(approvers) or "another person",
+        "deadline": format_time(access_request.expires_at),
+        "ended": format_time(access_request.settled_at or access_request.expires_at),
+        "retries": retry_text(access_request),
+        "then": "Checking that Datadog lists it…"
+        if not access_request.last_checked_at
+        else f"Next check of Datadog's list: {format_time(access_request.due_at)}.",
+        "not_verified": "No complete sync has confirmed it yet.",
+        "end": f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "no end",
+        "by": access_request.settled_by_name or "a person",
+        "cause": cause_text(access_request.cause).removesuffix(".") or "Org Admin stopped trying",
+        "label": label,
+        "http_status": f" ({status})" if status else "",
+    }
+
+
+def access_label_of(access_request: AccessRequest, *, status: AccessStatus) -> str:
+    """The label of its status: "Failed (403)". Makes no query."""
+    status_code = _HTTP_STATUS.get(access_request.cause)  # type: ignore[call-overload]
+    http_status = f" ({status_code})" if status_code else ""
+    return _TEXTS[status].label.format(http_status=http_status)
+
+
+def describe_access(
+    access_request: AccessRequest,
+    *,
+    status: AccessStatus,
+    now: datetime,
+    approvers: tuple[str, ...] | None = None,
+    is_deciding: bool = False,
+    block: str = "",
+) -> RequestText:
+    """What its page says. `approvers` and `block` are as for a deletion.
+
+    `is_deciding` says whether the reader is to approve it. Reads its attempts and approvals, which
+    can be prefetched.
+    """
+    attempts = list(access_request.attempts.all())
+    text = _TEXTS[status]
+    method = attempts[-1].method if attempts else _METHODS[RequestKind(access_request.kind)]
+    fields = _fields(
+        access_request, nothing=_nothing(attempts, status=status, method=method), method=method
+    )
+    headline = text.headline.format_map(fields)
+    meaning = " ".join(text.meaning.format_map(fields).split())
+    lines = [
+        attempt_facts.earlier_attempts(attempts[:-1]),
+        f"“{access_request.settled_reason}”" if access_request.settled_reason else "",
+        f"This request can't be confirmed. {block}" if block else "",
+    ]
+    if not access_request.is_settled and status != DeletionStatus.SENDING:
+        lines.insert(0, cause_text(str(access_request.cause_details.get("cause") or "")))
+    if approvers is not None and not is_deciding:
+        lines.append(
+            f"{join_names(approvers)} can approve."
+            if approvers
+            else "No one else can approve this. Ask an administrator to add an Approver."
+        )
+    return RequestText(
+        title=f"{access_request.requested_by_name} requests your approval"
+        if is_deciding
+        else f"{_TITLES[RequestKind(access_request.kind)]} {access_request.pair}",
+        label=access_label_of(access_request, status=status),
+        headline=headline,
+        meaning=meaning,
+        facts=attempt_facts.response_facts(_deciding(attempts), now=now),
+        lines=tuple(line for line in lines if line),
+        quotes=tuple(str(each) for each in attempts[-1].errors) if attempts else (),
+        alarms=attempt_facts.late_response_texts(attempts),
+    )
+
+
+_METHODS = {
+    RequestKind.CREATE: "POST",
+    RequestKind.CHANGE: "PATCH",
+    RequestKind.EXTEND: "",
+    RequestKind.RESTORE: "POST",
+    RequestKind.MOVE: "DELETE",
+}
+_TITLES = {
+    RequestKind.CREATE: "Create",
+    RequestKind.CHANGE: "Change data types of",
+    RequestKind.EXTEND: "Extend",
+    RequestKind.RESTORE: "Restore",
+    RequestKind.MOVE: "Move",
+}
+
+
+def title_of(kind: RequestKind) -> str:
+    """What is done to the pair, which follows: "Change data types of"."""
+    return _TITLES[kind]
+
+
+def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method: str) -> str:
+    """What can be said of the attempts: that nothing was sent, or that nothing was changed."""
+    sent = attempt_facts.sent_by(attempts)
+    if sent == Sent.NOTHING:
+        is_open = isinstance(status, DeletionStatus)
+        return "Nothing has been sent." if is_open else "Nothing was sent."
+    if sent == Sent.REFUSED:
+        return "Nothing was changed."
+    return f"No new {method} was sent." if status in _NOT_SENT_AGAIN else ""
+
+
+_NOT_SENT_AGAIN = {DeletionStatus.APPROVED, DeletionStatus.CHECK_FAILED, ClosedStatus.STALE}
+
+
+def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:
+    """The attempt that worked, or else the last."""
+    worked = [attempt for attempt in attempts if attempt.verdict in SUCCESSES]
+    return next(reversed(worked or attempts), None)
+
+
+def data_text(types: list[str]) -> str:
+    """ "logs and metrics", or "audit events"."""
+    return join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
+
+
+def access_text(access_request: AccessRequest) -> str:
+    """What it gives, in one sentence: "Labs can then query Mobile's logs until 28 Feb 2027."."""
+    return effect_of(
+        source=access_request.source_org_name or access_request.source_org_id,
+        sink=access_request.sink_org_name or access_request.sink_org_id,
+        types=list(access_request.types_after),
+        end=f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "",
+    )
+
+
+def effect_of(*, source: str, sink: str, types: list[str], end: str) -> str:
+    """The sentence that the requester and the approvers see."""
+    owner = f"{source}{"'" if source.endswith('s') else "'s"}"
+    until = f" until {end}" if end else ""
+    return f"{sink} can then query {owner} {data_text(types)}{until}."

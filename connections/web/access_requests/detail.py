@@ -1,0 +1,175 @@
+"""The page of one access request."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from connections.access import visibility
+from connections.access.actor import Actor
+from connections.access_requests.actions import pair_of
+from connections.access_requests.status import (
+    AccessStatus,
+    ClosedStatus,
+    access_status_at,
+    access_steps_of,
+    access_text,
+    describe_access,
+)
+from connections.change_requests import approvals, rechecks, states
+from connections.deletions.status import DeletionStatus, NextStep
+from connections.lookups import objects
+from connections.models import AccessRequest, Deletion, RequestKind
+from connections.web.access_requests.before import list_before
+from connections.web.badges import access_request_badge
+from connections.web.change_requests.page import (
+    NextSteps,
+    RequestPage,
+    can_decide,
+    find_steps,
+    preview_note,
+    version_of,
+)
+from connections.web.deletions.forms import ExecutionForm
+from connections.web.framework import support
+from connections.web.framework.actions import NOT_REFUSED, Refusal
+from connections.web.framework.forms import ServiceForm
+
+# Something is under way, and the page says so until the result replaces it.
+_CHECKING: set[AccessStatus] = {
+    DeletionStatus.CHECKING,
+    DeletionStatus.SENDING,
+    ClosedStatus.CREATED_VERIFYING,
+    ClosedStatus.CHANGED_VERIFYING,
+}
+# What the button that confirms says, and while the request runs.
+BUTTONS = {
+    RequestKind.CREATE: ("Create connection", "Creating…"),
+    RequestKind.CHANGE: ("Change data types", "Changing…"),
+    RequestKind.EXTEND: ("Extend access", "Extending…"),
+    RequestKind.RESTORE: ("Restore connection", "Restoring…"),
+    RequestKind.MOVE: ("Move connection", "Moving…"),
+}
+
+
+class AccessRequestPage(RequestPage[AccessRequest]):
+    """The page of one access request."""
+
+    template = "access_requests/detail.html"
+    name = "access_request"
+    noun = "access"
+    url_prefix = "access-request"
+    actions = ("execute", "approve", "decline", "withdraw", "reconcile", "close")
+    trigger = "accessRequestChanged"
+
+    def rows(self) -> QuerySet[AccessRequest]:
+        return _with_details(AccessRequest.objects.all())
+
+    def find(self, *, actor: Actor, pk: UUID) -> AccessRequest:
+        found = objects.find_access_request(actor=actor, pk=pk)
+        return self.rows().get(pk=found.pk)
+
+    def version(self, change_request: AccessRequest, *, actor: Actor, now: datetime) -> str:
+        steps = _find_next_steps(change_request, actor=actor, now=now)
+        status = access_status_at(change_request, now=now)
+        return version_of(change_request, steps, status.name, now=now)
+
+    def forms(self) -> dict[str, type[ServiceForm]]:
+        return {"execution_form": ExecutionForm}
+
+    def status_context(
+        self, change_request: AccessRequest, *, request: HttpRequest, actor: Actor, now: datetime
+    ) -> dict[str, Any]:
+        access_request = change_request
+        have_expired = states.have_approvals_expired(access_request, now=now)
+        is_awaiting = states.can_be_approved(access_request, now=now) or have_expired
+        is_deciding = is_awaiting and can_decide(actor, change_request=access_request, now=now)
+        preview = rechecks.preview_recheck(change_request=access_request) if is_deciding else None
+        next_steps = _find_next_steps(access_request, actor=actor, now=now)
+        steps = {step.value: True for step in next_steps.steps}
+        if preview and not preview.can_be_approved:
+            steps.pop(NextStep.APPROVE, None)
+        status = access_status_at(access_request, now=now)
+        button, busy = BUTTONS[RequestKind(access_request.kind)]
+        pair = pair_of(access_request)
+        text = describe_access(
+            access_request,
+            status=status,
+            now=now,
+            approvers=tuple(
+                approvals.names_of_possible_approvers(change_request=access_request, now=now)
+            )
+            if is_awaiting
+            else None,
+            is_deciding=is_deciding,
+            block=next_steps.block,
+        )
+        return {
+            "badge": access_request_badge(access_request, status=status),
+            "text": text,
+            "steps": steps,
+            "version": version_of(access_request, next_steps, status.name, now=now),
+            "can_decide": is_deciding and status == DeletionStatus.NEEDS_APPROVAL,
+            "is_checking": status in _CHECKING
+            and not access_request.last_checked_at
+            and NextStep.CHECK not in next_steps.steps,
+            "confirming_people": (
+                f"An Operator with the {access_request.credential_name} credential"
+            ),
+            "earlier_title": "This pair before",
+            "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
+            "connection_url": support.connection_url(access_request.key)
+            if access_request.connection_id
+            else "",
+            "preview": preview,
+            "preview_note": preview_note(
+                access_request,
+                recheck=preview,
+                without_details="" if access_request.snapshot_at else "The pair had no connection.",
+            )
+            if preview
+            else None,
+            "effect": access_text(access_request),
+            "button": button,
+            "busy": busy,
+            "added": sorted(set(access_request.types_after) - _before(access_request)),
+            "removed": sorted(_before(access_request) - set(access_request.types_after)),
+            "deletion_url": _deletion_url(access_request.deletion, actor=actor),
+            "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
+        }
+
+
+PAGE = AccessRequestPage()
+
+
+def access_request_detail(
+    request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED
+) -> HttpResponse:
+    """One access request: its outcome, next steps and details."""
+    return PAGE.show(request, pk, refusal)
+
+
+def _with_details(rows: QuerySet[AccessRequest]) -> QuerySet[AccessRequest]:
+    return rows.select_related(
+        "credential", "requested_by", "confirmed_by", "owner", "deletion", "restored_from"
+    ).prefetch_related("attempts", "approvals")
+
+
+def _find_next_steps(access_request: AccessRequest, *, actor: Actor, now: datetime) -> NextSteps:
+    status = access_status_at(access_request, now=now)
+    return find_steps(access_request, access_steps_of(status), actor=actor, now=now)
+
+
+def _before(access_request: AccessRequest) -> set[str]:
+    """The data types that it had. Without a connection, those requested aren't marked."""
+    is_change = access_request.kind == RequestKind.CHANGE
+    return set(access_request.connection_types if is_change else access_request.types_after)
+
+
+def _deletion_url(deletion: Deletion | None, *, actor: Actor) -> str:
+    if deletion is None or not visibility.is_visible(deletion, actor=actor):
+        return ""
+    return reverse("deletion-detail", args=[deletion.pk])

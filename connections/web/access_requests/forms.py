@@ -1,0 +1,77 @@
+"""The filters of access requests, and the form that requests one."""
+
+from typing import Any, cast
+
+from django import forms
+
+from connections.access_requests.listing import AccessRequestFilter
+from connections.access_requests.requesting import OUT_OF_DATE
+from connections.access_requests.targets import AccessTarget
+from connections.access_requests.texts import KIND_LABELS, OUTCOME_LABELS, STATE_LABELS
+from connections.core.any_of import AnyOf, SearchField
+from connections.models import AccessState
+from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices
+from connections.web.framework.forms import ConfirmationForm, ListField, reason_field
+
+_STATUSES = {
+    "Open": {
+        str(state): label for state, label in STATE_LABELS.items() if state != AccessState.SETTLED
+    },
+    "Closed": {str(outcome): label for outcome, label in OUTCOME_LABELS.items()},
+}
+
+
+class AccessRequestFilters(forms.Form):
+    """The filters, from the query string. All are optional."""
+
+    status = AnyOf(forms.ChoiceField(choices=_STATUSES))
+    kind = AnyOf(forms.ChoiceField(choices=KIND_LABELS))
+    site = AnyOf(forms.CharField(max_length=100))
+    org = AnyOf(forms.CharField(max_length=1000))
+    group = AnyOf(forms.CharField(max_length=60))
+    owner = AnyOf(forms.CharField(max_length=150))
+    q = SearchField(label="Org, reason, ticket")
+
+    def filters(self) -> AccessRequestFilter:
+        """The filters, or none if one of them is invalid."""
+        if not self.is_valid():
+            return AccessRequestFilter()
+        data: dict[str, Any] = dict(self.cleaned_data)
+        return AccessRequestFilter(text=data.pop("q"), **data)
+
+
+class AccessForm(OwnerForm, ConfirmationForm):
+    """What access is requested, and the typed confirmation."""
+
+    kind = forms.CharField(widget=forms.HiddenInput)
+    source = forms.CharField(widget=forms.HiddenInput)
+    destination = forms.CharField(widget=forms.HiddenInput)
+    deletion = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    credential = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    # Created by the page, so that the same form posted twice makes one request.
+    request_id = forms.UUIDField(
+        widget=forms.HiddenInput,
+        error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
+    )
+    digest = forms.CharField(required=False, widget=forms.HiddenInput)
+    connection_types = ListField(
+        label="Data types", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    reason = reason_field()
+    ticket = forms.CharField(label="Ticket", required=False)
+    version = None  # type: ignore[assignment]
+    owner_kind = forms.ChoiceField(
+        label="Owner",
+        choices={PERSON: "Person", TEAM: "Team or other"},
+        widget=forms.RadioSelect,
+        required=False,
+    )
+
+    def show(self, target: AccessTarget) -> None:
+        """Fill in the choices. An extension keeps the data types."""
+        left = target.agreement.owner if target.agreement else None
+        owners = [("", "Choose a person"), *owner_choices()]
+        if left and not left.is_active:
+            owners.append((left.username, f"{left} (account disabled)"))
+        cast(forms.Select, self.fields["owner"].widget).choices = owners
+        self.fields["ends_on"].widget.attrs["required"] = target.latest_end is not None

@@ -1,0 +1,369 @@
+"""The page that requests access: confirmation page and form in one."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import approvers, visibility
+from connections.access.actor import Actor
+from connections.access_requests.requesting import (
+    CHANGED,
+    WantedTerms,
+    complete_terms,
+    request_access,
+)
+from connections.access_requests.status import effect_of, title_of
+from connections.access_requests.targets import (
+    AccessChangedError,
+    AccessTarget,
+    AccessTerms,
+    find_target,
+)
+from connections.core.data_types import DATA_TYPES, unknown_types
+from connections.core.errors import DomainError, InvalidInputError
+from connections.core.sites import site_label
+from connections.core.text import uuid_or_none
+from connections.inventory.orgs import list_known_orgs
+from connections.lookups import objects
+from connections.models import (
+    AccessRequest,
+    Agreement,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    OrgPair,
+    RequestKind,
+)
+from connections.web.access_requests.before import list_before
+from connections.web.access_requests.detail import BUTTONS, PAGE
+from connections.web.access_requests.forms import AccessForm
+from connections.web.agreements.forms import PERSON, TEAM
+from connections.web.change_requests.page import notice_about
+from connections.web.framework import lists, support
+from connections.web.framework.actions import Refusal
+from connections.web.framework.reauthentication import requires_reauthentication
+
+_DEFAULT_DAYS = 90
+# What each data type is for, after "Labs can".
+_USES = {
+    "logs": "Search {source}’s logs and use them in dashboards and notebooks",
+    "metrics": "Use {source}’s metrics in dashboards and notebooks",
+    "audit": "Read {source}’s Audit Trail: who signed in, changed keys or permissions",
+}
+
+
+class _Asked:
+    """What the address or the form names: the pair, the kind, and the credential."""
+
+    def __init__(self, data: Mapping[str, str], *, actor: Actor) -> None:
+        kind = data.get("kind", RequestKind.CREATE)
+        if kind not in RequestKind.values or kind == RequestKind.MOVE:
+            raise Http404("There is no such kind of access request.")
+        site, source = _org(data.get("source", ""))
+        destination_site, destination = _org(data.get("destination", ""))
+        if site != destination_site or source == destination:
+            raise Http404("These orgs can't be connected.")
+        self.kind = RequestKind(kind)
+        self.pair = OrgPair(site, source, destination)
+        self.restored_from = _find_deletion(data.get("deletion", ""), self.pair, actor=actor)
+        self.credential = _find_credential(data.get("credential", ""), actor=actor)
+
+    def find_target(self, *, actor: Actor) -> AccessTarget:
+        """What requesting it would mean."""
+        return find_target(
+            actor=actor,
+            kind=self.kind,
+            pair=self.pair,
+            credential=self.credential,
+            restored_from=self.restored_from,
+        )
+
+
+def _org(text: str) -> tuple[str, str]:
+    site, separator, org_id = text.partition("/")
+    if not (site and separator and org_id) or "\0" in text:
+        raise Http404("This isn't an org.")
+    return site, org_id
+
+
+def _find_deletion(text: str, pair: OrgPair, *, actor: Actor) -> Deletion | None:
+    if not text:
+        return None
+    pk = uuid_or_none(text)
+    if pk is None:
+        raise Http404("This isn't the ID of a deletion.")
+    closed = Deletion.objects.filter(**pair._asdict(), settled_at__isnull=False)
+    return objects.find_deletion(closed, actor=actor, pk=pk)
+
+
+def _find_credential(text: str, *, actor: Actor) -> Credential | None:
+    pk = uuid_or_none(text) if text else None
+    return objects.find_credential(actor=actor, pk=pk) if pk else None
+
+
+def _page_with_input(request: HttpRequest) -> HttpResponse:
+    """The page with the input and the reauthentication prompt."""
+    actor = support.actor_of(request)
+    asked = _Asked(request.POST.dict(), actor=actor)
+    return _page(request, asked.find_target(actor=actor), form=AccessForm(request.POST), status=422)
+
+
+def _is_preview(request: HttpRequest) -> bool:
+    return "preview" in request.POST
+
+
+@requires_reauthentication(
+    on_missing=_page_with_input,
+    when=lambda request: bool(request.POST.get("confirmation")) and not _is_preview(request),
+)
+def access_request_new(request: HttpRequest) -> HttpResponse:
+    """What requesting access means. A POST requests it."""
+    actor = support.actor_of(request)
+    if request.method == "POST":
+        return _request_access(request, actor=actor)
+    if not (request.GET.get("source") and request.GET.get("destination")):
+        return _choice_page(request, actor=actor)
+    asked = _Asked(request.GET.dict(), actor=actor)
+    target = asked.find_target(actor=actor)
+    return _page(request, target, form=_empty_form(target, request=request))
+
+
+def _choice_page(request: HttpRequest, *, actor: Actor) -> HttpResponse:
+    """Choose the two orgs."""
+    orgs = lists.org_options(list_known_orgs(actor=actor))
+    context = {
+        "orgs": orgs,
+        "source": request.GET.get("source", ""),
+        "destination": request.GET.get("destination", ""),
+    }
+    return render(request, "access_requests/choose.html", context)
+
+
+def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
+    asked = _Asked(request.POST.dict(), actor=actor)
+    form = AccessForm(request.POST)
+    if _is_preview(request):
+        return _preview(request, asked.find_target(actor=actor), form=form)
+    repeated = _find_requested(request.POST.get("request_id", ""), actor=actor)
+    if repeated:
+        return PAGE.respond(request, repeated, actor=actor)
+    try:
+        form.require_valid()
+        access_request = request_access(
+            actor=actor,
+            kind=asked.kind,
+            pair=asked.pair,
+            wanted=_wanted(form, kind=asked.kind),
+            reason=form.cleaned_data["reason"],
+            ticket=form.cleaned_data["ticket"],
+            request_id=form.cleaned_data["request_id"],
+            digest=form.cleaned_data["digest"],
+            confirmation=form.cleaned_data["confirmation"],
+            credential=asked.credential,
+            restored_from=asked.restored_from,
+        )
+    except AccessChangedError as error:
+        form.data = _without_confirmation(request.POST)
+        return _page(request, error.current, form=form, notice=str(error), status=409)
+    except DomainError as error:
+        refusal = Refusal(form=form, error=error)
+        if isinstance(error, InvalidInputError):
+            form.add_errors(error)
+        target = asked.find_target(actor=actor)
+        notice = notice_about(refusal).label
+        return _page(request, target, form=form, notice=notice, status=refusal.status)
+    return PAGE.respond(request, access_request, actor=actor)
+
+
+def _without_confirmation(data: QueryDict) -> QueryDict:
+    """What was typed, without the confirmation, because something else is confirmed now."""
+    left = data.copy()
+    left["confirmation"] = ""
+    return left
+
+
+def _find_requested(request_id: str, *, actor: Actor) -> AccessRequest | None:
+    """The access request that this person's form has already made, if any."""
+    pk = uuid_or_none(request_id)
+    if pk is None or actor.person is None:
+        return None
+    own = visibility.visible_access_requests(actor=actor).filter(requested_by=actor.person)
+    return own.filter(request_id=pk).first()
+
+
+def _wanted(form: AccessForm, *, kind: RequestKind) -> WantedTerms:
+    """What the form asks for. An extension keeps the data types."""
+    data = form.cleaned_data
+    owner_kind = data.get("owner_kind")
+    wanted = WantedTerms(
+        owner=None if owner_kind == TEAM else data.get("owner"),
+        owner_text="" if owner_kind == PERSON else data.get("owner_text", ""),
+        purpose=data.get("purpose", ""),
+        ends_on=data.get("ends_on"),
+    )
+    if kind != RequestKind.EXTEND:
+        wanted["types"] = list(data.get("connection_types") or [])
+    return wanted
+
+
+def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessForm:
+    """The form as it is opened: as agreed, or the data types of the deleted connection."""
+    today = support.time_of(request).date()
+    terms = complete_terms(target, {}, reason="", ticket="")
+    agreement, query = target.agreement, request.GET
+    return AccessForm(
+        initial={
+            "kind": target.kind,
+            "source": f"{target.pair.site}/{target.pair.source_org_id}",
+            "destination": f"{target.pair.site}/{target.pair.sink_org_id}",
+            "deletion": target.restored_from.pk if target.restored_from else "",
+            "credential": target.credential.pk if target.credential else "",
+            "request_id": uuid4(),
+            "connection_types": query.getlist("connection_types") or list(terms.types),
+            "owner": terms.owner.username if terms.owner else "",
+            "owner_text": terms.owner_text,
+            "owner_kind": TEAM if terms.owner_text else PERSON,
+            "purpose": terms.purpose,
+            "ends_on": agreement.ends_on
+            if agreement and target.kind != RequestKind.EXTEND
+            else _default_end(target, agreement, today=today),
+            "reason": query.get("reason", ""),
+            "ticket": query.get("ticket", ""),
+        }
+    )
+
+
+def _default_end(target: AccessTarget, agreement: Agreement | None, *, today: date) -> date:
+    """Three months from now or, to extend, from the end; earlier if that is the longest allowed."""
+    start = max(today, agreement.ends_on) if agreement and agreement.ends_on else today
+    latest = target.latest_day(today=today)
+    end = start + timedelta(days=_DEFAULT_DAYS)
+    return min(end, latest) if latest else end
+
+
+def _terms_of(target: AccessTarget, form: AccessForm) -> AccessTerms:
+    """What the form says now, whether or not it is valid."""
+    if form.is_bound:
+        form.is_valid()
+        data = form.cleaned_data
+        wanted = _wanted(form, kind=target.kind)
+        reason, ticket = data.get("reason", ""), data.get("ticket", "")
+        return complete_terms(target, wanted, reason=reason, ticket=ticket)
+    initial = form.initial
+    wanted = WantedTerms(ends_on=initial["ends_on"])
+    if target.kind != RequestKind.EXTEND:
+        wanted["types"] = initial["connection_types"]
+    return complete_terms(target, wanted, reason="", ticket="")
+
+
+def _preview(request: HttpRequest, target: AccessTarget, *, form: AccessForm) -> HttpResponse:
+    """What follows the fields as they change: nothing is requested."""
+    context = _terms_context(request, target, _terms_of(target, form))
+    return render(request, "access_requests/preview.html", context)
+
+
+def _page(
+    request: HttpRequest,
+    target: AccessTarget,
+    *,
+    form: AccessForm,
+    notice: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    actor = support.actor_of(request)
+    terms = _terms_of(target, form)
+    form.show(target)
+    open_request = target.open_request
+    context = _terms_context(request, target, terms) | {
+        "form": form,
+        "notice": notice,
+        "is_changed": notice == CHANGED,
+        "open_request": open_request,
+        "open_request_url": PAGE.url(open_request)
+        if open_request
+        and visibility.visible_access_requests(actor=actor).filter(pk=open_request.pk).exists()
+        else "",
+        "uses": _uses(target, form),
+        "button": BUTTONS[target.kind][0] if target.is_sent_at_once else "",
+        "busy": BUTTONS[target.kind][1],
+        "approvers_warning": approvers.missing_approvers_warning(
+            credential=target.credential, policy=target.policy, requester=actor.person
+        )
+        if target.credential
+        else "",
+        "cancel_url": support.connection_url(target.snapshot.key)
+        if target.snapshot
+        else reverse("access-request-list"),
+        "senders": [
+            (each.name, lists.current_url(request, credential=str(each.pk)))
+            for each in target.other_credentials
+        ],
+        "before": list_before(target.pair, before=support.time_of(request), actor=actor),
+    }
+    return render(request, "access_requests/new.html", context, status=status)
+
+
+def _terms_context(
+    request: HttpRequest, target: AccessTarget, terms: AccessTerms
+) -> dict[str, Any]:
+    """Template variables of what follows the fields."""
+    source = target.source_name or target.pair.source_org_id
+    sink = target.sink_name or target.pair.sink_org_id
+    ends_on = terms.ends_on
+    had = set(target.snapshot.connection_types) if target.snapshot else set()
+    return {
+        "target": target,
+        "title": title_of(target.kind),
+        "source": source,
+        "sink": sink,
+        "site_label": site_label(target.pair.site),
+        "types": list(terms.types),
+        "added": sorted(set(terms.types) - had) if had else [],
+        "removed": sorted(had - set(terms.types)),
+        "ends_on": ends_on,
+        "effect": effect_of(
+            source=source,
+            sink=sink,
+            types=list(terms.types),
+            end=f"{ends_on:%-d %b %Y}" if ends_on else "",
+        )
+        if terms.types
+        else "Choose at least 1 data type.",
+        "digest": target.digest_of(terms),
+        "unknown_types": unknown_types(terms.types),
+        "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,
+        "latest": target.latest_day(today=support.time_of(request).date()),
+    }
+
+
+def _uses(target: AccessTarget, form: AccessForm) -> list[tuple[str, str, bool]]:
+    """Each data type with what it is for, and whether it is chosen."""
+    chosen = form["connection_types"].value() or []
+    had = target.snapshot.connection_types if target.snapshot else []
+    names = list(dict.fromkeys([*DATA_TYPES, *had, *chosen]))
+    source = target.source_name or target.pair.source_org_id
+    return [
+        (
+            name,
+            _USES.get(name, "Ask its owner what it means").format(source=source),
+            name in chosen,
+        )
+        for name in names
+    ]
+
+
+def access_request_url(kind: RequestKind, pair: OrgPair, *, deletion: UUID | None = None) -> str:
+    """The address of the page for a pair."""
+    query = {
+        "kind": str(kind),
+        "source": f"{pair.site}/{pair.source_org_id}",
+        "destination": f"{pair.site}/{pair.sink_org_id}",
+    }
+    if deletion:
+        query["deletion"] = str(deletion)
+    return reverse("access-request-new", query=query)
