@@ -12,10 +12,19 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.urls.converters import IntConverter
 from django.utils import timezone
 
-from connections.access.actor import WORKER
+from connections.access.actor import WORKER, person_actor
 from connections.audit.checkpoints import make_checkpoint
 from connections.inventory import syncs
-from connections.models import ApprovalPolicy, Change, Credential, Deletion, Notification, Person
+from connections.models import (
+    ApprovalPolicy,
+    Change,
+    Credential,
+    Deletion,
+    Notification,
+    OrgPair,
+    Person,
+    RequestKind,
+)
 from connections.urls import urlpatterns
 from connections.web.framework.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
@@ -24,6 +33,7 @@ from tests.access_reviews.support import start as start_access_review
 from tests.batches.support import draft
 from tests.batches.support import request as request_batch
 from tests.flows.support import Requester, store_credential
+from tests.support.access_requests import request_for
 from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 from tests.support.undo import undone
@@ -120,6 +130,17 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "batch-resume": (None, OPERATOR),
     "batch-pause": (None, {ADA, LINUS, ROOT}),
     "batch-cancel": (None, {ADA, LINUS, ROOT}),
+    "access-request-list": (ANY_ROLE, None),
+    "access-request-export": (EXPORTER, None),
+    # A Viewer can request; the stored access request is Victor's own.
+    "access-request-new": (ANY_ROLE, ANY_ROLE),
+    "access-request-detail": (ANY_ROLE, None),
+    "access-request-approve": (None, APPROVER),
+    "access-request-decline": (None, APPROVER),
+    "access-request-withdraw": (None, {VICTOR, LINUS, ROOT}),
+    "access-request-execute": (None, OPERATOR),
+    "access-request-reconcile": (None, OPERATOR),
+    "access-request-close": (None, OPERATOR),
     "access-review-list": (ANY_ROLE, None),
     "access-review-new": (AUDITOR, AUDITOR),
     "access-review-detail": (ANY_ROLE, None),
@@ -170,6 +191,9 @@ REAUTHENTICATED = {
     "deletion-execute",
     "deletion-approve",
     "deletion-late-approval",
+    "access-request-new",
+    "access-request-execute",
+    "access-request-approve",
     "batch-request",
     "batch-approve",
     "batch-execute",
@@ -206,6 +230,10 @@ NOT_REAUTHENTICATED = {
     "deletion-withdraw": "sends nothing and ends it",
     "deletion-reconcile": "reads",
     "deletion-close": "sends nothing and ends it",
+    "access-request-decline": "sends nothing and ends it",
+    "access-request-withdraw": "sends nothing and ends it",
+    "access-request-reconcile": "reads",
+    "access-request-close": "sends nothing and ends it",
     "change-acknowledge": "only says that someone has looked",
     "change-acknowledge-many": "only says that someone has looked",
     "agreement-list": "sends nothing, and each version is kept",
@@ -381,6 +409,10 @@ def addresses(
     Requester(client=client_of(ada), credential=credential, connection=connection).delete()
     other = connection_between(sandbox.world, "Group SOC", "Payments US")
     sandbox.world.change_connection(connection_id=other.id, connection_types=("logs", "audit"))
+    asked_for = sandbox.world.add_connection(
+        source_org=connection.source_org,
+        sink_org=sandbox.world.add_org(name="Third", site=connection.source_org.site),
+    )
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     named = [f"{other.source_org.site.name}/{other.id}"]
     Credential.objects.update(policy=ApprovalPolicy.ONE)
@@ -393,8 +425,18 @@ def addresses(
         code="deletion.settled", channel="webhook", state="given_up", created_at=timezone.now()
     )
     review = start_access_review(root)
+    third = credential.snapshots.get(is_current=True, sink_org_id=asked_for.sink_org.id)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    access_request = request_for(
+        actor=person_actor(person=victor),
+        pair=OrgPair(third.site, third.source_org_id, third.sink_org_id),
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": "SOC", "purpose": "incident response"},
+    )
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
     about: dict[str, dict[str, Any]] = {
         "access-review": {"pk": review.pk},
+        "access-request": {"pk": access_request.pk},
         "credential": {"pk": Credential.objects.get().pk},
         "deletion": {"pk": Deletion.objects.get(batch=None).pk},
         "batch": {"pk": requested.pk},

@@ -1,0 +1,250 @@
+"""The pages of access requests: requesting, deciding, confirming, and what each person sees."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from connections.models import (
+    AccessOutcome,
+    AccessRequest,
+    AccessState,
+    ApprovalPolicy,
+    Credential,
+    OrgPair,
+    Person,
+)
+from sandbox.server import SandboxServer
+from tests.access_requests.conftest import RequestAccess
+from tests.support.sandbox import connection_between
+
+pytestmark = pytest.mark.django_db
+NEW = "/access-requests/new/"
+
+type ClientOf = Callable[[Person], Client]
+
+
+def page_of(pair: OrgPair, kind: str = "create") -> dict[str, str]:
+    return {
+        "kind": kind,
+        "source": f"{pair.site}/{pair.source_org_id}",
+        "destination": f"{pair.site}/{pair.sink_org_id}",
+    }
+
+
+def fill_in(client: Client, pair: OrgPair, kind: str = "create", **changed: Any) -> dict[str, Any]:
+    """The form as the page has it, filled in; its digest is that of a first, unchanged page."""
+    form = client.get(NEW, page_of(pair, kind)).context
+    hidden = {name: form["form"][name].value() for name in ("request_id", "credential")}
+    return (
+        page_of(pair, kind)
+        | hidden
+        | {
+            "digest": form["digest"],
+            "connection_types": ["logs"],
+            "owner_text": "SOC team",
+            "purpose": "incident response",
+            "ends_on": "",
+            "reason": "quarterly report",
+        }
+        | changed
+    )
+
+
+def post_again(client: Client, fields: dict[str, Any], **changed: Any) -> HttpResponse:
+    """Post it, and then what the page shows after that, as without JavaScript."""
+    first = client.post(NEW, fields)
+    assert first.status_code == 409, first.text
+    return client.post(NEW, fields | {"digest": first.context["digest"]} | changed)
+
+
+def test_the_page_says_again_what_changed_and_then_creates_the_connection(
+    ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    fields = fill_in(client, free_pair, ends_on="2099-01-31")
+    first = client.post(NEW, fields)
+    assert first.status_code == 409
+    assert (
+        "Group SOC can then query Payments US's logs until 31 Jan 2099." in first.context["effect"]
+    )
+    assert not AccessRequest.objects.exists()
+    wrong = client.post(NEW, fields | {"digest": first.context["digest"], "confirmation": "x"})
+    assert (wrong.status_code, AccessRequest.objects.count()) == (422, 0)
+    assert "Type Group SOC." in wrong.text
+    fields |= {"digest": first.context["digest"], "confirmation": "group soc"}
+    done = client.post(NEW, fields)
+    access_request = AccessRequest.objects.get()
+    assert done["Location"] == f"/access-requests/{access_request.pk}/"
+    assert access_request.outcome == AccessOutcome.CREATED
+    assert connection_between(sandbox.world, "Payments US", "Group SOC").connection_types == (
+        "logs",
+    )
+    # The same form again shows the same request.
+    assert client.post(NEW, fields)["Location"] == done["Location"]
+    page = client.get(done["Location"]).text
+    assert 'data-state="settled" data-outcome="created"' in page
+    assert "201" in page or "200" in page
+
+
+def test_fields_that_change_say_at_once_what_they_mean(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    response = client.post(NEW, fill_in(client, free_pair, preview="1", confirmation="Group SOC"))
+    assert "Group SOC can then query Payments US&#x27;s logs." in response.text
+    assert 'hx-swap-oob="true"' in response.text
+    assert not AccessRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"connection_types": []}, "Choose at least 1 data type."),
+        ({"owner_text": ""}, "Choose an owner"),
+        ({"purpose": " "}, "Enter a purpose."),
+        ({"reason": ""}, "Enter a reason"),
+        ({"ends_on": "2001-01-01"}, "Choose today or a later date."),
+        ({"ends_on": "soon"}, "Enter a date"),
+        ({"request_id": ""}, "This page is out of date."),
+    ],
+)
+def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf, changed: dict[str, Any], said: str
+) -> None:
+    client = client_of(ada)
+    fields = fill_in(client, free_pair, **changed)
+    preview = client.post(NEW, fields | {"preview": "1"})
+    response = client.post(NEW, fields | {"digest": preview.context["digest"]})
+    assert (response.status_code, said in response.text) == (422, True), response.text
+    assert not AccessRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"kind": "grant"},
+        {"kind": "move"},
+        {"source": "x"},
+        {"destination": "datadoghq.com/nowhere"},
+        {"destination": "datadoghq.eu/other-site"},
+        {"deletion": "7"},
+    ],
+)
+def test_an_address_that_names_nothing_is_not_found(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf, query: dict[str, str]
+) -> None:
+    assert client_of(ada).get(NEW, page_of(free_pair) | query).status_code == 404
+
+
+def test_without_orgs_the_page_asks_for_them(ada: Person, client_of: ClientOf) -> None:
+    assert "Source org" in client_of(ada).get(NEW).text
+
+
+def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
+    ada: Person,
+    victor: Person,
+    linus: Person,
+    listed_pair: OrgPair,
+    credential: Credential,
+    sandbox: SandboxServer,
+    client_of: ClientOf,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    viewer = client_of(victor)
+    fields = fill_in(viewer, listed_pair, "change", connection_types=["audit"])
+    url = post_again(viewer, fields)["Location"]
+    access_request = AccessRequest.objects.get()
+    assert access_request.state == AccessState.REQUESTED
+    assert viewer.post(f"{url}approve/").status_code == 403
+    assert viewer.post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 403
+    page = client_of(linus).get(url)
+    assert "Victor" in page.context["outcome"]["text"].title
+    assert (page.context["outcome"]["added"], page.context["outcome"]["removed"]) == (
+        sorted({"audit"} - set(access_request.connection_types)),
+        sorted(set(access_request.connection_types) - {"audit"}),
+    )
+    approval = {"digest": access_request.approval_digest, "approval_round": 1}
+    assert client_of(linus).post(f"{url}approve/", approval).status_code == 303
+    assert client_of(linus).post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 403
+    assert "Create connection" not in (page := client_of(ada).get(url)).text
+    assert page.context["outcome"]["steps"]["confirm"]
+    assert client_of(ada).post(f"{url}execute/", {"confirmation": "Group"}).status_code == 422
+    assert client_of(ada).post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
+    access_request.refresh_from_db()
+    assert access_request.outcome == AccessOutcome.CHANGED
+
+
+def test_its_requester_withdraws_it_whatever_their_role(
+    victor: Person, listed_pair: OrgPair, credential: Credential, client_of: ClientOf
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    viewer = client_of(victor)
+    fields = fill_in(viewer, listed_pair, "change", connection_types=["audit"])
+    url = post_again(viewer, fields)["Location"]
+    assert viewer.post(f"{url}withdraw/").status_code == 303
+    assert AccessRequest.objects.get().outcome == AccessOutcome.WITHDRAWN
+
+
+def test_a_decline_needs_a_reason_and_ends_it(
+    ada: Person,
+    linus: Person,
+    credential: Credential,
+    change: RequestAccess,
+    client_of: ClientOf,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    access_request = change()
+    url = reverse("access-request-detail", args=[access_request.pk])
+    assert client_of(linus).post(f"{url}decline/").status_code == 422
+    assert client_of(linus).post(f"{url}decline/", {"reason": "without audit"}).status_code == 303
+    access_request.refresh_from_db()
+    assert access_request.outcome == AccessOutcome.DECLINED
+    assert "without audit" in client_of(ada).get(url).text
+
+
+def test_the_page_polls_until_nothing_changes(
+    ada: Person, credential: Credential, change: RequestAccess, client_of: ClientOf
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    url = reverse("access-request-detail", args=[change().pk])
+    client = client_of(ada)
+    version = client.get(url).context["outcome"]["version"]
+    poll = {"HX-Request": "true", "HX-Target": "watch"}
+    same = client.get(url, {"seen": version, "every": "5"}, headers=poll)
+    assert same.status_code == 204
+    client.post(f"{url}withdraw/")
+    changed = client.get(url, {"seen": version, "every": "5"}, headers=poll)
+    assert changed["HX-Retarget"] == "#outcome"
+    assert "Withdrawn" in changed.text
+
+
+def test_the_list_filters_and_exports(
+    ada: Person, change: RequestAccess, listed_pair: OrgPair, client_of: ClientOf
+) -> None:
+    client, pk = client_of(ada), str(change().pk)
+    org = f"{listed_pair.site}/{listed_pair.sink_org_id}"
+    for found in (
+        "",
+        "?kind=change",
+        "?status=changed",
+        f"?site={listed_pair.site}",
+        f"?org={org}",
+        "?q=quarterly",
+    ):
+        assert pk in client.get(f"/access-requests/{found}").text, found
+    for missed in (
+        "?kind=create",
+        "?status=requested",
+        "?org=x/y",
+        "?group=x",
+        "?owner=ada",
+        "?q=x",
+    ):
+        assert pk not in client.get(f"/access-requests/{missed}").text, missed
+    export = b"".join(client.get("/access-requests/export/?format=json"))
+    assert pk.encode() in export
+    assert client.get("/access-requests/export/?kind=x").status_code == 400
