@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -54,7 +53,7 @@ def fill_in(client: Client, pair: OrgPair, kind: str = "create", **changed: Any)
     )
 
 
-def post_again(client: Client, fields: dict[str, Any], **changed: Any) -> HttpResponse:
+def post_again(client: Client, fields: dict[str, Any], **changed: Any) -> Any:
     """Post it, and then what the page shows after that, as without JavaScript."""
     first = client.post(NEW, fields)
     assert first.status_code == 409, first.text
