@@ -28,6 +28,8 @@ class RequestAttributes:
     site: str
     org: str | None
     connection_id: str | None
+    # Of a POST.
+    sink_org: str | None
 
 
 @dataclass(kw_only=True)
@@ -41,6 +43,7 @@ class FaultRule:
     connection_id: str | None = None
     site: str | None = None
     org: str | None = None
+    sink_org: str | None = None
     method: str = "DELETE"
     operation: str | None = None
     remaining: int | None = None
@@ -59,6 +62,7 @@ class FaultRule:
             and self.connection_id in (None, attributes.connection_id)
             and self.site in (None, attributes.site)
             and self.org in (None, attributes.org)
+            and self.sink_org in (None, attributes.sink_org)
         )
 
     def count_match(self) -> bool:

@@ -15,6 +15,7 @@ from sandbox.responses import (
     operation_of,
     org_of,
     respond,
+    sink_org_id_of,
     sink_org_of,
 )
 from sandbox.world import World
@@ -40,6 +41,7 @@ def log_request(*, request: Request, world: World, fault: Fault | None) -> int:
             executed=False,
             fault=fault.name if fault else None,
             header_names=tuple(request.headers),
+            sink_org=attributes.sink_org,
         )
     )
 
@@ -90,6 +92,7 @@ def _attributes_of(*, request: Request, world: World) -> RequestAttributes:
         site=request.site,
         org=org.id if org else None,
         connection_id=operation.connection_id,
+        sink_org=sink_org_id_of(request) if operation.name == "create" else None,
     )
 
 

@@ -25,6 +25,8 @@ class ReceivedRequest:
     executed: bool
     fault: str | None
     header_names: tuple[str, ...]
+    # Of a POST.
+    sink_org: str | None = None
 
 
 class RequestLog:

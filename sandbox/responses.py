@@ -180,12 +180,19 @@ def org_of(*, request: Request, world: World) -> Org | None:
 
 def sink_org_of(*, request: Request, world: World) -> Org | None:
     """Return the org of this site to which a POST asks for a connection."""
-    try:
-        sink_id = str(_parse_data(request)["relationships"]["sink_org"]["data"]["id"])
-    except (KeyError, TypeError):
-        raise _invalid_input() from None
+    sink_id = sink_org_id_of(request)
+    if sink_id is None:
+        raise _invalid_input()
     sink = world.orgs.get(sink_id)
     return sink if sink and sink.site.name == request.site else None
+
+
+def sink_org_id_of(request: Request) -> str | None:
+    """Return the ID of the org to which a POST asks for a connection, if it is well-formed."""
+    try:
+        return str(_parse_data(request)["relationships"]["sink_org"]["data"]["id"])
+    except (_ApiError, KeyError, TypeError):
+        return None
 
 
 def _another_org(*, org: Org, world: World) -> Org:

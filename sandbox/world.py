@@ -317,6 +317,7 @@ class World:
         connection_id: str | None = None,
         site: Site | str | None = None,
         org: Org | str | None = None,
+        sink_org: str | None = None,
         method: str = "DELETE",
         operation: str | None = None,
         times: int | None = None,
@@ -333,6 +334,7 @@ class World:
             connection_id=connection_id,
             site=None if site is None else _site_name(site),
             org=org.id if isinstance(org, Org) else org,
+            sink_org=sink_org,
             method=method,
             operation=operation,
             remaining=times,
@@ -353,6 +355,7 @@ class World:
         site: Site | str | None = None,
         org: Org | str | None = None,
         connection_id: str | None = None,
+        sink_org: str | None = None,
         path: str | None = None,
     ) -> list[ReceivedRequest]:
         """Return the received requests that match every given value, oldest first."""
@@ -361,6 +364,7 @@ class World:
             site=None if site is None else _site_name(site),
             org=org.id if isinstance(org, Org) else org,
             connection_id=connection_id,
+            sink_org=sink_org,
             path=path,
         )
 

@@ -69,40 +69,48 @@ class _SignalSender:
         self._plan = plan
 
     def hit(self, point: failpoints.Point, *, change_request_id: UUID) -> None:
-        """Send this process the signal if the plan names this point for this connection."""
+        """Send this process the signal if the plan names this point for this request."""
         from connections.core import time_limits
-        from connections.models import Deletion
 
         if not self._plan.signal_points:
             return
-        connection_id = str(
-            Deletion.objects.values_list("connection_id").get(pk=change_request_id)[0]
-        )
-        wanted = self._plan.signal_points.get(connection_id)
-        if wanted == point and self._is_first(connection_id):
+        target = _target_of(change_request_id)
+        wanted = self._plan.signal_points.get(target)
+        if wanted == point and self._is_first(target):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM
-        if in_flight and self._is_first(connection_id):
+        if in_flight and self._is_first(target):
             # However slow the machine is, it is killed before it stops waiting for the response.
             time_limits.DELETE_SECONDS = HELD_SECONDS
-            threading.Thread(target=self._kill_in_flight, args=(connection_id,)).start()
+            threading.Thread(target=self._kill_in_flight, args=(target,)).start()
 
-    def _is_first(self, connection_id: str) -> bool:
+    def _is_first(self, target: str) -> bool:
         try:
-            (Path(self._plan.marks) / connection_id).touch(exist_ok=False)
+            (Path(self._plan.marks) / target).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
 
-    def _kill_in_flight(self, connection_id: str) -> None:
-        while not self._was_received(connection_id):
+    def _kill_in_flight(self, target: str) -> None:
+        while not self._was_received(target):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def _was_received(self, connection_id: str) -> bool:
+    def _was_received(self, target: str) -> bool:
         address = f"{self._plan.datadog}/__sandbox__/requests"
         received = requests.get(address, timeout=5).json()["requests"]
         return any(
-            request["method"] == "DELETE" and request["connection_id"] == connection_id
+            request["method"] != "GET" and target in {request["connection_id"], request["sink_org"]}
             for request in received
         )
+
+
+def _target_of(change_request_id: UUID) -> str:
+    """What the plan calls a request: its connection or, for a POST, its destination org."""
+    from connections.models import AccessRequest, Deletion, RequestKind
+
+    access_request = AccessRequest.objects.filter(pk=change_request_id).first()
+    if access_request and access_request.kind == RequestKind.CREATE:
+        return access_request.sink_org_id
+    found = access_request or Deletion.objects.get(pk=change_request_id)
+    return str(found.connection_id)

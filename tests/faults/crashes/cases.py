@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from connections.change_requests.failpoints import Point
 from sandbox import faults
 from sandbox.faults import Fault
+from sandbox.request_log import ReceivedRequest
 from sandbox.world import World
 from tests.faults.crashes.plan import WHILE_SENDING
 from tests.support.sweeps import TAKES_ALL
@@ -62,14 +63,28 @@ WEB_PAIRS = tuple(
     for pair in ALL_WEB_PAIRS
     if pair[0] in UNSENT_POINTS or pair in _sample_of(ALL_WEB_PAIRS, every=6)
 )
-GONE = {"deleted", "gone_unattributed"}
+# The outcomes that say that it was done.
+DONE = {
+    "DELETE": {"deleted", "gone_unattributed"},
+    "POST": {"created"},
+    "PATCH": {"changed"},
+}
+
+
+class _Named(TypedDict, total=False):
+    connection_id: str
+    sink_org: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One deletion: where its process is killed, and what Datadog does with its DELETE."""
+    """One request: where its process is killed, and what Datadog does with it.
 
-    connection_id: str
+    `target` is the connection's ID or, for a POST, that of the destination org.
+    """
+
+    method: str = "DELETE"
+    target: str
     point: str
     datadog: str
 
@@ -79,19 +94,35 @@ class Case:
         fault = DATADOG[self.datadog]
         return replace(fault, delay=HELD_SECONDS) if self.point == WHILE_SENDING else fault
 
+    def set_fault(self, world: World) -> None:
+        """Let Datadog respond to its request like this."""
+        world.set_fault(fault=self.fault, method=self.method, **self._named())
 
-def all_cases(connection_ids: list[str], pairs: tuple[tuple[str, str], ...]) -> list[Case]:
+    def received(self, world: World) -> list[ReceivedRequest]:
+        """The requests that Datadog received."""
+        return world.requests(method=self.method, **self._named())
+
+    def _named(self) -> _Named:
+        """What the request names."""
+        if self.method == "POST":
+            return {"sink_org": self.target}
+        return {"connection_id": self.target}
+
+
+def all_cases(
+    targets: list[str], pairs: tuple[tuple[str, str], ...], *, method: str = "DELETE"
+) -> list[Case]:
     """One case with its own connection for each pair of a point and a Datadog behavior."""
     return [
-        Case(connection_id=connection_id, point=point, datadog=datadog)
-        for connection_id, (point, datadog) in zip(connection_ids, pairs, strict=True)
+        Case(method=method, target=target, point=point, datadog=datadog)
+        for target, (point, datadog) in zip(targets, pairs, strict=True)
     ]
 
 
 def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
     """What is wrong with one deletion after the restart and reconciliation."""
-    received = world.requests(method="DELETE", connection_id=case.connection_id)
-    was_deleted = any(request.executed for request in received)
+    received = case.received(world)
+    was_done = any(request.executed for request in received)
     claimed_at = [datetime.fromisoformat(attempt["claimed_at"]) for attempt in row["attempts"]]
     wrong = {
         "sent twice": len(received) > 1,
@@ -99,9 +130,9 @@ def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
             not any(at <= request.received_at for at in claimed_at) for request in received
         ),
         "attempt without its event": len(claimed_at) != row["sendings_recorded"],
-        "deleted but not recorded as gone": was_deleted and row["outcome"] not in GONE,
-        "recorded as gone but not deleted": not was_deleted and row["outcome"] in GONE,
-        "verified but not deleted": not was_deleted and row["verified"],
+        "done but not recorded": was_done and row["outcome"] not in DONE[case.method],
+        "recorded but not done": not was_done and row["outcome"] in DONE[case.method],
+        "verified but not done": not was_done and row["verified"],
         "still open": row["state"] in {"sending", "waiting", "unknown"},
     }
     where = f"{case.point} × {case.datadog}: {row['state']} {row['outcome']} {row['cause']}"

@@ -10,6 +10,9 @@ from uuid import UUID, uuid4
 from django.db.models import Q
 
 from connections.access.actor import command_actor, person_actor
+from connections.access_requests import requesting as access_requesting
+from connections.access_requests.requesting import WantedTerms, complete_terms
+from connections.access_requests.targets import find_target
 from connections.batches import confirming, decisions, drafts, requesting, stopping
 from connections.core import clock, time_limits
 from connections.core.datadog_keys import KeyPair
@@ -19,18 +22,24 @@ from connections.deletions import confirmations
 from connections.deletions import requesting as deletion_requesting
 from connections.inventory import syncs
 from connections.models import (
+    AccessRequest,
+    AccessState,
     ApprovalPolicy,
     AuditEvent,
     Batch,
     Credential,
     Deletion,
-    Outcome,
+    OrgPair,
     Person,
+    RequestKind,
     Role,
     State,
+    Step,
 )
 from tests.support.people import make_person
 
+SUCCESSES = ("deleted", "created", "changed")
+NO_EFFECT = (State.STILL_PRESENT, AccessState.NO_EFFECT)
 # How far `prepare` takes a bulk deletion.
 type Until = Literal["draft", "approved", "confirmed"]
 
@@ -112,29 +121,68 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
     )
 
 
+def wait_for_access(*, credential_id: str, method: str, targets: Sequence[str]) -> None:
+    """Store a waiting access request for each of these connections or destination orgs."""
+    credential = Credential.objects.get(pk=credential_id)
+    syncs.sync_credentials(credentials=[credential], actor=command_actor())
+    person = Person.objects.get(username="ada")
+    for target in targets:
+        _wait_for_access(person=person, credential=credential, method=method, target=target)
+
+
+def _wait_for_access(*, person: Person, credential: Credential, method: str, target: str) -> None:
+    actor, now = person_actor(person=person), clock.now()
+    kind, sink = RequestKind.CREATE, target
+    if method == "PATCH":
+        kind = RequestKind.CHANGE
+        sink = credential.snapshots.get(connection_id=UUID(target)).sink_org_id
+    access_target = find_target(
+        actor=actor, kind=kind, pair=OrgPair(credential.site, str(credential.org_id), sink)
+    )
+    wanted: WantedTerms = {"types": ["audit"], "owner_text": "SOC team", "purpose": "audit"}
+    access_request = access_requesting._create(
+        actor=actor,
+        target=access_target,
+        terms=complete_terms(access_target, wanted, reason="contract began", ticket=""),
+        request_id=uuid4(),
+        requester=person,
+        now=now,
+    )
+    # As a 429 would have left it.
+    AccessRequest.objects.filter(pk=access_request.pk).update(
+        state=State.WAITING, due_at=now, expires_at=now + time_limits.SENDING_WINDOW
+    )
+
+
 def settle(*, seconds: float, after: datetime) -> list[dict[str, Any]]:
     """Wait until nothing changes and all was checked after that time; return every row."""
     unfinished = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
-    unfinished |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    unfinished |= Q(state=State.STILL_PRESENT, last_checked_at__lt=after)
+    unfinished |= Q(outcome__in=SUCCESSES, verified_at=None, due_at__isnull=False)
+    unfinished |= Q(state__in=NO_EFFECT, last_checked_at__lt=after)
     deadline = time.monotonic() + seconds
-    while Deletion.objects.filter(unfinished).exists() and time.monotonic() < deadline:
+    kinds: tuple[type[Deletion] | type[AccessRequest], ...] = (Deletion, AccessRequest)
+    while time.monotonic() < deadline:
+        if not any(kind.objects.filter(unfinished).exists() for kind in kinds):
+            break
         time.sleep(0.1)
-    return [_row(deletion) for deletion in Deletion.objects.prefetch_related("attempts")]
+    return [_row(row) for kind in kinds for row in kind.objects.prefetch_related("attempts")]
 
 
-def _row(deletion: Deletion) -> dict[str, Any]:
-    events = AuditEvent.objects.filter(subject_id=str(deletion.pk))
+def _row(row: Deletion | AccessRequest) -> dict[str, Any]:
+    events = AuditEvent.objects.filter(subject_id=str(row.pk))
+    answered = row.event_code(Step.ANSWERED)
+    is_create = isinstance(row, AccessRequest) and row.kind == RequestKind.CREATE
     return {
-        "id": str(deletion.pk),
-        "connection_id": str(deletion.connection_id),
-        "state": deletion.state,
-        "outcome": deletion.outcome,
-        "cause": deletion.cause,
-        "verified": deletion.verified_at is not None,
-        "contradicted": deletion.contradicted_at is not None,
-        "sendings_recorded": events.filter(code="deletion.sending").count(),
-        "answers_recorded": events.filter(code__startswith="deletion.answered").count(),
+        "target": row.sink_org_id if is_create else str(row.connection_id),
+        "id": str(row.pk),
+        "connection_id": str(row.connection_id),
+        "state": row.state,
+        "outcome": row.outcome,
+        "cause": row.cause,
+        "verified": row.verified_at is not None,
+        "contradicted": row.contradicted_at is not None,
+        "sendings_recorded": events.filter(code=row.event_code(Step.SENDING)).count(),
+        "answers_recorded": events.filter(code__startswith=answered).count(),
         "attempts": [
             {
                 "claimed_at": attempt.claimed_at.isoformat(),
@@ -143,6 +191,6 @@ def _row(deletion: Deletion) -> dict[str, Any]:
                 "is_late": attempt.is_late,
                 "is_answered": attempt.answered_at is not None,
             }
-            for attempt in deletion.attempts.all()
+            for attempt in row.attempts.all()
         ],
     }

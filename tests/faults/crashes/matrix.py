@@ -7,12 +7,18 @@ from tests.faults.crashes.cases import DATADOG, LATE, Case, all_cases, violation
 from tests.faults.crashes.stack import Stack
 
 
-def cases_for(stack: Stack, pairs: tuple[tuple[str, str], ...]) -> list[Case]:
+def cases_for(
+    stack: Stack,
+    pairs: tuple[tuple[str, str], ...],
+    *,
+    targets: list[str] | None = None,
+    method: str = "DELETE",
+) -> list[Case]:
     """The cases, after setting up Datadog's faults and the plan for them."""
-    cases = all_cases(stack.connection_ids, pairs)
+    cases = all_cases(targets or stack.connection_ids, pairs, method=method)
     for case in cases:
-        stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
-    stack.plan.signal_points = {case.connection_id: case.point for case in cases}
+        case.set_fault(stack.world)
+    stack.plan.signal_points = {case.target: case.point for case in cases}
     return cases
 
 
@@ -24,18 +30,18 @@ def find_violations(
     `sent_at`: the points whose request must have been sent, at the latest after the restart;
     otherwise the cases would prove nothing.
     """
-    late = [case.connection_id for case in cases if case.datadog == LATE]
+    late = [case for case in cases if case.datadog == LATE]
     stack.settled()
     # Late requests are executed by now, so every list shows their effect.
     assert stack.world.wait_until(lambda: _all_executed(stack, late), seconds=30)
     rows = stack.settled()
     for case in cases:
-        has_left = stack.world.deletes_received(case.connection_id) > 0
+        has_left = bool(case.received(stack.world))
         assert has_left == (case.point in sent_at), case
     found: Counter[str] = Counter()
     all_violations: list[str] = []
     for case in cases:
-        case_violations = violations(case, row=rows[case.connection_id], world=stack.world)
+        case_violations = violations(case, row=rows[case.target], world=stack.world)
         found[case.datadog] += len(case_violations)
         all_violations += case_violations
     for datadog in DATADOG:
@@ -50,10 +56,5 @@ def find_violations(
     return all_violations
 
 
-def _all_executed(stack: Stack, connection_ids: list[str]) -> bool:
-    received = [
-        case_violations
-        for connection_id in connection_ids
-        for case_violations in stack.world.requests(method="DELETE", connection_id=connection_id)
-    ]
-    return all(case_violations.executed for case_violations in received)
+def _all_executed(stack: Stack, cases: list[Case]) -> bool:
+    return all(request.executed for case in cases for request in case.received(stack.world))

@@ -103,6 +103,23 @@ class Stack:
                 site=SITE, keys=keys, waiting=waiting, batch=batch, until=until
             )
 
+    def prepare_access(self, *, method: str) -> list[str]:
+        """Store a due access request for each connection or, for a POST, each destination org.
+
+        Return what they are about: the connections' IDs, or those of the orgs.
+        """
+        self.prepare()
+        targets = self.connection_ids
+        if method == "POST":
+            targets = [connection.sink_org.id for connection in self.world.connections()]
+            for connection_id in self.connection_ids:
+                self.world.remove_connection(connection_id=connection_id)
+        with self.opened():
+            crash_scenario.wait_for_access(
+                credential_id=self.credential, method=method, targets=targets
+            )
+        return targets
+
     def pause(self) -> None:
         """Pause the bulk deletion."""
         with self.opened():
@@ -125,7 +142,7 @@ class Stack:
         """Every deletion by connection ID, once nothing changes; needs a process that works."""
         with self.opened():
             rows = crash_scenario.settle(seconds=seconds, after=datetime.now(UTC))
-        return {row["connection_id"]: row for row in rows}
+        return {row["target"]: row for row in rows}
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, as currently stored."""

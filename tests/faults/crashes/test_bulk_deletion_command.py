@@ -146,7 +146,7 @@ def test_after_it_was_killed_the_same_plan_goes_on_and_sends_nothing_twice(
         for connection_id, row in rows.items()
         for what in violations(
             Case(
-                connection_id=connection_id,
+                target=connection_id,
                 point=points.get(connection_id, BESIDE),
                 datadog=DELETES,
             ),

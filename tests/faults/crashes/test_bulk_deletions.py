@@ -68,7 +68,7 @@ def run_until_killed(stack: Stack) -> bool:
 
 def check(stack: Stack, cases: Sequence[Case], *, fault: str, tally: Tally) -> None:
     """Wait until nothing changes, and count what is wrong with the rows."""
-    late = [case.connection_id for case in cases if case.datadog == LATE]
+    late = [case.target for case in cases if case.datadog == LATE]
     rows = stack.settled()
     if late:
         sent = [each for each in late if stack.world.deletes_received(each)]
@@ -79,7 +79,7 @@ def check(stack: Stack, cases: Sequence[Case], *, fault: str, tally: Tally) -> N
     found = [
         what
         for case in cases
-        for what in violations(case, row=rows[case.connection_id], world=stack.world)
+        for what in violations(case, row=rows[case.target], world=stack.world)
     ]
     tally(
         what="bulk deletion",
@@ -100,16 +100,14 @@ def test_after_killed_workers_every_row_is_recorded_correctly(
     # Other rows in between, so that few are in progress when a worker is killed.
     stack = make_stack(connections=len(pairs) * 4)
     cases = [
-        Case(connection_id=each, point=pairs[number // 4][0], datadog=pairs[number // 4][1])
+        Case(target=each, point=pairs[number // 4][0], datadog=pairs[number // 4][1])
         if number % 4 == 0
-        else Case(connection_id=each, point=BESIDE, datadog=DELETES)
+        else Case(target=each, point=BESIDE, datadog=DELETES)
         for number, each in enumerate(stack.connection_ids)
     ]
     for case in cases:
-        stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
-    stack.plan.signal_points = {
-        case.connection_id: case.point for case in cases if case.point != BESIDE
-    }
+        stack.world.set_fault(fault=case.fault, connection_id=case.target)
+    stack.plan.signal_points = {case.target: case.point for case in cases if case.point != BESIDE}
     stack.prepare(batch=stack.connection_ids)
     killed = 0
     while run_until_killed(stack):
@@ -166,9 +164,7 @@ def test_a_killed_web_server_has_confirmed_every_row_or_none(
 def finish(stack: Stack, tally: Tally, *, fault: str) -> None:
     """`check`, where Datadog deletes every connection."""
     rows = rows_of(stack.database, "SELECT connection_id FROM connections_deletion")
-    cases = [
-        Case(connection_id=str(UUID(str(pk))), point=BESIDE, datadog=DELETES) for (pk,) in rows
-    ]
+    cases = [Case(target=str(UUID(str(pk))), point=BESIDE, datadog=DELETES) for (pk,) in rows]
     check(stack, cases, fault=fault, tally=tally)
 
 
@@ -234,9 +230,7 @@ def test_while_the_database_is_unavailable_no_row_is_lost_or_sent_twice(
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
     with stack_on(database, connections=SIZE, **limits) as stack:
-        cases = [
-            Case(connection_id=each, point=BESIDE, datadog=DELETES) for each in stack.connection_ids
-        ]
+        cases = [Case(target=each, point=BESIDE, datadog=DELETES) for each in stack.connection_ids]
         stack.world.set_fault(fault=delayed(seconds=0.5), method="DELETE")
         is_worker = runner == "worker"
         stack.prepare(batch=stack.connection_ids if is_worker else ())
@@ -303,14 +297,14 @@ def test_after_cut_connections_every_row_is_settled_with_its_record(
     ]
     cases = [
         Case(
-            connection_id=each,
+            target=each,
             point=BESIDE,
             datadog=cut[number // 3 % 2] if number % 3 == 0 else DELETES,
         )
         for number, each in enumerate(stack.connection_ids)
     ]
     for case in cases:
-        stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
+        stack.world.set_fault(fault=case.fault, connection_id=case.target)
     stack.prepare(batch=stack.connection_ids)
     with stack.start("worker"), stack.start("worker"):
         run_to_the_end(stack)

@@ -21,10 +21,10 @@ def test_after_a_killed_web_server_every_deletion_is_recorded_correctly(
     with stack.start("serve") as process:
         browser = Browser(address_of(process), credential=stack.credential)
         for case in cases:
-            form = browser.confirmation_page(case.connection_id)
+            form = browser.confirmation_page(case.target)
             with pytest.raises(requests.ConnectionError):
                 browser.press(form)
-            assert stack.plan.was_signaled(case.connection_id), case
+            assert stack.plan.was_signaled(case.target), case
         kill_all(process)
     with stack.start("serve"):
         # A deletion that was not sent waits for its requester; nothing sends it automatically.

@@ -13,15 +13,21 @@ from tests.faults.crashes.matrix import cases_for, find_violations
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 
-def test_after_a_killed_worker_every_deletion_is_recorded_correctly(
-    make_stack: MakeStack, tally: Tally
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PATCH"])
+def test_after_a_killed_worker_every_request_is_recorded_correctly(
+    make_stack: MakeStack, tally: Tally, method: str
 ) -> None:
     stack = make_stack(connections=len(WORKER_PAIRS))
-    stack.prepare(waiting=stack.connection_ids)
-    cases = cases_for(stack, WORKER_PAIRS)
+    targets = stack.connection_ids
+    if method == "DELETE":
+        stack.prepare(waiting=targets)
+    else:
+        targets = stack.prepare_access(method=method)
+    cases = cases_for(stack, WORKER_PAIRS, targets=targets, method=method)
     assert stack.run_workers(len(cases)) == [-signal.SIGKILL] * len(cases)
-    assert all(stack.plan.was_signaled(case.connection_id) for case in cases)
+    assert all(stack.plan.was_signaled(case.target) for case in cases)
     with stack.start("worker"):
-        # A deletion killed before its claim is sent by the next worker; a claimed one never is.
+        # A request killed before its claim is sent by the next worker; a claimed one never is.
         sent_at = tuple(point for point in POINTS if point != Point.AFTER_CLAIM)
-        assert find_violations(stack, cases, what="worker", tally=tally, sent_at=sent_at) == []
+        what = f"worker ({method})"
+        assert find_violations(stack, cases, what=what, tally=tally, sent_at=sent_at) == []
