@@ -77,6 +77,8 @@ _ACTIONS = {
         for step, action in _REQUEST_ACTIONS.items()
     },
     "access_request.contradicted": "not listed as requested",
+    "access_request.ended": "access ended",
+    "access_request.not_ended": "access ended, connection not deleted",
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
     "credential.not_verified": "keys not accepted",

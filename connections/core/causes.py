@@ -111,6 +111,11 @@ class Cause(StrEnum):
         "The keys belong to a person. Datadog deletes the connection when that account is "
         "deactivated.",
     )
+    ACCESS_ENDED = "access_ended", "The access that it was about has ended."
+    ANOTHER_CONNECTION = (
+        "another_connection",
+        "The orgs have another connection than the one that was approved.",
+    )
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
     ABSENT_WHEN_READ = (
         "absent_when_read",

@@ -1,5 +1,6 @@
 """Requesting a deletion."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.lookups.refusals import record_refusal
 from connections.models import (
+    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionKey,
@@ -183,6 +185,40 @@ def request_deletion(
         now=now,
         note_claim=note_claim,
     )
+
+
+def request_covered_deletion(
+    *,
+    actor: Actor,
+    credential: Credential,
+    connection_id: UUID,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+) -> Deletion:
+    """Request and confirm a deletion that the approval of an access request covers.
+
+    Nothing is sent yet. Raises ConflictError when another deletion of the connection is open or
+    just ended.
+    """
+    target = confirmations.find_target(
+        actor=actor, credential=credential, connection_id=connection_id
+    )
+    if target.open_deletion:
+        raise ConflictError("Another deletion of this connection is open.")
+    protections.require_unprotected(target.protection)
+    try:
+        return _create(
+            actor=actor,
+            target=replace(target, policy=ApprovalPolicy.NONE),
+            reason=reason,
+            ticket=ticket,
+            request_id=request_id,
+            requester=None,
+            now=clock.now(),
+        )
+    except IntegrityError:
+        raise ConflictError("Another deletion of this connection is open.") from None
 
 
 def _sync_unlisted(target: DeletionTarget, *, actor: Actor) -> SyncResult:

@@ -86,8 +86,6 @@ VERIFIED = (
 CONTRADICTED = (
     "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
 )
-# The deletion at its end is made once.
-ENDED = "(NEW.deletion_id IS NOT DISTINCT FROM OLD.deletion_id OR OLD.deletion_id IS NULL)"
 CAUSE_DETAILS = {
     "sqlite": "json_remove(NEW.cause_details, '$.last_check')"
     " = json_remove(OLD.cause_details, '$.last_check')",
@@ -142,7 +140,6 @@ def rules(vendor):
         unchanged(*SETTLED),
         VERIFIED,
         CONTRADICTED,
-        ENDED,
         CAUSE_DETAILS[vendor],
         *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),
     )

@@ -102,6 +102,8 @@ class EventCode(StrEnum):
     ACCESS_REQUEST_SETTLED = "access_request.settled"
     ACCESS_REQUEST_VERIFIED = "access_request.verified"
     ACCESS_REQUEST_CONTRADICTED = "access_request.contradicted"
+    ACCESS_REQUEST_ENDED = "access_request.ended"
+    ACCESS_REQUEST_NOT_ENDED = "access_request.not_ended"
     BATCH_REQUESTED = "batch.requested"
     BATCH_APPROVED = "batch.approved"
     BATCH_DECLINED = "batch.declined"

@@ -91,6 +91,8 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.ACCESS_REQUEST_NO_EFFECT: (Audience.INVOLVED, Audience.CAN_APPROVE),
+    EventCode.ACCESS_REQUEST_ENDED: _INVOLVED,
+    EventCode.ACCESS_REQUEST_NOT_ENDED: _ALARM,
     EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
     EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE,),
     EventCode.BATCH_APPROVED: _INVOLVED,

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections.access.actor import WORKER
+from connections.access_requests import ending
 from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
@@ -163,6 +164,9 @@ _TASKS = {
     "alarms": _Task(every=MINUTE, run=lambda worker: due.raise_alarms(actor=WORKER)),
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
+    ),
+    "access_ends": _Task(
+        every=timedelta(minutes=15), run=lambda worker: ending.end_due(actor=WORKER)
     ),
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
