@@ -247,3 +247,33 @@ def test_the_list_filters_and_exports(
     export = b"".join(client.get("/access-requests/export/?format=json"))
     assert pk.encode() in export
     assert client.get("/access-requests/export/?kind=x").status_code == 400
+
+
+def test_every_other_page_leads_to_it(
+    ada: Person,
+    linus: Person,
+    listed_pair: OrgPair,
+    credential: Credential,
+    change: RequestAccess,
+    client_of: ClientOf,
+) -> None:
+    operator, approver = client_of(ada), client_of(linus)
+    snapshot = credential.snapshots.get(is_current=True, sink_org_id=listed_pair.sink_org_id)
+    connection = operator.get(f"/connections/{listed_pair.site}/{snapshot.connection_id}/").text
+    assert "Change data types…" in connection
+    # Without an end there is nothing to extend.
+    assert "Extend…" not in connection
+    org = operator.get(f"/orgs/{listed_pair.site}/{listed_pair.source_org_id}/").text
+    assert f"{NEW}?source={listed_pair.site}/{listed_pair.source_org_id}" in org
+    assert "Access requests" not in operator.get("/").text
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    url = reverse("access-request-detail", args=[change().pk])
+    overview = approver.get("/").text
+    assert (url in overview, "Decide…" in overview) == (True, True)
+    assert 'id="count-access-request-list">1<' in overview
+    assert url in operator.get("/search/?q=quarterly").text
+    approval = {"digest": AccessRequest.objects.get().approval_digest, "approval_round": 1}
+    approver.post(f"{url}approve/", approval)
+    assert "Confirm…" in operator.get("/").text
+    assert 'id="count-access-request-list">1<' in operator.get("/").text
+    assert 'id="count-access-request-list">1<' not in approver.get("/").text

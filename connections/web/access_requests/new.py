@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -355,15 +355,3 @@ def _uses(target: AccessTarget, form: AccessForm) -> list[tuple[str, str, bool]]
         )
         for name in names
     ]
-
-
-def access_request_url(kind: RequestKind, pair: OrgPair, *, deletion: UUID | None = None) -> str:
-    """The address of the page for a pair."""
-    query = {
-        "kind": str(kind),
-        "source": f"{pair.site}/{pair.source_org_id}",
-        "destination": f"{pair.site}/{pair.sink_org_id}",
-    }
-    if deletion:
-        query["deletion"] = str(deletion)
-    return reverse("access-request-new", query=query)

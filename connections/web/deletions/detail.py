@@ -179,7 +179,16 @@ def _status_context(
         listed_by=_listed_by(deletion, actor=actor) if deletion.contradicted_at else "",
         block=next_steps.block,
     )
+    is_gone = deletion.outcome in models.GONE_OUTCOMES and (
+        not deletion.contradicted_at or deletion.last_check_listed is False
+    )
+    pair = models.OrgPair(deletion.site, deletion.source_org_id, deletion.sink_org_id)
     return {
+        "restore_url": support.access_request_url(
+            models.RequestKind.RESTORE, pair, deletion=deletion.pk
+        )
+        if is_gone and deletion.is_reviewed
+        else "",
         "badge": deletion_badge(deletion, status=status),
         "text": text,
         "steps": steps,
@@ -195,8 +204,7 @@ def _status_context(
         "is_checking": status in _CHECKING
         and not deletion.last_checked_at
         and NextStep.CHECK not in next_steps.steps,
-        "is_gone": deletion.outcome in models.GONE_OUTCOMES
-        and (not deletion.contradicted_at or deletion.last_check_listed is False),
+        "is_gone": is_gone,
         "confirming_people": deletion.requested_by_name,
         "earlier_title": "Before this request",
         "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)

@@ -26,10 +26,12 @@ from connections.core.database import Statement, counting_statement
 from connections.inventory.orgs import find_connections
 from connections.models import (
     RUN_BY_BATCH,
+    AccessRequest,
     Agreement,
-    Approval,
+    ApprovalFields,
     ApprovalPolicy,
     Change,
+    ChangeRequest,
     Deletion,
     Person,
     Role,
@@ -48,6 +50,7 @@ GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
         ("Connections", "org-connection-list", permissions.can_see),
         ("Deletions", "deletion-list", permissions.can_see),
         ("Changes", "change-list", permissions.can_see),
+        ("Access requests", "access-request-list", permissions.can_see),
         ("Agreements", "agreement-list", permissions.can_see),
         ("Access reviews", "access-review-list", permissions.can_see),
     ),
@@ -66,7 +69,7 @@ _PART_OF = {
     "notification-list": "settings",
 }
 # Hidden until they list something. How much they list says nothing.
-_ONLY_IN_USE = ("change-list", "agreement-list", "access-review-list")
+_ONLY_IN_USE = ("change-list", "access-request-list", "agreement-list", "access-review-list")
 # With more connections, agreements can be made in the list before there is one.
 _AGREED_ABOVE = 12
 # So many are counted of a list, because every page does.
@@ -186,11 +189,13 @@ def _listed(actor: Actor) -> list[_Counted]:
     """Of lists that are hidden until they are in use, one row at most."""
     changes = visibility.visible_changes(Change.objects.order_by(), actor=actor).values("pk")
     agreements = visibility.visible_agreements(Agreement.objects.order_by(), actor=actor)
+    requests = visibility.visible_access_requests(actor=actor).order_by().values("pk")
     reviews = visibility.visible_access_reviews(actor=actor).order_by().values("pk")
     return [
         ("org-connection-list", find_connections(actor=actor)[: _MOST + 1]),
         ("org-list", visibility.visible_orgs(actor=actor).order_by().values("pk")[: _MOST + 1]),
         ("change-list", changes[:1]),
+        ("access-request-list", requests[:1]),
         ("agreement-list", agreements.values("pk")[:1]),
         ("access-review-list", reviews[:1]),
     ]
@@ -198,17 +203,27 @@ def _listed(actor: Actor) -> list[_Counted]:
 
 def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
     # A deletion counts once for a person who can both approve and delete.
-    mine = Q()
+    mine, requests = Q(), Q()
     waiting: list[_Counted] = []
     if permissions.can_approve_any(actor):
-        mine |= Q(pk__in=_find_awaiting_approval(actor, now=now).values("pk"))
+        deletions = _find_awaiting_approval(Deletion, actor=actor, now=now).exclude(RUN_BY_BATCH)
+        deletions = deletions.exclude(break_glass_round=F("approval_round"))
+        mine |= Q(pk__in=deletions.values("pk"))
+        to_approve = _find_awaiting_approval(AccessRequest, actor=actor, now=now)
+        requests |= Q(pk__in=to_approve.values("pk"))
         # Deletions that are approved through a bulk deletion count as one.
         waiting += [("deletion-list", find_to_approve(actor=actor, now=now))]
     if permissions.can_delete(actor):
-        mine |= Q(pk__in=_find_to_continue(actor, now=now).values("pk"))
+        own = Q(requested_by=actor.person) & ~RUN_BY_BATCH
+        mine |= Q(pk__in=_find_to_continue(Deletion, own, actor=actor, now=now).values("pk"))
+        to_confirm = _find_to_continue(AccessRequest, Q(), actor=actor, now=now)
+        requests |= Q(pk__in=to_confirm.values("pk"))
         waiting += [("deletion-list", find_to_continue(actor=actor, now=now))]
     if mine:
         waiting += [("deletion-list", Deletion.objects.filter(mine, settled_at=None))]
+    if requests:
+        visible = visibility.visible_access_requests(actor=actor)
+        waiting += [("access-request-list", visible.filter(requests, settled_at=None))]
     if permissions.can_acknowledge(actor):
         waiting += [("change-list", find_awaiting_acknowledgement(actor=actor))]
     if permissions.can_be_reviewer(actor):
@@ -219,36 +234,45 @@ def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
     return [(name, rows.order_by().values("pk")) for name, rows in waiting]
 
 
-def _find_to_continue(actor: Actor, *, now: Expression) -> QuerySet[Deletion]:
-    """Deletions that this person can confirm, or whose outcome they can find out."""
+def _find_to_continue[R: ChangeRequest](
+    model: type[R], confirmable: Q, *, actor: Actor, now: Expression
+) -> QuerySet[R]:
+    """Requests that this person can confirm, or whose outcome they can find out.
+
+    `confirmable` are those that they can confirm if they are approved.
+    """
     has_expired = clock.has_passed_in_query(
         "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
     )
     to_confirm = Q(state=State.APPROVED) | Q(state=State.REQUESTED, policy=ApprovalPolicy.NONE)
-    to_confirm &= Q(requested_by=actor.person) & ~has_expired & ~RUN_BY_BATCH
-    to_resolve = Q(state__in=(State.UNKNOWN, State.STILL_PRESENT))
+    to_confirm &= confirmable & ~has_expired
+    to_resolve = Q(state__in=(State.UNKNOWN, model.no_effect))
     unusable = permissions.visibility_of(actor).unusable
-    waiting = visibility.visible(Deletion.objects.filter(settled_at=None), actor=actor)
+    waiting = visibility.visible(model._default_manager.filter(settled_at=None), actor=actor)
     return waiting.filter(to_confirm | to_resolve).exclude(credential__in=unusable)
 
 
-def _find_awaiting_approval(actor: Actor, *, now: Expression) -> QuerySet[Deletion]:
-    """Other people's deletions that this person can still approve or decline."""
+def _find_awaiting_approval[R: ChangeRequest](
+    model: type[R], *, actor: Actor, now: Expression
+) -> QuerySet[R]:
+    """Other people's requests that this person can still approve or decline."""
     person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
-    this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
-    approvals = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
+    [decisions] = [rows for rows in ApprovalFields.__subclasses__() if rows.parent == model.noun]
+    this_round = decisions._default_manager.filter(
+        **{model.noun: OuterRef("pk")}, round=OuterRef("approval_round")
+    )
+    approvals = this_round.filter(decision=ApprovalFields.Decision.APPROVED).order_by()
     has_expired = clock.has_passed_in_query(
         "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
     )
     lacks_approvals = Q(state=State.REQUESTED) & ~has_expired
     for policy in ApprovalPolicy:
-        # Also those still present after an attempt, while this round lacks approvals.
+        # Also those without effect after an attempt, while this round lacks approvals.
         if needed := policy.approvals_needed:
             last = approvals[needed - 1 : needed]
-            lacks_approvals |= Q(~Exists(last), state=State.STILL_PRESENT, policy=policy)
-    waiting = Deletion.objects.filter(lacks_approvals, settled_at=None)
-    waiting = waiting.exclude(RUN_BY_BATCH).exclude(policy=ApprovalPolicy.NONE)
-    waiting = waiting.exclude(break_glass_round=F("approval_round"))
+            lacks_approvals |= Q(~Exists(last), state=model.no_effect, policy=policy)
+    waiting = model._default_manager.filter(lacks_approvals, settled_at=None)
+    waiting = waiting.exclude(policy=ApprovalPolicy.NONE)
     if unapprovable:
         waiting = waiting.exclude(credential__in=unapprovable)
     decided = this_round.filter(approver=person)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -28,7 +29,7 @@ from connections.exports.export import Export, start_export
 from connections.inventory.matching import KnownOrg
 from connections.inventory.orgs import OrgSummary, find_org
 from connections.lookups.objects import raise_org_not_found
-from connections.models import OrgConnectionKey, Person
+from connections.models import OrgConnectionKey, OrgPair, Person, RequestKind
 from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
 
@@ -112,6 +113,18 @@ def find_posted_org(posted: QueryDict, *, actor: Actor) -> OrgSummary:
     if org is None:
         raise_org_not_found(actor=actor, site=site, org_id=org_id)
     return org
+
+
+def access_request_url(kind: RequestKind, pair: OrgPair, *, deletion: UUID | None = None) -> str:
+    """The address of the page for a pair."""
+    query = {
+        "kind": str(kind),
+        "source": f"{pair.site}/{pair.source_org_id}",
+        "destination": f"{pair.site}/{pair.sink_org_id}",
+    }
+    if deletion:
+        query["deletion"] = str(deletion)
+    return reverse("access-request-new", query=query)
 
 
 def org_url(org: KnownOrg) -> str:

@@ -14,11 +14,11 @@ from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.sites import site_name
 from connections.inventory import timeline
 from connections.lookups.objects import require_connection
-from connections.models import OrgConnectionKey, OrgPair
+from connections.models import OrgConnectionKey, OrgPair, RequestKind
 from connections.web.agreed import agreed_view, version_views
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.detail import confirm_url
-from connections.web.framework.support import actor_of, time_of
+from connections.web.framework.support import access_request_url, actor_of, time_of
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.timeline import timeline_of
 from connections.web.timeline import event_entry
@@ -52,7 +52,16 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     is_owner = agreement is not None and agreement.owner == actor.person
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
+    request_urls = {
+        kind: access_request_url(kind, pair)
+        for kind in (RequestKind.CHANGE, RequestKind.EXTEND)
+        if history.is_listed
+        and history.open_deletion is None
+        and (kind == RequestKind.CHANGE or (agreement and agreement.ends_on))
+    }
     context = {
+        "change_url": request_urls.get(RequestKind.CHANGE, ""),
+        "extend_url": request_urls.get(RequestKind.EXTEND, ""),
         "last_decision": decisions[-1] if decisions else None,
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,

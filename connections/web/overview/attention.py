@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests.status import access_status_at
 from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
 from connections.access_reviews.repeating import find_last_repeating
 from connections.batches import drafts
@@ -46,10 +47,12 @@ from connections.web.badges import (
     Badge,
     CredentialStatus,
     NotificationStatus,
+    access_request_badge,
     batch_badge,
     credential_badge,
     deletion_badge,
 )
+from connections.web.change_requests.page import can_decide
 from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.texts import problem_of
 from connections.web.framework.support import connection_url
@@ -258,6 +261,36 @@ def _requests(situation: Situation) -> Iterator[Item]:
         yield replace(item, action="Decide…" if needs_approval else "Confirm…")
 
 
+def _access_requests(situation: Situation) -> Iterator[Item]:
+    """Access requests that wait for approval, confirmation or their outcome, oldest first."""
+    actor, now = situation.actor, situation.now
+    rows = visibility.visible_access_requests(actor=actor).filter(settled_at=None)
+    rows = rows.exclude(state__in=[State.SENDING, State.WAITING])
+    for request in rows.prefetch_related("approvals").order_by("requested_at", "id"):
+        if states.is_being_rechecked(request, now=now):
+            continue
+        has_expired = states.has_expired(request, now=now)
+        needs_approval = states.is_awaiting_approval(request)
+        if needs_approval:
+            is_yours = not has_expired and can_decide(actor, change_request=request, now=now)
+        else:
+            can_use = permissions.can_use(actor, credential_id=request.credential_id)
+            is_yours = can_use and not has_expired
+        deadline = ("expired" if has_expired else "expires") if request.expires_at else ""
+        action = "Decide…" if needs_approval else "Confirm…"
+        yield Item(
+            badge=access_request_badge(request, status=access_status_at(request, now=now)),
+            pair=request,
+            types=request.types_after,
+            note=f"{request.requested_by_name} requests access: “{request.reason}”",
+            at=request.expires_at or request.sending_at or request.requested_at,
+            deadline=deadline,
+            url=reverse("access-request-detail", args=[request.pk]),
+            action="Check outcome" if request.awaits_outcome and not needs_approval else action,
+            is_yours=is_yours,
+        )
+
+
 _BATCH_ACTIONS = {BatchState.REQUESTED: "Decide…", BatchState.APPROVED: "Confirm…"}
 
 
@@ -428,6 +461,7 @@ KINDS = (
     ),
     (
         Kind(_requests, "requested deletion", "deletion-list", {"status": "requested"}),
+        Kind(_access_requests, "access request", "access-request-list"),
         Kind(_bulk_deletions, "bulk deletion", "batch-list"),
     ),
     (Kind(_changes, "change", "change-list", AWAITING_QUERY),),

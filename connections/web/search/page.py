@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests.listing import AccessRequestFilter, list_access_requests
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
@@ -24,6 +25,7 @@ from connections.inventory.inventory import build_inventory, current_snapshots
 from connections.inventory.matching import InventoryFilter, KnownOrg, split_pair
 from connections.inventory.orgs import list_known_orgs
 from connections.models import (
+    AccessRequest,
     Batch,
     BatchOrigin,
     Deletion,
@@ -57,7 +59,7 @@ class Hit:
     url: str
     facts: str = ""
     # What has a status has its badge, everything else an icon.
-    status: Deletion | Badge | None = None
+    status: Deletion | AccessRequest | Badge | None = None
     by: str = ""
     at: datetime | None = None
 
@@ -108,6 +110,7 @@ def _find_all(text: str, *, actor: Actor, now: datetime) -> list[HitGroup]:
         _connections(text, actor),
         _orgs(text, known),
         _agreements(text, actor, known),
+        _access_requests(text, actor),
         _deletions(text, actor),
         _bulk_deletions(text, actor, now),
         _access_reviews(text, actor, now),
@@ -193,6 +196,25 @@ def _agreements(text: str, actor: Actor, known: list[KnownOrg]) -> HitGroup:
 
 
 _OWNER = ("owner__username", "owner__first_name", "owner__last_name")
+
+
+def _access_requests(text: str, actor: Actor) -> HitGroup:
+    words = " ".join(_split_words(text))
+    filters = AccessRequestFilter(text=words)
+    newest = list(list_access_requests(actor=actor, filters=filters)[: MOST + 1])
+    hits = [
+        Hit(
+            name=access_request.pair,
+            url=reverse("access-request-detail", args=[access_request.pk]),
+            facts=join_facts(access_request.ticket, f"“{access_request.reason}”"),
+            status=access_request,
+            by=access_request.requested_by_name,
+            at=access_request.requested_at,
+        )
+        for access_request in newest[:MOST]
+    ]
+    all_url = _all_url("access-request-list", text=words, has_more=len(newest) > MOST)
+    return HitGroup(title="Access requests", icon="arrow", hits=hits, all_url=all_url)
 
 
 def _deletions(text: str, actor: Actor) -> HitGroup:
@@ -302,6 +324,7 @@ def _people(text: str, actor: Actor) -> HitGroup:
 # Every page that needs no object, its URL name, and who can open it.
 _PAGES: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
     *(page for group in GROUPS for page in group),
+    ("Request access", "access-request-new", permissions.can_request_access),
     ("Delete by ID", "deletion-confirm", permissions.can_delete),
     ("Add a credential", "credential-new", permissions.can_manage_credentials),
     ("Import credentials", "credential-import", permissions.can_manage_credentials),
