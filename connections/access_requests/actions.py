@@ -27,6 +27,7 @@ from connections.models import (
     COMPLETED,
     AccessOutcome,
     AccessRequest,
+    ChangeRequest,
     OrgConnectionSnapshot,
     OrgPair,
     Person,
@@ -39,9 +40,9 @@ from connections.models import (
 CLOCK_MARGIN = timedelta(minutes=2)
 
 
-def pair_of(access_request: AccessRequest) -> OrgPair:
+def pair_of(change_request: ChangeRequest) -> OrgPair:
     """The orgs that it is about."""
-    return OrgPair(access_request.site, access_request.source_org_id, access_request.sink_org_id)
+    return OrgPair(change_request.site, change_request.source_org_id, change_request.sink_org_id)
 
 
 def text_to_type(*, sink_org_id: str, sink_org_name: str) -> str:

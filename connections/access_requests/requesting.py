@@ -17,6 +17,7 @@ from connections.access_requests.targets import (
 )
 from connections.audit import personal_data
 from connections.change_requests import lifecycle, sending
+from connections.change_requests.sending import NoteClaim
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.tickets import find_ticket_problem
@@ -137,12 +138,13 @@ def request_access(
     credential: Credential | None = None,
     restored_from: Deletion | None = None,
     requester: Person | None = None,
+    note_claim: NoteClaim | None = None,
 ) -> AccessRequest:
     """Request access. Without a required approval, whoever can confirm it also sends it.
 
     `digest` is that of the target and the terms that were shown, so that exactly these are
-    requested. `requester` is the person for whom a command requests it. The same `request_id` again
-    returns the same access request.
+    requested. `requester` is the person for whom a command requests it, and `note_claim` is as in
+    `sending.claim`. The same `request_id` again returns the same access request.
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
     naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
@@ -184,7 +186,13 @@ def request_access(
         ) from None
     if client is None:
         return access_request
-    return sending.send(change_request=access_request, actor=actor, client=client, now=now)
+    return sending.send(
+        change_request=access_request,
+        actor=actor,
+        client=client,
+        now=now,
+        note_claim=note_claim,
+    )
 
 
 def _require_possible(target: AccessTarget, *, requester: Person | None) -> None:

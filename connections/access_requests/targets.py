@@ -11,7 +11,7 @@ from django.conf import settings
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_requests.actions import ACTIONS, text_to_type
+from connections.access_requests.actions import ACTIONS, pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import require_pairs
 from connections.core.causes import Cause, cause_text
@@ -86,6 +86,8 @@ class AccessTarget:
                 f"No credential of {self.source_name or self.pair.source_org_id} is stored here. "
                 "Ask a Credential manager to add one."
             )
+        if self.kind == RequestKind.RESTORE and not self._is_restorable:
+            return "Choose a closed deletion of a connection of these orgs."
         if self.kind in {RequestKind.CREATE, RequestKind.RESTORE}:
             return self._problem_of_creating(self.credential)
         if self.snapshot is None:
@@ -93,6 +95,11 @@ class AccessTarget:
         if self.kind == RequestKind.EXTEND and self.agreement is None:
             return "This connection has no agreement. Set one first."
         return ""
+
+    @property
+    def _is_restorable(self) -> bool:
+        deletion = self.restored_from
+        return deletion is not None and deletion.is_settled and pair_of(deletion) == self.pair
 
     def _problem_of_creating(self, credential: Credential) -> str:
         if self.snapshot:

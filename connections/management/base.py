@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
@@ -148,7 +149,7 @@ class OrgAdminCommand(BaseCommand):
             case ResponseNotRecordedError():
                 response_text = unrecorded_response_text(error)
                 text = " ".join([response_text.headline, *response_text.lines])
-                return f"{text} Deletion: /deletions/{error.change_request_id}/", UNKNOWN
+                return f"{text} {link_to(error.noun, error.change_request_id)}", UNKNOWN
             case DatabaseError():
                 return database_error_text(error), self.failure_code
         if isinstance(error, _FAILURES):
@@ -261,6 +262,12 @@ _FAILURES = (
     PrivateFileError,
     MissingDatabaseError,
 )
+
+
+def link_to(noun: str, pk: UUID) -> str:
+    """What a request is called, and the address of its page."""
+    label = noun.replace("_", " ").capitalize()
+    return f"{label}: /{noun.replace('_', '-')}s/{pk}/"
 
 
 def reason_of(error: Exception) -> str:

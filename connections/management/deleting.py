@@ -1,4 +1,4 @@
-"""The base class of the commands that delete: exit codes, and what a signal does to them."""
+"""The base class of the commands that send: exit codes, and what a signal does to them."""
 
 import contextlib
 import json
@@ -11,21 +11,37 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
 
+from connections.change_requests.actions import action_of
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
 from connections.deletions.requesting import find_input_problems
 from connections.management import interruption
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
-from connections.models import Deletion, Outcome, Person, State
+from connections.models import (
+    AccessOutcome,
+    AccessState,
+    ChangeRequest,
+    Outcome,
+    Person,
+    State,
+)
 
 STILL_LISTED = 9
-_EXIT_CODES_BY_OUTCOME = {
+_EXIT_CODES_BY_OUTCOME: dict[str, int] = {
     Outcome.DELETED: 0,
+    AccessOutcome.CREATED: 0,
+    AccessOutcome.CHANGED: 0,
+    AccessOutcome.EXTENDED: 0,
     Outcome.ALREADY_ABSENT: 3,
     Outcome.GONE_UNATTRIBUTED: 3,
+    AccessOutcome.ALREADY_EXISTS: 3,
+    AccessOutcome.ALREADY_AS_REQUESTED: 3,
+    AccessOutcome.EXISTS_UNATTRIBUTED: 3,
+    AccessOutcome.GONE: 3,
     Outcome.REFUSED: 4,
     Outcome.NOT_SENT: 5,
     Outcome.STALE: 8,
+    AccessOutcome.CHANGED_ELSEWHERE: 8,
     # Nothing was sent, and Datadog is not the reason. The command withdraws what it could not
     # check.
     Outcome.DECLINED: FAILED,
@@ -33,24 +49,38 @@ _EXIT_CODES_BY_OUTCOME = {
     Outcome.EXPIRED: FAILED,
     Outcome.UNRESOLVED: 6,
 }
-_EXIT_CODES_BY_STATE = {
+_EXIT_CODES_BY_STATE: dict[str, int] = {
     State.APPROVED: 7,
     State.SENDING: 6,
     State.WAITING: 5,
     State.UNKNOWN: 6,
     State.STILL_PRESENT: 8,
+    AccessState.NO_EFFECT: 8,
 }
 
 
-def exit_code_of(deletion: Deletion) -> int:
-    """The exit code for the deletion's outcome or state."""
-    if deletion.is_settled:
-        if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
+def exit_code_of(change_request: ChangeRequest) -> int:
+    """The exit code for the outcome or state of a deletion or access request."""
+    if change_request.is_settled:
+        if _is_not_shown(change_request):
             return STILL_LISTED
-        return _EXIT_CODES_BY_OUTCOME[Outcome(deletion.outcome)]
-    if deletion.state == State.REQUESTED:
-        return 7 if deletion.needs_approval else 5
-    return _EXIT_CODES_BY_STATE[State(deletion.state)]
+        return _EXIT_CODES_BY_OUTCOME[change_request.outcome]
+    if change_request.state == State.REQUESTED:
+        return 7 if change_request.needs_approval else 5
+    return _EXIT_CODES_BY_STATE[change_request.state]
+
+
+def _is_not_shown(change_request: ChangeRequest) -> bool:
+    """Whether the newest complete list contradicts a response that it worked."""
+    action = action_of(change_request)
+    listed = change_request.last_check_listed
+    if listed is None or change_request.outcome != action.success:
+        return False
+    # The connection can be listed without what was changed.
+    is_unverified = change_request.verified_at is None and (
+        change_request.due_at or change_request.contradicted_at
+    )
+    return listed != action.is_listed_when_done or bool(is_unverified)
 
 
 STOPPED = "Stopped. Nothing was sent."
@@ -63,10 +93,12 @@ class DeletingCommand(OrgAdminCommand):
     """
 
     needs_keys = True
+    # Why it needs --yes.
+    why_yes = "a deletion can't be fully undone"
 
     @property
     def failure_code(self) -> int:
-        """6 once a DELETE might have been sent, because 1 means that nothing was."""
+        """6 once something might have been sent, because 1 means that nothing was."""
         return UNKNOWN if self.has_sent else FAILED
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -88,7 +120,7 @@ class DeletingCommand(OrgAdminCommand):
     @property
     @abstractmethod
     def has_sent(self) -> bool:
-        """Whether a DELETE might have been sent."""
+        """Whether something might have been sent."""
 
     @property
     @abstractmethod
@@ -101,15 +133,13 @@ class DeletingCommand(OrgAdminCommand):
         return f"Stopped. {self.unfinished_text}" if self.has_sent else STOPPED
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add why it deletes, for whom, and the confirmation."""
+        """Add why it sends, for whom, and the confirmation."""
         parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
         parser.add_argument("--ticket", default="")
         parser.add_argument(
             "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."
         )
-        parser.add_argument(
-            "--yes", action="store_true", help="Required: a deletion can't be fully undone."
-        )
+        parser.add_argument("--yes", action="store_true", help=f"Required: {self.why_yes}.")
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run as a separate process, with signal handlers until it ends."""
@@ -148,7 +178,7 @@ class DeletingCommand(OrgAdminCommand):
         if problems:
             self.usage_error(" ".join(f"--{name}: {text}" for name, text in problems.items()))
         if not (options["yes"] or options.get("dry_run")):
-            self.usage_error("Nothing was sent. Add --yes: a deletion can't be fully undone.")
+            self.usage_error(f"Nothing was sent. Add --yes: {self.why_yes}.")
         return requester
 
     def emit(self, document: Any, *lines: str) -> None:

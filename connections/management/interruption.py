@@ -1,4 +1,4 @@
-"""Handles signals to a command that deletes: it stops if nothing was sent, else finishes first.
+"""Handles signals to a command that sends: it stops if nothing was sent, else finishes first.
 
 The web server and the worker don't use this: they finish what they are doing before they end.
 """
@@ -29,8 +29,8 @@ class Stop:
     end_immediately: Callable[[], None]
     is_held: bool = True
     is_requested: bool = False
-    # The deletion whose DELETE might have been sent.
-    deletion_id: UUID | None = None
+    # The request that might have been sent.
+    sent_id: UUID | None = None
     is_response_recorded: bool = False
     _requested_at: float = field(default=0.0, init=False)
 
@@ -47,7 +47,7 @@ class Stop:
             raise StopRequestedError(signal.Signals(number).name)
         self.when_noted()
 
-    def begin_sending(self, deletion_id: UUID) -> None:
+    def begin_sending(self, request_id: UUID) -> None:
         """Hold signals from just before the claim commits, so that the attempt is finished first.
 
         Raises StopRequestedError if a signal came before, so that the claim is rolled back.
@@ -55,11 +55,11 @@ class Stop:
         self.is_held = True
         if self.is_requested:
             raise StopRequestedError
-        self.deletion_id = deletion_id
+        self.sent_id = request_id
 
     def end_sending(self) -> None:
         """Release signals, because any response is recorded."""
-        self.is_response_recorded = self.deletion_id is not None
+        self.is_response_recorded = self.sent_id is not None
         self.release()
 
     def release(self) -> None:

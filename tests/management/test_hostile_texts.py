@@ -19,12 +19,13 @@ from connections.access.actor import command_actor
 from connections.core.logs import TEXT_FORMAT, TextFormatter
 from connections.inventory import syncs
 from connections.management.base import LineOutput
-from connections.models import Credential, Person, Role
+from connections.models import Credential, OrgPair, Person, RequestKind, Role
 from sandbox.entities import make_user
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import close, start
 from tests.flows.support import store_credential
+from tests.support.access_requests import request_for
 from tests.support.deletions import request_deletion
 from tests.support.people import make_person
 from tests.support.processes import clean_environment, manage
@@ -88,6 +89,13 @@ def scene(
     ada = make_person("ada", Role.OPERATOR)
     Person.objects.filter(pk=ada.pk).update(username=HOSTILE, first_name=HOSTILE)
     review = close(start(edith, edith), edith, open_reason=HOSTILE)
+    request_for(
+        actor=command_actor(),
+        pair=OrgPair(US, source.id, other.id),
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": HOSTILE, "purpose": HOSTILE},
+        reason=HOSTILE,
+    )
     error = json.dumps({"errors": [f"{HOSTILE} error"]})
     world.set_fault(fault=Fault(name="says", executes=False, status=400, body=error))
     request_deletion(
@@ -121,6 +129,10 @@ def scene(
 ArgumentsOf = Callable[[Scene], list[str]]
 KEY_FILES = ["--site", US, "--api-key-file=api_key", "--application-key-file=application_key"]
 DELETION = ["--reason", HOSTILE, "--yes"]
+ACCESS = [
+    *("--source", f"{US}/{HOSTILE} 1", "--types", f"logs,{HOSTILE}"),
+    *("--owner-text", HOSTILE, "--purpose", HOSTILE),
+]
 # Every command, with each way to make it print something from outside.
 RUNS: dict[str, list[ArgumentsOf]] = {
     "add_credential": [
@@ -175,6 +187,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--file=keys.csv"],
         lambda scene: ["--file", HOSTILE],
     ],
+    "list_access_requests": [lambda scene: []],
     "list_changes": [lambda scene: [], lambda scene: ["--since", HOSTILE]],
     "list_org_connections": [
         lambda scene: [],
@@ -192,6 +205,11 @@ RUNS: dict[str, list[ArgumentsOf]] = {
     "reconcile_deletions": [lambda scene: []],
     "migrate": [lambda scene: [HOSTILE]],
     "move_database": [lambda scene: ["--to", HOSTILE]],
+    "request_access": [
+        lambda scene: [*ACCESS, "--kind=create", "--destination", f"{HOSTILE} 3", *DELETION],
+        lambda scene: [*ACCESS, "--kind=change", "--destination", f"{HOSTILE} 2", *DELETION],
+        lambda scene: [*ACCESS, "--kind=create", "--destination", HOSTILE, *DELETION],
+    ],
     "restore": [lambda scene: ["--from", HOSTILE]],
     "rotate_encryption_key": [lambda scene: []],
     "rotate_signing_key": [lambda scene: []],
@@ -211,7 +229,6 @@ SAY_NOTHING_OF_IT = {
     "erase_person",
     "make_sign_in_link",
     "move_database",
-    "reconcile_deletions",
     "rotate_encryption_key",
     "rotate_signing_key",
     "worker",

@@ -287,4 +287,4 @@ def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored() -> None
     with pytest.raises(StopRequestedError):
         stop.begin_sending(uuid4())
 
-    assert stop.deletion_id is None
+    assert stop.sent_id is None

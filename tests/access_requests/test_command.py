@@ -1,0 +1,258 @@
+"""request_access: one run, one JSON document, one exit code for each outcome."""
+
+import json
+from contextlib import suppress
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connections.management.deleting import exit_code_of
+from connections.models import (
+    AccessOutcome,
+    AccessRequest,
+    AccessState,
+    Agreement,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    OrgPair,
+    Person,
+    State,
+)
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between
+
+pytestmark = pytest.mark.django_db
+
+CREATE = ("--kind=create", "--types=logs", "--owner-text=SOC team", "--purpose=incident response")
+CHANGE = (
+    "--kind=change",
+    "--types=audit, logs",
+    "--owner-text=SOC team",
+    "--purpose=incident response",
+)
+
+
+def run(pair: OrgPair, *more: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the document."""
+    output = StringIO()
+    arguments = [
+        f"--source={pair.site}/{pair.source_org_id}",
+        "--destination=Group SOC",
+        "--reason=quarterly report",
+        *more,
+    ]
+    try:
+        call_command("request_access", *arguments, "--json", stdout=output)
+    except SystemExit as end:
+        code = int(str(end.code))
+    except CommandError as error:
+        code = error.returncode
+    else:
+        code = 0
+    return code, json.loads(output.getvalue())
+
+
+def test_it_syncs_creates_verifies_and_prints_the_outcome(
+    clock: SettableClock, free_pair: OrgPair, sandbox: SandboxServer
+) -> None:
+    until = clock.at.date() + timedelta(days=30)
+    code, document = run(free_pair, *CREATE, "--yes", f"--until={until}", "--ticket=SEC-1")
+    assert code == 0, document
+    request = AccessRequest.objects.get()
+    created = connection_between(sandbox.world, "Payments US", "Group SOC")
+    expected: dict[str, Any] = {
+        "id": str(request.pk),
+        "url": f"/access-requests/{request.pk}/",
+        "kind": "create",
+        "outcome": "created",
+        "connection_id": created.id,
+        "types_after": ["logs"],
+        "ends_on": until.isoformat(),
+        "owner_text": "SOC team",
+        "is_existing": False,
+    }
+    assert {key: document[key] for key in expected} == expected
+    assert document["verified_at"]
+    assert document["requested_by"].startswith("command: ")
+    assert Agreement.objects.get().ends_on == until
+
+
+POST, PATCH = "POST", "PATCH"
+CASES = [
+    pytest.param(POST, faults.RETURNS_403, 4, "refused", id="POST 403"),
+    pytest.param(POST, faults.rate_limited(), 5, "waiting", id="POST 429"),
+    pytest.param(POST, faults.EXECUTES_THEN_500, 6, "unknown", id="POST 500"),
+    pytest.param(PATCH, faults.RETURNS_403, 4, "refused", id="PATCH 403"),
+    pytest.param(PATCH, faults.EXECUTES_THEN_RESET, 6, "unknown", id="PATCH cut"),
+    pytest.param(PATCH, None, 0, "changed", id="PATCH 200"),
+]
+
+
+@pytest.mark.parametrize(("method", "fault", "expected", "status"), CASES)
+def test_each_response_has_its_exit_code(
+    sandbox: SandboxServer,
+    request: pytest.FixtureRequest,
+    method: str,
+    fault: Fault | None,
+    expected: int,
+    status: str,
+) -> None:
+    pair = request.getfixturevalue("free_pair" if method == POST else "listed_pair")
+    if fault:
+        sandbox.world.set_fault(fault=fault, method=method)
+    code, document = run(pair, *(CREATE if method == POST else CHANGE), "--yes")
+    assert (code, document["outcome"] or document["state"]) == (expected, status)
+
+
+CODES = {
+    AccessOutcome.CREATED: 0,
+    AccessOutcome.CHANGED: 0,
+    AccessOutcome.EXTENDED: 0,
+    AccessOutcome.ALREADY_EXISTS: 3,
+    AccessOutcome.ALREADY_AS_REQUESTED: 3,
+    AccessOutcome.EXISTS_UNATTRIBUTED: 3,
+    AccessOutcome.GONE: 3,
+    AccessOutcome.REFUSED: 4,
+    AccessOutcome.NOT_SENT: 5,
+    AccessOutcome.UNRESOLVED: 6,
+    AccessOutcome.STALE: 8,
+    AccessOutcome.CHANGED_ELSEWHERE: 8,
+    AccessOutcome.DECLINED: 1,
+    AccessOutcome.WITHDRAWN: 1,
+    AccessOutcome.EXPIRED: 1,
+}
+
+
+@pytest.mark.parametrize("outcome", AccessOutcome)
+def test_each_outcome_has_its_exit_code(outcome: AccessOutcome) -> None:
+    settled = AccessRequest(kind="create", state=State.SETTLED, outcome=outcome)
+    assert exit_code_of(settled) == CODES[outcome]
+
+
+def test_a_200_that_lists_do_not_show_has_an_exit_code_of_its_own(clock: SettableClock) -> None:
+    done = {"state": State.SETTLED, "due_at": clock.at}
+    created = AccessRequest(kind="create", outcome="created", last_check_listed=False, **done)
+    changed = AccessRequest(kind="change", outcome="changed", last_check_listed=True, **done)
+    assert [exit_code_of(created), exit_code_of(changed)] == [9, 9]
+    changed.verified_at, changed.due_at = clock.at, None
+    assert exit_code_of(changed) == 0
+    assert exit_code_of(AccessRequest(kind="change", state=AccessState.NO_EFFECT)) == 8
+
+
+def test_what_needs_approval_waits_for_it_and_the_same_command_names_it(
+    ada: Person,
+    credential: Credential,
+    free_pair: OrgPair,
+    sandbox: SandboxServer,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    code, document = run(free_pair, *CREATE, "--yes")
+    assert (code, "--as USERNAME" in document["error"]) == (2, True)
+    assert run(free_pair, *CREATE, "--yes", "--as=ada")[0] == 7
+    code, document = run(free_pair, *CREATE, "--yes", "--as=ada")
+    assert (code, document["is_existing"]) == (7, True)
+    assert AccessRequest.objects.get().requested_by == ada
+    assert not sandbox.world.requests(method="POST")
+
+
+def test_an_end_is_extended_without_a_request_to_datadog(
+    clock: SettableClock, listed_pair: OrgPair, sandbox: SandboxServer
+) -> None:
+    soon, later = (clock.at.date() + timedelta(days=days) for days in (10, 20))
+    assert run(listed_pair, *CHANGE, "--yes", f"--until={soon}")[0] == 0
+    code, document = run(listed_pair, "--kind=extend", f"--until={later}", "--yes")
+    assert (code, document["outcome"], document["ends_on"]) == (0, "extended", later.isoformat())
+    assert len(sandbox.world.requests(method="PATCH")) == 1
+    assert Agreement.objects.order_by("-version")[0].ends_on == later
+
+
+def test_a_deleted_connection_is_restored(
+    credential: Credential,
+    listed_pair: OrgPair,
+) -> None:
+    snapshot = credential.snapshots.get(is_current=True, **listed_pair._asdict())
+    with suppress(SystemExit):
+        call_command(
+            "delete_org_connection",
+            "--credential=Payments US",
+            f"--connection-id={snapshot.connection_id}",
+            "--reason=carve-out",
+            "--yes",
+        )
+    deletion = Deletion.objects.get()
+    restore = ("--kind=restore", "--owner-text=SOC team", "--purpose=needed again", "--yes")
+    code, document = run(listed_pair, *restore, f"--deletion={deletion.pk}")
+    assert (code, document["outcome"]) == (0, "created"), document
+    assert document["types_after"] == sorted(deletion.connection_types)
+    assert document["restored_from"] == str(deletion.pk)
+
+
+UNUSABLE = {
+    "kind that isn't available": ("--kind=move", "--yes"),
+    "create without types": ("--kind=create", "--yes"),
+    "restore without a deletion": ("--kind=restore", "--yes"),
+    "restore of an unknown deletion": ("--kind=restore", f"--deletion={uuid4()}", "--yes"),
+    "restore of no ID": ("--kind=restore", "--deletion=x", "--yes"),
+    "deletion for another kind": (*CREATE, "--deletion=x", "--yes"),
+    "no --yes": CREATE,
+    "no date": (*CREATE, "--until=soon", "--yes"),
+    "a past date": (*CREATE, "--until=2001-01-01", "--yes"),
+    "no owner": ("--kind=create", "--types=logs", "--purpose=x", "--yes"),
+    "unknown owner": ("--kind=create", "--types=logs", "--purpose=x", "--owner=nobody", "--yes"),
+    "unknown credential": (*CREATE, "--credential=other", "--yes"),
+    "blank reason": (*CREATE, "--reason= ", "--yes"),
+    "unknown org": (*CREATE, "--destination=nowhere", "--yes"),
+}
+
+
+@pytest.mark.parametrize("arguments", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_unusable_input_is_exit_code_2(
+    free_pair: OrgPair,
+    sandbox: SandboxServer,
+    arguments: tuple[str, ...],
+) -> None:
+    code, document = run(free_pair, *arguments)
+    assert (code, list(document)) == (2, ["error"])
+    assert not AccessRequest.objects.exists()
+    assert not sandbox.world.requests(method="POST")
+
+
+def test_the_keys_of_a_person_create_nothing(
+    credential: Credential,
+    free_pair: OrgPair,
+) -> None:
+    Credential.objects.update(key_owner_is_service_account=False, person_can_create=False)
+    code, document = run(free_pair, *CREATE, "--yes")
+    assert (code, "belong to a person" in document["error"]) == (2, True)
+    Credential.objects.update(person_can_create=True)
+    assert run(free_pair, *CREATE, "--yes")[0] == 0
+
+
+def test_nothing_is_requested_if_the_sync_before_fails(
+    free_pair: OrgPair,
+    sandbox: SandboxServer,
+) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, method="GET")
+    code, document = run(free_pair, *CREATE, "--yes")
+    assert (code, document["error"].split(":")[0]) == (1, "Nothing was sent")
+    assert not AccessRequest.objects.exists()
+
+
+def test_access_requests_are_listed_newest_first(
+    free_pair: OrgPair,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(free_pair, *CREATE, "--yes")
+    call_command("list_access_requests", "--json")
+    [row] = json.loads(capsys.readouterr().out)["access_requests"]
+    assert (row["kind"], row["outcome"]) == ("create", "created")
+    call_command("list_access_requests")
+    assert "Create  Created  Payments US → Group SOC" in capsys.readouterr().out
