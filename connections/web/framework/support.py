@@ -143,6 +143,7 @@ def connection_url(key: OrgConnectionKey) -> str:
 # The texts of links to the subjects' pages, which are named after the types: "org-detail".
 SUBJECT_LABELS = {
     "deletion": "Deletion",
+    "access_request": "Access request",
     "batch": "Bulk deletion",
     "access_review": "Access review",
     "credential": "Credential",

@@ -1,0 +1,162 @@
+"""Who learns what becomes of an access request."""
+
+import json
+from urllib.parse import urlsplit
+
+import pytest
+from pytest_django import Settings
+
+from connections import audit
+from connections.access.actor import WORKER, person_actor
+from connections.change_requests import approvals
+from connections.inventory import syncs
+from connections.models import (
+    AccessKind,
+    AccessOutcome,
+    AccessRequest,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    Notification,
+    OrgPair,
+    Person,
+)
+from connections.notifications.messages import build_message
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.access_requests.conftest import RequestAccess
+from tests.access_requests.test_evidence import approve_and_confirm
+from tests.agreements.support import let_only
+from tests.evidence.support import request
+from tests.support.access_requests import request_for
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _set(settings: Settings) -> None:
+    settings.HAS_MAIL = True
+    settings.WEBHOOK_URL = "https://hooks.example.org/in"
+
+
+def notified(step: str) -> set[str]:
+    """Who gets mail about this step; the webhook gets it too."""
+    rows = Notification.objects.filter(code=f"access_request.{step}")
+    assert rows.filter(channel=Notification.Channel.WEBHOOK).exists()
+    people = rows.filter(channel=Notification.Channel.MAIL)
+    return set(people.values_list("person__username", flat=True))
+
+
+def ask(pair: OrgPair, *, by: Person, owner: Person) -> AccessRequest:
+    return request_for(
+        actor=person_actor(person=by),
+        pair=pair,
+        wanted={"types": ["logs"], "owner": owner, "purpose": "incident response"},
+    )
+
+
+@pytest.fixture
+def requested(free_pair: OrgPair, ada: Person, linus: Person, victor: Person) -> AccessRequest:
+    """Ada requested access that needs one approval, with Victor as owner."""
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    return ask(free_pair, by=ada, owner=victor)
+
+
+def test_approvers_and_the_owner_learn_of_a_request(requested: AccessRequest) -> None:
+    assert notified("requested") == {"linus", "victor"}
+    row = Notification.objects.get(code="access_request.requested", person__username="linus")
+    message = build_message(row)
+    assert message.subject == "Org Admin: Approval needed: Payments US → Group SOC"
+    assert urlsplit(message.url).path == f"/access-requests/{requested.pk}/"
+    webhook = build_message(Notification.objects.get(code=row.code, person=None))
+    data = json.loads(webhook.as_json())["data"]
+    assert {name: data[name] for name in ("kind", "types_before", "types_after", "ends_on")} == {
+        "kind": "create",
+        "types_before": [],
+        "types_after": ["logs"],
+        "ends_on": None,
+    }
+    assert (data["connection_id"], data["approvals_needed"]) == (None, 1)
+
+
+def test_requester_and_owner_learn_that_it_was_approved_and_given(
+    requested: AccessRequest, ada: Person, linus: Person
+) -> None:
+    created = approve_and_confirm(requested, approver=linus, by=ada)
+    assert created.outcome == AccessOutcome.CREATED
+    assert notified("approved") == {"ada", "victor"}
+    # Ada confirmed it, so she saw what happened.
+    assert notified("settled") == {"linus", "victor"}
+    title = build_message(
+        Notification.objects.get(code="access_request.settled", person__username="victor")
+    ).title
+    assert title == "Access request: created"
+
+
+def test_requester_and_owner_learn_that_it_was_declined(
+    requested: AccessRequest, linus: Person
+) -> None:
+    actor = person_actor(person=linus)
+    approvals.decline(change_request=requested, actor=actor, reason="Not needed.")
+    assert notified("declined") == {"ada", "victor"}
+
+
+def test_an_unknown_result_is_announced_like_that_of_a_deletion(
+    requested: AccessRequest, ada: Person, linus: Person, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
+    approve_and_confirm(requested, approver=linus, by=ada)
+    assert notified("unknown") == {"linus", "victor"}
+
+
+def test_whoever_can_confirm_learns_of_what_a_viewer_requested(
+    free_pair: OrgPair, ada: Person, linus: Person, victor: Person
+) -> None:
+    ask(free_pair, by=victor, owner=victor)
+    assert notified("requested") == {"ada"}
+
+
+def test_whoever_can_confirm_learns_of_the_last_approval_only(
+    free_pair: OrgPair, ada: Person, linus: Person, root: Person, victor: Person
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.TWO)
+    access_request = ask(free_pair, by=victor, owner=victor)
+    assert notified("requested") == {"linus", "root"}
+    for approver, expected in ((linus, False), (root, True)):
+        digest = access_request.approval_digest
+        actor = person_actor(person=approver)
+        approvals.approve(change_request=access_request, actor=actor, digest=digest)
+        assert ("ada" in notified("approved")) == expected
+
+
+def test_a_message_is_dropped_once_the_request_is_hidden_from_its_reader(
+    requested: AccessRequest, credential: Credential, ada: Person, root: Person
+) -> None:
+    row = Notification.objects.get(code="access_request.requested", person__username="victor")
+    let_only(ada, credential=credential, kind=AccessKind.SEE, actor=person_actor(person=root))
+    with pytest.raises(AccessRequest.DoesNotExist):
+        build_message(row)
+
+
+def test_requester_and_owner_learn_of_the_deletion_at_its_end(
+    create: RequestAccess,
+    credential: Credential,
+    ada: Person,
+    grace: Person,
+    clock: SettableClock,
+) -> None:
+    created = create()
+    clock.advance(seconds=1)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    deletion = request(credential, str(created.connection_id), actor=person_actor(person=grace))
+    Notification.objects.all().delete()
+    AccessRequest.objects.filter(pk=created.pk).update(deletion=deletion)
+    audit.record(
+        code=audit.EventCode.DELETION_SETTLED,
+        actor=WORKER,
+        subject=Deletion.objects.get(),
+        sentence=audit.Sentence("Closed."),
+    )
+    mails = Notification.objects.filter(channel=Notification.Channel.MAIL)
+    assert set(mails.values_list("person__username", flat=True)) == {"ada", "grace"}
