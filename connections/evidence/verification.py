@@ -1,9 +1,9 @@
 """Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-If the chain is intact, every deletion, bulk deletion, access review, protection, agreement and
-change outside Org Admin is compared with its events. It reads in batches and keeps one hash and
-one frontier, so its memory doesn't grow with the log. Events appended while it runs are left to the
-next verification.
+If the chain is intact, every deletion, access request, bulk deletion, access review, protection,
+agreement and change outside Org Admin is compared with its events. It reads in batches and keeps
+one hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs
+are left to the next verification.
 """
 
 import logging
@@ -37,6 +37,7 @@ from connections.evidence.stored_events import (
 )
 from connections.models import (
     AUDIT_VERIFICATION,
+    AccessRequest,
     AccessReviewRow,
     AuditEvent,
     AuditHead,
@@ -356,6 +357,7 @@ def _larger_sizes(
 MAX_EVENTS_IN_REQUEST = 20_000
 _MAX_ROWS_IN_REQUEST: dict[type[Model], int] = {
     Deletion: 1_000,
+    AccessRequest: 1_000,
     Change: 10_000,
     AccessReviewRow: 10_000,
 }

@@ -27,6 +27,8 @@ class Event:
         self.details: dict[str, Any] = get(document, "details", dict, what)
         self.refs: dict[str, Any] = get(document, "refs", dict, what)
         self.subject: Any = document.get("subject")
+        # The code without the type of its subject: "sending" for `deletion.sending`.
+        self.step: str = self.code.removeprefix(f"{self.about[0]}.")
         self._texts = texts
         self.actor_kind: str = get(actor, "kind", str, what)
         self.actor_id: Any = actor.get("id")
@@ -39,11 +41,6 @@ class Event:
         """Type and ID of what it is about; empty without a subject."""
         subject = self.subject if type(self.subject) is dict else {}
         return (str(subject.get("type", "")), str(subject.get("id", "")))
-
-    @property
-    def step(self) -> str:
-        """The code without the type of its subject: "sending" for `deletion.sending`."""
-        return self.code.removeprefix(f"{self.about[0]}.")
 
     @property
     def rows(self) -> dict[str, dict[str, Any] | None]:

@@ -89,7 +89,7 @@ def checkpoint_download(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def bundle_new(request: HttpRequest) -> HttpResponseBase:
-    """Choose deletions and download them with their proofs."""
+    """Choose deletions and access requests, and download them with their proofs."""
     actor = actor_of(request)
     if request.method == "POST":
         return _make_bundle(request)
