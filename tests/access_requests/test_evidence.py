@@ -76,27 +76,36 @@ def approve_and_confirm(
 
 @pytest.fixture
 def approved(
-    free_pair: OrgPair, credential: Credential, ada: Person, linus: Person, clock: SettableClock
+    request: pytest.FixtureRequest,
+    credential: Credential,
+    ada: Person,
+    linus: Person,
+    clock: SettableClock,
 ) -> AccessRequest:
-    """Ada requested access until the end of the year, Linus approved it, and it was created."""
+    """Ada requested access until the end of the year, Linus approved it, and it was given.
+
+    The parameter is the kind; by default, a connection is created.
+    """
+    kind = getattr(request, "param", RequestKind.CREATE)
+    is_new = kind == RequestKind.CREATE
+    pair = request.getfixturevalue("free_pair" if is_new else "listed_pair")
     Credential.objects.update(policy=ApprovalPolicy.ONE)
-    ends_on = date(database_clock.now().year, 12, 31)
     access_request = request_for(
         actor=person_actor(person=ada),
-        pair=free_pair,
+        pair=pair,
+        kind=kind,
         wanted={
-            "types": ["logs"],
+            "types": ["logs"] if is_new else ["audit", "logs"],
             "owner": ada,
-            "owner_text": "",
             "purpose": "incident response",
-            "ends_on": ends_on,
+            "ends_on": date(database_clock.now().year, 12, 31),
         },
     )
     clock.advance(seconds=1)
-    created = approve_and_confirm(access_request, approver=linus, by=ada)
-    assert created.outcome == AccessOutcome.CREATED
+    given = approve_and_confirm(access_request, approver=linus, by=ada)
+    assert given.outcome == (AccessOutcome.CREATED if is_new else AccessOutcome.CHANGED)
     clock.advance(seconds=1)
-    return created
+    return given
 
 
 def rows_and_events(access_request: AccessRequest) -> tuple[Rows, list[Event]]:
@@ -196,6 +205,7 @@ def test_the_command_names_an_access_request_that_differs(approved: AccessReques
 # --- Approvals ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("approved", [RequestKind.CREATE, RequestKind.CHANGE], indirect=True)
 def test_each_attempt_needs_approvals_by_others(approved: AccessRequest) -> None:
     rows, events = rows_and_events(approved)
     assert compare_record(KIND, rows=rows, events=events) == []
