@@ -178,7 +178,7 @@ def _access_outcome_text(rows: Rows) -> str:
         late = " late" if answered[-1].get("is_late") else ""
         return f"{label}: Datadog returned {answered[-1].get('http_status')}{late}"
     if outcome in ("created", "changed"):
-        return f"{label}, by Datadog’s lists. An attempt might have worked"
+        return f"{label}, by Datadog's lists. An attempt might have worked"
     return f"{label}. {sent_text(attempts, done='changed')}"
 
 
