@@ -21,7 +21,16 @@ from connections.core.text import join_some_names
 from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import find_text_problem
 from connections.lookups.objects import raise_not_visible
-from connections.models import Agreement, Credential, Org, OrgConnectionSnapshot, OrgPair, Person
+from connections.models import (
+    COMPLETED,
+    AccessRequest,
+    Agreement,
+    Credential,
+    Org,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Person,
+)
 
 MAX_PAIRS = 1000
 MAX_TYPES = 20
@@ -245,6 +254,7 @@ def _make_drafts(
 ) -> dict[OrgPair, Outcome]:
     """The version that would follow for each pair, or what `set_separately` returns instead."""
     listed, allowed = _find_listed_types(list(terms)), can_set(actor=actor, pairs=terms)
+    approved_ends = _find_approved_ends([pair for pair in terms if "ends_on" in terms[pair]])
     today = clock.now().date()
     drafts: dict[OrgPair, Outcome] = {}
     for pair, wanted in terms.items():
@@ -258,6 +268,7 @@ def _make_drafts(
             if pair not in allowed:
                 _require_owner(draft, before, actor=actor)
             _require_valid(draft, before, today=today)
+            _require_approved_end(draft, before, approved=approved_ends.get(pair))
         except (InvalidInputError, PermissionDenied) as problem:
             drafts[pair] = problem
     return drafts
@@ -356,6 +367,38 @@ def _require_valid(draft: Agreement, newest: Agreement | None, *, today: date) -
         )
     if draft.ends_on and draft.ends_on < today and "ends_on" in changed:
         raise InvalidInputError({"ends_on": "Choose today or a later date."})
+
+
+def _find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None]:
+    """The end that the newest completed access request of each of these pairs gave, if any.
+
+    Not where the connection has been deleted at that end.
+    """
+    if not pairs:
+        return {}
+    completed = AccessRequest.objects.filter(of_these_pairs(pairs), outcome__in=COMPLETED)
+    columns = ("site", "source_org_id", "sink_org_id", "ends_on", "deletion")
+    return {
+        OrgPair(*pair): None if deletion else ends_on
+        for *pair, ends_on, deletion in completed.order_by("settled_at").values_list(*columns)
+    }
+
+
+def _require_approved_end(
+    draft: Agreement, newest: Agreement | None, *, approved: date | None
+) -> None:
+    """Raise InvalidInputError for an end later than the one that was approved.
+
+    Otherwise, the agreement would promise access after the day on which it is deleted.
+    """
+    is_changed = newest is None or draft.ends_on != newest.ends_on
+    if is_changed and approved and (draft.ends_on is None or draft.ends_on > approved):
+        raise InvalidInputError(
+            {
+                "ends_on": f"Access was requested until {approved.isoformat()}, so choose that "
+                "date or an earlier one. For a later end, request to extend it."
+            }
+        )
 
 
 # --- Storing ------------------------------------------------------------------------------------

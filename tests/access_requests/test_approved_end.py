@@ -1,0 +1,91 @@
+"""The end that an access request gave can only be brought forward in agreements."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from connections.access.actor import command_actor, person_actor
+from connections.agreements.setting import set_agreements
+from connections.core.errors import InvalidInputError
+from connections.inventory.pair_files import import_agreements
+from connections.models import Agreement, Credential, OrgPair, Person, RequestKind
+from tests.support.access_requests import request_for
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture
+def end(ada: Person, listed_pair: OrgPair, clock: SettableClock) -> date:
+    """The end of access that Ada was given for 30 days."""
+    ends_on = clock.at.date() + timedelta(days=30)
+    request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        kind=RequestKind.CHANGE,
+        wanted={
+            "types": ["audit", "logs"],
+            "owner_text": "SOC team",
+            "purpose": "incident response",
+            "ends_on": ends_on,
+        },
+    )
+    assert Agreement.objects.get().ends_on == ends_on
+    return ends_on
+
+
+@pytest.mark.parametrize("days", [1, None])
+def test_a_later_end_or_none_is_refused_and_says_how_to_get_one(
+    ada: Person, listed_pair: OrgPair, end: date, days: int | None
+) -> None:
+    ends_on = end + timedelta(days=days) if days else None
+    with pytest.raises(InvalidInputError) as refused:
+        set_agreements(
+            actor=person_actor(person=ada), pairs=[listed_pair], terms={"ends_on": ends_on}
+        )
+    assert "extend" in refused.value.fields["ends_on"]
+    assert Agreement.objects.count() == 1
+
+
+def test_it_can_be_brought_forward_and_back_but_not_further(
+    ada: Person, listed_pair: OrgPair, end: date
+) -> None:
+    actor = person_actor(person=ada)
+    for ends_on in (end - timedelta(days=7), end - timedelta(days=1), end):
+        set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": ends_on})
+    set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": end - timedelta(days=1)})
+    with pytest.raises(InvalidInputError):
+        set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": None})
+
+
+def test_an_import_fails_at_that_line(listed_pair: OrgPair, end: date) -> None:
+    later = end + timedelta(days=1)
+    header = (
+        "site,source_org,destination_org,owner,owner_text,purpose,ticket,ends_on,connection_types"
+    )
+    line = f"{','.join(listed_pair)},,SOC team,x,,{later},"
+    result = import_agreements(actor=command_actor(), content=f"{header}\n{line}\n".encode())
+    [failed] = result.failed
+    assert "extend" in failed["error"]
+
+
+def test_other_fields_can_be_changed(ada: Person, listed_pair: OrgPair, end: date) -> None:
+    set_agreements(actor=person_actor(person=ada), pairs=[listed_pair], terms={"purpose": "audits"})
+    assert Agreement.objects.order_by("-version")[0].ends_on == end
+
+
+def test_an_end_that_no_access_request_gave_can_be_later(
+    ada: Person, listed_pair: OrgPair, credential: Credential, clock: SettableClock
+) -> None:
+    today = clock.at.date()
+    for days in (10, 20):
+        set_agreements(
+            actor=person_actor(person=ada),
+            pairs=[listed_pair],
+            terms={
+                "owner_text": "SOC team",
+                "purpose": "x",
+                "ends_on": today + timedelta(days=days),
+            },
+        )
+    assert Agreement.objects.count() == 2
