@@ -104,7 +104,9 @@ def _reason_not_to_send(
         sentence = audit.Sentence(
             "{connection} already is as requested. {facts}", connection=connection, facts=facts
         )
-        return "", now_says, sentence
+        # An earlier attempt might be why.
+        might_have_worked = change_request.has_ambiguous_attempt
+        return Cause.CHANGED_WHEN_READ if might_have_worked else "", now_says, sentence
     sentence = audit.Sentence(
         "{connection} changed after the request. {facts}", connection=connection, facts=facts
     )
