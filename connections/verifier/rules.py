@@ -115,9 +115,17 @@ def _request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
             yield "its requester decided about it"
 
 
+def _last_day(request: Mapping[str, Any]) -> str:
+    """The last day of access; without an end, a day after any other."""
+    return str(request.get("ends_on") or "9999-12-31")
+
+
 def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
     yield from _request_problems(rows, events)
-    methods = _METHODS.get(str(rows.get(ACCESS_REQUEST, {}).get("kind")), set())
+    request = rows.get(ACCESS_REQUEST, {})
+    if any(event.step == "ended" and event.at[:10] <= _last_day(request) for event in events):
+        yield "the access ended before its last day had passed"
+    methods = _METHODS.get(str(request.get("kind")), set())
     for attempt in rows_named(rows, "attempt"):
         if attempt.get("method") not in methods:
             yield fill("attempt {} is not what was requested", attempt.get("number"))

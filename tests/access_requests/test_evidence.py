@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access_requests import ending
 from connections.access_requests.requesting import WantedTerms
 from connections.audit import checkpoints
 from connections.change_requests import approvals, lifecycle
@@ -49,7 +50,7 @@ from tests.evidence.columns import (
     newest_rows,
     tampering,
 )
-from tests.evidence.support import Forger, complaint, make, page_of, request, run_verifier, verified
+from tests.evidence.support import Forger, complaint, make, page_of, run_verifier, verified
 from tests.support.access_requests import request_for
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -268,7 +269,7 @@ def test_one_bundle_holds_the_life_of_a_pair(
     clock: SettableClock,
     tmp_path: Path,
 ) -> None:
-    """Requested, approved, created, extended and deleted."""
+    """Requested, approved, created, extended and, at its end, deleted."""
     pair = OrgPair(approved.site, approved.source_org_id, approved.sink_org_id)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     clock.advance(seconds=1)
@@ -283,14 +284,11 @@ def test_one_bundle_holds_the_life_of_a_pair(
     extension = approve_and_confirm(extension, approver=linus, by=ada)
     assert extension.outcome == AccessOutcome.EXTENDED
     clock.advance(seconds=1)
-    deletion = request(
-        credential,
-        str(approved.connection_id),
-        actor=person_actor(person=ada),
-        approver=linus,
-    )
+    clock.advance(seconds=2 * 366 * 86_400)
+    assert ending.end_due(actor=WORKER) == [extension]
     clock.advance(seconds=1)
-    assert Deletion.objects.get().outcome == Outcome.DELETED
+    deletion = Deletion.objects.get()
+    assert (deletion.outcome, deletion.policy) == (Outcome.DELETED, ApprovalPolicy.NONE)
     made = make(filters=HistoryFilter(connection_id=approved.connection_id))
     assert (made.bundle.deletions, made.bundle.access_requests) == (1, 2)
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
@@ -302,11 +300,19 @@ def test_one_bundle_holds_the_life_of_a_pair(
         assert f'<section id="{record.pk}">' in page
     assert "Created: Datadog returned 200" in page or "Created: Datadog returned 201" in page
     assert "Extended: the access ends later. Nothing was sent" in page
+    assert f"<th>Deletion at its end</th><td><bdi>{deletion.pk}</bdi></td>" in page
     # The extension is no attempt, and still needs its approvals.
     _, events = rows_and_events(extension)
     without = [event for event in events if event.step != "approved"]
     [lacking] = done_without_approvals(without) or []
     assert lacking.details["outcome"] == "extended"
+    # What was approved is the deletion after the last day.
+    rows, events = rows_and_events(extension)
+    assert rows["access_request"]["deletion_id"] == str(deletion.pk)
+    [ended] = [event for event in events if event.step == "ended"]
+    ended.at = f"{extension.ends_on}T23:59:59.000000Z"
+    [problem] = compare_record(KIND, rows=rows, events=events)
+    assert problem == "the access ended before its last day had passed"
     # Without the access requests that population.json counts, it fails.
     forger = Forger(made=made)
     forger.edit_json(
