@@ -103,13 +103,15 @@ class Stack:
                 site=SITE, keys=keys, waiting=waiting, batch=batch, until=until
             )
 
-    def prepare_access(self, *, method: str) -> list[str]:
-        """Store a due access request for each connection or, for a POST, each destination org.
+    def prepare_waiting(self, *, method: str) -> list[str]:
+        """Store a due request for each connection or, for a POST, each destination org.
 
         Return what they are about: the connections' IDs, or those of the orgs.
         """
-        self.prepare()
         targets = self.connection_ids
+        self.prepare(waiting=targets if method == "DELETE" else ())
+        if method == "DELETE":
+            return targets
         if method == "POST":
             targets = [connection.sink_org.id for connection in self.world.connections()]
             for connection_id in self.connection_ids:

@@ -87,26 +87,34 @@ def submit_during_outage(stack: Stack, browser: Browser, connection_id: str, *, 
     return page
 
 
-@pytest.mark.parametrize("command", ["worker", "web"])
+@pytest.mark.parametrize(
+    ("command", "method", "outcome"),
+    [
+        ("worker", "DELETE", "deleted"),
+        ("web", "DELETE", "deleted"),
+        ("worker", "POST", "created"),
+        ("worker", "PATCH", "changed"),
+    ],
+)
 def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start(
-    database: SharedDatabase, command: str
+    database: SharedDatabase, command: str, method: str, outcome: str
 ) -> None:
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
     with stack_on(database, connections=1, **limits) as stack:
-        [connection_id] = stack.connection_ids
         world = stack.world
-        world.set_fault(fault=delayed(seconds=1.0))
-        stack.prepare(waiting=[connection_id])
+        world.set_fault(fault=delayed(seconds=1.0), method=method)
+        [target] = stack.prepare_waiting(method=method)
         with stack.start("worker") as worker:
-            assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
+            assert world.wait_until(lambda: len(world.requests(method=method)) == 1, seconds=30)
             with outage_of(stack):
                 worker.wait_for_line("It is saved in")
                 assert worker.end() == 0
-        assert stack.stored()[connection_id]["state"] == "sending"
+        assert stack.stored()[target]["state"] == "sending"
         with stack.start(command) as process:
             assert any(not files_of(stack) for _ in until(40)), process.output
-        row = stack.stored()[connection_id]
-        assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
+        row = stack.stored()[target]
+        assert (row["outcome"], row["answers_recorded"]) == (outcome, 1)
+        assert len(world.requests(method=method)) == 1
 
 
 @pytest.mark.database
