@@ -235,6 +235,12 @@ class CreateAction(AccessAction):
             return outcome_of_unknown(change_request, item)
         return "" if result.is_complete else None
 
+    def confirms_success(self, change_request: AccessRequest, item: OrgConnection | None) -> bool:
+        """Someone else could have replaced the connection that it created."""
+        return item is not None and (
+            outcome_of_unknown(change_request, item) == AccessOutcome.CREATED
+        )
+
     def settled_by_lists_sentence(
         self, change_request: AccessRequest, *, outcome: str
     ) -> audit.Sentence:

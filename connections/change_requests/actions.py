@@ -148,6 +148,10 @@ class Action[R: ChangeRequest](ABC):
         proves nothing.
         """
 
+    def confirms_success(self, change_request: R, item: OrgConnection | None) -> bool:
+        """Whether a list that shows the effect, with this connection, confirms a late success."""
+        return True
+
     @abstractmethod
     def settled_by_lists_sentence(self, change_request: R, *, outcome: str) -> audit.Sentence:
         """What ended an unknown result, for the audit log."""

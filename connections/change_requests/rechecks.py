@@ -68,7 +68,11 @@ def settle_not_as_requested(
         facts = attempt_facts.attempts_summary_of(change_request)
         action = action_of(change_request)
         found = action.columns_from(change_request, comparison.item)
-        if comparison.shows_effect and change_request.has_late_success:
+        if (
+            comparison.shows_effect
+            and change_request.has_late_success
+            and action.confirms_success(change_request, comparison.item)
+        ):
             verification.settle_late_success(
                 change_request=change_request,
                 actor=actor,

@@ -96,7 +96,11 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
         due_at = min(due_at, change_request.expires_at)
     event = verification.check_event(change_request=change_request, result=result)
     with verification.lock_responses(change_request=change_request):
-        if action.shows_effect(change_request, result=result) and change_request.has_late_success:
+        if (
+            action.shows_effect(change_request, result=result)
+            and change_request.has_late_success
+            and action.confirms_success(change_request, item)
+        ):
             verification.settle_late_success(
                 change_request=change_request,
                 actor=actor,

@@ -11,6 +11,7 @@ from connections.access_requests.actions import text_to_type
 from connections.change_requests import lifecycle, reconciliation, sending
 from connections.change_requests.actions import action_of
 from connections.core.causes import Cause
+from connections.datadog.responses import WriteResponse
 from connections.models import COMPLETED, AccessRequest, Agreement, Credential, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -467,3 +468,62 @@ def test_a_rate_limited_request_is_sent_again_once(sender: Sender) -> None:
     sender.clock.advance(seconds=8)
     sending.send(change_request=access_request, actor=WORKER)
     sender.require(access_request, ("settled", DONE[sender.method], ""), sent=2)
+
+
+# --- A response after Org Admin stopped waiting for it ---
+
+type RequestLate = Callable[[Fault | None], AccessRequest]
+
+
+@pytest.fixture
+def late(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> RequestLate:
+    """Request it; the response is received after a minute, when another process gave it up."""
+    send_claimed = sending.send_claimed
+
+    def wait(claimed: sending.ClaimedAttempt) -> WriteResponse:
+        response = send_claimed(claimed)
+        sender.clock.advance(seconds=61)
+        [other] = AccessRequest.objects.all()
+        assert reconciliation.expire_lost_claim(change_request=other, actor=WORKER)
+        return response
+
+    def act(fault: Fault | None) -> AccessRequest:
+        monkeypatch.setattr(sending, "send_claimed", wait)
+        sender.request(fault)
+        monkeypatch.setattr(sending, "send_claimed", send_claimed)
+        access_request = AccessRequest.objects.get()
+        assert (access_request.state, access_request.cause) == ("unknown", Cause.ANSWER_LOST)
+        assert access_request.attempts.get().is_late
+        return access_request
+
+    return act
+
+
+def test_after_a_late_200_one_complete_list_is_enough(sender: Sender, late: RequestLate) -> None:
+    access_request = late(None)
+    sender.check(access_request, seconds=1)
+    sender.require(access_request, ("settled", DONE[sender.method], Cause.LATER_LISTING), sent=1)
+    assert access_request.verified_at == sender.clock.at
+
+
+@pytest.mark.parametrize("fault", [faults.RETURNS_403, faults.RETURNS_409])
+def test_a_late_refusal_decides_nothing(sender: Sender, late: RequestLate, fault: Fault) -> None:
+    access_request = late(fault)
+    sender.answer(None)
+    sender.check(access_request, seconds=1)
+    assert access_request.state == "unknown"
+    sender.check(access_request, seconds=61)
+    sender.require(access_request, NO_EFFECT, sent=1)
+
+
+@pytest.mark.parametrize("sender", ["POST"], indirect=True)
+def test_what_replaced_a_connection_after_a_late_201_is_not_claimed(
+    sender: Sender, late: RequestLate
+) -> None:
+    access_request = late(None)
+    gone(sender)
+    as_wanted(sender)
+    sender.check(access_request, seconds=1)
+    assert access_request.state == "unknown"
+    sender.check(access_request, seconds=61)
+    sender.require(access_request, listed("exists_unattributed"), sent=1)
