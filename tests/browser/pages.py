@@ -10,6 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils.http import urlencode
 
 from connections.models import (
+    AccessRequest,
     AccessReview,
     AccessReviewState,
     Assignment,
@@ -110,6 +111,22 @@ def _batch(slug: str, *, who: str, state: BatchState) -> Listed:
         find=lambda: [Batch.objects.filter(state=state).earliest("created_at").pk],
         who=who,
     )
+
+
+def _access_request(slug: str, *, state: str, who: str) -> Listed:
+    return _page(
+        "access-request-detail",
+        f"access-request-{slug}",
+        find=lambda: [AccessRequest.objects.filter(state=state).earliest("requested_at").pk],
+        who=who,
+    )
+
+
+def _change_form() -> str:
+    one = AccessRequest.objects.filter(state="settled").earliest("requested_at")
+    source, sink = (f"{one.site}/{org_id}" for org_id in (one.source_org_id, one.sink_org_id))
+    query = urlencode({"kind": "change", "source": source, "destination": sink})
+    return f"{reverse('access-request-new')}?{query}"
 
 
 ROW_FORM = {"show": "to-decide", "open": "16", "decision": "keep"}
@@ -261,6 +278,13 @@ OURS = [
     _detail("unknown", state="unknown"),
     _detail("still-present", state="still_present"),
     _detail("still-present-viewer", state="still_present", who="viewer"),
+    _page("access-request-list", who="operator"),
+    _page("access-request-list", "access-request-list-fresh", is_fresh=True, who="viewer"),
+    _page("access-request-new", "access-request-choose", who="viewer"),
+    Listed(slug="access-request-new", name="access-request-new", path=_change_form, who="operator"),
+    _access_request("to-approve", state="requested", who="approver"),
+    _access_request("requested", state="requested", who="viewer"),
+    _access_request("changed", state="settled", who="operator"),
     _page("batch-list", who="operator"),
     _page("batch-list", "batch-list-fresh", is_fresh=True, who="operator"),
     _batch("plan", state=BatchState.DRAFT, who="operator"),
