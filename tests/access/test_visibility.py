@@ -21,6 +21,7 @@ from connections.credentials import access_lists
 from connections.inventory import contradictions, protections, syncs
 from connections.models import (
     AccessKind,
+    AccessRequest,
     AccessReview,
     AccessReviewDecision,
     ApprovalPolicy,
@@ -32,8 +33,10 @@ from connections.models import (
     Org,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    OrgPair,
     Person,
     Protection,
+    RequestKind,
     Role,
 )
 from sandbox.faults import rate_limited
@@ -43,6 +46,7 @@ from tests.agreements.support import agree, pair_between
 from tests.batches.support import draft, key_of
 from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
+from tests.support.access_requests import request_for
 from tests.support.people import make_person
 from tests.support.reach_addresses import OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between, key_pair_of, org_named
@@ -64,6 +68,7 @@ class Data:
     deletion: Deletion
     connection_id: UUID
     change: Change
+    access_request: AccessRequest
     batch: Batch
     review: AccessReview
 
@@ -77,6 +82,8 @@ class Data:
             return {"pk": self.change.pk}
         if name.startswith("batch"):
             return {"pk": self.batch.pk}
+        if name.startswith("access-request"):
+            return {"pk": self.access_request.pk}
         if name.startswith("access-review"):
             return {"pk": self.review.pk}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
@@ -119,7 +126,17 @@ def data(
         sink_org=org_named(sandbox.world, SECRET),
         connection_types=("audit",),
     )
+    third = sandbox.world.add_connection(
+        source_org=connection.source_org,
+        sink_org=sandbox.world.add_org(name="Third", site=connection.source_org.site),
+    )
     syncs.sync_credentials(credentials=[hidden], actor=WORKER)
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=OrgPair(hidden.site, third.source_org.id, third.sink_org.id),
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": f"{SECRET} team", "purpose": "audit"},
+    )
     back = connection_between(sandbox.world, "Data Lake EU", SECRET)
     for source, sink in ((SECRET, "Data Lake EU"), ("Data Lake EU", SECRET)):
         agree(
@@ -144,7 +161,8 @@ def data(
         hidden=hidden,
         deletion=deletion,
         connection_id=deletion.connection_id,
-        change=Change.objects.get(),
+        change=Change.objects.latest("number"),
+        access_request=access_request,
         batch=batch,
         review=review,
     )
@@ -200,7 +218,12 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
     text = response.getvalue().decode()
     # The filters can repeat what the person requested.
     page_text = text.replace(requested.removeprefix("?"), "")
-    secrets = [str(data.deletion.pk), data.hidden.fingerprint, str(data.hidden.pk)]
+    secrets = [
+        str(data.deletion.pk),
+        str(data.access_request.pk),
+        data.hidden.fingerprint,
+        str(data.hidden.pk),
+    ]
     if "{connection}" not in query:
         secrets.append(str(data.connection_id))
     if "{word}" not in query:
@@ -209,6 +232,39 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
         secrets.remove(str(data.hidden.pk))
     assert response.status_code == 200
     assert [secret for secret in secrets if secret in page_text] == []
+
+
+def test_a_request_for_an_org_that_the_person_does_not_know_is_hidden(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    # No credential that they can see makes its destination known.
+    known, unknown = (
+        AccessRequest.objects.create(
+            **{field: getattr(data.access_request, field) for field in COPIED},
+            site=data.own.site,
+            credential=data.own,
+            request_id=uuid4(),
+            source_org_id=data.own.org_id,
+            sink_org_id=sink,
+        )
+        for sink in (org_id_of("Group SOC"), str(uuid4()))
+    )
+    client = client_of(grace)
+    statuses = [client.get(f"/access-requests/{each.pk}/").status_code for each in (known, unknown)]
+    assert statuses == [200, 404]
+    page = client.get("/access-requests/").text
+    assert [str(each.pk) in page for each in (known, unknown)] == [True, False]
+
+
+COPIED = (
+    *("kind", "credential_name", "credential_fingerprint", "digest", "reason", "policy"),
+    *("approval_digest", "requested_at", "requested_by", "requested_by_name", "types_after"),
+    *("owner_text", "purpose", "search_text", "expires_at"),
+)
+
+
+def org_id_of(name: str) -> str:
+    return Org.objects.filter(name=name).latest("pk").org_id
 
 
 def test_a_limited_person_sees_the_visible_objects(
@@ -228,7 +284,12 @@ def test_listed_people_auditors_and_administrators_see_a_hidden_credential(
     who: str,
 ) -> None:
     client = client_of(request.getfixturevalue(who))
-    for name in ("credential-detail", "org-connection-detail", "deletion-detail"):
+    for name in (
+        "credential-detail",
+        "org-connection-detail",
+        "deletion-detail",
+        "access-request-detail",
+    ):
         assert client.get(reverse(name, kwargs=data.kwargs(name))).status_code == 200
 
 

@@ -51,9 +51,9 @@ from connections.web.framework.reauthentication import requires_reauthentication
 _DEFAULT_DAYS = 90
 # What each data type is for, after "Labs can".
 _USES = {
-    "logs": "Search {source}’s logs and use them in dashboards and notebooks",
-    "metrics": "Use {source}’s metrics in dashboards and notebooks",
-    "audit": "Read {source}’s Audit Trail: who signed in, changed keys or permissions",
+    "logs": "Search {source}'s logs and use them in dashboards and notebooks",
+    "metrics": "Use {source}'s metrics in dashboards and notebooks",
+    "audit": "Read {source}'s Audit Trail: who signed in, changed keys or permissions",
 }
 
 
