@@ -12,6 +12,7 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.changes.explained import find_access_requests, with_access_request
 from connections.changes.texts import change_cause_text
 from connections.core.database import count_each
 from connections.models import Change, Credential, Deletion, Org, OrgConnectionKey
@@ -56,6 +57,8 @@ class ChangeRow:
     not_checked_by: list[str]
     # The deletion that removed the connection, or whose connection came back.
     deletion: Deletion | None
+    # The ID of the access request that made the change.
+    access_request: str | None
     # The old state. Also None if only hidden credentials listed the former connection.
     before: dict[str, Any] | None
     # How many removals by the same bulk deletion the row stands for.
@@ -109,7 +112,7 @@ def iterate_changes(*, actor: Actor, filters: ChangeFilter) -> Iterator[ChangeRo
     permissions.require(permissions.can_see(actor), "see changes")
     parts = _queries(filters, actor=actor)
     after: int | None = None
-    while matches := _matches_after(parts, after, limit=ROWS_PER_QUERY):
+    while matches := _matches_after(parts, after, limit=ROWS_PER_QUERY, actor=actor):
         yield from _rows([(change, 1) for change in matches], actor=actor)
         after = matches[-1].number
 
@@ -187,8 +190,10 @@ def matching_changes(filters: ChangeFilter) -> QuerySet[Change]:
 
 
 def _matches_after(
-    parts: Iterable[QuerySet[Change]], after: int | None, *, limit: int
+    parts: Iterable[QuerySet[Change]], after: int | None, *, limit: int, actor: Actor
 ) -> list[Change]:
+    requests = visibility.visible_access_requests(actor=actor)
+    parts = [with_access_request(rows, visible=requests) for rows in parts]
     if after is not None:
         parts = [rows.filter(number__lt=after) for rows in parts]
     by_number = {row.number: row for rows in parts for row in rows[:limit]}
@@ -202,7 +207,7 @@ def _fold_removals(
     folded: list[_Folded] = []
     limit = size
     while len(folded) < size:
-        matches = _matches_after(parts, after, limit=limit)
+        matches = _matches_after(parts, after, limit=limit, actor=actor)
         batches = _removals_by_batch(parts, matches, actor=actor)
         for change in matches:
             newest, count = batches.get(_batch_of(change), (change.number, 1))
@@ -241,12 +246,14 @@ def _rows(changes: list[_Folded], *, actor: Actor) -> list[ChangeRow]:
     names = {str(pk): name for pk, name in credentials.values_list("pk", "name")}
     former = {change.pk: key for change, _ in changes if (key := _former_connection(change))}
     hidden = visibility.hidden_connections(list(former.values()), actor=actor)
+    made_by = find_access_requests([change for change, _ in changes])
     return [
         ChangeRow(
             change=change,
             observed_by=[names[pk] for pk in change.observed_by if pk in names],
             not_checked_by=[names[pk] for pk in change.not_checked_by if pk in names],
             deletion=_visible_deletion(change, actor=actor),
+            access_request=made_by.get(change.pk),
             before=None if former.get(change.pk) in hidden else change.before,
             removals=removals,
         )

@@ -20,7 +20,7 @@ from django.db.models import OuterRef, Q, Subquery
 from connections import audit
 from connections.access.actor import Actor
 from connections.audit.chain import canonical_text
-from connections.changes import losses
+from connections.changes import explained, losses
 from connections.changes.known import (
     CREATOR_FIELDS,
     connection_fields,
@@ -104,6 +104,7 @@ def process_sync(
     if might_be_lost:
         changes += losses.settle_losses(sync=sync, gone=gone, deleted=deleted)
     if changes:
+        explained.clear_attention(changes)
         _store_changes(changes)
         audit.record(
             code=audit.EventCode.CHANGES_DETECTED,

@@ -277,6 +277,7 @@ def test_the_command_lists_changes(
         "earliest_at": change.earliest_at.isoformat(),
         "observed_by": ["a"],
         "deletion": None,
+        "access_request": None,
         "not_checked": [],
         "acknowledged_by": None,
         "acknowledged_at": None,

@@ -1,0 +1,114 @@
+"""What an access request changed needs no acknowledgement, and its change names it."""
+
+import pytest
+
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.change_requests.actions import action_of
+from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
+from connections.inventory import syncs
+from connections.models import AccessRequest, Change, Credential, OrgPair, Person
+from sandbox.server import SandboxServer
+from tests.access_requests.conftest import RequestAccess
+from tests.support.access_requests import request_for
+from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
+from tests.support.sandbox import connection_between
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def newest_change() -> ChangeRow:
+    return next(iterate_changes(actor=command_actor(), filters=ChangeFilter()))
+
+
+def verify(access_request: AccessRequest, clock: SettableClock) -> None:
+    clock.advance(seconds=5)
+    action_of(access_request).verify(access_request, actor=WORKER)
+    clock.advance(seconds=5)
+    syncs.sync_credentials(credentials=[access_request.credential], actor=WORKER)
+
+
+def test_data_types_that_an_access_request_added_need_no_acknowledgement(
+    change: RequestAccess, clock: SettableClock
+) -> None:
+    access_request = change()
+    verify(access_request, clock)
+    row = newest_change()
+    assert (row.change.kind, row.change.widened) == (Change.Kind.TYPES_CHANGED, True)
+    assert (row.change.needs_attention, row.access_request) == (False, str(access_request.pk))
+
+
+def test_data_types_that_someone_else_added_later_do(
+    change: RequestAccess,
+    clock: SettableClock,
+    credential: Credential,
+    sandbox: SandboxServer,
+) -> None:
+    verify(change(), clock)
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.change_connection(connection_id=connection.id, connection_types=("metrics",))
+    clock.advance(minutes=1)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    row = newest_change()
+    assert (row.change.kind, row.change.needs_attention) == (Change.Kind.TYPES_CHANGED, True)
+    assert row.access_request is None
+
+
+def test_the_same_data_types_that_someone_else_sets_again_do(
+    change: RequestAccess,
+    clock: SettableClock,
+    credential: Credential,
+    sandbox: SandboxServer,
+    listed_pair: OrgPair,
+) -> None:
+    access_request = change()
+    verify(access_request, clock)
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    for types in (access_request.connection_types, access_request.types_after):
+        sandbox.world.change_connection(connection_id=connection.id, connection_types=tuple(types))
+        clock.advance(minutes=1)
+        syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    row = newest_change()
+    assert (row.change.needs_attention, row.access_request) == (True, None)
+
+
+def test_a_connection_that_an_access_request_created_names_it(
+    create: RequestAccess, clock: SettableClock
+) -> None:
+    access_request = create()
+    verify(access_request, clock)
+    row = newest_change()
+    assert row.change.connection_id == access_request.connection_id
+    assert (row.change.needs_attention, row.access_request) == (False, str(access_request.pk))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_connection_that_is_created_again_needs_attention_if_someone_else_removed_the_former(
+    ada: Person,
+    clock: SettableClock,
+    credential: Credential,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    *,
+    is_ours: bool,
+) -> None:
+    former = connection_between(sandbox.world, "Payments US", "Group SOC")
+    if is_ours:
+        request_deletion(
+            actor=command_actor(), credential=credential, connection_id=former.id, reason="x"
+        )
+    else:
+        sandbox.world.remove_connection(connection_id=former.id)
+    clock.advance(seconds=5)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    clock.advance(seconds=5)
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "x"},
+    )
+    verify(access_request, clock)
+    row = newest_change()
+    assert row.change.kind == Change.Kind.RECREATED
+    assert row.change.needs_attention != is_ours
+    assert row.access_request == str(access_request.pk)
