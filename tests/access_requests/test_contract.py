@@ -399,6 +399,10 @@ def test_a_later_list_decides_one_without_effect(
 
 def test_an_incomplete_list_decides_nothing(sender: Sender) -> None:
     access_request = sender.request(faults.EXECUTES_THEN_RESET)
+    # The one that an incomplete page leaves out.
+    other = sender.world.add_org(name="Other", site=access_request.site)
+    source = org_named(sender.world, "Payments US")
+    sender.world.add_connection(source_org=source, sink_org=other)
     for fault in (faults.INCOMPLETE_PAGE, faults.RETURNS_403, *faults.CONTRADICTIONS):
         sender.world.clear_faults()
         sender.world.set_fault(fault=fault, operation="list")
