@@ -46,6 +46,7 @@ CHANGED = {
 # Syncs and verifications store their results without an event. A bulk deletion has events once it
 # is requested: its draft, and what changed since the draft was made, have none.
 READING = {
+    "access-request-approve",
     "batch-list",
     "batch-request",
     "org-connection-refresh",
@@ -54,6 +55,9 @@ READING = {
 }
 # The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
+    "access-request-approve",
+    "access-request-decline",
+    "access-request-withdraw",
     "access-review-close",
     "access-review-decide",
     "access-review-new",
