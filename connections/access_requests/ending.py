@@ -158,8 +158,10 @@ def _delete(
             reason=access_request.reason,
             ticket=access_request.ticket,
             request_id=uuid4(),
+            record_also=lambda deletion: _record_ended(
+                access_request, deletion=deletion, actor=actor
+            ),
         )
-        _record_ended(access_request, deletion=deletion, actor=actor)
         sending.send(change_request=deletion, actor=org_admin)
     except DomainError as error:
         cause = getattr(error, "cause", Cause.CHANGED_WHEN_READ)
@@ -168,19 +170,18 @@ def _delete(
 
 def _record_ended(access_request: AccessRequest, *, deletion: Deletion, actor: Actor) -> None:
     values = {"deletion": deletion}
-    with audit.atomic():
-        AccessRequest.objects.filter(pk=access_request.pk).update(**values)
-        audit.record(
-            code=EventCode.ACCESS_REQUEST_ENDED,
-            actor=actor,
-            subject=access_request,
-            sentence=audit.Sentence(
-                "The access for {connection} ended, so its connection is deleted.",
-                connection=access_request.description,
-            ),
-            details={"deletion": str(deletion.pk)},
-            rows={"access_request": audit.changes_of(AccessRequest, values=values, actor=actor)},
-        )
+    AccessRequest.objects.filter(pk=access_request.pk).update(**values)
+    audit.record(
+        code=EventCode.ACCESS_REQUEST_ENDED,
+        actor=actor,
+        subject=access_request,
+        sentence=audit.Sentence(
+            "The access for {connection} ended, so its connection is deleted.",
+            connection=access_request.description,
+        ),
+        details={"deletion": str(deletion.pk)},
+        rows={"access_request": audit.changes_of(AccessRequest, values=values, actor=actor)},
+    )
 
 
 def _record_not_ended(

@@ -1,5 +1,6 @@
 """Requesting a deletion."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -195,11 +196,12 @@ def request_covered_deletion(
     reason: str,
     ticket: str,
     request_id: UUID,
+    record_also: Callable[[Deletion], None],
 ) -> Deletion:
     """Request and confirm a deletion that the approval of an access request covers.
 
-    Nothing is sent yet. Raises ConflictError when another deletion of the connection is open or
-    just ended.
+    Nothing is sent yet. `record_also` is called in the transaction that stores the deletion. Raises
+    ConflictError when another deletion of the connection is open or just ended.
     """
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id
@@ -216,6 +218,7 @@ def request_covered_deletion(
             request_id=request_id,
             requester=None,
             now=clock.now(),
+            record_also=record_also,
         )
     except IntegrityError:
         raise ConflictError("Another deletion of this connection is open.") from None
@@ -253,6 +256,7 @@ def _create(
     request_id: UUID,
     requester: Person | None,
     now: datetime,
+    record_also: Callable[[Deletion], None] = lambda deletion: None,
 ) -> Deletion:
     snapshot = target.snapshot or OrgConnectionSnapshot()
     deletion = Deletion(
@@ -285,6 +289,7 @@ def _create(
         deletion.save(force_insert=True)
         exclusion.settle_as_stale(stale, actor=actor)
         record_request(deletion, actor=actor)
+        record_also(deletion)
     return deletion
 
 
