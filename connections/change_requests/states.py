@@ -388,14 +388,10 @@ def lock_unchanged[R: ChangeRequest](change_requests: Sequence[R]) -> list[R]:
     if not change_requests:
         return []
     rows = type(change_requests[0])._default_manager.select_for_update(no_key=True)
+    read = rows.filter(pk__in=[change_request.pk for change_request in change_requests])
     # In a fixed order, so that two processes don't wait for each other.
-    locked = rows.order_by("pk")
-    stored = {
-        pk: compared
-        for pk, *compared in locked.filter(
-            pk__in=[change_request.pk for change_request in change_requests]
-        ).values_list("pk", *_COMPARED)
-    }
+    locked = read.order_by("pk").values_list("pk", *_COMPARED)
+    stored = {pk: compared for pk, *compared in locked}
     unchanged = []
     for change_request in change_requests:
         if stored[change_request.pk] == [getattr(change_request, name) for name in _COMPARED]:
@@ -572,11 +568,8 @@ def _happened_by(
 
 def approvals_needed(change_request: ChangeRequest) -> int:
     """How many other people must approve the next attempt."""
-    return (
-        ApprovalPolicy(change_request.policy).approvals_needed
-        if change_request.needs_approval
-        else 0
-    )
+    needed = ApprovalPolicy(change_request.policy).approvals_needed
+    return needed if change_request.needs_approval else 0
 
 
 def approvals_given(change_request: ChangeRequest) -> QuerySet[ApprovalFields]:

@@ -19,14 +19,7 @@ from connections.deletions.status import (
     retried_since,
     retry_text,
 )
-from connections.models import (
-    ApprovalPolicy,
-    Attempt,
-    BatchState,
-    Deletion,
-    Outcome,
-    State,
-)
+from connections.models import ApprovalPolicy, Attempt, BatchState, Deletion, Outcome, State
 from connections.verifier.rules import Sent
 
 
