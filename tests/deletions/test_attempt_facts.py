@@ -241,8 +241,9 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
 
 
 def test_no_event_title_claims_that_nothing_was_sent() -> None:
-    document = json.dumps({"details": {"outcome": "deleted"}})
     for code in EventCode:
+        outcome = "created" if code.startswith("access_request.") else "deleted"
+        document = json.dumps({"details": {"outcome": outcome}})
         event = AuditEvent(code=code, stored_sentence="", text=document)
         assert not CLAIMS_NOTHING_SENT.search(event_text(event).badge.label)
 

@@ -28,9 +28,11 @@ from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, Situation, change_item, find_items
 from connections.web.overview.texts import clock_ahead_text, no_worker_text
 
-# How many items are shown at once, and how many recent changes.
+# How many items are shown at once, and how many recent changes. With more items, the changes that
+# are shown still fit on a screen of 900 px.
 MAX_ITEMS = 10
 MAX_CHANGES = 5
+MAX_CHANGES_BELOW_ITEMS = 2
 RECENT = timedelta(days=7)
 
 
@@ -81,8 +83,9 @@ def overview(request: HttpRequest) -> HttpResponse:
     credentials = credentials_in_use(actor=actor)
     items = find_items(Situation(actor=actor, now=now, credentials=credentials))
     settled = ChangeFilter(is_settled=True)
-    changes = get_change_page(actor=actor, filters=settled, size=MAX_CHANGES).rows
     yours = [item for item in items if item.is_yours]
+    size = MAX_CHANGES_BELOW_ITEMS if len(yours) > MAX_ITEMS else MAX_CHANGES
+    changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
     time_ahead = checks.find_future_time(now=now)

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 
-from connections.models import AuditEvent, Person
+from connections.models import AuditEvent, OrgConnectionSnapshot, Person
 from connections.web.framework import reauthentication
 from tests.support.people import PASSWORD
 from tests.support.undo import undone
@@ -33,6 +33,19 @@ ASK_FIRST = {
 }
 
 
+def acting_values(name: str) -> dict[str, str]:
+    """What a POST to the URL with this name needs to have an effect."""
+    if name != "access-request-new":
+        return ACTING.get(name, {})
+    snapshot = OrgConnectionSnapshot.objects.filter(is_current=True).earliest("pk")
+    return {
+        "kind": "change",
+        "source": f"{snapshot.site}/{snapshot.source_org_id}",
+        "destination": f"{snapshot.site}/{snapshot.sink_org_id}",
+        "confirmation": snapshot.sink_org_name,
+    }
+
+
 def everything_stored() -> str:
     """All rows except sessions and cache."""
     out = io.StringIO()
@@ -51,7 +64,7 @@ def test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_pro
     before, events = everything_stored(), AuditEvent.objects.count()
     for name in sorted(REAUTHENTICATED):
         with subtests.test(name=name):
-            response: Any = client.post(addresses[name], ACTING.get(name, {}))
+            response: Any = client.post(addresses[name], acting_values(name))
             assert response.status_code == 422
             question = response.context["reauth_prompt"]
             assert (question["late_at"], question["takes_password"]) == (addresses[name], True)
@@ -71,7 +84,7 @@ def test_a_guarded_post_with_a_wrong_password_does_nothing(
             # Only a few wrong passwords are allowed in a row.
             cache.clear()
             events = AuditEvent.objects.count()
-            typed = ACTING.get(name, {}) | {"step_up-password": "a wrong password"}
+            typed = acting_values(name) | {"step_up-password": "a wrong password"}
             response: Any = client.post(addresses[name], typed)
             assert response.status_code == 422
             # If the action isn't available now, its page has no form to show the error in.
