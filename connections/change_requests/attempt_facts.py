@@ -137,7 +137,7 @@ _NOT_RECORDED = {
     ),
     ResponseLocation.IN_DATABASE: (
         "Recorded, but the database failed afterwards.",
-        "You can open the deletion when the database is back.",
+        "You can open the {label} when the database is back.",
     ),
     ResponseLocation.NOWHERE: (
         "Sent, but the response couldn't be saved.",
@@ -150,5 +150,7 @@ _NOT_RECORDED = {
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
     headline, then = _NOT_RECORDED[error.location]
-    lines = (error.response_text, then, "Don't delete again.")
+    label = error.noun.replace("_", " ")
+    again = "Don't delete again." if label == "deletion" else "Don't request it again."
+    lines = (error.response_text, then.format(label=label), again)
     return BannerText(headline=headline, lines=lines)

@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from uuid import uuid4
 
 import pytest
 
 from connections.audit import EventCode
 from connections.change_requests import attempt_facts
 from connections.core.causes import Cause, cause_text
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
 from connections.deletions.status import DeletionStatus, status_of
@@ -311,3 +313,21 @@ def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:
     by = "Nothing was deleted."
     declined = deletion_in(State.SETTLED, Outcome.DECLINED, settled_by_name=by, epoch=1)
     assert badge_of(declined).explanation == f"Declined by {by}."
+
+
+@pytest.mark.parametrize(
+    ("noun", "says"),
+    [
+        ("deletion", ("You can open the deletion when", "Don't delete again.")),
+        ("access_request", ("You can open the access request when", "Don't request it again.")),
+    ],
+)
+def test_an_unreadable_record_says_what_not_to_do_again(noun: str, says: tuple[str, str]) -> None:
+    error = ResponseNotRecordedError(
+        noun=noun,
+        change_request_id=uuid4(),
+        response_text="Datadog returned 200.",
+        location=ResponseLocation.IN_DATABASE,
+    )
+    text = " ".join(attempt_facts.unrecorded_response_text(error).lines)
+    assert all(part in text for part in says)
