@@ -122,8 +122,12 @@ class AccessAction(Action[AccessRequest]):
         )
 
     def settled(self, change_request: AccessRequest, *, actor: Actor) -> None:
-        """A completed request sets the agreement of its pair."""
-        if change_request.outcome not in COMPLETED:
+        """A completed request sets the agreement of its pair, if it was approved.
+
+        One that an approver's check ends, because the pair is already connected, was not.
+        """
+        is_unapproved = change_request.epoch == 0 and change_request.lacks_approvals
+        if change_request.outcome not in COMPLETED or is_unapproved:
             return
         set_approved(
             actor=actor,

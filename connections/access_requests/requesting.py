@@ -234,10 +234,10 @@ def _create(
     if credential is None:
         raise ConflictError(target.problem)
     snapshot = target.snapshot
-    shown = (snapshot or OrgConnectionSnapshot()).snapshot_values()
+    snapshot_values = (snapshot or OrgConnectionSnapshot()).snapshot_values()
     digest = target.digest_of(terms)
     access_request = AccessRequest(
-        **shown
+        **snapshot_values
         | {
             "source_org_id": target.pair.source_org_id,
             "source_org_name": target.source_name,

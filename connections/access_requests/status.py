@@ -171,11 +171,15 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "Unresolved", "Closed by {by}", "The outcome was never determined."
     ),
 }
-_HTTP_STATUS = {Cause.BAD_REQUEST: 400, Cause.UNAUTHORIZED: 401, Cause.FORBIDDEN: 403}
+_HTTP_STATUS: dict[str, int] = {
+    Cause.BAD_REQUEST: 400,
+    Cause.UNAUTHORIZED: 401,
+    Cause.FORBIDDEN: 403,
+}
 
 
 def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict[str, str]:
-    status = _HTTP_STATUS.get(access_request.cause)  # type: ignore[call-overload]
+    status = _HTTP_STATUS.get(access_request.cause)
     label = OUTCOME_LABELS[AccessOutcome(access_request.outcome or AccessOutcome.CREATED)]
     approvers = [approval.approver_name for approval in access_request.current_approvals]
     return {
@@ -200,7 +204,7 @@ def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict
 
 def access_label_of(access_request: AccessRequest, *, status: AccessStatus) -> str:
     """The label of its status: "Failed (403)". Makes no query."""
-    status_code = _HTTP_STATUS.get(access_request.cause)  # type: ignore[call-overload]
+    status_code = _HTTP_STATUS.get(access_request.cause)
     http_status = f" ({status_code})" if status_code else ""
     return _TEXTS[status].label.format(http_status=http_status)
 
@@ -276,7 +280,7 @@ def title_of(kind: RequestKind) -> str:
 
 
 def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method: str) -> str:
-    """What can be said of the attempts: that nothing was sent, or that nothing was changed."""
+    """A sentence that the attempts allow: nothing was sent, or nothing was changed."""
     sent = attempt_facts.sent_by(attempts)
     if sent == Sent.NOTHING:
         is_open = isinstance(status, DeletionStatus)

@@ -67,7 +67,7 @@ def settle_not_as_requested(
     with verification.lock_responses(change_request=change_request):
         facts = attempt_facts.attempts_summary_of(change_request)
         action = action_of(change_request)
-        found = action.columns_from(change_request, comparison.item)
+        columns = action.columns_from(change_request, comparison.item)
         if (
             comparison.shows_effect
             and change_request.has_late_success
@@ -78,7 +78,7 @@ def settle_not_as_requested(
                 actor=actor,
                 cause=Cause.ABSENT_WHEN_READ if action.deletes else Cause.CHANGED_WHEN_READ,
                 seen_at=comparison.at or clock.now(),
-                found=found,
+                connection_columns=columns,
             )
             return
         outcome = action.outcome_before_sending(change_request, comparison)
@@ -88,7 +88,9 @@ def settle_not_as_requested(
         event = audit.EventDraft(
             code=change_request.event_code(Step.SETTLED), sentence=sentence, details=details
         )
-        transition = Settle(outcome=outcome, cause=cause, details=details, found=found)
+        transition = Settle(
+            outcome=outcome, cause=cause, details=details, connection_columns=columns
+        )
         states.apply(change_request, transition=transition, actor=actor, events=[event])
 
 

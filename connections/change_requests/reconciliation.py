@@ -86,11 +86,11 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
     listed = verification.is_listed(change_request=change_request, result=result)
     finding = action.find_outcome(change_request, result=result)
     item = action.find(change_request, result=result)
-    found = action.columns_from(change_request, item)
+    columns = action.columns_from(change_request, item)
     check = None
     is_late_enough = checked_at - sending_at >= time_limits.FIRST_CHECK_DELAY
     if listed is not None and finding is not None and is_late_enough:
-        check = Check(at=checked_at, is_listed=listed, finding=finding, found=found)
+        check = Check(at=checked_at, is_listed=listed, finding=finding, connection_columns=columns)
     due_at = states.next_check_at(sending_at=sending_at, now=now)
     if change_request.expires_at:
         due_at = min(due_at, change_request.expires_at)
@@ -107,7 +107,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
                 cause=Cause.LATER_LISTING,
                 seen_at=checked_at,
                 events=[event],
-                found=found,
+                connection_columns=columns,
             )
             return
         transition = _transition_after_check(
@@ -148,7 +148,9 @@ def _transition_after_check(
 
 
 def _settle(check: Check, *, cause: Cause, kept: Check | None) -> Settle:
-    return Settle(outcome=check.finding, cause=cause, check=kept, found=check.found)
+    return Settle(
+        outcome=check.finding, cause=cause, check=kept, connection_columns=check.connection_columns
+    )
 
 
 def _events_of(

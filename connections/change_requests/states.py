@@ -59,7 +59,7 @@ class Check:
     # The outcome that it would end an unknown result as. "" if it shows no effect.
     finding: str
     # The columns that it sets then.
-    found: dict[str, Any] = field(default_factory=dict)
+    connection_columns: dict[str, Any] = field(default_factory=dict)
 
 
 class Transition(ABC):
@@ -257,7 +257,7 @@ class Settle(Transition):
     # When it was closed. Without a time, it is closed now.
     at: datetime | None = None
     # The columns that a response or a list sets.
-    found: dict[str, Any] = field(default_factory=dict)
+    connection_columns: dict[str, Any] = field(default_factory=dict)
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         return new_state(
@@ -271,7 +271,7 @@ class Settle(Transition):
             due_at=self.due_at,
             expires_at=None,
             **_check_columns(change_request, self.check),
-            **self.found,
+            **self.connection_columns,
         )
 
 
@@ -326,8 +326,8 @@ def transition_for(
         return unknown
     if outcome == action.success:
         item = action.find_in_response(change_request, response)
-        found = action.columns_from(change_request, item)
-        return Settle(outcome=outcome, due_at=now, at=now, found=found)
+        columns = action.columns_from(change_request, item)
+        return Settle(outcome=outcome, due_at=now, at=now, connection_columns=columns)
     due_at = now if outcome in action.verified_outcomes else None
     return Settle(outcome=outcome, cause=cause, due_at=due_at)
 

@@ -123,7 +123,7 @@ def settle_late_success(
     cause: Cause,
     seen_at: datetime,
     events: Sequence[audit.EventDraft] = (),
-    found: dict[str, Any] | None = None,
+    connection_columns: dict[str, Any] | None = None,
 ) -> None:
     """Settle as done: Datadog returned a late 200, and a complete list shows its effect.
 
@@ -143,7 +143,9 @@ def settle_late_success(
         storing.lock_snapshots(site=change_request.site)
         settled = states.apply(
             change_request,
-            transition=Settle(outcome=action.success, cause=cause, found=found or {}),
+            transition=Settle(
+                outcome=action.success, cause=cause, connection_columns=connection_columns or {}
+            ),
             actor=actor,
             events=[
                 *events,
@@ -155,7 +157,7 @@ def settle_late_success(
             _record_verified(
                 change_request,
                 is_listed=action.is_listed_when_done,
-                found={},
+                connection_columns={},
                 actor=actor,
                 at=seen_at,
             )
@@ -216,8 +218,10 @@ def _record_verification(
     shows_effect = action.shows_effect(change_request, result=result)
     if listed is not None and shows_effect:
         item = action.find(change_request, result=result)
-        found = action.columns_from(change_request, item)
-        _record_verified(change_request, is_listed=listed, found=found, actor=actor, at=seen_at)
+        columns = action.columns_from(change_request, item)
+        _record_verified(
+            change_request, is_listed=listed, connection_columns=columns, actor=actor, at=seen_at
+        )
         return False
     event = check_event(change_request=change_request, result=result)
     checked = {"cause_details": {"last_check": event.details}}
@@ -260,7 +264,7 @@ def _record_verified(
     change_request: ChangeRequest,
     *,
     is_listed: bool,
-    found: dict[str, Any],
+    connection_columns: dict[str, Any],
     actor: Actor,
     at: datetime,
 ) -> None:
@@ -273,7 +277,7 @@ def _record_verified(
     is_unverified = Q(verified_at=None) | Q(last_check_listed=not is_listed, verified_at__lt=at)
     rows = model._default_manager.filter(pk=change_request.pk)
     checked = {"last_checked_at": at, "last_check_listed": is_listed, "due_at": None}
-    verified = {"verified_at": at} | found
+    verified = {"verified_at": at} | connection_columns
     if not rows.filter(is_unverified).update(**verified, **checked):
         rows.update(**checked)
         change_request.refresh_from_db()

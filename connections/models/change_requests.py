@@ -154,6 +154,10 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
         attempts: RelatedManager["AttemptFields"]
         approvals: RelatedManager["ApprovalFields"]
 
+        @property
+        def last_finding(self) -> str | None:
+            """What the last list that counted would end an unknown result as, as in a Check."""
+
     class Meta:
         abstract = True
         ordering = ("-requested_at", "-id")
@@ -187,11 +191,6 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
     def awaits_outcome(self) -> bool:
         """Whether lists can still show that an attempt worked."""
         return self.state == State.UNKNOWN or self.has_no_effect
-
-    @property
-    def last_finding(self) -> str | None:
-        """What the last list that counted would end an unknown result as, as a Check has it."""
-        raise NotImplementedError
 
     # The columns of a check that has not been made.
     no_check_columns: ClassVar[dict[str, Any]] = {"last_check_listed": None}

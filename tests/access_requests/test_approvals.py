@@ -26,7 +26,9 @@ from connections.models import (
     approval_digest_of,
 )
 from sandbox import faults
+from sandbox.entities import make_user
 from sandbox.server import SandboxServer
+from tests.access_requests.conftest import RequestAccess
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
@@ -381,3 +383,25 @@ def test_only_what_was_shown_is_requested(
     request_for(actor=actor, pair=free_pair, wanted=WANTED)
     with pytest.raises(ConflictError, match="Another access request"):
         request_for(actor=actor, pair=free_pair, wanted=WANTED)
+
+
+def test_what_an_approvers_check_ends_sets_no_agreement(
+    create: RequestAccess, credential: Credential, linus: Person, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    access_request = create()
+    sandbox.world.add_connection(
+        source_org=org_named(sandbox.world, "Payments US"),
+        sink_org=org_named(sandbox.world, "Group SOC"),
+        connection_types=("logs",),
+        created_by=make_user(name="Dana Keller"),
+    )
+    with pytest.raises(ConflictError):
+        approvals.approve(
+            change_request=access_request,
+            actor=person_actor(person=linus),
+            digest=access_request.approval_digest,
+        )
+    access_request.refresh_from_db()
+    assert access_request.outcome == AccessOutcome.ALREADY_EXISTS
+    assert not Agreement.objects.exists()

@@ -1,16 +1,20 @@
 """The pages of access requests: requesting, deciding, confirming, and what each person sees."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from connections.access.actor import WORKER, person_actor
+from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
     AccessState,
+    Agreement,
     ApprovalPolicy,
     Credential,
     OrgPair,
@@ -18,6 +22,7 @@ from connections.models import (
 )
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
+from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
@@ -277,3 +282,50 @@ def test_every_other_page_leads_to_it(
     assert "Confirm…" in operator.get("/").text
     assert 'id="count-access-request-list">1<' in operator.get("/").text
     assert 'id="count-access-request-list">1<' not in approver.get("/").text
+
+
+def test_the_page_extends_the_end_and_sends_nothing(
+    ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    created = fill_in(client, free_pair, ends_on="2099-01-31", confirmation="Group SOC")
+    post_again(client, created)
+    syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
+    sent = len(sandbox.world.requests(method="PATCH")) + len(sandbox.world.requests(method="POST"))
+    fields = fill_in(client, free_pair, "extend", ends_on="2099-06-30", confirmation="Group SOC")
+    del fields["connection_types"]
+    response = post_again(client, fields)
+    extension = AccessRequest.objects.get(kind="extend")
+    assert response["Location"] == f"/access-requests/{extension.pk}/"
+    assert extension.outcome == AccessOutcome.EXTENDED
+    assert "Extended to 30 Jun 2099" in client.get(response["Location"]).text
+    assert Agreement.objects.latest("version").ends_on == date(2099, 6, 30)
+    now = len(sandbox.world.requests(method="PATCH")) + len(sandbox.world.requests(method="POST"))
+    assert now == sent
+
+
+def test_the_page_restores_what_a_deletion_removed(
+    ada: Person, credential: Credential, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    removed = connection_between(sandbox.world, "Payments US", "Group SOC")
+    deletion = request_deletion(
+        actor=person_actor(person=ada), credential=credential, connection_id=removed.id
+    )
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    pair = OrgPair(deletion.site, deletion.source_org_id, deletion.sink_org_id)
+    client = client_of(ada)
+    address = page_of(pair, "restore") | {"deletion": str(deletion.pk)}
+    page = client.get(NEW, address)
+    assert "It gets a new ID and a new creator." in page.text
+    fields = fill_in(
+        client,
+        pair,
+        "restore",
+        deletion=str(deletion.pk),
+        connection_types=["logs", "metrics"],
+        confirmation="Group SOC",
+    )
+    post_again(client, fields)
+    restored = AccessRequest.objects.get()
+    assert (restored.outcome, restored.restored_from) == (AccessOutcome.CREATED, deletion)
+    assert connection_between(sandbox.world, "Payments US", "Group SOC").id != removed.id

@@ -421,7 +421,7 @@ def preview_note(
 ) -> Badge:
     """What a check found just now. Its label is the sentence.
 
-    `without_details` replaces what is said of the stored details.
+    `without_details` replaces the sentence about the stored details.
     """
     who, at = change_request.requested_by_name, format_time(recheck.at, today=recheck.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
