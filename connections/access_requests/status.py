@@ -266,7 +266,7 @@ _METHODS = {
     RequestKind.MOVE: "DELETE",
 }
 _TITLES = {
-    RequestKind.CREATE: "Create",
+    RequestKind.CREATE: "Connect",
     RequestKind.CHANGE: "Change data types of",
     RequestKind.EXTEND: "Extend",
     RequestKind.RESTORE: "Restore",
