@@ -90,8 +90,10 @@ CASES = [
     pytest.param(POST, faults.RETURNS_403, 4, "refused", id="POST 403"),
     pytest.param(POST, faults.rate_limited(), 5, "waiting", id="POST 429"),
     pytest.param(POST, faults.EXECUTES_THEN_500, 6, "unknown", id="POST 500"),
+    pytest.param(POST, faults.RETURNS_200_WITHOUT_DELETING, 9, "created", id="POST contradicted"),
     pytest.param(PATCH, faults.RETURNS_403, 4, "refused", id="PATCH 403"),
     pytest.param(PATCH, faults.EXECUTES_THEN_RESET, 6, "unknown", id="PATCH cut"),
+    pytest.param(PATCH, faults.RETURNS_200_WITHOUT_DELETING, 9, "changed", id="PATCH contradicted"),
     pytest.param(PATCH, None, 0, "changed", id="PATCH 200"),
 ]
 
@@ -137,13 +139,7 @@ def test_each_outcome_has_its_exit_code(outcome: AccessOutcome) -> None:
     assert exit_code_of(settled) == CODES[outcome]
 
 
-def test_a_200_that_lists_do_not_show_has_an_exit_code_of_its_own(clock: SettableClock) -> None:
-    done = {"state": State.SETTLED, "due_at": clock.at}
-    created = AccessRequest(kind="create", outcome="created", last_check_listed=False, **done)
-    changed = AccessRequest(kind="change", outcome="changed", last_check_listed=True, **done)
-    assert [exit_code_of(created), exit_code_of(changed)] == [9, 9]
-    changed.verified_at, changed.due_at = clock.at, None
-    assert exit_code_of(changed) == 0
+def test_what_had_no_effect_has_the_exit_code_of_what_changed() -> None:
     assert exit_code_of(AccessRequest(kind="change", state=AccessState.NO_EFFECT)) == 8
 
 

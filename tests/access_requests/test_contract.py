@@ -10,9 +10,17 @@ from connections.access.actor import WORKER, person_actor
 from connections.access_requests.actions import text_to_type
 from connections.change_requests import lifecycle, reconciliation, sending
 from connections.change_requests.actions import action_of
+from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.datadog.responses import WriteResponse
-from connections.models import COMPLETED, AccessRequest, Agreement, Credential, Person
+from connections.models import (
+    COMPLETED,
+    AccessRequest,
+    Agreement,
+    Credential,
+    Person,
+)
+from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault
@@ -472,6 +480,28 @@ def test_a_rate_limited_request_is_sent_again_once(sender: Sender) -> None:
     sender.clock.advance(seconds=8)
     sending.send(change_request=access_request, actor=WORKER)
     sender.require(access_request, ("settled", DONE[sender.method], ""), sent=2)
+
+
+@pytest.mark.parametrize("was_ambiguous", [False, True], ids=["first", "after an ambiguous one"])
+def test_what_never_left_is_tried_four_more_times(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, was_ambiguous: bool
+) -> None:
+    access_request = sender.without_effect() if was_ambiguous else None
+    # A deadline that has passed before the attempt starts: proof that nothing was sent.
+    monkeypatch.setattr(time_limits, "DELETE_SECONDS", -1.0)
+    if access_request:
+        sender.confirm(access_request)
+    access_request = access_request or sender.request()
+    for seconds in (5, 15, 60, 300):
+        access_request.refresh_from_db()
+        assert access_request.state == "waiting"
+        assert access_request.due_at == sender.clock.at + timedelta(seconds=seconds)
+        sender.clock.advance(seconds=seconds - 1)
+        assert due.run_due(actor=WORKER) == []
+        sender.clock.advance(seconds=1)
+        assert due.run_due(actor=WORKER) == [access_request]
+    expected = ("unknown", "") if was_ambiguous else ("settled", "not_sent")
+    sender.require(access_request, (*expected, Cause.TOO_MANY_TRIES), sent=int(was_ambiguous))
 
 
 # --- A response after Org Admin stopped waiting for it ---

@@ -10,6 +10,8 @@ from django.db import connection
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import targets
+from connections.access_requests.requesting import WantedTerms
+from connections.change_requests import approvals, lifecycle
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.deletions import confirmations, exclusion, requesting
@@ -22,11 +24,14 @@ from connections.models import (
     Deletion,
     OrgPair,
     Person,
+    RequestKind,
     State,
 )
 from sandbox.faults import EXECUTES_THEN_500
+from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
-from tests.batches.support import draft, request
+from tests.batches.support import add_connections, draft, request, sync_now
+from tests.support.access_requests import request_for
 from tests.support.at_once import start_until_it_waits
 
 pytestmark = pytest.mark.database
@@ -76,14 +81,67 @@ def test_requesting_a_deletion_ends_an_access_request_of_which_nothing_was_sent(
     assert "Nothing was sent." in audit.events_of(subject=unsent)[-1].sentence
 
 
+@pytest.fixture
+def mixed(
+    ada: Person, linus: Person, credential: Credential, sandbox: SandboxServer
+) -> tuple[list[str], dict[str, AccessRequest]]:
+    """Connections with access requests in different states, and one without."""
+    connections = add_connections(sandbox, 6)
+    sync_now(credential)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    credential.refresh_from_db()
+    requests = {}
+    wanted: WantedTerms = {"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"}
+    states = ("requested", "approved", "declined", "unknown", "settled")
+    for state, connection_key in zip(states, connections, strict=False):
+        listed = credential.snapshots.get(connection_id=connection_key.partition("/")[2])
+        each = request_for(
+            actor=person_actor(person=ada),
+            pair=OrgPair(listed.site, listed.source_org_id, listed.sink_org_id),
+            kind=RequestKind.CHANGE,
+            wanted=wanted,
+        )
+        by = person_actor(person=linus)
+        if state == "declined":
+            approvals.decline(change_request=each, actor=by, reason="no")
+        elif state != "requested":
+            approvals.approve(change_request=each, actor=by, digest=each.approval_digest)
+        if state in {"unknown", "settled"}:
+            if state == "unknown":
+                sandbox.world.set_fault(fault=EXECUTES_THEN_500, method="PATCH")
+            each = lifecycle.execute(
+                change_request=each,
+                actor=person_actor(person=ada),
+                confirmation=each.sink_org_name,
+            )
+            sandbox.world.clear_faults()
+        requests[state] = each
+    sync_now(credential)
+    return connections, requests
+
+
 @pytest.mark.django_db
-def test_requesting_a_bulk_deletion_ends_it_too(
-    ada: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
+@pytest.mark.parametrize("with_unknown", [False, True])
+def test_a_bulk_deletion_ends_what_was_not_sent_or_is_refused_as_a_whole(
+    ada: Person, mixed: tuple[list[str], dict[str, AccessRequest]], with_unknown: bool
 ) -> None:
-    request_bulk_deletion(credential, listed_pair, by=ada)
-    unsent.refresh_from_db()
-    assert unsent.outcome == AccessOutcome.STALE
-    assert Deletion.objects.get().is_run_by_batch
+    connections, requests = mixed
+    before = {name: (each.state, each.outcome) for name, each in requests.items()}
+    if with_unknown:
+        with pytest.raises(ConflictError, match="was sent to Datadog and is still open"):
+            request(draft(ada, connections), ada)
+        assert not Deletion.objects.exists()
+        after = before
+    else:
+        del connections[list(requests).index("unknown")]
+        request(draft(ada, connections), ada)
+        assert Deletion.objects.filter(state=State.REQUESTED).count() == len(connections)
+        stale = (State.SETTLED, AccessOutcome.STALE)
+        after = before | {"requested": stale, "approved": stale}
+    for each in requests.values():
+        each.refresh_from_db()
+    assert {name: (each.state, each.outcome) for name, each in requests.items()} == after
+    assert before["settled"][1] == AccessOutcome.CHANGED
 
 
 @pytest.mark.django_db

@@ -5,7 +5,14 @@ from uuid import uuid4
 from connections.access.actor import Actor
 from connections.access_requests.requesting import WantedTerms, complete_terms, request_access
 from connections.access_requests.targets import find_target
-from connections.models import AccessRequest, Credential, OrgPair, Person, RequestKind
+from connections.models import (
+    AccessRequest,
+    Credential,
+    Deletion,
+    OrgPair,
+    Person,
+    RequestKind,
+)
 
 
 def request_for(
@@ -15,11 +22,14 @@ def request_for(
     wanted: WantedTerms,
     kind: RequestKind = RequestKind.CREATE,
     credential: Credential | None = None,
+    restored_from: Deletion | None = None,
     requester: Person | None = None,
     reason: str = "quarterly report",
 ) -> AccessRequest:
     """Request access, which sends it if no approval is needed and the actor can confirm."""
-    target = find_target(actor=actor, kind=kind, pair=pair, credential=credential)
+    target = find_target(
+        actor=actor, kind=kind, pair=pair, credential=credential, restored_from=restored_from
+    )
     terms = complete_terms(target, wanted, reason=reason, ticket="")
     return request_access(
         actor=actor,
@@ -32,5 +42,6 @@ def request_for(
         digest=target.digest_of(terms),
         confirmation=target.text_to_type if target.is_sent_at_once else None,
         credential=credential,
+        restored_from=restored_from,
         requester=requester,
     )
