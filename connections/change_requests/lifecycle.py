@@ -63,8 +63,9 @@ def execute[R: ChangeRequest](
         raise ConflictError(
             f"This {change_request.label} expired. {not_sent_sentence} Request it again."
         )
-    # It can be sent without a pre-send check only after one has failed.
-    skip_recheck = skip_recheck and change_request.cause == Cause.LISTING_FAILED
+    # Only a DELETE can be sent without a pre-send check, and only after one has failed.
+    can_skip = action.deletes and change_request.cause == Cause.LISTING_FAILED
+    skip_recheck = skip_recheck and can_skip
     # If anything forbids sending it, that must show before it counts as confirmed.
     client = sending.require_sendable(change_request=change_request, confirmed_by=actor.person)
     confirmed = states.apply(

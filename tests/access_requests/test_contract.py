@@ -60,11 +60,16 @@ class Sender:
         if fault:
             self.world.set_fault(fault=fault, method=self.method)
 
-    def confirm(self, access_request: AccessRequest) -> None:
+    def confirm(self, access_request: AccessRequest, *, skip_recheck: bool = False) -> None:
         """Confirm it again, which sends it if a list allows it."""
         typed = text_to_type(sink_org_id="", sink_org_name=access_request.sink_org_name)
         actor = person_actor(person=self.person)
-        lifecycle.execute(change_request=access_request, actor=actor, confirmation=typed)
+        lifecycle.execute(
+            change_request=access_request,
+            actor=actor,
+            confirmation=typed,
+            skip_recheck=skip_recheck,
+        )
 
     def check(self, access_request: AccessRequest, *, seconds: float) -> None:
         """Check it against Datadog's list after this time."""
@@ -222,6 +227,13 @@ def test_the_list_right_before_sending_decides(
     happening(sender)
     access_request = sender.request()
     sender.require(access_request, expected, sent=sent)
+
+
+def test_nothing_is_sent_after_an_incomplete_list_even_if_a_person_asks_to(sender: Sender) -> None:
+    unlistable(sender)
+    access_request = sender.request()
+    sender.confirm(access_request, skip_recheck=True)
+    sender.require(access_request, ("requested", "", Cause.LISTING_FAILED), sent=0)
 
 
 # --- Responses ---

@@ -7,9 +7,9 @@ from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.lookups import objects
 from connections.models import AccessRequest
 from connections.web.access_requests.detail import PAGE, access_request_detail
-from connections.web.deletions.forms import ApprovalForm, ExecutionForm
+from connections.web.deletions.forms import ApprovalForm
 from connections.web.framework.actions import Subject, service_action
-from connections.web.framework.forms import ReasonForm
+from connections.web.framework.forms import ConfirmationForm, ReasonForm
 from connections.web.framework.rate_limits import limited
 
 _SUBJECT = Subject[AccessRequest](
@@ -33,7 +33,7 @@ access_request_decline = _action("access-request-decline", approvals.decline, fo
 access_request_withdraw = _action("access-request-withdraw", lifecycle.withdraw, form=ReasonForm)
 # Confirms with the typed text, and sends the POST or PATCH.
 access_request_execute = _action(
-    "access-request-execute", lifecycle.execute, form=ExecutionForm, reauthenticate=True
+    "access-request-execute", lifecycle.execute, form=ConfirmationForm, reauthenticate=True
 )
 # Checks Datadog's list now.
 access_request_reconcile = limited("reconcile", per_minute=30)(

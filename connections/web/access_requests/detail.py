@@ -33,10 +33,9 @@ from connections.web.change_requests.page import (
     preview_note,
     version_of,
 )
-from connections.web.deletions.forms import ExecutionForm
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
-from connections.web.framework.forms import ServiceForm
+from connections.web.framework.forms import ConfirmationForm, ServiceForm
 
 # Something is under way, and the page says so until the result replaces it.
 _CHECKING: set[AccessStatus] = {
@@ -78,7 +77,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         return version_of(change_request, steps, status.name, now=now)
 
     def forms(self) -> dict[str, type[ServiceForm]]:
-        return {"execution_form": ExecutionForm}
+        return {"execution_form": ConfirmationForm}
 
     def status_context(
         self, change_request: AccessRequest, *, request: HttpRequest, actor: Actor, now: datetime
