@@ -1,14 +1,50 @@
-"""Whether there are enough approvers for an approval policy."""
+"""Who can approve a request, and whether they are enough for an approval policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import QuerySet
 
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.core.text import format_limit, pluralize
 from connections.core.time_limits import APPROVAL_WINDOW
-from connections.models import ApprovalPolicy, Batch, Credential, CredentialAccess, Person
+from connections.models import (
+    AccessRequest,
+    ApprovalPolicy,
+    Batch,
+    ChangeRequest,
+    Credential,
+    CredentialAccess,
+    OrgPair,
+    Person,
+)
+
+
+def people_who_can_approve(*, change_request: ChangeRequest) -> QuerySet[Person]:
+    """The people who can see and approve this request, whether or not they have decided already."""
+    if isinstance(change_request, AccessRequest):
+        return people_who_can_approve_access(
+            pair=OrgPair(
+                change_request.site, change_request.source_org_id, change_request.sink_org_id
+            ),
+            credential_id=change_request.credential_id,
+            excluded=change_request.requested_by_id,
+        )
+    return permissions.people_who_can_approve_with(
+        credential_id=change_request.credential_id, excluded=change_request.requested_by_id
+    )
+
+
+def people_who_can_approve_access(
+    *, pair: OrgPair, credential_id: UUID, excluded: UUID | None
+) -> QuerySet[Person]:
+    """The people who could see and approve access of this pair, except the requester `excluded`.
+
+    Whoever doesn't know the destination org can't see the request.
+    """
+    people = permissions.people_who_can_approve_with(credential_id=credential_id, excluded=excluded)
+    return visibility.people_who_know_org(people, site=pair.site, org_id=pair.sink_org_id)
 
 
 def missing_approvers_warning(
@@ -17,26 +53,21 @@ def missing_approvers_warning(
     """A warning that too few others can approve this person's request; None when enough can."""
     excluded = requester.pk if requester else None
     others = permissions.people_who_can_approve_with(credential_id=credential.pk, excluded=excluded)
-    return _warning(policy, available=others)
+    return shortage_warning(policy, available=others.count())
 
 
 def missing_batch_approvers_warning(*, batch: Batch) -> str | None:
     """A warning that too few others can approve every row; None when enough can."""
-    return _warning(
-        ApprovalPolicy(batch.policy),
-        available=permissions.people_who_can_approve_batch(batch=batch),
-    )
+    available = permissions.people_who_can_approve_batch(batch=batch)
+    return shortage_warning(ApprovalPolicy(batch.policy), available=available.count())
 
 
-def _warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | None:
-    needed = policy.approvals_needed
-    if not needed:
-        return None
-    count = available.count()
-    if count >= needed:
+def shortage_warning(policy: ApprovalPolicy, *, available: int) -> str | None:
+    """A warning that too few others are available to approve a request; None when enough are."""
+    if available >= policy.approvals_needed:
         return None
     limit = format_limit(APPROVAL_WINDOW)
-    if count:
+    if available:
         return (
             "Only 1 other person can approve this request, and it needs 2 approvals. It would "
             f"expire after {limit}. Ask an administrator to add an Approver."

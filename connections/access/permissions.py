@@ -170,13 +170,6 @@ def people_who_can_approve_with(
     return people.exclude(pk=excluded) if excluded else people
 
 
-def people_who_can_approve(*, change_request: ChangeRequest) -> QuerySet[Person]:
-    """The people for whom `can_approve` is true, whether or not they have decided already."""
-    return people_who_can_approve_with(
-        credential_id=change_request.credential_id, excluded=change_request.requested_by_id
-    )
-
-
 def people_who_can_approve_batch(*, batch: Batch) -> QuerySet[Person]:
     """The people for whom `can_approve_batch` is true, whether or not they have decided already."""
     people = people_who_can_approve_with(credential_id=None).exclude(

@@ -178,6 +178,27 @@ def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
     )
 
 
+def people_who_know_org(people: QuerySet[Person], *, site: str, org_id: str) -> QuerySet[Person]:
+    """The people among these who can see every credential, or one that makes this org known."""
+    hidden = hidden_from(people)
+    if not any(hidden.values()):
+        return people
+    listed = OrgConnectionSnapshot.objects.filter(site=site, credential=OuterRef("pk"))
+    managing = Org.managed_by.through.objects.filter(
+        org__site=site, org__org_id=org_id, credential=OuterRef("pk")
+    )
+    known_by = Credential.objects.filter(
+        Q(site=site, org_id=org_id)
+        | Exists(listed.filter(source_org_id=org_id))
+        | Exists(listed.filter(sink_org_id=org_id))
+        | Exists(managing)
+    )
+    showing = set(known_by.values_list("pk", flat=True))
+    return people.filter(
+        pk__in=[pk for pk, unseen in hidden.items() if not unseen or showing - unseen]
+    )
+
+
 def visible_changes(changes: QuerySet[Change], *, actor: Actor) -> QuerySet[Change]:
     """The changes of connections and orgs that the actor can see."""
     hidden = visibility_of(actor).hidden

@@ -99,7 +99,7 @@ def _find_owner_problem(terms: AccessTerms) -> str:
 def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:
     if not terms.types or len(terms.types) > MAX_TYPES:
         return "Choose at least 1 data type."
-    if any(not kind.isprintable() or len(kind) > 100 for kind in terms.types):
+    if any(not kind.isprintable() or not 0 < len(kind) <= 100 for kind in terms.types):
         return "Choose data types from the list."
     listed = sorted(target.snapshot.connection_types) if target.snapshot else []
     if target.kind == RequestKind.CHANGE and terms.types == listed:

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 
 from connections import audit
-from connections.access import permissions
+from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, lifecycle, rechecks, states
 from connections.change_requests.actions import action_of
@@ -111,11 +111,11 @@ def _lock(change_request: ChangeRequest) -> None:
 
 
 def names_of_possible_approvers(*, change_request: ChangeRequest, now: datetime) -> list[str]:
-    """Names of the people who could approve this request now and have not, in order.
+    """Names of the people who can see and approve this request and have not, in order.
 
     Once the approvals of a round have expired, they include the people who gave these.
     """
-    people = permissions.people_who_can_approve(change_request=change_request).order_by("username")
+    people = approvers.people_who_can_approve(change_request=change_request).order_by("username")
     if not states.have_approvals_expired(change_request, now=now):
         decided = change_request.approvals.filter(round=change_request.approval_round)
         people = people.exclude(pk__in=decided.values("approver"))

@@ -428,6 +428,7 @@ def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
             "org_id": report.owner.org.id,
             "org_name": report.owner.org.name,
             "key_owner_id": report.owner.user_id[:64],
+            "key_owner_name": report.owner.user_name[:200],
             "key_owner_is_service_account": report.owner.is_service_account,
         }
     if report.fetched is None and failure:

@@ -203,6 +203,14 @@ def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
 
 
+def index_search_text(apps, schema_editor):
+    """The text search of access requests. As for changes, SQLite reads the table."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(
+            f"CREATE INDEX access_request_search ON {REQUEST} USING gin (search_text gin_trgm_ops)"
+        )
+
+
 # --- The tables ---------------------------------------------------------------------------------
 
 
@@ -459,7 +467,11 @@ class Migration(ReleasedMigration):
         AddColumn(
             "credential", "key_owner_id", CharField(blank=True, db_default="", max_length=64)
         ),
+        AddColumn(
+            "credential", "key_owner_name", CharField(blank=True, db_default="", max_length=200)
+        ),
         AddColumn("credential", "key_owner_is_service_account", BooleanField(null=True)),
         AddColumn("credential", "person_can_create", BooleanField(db_default=False)),
         RunPython(create_rules),
+        RunPython(index_search_text),
     ]

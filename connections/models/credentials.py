@@ -93,6 +93,7 @@ class Credential(models.Model):
     # The Datadog user that owns the keys, who creates every connection that they create. Empty and
     # null until a verification names them. A connection ends with the account of a person.
     key_owner_id = models.CharField(max_length=64, blank=True, db_default="")
+    key_owner_name = models.CharField(max_length=200, blank=True, db_default="")
     key_owner_is_service_account = models.BooleanField(null=True)
     # Whether an administrator allowed the keys of a person to create connections.
     person_can_create = models.BooleanField(db_default=False)

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from connections import models
-from connections.access import permissions
+from connections.access import approvers, permissions, visibility
 from connections.core import clock
 from connections.models import ApprovalPolicy, EventCode
 from connections.notification_queue.destinations import (
@@ -250,6 +250,8 @@ def people_to_notify(
     for credential_id in credential_ids:
         can_see = permissions.people_who_can_see(credential_id=credential_id)
         people = people.filter(pk__in=can_see.values("pk"))
+    if isinstance(subject, models.AccessRequest):
+        return visibility.people_who_know_org(people, site=subject.site, org_id=subject.sink_org_id)
     return people
 
 
@@ -282,7 +284,7 @@ def _can_approve(subject: models.ChangeRequest | models.Batch) -> Q:
         return Q(pk__in=[])
     if isinstance(subject, models.Batch):
         return Q(pk__in=permissions.people_who_can_approve_batch(batch=subject).values("pk"))
-    return Q(pk__in=permissions.people_who_can_approve(change_request=subject).values("pk"))
+    return Q(pk__in=approvers.people_who_can_approve(change_request=subject).values("pk"))
 
 
 def _can_confirm(access_request: models.AccessRequest) -> Q:

@@ -17,6 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.access.approvers import people_who_can_approve
 from connections.credentials import access_lists
 from connections.inventory import contradictions, protections, syncs
 from connections.models import (
@@ -39,6 +40,7 @@ from connections.models import (
     RequestKind,
     Role,
 )
+from connections.notification_queue.outbox import Audience, people_to_notify
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import start as start_access_review
@@ -235,7 +237,7 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
 
 
 def test_a_request_for_an_org_that_the_person_does_not_know_is_hidden(
-    data: Data, grace: Person, client_of: Callable[[Person], Client]
+    data: Data, grace: Person, root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     # No credential that they can see makes its destination known.
     known, unknown = (
@@ -254,6 +256,10 @@ def test_a_request_for_an_org_that_the_person_does_not_know_is_hidden(
     assert statuses == [200, 404]
     page = client.get("/access-requests/").text
     assert [str(each.pk) in page for each in (known, unknown)] == [True, False]
+    # Nor is she named as an approver, or notified of it.
+    for each, others in ((known, {grace, root}), (unknown, {root})):
+        assert set(people_who_can_approve(change_request=each)) == others
+        assert (grace in people_to_notify([Audience.APPROVERS], subject=each)) == (grace in others)
 
 
 COPIED = (

@@ -1,5 +1,7 @@
 """The pages of access requests: requesting, deciding, confirming, and what each person sees."""
 
+import json
+import shlex
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -95,19 +97,33 @@ def test_the_page_says_again_what_changed_and_then_creates_the_connection(
 
 
 def test_fields_that_change_say_at_once_what_they_mean(
-    ada: Person, free_pair: OrgPair, client_of: ClientOf
+    ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
 ) -> None:
     client = client_of(ada)
-    response = client.post(NEW, fill_in(client, free_pair, preview="1", confirmation="Group SOC"))
+    fields = fill_in(client, free_pair, preview="1", confirmation="Group SOC")
+    response = client.post(NEW, fields)
     assert "Group SOC can then query Payments US&#x27;s logs." in response.text
     assert 'hx-swap-oob="true"' in response.text
     assert not AccessRequest.objects.exists()
+    response = client.post(NEW, fields | {"connection_types": ["it's", "logs"]})
+    *start, option, body = shlex.split(response.context["curl"].replace("\\\n", ""))
+    assert start[:4] == [
+        "curl",
+        "-X",
+        "POST",
+        f"{sandbox.base_urls[free_pair.site]}/api/v2/org_connections",
+    ]
+    assert (option, json.loads(body)["data"]["attributes"]) == (
+        "-d",
+        {"connection_types": ["it's", "logs"]},
+    )
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"connection_types": []}, "Choose at least 1 data type."),
+        ({"connection_types": ["logs", ""]}, "Choose data types from the list."),
         ({"owner_text": ""}, "Choose an owner"),
         ({"purpose": " "}, "Enter a purpose."),
         ({"reason": ""}, "Enter a reason"),
@@ -159,6 +175,9 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
 ) -> None:
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     viewer = client_of(victor)
+    page = viewer.get(NEW, page_of(listed_pair, "change"))
+    assert (page.context["approvers"], "Linus can." in page.text) == ("Linus", True)
+    assert "curl -X PATCH" in page.text
     fields = fill_in(viewer, listed_pair, "change", connection_types=["audit"])
     url = post_again(viewer, fields)["Location"]
     access_request = AccessRequest.objects.get()

@@ -51,6 +51,7 @@ def store_credential(
         org_id=org.id,
         org_name=org.name,
         key_owner_id=pair.user.id,
+        key_owner_name=pair.user.name,
         key_owner_is_service_account=pair.user.service_account,
         keys_set_at=now,
         keys_set_by_name="Margaret",

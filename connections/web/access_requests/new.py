@@ -27,7 +27,8 @@ from connections.access_requests.targets import (
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
 from connections.core.sites import site_label
-from connections.core.text import uuid_or_none
+from connections.core.text import join_some_names, uuid_or_none
+from connections.datadog.payloads import body_of_create, body_of_update
 from connections.inventory.orgs import list_known_orgs
 from connections.lookups import objects
 from connections.models import (
@@ -43,12 +44,15 @@ from connections.web.access_requests.before import list_before
 from connections.web.access_requests.detail import BUTTONS, PAGE
 from connections.web.access_requests.forms import AccessForm
 from connections.web.agreements.forms import PERSON, TEAM
+from connections.web.change_requests.curl import as_curl
 from connections.web.change_requests.page import notice_about
 from connections.web.framework import lists, support
 from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
 
 _DEFAULT_DAYS = 90
+# Of possible approvers.
+_MAX_NAMES = 6
 # What each data type is for, after "Labs can".
 _USES = {
     "logs": "Search {source}'s logs and use them in dashboards and notebooks",
@@ -291,11 +295,7 @@ def _page(
         "uses": _uses(target, form),
         "button": BUTTONS[target.kind][0] if target.is_sent_at_once else "",
         "busy": BUTTONS[target.kind][1],
-        "approvers_warning": approvers.missing_approvers_warning(
-            credential=target.credential, policy=target.policy, requester=actor.person
-        )
-        if target.credential
-        else "",
+        **_approval_context(target, actor=actor),
         "cancel_url": support.connection_url(target.snapshot.key)
         if target.snapshot
         else reverse("access-request-list"),
@@ -306,6 +306,36 @@ def _page(
         "before": list_before(target.pair, before=support.time_of(request), actor=actor),
     }
     return render(request, "access_requests/new.html", context, status=status)
+
+
+def _approval_context(target: AccessTarget, *, actor: Actor) -> dict[str, str | None]:
+    """Who can approve it, and a warning if these are too few."""
+    if not (target.credential and target.needs_approval):
+        return {}
+    people = approvers.people_who_can_approve_access(
+        pair=target.pair,
+        credential_id=target.credential.pk,
+        excluded=actor.person.pk if actor.person else None,
+    )
+    names = [person.display_name for person in people.order_by("username")]
+    return {
+        "approvers": join_some_names(names, limit=_MAX_NAMES),
+        "approvers_warning": approvers.shortage_warning(target.policy, available=len(names)),
+    }
+
+
+def _as_curl(target: AccessTarget, terms: AccessTerms) -> str:
+    """The request that would be sent; "" if it isn't known yet, or if nothing is sent."""
+    credential, snapshot = target.credential, target.snapshot
+    is_complete = bool(terms.types) and all(terms.types)
+    if credential is None or not is_complete or target.kind == RequestKind.EXTEND:
+        return ""
+    if snapshot is None:
+        body = body_of_create(sink_org_id=target.pair.sink_org_id, connection_types=terms.types)
+        return as_curl(credential, method="POST", body=body)
+    connection_id = str(snapshot.connection_id)
+    body = body_of_update(connection_id=connection_id, connection_types=terms.types)
+    return as_curl(credential, method="PATCH", connection_id=connection_id, body=body)
 
 
 def _terms_context(
@@ -335,6 +365,7 @@ def _terms_context(
         if terms.types
         else "Choose at least 1 data type.",
         "digest": target.digest_of(terms),
+        "curl": _as_curl(target, terms),
         "unknown_types": unknown_types(terms.types),
         "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,
         "latest": target.latest_day(today=support.time_of(request).date()),

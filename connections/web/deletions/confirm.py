@@ -15,7 +15,7 @@ from connections.change_requests import attempt_facts
 from connections.core.causes import cause_text
 from connections.core.data_types import unknown_types
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.core.sites import site_label, site_or_none
+from connections.core.sites import site_label
 from connections.core.text import uuid_or_none
 from connections.deletions import confirmations, requesting
 from connections.deletions.confirmations import DeletionTarget
@@ -23,6 +23,7 @@ from connections.deletions.status import status_of
 from connections.deletions.texts import describe
 from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.badges import Badge, deletion_badge
+from connections.web.change_requests.curl import as_curl
 from connections.web.change_requests.page import notice_about
 from connections.web.deletions import detail
 from connections.web.deletions.choose import choice_page, parse_choice
@@ -238,7 +239,7 @@ def _page_context(
         "senders": _other_senders(target, back=back),
         "not_listed": "" if target.is_listed else _not_listed(target),
         "problem": _problem(credential),
-        "curl": _curl(target),
+        "curl": as_curl(credential, method="DELETE", connection_id=str(target.connection_id)),
         "approvers_warning": approvers.missing_approvers_warning(
             credential=credential, policy=target.policy, requester=actor.person
         ),
@@ -294,18 +295,3 @@ def _problem(credential: Credential) -> str:
             "another credential."
         )
     return ""
-
-
-def _curl(target: DeletionTarget) -> str:
-    site = site_or_none(target.credential.site)
-    base_url = site.base_url if site else f"https://{target.credential.site}"
-    keys = ['-H "DD-API-KEY: $DD_API_KEY"', '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"']
-    if target.credential.has_access_token:
-        keys = ['-H "Authorization: Bearer $DD_ACCESS_TOKEN"']
-    return " \\\n  ".join(
-        (
-            f"curl -X DELETE '{base_url}/api/v2/org_connections/{target.connection_id}'",
-            "-H 'Accept: application/json'",
-            *keys,
-        )
-    )
