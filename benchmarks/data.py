@@ -23,12 +23,12 @@ from connections import audit
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.agreements.setting import LISTED, MAX_PAIRS, Terms, set_agreements
 from connections.audit import EventCode, personal_data
+from connections.change_requests import requesting
 from connections.changes.detection import changes_digest
 from connections.changes.known import connection_state, creator_state
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.deletions import requesting
 from connections.deletions.history import Cursor, search_text_of
 from connections.models import (
     AccessKind,

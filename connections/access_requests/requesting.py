@@ -15,12 +15,10 @@ from connections.access_requests.targets import (
     AccessTerms,
     find_target,
 )
-from connections.audit import personal_data
-from connections.change_requests import lifecycle, sending
+from connections.change_requests import requesting, sending
 from connections.change_requests.sending import NoteClaim
-from connections.core import clock, time_limits
+from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import confirmation_matches, find_text_problem
 from connections.deletions.exclusion import lock_source_orgs
 from connections.inventory import fetching
@@ -28,14 +26,11 @@ from connections.models import (
     AccessRequest,
     Credential,
     Deletion,
-    OrgConnectionSnapshot,
     OrgPair,
     Person,
     RequestKind,
-    approval_digest_of,
 )
 
-OUT_OF_DATE = "This page is out of date. Nothing was sent. Open it again."
 CHANGED = "Something changed since the page was opened. Nothing was sent. Read it again."
 MAX_TYPES = 20
 
@@ -78,8 +73,7 @@ def complete_terms(
 def find_problems(target: AccessTarget, terms: AccessTerms, *, today: date) -> dict[str, str]:
     """What is wrong with the terms, by form field."""
     problems = {
-        "reason": find_text_problem(terms.reason),
-        "ticket": find_ticket_problem(terms.ticket),
+        **requesting.find_input_problems(reason=terms.reason, ticket=terms.ticket),
         "purpose": find_text_problem(terms.purpose, missing="Enter a purpose.", noun="purpose"),
         "owner": _find_owner_problem(terms),
         "connection_types": _find_types_problem(target, terms),
@@ -152,7 +146,7 @@ def request_access(
     """
     repeated = AccessRequest.objects.filter(request_id=request_id).first()
     if repeated:
-        return _require_own(repeated, actor=actor)
+        return requesting.require_own(repeated, actor=actor)
     target = find_target(
         actor=actor, kind=kind, pair=pair, credential=credential, restored_from=restored_from
     )
@@ -164,7 +158,7 @@ def request_access(
     now = clock.now()
     _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())
     if not digest:
-        raise AccessChangedError(OUT_OF_DATE, current=target)
+        raise AccessChangedError(requesting.OUT_OF_DATE, current=target)
     sender = target.credential if target.is_sent_at_once else None
     # If the keys can't be decrypted, that must show before the request is recorded.
     client = fetching.open_client(credential=sender) if sender else None
@@ -180,7 +174,7 @@ def request_access(
     except IntegrityError:
         repeated = AccessRequest.objects.filter(request_id=request_id).first()
         if repeated:
-            return _require_own(repeated, actor=actor)
+            return requesting.require_own(repeated, actor=actor)
         raise ConflictError(
             "Another access request for these orgs is open. Nothing was sent. Open that one."
         ) from None
@@ -215,12 +209,6 @@ def _require_valid_input(
         raise InvalidInputError(problems)
 
 
-def _require_own(access_request: AccessRequest, *, actor: Actor) -> AccessRequest:
-    if actor.person and access_request.requested_by_id != actor.person.pk:
-        raise ConflictError("This form belongs to another person. Open the page again.")
-    return access_request
-
-
 def _create(
     *,
     actor: Actor,
@@ -234,45 +222,35 @@ def _create(
     if credential is None:
         raise ConflictError(target.problem)
     snapshot = target.snapshot
-    snapshot_values = (snapshot or OrgConnectionSnapshot()).snapshot_values()
-    digest = target.digest_of(terms)
-    access_request = AccessRequest(
-        **snapshot_values
-        | {
+    access_request = requesting.build_request(
+        AccessRequest,
+        actor=actor,
+        requester=requester,
+        credential=credential,
+        snapshot=snapshot,
+        digest=target.digest_of(terms),
+        reason=terms.reason,
+        ticket=terms.ticket,
+        policy=target.policy,
+        request_id=request_id,
+        now=now,
+        is_confirmed=target.is_sent_at_once,
+        columns={
             "source_org_id": target.pair.source_org_id,
             "source_org_name": target.source_name,
             "sink_org_id": target.pair.sink_org_id,
             "sink_org_name": target.sink_name,
+            "kind": target.kind,
+            "connection_id": snapshot.connection_id if snapshot else None,
+            "types_after": list(terms.types),
+            "owner": terms.owner,
+            "owner_text": terms.owner_text,
+            "purpose": terms.purpose,
+            "ends_on": terms.ends_on,
+            "restored_from": target.restored_from,
+            "snapshot_at": snapshot.last_seen_at if snapshot else None,
         },
-        kind=target.kind,
-        request_id=request_id,
-        site=target.pair.site,
-        connection_id=snapshot.connection_id if snapshot else None,
-        credential=credential,
-        credential_name=credential.name,
-        credential_fingerprint=credential.fingerprint,
-        types_after=list(terms.types),
-        owner=terms.owner,
-        owner_text=terms.owner_text,
-        purpose=terms.purpose,
-        ends_on=terms.ends_on,
-        restored_from=target.restored_from,
-        digest=digest,
-        snapshot_at=snapshot.last_seen_at if snapshot else None,
-        reason=terms.reason,
-        ticket=terms.ticket,
-        policy=target.policy,
-        approval_digest=approval_digest_of(digest=digest, reason=terms.reason, ticket=terms.ticket),
-        requested_at=now,
-        requested_by=requester,
-        requested_by_name=requester.display_name if requester else actor.name,
-        expires_at=now + time_limits.APPROVAL_WINDOW,
-        due_at=now + time_limits.APPROVAL_WINDOW,
     )
-    if target.is_sent_at_once:
-        access_request.confirmed_at = now
-        access_request.confirmed_by = actor.person
-        access_request.confirmed_by_name = actor.name
     access_request.search_text = search_text_of(access_request)
     with audit.atomic(durable=True):
         lock_source_orgs([target.pair])
@@ -283,36 +261,8 @@ def _create(
                 "or withdraw it."
             )
         access_request.save(force_insert=True)
-        _record(access_request, actor=actor)
+        requesting.record_request(access_request, actor=actor, kind=access_request.kind)
     return access_request
-
-
-def _record(access_request: AccessRequest, *, actor: Actor) -> None:
-    """Record the request, and the confirmation if the request includes it."""
-    audit.record(
-        code=audit.EventCode.ACCESS_REQUEST_REQUESTED,
-        actor=actor,
-        subject=access_request,
-        sentence=audit.Sentence(
-            "{requester} requested access for {connection}.",
-            requester=personal_data.name_of(access_request.requested_by or actor),
-            connection=access_request.description,
-        ),
-        details={
-            "reason": access_request.reason,
-            "ticket": access_request.ticket,
-            "policy": access_request.policy,
-            "kind": access_request.kind,
-        },
-        rows={"access_request": audit.row_of(access_request, actor=actor)},
-    )
-    if access_request.confirmed_at:
-        audit.record(
-            code=audit.EventCode.ACCESS_REQUEST_CONFIRMED,
-            actor=actor,
-            subject=access_request,
-            sentence=lifecycle.confirmed_sentence(access_request, actor=actor),
-        )
 
 
 def search_text_of(access_request: AccessRequest) -> str:

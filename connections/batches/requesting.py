@@ -9,11 +9,11 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts, facts
+from connections.change_requests import requesting
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import exclusion, history, requesting
-from connections.deletions.requesting import find_input_problems
+from connections.deletions import exclusion, history
 from connections.models import (
     SENDABLE,
     AccessReview,
@@ -23,7 +23,6 @@ from connections.models import (
     BatchRow,
     BatchState,
     Deletion,
-    approval_digest_of,
     batch_approval_digest_of,
 )
 
@@ -147,7 +146,7 @@ def _require_valid_input(
 ) -> None:
     if not drafts.count_sendable(batch):
         raise ConflictError("No connection in this plan can be deleted.")
-    fields = find_input_problems(reason=reason, ticket=ticket)
+    fields = requesting.find_input_problems(reason=reason, ticket=ticket)
     # A command confirms with its option --yes.
     if not batch.needs_approval and actor.person:
         fields |= confirming.find_problem(batch, confirmation=confirmation or "")
@@ -166,7 +165,7 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.approval_digest = batch_approval_digest_of(batch)
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
-    deletions = [_deletion_of(row, batch=batch) for row in rows]
+    deletions = [_deletion_of(row, batch=batch, actor=actor) for row in rows]
     stale = exclusion.lock_open_access_requests(exclusion.pairs_of(deletions))
     # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(
@@ -202,34 +201,31 @@ def _request(batch: Batch, *, actor: Actor) -> None:
         confirming.confirm(batch, deletions=deletions, actor=actor)
 
 
-def _deletion_of(row: BatchRow, *, batch: Batch) -> Deletion:
+def _deletion_of(row: BatchRow, *, batch: Batch, actor: Actor) -> Deletion:
     """An unsaved deletion for one row, whose credential is loaded."""
     credential = row.credential
     if credential is None or row.connection_id is None or batch.requested_at is None:
         raise ValueError("Only a sendable row of a requested plan becomes a deletion.")
-    deletion = Deletion(
-        request_id=uuid4(),
-        batch=batch,
-        batch_row=row,
-        site=row.site,
-        connection_id=row.connection_id,
+    deletion = requesting.build_request(
+        Deletion,
+        actor=actor,
+        requester=batch.requested_by,
         credential=credential,
-        credential_name=credential.name,
-        credential_fingerprint=credential.fingerprint,
-        is_reviewed=True,
+        snapshot=row,
         digest=row.digest,
-        snapshot_at=row.snapshot_at,
         reason=batch.reason,
         ticket=batch.ticket,
         policy=batch.policy,
-        approval_digest=approval_digest_of(
-            digest=row.digest, reason=batch.reason, ticket=batch.ticket
-        ),
-        requested_at=batch.requested_at,
-        requested_by=batch.requested_by,
-        requested_by_name=batch.requested_by_name,
-        **row.snapshot_values(),
+        request_id=uuid4(),
+        now=batch.requested_at,
+        is_confirmed=False,
+        columns={
+            "connection_id": row.connection_id,
+            "batch": batch,
+            "batch_row": row,
+            "is_reviewed": True,
+            "snapshot_at": row.snapshot_at,
+        },
     )
-    deletion.expires_at = deletion.due_at = batch.expires_at
     deletion.search_text = history.search_text_of(deletion)
     return deletion

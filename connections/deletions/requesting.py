@@ -11,13 +11,11 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
-from connections.audit import personal_data
-from connections.change_requests import lifecycle, sending
+from connections.change_requests import requesting, sending
 from connections.change_requests.sending import NoteClaim
-from connections.core import clock, time_limits
+from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.core.tickets import find_ticket_problem
-from connections.core.typed_text import confirmation_matches, find_text_problem
+from connections.core.typed_text import confirmation_matches
 from connections.deletions import confirmations, exclusion, history
 from connections.deletions.confirmations import DeletionTarget, TargetChangedError
 from connections.inventory import fetching, protections, storing
@@ -28,9 +26,7 @@ from connections.models import (
     Credential,
     Deletion,
     OrgConnectionKey,
-    OrgConnectionSnapshot,
     Person,
-    approval_digest_of,
 )
 
 NOT_VISIBLE = (
@@ -38,7 +34,6 @@ NOT_VISIBLE = (
     "person who can use it."
 )
 CHANGED = "The connection has changed. Nothing was sent. Read its new details first."
-OUT_OF_DATE = "This page is out of date. Nothing was sent. Open it again."
 
 
 def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
@@ -96,22 +91,13 @@ def require_valid_input(
     *, target: DeletionTarget, reason: str, ticket: str, confirmation: str | None
 ) -> None:
     """Raise InvalidInputError naming every invalid field."""
-    fields = find_input_problems(reason=reason, ticket=ticket)
+    fields = requesting.find_input_problems(reason=reason, ticket=ticket)
     if not target.needs_approval and not confirmation_matches(
         typed=confirmation or "", expected=target.text_to_type
     ):
         fields["confirmation"] = f"Type {target.text_to_type}."
     if fields:
         raise InvalidInputError(fields)
-
-
-def find_input_problems(*, reason: str, ticket: str) -> dict[str, str]:
-    """What is wrong with the reason and the ticket of a request, by form field."""
-    problems = {
-        "reason": find_text_problem(reason),
-        "ticket": find_ticket_problem(ticket.strip()),
-    }
-    return {field: problem for field, problem in problems.items() if problem}
 
 
 def request_deletion(
@@ -145,7 +131,7 @@ def request_deletion(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
     )
     if target.already_requested:
-        return _require_own_request(target.already_requested, actor=actor)
+        return requesting.require_own(target.already_requested, actor=actor)
     require_usable_credential(credential=credential, requester=requester or actor.person)
     if target.open_deletion:
         return target.open_deletion
@@ -157,7 +143,7 @@ def request_deletion(
         raise TargetChangedError(CHANGED, current=target)
     require_valid_input(target=target, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
-        raise TargetChangedError(OUT_OF_DATE, current=target)
+        raise TargetChangedError(requesting.OUT_OF_DATE, current=target)
     result = None if target.is_listed else _sync_unlisted(target, actor=actor)
     if now is None or result:
         # Read again, because a sync can take seconds.
@@ -241,12 +227,6 @@ def _sync_unlisted(target: DeletionTarget, *, actor: Actor) -> SyncResult:
     return result
 
 
-def _require_own_request(deletion: Deletion, *, actor: Actor) -> Deletion:
-    if actor.person and deletion.requested_by_id != actor.person.pk:
-        raise ConflictError("This form belongs to another person. Open the page again.")
-    return deletion
-
-
 def _create(
     *,
     actor: Actor,
@@ -258,69 +238,41 @@ def _create(
     now: datetime,
     record_also: Callable[[Deletion], None] = lambda deletion: None,
 ) -> Deletion:
-    snapshot = target.snapshot or OrgConnectionSnapshot()
-    deletion = Deletion(
-        request_id=request_id,
-        site=target.credential.site,
-        connection_id=target.connection_id,
+    snapshot = target.snapshot
+    deletion = requesting.build_request(
+        Deletion,
+        actor=actor,
+        requester=requester,
         credential=target.credential,
-        credential_name=target.credential.name,
-        credential_fingerprint=target.credential.fingerprint,
-        is_reviewed=target.is_listed,
+        snapshot=snapshot,
         digest=target.digest,
-        snapshot_at=target.snapshot.last_seen_at if target.snapshot else None,
         reason=reason,
         ticket=ticket,
         policy=target.policy,
-        approval_digest=approval_digest_of(digest=target.digest, reason=reason, ticket=ticket),
-        requested_at=now,
-        requested_by=requester,
-        requested_by_name=requester.display_name if requester else actor.name,
-        **snapshot.snapshot_values(),
+        request_id=request_id,
+        now=now,
+        is_confirmed=not target.needs_approval,
+        columns={
+            "connection_id": target.connection_id,
+            "is_reviewed": target.is_listed,
+            "snapshot_at": snapshot.last_seen_at if snapshot else None,
+        },
     )
-    deletion.expires_at = deletion.due_at = now + time_limits.APPROVAL_WINDOW
-    if not target.needs_approval:
-        deletion.confirmed_at = now
-        deletion.confirmed_by = actor.person
-        deletion.confirmed_by_name = actor.name
     deletion.search_text = history.search_text_of(deletion)
     with audit.atomic(durable=True):
         stale = exclusion.lock_open_access_requests(exclusion.pairs_of([deletion]))
         deletion.save(force_insert=True)
         exclusion.settle_as_stale(stale, actor=actor)
-        record_request(deletion, actor=actor)
+        requesting.record_request(deletion, actor=actor)
         record_also(deletion)
     return deletion
-
-
-def record_request(deletion: Deletion, *, actor: Actor) -> None:
-    """Record the request, and the confirmation if the request includes it."""
-    audit.record(
-        code=audit.EventCode.DELETION_REQUESTED,
-        actor=actor,
-        subject=deletion,
-        sentence=audit.Sentence(
-            "{requester} requested deletion of {connection}.",
-            requester=personal_data.name_of(deletion.requested_by or actor),
-            connection=deletion.description,
-        ),
-        details={"reason": deletion.reason, "ticket": deletion.ticket, "policy": deletion.policy},
-        rows={"deletion": audit.row_of(deletion, actor=actor)},
-    )
-    if deletion.confirmed_at:
-        audit.record(
-            code=audit.EventCode.DELETION_CONFIRMED,
-            actor=actor,
-            subject=deletion,
-            sentence=lifecycle.confirmed_sentence(deletion, actor=actor),
-        )
 
 
 def _find_concurrent_request(*, request_id: UUID, target: DeletionTarget, actor: Actor) -> Deletion:
     """The deletion that was stored first: from the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
-        return _require_own_request(repeated, actor=actor)
+        return requesting.require_own(repeated, actor=actor)
     existing = confirmations.find_open_deletion(
         site=target.credential.site, connection_id=target.connection_id
     )

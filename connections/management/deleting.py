@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError
 
 from connections.change_requests.actions import action_of
+from connections.change_requests.requesting import find_input_problems
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
-from connections.deletions.requesting import find_input_problems
 from connections.management import interruption
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
 from connections.models import (

@@ -79,6 +79,7 @@ class AccessRequest(ChangeRequest):
 
     noun = "access_request"
     title = "access request for"
+    wanted = "access for"
     no_effect = AccessState.NO_EFFECT
 
     kind = models.CharField(max_length=8, choices=RequestKind)

@@ -52,6 +52,7 @@ class CommonOutcome(StrEnum):
 class Step(StrEnum):
     """What happened to a request, as the second part of its events' codes."""
 
+    REQUESTED = "requested"
     APPROVED = "approved"
     DECLINED = "declined"
     APPROVALS_LAPSED = "approvals_lapsed"
@@ -92,6 +93,8 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
     action: ClassVar[str]
     # In sentences, before the connection: "deletion of".
     title: ClassVar[str]
+    # The same after "requested".
+    wanted: ClassVar[str]
     # The state of one that had no effect.
     no_effect: ClassVar[str]
 

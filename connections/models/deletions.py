@@ -43,7 +43,7 @@ class Deletion(ChangeRequest):
 
     noun = "deletion"
     action = "connections.deletions.action.DELETE"
-    title = "deletion of"
+    title = wanted = "deletion of"
     no_effect = State.STILL_PRESENT
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")

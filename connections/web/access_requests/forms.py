@@ -5,9 +5,9 @@ from typing import Any, cast
 from django import forms
 
 from connections.access_requests.listing import AccessRequestFilter
-from connections.access_requests.requesting import OUT_OF_DATE
 from connections.access_requests.targets import AccessTarget
 from connections.access_requests.texts import KIND_LABELS, OUTCOME_LABELS, STATE_LABELS
+from connections.change_requests.requesting import OUT_OF_DATE
 from connections.core.any_of import AnyOf, SearchField
 from connections.models import AccessState
 from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices

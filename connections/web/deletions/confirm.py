@@ -12,6 +12,7 @@ from connections.access import approvers, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import attempt_facts
+from connections.change_requests.requesting import OUT_OF_DATE
 from connections.core.causes import cause_text
 from connections.core.data_types import unknown_types
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
@@ -196,7 +197,7 @@ def _page(
     context = _page_context(request, target=target, form=form) | {
         "form": form,
         "notice": notice,
-        "is_out_of_date": notice == requesting.OUT_OF_DATE,
+        "is_out_of_date": notice == OUT_OF_DATE,
     }
     name = "deletions/confirm.html"
     if not support.wants_fragment(request):

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django import forms
 
+from connections.change_requests.requesting import OUT_OF_DATE
 from connections.core.causes import Cause
-from connections.deletions.requesting import OUT_OF_DATE
 from connections.web.framework.forms import ConfirmationForm, ServiceForm, reason_field
 
 
