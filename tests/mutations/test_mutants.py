@@ -164,6 +164,27 @@ def test_a_change_of_two_functions_concerns_the_whole_file(tmp_path: Path) -> No
     assert hashes[0] != hashes[1]
 
 
+def test_every_safeguard_names_tests_that_exist() -> None:
+    names = {test for mutant in MUTANTS for test in mutant.tests}
+    missing = {name for name in names if not _defines(*name.partition("[")[0].split("::"))}
+    assert missing == set()
+    # Only pytest knows the cases of a test.
+    options = ("-q", "-n0", "--collect-only", "-p", "no:cacheprovider")
+    cases = sorted(name for name in names if "[" in name)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *cases],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _defines(path: str, test: str = "") -> bool:
+    return f"def {test}(" in (ROOT / path).read_text() if test else (ROOT / path).is_file()
+
+
 def test_no_two_safeguards_have_one_name() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
