@@ -53,21 +53,25 @@ def missing_approvers_warning(
     """A warning that too few others can approve this person's request; None when enough can."""
     excluded = requester.pk if requester else None
     others = permissions.people_who_can_approve_with(credential_id=credential.pk, excluded=excluded)
-    return shortage_warning(policy, available=others.count())
+    return shortage_warning(policy, available=others)
 
 
 def missing_batch_approvers_warning(*, batch: Batch) -> str | None:
     """A warning that too few others can approve every row; None when enough can."""
     available = permissions.people_who_can_approve_batch(batch=batch)
-    return shortage_warning(ApprovalPolicy(batch.policy), available=available.count())
+    return shortage_warning(ApprovalPolicy(batch.policy), available=available)
 
 
-def shortage_warning(policy: ApprovalPolicy, *, available: int) -> str | None:
+def shortage_warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> str | None:
     """A warning that too few others are available to approve a request; None when enough are."""
-    if available >= policy.approvals_needed:
+    needed = policy.approvals_needed
+    if not needed:
+        return None
+    count = available.count()
+    if count >= needed:
         return None
     limit = format_limit(APPROVAL_WINDOW)
-    if available:
+    if count:
         return (
             "Only 1 other person can approve this request, and it needs 2 approvals. It would "
             f"expire after {limit}. Ask an administrator to add an Approver."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import reduce
 from operator import or_
 
@@ -13,10 +14,13 @@ from connections.access.visibility import is_visible, visible_access_requests
 from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
+    COMPLETED,
     AccessOutcome,
     AccessRequest,
     AccessRequestApproval,
     Org,
+    OrgConnectionKey,
+    OrgPair,
     Person,
 )
 
@@ -64,6 +68,23 @@ def list_access_requests(*, actor: Actor, filters: AccessRequestFilter) -> Query
     for word in filters.text.casefold().split():
         rows = rows.filter(search_text__contains=word)
     return rows.order_by("-requested_at", "-id")
+
+
+def list_of_connection(
+    key: OrgConnectionKey, pair: OrgPair, *, actor: Actor
+) -> list[AccessRequest]:
+    """The visible access requests about this connection of the pair, oldest first."""
+    of_pair = visible_access_requests(actor=actor).filter(**pair._asdict())
+    return list(of_pair.filter(connection_id=key.connection_id).order_by("requested_at", "id"))
+
+
+def find_approved_end(key: OrgConnectionKey, pair: OrgPair) -> date | None:
+    """The last day before Org Admin deletes this connection of the pair, or None."""
+    completed = AccessRequest.objects.filter(**pair._asdict(), outcome__in=COMPLETED)
+    newest = completed.order_by("-settled_at").first()
+    if newest is None or newest.deletion_id or newest.connection_id != key.connection_id:
+        return None
+    return newest.ends_on
 
 
 def list_owners(*, actor: Actor) -> list[Person]:

@@ -304,6 +304,12 @@ def data_text(types: list[str]) -> str:
     return join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
 
 
+def terms_text(access_request: AccessRequest) -> str:
+    """What it gives in a few words: "logs and metrics until 28 Feb 2027"."""
+    end = f" until {access_request.ends_on:%-d %b %Y}" if access_request.ends_on else ""
+    return f"{data_text(access_request.types_after)}{end}"
+
+
 def access_text(access_request: AccessRequest) -> str:
     """What it gives, in one sentence: "Labs can then query Mobile's logs until 28 Feb 2027."."""
     return effect_of(

@@ -25,6 +25,8 @@ class AgreedView:
     flags: dict[str, Badge]
     # Data types that weren't agreed.
     wider: list[str]
+    # Those that were agreed, if others weren't.
+    narrower: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,15 @@ def agreed_view(agreement: Agreement | None, types: Collection[str], *, today: d
     reasons = reasons_of(agreement, types, today=today)
     ends_on = agreement.ends_on if agreement else None
     agreed_types = agreement.connection_types if agreement else types
+    wider = [kind for kind in types if kind not in agreed_types]
     return AgreedView(
         agreement=agreement,
         owner=_owner(agreement) if agreement else "",
         end=end_text(ends_on, today=today) if ends_on else "",
         is_end_urgent=ends_on is not None and is_end_urgent(ends_on, today=today),
         flags={reason.name: AGREEMENT_REASONS[reason] for reason in reasons},
-        wider=[kind for kind in types if kind not in agreed_types],
+        wider=wider,
+        narrower=[kind for kind in types if kind in agreed_types] if wider else [],
     )
 
 

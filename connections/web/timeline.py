@@ -8,10 +8,11 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access_requests.status import access_status_at, terms_text
 from connections.changes.changes import ChangeRow
 from connections.changes.texts import types_of
-from connections.models import AuditEvent, Change
-from connections.web.badges import Badge, change_badge
+from connections.models import AccessRequest, AuditEvent, Change
+from connections.web.badges import Badge, access_request_badge, change_badge
 from connections.web.event_texts import event_text
 
 
@@ -48,6 +49,20 @@ def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEn
     )
 
 
+def access_request_entry(access_request: AccessRequest, *, now: datetime) -> TimelineEntry:
+    """The entry for an access request: how it ended or, until then, where it is. Makes no query."""
+    status = access_status_at(access_request, now=now)
+    badge = access_request_badge(access_request, status=status)
+    said = access_request.settled_reason or access_request.reason
+    return TimelineEntry(
+        badge=replace(badge, label=f"Access request: {badge.label}"),
+        at=access_request.settled_at or access_request.requested_at,
+        by=access_request.settled_by_name or access_request.requested_by_name,
+        detail=f"{terms_text(access_request)} · “{said}”",
+        url=reverse("access-request-detail", args=[access_request.pk]),
+    )
+
+
 # Kinds of changes that mean a connection was listed for the first time.
 FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
 
@@ -63,6 +78,9 @@ def change_entry(row: ChangeRow) -> TimelineEntry:
         known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
     if change.kind == Change.Kind.RECREATED and row.before:
         url = reverse("org-connection-detail", args=[change.site, row.before["connection_id"]])
+    if row.access_request:
+        known.append("Made by an access request.")
+        url = url or reverse("access-request-detail", args=[row.access_request])
     if row.deletion:
         url = reverse("deletion-detail", args=[row.deletion.pk])
     if change.acknowledged_by:

@@ -3,14 +3,16 @@
 import json
 import shlex
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from connections.access.actor import WORKER, person_actor
+from connections.access_requests import ending
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
@@ -19,11 +21,17 @@ from connections.models import (
     Agreement,
     ApprovalPolicy,
     Credential,
+    Deletion,
     OrgPair,
     Person,
+    RequestKind,
 )
+from connections.web.framework.support import access_request_url
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
+from tests.access_reviews.support import start
+from tests.agreements.support import agree
+from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between
 
@@ -301,6 +309,47 @@ def test_every_other_page_leads_to_it(
     assert "Confirm…" in operator.get("/").text
     assert 'id="count-access-request-list">1<' in operator.get("/").text
     assert 'id="count-access-request-list">1<' not in approver.get("/").text
+
+
+def test_what_it_gave_leads_to_it_until_and_after_its_end(
+    ada: Person,
+    free_pair: OrgPair,
+    credential: Credential,
+    client_of: ClientOf,
+    clock: SettableClock,
+) -> None:
+    client, ends_on = client_of(ada), clock.now().date() + timedelta(days=2)
+    fields = fill_in(client, free_pair, ends_on=f"{ends_on}", confirmation="Group SOC")
+    url = post_again(client, fields)["Location"]
+    access_request = AccessRequest.objects.get()
+    clock.advance(seconds=60)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    page = client.get(f"/connections/{free_pair.site}/{access_request.connection_id}/").text
+    assert ("then Org Admin deletes the connection" in page, f'"{url}"' in page) == (True, True)
+    assert f'"{url}"' in client.get("/changes/").text
+    clock.advance(seconds=4 * 86400)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    ending.end_due(actor=WORKER)
+    deletion = Deletion.objects.get()
+    assert f'"{url}"' in client_of(ada).get(f"/deletions/{deletion.pk}/").text
+
+
+def test_a_data_type_that_was_not_agreed_can_be_removed_from_every_page_that_says_so(
+    ada: Person, root: Person, listed_pair: OrgPair, credential: Credential, client_of: ClientOf
+) -> None:
+    agree(listed_pair, actor=person_actor(person=ada), connection_types=["logs"])
+    snapshot = credential.snapshots.get(is_current=True, sink_org_id=listed_pair.sink_org_id)
+    review = start(root, scope="q=Group+SOC")
+    url = access_request_url(RequestKind.CHANGE, listed_pair, types=["logs"])
+    client = client_of(ada)
+    for page in (
+        f"/connections/{listed_pair.site}/{snapshot.connection_id}/",
+        f"/reviews/{review.pk}/",
+    ):
+        text = client.get(page).text
+        assert (escape(url) in text, "Remove metrics…" in text) == (True, True), page
+    form = client.get(url).context
+    assert (form["types"], form["removed"]) == (["logs"], ["metrics"])
 
 
 def test_the_page_extends_the_end_and_sends_nothing(

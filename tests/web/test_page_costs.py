@@ -42,7 +42,7 @@ STATEMENTS = {
     "audit log": 7,
     "orgs": 11,
     "one org": 30,
-    "one connection": 14,
+    "one connection": 16,
     "one deletion": 10,
     "review": 11,
     "one credential": 14,
@@ -62,7 +62,7 @@ KILOBYTES = {
     "inventory": 21,
     "agreements": 17,
     "matrix": 40,
-    "one access review": 24,
+    "one access review": 25,
     "orgs": 16,
     "plan": 17,
 }

@@ -61,6 +61,11 @@ def test_an_arrow_finds_the_connection_and_both_orgs(
         found = names_found(client_of(ada), text)
         assert found["Connections"] == ["Labs EU → Data Lake EU"]
         assert set(found["Orgs"]) == {"Labs EU", "Data Lake EU"}
+    page = client_of(ada).get("/search/", {"q": "Labs EU → lake"})
+    [other_way_round] = page.context["unconnected"]
+    assert (other_way_round.name, other_way_round.is_reverse) == ("Data Lake EU → Labs EU", True)
+    assert "kind=create&amp;source=" in page.text
+    assert not client_of(ada).get("/search/", {"q": "Labs EU lake"}).context["unconnected"]
 
 
 @pytest.mark.parametrize("text", ["ops-4181", "contract ended", "labs → payments"])

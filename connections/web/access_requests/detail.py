@@ -22,7 +22,7 @@ from connections.access_requests.status import (
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
-from connections.models import AccessRequest, Deletion, RequestKind
+from connections.models import COMPLETED, AccessRequest, Deletion, RequestKind
 from connections.web.access_requests.before import list_before
 from connections.web.badges import access_request_badge
 from connections.web.change_requests.page import (
@@ -132,6 +132,10 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if preview
             else None,
             "effect": access_text(access_request),
+            "will_end": access_request.ends_on
+            and not access_request.deletion_id
+            and access_request.outcome in ("", *COMPLETED),
+            **_creator(access_request),
             "button": button,
             "busy": busy,
             "added": sorted(set(access_request.types_after) - _before(access_request)),
@@ -160,6 +164,23 @@ def _with_details(rows: QuerySet[AccessRequest]) -> QuerySet[AccessRequest]:
 def _find_next_steps(access_request: AccessRequest, *, actor: Actor, now: datetime) -> NextSteps:
     status = access_status_at(access_request, now=now)
     return find_steps(access_request, access_steps_of(status), actor=actor, now=now)
+
+
+def _creator(access_request: AccessRequest) -> dict[str, Any]:
+    """Who created the connection in Datadog or, until it exists, who will."""
+    if access_request.kind in {RequestKind.CHANGE, RequestKind.EXTEND}:
+        return {
+            "creator": access_request.creator_name,
+            "is_service_account": access_request.creator_is_service_account,
+        }
+    # The keys can have another owner afterwards.
+    if access_request.is_settled:
+        return {}
+    credential = access_request.credential
+    return {
+        "creator": credential.key_owner_name,
+        "is_service_account": credential.key_owner_is_service_account,
+    }
 
 
 def _before(access_request: AccessRequest) -> set[str]:

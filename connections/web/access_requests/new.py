@@ -316,11 +316,11 @@ def _approval_context(target: AccessTarget, *, actor: Actor) -> dict[str, str | 
         pair=target.pair,
         credential_id=target.credential.pk,
         excluded=actor.person.pk if actor.person else None,
-    )
-    names = [person.display_name for person in people.order_by("username")]
+    ).order_by("username")
+    names = [person.display_name for person in people]
     return {
         "approvers": join_some_names(names, limit=_MAX_NAMES),
-        "approvers_warning": approvers.shortage_warning(target.policy, available=len(names)),
+        "approvers_warning": approvers.shortage_warning(target.policy, available=people),
     }
 
 

@@ -11,12 +11,12 @@ from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.agreements.agreed import Reason
 from connections.changes.texts import change_title
 from connections.core.text import format_relative
-from connections.models import AccessReviewDecision, Agreement, OrgPair, RowState
+from connections.models import AccessReviewDecision, Agreement, OrgPair, RequestKind, RowState
 from connections.web.access_reviews.forms import TERMS, DecisionForm
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
 from connections.web.framework.lists import current_url
-from connections.web.framework.support import connection_url, time_of
+from connections.web.framework.support import access_request_url, connection_url, time_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,8 @@ class ReviewRowView:
     keep_url: str
     delete_url: str
     close_url: str
+    # The page that requests other data types.
+    change_url: str
     # The form in the row. None while it is closed.
     form: DecisionForm | None
     is_selected: bool
@@ -130,6 +132,9 @@ def review_row_view(
         keep_url=_form_url(request, place, "keep") if can_decide else "",
         delete_url=_form_url(request, place, "delete") if can_decide else "",
         close_url=back,
+        change_url=access_request_url(RequestKind.CHANGE, pair_of(details), types=agreed.narrower)
+        if can_decide
+        else "",
         form=form,
         is_selected=bool(posted and posted.is_selected and row.key.reference in posted.connections),
     )

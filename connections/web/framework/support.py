@@ -115,15 +115,23 @@ def find_posted_org(posted: QueryDict, *, actor: Actor) -> OrgSummary:
     return org
 
 
-def access_request_url(kind: RequestKind, pair: OrgPair, *, deletion: UUID | None = None) -> str:
-    """The address of the page for a pair."""
-    query = {
+def access_request_url(
+    kind: RequestKind,
+    pair: OrgPair,
+    *,
+    deletion: UUID | None = None,
+    types: Sequence[str] = (),
+) -> str:
+    """The address of the page that requests it, with these data types chosen."""
+    query: dict[str, str | list[str]] = {
         "kind": str(kind),
         "source": f"{pair.site}/{pair.source_org_id}",
         "destination": f"{pair.site}/{pair.sink_org_id}",
     }
     if deletion:
         query["deletion"] = str(deletion)
+    if types:
+        query["connection_types"] = list(types)
     return reverse("access-request-new", query=query)
 
 

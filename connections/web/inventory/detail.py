@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
+from connections.access_requests.listing import find_approved_end, list_of_connection
 from connections.access_reviews.progress import list_decisions
 from connections.agreements.agreed import list_versions
 from connections.agreements.setting import can_set
@@ -15,7 +16,7 @@ from connections.core.sites import site_name
 from connections.inventory import timeline
 from connections.lookups.objects import require_connection
 from connections.models import OrgConnectionKey, OrgPair, RequestKind
-from connections.web.agreed import agreed_view, version_views
+from connections.web.agreed import AgreedView, agreed_view, version_views
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.detail import confirm_url
 from connections.web.framework.support import access_request_url, actor_of, time_of
@@ -52,22 +53,17 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     is_owner = agreement is not None and agreement.owner == actor.person
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
-    request_urls = {
-        kind: access_request_url(kind, pair)
-        for kind in (RequestKind.CHANGE, RequestKind.EXTEND)
-        if history.is_listed
-        and history.open_deletion is None
-        and (kind == RequestKind.CHANGE or (agreement and agreement.ends_on))
-    }
+    agreed = agreed_view(agreement, snapshot.connection_types, today=time_of(request).date())
     context = {
-        "change_url": request_urls.get(RequestKind.CHANGE, ""),
-        "extend_url": request_urls.get(RequestKind.EXTEND, ""),
+        **_request_urls(history, pair, agreed=agreed),
         "last_decision": decisions[-1] if decisions else None,
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
         "connection": history,
         "snapshot": snapshot,
-        "agreed": agreed_view(agreement, snapshot.connection_types, today=time_of(request).date()),
+        "agreed": agreed,
+        # The day after which Org Admin deletes it.
+        "approved_end": find_approved_end(key, pair) if agreement and agreement.ends_on else None,
         "versions": version_views(versions),
         "set_url": reverse("agreement-form", query={"pair": pair.reference, "back": request.path})
         if history.observations and (is_owner or can_set(actor=actor, pairs=[pair]))
@@ -77,7 +73,9 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             history,
             changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
             decisions=decisions,
+            requests=list_of_connection(key, pair, actor=actor) if history.observations else [],
             actor=actor,
+            now=time_of(request),
         ),
         "delete_url": next(
             (
@@ -91,3 +89,20 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         ),
     }
     return render(request, "inventory/detail.html", context)
+
+
+def _request_urls(
+    history: timeline.ConnectionHistory, pair: OrgPair, *, agreed: AgreedView
+) -> dict[str, str]:
+    """The pages that request other data types, only those agreed, or a later end."""
+    if not history.is_listed or history.open_deletion:
+        return {}
+    urls = {
+        "change_url": access_request_url(RequestKind.CHANGE, pair),
+        "narrow_url": access_request_url(RequestKind.CHANGE, pair, types=agreed.narrower)
+        if agreed.narrower
+        else "",
+    }
+    if agreed.agreement and agreed.agreement.ends_on:
+        urls["extend_url"] = access_request_url(RequestKind.EXTEND, pair)
+    return urls

@@ -20,11 +20,12 @@ from connections.inventory.timeline import (
     SimilarConnection,
     is_observation,
 )
-from connections.models import AuditEvent, Change, OrgConnectionSnapshot
+from connections.models import AccessRequest, AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.badges import ROW_BADGES, Badge
 from connections.web.timeline import (
     FIRST_LISTED,
     TimelineEntry,
+    access_request_entry,
     change_entry,
     event_entry,
 )
@@ -50,11 +51,14 @@ def timeline_of(
     *,
     changes: Sequence[ChangeRow],
     decisions: Sequence[ConnectionDecision],
+    requests: Sequence[AccessRequest],
     actor: Actor,
+    now: datetime,
 ) -> Timeline:
     """The timeline of a connection.
 
-    `changes` are the ones that syncs detected for it, and `decisions` those of access reviews.
+    `changes` are the ones that syncs detected for it, `decisions` those of access reviews, and
+    `requests` its access requests.
     """
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in FIRST_LISTED]
@@ -68,6 +72,7 @@ def timeline_of(
         ),
         *map(change_entry, reversed(changes)),
         *map(_decision_entry, decisions),
+        *(access_request_entry(each, now=now) for each in requests),
         *(_reappearance_entry(reappearance) for reappearance in history.reappearances),
         # Before an event at the same time, which implies it.
         *_last_listed_entries(history, changes=changes),

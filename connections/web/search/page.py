@@ -30,7 +30,9 @@ from connections.models import (
     BatchOrigin,
     Deletion,
     OrgConnectionKey,
+    OrgPair,
     Person,
+    RequestKind,
     newest_agreements,
 )
 from connections.web.badges import Badge, review_badge
@@ -38,6 +40,7 @@ from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
 from connections.web.framework.navigation import GROUPS
 from connections.web.framework.support import (
+    access_request_url,
     actor_of,
     connection_url,
     org_url,
@@ -82,13 +85,15 @@ def search(request: HttpRequest) -> HttpResponse:
     """The page, or only the results for htmx."""
     actor, text = actor_of(request), fold_query(request.GET.get("q", "").replace("\0", ""))
     is_too_short = len(text) < MIN_LENGTH
-    groups = [] if is_too_short else _find_all(text, actor=actor, now=time_of(request))
+    known = [] if is_too_short else list_known_orgs(actor=actor)
+    groups = [] if is_too_short else _find_all(text, known, actor=actor, now=time_of(request))
     connection_id = uuid_or_none(text)
     context = {
         "text": text,
         "is_too_short": is_too_short,
         "groups": groups,
         "words": _split_words(text),
+        "unconnected": _find_unconnected(text, known, actor=actor),
         "delete_by_id_url": reverse("deletion-confirm", query={"connection_id": text})
         if connection_id and not groups and permissions.can_delete(actor)
         else "",
@@ -98,14 +103,64 @@ def search(request: HttpRequest) -> HttpResponse:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unconnected:
+    """A pair of orgs without a connection, and the page that requests one."""
+
+    name: str
+    url: str
+    # Whether the search named the orgs the other way round.
+    is_reverse: bool
+
+
+def _find_unconnected(text: str, known: list[KnownOrg], *, actor: Actor) -> list[Unconnected]:
+    """In which directions the two orgs that "Labs → Robotics" names have no connection."""
+    source, sink = split_pair(text)
+    if source is None or not (source.strip() and sink.strip()):
+        return []
+    pairs = [
+        (one, other)
+        for one in _named(source, known)
+        for other in _named(sink, known)
+        if one.site == other.site and one != other
+    ]
+    if len(pairs) != 1:
+        return []
+    wanted = {
+        OrgPair(one.site, one.org_id, other.org_id): (one, other)
+        for one, other in (pairs[0], pairs[0][::-1])
+    }
+    ids = [org.org_id for org in pairs[0]]
+    rows = current_snapshots(actor=actor).filter(
+        site=pairs[0][0].site, source_org_id__in=ids, sink_org_id__in=ids
+    )
+    connected = {OrgPair(*row) for row in rows.values_list(*OrgPair._fields)}
+    requestable = visibility.visible_pairs(wanted, actor=actor) - connected
+    return [
+        Unconnected(
+            name=f"{one.name or one.org_id} → {other.name or other.org_id}",
+            url=access_request_url(RequestKind.CREATE, pair),
+            is_reverse=(one, other) != pairs[0],
+        )
+        for pair, (one, other) in wanted.items()
+        if pair in requestable
+    ]
+
+
+def _named(text: str, known: list[KnownOrg]) -> list[KnownOrg]:
+    """The orgs with exactly this name or else, with a part of it."""
+    name = text.strip().casefold()
+    exact = [org for org in known if org.name.casefold() == name]
+    return exact or [org for org in known if org.matches(name)]
+
+
 def _split_words(text: str) -> list[str]:
     """The words of a search without an arrow."""
     return text.replace("->", "→").replace("→", " ").casefold().split()
 
 
-def _find_all(text: str, *, actor: Actor, now: datetime) -> list[HitGroup]:
+def _find_all(text: str, known: list[KnownOrg], *, actor: Actor, now: datetime) -> list[HitGroup]:
     """What the text finds. A kind with something of exactly that name comes first."""
-    known = list_known_orgs(actor=actor)
     groups = [
         _connections(text, actor),
         _orgs(text, known),
