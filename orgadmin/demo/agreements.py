@@ -10,6 +10,7 @@ from connections.inventory.org_details import OrgDetails, set_org_details
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Org, OrgPair, Person
 from connections.people import people
+from orgadmin.demo.access_requests import ENDS_TODAY
 from orgadmin.demo.world import DemoWorld, ago
 
 # By words in an org's name.
@@ -67,10 +68,10 @@ def _set_agreements(world: DemoWorld, leo: Person, *, actor: Actor) -> None:
     rows = current_snapshots(actor=actor).values_list(*columns).distinct().order_by(*columns)
     pairs = sorted(
         (OrgPair(*row) for row in rows),
-        key=lambda pair: (names[pair.source_org_id], names[pair.sink_org_id]),
+        key=lambda pair: _names_of(pair, names),
     )
     today = clock.now().date()
-    # One of each kind that isn't agreed today, and one that ends in two days.
+    # One of each kind that isn't agreed today, one that ends in two days, and one that is extended.
     without, left, narrow, ended, ending, *others = pairs[3::17][:5] + [
         pair for pair in pairs if pair not in pairs[3::17][:5]
     ]
@@ -81,6 +82,11 @@ def _set_agreements(world: DemoWorld, leo: Person, *, actor: Actor) -> None:
         (ended, {"owner": world.people["operator"], "ends_on": today + timedelta(days=5)}),
         (ending, {"owner": world.people["operator"], "ends_on": today + timedelta(days=14)}),
     ]
+    [extended] = [pair for pair in others if _names_of(pair, names) == ENDS_TODAY]
+    others.remove(extended)
+    exceptions.append(
+        (extended, {"owner": world.people["approver"], "ends_on": today + timedelta(days=10)})
+    )
     for pair, terms in exceptions:
         _agree([pair], terms, names, actor=actor)
     for number, owner in enumerate(("operator", "approver", "viewer", "")):
@@ -88,6 +94,10 @@ def _set_agreements(world: DemoWorld, leo: Person, *, actor: Actor) -> None:
         if number % 2:
             terms["ends_on"] = today + timedelta(days=90 * number)
         _agree(others[number::4], terms, names, actor=actor)
+
+
+def _names_of(pair: OrgPair, names: dict[str, str]) -> tuple[str, str]:
+    return names[pair.source_org_id], names[pair.sink_org_id]
 
 
 def _agree(pairs: list[OrgPair], terms: Terms, names: dict[str, str], *, actor: Actor) -> None:

@@ -21,7 +21,7 @@ from connections.deletions import confirmations, requesting
 from connections.inventory import protections, syncs
 from connections.operations import due
 from connections.people import people
-from orgadmin.demo import simulator
+from orgadmin.demo import access_requests, simulator
 from orgadmin.demo.agreements import agree_on_most
 from orgadmin.demo.world import (
     DemoWorld,
@@ -91,14 +91,18 @@ def _create_history(world: DemoWorld) -> None:
         _requested_and_forgotten,
         _decided_on_some,
         _expired,
+        access_requests.ends_today,
         _started_an_access_review_by_owners,
         _decided_on_more,
         _decided_as_an_owner,
         _still_present,
+        access_requests.waits_to_be_confirmed,
+        access_requests.waits_for_approval,
         _waits_for_approval,
         _waits_for_confirmation,
         partial(_synced, orgs=_CHANGED, hours=1),
         _unknown,
+        access_requests.restored,
         _changed_outside,
     ):
         step(world)

@@ -10,16 +10,27 @@ from django.urls import reverse
 
 from connections.core.text import format_limit
 from connections.inventory.sync_schedule import SYNC_INTERVAL
-from connections.models import AccessReview, Assignment, Credential, Deletion
+from connections.models import (
+    AccessRequest,
+    AccessReview,
+    Assignment,
+    Credential,
+    Deletion,
+    RequestKind,
+)
+from orgadmin.demo import access_requests
 from sandbox.demo_world import HIDDEN_FROM_KEY_PAIR, connection_id_between
 
 OPERATOR = "operator"
 APPROVER = "approver"
 AUDITOR = "auditor"
+VIEWER = "viewer"
 CREDENTIAL_MANAGER = "credentials"
 
 CHANGED = ("Labs", "ML Platform")
 WITHOUT_AGREEMENT = ("Analytics", "Loyalty")
+NOT_CONNECTED = ("Platform EU", "Risk Engine")
+DELETED = ("Labs Staging", "Labs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +82,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Scene:
-    """One part of the product to try. `deletion` is the newest deletion of its connection."""
+    """One part of the product to try, with the newest request that it is about."""
 
     title: str
     text: str
     steps: list[Step] = field(default_factory=list)
     deletion: Deletion | None = None
+    access_request: AccessRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +116,19 @@ def delete_one() -> Scene:
 def list_scenes() -> list[Scene]:
     """What to try next, with steps that open pages matching what visitors have done so far."""
     return [
-        *(_delete_many(), _approve(), _change_outside(), _review_access(), _agree()),
-        _review_as_owner(),
+        *(_delete_many(), _approve(), _change_outside()),
+        *_access_requests(),
+        *(_review_access(), _agree(), _review_as_owner()),
         *_evidence(),
     ]
 
 
 def list_more_scenes() -> list[Scene]:
     """Scenes for those who want to see everything."""
-    return [_changed_meanwhile(), _resolve_unknown(), _break_glass(), _recreate(), *_look_around()]
+    return [
+        *(_changed_meanwhile(), _resolve_unknown(), _break_glass(), _recreate(), _restore()),
+        *_look_around(),
+    ]
 
 
 def _delete_many() -> Scene:
@@ -147,6 +163,101 @@ def _change_outside() -> Scene:
         "Someone changes a connection in Datadog",
         "Fraud Detection → Payments EU shares logs.",
         steps=[step, _sync(), _see_changes()],
+    )
+
+
+def _access_requests() -> Iterator[Scene]:
+    yield Scene(
+        "Request access to another org's data",
+        "Anyone who sees both orgs can request it. Requesting sends nothing to Datadog.",
+        steps=[
+            Step(
+                "Choose data types, and say who answers for it, what it is for and until when.",
+                "Open as the Viewer",
+                VIEWER,
+                _access_form(RequestKind.CREATE, NOT_CONNECTED),
+            ),
+            Step(
+                "Find it, and confirm it. This sends a POST, which creates the connection.",
+                "Open as the Operator",
+                OPERATOR,
+                f"{reverse('access-request-list')}?status=requested",
+            ),
+        ],
+    )
+    to_approve = _newest_access_request(access_requests.TO_APPROVE)
+    yield Scene(
+        "Approve access to your org's data",
+        "Risk Engine wants to query Group SOC's logs. Group SOC requires one approval.",
+        steps=[
+            Step("Approve or decline.", "Open as the Approver", APPROVER, _page_of(to_approve)),
+            Step(
+                "Confirm it, which sends the POST.",
+                "Open as the Operator",
+                OPERATOR,
+                _page_of(to_approve),
+            ),
+        ],
+        access_request=to_approve,
+    )
+    to_confirm = _newest_access_request(access_requests.TO_CONFIRM)
+    yield Scene(
+        "Confirm more data types",
+        "The Viewer requested that Cards EU can also query Platform EU's audit events. No approval "
+        "is required.",
+        steps=[
+            Step(
+                "Confirm it, which sends one PATCH.",
+                "Open as the Operator",
+                OPERATOR,
+                _page_of(to_confirm),
+            ),
+        ],
+        access_request=to_confirm,
+    )
+    ends_today = _newest_access_request(access_requests.ENDS_TODAY)
+    yield Scene(
+        "Access that ends today",
+        "Open Banking can query Group SOC's metrics until today (UTC), as approved. Then Org Admin "
+        "deletes the connection.",
+        steps=[
+            Step(
+                "See who approved it and until when.",
+                "Open as the Operator",
+                OPERATOR,
+                _page_of(ends_today),
+            ),
+            Step(
+                "Request a later end, if it is still needed.",
+                "Extend it",
+                VIEWER,
+                _access_form(RequestKind.EXTEND, access_requests.ENDS_TODAY),
+            ),
+        ],
+        access_request=ends_today,
+    )
+
+
+def _restore() -> Scene:
+    deletion = _newest(DELETED)
+    return Scene(
+        "Restore a deleted connection",
+        "A deletion can't be undone exactly: the connection gets a new ID and a new creator.",
+        steps=[
+            Step(
+                "Choose Restore… on the deletion's page.",
+                "Open the deletion",
+                OPERATOR,
+                _path_of(deletion),
+            ),
+            Step(
+                "Loyalty → Retail US has been restored already.",
+                "Open that access request",
+                OPERATOR,
+                _page_of(_newest_access_request(access_requests.RESTORED)),
+            ),
+        ],
+        deletion=deletion,
     )
 
 
@@ -435,3 +546,22 @@ def _path_of_connection(pair: tuple[str, str]) -> str:
 
 def _path_of(deletion: Deletion) -> str:
     return reverse("deletion-detail", args=[deletion.pk])
+
+
+def _access_form(kind: RequestKind, names: tuple[str, str]) -> str:
+    pair = access_requests.pair_between(names)
+    orgs = {
+        "source": f"{pair.site}/{pair.source_org_id}",
+        "destination": f"{pair.site}/{pair.sink_org_id}",
+    }
+    return f"{reverse('access-request-new')}?{urlencode({'kind': kind, **orgs})}"
+
+
+def _newest_access_request(names: tuple[str, str]) -> AccessRequest:
+    """The newest access request of a pair for which the demo's history requests access."""
+    pair = access_requests.pair_between(names)
+    return AccessRequest.objects.filter(**pair._asdict()).latest("requested_at")
+
+
+def _page_of(access_request: AccessRequest) -> str:
+    return reverse("access-request-detail", args=[access_request.pk])

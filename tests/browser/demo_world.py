@@ -3,16 +3,14 @@
 import pickle
 import uuid
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
-from django.db.models import F
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
-from connections.access_requests.targets import find_target
 from connections.audit import checkpoints
 from connections.batches import (
     confirming,
@@ -42,10 +40,7 @@ from connections.models import (
     Deletion,
     Notification,
     OrgConnectionKey,
-    OrgConnectionSnapshot,
-    OrgPair,
     Person,
-    RequestKind,
     Role,
 )
 from connections.operations import due
@@ -55,7 +50,6 @@ from sandbox import faults
 from sandbox.demo_world import connection_id_between, demo_world
 from sandbox.world import World
 from tests.browser.pages import NEVER_LISTED
-from tests.support.access_requests import request_for
 from tests.support.deletions import request_deletion
 from tests.support.mfa import set_up_app, set_up_recovery_codes
 
@@ -202,33 +196,6 @@ class _Builder:
         )
         return batch
 
-    def access_requests(self) -> None:
-        """One that waits for approval, and one that changed the data types of a connection."""
-        open_deletions = Deletion.objects.filter(settled_at=None)
-        listed = OrgConnectionSnapshot.objects.filter(
-            is_current=True, source_org_id=F("credential__org_id"), credential__retired_at=None
-        ).exclude(connection_id__in=open_deletions.values("connection_id"))
-        viewer = person_actor(person=Person.objects.get(username="viewer"))
-        found: dict[bool, OrgPair] = {}
-        for snapshot in listed.order_by("pk"):
-            pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
-            target = find_target(actor=viewer, kind=RequestKind.CHANGE, pair=pair)
-            found.setdefault(target.needs_approval, pair)
-        for needs_approval, pair in found.items():
-            request_for(
-                actor=viewer if needs_approval else self.operator,
-                pair=pair,
-                kind=RequestKind.CHANGE,
-                wanted={
-                    "types": ["audit", "logs"] if needs_approval else ["logs", "metrics", "audit"],
-                    "owner_text": "SOC team",
-                    "purpose": "Trace failed settlements",
-                    # The import of agreements could not remove an end that was approved.
-                    "ends_on": date(2099, 3, 31) if needs_approval else None,
-                },
-                reason="Year-end close: finance traces failed settlements",
-            )
-
     def protection(self) -> None:
         """A protection of a connection that no sync has listed."""
         site = Credential.objects.earliest("created_at").site
@@ -329,7 +296,6 @@ def build(world: World) -> None:
     builder = _Builder(world)
     builder.deletions()
     builder.batches()
-    builder.access_requests()
     builder.protection()
     builder.credentials()
     builder.people()

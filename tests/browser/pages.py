@@ -21,6 +21,7 @@ from connections.models import (
     Org,
     OrgConnectionSnapshot,
     Person,
+    RequestKind,
 )
 
 # The id of a connection that is protected, and that no sync has ever listed.
@@ -113,20 +114,31 @@ def _batch(slug: str, *, who: str, state: BatchState) -> Listed:
     )
 
 
-def _access_request(slug: str, *, state: str, who: str) -> Listed:
+def _access_request(slug: str, kind: RequestKind, *, who: str) -> Listed:
     return _page(
         "access-request-detail",
         f"access-request-{slug}",
-        find=lambda: [AccessRequest.objects.filter(state=state).earliest("requested_at").pk],
+        find=lambda: [AccessRequest.objects.get(kind=kind).pk],
         who=who,
     )
 
 
-def _change_form() -> str:
-    one = AccessRequest.objects.filter(state="settled").earliest("requested_at")
-    source, sink = (f"{one.site}/{org_id}" for org_id in (one.source_org_id, one.sink_org_id))
-    query = urlencode({"kind": "change", "source": source, "destination": sink})
-    return f"{reverse('access-request-new')}?{query}"
+def _access_form(kind: RequestKind) -> Listed:
+    def path() -> str:
+        # A deletion that can be restored, or access that has an end.
+        restored = Deletion.objects.filter(
+            source_org_name="Labs Staging", outcome="deleted"
+        ).first()
+        of_kind = AccessRequest.objects.get(kind=RequestKind.EXTEND)
+        one = restored if kind == RequestKind.RESTORE and restored else of_kind
+        orgs = {
+            "source": f"{one.site}/{one.source_org_id}",
+            "destination": f"{one.site}/{one.sink_org_id}",
+        }
+        deletion = {"deletion": str(one.pk)} if one == restored else {}
+        return f"{reverse('access-request-new')}?{urlencode({'kind': kind, **orgs, **deletion})}"
+
+    return Listed(slug=f"access-{kind}", name="access-request-new", path=path, who="operator")
 
 
 ROW_FORM = {"show": "to-decide", "open": "16", "decision": "keep"}
@@ -281,10 +293,14 @@ OURS = [
     _page("access-request-list", who="operator"),
     _page("access-request-list", "access-request-list-fresh", is_fresh=True, who="viewer"),
     _page("access-request-new", "access-request-choose", who="viewer"),
-    Listed(slug="access-request-new", name="access-request-new", path=_change_form, who="operator"),
-    _access_request("to-approve", state="requested", who="approver"),
-    _access_request("requested", state="requested", who="viewer"),
-    _access_request("changed", state="settled", who="operator"),
+    _access_form(RequestKind.CHANGE),
+    _access_form(RequestKind.EXTEND),
+    _access_form(RequestKind.RESTORE),
+    _access_request("to-approve", RequestKind.CREATE, who="approver"),
+    _access_request("requested", RequestKind.CREATE, who="viewer"),
+    _access_request("to-confirm", RequestKind.CHANGE, who="operator"),
+    _access_request("extended", RequestKind.EXTEND, who="operator"),
+    _access_request("restored", RequestKind.RESTORE, who="operator"),
     _page("batch-list", who="operator"),
     _page("batch-list", "batch-list-fresh", is_fresh=True, who="operator"),
     _batch("plan", state=BatchState.DRAFT, who="operator"),

@@ -157,7 +157,7 @@ def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     two_of_one_org = "SELECT name FROM connections_credential WHERE org_name = 'Robotics'"
     assert set(demo.rows(two_of_one_org)) == {("Robotics",), ("Robotics (access token)",)}
     snapshots = "FROM connections_orgconnectionsnapshot"
-    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(401,)]
+    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(402,)]
     orgs = f"SELECT source_org_id {snapshots} UNION SELECT sink_org_id {snapshots}"
     assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
@@ -170,6 +170,19 @@ def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo) -> N
     assert 20 < days < 40
     assert demo.rows("SELECT 1 FROM connections_deletion WHERE verified_at IS NOT NULL")
     assert demo.rows("SELECT 1 FROM connections_deletion WHERE contradicted_at IS NOT NULL")
+
+
+def test_it_shows_access_requests_in_every_step(demo: Demo) -> None:
+    rows = demo.rows("SELECT kind, state FROM connections_accessrequest")
+    assert set(rows) == {
+        ("create", "requested"),
+        ("change", "requested"),
+        ("extend", "settled"),
+        ("restore", "settled"),
+    }
+    [(ends_on,)] = demo.rows("SELECT ends_on FROM connections_accessrequest WHERE kind = 'extend'")
+    # Or yesterday, if the demo was started shortly before midnight.
+    assert demo.rows(f"SELECT julianday(date()) - julianday('{ends_on}') IN (0, 1)") == [(1,)]
 
 
 def test_its_audit_log_is_in_the_order_of_time(demo: Demo) -> None:
@@ -201,6 +214,11 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
         "Delete several connections",
         "Approve someone else's request",
         "Someone changes a connection in Datadog",
+        "Request access to another org's data",
+        "Approve access to your org's data",
+        "Confirm more data types",
+        "Access that ends today",
+        "Restore a deleted connection",
         "Decide in an access review",
         "Find a past deletion",
         "Verify the audit log offline",
