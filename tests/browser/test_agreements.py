@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from connections.core import clock
 from connections.models import Agreement
 from tests.browser.fitness import assert_fit_to_show
 from tests.browser.watch import Watch
@@ -40,7 +41,9 @@ def test_one_file_sets_every_connection_without_an_agreement(
     with file.open("w", newline="") as edited:
         writer = csv.DictWriter(edited, rows[0].keys())
         writer.writeheader()
-        writer.writerows(row | {"owner": "operator", "purpose": "Everyday use"} for row in rows)
+        # Some access was approved until today, so no agreement about it can end later.
+        edit = {"owner": "operator", "purpose": "Everyday use", "ends_on": f"{clock.now():%F}"}
+        writer.writerows(row | edit for row in rows)
     page.get_by_role("link", name="Import…").click()
     page.get_by_label("Or choose a file").set_input_files(file)
     page.get_by_role("button", name="Import agreements").click()
