@@ -15,7 +15,7 @@ from connections.access.actor import Actor
 from connections.changes.explained import find_access_requests, with_access_request
 from connections.changes.texts import change_cause_text
 from connections.core.database import count_each
-from connections.models import Change, Credential, Deletion, Org, OrgConnectionKey
+from connections.models import AccessRequest, Change, Credential, Deletion, Org, OrgConnectionKey
 
 PAGE_SIZE = 50
 ROWS_PER_QUERY = 500
@@ -49,7 +49,7 @@ class ChangeFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeRow:
-    """A change as this reader sees it: hidden credentials and deletions aren't named."""
+    """A change as this reader sees it: hidden credentials and requests aren't named."""
 
     change: Change
     # Names of credentials.
@@ -57,8 +57,8 @@ class ChangeRow:
     not_checked_by: list[str]
     # The deletion that removed the connection, or whose connection came back.
     deletion: Deletion | None
-    # The ID of the access request that made the change.
-    access_request: str | None
+    # The one that made the change.
+    access_request: AccessRequest | None
     # The old state. Also None if only hidden credentials listed the former connection.
     before: dict[str, Any] | None
     # How many removals by the same bulk deletion the row stands for.
@@ -71,6 +71,7 @@ class ChangeRow:
             self.change,
             before=self.before,
             deletion=self.deletion,
+            access_request=self.access_request,
             not_checked_by=self.not_checked_by,
         )
 

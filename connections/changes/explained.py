@@ -64,8 +64,8 @@ def with_access_request(
     return changes.annotate(access_request_id=Subquery(rows.values("pk")[:1]))
 
 
-def find_access_requests(changes: Collection[Change]) -> dict[UUID, str]:
-    """The ID of the access request that made each of these changes, by the ID of the change.
+def find_access_requests(changes: Collection[Change]) -> dict[UUID, AccessRequest]:
+    """The access request that made each of these changes, by the ID of the change.
 
     The changes are from `with_access_request`. No statement if none might have been made by one.
     """
@@ -74,7 +74,9 @@ def find_access_requests(changes: Collection[Change]) -> dict[UUID, str]:
     }
     requests = AccessRequest.objects.in_bulk(set(might_be.values())) if might_be else {}
     return {
-        change.pk: str(pk) for change, pk in might_be.items() if _made(change, request=requests[pk])
+        change.pk: requests[pk]
+        for change, pk in might_be.items()
+        if _made(change, request=requests[pk])
     }
 
 

@@ -38,7 +38,7 @@ CHANGE_EXPORT_COLUMNS = Columns[ChangeRow](
         "earliest_at": lambda row: as_time(row.change.earliest_at),
         "observed_by": lambda row: row.observed_by,
         "deletion": lambda row: str(row.deletion.pk) if row.deletion else None,
-        "access_request": lambda row: row.access_request,
+        "access_request": lambda row: str(row.access_request.pk) if row.access_request else None,
         "not_checked": lambda row: row.not_checked_by,
         "acknowledged_by": lambda row: _acknowledged_by(row.change),
         "acknowledged_at": lambda row: as_time(row.change.acknowledged_at),

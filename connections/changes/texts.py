@@ -6,7 +6,7 @@ from typing import Any
 
 from connections.changes.losses import FAILING_LIMIT
 from connections.core.text import format_date, format_limit, format_span, join_names
-from connections.models import Change, Deletion
+from connections.models import AccessRequest, Change, ChangeRequest, Deletion
 
 Kind = Change.Kind
 type State = dict[str, Any] | None
@@ -21,18 +21,23 @@ KIND_LABELS = {
 }
 
 
-def change_title(change: Change, *, deletion: Deletion | None) -> str:
+def change_title(
+    change: Change, *, deletion: Deletion | None, access_request: AccessRequest | None = None
+) -> str:
     """What changed, in a few words: "Removed elsewhere", "Widened to audit", "Removed by OPS-41".
 
-    `deletion` is the related one, if the reader can see it.
+    `deletion` is the related one, and `access_request` the one that made the change, if the reader
+    can see them.
     """
     match change.kind:
+        case Kind.APPEARED | Kind.RECREATED if access_request and not change.needs_attention:
+            return f"Created by {_ticket_or_requester(access_request)}"
         case Kind.APPEARED:
             return "Appeared with audit" if _added_audit(change) else "Appeared"
         case Kind.REMOVED if change.deletion_id is None:
             return "Removed elsewhere"
         case Kind.REMOVED if deletion:
-            return f"Removed by {_shorten(deletion.ticket) or deletion.requested_by_name}"
+            return f"Removed by {_ticket_or_requester(deletion)}"
         case Kind.RECREATED if deletion:
             return "Recreated after deletion"
         case Kind.TYPES_CHANGED if change.widened:
@@ -44,9 +49,10 @@ def change_title(change: Change, *, deletion: Deletion | None) -> str:
     return KIND_LABELS[Kind(change.kind)]
 
 
-def _shorten(ticket: str) -> str:
+def _ticket_or_requester(change_request: ChangeRequest) -> str:
     """The beginning of a long ticket, because titles are on one line."""
-    return ticket if len(ticket) <= 40 else f"{ticket[:39]}…"
+    ticket = change_request.ticket
+    return (ticket if len(ticket) <= 40 else f"{ticket[:39]}…") or change_request.requested_by_name
 
 
 def change_subject(change: Change) -> str:
@@ -85,13 +91,17 @@ def change_cause_text(
     *,
     before: State,
     deletion: Deletion | None,
+    access_request: AccessRequest | None,
     not_checked_by: Sequence[str],
 ) -> str:
     """What is known about why it changed, as factual sentences. Can be empty.
 
-    `before`, `deletion` and `not_checked_by` are limited to what the reader can see.
+    `before`, `deletion`, `access_request` and `not_checked_by` are limited to what the reader can
+    see.
     """
     match change.kind:
+        case Kind.APPEARED | Kind.RECREATED if access_request and not change.needs_attention:
+            sentences = []
         case Kind.APPEARED:
             sentences = [_appeared_text(change)]
         case Kind.REMOVED:
@@ -106,6 +116,8 @@ def change_cause_text(
             sentences = [_creator_text(before, change.after)]
         case _:
             sentences = []
+    if access_request:
+        sentences.append(f"{access_request_name(access_request)}.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -139,6 +151,12 @@ def deletion_name(change: Change, *, deletion: Deletion) -> str:
     if change.kind == Kind.REMOVED:
         return f"Deletion {by}"
     return f"deletion {deletion.ticket}" if deletion.ticket else f"the deletion {by}"
+
+
+def access_request_name(access_request: AccessRequest) -> str:
+    """The access request as the cause of a change names it."""
+    by = access_request.requested_by_name
+    return f"Access request by {by} on {format_date(access_request.requested_at)}"
 
 
 def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:

@@ -381,7 +381,7 @@ def _changes_message(notification: models.Notification) -> Message:
 
 
 def _change_line(row: ChangeRow) -> str:
-    title = change_title(row.change, deletion=row.deletion)
+    title = change_title(row.change, deletion=row.deletion, access_request=row.access_request)
     subject = f"{change_subject(row.change)} ({site_name(row.change.site)})"
     return f"{title}: {subject}. {row.cause}".strip()
 

@@ -253,7 +253,7 @@ def review_badge(review: AccessReview, *, now: datetime) -> Badge:
     return OVERDUE if review.due_at < now else OPEN
 
 
-# By title. `change_title` returns no other titles, but it names a removal's ticket.
+# By title. `change_title` returns no other titles, but it names the ticket of a request.
 CHANGE_BADGES = {
     badge.label: badge
     for badge in (
@@ -282,6 +282,7 @@ CHANGE_BADGES = {
         Badge("Appeared", "info", "plus", "Earlier complete syncs didn't list it."),
         Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
         Badge("Creator changed", "info", "person", "Datadog shows a different creator."),
+        Badge("Created by request", "muted", "plus", "An access request created it."),
         Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
         Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
         Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
@@ -290,10 +291,13 @@ CHANGE_BADGES = {
 }
 
 
-def change_badge(change: Change, *, deletion: Deletion | None) -> Badge:
+def change_badge(
+    change: Change, *, deletion: Deletion | None, access_request: AccessRequest | None = None
+) -> Badge:
     """The title of a change with its tone and icon."""
-    title = change_title(change, deletion=deletion)
-    badge = CHANGE_BADGES.get(title) or CHANGE_BADGES["Removed by deletion"]
+    title = change_title(change, deletion=deletion, access_request=access_request)
+    untitled = "Removed by deletion" if change.kind == Change.Kind.REMOVED else "Created by request"
+    badge = CHANGE_BADGES.get(title) or CHANGE_BADGES[untitled]
     return replace(badge, label=title)
 
 

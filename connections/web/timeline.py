@@ -70,7 +70,7 @@ FIRST_LISTED = {Change.Kind.APPEARED, Change.Kind.RECREATED}
 def change_entry(row: ChangeRow) -> TimelineEntry:
     """The entry for a change, with who acknowledged it and why."""
     change = row.change
-    badge = change_badge(change, deletion=row.deletion)
+    badge = change_badge(change, deletion=row.deletion, access_request=row.access_request)
     # The title and its link already name the deletion.
     is_named = change.kind == Change.Kind.REMOVED and row.deletion
     known, url = [replace(row, deletion=None).cause if is_named else row.cause], ""
@@ -78,11 +78,10 @@ def change_entry(row: ChangeRow) -> TimelineEntry:
         known.append(f"Data types: {', '.join(types_of(change.after)) or 'none'}.")
     if change.kind == Change.Kind.RECREATED and row.before:
         url = reverse("org-connection-detail", args=[change.site, row.before["connection_id"]])
-    if row.access_request:
-        known.append("Made by an access request.")
-        url = url or reverse("access-request-detail", args=[row.access_request])
     if row.deletion:
         url = reverse("deletion-detail", args=[row.deletion.pk])
+    if row.access_request:
+        url = reverse("access-request-detail", args=[row.access_request.pk])
     if change.acknowledged_by:
         known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
     elif change.needs_attention:

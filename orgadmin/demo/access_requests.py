@@ -11,7 +11,7 @@ from connections.models import AccessRequest, Credential, Deletion, Org, OrgPair
 from orgadmin.demo.world import DemoWorld, ago
 
 TO_APPROVE = ("Group SOC", "Risk Engine")
-TO_CONFIRM = ("Platform EU", "Cards EU")
+TO_CONFIRM = ("Pricing", "Catalog")
 ENDS_TODAY = ("Group SOC", "Open Banking")
 RESTORED = ("Loyalty", "Retail US")
 
@@ -60,12 +60,12 @@ def waits_to_be_confirmed(world: DemoWorld) -> None:
             TO_CONFIRM,
             RequestKind.CHANGE,
             {
-                "types": ["audit", "logs", "metrics"],
+                "types": ["logs", "metrics"],
                 "owner": world.people["viewer"],
-                "purpose": "Find out which keys a phishing campaign reached",
+                "purpose": "Find out why the shop shows other prices",
                 "ends_on": today + timedelta(days=30),
             },
-            reason="Cards EU investigates sign-ins to Platform EU.",
+            reason="Wrong prices.",
             ticket=4218,
         )
 
@@ -85,7 +85,7 @@ def waits_for_approval(world: DemoWorld) -> None:
                 "purpose": "Score payments by alerts of the security center",
                 "ends_on": today + timedelta(days=90),
             },
-            reason="The pilot of the new risk score starts this week.",
+            reason="The pilot of the risk score starts this week.",
             ticket=4219,
         )
 

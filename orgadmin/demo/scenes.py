@@ -203,8 +203,7 @@ def _access_requests() -> Iterator[Scene]:
     to_confirm = _newest_access_request(access_requests.TO_CONFIRM)
     yield Scene(
         "Confirm more data types",
-        "The Viewer requested that Cards EU can also query Platform EU's audit events. No approval "
-        "is required.",
+        "The Viewer requested that Catalog can also query Pricing's logs. No approval is required.",
         steps=[
             Step(
                 "Confirm it, which sends one PATCH.",

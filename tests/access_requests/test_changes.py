@@ -5,6 +5,7 @@ import pytest
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.change_requests.actions import action_of
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
+from connections.changes.texts import access_request_name, change_title
 from connections.inventory import syncs
 from connections.models import AccessRequest, Change, Credential, OrgPair, Person
 from sandbox.server import SandboxServer
@@ -35,7 +36,7 @@ def test_data_types_that_an_access_request_added_need_no_acknowledgement(
     verify(access_request, clock)
     row = newest_change()
     assert (row.change.kind, row.change.widened) == (Change.Kind.TYPES_CHANGED, True)
-    assert (row.change.needs_attention, row.access_request) == (False, str(access_request.pk))
+    assert (row.change.needs_attention, row.access_request) == (False, access_request)
 
 
 def test_data_types_that_someone_else_added_later_do(
@@ -79,7 +80,8 @@ def test_a_connection_that_an_access_request_created_names_it(
     verify(access_request, clock)
     row = newest_change()
     assert row.change.connection_id == access_request.connection_id
-    assert (row.change.needs_attention, row.access_request) == (False, str(access_request.pk))
+    assert (row.change.needs_attention, row.access_request) == (False, access_request)
+    assert row.cause == access_request_name(access_request) + "."
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -111,4 +113,6 @@ def test_a_connection_that_is_created_again_needs_attention_if_someone_else_remo
     row = newest_change()
     assert row.change.kind == Change.Kind.RECREATED
     assert row.change.needs_attention != is_ours
-    assert row.access_request == str(access_request.pk)
+    assert row.access_request == access_request
+    title = change_title(row.change, deletion=row.deletion, access_request=row.access_request)
+    assert title == ("Created by Ada" if is_ours else "Recreated")

@@ -59,6 +59,6 @@ class Command(OrgAdminCommand):
 def _line(row: ChangeRow) -> str:
     change = row.change
     mark = "!" if change.awaits_acknowledgement else " "
-    title = change_title(change, deletion=row.deletion)
+    title = change_title(change, deletion=row.deletion, access_request=row.access_request)
     parts = (format_time(change.detected_at), title, change_subject(change), row.cause)
     return f"{mark} {'  '.join(part for part in parts if part)}"

@@ -10,7 +10,12 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeRow
-from connections.changes.texts import change_subject, deletion_name, types_of
+from connections.changes.texts import (
+    access_request_name,
+    change_subject,
+    deletion_name,
+    types_of,
+)
 from connections.core.text import pluralize
 from connections.models import Change
 from connections.web.badges import Badge, change_badge
@@ -25,9 +30,11 @@ class ChangeRowView:
     badge: Badge
     # What it is about if that isn't one connection: an org, or the connections of a bulk deletion.
     name: str
-    # The cause: the text before the related deletion, its name (which is a link), and the text
+    # The cause: the text before the related request, its name (which is a link), and the text
     # after it.
     cause: tuple[str, str, str]
+    # The page of the related request.
+    cause_url: str
     # The page of the connection or of the bulk deletion; "" for a renamed org.
     url: str
     types: list[str]
@@ -57,7 +64,8 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     change = row.change
     before, after = types_of(row.before), types_of(change.after)
     is_compared = change.widened is not None and row.before is not None
-    name, cause, url = change.org_name or change.org_id, _cause_parts(row), ""
+    name, url = change.org_name or change.org_id, ""
+    cause, cause_url = _cause_parts(row)
     if row.removals > 1 and row.deletion and row.deletion.batch:
         batch = row.deletion.batch
         name, url = pluralize(row.removals, "connection"), reverse("batch-detail", args=[batch.pk])
@@ -66,9 +74,10 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
         url = connection_url(change.key)
     return ChangeRowView(
         row=row,
-        badge=change_badge(change, deletion=row.deletion),
+        badge=change_badge(change, deletion=row.deletion, access_request=row.access_request),
         name=name,
         cause=cause,
+        cause_url=cause_url,
         url=url,
         types=[] if name else after or before,
         added_types=[kind for kind in after if kind not in before] if is_compared else [],
@@ -77,13 +86,20 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     )
 
 
-def _cause_parts(row: ChangeRow) -> tuple[str, str, str]:
+def _cause_parts(row: ChangeRow) -> tuple[tuple[str, str, str], str]:
+    """The parts of the cause, and the page of the request that it names."""
     if row.change.kind == Change.Kind.ORG_RENAMED:
-        return f"Was: {(row.before or {}).get('name')}.", "", ""
-    if not row.deletion:
-        return row.cause, "", ""
+        return (f"Was: {(row.before or {}).get('name')}.", "", ""), ""
+    if row.access_request:
+        name = access_request_name(row.access_request)
+        url = reverse("access-request-detail", args=[row.access_request.pk])
+    elif row.deletion:
+        name = deletion_name(row.change, deletion=row.deletion)
+        url = reverse("deletion-detail", args=[row.deletion.pk])
+    else:
+        return (row.cause, "", ""), ""
     # A ticket can be a word that also occurs before it.
-    return row.cause.rpartition(deletion_name(row.change, deletion=row.deletion))
+    return row.cause.rpartition(name), url
 
 
 def _window_text(earliest_at: datetime, detected_at: datetime) -> str:
