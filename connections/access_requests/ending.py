@@ -1,26 +1,28 @@
-"""Ends approved access on its date: its connection is deleted as approved, or people are told.
+"""Ends approved access on its date: its connection is deleted as approved, or people decide.
 
 An approval covers the last day and the deletion after it, so the deletion needs none of its own. It
-deletes exactly what was approved. Anything else is left to people, and recorded about once an hour
-until someone acts.
+deletes exactly what was approved. If the connection is another, or was deleted once before,
+its deletion waits for people, without a time limit. If it can't be deleted now, it is tried again.
+Either way, people are told.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
 from connections.access_requests.actions import find_pair, pair_of
 from connections.access_requests.targets import find_open_deletion, find_open_request
 from connections.audit import EventCode
-from connections.change_requests import sending, states
+from connections.change_requests import rechecks, sending, states
 from connections.change_requests.states import Settle
 from connections.core import clock, logs
-from connections.core.causes import Cause
-from connections.core.errors import DomainError, UnavailableError
+from connections.core.causes import Cause, cause_text
+from connections.core.errors import BlockedError, ConflictError, DomainError, UnavailableError
+from connections.datadog.payloads import OrgConnection
 from connections.deletions import requesting
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
@@ -32,7 +34,10 @@ from connections.models import (
     Credential,
     Deletion,
     OrgConnectionSnapshot,
+    Outcome,
+    State,
     Step,
+    snapshot_digest,
 )
 
 # As whom the deletion is requested.
@@ -40,6 +45,23 @@ REQUESTER = "Org Admin"
 REPEAT_AFTER = timedelta(minutes=55)
 # The most that one pass handles.
 LIMIT = 20
+# People decided that the connection stays. They can delete it, or request a later end.
+_KEPT_BY_PEOPLE = Q(deletion__outcome__in=[Outcome.DECLINED, Outcome.UNRESOLVED]) | Q(
+    deletion__outcome=Outcome.WITHDRAWN, deletion__cause=""
+)
+
+# Where the sentence of the cause is about sending.
+_WHY: dict[str, str] = {
+    Cause.CHANGED_WHEN_READ: "It has other data types than were approved.",
+    Cause.LATER_LISTING: "It was deleted at this end, and is listed again.",
+    Cause.CREDENTIAL_RETIRED: "No credential of these orgs is in use.",
+    Cause.LISTING_FAILED: "Datadog's list could not be read.",
+}
+
+
+def why_text(cause: str) -> str:
+    """Why a connection wasn't deleted at its end, in a sentence."""
+    return _WHY.get(cause) or cause_text(cause)
 
 
 def end_due(*, actor: Actor) -> list[AccessRequest]:
@@ -48,16 +70,23 @@ def end_due(*, actor: Actor) -> list[AccessRequest]:
     Each is handled in its own transactions, so any number of workers can run it: the constraint of
     one open deletion for each connection lets one of them request the deletion.
     """
+    _close_outdated(actor=actor)
     now = clock.now()
-    ended = list(find_ended(now=now)[:LIMIT])
-    for access_request in ended:
+    ended = list(find_ended(now=now))
+    # Those that something happened to last come last, so that one that can't end delays no other.
+    newest = audit.newest_at(ended) if len(ended) > LIMIT else {}
+    ended.sort(key=lambda access_request: newest.get(access_request.pk, now))
+    for access_request in ended[:LIMIT]:
         with logs.about(access_request=access_request.pk):
             _end(access_request, actor=actor, now=now)
-    return ended
+    return ended[:LIMIT]
 
 
 def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
-    """The newest completed request of each pair, if its last day has passed and it has access."""
+    """The newest completed request of each pair, if its last day has passed and it has access.
+
+    Not where people have decided to keep the connection.
+    """
     same_pair = {name: OuterRef(name) for name in ("site", "source_org_id", "sink_org_id")}
     completed = AccessRequest.objects.filter(outcome__in=COMPLETED)
     newer = completed.filter(**same_pair, settled_at__gt=OuterRef("settled_at"))
@@ -65,31 +94,35 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
         **same_pair, is_current=True, credential__retired_at=None
     )
     ended = completed.filter(ends_on__lt=now.date()).exclude(Exists(newer))
-    return ended.filter(Exists(listed)).select_related("credential").order_by("ends_on", "pk")
+    ended = ended.filter(Exists(listed)).exclude(_KEPT_BY_PEOPLE)
+    return ended.select_related("deletion__credential").order_by("ends_on", "pk")
 
 
 def _end(access_request: AccessRequest, *, actor: Actor, now: datetime) -> None:
     if not _settle_open_request(access_request, actor=actor):
         return
-    if find_open_deletion(pair_of(access_request)):
+    deletion, open_deletion = access_request.deletion, find_open_deletion(pair_of(access_request))
+    if open_deletion:
+        if deletion and deletion.pk == open_deletion and _is_unsent(deletion):
+            _send(access_request, deletion=deletion, actor=actor, now=now)
         return
-    credential = _find_sender(access_request)
-    if credential is None:
-        _record_not_ended(access_request, cause=Cause.CREDENTIAL_RETIRED, actor=actor, now=now)
+    if deletion and now - (deletion.settled_at or now) < REPEAT_AFTER:
         return
-    try:
-        result = fetching.fetch(credential=credential)
-    except UnavailableError as error:
-        _record_not_ended(access_request, cause=error.cause, actor=actor, now=now)
+    sender = _find_sender(access_request, actor=actor)
+    if isinstance(sender, str):
+        _record_not_ended(access_request, cause=sender, actor=actor, now=now)
         return
-    storing.store(result, actor=actor)
-    problem = _find_problem(access_request, result=result)
-    item = find_pair(access_request, result=result)
-    if problem:
-        _record_not_ended(access_request, cause=problem, actor=actor, now=now)
+    item = find_pair(access_request, result=sender.result)
+    if item and item.id != str(access_request.connection_id):
+        _record_not_ended(access_request, cause=Cause.ANOTHER_CONNECTION, actor=actor, now=now)
     elif item:
-        connection_id = UUID(item.id)
-        _delete(access_request, connection_id, credential=credential, actor=actor, now=now)
+        _request_deletion(access_request, item, sender=sender, actor=actor, now=now)
+
+
+def _is_unsent(deletion: Deletion) -> bool:
+    """Whether it was to be sent at once, and something prevented that."""
+    is_confirmed = deletion.state == State.REQUESTED and deletion.confirmed_at is not None
+    return is_confirmed and not deletion.epoch
 
 
 def _settle_open_request(access_request: AccessRequest, *, actor: Actor) -> bool:
@@ -112,74 +145,174 @@ def _settle_open_request(access_request: AccessRequest, *, actor: Actor) -> bool
     )
 
 
-def _find_sender(access_request: AccessRequest) -> Credential | None:
-    """A credential in use of either org, first the one that gave the access."""
+@dataclass(frozen=True, kw_only=True)
+class _Sender:
+    """A credential that can send the deletion, and the complete list that it has just read."""
+
+    credential: Credential
+    result: SyncResult
+
+
+def _find_sender(access_request: AccessRequest, *, actor: Actor) -> _Sender | str:
+    """The first credential of either org that reads a complete list, or why none does.
+
+    First the one that gave the access, then those of the source org.
+    """
     orgs = [access_request.source_org_id, access_request.sink_org_id]
     in_use = Credential.objects.filter(
         site=access_request.site, org_id__in=orgs, retired_at=None
     ).order_by("name")
-    return min(
+    cause: str = Cause.CREDENTIAL_RETIRED
+    for credential in sorted(
         in_use,
         key=lambda each: (
             each.pk != access_request.credential_id,
             each.org_id != access_request.source_org_id,
         ),
-        default=None,
-    )
+    ):
+        try:
+            result = fetching.fetch(credential=credential)
+        except UnavailableError as error:
+            cause = error.cause
+            continue
+        storing.store(result, actor=actor)
+        if result.is_complete:
+            return _Sender(credential=credential, result=result)
+        cause = Cause.LISTING_FAILED
+    return cause
 
 
-def _find_problem(access_request: AccessRequest, *, result: SyncResult) -> str:
-    """Why the connection can't be deleted as approved. "" if it can, or if it is gone."""
-    item = find_pair(access_request, result=result)
-    if item is None:
-        return "" if result.is_complete else Cause.LISTING_FAILED
-    if item.id != str(access_request.connection_id):
-        return Cause.ANOTHER_CONNECTION
+def _find_reason_to_ask(access_request: AccessRequest, item: OrgConnection) -> str:
+    """Why the approval doesn't cover the deletion of this connection. "" if it does."""
     if sorted(item.connection_types) != access_request.types_after:
         return Cause.CHANGED_WHEN_READ
-    return Cause.CONNECTION_PROTECTED if protections.find_protection(access_request.key) else ""
+    if protections.find_protection(access_request.key):
+        return Cause.CONNECTION_PROTECTED
+    earlier = access_request.deletion
+    if earlier and earlier.epoch and earlier.outcome != Outcome.NOT_SENT:
+        # It covers one attempt.
+        return earlier.cause or Cause.LATER_LISTING
+    return ""
 
 
-def _delete(
+def _request_deletion(
     access_request: AccessRequest,
-    connection_id: UUID,
+    item: OrgConnection,
     *,
-    credential: Credential,
+    sender: _Sender,
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Request the deletion that the approval covers, and send it."""
-    org_admin = replace(actor, name=REQUESTER)
+    """Request the deletion. Send it if the approval covers it."""
+    cause = _find_reason_to_ask(access_request, item)
+
+    def record_also(deletion: Deletion) -> None:
+        _require_still_ended(access_request)
+        _record_requested(access_request, deletion=deletion, cause=cause, actor=actor)
+
     try:
-        deletion = requesting.request_covered_deletion(
-            actor=org_admin,
-            credential=credential,
-            connection_id=connection_id,
+        deletion = requesting.request_at_end(
+            actor=replace(actor, name=REQUESTER),
+            credential=sender.credential,
+            connection_id=UUID(item.id),
             reason=access_request.reason,
             ticket=access_request.ticket,
-            request_id=uuid4(),
-            record_also=lambda deletion: _record_ended(
-                access_request, deletion=deletion, actor=actor
-            ),
+            is_covered=not cause,
+            record_also=record_also,
         )
-        sending.send(change_request=deletion, actor=org_admin)
     except DomainError as error:
         cause = getattr(error, "cause", Cause.CHANGED_WHEN_READ)
         _record_not_ended(access_request, cause=cause, actor=actor, now=now)
+        return
+    if not cause:
+        _send(access_request, deletion=deletion, actor=actor, now=now, result=sender.result)
 
 
-def _record_ended(access_request: AccessRequest, *, deletion: Deletion, actor: Actor) -> None:
+def _require_still_ended(access_request: AccessRequest) -> None:
+    """Raise ConflictError if it was extended meanwhile, or the clock was set back.
+
+    Call it in the transaction that has locked the pair, so that this stays true.
+    """
+    if not find_ended(now=clock.now()).filter(pk=access_request.pk).exists():
+        raise ConflictError("The access no longer ends now.")
+
+
+def _send(
+    access_request: AccessRequest,
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    now: datetime,
+    result: SyncResult | None = None,
+) -> None:
+    """Send a deletion that the approval covers. One that is blocked is closed."""
+    org_admin = replace(actor, name=REQUESTER)
+    try:
+        sending.send(change_request=deletion, actor=org_admin, result=result)
+    except BlockedError as blocked:
+        sending.record_blocked(change_request=deletion, blocked=blocked, actor=org_admin)
+        _record_not_ended(access_request, cause=blocked.cause, actor=actor, now=now)
+    except UnavailableError as error:
+        _record_not_ended(access_request, cause=error.cause, actor=actor, now=now)
+
+
+def _close_outdated(*, actor: Actor) -> None:
+    """Close the deletions that wait for people while the connection is no longer the one shown.
+
+    The next pass requests another one, if there is still a connection to delete.
+    """
+    waiting = Deletion.objects.filter(
+        state=State.REQUESTED, settled_at=None, confirmed_at=None, requested_by=None
+    )
+    for deletion in waiting.exclude(ended_requests=None).select_related("credential"):
+        shown = OrgConnectionSnapshot.objects.filter(
+            credential=deletion.credential, connection_id=deletion.connection_id, is_current=True
+        ).first()
+        if shown and deletion.digest == _digest_of(shown):
+            continue
+        with logs.about(deletion=deletion.pk):
+            comparison = rechecks.recheck_and_store(change_request=deletion, actor=actor)
+            if not comparison.can_be_approved:
+                rechecks.settle_not_as_requested(
+                    change_request=deletion, comparison=comparison, actor=actor
+                )
+
+
+def _digest_of(snapshot: OrgConnectionSnapshot) -> str:
+    return snapshot_digest(
+        site=snapshot.site, connection_id=str(snapshot.connection_id), fields=snapshot
+    )
+
+
+def _record_requested(
+    access_request: AccessRequest, *, deletion: Deletion, cause: str, actor: Actor
+) -> None:
+    """Link the deletion. `cause` is why it waits for people, if it does."""
     values = {"deletion": deletion}
     AccessRequest.objects.filter(pk=access_request.pk).update(**values)
-    audit.record(
-        code=EventCode.ACCESS_REQUEST_ENDED,
-        actor=actor,
-        subject=access_request,
-        sentence=audit.Sentence(
+    code, sentence = (
+        EventCode.ACCESS_REQUEST_ENDED,
+        audit.Sentence(
             "The access for {connection} ended, so its connection is deleted.",
             connection=access_request.description,
         ),
-        details={"deletion": str(deletion.pk)},
+    )
+    if cause:
+        code, sentence = (
+            EventCode.ACCESS_REQUEST_NOT_ENDED,
+            audit.Sentence(
+                "The access for {connection} ended, and people must decide about the deletion. "
+                "{why}",
+                connection=access_request.description,
+                why=why_text(cause),
+            ),
+        )
+    audit.record(
+        code=code,
+        actor=actor,
+        subject=access_request,
+        sentence=sentence,
+        details={"deletion": str(deletion.pk)} | ({"cause": cause} if cause else {}),
         rows={"access_request": audit.changes_of(AccessRequest, values=values, actor=actor)},
     )
 
@@ -200,8 +333,9 @@ def _record_not_ended(
         actor=actor,
         subject=access_request,
         sentence=audit.Sentence(
-            "The access for {connection} ended, but its connection was not deleted.",
+            "The access for {connection} ended, but its connection was not deleted. {why}",
             connection=access_request.description,
+            why=why_text(cause),
         ),
         details={"cause": cause},
     )

@@ -49,10 +49,10 @@ def execute[R: ChangeRequest](
     if not is_awaiting_confirmation(change_request):
         return change_request
     if not action.can_confirm(change_request, person=actor.person):
-        raise ConflictError(
-            f"Only {change_request.requested_by_name}, who requested it, can confirm this "
-            f"{change_request.label}."
-        )
+        who = "Only someone who didn't approve it can"
+        if change_request.requested_by_id:
+            who = f"Only {change_request.requested_by_name}, who requested it, can"
+        raise ConflictError(f"{who} confirm this {change_request.label}.")
     if states.is_being_rechecked(change_request, now=now):
         return change_request
     expected = action.confirmation_text(change_request, actor=actor)

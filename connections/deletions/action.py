@@ -54,13 +54,9 @@ class DeleteAction(Action[Deletion]):
         return label_of_outcome(outcome)
 
     def can_confirm(self, change_request: Deletion, *, person: Person | None) -> bool:
-        """Whether it is the requester or, after break glass, who used it.
-
-        Anyone can if no approval is needed.
-        """
-        if change_request.policy == ApprovalPolicy.NONE:
-            return True
-        return person is not None and person.pk in change_request.confirming_ids
+        """Whether it is up to this person. Anyone can if no approval is needed."""
+        is_up_to_anyone = change_request.policy == ApprovalPolicy.NONE
+        return is_up_to_anyone or change_request.can_be_confirmed_by(person)
 
     def confirmation_text(self, change_request: Deletion, *, actor: Actor) -> str:
         return confirmations.confirmation_text(change_request, actor=actor)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -174,19 +174,21 @@ def request_deletion(
     )
 
 
-def request_covered_deletion(
+def request_at_end(
     *,
     actor: Actor,
     credential: Credential,
     connection_id: UUID,
     reason: str,
     ticket: str,
-    request_id: UUID,
+    is_covered: bool,
     record_also: Callable[[Deletion], None],
 ) -> Deletion:
-    """Request and confirm a deletion that the approval of an access request covers.
+    """Request the deletion at the end of approved access, in the name of Org Admin.
 
-    Nothing is sent yet. `record_also` is called in the transaction that stores the deletion. Raises
+    Covered by the approval of the access, it is confirmed too. Otherwise it waits for people,
+    without a time limit, and they can't confirm it while the connection is protected. Nothing is
+    sent yet. `record_also` is called in the transaction that stores the deletion. Raises
     ConflictError when another deletion of the connection is open or just ended.
     """
     target = confirmations.find_target(
@@ -194,16 +196,19 @@ def request_covered_deletion(
     )
     if target.open_deletion:
         raise ConflictError("Another deletion of this connection is open.")
-    protections.require_unprotected(target.protection)
+    if is_covered:
+        protections.require_unprotected(target.protection)
+        target = replace(target, policy=ApprovalPolicy.NONE)
     try:
         return _create(
             actor=actor,
-            target=replace(target, policy=ApprovalPolicy.NONE),
+            target=target,
             reason=reason,
             ticket=ticket,
-            request_id=request_id,
+            request_id=uuid4(),
             requester=None,
             now=clock.now(),
+            waits_for_people=not is_covered,
             record_also=record_also,
         )
     except IntegrityError:
@@ -236,6 +241,7 @@ def _create(
     request_id: UUID,
     requester: Person | None,
     now: datetime,
+    waits_for_people: bool = False,
     record_also: Callable[[Deletion], None] = lambda deletion: None,
 ) -> Deletion:
     snapshot = target.snapshot
@@ -251,13 +257,15 @@ def _create(
         policy=target.policy,
         request_id=request_id,
         now=now,
-        is_confirmed=not target.needs_approval,
+        is_confirmed=not (target.needs_approval or waits_for_people),
         columns={
             "connection_id": target.connection_id,
             "is_reviewed": target.is_listed,
             "snapshot_at": snapshot.last_seen_at if snapshot else None,
         },
     )
+    if waits_for_people:
+        deletion.expires_at = deletion.due_at = None
     deletion.search_text = history.search_text_of(deletion)
     with audit.atomic(durable=True):
         stale = exclusion.lock_open_access_requests(exclusion.pairs_of([deletion]))

@@ -130,7 +130,7 @@ _REFUSALS: dict[str, tuple[int, str]] = {
 def _fields(deletion: Deletion) -> dict[str, str]:
     http_status, refusal = _REFUSALS.get(deletion.cause, (0, "Datadog refused the request"))
     return {
-        "requester": deletion.requested_by_name,
+        "requester": confirming_people(deletion),
         "by": deletion.settled_by_name or "a person",
         "deadline": format_time(deletion.expires_at),
         "retries": retry_text(deletion),
@@ -146,6 +146,13 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "refusal": refusal,
         "cause": cause_text(deletion.cause).removesuffix(".") or "Org Admin stopped trying",
     }
+
+
+def confirming_people(deletion: Deletion) -> str:
+    """Who must confirm it, as sentences begin: its requester, or any Operator if none asked."""
+    if deletion.requested_by_id:
+        return deletion.requested_by_name
+    return f"An Operator with the {deletion.credential_name} credential"
 
 
 def label_of(deletion: Deletion, *, status: DeletionStatus) -> str:
@@ -363,7 +370,7 @@ def _facts(
         facts.append(f"no longer listed at {format_time(deletion.verified_at, today=now)}")
     elif status == DeletionStatus.SENDING:
         facts = [f"Started at {format_time(deletion.sending_at, today=now)}"]
-    elif status in _EXPIRING:
+    elif status in _EXPIRING and deletion.expires_at:
         facts.append(f"Expires at {format_time(deletion.expires_at, today=now)}")
     return tuple(facts)
 

@@ -1,6 +1,7 @@
-"""Access requests, and whose keys a credential has.
+"""Access requests, whose keys a credential has, and deletions that no person requested.
 
-Nothing in it stops release 1.1.0 from working: it only adds tables, and columns with a default.
+Nothing in it stops release 1.1.0 from working: it only adds tables, and columns with a default, and
+lets people approve a deletion without a requester, which that release never makes.
 """
 
 import uuid
@@ -29,7 +30,13 @@ from django.db.models import (
 )
 
 from connections.models.released_migrations import AddColumn, ReleasedMigration
-from connections.models.triggers import Rule, create_triggers, never_removed, unchanged
+from connections.models.triggers import (
+    Rule,
+    create_triggers,
+    never_removed,
+    replace_triggers,
+    unchanged,
+)
 
 PERSON = settings.AUTH_USER_MODEL
 REQUEST = "connections_accessrequest"
@@ -199,8 +206,61 @@ def rules(vendor):
     )
 
 
+# --- Deletions that Org Admin requests at an end: three rules of 0002, for no requester too ---
+
+# Whoever approves such a deletion isn't the person who confirms it, as the requester is elsewhere.
+APPROVED_DELETION = (
+    "(SELECT COUNT(*) FROM connections_approval WHERE deletion_id = NEW.id"
+    " AND decision = 'approved' AND digest = NEW.approval_digest"
+    " AND requester_id IS NOT DISTINCT FROM NEW.requested_by_id AND round = NEW.approval_round"
+    " AND (NEW.requested_by_id IS NOT NULL"
+    " OR NOT (approver_id IS NOT DISTINCT FROM NEW.confirmed_by_id)))"
+)
+DELETION_HAS_APPROVALS = (
+    "NEW.state NOT IN ('approved', 'waiting', 'sending') OR NEW.policy = 'none'"
+    " OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"
+    f" OR {APPROVED_DELETION} >= CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
+)
+APPROVES_DELETION = (
+    "EXISTS (SELECT 1 FROM connections_deletion WHERE id = NEW.deletion_id"
+    " AND state IN ('requested', 'still_present')"
+    " AND requested_by_id IS NOT DISTINCT FROM NEW.requester_id"
+    " AND approval_digest = NEW.digest AND policy <> 'none' AND approval_round = NEW.round"
+    " AND COALESCE(break_glass_round, 0) <> approval_round)"
+)
+REVIEWS_BROKEN_GLASS = (
+    "EXISTS (SELECT 1 FROM connections_deletion WHERE id = NEW.deletion_id"
+    " AND break_glass_by_id = NEW.breaker_id"
+    " AND requested_by_id IS NOT DISTINCT FROM NEW.requester_id)"
+)
+REPLACED_RULES = (
+    Rule(
+        "connections_deletion",
+        "approvals",
+        "UPDATE",
+        DELETION_HAS_APPROVALS,
+        "The deletion needs more approvals",
+    ),
+    Rule(
+        "connections_approval",
+        "request",
+        "INSERT",
+        APPROVES_DELETION,
+        "An approval must match the deletion's current request",
+    ),
+    Rule(
+        "connections_breakglassreview",
+        "glass",
+        "INSERT",
+        REVIEWS_BROKEN_GLASS,
+        "A review must match the use of break glass",
+    ),
+)
+
+
 def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
+    replace_triggers(schema_editor, REPLACED_RULES)
 
 
 def index_search_text(apps, schema_editor):

@@ -1,6 +1,6 @@
 """Deletions of org connections, with their attempts and approvals."""
 
-import uuid
+from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import F, Q
@@ -15,6 +15,9 @@ from connections.models.change_requests import (
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.references import optional_person_reference, person_reference
 from connections.verifier import labels
+
+if TYPE_CHECKING:
+    from connections.models.people import Person
 
 
 class Outcome(models.TextChoices):
@@ -185,11 +188,17 @@ class Deletion(ChangeRequest):
         """Whether the next attempt needs approvals, whether or not they have been given."""
         return super().needs_approval and not self.break_glass_applies
 
-    @property
-    def confirming_ids(self) -> "set[uuid.UUID]":
-        """The people who can confirm: the requester and, while break glass applies, its user."""
+    def can_be_confirmed_by(self, person: "Person | None") -> bool:
+        """Whether it is up to this person: its requester or, while break glass applies, its user.
+
+        What Org Admin requested is up to everyone but those who approved it.
+        """
+        if person is None:
+            return False
+        if self.requested_by_id is None and not self.is_decided_by(person):
+            return True
         breaker = self.break_glass_by_id if self.break_glass_applies else None
-        return {pk for pk in (self.requested_by_id, breaker) if pk is not None}
+        return person.pk in {self.requested_by_id, breaker}
 
 
 class Attempt(AttemptFields):

@@ -43,9 +43,27 @@ def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
     """Create the trigger of each rule and, on PostgreSQL, the function that it calls."""
     statements = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
     for rule in rules:
-        for statement in statements(rule, schema_editor.connection):
-            # No parameters, so that percent signs are literal.
-            schema_editor.execute(statement, params=None)
+        _execute(schema_editor, statements(rule, schema_editor.connection))
+
+
+def replace_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
+    """Give rules that an earlier migration created another condition.
+
+    On PostgreSQL, only their functions are replaced, which needs no lock on the table.
+    """
+    for rule in rules:
+        if schema_editor.connection.vendor == "postgresql":
+            function, _ = _postgresql(rule, schema_editor.connection)
+            _execute(schema_editor, [function])
+        else:
+            _execute(schema_editor, [f"DROP TRIGGER {rule.trigger}"])
+            create_triggers(schema_editor, [rule])
+
+
+def _execute(schema_editor: Any, statements: Iterable[str]) -> None:
+    for statement in statements:
+        # No parameters, so that percent signs are literal.
+        schema_editor.execute(statement, params=None)
 
 
 def _sqlite(rule: Rule, _connection: Any) -> list[str]:
@@ -71,7 +89,7 @@ def _postgresql(rule: Rule, connection: Any) -> list[str]:
     path = f"pg_catalog, {connection.ops.quote_name(schema)}, pg_temp"
     return [
         f"""
-        CREATE FUNCTION {rule.trigger}() RETURNS trigger LANGUAGE plpgsql
+        CREATE OR REPLACE FUNCTION {rule.trigger}() RETURNS trigger LANGUAGE plpgsql
         SET search_path = {path} AS $$
         BEGIN
             IF ({rule.condition}) THEN RETURN {row}; END IF;

@@ -84,14 +84,15 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
         for kind in models.ChangeRequest.__subclasses__()
         for step, audiences in _OF_REQUESTS.items()
     },
-    EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE,),
+    EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE, Audience.CAN_CONFIRM),
     EventCode.ACCESS_REQUEST_REQUESTED: (
         *(Audience.CAN_APPROVE, Audience.CAN_CONFIRM, Audience.INVOLVED),
     ),
     # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.ACCESS_REQUEST_NO_EFFECT: (Audience.INVOLVED, Audience.CAN_APPROVE),
-    EventCode.ACCESS_REQUEST_ENDED: _INVOLVED,
+    # People learn what becomes of the deletion instead.
+    EventCode.ACCESS_REQUEST_ENDED: (),
     EventCode.ACCESS_REQUEST_NOT_ENDED: _ALARM,
     EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
     EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE,),
@@ -259,7 +260,7 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
     match audience, subject:
         case Audience.CAN_APPROVE, models.ChangeRequest() | models.Batch():
             return _can_approve(subject)
-        case Audience.CAN_CONFIRM, models.AccessRequest():
+        case Audience.CAN_CONFIRM, models.ChangeRequest():
             return _can_confirm(subject)
         case Audience.INVOLVED, models.Batch() | models.ChangeRequest():
             return _is_involved(subject)
@@ -287,11 +288,13 @@ def _can_approve(subject: models.ChangeRequest | models.Batch) -> Q:
     return Q(pk__in=approvers.people_who_can_approve(change_request=subject).values("pk"))
 
 
-def _can_confirm(access_request: models.AccessRequest) -> Q:
-    if access_request.lacks_approvals or access_request.confirmed_at:
+def _can_confirm(change_request: models.ChangeRequest) -> Q:
+    requester_id = change_request.requested_by_id
+    is_requesters = isinstance(change_request, models.Deletion) and requester_id is not None
+    if is_requesters or change_request.confirmed_at or change_request.lacks_approvals:
         return Q(pk__in=[])
-    people = permissions.people_who_can_use(credential_id=access_request.credential_id)
-    if people.filter(pk__in=[access_request.requested_by_id]).exists():
+    people = permissions.people_who_can_use(credential_id=change_request.credential_id)
+    if people.filter(pk__in=[requester_id]).exists():
         return Q(pk__in=[])
     return Q(pk__in=people.values("pk"))
 

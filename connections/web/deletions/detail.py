@@ -1,7 +1,7 @@
 """The page of one deletion: its status, the steps that a person can take, and polling."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,11 +13,12 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests.status import data_text
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.confirmations import effect_text
 from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
-from connections.deletions.texts import describe
+from connections.deletions.texts import confirming_people, describe
 from connections.inventory import protections
 from connections.lookups import objects
 from connections.models.org_connections import SnapshotFields
@@ -206,7 +207,8 @@ def _status_context(
         and not deletion.last_checked_at
         and NextStep.CHECK not in next_steps.steps,
         "is_gone": is_gone,
-        "confirming_people": deletion.requested_by_name,
+        "confirming_people": confirming_people(deletion),
+        "access_end": _access_end(deletion, actor=actor),
         "earlier_title": "Before this request",
         "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)
         if is_awaiting_approval
@@ -228,6 +230,35 @@ def _status_context(
         **keep_context(objections.kept, now=now),
         "side": side_of(deletion.credential, connection=deletion),
     }
+
+
+class AccessEnd(NamedTuple):
+    """The end of approved access at which Org Admin requested the deletion."""
+
+    day: date
+    # Of the page of the request that gave the access.
+    url: str
+    # "logs and metrics", if the connection has other data types than were approved.
+    approved: str
+    # Whether the approval of the access covers the deletion, so that no person decides.
+    is_covered: bool
+
+
+def _access_end(deletion: models.Deletion, *, actor: Actor) -> AccessEnd | None:
+    """None if a person requested the deletion, or if the actor can't see the access."""
+    if deletion.requested_by_id:
+        return None
+    visible = visibility.visible_access_requests(actor=actor)
+    given = visible.filter(deletion=deletion).first()
+    if given is None or given.ends_on is None:
+        return None
+    is_same = given.types_after == sorted(deletion.connection_types)
+    return AccessEnd(
+        day=given.ends_on,
+        url=reverse("access-request-detail", args=[given.pk]),
+        approved="" if is_same else data_text(given.types_after),
+        is_covered=deletion.confirmed_at is not None and deletion.confirmed_by_id is None,
+    )
 
 
 def confirm_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:

@@ -28,6 +28,7 @@ from connections.models import (
     RUN_BY_BATCH,
     AccessRequest,
     Agreement,
+    Approval,
     ApprovalFields,
     ApprovalPolicy,
     Change,
@@ -214,7 +215,7 @@ def _waiting(actor: Actor, *, now: Expression, today: date) -> list[_Counted]:
         # Deletions that are approved through a bulk deletion count as one.
         waiting += [("deletion-list", find_to_approve(actor=actor, now=now))]
     if permissions.can_delete(actor):
-        own = Q(requested_by=actor.person) & ~RUN_BY_BATCH
+        own = (Q(requested_by=actor.person) | _requested_by_org_admin(actor)) & ~RUN_BY_BATCH
         mine |= Q(pk__in=_find_to_continue(Deletion, own, actor=actor, now=now).values("pk"))
         to_confirm = _find_to_continue(AccessRequest, Q(), actor=actor, now=now)
         requests |= Q(pk__in=to_confirm.values("pk"))
@@ -250,6 +251,14 @@ def _find_to_continue[R: ChangeRequest](
     unusable = permissions.visibility_of(actor).unusable
     waiting = visibility.visible(model._default_manager.filter(settled_at=None), actor=actor)
     return waiting.filter(to_confirm | to_resolve).exclude(credential__in=unusable)
+
+
+def _requested_by_org_admin(actor: Actor) -> Q:
+    """The deletions that no person requested, which anyone confirms who hasn't approved them."""
+    decided = Approval.objects.filter(
+        deletion=OuterRef("pk"), round=OuterRef("approval_round"), approver=actor.person
+    )
+    return Q(~Exists(decided), requested_by=None)
 
 
 def _find_awaiting_approval[R: ChangeRequest](

@@ -226,9 +226,9 @@ def _late_approvals(situation: Situation) -> Iterator[Item]:
 def _requests(situation: Situation) -> Iterator[Item]:
     """Deletions that wait for approval or confirmation, oldest first.
 
-    There are few, because requested and approved ones expire within two days. Python filters them
-    by person, because the database would otherwise read every deletion that the person ever
-    requested.
+    There are few, because people's expire within two days, and Org Admin's are of connections that
+    changed before their access ended. Python filters them by person, because the database would
+    otherwise read every deletion that the person ever requested.
     """
     actor, now = situation.actor, situation.now
     requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
@@ -247,15 +247,16 @@ def _requests(situation: Situation) -> Iterator[Item]:
         elif states.is_being_rechecked(deletion, now=now):
             continue
         else:
-            is_next = actor.person is not None and actor.person.pk in deletion.confirming_ids
+            is_next = deletion.can_be_confirmed_by(actor.person)
             is_yours = is_next and can_use and not has_expired
         item = _deletion_item(deletion, now=now, is_yours=is_yours)
-        # One without effect is among the unknown outcomes of the people who can check it.
-        if deletion.state != State.STILL_PRESENT:
+        if deletion.state == State.STILL_PRESENT:
+            # It is among the unknown outcomes of the people who can check it.
+            if can_use or not is_yours:
+                continue
+        elif deletion.expires_at:
             deadline = "expired" if has_expired else "expires"
             item = replace(item, at=deletion.expires_at, deadline=deadline)
-        elif can_use or not is_yours:
-            continue
         if needs_approval:
             item = replace(item, note=f"{deletion.requested_by_name}: “{deletion.reason}”")
         yield replace(item, action="Decide…" if needs_approval else "Confirm…")
