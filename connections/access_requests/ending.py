@@ -21,7 +21,7 @@ from connections.change_requests import rechecks, sending, states
 from connections.change_requests.states import Settle
 from connections.core import clock, logs
 from connections.core.causes import Cause, cause_text
-from connections.core.errors import BlockedError, ConflictError, DomainError, UnavailableError
+from connections.core.errors import BlockedError, ConflictError, UnavailableError
 from connections.datadog.payloads import OrgConnection
 from connections.deletions import requesting
 from connections.inventory import fetching, protections, storing
@@ -42,7 +42,10 @@ from connections.models import (
 
 # As whom the deletion is requested.
 REQUESTER = "Org Admin"
-REPEAT_AFTER = timedelta(minutes=55)
+# After a deletion ended without deleting, another one is requested.
+RETRY_AFTER = timedelta(minutes=55)
+# The same reason is recorded again.
+REPEAT_AFTER = timedelta(days=1)
 # The most that one pass handles.
 LIMIT = 20
 # People decided that the connection stays. They can delete it, or request a later end.
@@ -90,8 +93,14 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
     same_pair = {name: OuterRef(name) for name in ("site", "source_org_id", "sink_org_id")}
     completed = AccessRequest.objects.filter(outcome__in=COMPLETED)
     newer = completed.filter(**same_pair, settled_at__gt=OuterRef("settled_at"))
+    in_use = Credential.objects.filter(
+        Q(org_id=OuterRef("source_org_id")) | Q(org_id=OuterRef("sink_org_id")),
+        site=OuterRef("site"),
+        retired_at=None,
+    )
+    # What the last credential of both orgs listed counts once that is retired.
     listed = OrgConnectionSnapshot.objects.filter(
-        **same_pair, is_current=True, credential__retired_at=None
+        Q(credential__retired_at=None) | ~Exists(in_use), **same_pair, is_current=True
     )
     ended = completed.filter(ends_on__lt=now.date()).exclude(Exists(newer))
     ended = ended.filter(Exists(listed)).exclude(_KEPT_BY_PEOPLE)
@@ -106,7 +115,7 @@ def _end(access_request: AccessRequest, *, actor: Actor, now: datetime) -> None:
         if deletion and deletion.pk == open_deletion and _is_unsent(deletion):
             _send(access_request, deletion=deletion, actor=actor, now=now)
         return
-    if deletion and now - (deletion.settled_at or now) < REPEAT_AFTER:
+    if deletion and now - (deletion.settled_at or now) < RETRY_AFTER:
         return
     sender = _find_sender(access_request, actor=actor)
     if isinstance(sender, str):
@@ -220,20 +229,24 @@ def _request_deletion(
             is_covered=not cause,
             record_also=record_also,
         )
-    except DomainError as error:
-        cause = getattr(error, "cause", Cause.CHANGED_WHEN_READ)
-        _record_not_ended(access_request, cause=cause, actor=actor, now=now)
+    except BlockedError as blocked:
+        _record_not_ended(access_request, cause=blocked.cause, actor=actor, now=now)
+        return
+    except ConflictError:
+        # Another process, or the clock, was faster.
         return
     if not cause:
         _send(access_request, deletion=deletion, actor=actor, now=now, result=sender.result)
 
 
 def _require_still_ended(access_request: AccessRequest) -> None:
-    """Raise ConflictError if it was extended meanwhile, or the clock was set back.
+    """Raise ConflictError if another worker ended it since it was read, or people extended it.
 
-    Call it in the transaction that has locked the pair, so that this stays true.
+    Also if the clock was set back. Call it in the transaction that has locked the pair, so that
+    this stays true.
     """
-    if not find_ended(now=clock.now()).filter(pk=access_request.pk).exists():
+    as_read = {"pk": access_request.pk, "deletion": access_request.deletion}
+    if not find_ended(now=clock.now()).filter(**as_read).exists():
         raise ConflictError("The access no longer ends now.")
 
 
@@ -320,13 +333,14 @@ def _record_requested(
 def _record_not_ended(
     access_request: AccessRequest, *, cause: str, actor: Actor, now: datetime
 ) -> None:
-    """Record why the connection still exists, unless that was recorded in this hour."""
+    """Record why the connection still exists, unless that was recorded within a day."""
     code = EventCode.ACCESS_REQUEST_NOT_ENDED
     about = audit.reference(access_request)
-    recorded = AuditEvent.objects.filter(
+    events = AuditEvent.objects.filter(
         code=code, subject_type=about["type"], subject_id=about["id"], at__gt=now - REPEAT_AFTER
     )
-    if recorded.exists():
+    newest = events.order_by("seq").last()
+    if newest and newest.details["cause"] == cause:
         return
     audit.record(
         code=code,

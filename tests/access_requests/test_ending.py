@@ -1,16 +1,27 @@
-"""On the day after its end, approved access is deleted as it was approved, or people are told."""
+"""On the day after its end, approved access is deleted as it was approved, or people decide.
 
+Never anything else, and never silently nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
 from connections.audit import EventCode
-from connections.inventory import protections, syncs
+from connections.change_requests import approvals, lifecycle, sending
+from connections.core.errors import ConflictError, UnavailableError
+from connections.credentials.retirement import retire_credential
+from connections.deletions import requesting
+from connections.inventory import fetching, protections, syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
@@ -18,136 +29,473 @@ from connections.models import (
     Outcome,
     Person,
     RequestKind,
+    State,
 )
+from connections.operations import due
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
+from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
+from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
-from tests.support.sandbox import connection_between
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
+DAY = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """Access whose last day is over, and everything that a case needs to act on it."""
+
+    given: AccessRequest
+    credential: Credential
+    sandbox: SandboxServer
+    clock: SettableClock
+    ada: Person
+    root: Person
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def connection_id(self) -> str:
+        return str(self.given.connection_id)
+
+    def ask(self, kind: RequestKind = RequestKind.EXTEND, **wanted: object) -> AccessRequest:
+        pair = OrgPair(self.given.site, self.given.source_org_id, self.given.sink_org_id)
+        return request_for(
+            actor=person_actor(person=self.ada),
+            pair=pair,
+            kind=kind,
+            wanted=wanted,  # type: ignore[arg-type]
+        )
+
+    def just_before(self, module: object, name: str, act: Callable[[], object]) -> None:
+        """Act once, right before this function is called."""
+        original = getattr(module, name)
+
+        def wrapper(*args: object, **kwargs: object) -> object:
+            self.monkeypatch.setattr(module, name, original)
+            act()
+            return original(*args, **kwargs)
+
+        self.monkeypatch.setattr(module, name, wrapper)
+
 
 @pytest.fixture
-def given(
-    ada: Person, free_pair: OrgPair, clock: SettableClock, credential: Credential
-) -> AccessRequest:
+def end(
+    ada: Person,
+    root: Person,
+    free_pair: OrgPair,
+    clock: SettableClock,
+    credential: Credential,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> End:
     """Access that was given, and whose last day was two days ago."""
-    today = clock.now().date()
-    access_request = request_for(
+    given = request_for(
         actor=person_actor(person=ada),
         pair=free_pair,
         wanted={
             "types": ["logs"],
             "owner_text": "SOC team",
             "purpose": "incident response",
-            "ends_on": today + timedelta(days=3),
+            "ends_on": clock.now().date() + timedelta(days=3),
         },
     )
-    assert access_request.outcome == AccessOutcome.CREATED
+    assert given.outcome == AccessOutcome.CREATED
     clock.advance(seconds=60)
-
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
-    clock.advance(seconds=5 * 86400)
-    return access_request
+    clock.advance(seconds=5 * DAY)
+    return End(
+        given=given,
+        credential=credential,
+        sandbox=sandbox,
+        clock=clock,
+        ada=ada,
+        root=root,
+        monkeypatch=monkeypatch,
+    )
 
 
-def not_ended() -> list[str]:
+# --- The table of what can have happened --------------------------------------------------------
+
+
+def nothing(end: End) -> None:
+    """The connection is as it was approved."""
+
+
+def other_types(end: End) -> None:
+    end.sandbox.world.change_connection(
+        connection_id=end.connection_id, connection_types=("audit", "logs")
+    )
+
+
+def protected(end: End) -> None:
+    actor = person_actor(person=end.ada)
+    protections.protect_connection(actor=actor, key=end.given.key, reason="under investigation")
+
+
+def protected_while_sending(end: End) -> None:
+    end.just_before(sending, "claim", lambda: protected(end))
+
+
+def another_id(end: End) -> None:
+    end.sandbox.world.remove_connection(connection_id=end.connection_id)
+    assert end.sandbox.world.recreate_connection(connection_id=end.connection_id)
+
+
+def gone(end: End) -> None:
+    end.sandbox.world.remove_connection(connection_id=end.connection_id)
+
+
+def credential_retired(end: End) -> None:
+    retire_credential(
+        actor=person_actor(person=end.root),
+        credential=end.credential,
+        confirmation=end.credential.name,
+    )
+
+
+def other_orgs_credential(end: End) -> None:
+    store_credential(end.sandbox, "Group SOC")
+    end.clock.advance(seconds=1)
+
+
+def retired_for_the_other_orgs(end: End) -> None:
+    other_orgs_credential(end)
+    credential_retired(end)
+
+
+def retired_while_sending(end: End) -> None:
+    other_orgs_credential(end)
+    end.just_before(sending, "claim", lambda: credential_retired(end))
+
+
+def keys_revoked(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.RETURNS_403, method="GET")
+
+
+def list_incomplete(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.INCOMPLETE_PAGE, method="GET")
+
+
+def refused(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+
+
+def response_lost(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="DELETE")
+
+
+def crashed_before_sending(end: End) -> None:
+    def crash() -> None:
+        raise UnavailableError("killed", cause="client_failure")
+
+    end.just_before(sending, "claim", crash)
+
+
+def unsent_request(end: End) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    assert not end.ask(RequestKind.CHANGE, types=["logs", "metrics"], ends_on=None).epoch
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
+
+
+def unknown_request(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="PATCH")
+    assert (
+        end.ask(RequestKind.CHANGE, types=["logs", "metrics"], ends_on=None).state == State.UNKNOWN
+    )
+
+
+def sending_request(end: End) -> None:
+    unknown_request(end)
+    AccessRequest.objects.filter(state=State.UNKNOWN).update(state=State.SENDING)
+
+
+def extended(end: End) -> None:
+    later = end.clock.now().date() + timedelta(days=30)
+    assert end.ask(ends_on=later).outcome == AccessOutcome.EXTENDED
+
+
+def extended_meanwhile(end: End) -> None:
+    end.just_before(requesting, "request_at_end", lambda: extended(end))
+
+
+def clock_set_back_before_the_end(end: End) -> None:
+    end.clock.advance(seconds=-3 * DAY)
+
+
+def clock_set_back_meanwhile(end: End) -> None:
+    # Half an hour into the day after, and then half an hour before it.
+    at = end.clock.now().replace(hour=0, minute=30)
+    end.clock.at = at - timedelta(days=1)
+    end.just_before(requesting, "request_at_end", lambda: end.clock.advance(hours=-1))
+
+
+def clock_jumped_ahead(end: End) -> None:
+    end.clock.advance(hours=1)
+
+
+def days_of_outage(end: End) -> None:
+    """No worker ran."""
+    end.clock.advance(seconds=9 * DAY)
+
+
+COVERED, WAITING = (State.SETTLED, Outcome.DELETED), (State.REQUESTED, "")
+NOT_SENT, UNKNOWN = (State.SETTLED, Outcome.NOT_SENT), (State.UNKNOWN, "")
+REFUSED, STALLED = (State.SETTLED, Outcome.REFUSED), (State.REQUESTED, "")
+WITHDRAWN = (State.SETTLED, Outcome.WITHDRAWN)
+type Found = tuple[str, str]
+
+
+@pytest.mark.parametrize(
+    ("case", "first", "alerts", "then", "deletes"),
+    [
+        # What happened; the deletions after a pass, and the alerts; the deletions after a
+        # second pass an hour later, and how many DELETEs Datadog executed by then.
+        (nothing, [COVERED], [], [COVERED], 1),
+        (days_of_outage, [COVERED], [], [COVERED], 1),
+        (clock_jumped_ahead, [COVERED], [], [COVERED], 1),
+        (clock_set_back_before_the_end, [], [], [], 0),
+        (clock_set_back_meanwhile, [], [], [COVERED], 1),
+        (other_types, [WAITING], ["changed_when_read"], [WAITING], 0),
+        (protected, [WAITING], ["connection_protected"], [WAITING], 0),
+        (
+            protected_while_sending,
+            [NOT_SENT],
+            ["connection_protected"],
+            [NOT_SENT, WAITING],
+            0,
+        ),
+        (another_id, [], ["another_connection"], [], 0),
+        (gone, [], [], [], 0),
+        (credential_retired, [], ["credential_retired"], [], 0),
+        (retired_for_the_other_orgs, [COVERED], [], [COVERED], 1),
+        (retired_while_sending, [WITHDRAWN], ["credential_retired"], [WITHDRAWN, COVERED], 1),
+        (other_orgs_credential, [COVERED], [], [COVERED], 1),
+        (keys_revoked, [], ["listing_failed"], [], 0),
+        (list_incomplete, [], ["listing_failed"], [], 0),
+        (refused, [REFUSED], [], [REFUSED, WAITING], 0),
+        (response_lost, [UNKNOWN], [], [UNKNOWN], 1),
+        (crashed_before_sending, [STALLED], ["client_failure"], [COVERED], 1),
+        (unsent_request, [COVERED], [], [COVERED], 1),
+        (unknown_request, [], [], [], 0),
+        (sending_request, [], [], [], 0),
+        (extended, [], [], [], 0),
+        (extended_meanwhile, [], [], [], 0),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_it_deletes_what_was_approved_or_people_decide(
+    end: End,
+    case: Callable[[End], None],
+    first: Sequence[Found],
+    alerts: Sequence[str],
+    then: Sequence[Found],
+    deletes: int,
+) -> None:
+    def found() -> list[Found]:
+        rows = Deletion.objects.order_by("requested_at")
+        return list(rows.values_list("state", "outcome"))
+
+    case(end)
+    ending.end_due(actor=WORKER)
+    assert (found(), causes_of_alerts()) == (first, alerts)
+    # The next pass, 15 minutes later, makes no other deletion.
+    end.clock.advance(minutes=15)
+    ending.end_due(actor=WORKER)
+    assert (len(found()), causes_of_alerts()) == (len(first), alerts)
+    end.clock.advance(minutes=46)
+    ending.end_due(actor=WORKER)
+    assert found() == then
+    world = end.sandbox.world
+    assert world.deletes_executed(end.connection_id) == deletes
+    ids = {each.id for each in world.connections()} - {end.connection_id}
+    assert not any(map(world.deletes_executed, ids))
+    is_waited_for = AccessRequest.objects.filter(settled_at=None).exists()
+    if world.connection(connection_id=end.connection_id) and not is_waited_for:
+        assert causes_of_alerts() or not ending.find_ended(now=end.clock.now()).exists()
+    for deletion in Deletion.objects.all():
+        assert (deletion.requested_by, deletion.requested_by_name) == (None, "Org Admin")
+        assert deletion.reason == end.given.reason
+
+
+def causes_of_alerts() -> list[str]:
     events = AuditEvent.objects.filter(code=EventCode.ACCESS_REQUEST_NOT_ENDED)
-    return [event.details["cause"] for event in events]
+    return [event.details["cause"] for event in events.order_by("seq")]
 
 
-def test_the_connection_is_deleted_as_it_was_approved(
-    given: AccessRequest, sandbox: SandboxServer
-) -> None:
-    assert ending.end_due(actor=WORKER) == [given]
-    given.refresh_from_db()
-    assert given.deletion
-    assert (given.deletion.outcome, given.deletion.requested_by_name) == (
-        Outcome.DELETED,
-        "Org Admin",
+def test_other_data_types_that_change_again_are_shown_again(end: End) -> None:
+    other_types(end)
+    ending.end_due(actor=WORKER)
+    end.sandbox.world.change_connection(
+        connection_id=end.connection_id, connection_types=("audit", "logs", "metrics")
     )
-    assert given.deletion.reason == given.reason
-    assert sandbox.world.deletes_executed(str(given.connection_id)) == 1
+    syncs.sync_credentials(credentials=[end.credential], actor=WORKER)
+    ending.end_due(actor=WORKER)
+    [outdated] = Deletion.objects.all()
+    assert outdated.outcome == Outcome.STALE
+    end.clock.advance(hours=1)
+    ending.end_due(actor=WORKER)
+    [waiting] = Deletion.objects.filter(settled_at=None)
+    assert waiting.connection_types == ["audit", "logs", "metrics"]
+    gone(end)
+    syncs.sync_credentials(credentials=[end.credential], actor=WORKER)
+    ending.end_due(actor=WORKER)
+    waiting.refresh_from_db()
+    assert waiting.outcome == Outcome.ALREADY_ABSENT
 
 
-def test_nothing_is_deleted_before_the_day_after_its_end(
-    given: AccessRequest, clock: SettableClock
+# --- People decide ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(end: End, request: pytest.FixtureRequest) -> Deletion:
+    """A deletion of other data types than approved, which needs one approval."""
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    other_types(end)
+    ending.end_due(actor=WORKER)
+    end.clock.advance(seconds=30 * DAY)
+    due.run_due(actor=WORKER)
+    [deletion] = Deletion.objects.all()
+    # It doesn't expire.
+    assert (deletion.state, deletion.policy) == (State.REQUESTED, ApprovalPolicy.ONE)
+    return deletion
+
+
+def approve(deletion: Deletion, *, by: Person) -> None:
+    actor = person_actor(person=by)
+    approvals.approve(change_request=deletion, actor=actor, digest=deletion.approval_digest)
+
+
+def confirm(deletion: Deletion, *, by: Person) -> Deletion:
+    deletion.refresh_from_db()
+    actor = person_actor(person=by)
+    return lifecycle.execute(change_request=deletion, actor=actor, confirmation="Payments US")
+
+
+def test_an_approver_approves_and_any_operator_confirms(
+    waiting: Deletion, linus: Person, grace: Person, end: End
 ) -> None:
-    clock.advance(seconds=-2 * 86400)
+    with pytest.raises(ConflictError, match="still needs approval"):
+        confirm(waiting, by=grace)
+    approve(waiting, by=linus)
+    assert confirm(waiting, by=grace).outcome == Outcome.DELETED
+    assert end.sandbox.world.deletes_executed(end.connection_id) == 1
+
+
+def test_whoever_approved_it_does_not_confirm_it_alone(
+    waiting: Deletion, root: Person, ada: Person
+) -> None:
+    approve(waiting, by=root)
+    with pytest.raises(ConflictError, match="someone who didn't approve it"):
+        confirm(waiting, by=root)
+    # Ada, who had requested the access, is as good as any other.
+    assert confirm(waiting, by=ada).outcome == Outcome.DELETED
+
+
+def test_a_protected_connection_can_be_approved_and_deleted_once_it_is_unprotected(
+    waiting: Deletion, ada: Person, grace: Person, linus: Person, root: Person, end: End
+) -> None:
+    protected(end)
+    with pytest.raises(ConflictError, match="protected"):
+        approve(waiting, by=linus)
+    protection = protections.find_protection(waiting.key)
+    assert protection
+    protections.remove_protection(
+        actor=person_actor(person=root), protection=protection, reason="closed"
+    )
+    approve(waiting, by=linus)
+    assert confirm(waiting, by=grace).outcome == Outcome.DELETED
+
+
+@pytest.mark.parametrize("act", ["decline", "withdraw"])
+def test_what_people_decided_to_keep_is_left_to_them(
+    waiting: Deletion, linus: Person, end: End, act: str
+) -> None:
+    actor = person_actor(person=linus)
+    if act == "decline":
+        approvals.decline(change_request=waiting, actor=actor, reason="Still needed.")
+    else:
+        lifecycle.withdraw(change_request=waiting, actor=actor)
+    end.clock.advance(seconds=DAY)
     assert ending.end_due(actor=WORKER) == []
-    assert not Deletion.objects.exists()
-
-
-def test_it_is_deleted_once(given: AccessRequest) -> None:
-    ending.end_due(actor=WORKER)
-    ending.end_due(actor=WORKER)
     assert Deletion.objects.count() == 1
+    # It can be given a later end, after which it ends again.
+    extension = end.ask(ends_on=end.clock.now().date() + timedelta(days=1))
+    assert extension.state == State.REQUESTED
 
 
-def test_other_data_types_than_approved_are_left_to_people(
-    given: AccessRequest, sandbox: SandboxServer, clock: SettableClock
+def test_approvals_that_expire_are_asked_for_again(
+    waiting: Deletion, linus: Person, end: End
 ) -> None:
-    sandbox.world.change_connection(
-        connection_id=str(given.connection_id), connection_types=("audit", "logs")
-    )
-    for _ in range(2):
-        ending.end_due(actor=WORKER)
-    assert not Deletion.objects.exists()
-    assert not_ended() == ["changed_when_read"]
-    clock.advance(seconds=3600)
+    approve(waiting, by=linus)
+    end.clock.advance(seconds=DAY + 60)
+    due.run_due(actor=WORKER)
+    waiting.refresh_from_db()
+    assert waiting.outcome == Outcome.EXPIRED
+    end.clock.advance(hours=1)
     ending.end_due(actor=WORKER)
-    assert len(not_ended()) == 2
+    assert Deletion.objects.get(settled_at=None).state == State.REQUESTED
 
 
-def test_a_protected_connection_is_left_to_people(given: AccessRequest, ada: Person) -> None:
-    protections.protect_connection(
-        actor=person_actor(person=ada), key=given.key, reason="under investigation"
-    )
-    ending.end_due(actor=WORKER)
-    assert not Deletion.objects.exists()
-    assert not_ended() == ["connection_protected"]
+# --- Workers and the clock ----------------------------------------------------------------------
 
 
-def test_another_connection_of_the_pair_is_left_alone(
-    given: AccessRequest, sandbox: SandboxServer
+def assert_deleted_once(end: End) -> None:
+    deletion = Deletion.objects.get()
+    assert (deletion.outcome, deletion.attempts.count()) == (Outcome.DELETED, 1)
+    assert end.sandbox.world.deletes_received(end.connection_id) == 1
+    events = AuditEvent.objects.filter(code=EventCode.ACCESS_REQUEST_ENDED)
+    assert (events.count(), causes_of_alerts()) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(fetching, "fetch"), (requesting, "request_at_end"), (sending, "send"), (sending, "claim")],
+)
+def test_a_second_worker_between_two_steps_of_the_first_changes_nothing(
+    end: End, module: object, name: str
 ) -> None:
-    sandbox.world.remove_connection(connection_id=str(given.connection_id))
-    assert sandbox.world.recreate_connection(connection_id=str(given.connection_id))
+    end.just_before(module, name, lambda: ending.end_due(actor=WORKER))
     ending.end_due(actor=WORKER)
-    assert not Deletion.objects.exists()
-    assert not_ended() == ["another_connection"]
-    assert connection_between(sandbox.world, "Payments US", "Group SOC")
+    assert_deleted_once(end)
 
 
-def test_an_open_request_that_has_sent_nothing_expires(
-    given: AccessRequest, victor: Person, free_pair: OrgPair
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once_delete_once(end: End) -> None:
+    at_once([lambda: ending.end_due(actor=WORKER)] * 3)
+    assert_deleted_once(end)
+
+
+def test_one_that_cannot_end_delays_no_other(
+    end: End, monkeypatch: pytest.MonkeyPatch, root: Person
 ) -> None:
-    extension = request_for(
-        actor=person_actor(person=victor),
-        pair=free_pair,
+    other = store_credential(end.sandbox, "Labs EU")
+    end.clock.advance(seconds=1)
+    snapshot = other.snapshots.filter(source_org_name="Labs EU").first()
+    assert snapshot
+    changed = request_for(
+        actor=person_actor(person=root),
+        pair=OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id),
         kind=RequestKind.CHANGE,
-        wanted={"types": ["logs", "metrics"], "ends_on": None},
+        wanted={
+            "types": ["traces"],
+            "owner_text": "Labs",
+            "purpose": "tests",
+            "ends_on": end.clock.now().date(),
+        },
     )
-    assert not extension.is_settled
-    ending.end_due(actor=WORKER)
-    extension.refresh_from_db()
-    assert (extension.outcome, extension.cause) == (AccessOutcome.EXPIRED, "access_ended")
-    assert Deletion.objects.get().outcome == Outcome.DELETED
-
-
-def test_without_a_credential_it_is_tried_again(
-    given: AccessRequest, root: Person, credential: Credential
-) -> None:
-    Credential.objects.filter(pk=credential.pk).update(org_id="another")
-    ending.end_due(actor=WORKER)
-    assert not_ended() == ["credential_retired"]
-    Credential.objects.filter(pk=credential.pk).update(org_id=credential.org_id)
-    ending.end_due(actor=WORKER)
-    assert Deletion.objects.get().outcome == Outcome.DELETED
+    assert changed.outcome == AccessOutcome.CHANGED
+    end.clock.advance(seconds=2 * DAY)
+    another_id(end)
+    monkeypatch.setattr(ending, "LIMIT", 1)
+    assert [ending.end_due(actor=WORKER) for _ in range(2)] == [[end.given], [changed]]
 
 
 def test_access_without_an_end_stays(create: RequestAccess, clock: SettableClock) -> None:
     create()
-    clock.advance(seconds=400 * 86400)
+    clock.advance(seconds=400 * DAY)
     assert ending.end_due(actor=WORKER) == []
