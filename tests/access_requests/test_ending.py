@@ -4,11 +4,14 @@ Never anything else, and never silently nothing.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
@@ -21,6 +24,7 @@ from connections.inventory import fetching, protections, syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
+    Approval,
     ApprovalPolicy,
     AuditEvent,
     Credential,
@@ -408,6 +412,75 @@ def test_a_protected_connection_can_be_approved_and_deleted_once_it_is_unprotect
     )
     approve(waiting, by=linus)
     assert confirm(waiting, by=grace).outcome == Outcome.DELETED
+
+
+def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linus: Person) -> None:
+    approve(waiting, by=linus)
+    rows = Deletion.objects.filter(pk=waiting.pk)
+    for confirmed_by, is_refused in ((linus, True), (None, False)):
+        with (
+            pytest.raises(IntegrityError, match="needs more approvals")
+            if is_refused
+            else nullcontext(),
+            transaction.atomic(),
+        ):
+            rows.update(state=State.SENDING, confirmed_by=confirmed_by)
+
+
+def test_an_approval_of_it_names_no_requester(
+    waiting: Deletion, ada: Person, linus: Person
+) -> None:
+    of = {
+        "deletion": waiting,
+        "approver": linus,
+        "approver_name": "Linus",
+        "decided_at": waiting.requested_at,
+    }
+    digest = waiting.approval_digest
+    with pytest.raises(IntegrityError, match="must match"), transaction.atomic():
+        Approval.objects.create(**of, decision="approved", digest=digest, requester=ada)
+    Approval.objects.create(**of, decision="approved", digest=digest)
+
+
+def waits_for(page: Any) -> str:
+    """How many deletions wait for the reader."""
+    [item] = [each for each in page.context["nav"].items if each.label == "Deletions"]
+    return str(item.count) if item.is_waiting else ""
+
+
+@pytest.mark.parametrize("policy", [ApprovalPolicy.NONE, ApprovalPolicy.ONE])
+def test_each_page_says_that_it_waits_for_people(
+    end: End,
+    grace: Person,
+    linus: Person,
+    client_of: Callable[[Person], Client],
+    policy: ApprovalPolicy,
+) -> None:
+    Credential.objects.update(policy=policy)
+    other_types(end)
+    ending.end_due(actor=WORKER)
+    end.clock.advance(seconds=3 * DAY)
+    deletion = Deletion.objects.get()
+    url = f"/deletions/{deletion.pk}/"
+    steps = [(grace, "Confirm…", "An Operator with the Payments US credential must confirm")]
+    if policy == ApprovalPolicy.ONE:
+        steps.insert(0, (linus, "Decide…", "Org Admin requests your approval"))
+    for person, action, headline in steps:
+        client = client_of(person)
+        page = client.get(url)
+        assert waits_for(page) == "1"
+        assert headline in page.text
+        assert "It was for logs, and the connection has other data types" in page.text
+        [item] = [each for each in client.get("/").context["first"] if each.url == url]
+        assert item.action == action
+        if action == "Decide…":
+            assert "Doesn't expire" in page.text
+            approve(deletion, by=linus)
+            assert waits_for(client.get(url)) == ""
+    exported = client_of(end.root).get("/deletions/export/?format=csv").getvalue()
+    assert b",Org Admin," in exported
+    given = client_of(grace).get(f"/access-requests/{end.given.pk}/")
+    assert given.context["outcome"]["deletion_url"] == url
 
 
 @pytest.mark.parametrize("act", ["decline", "withdraw"])

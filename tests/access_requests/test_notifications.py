@@ -1,13 +1,14 @@
 """Who learns what becomes of an access request."""
 
 import json
+from datetime import date
 from urllib.parse import urlsplit
 
 import pytest
 from pytest_django import Settings
 
-from connections import audit
 from connections.access.actor import WORKER, person_actor
+from connections.access_requests import ending
 from connections.change_requests import approvals
 from connections.inventory import syncs
 from connections.models import (
@@ -16,18 +17,16 @@ from connections.models import (
     AccessRequest,
     ApprovalPolicy,
     Credential,
-    Deletion,
     Notification,
     OrgPair,
     Person,
 )
 from connections.notifications.messages import build_message
+from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.access_requests.conftest import RequestAccess
 from tests.access_requests.test_evidence import approve_and_confirm
 from tests.agreements.support import let_only
-from tests.evidence.support import request
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 
@@ -48,11 +47,16 @@ def notified(step: str) -> set[str]:
     return set(people.values_list("person__username", flat=True))
 
 
-def ask(pair: OrgPair, *, by: Person, owner: Person) -> AccessRequest:
+def ask(pair: OrgPair, *, by: Person, owner: Person, ends_on: date | None = None) -> AccessRequest:
     return request_for(
         actor=person_actor(person=by),
         pair=pair,
-        wanted={"types": ["logs"], "owner": owner, "purpose": "incident response"},
+        wanted={
+            "types": ["logs"],
+            "owner": owner,
+            "purpose": "incident response",
+            "ends_on": ends_on,
+        },
     )
 
 
@@ -139,24 +143,45 @@ def test_a_message_is_dropped_once_the_request_is_hidden_from_its_reader(
         build_message(row)
 
 
-def test_requester_and_owner_learn_of_the_deletion_at_its_end(
-    create: RequestAccess,
+@pytest.mark.parametrize("is_covered", [True, False])
+def test_requester_and_owner_get_one_message_about_the_end(
+    free_pair: OrgPair,
+    sandbox: SandboxServer,
     credential: Credential,
     ada: Person,
     grace: Person,
+    linus: Person,
+    root: Person,
+    victor: Person,
     clock: SettableClock,
+    is_covered: bool,
 ) -> None:
-    created = create()
+    created = ask(free_pair, by=ada, owner=victor, ends_on=clock.now().date())
     clock.advance(seconds=1)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
-    deletion = request(credential, str(created.connection_id), actor=person_actor(person=grace))
+    due.run_due(actor=WORKER)
+    clock.advance(hours=24)
+    if not is_covered:
+        Credential.objects.update(policy=ApprovalPolicy.ONE)
+        sandbox.world.change_connection(
+            connection_id=str(created.connection_id), connection_types=("audit",)
+        )
     Notification.objects.all().delete()
-    AccessRequest.objects.filter(pk=created.pk).update(deletion=deletion)
-    audit.record(
-        code=audit.EventCode.DELETION_SETTLED,
-        actor=WORKER,
-        subject=Deletion.objects.get(),
-        sentence=audit.Sentence("Closed."),
-    )
-    mails = Notification.objects.filter(channel=Notification.Channel.MAIL)
-    assert set(mails.values_list("person__username", flat=True)) == {"ada", "grace"}
+    ending.end_due(actor=WORKER)
+    due.run_due(actor=WORKER)
+    told = {
+        (row.code, row.person.username)
+        for row in Notification.objects.exclude(person=None).exclude(code="changes.detected")
+        if row.person
+    }
+    # Linus and Root can approve it, and Root is an administrator.
+    alerted = {("access_request.not_ended", name) for name in ("ada", "root", "victor")}
+    asked = {("deletion.requested", name) for name in ("linus", "root")}
+    done = {("deletion.settled", name) for name in ("ada", "victor")}
+    assert told == (done if is_covered else alerted | asked)
+    webhook = Notification.objects.filter(person=None).values_list("code", flat=True)
+    assert f"access_request.{'' if is_covered else 'not_'}ended" in webhook
+    if not is_covered:
+        row = Notification.objects.get(code="access_request.not_ended", person=victor)
+        assert "people must decide" in build_message(row).sentence
+        assert "other data types than were approved" in build_message(row).sentence
