@@ -253,43 +253,44 @@ WITHDRAWN = (State.SETTLED, Outcome.WITHDRAWN)
 type Found = tuple[str, str]
 
 
+# What happened; the deletions after a pass, and the alerts; the deletions after a third pass, an
+# hour later, and how many DELETEs Datadog executed by then.
+CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], int]] = [
+    (nothing, [COVERED], [], [COVERED], 1),
+    (days_of_outage, [COVERED], [], [COVERED], 1),
+    (clock_jumped_ahead, [COVERED], [], [COVERED], 1),
+    (clock_set_back_before_the_end, [], [], [], 0),
+    (clock_set_back_meanwhile, [], [], [COVERED], 1),
+    (other_types, [WAITING], ["changed_when_read"], [WAITING], 0),
+    (protected, [WAITING], ["connection_protected"], [WAITING], 0),
+    (
+        protected_while_sending,
+        [NOT_SENT],
+        ["connection_protected"],
+        [NOT_SENT, WAITING],
+        0,
+    ),
+    (another_id, [], ["another_connection"], [], 0),
+    (gone, [], [], [], 0),
+    (credential_retired, [], ["credential_retired"], [], 0),
+    (retired_for_the_other_orgs, [COVERED], [], [COVERED], 1),
+    (retired_while_sending, [WITHDRAWN], ["credential_retired"], [WITHDRAWN, COVERED], 1),
+    (other_orgs_credential, [COVERED], [], [COVERED], 1),
+    (keys_revoked, [], ["listing_failed"], [], 0),
+    (list_incomplete, [], ["listing_failed"], [], 0),
+    (refused, [REFUSED], [], [REFUSED, WAITING], 0),
+    (response_lost, [UNKNOWN], [], [UNKNOWN], 1),
+    (crashed_before_sending, [STALLED], ["client_failure"], [COVERED], 1),
+    (unsent_request, [COVERED], [], [COVERED], 1),
+    (unknown_request, [], [], [], 0),
+    (sending_request, [], [], [], 0),
+    (extended, [], [], [], 0),
+    (extended_meanwhile, [], [], [], 0),
+]
+
+
 @pytest.mark.parametrize(
-    ("case", "first", "alerts", "then", "deletes"),
-    [
-        # What happened; the deletions after a pass, and the alerts; the deletions after a
-        # second pass an hour later, and how many DELETEs Datadog executed by then.
-        (nothing, [COVERED], [], [COVERED], 1),
-        (days_of_outage, [COVERED], [], [COVERED], 1),
-        (clock_jumped_ahead, [COVERED], [], [COVERED], 1),
-        (clock_set_back_before_the_end, [], [], [], 0),
-        (clock_set_back_meanwhile, [], [], [COVERED], 1),
-        (other_types, [WAITING], ["changed_when_read"], [WAITING], 0),
-        (protected, [WAITING], ["connection_protected"], [WAITING], 0),
-        (
-            protected_while_sending,
-            [NOT_SENT],
-            ["connection_protected"],
-            [NOT_SENT, WAITING],
-            0,
-        ),
-        (another_id, [], ["another_connection"], [], 0),
-        (gone, [], [], [], 0),
-        (credential_retired, [], ["credential_retired"], [], 0),
-        (retired_for_the_other_orgs, [COVERED], [], [COVERED], 1),
-        (retired_while_sending, [WITHDRAWN], ["credential_retired"], [WITHDRAWN, COVERED], 1),
-        (other_orgs_credential, [COVERED], [], [COVERED], 1),
-        (keys_revoked, [], ["listing_failed"], [], 0),
-        (list_incomplete, [], ["listing_failed"], [], 0),
-        (refused, [REFUSED], [], [REFUSED, WAITING], 0),
-        (response_lost, [UNKNOWN], [], [UNKNOWN], 1),
-        (crashed_before_sending, [STALLED], ["client_failure"], [COVERED], 1),
-        (unsent_request, [COVERED], [], [COVERED], 1),
-        (unknown_request, [], [], [], 0),
-        (sending_request, [], [], [], 0),
-        (extended, [], [], [], 0),
-        (extended_meanwhile, [], [], [], 0),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
+    ("case", "first", "alerts", "then", "deletes"), CASES, ids=[case[0].__name__ for case in CASES]
 )
 def test_it_deletes_what_was_approved_or_people_decide(
     end: End,
