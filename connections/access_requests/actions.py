@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
@@ -240,10 +240,10 @@ class CreateAction(AccessAction):
         return "" if result.is_complete else None
 
     def confirms_success(self, change_request: AccessRequest, item: OrgConnection | None) -> bool:
-        """Someone else could have replaced the connection that it created."""
-        return item is not None and (
-            outcome_of_unknown(change_request, item) == AccessOutcome.CREATED
-        )
+        """Without an ID in the response, it could be one that someone else created."""
+        if item is None or change_request.connection_id:
+            return item is not None
+        return outcome_of_unknown(change_request, item) == AccessOutcome.CREATED
 
     def settled_by_lists_sentence(
         self, change_request: AccessRequest, *, outcome: str
@@ -372,12 +372,13 @@ def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnec
 
 
 def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> str:
-    """Whether a connection listed after an unknown result is the one that this request created.
+    """Whether a connection that is listed later is the one that this request created.
 
-    It is if our keys' owner created it after the first such attempt. What the same service account
-    created elsewhere in that time can't be told apart.
+    It is if our keys' owner created it after the first attempt that might have worked. What the
+    same service account created elsewhere in that time can't be told apart.
     """
-    first = access_request.attempts.filter(AMBIGUOUS).first()
+    might_have_worked = AMBIGUOUS | Q(verdict=AttemptResult.CREATED)
+    first = access_request.attempts.filter(might_have_worked).first()
     owner_id = access_request.credential.key_owner_id
     is_ours = (
         first is not None

@@ -27,7 +27,7 @@ from connections.deletions import requesting
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import (
-    COMPLETED,
+    GAVE_ACCESS,
     AccessOutcome,
     AccessRequest,
     AuditEvent,
@@ -37,6 +37,7 @@ from connections.models import (
     Outcome,
     State,
     Step,
+    newest_agreements,
     snapshot_digest,
 )
 
@@ -91,7 +92,7 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
     Not where people have decided to keep the connection.
     """
     same_pair = {name: OuterRef(name) for name in ("site", "source_org_id", "sink_org_id")}
-    completed = AccessRequest.objects.filter(outcome__in=COMPLETED)
+    completed = AccessRequest.objects.filter(GAVE_ACCESS)
     newer = completed.filter(**same_pair, settled_at__gt=OuterRef("settled_at"))
     in_use = Credential.objects.filter(
         Q(org_id=OuterRef("source_org_id")) | Q(org_id=OuterRef("sink_org_id")),
@@ -102,7 +103,9 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
     listed = OrgConnectionSnapshot.objects.filter(
         Q(credential__retired_at=None) | ~Exists(in_use), **same_pair, is_current=True
     )
-    ended = completed.filter(ends_on__lt=now.date()).exclude(Exists(newer))
+    lasts = Q(ends_on=None) | Q(ends_on__gte=now.date())
+    agreed = newest_agreements().filter(lasts, **same_pair)
+    ended = completed.filter(ends_on__lt=now.date()).exclude(Exists(newer) | Exists(agreed))
     ended = ended.filter(Exists(listed)).exclude(_KEPT_BY_PEOPLE)
     return ended.select_related("deletion__credential").order_by("ends_on", "pk")
 

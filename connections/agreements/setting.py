@@ -22,7 +22,7 @@ from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import find_text_problem
 from connections.lookups.objects import raise_not_visible
 from connections.models import (
-    COMPLETED,
+    GAVE_ACCESS,
     AccessRequest,
     Agreement,
     Credential,
@@ -376,7 +376,7 @@ def _find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None
     """
     if not pairs:
         return {}
-    completed = AccessRequest.objects.filter(of_these_pairs(pairs), outcome__in=COMPLETED)
+    completed = AccessRequest.objects.filter(GAVE_ACCESS, of_these_pairs(pairs))
     columns = ("site", "source_org_id", "sink_org_id", "ends_on", "deletion")
     return {
         OrgPair(*pair): None if deletion else ends_on

@@ -149,7 +149,7 @@ class Action[R: ChangeRequest](ABC):
         """
 
     def confirms_success(self, change_request: R, item: OrgConnection | None) -> bool:
-        """Whether a list that shows the effect, with this connection, confirms a late success."""
+        """Whether a list that shows the effect, with this connection, confirms a success."""
         return True
 
     @abstractmethod

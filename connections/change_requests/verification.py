@@ -216,8 +216,8 @@ def _record_verification(
     action = action_of(change_request)
     listed = is_listed(change_request=change_request, result=result)
     shows_effect = action.shows_effect(change_request, result=result)
-    if listed is not None and shows_effect:
-        item = action.find(change_request, result=result)
+    item = action.find(change_request, result=result)
+    if listed is not None and shows_effect and action.confirms_success(change_request, item):
         columns = action.columns_from(change_request, item)
         _record_verified(
             change_request, is_listed=listed, connection_columns=columns, actor=actor, at=seen_at

@@ -3,6 +3,7 @@
 from connections.models.access_lists import AccessKind, CredentialAccess, Visibility
 from connections.models.access_requests import (
     COMPLETED,
+    GAVE_ACCESS,
     AccessOutcome,
     AccessRequest,
     AccessRequestApproval,

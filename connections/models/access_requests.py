@@ -11,7 +11,7 @@ from connections.models.change_requests import (
     ChangeRequest,
     State,
 )
-from connections.models.credentials import Credential
+from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.deletions import Deletion
 from connections.models.references import optional_person_reference
 
@@ -67,6 +67,12 @@ COMPLETED = (
     AccessOutcome.EXTENDED,
     AccessOutcome.EXISTS_UNATTRIBUTED,
     AccessOutcome.ALREADY_EXISTS,
+)
+
+# It was completed, and what it gave was approved. One that an approver's check ends, because the
+# pair is already connected, was not.
+GAVE_ACCESS = Q(outcome__in=COMPLETED) & (
+    Q(policy=ApprovalPolicy.NONE) | Q(approved_at__isnull=False) | Q(epoch__gt=0)
 )
 
 

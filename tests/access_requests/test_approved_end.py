@@ -1,16 +1,30 @@
-"""The end that an access request gave can only be brought forward in agreements."""
+"""The end that was approved: only brought forward in agreements, and nothing else is deleted."""
 
 from datetime import date, timedelta
 
 import pytest
 
-from connections.access.actor import command_actor, person_actor
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access_requests import ending
 from connections.agreements.setting import set_agreements
-from connections.core.errors import InvalidInputError
+from connections.change_requests import approvals
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.inventory import syncs
 from connections.inventory.pair_files import import_agreements
-from connections.models import Agreement, Credential, OrgPair, Person, RequestKind
+from connections.models import (
+    AccessOutcome,
+    Agreement,
+    ApprovalPolicy,
+    Credential,
+    Deletion,
+    OrgPair,
+    Person,
+    RequestKind,
+)
+from sandbox.server import SandboxServer
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
+from tests.support.sandbox import org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -89,3 +103,54 @@ def test_an_end_that_no_access_request_gave_can_be_later(
             },
         )
     assert Agreement.objects.count() == 2
+
+
+def test_what_nobody_approved_deletes_nothing_at_its_end(
+    ada: Person,
+    linus: Person,
+    free_pair: OrgPair,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=free_pair,
+        wanted={
+            "types": ["logs"],
+            "owner_text": "SOC team",
+            "purpose": "incident response",
+            "ends_on": clock.at.date(),
+        },
+    )
+    # Someone else connects them first, which the approver's check finds.
+    orgs = [org_named(sandbox.world, name) for name in ("Payments US", "Group SOC")]
+    sandbox.world.add_connection(source_org=orgs[0], sink_org=orgs[1], connection_types=("logs",))
+    digest = access_request.approval_digest
+    with pytest.raises(ConflictError):
+        approvals.approve(
+            change_request=access_request, actor=person_actor(person=linus), digest=digest
+        )
+    access_request.refresh_from_db()
+    assert access_request.outcome == AccessOutcome.ALREADY_EXISTS
+    clock.advance(hours=48)
+    assert ending.end_due(actor=WORKER) == []
+    assert not Deletion.objects.exists()
+
+
+def test_a_later_end_counts_even_if_the_clock_was_set_back_in_between(
+    ada: Person, end: date, listed_pair: OrgPair, clock: SettableClock, credential: Credential
+) -> None:
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    clock.advance(hours=-1)
+    later = end + timedelta(days=10)
+    request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        kind=RequestKind.EXTEND,
+        wanted={"ends_on": later},
+    )
+    clock.advance(hours=24 * 35)
+    assert ending.end_due(actor=WORKER) == []
+    clock.advance(hours=24 * 10)
+    assert len(ending.end_due(actor=WORKER)) == 1

@@ -461,6 +461,25 @@ def test_lists_that_do_not_show_it_contradict_a_200(sender: Sender, happening: H
 
 
 @pytest.mark.parametrize("sender", ["POST"], indirect=True)
+@pytest.mark.parametrize(
+    "fault", [faults.RETURNS_200_WITHOUT_DELETING, faults.TRUNCATED_BODY], ids=["false", "cut"]
+)
+def test_after_a_200_without_an_id_a_connection_of_someone_else_is_not_claimed(
+    sender: Sender, fault: Fault
+) -> None:
+    access_request = sender.request(fault)
+    assert (access_request.outcome, access_request.connection_id) == ("created", None)
+    sender.answer(None)
+    if fault is faults.TRUNCATED_BODY:
+        gone(sender)
+    as_wanted(sender)
+    sender.verify(access_request, seconds=61)
+    sender.verify(access_request, seconds=300)
+    assert (access_request.connection_id, access_request.verified_at) == (None, None)
+    assert access_request.contradicted_at
+
+
+@pytest.mark.parametrize("sender", ["POST"], indirect=True)
 def test_a_409_after_a_lost_200_is_created_once_lists_show_our_connection(sender: Sender) -> None:
     access_request = sender.without_effect()
     # Datadog executes the first attempt after the last list that was read.
