@@ -16,6 +16,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access_requests.actions import find_pair, pair_of
 from connections.access_requests.targets import find_open_deletion, find_open_request
+from connections.agreements.approved import find_given
 from connections.audit import EventCode
 from connections.change_requests import rechecks, sending, states
 from connections.change_requests.states import Settle
@@ -93,7 +94,6 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
     """
     same_pair = {name: OuterRef(name) for name in ("site", "source_org_id", "sink_org_id")}
     completed = AccessRequest.objects.filter(GAVE_ACCESS)
-    newer = completed.filter(**same_pair, settled_at__gt=OuterRef("settled_at"))
     in_use = Credential.objects.filter(
         Q(org_id=OuterRef("source_org_id")) | Q(org_id=OuterRef("sink_org_id")),
         site=OuterRef("site"),
@@ -103,10 +103,14 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
     listed = OrgConnectionSnapshot.objects.filter(
         Q(credential__retired_at=None) | ~Exists(in_use), **same_pair, is_current=True
     )
-    lasts = Q(ends_on=None) | Q(ends_on__gte=now.date())
-    agreed = newest_agreements().filter(lasts, **same_pair)
-    ended = completed.filter(ends_on__lt=now.date()).exclude(Exists(newer) | Exists(agreed))
-    ended = ended.filter(Exists(listed)).exclude(_KEPT_BY_PEOPLE)
+    # What was extended isn't read each time.
+    lasting = Q(ends_on=None) | Q(ends_on__gte=now.date())
+    lasts = Exists(completed.filter(lasting, **same_pair)) & Exists(
+        newest_agreements().filter(lasting, **same_pair)
+    )
+    ended = completed.filter(Exists(listed), ends_on__lt=now.date()).exclude(lasts)
+    newest = find_given([pair_of(each) for each in ended])
+    ended = ended.filter(pk__in=[each.pk for each in newest.values()]).exclude(_KEPT_BY_PEOPLE)
     return ended.select_related("deletion__credential").order_by("ends_on", "pk")
 
 

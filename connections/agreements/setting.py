@@ -14,6 +14,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
+from connections.agreements.approved import find_given
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
@@ -22,8 +23,6 @@ from connections.core.tickets import find_ticket_problem
 from connections.core.typed_text import find_text_problem
 from connections.lookups.objects import raise_not_visible
 from connections.models import (
-    GAVE_ACCESS,
-    AccessRequest,
     Agreement,
     Credential,
     Org,
@@ -374,14 +373,8 @@ def _find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None
 
     Not where the connection has been deleted at that end.
     """
-    if not pairs:
-        return {}
-    completed = AccessRequest.objects.filter(GAVE_ACCESS, of_these_pairs(pairs))
-    columns = ("site", "source_org_id", "sink_org_id", "ends_on", "deletion")
-    return {
-        OrgPair(*pair): None if deletion else ends_on
-        for *pair, ends_on, deletion in completed.order_by("settled_at").values_list(*columns)
-    }
+    given = find_given(pairs)
+    return {pair: None if each.deletion_id else each.ends_on for pair, each in given.items()}
 
 
 def _require_approved_end(
