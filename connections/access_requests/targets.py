@@ -104,12 +104,18 @@ class AccessTarget:
     def _problem_of_creating(self, credential: Credential) -> str:
         if self.snapshot:
             return "These orgs are already connected. Change the data types or the end instead."
-        if not credential.key_owner_is_service_account and not credential.person_can_create:
+        if credential.key_owner_is_service_account or credential.person_can_create:
+            return ""
+        if credential.key_owner_is_service_account is None:
             return (
-                f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account, or ask "
-                "an administrator to allow these keys to create connections."
+                f"It isn't known yet whether the keys of {credential.name} belong to a service "
+                "account. Ask a Credential manager to check them, or an administrator to allow "
+                "these keys to create connections."
             )
-        return ""
+        return (
+            f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account, or ask "
+            "an administrator to allow these keys to create connections."
+        )
 
     @property
     def latest_end(self) -> int | None:

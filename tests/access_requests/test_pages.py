@@ -326,7 +326,8 @@ def test_what_it_gave_leads_to_it_until_and_after_its_end(
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     page = client.get(f"/connections/{free_pair.site}/{access_request.connection_id}/").text
     assert ("then Org Admin deletes the connection" in page, f'"{url}"' in page) == (True, True)
-    assert f'"{url}"' in client.get("/changes/").text
+    for other in ("/changes/", f"/orgs/{free_pair.site}/{free_pair.source_org_id}/"):
+        assert f'"{url}"' in client.get(other).text
     clock.advance(seconds=4 * 86400)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     ending.end_due(actor=WORKER)

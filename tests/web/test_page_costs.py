@@ -41,7 +41,7 @@ STATEMENTS = {
     "changes": 9,
     "audit log": 7,
     "orgs": 11,
-    "one org": 30,
+    "one org": 31,
     "one connection": 16,
     "one deletion": 10,
     "review": 11,

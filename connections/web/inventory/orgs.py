@@ -14,6 +14,7 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_ids
+from connections.access_requests.listing import AccessRequestFilter, list_access_requests
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.text import pluralize
 from connections.deletions import history
@@ -35,6 +36,7 @@ from connections.web.inventory.rows import ConnectionRowView, connection_row_vie
 # How many connections per direction, deletions and changes an org's page shows.
 MAX_CONNECTIONS = 25
 MAX_DELETIONS = 10
+MAX_ACCESS_REQUESTS = 5
 MAX_CHANGES = 10
 
 
@@ -113,6 +115,9 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "org_query": urlencode({"org": org.key}),
         "group_query": urlencode({"group": summary.group}),
         "can_set_details": bool(can_set(actor=actor, orgs=[key])),
+        "access_requests": list_access_requests(
+            actor=actor, filters=AccessRequestFilter(org=(org.key,))
+        )[:MAX_ACCESS_REQUESTS],
         "deletions": deletions.deletions,
         "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
         "can_refresh": permissions.can_sync(actor),
