@@ -57,8 +57,8 @@ _KEPT_BY_PEOPLE = Q(deletion__outcome__in=[Outcome.DECLINED, Outcome.UNRESOLVED]
 
 # Where the sentence of the cause is about sending.
 _WHY: dict[str, str] = {
-    Cause.CHANGED_WHEN_READ: "It has other data types than were approved.",
-    Cause.LATER_LISTING: "It was deleted at this end, and is listed again.",
+    Cause.CHANGED_WHEN_READ: "Its data types differ from those approved.",
+    Cause.LATER_LISTING: "It was deleted at this end and is listed again.",
     Cause.CREDENTIAL_RETIRED: "No credential of these orgs is in use.",
     Cause.LISTING_FAILED: "Datadog's list could not be read.",
 }
@@ -149,7 +149,7 @@ def _settle_open_request(access_request: AccessRequest, *, actor: Actor) -> bool
     if open_request.epoch:
         return False
     sentence = audit.Sentence(
-        "The {title} {connection} is closed, because the access that it was about has ended.",
+        "The {title} {connection} is closed, because the approved access has ended.",
         title=open_request.title,
         connection=open_request.description,
     )
@@ -254,7 +254,7 @@ def _require_still_ended(access_request: AccessRequest) -> None:
     """
     as_read = {"pk": access_request.pk, "deletion": access_request.deletion}
     if not find_ended(now=clock.now()).filter(**as_read).exists():
-        raise ConflictError("The access no longer ends now.")
+        raise ConflictError("The end of this access has changed.")
 
 
 def _send(
@@ -313,7 +313,7 @@ def _record_requested(
     code, sentence = (
         EventCode.ACCESS_REQUEST_ENDED,
         audit.Sentence(
-            "The access for {connection} ended, so its connection is deleted.",
+            "Access for {connection} ended, so Org Admin deletes the connection.",
             connection=access_request.description,
         ),
     )
@@ -321,8 +321,7 @@ def _record_requested(
         code, sentence = (
             EventCode.ACCESS_REQUEST_NOT_ENDED,
             audit.Sentence(
-                "The access for {connection} ended, and people must decide about the deletion. "
-                "{why}",
+                "Access for {connection} ended, but people must decide about the deletion. {why}",
                 connection=access_request.description,
                 why=why_text(cause),
             ),
@@ -354,7 +353,7 @@ def _record_not_ended(
         actor=actor,
         subject=access_request,
         sentence=audit.Sentence(
-            "The access for {connection} ended, but its connection was not deleted. {why}",
+            "Access for {connection} ended, but the connection was not deleted. {why}",
             connection=access_request.description,
             why=why_text(cause),
         ),

@@ -151,7 +151,7 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "{nothing}",
     ),
     ClosedStatus.EXISTS_UNATTRIBUTED: _Text(
-        "Connected, unproven", "Connected, but not proven to be by this request"
+        "Connected, unproven", "Connected, but not proven to be this request"
     ),
     ClosedStatus.CHANGED_ELSEWHERE: _Text(
         "Changed elsewhere",
@@ -185,7 +185,7 @@ def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict
     return {
         "nothing": nothing,
         "method": method,
-        "operator": f"An Operator with the {access_request.credential_name} credential",
+        "operator": f"An Operator who can use the {access_request.credential_name} credential",
         "approvers": join_names(approvers) or "another person",
         "deadline": format_time(access_request.expires_at),
         "ended": format_time(access_request.settled_at or access_request.expires_at),

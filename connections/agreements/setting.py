@@ -253,7 +253,7 @@ def _make_drafts(
 ) -> dict[OrgPair, Outcome]:
     """The version that would follow for each pair, or what `set_separately` returns instead."""
     listed, allowed = _find_listed_types(list(terms)), can_set(actor=actor, pairs=terms)
-    approved_ends = _find_approved_ends([pair for pair in terms if "ends_on" in terms[pair]])
+    approved_ends = find_approved_ends([pair for pair in terms if "ends_on" in terms[pair]])
     today = clock.now().date()
     drafts: dict[OrgPair, Outcome] = {}
     for pair, wanted in terms.items():
@@ -368,7 +368,7 @@ def _require_valid(draft: Agreement, newest: Agreement | None, *, today: date) -
         raise InvalidInputError({"ends_on": "Choose today or a later date."})
 
 
-def _find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None]:
+def find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None]:
     """The end that the newest completed access request of each of these pairs gave, if any.
 
     Not where the connection has been deleted at that end.

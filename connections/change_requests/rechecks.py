@@ -108,7 +108,7 @@ def _reason_not_to_send(
     now_says = {"now_says": {name: getattr(comparison.listed, name) for name in names}}
     if comparison.shows_effect:
         sentence = audit.Sentence(
-            "{connection} already is as requested. {facts}", connection=connection, facts=facts
+            "{connection} is already as requested. {facts}", connection=connection, facts=facts
         )
         # An earlier attempt might be why.
         might_have_worked = change_request.has_ambiguous_attempt

@@ -111,10 +111,10 @@ class Cause(StrEnum):
         "The keys belong to a person. Datadog deletes the connection when that account is "
         "deactivated.",
     )
-    ACCESS_ENDED = "access_ended", "The access that it was about has ended."
+    ACCESS_ENDED = "access_ended", "The approved access of these orgs has ended."
     ANOTHER_CONNECTION = (
         "another_connection",
-        "The orgs have another connection than the one that was approved.",
+        "The orgs have a different connection from the one that was approved.",
     )
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
     ABSENT_WHEN_READ = (

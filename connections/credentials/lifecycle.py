@@ -483,7 +483,7 @@ def allow_person_to_create(
     Datadog deletes such a connection when the person's account is deactivated. Raises
     PermissionDenied, and ConflictError when the credential is retired or was changed meanwhile.
     """
-    permissions.require(permissions.can_administer(actor), "allow a person's keys to create")
+    permissions.require(permissions.can_administer(actor), "let a person's keys create connections")
     _require_in_use(credential)
     if allow_person == credential.person_can_create:
         return credential

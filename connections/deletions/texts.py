@@ -152,7 +152,7 @@ def confirming_people(deletion: Deletion) -> str:
     """Who must confirm it, as sentences begin: its requester, or any Operator if none asked."""
     if deletion.requested_by_id:
         return deletion.requested_by_name
-    return f"An Operator with the {deletion.credential_name} credential"
+    return f"An Operator who can use the {deletion.credential_name} credential"
 
 
 def label_of(deletion: Deletion, *, status: DeletionStatus) -> str:

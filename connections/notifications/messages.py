@@ -11,6 +11,7 @@ from django.urls import reverse
 from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, person_actor
+from connections.agreements.setting import find_approved_ends
 from connections.audit import EventCode
 from connections.changes.changes import (
     AWAITING_QUERY,
@@ -394,6 +395,7 @@ def _agreement_ends_message(notification: models.Notification) -> Message:
     if not agreements:
         raise models.Agreement.DoesNotExist
     names = {(org.site, org.org_id): org.name for org in models.Org.objects.all()}
+    approved = find_approved_ends([each.pair for each in agreements])
     count = pluralize(len(agreements), "agreement")
     query = {"ends_within": str(max(agreement_ends.REMINDER_DAYS))}
     return Message(
@@ -401,10 +403,13 @@ def _agreement_ends_message(notification: models.Notification) -> Message:
         title=notification_title(notification.code, details={}),
         about=count,
         at=notification.created_at,
-        sentence=f"{count} {'ends' if len(agreements) == 1 else 'end'} soon. After that, decide "
-        "whether to delete the connection or to set a later end: nothing is deleted by itself.",
+        sentence=f"{count} {'ends' if len(agreements) == 1 else 'end'} soon. "
+        + (_SOME_ARE_DELETED if any(approved.values()) else _NONE_IS_DELETED),
         path=reverse("agreement-list", query=query),
-        rows=tuple(_ending_line(each, names, today=today) for each in agreements[:MAX_ROWS]),
+        rows=tuple(
+            _ending_line(each, names, today=today, approved=approved.get(each.pair))
+            for each in agreements[:MAX_ROWS]
+        ),
         data={
             "count": len(agreements),
             "agreements": [
@@ -420,8 +425,22 @@ def _agreement_ends_message(notification: models.Notification) -> Message:
     )
 
 
+_NONE_IS_DELETED = (
+    "After that, decide whether to delete the connection or to set a later end: nothing is deleted "
+    "by itself."
+)
+_SOME_ARE_DELETED = (
+    "Org Admin deletes the connections that say so below: to keep one, request a later end. For "
+    "the others, decide whether to delete the connection or to set a later end."
+)
+
+
 def _ending_line(
-    agreement: models.Agreement, names: Mapping[tuple[str, str], str], *, today: date
+    agreement: models.Agreement,
+    names: Mapping[tuple[str, str], str],
+    *,
+    today: date,
+    approved: date | None,
 ) -> str:
     source, sink = (
         _short(names.get((agreement.site, org_id)) or org_id)
@@ -430,7 +449,9 @@ def _ending_line(
     left = (agreement.ends_on - today).days if agreement.ends_on else 0
     when = f"in {pluralize(left, 'day')}" if left else "today"
     site = site_name(agreement.site)
-    return f"{source} → {sink} ({site}) ends on {agreement.ends_on}, {when}: {agreement.purpose}"
+    deleted = f"; Org Admin deletes it after {approved}" if approved else ""
+    ends = f"ends on {agreement.ends_on}, {when}{deleted}"
+    return f"{source} → {sink} ({site}) {ends}: {agreement.purpose}"
 
 
 def _test_message(notification: models.Notification) -> Message:

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
+from pytest_django import Settings
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
@@ -17,10 +18,13 @@ from connections.models import (
     ApprovalPolicy,
     Credential,
     Deletion,
+    Notification,
     OrgPair,
     Person,
     RequestKind,
 )
+from connections.notifications import agreement_ends
+from connections.notifications.messages import build_message
 from sandbox.server import SandboxServer
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
@@ -70,6 +74,18 @@ def test_it_can_be_brought_forward_and_back_but_not_further(
     set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": end - timedelta(days=1)})
     with pytest.raises(InvalidInputError):
         set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": None})
+
+
+def test_the_reminder_says_that_org_admin_deletes_it(
+    end: date, clock: SettableClock, settings: Settings
+) -> None:
+    settings.HAS_MAIL = True
+    clock.advance(hours=24 * 27)
+    agreement_ends.remind(actor=WORKER)
+    row = Notification.objects.filter(code="agreements.ending").latest("created_at")
+    text = build_message(row).as_text()
+    assert "nothing is deleted by itself" not in text
+    assert f"in 3 days; Org Admin deletes it after {end}" in text
 
 
 def test_an_import_fails_at_that_line(listed_pair: OrgPair, end: date) -> None:

@@ -463,7 +463,7 @@ def test_each_page_says_that_it_waits_for_people(
     end.clock.advance(seconds=3 * DAY)
     deletion = Deletion.objects.get()
     url = f"/deletions/{deletion.pk}/"
-    steps = [(grace, "Confirm…", "An Operator with the Payments US credential must confirm")]
+    steps = [(grace, "Confirm…", "An Operator who can use the Payments US credential must confirm")]
     if policy == ApprovalPolicy.ONE:
         steps.insert(0, (linus, "Decide…", "Org Admin requests your approval"))
     for person, action, headline in steps:

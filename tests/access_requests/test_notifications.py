@@ -184,4 +184,4 @@ def test_requester_and_owner_get_one_message_about_the_end(
     if not is_covered:
         row = Notification.objects.get(code="access_request.not_ended", person=victor)
         assert "people must decide" in build_message(row).sentence
-        assert "other data types than were approved" in build_message(row).sentence
+        assert "data types differ from those approved" in build_message(row).sentence

@@ -45,9 +45,9 @@ class Command(SendingCommand[AccessRequest]):
 
     help = (
         "Request access for a pair of orgs, and send it if no approval is needed. Exit codes: "
-        "0 done, 1 failed with nothing sent, 2 usage, 3 already so or gone, 4 refused by Datadog, "
-        "5 not sent or waiting, 6 unknown, 7 needs approval, 8 changed or without effect, 9 "
-        "returned 200 but lists don't show it."
+        "0 done, 1 failed with nothing sent, 2 usage, 3 already as requested or gone, 4 refused by "
+        "Datadog, 5 not sent or waiting, 6 unknown, 7 needs approval, 8 changed or without effect, "
+        "9 returned 200 but lists don't show it."
     )
     model = AccessRequest
     sent = ("The request", "request it")

@@ -116,7 +116,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,
             "confirming_people": (
-                f"An Operator with the {access_request.credential_name} credential"
+                f"An Operator who can use the {access_request.credential_name} credential"
             ),
             "earlier_title": "This pair before",
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
