@@ -7,7 +7,7 @@ events have is in connections/audit/recorded_columns.py.
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any
 from uuid import UUID
@@ -17,10 +17,12 @@ from django.db import connection
 from connections.core.database import consistent_read
 from connections.core.text import uuid_or_none
 from connections.evidence.differing import UNREADABLE, UNREADABLE_TEXT, DifferingRecords, format_id
-from connections.evidence.records import Kind, compare_record, existing_ids, load_rows
+from connections.evidence.records import Kind, compare_record, existing_ids, kind_of, load_rows
 from connections.models import AuditEvent, PersonalValue
-from connections.verifier.events import Event
+from connections.verifier.events import ACCESS_REQUEST, DELETION, Event
+from connections.verifier.folding import Rows
 from connections.verifier.messages import VerificationFailed
+from connections.verifier.rules import Ends
 
 logger = logging.getLogger(__name__)
 
@@ -107,18 +109,31 @@ def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
     # it, and no event refers to it.
     field = kind.main.model._meta.get_field(kind.main.record)
     suspects: dict[Any, str] = {}
+    ends = _read_ends(records) if kind.name == ACCESS_REQUEST else Ends()
     for pk, record_id in zip(pks, ids, strict=True):
         if field.get_db_prep_value(pk, connection) != record_id:  # type: ignore[union-attr]
             suspects[record_id] = "it can't be found by its ID"
             continue
         try:
             events = [Event(document, texts) for document in documents.get(str(pk), [])]
-            differences = compare_record(kind, rows=records.get(pk, {}), events=events)
+            rows = records.get(pk, {})
+            differences = compare_record(kind, rows=rows, events=events)
+            differences += filter(None, [ends.problem(rows.get(ACCESS_REQUEST, {}))])
         except VerificationFailed as error:
             differences = [str(error).rstrip(".")]
         if differences:
             suspects[record_id] = differences[0]
     return suspects
+
+
+def _read_ends(records: Mapping[UUID, Rows]) -> Ends:
+    """The deletions that these access requests name."""
+    ends = Ends()
+    named = (rows.get(ACCESS_REQUEST, {}).get("deletion_id") for rows in records.values())
+    deletions = load_rows(kind_of(DELETION), ids=[UUID(pk) for pk in named if pk])
+    for pk, rows in deletions.items():
+        ends.add(str(pk), rows.get(DELETION, {}))
+    return ends
 
 
 def read_events(

@@ -12,9 +12,11 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from connections.verifier.folding import Rows
 from connections.verifier.messages import UncheckedError, VerificationFailed, require
+from connections.verifier.strict_json import get, load_json
 
 FORMAT = "orgadmin evidence bundle 2"
 # Every file of a bundle, in the archive's order.
@@ -35,6 +37,7 @@ MANIFEST_FILES = FILE_NAMES[:-2]
 CHUNK_SIZE = 1 << 20
 # Limits memory use: longer lines, and longer files that are read as a whole, are refused.
 MAX_LINE_BYTES = 8 << 20
+MAX_ROWS = 100_000
 # The second file of a bundle of format 1: its name, and its first character.
 _START_OF_FORMAT_1 = b"verify.py#"
 FORMAT_1 = (
@@ -158,6 +161,27 @@ class Archive:
                 is_whole = line.endswith(b"\n")
                 require(is_whole, "A line of {} is too long or has no line end.", name)
                 yield line[:-1]
+
+
+def rows_after(lines: Iterator[bytes], rows: Rows) -> tuple[list[dict[str, Any]], bytes | None]:
+    """What follows a record on lines of its own, and the line after it.
+
+    Adds more rows to `rows`, and returns those that events have only a digest of.
+    """
+    many: list[dict[str, Any]] = []
+    for line in lines:
+        if line.startswith(b'{"rows":'):
+            more = get(load_json(line, "A line of records.ndjson"), "rows", dict, "A record")
+            require(not more.keys() & rows.keys(), "A row of a record is duplicated.")
+            rows.update(more)
+        elif line.startswith((b'{"row":', b'{"is_gone":')):
+            row = load_json(line, "A line of records.ndjson")
+            get(row, "row", dict, "A line of records.ndjson")
+            many.append(row)
+        else:
+            return many, line
+        require(len(rows) + len(many) < MAX_ROWS, "One record has too many rows.")
+    return many, None
 
 
 def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:

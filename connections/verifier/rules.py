@@ -123,12 +123,57 @@ def _last_day(request: Mapping[str, Any]) -> str:
 def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
     yield from _request_problems(rows, events)
     request = rows.get(ACCESS_REQUEST, {})
-    if any(event.step == "ended" and event.at[:10] <= _last_day(request) for event in events):
+    # Each names a deletion that was requested then.
+    steps = ("ended", "not_ended")
+    ends = [event for event in events if event.step in steps and "deletion" in event.details]
+    if any(event.at[:10] <= _last_day(request) for event in ends):
         yield "the access ended before its last day had passed"
+    named = [event.details["deletion"] for event in ends]
+    if named[-1:] != [request[key] for key in ("deletion_id",) if request.get(key)]:
+        yield "its end is not the deletion that was requested then"
     methods = _METHODS.get(str(request.get("kind")), set())
     for attempt in rows_named(rows, "attempt"):
         if attempt.get("method") not in methods:
             yield fill("attempt {} is not what was requested", attempt.get("number"))
+
+
+# What an access request and the deletion at its end have in common.
+_SAME_AT_END = ("site", "connection_id", "source_org_id", "sink_org_id")
+_COMPARED_AT_END = (*_SAME_AT_END, "connection_types", "confirmed_at", "confirmed_by_id")
+
+
+class Ends:
+    """Deletions: those that no person requested can be the end of access."""
+
+    def __init__(self) -> None:
+        self._by_nobody: dict[str, dict[str, Any]] = {}
+        self._by_people: set[str] = set()
+
+    def add(self, name: str, deletion: Mapping[str, Any]) -> None:
+        """Remember what an access request that names this deletion is compared with."""
+        if deletion.get("requested_by_id"):
+            self._by_people.add(name)
+        else:
+            self._by_nobody[name] = {key: deletion.get(key) for key in _COMPARED_AT_END}
+
+    def problem(self, request: Mapping[str, Any]) -> str:
+        """What is wrong with the deletion that this access request names. "" if nothing is.
+
+        Also if it isn't among these deletions.
+        """
+        name = str(request.get("deletion_id") or "")
+        if name in self._by_people:
+            return "its end is a deletion that a person requested"
+        deletion = self._by_nobody.get(name)
+        if deletion is None:
+            return ""
+        if any(deletion[key] != request.get(key) for key in _SAME_AT_END):
+            return "its end is the deletion of another connection"
+        is_covered = deletion["confirmed_at"] and not deletion["confirmed_by_id"]
+        types = sorted(deletion["connection_types"] or [])
+        if is_covered and types != (request.get("types_after") or []):
+            return "other data types than approved were deleted at its end without approval"
+        return ""
 
 
 def rounds_of(events: Sequence[Event]) -> list[int]:
@@ -179,9 +224,18 @@ def done_without_approvals(events: Sequence[Event]) -> list[Event] | None:
     unapproved = []
     for event in done:
         approvers = {approval.actor_id for approval in approvals_of(event, events)}
-        if len(approvers - {requested.get("requested_by_id")}) < needed:
+        # Where no person requested it, whoever confirmed it is the one who needs others.
+        requester = requested.get("requested_by_id") or _confirmer_of(event, events)
+        if len(approvers - {requester}) < needed:
             unapproved.append(event)
     return unapproved
+
+
+def _confirmer_of(sending: Event, events: Sequence[Event]) -> str | None:
+    """Who last confirmed it before this event."""
+    before = [event for event in events if event.seq < sending.seq]
+    confirmed = next((event for event in reversed(before) if event.step == "confirmed"), None)
+    return confirmed.actor_id if confirmed else None
 
 
 def _extends(event: Event) -> bool:

@@ -14,6 +14,7 @@ from connections.verifier.archive import (
     MAX_LINE_BYTES,
     Archive,
     open_regular,
+    rows_after,
 )
 from connections.verifier.events import (
     ACCESS_REQUEST,
@@ -47,6 +48,7 @@ from connections.verifier.notes import (
 from connections.verifier.record_pages import gone_text, was_deleted
 from connections.verifier.rules import (
     RULES,
+    Ends,
     RunningBatch,
     closing_problems,
     decisions_by_row,
@@ -58,7 +60,6 @@ from connections.verifier.sample import Sample
 from connections.verifier.strict_json import decode_base64, decode_hex, get, load_json, parse_time
 
 MAX_EVENTS_PER_RECORD = 50_000
-MAX_ROWS = 100_000
 
 
 class Verification:
@@ -103,6 +104,7 @@ class Verification:
         self._by_connection: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
         self._by_row: dict[Any, dict[str, Any]] = {}
         self._sent: list[tuple[int, int, str]] = []
+        self._ends = Ends()
         # The bulk deletions whose plans the bundle does not contain.
         self.without_plan: set[str] = set()
 
@@ -404,7 +406,7 @@ class Verification:
                     self.manifest.get("release"),
                 )
             rows: Rows = get(record, "rows", dict, "A record")
-            many, line = _rows_after(lines, rows)
+            many, line = rows_after(lines, rows)
             self._check_record(kind, name, rows, many)
             if kind == DELETION:
                 yield name
@@ -428,6 +430,8 @@ class Verification:
         if kind == DELETION:
             self._check_deletion(name, rows, events)
         elif kind == ACCESS_REQUEST:
+            wrong = self._ends.problem(rows[kind])
+            require(not wrong, "{} {} does not match a deletion: {}.", noun, name, wrong)
             self._show(page.access_request_section, name, rows, events)
         elif kind == ORG_CONNECTION:
             self._show(page.protection_section, name, events)
@@ -460,6 +464,7 @@ class Verification:
 
     def _check_deletion(self, name: str, rows: Rows, events: Sequence[Event]) -> None:
         row = rows["deletion"]
+        self._ends.add(name, row)
         if ACCESS_REVIEW in self.started.details:
             key = (row.get("site"), row.get("connection_id"))
             self._by_connection.setdefault(key, []).append({**row, "id": name})
@@ -574,24 +579,3 @@ _REWRITTEN = (
     "Your checkpoint of size {} contradicts this bundle: the audit log was rewritten after one of "
     "the two was signed."
 )
-
-
-def _rows_after(lines: Iterator[bytes], rows: Rows) -> tuple[list[dict[str, Any]], bytes | None]:
-    """What follows a record on lines of its own, and the line after it.
-
-    Adds more rows to `rows`, and returns those that events have only a digest of.
-    """
-    many: list[dict[str, Any]] = []
-    for line in lines:
-        if line.startswith(b'{"rows":'):
-            more = get(load_json(line, "A line of records.ndjson"), "rows", dict, "A record")
-            require(not more.keys() & rows.keys(), "A row of a record is duplicated.")
-            rows.update(more)
-        elif line.startswith((b'{"row":', b'{"is_gone":')):
-            row = load_json(line, "A line of records.ndjson")
-            get(row, "row", dict, "A line of records.ndjson")
-            many.append(row)
-        else:
-            return many, line
-        require(len(rows) + len(many) < MAX_ROWS, "One record has too many rows.")
-    return many, None

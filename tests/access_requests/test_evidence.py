@@ -17,7 +17,8 @@ from connections.change_requests import approvals, lifecycle
 from connections.change_requests.actions import action_of
 from connections.core import clock as database_clock
 from connections.deletions.history import HistoryFilter
-from connections.evidence.comparison import read_events
+from connections.evidence.comparison import compare_all, read_events
+from connections.evidence.differing import DifferingRecords
 from connections.evidence.records import compare_record, kind_of, load_rows
 from connections.evidence.verification import verify_audit_log
 from connections.inventory import syncs
@@ -38,7 +39,9 @@ from connections.models import (
 from connections.people import erasure
 from connections.verifier.events import ACCESS_REQUEST, Event
 from connections.verifier.folding import Rows
-from connections.verifier.rules import done_without_approvals
+from connections.verifier.messages import VerificationFailed
+from connections.verifier.rules import Ends, done_without_approvals
+from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.evidence.columns import (
@@ -313,12 +316,77 @@ def test_one_bundle_holds_the_life_of_a_pair(
     ended.at = f"{extension.ends_on}T23:59:59.000000Z"
     [problem] = compare_record(KIND, rows=rows, events=events)
     assert problem == "the access ended before its last day had passed"
+    # Its last event about an end names the deletion.
+    ended.details["deletion"] = str(approved.pk)
+    assert "its end is not the deletion that was requested then" in compare_record(
+        KIND, rows=rows, events=events
+    )
     # Without the access requests that population.json counts, it fails.
     forger = Forger(made=made)
     forger.edit_json(
         "population.json", lambda facts: facts["access_requests"].update(selected=1, in_period=1)
     )
     assert "do not match the access requests" in run_verifier(forger.signed(), tmp_path / "y").text
+
+
+TAMPERED_ENDS: dict[str, dict[str, object]] = {
+    "its end is a deletion that a person requested": {"requested_by_id": "someone"},
+    "its end is the deletion of another connection": {"connection_id": "another"},
+    "other data types than approved were deleted": {"connection_types": ["audit", "logs"]},
+}
+
+
+@pytest.mark.parametrize("problem", TAMPERED_ENDS)
+def test_the_product_and_the_verifier_compare_the_deletion_at_an_end(
+    approved: AccessRequest,
+    credential: Credential,
+    clock: SettableClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: str,
+) -> None:
+    """Also if the events of the deletion say the same as its row."""
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    clock.advance(seconds=366 * 86_400)
+    assert ending.end_due(actor=WORKER) == [approved]
+    clock.advance(seconds=1)
+    made = make()
+    verify = ("--fingerprint", made.key.fingerprint)
+    assert run_verifier(made.data, tmp_path / "x", *verify).code == 0
+    assert not differing_access_requests()
+    add = Ends.add
+    monkeypatch.setattr(
+        Ends,
+        "add",
+        lambda self, name, row: add(self, name, dict(row) | TAMPERED_ENDS[problem]),
+    )
+    [found] = differing_access_requests()
+    assert f"{approved.pk}: {problem}" in found
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(made.data)
+    with pytest.raises(VerificationFailed, match=problem):
+        Verification(str(path)).run()
+
+
+def differing_access_requests() -> list[str]:
+    """What the verification of the audit log says about access requests."""
+    differing = DifferingRecords(noun=KIND.noun)
+    for _ in compare_all(KIND, differing=differing):
+        pass
+    return differing.descriptions
+
+
+def test_who_confirmed_what_nobody_requested_is_not_the_one_who_approved_it(
+    approved: AccessRequest,
+) -> None:
+    _, events = rows_and_events(approved)
+    assert done_without_approvals(events) == []
+    del events[0].details["rows"]["access_request"]["requested_by_id"]
+    assert done_without_approvals(events) == []
+    [approval] = [event for event in events if event.step == "approved"]
+    [confirmed] = [event for event in events if event.step == "confirmed"]
+    confirmed.actor_id = approval.actor_id
+    assert len(done_without_approvals(events) or []) == 1
 
 
 def test_a_bundle_has_the_access_requests_that_its_filter_matches(approved: AccessRequest) -> None:
