@@ -11,10 +11,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import is_visible, visible_access_requests
+from connections.agreements.approved import find_given
 from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
-    COMPLETED,
     AccessOutcome,
     AccessRequest,
     AccessRequestApproval,
@@ -80,11 +80,9 @@ def list_of_connection(
 
 def find_approved_end(key: OrgConnectionKey, pair: OrgPair) -> date | None:
     """The last day before Org Admin deletes this connection of the pair, or None."""
-    completed = AccessRequest.objects.filter(**pair._asdict(), outcome__in=COMPLETED)
-    newest = completed.order_by("-settled_at").first()
-    if newest is None or newest.deletion_id or newest.connection_id != key.connection_id:
-        return None
-    return newest.ends_on
+    given = find_given([pair]).get(pair)
+    is_about_it = given and given.connection_id == key.connection_id and not given.deletion_id
+    return given.ends_on if given and is_about_it else None
 
 
 def list_owners(*, actor: Actor) -> list[Person]:

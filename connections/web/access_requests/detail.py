@@ -22,7 +22,7 @@ from connections.access_requests.status import (
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
-from connections.models import COMPLETED, AccessRequest, Deletion, RequestKind
+from connections.models import AccessRequest, Deletion, RequestKind
 from connections.web.access_requests.before import list_before
 from connections.web.badges import access_request_badge
 from connections.web.change_requests.page import (
@@ -132,9 +132,6 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if preview
             else None,
             "effect": access_text(access_request),
-            "will_end": access_request.ends_on
-            and not access_request.deletion_id
-            and access_request.outcome in ("", *COMPLETED),
             **_creator(access_request),
             "button": button,
             "busy": busy,
