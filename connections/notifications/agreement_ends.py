@@ -1,4 +1,7 @@
-"""Reminds owners of agreements that end soon: 14, 3 and 1 days before, at most once a day."""
+"""Reminds owners of agreements that end soon: 14, 3 and 1 days before, at most once a day.
+
+Also whoever requested the access that Org Admin ends then.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from datetime import date, timedelta
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import Actor, person_actor
+from connections.agreements.approved import find_given
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.text import pluralize
@@ -14,7 +18,12 @@ from connections.inventory.inventory import current_snapshots
 from connections.models import Agreement, AgreementReminder, OrgPair, Person, newest_agreements
 from connections.notification_queue import outbox
 from connections.notification_queue.destinations import list_event_channels
-from connections.notifications.responsible import Responsible, find_responsible, list_recipients
+from connections.notifications.responsible import (
+    Responsible,
+    find_responsible,
+    gets_email,
+    list_recipients,
+)
 
 REMINDER_DAYS = (14, 3, 1)
 
@@ -25,6 +34,8 @@ class EndingAgreements:
 
     agreements: list[Agreement]
     responsible: Responsible
+    # Whoever requested the access, where Org Admin deletes the connection at its end.
+    requesters: dict[OrgPair, Person]
 
     def of(self, person: Person | None) -> Iterator[Agreement]:
         """Those that messages to this person are about; all of them for the webhook."""
@@ -33,7 +44,9 @@ class EndingAgreements:
             pairs = visibility.visible_pairs(pairs, actor=person_actor(person=person))
         for agreement in self.agreements:
             if agreement.pair in pairs and (
-                person is None or self.responsible.concerns(agreement.pair, person=person)
+                person is None
+                or self.responsible.concerns(agreement.pair, person=person)
+                or self.requesters.get(agreement.pair) == person
             ):
                 yield agreement
 
@@ -47,9 +60,21 @@ def find_ending(*, actor: Actor, today: date) -> EndingAgreements:
     listed = {OrgPair(*row) for row in current_snapshots(actor=actor).values_list(*columns)}
     rows = ending.order_by("ends_on", *columns).prefetch_related("reminders")
     agreements = [agreement for agreement in rows if agreement.pair in listed]
+    pairs = {agreement.pair for agreement in agreements}
+    requester_ids = {
+        pair: given.requested_by_id
+        for pair, given in find_given(pairs).items()
+        if given.ends_on and not given.deletion_id
+    }
+    people = Person.objects.in_bulk({pk for pk in requester_ids.values() if pk})
     return EndingAgreements(
         agreements=agreements,
-        responsible=find_responsible({agreement.pair for agreement in agreements}),
+        responsible=find_responsible(pairs),
+        requesters={
+            pair: people[pk]
+            for pair, pk in requester_ids.items()
+            if pk in people and gets_email(people[pk])
+        },
     )
 
 
@@ -86,6 +111,7 @@ def remind(*, actor: Actor) -> None:
         )
         reminded = {each.agreement.pair for each in due}
         people = {person.pk: person for person in ending.responsible.by_pair.values()}
+        people |= {person.pk: person for person in ending.requesters.values()}
         people |= {person.pk: person for person in list_recipients()}
         outbox.enqueue_agreement_ends(
             day=today.isoformat(),

@@ -418,6 +418,7 @@ def _agreement_ends_message(notification: models.Notification) -> Message:
                     "source_org_id": each.source_org_id,
                     "sink_org_id": each.sink_org_id,
                     "ends_on": each.ends_on.isoformat() if each.ends_on else None,
+                    "deleted_after": day.isoformat() if (day := approved.get(each.pair)) else None,
                 }
                 for each in agreements[:MAX_ROWS]
             ],

@@ -47,7 +47,7 @@ def find_responsible(pairs: Collection[OrgPair]) -> Responsible:
     seen: dict[UUID, set[OrgPair]] = {}
 
     def gets_it(person: Person, pair: OrgPair) -> bool:
-        return _gets_email(person) and pair in _visible_to(person, pairs, seen)
+        return gets_email(person) and pair in _visible_to(person, pairs, seen)
 
     by_pair = {
         pair: person
@@ -57,7 +57,8 @@ def find_responsible(pairs: Collection[OrgPair]) -> Responsible:
     return Responsible(by_pair=by_pair)
 
 
-def _gets_email(person: Person) -> bool:
+def gets_email(person: Person) -> bool:
+    """Whether the person can get messages about connections, and hasn't turned them off."""
     return person.is_active and bool(person.email) and person.wants_change_emails
 
 

@@ -77,12 +77,23 @@ def test_it_can_be_brought_forward_and_back_but_not_further(
 
 
 def test_the_reminder_says_that_org_admin_deletes_it(
-    end: date, clock: SettableClock, settings: Settings
+    listed_pair: OrgPair,
+    end: date,
+    ada: Person,
+    victor: Person,
+    clock: SettableClock,
+    settings: Settings,
 ) -> None:
     settings.HAS_MAIL = True
+    # Ada requested it, and Victor answers for it.
+    set_agreements(
+        actor=command_actor(), pairs=[listed_pair], terms={"owner": victor, "owner_text": ""}
+    )
     clock.advance(hours=24 * 27)
     agreement_ends.remind(actor=WORKER)
-    row = Notification.objects.filter(code="agreements.ending").latest("created_at")
+    rows = Notification.objects.filter(code="agreements.ending")
+    assert set(rows.values_list("person__username", flat=True)) == {"ada", "victor"}
+    row = rows.get(person=ada)
     text = build_message(row).as_text()
     assert "nothing is deleted by itself" not in text
     assert f"in 3 days; Org Admin deletes it after {end}" in text
