@@ -31,7 +31,7 @@ from connections.models import (
     RequestKind,
 )
 
-CHANGED = "Something changed since the page was opened. Nothing was sent. Read it again."
+CHANGED = "Nothing was sent: your input or a change in Datadog changed this page. Read it again."
 MAX_TYPES = 20
 
 

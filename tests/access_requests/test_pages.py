@@ -234,7 +234,13 @@ def test_a_decline_needs_a_reason_and_ends_it(
     assert client_of(linus).post(f"{url}decline/", {"reason": "without audit"}).status_code == 303
     access_request.refresh_from_db()
     assert access_request.outcome == AccessOutcome.DECLINED
-    assert "without audit" in client_of(ada).get(url).text
+    page = client_of(ada).get(url)
+    assert "without audit" in page.text
+    again = page.context["outcome"]["again_url"]
+    assert f'"{escape(again)}"' in page.text
+    form = client_of(ada).get(again).context
+    assert form["types"] == list(access_request.types_after)
+    assert form["form"]["reason"].value() == access_request.reason
 
 
 def test_the_page_polls_until_nothing_changes(

@@ -22,7 +22,7 @@ from connections.access_requests.status import (
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
-from connections.models import AccessRequest, Deletion, RequestKind
+from connections.models import AccessOutcome, AccessRequest, Deletion, RequestKind
 from connections.web.access_requests.before import list_before
 from connections.web.badges import access_request_badge
 from connections.web.change_requests.page import (
@@ -43,6 +43,15 @@ _CHECKING: set[AccessStatus] = {
     DeletionStatus.SENDING,
     ClosedStatus.CREATED_VERIFYING,
     ClosedStatus.CHANGED_VERIFYING,
+}
+# Whoever still needs it requests it again.
+_GAVE_NOTHING = {
+    AccessOutcome.REFUSED,
+    AccessOutcome.NOT_SENT,
+    AccessOutcome.STALE,
+    AccessOutcome.DECLINED,
+    AccessOutcome.WITHDRAWN,
+    AccessOutcome.EXPIRED,
 }
 # What the button that confirms says, and while the request runs.
 BUTTONS = {
@@ -91,6 +100,8 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         steps = {step.value: True for step in next_steps.steps}
         if preview and not preview.can_be_approved:
             steps.pop(NextStep.APPROVE, None)
+        if access_request.outcome in _GAVE_NOTHING:
+            steps[NextStep.REQUEST_AGAIN.value] = True
         status = access_status_at(access_request, now=now)
         button, busy = BUTTONS[RequestKind(access_request.kind)]
         pair = pair_of(access_request)
@@ -139,6 +150,14 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "removed": sorted(_before(access_request) - set(access_request.types_after)),
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
+            "again_url": support.access_request_url(
+                RequestKind(access_request.kind),
+                pair,
+                deletion=access_request.restored_from_id,
+                types=access_request.types_after,
+                reason=access_request.reason,
+                ticket=access_request.ticket,
+            ),
         }
 
 

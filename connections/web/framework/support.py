@@ -121,8 +121,9 @@ def access_request_url(
     *,
     deletion: UUID | None = None,
     types: Sequence[str] = (),
+    **typed: str,
 ) -> str:
-    """The address of the page that requests it, with these data types chosen."""
+    """The address of the page that requests it, with these data types chosen, and what is typed."""
     query: dict[str, str | list[str]] = {
         "kind": str(kind),
         "source": f"{pair.site}/{pair.source_org_id}",
@@ -132,6 +133,7 @@ def access_request_url(
         query["deletion"] = str(deletion)
     if types:
         query["connection_types"] = list(types)
+    query.update(typed)
     return reverse("access-request-new", query=query)
 
 
