@@ -126,6 +126,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "is_checking": status in _CHECKING
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,
+            "reason_reader": access_request.requested_by_name,
             "confirming_people": (
                 f"An Operator who can use the {access_request.credential_name} credential"
             ),

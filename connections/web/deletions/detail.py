@@ -190,7 +190,6 @@ def _status_context(
         )
         if is_gone and deletion.is_reviewed
         else "",
-        "ended_request_url": _ended_request_url(deletion, actor=actor),
         "badge": deletion_badge(deletion, status=status),
         "text": text,
         "steps": steps,
@@ -208,6 +207,9 @@ def _status_context(
         and NextStep.CHECK not in next_steps.steps,
         "is_gone": is_gone,
         "confirming_people": confirming_people(deletion),
+        "reason_reader": deletion.requested_by_name
+        if deletion.requested_by_id
+        else "whoever requested the access",
         "access_end": _access_end(deletion, actor=actor),
         "earlier_title": "Before this request",
         "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)
@@ -334,12 +336,3 @@ def _listed_by(deletion: models.Deletion, *, actor: Actor) -> str:
             is_own = name == deletion.credential_name
             return name if is_own or permissions.can_see_everything(actor) else ""
     return ""
-
-
-def _ended_request_url(deletion: models.Deletion, *, actor: Actor) -> str:
-    """The page of the access request at whose end Org Admin requested this deletion."""
-    if deletion.requested_by_id:
-        return ""
-    requests = visibility.visible_access_requests(actor=actor).filter(deletion=deletion)
-    pk = requests.values_list("pk", flat=True).first()
-    return reverse("access-request-detail", args=[pk]) if pk else ""
