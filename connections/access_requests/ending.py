@@ -136,9 +136,9 @@ def _end(access_request: AccessRequest, *, actor: Actor, now: datetime) -> None:
 
 
 def _is_unsent(deletion: Deletion) -> bool:
-    """Whether it was to be sent at once, and something prevented that."""
-    is_confirmed = deletion.state == State.REQUESTED and deletion.confirmed_at is not None
-    return is_confirmed and not deletion.epoch
+    """Whether it was to be sent at once, without a person, and something prevented that."""
+    is_confirmed = deletion.confirmed_at is not None and deletion.confirmed_by_id is None
+    return is_confirmed and deletion.state == State.REQUESTED and not deletion.epoch
 
 
 def _settle_open_request(access_request: AccessRequest, *, actor: Actor) -> bool:

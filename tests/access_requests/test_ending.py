@@ -19,7 +19,7 @@ from connections.audit import EventCode
 from connections.change_requests import approvals, lifecycle, sending
 from connections.core.errors import ConflictError, UnavailableError
 from connections.credentials.retirement import retire_credential
-from connections.deletions import requesting
+from connections.deletions import break_glass, requesting
 from connections.inventory import fetching, protections, syncs
 from connections.models import (
     AccessOutcome,
@@ -205,6 +205,27 @@ def unsent_request(end: End) -> None:
     Credential.objects.update(policy=ApprovalPolicy.NONE)
 
 
+def approved_request(end: End) -> None:
+    unsent_request(end)
+    request = AccessRequest.objects.get(settled_at=None)
+    approvals.approve(
+        change_request=request,
+        actor=person_actor(person=end.root),
+        digest=request.approval_digest,
+    )
+
+
+def rate_limited_request(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.rate_limited(), method="PATCH")
+    asked = end.ask(RequestKind.CHANGE, types=["logs", "metrics"], ends_on=None)
+    assert asked.state == State.WAITING
+
+
+def request_without_effect(end: End) -> None:
+    unknown_request(end)
+    AccessRequest.objects.filter(state=State.UNKNOWN).update(state=AccessRequest.no_effect)
+
+
 def unknown_request(end: End) -> None:
     end.sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="PATCH")
     assert (
@@ -282,7 +303,10 @@ CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], in
     (response_lost, [UNKNOWN], [], [UNKNOWN], 1),
     (crashed_before_sending, [STALLED], ["client_failure"], [COVERED], 1),
     (unsent_request, [COVERED], [], [COVERED], 1),
+    (approved_request, [COVERED], [], [COVERED], 1),
+    (rate_limited_request, [], [], [], 0),
     (unknown_request, [], [], [], 0),
+    (request_without_effect, [], [], [], 0),
     (sending_request, [], [], [], 0),
     (extended, [], [], [], 0),
     (extended_meanwhile, [], [], [], 0),
@@ -499,6 +523,35 @@ def test_what_people_decided_to_keep_is_left_to_them(
     # It can be given a later end, after which it ends again.
     extension = end.ask(ends_on=end.clock.now().date() + timedelta(days=1))
     assert extension.state == State.REQUESTED
+
+
+def test_break_glass_of_it_gets_a_late_approval(
+    waiting: Deletion, grace: Person, linus: Person
+) -> None:
+    grace.has_break_glass = True
+    grace.save()
+    broken = break_glass.break_glass(
+        deletion=waiting,
+        actor=person_actor(person=grace),
+        break_glass_reason="Data leaks to the wrong org right now.",
+        confirmation="Payments US",
+    )
+    assert broken.outcome == Outcome.DELETED
+    break_glass.approve_late(deletion=broken, actor=person_actor(person=linus), note="Checked.")
+    assert not broken.lacks_late_approval
+
+
+def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Person) -> None:
+    other_types(end)
+    ending.end_due(actor=WORKER)
+    list_incomplete(end)
+    unsent = confirm(Deletion.objects.get(), by=grace)
+    assert (unsent.state, unsent.cause) == (State.REQUESTED, "listing_failed")
+    end.sandbox.world.clear_faults()
+    ending.end_due(actor=WORKER)
+    due.run_due(actor=WORKER)
+    assert end.sandbox.world.deletes_received(end.connection_id) == 0
+    assert confirm(unsent, by=grace).outcome == Outcome.DELETED
 
 
 def test_approvals_that_expire_are_asked_for_again(
