@@ -41,12 +41,14 @@ def _fetch_with_any_credential(
     """
     deadline = time.monotonic() + fetching.SYNC_SECONDS
     result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
+    # A list that shows the effect is stored too, which requires that the keys' org was checked.
+    find = change_request.connection_id if action_of(change_request).deletes else None
     for credential in _credentials_of_either_org(change_request=change_request):
         storing.store(result, actor=actor)
         try:
             result = fetching.fetch(
                 credential=credential,
-                find=change_request.connection_id,
+                find=find,
                 now=now,
                 deadline_seconds=max(deadline - time.monotonic(), 0.1),
             )

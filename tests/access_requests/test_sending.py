@@ -4,7 +4,7 @@ import pytest
 
 from connections.access.actor import WORKER
 from connections.change_requests.actions import action_of
-from connections.models import AccessOutcome, Agreement
+from connections.models import AccessOutcome, Agreement, Credential
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.support.clock import SettableClock
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def test_a_connection_is_created_and_verified_and_its_agreement_set(
-    create: RequestAccess, sandbox: SandboxServer, clock: SettableClock
+    create: RequestAccess, sandbox: SandboxServer, clock: SettableClock, credential: Credential
 ) -> None:
     access_request = create()
     created = connection_between(sandbox.world, "Payments US", "Group SOC")
@@ -24,12 +24,14 @@ def test_a_connection_is_created_and_verified_and_its_agreement_set(
     action_of(access_request).verify(access_request, actor=WORKER)
     access_request.refresh_from_db()
     assert access_request.verified_at
+    # The sync that verified it also shows it in the inventory.
+    assert credential.snapshots.get(is_current=True, connection_id=created.id)
     agreement = Agreement.objects.get()
     assert (agreement.owner_text, agreement.connection_types) == ("SOC team", ["logs"])
 
 
 def test_data_types_are_changed_and_verified(
-    change: RequestAccess, sandbox: SandboxServer, clock: SettableClock
+    change: RequestAccess, sandbox: SandboxServer, clock: SettableClock, credential: Credential
 ) -> None:
     access_request = change()
     assert access_request.outcome == AccessOutcome.CHANGED
@@ -39,3 +41,5 @@ def test_data_types_are_changed_and_verified(
     action_of(access_request).verify(access_request, actor=WORKER)
     access_request.refresh_from_db()
     assert access_request.verified_at
+    listed = credential.snapshots.get(is_current=True, connection_id=changed.id)
+    assert sorted(listed.connection_types) == ["audit", "logs"]

@@ -63,6 +63,20 @@ WEB_PAIRS = tuple(
     for pair in ALL_WEB_PAIRS
     if pair[0] in UNSENT_POINTS or pair in _sample_of(ALL_WEB_PAIRS, every=6)
 )
+# Where the process dies makes no difference between methods, so of a POST and a PATCH only what
+# their page does before the attempt, and what becomes of an attempt.
+_ACCESS_POINTS = (Point.BEFORE_CLAIM, Point.AFTER_CLAIM, WHILE_SENDING, Point.AFTER_RESPONSE)
+WEB_PAIRS_OF = {
+    "DELETE": WEB_PAIRS,
+    **dict.fromkeys(
+        ("POST", "PATCH"),
+        tuple(
+            pair
+            for pair in ALL_WEB_PAIRS
+            if TAKES_ALL or (pair[0] in _ACCESS_POINTS and pair[1] == "deletes and responds")
+        ),
+    ),
+}
 # The outcomes that say that it was done.
 DONE = {
     "DELETE": {"deleted", "gone_unattributed"},

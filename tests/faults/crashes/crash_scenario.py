@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -121,12 +121,18 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
     )
 
 
-def wait_for_access(*, credential_id: str, method: str, targets: Sequence[str]) -> None:
-    """Store a waiting access request for each of these connections or destination orgs."""
+def sync(*, credential_id: str) -> Credential:
+    """Sync with the credential."""
     credential = Credential.objects.get(pk=credential_id)
     syncs.sync_credentials(credentials=[credential], actor=command_actor())
+    return credential
+
+
+def wait_for_access(*, credential_id: str, methods: Mapping[str, str]) -> None:
+    """Store a waiting access request for each of these connections or destination orgs."""
+    credential = sync(credential_id=credential_id)
     person = Person.objects.get(username="ada")
-    for target in targets:
+    for target, method in methods.items():
         _wait_for_access(person=person, credential=credential, method=method, target=target)
 
 

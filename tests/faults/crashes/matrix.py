@@ -11,14 +11,14 @@ def cases_for(
     stack: Stack,
     pairs: tuple[tuple[str, str], ...],
     *,
-    targets: list[str] | None = None,
+    targets: list[str],
     method: str = "DELETE",
 ) -> list[Case]:
     """The cases, after setting up Datadog's faults and the plan for them."""
-    cases = all_cases(targets or stack.connection_ids, pairs, method=method)
+    cases = all_cases(targets, pairs, method=method)
     for case in cases:
         case.set_fault(stack.world)
-    stack.plan.signal_points = {case.target: case.point for case in cases}
+    stack.plan.signal_points |= {case.target: case.point for case in cases}
     return cases
 
 
@@ -46,6 +46,8 @@ def find_violations(
         all_violations += case_violations
     for datadog in DATADOG:
         number = sum(case.datadog == datadog for case in cases)
+        if not number:
+            continue
         tally(
             what=what,
             database=stack.database_name,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 from django.http import HttpResponse
@@ -28,6 +29,7 @@ from tests.support.people import PASSWORD
 from tests.support.processes import PATIENCE, ROOT, Running, run
 
 SITE = "sandbox-us1"
+DELETE = "DELETE"
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
@@ -103,23 +105,46 @@ class Stack:
                 site=SITE, keys=keys, waiting=waiting, batch=batch, until=until
             )
 
-    def prepare_waiting(self, *, method: str) -> list[str]:
-        """Store a due request for each connection or, for a POST, each destination org.
+    def prepare_waiting(self, *, methods: Sequence[str]) -> list[str]:
+        """Store a due request for each connection, with these methods.
 
-        Return what they are about: the connections' IDs, or those of the orgs.
+        Return what they are about: the connections' IDs or, for a POST, those of the destination
+        orgs.
         """
-        targets = self.connection_ids
-        self.prepare(waiting=targets if method == "DELETE" else ())
-        if method == "DELETE":
-            return targets
-        if method == "POST":
-            targets = [connection.sink_org.id for connection in self.world.connections()]
-            for connection_id in self.connection_ids:
-                self.world.remove_connection(connection_id=connection_id)
+        connections = self.connection_ids
+        waiting = [
+            each for each, method in zip(connections, methods, strict=True) if method == DELETE
+        ]
+        self.prepare(waiting=waiting)
+        targets = self._make_room(methods)
+        wanted = {
+            target: method
+            for target, method in zip(targets, methods, strict=True)
+            if method != DELETE
+        }
+        if wanted:
+            with self.opened():
+                crash_scenario.wait_for_access(credential_id=self.credential, methods=wanted)
+        return targets
+
+    def prepare_pages(self, *, methods: Sequence[str]) -> list[str]:
+        """Store the credential, so that pages can request all of this.
+
+        Return what they are about, as `prepare_waiting` does.
+        """
+        self.prepare()
+        targets = self._make_room(methods)
         with self.opened():
-            crash_scenario.wait_for_access(
-                credential_id=self.credential, method=method, targets=targets
-            )
+            crash_scenario.sync(credential_id=self.credential)
+        return targets
+
+    def _make_room(self, methods: Sequence[str]) -> list[str]:
+        """Remove the connections that POSTs create. Return what each request is about."""
+        targets = []
+        for connection, method in zip(self.world.connections(), methods, strict=True):
+            targets.append(connection.sink_org.id if method == "POST" else connection.id)
+            if method == "POST":
+                self.world.remove_connection(connection_id=connection.id)
         return targets
 
     def pause(self) -> None:
@@ -219,6 +244,32 @@ class Browser:
         form = self.open(f"/deletions/new/?{query}").form_to("/deletions/new/")
         confirmation = form.attributes["data-confirm"]
         form.fields |= {"reason": REASON, "confirmation": confirmation}
+        return form
+
+    def page_of(self, target: str, *, method: str, world: World) -> Form:
+        """The form of the page that requests this, filled in correctly."""
+        if method == DELETE:
+            return self.confirmation_page(target)
+        connection = world.connection(connection_id=target)
+        sink = connection.sink_org.id if connection else target
+        address = "/access-requests/new/"
+        [source] = [pair.org.id for pair in world.key_pairs()]
+        query = {
+            "kind": "change" if connection else "create",
+            "source": f"{SITE}/{source}",
+            "destination": f"{SITE}/{sink}",
+        }
+        form = self.open(f"{address}?{urlencode(query)}").form_to(address)
+        wanted = {
+            "connection_types": "audit",
+            "owner_text": "SOC team",
+            "purpose": "audit",
+            "reason": REASON,
+            "confirmation": form.attributes["data-confirm"],
+        }
+        form.fields |= wanted
+        # Without JavaScript, the first POST shows again what is wanted.
+        form.fields["digest"] = self.press(form).form_to(address).fields["digest"]
         return form
 
 

@@ -103,7 +103,7 @@ def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start
     with stack_on(database, connections=1, **limits) as stack:
         world = stack.world
         world.set_fault(fault=delayed(seconds=1.0), method=method)
-        [target] = stack.prepare_waiting(method=method)
+        [target] = stack.prepare_waiting(methods=[method])
         with stack.start("worker") as worker:
             assert world.wait_until(lambda: len(world.requests(method=method)) == 1, seconds=30)
             with outage_of(stack):

@@ -9,6 +9,7 @@ import pytest
 
 from connections.change_requests.failpoints import Point
 from sandbox.faults import delayed
+from sandbox.request_log import ReceivedRequest
 from tests.faults.conftest import Tally
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import Browser, Stack, address_of
@@ -17,13 +18,28 @@ from tests.support.rows import rows_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=2)]
 
+# What became of it if lists showed its effect. A test run takes the DELETE alone.
+EACH_METHOD = pytest.mark.parametrize(
+    ("method", "outcome"),
+    [("DELETE", "gone_unattributed"), ("POST", "created"), ("PATCH", "changed")],
+)
 HEARTBEATS = "SELECT process_id FROM connections_workerheartbeat"
 
 
-def wait_for_delete(stack: Stack, connection_id: str, *, seconds: float = 30) -> None:
-    """Wait until Datadog has received the DELETE."""
-    world = stack.world
-    assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=seconds)
+def wait_for_delete(
+    stack: Stack, connection_id: str, *, method: str = "DELETE", seconds: float = 30
+) -> None:
+    """Wait until Datadog has received the DELETE, or another request."""
+    assert stack.world.wait_until(
+        lambda: len(received(stack, connection_id, method=method)) == 1, seconds=seconds
+    )
+
+
+def received(stack: Stack, target: str, *, method: str) -> list[ReceivedRequest]:
+    """The requests about this connection or, for a POST, this destination org."""
+    if method == "POST":
+        return stack.world.requests(method=method, sink_org=target)
+    return stack.world.requests(method=method, connection_id=target)
 
 
 def test_a_stopping_worker_first_records_the_response_to_its_delete(
@@ -46,12 +62,14 @@ def test_a_stopping_worker_first_records_the_response_to_its_delete(
     assert rows_of(stack.database, HEARTBEATS) == []
 
 
-def test_four_workers_send_each_of_twenty_deletions_once(
+def test_four_workers_send_each_of_twenty_requests_once(
     make_stack: MakeStack, tally: Tally
 ) -> None:
+    methods = [*["DELETE"] * 8, *["POST"] * 6, *["PATCH"] * 6]
     stack = make_stack(connections=20, delete_seconds=20, claim_seconds=60)
-    stack.world.set_fault(fault=delayed(seconds=0.1))
-    stack.prepare(waiting=stack.connection_ids)
+    for method in set(methods):
+        stack.world.set_fault(fault=delayed(seconds=0.1), method=method)
+    targets = stack.prepare_waiting(methods=methods)
     with ExitStack() as together:
         workers = [together.enter_context(stack.start("worker")) for _ in range(4)]
         for worker in workers:
@@ -61,17 +79,24 @@ def test_four_workers_send_each_of_twenty_deletions_once(
         assert [worker.end() for worker in workers] == [0, 0, 0, 0]
         # An error in one would be caused by another.
         assert not any("The worker failed" in worker.output for worker in workers)
-    received = [stack.world.deletes_received(row) for row in rows]
-    twice = sum(number != 1 for number in received)
+    sent = [
+        request.sink_org if request.method == "POST" else request.connection_id
+        for request in stack.world.requests()
+        if request.method in methods
+    ]
+    twice = len(sent) - len(targets)
     tally(
         what="4 workers",
         database=stack.database_name,
-        fault="20 deletions are due at once",
-        cases=len(received),
+        fault="20 requests are due at once",
+        cases=len(sent),
         violations=twice,
     )
-    assert twice == 0
-    assert {row["outcome"] for row in rows.values()} == {"deleted"}
+    assert sorted(map(str, sent)) == sorted(targets)
+    outcomes = {"DELETE": "deleted", "POST": "created", "PATCH": "changed"}
+    assert {target: rows[target]["outcome"] for target in targets} == {
+        target: outcomes[method] for target, method in zip(targets, methods, strict=True)
+    }
 
 
 def is_frozen(process: Running) -> bool:
@@ -79,29 +104,31 @@ def is_frozen(process: Running) -> bool:
         return file.read().rpartition(")")[2].split()[0] == "T"
 
 
-def test_a_worker_frozen_during_a_delete_overwrites_nothing(
-    make_stack: MakeStack, tally: Tally
+@pytest.mark.sweep(every=3)
+@EACH_METHOD
+def test_a_worker_frozen_while_sending_overwrites_nothing(
+    make_stack: MakeStack, tally: Tally, method: str, outcome: str
 ) -> None:
     stack = make_stack(connections=1, delete_seconds=60)
-    [connection_id] = stack.connection_ids
-    stack.world.set_fault(fault=delayed(seconds=0.5))
-    stack.prepare(waiting=[connection_id])
+    stack.world.set_fault(fault=delayed(seconds=0.5), method=method)
+    [target] = stack.prepare_waiting(methods=[method])
     with stack.start("worker") as frozen:
-        wait_for_delete(stack, connection_id)
+        wait_for_delete(stack, target, method=method)
         frozen.process.send_signal(signal.SIGSTOP)
         with stack.start("serve") as other:
-            row = stack.settled()[connection_id]
-            assert (row["outcome"], row["answers_recorded"]) == ("gone_unattributed", 0)
+            row = stack.settled()[target]
+            assert (row["outcome"], row["answers_recorded"]) == (outcome, 0)
             frozen.process.send_signal(signal.SIGCONT)
-            late = wait_for_response(stack, connection_id)
+            late = wait_for_response(stack, target, method=method)
+            noun = "deletions" if method == "DELETE" else "access-requests"
             page = Browser(address_of(other), credential=stack.credential).open(
-                f"/deletions/{late['id']}/"
+                f"/{noun}/{late['id']}/"
             )
     [attempt] = late["attempts"]
     assert (attempt["is_late"], attempt["http_status"]) == (True, 200)
-    is_overwritten = late["outcome"] != "gone_unattributed"
+    is_overwritten = late["outcome"] != outcome
     tally(
-        what="worker",
+        what=f"worker ({method})",
         database=stack.database_name,
         fault="frozen past its claim while Datadog answers",
         cases=1,
@@ -113,35 +140,39 @@ def test_a_worker_frozen_during_a_delete_overwrites_nothing(
     assert 'role="alert"' in page.html
 
 
-def wait_for_response(stack: Stack, connection_id: str) -> dict[str, Any]:
+def wait_for_response(stack: Stack, target: str, *, method: str) -> dict[str, Any]:
     """The row, once a response to its attempt was recorded."""
-    answered = "SELECT 1 FROM connections_attempt WHERE answered_at IS NOT NULL"
+    table = "connections_attempt" if method == "DELETE" else "connections_accessrequestattempt"
+    answered = f"SELECT 1 FROM {table} WHERE answered_at IS NOT NULL"  # noqa: S608
     assert any(rows_of(stack.database, answered) for _ in until(20))
-    row: dict[str, Any] = stack.stored()[connection_id]
+    row: dict[str, Any] = stack.stored()[target]
     return row
 
 
+@pytest.mark.sweep(every=3)
+@EACH_METHOD
 def test_a_worker_frozen_between_claim_and_sending_sends_nothing_afterwards(
-    make_stack: MakeStack, tally: Tally
+    make_stack: MakeStack, tally: Tally, method: str, outcome: str
 ) -> None:
+    del outcome
     stack = make_stack(connections=1, signal="SIGSTOP")
-    [connection_id] = stack.connection_ids
-    stack.plan.signal_points = {connection_id: Point.AFTER_CLAIM}
-    stack.prepare(waiting=[connection_id])
+    [target] = stack.prepare_waiting(methods=[method])
+    stack.plan.signal_points = {target: Point.AFTER_CLAIM}
+    without_effect = "still_present" if method == "DELETE" else "no_effect"
     with stack.start("worker") as frozen:
         assert any(is_frozen(frozen) for _ in until(20))
         with stack.start("worker"):
-            assert stack.settled()[connection_id]["state"] == "still_present"
+            assert stack.settled()[target]["state"] == without_effect
             frozen.process.send_signal(signal.SIGCONT)
-            row = wait_for_response(stack, connection_id)
-    sent = stack.world.deletes_received(connection_id)
+            row = wait_for_response(stack, target, method=method)
+    sent = len(received(stack, target, method=method))
     tally(
-        what="worker",
+        what=f"worker ({method})",
         database=stack.database_name,
         fault="frozen past its claim before it sends",
         cases=1,
         violations=sent,
     )
     assert sent == 0
-    assert row["state"] == "still_present"
+    assert row["state"] == without_effect
     assert row["attempts"][0]["verdict"] == "not_sent"
