@@ -32,7 +32,6 @@ from connections.models import (
     OrgPair,
     Person,
     Protection,
-    RequestKind,
     snapshot_digest,
 )
 
@@ -121,7 +120,7 @@ class AccessAction(Action[AccessRequest]):
             connection_id=str(known) if known else None,
         )
 
-    def settled(self, change_request: AccessRequest, *, actor: Actor) -> None:
+    def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
         """A completed request sets the agreement of its pair, if it was approved.
 
         One that an approver's check ends, because the pair is already connected, was not.
@@ -378,7 +377,7 @@ def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> st
     same service account created elsewhere in that time can't be told apart.
     """
     might_have_worked = AMBIGUOUS | Q(verdict=AttemptResult.CREATED)
-    first = access_request.attempts.filter(might_have_worked).first()
+    first = access_request.step_attempts.filter(might_have_worked).first()
     owner_id = access_request.credential.key_owner_id
     is_ours = (
         first is not None
@@ -393,7 +392,7 @@ def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> st
 def compare_with_snapshot(
     action: AccessAction, access_request: AccessRequest, *, result: SyncResult
 ) -> Recheck:
-    """Compare the connection with what was reviewed."""
+    """Compare the connection with what was reviewed. One that is as requested counts as changed."""
     item = action.find(access_request, result=result)
     if item is None:
         missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
@@ -407,7 +406,7 @@ def compare_with_snapshot(
         )
         for fields in (listed, access_request)
     )
-    is_as_requested = sorted(item.connection_types) == access_request.types_after
+    is_as_requested = bool(action.shows_effect(access_request, result=result))
     is_same = seen == reviewed and not is_as_requested
     return Recheck(
         result=RecheckResult.SAME if is_same else RecheckResult.CHANGED,
@@ -422,10 +421,3 @@ def compare_with_snapshot(
 CREATE = RESTORE = CreateAction()
 CHANGE = ChangeAction()
 EXTEND = ExtendAction()
-# The action of each kind that can be requested.
-ACTIONS: dict[RequestKind, AccessAction] = {
-    RequestKind.CREATE: CREATE,
-    RequestKind.CHANGE: CHANGE,
-    RequestKind.EXTEND: EXTEND,
-    RequestKind.RESTORE: RESTORE,
-}

@@ -147,6 +147,8 @@ ACCESS_REQUEST_COLUMNS = Columns[ListedAccessRequest](
             str(row.request.connection_id) if row.request.connection_id else None
         ),
         "restored_from": lambda row: row.restored_from,
+        "moved_from": lambda row: str(row.request.moved_from) if row.request.moved_from else None,
+        "removed_at": lambda row: as_time(row.request.removed_at),
         "deletion": lambda row: row.deletion,
         "requested_by": lambda row: row.request.requested_by_name,
         "approved_by": lambda row: _approved_by(row.request),

@@ -98,8 +98,8 @@ def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:
     listed = sorted(target.snapshot.connection_types) if target.snapshot else []
     if target.kind == RequestKind.CHANGE and terms.types == listed:
         return "The connection already has exactly these data types."
-    if target.kind == RequestKind.EXTEND and terms.types != listed:
-        return "Extending doesn't change the data types."
+    if target.kind in {RequestKind.EXTEND, RequestKind.MOVE} and terms.types != listed:
+        return "Extending or moving a connection doesn't change its data types."
     return ""
 
 
@@ -221,7 +221,7 @@ def _create(
     credential = target.credential
     if credential is None:
         raise ConflictError(target.problem)
-    snapshot = target.snapshot
+    snapshot, is_move = target.snapshot, target.kind == RequestKind.MOVE
     access_request = requesting.build_request(
         AccessRequest,
         actor=actor,
@@ -248,6 +248,7 @@ def _create(
             "purpose": terms.purpose,
             "ends_on": terms.ends_on,
             "restored_from": target.restored_from,
+            "moved_from": snapshot.connection_id if snapshot and is_move else None,
             "snapshot_at": snapshot.last_seen_at if snapshot else None,
         },
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from connections.access_requests.moving import interrupted_since
 from connections.access_requests.texts import OUTCOME_LABELS
 from connections.change_requests import attempt_facts
 from connections.core.causes import Cause, cause_text
@@ -19,7 +20,7 @@ from connections.deletions.status import (
     steps_of,
 )
 from connections.deletions.texts import RequestText
-from connections.models import AccessOutcome, AccessRequest, AttemptFields, RequestKind
+from connections.models import AccessOutcome, AccessRequest, AttemptFields, RequestKind, State
 from connections.verifier.rules import Sent
 
 
@@ -48,8 +49,15 @@ class ClosedStatus(StrEnum):
     UNRESOLVED = "unresolved"
 
 
-# The open ones are those of deletions.
-type AccessStatus = DeletionStatus | ClosedStatus
+class MoveStatus(StrEnum):
+    """An open move whose old connection is deleted."""
+
+    CREATING = "creating"
+    INTERRUPTED = "interrupted"
+
+
+# The other open ones are those of deletions.
+type AccessStatus = DeletionStatus | MoveStatus | ClosedStatus
 
 _VERIFIED = (AccessOutcome.CREATED, AccessOutcome.CHANGED)
 _CHECKED = {
@@ -64,7 +72,11 @@ _CHECKED = {
 def access_status_at(access_request: AccessRequest, *, now: datetime) -> AccessStatus:
     """The status at this time."""
     if not access_request.is_settled:
-        return open_status_at(access_request, now=now)
+        open_status = open_status_at(access_request, now=now)
+        if access_request.removed_at and access_request.state == State.WAITING:
+            return MoveStatus.CREATING
+        is_move = access_request.removed_at and access_request.state == State.APPROVED
+        return MoveStatus.INTERRUPTED if is_move and open_status not in _OVER else open_status
     if access_request.contradicted_at:
         return ClosedStatus.CONTRADICTED
     status, is_proven = access_request.outcome, access_request.verified_at is not None
@@ -72,6 +84,9 @@ def access_status_at(access_request: AccessRequest, *, now: datetime) -> AccessS
     if status in _VERIFIED and not is_proven and not access_request.cause:
         status += "_verifying" if access_request.due_at else "_unverified"
     return ClosedStatus(status)
+
+
+_OVER = (DeletionStatus.CHECKING, DeletionStatus.EXPIRED)
 
 
 def access_steps_of(status: AccessStatus) -> tuple[NextStep, ...]:
@@ -82,6 +97,8 @@ def access_steps_of(status: AccessStatus) -> tuple[NextStep, ...]:
         return tuple(
             step for step in allowed if step not in {NextStep.BREAK_GLASS, NextStep.REQUEST_AGAIN}
         )
+    if status == MoveStatus.INTERRUPTED:
+        return NextStep.CONFIRM, NextStep.WITHDRAW
     return (NextStep.CHECK,) if status in _CHECKED else ()
 
 
@@ -126,6 +143,16 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "Two complete syncs show no change. Never resent automatically.",
     ),
     DeletionStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
+    MoveStatus.CREATING: _Text(
+        "Deleted, creating",
+        "The old connection is deleted",
+        "The POST follows once a complete sync no longer lists it. {retries}.",
+    ),
+    MoveStatus.INTERRUPTED: _Text(
+        "Access interrupted",
+        "Access is interrupted",
+        "{operator} must confirm the POST again by {deadline}. It needs no new approval.",
+    ),
     ClosedStatus.CREATED: _Text("Created", "Created and verified"),
     ClosedStatus.CREATED_VERIFYING: _Text("Created, verifying", "Created", "{then}"),
     ClosedStatus.CREATED_UNVERIFIED: _Text("Created, unverified", "Created", "{not_verified}"),
@@ -179,7 +206,7 @@ _HTTP_STATUS: dict[str, int] = {
 
 
 def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict[str, str]:
-    status = _HTTP_STATUS.get(access_request.cause)
+    status = _HTTP_STATUS.get(access_request.reason_code)
     label = OUTCOME_LABELS[AccessOutcome(access_request.outcome or AccessOutcome.CREATED)]
     approvers = [approval.approver_name for approval in access_request.current_approvals]
     return {
@@ -204,7 +231,7 @@ def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict
 
 def access_label_of(access_request: AccessRequest, *, status: AccessStatus) -> str:
     """The label of its status: "Failed (403)". Makes no query."""
-    status_code = _HTTP_STATUS.get(access_request.cause)
+    status_code = _HTTP_STATUS.get(access_request.reason_code)
     http_status = f" ({status_code})" if status_code else ""
     return _TEXTS[status].label.format(http_status=http_status)
 
@@ -238,6 +265,11 @@ def describe_access(
     ]
     if not access_request.is_settled and status != DeletionStatus.SENDING:
         lines.insert(0, cause_text(str(access_request.cause_details.get("cause") or "")))
+    if access_request.interrupts_access:
+        since = format_time(interrupted_since(access_request), today=now)
+        lines.insert(0, f"Access has been interrupted since {since}.")
+    if access_request.cause == Cause.ACCESS_GONE and status != ClosedStatus.NOT_SENT:
+        lines.append(cause_text(Cause.ACCESS_GONE))
     if approvers is not None and not is_deciding:
         lines.append(
             f"{join_names(approvers)} can approve."

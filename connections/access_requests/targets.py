@@ -11,11 +11,12 @@ from django.conf import settings
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_requests.actions import ACTIONS, pair_of, text_to_type
+from connections.access_requests.actions import pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import require_pairs
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError
+from connections.inventory import protections
 from connections.models import (
     OPEN_STATES,
     AccessRequest,
@@ -61,6 +62,8 @@ class AccessTarget:
     restored_from: Deletion | None
     policy: ApprovalPolicy
     open_request: AccessRequest | None
+    # Whether the connection can't be deleted, and so not be moved.
+    is_protected: bool
     # Whether the person can use the credential, so that no one else has to confirm.
     can_confirm: bool
 
@@ -94,7 +97,7 @@ class AccessTarget:
             return "These orgs have no connection now. Request a new one instead."
         if self.kind == RequestKind.EXTEND and self.agreement is None:
             return "This connection has no agreement. Set one first."
-        return ""
+        return self._problem_of_moving(self.credential) if self.kind == RequestKind.MOVE else ""
 
     @property
     def _is_restorable(self) -> bool:
@@ -116,6 +119,16 @@ class AccessTarget:
             f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account, or ask "
             "an administrator to allow these keys to create connections."
         )
+
+    def _problem_of_moving(self, credential: Credential) -> str:
+        if not credential.key_owner_is_service_account:
+            return f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account."
+        if not credential.is_write_granted:
+            verify = "Grant it in Datadog, then verify the credential again."
+            return f"{cause_text(Cause.WRITE_NOT_GRANTED)} {verify}"
+        if self.snapshot and self.snapshot.creator_id == credential.key_owner_id:
+            return "The owner of these keys created the connection already."
+        return cause_text(Cause.CONNECTION_PROTECTED) if self.is_protected else ""
 
     @property
     def latest_end(self) -> int | None:
@@ -170,8 +183,6 @@ def find_target(
     """
     permissions.require(permissions.can_see(actor), "request access")
     require_pairs([pair], actor=actor)
-    if kind not in ACTIONS:
-        raise ConflictError("This kind of access request isn't available.")
     orgs = dict(
         Org.objects.filter(
             site=pair.site, org_id__in=[pair.source_org_id, pair.sink_org_id]
@@ -192,6 +203,7 @@ def find_target(
         ),
         actor=actor,
     )
+    snapshot = listed.order_by("-last_seen_at").first()
     return AccessTarget(
         kind=kind,
         pair=pair,
@@ -199,11 +211,14 @@ def find_target(
         sink_name=orgs.get(pair.sink_org_id, ""),
         credential=chosen,
         other_credentials=[each for each in candidates if each != chosen],
-        snapshot=listed.order_by("-last_seen_at").first(),
+        snapshot=snapshot,
         agreement=find_agreements([pair]).get(pair),
         restored_from=restored_from,
         policy=ApprovalPolicy.strictest(of_orgs.values_list("policy", flat=True)),
         open_request=find_open_request(pair),
+        is_protected=kind == RequestKind.MOVE
+        and snapshot is not None
+        and protections.find_protection(snapshot.key) is not None,
         can_confirm=chosen in usable,
     )
 

@@ -77,6 +77,7 @@ _ACTIONS = {
         for step, action in _REQUEST_ACTIONS.items()
     },
     "access_request.contradicted": "not listed as requested",
+    "access_request.interrupted": "access interrupted",
     "access_request.ended": "access ended",
     "access_request.not_ended": "access ended, connection not deleted",
     "batch.cancelled": "canceled",

@@ -47,6 +47,13 @@ class Action[R: ChangeRequest](ABC):
     lists: ClassVar[str]
     is_not_seen: ClassVar[str]
 
+    # Whether a person can choose to send it although its pre-send check failed.
+    can_skip_recheck: ClassVar[bool] = False
+    # Whether its pre-send check must also read what the keys can do.
+    checks_keys: ClassVar[bool] = False
+    # Whether its approvals end with an attempt that might have worked.
+    approved_once: ClassVar[bool] = True
+
     @property
     def deletes(self) -> bool:
         """Whether it removes the connection."""
@@ -98,6 +105,10 @@ class Action[R: ChangeRequest](ABC):
     def outcome_before_sending(self, change_request: R, comparison: Recheck) -> str:
         """The outcome of a request that this comparison shows is not to be sent any more."""
 
+    def find_key_block(self, result: SyncResult) -> BlockedError | None:
+        """Why these keys, as this sync found them, can't send it, or None."""
+        return None
+
     def attempt_columns(self) -> dict[str, str]:
         """What an attempt stores besides the columns that every kind has."""
         return {}
@@ -128,9 +139,13 @@ class Action[R: ChangeRequest](ABC):
         """The connection that a success describes."""
         return None
 
+    def follow(self, change_request: R, transition: Any, *, now: datetime) -> Any:
+        """The transition, or what the request does instead because it has a second step."""
+        return transition
+
     @abstractmethod
-    def settled(self, change_request: R, *, actor: Actor) -> None:
-        """Do what an outcome brings with it, in the transaction that settles the request."""
+    def entered(self, change_request: R, *, actor: Actor) -> None:
+        """Do what a new state or an outcome brings with it, in the transaction that sets it."""
 
     # --- Afterwards -----------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def not_sent_sentence(attempts: Sequence[AttemptFields]) -> str:
     """The sentence saying that nothing was sent this time."""
     if sent_by(attempts) == Sent.NOTHING:
         return "Nothing was sent."
-    return f"No new {attempts[0].method} was sent."
+    return f"No new {attempts[-1].method} was sent."
 
 
 def not_sent_sentence_of(change_request: ChangeRequest) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, sending, states
+from connections.change_requests import attempt_facts, follow_ups, sending, states
 from connections.change_requests.actions import action_of
 from connections.change_requests.sending import NoteClaim
 from connections.change_requests.states import BecomeUnknown, Confirm, EndRound, Settle
@@ -63,8 +63,8 @@ def execute[R: ChangeRequest](
         raise ConflictError(
             f"This {change_request.label} expired. {not_sent_sentence} Request it again."
         )
-    # Only a DELETE can be sent without a pre-send check, and only after one has failed.
-    can_skip = action.deletes and change_request.cause == Cause.LISTING_FAILED
+    # Only a deletion can be sent without a pre-send check, and only after one has failed.
+    can_skip = action.can_skip_recheck and change_request.cause == Cause.LISTING_FAILED
     skip_recheck = skip_recheck and can_skip
     # If anything forbids sending it, that must show before it counts as confirmed.
     client = sending.require_sendable(change_request=change_request, confirmed_by=actor.person)
@@ -269,5 +269,6 @@ def expire(*, change_request: ChangeRequest, actor: Actor, now: datetime | None 
         why=cause_text(transition.cause),
         facts=attempt_facts.attempts_summary_of(change_request),
     )
-    event = audit.EventDraft(code=change_request.event_code(transition.step), sentence=sentence)
-    return states.apply(change_request, transition=transition, actor=actor, events=[event])
+    return follow_ups.apply(
+        change_request, transition=transition, actor=actor, sentence=sentence, now=now
+    )

@@ -1,5 +1,6 @@
 """Checks with Datadog, before approving and sending, that what was requested is unchanged."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -52,7 +53,9 @@ def recheck(*, change_request: ChangeRequest, result: SyncResult, actor: Actor) 
     comparison = action.compare(change_request, result=result)
     is_unreadable = comparison.result == RecheckResult.UNREADABLE
     if is_unreadable and action.requires_listing(change_request):
-        record_recheck_failure(change_request=change_request, result=result, actor=actor)
+        # A list can be complete and still decide nothing.
+        failed = replace(result, cause=comparison.cause)
+        record_recheck_failure(change_request=change_request, result=failed, actor=actor)
         return None
     if not comparison.can_be_approved:
         settle_not_as_requested(change_request=change_request, comparison=comparison, actor=actor)
@@ -148,6 +151,8 @@ def record_recheck_failure(
 
 def _retry_after(result: SyncResult) -> timedelta:
     """How long to wait after a failed sync: after a 429, until the org's rate limit resets."""
+    if result.cause == Cause.STILL_LISTED:
+        return timedelta(seconds=20)
     if result.cause != Cause.RATE_LIMITED:
         return timedelta(seconds=60)
     resets = [limit.reset_seconds for limit in result.rate_limits if limit.is_low]

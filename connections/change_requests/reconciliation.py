@@ -7,6 +7,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, states, verification
 from connections.change_requests.actions import action_of
+from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.states import (
     BecomeNoEffect,
     BecomeUnknown,
@@ -113,6 +114,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
         transition = _transition_after_check(
             change_request, check=check, now=now, due_at=due_at, details=event.details
         )
+        transition = action.follow(change_request, transition, now=now)
         events = [event, *_events_of(transition, change_request=change_request)]
         states.apply(change_request, transition=transition, actor=actor, events=events)
 
@@ -138,9 +140,10 @@ def _transition_after_check(
     )
     # If both agree, the first check stays, because the second is measured from it.
     kept = None if agrees and not is_last_ahead and not is_decided else check
-    if check and change_request.has_no_effect and check.finding:
+    is_unknown = change_request.state == State.UNKNOWN
+    if check and check.finding and not is_unknown:
         return _settle(check, cause=Cause.LATER_LISTING, kept=kept)
-    if check and change_request.state == State.UNKNOWN and is_decided:
+    if check and is_unknown and is_decided:
         if not check.finding:
             return BecomeNoEffect(check=check, due_at=due_at)
         return _settle(check, cause=Cause.LISTINGS_AGREE, kept=kept)
@@ -154,7 +157,7 @@ def _settle(check: Check, *, cause: Cause, kept: Check | None) -> Settle:
 
 
 def _events_of(
-    transition: Settle | BecomeNoEffect | RecordCheck, *, change_request: ChangeRequest
+    transition: Settle | BecomeNoEffect | RecordCheck | FollowUp, *, change_request: ChangeRequest
 ) -> list[audit.EventDraft]:
     action = action_of(change_request)
     connection = change_request.description
@@ -172,6 +175,8 @@ def _events_of(
             sentence = action.settled_by_lists_sentence(
                 change_request, outcome=transition.outcome
             ).followed_by(attempt_facts.earlier_attempts(attempts))
+        case FollowUp():
+            return [transition.event(change_request)]
         case RecordCheck():
             return []
     return [audit.EventDraft(code=change_request.event_code(step), sentence=sentence)]

@@ -12,9 +12,15 @@ from django.db import DataError, IntegrityError, connection
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, failpoints, saved_responses, states
+from connections.change_requests import (
+    attempt_facts,
+    failpoints,
+    saved_responses,
+    states,
+)
 from connections.change_requests.actions import action_of
 from connections.change_requests.failpoints import Point
+from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.saved_responses import UnusableFileError
 from connections.change_requests.states import BecomeUnknown, Settle, Wait
 from connections.core import clock, logs
@@ -202,7 +208,7 @@ class _Change:
     """What the response to the newest attempt changes, with the events that record it."""
 
     change_request: ChangeRequest
-    transition: Settle | Wait | BecomeUnknown
+    transition: Settle | Wait | BecomeUnknown | FollowUp
     events: list[audit.EventDraft]
 
 
@@ -212,7 +218,7 @@ def _change_for(
     change_request, verdict = attempt.change_request, response.verdict
     was_ambiguous = (
         attempt.number > 1
-        and change_request.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+        and change_request.step_attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
     )
     transition = states.transition_for(
         change_request=change_request,
@@ -222,6 +228,9 @@ def _change_for(
         had_late_success=verdict == AttemptResult.NOT_FOUND and change_request.has_late_success,
         times_not_sent=_times_not_sent(change_request) if verdict == AttemptResult.NOT_SENT else 0,
     )
+    action = action_of(change_request)
+    followed: Settle | Wait | BecomeUnknown | FollowUp
+    followed = action.follow(change_request, transition, now=at)
     answered = audit.EventDraft(
         code=change_request.event_code(Step.ANSWERED),
         sentence=audit.Sentence(
@@ -232,13 +241,14 @@ def _change_for(
         details=_details(attempt, kept_at=kept_at),
         rows=_response_rows(attempt),
     )
-    followed = audit.EventDraft(
-        code=change_request.event_code(transition.step),
-        sentence=_sentence_for(transition, attempt=attempt),
-    )
-    return _Change(
-        change_request=change_request, transition=transition, events=[answered, followed]
-    )
+    if isinstance(followed, FollowUp):
+        then = followed.event(change_request)
+    else:
+        then = audit.EventDraft(
+            code=change_request.event_code(followed.step),
+            sentence=_sentence_for(followed, attempt=attempt),
+        )
+    return _Change(change_request=change_request, transition=followed, events=[answered, then])
 
 
 def _apply(changes: Sequence[_Change], *, actor: Actor) -> None:
@@ -332,7 +342,7 @@ def _times_not_sent(change_request: ChangeRequest) -> int:
         lambda code: code != change_request.event_code(Step.CONFIRMED), reversed(codes)
     )
     tries = sum(code == change_request.event_code(Step.SENDING) for code in newest_first)
-    since = change_request.attempts.filter(epoch__gt=change_request.epoch - tries)
+    since = change_request.step_attempts.filter(epoch__gt=change_request.epoch - tries)
     # The verdict of this attempt is not stored yet.
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 

@@ -3,6 +3,7 @@
 Everything that can change something at Datadog goes through this module.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from connections.access.actor import Actor, person_actor
 from connections.change_requests import (
     attempt_facts,
     failpoints,
+    follow_ups,
     rechecks,
     recording,
     states,
@@ -28,7 +30,7 @@ from connections.change_requests.failpoints import Point
 from connections.change_requests.states import Claim, Settle
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
-from connections.core.errors import BlockedError
+from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import WriteResponse
 from connections.inventory import fetching, protections, storing
@@ -75,7 +77,7 @@ def send[R: ChangeRequest](
     but the database did not store the response.
     """
     logs.add_ids(**{change_request.noun: change_request.pk})
-    recheck = None
+    recheck, action = None, action_of(change_request)
     if not skip_recheck:
         if result is None:
             result = fetching.fetch(
@@ -84,14 +86,17 @@ def send[R: ChangeRequest](
                 or require_sendable(
                     change_request=change_request, confirmed_by=change_request.confirmed_by
                 ),
-                find=change_request.connection_id,
+                find=None if action.checks_keys else change_request.connection_id,
                 now=now,
             )
             storing.store(result, actor=actor)
+        if block := action.find_key_block(result):
+            record_blocked(change_request=change_request, blocked=block, actor=actor)
+            return change_request
         recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
         if recheck is None:
             return change_request
-    if not action_of(change_request).sends:
+    if not action.sends:
         return _settle_unsent(change_request, actor=actor)
     was_rechecked = recheck is not None and recheck.result == RecheckResult.SAME
     claims = claim(
@@ -101,7 +106,12 @@ def send[R: ChangeRequest](
         return change_request
     [claimed] = claims
     recording.record_or_save([(claimed.attempt, send_claimed(claimed))], actor=actor)
-    return cast("R", claimed.attempt.change_request)
+    sent = cast("R", claimed.attempt.change_request)
+    if sent.state == State.WAITING and action_of(sent) is not action:
+        # The second step follows at once. If it can't, a worker repeats it.
+        with contextlib.suppress(BlockedError, UnavailableError):
+            return send(change_request=sent, actor=actor, note_claim=note_claim)
+    return sent
 
 
 def _settle_unsent[R: ChangeRequest](change_request: R, *, actor: Actor) -> R:
@@ -221,7 +231,7 @@ def _check_sendable(
 
 def _find_approval_block(change_request: ChangeRequest) -> BlockedError | None:
     """Why the request's approvals, or what replaces them, no longer count, or None."""
-    if change_request.policy != ApprovalPolicy.NONE:
+    if change_request.policy != ApprovalPolicy.NONE and action_of(change_request).approved_once:
         tried = change_request.attempts.filter(
             AMBIGUOUS, approval_round=change_request.approval_round
         )
@@ -360,25 +370,20 @@ def _sending_event(attempt: AttemptFields) -> audit.EventDraft:
 
 
 def record_blocked(*, change_request: ChangeRequest, blocked: BlockedError, actor: Actor) -> None:
-    """Stop a request that no person waits for and that can no longer be sent."""
-    transition = states.stop_trying(
-        cause=blocked.cause, was_ambiguous=change_request.attempts.filter(AMBIGUOUS).exists()
-    )
-    states.apply(
+    """Stop a request that can no longer be sent and for which no person can do anything."""
+    follow_ups.apply(
         change_request,
-        transition=transition,
+        transition=states.stop_trying(
+            cause=blocked.cause, was_ambiguous=change_request.has_ambiguous_attempt
+        ),
         actor=actor,
         # Without the text of `blocked`, because that might name a person.
-        events=[
-            audit.EventDraft(
-                code=change_request.event_code(transition.step),
-                sentence=audit.Sentence(
-                    "The {title} {connection} was stopped. {why} {facts}",
-                    title=change_request.title,
-                    connection=change_request.description,
-                    why=cause_text(blocked.cause),
-                    facts=attempt_facts.attempts_summary_of(change_request),
-                ),
-            )
-        ],
+        sentence=audit.Sentence(
+            "The {title} {connection} was stopped. {why} {facts}",
+            title=change_request.title,
+            connection=change_request.description,
+            why=cause_text(blocked.cause),
+            facts=attempt_facts.attempts_summary_of(change_request),
+        ),
+        now=clock.now(),
     )

@@ -179,7 +179,7 @@ class Wait(Transition):
     expires_at: datetime | None = None
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
-        confirmed_at = change_request.confirmed_at or self.at
+        confirmed_at = change_request.sending_window_at or self.at
         expires_at = confirmed_at + time_limits.SENDING_WINDOW
         if change_request.is_run_by_batch and self.expires_at:
             expires_at = self.expires_at
@@ -202,8 +202,7 @@ class BecomeUnknown(Transition):
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         columns = new_state(State.UNKNOWN, cause=self.cause, expires_at=None)
-        # The approvals applied to the attempt that ended like this.
-        columns["approval_round"] = change_request.approval_round + 1
+        columns |= change_request.round_in(State.UNKNOWN)
         return columns | ({"due_at": self.due_at} if self.due_at else {})
 
 
@@ -221,6 +220,7 @@ class BecomeNoEffect(Transition):
             cause=Cause.LISTINGS_AGREE,
             expires_at=clock.now() + time_limits.APPROVAL_WINDOW if needs_approval else None,
             due_at=self.due_at,
+            **change_request.round_in(change_request.no_effect),
             **_check_columns(change_request, self.check),
         )
 
@@ -431,7 +431,7 @@ def _compare_and_swap[R: ChangeRequest](
         alike[tuple(getattr(change_request, name) for name in _COMPARED)].append(change_request)
     with audit.atomic(savepoint=False):
         for compared, group in alike.items():
-            columns = transition.columns(change_request=group[0], actor=actor)
+            columns = group[0].in_step(transition.columns(change_request=group[0], actor=actor))
             unchanged = type(group[0])._default_manager.filter(
                 # A settled request never changes its state again.
                 ~Q(state=State.SETTLED),
@@ -449,8 +449,8 @@ def _compare_and_swap[R: ChangeRequest](
                     columns=columns,
                     actor=actor,
                 )
-                if columns.get("state") == State.SETTLED:
-                    action_of(change_request).settled(change_request, actor=actor)
+                if "state" in columns:
+                    action_of(change_request).entered(change_request, actor=actor)
     return True
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from connections.models import AccessOutcome, AccessRequest, Change
+from connections.core.time_limits import LIST_LAG
+from connections.models import AccessOutcome, AccessRequest, Change, RequestKind
+from connections.verifier.rules import Sent, sent_by
 
 Kind = Change.Kind
 
@@ -24,42 +26,62 @@ def clear_attention(changes: Iterable[Change]) -> None:
     might_be = [
         change
         for change in changes
-        if change.needs_attention
-        and change.kind in _OUTCOMES
-        and (change.kind != Kind.RECREATED or change.deletion_id)
+        if change.needs_attention and (change.kind in _OUTCOMES or change.kind == Kind.REMOVED)
     ]
     if not might_be:
         return
     rows = AccessRequest.objects.filter(
+        Q(outcome__in=set(_OUTCOMES.values())) | Q(kind=RequestKind.MOVE),
         site=might_be[0].site,
         source_org_id__in={change.source_org_id for change in might_be},
         sink_org_id__in={change.sink_org_id for change in might_be},
-        outcome__in=set(_OUTCOMES.values()),
-    )
+    ).prefetch_related("attempts")
     for change in might_be:
-        change.needs_attention = not any(
-            row.connection_id == change.connection_id
-            and row.sending_at
-            and row.settled_at
-            and row.sending_at <= change.detected_at
-            and row.settled_at >= change.earliest_at
-            and _made(change, request=row)
-            for row in rows
+        change.needs_attention = not any(_explains(change, request=row) for row in rows)
+
+
+def _explains(change: Change, *, request: AccessRequest) -> bool:
+    """Whether this request made the change at a time at which it was sent."""
+    if change.kind == Kind.REMOVED:
+        deletes = [each for each in request.attempts.all() if each.method == "DELETE"]
+        return _made(change, request=request) and any(
+            sent_by([each.verdict]) >= Sent.UNCERTAIN
+            and each.claimed_at <= change.detected_at
+            and change.earliest_at <= (each.answered_at or each.claimed_at) + LIST_LAG
+            for each in deletes
         )
+    is_same = request.connection_id == change.connection_id
+    if not is_same or request.sending_at is None or request.settled_at is None:
+        return False
+    if request.sending_at > change.detected_at:
+        return False
+    if request.settled_at < change.earliest_at:
+        return False
+    former = (change.before or {}).get("connection_id")
+    was_ours = change.deletion_id or former == str(request.moved_from)
+    return (change.kind != Kind.RECREATED or bool(was_ours)) and _made(change, request=request)
 
 
 def with_access_request(
     changes: QuerySet[Change], *, visible: QuerySet[AccessRequest]
 ) -> QuerySet[Change]:
     """The changes with the visible access request that might have made each."""
-    rows = visible.filter(
-        site=OuterRef("site"),
-        source_org_id=OuterRef("source_org_id"),
-        sink_org_id=OuterRef("sink_org_id"),
+    is_made = Q(
         connection_id=OuterRef("connection_id"),
         outcome__in=set(_OUTCOMES.values()),
         sending_at__lte=OuterRef("detected_at"),
         settled_at__gte=OuterRef("earliest_at"),
+    )
+    is_moved = Q(
+        moved_from=OuterRef("connection_id"),
+        removed_at__isnull=False,
+        requested_at__lte=OuterRef("detected_at"),
+    )
+    rows = visible.filter(
+        is_made | is_moved,
+        site=OuterRef("site"),
+        source_org_id=OuterRef("source_org_id"),
+        sink_org_id=OuterRef("sink_org_id"),
     ).order_by("-requested_at")
     return changes.annotate(access_request_id=Subquery(rows.values("pk")[:1]))
 
@@ -83,6 +105,8 @@ def find_access_requests(changes: Collection[Change]) -> dict[UUID, AccessReques
 def _made(change: Change, *, request: AccessRequest) -> bool:
     """Whether this request, which was sent at the right time, makes exactly this change."""
     before, after = change.before or {}, change.after or {}
+    if change.kind == Kind.REMOVED:
+        return request.moved_from == change.connection_id
     if request.outcome != _OUTCOMES.get(Kind(change.kind)):
         return False
     if set(after.get("connection_types", ())) != set(request.types_after):

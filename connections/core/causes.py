@@ -111,6 +111,25 @@ class Cause(StrEnum):
         "The keys belong to a person. Datadog deletes the connection when that account is "
         "deactivated.",
     )
+    WRITE_NOT_GRANTED = (
+        "write_not_granted",
+        "The role of the keys' owner lacks org_connections_write.",
+    )
+    # Which step a move is at, in place of a reason.
+    MOVE_DELETING = "move_deleting", "The old connection is deleted first."
+    MOVE_CREATING = (
+        "move_creating",
+        "The old connection is deleted, and the new one isn't created yet.",
+    )
+    STILL_LISTED = (
+        "still_listed",
+        "Datadog returned 200 to the DELETE but still lists the connection.",
+    )
+    ACCESS_GONE = (
+        "access_gone",
+        "The old connection is deleted, and no new one was created. To restore access, request a "
+        "new connection.",
+    )
     ACCESS_ENDED = "access_ended", "The approved access of these orgs has ended."
     ANOTHER_CONNECTION = (
         "another_connection",

@@ -15,6 +15,8 @@ MAX_RESET_SECONDS = 3_600
 QUEUE_WINDOW = timedelta(hours=24)
 # The longest that such a row can wait after its first attempt.
 RETRY_WINDOW_OF_ROW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
+# How long after the DELETE of a move its POST can be confirmed again under the same approvals.
+MOVE_WINDOW = timedelta(hours=1)
 # Seconds for one DELETE in total, from just before its claim. Tests change this.
 DELETE_SECONDS = 30.0
 # A claim without a response expires after this time.

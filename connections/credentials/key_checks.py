@@ -41,8 +41,6 @@ from connections.net.http import PARALLEL_REQUESTS, pool
 KEY_CHECK_SECONDS = 40.0
 READ_PERMISSION = "org_connections_read"
 WRITE_PERMISSION = "org_connections_write"
-# The role lacks the permission to delete. The keys can still list connections.
-WRITE_NOT_GRANTED = "write_not_granted"
 
 
 class KeyCheck(StrEnum):
@@ -278,7 +276,7 @@ def _permissions_result(identity: KeyOwner, *, texts: _KindTexts) -> KeyCheckRes
         check=KeyCheck.PERMISSIONS,
         ok=False,
         text=f"Read-only: the role lacks {' and '.join(missing)}, so deletions will fail (403).",
-        cause=WRITE_NOT_GRANTED,
+        cause=Cause.WRITE_NOT_GRANTED,
     )
 
 

@@ -42,6 +42,7 @@ class DeleteAction(Action[Deletion]):
     permission = "delete connections"
     done = "deleted"
 
+    can_skip_recheck = True
     success = Outcome.DELETED
     verified_outcomes = frozenset({Outcome.DELETED, Outcome.ALREADY_ABSENT})
     checked_outcomes = frozenset(GONE_OUTCOMES)
@@ -152,7 +153,7 @@ class DeleteAction(Action[Deletion]):
                 return Outcome.REFUSED
         return None
 
-    def settled(self, change_request: Deletion, *, actor: Actor) -> None:
+    def entered(self, change_request: Deletion, *, actor: Actor) -> None:
         """Nothing more."""
 
     def find(self, change_request: Deletion, *, result: SyncResult) -> OrgConnection | None:

@@ -13,6 +13,7 @@ from django.core.management.base import CommandError
 
 from connections.change_requests.actions import action_of
 from connections.change_requests.requesting import find_input_problems
+from connections.core.causes import Cause
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
 from connections.management import interruption
@@ -67,6 +68,9 @@ def exit_code_of(change_request: ChangeRequest) -> int:
         return _EXIT_CODES_BY_OUTCOME[change_request.outcome]
     if change_request.state == State.REQUESTED:
         return 7 if change_request.needs_approval else 5
+    if change_request.cause == Cause.MOVE_CREATING and change_request.state == State.APPROVED:
+        # Its POST was refused and can be confirmed again.
+        return 4
     return _EXIT_CODES_BY_STATE[change_request.state]
 
 

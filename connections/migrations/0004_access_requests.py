@@ -50,6 +50,7 @@ REQUESTED = (
     "id, request_id, kind, site, credential_id, digest, approval_digest, reason, ticket, policy, "
     "requested_at, requested_by_id, source_org_id, source_org_name, sink_org_id, sink_org_name, "
     "connection_types, types_after, owner_id, owner_text, purpose, ends_on, restored_from_id, "
+    "moved_from, "
     "credential_name, credential_fingerprint, snapshot_at, connection_created_at, creator_id, "
     "creator_name, creator_is_disabled, creator_is_service_account"
 ).split(", ")
@@ -72,14 +73,25 @@ MAY_HAVE_WORKED = (
     " AND approval_round = NEW.approval_round"
     " AND (verdict IN ('', 'ambiguous') OR is_late))"
 )
+# A move is approved as a whole: its round ends when its DELETE had no effect, and covers the POST.
 ROUND = (
     "NEW.approval_round = OLD.approval_round AND (NEW.policy = 'none'"
     " OR (OLD.state NOT IN ('sending', 'waiting')"
-    " OR NEW.state IN ('sending', 'waiting', 'settled'))"
-    " AND (NEW.state <> 'sending' OR OLD.state = 'sending'"
+    " OR NEW.state IN ('sending', 'waiting', 'settled')"
+    " OR NEW.kind = 'move' AND (NEW.state = 'unknown' OR NEW.removed_at IS NOT NULL))"
+    " AND (NEW.state <> 'sending' OR OLD.state = 'sending' OR NEW.removed_at IS NOT NULL"
     f" OR NOT {MAY_HAVE_WORKED}))"
     " OR NEW.approval_round = OLD.approval_round + 1"
-    " AND (NEW.state = 'unknown' OR OLD.state = 'no_effect' AND NEW.state = 'no_effect')"
+    " AND (NEW.state = 'unknown' AND NEW.kind <> 'move'"
+    " OR NEW.state = 'no_effect' AND (OLD.state = 'no_effect' OR NEW.kind = 'move'))"
+)
+# The old connection of a move is deleted once, by its DELETE. Nothing follows an unknown result by
+# itself but the POST after that.
+REMOVED = (
+    "NEW.removed_at IS NOT DISTINCT FROM OLD.removed_at"
+    " AND (NEW.kind <> 'move' OR OLD.state <> 'unknown' OR NEW.state NOT IN ('waiting', 'sending'))"
+    " OR OLD.removed_at IS NULL AND NEW.state = 'waiting'"
+    f" AND EXISTS (SELECT 1 FROM {ATTEMPT} WHERE access_request_id = NEW.id AND method = 'DELETE')"
 )
 CLAIMED_BY_ONE = "OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch"
 SETTLED = (
@@ -121,6 +133,11 @@ OF_CURRENT_ROUND = (
     f"EXISTS (SELECT 1 FROM {REQUEST} WHERE id = NEW.access_request_id"
     " AND approval_round = NEW.approval_round)"
 )
+AS_REQUESTED = (
+    f"EXISTS (SELECT 1 FROM {REQUEST} WHERE id = NEW.access_request_id AND NEW.method = CASE kind"
+    " WHEN 'create' THEN 'POST' WHEN 'restore' THEN 'POST' WHEN 'change' THEN 'PATCH'"
+    " WHEN 'move' THEN CASE WHEN removed_at IS NULL THEN 'DELETE' ELSE 'POST' END END)"
+)
 DECIDED = (
     "id, access_request_id, approver_id, requester_id, round, decision, digest, reason, decided_at"
 ).split(", ")
@@ -156,6 +173,7 @@ def rules(vendor):
         *never_removed(REQUEST, "An access request can't be removed"),
         Rule(REQUEST, "approvals", "UPDATE", HAS_APPROVALS, "It needs more approvals"),
         Rule(REQUEST, "round", "UPDATE", ROUND, "An approval covers one attempt"),
+        Rule(REQUEST, "removed", "UPDATE", REMOVED, "Only a DELETE removes a connection"),
         Rule(REQUEST, "claimed", "UPDATE", CLAIMED_BY_ONE, "It is already being sent"),
         Rule(
             REQUEST,
@@ -168,6 +186,7 @@ def rules(vendor):
         Rule(APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision can't be changed"),
         *never_removed(APPROVAL, "A decision can't be removed"),
         Rule(ATTEMPT, "round", "INSERT", OF_CURRENT_ROUND, "It must belong to the current round"),
+        Rule(ATTEMPT, "method", "INSERT", AS_REQUESTED, "It must be what was requested"),
         Rule(ATTEMPT, "claim", "UPDATE", unchanged(*CLAIMED), "A claimed attempt can't be changed"),
         Rule(
             ATTEMPT,
@@ -395,6 +414,8 @@ class Migration(ReleasedMigration):
                         "connections.deletion", PROTECT, null=True, related_name="restored_by"
                     ),
                 ),
+                ("moved_from", UUIDField(null=True)),
+                ("removed_at", DateTimeField(null=True)),
                 (
                     "deletion",
                     ForeignKey(

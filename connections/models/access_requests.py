@@ -1,10 +1,12 @@
 """Access requests: asking for a connection or other data types, with attempts and approvals."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
 
+from connections.core.causes import Cause
 from connections.models.change_requests import (
     ApprovalFields,
     AttemptFields,
@@ -60,6 +62,8 @@ class AccessOutcome(models.TextChoices):
     UNRESOLVED = "unresolved"
 
 
+# The states in which the cause of a move says which step it is at.
+_STEP_STATES = (AccessState.APPROVED, AccessState.SENDING, AccessState.WAITING, AccessState.UNKNOWN)
 # After these, the pair has the requested access, and its agreement is set.
 COMPLETED = (
     AccessOutcome.CREATED,
@@ -103,6 +107,10 @@ class AccessRequest(ChangeRequest):
     restored_from = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="restored_by"
     )
+    # The connection that it moves, and since when that is known to be deleted: only the POST is
+    # left then.
+    moved_from = models.UUIDField(null=True)
+    removed_at = models.DateTimeField(null=True)
     # Made on the day after its end.
     deletion = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="ended_requests"
@@ -149,8 +157,58 @@ class AccessRequest(ChangeRequest):
 
     @property
     def action(self) -> str:  # type: ignore[override]
-        """The import path of the action of its kind."""
+        """The import path of the action of its kind and, to move a connection, of its step."""
+        if self.kind == RequestKind.MOVE:
+            return f"connections.access_requests.moving.{'CREATE' if self.removed_at else 'DELETE'}"
         return f"connections.access_requests.actions.{self.kind.upper()}"
+
+    @property
+    def step_attempts(self) -> "models.QuerySet[AttemptFields]":
+        if self.kind != RequestKind.MOVE:
+            return super().step_attempts
+        return self.attempts.filter(method="POST" if self.removed_at else "DELETE")
+
+    @property
+    def round_ends_in(self) -> str:  # type: ignore[override]
+        """Moving a connection is approved as a whole, so its approvals cover the POST too."""
+        return AccessState.NO_EFFECT if self.kind == RequestKind.MOVE else AccessState.UNKNOWN
+
+    @property
+    def sending_window_at(self) -> datetime | None:
+        return max(filter(None, [self.confirmed_at, self.removed_at]), default=None)
+
+    @property
+    def awaits_outcome(self) -> bool:
+        """Also while the POST of a move can be confirmed again, lists can show that it worked."""
+        is_confirmable = self.removed_at is not None and self.state == AccessState.APPROVED
+        return super().awaits_outcome or (is_confirmable and self.has_ambiguous_attempt)
+
+    @property
+    def interrupts_access(self) -> bool:
+        """Whether the connection that it moves is deleted, and no other is known to exist."""
+        is_connected = self.outcome in COMPLETED or self.outcome == AccessOutcome.STALE
+        is_listed = Cause.STILL_LISTED in {self.cause, self.reason_code}
+        return self.removed_at is not None and not is_connected and not is_listed
+
+    @property
+    def reason_code(self) -> str:
+        """Why it is in its state, also if its cause says how far a move got."""
+        if self.cause in {Cause.MOVE_DELETING, Cause.MOVE_CREATING, Cause.ACCESS_GONE}:
+            return str(self.cause_details.get("cause", ""))
+        return self.cause
+
+    def in_step(self, columns: dict[str, Any]) -> dict[str, Any]:
+        state, cause = columns.get("state"), columns.get("cause")
+        if self.kind != RequestKind.MOVE or cause is None:
+            return columns
+        is_removed = columns.get("removed_at", self.removed_at) is not None
+        # Without a new state, a pre-send check failed or, without a cause, is yet to be made.
+        is_step = state in _STEP_STATES if state else is_removed and cause
+        if not is_step or (state == AccessState.APPROVED and not is_removed):
+            return columns
+        reason = {"cause": cause} if cause else {}
+        step = Cause.MOVE_CREATING if is_removed else Cause.MOVE_DELETING
+        return columns | {"cause": step, "cause_details": reason | columns["cause_details"]}
 
     @property
     def description(self) -> str:

@@ -6,6 +6,7 @@ Each kind has a table of its own for the requests, their attempts and their appr
 import hashlib
 import json
 import uuid
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from connections.models.org_connections import ConnectionFields, SnapshotFields
 from connections.models.references import optional_person_reference, person_reference
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.db.models.fields.related_descriptors import RelatedManager
 
     from connections.models.credentials import Credential
@@ -209,14 +211,40 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
         return False
 
     @property
+    def step_attempts(self) -> "QuerySet[AttemptFields]":
+        """The attempts at what is sent next. Reads the database at each use."""
+        return self.attempts.all()
+
+    @property
     def has_ambiguous_attempt(self) -> bool:
         """Whether an attempt might have worked although no usable response was recorded."""
-        return self.attempts.filter(AMBIGUOUS).exists()
+        return self.step_attempts.filter(AMBIGUOUS).exists()
 
     @property
     def has_late_success(self) -> bool:
         """Whether Datadog returned 200 to an attempt after Org Admin had stopped waiting for it."""
-        return self.attempts.filter(is_late=True, verdict__in=SUCCESSES).exists()
+        return self.step_attempts.filter(is_late=True, verdict__in=SUCCESSES).exists()
+
+    # The state that an attempt under its approvals ends in, so that the next needs new ones.
+    round_ends_in: str = State.UNKNOWN
+
+    def round_in(self, state: str) -> dict[str, int]:
+        """The new approval round if this state ends the current one."""
+        return {"approval_round": self.approval_round + 1} if state == self.round_ends_in else {}
+
+    @property
+    def sending_window_at(self) -> datetime | None:
+        """When the time for retries began."""
+        return self.confirmed_at
+
+    @property
+    def reason_code(self) -> str:
+        """Why it is in its state: a Cause, or empty."""
+        return self.cause
+
+    def in_step(self, columns: dict[str, Any]) -> dict[str, Any]:
+        """The columns of a state change, with the cause that says which step it is at."""
+        return columns
 
     @property
     def needs_approval(self) -> bool:

@@ -135,6 +135,11 @@ class Credential(models.Model):
         return self.name
 
     @property
+    def is_write_granted(self) -> bool:
+        """Whether the last verification found that the role of the keys' owner can write."""
+        return any(each["check"] == "permissions" and each["ok"] for each in self.verification)
+
+    @property
     def is_retired(self) -> bool:
         return self.retired_at is not None
 

@@ -91,6 +91,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.ACCESS_REQUEST_NO_EFFECT: (Audience.INVOLVED, Audience.CAN_APPROVE),
+    EventCode.ACCESS_REQUEST_INTERRUPTED: _ALARM,
     # People learn what becomes of the deletion instead.
     EventCode.ACCESS_REQUEST_ENDED: (),
     EventCode.ACCESS_REQUEST_NOT_ENDED: _ALARM,

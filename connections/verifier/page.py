@@ -157,6 +157,8 @@ def access_request_section(name: str, rows: Rows, events: Sequence[Event]) -> st
         ("Purpose", to_html(row.get("purpose"))),
         ("Last day", to_html(row.get("ends_on") or "No end")),
         ("Deletion that it restores", to_html(row.get("restored_from_id") or "None")),
+        ("Connection that it moves", to_html(row.get("moved_from") or "None")),
+        ("Known to be deleted", format_time(row.get("removed_at"))),
         ("Deletion at its end", to_html(row.get("deletion_id") or "None")),
         *_request_facts(row, rows),
         *_sending_facts(row, rows),

@@ -135,6 +135,11 @@ def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[st
     for attempt in rows_named(rows, "attempt"):
         if attempt.get("method") not in methods:
             yield fill("attempt {} is not what was requested", attempt.get("number"))
+    sent = [str(attempt.get("method")) for attempt in rows_named(rows, "attempt")]
+    if "POST" in sent and request.get("kind") == "move":
+        is_in_order = sent[0] == "DELETE" and sent == sorted(sent)
+        if not is_in_order or not request.get("removed_at"):
+            yield "its POST was sent before its connection was deleted"
 
 
 # What an access request and the deletion at its end have in common.
@@ -180,9 +185,12 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
     """The approval round of each event, counted from 1.
 
     A round ends when the outcome of an attempt becomes unknown, and when the approvals for
-    another attempt after that are declined or lapse. The number is counted from the events. The
-    number that an event states is not used.
+    another attempt after that are declined or lapse. A move is approved as a whole, so its round
+    ends only when its attempts are known to have had no effect. The number is counted from the
+    events. The number that an event states is not used.
     """
+    is_move = bool(events) and _requested(events).get("kind") == "move"
+    ended_by = "no_effect" if is_move else "unknown"
     rounds, number, state = [], 1, "requested"
     for event in events:
         rounds.append(number)
@@ -191,7 +199,7 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
         if (
             step == "approvals_lapsed"
             or (step == "declined" and state in _NO_EFFECT)
-            or (state == "unknown" and before != "unknown")
+            or (state == ended_by and before != ended_by)
         ):
             number += 1
     return rounds

@@ -6,7 +6,12 @@ from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
-from connections.access_requests.status import AccessStatus, ClosedStatus, access_label_of
+from connections.access_requests.status import (
+    AccessStatus,
+    ClosedStatus,
+    MoveStatus,
+    access_label_of,
+)
 from connections.access_requests.texts import label_of_outcome as label_of_access_outcome
 from connections.agreements.agreed import Reason
 from connections.agreements.texts import REASON_LABELS
@@ -85,6 +90,8 @@ _DELETIONS: dict[AccessStatus, tuple[str, str]] = {
 }
 _ACCESS_REQUESTS = {
     **_DELETIONS,
+    MoveStatus.CREATING: ("danger", "clock"),
+    MoveStatus.INTERRUPTED: ("danger", "warning"),
     ClosedStatus.CREATED: ("ok", "check"),
     ClosedStatus.CREATED_VERIFYING: ("ok", "check"),
     ClosedStatus.CREATED_UNVERIFIED: ("warn", "clock"),

@@ -44,6 +44,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
         for step, look in _REQUEST_LOOKS.items()
     },
     "access_request.no_effect": ("warn", "warning"),
+    "access_request.interrupted": ("danger", "warning"),
     "org_connection.protected": ("info", "lock"),
     "org_connection.protection_lifted": ("muted", "minus"),
     "deletion.break_glass_used": ("danger", "warning"),

@@ -7,7 +7,7 @@ from connections.change_requests.actions import action_of
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.texts import access_request_name, change_title
 from connections.inventory import syncs
-from connections.models import AccessRequest, Change, Credential, OrgPair, Person
+from connections.models import AccessRequest, Change, Credential, OrgPair, Person, RequestKind
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.support.access_requests import request_for
@@ -82,6 +82,23 @@ def test_a_connection_that_an_access_request_created_names_it(
     assert row.change.connection_id == access_request.connection_id
     assert (row.change.needs_attention, row.access_request) == (False, access_request)
     assert row.cause == access_request_name(access_request) + "."
+
+
+def test_moving_a_connection_explains_that_one_is_removed_and_another_appears(
+    ada: Person, clock: SettableClock, credential: Credential, listed_pair: OrgPair
+) -> None:
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    moved = request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        kind=RequestKind.MOVE,
+        wanted={"owner_text": "SOC team", "purpose": "x"},
+    )
+    verify(moved, clock)
+    rows = list(iterate_changes(actor=command_actor(), filters=ChangeFilter()))
+    changes = [(row.change.kind, row.change.needs_attention, row.access_request) for row in rows]
+    assert (Change.Kind.RECREATED, False, moved) in changes
+    assert not any(needs_attention for _, needs_attention, _ in changes)
 
 
 @pytest.mark.parametrize("is_ours", [True, False])

@@ -191,8 +191,38 @@ def test_a_deleted_connection_is_restored(
     assert document["restored_from"] == str(deletion.pk)
 
 
+MOVE = ("--kind=move", "--yes")
+
+
+def test_a_move_needs_nothing_but_a_reason_beyond_what_is_agreed(
+    listed_pair: OrgPair, credential: Credential, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    old = connection_between(sandbox.world, "Payments US", "Group SOC")
+    assert run(listed_pair, *MOVE)[0] == 2
+    code, document = run(listed_pair, *MOVE, "--owner-text=SOC team", "--purpose=incidents")
+    assert (code, document["outcome"], document["moved_from"]) == (0, "created", old.id), document
+    new = connection_between(sandbox.world, "Payments US", "Group SOC")
+    assert (document["connection_id"], document["owner_text"]) == (new.id, "SOC team")
+    assert document["types_after"] == ["logs", "metrics"]
+    # These keys' owner created it now.
+    assert run(listed_pair, *MOVE)[0] == 2
+    Credential.objects.update(key_owner_is_service_account=False)
+    assert run(listed_pair, *MOVE)[0] == 2
+
+
+def test_a_move_whose_post_is_refused_says_that_access_is_interrupted(
+    listed_pair: OrgPair, credential: Credential, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="POST")
+    code, document = run(listed_pair, *MOVE, "--owner-text=SOC team", "--purpose=incidents")
+    assert (code, document["state"], document["cause"]) == (4, "approved", "move_creating")
+    assert document["removed_at"]
+
+
 UNUSABLE = {
-    "kind that isn't available": ("--kind=move", "--yes"),
+    "move of no connection": ("--kind=move", "--owner-text=SOC", "--purpose=x", "--yes"),
     "create without types": ("--kind=create", "--yes"),
     "restore without a deletion": ("--kind=restore", "--yes"),
     "restore of an unknown deletion": ("--kind=restore", f"--deletion={uuid4()}", "--yes"),

@@ -13,7 +13,7 @@ from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.access_requests.requesting import WantedTerms
 from connections.audit import checkpoints
-from connections.change_requests import approvals, lifecycle
+from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.change_requests.actions import action_of
 from connections.core import clock as database_clock
 from connections.deletions.history import HistoryFilter
@@ -65,13 +65,14 @@ TERMS: WantedTerms = {"types": ["logs"], "owner_text": "SOC team", "purpose": "i
 
 
 def approve_and_confirm(
-    access_request: AccessRequest, *, approver: Person, by: Person
+    access_request: AccessRequest, *, approver: Person | None, by: Person
 ) -> AccessRequest:
-    """Approve what was requested, and confirm it."""
-    digest = access_request.approval_digest
-    second, actor = person_actor(person=approver), person_actor(person=by)
-    approvals.approve(change_request=access_request, actor=second, digest=digest)
-    access_request.refresh_from_db()
+    """Approve what was requested, if anyone needs to, and confirm it."""
+    digest, actor = access_request.approval_digest, person_actor(person=by)
+    if approver:
+        second = person_actor(person=approver)
+        approvals.approve(change_request=access_request, actor=second, digest=digest)
+        access_request.refresh_from_db()
     text = action_of(access_request).confirmation_text(access_request, actor=actor)
     lifecycle.execute(change_request=access_request, actor=actor, confirmation=text)
     access_request.refresh_from_db()
@@ -259,6 +260,48 @@ def test_an_attempt_after_a_lost_response_needs_approval_again(
         sending._texts,
     )
     assert done_without_approvals([*events, again]) == [again]
+
+
+def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
+    ada: Person,
+    linus: Person,
+    credential: Credential,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    tmp_path: Path,
+) -> None:
+    """Also after a POST whose response was lost, because the whole move was approved."""
+    verification = [{"check": "permissions", "ok": True}]
+    Credential.objects.update(policy=ApprovalPolicy.ONE, verification=verification)
+    wanted: WantedTerms = {"owner_text": "SOC team", "purpose": "incident response"}
+    actor = person_actor(person=ada)
+    moved = request_for(actor=actor, pair=listed_pair, kind=RequestKind.MOVE, wanted=wanted)
+    sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="POST", times=1)
+    moved = approve_and_confirm(moved, approver=linus, by=ada)
+    for seconds in (36, 61):
+        clock.advance(seconds=seconds)
+        reconciliation.reconcile_unknown(change_request=moved, actor=WORKER)
+    moved = approve_and_confirm(moved, approver=None, by=ada)
+    assert moved.outcome == AccessOutcome.CREATED
+    rows, events = rows_and_events(moved)
+    assert compare_record(KIND, rows=rows, events=events) == []
+    assert done_without_approvals(events) == []
+    sent = [event for event in events if event.step == "sending"]
+    assert len(sent) == 3
+    assert done_without_approvals([each for each in events if each.step != "approved"]) == sent
+    made = make()
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    assert verdict.code == 0, verdict.text
+    assert f"<bdi>{moved.moved_from}</bdi>" in page_of(made.data, tmp_path)
+    wrong = "its POST was sent before its connection was deleted"
+    for number, method in ((1, "POST"), (2, "DELETE")):
+        rows, events = rows_and_events(moved)
+        [sending] = [each for each in events if each.details.get("attempt") == number][:1]
+        for columns in (rows[f"attempt {number}"], sending.details["rows"][f"attempt {number}"]):
+            columns["method"] = method
+        found = compare_record(KIND, rows=rows, events=events)
+        assert (wrong in found) == (number == 1), (number, found)
 
 
 # --- The life of a pair ---------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from connections.models import (
     RequestKind,
 )
 from connections.web.framework.support import access_request_url
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.access_reviews.support import start
@@ -155,7 +156,6 @@ def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
     "query",
     [
         {"kind": "grant"},
-        {"kind": "move"},
         {"source": "x"},
         {"destination": "datadoghq.com/nowhere"},
         {"destination": "datadoghq.eu/other-site"},
@@ -404,3 +404,62 @@ def test_the_page_restores_what_a_deletion_removed(
     restored = AccessRequest.objects.get()
     assert (restored.outcome, restored.restored_from) == (AccessOutcome.CREATED, deletion)
     assert connection_between(sandbox.world, "Payments US", "Group SOC").id != removed.id
+
+
+def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
+    ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    client, old = client_of(ada), connection_between(sandbox.world, "Payments US", "Group SOC")
+    address = f"/connections/{listed_pair.site}/{old.id}/"
+    assert "Move to a service account…" in client.get(address).text
+    page = client.get(NEW, page_of(listed_pair, "move"))
+    for words in ("interrupted for a few seconds", "A restriction policy", "new ID"):
+        assert words in page.text
+    for method in ("DELETE", "POST"):
+        assert f"curl -X {method}" in page.text
+    assert 'name="connection_types"' not in page.text
+    fields = fill_in(client, listed_pair, "move")
+    del fields["connection_types"]
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="POST")
+    url = post_again(client, fields, confirmation="Group SOC")["Location"]
+    page = client.get(url)
+    assert page.context["outcome"]["badge"].label == "Access interrupted"
+    assert "Access has been interrupted since" in page.text
+    assert page.context["outcome"]["steps"] == {"confirm": True, "withdraw": True}
+    assert "Forbidden" in page.text
+    assert "Access interrupted" in client.get("/").text
+    sandbox.world.clear_faults()
+    assert client.post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
+    page = client.get(url)
+    assert "Created" in page.context["outcome"]["badge"].label
+    new = connection_between(sandbox.world, "Payments US", "Group SOC")
+    for each in (old, new):
+        assert f"/connections/{listed_pair.site}/{each.id}/" in page.text
+    syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
+    # Its creator is a service account now.
+    assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"key_owner_is_service_account": False}, "The keys belong to a person."),
+        ({"verification": []}, "lacks org_connections_write"),
+    ],
+)
+def test_keys_that_cant_move_a_connection_are_refused_with_422(
+    ada: Person,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    client_of: ClientOf,
+    values: dict[str, Any],
+    said: str,
+) -> None:
+    client = client_of(ada)
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    fields = fill_in(client, listed_pair, "move") | {"confirmation": "Group SOC"}
+    Credential.objects.update(**values)
+    response = client.post(NEW, fields)
+    assert (response.status_code, said in response.text) == (422, True)
+    assert not AccessRequest.objects.exists()

@@ -11,7 +11,6 @@ from django.http import Http404
 
 from connections.access.actor import command_actor
 from connections.access_requests import requesting
-from connections.access_requests.actions import ACTIONS
 from connections.access_requests.listing import as_listed, document_of
 from connections.access_requests.requesting import WantedTerms, complete_terms
 from connections.access_requests.targets import AccessTarget, find_open_request, find_target
@@ -109,10 +108,8 @@ class Command(SendingCommand[AccessRequest]):
         return _result_of(access_request)
 
     def _require_options(self, kind: RequestKind, options: dict[str, Any]) -> None:
-        if kind not in ACTIONS:
-            self.usage_error(f"--kind {kind} isn't available yet.")
-        required = _REQUIRED[kind]
-        if not options[required]:
+        required = _REQUIRED.get(kind)
+        if required and not options[required]:
             self.usage_error(f"--kind {kind} needs --{required}.")
         if options["deletion"] and kind != RequestKind.RESTORE:
             self.usage_error("--deletion is for --kind restore.")

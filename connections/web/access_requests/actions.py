@@ -31,7 +31,7 @@ access_request_approve = _action(
 )
 access_request_decline = _action("access-request-decline", approvals.decline, form=ReasonForm)
 access_request_withdraw = _action("access-request-withdraw", lifecycle.withdraw, form=ReasonForm)
-# Confirms with the typed text, and sends the POST or PATCH.
+# Confirms with the typed text, and sends the POST or PATCH or, to move a connection, the DELETE.
 access_request_execute = _action(
     "access-request-execute", lifecycle.execute, form=ConfirmationForm, reauthenticate=True
 )

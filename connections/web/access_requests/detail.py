@@ -22,7 +22,13 @@ from connections.access_requests.status import (
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
-from connections.models import AccessOutcome, AccessRequest, Deletion, RequestKind
+from connections.models import (
+    AccessOutcome,
+    AccessRequest,
+    Deletion,
+    OrgConnectionKey,
+    RequestKind,
+)
 from connections.web.access_requests.before import list_before
 from connections.web.badges import access_request_badge
 from connections.web.change_requests.page import (
@@ -134,6 +140,12 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
             "connection_url": support.connection_url(access_request.key)
             if access_request.connection_id
+            and access_request.connection_id != access_request.moved_from
+            else "",
+            "moved_from_url": support.connection_url(
+                OrgConnectionKey(site=access_request.site, connection_id=access_request.moved_from)
+            )
+            if access_request.moved_from
             else "",
             "preview": preview,
             "preview_note": preview_note(

@@ -53,6 +53,7 @@ from connections.web.framework.reauthentication import requires_reauthentication
 _DEFAULT_DAYS = 90
 # Of possible approvers.
 _MAX_NAMES = 6
+_KEEPING_TYPES = (RequestKind.EXTEND, RequestKind.MOVE)
 # What each data type is for, after "Labs can".
 _USES = {
     "logs": "Search {source}'s logs and use them in dashboards and notebooks",
@@ -66,7 +67,7 @@ class _Asked:
 
     def __init__(self, data: Mapping[str, str], *, actor: Actor) -> None:
         kind = data.get("kind", RequestKind.CREATE)
-        if kind not in RequestKind.values or kind == RequestKind.MOVE:
+        if kind not in RequestKind.values:
             raise Http404("There is no such kind of access request.")
         site, source = _org(data.get("source", ""))
         destination_site, destination = _org(data.get("destination", ""))
@@ -201,7 +202,7 @@ def _find_requested(request_id: str, *, actor: Actor) -> AccessRequest | None:
 
 
 def _wanted(form: AccessForm, *, kind: RequestKind) -> WantedTerms:
-    """What the form asks for. An extension keeps the data types."""
+    """What the form asks for. Extending or moving keeps the data types."""
     data = form.cleaned_data
     owner_kind = data.get("owner_kind")
     wanted = WantedTerms(
@@ -210,7 +211,7 @@ def _wanted(form: AccessForm, *, kind: RequestKind) -> WantedTerms:
         purpose=data.get("purpose", ""),
         ends_on=data.get("ends_on"),
     )
-    if kind != RequestKind.EXTEND:
+    if kind not in _KEEPING_TYPES:
         wanted["types"] = list(data.get("connection_types") or [])
     return wanted
 
@@ -260,7 +261,7 @@ def _terms_of(target: AccessTarget, form: AccessForm) -> AccessTerms:
         return complete_terms(target, wanted, reason=reason, ticket=ticket)
     initial = form.initial
     wanted = WantedTerms(ends_on=initial["ends_on"])
-    if target.kind != RequestKind.EXTEND:
+    if target.kind not in _KEEPING_TYPES:
         wanted["types"] = initial["connection_types"]
     return complete_terms(target, wanted, reason="", ticket="")
 
@@ -284,6 +285,7 @@ def _page(
     form.show(target)
     open_request = target.open_request
     context = _terms_context(request, target, terms) | {
+        "keeps_types": target.kind in _KEEPING_TYPES,
         "form": form,
         "notice": notice,
         "is_changed": notice == CHANGED,
@@ -325,15 +327,19 @@ def _approval_context(target: AccessTarget, *, actor: Actor) -> dict[str, str | 
 
 
 def _as_curl(target: AccessTarget, terms: AccessTerms) -> str:
-    """The request that would be sent; "" if it isn't known yet, or if nothing is sent."""
+    """The requests that would be sent; "" if that isn't known yet, or if nothing is sent."""
     credential, snapshot = target.credential, target.snapshot
     is_complete = bool(terms.types) and all(terms.types)
     if credential is None or not is_complete or target.kind == RequestKind.EXTEND:
         return ""
+    connection_id = str(snapshot.connection_id) if snapshot else ""
+    body = body_of_create(sink_org_id=target.pair.sink_org_id, connection_types=terms.types)
+    create = as_curl(credential, method="POST", body=body)
+    if target.kind == RequestKind.MOVE:
+        delete = as_curl(credential, method="DELETE", connection_id=connection_id)
+        return f"{delete}\n\n{create}"
     if snapshot is None:
-        body = body_of_create(sink_org_id=target.pair.sink_org_id, connection_types=terms.types)
-        return as_curl(credential, method="POST", body=body)
-    connection_id = str(snapshot.connection_id)
+        return create
     body = body_of_update(connection_id=connection_id, connection_types=terms.types)
     return as_curl(credential, method="PATCH", connection_id=connection_id, body=body)
 

@@ -55,7 +55,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     decisions = list_decisions(actor=actor, key=key)
     agreed = agreed_view(agreement, snapshot.connection_types, today=time_of(request).date())
     context = {
-        **_request_urls(history, pair, agreed=agreed),
+        **_request_urls(history, pair, agreed=agreed, is_protected=protection.active is not None),
         "last_decision": decisions[-1] if decisions else None,
         "decision_badge": ROW_BADGES[decisions[-1].decision.decision] if decisions else None,
         "protection": protection,
@@ -92,9 +92,9 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
 
 
 def _request_urls(
-    history: timeline.ConnectionHistory, pair: OrgPair, *, agreed: AgreedView
+    history: timeline.ConnectionHistory, pair: OrgPair, *, agreed: AgreedView, is_protected: bool
 ) -> dict[str, str]:
-    """The pages that request other data types, only those agreed, or a later end."""
+    """The pages that request other data types, only those agreed, a later end or other keys."""
     if not history.is_listed or history.open_deletion:
         return {}
     urls = {
@@ -105,4 +105,16 @@ def _request_urls(
     }
     if agreed.agreement and agreed.agreement.ends_on:
         urls["extend_url"] = access_request_url(RequestKind.EXTEND, pair)
+    if _can_move(history) and not is_protected:
+        urls["move_url"] = access_request_url(RequestKind.MOVE, pair)
     return urls
+
+
+def _can_move(history: timeline.ConnectionHistory) -> bool:
+    """Whether a person created it, and keys of a service account of its source org list it."""
+    snapshot = history.snapshot
+    return snapshot.creator_is_service_account is False and any(
+        each.credential.org_id == snapshot.source_org_id
+        and each.credential.key_owner_is_service_account
+        for each in history.observations
+    )

@@ -287,7 +287,9 @@ def _access_requests(situation: Situation) -> Iterator[Item]:
             at=request.expires_at or request.sending_at or request.requested_at,
             deadline=deadline,
             url=reverse("access-request-detail", args=[request.pk]),
-            action="Check outcome" if request.awaits_outcome and not needs_approval else action,
+            action="Check outcome"
+            if request.awaits_outcome and not needs_approval and request.state != State.APPROVED
+            else action,
             is_yours=is_yours,
         )
 

@@ -74,7 +74,7 @@ class _SignalSender:
 
         if not self._plan.signal_points:
             return
-        target = _target_of(change_request_id)
+        target = _target_of(change_request_id, at=point)
         wanted = self._plan.signal_points.get(target)
         if wanted == point and self._is_first(target):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
@@ -105,12 +105,19 @@ class _SignalSender:
         )
 
 
-def _target_of(change_request_id: UUID) -> str:
+def _target_of(change_request_id: UUID, *, at: failpoints.Point) -> str:
     """What the plan calls a request: its connection or, for a POST, its destination org."""
-    from connections.models import AccessRequest, Deletion, RequestKind
+    from connections.change_requests.actions import action_of
+    from connections.models import AccessRequest, Deletion
 
-    access_request = AccessRequest.objects.filter(pk=change_request_id).first()
-    if access_request and access_request.kind == RequestKind.CREATE:
-        return access_request.sink_org_id
-    found = access_request or Deletion.objects.get(pk=change_request_id)
-    return str(found.connection_id)
+    found = AccessRequest.objects.filter(pk=change_request_id).first()
+    if found is None:
+        return str(Deletion.objects.get(pk=change_request_id).connection_id)
+    sent = found.attempts.last()
+    if sent is None or at == failpoints.Point.BEFORE_CLAIM:
+        method = action_of(found).method
+    else:
+        method = sent.method
+    if method == "POST":
+        return found.sink_org_id
+    return str(found.moved_from or found.connection_id)

@@ -82,6 +82,9 @@ DONE = {
     "DELETE": {"deleted", "gone_unattributed"},
     "POST": {"created"},
     "PATCH": {"changed"},
+    # A DELETE whose effect is found long afterwards is followed by no POST.
+    "DELETE of a move": {"created", "gone"},
+    "POST of a move": {"created"},
 }
 
 
@@ -110,15 +113,15 @@ class Case:
 
     def set_fault(self, world: World) -> None:
         """Let Datadog respond to its request like this."""
-        world.set_fault(fault=self.fault, method=self.method, **self._named())
+        world.set_fault(fault=self.fault, method=self.method.split()[0], **self._named())
 
     def received(self, world: World) -> list[ReceivedRequest]:
         """The requests that Datadog received."""
-        return world.requests(method=self.method, **self._named())
+        return world.requests(method=self.method.split()[0], **self._named())
 
     def _named(self) -> _Named:
         """What the request names."""
-        if self.method == "POST":
+        if self.method.startswith("POST"):
             return {"sink_org": self.target}
         return {"connection_id": self.target}
 
@@ -134,18 +137,32 @@ def all_cases(
 
 
 def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
-    """What is wrong with one deletion after the restart and reconciliation."""
+    """What is wrong with one request after the restart and reconciliation."""
     received = case.received(world)
     was_done = any(request.executed for request in received)
     claimed_at = [datetime.fromisoformat(attempt["claimed_at"]) for attempt in row["attempts"]]
+    # After a 404, somebody else deleted what was to be moved.
+    was_recorded = row["outcome"] in DONE[case.method] and row["cause"] != "not_found"
+    deletes, posts = (
+        [each for each in world.requests(method=method, **named) if each.executed]
+        for method, named in (
+            ("DELETE", {"connection_id": row["moved_from"]}),
+            ("POST", {"sink_org": row["sink_org"]}),
+        )
+    )
     wrong = {
         "sent twice": len(received) > 1,
         "sent without an attempt": any(
             not any(at <= request.received_at for at in claimed_at) for request in received
         ),
         "attempt without its event": len(claimed_at) != row["sendings_recorded"],
-        "done but not recorded": was_done and row["outcome"] not in DONE[case.method],
-        "recorded but not done": not was_done and row["outcome"] in DONE[case.method],
+        "done but not recorded": was_done and not was_recorded,
+        "recorded but not done": not was_done and was_recorded,
+        "moved with other than one DELETE and then one POST": bool(row["moved_from"])
+        and (len(deletes) > 1 or len(posts) > 1 or (bool(posts) and not deletes)),
+        "access gone without an alarm": bool(row["moved_from"])
+        and (bool(deletes) and not posts)
+        and not row["alarms"],
         "verified but not done": not was_done and row["verified"],
         "still open": row["state"] in {"sending", "waiting", "unknown"},
     }

@@ -142,7 +142,7 @@ class Stack:
         """Remove the connections that POSTs create. Return what each request is about."""
         targets = []
         for connection, method in zip(self.world.connections(), methods, strict=True):
-            targets.append(connection.sink_org.id if method == "POST" else connection.id)
+            targets.append(connection.sink_org.id if method.startswith("POST") else connection.id)
             if method == "POST":
                 self.world.remove_connection(connection_id=connection.id)
         return targets
@@ -169,7 +169,7 @@ class Stack:
         """Every deletion by connection ID, once nothing changes; needs a process that works."""
         with self.opened():
             rows = crash_scenario.settle(seconds=seconds, after=datetime.now(UTC))
-        return {row["target"]: row for row in rows}
+        return {target: row for row in rows for target in row["targets"]}
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """Every deletion by connection ID, as currently stored."""

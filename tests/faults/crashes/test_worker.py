@@ -13,7 +13,9 @@ from tests.faults.crashes.matrix import cases_for, find_violations
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 
-@pytest.mark.parametrize("method", ["DELETE", "POST", "PATCH"])
+@pytest.mark.parametrize(
+    "method", ["DELETE", "POST", "PATCH", "DELETE of a move", "POST of a move"]
+)
 def test_after_a_killed_worker_every_request_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally, method: str
 ) -> None:
