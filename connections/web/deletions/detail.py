@@ -209,7 +209,7 @@ def _status_context(
         "confirming_people": confirming_people(deletion),
         "reason_reader": deletion.requested_by_name
         if deletion.requested_by_id
-        else "whoever requested the access",
+        else "the person who requested the access",
         "access_end": _access_end(deletion, actor=actor),
         "earlier_title": "Before this request",
         "earlier": list_earlier(deletion, kept=objections.kept, actor=actor)
