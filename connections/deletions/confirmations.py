@@ -241,6 +241,13 @@ def confirmation_text(deletion: Deletion, *, actor: Actor) -> str:
     )
 
 
+def confirming_people(deletion: Deletion) -> str:
+    """Who must confirm it, as sentences begin: its requester, or any Operator if none asked."""
+    if deletion.requested_by_id:
+        return deletion.requested_by_name
+    return f"An Operator who can use the {deletion.credential_name} credential"
+
+
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
     """What stops working: "Labs loses access to ML Platform's metrics."."""
     what = join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"

@@ -11,6 +11,7 @@ from connections.core.text import format_limit, format_span, format_time, join_n
 from connections.core.time_limits import SENDING_WINDOW
 from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
+from connections.deletions.confirmations import confirming_people
 from connections.deletions.status import (
     STATUS_OF_OUTCOME,
     STATUS_OF_STATE,
@@ -146,13 +147,6 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         "refusal": refusal,
         "cause": cause_text(deletion.cause).removesuffix(".") or "Org Admin stopped trying",
     }
-
-
-def confirming_people(deletion: Deletion) -> str:
-    """Who must confirm it, as sentences begin: its requester, or any Operator if none asked."""
-    if deletion.requested_by_id:
-        return deletion.requested_by_name
-    return f"An Operator who can use the {deletion.credential_name} credential"
 
 
 def label_of(deletion: Deletion, *, status: DeletionStatus) -> str:

@@ -16,9 +16,9 @@ from connections.access.actor import Actor
 from connections.access_requests.status import data_text
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
-from connections.deletions.confirmations import effect_text
+from connections.deletions.confirmations import confirming_people, effect_text
 from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
-from connections.deletions.texts import confirming_people, describe
+from connections.deletions.texts import describe
 from connections.inventory import protections
 from connections.lookups import objects
 from connections.models.org_connections import SnapshotFields
