@@ -1,16 +1,27 @@
 """What really happened, recorded independently of the product, and lists that might be wrong."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from connections import audit
 from connections.datadog.payloads import ConnectionList
 from connections.datadog.responses import WriteResponse
-from connections.models import ApprovalPolicy, Attempt, Deletion, State
-from sandbox.entities import Connection, KeyPair, Org
+from connections.models import (
+    COMPLETED,
+    AccessRequest,
+    ApprovalPolicy,
+    AuditEvent,
+    ChangeRequest,
+    Credential,
+    Deletion,
+    OrgPair,
+    State,
+    Step,
+)
+from sandbox.entities import Connection, KeyPair, Org, User
 from sandbox.world import World
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
@@ -23,7 +34,7 @@ class DiedError(Exception):
 class FrozenError(Exception):
     """Simulates a process that is paused, and may continue much later.
 
-    `response` waits in its socket; None when it has not sent its DELETE yet.
+    `response` waits in its socket; None when it has not sent its request yet.
     """
 
     def __init__(self, response: WriteResponse | None) -> None:
@@ -34,27 +45,83 @@ class FrozenError(Exception):
 class WrongListWorld(World):
     """A world whose lists can hide what exists and show what is gone."""
 
-    def __init__(self, *, sites: tuple[str, ...]) -> None:
+    def __init__(self, *, sites: tuple[str, ...], clock: SettableClock) -> None:
         super().__init__(sites=sites)
+        self.clock = clock
         self.hides = False
         self.ghosts: tuple[Connection, ...] = ()
+        # Every connection that was ever there, by ID.
+        self.known: dict[UUID, Connection] = {}
+
+    def add_connection(
+        self,
+        *,
+        source_org: Org,
+        sink_org: Org,
+        connection_types: tuple[str, ...] = ("logs",),
+        created_at: datetime | None = None,
+        created_by: User | None = None,
+        id: str | None = None,
+    ) -> Connection:
+        """Add a connection at the clock's time, unless the pair has one."""
+        there = self.between(source_org.id, sink_org.id)
+        added = there or super().add_connection(
+            source_org=source_org,
+            sink_org=sink_org,
+            connection_types=connection_types,
+            created_at=created_at or self.clock.at,
+            created_by=created_by,
+            id=id,
+        )
+        self.known[UUID(added.id)] = added
+        return added
+
+    def create_connection(
+        self,
+        *,
+        source_org: Org,
+        sink_org: Org,
+        connection_types: tuple[str, ...],
+        created_by: User,
+    ) -> Connection | str:
+        """Only lists are wrong, so what exists decides."""
+        hides, ghosts = self.hides, self.ghosts
+        self.hides, self.ghosts = False, ()
+        made = super().create_connection(
+            source_org=source_org,
+            sink_org=sink_org,
+            connection_types=connection_types,
+            created_by=created_by,
+        )
+        self.hides, self.ghosts = hides, ghosts
+        return made
+
+    def between(self, source_id: str, sink_id: str) -> Connection | None:
+        """The connection that exists between these orgs."""
+        wanted = (source_id, sink_id)
+        there = World.connections(self)
+        return next((one for one in there if (one.source_org.id, one.sink_org.id) == wanted), None)
 
     def connections(self, *, org: Org | None = None) -> list[Connection]:
         """What a listing shows, which may differ from what exists."""
         if self.hides:
             return []
         there = super().connections(org=org)
-        ids = {one.id for one in there}
+        pairs = {(one.source_org.id, one.sink_org.id) for one in there}
         shown = [one for one in self.ghosts if org is None or one.involves(org)]
-        return there + [one for one in shown if one.id not in ids]
+        return there + [one for one in shown if (one.source_org.id, one.sink_org.id) not in pairs]
 
 
 @dataclass(kw_only=True)
-class SentDelete:
-    """One DELETE as Datadog received it; the product has an attempt for it."""
+class SentWrite:
+    """One DELETE, POST or PATCH as Datadog received it; the product has an attempt for it."""
 
-    deletion: UUID
+    change_request: UUID
     attempt: int
+    # Sends it with this client.
+    call: Callable[[FakeDatadog], WriteResponse]
+    # Does what it asks for, later; returns whether that changed anything.
+    execute: Callable[[], bool]
     confirmations: int
     executed: bool = False
     is_late: bool = False
@@ -69,53 +136,73 @@ class SentDelete:
 
 @dataclass(kw_only=True)
 class LateExecution:
-    """A DELETE that Datadog carries out after the process stopped waiting."""
+    """A request that Datadog carries out after the process stopped waiting."""
 
     at: datetime
+    sent: SentWrite
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedFor:
+    """What a person asked for, as the page showed it, by the model alone."""
+
+    kind: str
+    pair: OrgPair
+    # The connection that was shown, "" if there was none.
     connection_id: str
-    sent: SentDelete
+    types: list[str]
+    ends_on: date | None
+    approval_digest: str
 
 
 @dataclass(kw_only=True)
 class Ledger:
     """Everything that reached Datadog, and what its complete listings showed."""
 
-    sent: list[SentDelete] = field(default_factory=list)
+    sent: list[SentWrite] = field(default_factory=list)
     late: list[LateExecution] = field(default_factory=list)
     listed_as_absent: set[UUID] = field(default_factory=set)
     listed_as_present: set[UUID] = field(default_factory=set)
+    # Each connection's data types in some list.
+    listed_types: set[tuple[UUID, tuple[str, ...]]] = field(default_factory=set)
+    # The connections that our POSTs created.
+    created: set[UUID] = field(default_factory=set)
+    # By the ID of the form.
+    asked_for: dict[UUID, AskedFor] = field(default_factory=dict)
+    # The number of the event at which a person last set a pair's agreement.
+    edited_at: dict[OrgPair, int] = field(default_factory=dict)
 
-    def statuses_in_time(self, deletion: UUID) -> list[int | None]:
+    def statuses_in_time(self, change_request: UUID) -> list[int | None]:
         """The statuses that were recorded while the claim of their attempt still stood."""
-        deletes = self.of(deletion)
         return [
-            delete.response.http_status
-            for delete in deletes
-            if delete.response and not delete.is_late
+            sent.response.http_status
+            for sent in self.of(change_request)
+            if sent.response and not sent.is_late
         ]
 
-    def late_statuses(self, deletion: UUID) -> list[int | None]:
+    def late_statuses(self, change_request: UUID) -> list[int | None]:
         """The statuses that were recorded after their claim had expired."""
-        deletes = self.of(deletion)
         return [
-            delete.response.http_status for delete in deletes if delete.response and delete.is_late
+            sent.response.http_status
+            for sent in self.of(change_request)
+            if sent.response and sent.is_late
         ]
 
-    def of(self, deletion: UUID) -> list[SentDelete]:
-        """The DELETEs of one deletion."""
-        return [one for one in self.sent if one.deletion == deletion]
+    def of(self, change_request: UUID) -> list[SentWrite]:
+        """What was sent for one deletion or access request."""
+        return [one for one in self.sent if one.change_request == change_request]
 
 
 @dataclass(kw_only=True)
 class PlannedFaults:
-    """What goes wrong around the next DELETE, besides what Datadog does with it."""
+    """What goes wrong around the next request, besides what Datadog does with it."""
 
     dies_before: bool = False
     dies_after: bool = False
     freezes_before: bool = False
     freezes_after: bool = False
     executes_late: timedelta | None = None
-    # What others do while this process waits for a list, or for the response to its DELETE.
+    # What others do while this process waits for a list, or for the response to its request.
     while_listing: Callable[[], None] | None = None
     while_sending: Callable[[], None] | None = None
     # The keys belong to another org, so a missing connection proves nothing.
@@ -125,28 +212,99 @@ class PlannedFaults:
 class ModelDatadog(FakeDatadog):
     """The fake client, which fills the ledger and follows the planned faults."""
 
+    world: WrongListWorld
+
     def __init__(
         self,
-        world: World,
+        world: WrongListWorld,
         *,
         pair: KeyPair,
         ledger: Ledger,
         script: PlannedFaults,
         clock: SettableClock,
-        ids: Callable[[], set[UUID]],
     ) -> None:
         super().__init__(world, pair=pair)
         self.ledger = ledger
         self.script = script
         self.clock = clock
-        self.ids = ids
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> WriteResponse:
-        """Check that it was allowed to leave, then apply the planned faults."""
+        [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
+        sent = self._enter(
+            deletion,
+            call=lambda datadog: FakeDatadog.delete_org_connection(
+                datadog, connection_id=connection_id
+            ),
+            execute=lambda: self.world.remove_connection(connection_id=connection_id),
+        )
+        if not deletion.confirmed_by_id:
+            require_covered(deletion, ledger=self.ledger, today=self.clock.at.date())
+        return self._let_leave(sent)
+
+    def create_org_connection(
+        self, *, sink_org_id: str, connection_types: Sequence[str], deadline_seconds: float = 30
+    ) -> WriteResponse:
+        types = tuple(connection_types)
+        [access_request] = AccessRequest.objects.filter(
+            source_org_id=self.pair.org.id, sink_org_id=sink_org_id, state=State.SENDING
+        )
+        asked_for = self._require_as_asked_for(access_request, types=types)
+        assert asked_for.kind in {"create", "restore"}
+
+        def execute() -> bool:
+            sink = self.world.orgs[sink_org_id]
+            made = self.world.create_connection(
+                source_org=self.pair.org,
+                sink_org=sink,
+                connection_types=types,
+                created_by=self.pair.user,
+            )
+            if isinstance(made, str):
+                return False
+            self.ledger.created.add(UUID(made.id))
+            return True
+
+        return self._let_leave(
+            self._enter(
+                access_request,
+                call=lambda datadog: FakeDatadog.create_org_connection(
+                    datadog, sink_org_id=sink_org_id, connection_types=types
+                ),
+                execute=execute,
+            )
+        )
+
+    def update_org_connection(
+        self, *, connection_id: str, connection_types: Sequence[str], deadline_seconds: float = 30
+    ) -> WriteResponse:
+        types = tuple(connection_types)
+        [access_request] = AccessRequest.objects.filter(
+            connection_id=connection_id, state=State.SENDING
+        )
+        asked_for = self._require_as_asked_for(access_request, types=types)
+        assert (asked_for.kind, asked_for.connection_id) == ("change", connection_id)
+
+        def execute() -> bool:
+            changed = self.world.change_connection(
+                connection_id=connection_id, connection_types=types
+            )
+            return changed is not None
+
+        return self._let_leave(
+            self._enter(
+                access_request,
+                call=lambda datadog: FakeDatadog.update_org_connection(
+                    datadog, connection_id=connection_id, connection_types=types
+                ),
+                execute=execute,
+            )
+        )
+
+    def _let_leave(self, sent: SentWrite) -> WriteResponse:
+        """Apply the planned faults."""
         self.clock.advance(seconds=0.25)
-        sent = self._enter(UUID(connection_id))
         action, self.script.while_sending = self.script.while_sending, None
         if action:
             action()
@@ -154,7 +312,7 @@ class ModelDatadog(FakeDatadog):
             raise DiedError
         if self.script.freezes_before:
             raise FrozenError(None)
-        response = self.carry_out(sent, connection_id=connection_id)
+        response = self.carry_out(sent)
         if self.script.dies_after:
             raise DiedError
         if self.script.freezes_after:
@@ -162,14 +320,22 @@ class ModelDatadog(FakeDatadog):
         sent.response = response
         return response
 
-    def carry_out(self, sent: SentDelete, *, connection_id: str) -> WriteResponse:
-        """Let the DELETE reach Datadog; returns the response, not yet received by the process."""
-        before = self.world.deletes_executed(connection_id)
-        response = super().delete_org_connection(connection_id=connection_id)
-        sent.executed = self.world.deletes_executed(connection_id) > before
+    def carry_out(self, sent: SentWrite) -> WriteResponse:
+        """Let it reach Datadog; returns the response, not yet received by the process."""
+        known = set(self.world.known)
+        before = len(self.world.requests())
+        response = sent.call(self)
+        sent.executed = any(request.executed for request in self.world.requests()[before:])
+        if sent.executed:
+            ours = self.pair.user.id
+            self.ledger.created |= {
+                made
+                for made, connection in self.world.known.items()
+                if made not in known and connection.created_by.id == ours
+            }
         if self.script.executes_late and response.verdict == "ambiguous" and not sent.executed:
             at = self.clock.at + self.script.executes_late
-            self.ledger.late.append(LateExecution(at=at, connection_id=connection_id, sent=sent))
+            self.ledger.late.append(LateExecution(at=at, sent=sent))
         return response
 
     def list_org_connections(
@@ -185,45 +351,108 @@ class ModelDatadog(FakeDatadog):
         listing = super().list_org_connections(page_size=page_size)
         listed = {UUID(connection.id) for connection in listing.org_connections}
         self.ledger.listed_as_present |= listed
+        self.ledger.listed_types |= {
+            (UUID(connection.id), tuple(sorted(connection.connection_types)))
+            for connection in listing.org_connections
+        }
         if listing.is_complete and not self.script.other_org:
-            self.ledger.listed_as_absent |= self.ids() - listed
+            known = self.world.known
+            ours = {each for each in known if known[each].involves(self.pair.org)}
+            self.ledger.listed_as_absent |= ours - listed
         return listing
 
-    def _enter(self, connection_id: UUID) -> SentDelete:
-        """Check what must be recorded before a DELETE leaves."""
-        [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
-        attempt = Attempt.objects.get(deletion=deletion, epoch=deletion.epoch)
+    def _require_as_asked_for(
+        self, access_request: AccessRequest, *, types: tuple[str, ...]
+    ) -> AskedFor:
+        """What was asked for, which is what is sent and what was approved."""
+        asked_for = self.ledger.asked_for[access_request.request_id]
+        assert asked_for.pair == pair_of(access_request)
+        assert asked_for.pair.source_org_id == self.pair.org.id
+        assert asked_for.types == sorted(types)
+        for event in audit.events_of(subject=access_request):
+            if event.code == audit.EventCode.ACCESS_REQUEST_APPROVED:
+                assert event.details["digest"] == asked_for.approval_digest
+        deletions = Deletion.objects.filter(**asked_for.pair._asdict(), settled_at=None)
+        assert not deletions.exists()
+        return asked_for
+
+    def _enter(
+        self,
+        change_request: ChangeRequest,
+        *,
+        call: Callable[[FakeDatadog], WriteResponse],
+        execute: Callable[[], bool],
+    ) -> SentWrite:
+        """Check what must be recorded before a request leaves."""
+        attempt = change_request.attempts.get(epoch=change_request.epoch)
         assert (attempt.verdict, attempt.answered_at) == ("", None)
-        assert (
-            len(approvers_in_current_round(deletion))
-            >= ApprovalPolicy(deletion.policy).approvals_needed
-        )
-        confirmations = confirmations_of(deletion)
-        earlier = [attempt for attempt in self.ledger.of(deletion.pk) if attempt.is_ambiguous]
-        # A person confirmed again after each DELETE that might have been carried out.
+        approvers = approvers_in_current_round(change_request)
+        assert len(approvers) >= approvals_needed_by(change_request)
+        confirmations = confirmations_of(change_request)
+        earlier = [one for one in self.ledger.of(change_request.pk) if one.is_ambiguous]
+        # A person confirmed again after each request that might have been carried out.
         assert all(one.confirmations < confirmations for one in earlier)
-        sent = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
+        sent = SentWrite(
+            change_request=change_request.pk,
+            attempt=attempt.pk,
+            confirmations=confirmations,
+            call=call,
+            execute=execute,
+        )
         self.ledger.sent.append(sent)
         return sent
 
 
-def approvers_in_current_round(deletion: Deletion) -> set[str]:
+def pair_of(change_request: ChangeRequest) -> OrgPair:
+    return OrgPair(change_request.site, change_request.source_org_id, change_request.sink_org_id)
+
+
+def approvals_needed_by(change_request: ChangeRequest) -> int:
+    """For access, the most that a credential of either org requires."""
+    if isinstance(change_request, Deletion):
+        return ApprovalPolicy(change_request.policy).approvals_needed
+    orgs = {change_request.source_org_id, change_request.sink_org_id}
+    policies = Credential.objects.filter(org_id__in=orgs, retired_at=None)
+    return max(ApprovalPolicy(each.policy).approvals_needed for each in policies)
+
+
+def require_covered(deletion: Deletion, *, ledger: Ledger, today: date) -> None:
+    """What no person confirmed is the end of access that was approved, exactly as approved."""
+    ended = AccessRequest.objects.get(deletion=deletion)
+    assert ended == newest_completed(pair_of(deletion))
+    assert ended.connection_id == deletion.connection_id
+    assert sorted(deletion.connection_types) == ended.types_after
+    asked_for = ledger.asked_for[ended.request_id]
+    assert asked_for.ends_on
+    assert asked_for.ends_on < today
+
+
+def newest_completed(pair: OrgPair) -> AccessRequest | None:
+    """The access request that last gave the pair access, approved as it had to be."""
+    settled = AuditEvent.objects.filter(code="access_request.settled")
+    events = dict(settled.values_list("subject_id", "seq"))
+    completed = [
+        each
+        for each in AccessRequest.objects.filter(**pair._asdict(), outcome__in=COMPLETED)
+        if each.epoch
+        or len(approvers_in_current_round(each)) >= ApprovalPolicy(each.policy).approvals_needed
+    ]
+    return max(completed, key=lambda each: events[str(each.pk)], default=None)
+
+
+def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
     """Who approved it since it was last unknown, declined or lapsed, by the audit log alone."""
     names: set[str] = set()
-    for event in audit.events_of(subject=deletion):
-        ends = {
-            audit.EventCode.DELETION_UNKNOWN,
-            audit.EventCode.DELETION_DECLINED,
-            audit.EventCode.DELETION_APPROVALS_LAPSED,
-        }
-        if event.code in ends:
+    for event in audit.events_of(subject=change_request):
+        step = event.code.partition(".")[2]
+        if step in {"unknown", "declined", "approvals_lapsed"}:
             names = set()
-        elif event.code == audit.EventCode.DELETION_APPROVED:
+        elif step == "approved":
             names.add(event.actor_name)
-    return names - {"Ada"}
+    return names - {change_request.requested_by_name}
 
 
-def confirmations_of(deletion: Deletion) -> int:
+def confirmations_of(change_request: ChangeRequest) -> int:
     """How often a person confirmed it, by the audit log."""
-    codes = [event.code for event in audit.events_of(subject=deletion)]
-    return codes.count(audit.EventCode.DELETION_CONFIRMED)
+    codes = [event.code for event in audit.events_of(subject=change_request)]
+    return codes.count(change_request.event_code(Step.CONFIRMED))

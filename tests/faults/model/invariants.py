@@ -1,6 +1,7 @@
-"""What must always be true of every deletion, by the ledger and not by the product."""
+"""What must always be true of every request, by the ledger and not by the product."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,9 +9,23 @@ from uuid import UUID
 from connections.evidence.comparison import compare_all
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.records import kind_of
-from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
-from connections.verifier.events import DELETION
-from tests.faults.model.expected_state import Ledger
+from connections.models import (
+    GONE_OUTCOMES,
+    AccessRequest,
+    AuditEvent,
+    ChangeRequest,
+    Deletion,
+    Outcome,
+    State,
+)
+from connections.operations.due import KINDS
+from connections.verifier.events import ACCESS_REQUEST, DELETION
+from tests.faults.model.access_invariants import (
+    check_access_outcome,
+    check_agreements,
+    check_final_access,
+)
+from tests.faults.model.expected_state import Ledger, WrongListWorld, pair_of
 
 # The states that one step can lead to from each state. Except in settled, a step can also change
 # nothing.
@@ -42,9 +57,14 @@ POSSIBLE_AFTER_A_DELETE = {
 }
 
 
+def _state_of(change_request: ChangeRequest, state: str) -> str:
+    """The state, with one name for having had no effect."""
+    return State.STILL_PRESENT if state == change_request.no_effect else state
+
+
 @dataclass(kw_only=True)
 class LastSeen:
-    """What was true of one deletion at the last check."""
+    """What was true of one request at the last check."""
 
     epoch: int = 0
     approval_round: int = 1
@@ -65,52 +85,54 @@ class Invariants:
 
     def check(self) -> None:
         """Raise AssertionError if an invariant doesn't hold."""
-        deletions = list(Deletion.objects.order_by("pk"))
+        requests = [row for kind in KINDS for row in kind._default_manager.order_by("pk")]
         seen = [
-            (
-                deletion.pk,
-                deletion.state,
-                deletion.outcome,
-                deletion.epoch,
-                deletion.contradicted_at,
-                deletion.verified_at,
-            )
-            for deletion in deletions
+            (each.pk, each.state, each.outcome, each.epoch, each.contradicted_at, each.verified_at)
+            for each in requests
         ]
         newest = AuditEvent.objects.values_list("seq", flat=True).first()
         if (seen, newest) == self.seen:
             return
         self.seen = (seen, newest)
-        self.states = {deletion.state for deletion in deletions}
-        attempts: dict[UUID, list[Attempt]] = {}
-        for attempt in Attempt.objects.order_by("number"):
-            attempts.setdefault(attempt.deletion_id, []).append(attempt)
+        self.states = {_state_of(each, each.state) for each in requests}
         events: dict[str, list[AuditEvent]] = {}
-        for event in AuditEvent.objects.filter(subject_type="deletion").order_by("seq"):
+        nouns = [kind.noun for kind in KINDS]
+        for event in AuditEvent.objects.filter(subject_type__in=nouns).order_by("seq"):
             events.setdefault(event.subject_id, []).append(event)
-        still_open = Counter(
-            (deletion.site, deletion.connection_id)
-            for deletion in deletions
-            if not deletion.outcome
-        )
-        assert max(still_open.values(), default=0) <= 1
-        for deletion in deletions:
-            tried, recorded = attempts.get(deletion.pk, []), events[str(deletion.pk)]
-            self._check_attempts(deletion, tried)
-            self._check_outcome(deletion)
-            self._check_events(deletion, recorded, late=sum(one.is_late for one in tried))
-            self._check_memory(deletion, events=len(recorded))
-        kind = kind_of(DELETION)
-        differing = DifferingRecords(noun=kind.noun)
-        list(compare_all(kind, differing=differing))
-        assert not differing.count, differing.message
+        self._check_open([each for each in requests if not each.outcome])
+        for each in requests:
+            tried, recorded = list(each.attempts.order_by("number")), events[str(each.pk)]
+            self._check_attempts(each, tried)
+            if isinstance(each, Deletion):
+                self._check_outcome(each)
+            elif isinstance(each, AccessRequest):
+                check_access_outcome(each, ledger=self.ledger)
+            self._check_events(each, recorded, late=sum(one.is_late for one in tried))
+            self._check_memory(each, events=len(recorded))
+        for subject in (DELETION, ACCESS_REQUEST):
+            kind = kind_of(subject)
+            differing = DifferingRecords(noun=kind.noun)
+            list(compare_all(kind, differing=differing))
+            assert not differing.count, differing.message
+        check_agreements(ledger=self.ledger, events=events)
 
-    def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
-        """Each DELETE has its attempt, and vice versa."""
-        assert [attempt.number for attempt in attempts] == list(range(1, deletion.epoch + 1))
-        sent_ids = [attempt.attempt for attempt in self.ledger.of(deletion.pk)]
+    @staticmethod
+    def _check_open(requests: Sequence[ChangeRequest]) -> None:
+        """A pair has one open access request and no open deletion, or the other way round."""
+        deletions = [each for each in requests if isinstance(each, Deletion)]
+        of_access = Counter(pair_of(each) for each in requests if isinstance(each, AccessRequest))
+        of_connections = Counter((each.site, each.connection_id) for each in deletions)
+        assert max(of_connections.values(), default=0) <= 1
+        assert max(of_access.values(), default=0) <= 1
+        assert not of_access.keys() & {pair_of(each) for each in deletions}
+
+    def _check_attempts(self, change_request: ChangeRequest, attempts: list[Any]) -> None:
+        """Each request that was sent has its attempt, and vice versa."""
+        numbers = list(range(1, change_request.epoch + 1))
+        assert [attempt.number for attempt in attempts] == numbers
+        sent_ids = [attempt.attempt for attempt in self.ledger.of(change_request.pk)]
         assert sent_ids == [attempt.pk for attempt in attempts]
-        for attempt, sent in zip(attempts, self.ledger.of(deletion.pk), strict=True):
+        for attempt, sent in zip(attempts, self.ledger.of(change_request.pk), strict=True):
             sent.is_late = attempt.is_late
             if attempt.verdict:
                 assert sent.response
@@ -144,59 +166,68 @@ class Invariants:
             assert deletion.outcome in GONE_OUTCOMES
             assert deletion.connection_id in self.ledger.listed_as_present
 
-    def _check_events(self, deletion: Deletion, events: list[AuditEvent], *, late: int) -> None:
+    def _check_events(
+        self, change_request: ChangeRequest, events: list[AuditEvent], *, late: int
+    ) -> None:
         """The events alone lead to the same state as the row."""
+        noun = change_request.noun
         state, outcome, epoch, approval_round = str(State.REQUESTED), "", 0, 1
         codes = Counter(event.code for event in events)
-        assert events[0].code == "deletion.requested"
+        assert events[0].code == f"{noun}.requested"
         for event in events:
-            if event.code == "deletion.sending":
+            if event.code == f"{noun}.sending":
                 assert event.details["epoch"] == epoch + 1
                 epoch += 1
             if "state" not in event.details:
                 continue
-            to = event.details["state"]
+            to = _state_of(change_request, event.details["state"])
             # An approval covers one attempt: a new round begins when its result is unknown.
             is_over = to == State.UNKNOWN != state
-            is_declined = event.code == "deletion.declined" and to == State.STILL_PRESENT
-            is_lapsed = event.code == "deletion.approvals_lapsed"
+            is_declined = event.code == f"{noun}.declined" and to == State.STILL_PRESENT
+            is_lapsed = event.code == f"{noun}.approvals_lapsed"
             approval_round += int(is_over or is_declined or is_lapsed)
             assert to == state or to in ALLOWED_STATES_AFTER[state], (state, to, event.code)
             assert not outcome or to == state
             state, outcome = to, event.details["outcome"]
-        assert (state, outcome, epoch) == (deletion.state, deletion.outcome, deletion.epoch)
-        assert approval_round == deletion.approval_round
-        assert codes["deletion.contradicted"] == int(deletion.contradicted_at is not None)
-        assert codes["deletion.answered_late"] == late
+        stored = _state_of(change_request, change_request.state)
+        assert (state, outcome, epoch) == (stored, change_request.outcome, change_request.epoch)
+        assert approval_round == change_request.approval_round
+        assert codes[f"{noun}.contradicted"] == int(change_request.contradicted_at is not None)
+        assert codes[f"{noun}.answered_late"] == late
         if outcome == Outcome.GONE_UNATTRIBUTED:
             # A 200 recorded before, in time or not, proves that it was deleted.
             settled = next(event for event in events if event.code == "deletion.settled")
             before = [event for event in events if event.seq < settled.seq]
             assert not any(event.details.get("verdict") == "deleted" for event in before)
 
-    def _check_memory(self, deletion: Deletion, *, events: int) -> None:
+    def _check_memory(self, change_request: ChangeRequest, *, events: int) -> None:
         """Nothing leaves settled, an alarm is never taken back, and the epoch only grows."""
-        known = self.remembered.setdefault(deletion.pk, LastSeen())
-        assert deletion.epoch >= known.epoch
-        assert deletion.approval_round >= known.approval_round
+        known = self.remembered.setdefault(change_request.pk, LastSeen())
+        assert change_request.epoch >= known.epoch
+        assert change_request.approval_round >= known.approval_round
         assert events >= known.events
-        settled = (deletion.outcome, deletion.cause, deletion.settled_at)
+        settled = (change_request.outcome, change_request.cause, change_request.settled_at)
         if known.settled:
             assert settled == known.settled
         if known.contradicted_at:
-            assert deletion.contradicted_at == known.contradicted_at
-        known.epoch, known.events = deletion.epoch, events
-        known.approval_round = deletion.approval_round
-        known.contradicted_at = deletion.contradicted_at
-        known.settled = settled if deletion.state == State.SETTLED else ()
+            assert change_request.contradicted_at == known.contradicted_at
+        known.epoch, known.events = change_request.epoch, events
+        known.approval_round = change_request.approval_round
+        known.contradicted_at = change_request.contradicted_at
+        known.settled = settled if change_request.state == State.SETTLED else ()
 
 
-def check_final_state(*, present: set[str], ledger: Ledger) -> None:
+def check_final_state(*, world: WrongListWorld, ledger: Ledger) -> None:
     """After enough checks with correct lists, nothing is left unknown or lost."""
+    present = {connection.id for connection in world.connections()}
     for deletion in Deletion.objects.all():
         is_there = str(deletion.connection_id) in present
+        if deletion.state == State.REQUESTED and not deletion.requested_by_id:
+            # At the end of access, it waits for people.
+            continue
         assert deletion.state in {State.SETTLED, State.STILL_PRESENT}, deletion.state
         if deletion.state == State.STILL_PRESENT:
             assert is_there
         if any(attempt.executed for attempt in ledger.of(deletion.pk)):
             assert deletion.outcome in POSSIBLE_AFTER_A_DELETE
+    check_final_access(world=world, ledger=ledger)

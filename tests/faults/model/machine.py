@@ -1,18 +1,23 @@
-"""Random sequences of actions on deletions: people, workers, crashes, pauses and wrong lists."""
+"""Random sequences of actions: people, workers, crashes, pauses and wrong lists.
+
+The rules of `DeletionMachine` about requests that exist apply to access requests too.
+"""
 
 from contextlib import suppress
 from uuid import uuid4
 
+from django.core.exceptions import PermissionDenied
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
 from connections.change_requests import approvals, lifecycle, reconciliation
+from connections.change_requests.actions import action_of
 from connections.change_requests.recording import record_or_save
 from connections.core.errors import DomainError
 from connections.deletions import confirmations, requesting
 from connections.inventory import syncs
-from connections.models import Deletion, State
+from connections.models import ChangeRequest, State
 from connections.operations import due
 from tests.faults.model.simulator import LISTINGS, PAUSES, PLANNED_FAULTS, RESPONSES, Simulator
 
@@ -66,12 +71,12 @@ class DeletionMachine(Simulator):
         fault=planned_faults,
     )
     def confirm(self, which: int, stale: bool, unread: bool, response: str, fault: str) -> None:
-        deletion = self.pick(which, stale=stale)
-        if deletion:
-            text = confirmations.confirmation_text(deletion, actor=self.setup.ada)
+        change_request = self.pick(which, stale=stale)
+        if change_request:
+            text = action_of(change_request).confirmation_text(change_request, actor=self.setup.ada)
             self.run_action(
                 lambda: lifecycle.execute(
-                    change_request=deletion,
+                    change_request=change_request,
                     actor=self.setup.ada,
                     confirmation=text,
                     skip_recheck=unread,
@@ -84,10 +89,16 @@ class DeletionMachine(Simulator):
     @rule(approvers=st.integers(min_value=0, max_value=2), response=responses, fault=planned_faults)
     def confirm_what_had_no_effect(self, approvers: int, response: str, fault: str) -> None:
         for who in (False, True)[:approvers]:
-            self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
+            self.copies = self._find_without_effect()
             self.decide(which=0, who=who, stale=True, agrees=1)
-        self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
+        self.copies = self._find_without_effect()
         self.confirm(which=0, stale=True, unread=False, response=response, fault=fault)
+
+    @staticmethod
+    def _find_without_effect() -> list[ChangeRequest]:
+        """One request that had no effect."""
+        rows = (kind._default_manager.filter(state=kind.no_effect) for kind in due.KINDS)
+        return [row for each in rows for row in each[:1]][:1]
 
     @precondition(lambda self: self.invariant_checks.states & {State.UNKNOWN, State.SENDING})
     @rule()
@@ -100,38 +111,39 @@ class DeletionMachine(Simulator):
         which=numbers, who=st.booleans(), stale=st.booleans(), agrees=st.sampled_from([1, 1, 1, 0])
     )
     def decide(self, which: int, who: bool, stale: bool, agrees: int) -> None:
-        deletion = self.pick(which, stale=stale)
-        if not deletion:
+        change_request = self.pick(which, stale=stale)
+        if not change_request:
             return
         actor = self.setup.approvers[who]
         with suppress(DomainError):
             if agrees:
                 approvals.approve(
-                    change_request=deletion,
+                    change_request=change_request,
                     actor=actor,
-                    digest=deletion.approval_digest,
-                    approval_round=deletion.approval_round,
+                    digest=change_request.approval_digest,
+                    approval_round=change_request.approval_round,
                 )
             else:
-                approvals.decline(change_request=deletion, actor=actor, reason="no")
+                approvals.decline(change_request=change_request, actor=actor, reason="no")
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans(), ends=st.booleans())
     def end(self, which: int, stale: bool, ends: bool) -> None:
-        deletion = self.pick(which, stale=stale)
-        if not deletion:
+        change_request = self.pick(which, stale=stale)
+        if not change_request:
             return
         act = lifecycle.close if ends else lifecycle.withdraw
-        with suppress(DomainError):
-            act(change_request=deletion, actor=self.setup.ada, reason="enough")
+        # She withdraws only what she requested.
+        with suppress(DomainError, PermissionDenied):
+            act(change_request=change_request, actor=self.setup.ada, reason="enough")
 
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans())
     def check_with_datadog(self, which: int, stale: bool) -> None:
-        deletion = self.pick(which, stale=stale)
-        if deletion:
+        change_request = self.pick(which, stale=stale)
+        if change_request:
             self.run_action(
-                lambda: reconciliation.check(change_request=deletion, actor=self.setup.ada),
+                lambda: reconciliation.check(change_request=change_request, actor=self.setup.ada),
                 response="deletes",
                 fault="none",
             )
@@ -141,7 +153,7 @@ class DeletionMachine(Simulator):
     @rule(seconds=pauses, response=responses, fault=planned_faults)
     def time_passes(self, seconds: int, response: str, fault: str) -> None:
         self.let_time_pass(seconds)
-        self.run_action(lambda: due.run_due(actor=WORKER), response=response, fault=fault)
+        self.run_action(self.work, response=response, fault=fault)
 
     @rule(seconds=pauses)
     def time_passes_without_faults(self, seconds: int) -> None:
@@ -164,10 +176,10 @@ class DeletionMachine(Simulator):
     @precondition(lambda self: self.copies)
     @rule(which=numbers, response=responses)
     def process_an_old_copy(self, which: int, response: str) -> None:
-        deletion = self.pick(which, stale=True)
-        if deletion:
+        change_request = self.pick(which, stale=True)
+        if change_request:
             self.run_action(
-                lambda: due.run_request(change_request=deletion, actor=WORKER),
+                lambda: due.run_request(change_request=change_request, actor=WORKER),
                 response=response,
                 fault="none",
             )
@@ -175,9 +187,9 @@ class DeletionMachine(Simulator):
     @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers)
     def keep_a_copy_of_a_deletion(self, which: int) -> None:
-        deletion = self.pick(which, stale=False)
-        if deletion:
-            self.copies = [*self.copies[-3:], deletion]
+        change_request = self.pick(which, stale=False)
+        if change_request:
+            self.copies = [*self.copies[-3:], change_request]
 
     @precondition(lambda self: self.frozen)
     @rule(which=numbers, response=responses)
@@ -186,11 +198,8 @@ class DeletionMachine(Simulator):
         attempt, sent, received = self.frozen.pop(which % len(self.frozen))
 
         def go_on() -> None:
-            deletion = attempt.deletion
-            client = self.client(deletion.credential)
-            sent.response = received or client.carry_out(
-                sent, connection_id=str(deletion.connection_id)
-            )
+            client = self.client(attempt.change_request.credential)
+            sent.response = received or client.carry_out(sent)
             record_or_save([(attempt, sent.response)], actor=WORKER)
 
         self.run_action(go_on, response=response, fault="none")

@@ -4,17 +4,21 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
 from hypothesis.stateful import RuleBasedStateMachine
 
-from connections import audit
 from connections.access.actor import WORKER, Actor
 from connections.core.errors import DomainError
 from connections.datadog.responses import WriteResponse
-from connections.models import Attempt, AuditEvent, Credential, Deletion
+from connections.models import (
+    AuditEvent,
+    ChangeRequest,
+    Credential,
+    OrgPair,
+)
 from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection, KeyPair
@@ -25,7 +29,7 @@ from tests.faults.model.expected_state import (
     Ledger,
     ModelDatadog,
     PlannedFaults,
-    SentDelete,
+    SentWrite,
     WrongListWorld,
 )
 from tests.faults.model.invariants import Invariants, check_final_state
@@ -50,6 +54,10 @@ RESPONSES: dict[str, Fault | None] = {
     "half a status line": faults.HALF_STATUS_LINE,
     "200 with a cut body": faults.TRUNCATED_BODY,
     "200 without deleting": faults.RETURNS_200_WITHOUT_DELETING,
+    "409": faults.RETURNS_409,
+    "another creates first": faults.ANOTHER_CREATES_FIRST,
+    "another changes first": faults.ANOTHER_CHANGES_FIRST,
+    "another deletes first": faults.ANOTHER_DELETES_FIRST,
 }
 LISTINGS: dict[str, Fault | None] = {
     "correct": None,
@@ -87,10 +95,14 @@ class SimulatedSetup:
     world: WrongListWorld
     clock: SettableClock
     ada: Actor
+    # A Viewer, who can request access.
+    victor: Actor
     approvers: tuple[Actor, Actor]
     credentials: list[Credential]
     pairs: dict[UUID, KeyPair]
     connection_ids: list[UUID]
+    # The pairs that access is requested for.
+    org_pairs: list[OrgPair]
     all_connections: tuple[Connection, ...]
     # Makes the fake client that is used now.
     open_client: Callable[[Credential], FakeDatadog]
@@ -110,13 +122,14 @@ class Simulator(RuleBasedStateMachine):
         transaction.get_connection().atomic_blocks[-1]._from_testcase = True
         setup.world.reset()
         setup.world.hides, setup.world.ghosts = False, ()
+        setup.world.known = {UUID(one.id): one for one in setup.all_connections}
         self.clock = setup.clock
         self.started_at = self.clock.at
         self.ledger = Ledger()
         self.script = PlannedFaults()
         self.invariant_checks = Invariants(ledger=self.ledger)
-        self.copies: list[Deletion] = []
-        self.frozen: list[tuple[Attempt, SentDelete, WriteResponse | None]] = []
+        self.copies: list[ChangeRequest] = []
+        self.frozen: list[tuple[Any, SentWrite, WriteResponse | None]] = []
         self.listing = "correct"
         self.is_closed = False
         setup.open_client = self.client
@@ -137,10 +150,9 @@ class Simulator(RuleBasedStateMachine):
         self.set_listing("correct")
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
-            self.run_action(lambda: due.run_due(actor=WORKER), response="deletes", fault="none")
+            self.run_action(self.work, response="deletes", fault="none")
         self.invariant_checks.check()
-        present = {connection.id for connection in self.setup.world.connections()}
-        check_final_state(present=present, ledger=self.ledger)
+        check_final_state(world=self.setup.world, ledger=self.ledger)
 
     # --- How Datadog is reached
 
@@ -152,7 +164,6 @@ class Simulator(RuleBasedStateMachine):
             ledger=self.ledger,
             script=self.script,
             clock=self.clock,
-            ids=lambda: set(self.setup.connection_ids),
         )
         datadog.is_closed = self.is_closed
         return datadog
@@ -161,20 +172,21 @@ class Simulator(RuleBasedStateMachine):
         """Run one action while this fault happens. A refused action counts like any other."""
         world = self.setup.world
         world.clear_faults()
-        of_list, of_delete = LISTINGS[self.listing], RESPONSES[response]
+        of_list, of_write = LISTINGS[self.listing], RESPONSES[response]
         if of_list:
             world.set_fault(fault=of_list, operation="list")
         if of_list is faults.ANOTHER_ORG:
             world.set_fault(fault=of_list, operation="current_user")
-        if of_delete:
-            world.set_fault(fault=of_delete, operation="delete")
+        if of_write:
+            for operation in ("delete", "create", "update"):
+                world.set_fault(fault=of_write, operation=operation)
         self._set_script(fault)
         with suppress(DomainError, DiedError):
             try:
                 action()
             except FrozenError as frozen:
                 sent = self.ledger.sent[-1]
-                attempt = Attempt.objects.get(pk=sent.attempt)
+                attempt = self.attempt_of(sent)
                 self.frozen.append((attempt, sent, frozen.response))
         self._set_script("none")
 
@@ -190,28 +202,45 @@ class Simulator(RuleBasedStateMachine):
         script.other_org = self.listing == "another org"
         self.is_closed = fault == "closed port"
 
+    @staticmethod
+    def attempt_of(sent: SentWrite) -> Any:
+        """The recorded attempt of what was sent."""
+        for kind in due.KINDS:
+            change_request = kind._default_manager.filter(pk=sent.change_request).first()
+            if change_request:
+                return change_request.attempts.get(pk=sent.attempt)
+        raise AssertionError
+
+    def work(self) -> None:
+        """What a worker does."""
+        due.run_due(actor=WORKER)
+
     def _others_work(self) -> None:
         """Another worker runs a minute later, while this process still waits for Datadog."""
         self.let_time_pass(61)
-        due.run_due(actor=WORKER)
+        self.work()
 
     def let_time_pass(self, seconds: float) -> None:
         """Move the clock; what Datadog carries out late is carried out when its time comes."""
         self.clock.advance(seconds=seconds)
         for late in [one for one in self.ledger.late if one.at <= self.clock.at]:
             self.ledger.late.remove(late)
-            if self.setup.world.remove_connection(connection_id=late.connection_id):
+            if late.sent.execute():
                 late.sent.executed = True
 
-    def pick(self, number: int, *, stale: bool) -> Deletion | None:
-        """A deletion as it is now, or as it was read a while ago."""
+    def pick(self, number: int, *, stale: bool) -> Any:
+        """A request as it is now, or as it was read a while ago. None if there is none."""
         if stale:
             return self.copies.pop(number % len(self.copies)) if self.copies else None
         # Not sorted by time, which can stand still or go back, nor by ID, because a run must be
         # repeatable.
-        asked = AuditEvent.objects.filter(code=audit.EventCode.DELETION_REQUESTED).order_by("-seq")
-        newest = list(asked.values_list("subject_id", flat=True)[:4])
-        return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None
+        asked = AuditEvent.objects.filter(code__endswith=".requested").order_by("-seq")
+        newest = list(asked.values_list("subject_type", "subject_id")[:4])
+        if not newest:
+            return None
+        noun, pk = newest[number % len(newest)]
+        [kind] = [kind for kind in due.KINDS if kind.noun == noun]
+        return kind._default_manager.get(pk=pk)
 
     def set_listing(self, listing: str) -> None:
         """How Datadog lists from now on."""

@@ -1,10 +1,12 @@
-"""Random sequences of everything that can happen to a deletion keep the invariants.
+"""Random sequences of everything that can happen to a deletion or an access request.
+
+They keep the invariants.
 
 `SEQUENCES` in the environment is the number of sequences, `SEQUENCES_SEED` their seed.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,11 +20,12 @@ from connections.access.actor import Actor, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
 from connections.inventory import syncs
-from connections.models import ApprovalPolicy, Credential, Person, Role
-from sandbox.entities import make_user
+from connections.models import ApprovalPolicy, Credential, OrgPair, Person, Role
+from sandbox.entities import Org, make_user
+from tests.faults.model.access_machine import AccessMachine
 from tests.faults.model.expected_state import WrongListWorld
 from tests.faults.model.machine import DeletionMachine
-from tests.faults.model.simulator import SimulatedSetup
+from tests.faults.model.simulator import SimulatedSetup, Simulator
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
@@ -41,7 +44,7 @@ STEPS_PER_SEQUENCE = 20
 
 def number_of_sequences() -> int:
     """Sequences to try: what a test run has time for, or more."""
-    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "3" if ON_POSTGRESQL else "8"))
+    return int(os.environ.get("SEQUENCES", "200" if TAKES_ALL else "2" if ON_POSTGRESQL else "5"))
 
 
 def seed_of_sequences() -> int:
@@ -50,15 +53,32 @@ def seed_of_sequences() -> int:
     return int(os.environ.get("SEQUENCES_SEED", own))
 
 
-def make_world() -> WrongListWorld:
+def make_world(*, clock: SettableClock) -> WrongListWorld:
     """Payments and Group SOC, which share in both directions; a third org knows neither."""
-    world = WrongListWorld(sites=(US,))
+    world = WrongListWorld(sites=(US,), clock=clock)
     world.add_org(name="Elsewhere", site=US)
     payments = world.add_org(name="Payments", site=US)
     soc = world.add_org(name="Group SOC", site=US)
-    for org in (payments, soc, payments):
+    return _connect(
+        world, credentials_of=(payments, soc, payments), pairs=((payments, soc), (soc, payments))
+    )
+
+
+def make_access_world(*, clock: SettableClock) -> WrongListWorld:
+    """Three orgs with a credential each and one without; two of three pairs are connected."""
+    world = WrongListWorld(sites=(US,), clock=clock)
+    partner = world.add_org(name="Partner", site=US)
+    orgs = [world.add_org(name=name, site=US) for name in ("Payments", "Group SOC", "Labs")]
+    payments, _, labs = orgs
+    return _connect(world, credentials_of=orgs, pairs=((payments, partner), (labs, payments)))
+
+
+def _connect(
+    world: WrongListWorld, *, credentials_of: Sequence[Org], pairs: Sequence[tuple[Org, Org]]
+) -> WrongListWorld:
+    for org in credentials_of:
         world.add_key_pair(org=org)
-    for source, sink in ((payments, soc), (soc, payments)):
+    for source, sink in pairs:
         world.add_connection(
             source_org=source,
             sink_org=sink,
@@ -69,18 +89,21 @@ def make_world() -> WrongListWorld:
     return world
 
 
-@pytest.fixture
-def setup(
+@pytest.fixture(params=[DeletionMachine, AccessMachine])
+def machine(
+    request: pytest.FixtureRequest,
     clock: SettableClock,
     ada: Person,
     linus: Person,
+    victor: Person,
     actor_for: Callable[[Person], Actor],
     monkeypatch: pytest.MonkeyPatch,
-) -> SimulatedSetup:
-    """Three credentials, one of each policy, that have been read once."""
+) -> type[Simulator]:
+    """What runs the sequences. Three credentials, one of each policy, have been read once."""
     made = SimulatedSetup()
-    made.world, made.clock = make_world(), clock
-    made.ada = actor_for(ada)
+    with_access = request.param is AccessMachine
+    made.world, made.clock = (make_access_world if with_access else make_world)(clock=clock), clock
+    made.ada, made.victor = actor_for(ada), actor_for(victor)
     made.approvers = (actor_for(linus), actor_for(make_person("lea", Role.APPROVER)))
     made.all_connections = tuple(made.world.connections())
     made.connection_ids = [UUID(connection.id) for connection in made.all_connections]
@@ -95,6 +118,8 @@ def setup(
             keys_set_at=timezone.now(),
             created_at=timezone.now(),
             verified_at=timezone.now(),
+            key_owner_id=pair.user.id,
+            key_owner_is_service_account=True,
         )
         credential.seal_keys(
             KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
@@ -106,18 +131,23 @@ def setup(
         "connections.inventory.fetching.open_client",
         lambda *, credential: made.open_client(credential),
     )
-    monkeypatch.setattr(DeletionMachine, "setup", made, raising=False)
+    monkeypatch.setattr(Simulator, "setup", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
     syncs.sync_credentials(credentials=made.credentials, actor=command_actor())
-    return made
+    if with_access:
+        partner, payments, soc, labs = made.world.orgs
+        pairs = ((payments, partner), (soc, partner), (labs, payments))
+        made.org_pairs = [OrgPair(US, *pair) for pair in pairs]
+    machine: type[Simulator] = request.param
+    return machine
 
 
-def test_no_sequence_of_actions_breaks_an_invariant(setup: SimulatedSetup) -> None:
+def test_no_sequence_of_actions_breaks_an_invariant(machine: type[Simulator]) -> None:
     count, first = number_of_sequences(), seed_of_sequences()
     # pytest shows it when the test fails.
     print(f"{count} sequences of {STEPS_PER_SEQUENCE} steps, SEQUENCES_SEED={first}")  # noqa: T201
     run_state_machine_as_test(
-        seed(first)(DeletionMachine),
+        seed(first)(machine),
         settings=settings(
             max_examples=count,
             stateful_step_count=STEPS_PER_SEQUENCE,

@@ -1,0 +1,249 @@
+"""Random sequences in which people also request access, extend it, restore it and let it end."""
+
+from contextlib import suppress
+from datetime import date, timedelta
+from uuid import uuid4
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+
+from connections.access.actor import WORKER
+from connections.access_requests import ending, requesting
+from connections.access_requests.requesting import WantedTerms, complete_terms
+from connections.access_requests.targets import find_target
+from connections.agreements.setting import set_agreements
+from connections.core.errors import DomainError
+from connections.deletions import confirmations
+from connections.deletions import requesting as deletion_requesting
+from connections.inventory import protections, syncs
+from connections.models import (
+    AuditEvent,
+    Deletion,
+    OrgConnectionSnapshot,
+    RequestKind,
+    approval_digest_of,
+)
+from sandbox.entities import make_user
+from tests.faults.model.expected_state import AskedFor
+from tests.faults.model.machine import DeletionMachine, numbers, planned_faults
+from tests.faults.model.simulator import RESPONSES
+
+kinds = st.sampled_from(["create", "create", "change", "change", "extend", "restore"])
+data_types = st.sampled_from([["audit"], ["logs"], ["audit", "logs"]])
+# Access that was given is needed for what follows, so most requests work.
+responses = st.sampled_from([*["deletes"] * len(RESPONSES), *sorted(RESPONSES)])
+# The last day, counted from today.
+days = st.sampled_from([None, 0, 0, 1, 3])
+
+
+class AccessMachine(DeletionMachine):
+    """Access requests and deletions of three pairs, and everything that can be done to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced_at = self.clock.at
+
+    # --- What people do
+
+    @initialize(pair=numbers, types=data_types, ends=days, response=responses, fault=planned_faults)
+    def begin(
+        self, pair: int, types: list[str], ends: int | None, response: str, fault: str
+    ) -> None:
+        """Something is always requested first, approved where needed, and confirmed."""
+        kind = "change" if self._listed(pair) else "create"
+        self.request_access(
+            pair=pair,
+            kind=kind,
+            types=types,
+            ends=ends,
+            views=False,
+            response=response,
+            fault=fault,
+        )
+        for who in (False, True):
+            self.decide(which=0, who=who, stale=False, agrees=1)
+        if self.ledger.asked_for and not self.ledger.sent:
+            self.confirm(which=0, stale=False, unread=False, response=response, fault=fault)
+
+    def _listed(self, pair: int) -> OrgConnectionSnapshot | None:
+        wanted = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
+        rows = OrgConnectionSnapshot.objects.filter(**wanted._asdict(), is_current=True)
+        return rows.order_by("-last_seen_at").first()
+
+    def _in_days(self, count: int | None) -> date | None:
+        return None if count is None else self.clock.at.date() + timedelta(days=count)
+
+    @rule(
+        pair=numbers,
+        kind=kinds,
+        types=data_types,
+        ends=days,
+        views=st.booleans(),
+        response=responses,
+        fault=planned_faults,
+    )
+    def request_access(
+        self,
+        pair: int,
+        kind: str,
+        types: list[str],
+        ends: int | None,
+        views: bool,
+        response: str,
+        fault: str,
+    ) -> None:
+        """A Viewer or an Operator requests it, who can also confirm it."""
+        setup = self.setup
+        actor = setup.victor if views else setup.ada
+        of_pair = setup.org_pairs[pair % len(setup.org_pairs)]
+        wanted: WantedTerms = {"owner_text": "SOC team", "purpose": "incident response"}
+        if kind != "extend":
+            wanted["types"] = types
+        wanted["ends_on"] = self._in_days(ends)
+        restored = None
+        if kind == "restore":
+            restored = (
+                Deletion.objects.filter(**of_pair._asdict()).order_by("-requested_at").first()
+            )
+        with suppress(DomainError):
+            target = find_target(
+                actor=actor, kind=RequestKind(kind), pair=of_pair, restored_from=restored
+            )
+            terms = complete_terms(target, wanted, reason="quarterly report", ticket="")
+            digest, request_id = target.digest_of(terms), uuid4()
+            self.ledger.asked_for[request_id] = AskedFor(
+                kind=kind,
+                pair=of_pair,
+                connection_id=str(target.snapshot.connection_id) if target.snapshot else "",
+                types=list(terms.types),
+                ends_on=terms.ends_on,
+                approval_digest=approval_digest_of(digest=digest, reason=terms.reason, ticket=""),
+            )
+            self.run_action(
+                lambda: requesting.request_access(
+                    actor=actor,
+                    kind=RequestKind(kind),
+                    pair=of_pair,
+                    wanted=wanted,
+                    reason="quarterly report",
+                    ticket="",
+                    request_id=request_id,
+                    digest=digest,
+                    confirmation=target.text_to_type if target.is_sent_at_once else None,
+                    restored_from=restored,
+                ),
+                response=response,
+                fault=fault,
+            )
+
+    @rule(pair=numbers, kind=kinds, types=data_types, ends=days, response=responses)
+    def request_approve_and_confirm(
+        self, pair: int, kind: str, types: list[str], ends: int | None, response: str
+    ) -> None:
+        self.request_access(
+            pair=pair,
+            kind=kind,
+            types=types,
+            ends=ends,
+            views=True,
+            response=response,
+            fault="none",
+        )
+        for who in (False, True):
+            self.decide(which=0, who=who, stale=False, agrees=1)
+        self.confirm(which=0, stale=False, unread=False, response=response, fault="none")
+
+    @rule(which=numbers, credential=numbers, response=responses, fault=planned_faults)
+    def request(self, which: int, credential: int, response: str, fault: str) -> None:
+        """The deletion of what a pair has now."""
+        listed = self._listed(which)
+        if listed is None:
+            return
+        ada = self.setup.ada
+        shown = confirmations.find_target(
+            actor=ada, credential=listed.credential, connection_id=listed.connection_id
+        )
+        self.run_action(
+            lambda: deletion_requesting.request_deletion(
+                actor=ada,
+                credential=listed.credential,
+                connection_id=listed.connection_id,
+                reason="contract ended",
+                ticket="",
+                request_id=uuid4(),
+                digest=shown.digest,
+                confirmation=shown.text_to_type,
+            ),
+            response=response,
+            fault=fault,
+        )
+
+    @rule(pair=numbers, types=data_types, ends=days)
+    def edit_an_agreement(self, pair: int, types: list[str], ends: int | None) -> None:
+        of_pair = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
+        with suppress(DomainError):
+            done = set_agreements(
+                actor=self.setup.ada,
+                pairs=[of_pair],
+                terms={
+                    "owner_text": "another team",
+                    "purpose": "fraud alerts",
+                    "ends_on": self._in_days(ends),
+                    "connection_types": types,
+                },
+            )
+            if done.new:
+                newest = AuditEvent.objects.latest("seq")
+                self.ledger.edited_at[of_pair] = newest.seq
+
+    @rule(pair=numbers)
+    def protect_or_unprotect(self, pair: int) -> None:
+        listed = self._listed(pair)
+        if listed is None:
+            return
+        key = listed.key
+        protection = protections.find_protection(key)
+        with suppress(DomainError):
+            if protection is None:
+                protections.protect_connection(actor=self.setup.ada, key=key, reason="audit")
+            else:
+                protections.remove_protection(
+                    actor=self.setup.approvers[0], protection=protection, reason="done"
+                )
+
+    # --- What happens by itself
+
+    def work(self) -> None:
+        super().work()
+        if abs(self.clock.at - self.synced_at) > timedelta(minutes=15):
+            self.synced_at = self.clock.at
+            syncs.sync_credentials(credentials=self.setup.credentials, actor=WORKER)
+        ending.end_due(actor=WORKER)
+
+    @precondition(lambda self: self.ledger.asked_for)
+    @rule(count=st.integers(min_value=1, max_value=4), response=responses, fault=planned_faults)
+    def days_pass(self, count: int, response: str, fault: str) -> None:
+        self.let_time_pass(count * 86400)
+        self.run_action(self.work, response=response, fault=fault)
+
+    # --- What others do to the world
+
+    @rule(which=numbers, act=numbers)
+    def someone_else_changes_the_connection(self, which: int, act: int) -> None:
+        world = self.setup.world
+        pair = self.setup.org_pairs[which % len(self.setup.org_pairs)]
+        there = world.between(pair.source_org_id, pair.sink_org_id)
+        types = (("audit",), ("logs",), ("metrics",), ("audit", "logs"))[act]
+        if there is None:
+            world.add_connection(
+                source_org=world.orgs[pair.source_org_id],
+                sink_org=world.orgs[pair.sink_org_id],
+                connection_types=types,
+                created_by=make_user(name="Dana Keller"),
+            )
+        elif act % 2:
+            world.remove_connection(connection_id=there.id)
+            if act == 3:
+                world.recreate_connection(connection_id=there.id)
+        else:
+            world.change_connection(connection_id=there.id, connection_types=types)
