@@ -86,7 +86,7 @@ class Interrupt(FollowUp):
         return new_state(State.APPROVED, cause=self.cause, due_at=due_at, expires_at=self.until)
 
     def event(self, change_request: AccessRequest) -> audit.EventDraft:
-        sentence = _interrupted_sentence(change_request).followed_by(
+        sentence = _interrupted_sentence(change_request, reason=self.cause).followed_by(
             f"Confirm the POST again by {format_time(self.until)}."
         )
         return audit.EventDraft(code=EventCode.ACCESS_REQUEST_INTERRUPTED, sentence=sentence)
@@ -100,11 +100,20 @@ def interrupted_since(access_request: AccessRequest) -> datetime:
     return last.answered_at or last.claimed_at if is_proven else last.claimed_at
 
 
-def _interrupted_sentence(access_request: AccessRequest) -> audit.Sentence:
+def _interrupted_sentence(access_request: AccessRequest, *, reason: str) -> audit.Sentence:
+    connection = access_request.description
+    since = format_time(interrupted_since(access_request))
+    if reason == Cause.STILL_LISTED:
+        return audit.Sentence(
+            "Access for {connection} might have been interrupted since {since}: the connection was "
+            "deleted, but the last list still showed it.",
+            connection=connection,
+            since=since,
+        )
     return audit.Sentence(
         "Access for {connection} has been interrupted since {since}.",
-        connection=access_request.description,
-        since=format_time(interrupted_since(access_request)),
+        connection=connection,
+        since=since,
     )
 
 
@@ -113,7 +122,7 @@ def _record_interruption(access_request: AccessRequest, *, actor: Actor) -> None
         code=EventCode.ACCESS_REQUEST_INTERRUPTED,
         actor=actor,
         subject=access_request,
-        sentence=_interrupted_sentence(access_request),
+        sentence=_interrupted_sentence(access_request, reason=access_request.reason_code),
         details={"state": access_request.state, "outcome": access_request.outcome},
     )
 
@@ -142,16 +151,17 @@ class MoveDeleteAction(AccessAction):
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """The new connection must not end with a person's account."""
-        if change_request.credential.key_owner_is_service_account:
-            return None
-        return _block(Cause.CREATOR_IS_PERSON)
+        credential = change_request.credential
+        if not credential.key_owner_is_service_account:
+            return _block(Cause.CREATOR_IS_PERSON)
+        return None if credential.is_write_granted else _block(Cause.WRITE_NOT_GRANTED)
 
     def find_key_block(self, result: SyncResult) -> BlockedError | None:
         """Deleting must not leave a pair that these keys can't connect again."""
-        owner = result.identity
-        if not result.is_complete or owner is None:
+        if not result.is_complete:
             return None
-        if not owner.is_service_account:
+        owner = result.identity
+        if owner is None or not owner.is_service_account:
             return _block(Cause.CREATOR_IS_PERSON)
         is_granted = WRITE_PERMISSION in owner.permissions
         return None if is_granted else _block(Cause.WRITE_NOT_GRANTED)
@@ -245,7 +255,8 @@ class MoveCreateAction(CreateAction):
         if reason is None or removed_at is None:
             return transition
         if change_request.reason_code == Cause.STILL_LISTED:
-            return Settle(outcome=AccessOutcome.NOT_SENT, cause=Cause.STILL_LISTED)
+            # That list can have lagged, so the connection might be gone all the same.
+            reason = Cause.STILL_LISTED
         is_expired = change_request.state == State.APPROVED
         if not is_expired and clock.elapsed_since(removed_at, now=now) < time_limits.MOVE_WINDOW:
             # Only after an attempt that might have worked can lists find no effect.
@@ -258,21 +269,23 @@ class MoveCreateAction(CreateAction):
             return states.stop_trying(cause=reason, was_ambiguous=True, due_at=now)
         last = change_request.step_attempts.last()
         was_refused = last is not None and last.verdict in _REFUSALS
-        is_refused = was_refused or transition.outcome == AccessOutcome.REFUSED
+        is_refused = was_refused or transition.outcome in _REFUSED_OUTCOMES
         return Settle(
             outcome=AccessOutcome.REFUSED if is_refused else AccessOutcome.NOT_SENT,
-            cause=Cause.ACCESS_GONE,
+            cause=reason if reason == Cause.STILL_LISTED else Cause.ACCESS_GONE,
             details={"cause": change_request.reason_code or reason},
         )
 
     def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
         super().entered(change_request, actor=actor)
         is_told = change_request.state in {State.UNKNOWN, State.SETTLED}
-        if is_told and change_request.interrupts_access:
+        is_unclear = change_request.reason_code == Cause.STILL_LISTED
+        if is_told and (change_request.interrupts_access or is_unclear):
             _record_interruption(change_request, actor=actor)
 
 
-_REFUSALS = (AttemptResult.REFUSED, AttemptResult.NOT_FOUND)
+_REFUSALS = (AttemptResult.REFUSED, AttemptResult.NOT_FOUND, AttemptResult.ALREADY_EXISTS)
+_REFUSED_OUTCOMES = (AccessOutcome.REFUSED, AccessOutcome.ALREADY_EXISTS)
 _NOT_CREATED = (AccessOutcome.REFUSED, AccessOutcome.NOT_SENT, AccessOutcome.EXPIRED)
 
 
@@ -280,7 +293,10 @@ def _reason_not_created(transition: Transition) -> str | None:
     """Why this transition would end a move without a new connection. None if it doesn't."""
     if isinstance(transition, BecomeNoEffect):
         return Cause.LISTINGS_AGREE
-    if isinstance(transition, Settle) and transition.outcome in _NOT_CREATED:
+    # Just after the DELETE, a 409 can be about the old connection. Only a list shows another one.
+    if isinstance(transition, Settle) and (
+        transition.outcome in _NOT_CREATED or transition.cause == Cause.CONFLICT
+    ):
         return transition.cause
     return None
 

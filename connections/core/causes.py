@@ -123,7 +123,7 @@ class Cause(StrEnum):
     )
     STILL_LISTED = (
         "still_listed",
-        "Datadog returned 200 to the DELETE but still lists the connection.",
+        "The connection was deleted, but the last list still showed it.",
     )
     ACCESS_GONE = (
         "access_gone",

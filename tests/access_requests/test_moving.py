@@ -228,9 +228,10 @@ CELLS = {
     "delete without effect": Cell(
         delete=faults.RETURNS_200_WITHOUT_DELETING,
         first=WAITING,
-        minutes=16,
+        minutes=61,
         then=("settled", "not_sent", Cause.STILL_LISTED),
         sent="DELETE",
+        alarms=2,
     ),
     "list incomplete": Cell(
         between=faults.INCOMPLETE_PAGE, first=WAITING, then=WAITING, sent="DELETE"
@@ -262,10 +263,13 @@ CELLS = {
         then=("settled", "refused", Cause.ACCESS_GONE),
         alarms=2,
     ),
-    "post 409": Cell(
+    "post 409": Cell(post=faults.RETURNS_409, first=INTERRUPTED, then=INTERRUPTED, alarms=1),
+    "post 409, an hour later": Cell(
         post=faults.RETURNS_409,
-        first=("settled", "already_exists", Cause.CONFLICT),
-        then=("settled", "already_exists", Cause.CONFLICT),
+        first=INTERRUPTED,
+        minutes=61,
+        then=("settled", "refused", Cause.ACCESS_GONE),
+        alarms=2,
     ),
     "post limited": Cell(
         post=LIMITED, first=WAITING, minutes=0.1, then=WAITING, sent="DELETE POST"
@@ -298,8 +302,7 @@ def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell) -> None:
     assert alarms() == cell.alarms
     is_deleted = (moved.removed_at is not None and not cell.is_still_listed) or cell.then == GONE
     assert mover.is_listed() == (not is_deleted or cell.then[1] == "created")
-    is_completed = cell.then[1] in {"created", "already_exists"}
-    assert Agreement.objects.exists() == is_completed
+    assert Agreement.objects.exists() == (cell.then[1] == "created")
 
 
 # --- What others do between the DELETE and the POST ---
@@ -459,6 +462,28 @@ def test_the_list_before_the_delete_also_reads_what_the_keys_can_do(
     assert not mover.sent()
 
 
+def test_a_list_that_lagged_before_the_worker_stopped_proves_nothing_later(mover: Mover) -> None:
+    old = mover.found()
+    moved = mover.move(delete=faults.RETURNS_200_WITHOUT_DELETING)
+    mover.world.remove_connection(connection_id=old.id)
+    mover.clock.advance(minutes=20)
+    assert mover.work(moved) == INTERRUPTED
+    assert alarms() == 1
+    mover.world.clear_faults()
+    assert mover.stored(mover.confirm(moved)) == CREATED
+
+
+def test_a_person_who_lost_the_right_while_a_list_lags_stops_the_post_with_an_alarm(
+    mover: Mover,
+) -> None:
+    old = mover.found()
+    moved = mover.move(delete=faults.RETURNS_200_WITHOUT_DELETING)
+    mover.world.remove_connection(connection_id=old.id)
+    mover.linus.groups.clear()
+    assert mover.work(moved, minutes=2) == INTERRUPTED
+    assert (mover.sent(), alarms()) == (["DELETE"], 1)
+
+
 def test_keys_withdrawn_after_the_delete_end_in_an_alarm(mover: Mover) -> None:
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
@@ -499,6 +524,15 @@ def test_a_connection_that_was_protected_after_the_approval_is_not_moved(mover: 
     actor = person_actor(person=mover.linus)
     protections.protect_connection(actor=actor, key=access_request.key, reason="audit")
     with pytest.raises(BlockedError, match="protected"):
+        mover.confirm(access_request)
+    assert not mover.sent()
+
+
+def test_keys_that_can_no_longer_write_move_nothing(mover: Mover) -> None:
+    access_request = mover.request()
+    mover.approve(access_request)
+    Credential.objects.update(verification=[{"check": "permissions", "ok": False}])
+    with pytest.raises(BlockedError, match="lacks org_connections_write"):
         mover.confirm(access_request)
     assert not mover.sent()
 
