@@ -1,19 +1,22 @@
-"""The demo's access requests: to approve, to confirm, one that ends today, and a restored one."""
+"""The demo's access requests: two that wait, one that ends today, and two that are done."""
 
 import uuid
 from datetime import timedelta
 
+from connections.access.actor import WORKER
 from connections.access_requests.requesting import WantedTerms, complete_terms, request_access
 from connections.access_requests.targets import find_target
 from connections.change_requests import approvals, lifecycle
 from connections.core import clock
 from connections.models import AccessRequest, Credential, Deletion, Org, OrgPair, RequestKind
+from connections.operations import due
 from orgadmin.demo.world import DemoWorld, ago
 
 TO_APPROVE = ("Group SOC", "Risk Engine")
 TO_CONFIRM = ("Pricing", "Catalog")
 ENDS_TODAY = ("Group SOC", "Open Banking")
 RESTORED = ("Loyalty", "Retail US")
+MOVED = ("Catalog", "Loyalty")
 
 
 def pair_between(names: tuple[str, str]) -> OrgPair:
@@ -106,6 +109,21 @@ def restored(world: DemoWorld) -> None:
         ticket=4224,
         restored_from=Deletion.objects.get(**pair_between(RESTORED)._asdict()),
     )
+
+
+def moved(world: DemoWorld) -> None:
+    """A connection whose creator left gets a service account as its creator."""
+    access_request = _request(
+        world,
+        "operator",
+        MOVED,
+        RequestKind.MOVE,
+        {},
+        reason="Tom Aldridge has left.",
+        ticket=4225,
+    )
+    # The worker creates it once Datadog no longer lists the old one.
+    due.run_request(change_request=access_request, actor=WORKER)
 
 
 def _request(

@@ -103,6 +103,7 @@ def _create_history(world: DemoWorld) -> None:
         partial(_synced, orgs=_CHANGED, hours=1),
         _unknown,
         access_requests.restored,
+        access_requests.moved,
         _changed_outside,
     ):
         step(world)

@@ -30,6 +30,7 @@ CREDENTIAL_MANAGER = "credentials"
 CHANGED = ("Labs", "ML Platform")
 WITHOUT_AGREEMENT = ("Analytics", "Loyalty")
 NOT_CONNECTED = ("Platform EU", "Risk Engine")
+CREATED_BY_A_PERSON = ("Cards EU", "Observability EU")
 DELETED = ("Labs Staging", "Labs")
 
 
@@ -127,6 +128,7 @@ def list_more_scenes() -> list[Scene]:
     """Scenes for those who want to see everything."""
     return [
         *(_changed_meanwhile(), _resolve_unknown(), _break_glass(), _recreate(), _restore()),
+        _move(),
         *_look_around(),
     ]
 
@@ -250,13 +252,36 @@ def _restore() -> Scene:
                 _path_of(deletion),
             ),
             Step(
-                "Loyalty → Retail US has been restored already.",
+                f"{' → '.join(access_requests.RESTORED)} has been restored already.",
                 "Open that access request",
                 OPERATOR,
                 _page_of(_newest_access_request(access_requests.RESTORED)),
             ),
         ],
         deletion=deletion,
+    )
+
+
+def _move() -> Scene:
+    source, sink = CREATED_BY_A_PERSON
+    return Scene(
+        "Move a connection to a service account",
+        "Datadog deletes a connection when its creator's account is deactivated.",
+        steps=[
+            Step(
+                f"Tom Aldridge's account is disabled, and he created {source} → {sink}. Move it, "
+                "which sends a DELETE and then a POST.",
+                "Open as the Operator",
+                OPERATOR,
+                _access_form(RequestKind.MOVE, CREATED_BY_A_PERSON),
+            ),
+            Step(
+                f"{' → '.join(access_requests.MOVED)} has been moved already.",
+                "Open that access request",
+                OPERATOR,
+                _page_of(_newest_access_request(access_requests.MOVED)),
+            ),
+        ],
     )
 
 

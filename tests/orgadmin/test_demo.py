@@ -157,7 +157,7 @@ def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     two_of_one_org = "SELECT name FROM connections_credential WHERE org_name = 'Robotics'"
     assert set(demo.rows(two_of_one_org)) == {("Robotics",), ("Robotics (access token)",)}
     snapshots = "FROM connections_orgconnectionsnapshot"
-    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(402,)]
+    assert demo.rows(f"SELECT COUNT(DISTINCT connection_id) {snapshots}") == [(403,)]
     orgs = f"SELECT source_org_id {snapshots} UNION SELECT sink_org_id {snapshots}"
     assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
@@ -179,6 +179,7 @@ def test_it_shows_access_requests_in_every_step(demo: Demo) -> None:
         ("change", "requested"),
         ("extend", "settled"),
         ("restore", "settled"),
+        ("move", "settled"),
     }
     [(ends_on,)] = demo.rows("SELECT ends_on FROM connections_accessrequest WHERE kind = 'extend'")
     # Or yesterday, if the demo was started shortly before midnight.
@@ -219,6 +220,7 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
         "Confirm more data types",
         "Access that ends today",
         "Restore a deleted connection",
+        "Move a connection to a service account",
         "Decide in an access review",
         "Find a past deletion",
         "Verify the audit log offline",
