@@ -127,7 +127,7 @@ class AccessTarget:
             verify = "Grant it in Datadog, then verify the credential again."
             return f"{cause_text(Cause.WRITE_NOT_GRANTED)} {verify}"
         if self.snapshot and self.snapshot.creator_id == credential.key_owner_id:
-            return "The owner of these keys created the connection already."
+            return "The owner of these keys is already the creator of the connection."
         return cause_text(Cause.CONNECTION_PROTECTED) if self.is_protected else ""
 
     @property
