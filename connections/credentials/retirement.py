@@ -2,47 +2,54 @@
 
 from datetime import datetime
 
+from django.db.models import Q
+
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.change_requests import attempt_facts, states
+from connections.change_requests.actions import nouns
 from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials.key_checks import unchanged_row
 from connections.credentials.lifecycle import fold_name, unused_name
-from connections.models import Credential, Deletion, Outcome, State
+from connections.models import ChangeRequest, CommonOutcome, Credential, State, Step
 from connections.models.credentials import ENVELOPE_FIELDS
 
 # Datadog might be processing one of these, or the worker will send it again.
-_BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
-_NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
+_BLOCKING = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
+_NOT_SENT_YET = Q(state__in=[State.REQUESTED, State.APPROVED])
+# Its connection is deleted, and its POST is to be confirmed again.
+_INTERRUPTED = Q(state=State.APPROVED, removed_at__isnull=False)
 _JUST_CHANGED = (
-    "The credential or its deletions just changed, so it wasn't retired. Reload and try again."
+    "The credential or its requests just changed, so it wasn't retired. Reload and try again."
 )
 
 
-def list_blocking_deletions(credential: Credential) -> list[Deletion]:
-    """The deletions that prevent the credential from being retired now."""
-    return list(credential.deletions.filter(state__in=_BLOCKING))
+def list_blocking_requests(credential: Credential) -> list[ChangeRequest]:
+    """The deletions and access requests that prevent the credential from being retired now."""
+    deletions = credential.deletions.filter(_BLOCKING)
+    return [*deletions, *credential.access_requests.filter(_BLOCKING | _INTERRUPTED)]
 
 
-def list_deletions_to_withdraw(credential: Credential) -> list[Deletion]:
-    """The requested deletions that were never sent, which retiring the credential withdraws."""
-    return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
+def list_requests_to_withdraw(credential: Credential) -> list[ChangeRequest]:
+    """Those that were never sent, which retiring the credential withdraws."""
+    access_requests = credential.access_requests.filter(_NOT_SENT_YET).exclude(_INTERRUPTED)
+    return [*credential.deletions.filter(_NOT_SENT_YET), *access_requests]
 
 
 def retire_credential(*, actor: Actor, credential: Credential, confirmation: str) -> Credential:
     """Erase the keys permanently and remove the credential's connections from the inventory.
 
-    `confirmation` is the credential's name as the person typed it. Deletions that were requested
-    but not sent are withdrawn. The name gets a suffix so that a new credential can use it.
+    `confirmation` is the credential's name as the person typed it. Deletions and access requests
+    that were not sent are withdrawn. The name gets a suffix so that a new credential can use it.
 
     Raises PermissionDenied, InvalidInputError for a wrong confirmation, and ConflictError while one
-    of its deletions is sending, waiting or unknown, when it is already retired, or when it or one
-    of them changes in the meantime. Nothing is changed then.
+    of them is sending, waiting or unknown, when it is already retired, or when it or one of them
+    changes in the meantime. Nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
@@ -52,51 +59,55 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     with audit.atomic():
         # Locked so that it isn't rotated or renamed in the meantime.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-        # Lock every deletion before the audit log, which the first withdrawal locks. A transaction
+        # Lock every request before the audit log, which the first withdrawal locks. A transaction
         # that has locked one of these rows might be waiting for the log.
-        not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
-        list(not_sent.select_for_update(no_key=True))
-        _require_no_blocking_deletions(credential)
-        withdrawn = [
-            _withdraw(deletion=deletion, credential=credential, actor=actor)
-            for deletion in list_deletions_to_withdraw(credential)
-        ]
+        for requests in (credential.deletions, credential.access_requests):
+            not_sent = requests.filter(_NOT_SENT_YET).order_by("pk")
+            list(not_sent.select_for_update(no_key=True))
+        _require_no_blocking_requests(credential)
+        withdrawn = list_requests_to_withdraw(credential)
+        for change_request in withdrawn:
+            _withdraw(change_request, credential=credential, actor=actor)
         _wipe(credential=credential, actor=actor, now=clock.now(), withdrawn=withdrawn)
     credential.refresh_from_db()
     return credential
 
 
-def _require_no_blocking_deletions(credential: Credential) -> None:
-    blocking = list_blocking_deletions(credential)
+def _require_no_blocking_requests(credential: Credential) -> None:
+    blocking = list_blocking_requests(credential)
     if blocking:
         descriptions = ", ".join(
-            f"{deletion.description} is {deletion.state}" for deletion in blocking[:3]
+            f"the {each.label} {each.description} is {each.state}" for each in blocking[:3]
         )
         raise ConflictError(
-            f"Can't retire {credential.name} yet: {descriptions}. Open deletions need its keys to "
+            f"Can't retire {credential.name} yet: {descriptions}. Open requests need its keys to "
             "check their outcome."
         )
 
 
-def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
+def _withdraw(change_request: ChangeRequest, *, credential: Credential, actor: Actor) -> None:
     sentence = audit.Sentence(
-        "{credential} was retired, so the deletion of {connection} was withdrawn. {facts}",
+        "{credential} was retired, so the {title} {connection} was withdrawn. {facts}",
         credential=credential.name,
-        connection=deletion.description,
-        facts=attempt_facts.attempts_summary_of(deletion),
+        title=change_request.title,
+        connection=change_request.description,
+        facts=attempt_facts.attempts_summary_of(change_request),
     )
     is_applied = states.apply(
-        deletion,
-        transition=Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
+        change_request,
+        transition=Settle(outcome=CommonOutcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
         actor=actor,
-        events=[audit.EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
+        events=[
+            audit.EventDraft(code=change_request.event_code(Step.WITHDRAWN), sentence=sentence)
+        ],
     )
     if not is_applied:
         raise ConflictError(_JUST_CHANGED)
-    return str(deletion.pk)
 
 
-def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: list[str]) -> None:
+def _wipe(
+    *, credential: Credential, actor: Actor, now: datetime, withdrawn: list[ChangeRequest]
+) -> None:
     former_name = credential.name
     row = unchanged_row(credential, name=former_name, secret_version=credential.secret_version)
     is_wiped = row.update(
@@ -119,6 +130,9 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
         details={
             "name": former_name,
             "fingerprint": credential.fingerprint,
-            "withdrawn_deletions": withdrawn,
+            **{
+                f"withdrawn_{noun}s": [str(each.pk) for each in withdrawn if each.noun == noun]
+                for noun in nouns()
+            },
         },
     )

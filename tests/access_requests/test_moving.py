@@ -9,11 +9,12 @@ import pytest
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER, command_actor, person_actor
 from connections.change_requests import approvals, lifecycle, reconciliation, sending
 from connections.change_requests.actions import action_of
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
+from connections.credentials import retirement
 from connections.datadog.responses import WriteResponse
 from connections.inventory import protections
 from connections.models import (
@@ -333,6 +334,15 @@ def test_a_list_that_lags_behind_the_delete_is_read_again(mover: Mover) -> None:
 
 
 # --- Confirming the POST again ---
+
+
+def test_the_keys_that_the_post_needs_are_not_erased(mover: Mover, credential: Credential) -> None:
+    moved = mover.move(post=faults.RETURNS_403)
+    with pytest.raises(ConflictError, match="is approved"):
+        retirement.retire_credential(
+            actor=command_actor(), credential=credential, confirmation=credential.name
+        )
+    assert mover.stored(moved) == INTERRUPTED
 
 
 def test_within_an_hour_the_post_is_confirmed_again_without_new_approvals(mover: Mover) -> None:

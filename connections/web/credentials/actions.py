@@ -17,13 +17,13 @@ from connections.core.text import pluralize
 from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
 from connections.lookups.objects import find_credential
-from connections.models import Credential
+from connections.models import ChangeRequest, Credential
 from connections.web.credentials import detail, forms
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ConfirmationForm
 from connections.web.framework.rate_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import SeeOther, actor_of, redirect_to
+from connections.web.framework.support import SeeOther, actor_of, redirect_to, subject_url
 
 # Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")
@@ -164,6 +164,11 @@ credential_rotate = accepts_keys(
 )
 
 
+def _linked(change_requests: list[ChangeRequest]) -> list[tuple[str, ChangeRequest]]:
+    """Each with the URL of its page."""
+    return [(subject_url(each.noun, str(each.pk)), each) for each in change_requests]
+
+
 def _retire_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """What retiring means, and the form that confirms it."""
     credential = find_credential(actor=actor_of(request), pk=pk)
@@ -175,8 +180,8 @@ def _retire_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
         "credential": credential,
         "form": refusal.form or ConfirmationForm(),
         "conflict": str(refusal.error) if isinstance(refusal.error, ConflictError) else "",
-        "blocking": retirement.list_blocking_deletions(credential),
-        "withdrawn": retirement.list_deletions_to_withdraw(credential),
+        "blocking": _linked(retirement.list_blocking_requests(credential)),
+        "withdrawn": _linked(retirement.list_requests_to_withdraw(credential)),
     }
     return render(request, "credentials/retire.html", context, status=refusal.status)
 

@@ -250,7 +250,7 @@ def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: 
     deletion = deletion_of(credential, State.REQUESTED)
     page = text_of(manager.get(address("retire", credential)))
 
-    assert "1 unsent deletion is withdrawn" in page
+    assert "1 unsent request is withdrawn" in page
     assert reverse("deletion-detail", args=[deletion.pk]) in page
     assert 'data-confirm="Payments US"' in page
 
