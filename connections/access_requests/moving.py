@@ -69,7 +69,7 @@ class BeginCreating(FollowUp):
             "lists the old one.",
             connection=change_request.description,
         )
-        return audit.EventDraft(code=EventCode.ACCESS_REQUEST_WAITING, sentence=sentence)
+        return audit.EventDraft(code=EventCode.ACCESS_REQUEST_REMOVED, sentence=sentence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,12 +145,12 @@ _TEXTS: dict[AccessStatus, _Text] = {
     DeletionStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
     MoveStatus.CREATING: _Text(
         "Deleted, creating",
-        "The old connection is deleted",
-        "The POST follows once a complete sync no longer lists it. {retries}.",
+        "The old connection is deleted, the new one follows",
+        "The POST is sent once a complete sync no longer lists it. {retries}.",
     ),
     MoveStatus.INTERRUPTED: _Text(
         "Access interrupted",
-        "Access is interrupted",
+        "The new connection wasn't created",
         "{operator} must confirm the POST again by {deadline}. It needs no new approval.",
     ),
     ClosedStatus.CREATED: _Text("Created", "Created and verified"),
@@ -267,7 +267,7 @@ def describe_access(
         lines.insert(0, cause_text(str(access_request.cause_details.get("cause") or "")))
     if access_request.interrupts_access:
         since = format_time(interrupted_since(access_request), today=now)
-        lines.insert(0, f"Access has been interrupted since {since}.")
+        meaning = f"Access has been interrupted since {since}. {meaning}".strip()
     if access_request.cause == Cause.ACCESS_GONE and status != ClosedStatus.NOT_SENT:
         lines.append(cause_text(Cause.ACCESS_GONE))
     if approvers is not None and not is_deciding:
@@ -326,9 +326,10 @@ _NOT_SENT_AGAIN = {DeletionStatus.APPROVED, DeletionStatus.CHECK_FAILED, ClosedS
 
 
 def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:
-    """The attempt that worked, or else the last."""
-    worked = [attempt for attempt in attempts if attempt.verdict in SUCCESSES]
-    return next(reversed(worked or attempts), None)
+    """The attempt that worked, or else the last. Of a move, only those of its newest step."""
+    step = [attempt for attempt in attempts if attempt.method == attempts[-1].method]
+    worked = [attempt for attempt in step if attempt.verdict in SUCCESSES]
+    return next(reversed(worked or step), None)
 
 
 def data_text(types: list[str]) -> str:

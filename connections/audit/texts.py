@@ -78,6 +78,7 @@ _ACTIONS = {
     },
     "access_request.contradicted": "not listed as requested",
     "access_request.interrupted": "access interrupted",
+    "access_request.removed": "old connection deleted",
     "access_request.ended": "access ended",
     "access_request.not_ended": "access ended, connection not deleted",
     # Also before the first POST of a move.

@@ -97,6 +97,7 @@ class EventCode(StrEnum):
     ACCESS_REQUEST_WAITING = "access_request.waiting"
     ACCESS_REQUEST_UNKNOWN = "access_request.unknown"
     ACCESS_REQUEST_STILL_UNKNOWN = "access_request.still_unknown"
+    ACCESS_REQUEST_REMOVED = "access_request.removed"
     ACCESS_REQUEST_INTERRUPTED = "access_request.interrupted"
     ACCESS_REQUEST_CHECKED = "access_request.checked"
     ACCESS_REQUEST_NO_EFFECT = "access_request.no_effect"

@@ -45,6 +45,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
     },
     "access_request.no_effect": ("warn", "warning"),
     "access_request.interrupted": ("danger", "warning"),
+    "access_request.removed": ("info", "minus"),
     "org_connection.protected": ("info", "lock"),
     "org_connection.protection_lifted": ("muted", "minus"),
     "deletion.break_glass_used": ("danger", "warning"),

@@ -109,7 +109,8 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         if access_request.outcome in _GAVE_NOTHING:
             steps[NextStep.REQUEST_AGAIN.value] = True
         status = access_status_at(access_request, now=now)
-        button, busy = BUTTONS[RequestKind(access_request.kind)]
+        kind = RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
+        button, busy = BUTTONS[kind]
         pair = pair_of(access_request)
         text = describe_access(
             access_request,
