@@ -28,6 +28,7 @@ from connections.models import (
     AccessOutcome,
     AccessRequest,
     ChangeRequest,
+    Deletion,
     OrgConnectionSnapshot,
     OrgPair,
     Person,
@@ -153,6 +154,8 @@ class AccessAction(Action[AccessRequest]):
     def flag_contradiction(
         self, change_request: AccessRequest, *, at: datetime, listed_by: str, actor: Actor
     ) -> None:
+        if _was_followed(change_request):
+            return
         values = {"contradicted_at": at}
         rows = AccessRequest.objects.filter(pk=change_request.pk, contradicted_at=None)
         if rows.update(**values):
@@ -169,6 +172,19 @@ class AccessAction(Action[AccessRequest]):
                     "access_request": audit.changes_of(AccessRequest, values=values, actor=actor)
                 },
             )
+
+
+def _was_followed(access_request: AccessRequest) -> bool:
+    """Whether Org Admin has sent something about the pair since, which explains what lists show."""
+    pair = pair_of(access_request)
+    since: dict[str, Any] = {
+        "site": pair.site,
+        "source_org_id": pair.source_org_id,
+        "sink_org_id": pair.sink_org_id,
+        "sending_at__gte": access_request.settled_at,
+    }
+    requests = AccessRequest.objects.filter(**since).exclude(pk=access_request.pk)
+    return Deletion.objects.filter(**since).exists() or requests.exists()
 
 
 class CreateAction(AccessAction):

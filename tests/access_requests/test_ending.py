@@ -379,6 +379,28 @@ def test_other_data_types_that_change_again_are_shown_again(end: End) -> None:
 # --- People decide ------------------------------------------------------------------------------
 
 
+def delete_it(end: End) -> None:
+    ending.end_due(actor=WORKER)
+    assert Deletion.objects.exists()
+
+
+def change_it(end: End) -> None:
+    changed = end.ask(RequestKind.CHANGE, types=["audit", "logs"], ends_on=None)
+    assert changed.outcome == AccessOutcome.CHANGED
+
+
+@pytest.mark.parametrize("act", [delete_it, change_it])
+def test_what_followed_contradicts_no_access_that_was_never_verified(
+    end: End, act: Callable[[End], None]
+) -> None:
+    assert end.given.verified_at is None
+    act(end)
+    due.run_due(actor=WORKER)
+    end.given.refresh_from_db()
+    verification = end.given.verified_at, end.given.contradicted_at, end.given.due_at
+    assert verification == (None, None, None)
+
+
 @pytest.fixture
 def waiting(end: End, request: pytest.FixtureRequest) -> Deletion:
     """A deletion of other data types than approved, which needs one approval."""
