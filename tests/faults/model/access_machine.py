@@ -11,6 +11,7 @@ from connections.access.actor import WORKER
 from connections.access_requests import ending, requesting
 from connections.access_requests.requesting import WantedTerms, complete_terms
 from connections.access_requests.targets import find_target
+from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import set_agreements
 from connections.core.errors import DomainError
 from connections.deletions import confirmations
@@ -93,18 +94,20 @@ class AccessMachine(DeletionMachine):
         fault: str,
     ) -> None:
         """A Viewer or an Operator requests it, who can also confirm it."""
-        setup = self.setup
-        actor = setup.victor if views else setup.ada
-        of_pair = setup.org_pairs[pair % len(setup.org_pairs)]
+        actor = self.setup.victor if views else self.setup.ada
+        of_pair = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
         wanted: WantedTerms = {"owner_text": "SOC team", "purpose": "incident response"}
-        if kind != "extend":
-            wanted["types"] = types
         wanted["ends_on"] = self._in_days(ends)
         restored = None
+        if kind == "extend":
+            agreement = find_agreements([of_pair]).get(of_pair)
+            if agreement and agreement.ends_on and ends is not None:
+                wanted["ends_on"] = agreement.ends_on + timedelta(days=ends)
+        else:
+            wanted["types"] = types
         if kind == "restore":
-            restored = (
-                Deletion.objects.filter(**of_pair._asdict()).order_by("-requested_at").first()
-            )
+            of_it = Deletion.objects.filter(**of_pair._asdict(), settled_at__isnull=False)
+            restored = of_it.order_by("-requested_at").first()
         with suppress(DomainError):
             target = find_target(
                 actor=actor, kind=RequestKind(kind), pair=of_pair, restored_from=restored
@@ -152,6 +155,32 @@ class AccessMachine(DeletionMachine):
         for who in (False, True):
             self.decide(which=0, who=who, stale=False, agrees=1)
         self.confirm(which=0, stale=False, unread=False, response=response, fault="none")
+
+    @rule(pair=numbers, types=data_types, ends=days, response=responses)
+    def delete_and_restore(
+        self, pair: int, types: list[str], ends: int | None, response: str
+    ) -> None:
+        self.request(which=pair, credential=0, response=response, fault="none")
+        for who in (False, True):
+            self.decide(which=0, who=who, stale=False, agrees=1)
+        self.confirm(which=0, stale=False, unread=False, response=response, fault="none")
+        self.time_passes_without_faults(seconds=61)
+        self.request_approve_and_confirm(
+            pair=pair, kind="restore", types=types, ends=ends, response=response
+        )
+
+    @rule(pair=numbers, types=data_types, count=st.integers(min_value=0, max_value=2))
+    def extend_and_let_it_end(self, pair: int, types: list[str], count: int) -> None:
+        kind = "change" if self._listed(pair) else "create"
+        self.request_approve_and_confirm(
+            pair=pair, kind=kind, types=types, ends=0, response="deletes"
+        )
+        self.time_passes_without_faults(seconds=61)
+        for _ in range(count):
+            self.request_approve_and_confirm(
+                pair=pair, kind="extend", types=types, ends=1, response="deletes"
+            )
+        self.days_pass(count=1, response="deletes", fault="none")
 
     @rule(which=numbers, credential=numbers, response=responses, fault=planned_faults)
     def request(self, which: int, credential: int, response: str, fault: str) -> None:
