@@ -81,8 +81,6 @@ _ACTIONS = {
     "access_request.removed": "old connection deleted",
     "access_request.ended": "access ended",
     "access_request.not_ended": "access ended, connection not deleted",
-    # Also before the first POST of a move.
-    "access_request.waiting": "waiting to send",
     "batch.cancelled": "canceled",
     "credential.access_changed": "access list changed",
     "credential.not_verified": "keys not accepted",
