@@ -85,6 +85,15 @@ class AccessAction(Action[AccessRequest]):
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         return None
 
+    def find_block_in(
+        self, result: SyncResult, change_request: AccessRequest
+    ) -> BlockedError | None:
+        """Nothing is given after the last day that was approved."""
+        ends_on, at = change_request.ends_on, result.started_at
+        if ends_on is None or at is None or at.date() <= ends_on:
+            return None
+        return BlockedError(cause_text(Cause.ACCESS_ENDED), cause=Cause.ACCESS_ENDED)
+
     def lock_parent(self, change_request: AccessRequest) -> bool:
         return True
 

@@ -156,8 +156,12 @@ class MoveDeleteAction(AccessAction):
             return _block(Cause.CREATOR_IS_PERSON)
         return None if credential.is_write_granted else _block(Cause.WRITE_NOT_GRANTED)
 
-    def find_key_block(self, result: SyncResult) -> BlockedError | None:
+    def find_block_in(
+        self, result: SyncResult, change_request: AccessRequest
+    ) -> BlockedError | None:
         """Deleting must not leave a pair that these keys can't connect again."""
+        if block := super().find_block_in(result, change_request):
+            return block
         if not result.is_complete:
             return None
         owner = result.identity

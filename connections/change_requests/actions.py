@@ -105,8 +105,8 @@ class Action[R: ChangeRequest](ABC):
     def outcome_before_sending(self, change_request: R, comparison: Recheck) -> str:
         """The outcome of a request that this comparison shows is not to be sent any more."""
 
-    def find_key_block(self, result: SyncResult) -> BlockedError | None:
-        """Why these keys, as this sync found them, can't send it, or None."""
+    def find_block_in(self, result: SyncResult, change_request: R) -> BlockedError | None:
+        """Why it can't be sent at the time of this sync, or with its keys, or None."""
         return None
 
     def attempt_columns(self) -> dict[str, str]:

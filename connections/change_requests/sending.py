@@ -90,7 +90,7 @@ def send[R: ChangeRequest](
                 now=now,
             )
             storing.store(result, actor=actor)
-        if block := action.find_key_block(result):
+        if block := action.find_block_in(result, change_request):
             record_blocked(change_request=change_request, blocked=block, actor=actor)
             return change_request
         recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)

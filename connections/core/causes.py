@@ -130,7 +130,7 @@ class Cause(StrEnum):
         "The old connection is deleted, and no new one was created. To restore access, request a "
         "new connection.",
     )
-    ACCESS_ENDED = "access_ended", "The approved access of these orgs has ended."
+    ACCESS_ENDED = "access_ended", "The last day of this access has passed."
     ANOTHER_CONNECTION = (
         "another_connection",
         "The orgs have a different connection from the one that was approved.",

@@ -111,6 +111,16 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     assert access_request.confirmed_by == ada
 
 
+def test_nothing_is_given_after_the_last_day(
+    ask: Ask, linus: Person, ada: Person, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    access_request = approve(ask(ends_on=clock.at.date()), linus)
+    clock.advance(hours=12)
+    access_request = confirm(access_request, ada)
+    assert (access_request.outcome, access_request.cause) == ("not_sent", Cause.ACCESS_ENDED)
+    assert (sent(sandbox), Agreement.objects.exists()) == (0, False)
+
+
 def test_without_a_policy_a_viewers_request_waits_for_an_operator(
     ask: Ask, ada: Person, sandbox: SandboxServer
 ) -> None:
