@@ -93,11 +93,14 @@ class Interrupt(FollowUp):
 
 
 def interrupted_since(access_request: AccessRequest) -> datetime:
-    """When the DELETE of a move was answered or, without a 200, sent: access might exist longer."""
-    attempts = [each for each in access_request.attempts.all() if each.method == "DELETE"]
-    last = attempts[-1]
-    is_proven = last.verdict == AttemptResult.DELETED and last.answered_at
-    return last.answered_at or last.claimed_at if is_proven else last.claimed_at
+    """When Datadog returned 200 to the DELETE of a move or, if it didn't in time, when it was sent.
+
+    Access might have existed longer.
+    """
+    last = [each for each in access_request.attempts.all() if each.method == "DELETE"][-1]
+    if last.verdict == AttemptResult.DELETED and last.answered_at and not last.is_late:
+        return last.answered_at
+    return last.claimed_at
 
 
 def _interrupted_sentence(access_request: AccessRequest, *, reason: str) -> audit.Sentence:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from connections.access_requests.moving import interrupted_since
 from connections.access_requests.texts import OUTCOME_LABELS
 from connections.change_requests import attempt_facts
+from connections.change_requests.actions import action_of
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.text import format_time, join_names
@@ -252,7 +253,7 @@ def describe_access(
     """
     attempts = list(access_request.attempts.all())
     text = _TEXTS[status]
-    method = attempts[-1].method if attempts else _METHODS[RequestKind(access_request.kind)]
+    method = attempts[-1].method if attempts else action_of(access_request).method
     fields = _fields(
         access_request, nothing=_nothing(attempts, status=status, method=method), method=method
     )
@@ -290,13 +291,6 @@ def describe_access(
     )
 
 
-_METHODS = {
-    RequestKind.CREATE: "POST",
-    RequestKind.CHANGE: "PATCH",
-    RequestKind.EXTEND: "",
-    RequestKind.RESTORE: "POST",
-    RequestKind.MOVE: "DELETE",
-}
 _TITLES = {
     RequestKind.CREATE: "Connect",
     RequestKind.CHANGE: "Change data types of",
