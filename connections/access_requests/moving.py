@@ -185,7 +185,7 @@ class MoveDeleteAction(AccessAction):
     ) -> WriteResponse:
         # This is the only line in Org Admin that deletes a connection to create it again.
         return client.delete_org_connection(
-            connection_id=str(change_request.connection_id), deadline_seconds=deadline_seconds
+            connection_id=str(change_request.moved_from), deadline_seconds=deadline_seconds
         )
 
     def outcome_of(
@@ -222,7 +222,10 @@ class MoveDeleteAction(AccessAction):
         if not result.is_complete:
             return None
         # Long after the confirmation, nothing more is sent for it.
-        return REMOVED if change_request.state == State.UNKNOWN else AccessOutcome.GONE
+        sent_at, at = change_request.sending_at, result.started_at
+        is_soon = sent_at and at and clock.elapsed_since(sent_at, now=at) < time_limits.MOVE_WINDOW
+        is_followed = is_soon and change_request.state == State.UNKNOWN
+        return REMOVED if is_followed else AccessOutcome.GONE
 
     def confirms_success(self, change_request: AccessRequest, item: object) -> bool:
         """Also after a late 200, two complete lists must agree before anything more is sent."""

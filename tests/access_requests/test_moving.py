@@ -388,6 +388,17 @@ def test_a_delete_without_effect_needs_new_approvals(mover: Mover) -> None:
     assert rounds == [("DELETE", 1), ("DELETE", 2), ("POST", 2)]
 
 
+def test_a_delete_that_is_only_known_to_have_worked_hours_later_is_not_followed(
+    mover: Mover,
+) -> None:
+    moved = mover.move(delete=faults.EXECUTES_THEN_RESET)
+    mover.world.set_fault(fault=faults.RETURNS_403, operation="list")
+    mover.work(moved, minutes=70)
+    mover.world.clear_faults()
+    assert mover.work(moved, minutes=120) == ("settled", "gone", Cause.LISTINGS_AGREE)
+    assert (mover.sent(), alarms()) == (["DELETE"], 1)
+
+
 def test_a_connection_that_is_gone_long_after_a_delete_is_not_created(mover: Mover) -> None:
     """Nothing is sent for a confirmation that is hours old, but everyone is told."""
     moved = mover.move(delete=faults.RESET_AFTER_READING)
