@@ -119,7 +119,21 @@
       event.stopImmediatePropagation();
       return;
     }
+    /* A response with what the fields mean brings the digest that the form must contain. */
+    const preview = form.querySelector("[data-preview][data-requested]");
+    if (preview) {
+      event.preventDefault();
+      preview.addEventListener("htmx:afterRequest", () => form.requestSubmit(event.submitter), { once: true });
+      return;
+    }
     markBusy(form, event.submitter);
+  }, true);
+
+  document.addEventListener("htmx:beforeRequest", ({ target }) => {
+    if (target.matches("[data-preview]")) target.dataset.requested = "";
+  });
+  document.addEventListener("htmx:afterRequest", ({ target }) => {
+    delete target.dataset?.requested;
   }, true);
 
   /* The back button can restore a page from before its form was sent. */
