@@ -18,7 +18,7 @@ from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import OrgConnection
-from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.datadog.responses import SUCCESSES, AttemptResult, WriteResponse
 from connections.deletions.confirmations import typable_name
 from connections.inventory import storing
 from connections.inventory.fetching import SyncResult
@@ -27,6 +27,8 @@ from connections.models import (
     COMPLETED,
     AccessOutcome,
     AccessRequest,
+    AccessRequestAttempt,
+    Attempt,
     ChangeRequest,
     Deletion,
     OrgConnectionSnapshot,
@@ -184,16 +186,22 @@ class AccessAction(Action[AccessRequest]):
 
 
 def _was_followed(access_request: AccessRequest) -> bool:
-    """Whether Org Admin has sent something about the pair since, which explains what lists show."""
+    """Whether Org Admin has sent something since that might explain what lists show."""
     pair = pair_of(access_request)
-    since: dict[str, Any] = {
+    of_pair = {
         "site": pair.site,
         "source_org_id": pair.source_org_id,
         "sink_org_id": pair.sink_org_id,
-        "sending_at__gte": access_request.settled_at,
     }
-    requests = AccessRequest.objects.filter(**since).exclude(pk=access_request.pk)
-    return Deletion.objects.filter(**since).exists() or requests.exists()
+    might_have_worked = AMBIGUOUS | Q(verdict__in=SUCCESSES)
+    attempts = Attempt.objects.filter(
+        might_have_worked, deletion__in=Deletion.objects.filter(**of_pair)
+    )
+    others = AccessRequestAttempt.objects.filter(
+        might_have_worked, access_request__in=AccessRequest.objects.filter(**of_pair)
+    ).exclude(access_request=access_request)
+    since = {"claimed_at__gte": access_request.settled_at}
+    return attempts.filter(**since).exists() or others.filter(**since).exists()
 
 
 class CreateAction(AccessAction):
@@ -398,8 +406,9 @@ def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnec
 def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> str:
     """Whether a connection that is listed later is the one that this request created.
 
-    It is if our keys' owner created it after the first attempt that might have worked. What the
-    same service account created elsewhere in that time can't be told apart.
+    It is if our keys' owner created it, with the requested data types, after the first attempt that
+    might have worked. What the same service account created elsewhere in that time, with the same
+    types, can't be told apart.
     """
     might_have_worked = AMBIGUOUS | Q(verdict=AttemptResult.CREATED)
     first = access_request.step_attempts.filter(might_have_worked).first()
@@ -410,6 +419,7 @@ def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> st
         and item.created_at >= first.claimed_at - CLOCK_MARGIN
         and owner_id != ""
         and item.created_by.id == owner_id
+        and sorted(item.connection_types) == access_request.types_after
     )
     return AccessOutcome.CREATED if is_ours else AccessOutcome.EXISTS_UNATTRIBUTED
 

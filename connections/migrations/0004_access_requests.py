@@ -57,7 +57,8 @@ REQUESTED = (
 # It is known from the beginning, or once Datadog created the connection.
 CONNECTION = (
     "NEW.connection_id IS NOT DISTINCT FROM OLD.connection_id"
-    " OR NEW.kind IN ('create', 'restore', 'move')"
+    " OR NEW.kind IN ('create', 'restore')"
+    " OR NEW.kind = 'move' AND NEW.removed_at IS NOT NULL"
 )
 APPROVALS_GIVEN = (
     f"(SELECT COUNT(*) FROM {APPROVAL} WHERE access_request_id = NEW.id"
@@ -91,7 +92,8 @@ REMOVED = (
     "NEW.removed_at IS NOT DISTINCT FROM OLD.removed_at"
     " AND (NEW.kind <> 'move' OR OLD.state <> 'unknown' OR NEW.state NOT IN ('waiting', 'sending'))"
     " OR OLD.removed_at IS NULL AND NEW.state = 'waiting'"
-    f" AND EXISTS (SELECT 1 FROM {ATTEMPT} WHERE access_request_id = NEW.id AND method = 'DELETE')"
+    f" AND EXISTS (SELECT 1 FROM {ATTEMPT} WHERE access_request_id = NEW.id AND method = 'DELETE'"
+    " AND (verdict IN ('', 'ambiguous', 'deleted') OR is_late))"
 )
 CLAIMED_BY_ONE = "OLD.state <> 'sending' OR NEW.state <> 'sending' OR NEW.epoch = OLD.epoch"
 SETTLED = (

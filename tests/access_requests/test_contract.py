@@ -177,6 +177,11 @@ def ours_before(sender: Sender) -> None:
     connect(sender, *WANTED[sender.method], ours=True, old=True)
 
 
+def ours_with_others(sender: Sender) -> None:
+    """The owner of our keys connects it with other data types elsewhere."""
+    connect(sender, "metrics", ours=True)
+
+
 def gone(sender: Sender) -> None:
     """Someone else deletes the connection."""
     found = connection_between(sender.world, "Payments US", "Group SOC")
@@ -359,6 +364,7 @@ AFTERWARDS: dict[str, list[tuple[Happening, Fault, Result]]] = {
         (as_wanted, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (others, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (ours_before, faults.RESET_AFTER_READING, listed("exists_unattributed")),
+        (ours_with_others, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (nothing, faults.RESET_AFTER_READING, NO_EFFECT),
     ],
     "PATCH": [

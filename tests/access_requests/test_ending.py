@@ -401,6 +401,16 @@ def test_what_followed_contradicts_no_access_that_was_never_verified(
     assert verification == (None, None, None)
 
 
+def test_a_refused_deletion_explains_nothing(end: End) -> None:
+    end.sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+    ending.end_due(actor=WORKER)
+    assert Deletion.objects.get().outcome == Outcome.REFUSED
+    end.sandbox.world.remove_connection(connection_id=end.connection_id)
+    due.run_due(actor=WORKER)
+    end.given.refresh_from_db()
+    assert end.given.contradicted_at == end.clock.at
+
+
 @pytest.fixture
 def waiting(end: End, request: pytest.FixtureRequest) -> Deletion:
     """A deletion of other data types than approved, which needs one approval."""

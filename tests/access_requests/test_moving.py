@@ -621,10 +621,18 @@ def test_the_database_lets_no_post_precede_the_delete(mover: Mover) -> None:
     mover.approve(access_request)
     with pytest.raises(DatabaseError, match="Only a DELETE removes a connection"):
         run(f"UPDATE {AccessRequest._meta.db_table} SET removed_at = requested_at")  # noqa: S608
+    with pytest.raises(DatabaseError, match="What was requested is kept"):
+        run(f"UPDATE {AccessRequest._meta.db_table} SET connection_id = request_id")  # noqa: S608
     values = {"number": 1, "epoch": 1, "was_rechecked": True, "claimed_at": mover.clock.at}
     for method in ("POST", "PATCH"):
         with pytest.raises(DatabaseError, match="what was requested"), transaction.atomic():
             access_request.attempts.create(method=method, **values)
+    access_request.attempts.create(method="DELETE", verdict="refused", **values)
+    with pytest.raises(DatabaseError, match="Only a DELETE removes a connection"):
+        run(
+            f"UPDATE {AccessRequest._meta.db_table} "  # noqa: S608
+            "SET removed_at = requested_at, state = 'waiting'"
+        )
 
 
 def run(statement: str) -> None:
