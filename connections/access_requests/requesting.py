@@ -1,5 +1,6 @@
 """Requesting access."""
 
+import re
 from datetime import date, datetime
 from typing import TypedDict
 from uuid import UUID
@@ -33,6 +34,9 @@ from connections.models import (
 
 CHANGED = "Nothing was sent: your input or a change in Datadog changed this page. Read it again."
 MAX_TYPES = 20
+MAX_OWNER_LENGTH = 200
+# Datadog's names are like this. One that it has listed itself can be any text.
+_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class WantedTerms(TypedDict, total=False):
@@ -82,20 +86,26 @@ def find_problems(target: AccessTarget, terms: AccessTerms, *, today: date) -> d
     return {field: problem for field, problem in problems.items() if problem}
 
 
-def _find_owner_problem(terms: AccessTerms) -> str:
-    if terms.owner is None and not terms.owner_text:
-        return "Choose an owner, or enter a team or other owner."
-    if terms.owner and not terms.owner.is_active:
+def _find_owner_problem(terms: AccessTerms) -> str | None:
+    if terms.owner is None:
+        missing = "Choose an owner, or enter a team or other owner."
+        return find_text_problem(
+            terms.owner_text, missing=missing, noun="owner", max_length=MAX_OWNER_LENGTH
+        )
+    if not terms.owner.is_active:
         return f"The account of {terms.owner} is disabled. Choose someone else."
-    return "" if len(terms.owner_text) <= 200 else "An owner can have at most 200 characters."
+    return None
 
 
 def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:
-    if not terms.types or len(terms.types) > MAX_TYPES:
+    if not terms.types:
         return "Choose at least 1 data type."
-    if any(not kind.isprintable() or not 0 < len(kind) <= 100 for kind in terms.types):
-        return "Choose data types from the list."
+    if len(terms.types) > MAX_TYPES:
+        return f"Choose at most {MAX_TYPES} data types."
     listed = sorted(target.snapshot.connection_types) if target.snapshot else []
+    deleted = target.restored_from.connection_types if target.restored_from else []
+    if not all(kind in {*listed, *deleted} or _TYPE.fullmatch(kind) for kind in terms.types):
+        return "Choose data types from the list."
     if target.kind == RequestKind.CHANGE and terms.types == listed:
         return "The connection already has exactly these data types."
     if target.kind in {RequestKind.EXTEND, RequestKind.MOVE} and terms.types != listed:

@@ -16,6 +16,7 @@ from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import require_pairs
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError
+from connections.deletions.confirmations import credentials_of_orgs
 from connections.inventory import protections
 from connections.models import (
     OPEN_STATES,
@@ -84,6 +85,8 @@ class AccessTarget:
     @property
     def problem(self) -> str:
         """Why it can't be requested now, and what to do. "" if it can."""
+        if self.pair.source_org_id == self.pair.sink_org_id:
+            return "An org can't be connected to itself. Choose two different orgs."
         if self.credential is None:
             return (
                 f"No credential of {self.source_name or self.pair.source_org_id} is stored here. "
@@ -189,7 +192,7 @@ def find_target(
         ).values_list("org_id", "name")
     )
     in_use = Credential.objects.filter(site=pair.site, retired_at=None)
-    of_orgs = in_use.filter(org_id__in=[pair.source_org_id, pair.sink_org_id])
+    orgs_of_pair = {(pair.site, pair.source_org_id), (pair.site, pair.sink_org_id)}
     sending = visibility.visible(
         in_use.filter(org_id=pair.source_org_id).order_by("name"), actor=actor, by="pk"
     )
@@ -214,7 +217,7 @@ def find_target(
         snapshot=snapshot,
         agreement=find_agreements([pair]).get(pair),
         restored_from=restored_from,
-        policy=ApprovalPolicy.strictest(of_orgs.values_list("policy", flat=True)),
+        policy=ApprovalPolicy.strictest(each.policy for each in credentials_of_orgs(orgs_of_pair)),
         open_request=find_open_request(pair),
         is_protected=kind == RequestKind.MOVE
         and snapshot is not None

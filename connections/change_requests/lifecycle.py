@@ -108,7 +108,11 @@ def _confirmed_event(
 
 
 def confirmed_sentence(
-    change_request: ChangeRequest, *, actor: Actor, skip_recheck: bool = False
+    change_request: ChangeRequest,
+    *,
+    actor: Actor,
+    skip_recheck: bool = False,
+    is_covered: bool = False,
 ) -> audit.Sentence:
     """That the actor confirmed it, and what was not checked."""
     sentence = audit.Sentence(
@@ -117,7 +121,10 @@ def confirmed_sentence(
         connection=change_request.description,
     )
     return sentence.followed_by(
-        "No approval was required." if change_request.policy == ApprovalPolicy.NONE else "",
+        "The access request covers this deletion." if is_covered else "",
+        "No approval was required."
+        if change_request.policy == ApprovalPolicy.NONE and not is_covered
+        else "",
         "The pre-send check was skipped." if skip_recheck else "",
     )
 

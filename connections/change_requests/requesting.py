@@ -86,10 +86,13 @@ def build_request[R: ChangeRequest](
     )
 
 
-def record_request(change_request: ChangeRequest, *, actor: Actor, **details: str) -> None:
+def record_request(
+    change_request: ChangeRequest, *, actor: Actor, is_covered: bool = False, **details: str
+) -> None:
     """Record the request, and the confirmation if the request includes it.
 
-    `details` are recorded besides the reason, the ticket and the policy.
+    `is_covered` means that it was approved with the access that it ends. `details` are recorded
+    besides the reason, the ticket and the policy.
     """
     audit.record(
         code=change_request.event_code(Step.REQUESTED),
@@ -114,5 +117,7 @@ def record_request(change_request: ChangeRequest, *, actor: Actor, **details: st
             code=change_request.event_code(Step.CONFIRMED),
             actor=actor,
             subject=change_request,
-            sentence=lifecycle.confirmed_sentence(change_request, actor=actor),
+            sentence=lifecycle.confirmed_sentence(
+                change_request, actor=actor, is_covered=is_covered
+            ),
         )

@@ -208,7 +208,7 @@ def request_at_end(
             request_id=uuid4(),
             requester=None,
             now=clock.now(),
-            waits_for_people=not is_covered,
+            is_covered=is_covered,
             record_also=record_also,
         )
     except IntegrityError:
@@ -241,9 +241,11 @@ def _create(
     request_id: UUID,
     requester: Person | None,
     now: datetime,
-    waits_for_people: bool = False,
+    is_covered: bool | None = None,
     record_also: Callable[[Deletion], None] = lambda deletion: None,
 ) -> Deletion:
+    # `is_covered` is None unless approved access has ended.
+    waits_for_people = is_covered is False
     snapshot = target.snapshot
     deletion = requesting.build_request(
         Deletion,
@@ -271,7 +273,7 @@ def _create(
         stale = exclusion.lock_open_access_requests(exclusion.pairs_of([deletion]))
         deletion.save(force_insert=True)
         exclusion.settle_as_stale(stale, actor=actor)
-        requesting.record_request(deletion, actor=actor)
+        requesting.record_request(deletion, actor=actor, is_covered=bool(is_covered))
         record_also(deletion)
     return deletion
 

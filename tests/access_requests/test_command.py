@@ -159,6 +159,13 @@ def test_what_needs_approval_waits_for_it_and_the_same_command_names_it(
     assert not sandbox.world.requests(method="POST")
 
 
+def test_an_org_is_not_connected_to_itself(listed_pair: OrgPair, sandbox: SandboxServer) -> None:
+    pair = listed_pair._replace(source_org_id=listed_pair.sink_org_id)
+    code, document = run(pair, *CREATE, "--yes")
+    assert (code, "Choose two different orgs." in document["error"]) == (2, True)
+    assert not sandbox.world.requests(method="POST")
+
+
 def test_an_end_is_extended_without_a_request_to_datadog(
     clock: SettableClock, listed_pair: OrgPair, sandbox: SandboxServer
 ) -> None:

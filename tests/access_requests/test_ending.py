@@ -401,6 +401,13 @@ def test_what_followed_contradicts_no_access_that_was_never_verified(
     assert verification == (None, None, None)
 
 
+def test_a_deletion_that_the_approval_covers_is_confirmed_as_that(end: End) -> None:
+    ending.end_due(actor=WORKER)
+    confirmed = AuditEvent.objects.get(code=EventCode.DELETION_CONFIRMED)
+    assert "The access request covers this deletion." in confirmed.sentence
+    assert "No approval" not in confirmed.sentence
+
+
 def test_a_refused_deletion_explains_nothing(end: End) -> None:
     end.sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     ending.end_due(actor=WORKER)

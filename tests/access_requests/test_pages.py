@@ -133,7 +133,10 @@ def test_fields_that_change_say_at_once_what_they_mean(
     [
         ({"connection_types": []}, "Choose at least 1 data type."),
         ({"connection_types": ["logs", ""]}, "Choose data types from the list."),
+        ({"connection_types": ["logs", " ", "\u3164"]}, "Choose data types from the list."),
+        ({"connection_types": [f"type-{n}" for n in range(21)]}, "Choose at most 20 data types."),
         ({"owner_text": ""}, "Choose an owner"),
+        ({"owner_text": "\u200b\u202e"}, "Choose an owner"),
         ({"purpose": " "}, "Enter a purpose."),
         ({"reason": ""}, "Enter a reason"),
         ({"ends_on": "2001-01-01"}, "Choose today or a later date."),
@@ -367,14 +370,17 @@ def test_the_page_extends_the_end_and_sends_nothing(
     post_again(client, created)
     syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
     sent = len(sandbox.world.requests(method="PATCH")) + len(sandbox.world.requests(method="POST"))
-    fields = fill_in(client, free_pair, "extend", ends_on="2099-06-30", confirmation="Group SOC")
+    fields = fill_in(client, free_pair, "extend", ends_on="9999-12-31", confirmation="Group SOC")
     del fields["connection_types"]
     response = post_again(client, fields)
     extension = AccessRequest.objects.get(kind="extend")
     assert response["Location"] == f"/access-requests/{extension.pk}/"
     assert extension.outcome == AccessOutcome.EXTENDED
-    assert "Extended to 30 Jun 2099" in client.get(response["Location"]).text
-    assert Agreement.objects.latest("version").ends_on == date(2099, 6, 30)
+    assert "Extended to 31 Dec 9999" in client.get(response["Location"]).text
+    assert Agreement.objects.latest("version").ends_on == date.max
+    # The form opens, although no later end exists.
+    form = client.get(NEW, page_of(free_pair, "extend")).context["form"]
+    assert form.initial["ends_on"] == date.max
     now = len(sandbox.world.requests(method="PATCH")) + len(sandbox.world.requests(method="POST"))
     assert now == sent
 

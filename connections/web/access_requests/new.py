@@ -247,7 +247,7 @@ def _default_end(target: AccessTarget, agreement: Agreement | None, *, today: da
     """Three months from now or, to extend, from the end; earlier if that is the longest allowed."""
     start = max(today, agreement.ends_on) if agreement and agreement.ends_on else today
     latest = target.latest_day(today=today)
-    end = start + timedelta(days=_DEFAULT_DAYS)
+    end = start + min(timedelta(days=_DEFAULT_DAYS), date.max - start)
     return min(end, latest) if latest else end
 
 
