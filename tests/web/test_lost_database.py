@@ -27,7 +27,10 @@ from tests.support.postgres import stopped, throw_away_postgresql
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TITLE = "Org Admin can't use its database"
-CLAUSE = "If you were deleting, don't retry: check Deletions first."
+CLAUSE = (
+    "If you were deleting or requesting access, don't retry: check Deletions and Access requests "
+    "first."
+)
 POSTGRESQL: dict[str, Any] = {
     "ENGINE": "django.db.backends.postgresql",
     "NAME": "orgadmin",

@@ -336,7 +336,7 @@ def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -
     assert "do-not-show-this" not in response.text
     assert "Something went wrong" in response.text
     # It is unknown here what was recorded or sent before the error.
-    assert "check Deletions first" in response.text
+    assert "check Deletions and Access requests first" in response.text
     assert "record was written" not in response.text
 
 

@@ -18,7 +18,10 @@ from tests.support.people import PASSWORD
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 TITLE = "Org Admin can't write to its database"
-CLAUSE = "If you were deleting, don't retry: check Deletions first."
+CLAUSE = (
+    "If you were deleting or requesting access, don't retry: check Deletions and Access requests "
+    "first."
+)
 
 
 @pytest.fixture
