@@ -321,6 +321,13 @@ def requires_mfa(person: Person) -> bool:
     return bool(person.roles - {Role.VIEWER})
 
 
+class OwnRequestError(PermissionDenied):
+    """The person requested it, so no role lets them approve it."""
+
+    def __init__(self) -> None:
+        super().__init__("You requested this. Another person must approve it.")
+
+
 def require(is_allowed: bool, what: str) -> None:
     """Raise PermissionDenied unless `is_allowed`; `what` completes "permission to …"."""
     if not is_allowed:

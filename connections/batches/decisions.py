@@ -152,7 +152,7 @@ def decline_batch(*, batch: Batch, actor: Actor, reason: str) -> None:
 def _require_approver(batch: Batch, *, actor: Actor) -> Person:
     person = actor.person
     if person and person.pk in {batch.requested_by_id, batch.created_by_id}:
-        raise PermissionDenied("You requested this. Another person must approve it.")
+        raise permissions.OwnRequestError
     permissions.require(
         permissions.can_decline_batch(actor, batch=batch), "approve or decline this bulk deletion"
     )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 
 from connections import audit
@@ -177,7 +176,7 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
 
 def _require_approver(*, change_request: ChangeRequest, actor: Actor) -> None:
     if actor.person and change_request.requested_by_id == actor.person.pk:
-        raise PermissionDenied("You requested this. Another person must approve it.")
+        raise permissions.OwnRequestError
     permissions.require(
         permissions.can_approve(actor, change_request=change_request),
         f"approve or decline this {change_request.label}",
@@ -186,7 +185,8 @@ def _require_approver(*, change_request: ChangeRequest, actor: Actor) -> None:
 
 def _require_awaiting_approval(change_request: ChangeRequest) -> None:
     if not states.can_be_approved(change_request, now=clock.now()):
-        raise OvertakenError(f"This {change_request.label} is no longer waiting for approval.")
+        verb = "is no longer" if change_request.needs_approval else "isn't"
+        raise OvertakenError(f"This {change_request.label} {verb} waiting for approval.")
 
 
 def _require_declinable(change_request: ChangeRequest) -> None:

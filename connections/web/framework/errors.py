@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import requires_csrf_token
 
+from connections.access.permissions import OwnRequestError
 from connections.change_requests.attempt_facts import unrecorded_response_text
 from connections.core.database import is_unavailable_error, is_unwritable_error, unwritable_text
 from connections.core.errors import ResponseNotRecordedError
@@ -110,6 +111,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
         _record_denial(request)
+        context["is_own"] = isinstance(exception, OwnRequestError)
         context["administrators"] = people.list_administrator_names()
         if not person.roles:
             context["exception"] = NO_ROLE
