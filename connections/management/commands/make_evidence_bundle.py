@@ -31,8 +31,8 @@ class Command(OrgAdminCommand):
     """
 
     help = (
-        "Write the deletions that match the filters, their audit events and the proofs to a ZIP "
-        "file that verify.pyz checks offline."
+        "Write the deletions and access requests that match the filters, their audit events and "
+        "the proofs to a ZIP file that verify.pyz checks offline."
     )
     failed = "No bundle was made"
 

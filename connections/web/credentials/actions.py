@@ -118,7 +118,8 @@ credential_policy = _action(
     lifecycle.change_policy,
     form=forms.PolicyForm,
     done=lambda credential, changed: (
-        f"Approval policy saved for new deletions: {changed.get_policy_display()}."
+        "Approval policy saved for new deletions and access requests; open ones keep theirs: "
+        f"{changed.get_policy_display()}."
     ),
 )
 
