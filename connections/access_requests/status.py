@@ -88,6 +88,8 @@ def access_status_at(access_request: AccessRequest, *, now: datetime) -> AccessS
 
 
 _OVER = (DeletionStatus.CHECKING, DeletionStatus.EXPIRED)
+# The POST of a move might have worked.
+_MIGHT_BE_CREATED = (DeletionStatus.UNKNOWN, ClosedStatus.UNRESOLVED)
 
 
 def access_steps_of(status: AccessStatus) -> tuple[NextStep, ...]:
@@ -114,10 +116,10 @@ class _Text:
 _TEXTS: dict[AccessStatus, _Text] = {
     DeletionStatus.NEEDS_APPROVAL: _Text("Needs approval", "Waiting for approval", "{nothing}"),
     DeletionStatus.NEEDS_CONFIRMATION: _Text(
-        "Needs confirmation", "{operator} must confirm by {deadline}", "{nothing}"
+        "Needs confirmation", "{confirm} by {deadline}", "{nothing}"
     ),
     DeletionStatus.APPROVED: _Text(
-        "Approved", "Approved by {approvers}", "{operator} must confirm by {deadline}. {nothing}"
+        "Approved", "Approved by {approvers}", "{confirm} by {deadline}. {nothing}"
     ),
     DeletionStatus.CHECKING: _Text("Checking", "Checking Datadog before sending", "{nothing}"),
     DeletionStatus.CONFIRMED: _Text("Confirmed", "Confirmed", "{nothing}"),
@@ -152,7 +154,7 @@ _TEXTS: dict[AccessStatus, _Text] = {
     MoveStatus.INTERRUPTED: _Text(
         "Access interrupted",
         "The new connection wasn't created",
-        "{operator} must confirm the POST again by {deadline}. It needs no new approval.",
+        "{confirm} the POST again by {deadline}. It needs no new approval.",
     ),
     ClosedStatus.CREATED: _Text("Created", "Created and verified"),
     ClosedStatus.CREATED_VERIFYING: _Text("Created, verifying", "Created", "{then}"),
@@ -206,14 +208,18 @@ _HTTP_STATUS: dict[str, int] = {
 }
 
 
-def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict[str, str]:
+def _fields(
+    access_request: AccessRequest, *, nothing: str, method: str, is_confirming: bool
+) -> dict[str, str]:
     status = _HTTP_STATUS.get(access_request.reason_code)
     label = OUTCOME_LABELS[AccessOutcome(access_request.outcome or AccessOutcome.CREATED)]
     approvers = [approval.approver_name for approval in access_request.current_approvals]
     return {
         "nothing": nothing,
         "method": method,
-        "operator": f"An Operator who can use the {access_request.credential_name} credential",
+        "confirm": "Confirm"
+        if is_confirming
+        else f"{confirming_people(access_request)} must confirm",
         "approvers": join_names(approvers) or "another person",
         "deadline": format_time(access_request.expires_at),
         "ended": format_time(access_request.settled_at or access_request.expires_at),
@@ -230,6 +236,11 @@ def _fields(access_request: AccessRequest, *, nothing: str, method: str) -> dict
     }
 
 
+def confirming_people(access_request: AccessRequest) -> str:
+    """Who can confirm it: "An Operator who can use the Labs credential"."""
+    return f"An Operator who can use the {access_request.credential_name} credential"
+
+
 def access_label_of(access_request: AccessRequest, *, status: AccessStatus) -> str:
     """The label of its status: "Failed (403)". Makes no query."""
     status_code = _HTTP_STATUS.get(access_request.reason_code)
@@ -244,18 +255,22 @@ def describe_access(
     now: datetime,
     approvers: tuple[str, ...] | None = None,
     is_deciding: bool = False,
+    is_confirming: bool = False,
     block: str = "",
 ) -> RequestText:
     """What its page says. `approvers` and `block` are as for a deletion.
 
-    `is_deciding` says whether the reader is to approve it. Reads its attempts and approvals, which
-    can be prefetched.
+    `is_deciding` says whether the reader is to approve it, and `is_confirming` whether they can
+    confirm it. Reads its attempts and approvals, which can be prefetched.
     """
     attempts = list(access_request.attempts.all())
     text = _TEXTS[status]
     method = attempts[-1].method if attempts else action_of(access_request).method
     fields = _fields(
-        access_request, nothing=_nothing(attempts, status=status, method=method), method=method
+        access_request,
+        nothing=_nothing(attempts, status=status, method=method),
+        method=method,
+        is_confirming=is_confirming,
     )
     headline = text.headline.format_map(fields)
     meaning = " ".join(text.meaning.format_map(fields).split())
@@ -268,7 +283,12 @@ def describe_access(
         lines.insert(0, cause_text(str(access_request.cause_details.get("cause") or "")))
     if access_request.interrupts_access:
         since = format_time(interrupted_since(access_request), today=now)
-        meaning = f"Access has been interrupted since {since}. {meaning}".strip()
+        interruption = (
+            f"Access was interrupted at {since} and might still be."
+            if status in _MIGHT_BE_CREATED
+            else f"Access has been interrupted since {since}."
+        )
+        meaning = f"{interruption} {meaning}".strip()
     if access_request.cause == Cause.ACCESS_GONE and status != ClosedStatus.NOT_SENT:
         lines.append(cause_text(Cause.ACCESS_GONE))
     if approvers is not None and not is_deciding:

@@ -54,8 +54,9 @@ class AccessTarget:
     pair: OrgPair
     source_name: str
     sink_name: str
-    # Of the source org. None if the person sees none.
+    # Of the source org. None if the person sees none, or if the one that is named doesn't do.
     credential: Credential | None
+    named_credential: Credential | None
     other_credentials: list[Credential]
     # The pair's connection as a credential in use lists it.
     snapshot: OrgConnectionSnapshot | None
@@ -88,10 +89,7 @@ class AccessTarget:
         if self.pair.source_org_id == self.pair.sink_org_id:
             return "An org can't be connected to itself. Choose two different orgs."
         if self.credential is None:
-            return (
-                f"No credential of {self.source_name or self.pair.source_org_id} is stored here. "
-                "Ask a Credential manager to add one."
-            )
+            return self._problem_without_credential()
         if self.kind == RequestKind.RESTORE and not self._is_restorable:
             return "Choose a closed deletion of a connection of these orgs."
         if self.kind in {RequestKind.CREATE, RequestKind.RESTORE}:
@@ -101,6 +99,27 @@ class AccessTarget:
         if self.kind == RequestKind.EXTEND and self.agreement is None:
             return "This connection has no agreement. Set one first."
         return self._problem_of_moving(self.credential) if self.kind == RequestKind.MOVE else ""
+
+    @property
+    def possible_instead(self) -> RequestKind | None:
+        """The kind that fits, if this one doesn't because the orgs are connected, or aren't."""
+        is_new = self.kind in {RequestKind.CREATE, RequestKind.RESTORE}
+        if self.credential is None or is_new == (self.snapshot is None):
+            return None
+        return RequestKind.CHANGE if is_new else RequestKind.CREATE
+
+    def _problem_without_credential(self) -> str:
+        source, named = self.source_name or self.pair.source_org_id, self.named_credential
+        if named is None:
+            # Also true if access lists hide one.
+            return (
+                f"You can use no credential of {source}. "
+                "Ask an administrator or a Credential manager."
+            )
+        if (named.site, named.org_id) != (self.pair.site, self.pair.source_org_id):
+            return f"{named.name} isn't a credential of {source}."
+        why = "is retired" if named.retired_at else "can't be used by you"
+        return f"{named.name} {why}. Choose another credential of {source}."
 
     @property
     def _is_restorable(self) -> bool:
@@ -213,6 +232,7 @@ def find_target(
         source_name=orgs.get(pair.source_org_id, ""),
         sink_name=orgs.get(pair.sink_org_id, ""),
         credential=chosen,
+        named_credential=credential,
         other_credentials=[each for each in candidates if each != chosen],
         snapshot=snapshot,
         agreement=find_agreements([pair]).get(pair),

@@ -240,6 +240,7 @@ UNUSABLE = {
     "a past date": (*CREATE, "--until=2001-01-01", "--yes"),
     "no owner": ("--kind=create", "--types=logs", "--purpose=x", "--yes"),
     "unknown owner": ("--kind=create", "--types=logs", "--purpose=x", "--owner=nobody", "--yes"),
+    "no site": (*CREATE, "--source=Payments US", "--yes"),
     "unknown credential": (*CREATE, "--credential=other", "--yes"),
     "blank reason": (*CREATE, "--reason= ", "--yes"),
     "unknown org": (*CREATE, "--destination=nowhere", "--yes"),

@@ -142,6 +142,7 @@ def test_fields_that_change_say_at_once_what_they_mean(
         ({"ends_on": "2001-01-01"}, "Choose today or a later date."),
         ({"ends_on": "soon"}, "Enter a date"),
         ({"request_id": ""}, "This page is out of date."),
+        ({"credential": "garbage"}, "This page is out of date."),
     ],
 )
 def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
@@ -160,8 +161,7 @@ def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
     [
         {"kind": "grant"},
         {"source": "x"},
-        {"destination": "datadoghq.com/nowhere"},
-        {"destination": "datadoghq.eu/other-site"},
+        {"destination": "sandbox-us1/nowhere"},
         {"deletion": "7"},
     ],
 )
@@ -171,8 +171,50 @@ def test_an_address_that_names_nothing_is_not_found(
     assert client_of(ada).get(NEW, page_of(free_pair) | query).status_code == 404
 
 
-def test_without_orgs_the_page_asks_for_them(ada: Person, client_of: ClientOf) -> None:
-    assert "Source org" in client_of(ada).get(NEW).text
+def test_without_two_orgs_of_a_site_the_page_asks_for_them(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf
+) -> None:
+    client, orgs = client_of(ada), page_of(free_pair)
+    assert "Source org" in client.get(NEW).text
+    for destination in (orgs["source"], "datadoghq.eu/other-site"):
+        page = client.get(NEW, orgs | {"destination": destination})
+        assert (page.status_code, page.context["source"]) == (422, orgs["source"])
+        assert "Choose two different orgs of the same site." in page.text
+
+
+def test_a_kind_that_doesnt_fit_leads_to_the_one_that_does(
+    ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    def link_of(kind: str) -> str:
+        return access_request_url(RequestKind(kind), listed_pair, types=["logs"])
+
+    client, chosen = client_of(ada), {"connection_types": "logs"}
+    page = client.get(NEW, page_of(listed_pair, "create") | chosen)
+    assert "already connected" in page.text
+    assert f'"{escape(link_of("change"))}"' in page.text
+    found = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.remove_connection(connection_id=found.id)
+    syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
+    for kind in ("change", "move"):
+        page = client.get(NEW, page_of(listed_pair, kind) | chosen)
+        assert "no connection now" in page.text
+        assert f'"{escape(link_of("create"))}"' in page.text
+
+
+def test_a_credential_that_cant_be_used_is_not_said_to_be_missing(
+    ada: Person, free_pair: OrgPair, credential: Credential, client_of: ClientOf
+) -> None:
+    client, page = client_of(ada), page_of(free_pair)
+    named = page | {"credential": str(credential.pk)}
+    back = page | {"source": page["destination"], "destination": page["source"]}
+    for query, problem in (
+        (named, ""),
+        (back | {"credential": str(credential.pk)}, "Payments US isn't a credential of Group SOC."),
+        (back, "You can use no credential of Group SOC."),
+    ):
+        assert client.get(NEW, query).context["target"].problem.startswith(problem), query
+    Credential.objects.update(retired_at=credential.created_at)
+    assert "Payments US is retired." in client.get(NEW, named).context["target"].problem
 
 
 def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
@@ -206,6 +248,9 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     assert client_of(linus).post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 403
     assert "Create connection" not in (page := client_of(ada).get(url)).text
     assert page.context["outcome"]["steps"]["confirm"]
+    assert page.context["outcome"]["text"].meaning.startswith("Confirm by ")
+    meaning = viewer.get(url).context["outcome"]["text"].meaning
+    assert meaning.startswith("An Operator who can use the Payments US credential must confirm by")
     assert client_of(ada).post(f"{url}execute/", {"confirmation": "Group"}).status_code == 422
     assert client_of(ada).post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
     access_request.refresh_from_db()
@@ -221,6 +266,29 @@ def test_its_requester_withdraws_it_whatever_their_role(
     url = post_again(viewer, fields)["Location"]
     assert viewer.post(f"{url}withdraw/").status_code == 303
     assert AccessRequest.objects.get().outcome == AccessOutcome.WITHDRAWN
+
+
+@pytest.mark.parametrize("policy", [ApprovalPolicy.ONE, ApprovalPolicy.NONE])
+def test_an_approval_that_is_refused_says_why(
+    ada: Person,
+    linus: Person,
+    credential: Credential,
+    change: RequestAccess,
+    client_of: ClientOf,
+    policy: ApprovalPolicy,
+) -> None:
+    Person.objects.filter(pk=ada.pk).update(is_superuser=True)
+    Credential.objects.update(policy=policy)
+    access_request = change()
+    url = reverse("access-request-detail", args=[access_request.pk])
+    approval = {"digest": access_request.approval_digest, "approval_round": 1}
+    own = client_of(ada).post(f"{url}approve/", approval)
+    assert (own.status_code, "You requested this." in own.text) == (403, True)
+    assert "change your roles" not in own.text
+    if policy == ApprovalPolicy.NONE:
+        page = client_of(linus).post(f"{url}approve/", approval)
+        said = "This access request isn&#x27;t waiting for approval."
+        assert (page.status_code, said in page.text) == (409, True)
 
 
 def test_a_decline_needs_a_reason_and_ends_it(
@@ -435,6 +503,9 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     assert page.context["outcome"]["steps"] == {"confirm": True, "withdraw": True}
     assert "Forbidden" in page.text
     assert "Access interrupted" in client.get("/").text
+    again = page.context["outcome"]["again_url"]
+    types = ["logs", "metrics"]
+    assert again.startswith(access_request_url(RequestKind.CREATE, listed_pair, types=types))
     sandbox.world.clear_faults()
     assert client.post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
     page = client.get(url)
@@ -445,6 +516,20 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
     # Its creator is a service account now.
     assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
+
+
+def test_a_move_whose_post_is_unknown_doesnt_say_that_access_is_gone(
+    ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+) -> None:
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    client = client_of(ada)
+    fields = fill_in(client, listed_pair, "move")
+    del fields["connection_types"]
+    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
+    url = post_again(client, fields, confirmation="Group SOC")["Location"]
+    meaning = client.get(url).context["outcome"]["text"].meaning
+    assert meaning.startswith("Access was interrupted at ")
+    assert " and might still be. The POST was sent and might have worked." in meaning
 
 
 @pytest.mark.parametrize(

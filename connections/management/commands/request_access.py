@@ -115,7 +115,9 @@ class Command(SendingCommand[AccessRequest]):
             self.usage_error("--deletion is for --kind restore.")
 
     def _find_pair(self, options: dict[str, Any]) -> OrgPair:
-        site, _, source_text = options["source"].partition("/")
+        site, slash, source_text = options["source"].partition("/")
+        if not slash:
+            self.usage_error("--source: Use SITE/ORG, such as datadoghq.com/Labs.")
         orgs = list_known_orgs(actor=command_actor())
         source, sink = (
             find_by_id_or_name(orgs, site=site, text=text)

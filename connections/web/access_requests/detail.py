@@ -17,6 +17,7 @@ from connections.access_requests.status import (
     access_status_at,
     access_steps_of,
     access_text,
+    confirming_people,
     describe_access,
 )
 from connections.change_requests import approvals, rechecks, states
@@ -109,6 +110,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         if access_request.outcome in _GAVE_NOTHING:
             steps[NextStep.REQUEST_AGAIN.value] = True
         status = access_status_at(access_request, now=now)
+        # Once a move has deleted the connection, only creating it is left.
         kind = RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
         button, busy = BUTTONS[kind]
         pair = pair_of(access_request)
@@ -122,6 +124,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if is_awaiting
             else None,
             is_deciding=is_deciding,
+            is_confirming=NextStep.CONFIRM in next_steps.steps,
             block=next_steps.block,
         )
         return {
@@ -134,9 +137,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,
             "reason_reader": access_request.requested_by_name,
-            "confirming_people": (
-                f"An Operator who can use the {access_request.credential_name} credential"
-            ),
+            "confirming_people": confirming_people(access_request),
             "earlier_title": "This pair before",
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
             "connection_url": support.connection_url(access_request.key)
@@ -165,7 +166,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
             "again_url": support.access_request_url(
-                RequestKind(access_request.kind),
+                kind,
                 pair,
                 deletion=access_request.restored_from_id,
                 types=access_request.types_after,

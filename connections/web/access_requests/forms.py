@@ -47,7 +47,9 @@ class AccessForm(OwnerForm, ConfirmationForm):
     source = forms.CharField(widget=forms.HiddenInput)
     destination = forms.CharField(widget=forms.HiddenInput)
     deletion = forms.UUIDField(required=False, widget=forms.HiddenInput)
-    credential = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    credential = forms.UUIDField(
+        required=False, widget=forms.HiddenInput, error_messages={"invalid": OUT_OF_DATE}
+    )
     # Created by the page, so that the same form posted twice makes one request.
     request_id = forms.UUIDField(
         widget=forms.HiddenInput,

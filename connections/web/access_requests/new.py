@@ -62,6 +62,10 @@ _USES = {
 }
 
 
+class _NotAPairError(Http404):
+    """An org and itself, or orgs of two sites."""
+
+
 class _Asked:
     """What the address or the form names: the pair, the kind, and the credential."""
 
@@ -72,7 +76,7 @@ class _Asked:
         site, source = _org(data.get("source", ""))
         destination_site, destination = _org(data.get("destination", ""))
         if site != destination_site or source == destination:
-            raise Http404("These orgs can't be connected.")
+            raise _NotAPairError("Choose two different orgs of the same site.")
         self.kind = RequestKind(kind)
         self.pair = OrgPair(site, source, destination)
         self.restored_from = _find_deletion(data.get("deletion", ""), self.pair, actor=actor)
@@ -133,20 +137,25 @@ def access_request_new(request: HttpRequest) -> HttpResponse:
         return _request_access(request, actor=actor)
     if not (request.GET.get("source") and request.GET.get("destination")):
         return _choice_page(request, actor=actor)
-    asked = _Asked(request.GET.dict(), actor=actor)
+    try:
+        asked = _Asked(request.GET.dict(), actor=actor)
+    except _NotAPairError as error:
+        return _choice_page(request, actor=actor, problem=str(error))
     target = asked.find_target(actor=actor)
     return _page(request, target, form=_empty_form(target, request=request))
 
 
-def _choice_page(request: HttpRequest, *, actor: Actor) -> HttpResponse:
+def _choice_page(request: HttpRequest, *, actor: Actor, problem: str = "") -> HttpResponse:
     """Choose the two orgs."""
     orgs = lists.org_options(list_known_orgs(actor=actor))
     context = {
         "orgs": orgs,
         "source": request.GET.get("source", ""),
         "destination": request.GET.get("destination", ""),
+        "problem": problem,
     }
-    return render(request, "access_requests/choose.html", context)
+    status = 422 if problem else 200
+    return render(request, "access_requests/choose.html", context, status=status)
 
 
 def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
@@ -294,6 +303,7 @@ def _page(
         if open_request
         and visibility.visible_access_requests(actor=actor).filter(pk=open_request.pk).exists()
         else "",
+        "instead_url": _url_instead(target, form),
         "uses": _uses(target, form),
         "button": BUTTONS[target.kind][0] if target.is_sent_at_once else "",
         "busy": BUTTONS[target.kind][1],
@@ -308,6 +318,13 @@ def _page(
         "before": list_before(target.pair, before=support.time_of(request), actor=actor),
     }
     return render(request, "access_requests/new.html", context, status=status)
+
+
+def _url_instead(target: AccessTarget, form: AccessForm) -> str:
+    """The page that requests what fits, with the same data types; "" if nothing else fits."""
+    kind, agreement = target.possible_instead, target.agreement
+    types = form["connection_types"].value() or (agreement.connection_types if agreement else ())
+    return support.access_request_url(kind, target.pair, types=types) if kind else ""
 
 
 def _approval_context(target: AccessTarget, *, actor: Actor) -> dict[str, str | None]:
