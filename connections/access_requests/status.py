@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from connections.access_requests.moving import interrupted_since
@@ -365,6 +365,14 @@ def access_text(access_request: AccessRequest) -> str:
         types=list(access_request.types_after),
         end=f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "",
     )
+
+
+def extension_text(*, before: date | None, ends_on: date | None) -> str:
+    """What an extension changes: "It was to end on 30 Nov 2026."."""
+    if before is None:
+        return ""
+    no_end = "" if ends_on else " With this request, it has no end."
+    return f"It was to end on {before:%-d %b %Y}.{no_end}"
 
 
 def effect_of(*, source: str, sink: str, types: list[str], end: str) -> str:

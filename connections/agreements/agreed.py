@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -115,6 +115,12 @@ def load_agreements(*, today: date, within: Q = EVERY) -> Agreements:
         )
     )
     return Agreements(by_pair={row[:3]: AgreedTerms(*row) for row in rows}, today=today)
+
+
+def find_end_before(pair: OrgPair, *, at: datetime) -> date | None:
+    """The last day that was agreed before this time. Versions never change, so it stays."""
+    versions = Agreement.objects.filter(**pair._asdict(), set_at__lt=at)
+    return versions.order_by("-version").values_list("ends_on", flat=True).first()
 
 
 def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:

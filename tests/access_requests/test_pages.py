@@ -453,6 +453,33 @@ def test_the_page_extends_the_end_and_sends_nothing(
     assert now == sent
 
 
+@pytest.mark.parametrize(
+    ("ends_on", "no_end"), [("2099-06-30", ""), ("", " With this request, it has no end.")]
+)
+def test_an_approver_sees_what_an_extension_changes(
+    ada: Person,
+    linus: Person,
+    listed_pair: OrgPair,
+    client_of: ClientOf,
+    clock: SettableClock,
+    ends_on: str,
+    no_end: str,
+) -> None:
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    actor, client = person_actor(person=ada), client_of(ada)
+    agree(listed_pair, actor=actor, ends_on=date(2099, 1, 31))
+    clock.advance(seconds=1)
+    fields = fill_in(client, listed_pair, "extend", ends_on=ends_on)
+    said = f" It was to end on 31 Jan 2099.{no_end}"
+    assert said in client.post(NEW, fields | {"preview": "1"}).text
+    url = post_again(client, fields)["Location"]
+    clock.advance(seconds=1)
+    # What is agreed afterwards doesn't change what was requested.
+    agree(listed_pair, actor=actor, ends_on=date(2099, 3, 31))
+    page = client_of(linus).get(url)
+    assert (page.context["outcome"]["can_decide"], said in page.text) == (True, True)
+
+
 def test_the_page_restores_what_a_deletion_removed(
     ada: Person, credential: Credential, sandbox: SandboxServer, client_of: ClientOf
 ) -> None:

@@ -19,7 +19,9 @@ from connections.access_requests.status import (
     access_text,
     confirming_people,
     describe_access,
+    extension_text,
 )
+from connections.agreements.agreed import find_end_before
 from connections.change_requests import approvals, rechecks, states
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
@@ -158,6 +160,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if preview
             else None,
             "effect": access_text(access_request),
+            "extension": _extension(access_request),
             **_creator(access_request),
             "button": button,
             "busy": busy,
@@ -195,6 +198,14 @@ def _with_details(rows: QuerySet[AccessRequest]) -> QuerySet[AccessRequest]:
 def _find_next_steps(access_request: AccessRequest, *, actor: Actor, now: datetime) -> NextSteps:
     status = access_status_at(access_request, now=now)
     return find_steps(access_request, access_steps_of(status), actor=actor, now=now)
+
+
+def _extension(access_request: AccessRequest) -> str:
+    """What changes if it is an extension; "" if not."""
+    if access_request.kind != RequestKind.EXTEND:
+        return ""
+    before = find_end_before(pair_of(access_request), at=access_request.requested_at)
+    return extension_text(before=before, ends_on=access_request.ends_on)
 
 
 def _creator(access_request: AccessRequest) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from connections.access_requests.requesting import (
     complete_terms,
     request_access,
 )
-from connections.access_requests.status import effect_of, title_of
+from connections.access_requests.status import effect_of, extension_text, title_of
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
@@ -387,6 +387,9 @@ def _terms_context(
         )
         if terms.types
         else "Choose at least 1 data type.",
+        "extension": extension_text(before=target.agreement.ends_on, ends_on=ends_on)
+        if target.agreement and target.kind == RequestKind.EXTEND
+        else "",
         "digest": target.digest_of(terms),
         "curl": _as_curl(target, terms),
         "unknown_types": unknown_types(terms.types),
