@@ -44,7 +44,7 @@ def approve[R: ChangeRequest](
     Raises PermissionDenied, also for one's own request, and ConflictError when it no longer
     waits for approval, differs from what was shown or is protected.
     """
-    _require_approver(change_request=change_request, actor=actor)
+    require_approver(change_request=change_request, actor=actor)
     lifecycle.require_not_run_by_batch(change_request)
     shown_round = approval_round
     if lifecycle.lapse_approvals(change_request=change_request, actor=actor):
@@ -130,7 +130,7 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
     Raises PermissionDenied, InvalidInputError without a reason, and OvertakenError when it is too
     late.
     """
-    _require_approver(change_request=change_request, actor=actor)
+    require_approver(change_request=change_request, actor=actor)
     lifecycle.require_not_run_by_batch(change_request)
     reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)
     lifecycle.lapse_approvals(change_request=change_request, actor=actor)
@@ -174,7 +174,8 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
     return change_request
 
 
-def _require_approver(*, change_request: ChangeRequest, actor: Actor) -> None:
+def require_approver(*, change_request: ChangeRequest, actor: Actor) -> None:
+    """Raise PermissionDenied unless the actor can approve or decline it."""
     if actor.person and change_request.requested_by_id == actor.person.pk:
         raise permissions.OwnRequestError
     permissions.require(

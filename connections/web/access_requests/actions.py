@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from connections.access import permissions
 from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.lookups import objects
 from connections.models import AccessRequest
@@ -26,8 +25,7 @@ access_request_approve = _action(
     approvals.approve,
     form=ApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, item: permissions.can_approve(actor, change_request=item),
-    what="approve or decline this access request",
+    require=lambda actor, item: approvals.require_approver(change_request=item, actor=actor),
 )
 access_request_decline = _action("access-request-decline", approvals.decline, form=ReasonForm)
 access_request_withdraw = _action("access-request-withdraw", lifecycle.withdraw, form=ReasonForm)

@@ -59,18 +59,19 @@ batch_request = _action(
     form=forms.PlanRequestForm,
     reauthenticate=True,
     when=_has_confirmation,
-    is_allowed=lambda actor, batch: (
-        actor.person is not None and actor.person.pk == batch.created_by_id
+    require=lambda actor, batch: permissions.require(
+        actor.person is not None and actor.person.pk == batch.created_by_id,
+        "request this bulk deletion, which another person drafted",
     ),
-    what="request this bulk deletion, which another person drafted",
 )
 batch_approve = _action(
     "batch-approve",
     decisions.approve_batch,
     form=forms.PlanApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, batch: permissions.can_approve_batch(actor, batch=batch),
-    what="approve or decline this bulk deletion",
+    require=lambda actor, batch: permissions.require(
+        permissions.can_approve_batch(actor, batch=batch), "approve or decline this bulk deletion"
+    ),
 )
 batch_decline = _action("batch-decline", decisions.decline_batch, form=ReasonForm)
 # Confirms with the typed text. A worker sends.

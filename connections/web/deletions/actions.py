@@ -48,8 +48,7 @@ deletion_approve = _action(
     approvals.approve,
     form=forms.ApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, deletion: permissions.can_approve(actor, change_request=deletion),
-    what="approve or decline this deletion",
+    require=lambda actor, item: approvals.require_approver(change_request=item, actor=actor),
 )
 deletion_decline = _action("deletion-decline", approvals.decline, form=ReasonForm)
 # Confirms with the typed text, and sends without the missing approvals.
@@ -58,16 +57,18 @@ deletion_break_glass = _deletion_action(
     break_glass.break_glass,
     form=forms.BreakGlassForm,
     reauthenticate=True,
-    is_allowed=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
-    what="break glass",
+    require=lambda actor, deletion: permissions.require(
+        permissions.can_break_glass(actor, deletion=deletion), "break glass"
+    ),
 )
 deletion_late_approval = _deletion_action(
     "deletion-late-approval",
     break_glass.approve_late,
     form=forms.LateApprovalForm,
     reauthenticate=True,
-    is_allowed=lambda actor, deletion: permissions.can_give_late_approval(actor, deletion=deletion),
-    what="give late approval",
+    require=lambda actor, deletion: permissions.require(
+        permissions.can_give_late_approval(actor, deletion=deletion), "give late approval"
+    ),
 )
 
 TOO_MANY_COMMENTS = "Too many comments. Nothing was added. Try again in a minute."

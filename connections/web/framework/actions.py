@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 
-from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.web.framework.forms import ServiceForm
@@ -69,17 +68,16 @@ def service_action[T](
     done: Callable[[T, Any], str] | None = None,
     reauthenticate: bool = False,
     when: Callable[[HttpRequest], bool] = lambda request: True,
-    is_allowed: Callable[[Actor, T], bool] = lambda actor, item: True,
-    what: str = "",
+    require: Callable[[Actor, T], object] = lambda actor, item: None,
 ) -> ActionView:
     """A view that passes the form's fields to a service. Its URL is named `name`.
 
     If the service refuses, the page says why and keeps what was typed. `page` is the action's own
     page, which a GET shows, if it isn't on the subject's. `done` is the message about the success.
     With `reauthenticate`, the POST needs an identity check if `when` says so, and an own page needs
-    one before it is shown. `is_allowed` is what the action requires in addition to its URL's
-    permission, and `what` completes "permission to …": a person who lacks it is refused before the
-    identity check.
+    one before it is shown. `require` raises PermissionDenied for a person who lacks what the action
+    requires in addition to its URL's permission, so that they are refused before the identity
+    check.
     """
     show, answer = page or subject.page, respond or subject.respond
 
@@ -104,7 +102,7 @@ def service_action[T](
     def ask(request: HttpRequest, /, **url: Any) -> HttpResponse:
         actor = actor_of(request)
         item = subject.find(actor, **url)
-        permissions.require(is_allowed(actor, item), what)
+        require(actor, item)
         return show(request, *url.values(), Refusal(form=form.about(item, request.POST)))
 
     guard = requires_reauthentication(on_missing=ask, before_page=page is not None, when=when)
