@@ -123,7 +123,9 @@
     const preview = form.querySelector("[data-preview][data-requested]");
     if (preview) {
       event.preventDefault();
-      preview.addEventListener("htmx:afterRequest", () => form.requestSubmit(event.submitter), { once: true });
+      /* Only then does htmx send a request that it has queued, for which the form waits again. */
+      const submit = () => window.setTimeout(() => form.requestSubmit(event.submitter), 0);
+      preview.addEventListener("htmx:afterRequest", submit, { once: true });
       return;
     }
     markBusy(form, event.submitter);

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.utils.http import urlencode
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from connections.access.actor import WORKER
 from connections.access_requests import ending
@@ -45,12 +45,15 @@ def request_approve_and_confirm(
         page.locator("#id_owner_text").fill("SOC team")
         page.get_by_label("Purpose").fill("incident response")
     page.get_by_label("Reason").fill("quarterly report")
-    # The button waits for what the last field means.
-    previews: list[Route] = []
-    page.route("**/new/", lambda route: previews.append(route), times=1)
-    page.get_by_label("Ends").fill(query["until"])
-    page.get_by_role("button", name="Request approval").click()
-    previews.pop().continue_()
+    # The button waits for what the last field means, however fast it is pressed.
+    page.get_by_label("Ends").evaluate(
+        """(field, day) => {
+            field.value = day;
+            field.dispatchEvent(new Event("change", { bubbles: true }));
+            field.form.querySelector("button.button-primary").click();
+        }""",
+        query["until"],
+    )
     outcome_of(page, state="requested", outcome=None)
     address = page.url
     page.context.close()

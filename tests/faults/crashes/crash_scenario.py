@@ -182,10 +182,14 @@ def settle(*, seconds: float, after: datetime) -> list[dict[str, Any]]:
 def _row(row: Deletion | AccessRequest) -> dict[str, Any]:
     events = AuditEvent.objects.filter(subject_id=str(row.pk))
     answered = row.event_code(Step.ANSWERED)
-    moved_from = getattr(row, "moved_from", None)
+    kind, moved_from = getattr(row, "kind", ""), getattr(row, "moved_from", None)
+    targets: dict[str, list[Any]] = {
+        RequestKind.CREATE: [row.sink_org_id],
+        RequestKind.MOVE: [row.sink_org_id, moved_from],
+    }
     return {
-        # What a case calls it. No two requests are about one of these.
-        "targets": [row.sink_org_id, str(moved_from or row.connection_id)],
+        # What a case calls it: a move has a case for each of its steps.
+        "targets": [str(target) for target in targets.get(kind, [row.connection_id])],
         "moved_from": str(moved_from) if moved_from else "",
         "sink_org": row.sink_org_id,
         "alarms": events.filter(code="access_request.interrupted").count(),
