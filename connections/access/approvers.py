@@ -41,7 +41,7 @@ def people_who_can_approve_access(
 ) -> QuerySet[Person]:
     """The people who could see and approve access of this pair, except the requester `excluded`.
 
-    Whoever doesn't know the destination org can't see the request.
+    A person who doesn't know the destination org can't see the request.
     """
     people = permissions.people_who_can_approve_with(credential_id=credential_id, excluded=excluded)
     return visibility.people_who_know_org(people, site=pair.site, org_id=pair.sink_org_id)

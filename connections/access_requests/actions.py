@@ -67,7 +67,7 @@ class AccessAction(Action[AccessRequest]):
         return {"method": self.method}
 
     def can_confirm(self, change_request: AccessRequest, *, person: Person | None) -> bool:
-        """Whoever can use the credential can confirm it, requester or not."""
+        """Anyone who can use the credential can confirm it, including the requester."""
         return True
 
     def confirmation_text(self, change_request: AccessRequest, *, actor: Actor) -> str:

@@ -16,7 +16,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access_requests.actions import find_pair, pair_of
 from connections.access_requests.targets import find_open_deletion, find_open_request
-from connections.agreements.approved import find_given
+from connections.agreements.approved import find_grants
 from connections.audit import EventCode
 from connections.change_requests import rechecks, sending, states
 from connections.change_requests.states import Settle
@@ -109,7 +109,7 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
         newest_agreements().filter(lasting, **same_pair)
     )
     ended = completed.filter(Exists(listed), ends_on__lt=now.date()).exclude(lasts)
-    newest = find_given([pair_of(each) for each in ended])
+    newest = find_grants([pair_of(each) for each in ended])
     ended = ended.filter(pk__in=[each.pk for each in newest.values()]).exclude(_KEPT_BY_PEOPLE)
     return ended.select_related("deletion__credential").order_by("ends_on", "pk")
 
@@ -285,10 +285,10 @@ def _close_outdated(*, actor: Actor) -> None:
         state=State.REQUESTED, settled_at=None, confirmed_at=None, requested_by=None
     )
     for deletion in waiting.exclude(ended_requests=None).select_related("credential"):
-        shown = OrgConnectionSnapshot.objects.filter(
+        snapshot = OrgConnectionSnapshot.objects.filter(
             credential=deletion.credential, connection_id=deletion.connection_id, is_current=True
         ).first()
-        if shown and deletion.digest == _digest_of(shown):
+        if snapshot and deletion.digest == _digest_of(snapshot):
             continue
         with logs.about(deletion=deletion.pk):
             comparison = rechecks.recheck_and_store(change_request=deletion, actor=actor)

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import is_visible, visible_access_requests
-from connections.agreements.approved import find_given
+from connections.agreements.approved import find_grants
 from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
@@ -80,9 +80,10 @@ def list_of_connection(
 
 def find_approved_end(key: OrgConnectionKey, pair: OrgPair) -> date | None:
     """The last day before Org Admin deletes this connection of the pair, or None."""
-    given = find_given([pair]).get(pair)
-    is_about_it = given and given.connection_id == key.connection_id and not given.deletion_id
-    return given.ends_on if given and is_about_it else None
+    grant = find_grants([pair]).get(pair)
+    if grant is None or grant.connection_id != key.connection_id or grant.deletion_id:
+        return None
+    return grant.ends_on
 
 
 def list_owners(*, actor: Actor) -> list[Person]:

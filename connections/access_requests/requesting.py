@@ -144,7 +144,7 @@ def request_access(
     requester: Person | None = None,
     note_claim: NoteClaim | None = None,
 ) -> AccessRequest:
-    """Request access. Without a required approval, whoever can confirm it also sends it.
+    """Request access. If no approval is required, a person who can confirm it sends it too.
 
     `digest` is that of the target and the terms that were shown, so that exactly these are
     requested. `requester` is the person for whom a command requests it, and `note_claim` is as in

@@ -7,18 +7,18 @@ from connections.agreements.agreed import PAIRS_PER_QUERY, of_these_pairs
 from connections.models import GAVE_ACCESS, AccessRequest, AuditEvent, EventCode, OrgPair
 
 
-def find_given(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
+def find_grants(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
     """The access request that last gave each of these pairs access, where one did.
 
     The order is that of the audit log, because the clock might have been set back in between.
     """
-    given = defaultdict[OrgPair, list[AccessRequest]](list)
+    completed = defaultdict[OrgPair, list[AccessRequest]](list)
     wanted = list(set(pairs))
     for start in range(0, len(wanted), PAIRS_PER_QUERY):
         of_pairs = of_these_pairs(wanted[start : start + PAIRS_PER_QUERY])
         for row in AccessRequest.objects.filter(GAVE_ACCESS, of_pairs):
-            given[OrgPair(row.site, row.source_org_id, row.sink_org_id)].append(row)
-    return {pair: _last_of(rows) for pair, rows in given.items()}
+            completed[OrgPair(row.site, row.source_org_id, row.sink_org_id)].append(row)
+    return {pair: _last_of(rows) for pair, rows in completed.items()}
 
 
 def _last_of(rows: list[AccessRequest]) -> AccessRequest:

@@ -14,7 +14,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
-from connections.agreements.approved import find_given
+from connections.agreements.approved import find_grants
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
@@ -373,8 +373,10 @@ def find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None]
 
     Not where the connection has been deleted at that end.
     """
-    given = find_given(pairs)
-    return {pair: None if each.deletion_id else each.ends_on for pair, each in given.items()}
+    return {
+        pair: None if grant.deletion_id else grant.ends_on
+        for pair, grant in find_grants(pairs).items()
+    }
 
 
 def _require_approved_end(

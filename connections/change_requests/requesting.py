@@ -34,7 +34,7 @@ def find_input_problems(*, reason: str, ticket: str) -> dict[str, str]:
 
 
 def require_own[R: ChangeRequest](change_request: R, *, actor: Actor) -> R:
-    """The request that a repeated form made. Raises ConflictError if somebody else made it."""
+    """Return the request. Raises ConflictError if another person made it."""
     if actor.person and change_request.requested_by_id != actor.person.pk:
         raise ConflictError("This form belongs to another person. Open the page again.")
     return change_request

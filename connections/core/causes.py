@@ -116,11 +116,8 @@ class Cause(StrEnum):
         "The role of the keys' owner lacks org_connections_write.",
     )
     # Which step a move is at, in place of a reason.
-    MOVE_DELETING = "move_deleting", "The old connection is deleted first."
-    MOVE_CREATING = (
-        "move_creating",
-        "The old connection is deleted, and the new one isn't created yet.",
-    )
+    MOVE_DELETING = "move_deleting", "Step 1 of 2: delete the old connection."
+    MOVE_CREATING = "move_creating", "Step 2 of 2: create the new connection."
     STILL_LISTED = (
         "still_listed",
         "The connection was deleted, but the last list still showed it.",

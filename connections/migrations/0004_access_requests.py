@@ -229,7 +229,7 @@ def rules(vendor):
 
 # --- Deletions that Org Admin requests at an end: three rules of 0002, for no requester too ---
 
-# Whoever approves such a deletion isn't the person who confirms it, as the requester is elsewhere.
+# With no requester to exclude, the approval of the person who confirms it doesn't count.
 APPROVED_DELETION = (
     "(SELECT COUNT(*) FROM connections_approval WHERE deletion_id = NEW.id"
     " AND decision = 'approved' AND digest = NEW.approval_digest"

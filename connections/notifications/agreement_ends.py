@@ -1,6 +1,6 @@
 """Reminds owners of agreements that end soon: 14, 3 and 1 days before, at most once a day.
 
-Also whoever requested the access that Org Admin ends then.
+If Org Admin deletes the connection then, the requester of the access is reminded too.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import Actor, person_actor
-from connections.agreements.approved import find_given
+from connections.agreements.approved import find_grants
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.text import pluralize
@@ -34,7 +34,7 @@ class EndingAgreements:
 
     agreements: list[Agreement]
     responsible: Responsible
-    # Whoever requested the access, where Org Admin deletes the connection at its end.
+    # The requesters of access whose connection Org Admin deletes at its end.
     requesters: dict[OrgPair, Person]
 
     def of(self, person: Person | None) -> Iterator[Agreement]:
@@ -62,9 +62,9 @@ def find_ending(*, actor: Actor, today: date) -> EndingAgreements:
     agreements = [agreement for agreement in rows if agreement.pair in listed]
     pairs = {agreement.pair for agreement in agreements}
     requester_ids = {
-        pair: given.requested_by_id
-        for pair, given in find_given(pairs).items()
-        if given.ends_on and not given.deletion_id
+        pair: grant.requested_by_id
+        for pair, grant in find_grants(pairs).items()
+        if grant.ends_on and not grant.deletion_id
     }
     people = Person.objects.in_bulk({pk for pk in requester_ids.values() if pk})
     return EndingAgreements(

@@ -232,7 +232,7 @@ def done_without_approvals(events: Sequence[Event]) -> list[Event] | None:
     unapproved = []
     for event in done:
         approvers = {approval.actor_id for approval in approvals_of(event, events)}
-        # Where no person requested it, whoever confirmed it is the one who needs others.
+        # If no person requested it, the person who confirmed it needs the approval of others.
         requester = requested.get("requested_by_id") or _confirmer_of(event, events)
         if len(approvers - {requester}) < needed:
             unapproved.append(event)

@@ -558,9 +558,12 @@ def test_a_move_whose_post_is_unknown_doesnt_say_that_access_is_gone(
     del fields["connection_types"]
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
     url = post_again(client, fields, confirmation="Group SOC")["Location"]
-    meaning = client.get(url).context["outcome"]["text"].meaning
+    page = client.get(url)
+    meaning = page.context["outcome"]["text"].meaning
     assert meaning.startswith("Access was interrupted at ")
     assert " and might still be. The POST was sent and might have worked." in meaning
+    # The timeline says which step it was, and nothing about the result.
+    assert page.text.count("Step 2 of 2: create the new connection.") >= 2
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ _CHECKING: set[AccessStatus] = {
     ClosedStatus.CREATED_VERIFYING,
     ClosedStatus.CHANGED_VERIFYING,
 }
-# Whoever still needs it requests it again.
+# After these outcomes, the page offers to request the access again.
 _GAVE_NOTHING = {
     AccessOutcome.REFUSED,
     AccessOutcome.NOT_SENT,
@@ -86,8 +86,8 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         return _with_details(AccessRequest.objects.all())
 
     def find(self, *, actor: Actor, pk: UUID) -> AccessRequest:
-        found = objects.find_access_request(actor=actor, pk=pk)
-        return self.rows().get(pk=found.pk)
+        access_request = objects.find_access_request(actor=actor, pk=pk)
+        return self.rows().get(pk=access_request.pk)
 
     def version(self, change_request: AccessRequest, *, actor: Actor, now: datetime) -> str:
         steps = _find_next_steps(change_request, actor=actor, now=now)

@@ -119,7 +119,7 @@ def find_next_steps(
     deletion: models.Deletion, *, objections: Objections, actor: Actor, now: datetime
 ) -> NextSteps:
     """What the person can do next, apart from what a check with Datadog would rule out."""
-    found = find_steps(
+    next_steps = find_steps(
         deletion,
         steps_of(status_at(deletion, now=now)),
         actor=actor,
@@ -129,7 +129,7 @@ def find_next_steps(
         others={NextStep.BREAK_GLASS: partial(_can_break_glass, deletion, actor=actor, now=now)},
     )
     ruled_out = BLOCKED_BY_PROTECTION if objections.protection else set()
-    return found._replace(steps=[step for step in found.steps if step not in ruled_out])
+    return next_steps._replace(steps=[step for step in next_steps.steps if step not in ruled_out])
 
 
 def _can_break_glass(deletion: models.Deletion, *, actor: Actor, now: datetime) -> bool:
@@ -251,14 +251,14 @@ def _access_end(deletion: models.Deletion, *, actor: Actor) -> AccessEnd | None:
     if deletion.requested_by_id:
         return None
     visible = visibility.visible_access_requests(actor=actor)
-    given = visible.filter(deletion=deletion).first()
-    if given is None or given.ends_on is None:
+    access_request = visible.filter(deletion=deletion).first()
+    if access_request is None or access_request.ends_on is None:
         return None
-    is_same = given.types_after == sorted(deletion.connection_types)
+    is_same = access_request.types_after == sorted(deletion.connection_types)
     return AccessEnd(
-        day=given.ends_on,
-        url=reverse("access-request-detail", args=[given.pk]),
-        approved="" if is_same else data_text(given.types_after),
+        day=access_request.ends_on,
+        url=reverse("access-request-detail", args=[access_request.pk]),
+        approved="" if is_same else data_text(access_request.types_after),
         is_covered=deletion.confirmed_at is not None and deletion.confirmed_by_id is None,
     )
 
