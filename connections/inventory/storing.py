@@ -21,6 +21,7 @@ from connections.models import (
     Credential,
     OrgConnectionSnapshot,
     Sync,
+    SyncDay,
     snapshot_digest,
 )
 
@@ -73,6 +74,8 @@ def store(result: SyncResult, *, actor: Actor, deleted: Collection[UUID] = ()) -
             failure=None if result.is_complete else result.failure,
             sync_due_at=sync_schedule.next_due_at(now=now),
         )
+        if result.is_complete:
+            _record_day(site=credential.site, org_id=own_org.id, at=now)
         rate_limits.record(
             site=credential.site,
             org_id=own_org.id,
@@ -97,6 +100,15 @@ def store(result: SyncResult, *, actor: Actor, deleted: Collection[UUID] = ()) -
 
 def _ids_of(result: SyncResult) -> set[UUID]:
     return {UUID(item.id) for item in result.org_connections}
+
+
+def _record_day(*, site: str, org_id: str, at: datetime) -> None:
+    SyncDay.objects.bulk_create(
+        [SyncDay(site=site, org_id=org_id, day=at.date(), first_at=at, newest_at=at)],
+        update_conflicts=True,
+        unique_fields=["site", "org_id", "day"],
+        update_fields=["newest_at"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

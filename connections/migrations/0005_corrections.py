@@ -3,11 +3,63 @@
 Nothing in it stops release 1.1.0 from working: it only adds tables, and columns with a default.
 """
 
+from datetime import UTC
+
+from django.db.migrations import CreateModel, RunPython
+from django.db.models import (
+    BigAutoField,
+    CharField,
+    DateField,
+    DateTimeField,
+    F,
+    Max,
+    Min,
+    UniqueConstraint,
+)
+from django.db.models.functions import TruncDate
+
 from connections.models.released_migrations import ReleasedMigration
+
+
+def number():
+    return BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")
+
+
+# --- When each org was synced, by day ---
+
+
+def record_days(apps, schema_editor):
+    """From the syncs that are still stored."""
+    complete = apps.get_model("connections", "Sync").objects.filter(is_complete=True)
+    days = complete.values(
+        site=F("credential__site"),
+        org_id=F("credential__org_id"),
+        day=TruncDate("finished_at", tzinfo=UTC),
+    ).annotate(first_at=Min("finished_at"), newest_at=Max("finished_at"))
+    sync_day = apps.get_model("connections", "SyncDay")
+    sync_day.objects.bulk_create([sync_day(**day) for day in days.order_by()], batch_size=500)
 
 
 class Migration(ReleasedMigration):
     release = "1.2.0"
     dependencies = [("connections", "0004_access_requests")]
 
-    operations = []
+    operations = [
+        CreateModel(
+            name="SyncDay",
+            fields=[
+                ("id", number()),
+                ("site", CharField(max_length=100)),
+                ("org_id", CharField(max_length=64)),
+                ("day", DateField()),
+                ("first_at", DateTimeField()),
+                ("newest_at", DateTimeField()),
+            ],
+            options={
+                "constraints": [
+                    UniqueConstraint(fields=["site", "org_id", "day"], name="one_sync_day")
+                ]
+            },
+        ),
+        RunPython(record_days),
+    ]

@@ -82,6 +82,7 @@ from connections.models.org_connections import (
     ProtectionRemoval,
     SnapshotFields,
     Sync,
+    SyncDay,
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink

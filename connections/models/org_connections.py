@@ -34,6 +34,28 @@ class Sync(models.Model):
         return f"sync of {self.credential_id} at {self.started_at:%Y-%m-%d %H:%M:%S}"
 
 
+class SyncDay(models.Model):
+    """When the complete syncs of an org ended on one day, in UTC.
+
+    Syncs are deleted after 90 days. This stays, so that it can still be said how recent what is
+    known about the org was at a time.
+    """
+
+    site = models.CharField(max_length=100)
+    org_id = models.CharField(max_length=64)
+    day = models.DateField()
+    first_at = models.DateTimeField()
+    newest_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["site", "org_id", "day"], name="one_sync_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"complete syncs of {self.org_id} on {self.site} on {self.day}"
+
+
 class SnapshotFields(models.Model):
     """What Datadog reports about one org connection. Deletions store a copy of it."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from connections.inventory.syncs import delete_old_syncs
-from connections.models import Sync
+from connections.models import Sync, SyncDay
 from tests.changes.support import kinds, make_connection, make_credential, sync
 from tests.support.clock import SettableClock
 
@@ -34,3 +34,20 @@ def test_recent_syncs_are_kept(clock: SettableClock) -> None:
     clock.advance(hours=89 * 24)
     sync(credential)
     assert delete_old_syncs() == 0
+
+
+def test_each_day_on_which_an_org_was_synced_is_kept(clock: SettableClock) -> None:
+    credential, of_same_org = make_credential("a"), make_credential("b")
+    first_day = clock.now().date()
+    sync(credential)
+    clock.advance(hours=1)
+    sync(of_same_org)
+    newest_at = Sync.objects.latest("pk").finished_at
+    clock.advance(hours=1)
+    sync(credential, is_complete=False)
+    clock.advance(hours=91 * 24)
+    sync(credential)
+    delete_old_syncs()
+    days = SyncDay.objects.filter(org_id=credential.org_id).order_by("day")
+    assert [day.day for day in days] == [first_day, clock.now().date()]
+    assert days[0].newest_at == newest_at > days[0].first_at
