@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 
@@ -120,35 +120,42 @@ def is_unwritable_error(error: BaseException | None) -> bool:
     return _sqlite_refuses_writes(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
-# The file is damaged, isn't a database, or can't be read.
-_SQLITE_UNUSABLE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
+# The file is damaged, isn't a database, can't be read, or was locked for too long.
+_SQLITE_UNUSABLE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+}
 # PostgreSQL: connection exceptions, insufficient resources, shutting down, system errors.
 _SQLSTATES_WHEN_AWAY = ("08", "53", "57P", "58")
 
 
 def is_unavailable_error(error: BaseException | None) -> bool:
     """Whether this error means that the database can't be used at all, not even for reading."""
-    if not isinstance(error, DatabaseError):
-        return False
-    cause = error.__cause__
+    # Django doesn't translate the driver's errors when a cursor is closed, for example.
+    cause = error.__cause__ if isinstance(error, DatabaseError) else error
     if isinstance(cause, sqlite3.Error):
         # SQLite creates a missing file, so a lost database looks like one without tables.
         is_empty = str(cause).startswith("no such table")
         return is_empty or _sqlite_code(cause) & 0xFF in _SQLITE_UNUSABLE
-    if not isinstance(error, OperationalError | InterfaceError) or not hasattr(cause, "sqlstate"):
+    driver: Any = connection.Database  # type: ignore[attr-defined]
+    if not isinstance(cause, driver.OperationalError | driver.InterfaceError):
         return False
     # psycopg has no SQLSTATE for a connection that fails or is lost.
     return _sqlstate(cause).startswith(_SQLSTATES_WHEN_AWAY) or not _sqlstate(cause)
 
 
 def unwritable_text(error: BaseException | None) -> str:
-    """Why the database accepts no writes, as a sentence. Empty if the error doesn't say."""
+    """Why the database accepts no writes now, as a sentence. Empty if the error doesn't say."""
     cause = error.__cause__ if error else None
     code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)
     if code == sqlite3.SQLITE_FULL or state == "53100":
         return "Its disk is full."
     if code == sqlite3.SQLITE_READONLY or state == "25006":
         return "The database is read-only."
+    if code == sqlite3.SQLITE_BUSY:
+        return "Another process has been writing to it for too long."
     return ""
 
 

@@ -71,6 +71,16 @@ class SessionStore(db.SessionStore):
     # When the session was read, by the database's clock.
     read_at: datetime | None = None
 
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        # Django loads it while it handles an AttributeError, which every traceback of a lost
+        # database would then begin with.
+        if not (no_load or "_session_cache" in self.__dict__ or self.session_key is None):
+            self.accessed = True
+            self._session_cache = self.load()
+        return super()._get_session(no_load)  # type: ignore[misc,no-any-return]
+
+    _session = property(_get_session)
+
     # Overridden because Django's methods would store and look up the key itself.
 
     def _get_session_from_db(self) -> PersonSession | None:

@@ -37,15 +37,11 @@ from connections.notifications import agreement_ends, change_digests, delivery
 from connections.operations import due, due_work
 from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
+from connections.operations.startup import FIRST_PAUSE, MAX_PAUSE, wait_for_database
 from connections.people import sessions
 
 logger = logging.getLogger(__name__)
 
-# Seconds to wait after an error. Doubles each time.
-FIRST_PAUSE = 1.0
-# Well under the 60 s after which a claim expires, because a response might be waiting for the
-# database to come back.
-MAX_PAUSE = 15.0
 MAX_DELIVERY_PAUSE = 60.0
 # Seconds after which a delivery thread looks for notifications even if a busy worker didn't wake it
 POLL_SECONDS = 15.0
@@ -205,25 +201,8 @@ class Worker:
         self._wake.put(None)
 
     def wait_for_database(self, check: Callable[[], None]) -> None:
-        """Call `check` until the database is available, or until stopped.
-
-        If the database is unavailable when a worker starts, that must not end the web server that
-        runs with it. Raises MissingDatabaseError, and what `check` raises except DatabaseError.
-        """
-        pause = FIRST_PAUSE
-        while not self._is_stopped:
-            try:
-                check()
-            except DatabaseError:
-                require_sqlite_database()
-                logger.warning(
-                    "The database is not available. Next attempt in %d s.", pause, exc_info=True
-                )
-                connection.close()
-                self._sleep(pause)
-                pause = min(pause * 2, MAX_PAUSE)
-            else:
-                return
+        """Call `check` until the database is available, or until stopped: see `startup`."""
+        wait_for_database(check, sleep=self._sleep, is_stopped=lambda: self._is_stopped)
 
     def run(self, *, wake_delivery: Callable[[], None] = lambda: None) -> None:
         """Work until stopped. Errors are logged and don't end it, except MissingDatabaseError.

@@ -3,8 +3,10 @@
 import gc
 import os
 import socket
+import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,6 +16,8 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from connections.core.database import is_unavailable_error
+from connections.core.private_files import create_private_text
+from connections.crypto.encryption import new_key_ring_text
 from connections.models import Role
 from tests.support.databases import (
     SharedDatabase,
@@ -23,6 +27,7 @@ from tests.support.databases import (
 )
 from tests.support.people import make_person
 from tests.support.postgres import stopped, throw_away_postgresql
+from tests.support.processes import ROOT, Running
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,7 +120,9 @@ def replace_by_directory(path: Path) -> None:
 # Django drops the connection to such a file without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("lose", [replace_by_other_text, Path.unlink, replace_by_directory])
-def test_every_page_says_that_the_file_is_lost(migrated_directory: Path, lose: Any) -> None:
+def test_every_page_says_that_the_file_is_lost(
+    migrated_directory: Path, lose: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     file = migrated_directory / "orgadmin.sqlite3"
     with SharedDatabase(url=f"sqlite:///{file}", data_dir=migrated_directory).opened():
         client = signed_in()
@@ -130,6 +137,21 @@ def test_every_page_says_that_the_file_is_lost(migrated_directory: Path, lose: A
     assert [response.status_code for response in responses] == [503] * 6
     assert all("its database" in response.text for response in responses)
     assert ready == 503
+    assert "Traceback" in caplog.text
+    assert "AttributeError" not in caplog.text
+
+
+def test_a_file_that_stays_locked_is_unavailable(migrated_directory: Path) -> None:
+    file = migrated_directory / "orgadmin.sqlite3"
+    with SharedDatabase(url=f"sqlite:///{file}", data_dir=migrated_directory).opened():
+        client = signed_in()
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA busy_timeout = 50")
+            response = client.post("/accounts/logout/")
+    assert response.status_code == 503
+    assert "Another process has been writing to it for too long." in response.text
 
 
 class Cut:
@@ -177,6 +199,22 @@ def test_pages_work_again_after_the_server_was_stopped(postgresql_url: str, tmp_
         assert statuses == [503] * 12
         assert client.get("/").status_code == 200
         connection.close()
+
+
+@pytest.mark.database
+def test_a_web_server_that_starts_before_postgresql_waits_for_it(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
+    with throw_away_postgresql() as url:
+        database = migrate_postgresql(url, "migrated", data_dir=tmp_path)
+        command = [sys.executable, str(ROOT / "manage.py"), "web"]
+        with ExitStack() as stack:
+            with stopped(url):
+                web = stack.enter_context(Running(command, env=database.environment(PORT="0")))
+                web.wait_for_line("The database is not available. Next attempt in 1 s.")
+            web.wait_for_line("Org Admin is running at")
+            assert web.end() == 0
 
 
 def test_an_error_of_one_statement_is_no_lost_database() -> None:

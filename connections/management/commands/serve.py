@@ -18,11 +18,12 @@ from connections.core import clock
 from connections.core.errors import STOP_SIGNALS
 from connections.core.own_address import own_origin
 from connections.core.text import format_limit
-from connections.crypto.encryption import load_key_ring
+from connections.crypto.encryption import check_key_ring, load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
 from connections.operations import backup, schema, serving
 from connections.operations.secret_files import log_exposed_files
+from connections.operations.startup import wait_for_database
 from connections.operations.static_files import collect_static_files
 from connections.operations.supervisor import become_service, end_with_parent
 from connections.people import people
@@ -35,7 +36,6 @@ class Command(OrgAdminCommand):
 
     help = "Run the web server and a worker on ORGADMIN_BIND and PORT until SIGTERM or SIGINT."
     takes_json = False
-    needs_keys = True
     workers = 1
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -60,6 +60,11 @@ class Command(OrgAdminCommand):
             serving.get_trusted_networks()
         except ValueError as error:
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
+        # Instead of `needs_keys`, because this waits for PostgreSQL.
+        if settings.DATABASE_IS_SQLITE:
+            check_key_ring()
+        else:
+            wait_for_database(_check_database)
         host = os.environ.get("ORGADMIN_BIND", "127.0.0.1")
         listener = serving.open_listener(host=host, port=_port())
         try:
@@ -123,6 +128,11 @@ class Command(OrgAdminCommand):
         for line in lines:
             self.stdout.write(line)
         self.stdout.flush()
+
+
+def _check_database() -> None:
+    schema.require_usable_schema()
+    check_key_ring()
 
 
 def _require_expected_database(*, starts_new: bool) -> None:
