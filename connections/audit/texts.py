@@ -102,6 +102,7 @@ _ACTIONS = {
     "person.reauthenticated": "identity check passed",
     "person.reauthentication_failed": "identity check failed",
     "person.second_factor_added": "MFA method added",
+    "person.second_factor_lost": "MFA removed with a lost encryption key",
     "person.second_factor_refused": "MFA failed",
     "person.second_factor_removed": "MFA removed by a sign-in link",
     "person.second_factor_turned_off": "MFA method removed",

@@ -1,7 +1,5 @@
 """Retiring a credential: its keys are erased, but its row and history stay."""
 
-from datetime import datetime
-
 from django.db.models import Q
 
 from connections import audit
@@ -27,6 +25,8 @@ _INTERRUPTED = Q(state=State.APPROVED, removed_at__isnull=False)
 _JUST_CHANGED = (
     "The credential or its requests just changed, so it wasn't retired. Reload and try again."
 )
+
+_UNREADABLE = "No key of the key ring could decrypt them."
 
 
 def list_blocking_requests(credential: Credential) -> list[ChangeRequest]:
@@ -57,20 +57,72 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     if fold_name(confirmation) != fold_name(credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name}."})
     with audit.atomic():
-        # Locked so that it isn't rotated or renamed in the meantime.
-        Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-        # Lock every request before the audit log, which the first withdrawal locks. A transaction
-        # that has locked one of these rows might be waiting for the log.
-        for requests in (credential.deletions, credential.access_requests):
-            not_sent = requests.filter(_NOT_SENT_YET).order_by("pk")
-            list(not_sent.select_for_update(no_key=True))
+        _lock(credential)
         _require_no_blocking_requests(credential)
-        withdrawn = list_requests_to_withdraw(credential)
-        for change_request in withdrawn:
-            _withdraw(change_request, credential=credential, actor=actor)
-        _wipe(credential=credential, actor=actor, now=clock.now(), withdrawn=withdrawn)
+        _retire(credential, withdrawn=list_requests_to_withdraw(credential), actor=actor)
     credential.refresh_from_db()
     return credential
+
+
+def retire_unreadable(*, actor: Actor, credential: Credential) -> Credential:
+    """Retire a credential whose keys can't be decrypted, whatever is open.
+
+    What might have changed something stays open: syncs of another credential of its orgs settle it,
+    or a person closes it. Everything else that is open is withdrawn.
+
+    Raises PermissionDenied, and ConflictError when the credential or one of its requests changes in
+    the meantime. Nothing is changed then.
+    """
+    permissions.require(permissions.can_administer(actor), "retire credentials without their keys")
+    with audit.atomic():
+        _lock(credential)
+        withdrawn = list_requests_without_effect(credential)
+        _retire(credential, withdrawn=withdrawn, actor=actor, is_unreadable=True)
+    credential.refresh_from_db()
+    return credential
+
+
+def list_requests_without_effect(credential: Credential) -> list[ChangeRequest]:
+    """The open requests that have certainly changed nothing and won't without being sent again."""
+    waiting = Q(state=State.WAITING)
+    requests: list[ChangeRequest] = [
+        *credential.deletions.filter(_NOT_SENT_YET | waiting),
+        *credential.access_requests.filter(_NOT_SENT_YET | waiting, removed_at=None),
+    ]
+    return [each for each in requests if not each.has_ambiguous_attempt]
+
+
+def list_requests_left_open(credential: Credential) -> list[ChangeRequest]:
+    """The open requests that might have changed something."""
+    is_open = Q(settled_at=None)
+    left: list[ChangeRequest] = [
+        *credential.deletions.filter(is_open),
+        *credential.access_requests.filter(is_open),
+    ]
+    without_effect = {each.pk for each in list_requests_without_effect(credential)}
+    return [each for each in left if each.pk not in without_effect]
+
+
+def _lock(credential: Credential) -> None:
+    # So that it isn't rotated or renamed in the meantime.
+    Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
+    # Lock every request before the audit log, which the first withdrawal locks. A transaction
+    # that has locked one of these rows might be waiting for the log.
+    for requests in (credential.deletions, credential.access_requests):
+        not_sent = requests.filter(_NOT_SENT_YET | Q(state=State.WAITING)).order_by("pk")
+        list(not_sent.select_for_update(no_key=True))
+
+
+def _retire(
+    credential: Credential,
+    *,
+    withdrawn: list[ChangeRequest],
+    actor: Actor,
+    is_unreadable: bool = False,
+) -> None:
+    for change_request in withdrawn:
+        _withdraw(change_request, credential=credential, actor=actor)
+    _wipe(credential=credential, actor=actor, withdrawn=withdrawn, is_unreadable=is_unreadable)
 
 
 def _require_no_blocking_requests(credential: Credential) -> None:
@@ -106,9 +158,13 @@ def _withdraw(change_request: ChangeRequest, *, credential: Credential, actor: A
 
 
 def _wipe(
-    *, credential: Credential, actor: Actor, now: datetime, withdrawn: list[ChangeRequest]
+    *,
+    credential: Credential,
+    actor: Actor,
+    withdrawn: list[ChangeRequest],
+    is_unreadable: bool,
 ) -> None:
-    former_name = credential.name
+    now, former_name = clock.now(), credential.name
     row = unchanged_row(credential, name=former_name, secret_version=credential.secret_version)
     is_wiped = row.update(
         name=unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
@@ -126,7 +182,7 @@ def _wipe(
         sentence=audit.Sentence(
             "{credential} was retired and its keys were erased.",
             credential=former_name,
-        ),
+        ).followed_by(_UNREADABLE if is_unreadable else ""),
         details={
             "name": former_name,
             "fingerprint": credential.fingerprint,

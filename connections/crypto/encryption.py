@@ -35,7 +35,11 @@ from connections.core.private_files import (
     update_private_text,
 )
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
+from connections.crypto.encrypted_fields import (
+    ENCRYPTED_FIELDS,
+    StoredSecret,
+    key_ids_in_use,
+)
 from connections.crypto.envelopes import (
     KEY_ID,
     KEY_ID_LENGTH,
@@ -47,6 +51,7 @@ from connections.crypto.envelopes import (
 
 FORMAT = "orgadmin key ring 1"
 KEY_LENGTH = 32
+_IF_LOST = "If there is no backup, run `./run manage forget_lost_keys`: it says what it will do."
 
 
 class EncryptionError(Exception):
@@ -106,6 +111,13 @@ class KeyRing:
         except InvalidTag:
             return None
 
+    def can_decrypt(self, stored: StoredSecret) -> bool:
+        """Whether one of the keys decrypts this secret from the database."""
+        parsed = parse_envelope(stored.envelope)
+        if parsed is None or parsed.key_id not in self.key_ids:
+            return False
+        return self.decrypt(parsed, context=stored.context) is not None
+
     def cipher(self, key_id: str) -> AESGCM:
         """The cipher of one key. Raises KeyRingError when the key is not on the ring."""
         cipher = self._ciphers.get(key_id)
@@ -113,7 +125,7 @@ class KeyRing:
             raise KeyRingError(
                 f"The key ring {settings.KEYRING_FILE} has no key {key_id}, which stored secrets "
                 f"need (it has {', '.join(sorted(self._ciphers))}). Put back the key ring that "
-                "belongs to this database; nothing was changed."
+                f"belongs to this database; nothing was changed. {_IF_LOST}"
             )
         return cipher
 
@@ -193,7 +205,8 @@ def make_key_ring_if_allowed() -> KeyRing:
             raise KeyRingError(
                 f"There is no key ring at {path}, and this database holds secrets encrypted with "
                 f"key {', '.join(sorted(in_use))}. Put the key ring back from its backup; nothing "
-                "was changed."
+                "was changed. If it is lost, run `./run manage make_keys --output DIR`, put its "
+                f"keyring.json at {path}, and run `./run manage forget_lost_keys`."
             )
         if not settings.DATABASE_IS_SQLITE:
             raise KeyRingError(
@@ -224,13 +237,14 @@ def check_key_ring() -> None:
     for key_id in sorted(in_use):
         if not KEY_ID.fullmatch(key_id):
             raise KeyRingError(
-                "The database contains a secret that isn't an encrypted envelope. Restore a backup."
+                "The database contains a secret that isn't an encrypted envelope. Restore a "
+                f"backup. {_IF_LOST}"
             )
         if not _decrypts_any(ring, key_id):
             raise KeyRingError(
                 f"Key {key_id} of the key ring {settings.KEYRING_FILE} decrypts none of the "
                 "secrets that name it. Put back the key ring that belongs to this database, or the "
-                "database that belongs to this key ring; nothing was changed."
+                f"database that belongs to this key ring; nothing was changed. {_IF_LOST}"
             )
 
 
@@ -238,9 +252,8 @@ def _decrypts_any(ring: KeyRing, key_id: str) -> bool:
     ring.cipher(key_id)
     for field in ENCRYPTED_FIELDS:
         for stored in field.secrets():
-            parsed = parse_envelope(stored.envelope) if stored.key_id == key_id else None
             # One altered row must not stop the service. Using that row reports the error.
-            if parsed is not None and ring.decrypt(parsed, context=stored.context) is not None:
+            if stored.key_id == key_id and ring.can_decrypt(stored):
                 return True
     return False
 

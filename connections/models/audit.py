@@ -35,6 +35,7 @@ class EventCode(StrEnum):
     PERSON_RESET = "person.second_factor_removed"
     SECOND_FACTOR_ADDED = "person.second_factor_added"
     SECOND_FACTOR_TURNED_OFF = "person.second_factor_turned_off"
+    SECOND_FACTOR_LOST = "person.second_factor_lost"
     SECOND_FACTOR_REFUSED = "person.second_factor_refused"
     PROVIDER_ACCOUNT_CONNECTED = "provider_account.connected"
     PROVIDER_ACCOUNT_DISCONNECTED = "provider_account.disconnected"

@@ -116,6 +116,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.PERSON_DISABLED: _RIGHTS,
     EventCode.BREAK_GLASS_ALLOWED: _RIGHTS,
     EventCode.BREAK_GLASS_FORBIDDEN: _RIGHTS,
+    EventCode.SECOND_FACTOR_LOST: _RIGHTS,
     # Each of these gives a new way to sign in as this person.
     EventCode.SIGN_IN_LINK_MADE: _RIGHTS,
     EventCode.EMAIL_CHANGED: _RIGHTS,

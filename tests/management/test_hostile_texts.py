@@ -175,6 +175,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--format=ndjson"],
         lambda scene: ["--format=json", "--org", HOSTILE],
     ],
+    "forget_lost_keys": [lambda scene: []],
     "import_agreements": [
         lambda scene: ["--file=agreements.csv"],
         lambda scene: ["--file", HOSTILE],
@@ -211,6 +212,10 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: [*ACCESS, "--kind=create", "--destination", HOSTILE, *DELETION],
     ],
     "restore": [lambda scene: ["--from", HOSTILE]],
+    "retire_credential": [
+        lambda scene: ["--name", HOSTILE, "--yes"],
+        lambda scene: ["--name", f"x{HOSTILE}", "--yes"],
+    ],
     "rotate_encryption_key": [lambda scene: []],
     "rotate_signing_key": [lambda scene: []],
     "serve": [lambda scene: []],
@@ -227,6 +232,7 @@ SAY_NOTHING_OF_IT = {
     "changepassword",
     "createsuperuser",
     "erase_person",
+    "forget_lost_keys",
     "make_sign_in_link",
     "move_database",
     "rotate_encryption_key",
