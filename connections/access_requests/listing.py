@@ -143,7 +143,7 @@ ACCESS_REQUEST_COLUMNS = Columns[ListedAccessRequest](
         "purpose": lambda row: row.request.purpose,
         "state": lambda row: row.request.state,
         "outcome": lambda row: row.request.outcome or None,
-        "cause": lambda row: row.request.cause or None,
+        "cause": lambda row: row.request.reported_cause or None,
         "connection_id": lambda row: (
             str(row.request.connection_id) if row.request.connection_id else None
         ),

@@ -24,7 +24,8 @@ from connections.audit import EventCode
 from connections.change_requests import states
 from connections.change_requests.comparison import Recheck, RecheckResult
 from connections.change_requests.follow_ups import FollowUp
-from connections.change_requests.states import BecomeNoEffect, Settle, Transition, new_state
+from connections.change_requests.states import BecomeNoEffect, Settle, new_state
+from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
@@ -37,6 +38,7 @@ from connections.models import (
     AccessOutcome,
     AccessRequest,
     ChangeRequest,
+    MoveStep,
     Protection,
     State,
 )
@@ -55,6 +57,7 @@ class BeginCreating(FollowUp):
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
         return new_state(
             State.WAITING,
+            step=MoveStep.POST,
             removed_at=self.at,
             connection_id=None,
             due_at=self.at,
@@ -200,7 +203,9 @@ class MoveDeleteAction(AccessAction):
                 return AccessOutcome.REFUSED
         return None
 
-    def follow(self, change_request: AccessRequest, transition: Any, *, now: datetime) -> Any:
+    def follow(
+        self, change_request: AccessRequest, transition: Transition, *, now: datetime
+    ) -> Transition:
         if isinstance(transition, Settle) and transition.outcome == REMOVED:
             return BeginCreating(at=now)
         return transition
@@ -258,7 +263,9 @@ class MoveCreateAction(CreateAction):
             return None
         return super().find_outcome(change_request, result=result)
 
-    def follow(self, change_request: AccessRequest, transition: Any, *, now: datetime) -> Any:
+    def follow(
+        self, change_request: AccessRequest, transition: Transition, *, now: datetime
+    ) -> Transition:
         """Instead of ending without a connection, the POST can be confirmed again for an hour."""
         reason = _reason_not_created(transition)
         removed_at = change_request.removed_at
@@ -279,7 +286,8 @@ class MoveCreateAction(CreateAction):
             return states.stop_trying(cause=reason, was_ambiguous=True, due_at=now)
         last = change_request.step_attempts.last()
         was_refused = last is not None and last.verdict in _REFUSALS
-        is_refused = was_refused or transition.outcome in _REFUSED_OUTCOMES
+        outcome = transition.outcome if isinstance(transition, Settle) else ""
+        is_refused = was_refused or outcome in _REFUSED_OUTCOMES
         return Settle(
             outcome=AccessOutcome.REFUSED if is_refused else AccessOutcome.NOT_SENT,
             cause=reason if reason == Cause.STILL_LISTED else Cause.ACCESS_GONE,
@@ -320,5 +328,6 @@ def _block(cause: Cause) -> BlockedError:
     return BlockedError(cause_text(cause), cause=cause)
 
 
+# Named as the steps of a move.
 DELETE = MoveDeleteAction()
-CREATE = MoveCreateAction()
+POST = MoveCreateAction()

@@ -280,7 +280,9 @@ def describe_access(
         f"This request can't be confirmed. {block}" if block else "",
     ]
     if not access_request.is_settled and status != DeletionStatus.SENDING:
-        lines.insert(0, cause_text(str(access_request.cause_details.get("cause") or "")))
+        is_failed_check = access_request.cause == Cause.LISTING_FAILED
+        if is_failed_check or access_request.is_moving:
+            lines.insert(0, cause_text(access_request.reason_code))
     if access_request.interrupts_access:
         since = format_time(interrupted_since(access_request), today=now)
         interruption = (

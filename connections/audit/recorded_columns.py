@@ -57,7 +57,11 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
     Attempt: {"id": "its number identifies it", "deletion": "the deletion that the event is about"},
     Approval: {"id": "in its name", "deletion": "the deletion that the event is about"},
     BreakGlassReview: {"deletion": "the deletion that the event is about"},
-    AccessRequest: {**_NOT_RECORDED_OF_REQUESTS, "last_check_outcome": "as last_checked_at"},
+    AccessRequest: {
+        **_NOT_RECORDED_OF_REQUESTS,
+        "last_check_outcome": "as last_checked_at",
+        "step": "follows from kind and removed_at, as a trigger requires",
+    },
     AccessRequestAttempt: {
         "id": "its number identifies it",
         "access_request": "the access request that the event is about",

@@ -13,7 +13,8 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import drafts, facts
 from connections.change_requests import states
-from connections.change_requests.states import Transition, new_state
+from connections.change_requests.states import new_state
+from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize

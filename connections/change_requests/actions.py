@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests.comparison import Recheck
+from connections.change_requests.transition import Transition
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import OrgConnection
@@ -139,7 +140,7 @@ class Action[R: ChangeRequest](ABC):
         """The connection that a success describes."""
         return None
 
-    def follow(self, change_request: R, transition: Any, *, now: datetime) -> Any:
+    def follow(self, change_request: R, transition: Transition, *, now: datetime) -> Transition:
         """The transition, or what the request does instead because it has a second step."""
         return transition
 

@@ -8,7 +8,8 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests import states
 from connections.change_requests.actions import action_of
-from connections.change_requests.states import BecomeUnknown, Settle, Transition
+from connections.change_requests.states import BecomeUnknown, Settle
+from connections.change_requests.transition import Transition
 from connections.models import ChangeRequest
 
 

@@ -15,6 +15,7 @@ from connections.change_requests.states import (
     RecordCheck,
     Settle,
 )
+from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, OvertakenError
@@ -111,10 +112,10 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
                 connection_columns=columns,
             )
             return
-        transition = _transition_after_check(
+        proven = _transition_after_check(
             change_request, check=check, now=now, due_at=due_at, details=event.details
         )
-        transition = action.follow(change_request, transition, now=now)
+        transition = action.follow(change_request, proven, now=now)
         events = [event, *_events_of(transition, change_request=change_request)]
         states.apply(change_request, transition=transition, actor=actor, events=events)
 
@@ -156,9 +157,7 @@ def _settle(check: Check, *, cause: Cause, kept: Check | None) -> Settle:
     )
 
 
-def _events_of(
-    transition: Settle | BecomeNoEffect | RecordCheck | FollowUp, *, change_request: ChangeRequest
-) -> list[audit.EventDraft]:
+def _events_of(transition: Transition, *, change_request: ChangeRequest) -> list[audit.EventDraft]:
     action = action_of(change_request)
     connection = change_request.description
     match transition:
@@ -177,6 +176,6 @@ def _events_of(
             ).followed_by(attempt_facts.earlier_attempts(attempts))
         case FollowUp():
             return [transition.event(change_request)]
-        case RecordCheck():
+        case _:
             return []
     return [audit.EventDraft(code=change_request.event_code(step), sentence=sentence)]

@@ -22,7 +22,8 @@ from connections.change_requests.actions import action_of
 from connections.change_requests.failpoints import Point
 from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.saved_responses import UnusableFileError
-from connections.change_requests.states import BecomeUnknown, Settle, Wait
+from connections.change_requests.states import Settle, Wait
+from connections.change_requests.transition import Transition
 from connections.core import clock, logs
 from connections.core.causes import cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
@@ -208,7 +209,7 @@ class _Change:
     """What the response to the newest attempt changes, with the events that record it."""
 
     change_request: ChangeRequest
-    transition: Settle | Wait | BecomeUnknown | FollowUp
+    transition: Transition
     events: list[audit.EventDraft]
 
 
@@ -229,7 +230,6 @@ def _change_for(
         times_not_sent=_times_not_sent(change_request) if verdict == AttemptResult.NOT_SENT else 0,
     )
     action = action_of(change_request)
-    followed: Settle | Wait | BecomeUnknown | FollowUp
     followed = action.follow(change_request, transition, now=at)
     answered = audit.EventDraft(
         code=change_request.event_code(Step.ANSWERED),
@@ -347,9 +347,7 @@ def _times_not_sent(change_request: ChangeRequest) -> int:
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 
 
-def _sentence_for(
-    transition: Settle | Wait | BecomeUnknown, *, attempt: AttemptFields
-) -> audit.Sentence:
+def _sentence_for(transition: Transition, *, attempt: AttemptFields) -> audit.Sentence:
     """What the response to this attempt led to, for the audit log."""
     change_request = attempt.change_request
     connection = change_request.description
@@ -378,7 +376,7 @@ def _sentence_for(
                 method=attempt.method,
                 connection=connection,
             )
-        case BecomeUnknown():
+        case _:
             return audit.Sentence(
                 "The outcome of the {title} {connection} is unknown.",
                 title=change_request.title,

@@ -5,7 +5,6 @@ processes can't both change a request, and a process that was paused can't overw
 did in the meantime.
 """
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from django.db.models import Q, QuerySet
 from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests.actions import action_of
+from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import OvertakenError
@@ -60,14 +60,6 @@ class Check:
     finding: str
     # The columns that it sets then.
     connection_columns: dict[str, Any] = field(default_factory=dict)
-
-
-class Transition(ABC):
-    """A change of one request. Each subclass knows every column that it sets."""
-
-    @abstractmethod
-    def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
-        """The new values. `state`, `outcome` and `cause` are left out if they stay the same."""
 
 
 def new_state(state: str, *, cause: str = "", **others: Any) -> dict[str, Any]:
@@ -431,7 +423,7 @@ def _compare_and_swap[R: ChangeRequest](
         alike[tuple(getattr(change_request, name) for name in _COMPARED)].append(change_request)
     with audit.atomic(savepoint=False):
         for compared, group in alike.items():
-            columns = group[0].in_step(transition.columns(change_request=group[0], actor=actor))
+            columns = transition.columns(change_request=group[0], actor=actor)
             unchanged = type(group[0])._default_manager.filter(
                 # A settled request never changes its state again.
                 ~Q(state=State.SETTLED),
@@ -463,7 +455,8 @@ def _record(
 ) -> None:
     model = type(change_request)
     rows: audit.Rows = {model.noun: audit.changes_of(model, values=columns, actor=actor)}
-    state = {name: getattr(change_request, name) for name in ("state", "outcome", "cause")}
+    state = {name: getattr(change_request, name) for name in ("state", "outcome")}
+    state["cause"] = change_request.reported_cause
     for event in events:
         audit.record(
             code=event.code,

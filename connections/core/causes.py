@@ -115,7 +115,7 @@ class Cause(StrEnum):
         "write_not_granted",
         "The role of the keys' owner lacks org_connections_write.",
     )
-    # Which step a move is at, in place of a reason.
+    # Which step a move is at. Reported in place of a reason; older rows and events also store it.
     MOVE_DELETING = "move_deleting", "Step 1 of 2: delete the old connection."
     MOVE_CREATING = "move_creating", "Step 2 of 2: create the new connection."
     STILL_LISTED = (

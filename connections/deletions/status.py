@@ -238,9 +238,9 @@ def _open_status(change_request: ChangeRequest) -> DeletionStatus:
         return DeletionStatus.NEEDS_APPROVAL
     if change_request.state in {State.REQUESTED, State.APPROVED, State.WAITING}:
         is_waiting = change_request.state == State.WAITING
-        if change_request.reason_code == Cause.LISTING_FAILED:
+        if change_request.cause == Cause.LISTING_FAILED:
             return DeletionStatus.CHECK_FAILED
-        if change_request.reason_code == Cause.RATE_LIMITED and is_waiting:
+        if change_request.cause == Cause.RATE_LIMITED and is_waiting:
             return DeletionStatus.RATE_LIMITED
         if change_request.is_run_by_batch and is_waiting and not change_request.epoch:
             return DeletionStatus.QUEUED

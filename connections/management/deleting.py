@@ -68,7 +68,8 @@ def exit_code_of(change_request: ChangeRequest) -> int:
         return _EXIT_CODES_BY_OUTCOME[change_request.outcome]
     if change_request.state == State.REQUESTED:
         return 7 if change_request.needs_approval else 5
-    if change_request.cause == Cause.MOVE_CREATING and change_request.state == State.APPROVED:
+    is_creating = change_request.reported_cause == Cause.MOVE_CREATING
+    if is_creating and change_request.state == State.APPROVED:
         # Its POST was refused and can be confirmed again.
         return 4
     return _EXIT_CODES_BY_STATE[change_request.state]

@@ -18,7 +18,10 @@ from django.db.models import (
 )
 from django.db.models.functions import TruncDate
 
-from connections.models.released_migrations import ReleasedMigration
+from connections.models.released_migrations import AddColumn, ReleasedMigration
+from connections.models.triggers import Rule, create_triggers
+
+REQUEST = "connections_accessrequest"
 
 
 def number():
@@ -38,6 +41,34 @@ def record_days(apps, schema_editor):
     ).annotate(first_at=Min("finished_at"), newest_at=Max("finished_at"))
     sync_day = apps.get_model("connections", "SyncDay")
     sync_day.objects.bulk_create([sync_day(**day) for day in days.order_by()], batch_size=500)
+
+
+# --- The step of a move ---
+
+STEP = (
+    "NEW.step = CASE WHEN NEW.kind <> 'move' THEN '' WHEN NEW.removed_at IS NULL THEN 'DELETE'"
+    " ELSE 'POST' END"
+)
+
+
+def rules(vendor):
+    """Every rule that this database checks with a trigger."""
+    message = "The step of a move follows from when its connection was deleted"
+    return (
+        Rule(REQUEST, "step_insert", "INSERT", STEP, message),
+        Rule(REQUEST, "step_update", "UPDATE", STEP, message),
+    )
+
+
+def store_steps(apps, schema_editor):
+    """The cause of an open move stays as its events have it, until its next step."""
+    moves = apps.get_model("connections", "AccessRequest").objects.filter(kind="move")
+    moves.filter(removed_at=None).update(step="DELETE")
+    moves.exclude(removed_at=None).update(step="POST")
+
+
+def create_rules(apps, schema_editor):
+    create_triggers(schema_editor, rules(schema_editor.connection.vendor))
 
 
 class Migration(ReleasedMigration):
@@ -62,4 +93,17 @@ class Migration(ReleasedMigration):
             },
         ),
         RunPython(record_days),
+        AddColumn(
+            "accessrequest",
+            "step",
+            CharField(
+                blank=True,
+                choices=[("DELETE", "Delete"), ("POST", "Post")],
+                db_default="",
+                default="",
+                max_length=6,
+            ),
+        ),
+        RunPython(store_steps),
+        RunPython(create_rules),
     ]

@@ -9,6 +9,7 @@ from connections.models.access_requests import (
     AccessRequestApproval,
     AccessRequestAttempt,
     AccessState,
+    MoveStep,
     RequestKind,
 )
 from connections.models.access_reviews import (

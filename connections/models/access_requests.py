@@ -28,6 +28,13 @@ class RequestKind(models.TextChoices):
     MOVE = "move", "Move"  # to a service account's key: DELETE and POST of the same pair
 
 
+class MoveStep(models.TextChoices):
+    """What a move sends next. It has the POST once its old connection is known to be deleted."""
+
+    DELETE = "DELETE"
+    POST = "POST"
+
+
 class AccessState(models.TextChoices):
     """The state of an access request, as that of a deletion."""
 
@@ -62,8 +69,6 @@ class AccessOutcome(models.TextChoices):
     UNRESOLVED = "unresolved"
 
 
-# The states in which the cause of a move says which step it is at.
-_STEP_STATES = (AccessState.APPROVED, AccessState.SENDING, AccessState.WAITING, AccessState.UNKNOWN)
 # After these, the pair has the requested access, and its agreement is set.
 COMPLETED = (
     AccessOutcome.CREATED,
@@ -107,8 +112,8 @@ class AccessRequest(ChangeRequest):
     restored_from = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="restored_by"
     )
-    # The connection that it moves, and since when that is known to be deleted: only the POST is
-    # left then.
+    # Of a move: its step, the connection that it moves, and since when that is known to be deleted.
+    step = models.CharField(max_length=6, choices=MoveStep, blank=True, default="", db_default="")
     moved_from = models.UUIDField(null=True)
     removed_at = models.DateTimeField(null=True)
     # Made on the day after its end.
@@ -156,22 +161,20 @@ class AccessRequest(ChangeRequest):
         return f"access request for {self.pair} on {self.site}"
 
     @property
-    def action(self) -> str:  # type: ignore[override]
-        """The import path of the action of its kind and, to move a connection, of its step."""
-        if self.kind == RequestKind.MOVE:
-            return f"connections.access_requests.moving.{'CREATE' if self.removed_at else 'DELETE'}"
+    def action(self) -> str:
+        """The import path of the action of its kind or, to move a connection, of its step."""
+        if self.step:
+            return f"connections.access_requests.moving.{self.step}"
         return f"connections.access_requests.actions.{self.kind.upper()}"
 
     @property
     def step_attempts(self) -> "models.QuerySet[AttemptFields]":
-        if self.kind != RequestKind.MOVE:
-            return super().step_attempts
-        return self.attempts.filter(method="POST" if self.removed_at else "DELETE")
+        return self.attempts.filter(method=self.step) if self.step else self.attempts.all()
 
     @property
-    def round_ends_in(self) -> str:  # type: ignore[override]
+    def round_ends_in(self) -> str:
         """Moving a connection is approved as a whole, so its approvals cover the POST too."""
-        return AccessState.NO_EFFECT if self.kind == RequestKind.MOVE else AccessState.UNKNOWN
+        return AccessState.NO_EFFECT if self.step else AccessState.UNKNOWN
 
     @property
     def sending_window_at(self) -> datetime | None:
@@ -187,28 +190,26 @@ class AccessRequest(ChangeRequest):
     def interrupts_access(self) -> bool:
         """Whether the connection that it moves is deleted, and no other is known to exist."""
         is_connected = self.outcome in COMPLETED or self.outcome == AccessOutcome.STALE
-        is_listed = Cause.STILL_LISTED in {self.cause, self.reason_code}
+        is_listed = self.reason_code == Cause.STILL_LISTED
         return self.removed_at is not None and not is_connected and not is_listed
 
     @property
     def reason_code(self) -> str:
-        """Why it is in its state, also if its cause says how far a move got."""
-        if self.cause in {Cause.MOVE_DELETING, Cause.MOVE_CREATING, Cause.ACCESS_GONE}:
-            return str(self.cause_details.get("cause", ""))
-        return self.cause
+        """Why it is in its state: why its check failed, or a move ended without a connection."""
+        return str(self.cause_details.get("cause") or self.cause)
 
-    def in_step(self, columns: dict[str, Any]) -> dict[str, Any]:
-        state, cause = columns.get("state"), columns.get("cause")
-        if self.kind != RequestKind.MOVE or cause is None:
-            return columns
-        is_removed = columns.get("removed_at", self.removed_at) is not None
-        # Without a new state, a pre-send check failed or, without a cause, is yet to be made.
-        is_step = state in _STEP_STATES if state else is_removed and cause
-        if not is_step or (state == AccessState.APPROVED and not is_removed):
-            return columns
-        reason = {"cause": cause} if cause else {}
-        step = Cause.MOVE_CREATING if is_removed else Cause.MOVE_DELETING
-        return columns | {"cause": step, "cause_details": reason | columns["cause_details"]}
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a move that has begun to send and isn't over."""
+        is_begun = self.state in {AccessState.SENDING, AccessState.WAITING, AccessState.UNKNOWN}
+        is_confirmable = self.state == AccessState.APPROVED and self.step == MoveStep.POST
+        return bool(self.step) and (is_begun or is_confirmable)
+
+    @property
+    def reported_cause(self) -> str:
+        if self.is_moving:
+            return Cause.MOVE_CREATING if self.step == MoveStep.POST else Cause.MOVE_DELETING
+        return self.cause
 
     @property
     def description(self) -> str:

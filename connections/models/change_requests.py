@@ -91,8 +91,6 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
 
     # The start of its events' codes, and the name of its row in them.
     noun: ClassVar[str]
-    # The import path of its connections.change_requests.actions.Action.
-    action: ClassVar[str]
     # In sentences, before the connection: "deletion of".
     title: ClassVar[str]
     # The same after "requested".
@@ -168,6 +166,11 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
         ordering = ("-requested_at", "-id")
 
     @property
+    def action(self) -> str:
+        """The import path of its connections.change_requests.actions.Action."""
+        raise NotImplementedError
+
+    @property
     def description(self) -> str:
         """The connection as event sentences name it: orgs, ID and site."""
         names = f"{self.source_org_name or '?'} → {self.sink_org_name or '?'}"
@@ -225,8 +228,10 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
         """Whether Datadog returned 200 to an attempt after Org Admin had stopped waiting for it."""
         return self.step_attempts.filter(is_late=True, verdict__in=SUCCESSES).exists()
 
-    # The state that an attempt under its approvals ends in, so that the next needs new ones.
-    round_ends_in: str = State.UNKNOWN
+    @property
+    def round_ends_in(self) -> str:
+        """The state in which its approvals end, so that the next attempt needs new ones."""
+        return State.UNKNOWN
 
     def round_in(self, state: str) -> dict[str, int]:
         """The new approval round if this state ends the current one."""
@@ -238,13 +243,9 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
         return self.confirmed_at
 
     @property
-    def reason_code(self) -> str:
-        """Why it is in its state: a Cause, or empty."""
+    def reported_cause(self) -> str:
+        """The cause that exports, commands and messages give. Of a move, its step while it runs."""
         return self.cause
-
-    def in_step(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """The columns of a state change, with the cause that says which step it is at."""
-        return columns
 
     @property
     def needs_approval(self) -> bool:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
@@ -39,9 +41,11 @@ from tests.support.sandbox import connection_between, key_pair_of, org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
+migration = import_module("connections.migrations.0005_corrections")
+
 WITHOUT_EFFECT: "Result" = ("no_effect", "", Cause.LISTINGS_AGREE)
 DELETING, CREATING = Cause.MOVE_DELETING, Cause.MOVE_CREATING
-# What is stored: state, outcome, cause.
+# State, outcome and cause, as exports have them.
 type Result = tuple[str, str, str]
 CREATED: Result = ("settled", "created", "")
 
@@ -106,7 +110,7 @@ class Mover:
 
     def stored(self, access_request: AccessRequest) -> Result:
         access_request.refresh_from_db()
-        return access_request.state, access_request.outcome, access_request.cause
+        return access_request.state, access_request.outcome, access_request.reported_cause
 
     def sent(self) -> list[str]:
         """The methods of the requests that could change something, as Datadog received them."""
@@ -520,7 +524,7 @@ def test_a_person_who_lost_the_right_stops_the_post_with_an_alarm(mover: Mover) 
     mover.linus.groups.clear()
     assert mover.work(moved, minutes=2) == INTERRUPTED
     moved.refresh_from_db()
-    assert moved.cause_details == {"cause": Cause.PERSON_LOST_RIGHT}
+    assert moved.cause == Cause.PERSON_LOST_RIGHT
     assert (mover.sent(), alarms()) == (["DELETE"], 1)
 
 
@@ -602,7 +606,8 @@ def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytes
     moved = mover.move(between=faults.RETURNS_403)
     table = AccessRequest._meta.db_table
     for columns, words in {
-        "removed_at = NULL": "Only a DELETE",
+        "removed_at = NULL, step = 'DELETE'": "Only a DELETE",
+        "step = 'DELETE'": "follows from when its connection was deleted",
         "removed_at = '2030-01-01 00:00:00+00:00'": "Only a DELETE",
         "moved_from = NULL": "What was requested is kept",
         "approval_round = 2, state = 'unknown'": "covers one attempt",
@@ -619,8 +624,9 @@ def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytes
 def test_the_database_lets_no_post_precede_the_delete(mover: Mover) -> None:
     access_request = mover.request()
     mover.approve(access_request)
+    removed = "removed_at = requested_at, step = 'POST'"
     with pytest.raises(DatabaseError, match="Only a DELETE removes a connection"):
-        run(f"UPDATE {AccessRequest._meta.db_table} SET removed_at = requested_at")  # noqa: S608
+        run(f"UPDATE {AccessRequest._meta.db_table} SET {removed}")  # noqa: S608
     with pytest.raises(DatabaseError, match="What was requested is kept"):
         run(f"UPDATE {AccessRequest._meta.db_table} SET connection_id = request_id")  # noqa: S608
     values = {"number": 1, "epoch": 1, "was_rechecked": True, "claimed_at": mover.clock.at}
@@ -631,8 +637,22 @@ def test_the_database_lets_no_post_precede_the_delete(mover: Mover) -> None:
     with pytest.raises(DatabaseError, match="Only a DELETE removes a connection"):
         run(
             f"UPDATE {AccessRequest._meta.db_table} "  # noqa: S608
-            "SET removed_at = requested_at, state = 'waiting'"
+            f"SET {removed}, state = 'waiting'"
         )
+
+
+def test_a_move_that_was_open_at_the_upgrade_goes_on(mover: Mover) -> None:
+    moved = mover.move(post=faults.RETURNS_403)
+    table = AccessRequest._meta.db_table
+    of_table = f" ON {table}" if connection.vendor == "postgresql" else ""
+    run(f"DROP TRIGGER {table}_step_update{of_table}")
+    old = """step = '', cause = 'move_creating', cause_details = '{"cause": "forbidden"}'"""
+    run(f"UPDATE {table} SET {old}")  # noqa: S608 - our own words
+    migration.store_steps(apps, None)
+    assert mover.stored(moved) == INTERRUPTED
+    assert moved.reason_code == Cause.FORBIDDEN
+    mover.world.clear_faults()
+    assert mover.stored(mover.confirm(moved)) == CREATED
 
 
 def run(statement: str) -> None:

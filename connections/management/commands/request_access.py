@@ -185,7 +185,7 @@ def _result_of(access_request: AccessRequest, *, is_existing: bool = False) -> R
         raise unreadable_record(access_request) from error
     document = document_of(listed) | {"is_existing": is_existing}
     request = listed.request
-    lines = [f"{label_of(request)}: {request.description}", cause_text(request.cause)]
+    lines = [f"{label_of(request)}: {request.description}", cause_text(request.reported_cause)]
     lines += [f"Datadog: '{text}'" for attempt in request.attempts.all() for text in attempt.errors]
     if is_existing:
         lines.insert(0, "These orgs already have an open access request. Nothing new was sent.")
