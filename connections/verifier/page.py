@@ -1,309 +1,247 @@
-"""The page that `--html` writes."""
+"""The page that `--html` writes: every recorded column of every record, and its events.
+
+A bundle's values are what its maker chose. So HTML is a type: text of any other type is escaped
+where it is put into a template.
+"""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from connections.verifier.events import Event
-from connections.verifier.folding import Rows, rows_named
+from connections.verifier.folding import Rows
 from connections.verifier.labels import (
     ACCESS_KINDS,
     ACCESS_OUTCOMES,
-    APPROVALS_NEEDED,
+    BATCH_STATES,
+    CLOSED_AS,
     OUTCOMES,
+    ROW_PROBLEMS,
 )
-from connections.verifier.rules import Sent, sent_by
 
 _STYLE = """\
 :root{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:2rem auto;
-max-width:52rem;padding:0 1rem;overflow-wrap:anywhere}
+max-width:56rem;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:0 0 .5rem}h2{font-size:1.15rem;margin:0}
+h3{font-size:1rem;margin:1rem 0 0}
 section{border-top:2px solid #1a1a1a;margin-top:2rem;padding-top:.75rem}
+dl,dd{margin:0}dt{font-weight:600}dd bdi{white-space:pre-line}
+dd ul{list-style:none;margin:0;padding:0}dd li+li{border-top:1px dotted #ccc}
+.id,td dt,dd dt{color:#555;font-weight:400}.id{font-size:.85em;margin:0 0 .5rem}
+.id+.record>div:first-child dd{font-weight:700}
+.record>div{display:grid;grid-template-columns:15rem 1fr;gap:.75rem;border-bottom:1px solid #ccc;
+padding:.2rem 0}
+td dl,dd dl{display:flex;flex-wrap:wrap;gap:0 1.25rem}
+td dl>div,dd dl>div{display:flex;flex-wrap:wrap;gap:0 .4rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 th,td{text-align:left;vertical-align:top;padding:.2rem .75rem .2rem 0;border-bottom:1px solid #ccc}
-th{font-weight:600;white-space:nowrap}
-td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
-th,td.at,td.words{overflow-wrap:break-word}
-.outcome{font-weight:700;margin:.25rem 0}.id{color:#555;font-size:.85em}
-@media(max-width:36rem){th{white-space:normal}td.at{white-space:normal}}
-@media print{body{margin:0;max-width:none;font-size:10pt}section{break-inside:avoid-page}
-tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-decoration:none}}
+th,td.at{white-space:nowrap;font-variant-numeric:tabular-nums}td.actor{min-width:7rem}
+@media(max-width:36rem){.record>div{display:block}th,td.at{white-space:normal}}
+@media print{body{margin:0;max-width:none;font-size:10pt}
+tr,.record>div{break-inside:avoid}h2,h3,.id{break-after:avoid}thead{display:table-header-group}}
 """
 
-# Outcomes that say what the attempts did. After any other, the page adds that.
-_SAYING_WHAT_WAS_SENT = ("deleted", "gone_unattributed", "refused")
-
-
-def get_outcome_text(rows: Rows) -> str:
-    """The outcome of a deletion, and what its attempts did if the outcome doesn't say that."""
-    deletion, attempts = rows["deletion"], rows_named(rows, "attempt")
-    outcome = deletion.get("outcome", "")
-    label = str(OUTCOMES.get(outcome, outcome))
-    if not outcome:
-        return f"{label} ({deletion['state'].replace('_', ' ')})"
-    late = [
-        attempt
-        for attempt in attempts
-        if attempt.get("is_late") and attempt.get("verdict") == "deleted"
-    ]
-    if late and outcome in ("deleted", "gone_unattributed"):
-        return f"{label}. Attempt {late[-1]['number']} returned 200 late"
-    if not outcome or outcome in _SAYING_WHAT_WAS_SENT:
-        return label
-    return f"{label}. {sent_text(attempts, done='deleted')}"
-
-
-def sent_text(attempts: Sequence[Mapping[str, Any]], *, done: str) -> str:
-    """What these attempts did. `done` is what they would have done."""
-    sent = sent_by(attempt.get("verdict") for attempt in attempts)
-    return _SENT_TEXTS[sent].format(done)
-
-
-_SENT_TEXTS = {
-    Sent.NOTHING: "Nothing was sent",
-    Sent.REFUSED: "Nothing was {}: Datadog carried out none of the attempts",
-    Sent.UNCERTAIN: "An attempt might have worked",
-    Sent.DONE: "Datadog returned 200 to an attempt",
+# Columns that come first, in this order. The others follow by name.
+_FIRST = (
+    *("audit_log", "made_at", "period", "since", "filter_in_words", "filter", "deletions"),
+    *(
+        "selected",
+        "in_period",
+        "outcome",
+        "state",
+        "cause",
+        "closed_as",
+        "decision",
+        "number",
+        "position",
+        "problem",
+    ),
+    *("method", "http_status", "verdict", "kind", "source_org_name", "source_org_id"),
+    *("sink_org_name", "sink_org_id", "site", "connection_id", "connection_types", "types_after"),
+    *("creator_name", "owner_text", "purpose", "ends_on", "reason", "ticket"),
+    *("requested_by_name", "requested_at", "policy", "approver_name", "decided_by_name"),
+    *("decided_at", "approved_at", "confirmed_by_name", "confirmed_at", "claimed_at"),
+    *("sending_at", "answered_at", "settled_by_name", "settled_at", "settled_reason"),
+)
+# Columns whose values are codes, with the labels of some.
+_CODES: dict[str, Mapping[str, str]] = {
+    **{column: {} for column in ("assignment", "cause", "policy", "step", "verdict")},
+    "outcome": {**OUTCOMES, **ACCESS_OUTCOMES},
+    "state": BATCH_STATES,
+    "kind": ACCESS_KINDS,
+    "closed_as": CLOSED_AS,
+    "decision": CLOSED_AS,
+    "problem": {problem: text.reason for problem, text in ROW_PROBLEMS.items()},
 }
+_LABELS = {
+    "": "Open",
+    "connection_types": "Data types",
+    "types_after": "Data types requested",
+    "snapshot_at": "Listed at",
+    "made_at": "Created at",
+    "filter": "Filter as requested",
+    "filter_in_words": "Filter",
+    "policy": "Approvals required",
+    "selected": "In this bundle",
+}
+_WORDS = {"id": "ID", "ids": "IDs", "http": "HTTP", "ms": "(ms)", "sha256": "SHA-256"}
+_WORDS.update(sink="destination", batch="bulk deletion")
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)", re.ASCII)
+# Characters that change the direction of the text that follows them, or that a page can't contain.
+_UNPRINTABLE = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
-# Characters that change the direction of the text that follows them.
-_DIRECTION_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+class Html(str):
+    """HTML: its text is markup, and every value in it is escaped."""
+
+    __slots__ = ()
 
 
-def to_html(value: Any) -> str:
-    """Untrusted text as HTML, with direction control characters replaced by their names."""
-    named = _DIRECTION_CONTROLS.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(value))
-    return f"<bdi>{html.escape(named)}</bdi>"
+def fill_html(template: str, *values: object) -> Html:
+    """The template, which is a literal, with these values in the places of its `{}`."""
+    return Html(template.format(*map(to_html, values)))
 
 
-def format_time(value: Any) -> str:
-    text = str(value).replace("T", " ")
-    return html.escape(text[:19] + " UTC") if value else "Never"
+def join_html(pieces: Iterable[object], separator: str = "") -> Html:
+    """These pieces of a page, one after the other."""
+    return Html(separator.join(map(to_html, pieces)))
 
 
-def format_person_and_time(name: Any, at: Any) -> str:
-    return (
-        ", ".join(part for part in (name and to_html(name), at and format_time(at)) if part)
-        or "None"
-    )
+def to_html(value: object) -> Html:
+    """A value of a bundle as HTML: texts, lists and documents, all of them untrusted."""
+    if isinstance(value, Html):
+        return value
+    if isinstance(value, dict):
+        return _columns(value)
+    if isinstance(value, list):
+        if not any(isinstance(each, dict) for each in value):
+            return join_html(value, ", ")
+        return fill_html("<ul>{}</ul>", join_html(fill_html("<li>{}</li>", each) for each in value))
+    if isinstance(value, bool):
+        return Html("Yes" if value else "No")
+    text = _TIME.sub(r"\1 \2 UTC", str(value))
+    text = _UNPRINTABLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
+    return Html(f"<bdi>{html.escape(text)}</bdi>")
 
 
-def page_start(population: Mapping[str, Any], title: str = "") -> str:
-    """The page up to its first record. `title` is that of an access review or bulk deletion."""
-    requests = population.get("access_requests") or {"counts": {}}
-    both = "Deletions of org connections and access requests"
-    title = title or (both if requests["counts"] else "Deletions of org connections")
-    period = population["period"]
-    facts = [
-        ("Audit log", to_html(population["origin"])),
-        ("Created", format_time(population["made_at"])),
-        ("Requested from", format_time(period["since"]) if period["since"] else "The beginning"),
-        ("Requested before", format_time(period["until"])),
-        ("Filter", to_html(population["filter_in_words"])),
-        ("Deletions in this bundle", str(population["selected"])),
-        ("Deletions in the period", str(population["in_period"])),
-    ]
-    facts += [(OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())]
-    if requests["counts"]:
-        facts.append(("Access requests in this bundle", str(requests["selected"])))
-        facts.append(("Access requests in the period", str(requests["in_period"])))
-        counts = sorted(requests["counts"].items())
-        facts += [(ACCESS_OUTCOMES.get(key, key), str(n)) for key, n in counts]
-    return (
+def page_start(population: Mapping[str, Any], title: str = "") -> Html:
+    """The page up to its first record. `title` is that of an access review."""
+    title = title or "Evidence bundle of Org Admin"
+    counts = {key: population.get(key) for key in ("selected", "in_period", "counts")}
+    period = {**population["period"], "since": population["period"]["since"] or "The beginning"}
+    facts = {
+        **{key: value for key, value in population.items() if key not in counts},
+        "audit_log": population["origin"],
+        "period": period,
+        "deletions": counts,
+    }
+    del facts["origin"]
+    return fill_html(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>{to_html(title)}</h1>\n"
+        "<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>{}</h1>\n"
         "<p>verify.pyz wrote this page from a bundle that it had verified. The page proves nothing "
-        "to anyone else: they verify the bundle themselves.</p>\n"
-        f"{facts_table(facts)}"
+        "to anyone else: they verify the bundle themselves.</p>\n{}",
+        Html(html.escape(title)),
+        Html(_STYLE),
+        title,
+        _columns(facts, "record"),
     )
 
 
-def deletion_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
-    """One deletion."""
-    row = rows["deletion"]
-    facts = [
-        ("Connection", f"{to_html(row.get('connection_id'))} on {to_html(row.get('site'))}"),
-        *_org_facts(row),
-        ("Data types", to_html(", ".join(row.get("connection_types", [])))),
-        ("Created by", to_html(row.get("creator_name") or row.get("creator_id") or "Unknown")),
-        *_request_facts(row, rows),
-        ("Break glass", to_html(_break_glass_text(rows))),
-        *_sending_facts(row, rows),
-        ("Verified gone", format_time(row.get("verified_at"))),
-        ("Still listed", format_time(row.get("contradicted_at"))),
-    ]
-    return _request_section(name, "Deletion", row, get_outcome_text(rows), facts, events)
-
-
-def access_request_section(name: str, rows: Rows, events: Sequence[Event]) -> str:
-    """One access request."""
-    row = rows["access_request"]
-    kind, connection = row.get("kind", ""), row.get("connection_id")
-    place = f"on {to_html(row.get('site'))}"
-    facts = [
-        ("Requested", to_html(ACCESS_KINDS.get(kind, kind))),
-        ("Connection", f"{to_html(connection)} {place}" if connection else f"None yet, {place}"),
-        *_org_facts(row),
-        ("Data types before", to_html(", ".join(row.get("connection_types", [])) or "None")),
-        ("Data types requested", to_html(", ".join(row.get("types_after", [])))),
-        ("Owner", to_html(row.get("owner_text") or row.get("owner_id"))),
-        ("Purpose", to_html(row.get("purpose"))),
-        ("Last day", to_html(row.get("ends_on") or "No end")),
-        ("Deletion that it restores", to_html(row.get("restored_from_id") or "None")),
-        ("Connection that it moves", to_html(row.get("moved_from") or "None")),
-        ("Known to be deleted", format_time(row.get("removed_at"))),
-        ("Deletion at its end", to_html(row.get("deletion_id") or "None")),
-        *_request_facts(row, rows),
-        *_sending_facts(row, rows),
-        ("Verified", format_time(row.get("verified_at"))),
-        ("Not listed as requested", format_time(row.get("contradicted_at"))),
-    ]
-    outcome = _access_outcome_text(rows)
-    return _request_section(name, "Access request", row, outcome, facts, events)
-
-
-def _access_outcome_text(rows: Rows) -> str:
-    row, attempts = rows["access_request"], rows_named(rows, "attempt")
-    outcome = row.get("outcome", "")
-    label = str(ACCESS_OUTCOMES.get(outcome, outcome))
-    if not outcome:
-        return f"{label} ({row['state'].replace('_', ' ')})"
-    answered = [attempt for attempt in attempts if attempt.get("verdict") == outcome]
-    if answered:
-        late = " late" if answered[-1].get("is_late") else ""
-        return f"{label}: Datadog returned {answered[-1].get('http_status')}{late}"
-    if outcome in ("created", "changed"):
-        return f"{label}, by Datadog's lists. An attempt might have worked"
-    return f"{label}. {sent_text(attempts, done='changed')}"
-
-
-def _org_facts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = {"source": "Source org", "sink": "Destination org"}
-    return [
-        (
-            label,
-            f"{to_html(row.get(f'{side}_org_name', '?'))} "
-            f"({to_html(row.get(f'{side}_org_id', '?'))})",
-        )
-        for side, label in names.items()
-    ]
-
-
-def _request_facts(row: Mapping[str, Any], rows: Rows) -> list[tuple[str, str]]:
-    """How a deletion or an access request was requested, approved and confirmed."""
-    attempts = rows_named(rows, "attempt")
-    last_round = attempts[-1].get("approval_round") if attempts else 1
-    approvals = [
-        approval
-        for approval in rows_named(rows, "approval")
-        if approval.get("decision") == "approved" and approval.get("round") == last_round
-    ]
-    approved_at = approvals[-1].get("decided_at") if approvals else None
-    approved_by = ", ".join(str(approval.get("approver_name")) for approval in approvals)
-    needed = APPROVALS_NEEDED.get(str(row.get("policy"))) or "None"
-    return [
-        ("Listed at", format_time(row.get("snapshot_at"))),
-        ("Credential", to_html(f"{row['credential_name']} ({row['credential_fingerprint']})")),
-        ("Reason", to_html(row.get("reason"))),
-        ("Ticket", to_html(row.get("ticket", "None"))),
-        ("Requested by", _person_and_time(row, "requested_by_name", "requested_at")),
-        ("Approvals required", to_html(needed)),
-        ("Approved by", format_person_and_time(approved_by, approved_at)),
-        ("Confirmed by", _person_and_time(row, "confirmed_by_name", "confirmed_at")),
-    ]
-
-
-def _sending_facts(row: Mapping[str, Any], rows: Rows) -> list[tuple[str, str]]:
-    """How a deletion or an access request was sent and closed."""
-    attempts = rows_named(rows, "attempt")
-    return [
-        ("Last attempt", format_time(row.get("sending_at"))),
-        *((f"Attempt {attempt['number']}", _attempt_text(attempt)) for attempt in attempts),
-        ("Closed by", _person_and_time(row, "settled_by_name", "settled_at")),
-        ("Reason for closing", to_html(row.get("settled_reason", "None"))),
-    ]
-
-
-def _request_section(
-    name: str,
+def record_section(
     noun: str,
-    row: Mapping[str, Any],
-    outcome: str,
-    facts: Sequence[tuple[str, str]],
+    name: str,
+    rows: Rows,
     events: Sequence[Event],
-) -> str:
-    names = (row.get(f"{side}_org_name", "?") for side in ("source", "sink"))
-    return (
-        f'<section id="{html.escape(name)}">\n'
-        f"<h2>{' → '.join(map(to_html, names))}</h2>\n"
-        f'<p class="id">{noun} {html.escape(name)}</p>\n'
-        f'<p class="outcome">{to_html(outcome)}</p>\n{facts_table(facts)}'
-        f"{events_table(events)}</section>\n"
+    many: Sequence[Mapping[str, Any]] = (),
+) -> Html:
+    """One record: every recorded column of its rows, also of `many`, and its events."""
+    named = sorted(rows.items(), key=lambda row: _place_of_row(row[0]))
+    keys = ("source_org_name", "sink_org_name", "name")
+    title = [named[0][1][key] for key in keys if named[0][1].get(key)]
+    single = (
+        fill_html(
+            "{}{}",
+            Html() if _label(row) == noun else fill_html("<h3>{}</h3>\n", _label(row)),
+            _columns(columns, "record"),
+        )
+        for row, columns in named
+        if " " not in row
+    )
+    numbered = [(_label(row), _columns(columns)) for row, columns in named if " " in row]
+    numbered += [(f"Row {row.get('position', '')}", _columns(row)) for row in many]
+    return fill_html(
+        '<section>\n<h2>{}</h2>\n<p class="id">{} {}</p>\n{}{}{}</section>\n',
+        join_html(title, " → ") or noun,
+        noun,
+        name,
+        join_html(single),
+        _table((fill_html("<tr><th>{}</th><td>{}</td></tr>\n", *row) for row in numbered), Html()),
+        events_table(events),
     )
 
 
-def protection_section(name: str, events: Sequence[Event]) -> str:
-    """The protections that one connection ever had."""
-    return f"<section>\n<h2>Protections of {to_html(name)}</h2>\n{events_table(events)}</section>\n"
-
-
-def _person_and_time(row: Mapping[str, Any], name: str, at: str) -> str:
-    return format_person_and_time(row.get(name), row.get(at))
-
-
-def events_table(events: Sequence[Event]) -> str:
-    lines = "".join(
-        f'<tr><td class="n">{event.seq}</td><td class="at">{format_time(event.at)}</td>'
-        f'<td class="words">{to_html(event.actor)}</td><td>{to_html(event.sentence)}</td></tr>\n'
-        for event in events
+def events_table(events: Sequence[Event]) -> Html:
+    """The events of a record."""
+    head = Html(
+        "<thead><tr><th>Event</th><th>Time</th><th>Actor</th><th>What happened</th></tr></thead>\n"
     )
-    return table(("Event", "Time", "Actor", "What happened"), lines)
+    template = '<tr><td>{}</td><td class="at">{}</td><td class="actor">{}</td><td>{}</td></tr>\n'
+    lines = (fill_html(template, each.seq, each.at, each.actor, each.sentence) for each in events)
+    return _table(lines, head)
 
 
-def table(headings: Sequence[str], lines: str) -> str:
-    """A table with these headings. `lines` are its rows."""
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>\n"
+def page_end(warnings: Sequence[str]) -> Html:
+    """The page after the last record: everything that needs attention."""
+    items = join_html(fill_html("<li>{}</li>\n", warning) for warning in warnings)
+    template = "<section>\n<h2>Needs attention</h2>\n<ul>\n{}</ul>\n</section>\n"
+    return fill_html("{}</body>\n</html>\n", fill_html(template, items) if items else Html())
 
 
-def page_end(warnings: Sequence[str]) -> str:
-    """The page after the last deletion: everything that needs attention."""
-    items = "".join(f"<li>{to_html(warning)}</li>\n" for warning in warnings)
-    section = f"<section>\n<h2>Needs attention</h2>\n<ul>\n{items}</ul>\n</section>\n"
-    return f"{section if items else ''}</body>\n</html>\n"
+def _table(lines: Iterable[Html], head: Html) -> Html:
+    body = join_html(lines)
+    return fill_html("<table>\n{}<tbody>\n{}</tbody>\n</table>\n", head, body) if body else body
 
 
-def facts_table(facts: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{value}</td></tr>\n" for name, value in facts
+def _columns(columns: Mapping[str, Any], kind: str = "") -> Html:
+    """The columns that aren't empty, each with its label."""
+    pairs = (
+        fill_html("<div><dt>{}</dt><dd>{}</dd></div>\n", _label(name), _value(name, value))
+        for name, value in sorted(columns.items(), key=lambda column: _place(column[0]))
+        if value not in _EMPTY
     )
-    return f"<table>\n{rows}</table>\n"
+    return fill_html('<dl class="{}">\n{}</dl>\n', Html(kind), join_html(pairs))
 
 
-def _break_glass_text(rows: Rows) -> str:
-    row, review = rows["deletion"], rows.get("break_glass_review")
-    if not row.get("break_glass_at"):
-        return "None"
-    approved = f"late approval by {review['reviewer_name']}: {review['note']}" if review else ""
-    used = f"{row['break_glass_by_name']}: {row['break_glass_reason']}"
-    return f"{used} – {approved or 'no late approval'}"
+def _value(column: str, value: Any) -> Any:
+    """A value, as words if it is a code."""
+    if column not in _CODES or not isinstance(value, str):
+        return value
+    return _CODES[column].get(value) or value.replace("_", " ").capitalize()
 
 
-def _attempt_text(attempt: Mapping[str, Any]) -> str:
-    if "http_status" in attempt:
-        response = f"Datadog returned {attempt['http_status']} in {attempt['duration_ms']} ms"
-    else:
-        verdict = attempt.get("verdict", "no response recorded").replace("_", " ")
-        response = f"{verdict} {attempt.get('cause', '').replace('_', ' ')}".strip()
-    method = f"{attempt['method']}: " if "method" in attempt else ""
-    errors = "; ".join(str(error) for error in attempt.get("errors", []))
-    quoted = f". Datadog: “{errors}”" if errors else ""
-    late = ", late" if attempt.get("is_late") else ""
-    return f"{format_time(attempt['claimed_at'])}: {to_html(method + response + late + quoted)}"
+def _label(name: str) -> str:
+    """The name of a row or a column in words."""
+    words = name.replace("_by_name", "_by").replace("_", " ").split(" ")
+    text = " ".join(_WORDS.get(word, word) for word in words)
+    return _LABELS.get(name) or text[:1].upper() + text[1:]
+
+
+def _place(column: str) -> tuple[int, str]:
+    return (_FIRST.index(column) if column in _FIRST else len(_FIRST), column)
+
+
+def _place_of_row(name: str) -> tuple[bool, str, int, str]:
+    """The rows without a number first, the others by number."""
+    kind, _, number = name.partition(" ")
+    return (bool(number), kind, len(number), number)

@@ -22,7 +22,7 @@ from connections.verifier.events import (
     Event,
 )
 from connections.verifier.folding import Rows, rows_named
-from connections.verifier.labels import APPROVALS_NEEDED
+from connections.verifier.labels import APPROVALS_NEEDED, GONE_OUTCOMES
 from connections.verifier.messages import fill
 
 # The state of a bulk deletion after each event. An approval changes it only when no other approval
@@ -375,6 +375,22 @@ def closing_problems(
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode("ascii")).hexdigest() != review.get("closing_digest"):
         yield "its final states are not those of its closing digest"
+
+
+def was_deleted(deletions: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the connection was gone after one of these deletions and is not listed again."""
+    return any(
+        deletion.get("outcome") in GONE_OUTCOMES and not deletion.get("contradicted_at")
+        for deletion in deletions
+    )
+
+
+def gone_text(row: Mapping[str, Any], deletions: Sequence[Mapping[str, Any]]) -> str:
+    """How a connection disappeared if no deletion is known to have deleted it, or ""."""
+    if not row["is_gone"]:
+        return ""
+    # An attempt without a known outcome might have worked.
+    return "gone, but it is not proven how" if deletions else "removed outside Org Admin"
 
 
 def decisions_by_row(rows: Rows) -> dict[Any, list[dict[str, Any]]]:

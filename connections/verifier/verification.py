@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from connections.verifier import page, record_pages
+from connections.verifier import page
 from connections.verifier.archive import (
     CHUNK_SIZE,
     FORMAT,
@@ -45,7 +45,6 @@ from connections.verifier.notes import (
     require_rotation,
     require_signed,
 )
-from connections.verifier.record_pages import gone_text, was_deleted
 from connections.verifier.rules import (
     RULES,
     Ends,
@@ -53,8 +52,10 @@ from connections.verifier.rules import (
     closing_problems,
     decisions_by_row,
     done_without_approvals,
+    gone_text,
     plan_problems,
     rounds_of,
+    was_deleted,
 )
 from connections.verifier.sample import Sample
 from connections.verifier.strict_json import decode_base64, decode_hex, get, load_json, parse_time
@@ -112,11 +113,6 @@ class Verification:
     def warnings(self) -> list[str]:
         """Everything that needs attention, missing approvals first."""
         return self.unapproved + self.others
-
-    def _show(self, section: Callable[..., str], *arguments: Any) -> None:
-        """Write a section of the page, if a page is wanted."""
-        if self.page_file:
-            self.page_file.write(section(*arguments))
 
     def run(self) -> None:
         """Check everything. Raises VerificationFailed or UncheckedError."""
@@ -411,15 +407,15 @@ class Verification:
             if kind == DELETION:
                 yield name
 
-    def _check_record(self, kind: str, name: str, rows: Rows, many: list[dict[str, Any]]) -> None:
-        """Check one record, with the rows that its events have only a digest of."""
+    def _check_record(self, kind: str, name: str, rows: Rows, lines: list[dict[str, Any]]) -> None:
+        """Check one record, with the lines of rows that its events have only a digest of."""
         # Otherwise a deletion could escape the comparison with the plan or the access review.
         require(not self.whole, "A record comes after the one that the bundle was made for.")
         events = self._take_events(kind, name)
         if kind in _MANY:
-            rows[_MANY[kind]] = digest_of_rows([row["row"] for row in many])
+            rows[_MANY[kind]] = digest_of_rows([line["row"] for line in lines])
         else:
-            require(not many, "{} {} has rows that do not belong to it.", _NOUNS[kind], name)
+            require(not lines, "{} {} has rows that do not belong to it.", _NOUNS[kind], name)
         wrong = next(differences(rows, fold(events)), "") or next(RULES[kind](rows, events), "")
         noun = _NOUNS[kind].capitalize()
         require(not wrong, "{} {} does not match its events: {}.", noun, name, wrong)
@@ -428,18 +424,21 @@ class Verification:
         if kind in self.counts:
             self._check_request(kind, name, rows[kind], events)
         if kind == DELETION:
-            self._check_deletion(name, rows, events)
+            self._check_deletion(name, rows[kind], events)
         elif kind == ACCESS_REQUEST:
             wrong = self._ends.problem(rows[kind])
             require(not wrong, "{} {} does not match a deletion: {}.", noun, name, wrong)
-            self._show(page.access_request_section, name, rows, events)
-        elif kind == ORG_CONNECTION:
-            self._show(page.protection_section, name, events)
-        elif kind == BATCH:
-            self._check_plan(name, rows, [row["row"] for row in many], events)
+        many = [{**line["row"], "is_gone": line.get("is_gone")} for line in lines]
+        if kind == BATCH:
+            self._check_plan(name, rows[kind], many, events)
         elif kind == ACCESS_REVIEW:
-            review_rows = [{**row["row"], "is_gone": row.get("is_gone")} for row in many]
-            self._check_access_review(name, rows, review_rows)
+            self._check_access_review(name, rows, many)
+        if self.page_file:
+            section = page.record_section(noun, name, rows, events, many)
+            if kind in _MANY:
+                self.whole_section = section
+            else:
+                self.page_file.write(section)
 
     def _check_request(
         self, kind: str, name: str, row: dict[str, Any], events: Sequence[Event]
@@ -462,8 +461,7 @@ class Verification:
         outcome, counts = row.get("outcome", ""), self.counts[kind]
         counts[outcome] = counts.get(outcome, 0) + 1
 
-    def _check_deletion(self, name: str, rows: Rows, events: Sequence[Event]) -> None:
-        row = rows["deletion"]
+    def _check_deletion(self, name: str, row: dict[str, Any], events: Sequence[Event]) -> None:
         self._ends.add(name, row)
         if ACCESS_REVIEW in self.started.details:
             key = (row.get("site"), row.get("connection_id"))
@@ -479,7 +477,6 @@ class Verification:
             ]
         elif row.get("batch_id"):
             self.without_plan.add(row["batch_id"])
-        self._show(page.deletion_section, name, rows, events)
 
     def _require_recorded(self, kind: str, name: str) -> None:
         """Check that the bundle was made for this access review or bulk deletion."""
@@ -489,7 +486,7 @@ class Verification:
     def _check_plan(
         self,
         name: str,
-        rows: Rows,
+        batch: dict[str, Any],
         plan_rows: Sequence[dict[str, Any]],
         events: Sequence[Event],
     ) -> None:
@@ -510,7 +507,7 @@ class Verification:
         for problem, count in left_out.items():
             why = left_out_reason(problem)
             self.others.append(fill("Left out of the plan: {} ({}).", pluralize(count, "row"), why))
-        needed = APPROVALS_NEEDED.get(rows["batch"]["policy"], 0)
+        needed = APPROVALS_NEEDED.get(batch["policy"], 0)
         removed = len(plan_rows) - len(self._by_row) - sum(left_out.values())
         self._later_findings += [
             fill(
@@ -523,9 +520,6 @@ class Verification:
             ),
             confirmation_finding(running.confirmed, needed),
         ]
-        if self.page_file:
-            text = record_pages.plan_section(name, rows, plan_rows, self._by_row, events)
-            self.whole_section = text
 
     def _check_access_review(
         self, name: str, rows: Rows, review_rows: Sequence[dict[str, Any]]
@@ -558,10 +552,6 @@ class Verification:
                 pluralize(count, "decision"),
             )
         )
-        if self.page_file:
-            self.whole_section = record_pages.access_review_section(
-                name, rows, review_rows, decisions, self._by_connection
-            )
 
 
 # The row with the digest of all rows that a kind of record has too many of.

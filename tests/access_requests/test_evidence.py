@@ -53,6 +53,7 @@ from tests.evidence.columns import (
     newest_rows,
     tampering,
 )
+from tests.evidence.markup import assert_no_leaf_becomes_markup
 from tests.evidence.support import Forger, complaint, make, page_of, run_verifier, verified
 from tests.support.access_requests import request_for
 from tests.support.append_only import triggers_off
@@ -304,6 +305,14 @@ def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
         assert (wrong in found) == (number == 1), (number, found)
 
 
+@pytest.mark.sweep
+@pytest.mark.usefixtures("approved")
+def test_no_leaf_of_an_access_request_becomes_markup(
+    tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    assert_no_leaf_becomes_markup(make(), tmp_path, subtests)
+
+
 # --- The life of a pair ---------------------------------------------------------------------------
 
 
@@ -343,10 +352,10 @@ def test_one_bundle_holds_the_life_of_a_pair(
     assert "Of 2 attempted access requests that required approval, 2 had enough" in verdict.text
     page = page_of(made.data, tmp_path)
     for record in (approved, extension, deletion):
-        assert f'<section id="{record.pk}">' in page
-    assert "Created: Datadog returned 200" in page or "Created: Datadog returned 201" in page
-    assert "Extended: the access ends later. Nothing was sent" in page
-    assert f"<th>Deletion at its end</th><td><bdi>{deletion.pk}</bdi></td>" in page
+        assert f"<bdi>{record.pk}</bdi></p>" in page
+    for outcome in ("Created", "Extended: the access ends later", "Deleted: Datadog returned 200"):
+        assert f"<dt><bdi>Outcome</bdi></dt><dd><bdi>{outcome}</bdi></dd>" in page
+    assert f"<dt><bdi>Deletion ID</bdi></dt><dd><bdi>{deletion.pk}</bdi></dd>" in page
     # The extension is no attempt, and still needs its approvals.
     _, events = rows_and_events(extension)
     without = [event for event in events if event.step != "approved"]

@@ -27,9 +27,7 @@ from connections.models import (
     State,
 )
 from connections.notifications.titles import notification_title
-from connections.verifier.folding import Rows
 from connections.verifier.labels import OUTCOMES
-from connections.verifier.page import get_outcome_text
 from connections.verifier.rules import Sent
 from connections.web.badges import deletion_badge
 from connections.web.event_texts import event_text
@@ -145,19 +143,6 @@ def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
                 yield history, deletion
 
 
-def rows_of(deletion: Deletion) -> Rows:
-    """What the verifier reads of its rows."""
-    attempts = {
-        f"attempt {attempt.number}": {
-            "number": attempt.number,
-            "verdict": attempt.verdict,
-            "is_late": attempt.is_late,
-        }
-        for attempt in deletion.attempts.all()
-    }
-    return {"deletion": {"state": deletion.state, "outcome": deletion.outcome}, **attempts}
-
-
 def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
@@ -180,7 +165,6 @@ def texts_of(deletion: Deletion) -> list[str]:
     texts += [
         attempt_facts.attempts_summary(attempts),
         attempt_facts.not_sent_sentence(attempts),
-        get_outcome_text(rows_of(deletion)),
     ]
     if deletion.outcome:
         texts += [
@@ -237,7 +221,6 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.facts)
-            assert "late" in get_outcome_text(rows_of(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
             assert words.headline == "Gone, and Datadog returned 200"
 

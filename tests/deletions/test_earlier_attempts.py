@@ -33,7 +33,7 @@ from connections.models import (
 )
 from connections.notifications import messages
 from connections.operations import due
-from connections.verifier.page import deletion_section, get_outcome_text
+from connections.verifier.page import record_section
 from connections.web.event_texts import event_text
 from sandbox.faults import (
     EXECUTES_THEN_RESET,
@@ -100,7 +100,7 @@ def text_since_sending(deletion: Deletion, page: str) -> list[str]:
     events = audit.events_of(subject=deletion)
     first = next(n for n, one in enumerate(events) if one.code == audit.EventCode.DELETION_SENDING)
     rows, documents = rows_and_events(deletion)
-    texts = [page, deletion_section(str(deletion.pk), rows, documents[first:])]
+    texts = [page, record_section("Deletion", str(deletion.pk), rows, documents[first:])]
     for event in events[first:]:
         words = event_text(event)
         message = messages._event_message(event.seq, reader=None)
@@ -369,7 +369,7 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     observer.work_after(deletion, seconds=1)
     rows, events = rows_and_events(deletion)
     assert differences_of(rows, events) == []
-    assert get_outcome_text(rows).endswith("Attempt 1 returned 200 late")
+    assert (rows["deletion"]["outcome"], rows["attempt 1"]["is_late"]) == ("deleted", True)
 
 
 @pytest.mark.database

@@ -34,8 +34,13 @@ from connections.models import (
 from connections.people import erasure
 from connections.verifier.events import ACCESS_REVIEW, DELETION
 from connections.verifier.folding import rows_named
-from connections.verifier.record_pages import gone_text, was_deleted
-from connections.verifier.rules import RULES, closing_problems, decisions_by_row
+from connections.verifier.rules import (
+    RULES,
+    closing_problems,
+    decisions_by_row,
+    gone_text,
+    was_deleted,
+)
 from sandbox.server import SandboxServer
 from tests.access_reviews.support import close, decide, start, states
 from tests.batches.support import add_connections, request, sync_now
@@ -46,6 +51,7 @@ from tests.evidence.columns import (
     newest_rows,
     tables_of,
 )
+from tests.evidence.markup import assert_no_leaf_becomes_markup
 from tests.evidence.support import Forger, Made, complaint, page_of, run_verifier
 from tests.flows.support import store_credential
 from tests.support.append_only import triggers_off
@@ -141,6 +147,13 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     )
     assert "<b>" not in page_of(made.data, tmp_path)
     assert verification.verify_audit_log().fault is None
+
+
+@pytest.mark.sweep
+def test_no_leaf_of_its_bundle_becomes_markup(
+    made: Made, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    assert_no_leaf_becomes_markup(made, tmp_path, subtests)
 
 
 def test_a_decision_that_was_carried_out_before_the_closing_names_its_deletion(

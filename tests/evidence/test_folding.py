@@ -150,7 +150,7 @@ def test_each_column_of_a_protection_and_its_removal_counts(
     assert_each_stored_column_counts(kind, record, subtests)
     assert_each_stored_row_counts(kind, record, subtests)
     made = make()
-    assert "<h2>Protections of <bdi>" in page_of(made.data, tmp_path)
+    assert "<th><bdi>Protection " in page_of(made.data, tmp_path)
     assert_each_bundled_column_counts(made, str(record), tmp_path, subtests)
 
 

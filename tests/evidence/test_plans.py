@@ -42,6 +42,7 @@ from tests.evidence.columns import (
     assert_each_stored_column_counts,
     assert_each_stored_row_counts,
 )
+from tests.evidence.markup import assert_no_leaf_becomes_markup
 from tests.evidence.support import (
     Forger,
     Made,
@@ -134,6 +135,13 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
     page = unescape(page_of(made.data, tmp_path))
     assert "Linus paused the bulk deletion with 3 connections not sent." in page
     assert verification.verify_audit_log().fault is None
+
+
+@pytest.mark.sweep
+def test_no_leaf_of_its_bundle_becomes_markup(
+    made: Made, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    assert_no_leaf_becomes_markup(made, tmp_path, subtests)
 
 
 def test_the_events_of_the_bundle_name_the_bulk_deletion(batch: Batch) -> None:
