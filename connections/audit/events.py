@@ -27,6 +27,7 @@ from connections.models import (
     ChangeRequest,
     Credential,
     EventCode,
+    Hold,
     Org,
     OrgConnectionKey,
     Person,
@@ -47,6 +48,7 @@ type Subject = (
     | Org
     | Change
     | OrgConnectionKey
+    | Hold
 )
 
 # Each of these closes a request and is followed immediately by a checkpoint.

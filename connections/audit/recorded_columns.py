@@ -32,6 +32,7 @@ from connections.models import (
     BatchRow,
     BreakGlassReview,
     Deletion,
+    Hold,
     Person,
     Protection,
     ProtectionRemoval,
@@ -90,6 +91,7 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
     AccessReviewRow: {"review": "the access review that the event is about"},
     AccessReviewDecision: {"id": "in its name"},
     Agreement: {"id": "the event is about it"},
+    Hold: {"id": "the event is about it"},
     Protection: {"id": "in its name"},
     ProtectionRemoval: {"protection": "in its name", "id": "its protection identifies it"},
 }

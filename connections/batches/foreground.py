@@ -16,7 +16,7 @@ from django.db import connection
 
 from connections.access.actor import Actor
 from connections.batches import confirming, running
-from connections.change_requests import reconciliation, recording
+from connections.change_requests import hold, reconciliation, recording
 from connections.core import clock
 from connections.core.errors import ResponseNotRecordedError, UnavailableError
 from connections.inventory import rate_limits
@@ -67,6 +67,9 @@ class ForegroundRun:
                 unsent = unsent_before
                 time.sleep(POLL_SECONDS)
                 continue
+            if until is None and unsent:
+                # A hold keeps them back.
+                break
             if until is None or until <= now:
                 continue
             if unsent == unsent_before or until - now > MAX_WAIT:
@@ -123,9 +126,10 @@ class ForegroundRun:
 
 
 def _next_send_at(batch: Batch, *, now: datetime) -> datetime | None:
-    """When the next row can be sent. None if no row waits."""
+    """When the next row can be sent. None if no row waits, or a hold keeps back those that do."""
     held_back = rate_limits.held_back_until(now=now)
-    rows = confirming.unsent_rows(batch).values_list("due_at", "site", "credential__org_id")
+    unsent = confirming.unsent_rows(batch).exclude(hold.is_row_held())
+    rows = unsent.values_list("due_at", "site", "credential__org_id")
     times = [
         max(due_at or now, held_back.get(OrgKey(site=site, org_id=org_id), now))
         for due_at, site, org_id in rows.distinct().order_by()

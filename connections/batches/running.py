@@ -25,7 +25,7 @@ from django.db.models.functions import Least
 from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
-from connections.change_requests import lifecycle, rechecks, recording, sending, verification
+from connections.change_requests import hold, lifecycle, rechecks, recording, sending, verification
 from connections.change_requests.sending import ClaimedAttempt
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
@@ -242,6 +242,7 @@ class _Pass:
         due = _of(self.only).filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
+        due = due.exclude(hold.is_row_held())
         # Prefetched instead of joined, because nearly all rows have the same credential and batch.
         due = due.prefetch_related("credential", "batch")
         self.next_rows.extend(
@@ -425,8 +426,8 @@ def _of(batch: Batch | None) -> QuerySet[Deletion]:
 
 
 def is_held_back(*, now: datetime) -> Q:
-    """Whether the row waits until its bulk deletion is resumed or its org's rate limit resets."""
-    is_stopped = ~Q(batch__state=BatchState.RUNNING)
+    """Whether the row waits until it is resumed, a hold is released or a rate limit resets."""
+    is_stopped = ~Q(batch__state=BatchState.RUNNING) | hold.is_row_held()
     return _WAITING & (is_stopped | _is_of_org(rate_limits.held_back_until(now=now)))
 
 

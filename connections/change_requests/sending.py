@@ -20,6 +20,7 @@ from connections.change_requests import (
     attempt_facts,
     failpoints,
     follow_ups,
+    hold,
     rechecks,
     recording,
     states,
@@ -270,8 +271,9 @@ def claim(
     rotated during the pre-send check. `note_claim` is called at the end of each transaction that
     claims a request, which it can still roll back.
 
-    Leaves out what another process claimed or changed first, what can no longer be sent in time
-    and, if the shared check that began at `shared_check_at` is now too old, everything. Raises
+    Leaves out what another process claimed or changed first, what can no longer be sent in time,
+    what a hold keeps back and, if the shared check that began at `shared_check_at` is now too old,
+    everything. Raises
     BlockedError when a permission was lost, the credential was retired or a connection was
     protected during the pre-send check, and UnavailableError when the keys can't be decrypted.
     Nothing is claimed then.
@@ -299,7 +301,7 @@ def claim(
         client = fetching.open_client(credential=credential)
         in_time = [
             change_request
-            for change_request in change_requests
+            for change_request in hold.leave_out_held(change_requests, actor=actor)
             if _is_in_time(change_request, shared_check_at=shared_check_at, now=now)
         ]
         attempts = {

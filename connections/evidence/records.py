@@ -35,6 +35,7 @@ from connections.models import (
     BatchRow,
     BreakGlassReview,
     Deletion,
+    Hold,
     Protection,
     ProtectionRemoval,
 )
@@ -44,6 +45,7 @@ from connections.verifier.events import (
     AGREEMENT,
     BATCH,
     DELETION,
+    HOLD,
     ORG_CONNECTION,
     Event,
 )
@@ -159,6 +161,12 @@ KINDS = (
         noun="agreement",
         fault=Fault.AGREEMENT,
         tables=(Table(name="agreement", model=Agreement, record="id"),),
+    ),
+    Kind(
+        name=HOLD,
+        noun="hold",
+        fault=Fault.HOLD,
+        tables=(Table(name="hold", model=Hold, record="id"),),
     ),
 )
 

@@ -51,6 +51,7 @@ class Fault(StrEnum):
     ACCESS_REVIEW = "differing_access_review"  # it, a row or a decision differs from its events
     PROTECTION = "differing_protection"  # a protection or its removal differs from its event
     AGREEMENT = "differing_agreement"  # a version of an agreement differs from its event
+    HOLD = "differing_hold"  # a hold or its release differs from its event
     HEAD = "head"  # the head row doesn't match the last event
 
 

@@ -3,24 +3,33 @@
 Nothing in it stops release 1.1.0 from working: it only adds tables, and columns with a default.
 """
 
+import uuid
 from datetime import UTC
 
+from django.conf import settings
 from django.db.migrations import CreateModel, RunPython
 from django.db.models import (
+    PROTECT,
     BigAutoField,
     CharField,
+    CheckConstraint,
     DateField,
     DateTimeField,
     F,
+    ForeignKey,
     Max,
     Min,
+    Q,
+    TextField,
     UniqueConstraint,
+    UUIDField,
 )
 from django.db.models.functions import TruncDate
 
 from connections.models.released_migrations import AddColumn, ReleasedMigration
-from connections.models.triggers import Rule, create_triggers
+from connections.models.triggers import Rule, create_triggers, never_removed, unchanged
 
+PERSON = settings.AUTH_USER_MODEL
 REQUEST = "connections_accessrequest"
 
 
@@ -51,8 +60,7 @@ STEP = (
 )
 
 
-def rules(vendor):
-    """Every rule that this database checks with a trigger."""
+def step_rules():
     message = "The step of a move follows from when its connection was deleted"
     return (
         Rule(REQUEST, "step_insert", "INSERT", STEP, message),
@@ -67,8 +75,45 @@ def store_steps(apps, schema_editor):
     moves.exclude(removed_at=None).update(step="POST")
 
 
+# --- Holds: each is released once, and nothing else of it changes ---
+
+HOLD = "connections_hold"
+HOLD_COLUMNS = "id, kind, reason, checkpoint, put_on_at, put_on_by_id".split(", ")
+HOLD_KEPT = "A hold can only be released"
+
+
+def hold_rules(vendor):
+    is_new = "NEW.released_at IS NULL"
+    is_released = "OLD.released_at IS NULL AND NEW.released_at IS NOT NULL"
+    is_released += f" AND {unchanged(*HOLD_COLUMNS)}"
+    if vendor == "sqlite":
+        is_new += f" AND NOT EXISTS (SELECT 1 FROM {HOLD} WHERE id = NEW.id)"
+        is_new += f" AND NOT EXISTS (SELECT 1 FROM {HOLD} WHERE rowid = NEW.rowid)"
+        is_new += (
+            f" AND NOT EXISTS (SELECT 1 FROM {HOLD} WHERE kind = NEW.kind AND released_at IS NULL)"
+        )
+        is_released += " AND NEW.rowid = OLD.rowid"
+    return (
+        Rule(HOLD, "insert", "INSERT", is_new, HOLD_KEPT),
+        Rule(HOLD, "release", "UPDATE", is_released, HOLD_KEPT),
+        *never_removed(HOLD, HOLD_KEPT),
+    )
+
+
+# --- The rules in the database ---
+
+
+def rules(vendor):
+    """Every rule that this database checks with a trigger."""
+    return (*step_rules(), *hold_rules(vendor))
+
+
 def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
+
+
+def person():
+    return ForeignKey(PERSON, PROTECT, null=True, related_name="+")
 
 
 class Migration(ReleasedMigration):
@@ -105,5 +150,44 @@ class Migration(ReleasedMigration):
             ),
         ),
         RunPython(store_steps),
+        CreateModel(
+            name="Hold",
+            fields=[
+                (
+                    "id",
+                    UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "kind",
+                    CharField(
+                        max_length=20,
+                        choices=[
+                            ("restored", "Restored"),
+                            ("older_database", "Older Database"),
+                            ("by_hand", "By Hand"),
+                        ],
+                    ),
+                ),
+                ("reason", TextField()),
+                ("checkpoint", TextField(blank=True)),
+                ("put_on_at", DateTimeField()),
+                ("put_on_by", person()),
+                ("released_at", DateTimeField(null=True)),
+                ("released_by", person()),
+            ],
+            options={
+                "ordering": ("-put_on_at", "-id"),
+                "constraints": [
+                    UniqueConstraint(
+                        fields=["kind"],
+                        condition=Q(released_at=None),
+                        name="one_hold_of_a_kind_is_on",
+                    ),
+                    CheckConstraint(condition=~Q(reason=""), name="a_hold_has_a_reason"),
+                ],
+            },
+        ),
         RunPython(create_rules),
     ]

@@ -74,6 +74,7 @@ from connections.models.deletions import (
     Deletion,
     Outcome,
 )
+from connections.models.holds import Hold
 from connections.models.notifications import Notification
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,

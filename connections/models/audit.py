@@ -135,6 +135,8 @@ class EventCode(StrEnum):
     EVIDENCE_BUNDLE_ABORTED = "evidence_bundle.aborted"
     DATABASE_BACKED_UP = "database.backed_up"
     DATABASE_RESTORED = "database.restored"
+    SERVICE_HELD = "service.held"
+    SERVICE_RELEASED = "service.released"
     ENCRYPTION_KEY_STAGED = "encryption_key.staged"
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
     ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"

@@ -122,6 +122,8 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.EMAIL_CHANGED: _RIGHTS,
     EventCode.PROVIDER_ACCOUNT_CONNECTED: _RIGHTS,
     EventCode.NOTIFICATION_FAILED: (Audience.ADMINISTRATORS,),
+    EventCode.SERVICE_HELD: (Audience.ADMINISTRATORS,),
+    EventCode.SERVICE_RELEASED: (Audience.ADMINISTRATORS,),
 }
 # The keys in the event's details that hold the IDs of the reviewers to notify.
 _REVIEWER_KEYS: dict[str, tuple[str, ...]] = {

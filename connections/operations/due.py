@@ -10,6 +10,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests import lifecycle, rechecks, reconciliation, sending, states
 from connections.change_requests.actions import action_of
+from connections.change_requests.hold import find_hold
 from connections.core import clock, logs, time_limits
 from connections.core.errors import BlockedError, UnavailableError
 from connections.core.text import format_limit
@@ -248,6 +249,9 @@ def run_request(
 
 
 def _send_waiting(*, change_request: ChangeRequest, actor: Actor) -> None:
+    if find_hold():
+        # It is due again soon, so it is sent once the hold is released, or it expires.
+        return
     try:
         sending.send(change_request=change_request, actor=actor)
     except UnavailableError as error:

@@ -22,6 +22,7 @@ from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
 from connections.change_requests import recording
+from connections.change_requests.hold import find_hold
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
 from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
@@ -153,6 +154,11 @@ def _delete_old_rows() -> None:
     syncs.delete_old_syncs()
 
 
+def _unless_on_hold(start: Callable[..., object]) -> Callable[["Worker"], object]:
+    """For work that changes something without a person."""
+    return lambda worker: None if find_hold() else start(actor=WORKER)
+
+
 # By the names in the database.
 _TASKS = {
     # What `read_due_work` can't see, such as bulk deletions that expire.
@@ -161,12 +167,10 @@ _TASKS = {
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
     ),
-    "access_ends": _Task(
-        every=timedelta(minutes=15), run=lambda worker: ending.end_due(actor=WORKER)
-    ),
+    "access_ends": _Task(every=timedelta(minutes=15), run=_unless_on_hold(ending.end_due)),
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
-    "review_repetitions": _Task(every=MINUTE, run=lambda worker: repeating.start_due(actor=WORKER)),
+    "review_repetitions": _Task(every=MINUTE, run=_unless_on_hold(repeating.start_due)),
     "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
     "managed_orgs": _Task(
         every=timedelta(minutes=15), run=lambda worker: managed_orgs.read_due_managed_orgs()

@@ -12,7 +12,7 @@ from connections.verifier.strict_json import get
 # The types of an event's subject.
 DELETION, ACCESS_REQUEST = "deletion", "access_request"
 ACCESS_REVIEW, BATCH = "access_review", "batch"
-ORG_CONNECTION, AGREEMENT = "org_connection", "agreement"
+ORG_CONNECTION, AGREEMENT, HOLD = "org_connection", "agreement", "hold"
 _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
 
 

@@ -18,6 +18,7 @@ from connections.verifier.events import (
     AGREEMENT,
     BATCH,
     DELETION,
+    HOLD,
     ORG_CONNECTION,
     Event,
 )
@@ -415,4 +416,5 @@ RULES: dict[str, Callable[[Rows, Sequence[Event]], Iterator[str]]] = {
     ACCESS_REVIEW: _access_review_problems,
     ORG_CONNECTION: _no_problems,
     AGREEMENT: _no_problems,
+    HOLD: _no_problems,
 }

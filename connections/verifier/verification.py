@@ -22,6 +22,7 @@ from connections.verifier.events import (
     AGREEMENT,
     BATCH,
     DELETION,
+    HOLD,
     ORG_CONNECTION,
     Event,
     commitment_of,
@@ -563,6 +564,7 @@ _NOUNS = {
     ACCESS_REVIEW: "access review",
     ORG_CONNECTION: "protected connection",
     AGREEMENT: "agreement",
+    HOLD: "hold",
 }
 _NOT_THE_RECORDED = "The {} is missing, or not the one recorded when the bundle was started."
 _REWRITTEN = (

@@ -21,6 +21,7 @@ from connections.models import (
     ChangeRequest,
     Credential,
     Deletion,
+    Hold,
     Org,
     OrgConnectionKey,
     Person,
@@ -75,6 +76,7 @@ def test_the_types_of_a_subject() -> None:
         Person(),
         Change(),
         Org(),
+        Hold(),
         key,
     ]
     kinds = set(ChangeRequest.__subclasses__())

@@ -22,6 +22,7 @@ _DIFFERING = {
     "access_reviews": Fault.ACCESS_REVIEW,
     "protections": Fault.PROTECTION,
     "agreements": Fault.AGREEMENT,
+    "holds": Fault.HOLD,
 }
 _CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n\u2014 [^\n]+\n")
 
