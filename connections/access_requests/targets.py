@@ -132,17 +132,15 @@ class AccessTarget:
         if credential.key_owner_is_service_account or credential.person_can_create:
             return ""
         if credential.key_owner_is_service_account is None:
-            return (
-                f"It isn't known yet whether the keys of {credential.name} belong to a service "
-                "account. Ask a Credential manager to check them, or an administrator to allow "
-                "these keys to create connections."
-            )
+            return _unknown_owner_problem(credential)
         return (
             f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account, or ask "
             "an administrator to allow these keys to create connections."
         )
 
     def _problem_of_moving(self, credential: Credential) -> str:
+        if credential.key_owner_is_service_account is None:
+            return _unknown_owner_problem(credential)
         if not credential.key_owner_is_service_account:
             return f"{cause_text(Cause.CREATOR_IS_PERSON)} Use the keys of a service account."
         if not credential.is_write_granted:
@@ -181,6 +179,15 @@ class AccessTarget:
             self.policy,
         ]
         return hashlib.sha256(json.dumps(decided_on, ensure_ascii=True).encode()).hexdigest()
+
+
+def _unknown_owner_problem(credential: Credential) -> str:
+    unknown = (
+        f"It isn't known yet whether the keys of {credential.name} belong to a service account."
+    )
+    if credential.key_check_due_at is None:
+        return f"{unknown} A worker checks that within minutes. Open this page again then."
+    return f"{unknown} Datadog didn't say so. Ask a Credential manager to check the keys."
 
 
 class AccessChangedError(ConflictError):

@@ -86,6 +86,8 @@ _ACTIONS = {
     "credential.not_verified": "keys not accepted",
     "credential.policy_changed": "approval policy changed",
     "credential.creator_changed": "creating connections changed",
+    "credential.permission_lost": "permission lost",
+    "credential.permission_restored": "permission granted again",
     "credential.verified": "keys accepted",
     "deletion.break_glass_reviewed": "late approval given",
     "deletion.contradicted": "Datadog still lists it",

@@ -4,11 +4,12 @@
 parallel.
 """
 
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +40,9 @@ from connections.net.http import PARALLEL_REQUESTS, pool
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
 KEY_CHECK_SECONDS = 40.0
+# The longest time between two checks. Each is due up to a fifth earlier.
+CHECK_INTERVAL = timedelta(days=1)
+_SHORTEST = 0.8
 READ_PERMISSION = "org_connections_read"
 WRITE_PERMISSION = "org_connections_write"
 
@@ -64,7 +68,8 @@ _OF_KEY_PAIRS = (KeyCheck.API_KEY, KeyCheck.KEY_PAIR)
 class KeyCheckResult:
     """The result of one check, with the fields that `Credential.verification` stores.
 
-    `ok` is None if the check did not run. `errors` is Datadog's own text.
+    `ok` is None if the check did not run. `errors` is Datadog's own text. `missing` are the
+    permissions that the role lacks, None if Datadog didn't say.
     """
 
     check: KeyCheck
@@ -73,6 +78,7 @@ class KeyCheckResult:
     cause: str = ""
     http_status: int | None = None
     errors: tuple[str, ...] = ()
+    missing: tuple[str, ...] | None = None
 
     @property
     def text_with_quotes(self) -> str:
@@ -267,16 +273,18 @@ def _permissions_result(identity: KeyOwner, *, texts: _KindTexts) -> KeyCheckRes
     ]
     if WRITE_PERMISSION not in missing:
         granted = sorted({READ_PERMISSION, WRITE_PERMISSION} - set(missing))
-        return _passed(
+        passed = _passed(
             KeyCheck.PERMISSIONS,
             f"The role grants {' and '.join(granted)}. Org Admin can't check "
             f"whether {texts.scopes} allow them too.",
         )
+        return replace(passed, missing=tuple(missing))
     return KeyCheckResult(
         check=KeyCheck.PERMISSIONS,
         ok=False,
         text=f"Read-only: the role lacks {' and '.join(missing)}, so deletions will fail (403).",
         cause=Cause.WRITE_NOT_GRANTED,
+        missing=tuple(missing),
     )
 
 
@@ -367,12 +375,14 @@ def store_report(
     `started_at` is when the verification began. Returns False, with nothing stored, when the keys
     were changed or erased in the meantime. The first org found becomes the credential's org
     permanently, and the credential starts with that org's strictest policy and its access lists.
+    A worker's report has an event only if it differs from the last one.
+
     `replacement` is an unsaved copy with new encrypted keys, which replace the old ones in the same
     statement.
     """
     now = clock.now()
     row = unchanged_row(credential, secret_version=credential.secret_version)
-    values = _report_values(report, now=now)
+    values = _report_values(credential, report, now=now)
     if report.owner:
         # If two first verifications run at the same time, the later one must have found the same
         # org.
@@ -400,7 +410,29 @@ def store_report(
     if replacement:
         _record_rotation(old=credential, new=replacement, actor=actor)
     _record_report(credential=credential, report=report, actor=actor)
+    _record_permissions(credential=credential, report=report, actor=actor)
     return True
+
+
+def _differs(report: KeyReport, credential: Credential) -> bool:
+    """Whether a check has another result than the one that is stored."""
+    stored = {each["check"]: (each["ok"], each["cause"]) for each in credential.verification}
+    return stored != {each.check: (each.ok, each.cause) for each in report.results}
+
+
+def _stored_missing(credential: Credential) -> tuple[str, ...] | None:
+    """The permissions that the role lacked when Datadog last said so, None if it never did."""
+    for each in credential.verification:
+        if each["check"] == KeyCheck.PERMISSIONS:
+            before_1_2 = {True: (), False: (WRITE_PERMISSION,)}.get(each["ok"])
+            missing = each.get("missing", before_1_2)
+            return None if missing is None else tuple(missing)
+    return None
+
+
+def next_check_at(*, now: datetime) -> datetime:
+    """When keys that were just checked are due again: within a day, at random, to spread out."""
+    return now + CHECK_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
 
 
 def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
@@ -413,11 +445,19 @@ def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> Approval
     return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
-def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
+def _report_values(credential: Credential, report: KeyReport, *, now: datetime) -> dict[str, Any]:
     failure = report.failure
+    # A check that didn't get that far must not hide that a permission is lost.
+    results = [
+        replace(result, missing=_stored_missing(credential))
+        if result.check == KeyCheck.PERMISSIONS and result.ok is None
+        else result
+        for result in report.results
+    ]
     values: dict[str, Any] = {
-        "verification": [asdict(result) | {"at": now.isoformat()} for result in report.results],
+        "verification": [asdict(result) | {"at": now.isoformat()} for result in results],
         "verification_cause": failure.cause if failure else "",
+        "key_check_due_at": next_check_at(now=now),
     }
     if failure is None:
         values["verified_at"] = now
@@ -469,7 +509,41 @@ def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
     )
 
 
+def _record_permissions(*, credential: Credential, report: KeyReport, actor: Actor) -> None:
+    """Record which permissions the role lost or has again since Datadog last said so."""
+    before = _stored_missing(credential)
+    now = next(each.missing for each in report.results if each.check == KeyCheck.PERMISSIONS)
+    if before is None or now is None:
+        return
+    if lost := sorted({*now} - {*before}):
+        audit.record(
+            code=EventCode.CREDENTIAL_PERMISSION_LOST,
+            actor=actor,
+            subject=credential,
+            sentence=audit.Sentence(
+                "The role of the keys of {credential} no longer grants {permissions}.",
+                credential=credential.name,
+                permissions=" and ".join(lost),
+            ),
+            details={"permissions": lost},
+        )
+    if restored := sorted({*before} - {*now}):
+        audit.record(
+            code=EventCode.CREDENTIAL_PERMISSION_RESTORED,
+            actor=actor,
+            subject=credential,
+            sentence=audit.Sentence(
+                "The role of the keys of {credential} grants {permissions} again.",
+                credential=credential.name,
+                permissions=" and ".join(restored),
+            ),
+            details={"permissions": restored},
+        )
+
+
 def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -> None:
+    if actor.kind == "worker" and not _differs(report, credential):
+        return
     failure, identity = report.failure, report.identity
     sentence = (
         audit.Sentence("The keys of {credential} were accepted.", credential=credential.name)

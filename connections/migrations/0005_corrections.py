@@ -190,4 +190,6 @@ class Migration(ReleasedMigration):
             },
         ),
         RunPython(create_rules),
+        # --- When a worker checks the keys of each credential again ---
+        AddColumn("credential", "key_check_due_at", DateTimeField(null=True)),
     ]

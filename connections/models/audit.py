@@ -52,6 +52,8 @@ class EventCode(StrEnum):
     CREDENTIAL_IMPORT_REFUSED = "credential.import_refused"
     CREDENTIAL_VERIFIED = "credential.verified"
     CREDENTIAL_NOT_VERIFIED = "credential.not_verified"
+    CREDENTIAL_PERMISSION_LOST = "credential.permission_lost"
+    CREDENTIAL_PERMISSION_RESTORED = "credential.permission_restored"
     CREDENTIAL_RENAMED = "credential.renamed"
     CREDENTIAL_ROTATED = "credential.rotated"
     CREDENTIAL_ROTATION_REFUSED = "credential.rotation_refused"

@@ -86,6 +86,8 @@ class Credential(models.Model):
     last_error = models.JSONField(null=True)
     # Ignored while it isn't verified or once it is retired.
     sync_due_at = models.DateTimeField(db_default=Now())
+    # When a worker checks the keys again. None if none has tried since 1.2.0.
+    key_check_due_at = models.DateTimeField(null=True)
     # When the list of managed orgs was last requested and, if it was not available, why.
     managed_orgs_read_at = models.DateTimeField(null=True)
     managed_orgs_error = models.JSONField(null=True)

@@ -59,11 +59,18 @@ class Audience(StrEnum):
     APPROVERS = "approvers"
     AUDITORS = "auditors"
     ADMINISTRATORS = "administrators"
+    CREDENTIAL_MANAGERS = "credential managers"
 
 
+_ROLES = {
+    Audience.APPROVERS: models.Role.APPROVER,
+    Audience.AUDITORS: models.Role.AUDITOR,
+    Audience.CREDENTIAL_MANAGERS: models.Role.CREDENTIAL_MANAGER,
+}
 _INVOLVED = (Audience.INVOLVED,)
 _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
 _SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
+_KEYS = (Audience.CREDENTIAL_MANAGERS, Audience.ADMINISTRATORS)
 _RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
 # Of deletions and access requests, by what happened.
 _OF_REQUESTS: dict[str, tuple[Audience, ...]] = {
@@ -110,6 +117,8 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_CREATOR_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
+    EventCode.CREDENTIAL_PERMISSION_LOST: _KEYS,
+    EventCode.CREDENTIAL_PERMISSION_RESTORED: _KEYS,
     EventCode.PERSON_ADDED: (Audience.ADMINISTRATORS,),
     EventCode.PERSON_CHANGED: _RIGHTS,
     EventCode.PERSON_ENABLED: _RIGHTS,
@@ -275,13 +284,9 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
             return Q(pk=subject.pk)
         case Audience.CONCERNED, models.AccessReview():
             return Q(pk=subject.created_by_id)
-        case Audience.APPROVERS, _:
-            return _with_role(models.Role.APPROVER)
-        case Audience.AUDITORS, _:
-            return _with_role(models.Role.AUDITOR)
         case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
-    return Q(pk__in=[])
+    return _with_role(_ROLES[audience]) if audience in _ROLES else Q(pk__in=[])
 
 
 def _can_approve(subject: models.ChangeRequest | models.Batch) -> Q:

@@ -25,6 +25,7 @@ from connections.change_requests import recording
 from connections.change_requests.hold import find_hold
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
+from connections.credentials import daily_checks
 from connections.evidence.maintenance import VERIFICATION_INTERVAL, continue_verification
 from connections.evidence.verification import verify_and_store
 from connections.inventory import managed_orgs, sync_schedule, syncs
@@ -172,6 +173,7 @@ _TASKS = {
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
     "review_repetitions": _Task(every=MINUTE, run=_unless_on_hold(repeating.start_due)),
     "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
+    "key_checks": _Task(every=MINUTE, run=lambda worker: worker.run_due_key_checks()),
     "managed_orgs": _Task(
         every=timedelta(minutes=15), run=lambda worker: managed_orgs.read_due_managed_orgs()
     ),
@@ -288,6 +290,10 @@ class Worker:
             count += running.run_due(actor=WORKER, is_stopped=lambda: self._is_stopped)
             self._heartbeat.record()
         return count
+
+    def run_due_key_checks(self) -> int:
+        """Check the keys that are due, for some seconds."""
+        return daily_checks.run_due(is_stopped=lambda: self._is_stopped)
 
     def _sync_due(self) -> int:
         if self._is_stopped:

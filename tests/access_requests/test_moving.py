@@ -453,7 +453,7 @@ def test_only_keys_of_a_service_account_that_can_write_move(
 ) -> None:
     for values, words in (
         ({"key_owner_is_service_account": False, "person_can_create": True}, "belong to a person"),
-        ({"key_owner_is_service_account": None}, "belong to a person"),
+        ({"key_owner_is_service_account": None}, "It isn't known yet"),
         ({"verification": [{"check": "permissions", "ok": False}]}, "lacks org_connections_write"),
         ({"verification": []}, "lacks org_connections_write"),
     ):
