@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from connections.access import permissions, visibility
+from connections.access.policies import strictest_policy
 from connections.core.text import format_limit, pluralize
 from connections.core.time_limits import APPROVAL_WINDOW
 from connections.models import (
@@ -86,7 +87,7 @@ def shortage_warning(policy: ApprovalPolicy, *, available: QuerySet[Person]) -> 
 class ApprovalGaps:
     """Credentials, by name, that need no approval or have too few approvers."""
 
-    # Their policy needs no approval, so one person can delete alone.
+    # Their org needs no approval, so one person can delete alone.
     without_approval: list[str]
     # Pairs of a warning and the credentials it applies to.
     warnings: list[tuple[str, list[str]]]
@@ -101,7 +102,8 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     of_all = {policy: approval_warning(policy) for policy in ApprovalPolicy}
     without_approval, warnings = [], dict[str, list[str]]()
     for credential in credentials:
-        policy = ApprovalPolicy(credential.policy)
+        org = (credential.site, credential.org_id)
+        policy = strictest_policy([org], others=[credential])
         warning = of_all[policy]
         if credential.pk in with_list:
             warning = approval_warning(policy, credential=credential)

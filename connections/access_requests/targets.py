@@ -11,12 +11,12 @@ from django.conf import settings
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access.policies import strictest_policy
 from connections.access_requests.actions import pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import require_pairs
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError
-from connections.deletions.confirmations import credentials_of_orgs
 from connections.inventory import protections
 from connections.models import (
     OPEN_STATES,
@@ -244,7 +244,7 @@ def find_target(
         snapshot=snapshot,
         agreement=find_agreements([pair]).get(pair),
         restored_from=restored_from,
-        policy=ApprovalPolicy.strictest(each.policy for each in credentials_of_orgs(orgs_of_pair)),
+        policy=strictest_policy(orgs_of_pair),
         open_request=find_open_request(pair),
         is_protected=kind == RequestKind.MOVE
         and snapshot is not None

@@ -17,13 +17,13 @@ from django.db.models import Expression, Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
+from connections.access.policies import credentials_of_orgs
 from connections.batches.facts import ConnectionFacts, load_facts
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.datadog.payloads import canonical_connection_id
-from connections.deletions import confirmations
 from connections.deletions.status import GROUP_OF, OutcomeGroup
 from connections.inventory.inventory import build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
@@ -345,7 +345,7 @@ def find_approvals(rows: Iterable[BatchRow]) -> dict[Credential, set[int]]:
         by_org[row.site, row.sink_org_id].add(row.position)
         if row.credential:
             positions_by_credential[row.credential].add(row.position)
-    for credential in confirmations.credentials_of_orgs({org for org in by_org if org[1]}):
+    for credential in credentials_of_orgs(by_org.keys()):
         positions_by_credential[credential] |= by_org[credential.site, credential.org_id]
     listed = OrgConnectionSnapshot.objects.filter(
         connection_id__in={connection_id for _, connection_id in by_id},

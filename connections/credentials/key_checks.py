@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.access.policies import credentials_of_orgs
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.causes import KEYS_REJECTED, KEYS_UNDECRYPTABLE, Cause, failure_text
@@ -382,13 +383,15 @@ def store_report(
     """
     now = clock.now()
     row = unchanged_row(credential, secret_version=credential.secret_version)
-    values = _report_values(credential, report, now=now)
+    values, same_org = _report_values(credential, report, now=now), list[Credential]()
     if report.owner:
         # If two first verifications run at the same time, the later one must have found the same
         # org.
         row = row.filter(org_id__in=("", report.owner.org.id))
         if not credential.org_id:
-            values["policy"] = _strictest_policy_of_org(credential, org_id=report.owner.org.id)
+            same_org = credentials_of_orgs([(credential.site, report.owner.org.id)])
+            counted = [credential, *same_org]
+            values["policy"] = ApprovalPolicy.strictest(each.policy for each in counted)
             # A policy that was changed in the meantime must not be overwritten.
             row = row.filter(policy=credential.policy)
     if replacement:
@@ -396,11 +399,12 @@ def store_report(
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
     if not row.update(**values):
         return False
-    if values.get("policy", credential.policy) != credential.policy:
-        _record_policy(credential=credential, policy=values["policy"], actor=actor)
     if report.owner and not credential.org_id:
         access_lists.copy_access_of_org(
             actor=actor, credential=credential, org_id=report.owner.org.id
+        )
+        _record_policy(
+            credential=credential, policy=values["policy"], same_org=same_org, actor=actor
         )
     if report.fetched:
         result = replace(report.fetched, credential=credential, started_at=started_at)
@@ -433,16 +437,6 @@ def _stored_missing(credential: Credential) -> tuple[str, ...] | None:
 def next_check_at(*, now: datetime) -> datetime:
     """When keys that were just checked are due again: within a day, at random, to spread out."""
     return now + CHECK_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
-
-
-def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
-    """The strictest policy that any credential of this org has or had.
-
-    So adding the org's keys again, or another user's keys, doesn't reduce the approvals needed.
-    Only an administrator can do that.
-    """
-    same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
-    return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
 def _report_values(credential: Credential, report: KeyReport, *, now: datetime) -> dict[str, Any]:
@@ -479,21 +473,34 @@ def _report_values(credential: Credential, report: KeyReport, *, now: datetime) 
     return values
 
 
-def _record_policy(*, credential: Credential, policy: ApprovalPolicy, actor: Actor) -> None:
+def _record_policy(
+    *, credential: Credential, policy: ApprovalPolicy, same_org: list[Credential], actor: Actor
+) -> None:
+    """Record the policy that the first verification sets, or that this changes its org's."""
     previous = ApprovalPolicy(credential.policy)
-    audit.record(
-        code=EventCode.CREDENTIAL_POLICY_CHANGED,
-        actor=actor,
-        subject=credential,
-        sentence=audit.Sentence(
-            "The approval policy of {credential} was changed from “{previous}” to “{new}”, the "
-            "strictest of any credential of its org.",
+    sentence = audit.Sentence(
+        "The approval policy of {credential} was changed from “{previous}” to “{new}”, the "
+        "strictest of any credential of its org.",
+        credential=credential.name,
+        previous=previous.label,
+        new=policy.label,
+    )
+    if policy == previous and same_org:
+        previous = ApprovalPolicy.strictest(each.policy for each in same_org)
+        sentence = audit.Sentence(
+            "{credential} changed the approval policy of its org from “{previous}” to “{new}”.",
             credential=credential.name,
             previous=previous.label,
             new=policy.label,
-        ),
-        details={"previous_policy": previous, "policy": policy},
-    )
+        )
+    if policy != previous:
+        audit.record(
+            code=EventCode.CREDENTIAL_POLICY_CHANGED,
+            actor=actor,
+            subject=credential,
+            sentence=sentence,
+            details={"previous_policy": previous, "policy": policy},
+        )
 
 
 def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:

@@ -449,14 +449,14 @@ def _record_refusal(
 def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolicy) -> Credential:
     """Set how many other people must approve deletions that are requested from now on.
 
-    Raises PermissionDenied, and ConflictError when it is retired or was changed in the meantime.
+    The policy of a retired one counts like every other of its org. Raises PermissionDenied, and
+    ConflictError when it was changed in the meantime.
     """
     permissions.require(permissions.can_administer(actor), "change approval policies")
-    _require_in_use(credential)
     previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
-    if not unchanged_row(credential, policy=previous).update(policy=policy):
+    if not Credential.objects.filter(pk=credential.pk, policy=previous).update(policy=policy):
         raise ConflictError(_JUST_CHANGED)
     credential.policy = policy
     audit.record(

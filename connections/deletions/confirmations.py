@@ -1,6 +1,6 @@
 """What a confirmation page shows, and the text to type. Nothing here stores anything."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -9,6 +9,7 @@ from django.db.models import Exists, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access.policies import strictest_policy
 from connections.core.data_types import DATA_TYPES
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.text import join_names
@@ -113,6 +114,12 @@ def find_target(
         is_requested=Exists(requested), is_protected=Exists(protected)
     )
     snapshots = {snapshot.credential: snapshot for snapshot in rows}
+    # Its own org counts too: a pasted ID might be of a connection that only others list.
+    orgs = {(credential.site, credential.org_id)} | {
+        (credential.site, org_id)
+        for listed in snapshots.values()
+        for org_id in (listed.source_org_id, listed.sink_org_id)
+    }
     first = next(iter(snapshots.values()), None)
     earlier = list(requested) if first is None or first.is_requested else []
     protection = protected.first() if first is None or first.is_protected else None
@@ -137,43 +144,12 @@ def find_target(
             actor=actor, site=credential.site, connection_id=connection_id, listed=snapshot
         ),
         other_credentials=usable,
-        policy=_policy(credential=credential, others=others, snapshot=snapshot),
+        policy=strictest_policy(orgs, others=[credential, *others]),
         open_deletion=None if is_open_hidden else is_open,
         already_requested=already_requested,
         is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protection,
     )
-
-
-def _policy(
-    *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
-) -> ApprovalPolicy:
-    orgs = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
-    of_orgs = credentials_of_orgs({(credential.site, org_id) for org_id in orgs})
-    counted = [credential, *others, *of_orgs]
-    return ApprovalPolicy.strictest(each.policy for each in counted)
-
-
-def credentials_of_orgs(orgs: Collection[tuple[str, str]]) -> list[Credential]:
-    """The credentials of these orgs, by site and ID, whose approval policies apply.
-
-    For an org without a credential in use, its retired ones count, because retiring a credential
-    must not remove the need for approval.
-    """
-    candidates = Credential.objects.filter(org_id__in={org_id for _, org_id in orgs})
-    of_orgs = [
-        credential
-        for credential in candidates.only("name", "site", "org_id", "policy", "retired_at")
-        if (credential.site, credential.org_id) in orgs
-    ]
-    in_use = {
-        (credential.site, credential.org_id) for credential in of_orgs if not credential.is_retired
-    }
-    return [
-        credential
-        for credential in of_orgs
-        if not credential.is_retired or (credential.site, credential.org_id) not in in_use
-    ]
 
 
 def text_to_type(

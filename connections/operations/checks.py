@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Max
 
-from connections.access import approvers
+from connections.access import approvers, policies
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.change_requests import saved_responses
@@ -370,6 +370,11 @@ def _check_approvals() -> Iterator[CheckMessage]:
         )
     else:
         yield Info("every credential requires approval" if credentials else "no credential yet")
+    for retired in policies.retired_that_decide():
+        yield Info(
+            f"{retired.get_policy_display()} for {retired.org_name or retired.org_id}, because of "
+            f"the retired credential {retired.name}. An administrator can change this on its page.",
+        )
 
 
 def _check_key_age() -> Iterator[CheckMessage]:

@@ -259,6 +259,20 @@ def test_the_first_verification_raises_the_policy_to_that_of_the_org_and_records
     assert event.details == {"previous_policy": "none", "policy": "two"}
 
 
+def test_adding_a_stricter_credential_records_the_policy_of_its_org(
+    sandbox: SandboxServer, settings: Settings
+) -> None:
+    added(sandbox, "Payments US")
+    settings.FOUR_EYES = "two"
+    pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
+    credential_lifecycle.add_credential(
+        actor=command_actor(), name="Second", site=US, keys=keys_of(pair)
+    )
+    event = AuditEvent.objects.get(code=EventCode.CREDENTIAL_POLICY_CHANGED)
+    assert event.details == {"previous_policy": "none", "policy": "two"}
+    assert "of its org" in event.sentence
+
+
 def test_a_policy_changed_during_the_first_verification_is_kept(
     sandbox: SandboxServer,
 ) -> None:

@@ -68,7 +68,6 @@ def acts_on(credential: Credential, *, actor: Actor) -> list[Callable[[], object
         lambda: credential_lifecycle.verify_credential(**given),
         lambda: credential_lifecycle.rename_credential(**given, name="Another"),
         lambda: credential_lifecycle.rotate_credential(**given, keys=pasted("0" * 32)),
-        lambda: credential_lifecycle.change_policy(**given, policy=ApprovalPolicy.ONE),
         lambda: retire_credential(**given, confirmation=credential.name),
     ]
 

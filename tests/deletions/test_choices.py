@@ -1,7 +1,7 @@
 """The requester's choices can skip neither the pre-send check nor an approval."""
 
 from collections.abc import Callable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -11,6 +11,7 @@ from connections.change_requests.sending import ClaimedAttempt
 from connections.change_requests.states import Settle
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
+from connections.credentials.lifecycle import change_policy
 from connections.datadog.responses import WriteResponse
 from connections.deletions import confirmations
 from connections.inventory import fetching, syncs
@@ -31,7 +32,7 @@ from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.people import make_person
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, org_named
 
 pytestmark = pytest.mark.django_db
 
@@ -155,15 +156,30 @@ def test_retiring_the_stricter_side_does_not_remove_its_approval(
     assert shown.policy == ApprovalPolicy.TWO
 
 
-def test_a_policy_lowered_after_replacing_the_credential_is_effective(
-    ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+@pytest.mark.parametrize("is_pasted", [False, True], ids=["listed", "pasted ID"])
+def test_a_retired_credential_counts_until_an_administrator_changes_its_policy(
+    ada: Person,
+    root: Person,
+    credential: Credential,
+    wanted: UUID,
+    sandbox: SandboxServer,
+    is_pasted: bool,
 ) -> None:
-    retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
-    store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE)
-    shown = confirmations.find_target(
-        actor=person_actor(person=ada), credential=credential, connection_id=wanted
-    )
-    assert shown.policy == ApprovalPolicy.ONE
+    pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
+    policy = ApprovalPolicy.TWO
+    strict = store_credential(sandbox, "Payments US", name="strict", pair=pair, policy=policy)
+    retire(strict)
+
+    def find_policy() -> ApprovalPolicy:
+        return confirmations.find_target(
+            actor=person_actor(person=ada),
+            credential=credential,
+            connection_id=uuid4() if is_pasted else wanted,
+        ).policy
+
+    assert find_policy() == ApprovalPolicy.TWO
+    change_policy(actor=person_actor(person=root), credential=strict, policy=ApprovalPolicy.ONE)
+    assert find_policy() == ApprovalPolicy.ONE
 
 
 def test_policy_two_requires_two_approvals_and_then_the_confirmation(

@@ -17,7 +17,7 @@ from connections.core.text import pluralize
 from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
 from connections.lookups.objects import find_credential
-from connections.models import ChangeRequest, Credential
+from connections.models import ApprovalPolicy, ChangeRequest, Credential
 from connections.web.credentials import detail, forms
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ConfirmationForm
@@ -183,6 +183,7 @@ def _retire_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
         "conflict": str(refusal.error) if isinstance(refusal.error, ConflictError) else "",
         "blocking": _linked(retirement.list_blocking_requests(credential)),
         "withdrawn": _linked(retirement.list_requests_to_withdraw(credential)),
+        "policy_stays": credential.org_id and credential.policy != ApprovalPolicy.NONE,
     }
     return render(request, "credentials/retire.html", context, status=refusal.status)
 

@@ -69,7 +69,6 @@ def credential_detail(
         "access_warnings": access_lists.list_access_warnings(credential),
         "can_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
         "can_administer": permissions.can_administer(actor),
-        "can_change_policy": permissions.can_administer(actor) and not credential.is_retired,
         "rename_form": form
         if isinstance(form, RenameForm)
         else RenameForm(initial={"name": credential.name}),
