@@ -15,10 +15,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections import audit
 from connections.access.actor import Actor
 from connections.access_requests.actions import find_pair, pair_of
-from connections.access_requests.targets import find_open_deletion, find_open_request
 from connections.agreements.approved import find_grants
 from connections.audit import EventCode
 from connections.change_requests import rechecks, sending, states
+from connections.change_requests.exclusion import find_open
 from connections.change_requests.states import Settle
 from connections.core import clock, logs
 from connections.core.causes import Cause, cause_text
@@ -117,9 +117,9 @@ def find_ended(*, now: datetime) -> QuerySet[AccessRequest]:
 def _end(access_request: AccessRequest, *, actor: Actor, now: datetime) -> None:
     if not _settle_open_request(access_request, actor=actor):
         return
-    deletion, open_deletion = access_request.deletion, find_open_deletion(pair_of(access_request))
-    if open_deletion:
-        if deletion and deletion.pk == open_deletion and _is_unsent(deletion):
+    deletion, other = access_request.deletion, find_open(Deletion, pair_of(access_request))
+    if other:
+        if deletion and deletion == other and _is_unsent(deletion):
             _send(access_request, deletion=deletion, actor=actor, now=now)
         return
     if deletion and now - (deletion.settled_at or now) < RETRY_AFTER:
@@ -143,7 +143,7 @@ def _is_unsent(deletion: Deletion) -> bool:
 
 def _settle_open_request(access_request: AccessRequest, *, actor: Actor) -> bool:
     """Settle an open request of the pair that has sent nothing. False while one is being sent."""
-    open_request = find_open_request(pair_of(access_request))
+    open_request = find_open(AccessRequest, pair_of(access_request))
     if open_request is None:
         return True
     if open_request.epoch:

@@ -9,19 +9,17 @@ from django.db import IntegrityError
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.access_requests import targets
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
     AccessTerms,
     find_target,
 )
-from connections.change_requests import requesting, sending
+from connections.change_requests import exclusion, requesting, sending
 from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches, find_text_problem
-from connections.deletions.exclusion import lock_source_orgs
 from connections.inventory import fetching
 from connections.models import (
     AccessRequest,
@@ -186,9 +184,10 @@ def request_access(
         repeated = AccessRequest.objects.filter(request_id=request_id).first()
         if repeated:
             return requesting.require_own(repeated, actor=actor)
-        raise ConflictError(
-            "Another access request for these orgs is open. Nothing was sent. Open that one."
-        ) from None
+        other = exclusion.find_open(AccessRequest, target.pair)
+        if other is None:
+            raise
+        raise ConflictError(exclusion.wait_for(other, actor=actor)) from None
     if client is None:
         return access_request
     return sending.send(
@@ -266,13 +265,10 @@ def _create(
     )
     access_request.search_text = search_text_of(access_request)
     with audit.atomic(durable=True):
-        lock_source_orgs([target.pair])
-        open_deletion = targets.find_open_deletion(target.pair)
-        if open_deletion:
-            raise ConflictError(
-                "A deletion of this connection is open. Nothing was sent. Wait until it is closed, "
-                "or withdraw it."
-            )
+        exclusion.lock_source_orgs([target.pair])
+        deletion = exclusion.find_open(Deletion, target.pair)
+        if deletion:
+            raise ConflictError(exclusion.wait_for(deletion, actor=actor))
         access_request.save(force_insert=True)
         requesting.record_request(access_request, actor=actor, kind=access_request.kind)
     return access_request

@@ -9,6 +9,7 @@ from connections.access_requests.moving import interrupted_since
 from connections.access_requests.texts import OUTCOME_LABELS
 from connections.change_requests import attempt_facts
 from connections.change_requests.actions import action_of
+from connections.change_requests.exclusion import stale_text
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.text import format_time, join_names
@@ -193,7 +194,7 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "Failed{http_status}", "Datadog refused the request{http_status}", "{nothing}"
     ),
     ClosedStatus.NOT_SENT: _Text("Not sent", "{cause}", "{nothing}"),
-    ClosedStatus.STALE: _Text("Outdated", "The connection changed after the request", "{nothing}"),
+    ClosedStatus.STALE: _Text("Outdated", "{stale}", "{nothing}"),
     ClosedStatus.DECLINED: _Text("Declined", "Declined by {by}", "{nothing}"),
     ClosedStatus.WITHDRAWN: _Text("Withdrawn", "Withdrawn by {by}", "{nothing}"),
     ClosedStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
@@ -231,6 +232,7 @@ def _fields(
         "end": f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "no end",
         "by": access_request.settled_by_name or "a person",
         "cause": cause_text(access_request.cause).removesuffix(".") or "Org Admin stopped trying",
+        "stale": stale_text(access_request.cause),
         "label": label,
         "http_status": f" ({status})" if status else "",
     }

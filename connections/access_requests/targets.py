@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from uuid import UUID
 
 from django.conf import settings
 
@@ -15,11 +14,11 @@ from connections.access.policies import strictest_policy
 from connections.access_requests.actions import pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import require_pairs
+from connections.change_requests.exclusion import find_open
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError
 from connections.inventory import protections
 from connections.models import (
-    OPEN_STATES,
     AccessRequest,
     Agreement,
     ApprovalPolicy,
@@ -245,22 +244,9 @@ def find_target(
         agreement=find_agreements([pair]).get(pair),
         restored_from=restored_from,
         policy=strictest_policy(orgs_of_pair),
-        open_request=find_open_request(pair),
+        open_request=find_open(AccessRequest, pair),
         is_protected=kind == RequestKind.MOVE
         and snapshot is not None
         and protections.find_protection(snapshot.key) is not None,
         can_confirm=chosen in usable,
     )
-
-
-def find_open_request(pair: OrgPair) -> AccessRequest | None:
-    """The one open access request of a pair, if there is one."""
-    return AccessRequest.objects.filter(settled_at=None, **pair._asdict()).first()
-
-
-def find_open_deletion(pair: OrgPair) -> UUID | None:
-    """The ID of an open deletion of the pair's connection, if there is one."""
-    rows = Deletion.objects.filter(
-        **pair._asdict(), state__in=OPEN_STATES, settled_at=None
-    ).order_by("pk")
-    return rows.values_list("pk", flat=True).first()

@@ -12,7 +12,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import drafts, facts
-from connections.change_requests import states
+from connections.change_requests import exclusion, states
 from connections.change_requests.states import new_state
 from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
@@ -133,6 +133,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> bool:
         problem = find_problem(batch, confirmation=confirmation)
         if problem:
             raise InvalidInputError(problem)
+        exclusion.lock_excluded(unsent_rows(batch), actor=actor)
         confirm(batch, deletions=lock_unsent(batch), actor=actor)
     return True
 

@@ -9,11 +9,11 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts, facts
-from connections.change_requests import requesting
+from connections.change_requests import exclusion, requesting
 from connections.core import clock, time_limits
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
-from connections.deletions import exclusion, history
+from connections.deletions import history
 from connections.models import (
     SENDABLE,
     AccessReview,
@@ -166,12 +166,11 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
     deletions = [_deletion_of(row, batch=batch, actor=actor) for row in rows]
-    stale = exclusion.lock_open_access_requests(exclusion.pairs_of(deletions))
+    exclusion.lock_excluded(deletions, actor=actor)
     # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(
         sorted(deletions, key=lambda deletion: (deletion.site, deletion.connection_id))
     )
-    exclusion.settle_as_stale(stale, actor=actor)
     audit.record(
         code=EventCode.BATCH_REQUESTED,
         actor=actor,

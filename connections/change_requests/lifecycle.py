@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, follow_ups, sending, states
+from connections.change_requests import attempt_facts, exclusion, follow_ups, sending, states
 from connections.change_requests.actions import action_of
 from connections.change_requests.sending import NoteClaim
 from connections.change_requests.states import BecomeUnknown, Confirm, EndRound, Settle
@@ -68,14 +68,17 @@ def execute[R: ChangeRequest](
     skip_recheck = skip_recheck and can_skip
     # If anything forbids sending it, that must show before it counts as confirmed.
     client = sending.require_sendable(change_request=change_request, confirmed_by=actor.person)
-    confirmed = states.apply(
-        change_request,
-        transition=Confirm(at=now),
-        actor=actor,
-        events=[_confirmed_event(change_request, actor=actor, skip_recheck=skip_recheck)],
-    )
-    if not confirmed:
-        return change_request
+    with audit.atomic():
+        excluded = exclusion.lock_excluded([change_request], actor=actor)
+        confirmed = states.apply(
+            change_request,
+            transition=Confirm(at=now),
+            actor=actor,
+            events=[_confirmed_event(change_request, actor=actor, skip_recheck=skip_recheck)],
+        )
+        if not confirmed:
+            return change_request
+        exclusion.settle_excluded(excluded, by=[change_request], actor=actor)
     return sending.send(
         change_request=change_request,
         actor=actor,

@@ -18,6 +18,7 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.change_requests import (
     attempt_facts,
+    exclusion,
     failpoints,
     follow_ups,
     hold,
@@ -304,6 +305,9 @@ def claim(
             for change_request in hold.leave_out_held(change_requests, actor=actor)
             if _is_in_time(change_request, shared_check_at=shared_check_at, now=now)
         ]
+        # A row of a bulk deletion counts as confirmed when it is claimed.
+        rows = in_time if first.is_run_by_batch else []
+        excluded = exclusion.lock_excluded(rows, actor=actor)
         attempts = {
             change_request.pk: model(
                 **{model.parent: change_request},
@@ -323,6 +327,9 @@ def claim(
             transition=Claim(at=now),
             actor=actor,
             events_of=lambda change_request: [_sending_event(attempts[change_request.pk])],
+        )
+        exclusion.settle_excluded(
+            excluded, by=[attempt.change_request for attempt in attempts.values()], actor=actor
         )
         claimed = model._default_manager.bulk_create(attempts.values())
         for attempt in claimed:

@@ -188,9 +188,15 @@ class Cause(StrEnum):
         "keys_not_opened",
         "The stored keys can't be decrypted. Rotate the credential to new keys.",
     )
+    DELETION_CONFIRMED = "deletion_confirmed", "The deletion of this connection was confirmed."
+    # Before 1.2.0 was released.
     DELETION_REQUESTED = (
         "deletion_requested",
         "The deletion of this connection was requested.",
+    )
+    ACCESS_REQUEST_CONFIRMED = (
+        "access_request_confirmed",
+        "An access request for these orgs was confirmed.",
     )
     CANNOT_BE_ASKED = (
         "cannot_be_asked",

@@ -11,7 +11,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode
-from connections.change_requests import attempt_facts, lifecycle, sending, states
+from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.states import Confirm
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
@@ -86,12 +86,15 @@ def break_glass(
         ),
         details={"approval_round": deletion.approval_round},
     )
-    states.apply_or_refuse(
-        deletion,
-        transition=ConfirmWithBreakGlass(at=clock.now(), break_glass_reason=break_glass_reason),
-        actor=actor,
-        events=[used, confirmed],
-    )
+    with audit.atomic():
+        excluded = exclusion.lock_excluded([deletion], actor=actor)
+        states.apply_or_refuse(
+            deletion,
+            transition=ConfirmWithBreakGlass(at=clock.now(), break_glass_reason=break_glass_reason),
+            actor=actor,
+            events=[used, confirmed],
+        )
+        exclusion.settle_excluded(excluded, by=[deletion], actor=actor)
     return sending.send(change_request=deletion, actor=actor, client=client)
 
 

@@ -49,9 +49,10 @@ class DeletionTarget:
     open_deletion: Deletion | None
     # The deletion that the same form has already requested.
     already_requested: Deletion | None
-    # Whether a credential that the person can't use has an open deletion of it, or is the only one
-    # that lists it.
+    # Whether a credential that the person can't use is the only one that lists it.
     is_hidden: bool
+    # Whether a deletion of it is open that is hidden from the person.
+    is_open_hidden: bool
     # The protection that prevents its deletion, if any.
     protection: Protection | None
 
@@ -147,7 +148,8 @@ def find_target(
         policy=strictest_policy(orgs, others=[credential, *others]),
         open_deletion=None if is_open_hidden else is_open,
         already_requested=already_requested,
-        is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
+        is_hidden=snapshot is None and bool(others) and not usable,
+        is_open_hidden=is_open_hidden,
         protection=protection,
     )
 

@@ -11,12 +11,12 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
-from connections.change_requests import requesting, sending
+from connections.change_requests import exclusion, requesting, sending
 from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches
-from connections.deletions import confirmations, exclusion, history
+from connections.deletions import confirmations, history
 from connections.deletions.confirmations import DeletionTarget, TargetChangedError
 from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
@@ -64,10 +64,11 @@ def require_visible_to_requester(target: DeletionTarget, *, actor: Actor) -> Non
     Otherwise the deletion could be requested unseen, or the connection be called gone. The
     same applies to a connection with an open deletion that is not visible to the actor.
     """
-    if target.is_hidden:
+    if target.is_hidden or target.is_open_hidden:
         key = OrgConnectionKey(site=target.credential.site, connection_id=target.connection_id)
         record_refusal(actor=actor, subject=key)
-        raise ConflictError(NOT_VISIBLE)
+        in_progress = f"{exclusion.IN_PROGRESS} {exclusion.WAIT}"
+        raise ConflictError(in_progress if target.is_open_hidden else NOT_VISIBLE)
     if not target.is_listed and target.other_credentials:
         names = ", ".join(other.name for other in target.other_credentials)
         raise ConflictError(
@@ -122,7 +123,8 @@ def request_deletion(
     deletion. If the connection has an open deletion, that one is returned instead of creating a
     second one.
 
-    An access request of its orgs that is open ends as stale. Raises PermissionDenied;
+    An open access request of its orgs ends as stale once the deletion is confirmed. Raises
+    PermissionDenied;
     InvalidInputError naming the fields; TargetChangedError when the connection changed;
     ConflictError when such an access request has sent something; and UnavailableError when no
     request can be made; each with nothing stored and nothing sent.
@@ -270,10 +272,11 @@ def _create(
         deletion.expires_at = deletion.due_at = None
     deletion.search_text = history.search_text_of(deletion)
     with audit.atomic(durable=True):
-        stale = exclusion.lock_open_access_requests(exclusion.pairs_of([deletion]))
+        excluded = exclusion.lock_excluded([deletion], actor=actor)
         deletion.save(force_insert=True)
-        exclusion.settle_as_stale(stale, actor=actor)
         requesting.record_request(deletion, actor=actor, is_covered=bool(is_covered))
+        if deletion.confirmed_at:
+            exclusion.settle_excluded(excluded, by=[deletion], actor=actor)
         record_also(deletion)
     return deletion
 
@@ -287,7 +290,7 @@ def _find_concurrent_request(*, request_id: UUID, target: DeletionTarget, actor:
         site=target.credential.site, connection_id=target.connection_id
     )
     if existing and not visibility.is_visible(existing, actor=actor):
-        raise ConflictError(NOT_VISIBLE)
+        raise ConflictError(exclusion.wait_for(existing, actor=actor))
     if existing:
         return existing
     raise ConflictError("Another deletion of this connection just ended. Open the page again.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from connections.change_requests import attempt_facts
 from connections.change_requests.attempt_facts import response_text
+from connections.change_requests.exclusion import stale_text
 from connections.core.causes import Cause, cause_text
 from connections.core.text import format_limit, format_span, format_time, join_names
 from connections.core.time_limits import SENDING_WINDOW
@@ -111,9 +112,7 @@ _TEXTS = {
     DeletionStatus.FAILED: StatusText("Failed ({http_status})", "{refusal}", Claim.NOTHING_DELETED),
     DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause}", Claim.NOTHING_SENT),
     DeletionStatus.GAVE_UP: StatusText("Gave up", "{cause}", Claim.DELETED_NOTHING),
-    DeletionStatus.CHANGED: StatusText(
-        "Changed", "The connection changed after the request", Claim.NOTHING_SENT
-    ),
+    DeletionStatus.CHANGED: StatusText("Changed", "{stale}", Claim.NOTHING_SENT),
     DeletionStatus.DECLINED: StatusText("Declined", "Declined by {by}", Claim.NOTHING_DELETED),
     DeletionStatus.WITHDRAWN: StatusText("Withdrawn", "Withdrawn by {by}", Claim.NOTHING_DELETED),
     DeletionStatus.EXPIRED: StatusText("Expired", "Expired at {ended}", Claim.NOTHING_DELETED),
@@ -133,6 +132,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
     return {
         "requester": confirming_people(deletion),
         "by": deletion.settled_by_name or "a person",
+        "stale": stale_text(deletion.cause),
         "deadline": format_time(deletion.expires_at),
         "retries": retry_text(deletion),
         "then": f"Next check of Datadog's list: {format_time(deletion.due_at)}."

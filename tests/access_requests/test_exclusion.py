@@ -1,4 +1,4 @@
-"""A pair never has an open access request and an open deletion."""
+"""Of an access request and a deletion of the same pair, the one confirmed first ends the other."""
 
 import threading
 from collections.abc import Callable
@@ -6,23 +6,29 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.access_requests import targets
 from connections.access_requests.requesting import WantedTerms
-from connections.change_requests import approvals, lifecycle
+from connections.batches import running
+from connections.change_requests import approvals, exclusion, lifecycle
+from connections.change_requests.actions import action_of
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
-from connections.deletions import confirmations, exclusion, requesting
+from connections.deletions import break_glass, confirmations, requesting
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
     ApprovalPolicy,
+    Batch,
+    ChangeRequest,
     Credential,
     Deletion,
+    Notification,
     OrgPair,
+    Outcome,
     Person,
     RequestKind,
     State,
@@ -30,7 +36,7 @@ from connections.models import (
 from sandbox.faults import EXECUTES_THEN_500
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
-from tests.batches.support import add_connections, draft, request, sync_now
+from tests.batches.support import add_connections, approve, draft, execute, request, sync_now
 from tests.support.access_requests import request_for
 from tests.support.at_once import start_until_it_waits
 
@@ -55,10 +61,27 @@ def request_deletion(credential: Credential, pair: OrgPair, *, by: Person) -> De
     )
 
 
-def request_bulk_deletion(credential: Credential, pair: OrgPair, *, by: Person) -> None:
+def request_bulk_deletion(credential: Credential, pair: OrgPair, *, by: Person) -> Batch:
     """Ada requests the bulk deletion of the pair's connection alone."""
     snapshot = credential.snapshots.get(is_current=True, **pair._asdict())
-    request(draft(by, [f"{pair.site}/{snapshot.connection_id}"]), by)
+    return request(draft(by, [f"{pair.site}/{snapshot.connection_id}"]), by)
+
+
+def approve_one(change_request: ChangeRequest, *, by: Person) -> None:
+    """This person approves the deletion or the access request."""
+    approvals.approve(
+        change_request=change_request,
+        actor=person_actor(person=by),
+        digest=change_request.approval_digest,
+    )
+
+
+def confirm(change_request: ChangeRequest, *, by: Person) -> None:
+    """This person confirms the deletion or the access request."""
+    actor = person_actor(person=by)
+    text = action_of(change_request).confirmation_text(change_request, actor=actor)
+    lifecycle.execute(change_request=change_request, actor=actor, confirmation=text)
+    change_request.refresh_from_db()
 
 
 @pytest.fixture
@@ -70,15 +93,125 @@ def unsent(change: RequestAccess, credential: Credential) -> AccessRequest:
 
 
 @pytest.mark.django_db
-def test_requesting_a_deletion_ends_an_access_request_of_which_nothing_was_sent(
+def test_a_deletion_ends_the_access_request_of_its_pair_only_when_it_is_confirmed(
+    ada: Person, linus: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
+) -> None:
+    deletion = request_deletion(credential, listed_pair, by=ada)
+    approve_one(deletion, by=linus)
+    unsent.refresh_from_db()
+    assert unsent.state == State.REQUESTED
+    confirm(deletion, by=ada)
+    assert deletion.outcome == Outcome.DELETED
+    unsent.refresh_from_db()
+    assert (unsent.outcome, unsent.cause) == (AccessOutcome.STALE, Cause.DELETION_CONFIRMED)
+    assert "Nothing was sent." in audit.events_of(subject=unsent)[-1].sentence
+
+
+@pytest.mark.django_db
+def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    credential: Credential,
+    listed_pair: OrgPair,
+    settings: Settings,
+) -> None:
+    settings.HAS_MAIL = True
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    credential.refresh_from_db()
+    mine = request_for(
+        actor=person_actor(person=grace),
+        pair=listed_pair,
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"},
+    )
+    deletion = request_deletion(credential, listed_pair, by=ada)
+    approve_one(deletion, by=linus)
+    confirm(deletion, by=ada)
+    ended = Notification.objects.filter(code="access_request.settled", subject_id=str(mine.pk))
+    assert list(ended.values_list("person", flat=True)) == [grace.pk]
+
+
+@pytest.mark.django_db
+def test_withdrawing_a_requested_deletion_leaves_the_access_request_open(
     ada: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
 ) -> None:
     deletion = request_deletion(credential, listed_pair, by=ada)
-    assert deletion.state == State.REQUESTED
+    lifecycle.withdraw(change_request=deletion, actor=person_actor(person=ada))
+    unsent.refresh_from_db()
+    assert unsent.state == State.REQUESTED
+
+
+@pytest.mark.django_db
+def test_break_glass_ends_the_access_request_too(
+    ada: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
+) -> None:
+    Person.objects.filter(pk=ada.pk).update(has_break_glass=True)
+    ada.refresh_from_db()
+    deletion = request_deletion(credential, listed_pair, by=ada)
+    actor = person_actor(person=ada)
+    break_glass.break_glass(
+        deletion=deletion,
+        actor=actor,
+        break_glass_reason="The partner leaks our customers' data at this moment.",
+        confirmation=confirmations.confirmation_text(deletion, actor=actor),
+    )
     unsent.refresh_from_db()
     assert unsent.outcome == AccessOutcome.STALE
-    assert unsent.cause == Cause.DELETION_REQUESTED
-    assert "Nothing was sent." in audit.events_of(subject=unsent)[-1].sentence
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("act", [request_deletion, request_bulk_deletion])
+def test_an_access_request_that_is_confirmed_first_ends_the_deletion(
+    ada: Person,
+    linus: Person,
+    unsent: AccessRequest,
+    credential: Credential,
+    listed_pair: OrgPair,
+    act: Callable[..., object],
+) -> None:
+    act(credential, listed_pair, by=ada)
+    approve_one(unsent, by=linus)
+    confirm(unsent, by=ada)
+    assert unsent.outcome == AccessOutcome.CHANGED
+    deletion = Deletion.objects.get()
+    assert (deletion.outcome, deletion.cause) == (Outcome.STALE, Cause.ACCESS_REQUEST_CONFIRMED)
+
+
+@pytest.mark.django_db
+def test_a_bulk_deletion_ends_an_access_request_when_it_claims_the_row(
+    ada: Person, linus: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
+) -> None:
+    batch = request_bulk_deletion(credential, listed_pair, by=ada)
+    execute(approve(batch, linus), ada)
+    unsent.refresh_from_db()
+    assert unsent.state == State.REQUESTED
+    approve_one(unsent, by=linus)
+    with pytest.raises(ConflictError, match="Wait until it is closed"):
+        confirm(unsent, by=ada)
+    running.run_due(actor=WORKER)
+    unsent.refresh_from_db()
+    assert unsent.outcome == AccessOutcome.STALE
+    assert Deletion.objects.get().outcome == Outcome.DELETED
+
+
+@pytest.mark.django_db
+def test_a_row_isn_t_sent_after_an_access_request_that_was_sent_in_the_meantime(
+    ada: Person,
+    linus: Person,
+    unsent: AccessRequest,
+    credential: Credential,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+) -> None:
+    batch = request_bulk_deletion(credential, listed_pair, by=ada)
+    execute(approve(batch, linus), ada)
+    # As if it had been confirmed first, and its claim came between.
+    AccessRequest.objects.update(epoch=1)
+    running.run_due(actor=WORKER)
+    deletion = Deletion.objects.get()
+    assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, Cause.ACCESS_REQUEST_CONFIRMED)
+    assert not sandbox.world.requests(method="DELETE")
 
 
 @pytest.fixture
@@ -122,26 +255,22 @@ def mixed(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("with_unknown", [False, True])
-def test_a_bulk_deletion_ends_what_was_not_sent_or_is_refused_as_a_whole(
+def test_a_bulk_deletion_is_requested_beside_what_was_not_sent_or_is_refused_as_a_whole(
     ada: Person, mixed: tuple[list[str], dict[str, AccessRequest]], with_unknown: bool
 ) -> None:
     connections, requests = mixed
     before = {name: (each.state, each.outcome) for name, each in requests.items()}
     if with_unknown:
-        with pytest.raises(ConflictError, match="was sent to Datadog and is still open"):
+        with pytest.raises(ConflictError, match="is open"):
             request(draft(ada, connections), ada)
         assert not Deletion.objects.exists()
-        after = before
     else:
         del connections[list(requests).index("unknown")]
         request(draft(ada, connections), ada)
         assert Deletion.objects.filter(state=State.REQUESTED).count() == len(connections)
-        stale = (State.SETTLED, AccessOutcome.STALE)
-        after = before | {"requested": stale, "approved": stale}
     for each in requests.values():
         each.refresh_from_db()
-    assert {name: (each.state, each.outcome) for name, each in requests.items()} == after
-    assert before["settled"][1] == AccessOutcome.CHANGED
+    assert {name: (each.state, each.outcome) for name, each in requests.items()} == before
 
 
 @pytest.mark.django_db
@@ -156,7 +285,7 @@ def test_no_deletion_is_requested_while_an_access_request_might_have_been_sent(
     unknown = change(EXECUTES_THEN_500)
     assert unknown.state == State.UNKNOWN
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
-    with pytest.raises(ConflictError, match="Nothing was requested"):
+    with pytest.raises(ConflictError, match="Nothing was sent"):
         act(credential, listed_pair, by=ada)
     assert not Deletion.objects.exists()
     unknown.refresh_from_db()
@@ -170,7 +299,7 @@ def test_no_access_is_requested_while_a_deletion_is_open(
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     request_deletion(credential, listed_pair, by=ada)
-    with pytest.raises(ConflictError, match="deletion of this connection is open"):
+    with pytest.raises(ConflictError, match="Nothing was sent"):
         change()
     assert not AccessRequest.objects.exists()
 
@@ -207,24 +336,26 @@ def _postgresql(credential: Credential) -> None:
 
 @pytest.mark.usefixtures("_postgresql")
 @pytest.mark.django_db(transaction=True)
-def test_a_deletion_requested_at_the_same_moment_waits_and_ends_the_access_request(
+def test_of_two_confirmations_at_the_same_moment_one_wins(
     ada: Person,
+    linus: Person,
     change: RequestAccess,
     credential: Credential,
     listed_pair: OrgPair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    threads = in_the_middle(
-        monkeypatch,
-        targets,
-        "find_open_deletion",
-        lambda: request_deletion(credential, listed_pair, by=ada),
-    )
     access_request = change()
+    deletion = request_deletion(credential, listed_pair, by=ada)
+    for each in (access_request, deletion):
+        approve_one(each, by=linus)
+    threads = in_the_middle(
+        monkeypatch, exclusion, "lock_source_orgs", lambda: confirm(access_request, by=ada)
+    )
+    confirm(deletion, by=ada)
     threads[0].join()
     access_request.refresh_from_db()
-    assert access_request.outcome == AccessOutcome.STALE
-    assert Deletion.objects.get().state == State.REQUESTED
+    deletion.refresh_from_db()
+    assert (deletion.outcome, access_request.outcome) == (Outcome.DELETED, AccessOutcome.STALE)
 
 
 @pytest.mark.usefixtures("_postgresql")
@@ -236,7 +367,7 @@ def test_access_requested_at_the_same_moment_as_a_deletion_is_refused(
     listed_pair: OrgPair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    threads = in_the_middle(monkeypatch, exclusion, "lock_open_access_requests", change)
+    threads = in_the_middle(monkeypatch, exclusion, "lock_excluded", change)
     request_deletion(credential, listed_pair, by=ada)
     threads[0].join()
     assert Deletion.objects.get().state == State.REQUESTED

@@ -13,8 +13,9 @@ from connections.access.actor import command_actor
 from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
 from connections.access_requests.requesting import WantedTerms, complete_terms
-from connections.access_requests.targets import AccessTarget, find_open_request, find_target
+from connections.access_requests.targets import AccessTarget, find_target
 from connections.access_requests.texts import label_of
+from connections.change_requests.exclusion import find_open
 from connections.core.causes import cause_text
 from connections.inventory import syncs
 from connections.inventory.org_details import find_by_id_or_name, find_owner
@@ -78,7 +79,7 @@ class Command(SendingCommand[AccessRequest]):
         kind = RequestKind(options["kind"])
         self._require_options(kind, options)
         pair, wanted = self._find_pair(options), self._find_wanted(options)
-        existing = find_open_request(pair)
+        existing = find_open(AccessRequest, pair)
         if existing:
             return _result_of(existing, is_existing=True)
         credential, deletion = self._find_credential(options), self._find_deletion(options)

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, lifecycle, sending, states
+from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.actions import action_of
 from connections.change_requests.comparison import Recheck, RecheckResult
 from connections.core import clock, time_limits
@@ -25,9 +25,10 @@ from connections.core.errors import InvalidInputError, OvertakenError, Unavailab
 from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions.status import NextStep
-from connections.models import ApprovalPolicy, ChangeRequest, State
+from connections.models import AccessRequest, ApprovalPolicy, ChangeRequest, Deletion, State
 from connections.operations import heartbeats
 from connections.web.badges import Badge
+from connections.web.change_requests.excluded import Excluded, find_excluded
 from connections.web.change_requests.record import timeline_of
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
@@ -235,8 +236,18 @@ class RequestPage[R: ChangeRequest](ABC):
             "poll_interval": poll_interval(change_request, now=now),
             "must_verify_itself": must_verify_itself(change_request, actor=actor, now=now),
             "site_label": site_label(change_request.site),
+            "excluded": self._find_excluded(change_request, actor=actor),
             **context,
         }
+
+    def _find_excluded(self, change_request: R, *, actor: Actor) -> Excluded | None:
+        """What confirming it ends, while people decide whether it is confirmed."""
+        if change_request.confirmed_at or change_request.is_settled:
+            return None
+        is_deletion = isinstance(change_request, Deletion)
+        pairs = exclusion.pairs_of([change_request])
+        kind = AccessRequest if is_deletion else Deletion
+        return find_excluded(kind, pairs[0], actor=actor) if pairs else None
 
 
 def notice_about(refusal: Refusal, *, change_request: ChangeRequest | None = None) -> Badge:

@@ -22,9 +22,17 @@ from connections.deletions import confirmations, requesting
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
 from connections.deletions.texts import describe
-from connections.models import Credential, Deletion, OrgConnectionKey, OrgConnectionSnapshot
+from connections.models import (
+    AccessRequest,
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    OrgPair,
+)
 from connections.web.badges import Badge, deletion_badge
 from connections.web.change_requests.curl import as_curl
+from connections.web.change_requests.excluded import Excluded, find_excluded
 from connections.web.change_requests.page import notice_about
 from connections.web.deletions import detail
 from connections.web.deletions.choose import choice_page, parse_choice
@@ -238,6 +246,7 @@ def _page_context(
         "unknown_types": unknown_types(types),
         "side": detail.side_of(credential, connection=snapshot),
         "senders": _other_senders(target, back=back),
+        "excluded": _find_excluded(snapshot, actor=actor),
         "not_listed": "" if target.is_listed else _not_listed(target),
         "problem": _problem(credential),
         "curl": as_curl(credential, method="DELETE", connection_id=str(target.connection_id)),
@@ -261,6 +270,12 @@ def _page_context(
         context["ended_badge"] = deletion_badge(ended, status=status)
         context["ended_text"] = describe(ended, status=status, now=support.time_of(request))
     return context
+
+
+def _find_excluded(snapshot: OrgConnectionSnapshot, *, actor: Actor) -> Excluded | None:
+    """The access request that confirming the deletion ends, if any."""
+    pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
+    return find_excluded(AccessRequest, pair, actor=actor) if pair.source_org_id else None
 
 
 def _not_listed(target: DeletionTarget) -> str:
