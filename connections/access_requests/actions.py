@@ -8,7 +8,8 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from connections import audit
-from connections.access.actor import Actor
+from connections.access import permissions
+from connections.access.actor import Actor, person_actor
 from connections.access_requests.texts import label_of_outcome
 from connections.agreements.setting import set_approved
 from connections.change_requests import verification
@@ -85,7 +86,17 @@ class AccessAction(Action[AccessRequest]):
         return Protection.objects.none()
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
-        return None
+        """Nothing is sent for a person who has left, but what is interrupted is restored."""
+        requester = Person.objects.filter(pk=change_request.requested_by_id).first()
+        if requester is None or change_request.removed_at:
+            return None
+        if not requester.is_active:
+            text = f"The account of {requester} is disabled. Withdraw it, or enable the account."
+            return BlockedError(text, cause=Cause.REQUESTER_DISABLED)
+        if permissions.can_see(person_actor(person=requester)):
+            return None
+        text = f"{requester} no longer has permission to request access."
+        return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
 
     def find_block_in(
         self, result: SyncResult, change_request: AccessRequest
@@ -217,6 +228,8 @@ class CreateAction(AccessAction):
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """A connection ends with the account of a person who created it."""
+        if block := super().find_block(change_request):
+            return block
         credential = change_request.credential
         if credential.key_owner_is_service_account or credential.person_can_create:
             return None

@@ -157,6 +157,8 @@ class MoveDeleteAction(AccessAction):
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """The new connection must not end with a person's account."""
+        if block := super().find_block(change_request):
+            return block
         credential = change_request.credential
         if not credential.key_owner_is_service_account:
             return _block(Cause.CREATOR_IS_PERSON)

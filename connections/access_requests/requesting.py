@@ -33,9 +33,15 @@ from connections.models import (
 
 CHANGED = "Nothing was sent: your input or a change in Datadog changed this page. Read it again."
 MAX_TYPES = 20
+# Access requests of one person, administrators included.
+MAX_OPEN = 20
 MAX_OWNER_LENGTH = 200
 # Datadog's names are like this. One that it has listed itself can be any text.
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class TooManyOpenError(ConflictError):
+    """The person has as many open access requests as one can have."""
 
 
 class WantedTerms(TypedDict, total=False):
@@ -266,12 +272,26 @@ def _create(
     access_request.search_text = search_text_of(access_request)
     with audit.atomic(durable=True):
         exclusion.lock_source_orgs([target.pair])
+        _require_few_open(requester)
         deletion = exclusion.find_open(Deletion, target.pair)
         if deletion:
             raise ConflictError(exclusion.wait_for(deletion, actor=actor))
         access_request.save(force_insert=True)
         requesting.record_request(access_request, actor=actor, kind=access_request.kind)
     return access_request
+
+
+def _require_few_open(requester: Person | None) -> None:
+    """Raise TooManyOpenError if this person has as many open access requests as one can have."""
+    if requester is None:
+        return
+    # Locked so that two requests at the same time are counted one after the other.
+    person = Person.objects.select_for_update(no_key=True).get(pk=requester.pk)
+    if AccessRequest.objects.filter(requested_by=person, settled_at=None).count() >= MAX_OPEN:
+        raise TooManyOpenError(
+            f"{person} has {MAX_OPEN} open access requests, which is the most that a person can "
+            "have. Nothing was requested. Withdraw one, or wait until one is closed."
+        )
 
 
 def search_text_of(access_request: AccessRequest) -> str:

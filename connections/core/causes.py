@@ -172,6 +172,10 @@ class Cause(StrEnum):
         f"No one confirmed it within {format_limit(time_limits.CONFIRMING_WINDOW)}.",
     )
     PERSON_LOST_RIGHT = "person_lost_right", "A person involved no longer has permission."
+    REQUESTER_DISABLED = (
+        "requester_disabled",
+        "The account of the person who requested it is disabled.",
+    )
     APPROVALS_MISSING = "approvals_missing", "It has fewer approvals than it needs."
     CREDENTIAL_RETIRED = "credential_retired", "Its credential was retired."
     CONNECTION_PROTECTED = "connection_protected", "The connection is protected."

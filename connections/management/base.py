@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 USAGE = 2
+NOT_SENT = 5
 UNKNOWN = 6
 # The exit code that shells report for a program that SIGPIPE ended.
 OUTPUT_CLOSED = 141

@@ -12,7 +12,7 @@ from django.http import Http404
 from connections.access.actor import command_actor
 from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
-from connections.access_requests.requesting import WantedTerms, complete_terms
+from connections.access_requests.requesting import TooManyOpenError, WantedTerms, complete_terms
 from connections.access_requests.targets import AccessTarget, find_target
 from connections.access_requests.texts import label_of
 from connections.change_requests.exclusion import find_open
@@ -20,7 +20,7 @@ from connections.core.causes import cause_text
 from connections.inventory import syncs
 from connections.inventory.org_details import find_by_id_or_name, find_owner
 from connections.inventory.orgs import list_known_orgs
-from connections.management.base import FAILED, Result
+from connections.management.base import FAILED, NOT_SENT, Result
 from connections.management.deleting import exit_code_of
 from connections.management.sending import SendingCommand, unreadable_record
 from connections.models import (
@@ -107,6 +107,12 @@ class Command(SendingCommand[AccessRequest]):
         access_request = self.withdraw_if_unchecked(access_request)
         self.verify(access_request)
         return _result_of(access_request)
+
+    def find_failure(self, error: Exception) -> tuple[str, int] | None:
+        """The failure. One that waiting ends has the exit code of what waits."""
+        if isinstance(error, TooManyOpenError):
+            return str(error), NOT_SENT
+        return super().find_failure(error)
 
     def _require_options(self, kind: RequestKind, options: dict[str, Any]) -> None:
         required = _REQUIRED.get(kind)
