@@ -3,6 +3,7 @@
 import unicodedata
 
 from connections.core.errors import InvalidInputError
+from connections.core.lookalikes import without_invisible
 
 # For a reason, a note or a comment.
 MAX_REASON_LENGTH = 4000
@@ -14,7 +15,8 @@ def has_visible_text(text: str) -> bool:
 
     An auditor couldn't read a reason that has only white space and invisible characters.
     """
-    return any(unicodedata.category(character)[0] in "LNPS" for character in text)
+    shown = without_invisible(text)
+    return any(unicodedata.category(character)[0] in "LNPS" for character in shown)
 
 
 def find_text_problem(

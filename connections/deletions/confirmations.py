@@ -12,6 +12,7 @@ from connections.access.actor import Actor
 from connections.access.policies import strictest_policy
 from connections.core.data_types import DATA_TYPES
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.lookalikes import has_invisible
 from connections.core.text import join_names
 from connections.core.typed_text import fold
 from connections.datadog.payloads import canonical_connection_id
@@ -182,7 +183,8 @@ def text_to_type(
 def typable_name(name: str) -> str:
     """An org's name as a person types it. Empty if it can't be typed."""
     name = " ".join(name.split())
-    return name if name.isprintable() and len(name) <= MAX_NAME_TO_TYPE_LENGTH else ""
+    can_be_typed = name.isprintable() and not has_invisible(name)
+    return name if can_be_typed and len(name) <= MAX_NAME_TO_TYPE_LENGTH else ""
 
 
 def find_open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:

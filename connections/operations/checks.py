@@ -38,6 +38,7 @@ from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exp
 from connections.operations.variables import find_unknown_variables
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
+from connections.people.names import list_misleading_names
 from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.identity import ProviderError
@@ -352,6 +353,15 @@ def _check_people() -> Iterator[CheckMessage]:
         )
 
 
+def _check_names() -> Iterator[CheckMessage]:
+    misleading = list_misleading_names()
+    if misleading:
+        yield Warning(
+            f"names that can be taken for another's or for Org Admin's: {_first(misleading)}",
+            hint="Disable these people and add them with other usernames.",
+        )
+
+
 def _first(names: Sequence[str]) -> str:
     """The first names, so that the finding stays on one line."""
     return join_some_names(names, limit=5)
@@ -461,6 +471,7 @@ _WITH_SCHEMA: Checks = {
     "database role": database_guards.check_role,
     "database": _check_writing,
     "people": _check_people,
+    "names": _check_names,
     "approval policy": _check_approvals,
     "key age": _check_key_age,
     "worker": _check_worker,

@@ -14,7 +14,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from connections import audit
@@ -25,6 +25,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role, SignInLink
+from connections.people.names import NAME_TAKEN, find_new_name_problem, is_taken
 from connections.people.provider_roles import list_provider_roles
 
 # How long an unused link works.
@@ -36,7 +37,6 @@ LINK_LIFETIMES = {
 }
 # URL names.
 _LINK_PAGES = {SignInLink.Purpose.SET_UP: "setup", SignInLink.Purpose.SIGN_IN: "sign-in-link"}
-NAME_TAKEN = "Another person already uses this to sign in."
 INVALID_LINK = (
     "This link was already used, was replaced or has expired. Ask an administrator for a new one."
 )
@@ -46,7 +46,8 @@ ONLY_ADMINISTRATORS = "With ORGADMIN_SSO_ONLY, sign-in links are only for admini
 def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
     """A new person, not stored and without a password.
 
-    Raises InvalidInputError when the name or address is malformed or belongs to another person.
+    Raises InvalidInputError when the name or address is malformed or belongs to another person, or
+    when the name looks like another person's or Org Admin's.
     People sign in with either one, so neither can belong to two people, ignoring case.
     """
     person = Person(
@@ -63,17 +64,13 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
     if not person.email:
         fields["email"] = "Enter an email address."
     for name, value in (("username", person.username), ("email", person.email)):
-        if name not in fields and _is_taken(value, excluding=person):
+        if name not in fields and is_taken(value, excluding=person):
             fields[name] = NAME_TAKEN
+    if "username" not in fields and (problem := find_new_name_problem(person.username)):
+        fields["username"] = problem
     if fields:
         raise InvalidInputError(fields)
     return person
-
-
-def _is_taken(name: str, *, excluding: Person) -> bool:
-    """Whether another person signs in with this username or address."""
-    others = Person.objects.exclude(pk=excluding.pk)
-    return others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists()
 
 
 def store_person(person: Person, *, roles: Iterable[Role] = ()) -> None:
@@ -557,7 +554,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         Person._meta.get_field("email").run_validators(email)
     except ValidationError as error:
         raise InvalidInputError({"email": " ".join(error.messages)}) from None
-    if _is_taken(email, excluding=person):
+    if is_taken(email, excluding=person):
         raise InvalidInputError({"email": NAME_TAKEN})
     person.email = email
     try:

@@ -8,13 +8,15 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from connections import audit
-from connections.access.actor import PROVIDER_NAME, WORKER, Actor, person_actor, provider_actor
+from connections.access.actor import Actor, person_actor, provider_actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.role_map import ADMINISTRATOR
 from connections.models import Person, Role
-from connections.people import people, provider_accounts
+from connections.people import names, people, provider_accounts
 from connections.people.oidc.identity import ProviderIdentity
 from connections.people.provider_roles import list_mapped_roles
+
+_TAKEN = {names.NAME_TAKEN, names.LOOKS_TAKEN}
 
 
 class Refusal(StrEnum):
@@ -134,7 +136,7 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
                 email=claims.email,
                 is_administrator=ADMINISTRATOR in roles,
             )
-            if not _is_name_shown(claims.name):
+            if not names.find_new_name_problem(claims.name):
                 person.first_name = claims.name[:150]
             people.store_person(person, roles=_to_roles(roles))
             people.record_person_added(actor=actor, person=person)
@@ -148,7 +150,7 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
         # The same account's first sign-in in another tab might have been a moment earlier.
         if added := _find_person(identity):
             return added
-        is_taken = isinstance(error, ConflictError) or people.NAME_TAKEN in error.fields.values()
+        is_taken = isinstance(error, ConflictError) or not _TAKEN.isdisjoint(error.fields.values())
         raise RefusedError(Refusal.NAME_TAKEN if is_taken else Refusal.NO_PROFILE) from None
     return person
 
@@ -158,12 +160,4 @@ def _is_username(text: str) -> bool:
         Person._meta.get_field("username").clean(text, None)
     except ValidationError:
         return False
-    return True
-
-
-def _is_name_shown(name: str) -> bool:
-    """Whether pages already show this name for someone, so that a second one would mislead."""
-    return name.casefold() in {PROVIDER_NAME, WORKER.name} or any(
-        name.casefold() in {person.display_name.casefold(), person.username.casefold()}
-        for person in Person.objects.only("username", "first_name", "last_name")
-    )
+    return not names.find_name_problem(text)

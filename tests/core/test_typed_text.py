@@ -6,7 +6,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, clean_text
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\u200b\u2060", "a\0b"])
+@pytest.mark.parametrize("text", ["", "  \n", "\u200b\u2060", "\u3164\u2800\u115f", "a\0b"])
 def test_a_reason_that_no_one_could_read_or_store_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         clean_text(text)

@@ -138,7 +138,9 @@ def test_connections_are_counted_as_the_person_sees_them(
     assert text(wanted, command_actor()) == "Group SOC"
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 61, "Pay\u202ements", "Pay\x07ments"])
+@pytest.mark.parametrize(
+    "name", ["", "   ", "x" * 61, "Pay\u202ements", "Pay\x07ments", "\u3164", "Pay\ufe0fments"]
+)
 def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(
     credential: Credential, name: str
 ) -> None:
