@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from connections.verifier.events import Event
 from connections.verifier.messages import fill
-from connections.verifier.rules import break_glass_for
 
 
 def confirmation_finding(confirmed: Event | None, needed: int) -> str:
@@ -23,11 +20,10 @@ def confirmation_finding(confirmed: Event | None, needed: int) -> str:
     )
 
 
-def unapproved_text(noun: str, name: str, done: Event, events: Sequence[Event]) -> str:
+def unapproved_text(noun: str, name: str, done: Event, break_glass: Event | None) -> str:
     """What a record lacked approvals for, and who used break glass instead."""
     if done.step != "sending":
         return fill("{} {} was extended without required approvals.", noun, name)
-    break_glass = break_glass_for(done, events)
     used = fill(": {} used break glass", break_glass.actor) if break_glass else ""
     text = "{} {}: attempt {} was sent without required approvals{}."
     return fill(text, noun, name, done.details.get("attempt"), used)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -25,6 +27,7 @@ from connections.verifier.events import (
 from connections.verifier.folding import Rows, rows_named
 from connections.verifier.labels import APPROVALS_NEEDED, GONE_OUTCOMES
 from connections.verifier.messages import fill
+from connections.verifier.strict_json import parse_time
 
 # The state of a bulk deletion after each event. An approval changes it only when no other approval
 # is missing.
@@ -136,11 +139,39 @@ def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[st
     for attempt in rows_named(rows, "attempt"):
         if attempt.get("method") not in methods:
             yield fill("attempt {} is not what was requested", attempt.get("number"))
-    sent = [str(attempt.get("method")) for attempt in rows_named(rows, "attempt")]
-    if "POST" in sent and request.get("kind") == "move":
-        is_in_order = sent[0] == "DELETE" and sent == sorted(sent)
-        if not is_in_order or not request.get("removed_at"):
-            yield "its POST was sent before its connection was deleted"
+    if request.get("kind") == "move":
+        yield from _move_problems(rows, events)
+
+
+# The approvals of a move cover its POST if it is confirmed this soon after the DELETE, and sent
+# this soon after that.
+_MOVE_WINDOW = timedelta(hours=1)
+_SENDING_WINDOW = timedelta(minutes=15)
+
+
+def _move_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    attempts = rows_named(rows, "attempt")
+    sent = [str(attempt.get("method")) for attempt in attempts]
+    removed_at = rows[ACCESS_REQUEST].get("removed_at")
+    if "POST" not in sent:
+        return
+    if sent[0] != "DELETE" or sent != sorted(sent) or not removed_at:
+        yield "its POST was sent before its connection was deleted"
+        return
+    until, removed_in, is_in_time = parse_time(removed_at) + _MOVE_WINDOW, 0, True
+    for event, number in zip(events, rounds_of(events)):
+        if event.step == "removed":
+            removed_in = number
+        elif number != removed_in:
+            continue
+        elif event.step == "confirmed":
+            confirmed = event.rows.get(ACCESS_REQUEST) or {}
+            is_in_time = parse_time(confirmed.get("confirmed_at") or event.at) <= until
+        elif event.step == "sending":
+            what = fill("attempt {}", event.details.get("attempt"))
+            claimed_at = rows.get(what, {}).get("claimed_at") or event.at
+            if not is_in_time or parse_time(claimed_at) > until + _SENDING_WINDOW:
+                yield fill("{} was sent too long after its connection was deleted", what)
 
 
 # What an access request and the deletion at its end have in common.
@@ -206,45 +237,34 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
     return rounds
 
 
-def approvals_of(granted: Event, events: Sequence[Event]) -> list[Event]:
-    """The approvals in this event's round before it, of exactly what was requested."""
-    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
-    digest = _requested(events).get("approval_digest")
-    return [
-        event
-        for event in events
-        if event.step == "approved"
-        and rounds[event.seq] == rounds[granted.seq]
-        and event.seq < granted.seq
-        and event.details.get("digest") == digest
-    ]
-
-
 def done_without_approvals(events: Sequence[Event]) -> list[Event] | None:
     """Each attempt, or extension, that had too few approvals by other people in its own round.
 
-    None if there was none, or if no approval was required.
+    An approval counts if it is of exactly what was requested. None if there was no attempt or
+    extension, or if no approval was required.
     """
     requested = _requested(events)
     needed = APPROVALS_NEEDED.get(str(requested.get("policy")), 0)
-    done = [event for event in events if event.step == "sending" or _extends(event)]
-    if not needed or not done:
+    if not needed or not any(_is_done(event) for event in events):
         return None
-    unapproved = []
-    for event in done:
-        approvers = {approval.actor_id for approval in approvals_of(event, events)}
-        # If no person requested it, the person who confirmed it needs the approval of others.
-        requester = requested.get("requested_by_id") or _confirmer_of(event, events)
-        if len(approvers - {requester}) < needed:
+    unapproved, approvers, approved_round = [], set[Any](), 0
+    # If no person requested it, the person who confirmed it needs the approval of others.
+    requester = requested.get("requested_by_id")
+    for event, number in zip(events, rounds_of(events)):
+        if number != approved_round:
+            approvers, approved_round = set(), number
+        if event.step == "approved":
+            if event.details.get("digest") == requested.get("approval_digest"):
+                approvers.add(event.actor_id)
+        elif event.step == "confirmed" and not requested.get("requested_by_id"):
+            requester = event.actor_id
+        elif _is_done(event) and len(approvers) - (requester in approvers) < needed:
             unapproved.append(event)
     return unapproved
 
 
-def _confirmer_of(sending: Event, events: Sequence[Event]) -> str | None:
-    """Who last confirmed it before this event."""
-    before = [event for event in events if event.seq < sending.seq]
-    confirmed = next((event for event in reversed(before) if event.step == "confirmed"), None)
-    return confirmed.actor_id if confirmed else None
+def _is_done(event: Event) -> bool:
+    return event.step == "sending" or _extends(event)
 
 
 def _extends(event: Event) -> bool:
@@ -257,13 +277,16 @@ def _requested(events: Sequence[Event]) -> Mapping[str, Any]:
     return events[0].rows.get(events[0].about[0]) or {}
 
 
-def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
-    """The break-glass event that replaced the approvals of an attempt, or None."""
-    rounds = dict(zip((event.seq for event in events), rounds_of(events)))
-    break_glass = last_event(events, "deletion.break_glass_used")
-    if break_glass is None or break_glass.seq > sending.seq:
-        return None
-    return break_glass if rounds[break_glass.seq] == rounds[sending.seq] else None
+def break_glass_by_event(events: Sequence[Event]) -> dict[int, Event]:
+    """The break-glass event that replaced the approvals of an event's round, by its number."""
+    by_event: dict[int, Event] = {}
+    used: tuple[int, Event] | None = None
+    for event, number in zip(events, rounds_of(events)):
+        if event.code == "deletion.break_glass_used":
+            used = (number, event)
+        if used and used[0] == number:
+            by_event[event.seq] = used[1]
+    return by_event
 
 
 # --- Bulk deletions -----------------------------------------------------------------------------
@@ -293,12 +316,13 @@ class RunningBatch:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.confirmed = last_event(events, "batch.confirmed")
-        # Each state with the number of the event that began it.
-        self._states = [
-            (event.seq, _BATCH_STATES[event.code])
+        changes = [
+            event
             for event in events
             if event.code in _BATCH_STATES and not event.details.get("missing")
         ]
+        self._began = [event.seq for event in changes]
+        self._states = [_BATCH_STATES[event.code] for event in changes]
 
     def allowed(self, seq: int, approval_round: int) -> bool:
         """Whether a DELETE could be sent in event `seq`.
@@ -307,8 +331,9 @@ class RunningBatch:
         """
         if self.confirmed is None or self.confirmed.seq > seq:
             return False
-        state = [state for began, state in self._states if began < seq][-1]
-        return approval_round > 1 or state == "running"
+        earlier = bisect_left(self._began, seq)
+        is_running = earlier > 0 and self._states[earlier - 1] == "running"
+        return approval_round > 1 or is_running
 
 
 def plan_problems(
@@ -337,9 +362,10 @@ def plan_problems(
 
 
 def _access_review_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
-    reviewers: Any = None
+    reviewers: frozenset[Any] = frozenset()
     for event in events:
-        reviewers = event.details.get("reviewers", reviewers)
+        if "reviewers" in event.details:
+            reviewers = frozenset(event.details["reviewers"] or ())
         is_decision = event.code == "access_review.decided"
         if is_decision and reviewers and event.actor_id not in reviewers:
             text = "{} was not a reviewer when they decided in event {}"

@@ -50,6 +50,7 @@ from connections.verifier.rules import (
     RULES,
     Ends,
     RunningBatch,
+    break_glass_by_event,
     closing_problems,
     decisions_by_row,
     done_without_approvals,
@@ -457,8 +458,10 @@ class Verification:
         unapproved = done_without_approvals(events)
         self._requiring_approval[kind] += unapproved is not None
         self._with_approval[kind] += unapproved == []
+        break_glass = break_glass_by_event(events) if unapproved else {}
         for done in unapproved or []:
-            self.unapproved.append(unapproved_text(noun.capitalize(), name, done, events))
+            text = unapproved_text(noun.capitalize(), name, done, break_glass.get(done.seq))
+            self.unapproved.append(text)
         outcome, counts = row.get("outcome", ""), self.counts[kind]
         counts[outcome] = counts.get(outcome, 0) + 1
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -58,6 +58,7 @@ from tests.evidence.support import Forger, complaint, make, page_of, run_verifie
 from tests.support.access_requests import request_for
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
+from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
@@ -72,7 +73,10 @@ def approve_and_confirm(
     digest, actor = access_request.approval_digest, person_actor(person=by)
     if approver:
         second = person_actor(person=approver)
-        approvals.approve(change_request=access_request, actor=second, digest=digest)
+        number = access_request.approval_round
+        approvals.approve(
+            change_request=access_request, actor=second, digest=digest, approval_round=number
+        )
         access_request.refresh_from_db()
     text = action_of(access_request).confirmation_text(access_request, actor=actor)
     lifecycle.execute(change_request=access_request, actor=actor, confirmation=text)
@@ -263,16 +267,16 @@ def test_an_attempt_after_a_lost_response_needs_approval_again(
     assert done_without_approvals([*events, again]) == [again]
 
 
-def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
+@pytest.fixture
+def interrupted(
     ada: Person,
     linus: Person,
     credential: Credential,
     listed_pair: OrgPair,
     sandbox: SandboxServer,
     clock: SettableClock,
-    tmp_path: Path,
-) -> None:
-    """Also after a POST whose response was lost, because the whole move was approved."""
+) -> AccessRequest:
+    """A move whose POST was lost, so that it can be confirmed again."""
     verification = [{"check": "permissions", "ok": True}]
     Credential.objects.update(policy=ApprovalPolicy.ONE, verification=verification)
     wanted: WantedTerms = {"owner_text": "SOC team", "purpose": "incident response"}
@@ -280,10 +284,22 @@ def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
     moved = request_for(actor=actor, pair=listed_pair, kind=RequestKind.MOVE, wanted=wanted)
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="POST", times=1)
     moved = approve_and_confirm(moved, approver=linus, by=ada)
+    check_twice(moved, clock)
+    assert moved.state == "approved"
+    return moved
+
+
+def check_twice(access_request: AccessRequest, clock: SettableClock) -> None:
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
-        reconciliation.reconcile_unknown(change_request=moved, actor=WORKER)
-    moved = approve_and_confirm(moved, approver=None, by=ada)
+        reconciliation.reconcile_unknown(change_request=access_request, actor=WORKER)
+
+
+def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
+    interrupted: AccessRequest, ada: Person, tmp_path: Path
+) -> None:
+    """Also after a POST whose response was lost, because the whole move was approved."""
+    moved = approve_and_confirm(interrupted, approver=None, by=ada)
     assert moved.outcome == AccessOutcome.CREATED
     rows, events = rows_and_events(moved)
     assert compare_record(KIND, rows=rows, events=events) == []
@@ -305,12 +321,54 @@ def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
         assert (wrong in found) == (number == 1), (number, found)
 
 
+@pytest.mark.parametrize(("minutes", "late"), [(58, []), (61, [3]), (76, [2, 3])])
+def test_a_post_long_after_its_delete_needs_approvals_of_its_own(
+    interrupted: AccessRequest, ada: Person, minutes: int, late: list[int]
+) -> None:
+    """An hour after the DELETE it can't be confirmed, and 15 minutes later it isn't retried."""
+    moved = approve_and_confirm(interrupted, approver=None, by=ada)
+    rows, events = rows_and_events(moved)
+    recorded = [event.details.get("rows", {}).get("access_request") or {} for event in events]
+    for columns in (rows["access_request"], *(each for each in recorded if "removed_at" in each)):
+        at = datetime.fromisoformat(columns["removed_at"]) - timedelta(minutes=minutes)
+        columns["removed_at"] = at.isoformat()
+    assert compare_record(KIND, rows=rows, events=events) == [
+        f"attempt {number} was sent too long after its connection was deleted" for number in late
+    ]
+
+
+def test_a_post_that_was_approved_again_after_the_hour_agrees_with_its_events(
+    interrupted: AccessRequest, ada: Person, linus: Person, clock: SettableClock
+) -> None:
+    clock.advance(hours=2)
+    assert lifecycle.expire(change_request=interrupted, actor=WORKER)
+    check_twice(interrupted, clock)
+    moved = approve_and_confirm(interrupted, approver=linus, by=ada)
+    assert moved.outcome == AccessOutcome.CREATED
+    rows, events = rows_and_events(moved)
+    assert compare_record(KIND, rows=rows, events=events) == []
+    assert done_without_approvals(events) == []
+
+
 @pytest.mark.sweep
 @pytest.mark.usefixtures("approved")
 def test_no_leaf_of_an_access_request_becomes_markup(
     tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     assert_no_leaf_becomes_markup(make(), tmp_path, subtests)
+
+
+@pytest.mark.usefixtures("approved")
+def test_an_older_verifier_could_not_check_what_it_does_not_know(tmp_path: Path) -> None:
+    """It names the release whose verifier can, and still verifies what it knows."""
+    old = (ROOT / "tests/releases/1.1.0/verify.pyz").read_bytes()
+    verdict = run_verifier(make().data, tmp_path / "x", program=old)
+    assert verdict.code == 2, verdict.text
+    assert "doesn't know, “access_request”. Org Admin 1.2.0 made it: use the verifier of" in (
+        verdict.text
+    )
+    without = make(filters=HistoryFilter(status=("deleted",)))
+    assert run_verifier(without.data, tmp_path / "x", program=old).code == 0
 
 
 # --- The life of a pair ---------------------------------------------------------------------------

@@ -2,22 +2,17 @@
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connections.audit.chain import canonical_text
-from connections.audit.signing import sign_checkpoint
 from connections.evidence.contents import format_json
-from connections.evidence.files import MerkleTree
 from connections.verifier.events import commitment_of
 from connections.verifier.folding import digest_of_rows
-from connections.verifier.merkle import leaf_hash
 from connections.verifier.report import main
-from tests.evidence.support import Forger, Made
+from tests.evidence.support import Forger, Made, format_lines
 from tests.support.sweeps import sample
 
 MARKUP = "</bdi></title></style><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -42,8 +37,11 @@ def assert_no_leaf_becomes_markup(made: Made, directory: Path, subtests: pytest.
     A test run takes a quarter of them.
     """
     forger = Forger(made=made)
-    documents = [*forger.records(), *_events(forger), json.loads(forger.files["population.json"])]
+    population = json.loads(forger.files["population.json"])
+    documents = [*forger.records(), *forger.documents(), population]
     leaves = dict(leaf for document in documents for leaf in _leaves(document))
+    # The place of an event in the log.
+    del leaves["seq"]
     rendered = 0
     for key, value in sample(sorted(leaves.items()), every=4):
         with subtests.test(key=key, value=value):
@@ -79,11 +77,6 @@ def _leaves(document: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, document
 
 
-def _events(forger: Forger) -> list[dict[str, Any]]:
-    lines = forger.files["events.ndjson"].splitlines()
-    return [json.loads(json.loads(line)["text"]) for line in lines]
-
-
 def _replace(document: Any, leaf: tuple[str, Any], key: str = "") -> Any:
     if isinstance(document, dict):
         return {name: _replace(each, leaf, name) for name, each in document.items()}
@@ -97,7 +90,7 @@ def _with_markup(made: Made, key: str, value: Any) -> bytes:
     """The bundle with markup in place of this leaf, wherever it is, in an audit log made anew."""
     forger, leaf = Forger(made=made), (key, value)
     records = [_replace(record, leaf) for record in forger.records()]
-    events = [_replace(event, leaf) for event in _events(forger)]
+    events = [_replace(event, leaf) for event in forger.documents()]
     values = [json.loads(line) for line in forger.files["values.ndjson"].splitlines()]
     for row in values:
         if row["value"] == value and row["salt"]:
@@ -113,38 +106,9 @@ def _with_markup(made: Made, key: str, value: Any) -> bytes:
         for name in ("batch_rows", "access_review_rows"):
             if event["details"].get("rows", {}).get(name):
                 event["details"]["rows"][name] = digest_of_rows(many)
-    forger.files["records.ndjson"] = _lines(records)
-    forger.files["values.ndjson"] = _lines(values)
+    forger.files["records.ndjson"] = format_lines(records)
+    forger.files["values.ndjson"] = format_lines(values)
     population = _replace(json.loads(forger.files["population.json"]), leaf)
     forger.files["population.json"] = format_json(population).encode()
-    _make_log(forger, events)
+    forger.make_log(events)
     return forger.signed()
-
-
-def _make_log(forger: Forger, events: list[dict[str, Any]]) -> None:
-    """Put these events into a new log of the same size, with a signed checkpoint."""
-    manifest = json.loads(forger.files["manifest.json"])
-    old = [json.loads(line)["seq"] for line in forger.files["events.ndjson"].splitlines()]
-    texts = {seq: canonical_text(event) for seq, event in zip(old, events, strict=True)}
-    tree = MerkleTree()
-    for seq in range(1, manifest["size"] + 1):
-        tree.append(leaf_hash(texts.get(seq, "").encode()))
-    forger.files["events.ndjson"] = _lines(
-        [
-            {
-                "path": [b64encode(node).decode() for node in tree.audit_path(index=seq - 1)],
-                "seq": seq,
-                "text": texts[seq],
-            }
-            for seq in old
-        ]
-    )
-    key, root = forger.made.key, tree.root()
-    forger.edit_json("manifest.json", lambda each: each.update(root=root.hex()))
-    note = sign_checkpoint(origin=manifest["origin"], size=tree.size, root=root, key=key)
-    forger.files["checkpoint.txt"] = note.encode()
-    forger.files["checkpoints.ndjson"] = b""
-
-
-def _lines(documents: list[Any]) -> bytes:
-    return "".join(f"{canonical_text(document)}\n" for document in documents).encode()

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,20 @@ from django.core.management import call_command
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.audit import checkpoints
-from connections.audit.signing import SigningKey, load_signing_key, signature_line
+from connections.audit.chain import canonical_text
+from connections.audit.signing import (
+    SigningKey,
+    load_signing_key,
+    sign_checkpoint,
+    signature_line,
+)
 from connections.change_requests import approvals, lifecycle
 from connections.deletions import confirmations
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
 from connections.evidence.comparison import read_events
 from connections.evidence.contents import format_json
+from connections.evidence.files import MerkleTree
 from connections.evidence.program import build_program
 from connections.evidence.records import compare_record, kind_of, load_rows
 from connections.inventory import syncs
@@ -33,6 +41,7 @@ from connections.verifier.archive import (
 )
 from connections.verifier.events import DELETION, Event, display_value
 from connections.verifier.folding import Rows
+from connections.verifier.merkle import leaf_hash
 from connections.verifier.messages import VerificationFailed
 from connections.verifier.verification import Verification
 from sandbox import faults
@@ -136,6 +145,11 @@ def files_of(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def format_lines(documents: Iterable[Any]) -> bytes:
+    """These documents, one a line."""
+    return "".join(f"{canonical_text(document)}\n" for document in documents).encode()
+
+
 @dataclass(kw_only=True)
 class Forger:
     """Changes files of a bundle and signs the manifest again, with any key."""
@@ -185,6 +199,36 @@ class Forger:
 
         self.edit("events.ndjson", change)
 
+    def documents(self) -> list[dict[str, Any]]:
+        """The documents of the events in the order of the bundle."""
+        lines = self.files["events.ndjson"].splitlines()
+        return [json.loads(json.loads(line)["text"]) for line in lines]
+
+    def make_log(self, documents: list[dict[str, Any]]) -> None:
+        """Put these events into an audit log made anew, with one signed checkpoint.
+
+        The events that the bundle doesn't have are replaced, unless these events take their places.
+        """
+        texts = {document["seq"]: canonical_text(document) for document in documents}
+        manifest = json.loads(self.files["manifest.json"])
+        tree = MerkleTree()
+        for seq in range(1, max(manifest["size"], *texts) + 1):
+            tree.append(leaf_hash(texts.get(seq, "").encode()))
+        self.files["events.ndjson"] = format_lines(
+            {
+                "path": [b64encode(node).decode() for node in tree.audit_path(index=seq - 1)],
+                "seq": seq,
+                "text": texts[seq],
+            }
+            for seq in (document["seq"] for document in documents)
+        )
+        root, origin = tree.root(), manifest["origin"]
+        new = {"size": tree.size, "root": root.hex()}
+        self.edit_json("manifest.json", lambda each: each.update(new))
+        note = sign_checkpoint(origin=origin, size=tree.size, root=root, key=self.made.key)
+        self.files["checkpoint.txt"] = note.encode()
+        self.files["checkpoints.ndjson"] = b""
+
     def events(self) -> list[Event]:
         """The events in the order of the bundle."""
         values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
@@ -232,12 +276,19 @@ class Verdict:
 
 
 def run_verifier(
-    data: bytes, directory: Path, *arguments: str | Path, python: str = sys.executable
+    data: bytes,
+    directory: Path,
+    *arguments: str | Path,
+    python: str = sys.executable,
+    program: bytes = b"",
 ) -> Verdict:
-    """Copy the bundle and the verifier into an empty directory, and run it with no environment."""
+    """Copy the bundle and the verifier into an empty directory, and run it with no environment.
+
+    `program` is the verifier of an older release.
+    """
     directory.mkdir(exist_ok=True)
     (directory / "bundle.zip").write_bytes(data)
-    (directory / "verify.pyz").write_bytes(build_program())
+    (directory / "verify.pyz").write_bytes(program or build_program())
     done = subprocess.run(
         [os.path.realpath(python), "-I", "-B", "verify.pyz", "bundle.zip", *arguments],
         cwd=directory,
