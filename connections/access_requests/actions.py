@@ -87,7 +87,7 @@ class AccessAction(Action[AccessRequest]):
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """Nothing is sent for a person who has left, but what is interrupted is restored."""
-        requester = Person.objects.filter(pk=change_request.requested_by_id).first()
+        requester = Person.objects.filter(pk__in=[change_request.requested_by_id]).first()
         if requester is None or change_request.removed_at:
             return None
         if not requester.is_active:

@@ -133,7 +133,7 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> bool:
         problem = find_problem(batch, confirmation=confirmation)
         if problem:
             raise InvalidInputError(problem)
-        exclusion.lock_excluded(unsent_rows(batch), actor=actor)
+        exclusion.lock_excluded(list(unsent_rows(batch)), actor=actor)
         confirm(batch, deletions=lock_unsent(batch), actor=actor)
     return True
 

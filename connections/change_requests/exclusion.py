@@ -49,13 +49,13 @@ def lock_source_orgs(pairs: Collection[OrgPair]) -> None:
     list(rows.select_for_update(no_key=True).values_list("pk"))
 
 
-def find_open[R: (Deletion, AccessRequest)](kind: type[R], pair: OrgPair) -> R | None:
+def find_open[R: ChangeRequest](kind: type[R], pair: OrgPair) -> R | None:
     """An open request of this kind for the pair, if there is one."""
     rows = kind._default_manager.filter(settled_at=None, **pair._asdict())
     return rows.order_by("pk").first()
 
 
-def can_see(change_request: Deletion | AccessRequest, *, actor: Actor) -> bool:
+def can_see(change_request: ChangeRequest, *, actor: Actor) -> bool:
     """Whether the actor can see this request."""
     if isinstance(change_request, Deletion):
         return visibility.is_visible(change_request, actor=actor)
@@ -63,9 +63,7 @@ def can_see(change_request: Deletion | AccessRequest, *, actor: Actor) -> bool:
     return visible.filter(pk=change_request.pk).exists()
 
 
-def lock_excluded(
-    change_requests: Sequence[ChangeRequest], *, actor: Actor
-) -> list[Deletion] | list[AccessRequest]:
+def lock_excluded(change_requests: Sequence[ChangeRequest], *, actor: Actor) -> list[ChangeRequest]:
     """Lock and return the open requests that these, of one kind, end if they are confirmed first.
 
     Call it in the transaction that requests or confirms them, or claims a bulk deletion's rows.
@@ -76,7 +74,7 @@ def lock_excluded(
         return []
     lock_source_orgs(pairs)
     is_deleting = isinstance(change_requests[0], Deletion)
-    kind: type[Deletion | AccessRequest] = AccessRequest if is_deleting else Deletion
+    kind: type[ChangeRequest] = AccessRequest if is_deleting else Deletion
     rows = kind._default_manager.filter(of_these_pairs(pairs), settled_at=None).order_by("pk")
     # Locked so that none can be claimed now. A claim is the only thing that increases the epoch.
     others = list(rows.select_for_update(no_key=True))
@@ -89,7 +87,7 @@ def lock_excluded(
 
 
 def settle_excluded(
-    others: Sequence[Deletion | AccessRequest], *, by: Sequence[ChangeRequest], actor: Actor
+    others: Sequence[ChangeRequest], *, by: Sequence[ChangeRequest], actor: Actor
 ) -> None:
     """Settle as stale what `lock_excluded` returned and these, which were confirmed, exclude."""
     pairs = set(pairs_of(by))
@@ -125,7 +123,7 @@ def stale_text(cause: str) -> str:
     return "The connection changed after the request"
 
 
-def wait_for(other: Deletion | AccessRequest, *, actor: Actor) -> str:
+def wait_for(other: ChangeRequest, *, actor: Actor) -> str:
     """Why nothing can be requested or confirmed beside this open request, and what to do."""
     what = IN_PROGRESS
     if can_see(other, actor=actor):

@@ -6,19 +6,17 @@ from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.change_requests import exclusion
-from connections.models import AccessRequest, Deletion, OrgPair
+from connections.models import ChangeRequest, Deletion, OrgPair
 
 
 class Excluded(NamedTuple):
     """An open request that ends. `visible` and `url` are empty if it is hidden from the reader."""
 
-    visible: Deletion | AccessRequest | None
+    visible: ChangeRequest | None
     url: str
 
 
-def find_excluded(
-    kind: type[Deletion | AccessRequest], pair: OrgPair, *, actor: Actor
-) -> Excluded | None:
+def find_excluded(kind: type[ChangeRequest], pair: OrgPair, *, actor: Actor) -> Excluded | None:
     """The open request of this kind that confirming one of the other kind ends, if any."""
     other = exclusion.find_open(kind, pair)
     if other is None:
