@@ -31,7 +31,9 @@ from connections.models import (
     RequestKind,
 )
 
-CHANGED = "Nothing was sent: your input or a change in Datadog changed this page. Read it again."
+CHANGED = (
+    "Nothing was sent: the connection, its agreement or the approvals changed. Read the page again."
+)
 MAX_TYPES = 20
 # Access requests of one person, administrators included.
 MAX_OPEN = 20
@@ -151,8 +153,8 @@ def request_access(
 ) -> AccessRequest:
     """Request access. If no approval is required, a person who can confirm it sends it too.
 
-    `digest` is that of the target and the terms that were shown, so that exactly these are
-    requested. `requester` is the person for whom a command requests it, and `note_claim` is as in
+    `digest` is that of the form, so that what was listed and agreed then is so now.
+    `requester` is the person for whom a command requests it, and `note_claim` is as in
     `sending.claim`. The same `request_id` again returns the same access request.
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
@@ -168,7 +170,7 @@ def request_access(
     person = requester or actor.person
     _require_possible(target, requester=person)
     terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
-    if digest and digest != target.digest_of(terms):
+    if digest and digest != target.form_digest:
         raise AccessChangedError(CHANGED, current=target)
     now = clock.now()
     _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())

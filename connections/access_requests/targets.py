@@ -145,9 +145,17 @@ class AccessTarget:
         if not credential.is_write_granted:
             verify = "Grant it in Datadog, then verify the credential again."
             return f"{cause_text(Cause.WRITE_NOT_GRANTED)} {verify}"
-        if self.snapshot and self.snapshot.creator_id == credential.key_owner_id:
+        if self.has_its_creator:
             return "The owner of these keys is already the creator of the connection."
         return cause_text(Cause.CONNECTION_PROTECTED) if self.is_protected else ""
+
+    @property
+    def has_its_creator(self) -> bool:
+        """Whether the owner of the credential's keys created the connection."""
+        credential, snapshot = self.credential, self.snapshot
+        if credential is None or snapshot is None or not credential.key_owner_id:
+            return False
+        return snapshot.creator_id == credential.key_owner_id
 
     @property
     def latest_end(self) -> int | None:
@@ -159,25 +167,40 @@ class AccessTarget:
         """The last day that can be requested today. None without a limit."""
         return today + timedelta(days=self.latest_end) if self.latest_end else None
 
-    def digest_of(self, terms: AccessTerms) -> str:
-        """SHA-256 of what a person confirms and an approver approves."""
+    @property
+    def form_digest(self) -> str:
+        """SHA-256 of what is listed and agreed now, which the form of the page is about."""
+        agreed = str(self.agreement.pk) if self.agreement else ""
+        return _digest_of("access form, version 1", *self._listed, agreed, self.policy)
+
+    @property
+    def _listed(self) -> list[str | list[str]]:
         snapshot = self.snapshot or OrgConnectionSnapshot()
-        decided_on = [
-            "access request, version 1",
+        return [
             self.kind,
             list(self.pair),
             [self.source_name, self.sink_name],
             str(self.credential.pk) if self.credential else "",
             str(snapshot.connection_id) if self.snapshot else "",
             sorted(snapshot.connection_types),
+        ]
+
+    def digest_of(self, terms: AccessTerms) -> str:
+        """SHA-256 of what a person confirms and an approver approves."""
+        return _digest_of(
+            "access request, version 1",
+            *self._listed,
             sorted(terms.types),
             str(terms.owner.pk) if terms.owner else "",
             terms.owner_text,
             terms.purpose,
             terms.ends_on.isoformat() if terms.ends_on else "",
             self.policy,
-        ]
-        return hashlib.sha256(json.dumps(decided_on, ensure_ascii=True).encode()).hexdigest()
+        )
+
+
+def _digest_of(*values: str | list[str]) -> str:
+    return hashlib.sha256(json.dumps(values, ensure_ascii=True).encode()).hexdigest()
 
 
 def _unknown_owner_problem(credential: Credential) -> str:

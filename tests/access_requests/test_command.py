@@ -143,6 +143,28 @@ def test_what_had_no_effect_has_the_exit_code_of_what_changed() -> None:
     assert exit_code_of(AccessRequest(kind="change", state=AccessState.NO_EFFECT)) == 8
 
 
+@pytest.mark.parametrize(
+    ("kind", "types", "exit_code"),
+    [
+        ("create", "logs,metrics", 3),
+        ("create", "logs", 8),
+        ("change", "logs,metrics", 3),
+    ],
+)
+def test_what_is_already_so_or_differs_has_an_exit_code_and_no_record(
+    listed_pair: OrgPair, sandbox: SandboxServer, kind: str, types: str, exit_code: int
+) -> None:
+    code, document = run(listed_pair, *CREATE, f"--kind={kind}", f"--types={types}", "--yes")
+    assert (code, list(document), AccessRequest.objects.count()) == (exit_code, ["error"], 0)
+    assert not sandbox.world.requests(method="POST") + sandbox.world.requests(method="PATCH")
+
+
+@pytest.mark.parametrize("kind", ["change", "move"])
+def test_changing_or_moving_what_is_not_connected_differs(free_pair: OrgPair, kind: str) -> None:
+    assert run(free_pair, *CHANGE, f"--kind={kind}", "--yes")[0] == 8
+    assert not AccessRequest.objects.exists()
+
+
 def test_what_needs_approval_waits_for_it_and_the_same_command_names_it(
     ada: Person,
     credential: Credential,
@@ -213,7 +235,7 @@ def test_a_move_needs_nothing_but_a_reason_beyond_what_is_agreed(
     assert (document["connection_id"], document["owner_text"]) == (new.id, "SOC team")
     assert document["types_after"] == ["logs", "metrics"]
     # These keys' owner created it now.
-    assert run(listed_pair, *MOVE)[0] == 2
+    assert run(listed_pair, *MOVE)[0] == 3
     Credential.objects.update(key_owner_is_service_account=False)
     assert run(listed_pair, *MOVE)[0] == 2
 
@@ -229,7 +251,6 @@ def test_a_move_whose_post_is_refused_says_that_access_is_interrupted(
 
 
 UNUSABLE = {
-    "move of no connection": ("--kind=move", "--owner-text=SOC", "--purpose=x", "--yes"),
     "create without types": ("--kind=create", "--yes"),
     "restore without a deletion": ("--kind=restore", "--yes"),
     "restore of an unknown deletion": ("--kind=restore", f"--deletion={uuid4()}", "--yes"),

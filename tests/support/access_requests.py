@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from connections.access.actor import Actor
-from connections.access_requests.requesting import WantedTerms, complete_terms, request_access
+from connections.access_requests.requesting import WantedTerms, request_access
 from connections.access_requests.targets import find_target
 from connections.models import (
     AccessRequest,
@@ -30,7 +30,6 @@ def request_for(
     target = find_target(
         actor=actor, kind=kind, pair=pair, credential=credential, restored_from=restored_from
     )
-    terms = complete_terms(target, wanted, reason=reason, ticket="")
     return request_access(
         actor=actor,
         kind=kind,
@@ -39,7 +38,7 @@ def request_for(
         reason=reason,
         ticket="",
         request_id=uuid4(),
-        digest=target.digest_of(terms),
+        digest=target.form_digest,
         confirmation=target.text_to_type if target.is_sent_at_once else None,
         credential=credential,
         restored_from=restored_from,

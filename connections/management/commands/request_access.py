@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
 from connections.access_requests.requesting import TooManyOpenError, WantedTerms, complete_terms
-from connections.access_requests.targets import AccessTarget, find_target
+from connections.access_requests.targets import AccessTarget, AccessTerms, find_target
 from connections.access_requests.texts import label_of
 from connections.change_requests.exclusion import find_open
 from connections.core.causes import cause_text
@@ -31,6 +31,9 @@ from connections.models import (
     RequestKind,
 )
 
+# The exit codes of the outcomes that sending would have had.
+ALREADY_SO = 3
+DIFFERS = 8
 # What each kind can't do without.
 _REQUIRED = {
     RequestKind.CREATE: "types",
@@ -88,6 +91,7 @@ class Command(SendingCommand[AccessRequest]):
         )
         reason, ticket = options["reason"], options["ticket"]
         terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
+        _require_difference(target, terms)
         access_request = requesting.request_access(
             actor=command_actor(),
             kind=kind,
@@ -96,7 +100,7 @@ class Command(SendingCommand[AccessRequest]):
             reason=reason,
             ticket=ticket,
             request_id=self.request_id,
-            digest=target.digest_of(terms),
+            digest=target.form_digest,
             confirmation=target.text_to_type,
             credential=target.credential,
             restored_from=deletion,
@@ -180,6 +184,26 @@ class Command(SendingCommand[AccessRequest]):
 
     def result_of(self, change_request: AccessRequest) -> Result:
         return _result_of(change_request)
+
+
+def _require_difference(target: AccessTarget, terms: AccessTerms) -> None:
+    """Raise CommandError, with nothing recorded, if it is already so or differs from the kind."""
+    snapshot, agreement, kind = target.snapshot, target.agreement, target.kind
+    is_new = kind in {RequestKind.CREATE, RequestKind.RESTORE}
+    if snapshot is None:
+        if not is_new:
+            raise CommandError(f"{target.problem} Nothing was sent.", returncode=DIFFERS)
+        return
+    is_same = sorted(snapshot.connection_types) == terms.types
+    is_already_so = {
+        RequestKind.CHANGE: is_same,
+        RequestKind.EXTEND: agreement is not None and terms.ends_on == agreement.ends_on,
+        RequestKind.MOVE: target.has_its_creator,
+    }.get(kind, is_same)
+    if is_already_so:
+        raise CommandError("It is already so. Nothing was sent.", returncode=ALREADY_SO)
+    if is_new:
+        raise CommandError(f"{target.problem} Nothing was sent.", returncode=DIFFERS)
 
 
 def _result_of(access_request: AccessRequest, *, is_existing: bool = False) -> Result:

@@ -161,6 +161,8 @@ def _choice_page(request: HttpRequest, *, actor: Actor, problem: str = "") -> Ht
 def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
     asked = _Asked(request.POST.dict(), actor=actor)
     form = AccessForm(request.POST)
+    if _is_preview(request) and not support.wants_fragment(request):
+        return _page(request, asked.find_target(actor=actor), form=form)
     if _is_preview(request):
         return _preview(request, asked.find_target(actor=actor), form=form)
     repeated = _find_requested(request.POST.get("request_id", ""), actor=actor)
@@ -390,7 +392,7 @@ def _terms_context(
         "extension": extension_text(before=target.agreement.ends_on, ends_on=ends_on)
         if target.agreement and target.kind == RequestKind.EXTEND
         else "",
-        "digest": target.digest_of(terms),
+        "digest": target.form_digest,
         "curl": _as_curl(target, terms),
         "unknown_types": unknown_types(terms.types),
         "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,

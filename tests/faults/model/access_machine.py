@@ -114,6 +114,7 @@ class AccessMachine(DeletionMachine):
             )
             terms = complete_terms(target, wanted, reason="quarterly report", ticket="")
             digest, request_id = target.digest_of(terms), uuid4()
+            form_digest = target.form_digest
             self.ledger.asked_for[request_id] = AskedFor(
                 kind=kind,
                 pair=of_pair,
@@ -131,7 +132,7 @@ class AccessMachine(DeletionMachine):
                     reason="quarterly report",
                     ticket="",
                     request_id=request_id,
-                    digest=digest,
+                    digest=form_digest,
                     confirmation=target.text_to_type if target.is_sent_at_once else None,
                     restored_from=restored,
                 ),
