@@ -9,6 +9,8 @@ from connections.core.text import fold_query
 
 # Each value can become a query of its own.
 MAX_VALUES = 50
+# Characters of a text to search for.
+MAX_SEARCH_LENGTH = 200
 
 
 class AnyOf(forms.Field):
@@ -49,8 +51,10 @@ class SearchField(forms.CharField):
     """What a list is searched for, cleaned by `fold_query`."""
 
     def __init__(self, *, label: str) -> None:
-        errors = {"max_length": "Enter at most 200 characters."}
-        super().__init__(label=label, max_length=200, required=False, error_messages=errors)
+        errors = {"max_length": f"Enter at most {MAX_SEARCH_LENGTH} characters."}
+        super().__init__(
+            label=label, max_length=MAX_SEARCH_LENGTH, required=False, error_messages=errors
+        )
 
     def to_python(self, value: Any) -> str:
         """The words."""

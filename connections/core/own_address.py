@@ -15,15 +15,22 @@ def own_origin(request: HttpRequest | None = None) -> str:
     Every link that leaves this service and every address that it gives to others starts with it.
 
     It is ORGADMIN_BASE_URL. Without that, it is the request's host if ALLOWED_HOSTS names it
-    exactly: the client can choose any host that only matches a pattern. Without a request, it is
-    the only public host that ALLOWED_HOSTS names.
+    exactly and the port is the default one or, for this machine's own names, the one that the
+    service listens on: the client can choose any other. Without a request, it is the only public
+    host that ALLOWED_HOSTS names.
     """
     if settings.BASE_URL:
         return _normalize_origin(settings.BASE_URL)
     exact = {host.lower().strip("[]") for host in settings.ALLOWED_HOSTS if not is_pattern(host)}
     if request is not None:
-        origin = f"{request.scheme}://{request.get_host().lower()}"
-        return origin if urlsplit(origin).hostname in exact else ""
+        try:
+            origin = _normalize_origin(f"{request.scheme}://{request.get_host()}")
+        except ValueError:
+            # There is no port with such a number.
+            return ""
+        host, port = urlsplit(origin).hostname or "", urlsplit(origin).port
+        is_own_port = port is None or (is_loopback(host) and str(port) == _listening_port(request))
+        return origin if host in exact and is_own_port else ""
     public = [host for host in exact if not is_loopback(host)]
     if len(public) != 1:
         return ""
@@ -43,6 +50,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _listening_port(request: HttpRequest) -> str:
+    # Not `get_port`, which can be what a proxy says.
+    return str(request.META["SERVER_PORT"])
 
 
 def _normalize_origin(url: str) -> str:

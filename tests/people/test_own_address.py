@@ -32,22 +32,26 @@ def public(settings: Settings) -> None:
     ("allowed", "host", "origin"),
     [
         (["a.example.com"], "a.example.com", "https://a.example.com"),
-        (["a.example.com"], "A.Example.com:8443", "https://a.example.com:8443"),
+        (["a.example.com"], "A.Example.com:443", "https://a.example.com"),
+        (["a.example.com"], "a.example.com:8443", ""),
         (["a.example.com", ".example.com"], EVIL, ""),
         (["*"], "a.example.com", ""),
         (["[::1]"], "[::1]:8000", "https://[::1]:8000"),
+        (["localhost"], "LocalHost:8000", "https://localhost:8000"),
+        (["127.0.0.1"], "127.0.0.1:25999", ""),
         # A pattern is not itself a host.
         ([".example.com"], ".example.com", ""),
         ([".example.com"], "example.com", ""),
         (["a.example.com"], "a.example.com.", ""),
-        (["a.example.com"], "a.example.com:99999", "https://a.example.com:99999"),
+        (["a.example.com"], "a.example.com:99999", ""),
     ],
 )
 def test_a_requests_host_counts_if_it_is_named_exactly(
     settings: Settings, allowed: list[str], host: str, origin: str
 ) -> None:
     settings.ALLOWED_HOSTS = allowed
-    assert own_origin(RequestFactory().get("/", headers={"host": host}, secure=True)) == origin
+    request = RequestFactory().get("/", headers={"host": host}, secure=True, SERVER_PORT="8000")
+    assert own_origin(request) == origin
 
 
 @pytest.mark.parametrize(

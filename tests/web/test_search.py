@@ -225,3 +225,28 @@ def test_bulk_deletions_and_access_reviews_are_found(
     # The name of an access review whose connections are hidden finds nothing.
     CredentialAccess.objects.create(credential=labs, person=ada, kind=AccessKind.SEE)
     assert names_found(client_of(victor), "q4") == {}
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "ab " * 11, "a→b→" * 6])
+def test_a_text_that_is_too_long_is_not_looked_for(
+    client_of: ClientOf, ada: Person, labs: Credential, text: str
+) -> None:
+    page = client_of(ada).get("/search/", {"q": text})
+    assert page.status_code == 400
+    assert "Search for at most 200 characters and 10 words." in page.text
+    assert page.context["groups"] == []
+
+
+def test_the_longest_text_is_looked_for(client_of: ClientOf, ada: Person, labs: Credential) -> None:
+    for text in ("x" * 200, "ab " * 10):
+        page = client_of(ada).get("/search/", {"q": text})
+        assert (page.status_code, "at most 200" in page.text) == (200, False)
+
+
+def test_a_person_searches_60_times_a_minute(
+    client_of: ClientOf, ada: Person, grace: Person
+) -> None:
+    client = client_of(ada)
+    assert {client.get("/search/").status_code for _ in range(60)} == {200}
+    assert client.get("/search/").status_code == 429
+    assert client_of(grace).get("/search/").status_code == 200

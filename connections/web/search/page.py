@@ -17,6 +17,7 @@ from connections.access_requests.listing import AccessRequestFilter, list_access
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
+from connections.core.any_of import MAX_SEARCH_LENGTH
 from connections.core.sites import site_name
 from connections.core.text import fold_query, join_facts, uuid_or_none
 from connections.deletions.history import HistoryFilter, history_page
@@ -39,6 +40,7 @@ from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
 from connections.web.framework.navigation import GROUPS
+from connections.web.framework.rate_limits import limited
 from connections.web.framework.support import (
     access_request_url,
     actor_of,
@@ -50,6 +52,8 @@ from connections.web.framework.support import (
 
 # A shorter text finds too much to be of use.
 MIN_LENGTH = 2
+# Every word is looked for in many columns. Lists allow as many characters.
+MAX_WORDS = 10
 # How many of each kind that has a list with a search are listed. That list has the others.
 MOST = 5
 
@@ -81,26 +85,34 @@ class HitGroup:
         return any(hit.name.casefold() == text.casefold() for hit in self.hits)
 
 
+@limited("search", per_minute=60)
 def search(request: HttpRequest) -> HttpResponse:
-    """The page, or only the results for htmx."""
-    actor, text = actor_of(request), fold_query(request.GET.get("q", "").replace("\0", ""))
+    """The page, or only the results for htmx. Looks for nothing if the text is too long."""
+    typed = request.GET.get("q", "").replace("\0", "").strip()
+    actor, text = actor_of(request), fold_query(typed)
+    is_too_long = len(typed) > MAX_SEARCH_LENGTH or len(_split_words(text)) > MAX_WORDS
+    if is_too_long:
+        text = text[:MAX_SEARCH_LENGTH]
     is_too_short = len(text) < MIN_LENGTH
-    known = [] if is_too_short else list_known_orgs(actor=actor)
-    groups = [] if is_too_short else _find_all(text, known, actor=actor, now=time_of(request))
+    is_searched = not (is_too_short or is_too_long)
+    known = list_known_orgs(actor=actor) if is_searched else []
+    groups = _find_all(text, known, actor=actor, now=time_of(request)) if is_searched else []
     connection_id = uuid_or_none(text)
     context = {
         "text": text,
         "is_too_short": is_too_short,
+        "is_too_long": is_too_long,
         "groups": groups,
-        "words": _split_words(text),
-        "unconnected": _find_unconnected(text, known, actor=actor),
+        "words": _split_words(text) if is_searched else [],
+        "unconnected": _find_unconnected(text, known, actor=actor) if is_searched else [],
         "delete_by_id_url": reverse("deletion-confirm", query={"connection_id": text})
         if connection_id and not groups and permissions.can_delete(actor)
         else "",
     }
-    return render(
-        request, f"search/{'results' if wants_fragment(request) else 'search'}.html", context
-    )
+    if wants_fragment(request):
+        # htmx shows only a 200 where the results are.
+        return render(request, "search/results.html", context)
+    return render(request, "search/search.html", context, status=400 if is_too_long else 200)
 
 
 @dataclass(frozen=True, kw_only=True)
