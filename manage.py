@@ -11,6 +11,7 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from connections import __version__
 from connections.core import logs
 from connections.core.errors import STOP_SIGNALS
 
@@ -35,6 +36,10 @@ def main() -> None:
         # Signals are delivered once the command handles them
         # (connections/management/interruption.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    if "--version" in sys.argv or sys.argv[1:] == ["version"]:
+        # Django would print its own.
+        sys.stdout.write(f"{__version__}\n")
+        return
     logs.set_up(is_service=sys.argv[1:2] in (["serve"], ["web"], ["worker"]))
     try:
         execute_from_command_line(sys.argv)

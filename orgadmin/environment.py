@@ -29,7 +29,7 @@ def read_flag(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be true or false.")
 
 
-def read_integer(name: str, *, default: int, minimum: int) -> int:
+def read_integer(name: str, *, default: int, minimum: int, maximum: int | None = None) -> int:
     """The variable as an integer. Raises ImproperlyConfigured for anything else."""
     try:
         number = int(os.environ.get(name, default))
@@ -37,6 +37,8 @@ def read_integer(name: str, *, default: int, minimum: int) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number.") from None
     if number < minimum:
         raise ImproperlyConfigured(f"{name} must be {minimum} or more.")
+    if maximum is not None and number > maximum:
+        raise ImproperlyConfigured(f"{name} must be {maximum} or less.")
     return number
 
 

@@ -97,13 +97,17 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 # --- Keys -------------------------------------------------------------------------------------
 
 KEYRING_FILE = Path(os.environ.get("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
-# Credentials whose Datadog keys were stored longer ago are flagged.
+# The longest time between two syncs of an org. Above a day, no org would count as synced.
+SYNC_INTERVAL = timedelta(
+    minutes=read_integer("ORGADMIN_REFRESH_MINUTES", default=15, minimum=5, maximum=1440)
+)
 # The longest time for which access can be requested. None for no limit.
 ACCESS_MAX_DAYS = (
     read_integer("ORGADMIN_ACCESS_MAX_DAYS", default=1, minimum=1)
     if os.environ.get("ORGADMIN_ACCESS_MAX_DAYS")
     else None
 )
+# Credentials whose Datadog keys were stored longer ago are flagged.
 KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=90, minimum=1))
 SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
@@ -18,9 +19,8 @@ from connections.inventory import rate_limits
 from connections.models import Credential
 from connections.net.http import PARALLEL_REQUESTS
 
-# The longest time between two syncs of an org. Each is due up to a fifth earlier, at random, so
-# that syncs that began at the same time spread out.
-SYNC_INTERVAL = timedelta(minutes=15)
+# Each sync is due up to a fifth of its interval earlier, at random, so that syncs that began at
+# the same time spread out.
 _SHORTEST = 0.8
 # How long a claimed sync can take. After that, another process starts one.
 CLAIM_TIMEOUT = timedelta(minutes=1)
@@ -30,7 +30,7 @@ ORGS_AT_ONCE = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
 
 def next_due_at(*, now: datetime) -> datetime:
     """When a credential that was just synced is due again."""
-    return now + SYNC_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
+    return now + settings.SYNC_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
 
 
 def scheduled() -> QuerySet[Credential]:
@@ -55,13 +55,13 @@ def claim_due() -> list[Credential]:
     Those whose org is held back by a rate limit become due when it resets. Leaves out those that
     another process has locked: waiting for it could deadlock with `lock_snapshots`.
     """
-    now = clock.now()
+    now, interval = clock.now(), settings.SYNC_INTERVAL
     due = skip_locked(
-        scheduled().filter(clock.has_passed_in_query("sync_due_at", within=SYNC_INTERVAL, now=now))
+        scheduled().filter(clock.has_passed_in_query("sync_due_at", within=interval, now=now))
     )
     for org, resets_at in rate_limits.held_back_until(now=now).items():
         of_org = due.filter(site=org.site, org_id=org.org_id)
-        _postpone(list(of_org), until=min(resets_at, now + SYNC_INTERVAL))
+        _postpone(list(of_org), until=min(resets_at, now + interval))
     claimed = list(due.order_by("sync_due_at")[:ORGS_AT_ONCE])
     _postpone(claimed, until=now + CLAIM_TIMEOUT)
     return claimed

@@ -20,6 +20,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Max
 
+from connections import __version__
 from connections.access import approvers, policies
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
@@ -452,6 +453,7 @@ def _check_audit_log() -> Iterator[CheckMessage]:
 
 
 _WITHOUT_DATABASE: Checks = {
+    "release": lambda: iter([Info(f"Org Admin {__version__}")]),
     "settings": _check_settings,
     "data directory": _check_data_directory,
     "secrets": _check_secret_files,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Exists, Q, QuerySet, Subquery
 
 from connections.core import clock
@@ -65,7 +66,7 @@ def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
         now=now,
         has_requests=first["is_batch_running"] or any(at <= now for at in request_at),
         has_notifications=_has_passed(notification_at, within=MAX_RETRY_DELAY, now=now),
-        has_syncs=_has_passed(sync_at, within=sync_schedule.SYNC_INTERVAL, now=now),
+        has_syncs=_has_passed(sync_at, within=settings.SYNC_INTERVAL, now=now),
         tasks=tasks,
         next_at=min(at for at in times if at),
     )

@@ -12,6 +12,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db.models import Count, F, Max, Min, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -41,7 +42,7 @@ SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 # Each org is synced once in this time. Older rows, and rows beyond MAX_RECENT, aren't
 # read.
-RECENT = sync_schedule.SYNC_INTERVAL
+RECENT = settings.SYNC_INTERVAL
 _RECENT = format_limit(RECENT)
 MAX_RECENT = 5000
 # Those with the oldest syncs.

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.urls import reverse
 
 from connections.core.text import format_limit
-from connections.inventory.sync_schedule import SYNC_INTERVAL
 from connections.models import (
     AccessRequest,
     AccessReview,
@@ -403,7 +403,7 @@ def _recreate() -> Scene:
 
 
 def _sync() -> Step:
-    limit = format_limit(SYNC_INTERVAL)
+    limit = format_limit(settings.SYNC_INTERVAL)
     return _in_connections(f"Sync now, or wait: the worker syncs each org within {limit}.")
 
 

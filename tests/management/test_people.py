@@ -108,6 +108,15 @@ def test_createsuperuser_makes_an_administrator_and_records_it(
     assert (event.code, event.subject_id) == ("person.added", str(root.pk))
 
 
+def test_createsuperuser_refuses_a_name_that_looks_like_another_persons(
+    grace: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a long enough pass phrase")
+    arguments = ("createsuperuser", "--noinput", "--username", "gráce", "--email", "g@example.com")
+    assert "name looks the same" in str(failure(*arguments))
+    assert not Person.objects.filter(is_superuser=True).exists()
+
+
 def test_change_person_sets_exactly_the_named_roles(db: None, ada: Person) -> None:
     document = run_json("change_person", "--username", "ADA", "--role", "Viewer")
     assert document["roles"] == ["Viewer"]

@@ -30,6 +30,8 @@ from tests.support.processes import ROOT, clean_environment, manage
         ("ORGADMIN_HTTP_PROXY", "proxy.example.org:3128", "ORGADMIN_HTTP_PROXY: A proxy's address"),
         ("ORGADMIN_NO_PROXY", "10.0.0.0/8", "ORGADMIN_NO_PROXY: 10.0.0.0/8 is no host name"),
         ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
+        ("ORGADMIN_REFRESH_MINUTES", "4", "must be 5 or more"),
+        ("ORGADMIN_REFRESH_MINUTES", "1441", "must be 1440 or less"),
         ("ORGADMIN_KEY_MAX_AGE_DAYS", "0", "must be 1 or more"),
         ("ORGADMIN_ACCESS_MAX_DAYS", "0", "must be 1 or more"),
         ("EMAIL_URL", "smtp+tls://mail.example.com", "EMAIL_URL isn't a valid email URL"),

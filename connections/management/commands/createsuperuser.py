@@ -11,6 +11,7 @@ from connections.access.actor import command_actor
 from connections.core.text import printable
 from connections.models import Person
 from connections.people import people
+from connections.people.names import find_new_name_problem
 
 
 class Command(DjangoCommand):
@@ -22,6 +23,13 @@ class Command(DjangoCommand):
         print_error = parser.error
         parser.error = lambda message: print_error(printable(message))  # type: ignore[method-assign]
         return parser
+
+    def _validate_username(self, username: str, label: str, database: str) -> str | None:
+        # Not in the stubs of Django, which calls it with and without a terminal.
+        problem: str | None = vars(DjangoCommand)["_validate_username"](
+            self, username, label, database
+        )
+        return problem or find_new_name_problem(username)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the administrator and record it, in one transaction unless interactive.
