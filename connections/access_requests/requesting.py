@@ -15,7 +15,7 @@ from connections.access_requests.targets import (
     AccessTerms,
     find_target,
 )
-from connections.change_requests import exclusion, requesting, sending
+from connections.change_requests import clock_guard, exclusion, requesting, sending
 from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
@@ -159,7 +159,8 @@ def request_access(
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
     naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
-    another open access request; and UnavailableError; each with nothing stored and nothing sent.
+    another open access request; ClockBehindError and UnavailableError; each with nothing stored
+    and nothing sent.
     """
     repeated = AccessRequest.objects.filter(request_id=request_id).first()
     if repeated:
@@ -172,7 +173,7 @@ def request_access(
     terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
     if digest and digest != target.form_digest:
         raise AccessChangedError(CHANGED, current=target)
-    now = clock.now()
+    now = clock_guard.require_right_clock() if target.is_sent_at_once else clock.now()
     _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())
     if not digest:
         raise AccessChangedError(requesting.OUT_OF_DATE, current=target)

@@ -12,7 +12,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import drafts, facts
-from connections.change_requests import exclusion, states
+from connections.change_requests import clock_guard, exclusion, states
 from connections.change_requests.states import new_state
 from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
@@ -111,7 +111,8 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> bool:
     """Confirm an approved bulk deletion with its typed text. The worker then sends its rows.
 
     Does nothing and returns False if it is already confirmed, so that a second click is harmless.
-    Raises PermissionDenied, InvalidInputError and ConflictError, each with nothing sent.
+    Raises PermissionDenied, InvalidInputError, ConflictError and ClockBehindError, each with
+    nothing sent.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -139,8 +140,11 @@ def execute_batch(*, batch: Batch, actor: Actor, confirmation: str) -> bool:
 
 
 def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> None:
-    """Queue these rows and start the bulk deletion. Call it in a transaction that has locked it."""
-    now = clock.now()
+    """Queue these rows and start the bulk deletion. Call it in a transaction that has locked it.
+
+    Raises ClockBehindError.
+    """
+    now = clock_guard.require_right_clock()
     states.apply_to_all(
         deletions,
         transition=Queue(at=now),

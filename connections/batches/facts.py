@@ -10,7 +10,6 @@ from django.db.models import Exists, OuterRef, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible
-from connections.core import clock
 from connections.inventory import protections, syncs
 from connections.inventory.inventory import current_snapshots, sender_sort_key
 from connections.models import (
@@ -103,7 +102,7 @@ def load_facts(
     for snapshot in rows.select_related("credential").order_by("-last_seen_at", "-id"):
         snapshots[snapshot.key].append(snapshot)
         credentials[snapshot.credential_id] = snapshot.credential
-    newest = syncs.newest_syncs(now=clock.now())
+    newest = syncs.newest_syncs()
     hidden_credentials = permissions.visibility_of(actor).hidden
     being_deleted, hidden = set[OrgConnectionKey](), set[OrgConnectionKey]()
     for site, connection_id, credential_id in _open_deletions(ids):

@@ -16,7 +16,7 @@ from django.db import connection
 
 from connections.access.actor import Actor
 from connections.batches import confirming, running
-from connections.change_requests import hold, reconciliation, recording
+from connections.change_requests import clock_guard, hold, reconciliation, recording
 from connections.core import clock
 from connections.core.errors import ResponseNotRecordedError, UnavailableError
 from connections.inventory import rate_limits
@@ -53,7 +53,8 @@ class ForegroundRun:
     def run_to_end(self) -> None:
         """Run it.
 
-        Raises DatabaseError and ResponseNotRecordedError if the database stays unavailable.
+        Raises DatabaseError and ResponseNotRecordedError if the database stays unavailable, and
+        ClockBehindError.
         """
         unsent = None
         while not self.is_stopped():
@@ -83,6 +84,7 @@ class ForegroundRun:
     def _run_pass(self) -> None:
         self.record_heartbeat()
         recording.record_saved_responses()
+        clock_guard.require_right_clock()
         for deletion in self.batch.deletions.filter(state=State.SENDING):
             reconciliation.expire_lost_claim(change_request=deletion, actor=self.actor)
         running.run_due(actor=self.actor, is_stopped=self.is_stopped, batch=self.batch)

@@ -25,11 +25,19 @@ from django.db.models.functions import Least
 from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
-from connections.change_requests import hold, lifecycle, rechecks, recording, sending, verification
+from connections.change_requests import (
+    clock_guard,
+    hold,
+    lifecycle,
+    rechecks,
+    recording,
+    sending,
+    verification,
+)
 from connections.change_requests.sending import ClaimedAttempt
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, UnavailableError
+from connections.core.errors import BlockedError, ClockBehindError, UnavailableError
 from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions.action import DELETE
 from connections.inventory import fetching, rate_limits, storing
@@ -115,11 +123,7 @@ def _expire_rows(rows: QuerySet[Deletion], *, actor: Actor) -> int:
     """Close rows whose time to be sent has passed, whether paused or not."""
     now = clock.now()
     _extend_rows_held_back(now=now)
-    # A time further ahead than any that is set dates from before the clock was set back.
-    ahead = now + clock.TOLERANCE
-    is_over = Q(expires_at__lte=now) | Q(expires_at__gt=ahead + time_limits.QUEUE_WINDOW)
-    is_over |= Q(epoch__gt=0, expires_at__gt=ahead + time_limits.RETRY_WINDOW_OF_ROW)
-    over = rows.filter(_WAITING, is_over)[:MAX_EXPIRED]
+    over = rows.filter(_WAITING, expires_at__lte=now)[:MAX_EXPIRED]
     return sum(lifecycle.expire(change_request=deletion, actor=actor) for deletion in over)
 
 
@@ -130,7 +134,7 @@ def _extend_rows_held_back(*, now: datetime) -> None:
     it.
     """
     # Includes limits that have already reset, in case no worker ran since the response.
-    limits = rate_limits.low_limits(reset_after=now - time_limits.SENDING_WINDOW, now=now)
+    limits = rate_limits.low_limits(reset_after=now - time_limits.SENDING_WINDOW)
     queue_ends_at = F("confirmed_at") + time_limits.QUEUE_WINDOW
     for limit in limits:
         org = OrgKey(site=limit.site, org_id=limit.org_id)
@@ -214,6 +218,8 @@ class _Pass:
             rows = self._take_rows(PARALLEL_DELETES - len(self.in_progress))
             try:
                 self._claim(rows)
+            except ClockBehindError:
+                raise
             except (BlockedError, UnavailableError):
                 self._claim_separately()
             except Exception:
@@ -233,13 +239,10 @@ class _Pass:
 
     def _read_next_rows(self) -> None:
         now = clock.now()
-        # A time further ahead than any that is set dates from before the clock was set back.
-        latest = now + time_limits.SENDING_WINDOW + clock.TOLERANCE
-        is_due = Q(due_at__lte=now) | Q(due_at__gt=latest)
         lost_claims = Deletion.objects.filter(
             RUN_BY_BATCH, state=State.SENDING, due_at__lte=now, batch=OuterRef("batch")
         )
-        due = _of(self.only).filter(_WAITING, is_due, batch__state=BatchState.RUNNING)
+        due = _of(self.only).filter(_WAITING, due_at__lte=now, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
         due = due.exclude(hold.is_row_held())
@@ -519,10 +522,7 @@ def verify_batch(*, batch: Batch, actor: Actor) -> None:
 
 
 def _unverified(batch: Batch | None, *, now: datetime) -> QuerySet[Deletion]:
-    # After the clock was set back, `due.run_due` verifies what was closed before.
-    return _of(batch).filter(
-        RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now, settled_at__lte=now + clock.TOLERANCE
-    )
+    return _of(batch).filter(RUN_BY_BATCH, state=State.SETTLED, due_at__lte=now)
 
 
 @pool()
@@ -559,7 +559,8 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
     closed = [
         deletion
         for deletion in deletions
-        if deletion.settled_at and deletion.settled_at <= began_at
+        if deletion.settled_at
+        and clock_guard.happened_by(deletion.settled_at, now=began_at) <= began_at
     ]
     verification.verify_together(change_requests=closed, result=result, actor=actor)
     return len(deletions)

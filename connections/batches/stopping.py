@@ -14,7 +14,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts
-from connections.change_requests import attempt_facts, states
+from connections.change_requests import attempt_facts, clock_guard, states
 from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
@@ -113,8 +113,8 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
     """Send the remaining rows. If it is already running, do nothing.
 
     Raises PermissionDenied, InvalidInputError when a confirmation is needed and doesn't match,
-    OvertakenError when it is not paused, and ConflictError when the access review decided to keep a
-    row.
+    OvertakenError when it is not paused, ConflictError when the access review decided to keep a
+    row, and ClockBehindError.
     """
     permissions.require(
         permissions.can_use_all(actor, credential_ids=batch.sending_credential_ids),
@@ -132,7 +132,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
             if problem:
                 raise InvalidInputError(problem)
         batch.state = BatchState.RUNNING
-        batch.resumed_at = clock.now()
+        batch.resumed_at = clock_guard.require_right_clock()
         batch.pause_cause = batch.pause_credential_name = ""
         batch.problems_in_a_row = {}
         batch.save()

@@ -5,7 +5,7 @@ from datetime import datetime
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, states, verification
+from connections.change_requests import attempt_facts, clock_guard, states, verification
 from connections.change_requests.actions import action_of
 from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.states import (
@@ -64,6 +64,7 @@ def expire_lost_claim(*, change_request: ChangeRequest, actor: Actor) -> bool:
         limit=format_limit(time_limits.CLAIM_TIMEOUT),
         connection=change_request.description,
     )
+    started = clock_guard.happened_by(started, now=now)
     due_at = states.next_check_at(sending_at=started, now=now)
     return states.apply(
         change_request,
@@ -82,7 +83,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
     """
     result = verification.list_with_any_credential(change_request=change_request, actor=actor)
     now = clock.now()
-    sending_at = states.sending_started_at(change_request, now=now)
+    sending_at = clock_guard.happened_by(change_request.sending_at or now, now=now)
     checked_at = result.started_at or now
     action = action_of(change_request)
     listed = verification.is_listed(change_request=change_request, result=result)
@@ -113,7 +114,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
             )
             return
         proven = _transition_after_check(
-            change_request, check=check, now=now, due_at=due_at, details=event.details
+            change_request, check=check, due_at=due_at, details=event.details
         )
         transition = action.follow(change_request, proven, now=now)
         events = [event, *_events_of(transition, change_request=change_request)]
@@ -124,23 +125,20 @@ def _transition_after_check(
     change_request: ChangeRequest,
     *,
     check: Check | None,
-    now: datetime,
     due_at: datetime,
     details: dict[str, object],
 ) -> Settle | BecomeNoEffect | RecordCheck:
     """What one check means. `check` is None if it can't count as one of the two."""
     last_at = change_request.last_checked_at
-    is_last_ahead = last_at is not None and clock.is_ahead(last_at, now=now)
     agrees = check is not None and change_request.last_finding == check.finding
     is_decided = (
         check is not None
         and last_at is not None
-        and not is_last_ahead
         and agrees
         and check.at - last_at >= time_limits.SECOND_CHECK_DELAY
     )
     # If both agree, the first check stays, because the second is measured from it.
-    kept = None if agrees and not is_last_ahead and not is_decided else check
+    kept = None if agrees and not is_decided else check
     is_unknown = change_request.state == State.UNKNOWN
     if check and check.finding and not is_unknown:
         return _settle(check, cause=Cause.LATER_LISTING, kept=kept)

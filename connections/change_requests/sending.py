@@ -18,6 +18,7 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.change_requests import (
     attempt_facts,
+    clock_guard,
     exclusion,
     failpoints,
     follow_ups,
@@ -27,6 +28,7 @@ from connections.change_requests import (
     states,
 )
 from connections.change_requests.actions import action_of
+from connections.change_requests.clock_guard import ClockReading
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
 from connections.change_requests.states import Claim, Settle
@@ -162,12 +164,11 @@ def require_sendable(
     """A client for this request, unless a local reason forbids sending it. Makes no request.
 
     Raises BlockedError when a person involved lost the permission, the credential is retired or the
-    connection is protected, and UnavailableError when the keys can't be decrypted.
+    connection is protected; ClockBehindError; and UnavailableError when the keys can't be
+    decrypted.
     """
     change_request.credential = Credential.objects.get(pk=change_request.credential_id)
-    block = find_block([change_request], confirmed_by=[confirmed_by.pk if confirmed_by else None])
-    if block:
-        raise block
+    _require_sendable([change_request], confirmed_by=[confirmed_by.pk if confirmed_by else None])
     return fetching.open_client(credential=change_request.credential)
 
 
@@ -182,10 +183,20 @@ def find_block(
     return checked if isinstance(checked, BlockedError) else None
 
 
+def _require_sendable(
+    change_requests: Sequence[ChangeRequest], *, confirmed_by: Iterable[UUID | None]
+) -> datetime:
+    """The time at which nothing forbids sending them. Raises BlockedError and ClockBehindError."""
+    checked = _check_sendable(change_requests, confirmed_by=confirmed_by)
+    if isinstance(checked, BlockedError):
+        raise checked
+    return checked.require_right()
+
+
 def _check_sendable(
     change_requests: Sequence[ChangeRequest], *, confirmed_by: Iterable[UUID | None]
-) -> datetime | BlockedError:
-    """The time at which nothing forbids sending these requests, or what `find_block` returns.
+) -> ClockReading | BlockedError:
+    """The clock when nothing else forbids sending these requests, or what `find_block` returns.
 
     Permissions are read from the database at every call, because these people, or the approvers,
     might have lost them a moment ago.
@@ -206,6 +217,7 @@ def _check_sendable(
         operators.values(
             "pk",
             now=clock.now_in_query(),
+            newest_event_at=clock_guard.newest_event_time(),
             is_protected=Exists(protected),
             has_access_list=Exists(credential.access.all()),
         )
@@ -227,8 +239,9 @@ def _check_sendable(
     for change_request in change_requests:
         if block := _find_approval_block(change_request):
             return block
-    now: datetime = allowed[0]["now"] if allowed else clock.now()
-    return now
+    if not allowed:
+        return clock_guard.read_clock()
+    return ClockReading(now=allowed[0]["now"], newest_event_at=allowed[0]["newest_event_at"])
 
 
 def _find_approval_block(change_request: ChangeRequest) -> BlockedError | None:
@@ -276,8 +289,8 @@ def claim(
     what a hold keeps back and, if the shared check that began at `shared_check_at` is now too old,
     everything. Raises
     BlockedError when a permission was lost, the credential was retired or a connection was
-    protected during the pre-send check, and UnavailableError when the keys can't be decrypted.
-    Nothing is claimed then.
+    protected during the pre-send check, ClockBehindError, and UnavailableError when the keys can't
+    be decrypted. Nothing is claimed then.
     """
     for change_request in change_requests:
         failpoints.hit(Point.BEFORE_CLAIM, change_request_id=change_request.pk)
@@ -292,12 +305,10 @@ def claim(
         for change_request in change_requests:
             change_request.credential = credential
         # After taking the lock, because access might have changed while waiting for it.
-        now = _check_sendable(
+        now = _require_sendable(
             change_requests,
             confirmed_by=[change_request.confirmed_by_id for change_request in change_requests],
         )
-        if isinstance(now, BlockedError):
-            raise now
         # One client for all: threads can share it, and the keys are decrypted once.
         client = fetching.open_client(credential=credential)
         in_time = [

@@ -30,14 +30,6 @@ from connections.models import (
     Step,
 )
 
-# The window that `expires_at` ends, by state.
-EXPIRES_WITHIN = {
-    State.REQUESTED: time_limits.APPROVAL_WINDOW,
-    State.APPROVED: time_limits.CONFIRMING_WINDOW,
-    State.WAITING: time_limits.SENDING_WINDOW,
-    State.STILL_PRESENT: time_limits.APPROVAL_WINDOW,
-}
-_WINDOWS: dict[str, timedelta] = {str(state): within for state, within in EXPIRES_WITHIN.items()}
 MOVED_ON = "The status just changed, so your action wasn't recorded."
 # What must be unchanged since the request was read.
 _COMPARED = (
@@ -473,18 +465,12 @@ def _record(
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
     """When to list again for a 200 that no list has confirmed yet. None after the last time."""
-    due_at = next(
-        (settled_at + after for after in time_limits.VERIFICATION_AT if settled_at + after > now),
-        None,
-    )
-    # If the clock was ahead when it was closed, the wait would be too long.
-    return min(due_at, now + time_limits.VERIFICATION_AT[-1]) if due_at else None
+    times = (settled_at + after for after in time_limits.VERIFICATION_AT)
+    return next((at for at in times if at > now), None)
 
 
 def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
     """When to check an unknown outcome again: soon at first, hourly after the first hour."""
-    if clock.is_ahead(sending_at, now=now):
-        return now + time_limits.FIRST_CHECK_DELAY
     first = sending_at + time_limits.FIRST_CHECK_DELAY
     if now < first:
         return first
@@ -511,14 +497,7 @@ def is_being_rechecked(change_request: ChangeRequest, *, now: datetime) -> bool:
 
 def has_expired(change_request: ChangeRequest, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it has passed."""
-    window = _WINDOWS.get(change_request.state, time_limits.APPROVAL_WINDOW)
-    if is_queued(change_request):
-        window = time_limits.QUEUE_WINDOW
-    elif change_request.is_run_by_batch and change_request.state == State.WAITING:
-        window = time_limits.RETRY_WINDOW_OF_ROW
-    return change_request.expires_at is not None and clock.has_passed(
-        change_request.expires_at, within=window, now=now
-    )
+    return change_request.expires_at is not None and change_request.expires_at <= now
 
 
 def is_queued(change_request: ChangeRequest) -> bool:
@@ -528,35 +507,6 @@ def is_queued(change_request: ChangeRequest) -> bool:
         and change_request.state == State.WAITING
         and not change_request.epoch
     )
-
-
-def sending_started_at(change_request: ChangeRequest, *, now: datetime) -> datetime:
-    """A time at which the attempt had certainly begun, by the current clock."""
-    return _happened_by(change_request, at=change_request.sending_at, step=Step.SENDING, now=now)
-
-
-def settled_at_latest(change_request: ChangeRequest, *, now: datetime) -> datetime:
-    """A time at which it was certainly closed, by the current clock."""
-    return _happened_by(change_request, at=change_request.settled_at, step=Step.SETTLED, now=now)
-
-
-def _happened_by(
-    change_request: ChangeRequest, *, at: datetime | None, step: Step, now: datetime
-) -> datetime:
-    """`at`, unless that is in the future.
-
-    Then it is the time of the first event recorded after this step by a clock that isn't ahead, or
-    `now` if there is none yet. So it is never earlier than the real time.
-    """
-    at = at or now
-    if not clock.is_ahead(at, now=now):
-        return at
-    happened_by = now
-    for event in reversed(audit.events_of(subject=change_request)):
-        if event.code == change_request.event_code(step) or clock.is_ahead(event.at, now=now):
-            break
-        happened_by = event.at
-    return happened_by
 
 
 def approvals_needed(change_request: ChangeRequest) -> int:

@@ -224,13 +224,8 @@ class _Comparison:
         return self.changes
 
     def _is_newer_than(self, established_at: datetime) -> bool:
-        """Whether the sync began after a value was established, so that the sync can't be older.
-
-        A value from the future was established before the clock was set back.
-        """
-        return established_at <= self.at or clock.is_ahead(
-            established_at, now=self.sync.finished_at
-        )
+        """Whether the sync began after a value was established, so that the sync can't be older."""
+        return established_at <= self.at
 
     def _report(self, *, kind: Kind, **values: Any) -> None:
         defaults = {
@@ -443,11 +438,9 @@ class _Comparison:
         For each of them, the start of that newest complete sync. Only credentials in use of one of
         its orgs count, because they would report it at their next sync.
         """
-        complete = Sync.objects.filter(
-            credential=OuterRef("pk"),
-            is_complete=True,
-            started_at__lte=self.sync.finished_at + clock.TOLERANCE,
-        ).order_by("-started_at")
+        complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True).order_by(
+            "-started_at"
+        )
         in_use = Credential.objects.filter(site=self.site, retired_at=None)
         others = in_use.exclude(pk=self.sync.credential_id).order_by()
         newest = others.annotate(at=Subquery(complete.values("started_at")[:1]))
@@ -541,9 +534,7 @@ class _Comparison:
 
     def _deletions_of(self, former: dict[_Pair, KnownConnection]) -> dict[_Pair, _Former]:
         """The former connections, each with Org Admin's deletion that might have removed it."""
-        attempts = losses.attempts_that_might_have_removed(
-            former.values(), site=self.site, now=self.sync.finished_at
-        )
+        attempts = losses.attempts_that_might_have_removed(former.values(), site=self.site)
         return {
             pair: (row, attempt.deletion if (attempt := attempts.get(row.connection_id)) else None)
             for pair, row in former.items()
@@ -576,7 +567,7 @@ class _Comparison:
             row = known.get(deletion.connection_id) or known_from_deletion(deletion)
             # A connection that is present is listed in addition to the new one.
             is_gone = pair in pairs and not row.is_present
-            if is_gone and losses.might_have_removed(attempt, row=row, now=self.sync.finished_at):
+            if is_gone and losses.might_have_removed(attempt, row=row):
                 removed[pair] = (row, deletion)
         replaced = {pair: row for pair, row in former.items() if row.is_present}
         return removed | {

@@ -16,7 +16,6 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from connections.changes.known import connection_fields, connection_state
-from connections.core import clock
 from connections.core.time_limits import LIST_LAG
 from connections.datadog.responses import AttemptResult
 from connections.models import (
@@ -63,11 +62,11 @@ def mark_removed(rows: Iterable[KnownConnection], *, site: str, at: datetime) ->
 def find_credentials_that_count(*, site: str, now: datetime) -> set[UUID]:
     """The credentials in use, except those whose syncs have failed for FAILING_LIMIT.
 
-    What their last complete syncs listed still counts. Syncs from the future are ignored.
+    What their last complete syncs listed still counts.
     """
     syncs = Sync.objects.filter(credential=OuterRef("pk")).order_by("-started_at", "-id")
     limit = now - FAILING_LIMIT
-    recent = syncs.filter(started_at__gt=limit, started_at__lte=now + clock.TOLERANCE)
+    recent = syncs.filter(started_at__gt=limit)
     was_complete = syncs.filter(started_at__lte=limit).values("is_complete")[:1]
     in_use = Credential.objects.filter(site=site, retired_at=None)
     counting = in_use.annotate(was_complete=Coalesce(Subquery(was_complete), True)).filter(
@@ -106,10 +105,6 @@ def settle_losses(
     for row in lost:
         if row.lost_at is None:
             row.lost_at = sync.started_at
-        elif clock.is_ahead(row.lost_at, now=now):
-            # The clock has been set back since, so no credential could be tried after that time.
-            row.lost_at = sync.started_at
-            KnownConnection.objects.filter(pk=row.pk).update(lost_at=row.lost_at)
     observers = _Observers(sync=sync, lost=lost, deleted=deleted)
     still_listed = {row.connection_id for row in lost if observers.is_still_listed(row)}
     if still_listed:
@@ -136,9 +131,7 @@ def _build_removals(
     site = removed[0].site
     # A deletion explains only one removal. If the connection came back, someone else removed it
     # next.
-    attempts = attempts_that_might_have_removed(
-        removed, site=site, now=observers.now, unexplained_only=True
-    )
+    attempts = attempts_that_might_have_removed(removed, site=site, unexplained_only=True)
     changes = []
     for row in removed:
         detected_at = row.lost_at or row.last_shown_at
@@ -197,9 +190,8 @@ class _Observers:
     ) -> None:
         site, self.now = sync.credential.site, sync.finished_at
         self._site = site
-        syncs = Sync.objects.filter(
-            credential=OuterRef("credential"), started_at__lte=self.now + clock.TOLERANCE
-        ).order_by("-started_at", "-id")
+        syncs = Sync.objects.filter(credential=OuterRef("credential"))
+        syncs = syncs.order_by("-started_at", "-id")
         verified = Deletion.objects.filter(
             site=site, connection_id=OuterRef("connection_id"), verified_at__isnull=False
         ).order_by("-verified_at")
@@ -235,9 +227,7 @@ class _Observers:
     def is_still_listed(self, row: KnownConnection) -> bool:
         """Whether a credential has listed it since it was lost."""
         return any(
-            row.lost_at is not None
-            and listing.last_seen_at >= row.lost_at
-            and not clock.is_ahead(listing.last_seen_at, now=self.now)
+            row.lost_at is not None and listing.last_seen_at >= row.lost_at
             for listing in self._listing(row)
         )
 
@@ -273,7 +263,7 @@ def attempts_that_might_have_deleted() -> QuerySet[Attempt]:
 
 
 def attempts_that_might_have_removed(
-    rows: Iterable[KnownConnection], *, site: str, now: datetime, unexplained_only: bool = False
+    rows: Iterable[KnownConnection], *, site: str, unexplained_only: bool = False
 ) -> dict[UUID, Attempt]:
     """The last attempt that might have removed each connection, by its ID.
 
@@ -290,15 +280,14 @@ def attempts_that_might_have_removed(
     return {
         attempt.deletion.connection_id: attempt
         for attempt in attempts
-        if might_have_removed(attempt, row=by_id[attempt.deletion.connection_id], now=now)
+        if might_have_removed(attempt, row=by_id[attempt.deletion.connection_id])
     }
 
 
-def might_have_removed(attempt: Attempt, *, row: KnownConnection, now: datetime) -> bool:
+def might_have_removed(attempt: Attempt, *, row: KnownConnection) -> bool:
     """Whether it was sent before the connection was gone, and no sync listed it long afterwards."""
     gone_by = row.lost_at if row.is_present else row.established_at
     if gone_by and attempt.claimed_at > gone_by + MAX_SYNC_TIME:
         return False
     listed_until = (attempt.answered_at or attempt.claimed_at) + LIST_LAG
-    # After the clock was set back, nothing tells whether it was listed before or after the attempt.
-    return row.last_shown_at <= listed_until or clock.is_ahead(row.last_shown_at, now=now)
+    return row.last_shown_at <= listed_until

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import DateTimeField, Expression, Func, Q
+from django.db.models import DateTimeField, Expression, Func
 from django.db.models.sql.compiler import SQLCompiler
 
 # Correct clocks can differ by this much. If a stored time is further in the future, a wrong clock
@@ -69,23 +69,6 @@ def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
     recent, claimed or valid because of it.
     """
     return timedelta.max if is_ahead(at, now=now) else max(now - at, timedelta())
-
-
-def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
-    """Whether a stored deadline has passed.
-
-    `within` is the furthest ahead that such a deadline is ever set. A deadline further ahead was
-    set while the clock was ahead, and counts as passed.
-    """
-    return now >= deadline or is_ahead(deadline - within, now=now)
-
-
-def has_passed_in_query(field: str, *, within: timedelta, now: datetime | Expression) -> Q:
-    """`has_passed` as a condition of a query, for the deadline in this field.
-
-    `now` can be `now_in_query()`.
-    """
-    return Q((f"{field}__lte", now), (f"{field}__gt", now + within + TOLERANCE), _connector=Q.OR)
 
 
 @contextmanager

@@ -39,6 +39,10 @@ class UnavailableError(DomainError):
         self.cause = cause
 
 
+class ClockBehindError(DomainError):
+    """The database's clock is behind what it recorded before. Nothing was sent."""
+
+
 class BlockedError(ConflictError):
     """A request was confirmed but can no longer be sent. `cause` says why."""
 

@@ -13,8 +13,6 @@ MAX_RESET_SECONDS = 3_600
 # SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
 # resets.
 QUEUE_WINDOW = timedelta(hours=24)
-# The longest that such a row can wait after its first attempt.
-RETRY_WINDOW_OF_ROW = timedelta(seconds=MAX_RESET_SECONDS) + SENDING_WINDOW
 # How long after the DELETE of a move its POST can be confirmed again under the same approvals.
 MOVE_WINDOW = timedelta(hours=1)
 # Seconds for one DELETE in total, from just before its claim. Tests change this.

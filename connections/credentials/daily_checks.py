@@ -47,7 +47,7 @@ def _list_due(*, now: datetime) -> list[Credential]:
     interval = key_checks.CHECK_INTERVAL
     never_tried = Q(key_check_due_at=None)
     is_due = (
-        clock.has_passed_in_query("key_check_due_at", within=interval, now=now)
+        Q(key_check_due_at__lte=now)
         | (never_tried & Q(key_owner_id=""))
         | (never_tried & Q(verified_at__lte=now - interval))
     )

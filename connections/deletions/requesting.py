@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
-from connections.change_requests import exclusion, requesting, sending
+from connections.change_requests import clock_guard, exclusion, requesting, sending
 from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
@@ -126,8 +126,8 @@ def request_deletion(
     An open access request of its orgs ends as stale once the deletion is confirmed. Raises
     PermissionDenied;
     InvalidInputError naming the fields; TargetChangedError when the connection changed;
-    ConflictError when such an access request has sent something; and UnavailableError when no
-    request can be made; each with nothing stored and nothing sent.
+    ConflictError when such an access request has sent something; ClockBehindError; and
+    UnavailableError when no request can be made; each with nothing stored and nothing sent.
     """
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id, request_id=request_id
@@ -147,7 +147,9 @@ def request_deletion(
     if not digest:
         raise TargetChangedError(requesting.OUT_OF_DATE, current=target)
     result = None if target.is_listed else _sync_unlisted(target, actor=actor)
-    if now is None or result:
+    if not target.needs_approval:
+        now = clock_guard.require_right_clock()
+    elif now is None or result:
         # Read again, because a sync can take seconds.
         now = clock.now()
     # If the keys can't be decrypted, that must show before the request is recorded.

@@ -264,7 +264,7 @@ def build_inventory(
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
-    newest = {pk: sync for pk, sync in newest_syncs(now=now).items() if pk in in_use}
+    newest = {pk: sync for pk, sync in newest_syncs().items() if pk in in_use}
     for sync in newest.values():
         sync.credential = in_use[sync.credential_id]
     active = visibility.visible_protections(protections.active_protections(), actor=actor)
@@ -421,7 +421,7 @@ def _coverage(
     return Coverage(
         listed=[sync for sync in newest.values() if sync.is_complete],
         failed=failed,
-        last_complete=newest_complete_syncs(newest, now=now),
+        last_complete=newest_complete_syncs(newest),
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=[org for org in orgs if (org.site, org.org_id) not in own_orgs],
         next_sync_at=next_sync_at(in_use.values()),

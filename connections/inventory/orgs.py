@@ -170,8 +170,8 @@ def _summaries(
 ) -> list[OrgSummary]:
     now = clock.now()
     own = [credential for credential in credentials if credential.org_id]
-    newest = newest_syncs(now=now)
-    complete = newest_complete_syncs(newest, now=now)
+    newest = newest_syncs()
+    complete = newest_complete_syncs(newest)
     outgoing = _count_by_org("source_org_id", actor=actor, only=only)
     incoming = _count_by_org("sink_org_id", actor=actor, only=only)
     in_use: dict[tuple[str, str], list[Credential]] = {}

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from connections.core import clock
 from connections.core.causes import Cause
 from connections.datadog.responses import DatadogError, RateLimit
 from connections.models import Credential, OrgRateLimit
@@ -64,19 +63,15 @@ def record(*, site: str, org_id: str, rate_limits: Iterable[RateLimit], now: dat
 def held_back_until(*, now: datetime) -> Mapping[OrgKey, datetime]:
     """The orgs for which work that can wait must not start, and until when."""
     latest: dict[OrgKey, datetime] = {}
-    for limit in low_limits(reset_after=now, now=now):
+    for limit in low_limits(reset_after=now):
         key = OrgKey(site=limit.site, org_id=limit.org_id)
         latest[key] = max(latest.get(key, limit.resets_at), limit.resets_at)
     return latest
 
 
-def low_limits(*, reset_after: datetime, now: datetime) -> Iterable[OrgRateLimit]:
+def low_limits(*, reset_after: datetime) -> Iterable[OrgRateLimit]:
     """The low limits whose reset comes after this time, in the order of their responses."""
-    return OrgRateLimit.objects.filter(
-        resets_at__gt=reset_after,
-        # A limit from the future was stored before the clock was set back, so its end is unknown.
-        observed_at__lte=now + clock.TOLERANCE,
-    ).order_by("observed_at")
+    return OrgRateLimit.objects.filter(resets_at__gt=reset_after).order_by("observed_at")
 
 
 def wait_until(*, site: str, org_id: str, now: datetime) -> datetime | None:

@@ -56,9 +56,7 @@ def claim_due() -> list[Credential]:
     another process has locked: waiting for it could deadlock with `lock_snapshots`.
     """
     now, interval = clock.now(), settings.SYNC_INTERVAL
-    due = skip_locked(
-        scheduled().filter(clock.has_passed_in_query("sync_due_at", within=interval, now=now))
-    )
+    due = skip_locked(scheduled().filter(sync_due_at__lte=now))
     for org, resets_at in rate_limits.held_back_until(now=now).items():
         of_org = due.filter(site=org.site, org_id=org.org_id)
         _postpone(list(of_org), until=min(resets_at, now + interval))

@@ -49,7 +49,7 @@ def sync_orgs(
     if only_stale:
         now = clock.now()
         held_back = rate_limits.held_back_until(now=now)
-        newest = newest_syncs(now=now)
+        newest = newest_syncs()
         stale = [
             credential
             for credential in chosen
@@ -111,23 +111,20 @@ def delete_old_syncs() -> int:
     return count
 
 
-def newest_syncs(*, now: datetime) -> dict[UUID, Sync]:
+def newest_syncs() -> dict[UUID, Sync]:
     """The newest sync of each credential in use, by credential ID."""
-    return _newest(Sync.objects.all(), Credential.objects.filter(retired_at=None), now=now)
+    return _newest(Sync.objects.all(), Credential.objects.filter(retired_at=None))
 
 
-def newest_complete_syncs(newest: Mapping[UUID, Sync], *, now: datetime) -> dict[UUID, Sync]:
+def newest_complete_syncs(newest: Mapping[UUID, Sync]) -> dict[UUID, Sync]:
     """The newest complete sync of each credential in `newest`, which has the newest syncs."""
     complete = {pk: sync for pk, sync in newest.items() if sync.is_complete}
     failed = Credential.objects.filter(pk__in=newest.keys() - complete.keys())
-    return complete | _newest(Sync.objects.filter(is_complete=True), failed, now=now)
+    return complete | _newest(Sync.objects.filter(is_complete=True), failed)
 
 
-def _newest(
-    syncs: QuerySet[Sync], credentials: QuerySet[Credential], *, now: datetime
-) -> dict[UUID, Sync]:
-    # A sync from the future was stored before the clock was set back. It must not hide newer ones.
-    theirs = syncs.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
+def _newest(syncs: QuerySet[Sync], credentials: QuerySet[Credential]) -> dict[UUID, Sync]:
+    theirs = syncs.filter(credential=OuterRef("pk"))
     newest = Subquery(theirs.order_by("-started_at", "-id").values("pk")[:1])
     rows = Sync.objects.filter(pk__in=credentials.annotate(newest=newest).values("newest"))
     return {sync.credential_id: sync for sync in rows}

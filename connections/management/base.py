@@ -23,7 +23,12 @@ from connections.access.actor import command_actor
 from connections.audit.signing import SigningKeyError
 from connections.change_requests.attempt_facts import unrecorded_response_text
 from connections.core.database import MissingDatabaseError, is_unwritable_error
-from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
+from connections.core.errors import (
+    ClockBehindError,
+    DomainError,
+    InvalidInputError,
+    ResponseNotRecordedError,
+)
 from connections.core.private_files import PrivateFileError
 from connections.core.text import printable, printable_json, printable_lines
 from connections.crypto.encryption import EncryptionError, check_key_ring
@@ -145,6 +150,8 @@ class OrgAdminCommand(BaseCommand):
         match error:
             case InvalidInputError():
                 return str(error), USAGE
+            case ClockBehindError():
+                return str(error), NOT_SENT
             case CommandError():
                 return str(error), error.returncode
             case ResponseNotRecordedError():

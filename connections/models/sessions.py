@@ -86,11 +86,8 @@ class SessionStore(db.SessionStore):
     def _get_session_from_db(self) -> PersonSession | None:
         rows = _rows_with(self.session_key).filter(expire_date__gt=timezone.now())
         row = rows.annotate(now=clock.now_in_query()).first()
-        if row is not None and clock.has_passed(
-            row.expire_date, within=settings.SESSION_IDLE, now=timezone.now()
-        ):
-            # It was last used while the clock was ahead, so the real time of its last use is
-            # unknown.
+        if row and clock.is_ahead(row.expire_date - settings.SESSION_IDLE, now=timezone.now()):
+            # It was last used while this machine's clock was ahead, so when is unknown.
             row = None
         if row is None:
             self._session_key = None

@@ -7,10 +7,10 @@ the row becomes due again, and the receiver can get the notification twice, with
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db.models import Expression, F, Q, QuerySet
+from django.db.models import F, QuerySet
 
 from connections import audit
 from connections.access import permissions
@@ -54,7 +54,7 @@ def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lamb
 def claim_next(*, channel: Notification.Channel) -> Notification | None:
     """Claim the notification that has been due longest, so that no other worker sends it."""
     waiting = Notification.objects.filter(channel=channel, due_at__isnull=False)
-    due = waiting.filter(_is_due(clock.now_in_query()))
+    due = waiting.filter(due_at__lte=clock.now_in_query())
     # Nearly always false, which saves a transaction.
     if not due.exists():
         return None
@@ -64,11 +64,6 @@ def claim_next(*, channel: Notification.Channel) -> Notification | None:
             return None
     notification.refresh_from_db()
     return notification
-
-
-def _is_due(now: datetime | Expression) -> Q:
-    """Due now, or due further ahead than any delay, because it was written with a wrong clock."""
-    return clock.has_passed_in_query("due_at", within=MAX_RETRY_DELAY, now=now)
 
 
 def _claim(notification: Notification) -> bool:
@@ -150,7 +145,6 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
     failures = same_destination(notification).filter(
         state=Notification.State.GIVEN_UP,
         answered_at__gt=now - FAILURE_EVENT_INTERVAL,
-        answered_at__lte=now + clock.TOLERANCE,
     )
     if failures.exclude(pk=notification.pk).exclude(code=EventCode.NOTIFICATION_TESTED).exists():
         return

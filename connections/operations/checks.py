@@ -8,7 +8,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.mail import mailers
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.db.models import Max
 
 from connections import __version__
 from connections.access import approvers, policies
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.change_requests import saved_responses
+from connections.change_requests.clock_guard import read_clock
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
@@ -32,7 +32,7 @@ from connections.core.text import format_time, join_some_names, pluralize
 from connections.core.urls import origin_of
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.evidence.verification import last_verification
-from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
+from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, heartbeats, metrics_token, schema
 from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
@@ -420,25 +420,16 @@ def _check_worker() -> Iterator[CheckMessage]:
         yield Warning(f"not running ({last_seen}). Nothing overdue.", hint=_START_WORKER)
 
 
-def find_future_time(*, now: datetime) -> datetime | None:
-    """The newest recorded time if it is later than the database's clock, otherwise None.
-
-    Takes one index lookup. Raises DatabaseError.
-    """
-    newest: datetime | None = AuditEvent.objects.aggregate(at=Max("at"))["at"]
-    return newest if newest and clock.is_ahead(newest, now=now) else None
-
-
 def _check_clock() -> Iterator[CheckMessage]:
-    now = clock.now()
-    ahead = find_future_time(now=now)
-    if ahead is None:
-        yield Info(f"no recorded time is later than the database's clock ({format_time(now)})")
+    reading = read_clock()
+    if reading.problem:
+        yield Error(
+            f"{reading.problem} Nothing is confirmed, sent or ended.",
+            hint="Correct that clock. See docs/OPERATIONS.md, “A wrong clock”.",
+        )
     else:
-        yield Warning(
-            f"the newest recorded time is {format_time(ahead)}, but the database server's clock "
-            f"says {format_time(now)}",
-            hint="Check that clock. See docs/OPERATIONS.md, “A wrong clock”.",
+        yield Info(
+            f"no recorded time is later than the database's clock ({format_time(reading.now)})"
         )
 
 

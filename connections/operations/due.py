@@ -1,14 +1,12 @@
 """Runs what is due for deletions and access requests, and raises alarms about unknown outcomes."""
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import batched, islice
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.change_requests import lifecycle, rechecks, reconciliation, sending, states
+from connections.change_requests import lifecycle, rechecks, reconciliation, sending
 from connections.change_requests.actions import action_of
 from connections.change_requests.hold import find_hold
 from connections.core import clock, logs, time_limits
@@ -26,18 +24,14 @@ def raise_alarms(*, actor: Actor) -> list[ChangeRequest]:
 
     Raises DatabaseError.
     """
-    now = clock.now()
-    # A time in the future means that the clock has been set back since.
-    is_old = Q(sending_at__lte=now - time_limits.UNKNOWN_FOR)
-    might_be_old = is_old | Q(sending_at__gt=now + clock.TOLERANCE)
+    since = clock.now() - time_limits.UNKNOWN_FOR
     return [
         change_request
         for kind in KINDS
         for change_request in kind._default_manager.filter(
-            might_be_old, state=State.UNKNOWN, settled_at=None
+            sending_at__lte=since, state=State.UNKNOWN, settled_at=None
         )
-        if now - states.sending_started_at(change_request, now=now) >= time_limits.UNKNOWN_FOR
-        and _raise_alarm(change_request, actor=actor)
+        if _raise_alarm(change_request, actor=actor)
     ]
 
 
@@ -74,90 +68,20 @@ def _is_recorded(change_request: ChangeRequest) -> bool:
 
 
 BATCH_SIZE = 20
-# The furthest ahead that `due_at` is ever set if nothing expires, by state.
-_DUE_WITHIN = {
-    State.SENDING: time_limits.CLAIM_TIMEOUT,
-    State.UNKNOWN: timedelta(hours=1),
-    State.STILL_PRESENT: timedelta(hours=1),
-    State.SETTLED: time_limits.VERIFICATION_AT[-1],
-}
-# How many rows one query reads the newest events of.
-CHUNK_SIZE = 200
-
-
-def _is_handled_by_batch(now: datetime) -> Q:
-    """Whether `batches.running` does what is due for the row, together with its bulk deletion."""
-    is_undecided = Q(state__in=[State.REQUESTED, State.APPROVED, State.WAITING])
-    # A row closed in the future was closed before the clock was set back. It is verified
-    # separately.
-    is_settled = Q(state=State.SETTLED, settled_at__lte=now + clock.TOLERANCE)
-    return Q(RUN_BY_BATCH) & (is_undecided | is_settled)
+# `batches.running` does what is due for these rows, together with their bulk deletion.
+_IS_HANDLED_BY_BATCH = RUN_BY_BATCH & Q(
+    state__in=[State.REQUESTED, State.APPROVED, State.WAITING, State.SETTLED]
+)
 
 
 def list_due(*, now: datetime, limit: int = BATCH_SIZE) -> list[ChangeRequest]:
-    """What is due, longest due first, or else what a wrong clock postponed, by kind.
-
-    Leaves out the rows that a bulk deletion handles.
-    """
+    """What is due, longest due first. Leaves out the rows that a bulk deletion handles."""
     deletions, access_requests = map(_with_credential, KINDS)
-    due = _list_due(deletions.exclude(_is_handled_by_batch(now)), now=now, limit=limit)
-    due += _list_due(access_requests, now=now, limit=limit)
+    due = [
+        *deletions.exclude(_IS_HANDLED_BY_BATCH).filter(due_at__lte=now).order_by("due_at")[:limit],
+        *access_requests.filter(due_at__lte=now).order_by("due_at")[:limit],
+    ]
     return sorted(due, key=lambda change_request: change_request.due_at or now)[:limit]
-
-
-def _list_due(rows: QuerySet[ChangeRequest], *, now: datetime, limit: int) -> list[ChangeRequest]:
-    rows = rows.filter(due_at__isnull=False).order_by("due_at")
-    first = list(rows[:limit])
-    due = [row for row in first if row.due_at and row.due_at <= now]
-    if due or not first:
-        return due
-    # Built only if needed, because Django takes longer to build it than the database to run it.
-    due = list(rows.filter(_has_impossible_time(rows.model, now=now))[:limit])
-    if due:
-        return due
-    postponed = rows.filter(_might_be_postponed(rows.model, now=now))
-    return list(islice(_find_postponed(postponed, now=now), limit))
-
-
-def _has_impossible_time(kind: type[ChangeRequest], *, now: datetime) -> Q:
-    """Whether `due_at` or `expires_at` is later than any that is set, so a wrong clock set it."""
-    is_impossible = Q()
-    for state, window in _by_state_of(kind, _DUE_WITHIN):
-        is_impossible |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
-    for state, window in _by_state_of(kind, states.EXPIRES_WITHIN):
-        is_impossible |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
-    return is_impossible
-
-
-def _by_state_of(
-    kind: type[ChangeRequest], windows: dict[State, timedelta]
-) -> Iterator[tuple[str, timedelta]]:
-    """The windows, with this kind's name of the state without effect."""
-    for state, window in windows.items():
-        yield kind.no_effect if state == State.STILL_PRESENT else state, window
-
-
-def _might_be_postponed(kind: type[ChangeRequest], *, now: datetime) -> Q:
-    """Whether the row has times in the future and waits for a check that is not in progress."""
-    ahead = now + clock.TOLERANCE
-    return Q(
-        Q(sending_at__gt=ahead) | Q(settled_at__gt=ahead),
-        state__in=[State.UNKNOWN, kind.no_effect, State.SETTLED],
-        due_at__gt=ahead + time_limits.CLAIM_TIMEOUT,
-    )
-
-
-def _find_postponed(rows: QuerySet[ChangeRequest], *, now: datetime) -> Iterator[ChangeRequest]:
-    """The rows without an event since the clock was set back.
-
-    Their `due_at` is from before that too.
-    """
-    for chunk in batched(rows, CHUNK_SIZE):
-        newest_at = audit.newest_at(chunk)
-        for change_request in chunk:
-            at = newest_at.get(change_request.pk)
-            if at and clock.is_ahead(at, now=now):
-                yield change_request
 
 
 def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[ChangeRequest]:

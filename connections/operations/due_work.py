@@ -1,8 +1,6 @@
 """What is due for a worker, read in one statement, and the claims of periodic tasks.
 
-An idle worker runs only this statement. It reads the earliest time of each queue, so it can miss a
-later one that a wrong clock set. Periodic tasks and delivery threads look at all requests and
-notifications, and the next sync that is due looks at all credentials.
+An idle worker runs only this statement.
 """
 
 from collections.abc import Iterable
@@ -10,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Exists, Q, QuerySet, Subquery
 
+from connections.change_requests.clock_guard import ClockReading, newest_event_time
 from connections.core import clock
 from connections.inventory import sync_schedule
 from connections.models import (
@@ -25,7 +23,6 @@ from connections.models import (
     PeriodicTask,
     State,
 )
-from connections.notifications.delivery import MAX_RETRY_DELAY
 
 # The claim of a periodic task ends after this time, unless it is extended.
 CLAIM_TIMEOUT = timedelta(minutes=1)
@@ -43,6 +40,7 @@ class DueWork:
     # As they were read, longest due first.
     tasks: tuple[PeriodicTask, ...]
     next_at: datetime
+    clock: ClockReading
 
 
 def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
@@ -57,23 +55,18 @@ def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
     now, notification_at, sync_at = first["now"], first["notification_at"], first["sync_at"]
     request_at = [at for at in (first["deletion_at"], first["access_request_at"]) if at]
     tasks = tuple(
-        PeriodicTask(name=row["name"], due_at=row["due_at"])
-        for row in rows
-        if clock.has_passed(row["due_at"], within=intervals[row["name"]], now=now)
+        PeriodicTask(name=row["name"], due_at=row["due_at"]) for row in rows if row["due_at"] <= now
     )
     times = [*request_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
     return DueWork(
         now=now,
         has_requests=first["is_batch_running"] or any(at <= now for at in request_at),
-        has_notifications=_has_passed(notification_at, within=MAX_RETRY_DELAY, now=now),
-        has_syncs=_has_passed(sync_at, within=settings.SYNC_INTERVAL, now=now),
+        has_notifications=notification_at is not None and notification_at <= now,
+        has_syncs=sync_at is not None and sync_at <= now,
         tasks=tasks,
         next_at=min(at for at in times if at),
+        clock=ClockReading(now=now, newest_event_at=first["newest_event_at"]),
     )
-
-
-def _has_passed(due_at: datetime | None, *, within: timedelta, now: datetime) -> bool:
-    return due_at is not None and clock.has_passed(due_at, within=within, now=now)
 
 
 def _read_tasks(names: Iterable[str]) -> list[Any]:
@@ -86,6 +79,7 @@ def _read_tasks(names: Iterable[str]) -> list[Any]:
         "name",
         "due_at",
         now=clock.now_in_query(),
+        newest_event_at=newest_event_time(),
         deletion_at=_earliest(deletions, "due_at"),
         access_request_at=_earliest(AccessRequest.objects.all(), "due_at"),
         is_batch_running=Exists(Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)),

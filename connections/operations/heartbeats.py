@@ -8,7 +8,6 @@ import uuid
 from datetime import datetime, timedelta
 
 from django.db import Error as DatabaseError
-from django.db.models import Q
 
 from connections.core import clock
 from connections.models import Batch, WorkerHeartbeat
@@ -54,10 +53,7 @@ def record_heartbeat(*, name: str, host: str, process_id: int, batch: Batch | No
     if WorkerHeartbeat.objects.filter(name=name).update(seen_at=clock.now_in_query()):
         return
     now = clock.now()
-    is_old = Q(seen_at__lt=now - KEPT_FOR)
-    # A live process renews such a row within seconds. A dead process's row would hide all others.
-    is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
-    WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
+    WorkerHeartbeat.objects.filter(seen_at__lt=now - KEPT_FOR).delete()
     WorkerHeartbeat.objects.create(
         name=name, host=host, process_id=process_id, batch=batch, started_at=now, seen_at=now
     )

@@ -18,6 +18,7 @@ from django.db.models import Count, F, Max, Min, Model, OuterRef, Q, QuerySet, S
 from django.db.models.functions import Coalesce
 
 from connections import __version__
+from connections.change_requests.clock_guard import ClockReading, newest_event_time
 from connections.changes.changes import AWAITING, matching_changes
 from connections.core import clock
 from connections.core.text import format_limit, one_line
@@ -150,9 +151,7 @@ def _settled_counts() -> dict[str, int]:
 
 
 def _read_orgs(now: datetime) -> Iterator[Metric]:
-    complete = Sync.objects.filter(
-        credential=OuterRef("pk"), is_complete=True, started_at__lte=now + clock.TOLERANCE
-    )
+    complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
     newest = complete.order_by("-started_at", "-id").values("finished_at")[:1]
     credentials = sync_schedule.scheduled().annotate(
         synced_at=Coalesce(Subquery(newest), F("created_at"))
@@ -236,7 +235,7 @@ def _read_notifications(now: datetime) -> Iterator[Metric]:
 
 def _read_workers(now: datetime) -> Iterator[Metric]:
     rows = WorkerHeartbeat.objects.filter(batch=None).order_by("host").values("host")
-    is_alive = Q(seen_at__gte=now - heartbeats.ALIVE_WITHIN, seen_at__lte=now + clock.TOLERANCE)
+    is_alive = Q(seen_at__gte=now - heartbeats.ALIVE_WITHIN)
     hosts = list(rows.annotate(newest=Max("seen_at"), alive=Count("pk", filter=is_alive)))
     alive = sum(host["alive"] for host in hosts)
     within = format_limit(heartbeats.ALIVE_WITHIN)
@@ -251,7 +250,7 @@ def _read_workers(now: datetime) -> Iterator[Metric]:
 
 
 def _read_audit_log() -> tuple[list[Metric], datetime]:
-    """Metrics of the audit log, and the database's time, which the same statement reads."""
+    """Metrics of the audit log and the clock, and the database's time, read in one statement."""
     newest = Checkpoint.objects.order_by("-size", "-id")
     first_at = AuditEvent.objects.filter(pk=1).values("at")
     head: Any = AuditHead.objects.values(
@@ -259,6 +258,7 @@ def _read_audit_log() -> tuple[list[Metric], datetime]:
         covered=Coalesce(Subquery(newest.values("size")[:1]), 0),
         made_at=Coalesce(Subquery(newest.values("made_at")[:1]), Subquery(first_at)),
         now=clock.now_in_query(),
+        newest_event_at=newest_event_time(),
     ).get()
     now: datetime = head["now"]
     age = _age(head["made_at"], now=now)
@@ -269,5 +269,11 @@ def _read_audit_log() -> tuple[list[Metric], datetime]:
             "checkpoint_age_seconds",
             age,
             "Time since the newest checkpoint or, if there is none, since the first event.",
+        ),
+        _one(
+            "clock_behind_seconds",
+            ClockReading(now=now, newest_event_at=head["newest_event_at"]).behind.total_seconds(),
+            "How far the database's clock is behind the newest event; 0 if it is right. While it "
+            "is behind, nothing is sent.",
         ),
     ], now

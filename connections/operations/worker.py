@@ -249,6 +249,7 @@ class Worker:
         """Do all that is due now, unless stopped in the meantime. Return how many requests.
 
         First records responses that waited for the database, because due work might depend on them.
+        While the database's clock is behind, nothing else is done.
         Raises what the database and the services raise.
         """
         self._heartbeat.record()
@@ -260,6 +261,8 @@ class Worker:
             work = self._read_due_work()
             if work.has_notifications:
                 self._wake_delivery()
+            if work.clock.problem:
+                break
             handled = self.run_due_requests() if work.has_requests else 0
             finished = self._run_tasks(work.tasks)
             # Last, because without a usable key ring each pass ends here.
@@ -272,10 +275,10 @@ class Worker:
     def _read_due_work(self) -> DueWork:
         work = due_work.read_due_work(intervals=_INTERVALS)
         last, self._last_read = self._last_read, work
-        if last is None or clock.is_ahead(last.now, now=work.now):
-            # Only a whole pass notices the requests that a wrong clock postponed.
-            return replace(work, has_requests=True)
-        return work
+        if work.clock.problem and not (last and last.clock.problem):
+            logger.warning("%s Nothing is sent until it is right.", work.clock.problem)
+        # Only a whole pass notices bulk deletions that expired while no worker ran.
+        return work if last else replace(work, has_requests=True)
 
     def run_due_requests(self) -> int:
         """Do what is due, for a few seconds each: first single requests, then bulk deletions."""

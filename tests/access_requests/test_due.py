@@ -92,19 +92,6 @@ def test_an_alarm_is_recorded_once_for_each_attempt(
     assert codes.count(audit.EventCode.ACCESS_REQUEST_STILL_UNKNOWN) == 1
 
 
-def test_a_clock_that_is_set_back_postpones_nothing(
-    create: RequestAccess, clock: SettableClock, sandbox: SandboxServer
-) -> None:
-    access_request = create(EXECUTES_THEN_500)
-    sandbox.world.clear_faults()
-    clock.advance(hours=-3)
-    assert due.list_due(now=clock.at) == [access_request]
-    for _ in range(4):
-        run_due(access_request)
-        clock.advance(seconds=61)
-    assert access_request.outcome == AccessOutcome.CREATED
-
-
 def test_reconcile_deletions_checks_access_requests_too(
     create: RequestAccess,
     clock: SettableClock,

@@ -371,42 +371,6 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
     assert second.attempts.get().claimed_at - newest.started_at <= timedelta(seconds=10)
 
 
-def test_an_attempted_row_ends_after_the_clock_is_set_back_paused_or_not(
-    running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
-) -> None:
-    clock.advance(hours=3)
-    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
-    run(running_batch)
-    tried = list(running_batch.deletions.filter(epoch=1))
-    stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
-    clock.advance(hours=-2)
-    sandbox.world.clear_faults()
-    run(running_batch)
-    again = Deletion.objects.filter(pk__in=[each.pk for each in tried])
-    assert set(again.values_list("outcome", "epoch")) == {(Outcome.NOT_SENT, 1)}
-
-
-def test_a_row_that_waited_for_a_check_is_sent_after_the_clock_is_set_back(
-    running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
-) -> None:
-    clock.advance(hours=3)
-    sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET", times=1)
-    run(running_batch)
-    clock.advance(hours=-2)
-    assert run(running_batch).state == BatchState.FINISHED
-    assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
-
-
-def test_rows_are_verified_after_the_clock_is_set_back(
-    running_batch: Batch, clock: SettableClock
-) -> None:
-    clock.advance(hours=3)
-    run(running_batch)
-    clock.advance(hours=-2)
-    due.run_due(actor=WORKER, limit=100)
-    assert not running_batch.deletions.filter(verified_at=None).exists()
-
-
 def test_rows_of_a_paused_bulk_deletion_are_not_sent(
     running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
 ) -> None:

@@ -376,21 +376,6 @@ def test_an_outdated_sync_is_compared_with_nothing(clock: SettableClock) -> None
     assert sync(credential, AUDITED, started_at=began) == []
 
 
-def test_a_clock_that_was_set_back_blocks_nothing(clock: SettableClock) -> None:
-    first, second = make_credential("a"), make_credential("b", org_id="dev")
-    clock.advance(hours=1000)
-    sync(first, X)
-    sync(second, X)
-    clock.advance(minutes=15)
-    sync(first)
-    clock.advance(hours=-1001)
-    sync(first)
-    clock.advance(minutes=1)
-    assert kinds(sync(second)) == ["removed"]
-    clock.advance(minutes=15)
-    assert kinds(sync(first, NEW)) == ["recreated"]
-
-
 def test_one_event_for_a_sync_that_found_changes(clock: SettableClock) -> None:
     credential = make_credential("a")
     sync(credential, X)

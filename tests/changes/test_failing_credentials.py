@@ -107,18 +107,6 @@ def test_a_retired_credential_is_not_waited_for(clock: SettableClock, two: Two) 
     assert (change.kind, change.not_checked_by) == ("removed", [])
 
 
-def test_a_clock_that_was_set_back_ends_no_waiting_and_extends_none(
-    clock: SettableClock, two: Two
-) -> None:
-    first, second = two
-    clock.advance(hours=-1000)
-    for _ in range(2):
-        assert sync(first) == []
-        assert sync(second, is_complete=False) == []
-        clock.advance(hours=12)
-    assert kinds(sync(second, is_complete=False)) == ["removed"]
-
-
 def test_fewer_data_types_wait_in_the_same_way(clock: SettableClock) -> None:
     first, second = make_credential("a"), make_credential("b")
     sync(first, WIDER)

@@ -25,7 +25,12 @@ def store_credential(sandbox: SandboxServer, org_name: str, clock: SettableClock
     """A credential of this org, which was never synced."""
     pair = key_pair_of(sandbox.world, org_name)
     credential = Credential(
-        name=org_name, site=US, org_id=pair.org.id, keys_set_at=clock.at, created_at=clock.at
+        name=org_name,
+        site=US,
+        org_id=pair.org.id,
+        keys_set_at=clock.at,
+        created_at=clock.at,
+        sync_due_at=clock.at,
     )
     credential.seal_keys(
         KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
@@ -131,11 +136,3 @@ def test_of_several_limits_the_one_that_resets_last_counts(clock: SettableClock)
     assert (wait_until - now).total_seconds() == 50
     assert rate_limits.wait_until(site=US, org_id="another org", now=now) is None
     assert rate_limits.wait_until(site="another site", org_id="org", now=now) is None
-
-
-def test_a_limit_seen_before_the_clock_was_set_back_holds_nothing_back(
-    clock: SettableClock,
-) -> None:
-    rate_limits.record(**ORG, rate_limits=[low(seconds=3600)], now=clock.at)
-    clock.advance(minutes=-30)
-    assert rate_limits.wait_until(**ORG, now=clock.at) is None

@@ -114,17 +114,6 @@ def test_neither_a_retired_nor_an_unverified_credential_is_ever_due(
 
 
 @pytest.mark.database
-def test_a_clock_that_was_ahead_stops_no_sync(payments: Credential, clock: SettableClock) -> None:
-    Worker().work_once()
-    clock.advance(hours=-1)
-    Worker().work_once()
-    assert Sync.objects.count() == 2
-    clock.advance(minutes=15)
-    Worker().work_once()
-    assert Sync.objects.count() == 3
-
-
-@pytest.mark.database
 def test_an_org_that_is_held_back_is_due_when_its_rate_limit_resets(
     payments: Credential, soc: Credential, clock: SettableClock
 ) -> None:

@@ -16,6 +16,7 @@ from pytest_django import DjangoDbBlocker
 
 from connections.access.actor import Actor
 from connections.batches import running
+from connections.change_requests.clock_guard import ClockReading
 from connections.core import clock
 from connections.core.database import MissingDatabaseError
 from connections.core.private_files import create_private_text
@@ -39,6 +40,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
         has_syncs=False,
         tasks=(),
         next_at=now,
+        clock=ClockReading(now=now, newest_event_at=None),
     )
     monkeypatch.setattr(due_work, "read_due_work", lambda **_: deletions)
     monkeypatch.setattr(worker, "MIN_SLEEP", 0.0)

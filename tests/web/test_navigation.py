@@ -97,9 +97,6 @@ def test_a_request_counts_until_it_expires_by_the_database_clock(
         assert counts_in(approver) == {"deletion-list": counted}
     add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(hours=24, seconds=-1))
     assert counts_in(approver) == {"deletion-list": "2"}
-    # Set by a clock that was ahead.
-    add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(hours=25))
-    assert counts_in(approver) == {"deletion-list": "2"}
 
 
 def test_what_a_person_can_confirm_or_resolve_counts_for_them(

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.core import clock, tabular
+from connections.core import tabular
 from connections.core.causes import failure_text
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import syncs
@@ -89,7 +89,7 @@ def _line(row: InventoryRow) -> str:
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     """The credentials among these whose last sync is missing or failed."""
-    newest = syncs.newest_syncs(now=clock.now())
+    newest = syncs.newest_syncs()
     return [
         _failure(credential, last_sync)
         for credential in credentials

@@ -8,7 +8,12 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 
 from connections.access.actor import Actor
-from connections.core.errors import DomainError, InvalidInputError, UnavailableError
+from connections.core.errors import (
+    ClockBehindError,
+    DomainError,
+    InvalidInputError,
+    UnavailableError,
+)
 from connections.web.framework.forms import ServiceForm
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import actor_of, redirect_to
@@ -34,7 +39,7 @@ class Refusal:
             return 200
         if isinstance(self.error, InvalidInputError):
             return 422
-        return 503 if isinstance(self.error, UnavailableError) else 409
+        return 503 if isinstance(self.error, UnavailableError | ClockBehindError) else 409
 
 
 NOT_REFUSED = Refusal()

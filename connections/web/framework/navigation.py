@@ -21,7 +21,7 @@ from connections.access_reviews.progress import (
 )
 from connections.batches.progress import find_to_approve, find_to_continue
 from connections.changes.changes import AWAITING_QUERY, find_awaiting_acknowledgement
-from connections.core import clock, time_limits
+from connections.core import clock
 from connections.core.database import Statement, counting_statement
 from connections.inventory.orgs import find_connections
 from connections.models import (
@@ -242,9 +242,7 @@ def _find_to_continue[R: ChangeRequest](
 
     `confirmable` are those that they can confirm if they are approved.
     """
-    has_expired = clock.has_passed_in_query(
-        "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
-    )
+    has_expired = Q(expires_at__lte=now)
     to_confirm = Q(state=State.APPROVED) | Q(state=State.REQUESTED, policy=ApprovalPolicy.NONE)
     to_confirm &= confirmable & ~has_expired
     to_resolve = Q(state__in=(State.UNKNOWN, model.no_effect))
@@ -271,9 +269,7 @@ def _find_awaiting_approval[R: ChangeRequest](
         **{model.noun: OuterRef("pk")}, round=OuterRef("approval_round")
     )
     approvals = this_round.filter(decision=ApprovalFields.Decision.APPROVED).order_by()
-    has_expired = clock.has_passed_in_query(
-        "expires_at", within=time_limits.APPROVAL_WINDOW, now=now
-    )
+    has_expired = Q(expires_at__lte=now)
     lacks_approvals = Q(state=State.REQUESTED) & ~has_expired
     for policy in ApprovalPolicy:
         # Also those without effect after an attempt, while this round lacks approvals.

@@ -14,11 +14,6 @@ def no_worker_text(seen_at: datetime | None) -> str:
     )
 
 
-def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
-    """What it means that `ahead`, the newest recorded time, is in the future."""
-    return (
-        f"The newest recorded time is {format_time(ahead)}, but the database server's clock shows "
-        f"{format_time(now)}. Check that clock. Until it is right, sessions, links, "
-        "approvals and identity checks with a time in the future are invalid, and a deletion that "
-        "was being sent becomes unknown."
-    )
+def clock_behind_text(problem: str) -> str:
+    """What it means that the clock is behind. `problem` says so."""
+    return f"{problem} Correct that clock. Until it is right, nothing is confirmed, sent or ended."

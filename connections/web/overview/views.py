@@ -10,6 +10,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import Reason
 from connections.agreements.texts import REASON_LABELS
+from connections.change_requests.clock_guard import read_clock
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.text import format_limit
@@ -18,7 +19,7 @@ from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.orgs import list_known_orgs
 from connections.inventory.syncs import credentials_in_use, newest_syncs
 from connections.models import Credential
-from connections.operations import checks, heartbeats
+from connections.operations import heartbeats
 from connections.people import people
 from connections.web.badges import audit_log_badge
 from connections.web.changes.rows import ChangeRowView, change_row_views
@@ -26,7 +27,7 @@ from connections.web.credentials.forms import CredentialForm
 from connections.web.framework.lists import shared_names
 from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, Situation, change_item, find_items
-from connections.web.overview.texts import clock_ahead_text, no_worker_text
+from connections.web.overview.texts import clock_behind_text, no_worker_text
 
 # How many items are shown at once, and how many recent changes. With more items, the changes that
 # are shown still fit on a screen of 900 px.
@@ -38,7 +39,7 @@ RECENT = timedelta(days=7)
 
 def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dict[str, Any]:
     """The inventory in a few numbers, as this person sees it."""
-    newest, known = newest_syncs(now=now), list_known_orgs(actor=actor)
+    newest, known = newest_syncs(), list_known_orgs(actor=actor)
     complete = {
         credential: sync.started_at
         for credential in credentials
@@ -88,7 +89,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
-    time_ahead = checks.find_future_time(now=now)
+    clock_problem = read_clock().problem
     verification = last_verification()
     can_manage = permissions.can_manage_credentials(actor)
     context: dict[str, Any] = {
@@ -108,7 +109,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "audit_log": audit_log_badge(verification, now=now),
         "can_audit": permissions.can_audit(actor),
         "no_worker": None if has_worker else no_worker_text(worker_seen_at),
-        "clock": clock_ahead_text(time_ahead, now=now) if time_ahead else None,
+        "clock": clock_behind_text(clock_problem) if clock_problem else None,
         "can_sync": permissions.can_sync(actor),
         "form": CredentialForm() if can_manage and not credentials else None,
         "administrators": [] if credentials else people.list_administrator_names(),

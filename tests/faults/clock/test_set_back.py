@@ -2,22 +2,16 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
-from uuid import uuid4
 
 import pytest
-from django.db.models import F
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER
 from connections.change_requests import sending
 from connections.change_requests.sending import ClaimedAttempt
-from connections.core import time_limits
 from connections.datadog.responses import WriteResponse
-from connections.inventory import syncs
-from connections.models import Credential, Deletion, Outcome, Person, State
+from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State
 from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -102,6 +96,8 @@ def test_the_history_is_ordered_by_request_time(
     first = make_deletion(faults.RETURNS_403)
     sandbox.world.clear_faults()
     set_back(clock)
+    # One that is only requested, because nothing can be confirmed now.
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     second = make_deletion()
     assert list(Deletion.objects.all()) == [first, second]
     client = client_of(ada)
@@ -109,91 +105,6 @@ def test_the_history_is_ordered_by_request_time(
     assert html.index(f"/deletions/{first.pk}/") < html.index(f"/deletions/{second.pk}/")
     for address in ("/", "/deletions/", "/connections/", f"/deletions/{second.pk}/"):
         assert not NEGATIVE.findall(read(client.get(address)).text), address
-
-
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        # Its 15 minutes were counted by a clock that was ahead.
-        (faults.rate_limited(reset="7"), (State.SETTLED, Outcome.NOT_SENT)),
-        (faults.EXECUTES_THEN_RESET, (State.SETTLED, Outcome.GONE_UNATTRIBUTED)),
-    ],
-    ids=["returns_429", "executes_then_reset"],
-)
-def test_nothing_is_resent(
-    make_deletion: RequestDeletion,
-    clock: SettableClock,
-    sandbox: SandboxServer,
-    fault: faults.Fault,
-    expected: tuple[State, Outcome],
-) -> None:
-    deletion = make_deletion(fault)
-    set_back(clock)
-    for _ in range(5):
-        clock.advance(seconds=61)
-        run_due(deletion)
-    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    assert (deletion.state, deletion.outcome) == expected
-
-
-def test_a_200_is_checked_at_once_and_then_on_schedule(
-    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
-    deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
-    set_back(clock)
-    assert run_due(deletion).last_checked_at == clock.at
-    assert deletion.due_at == clock.at + time_limits.VERIFICATION_AT[0]
-    assert due.run_due(actor=WORKER) == []
-    clock.advance(seconds=60)
-    assert (
-        run_due(deletion).due_at
-        == clock.at + time_limits.VERIFICATION_AT[1] - time_limits.VERIFICATION_AT[0]
-    )
-    assert due.run_due(actor=WORKER) == []
-
-
-@pytest.mark.database
-def test_many_deletions_delayed_by_a_wrong_clock_need_few_queries(
-    make_deletion: RequestDeletion,
-    clock: SettableClock,
-    django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
-    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
-    values = {
-        field.attname: getattr(deletion, field.attname)
-        for field in Deletion._meta.concrete_fields
-        if field.name != "id"
-    }
-    others = Deletion.objects.bulk_create(
-        [Deletion(**values | {"connection_id": uuid4(), "request_id": uuid4()}) for _ in range(450)]
-    )
-    checked_since, unchecked = others[:420], others[420:]
-    # The first that are read, so that a poll that needs no more reads no further.
-    Deletion.objects.filter(pk__in=[one.pk for one in unchecked]).update(
-        due_at=F("due_at") - timedelta(seconds=1)
-    )
-
-    def record_checks(some: list[Deletion]) -> None:
-        with audit.atomic():
-            for one in some:
-                audit.record(
-                    code=audit.EventCode.DELETION_CHECKED,
-                    actor=WORKER,
-                    sentence=audit.Sentence("Checked."),
-                    subject=one,
-                )
-
-    record_checks(others)
-    clock.advance(minutes=-30)
-    record_checks(checked_since)
-    # One query for what is due, one for what a wrong clock made due too late, one for what it
-    # postponed, one per 200 rows for the newest event of each, and one for access requests.
-    with django_assert_max_num_queries(5):
-        found = due.list_due(now=clock.at)
-    assert len(found) == due.BATCH_SIZE
-    assert not set(found) & set(checked_since)
-    with django_assert_max_num_queries(7):
-        assert len(due.list_due(now=clock.at, limit=100)) == 31
 
 
 def test_a_waiting_deletion_survives_a_clock_set_back_by_a_few_seconds(
@@ -205,48 +116,6 @@ def test_a_waiting_deletion_survives_a_clock_set_back_by_a_few_seconds(
     assert run_due(deletion).state == State.WAITING
     clock.advance(seconds=13)
     assert run_due(deletion).outcome == Outcome.DELETED
-
-
-def test_checks_count_from_the_first_event_recorded_after_the_clock_was_set_back(
-    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
-    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
-    set_back(clock)
-    # The age of the attempt is still unknown, so this check decides nothing.
-    assert run_due(deletion).last_checked_at is None
-    # 34 s after that check, the attempt might still have been in progress.
-    clock.advance(seconds=34)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert deletion.last_checked_at is None
-    clock.advance(seconds=2)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert deletion.last_checked_at == clock.at
-    clock.advance(seconds=60)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
-    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-
-
-@pytest.mark.database
-def test_a_check_from_before_the_clock_was_set_back_does_not_count(
-    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
-    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
-    clock.advance(seconds=36)
-    assert run_due(deletion).last_checked_at == clock.at
-    set_back(clock)
-    due.reconcile_all(actor=WORKER)
-    clock.advance(seconds=36)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert (deletion.state, deletion.last_checked_at) == (State.UNKNOWN, clock.at)
-    clock.advance(seconds=60)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
 
 
 @pytest.fixture
@@ -264,16 +133,6 @@ def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPa
         with pytest.raises(KilledError):
             make_deletion()
     return Deletion.objects.get(state=State.SENDING)
-
-
-@pytest.mark.database
-def test_a_claim_from_the_future_becomes_unknown_at_once(
-    killed_deletion: Deletion, clock: SettableClock
-) -> None:
-    set_back(clock)
-    assert run_due(killed_deletion).state == State.UNKNOWN
-    # And it is checked 35 s later, not in an hour.
-    assert killed_deletion.due_at == clock.at + time_limits.FIRST_CHECK_DELAY
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(
@@ -322,44 +181,6 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
     assert deletion.state == State.UNKNOWN
     assert run_due(deletion).outcome == Outcome.DELETED
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-
-
-def test_a_connection_still_listed_within_five_minutes_is_no_contradiction(
-    make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
-    deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
-    assert deletion.outcome == Outcome.DELETED
-    set_back(clock)
-    due.reconcile_all(actor=WORKER)
-    clock.advance(minutes=4, seconds=59)
-    due.reconcile_all(actor=WORKER)
-    deletion.refresh_from_db()
-    assert deletion.contradicted_at is None
-    clock.advance(seconds=2)
-    assert run_due(deletion).contradicted_at == clock.at
-
-
-def test_an_unknown_deletion_from_the_future_raises_the_alarm_an_hour_after_a_check(
-    make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
-    deletion = make_deletion(faults.RETURNS_500)
-    # The clock was a year ahead.
-    clock.advance(hours=-365 * 24)
-    due.reconcile_all(actor=WORKER)
-    assert due.raise_alarms(actor=WORKER) == []
-    clock.advance(minutes=61)
-    assert due.raise_alarms(actor=WORKER) == [deletion]
-
-
-@pytest.mark.database
-def test_the_inventory_shows_the_sync_made_after_the_clock_was_set_back(
-    make_deletion: RequestDeletion, clock: SettableClock, credential: Credential, ada: Person
-) -> None:
-    set_back(clock)
-    listing, *_ = syncs.sync_orgs(actor=person_actor(person=ada))
-    newest = syncs.newest_syncs(now=clock.at)
-    assert newest == {credential.pk: listing}
-    assert not syncs.is_stale(listing, now=clock.at)
 
 
 def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is_set_back(
