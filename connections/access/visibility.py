@@ -178,6 +178,13 @@ def visible_orgs(*, actor: Actor) -> QuerySet[Org]:
     )
 
 
+def knows_orgs(pair: OrgPair, *, actor: Actor) -> bool:
+    """Whether the actor knows both orgs of the pair, whether or not they see a connection."""
+    orgs = visible_orgs(actor=actor).filter(site=pair.site)
+    ids = {pair.source_org_id, pair.sink_org_id}
+    return set(orgs.filter(org_id__in=ids).values_list("org_id", flat=True)) == ids
+
+
 def people_who_know_org(people: QuerySet[Person], *, site: str, org_id: str) -> QuerySet[Person]:
     """The people among these who can see every credential, or one that makes this org known."""
     hidden = hidden_from(people)

@@ -11,11 +11,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import is_visible, visible_access_requests
+from connections.access_requests.concealing import conceal, has_status
 from connections.agreements.approved import find_grants
 from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
-    AccessOutcome,
     AccessRequest,
     AccessRequestApproval,
     Org,
@@ -55,7 +55,7 @@ def list_access_requests(*, actor: Actor, filters: AccessRequestFilter) -> Query
         "owner__username__in": filters.owner,
     }
     rows = visible_access_requests(actor=actor).filter(
-        _any_of(map(_has_status, filters.status)),
+        _any_of(has_status(status, actor=actor) for status in filters.status),
         _any_of(map(_has_org, filters.org)),
         **{name: values for name, values in exact.items() if values},
     )
@@ -95,10 +95,6 @@ def list_owners(*, actor: Actor) -> list[Person]:
 
 def _any_of(conditions: Iterable[Q]) -> Q:
     return reduce(or_, conditions, Q())
-
-
-def _has_status(status: str) -> Q:
-    return Q(outcome=status) if status in AccessOutcome.values else Q(state=status)
 
 
 def _has_org(org: str) -> Q:
@@ -188,7 +184,7 @@ def as_listed(rows: QuerySet[AccessRequest], *, actor: Actor) -> list[ListedAcce
                 for name in ("restored_from", "deletion")
             },
         )
-        for request in rows.prefetch_related("attempts", "approvals")
+        for request in conceal(rows.prefetch_related("attempts", "approvals"), actor=actor)
     ]
 
 

@@ -276,6 +276,8 @@ def describe_access(
     )
     headline = text.headline.format_map(fields)
     meaning = " ".join(text.meaning.format_map(fields).split())
+    if access_request.cause == Cause.CONCEALED:
+        headline, meaning = "Not sent", f"Ask {access_request.cause_details['operator']} why."
     lines = [
         attempt_facts.earlier_attempts(attempts[:-1]),
         f"“{access_request.settled_reason}”" if access_request.settled_reason else "",

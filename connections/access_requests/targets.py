@@ -233,7 +233,9 @@ def find_target(
     Raises Http404 for a pair that the actor doesn't know, and PermissionDenied.
     """
     permissions.require(permissions.can_see(actor), "request access")
-    require_pairs([pair], actor=actor)
+    if not visibility.knows_orgs(pair, actor=actor):
+        require_pairs([pair], actor=actor)
+    is_pair_visible = bool(visibility.visible_pairs([pair], actor=actor))
     orgs = dict(
         Org.objects.filter(
             site=pair.site, org_id__in=[pair.source_org_id, pair.sink_org_id]
@@ -264,7 +266,7 @@ def find_target(
         named_credential=credential,
         other_credentials=[each for each in candidates if each != chosen],
         snapshot=snapshot,
-        agreement=find_agreements([pair]).get(pair),
+        agreement=find_agreements([pair]).get(pair) if is_pair_visible else None,
         restored_from=restored_from,
         policy=strictest_policy(orgs_of_pair),
         open_request=find_open(AccessRequest, pair),

@@ -172,6 +172,8 @@ class Cause(StrEnum):
         f"No one confirmed it within {format_limit(time_limits.CONFIRMING_WINDOW)}.",
     )
     PERSON_LOST_RIGHT = "person_lost_right", "A person involved no longer has permission."
+    # In place of the cause, for people from whom the connection is hidden. Never stored.
+    CONCEALED = "concealed", "Ask an Operator why."
     REQUESTER_DISABLED = (
         "requester_disabled",
         "The account of the person who requested it is disabled.",

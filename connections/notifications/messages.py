@@ -10,7 +10,8 @@ from django.urls import reverse
 
 from connections import models
 from connections.access import permissions, visibility
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER, Actor, person_actor
+from connections.access_requests.concealing import READABLE_CODES, conceal
 from connections.agreements.setting import find_approved_ends
 from connections.audit import EventCode
 from connections.changes.changes import (
@@ -21,6 +22,7 @@ from connections.changes.changes import (
 )
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
+from connections.core.causes import Cause
 from connections.core.own_address import own_origin
 from connections.core.sites import site_name
 from connections.core.text import limited_lines, one_line, pluralize
@@ -159,6 +161,12 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
         _require_still_waiting(subject, reader=reader, may_be_closed=may_be_closed)
     if isinstance(subject, models.AccessRequest):
         _require_visible(subject, reader=reader)
+    sentence = _sentence(event, reader=reader)
+    if isinstance(subject, models.AccessRequest) and event.code not in READABLE_CODES:
+        [subject] = conceal([subject], actor=_actor_of(reader))
+        if subject.cause == Cause.CONCEALED:
+            sentence = f"{subject.pair}: Not sent. Ask {subject.cause_details['operator']} why."
+            details = {"outcome": subject.outcome}
     needs_approval = (
         isinstance(subject, models.ChangeRequest | models.Batch) and subject.needs_approval
     )
@@ -176,7 +184,7 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
         title=notification_title(event.code, details=details, needs_approval=needs_approval),
         about=reference.about,
         at=event.at,
-        sentence=_sentence(event, reader=reader),
+        sentence=sentence,
         path=reference.path,
         seq=event.seq,
         by=event.actor_name,
@@ -185,12 +193,16 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     )
 
 
+def _actor_of(reader: models.Person | None) -> Actor:
+    """Who reads it: a person or, for the webhook, everybody."""
+    return person_actor(person=reader) if reader else WORKER
+
+
 def _require_still_waiting(
     review: models.AccessReview, *, reader: models.Person | None, may_be_closed: bool
 ) -> None:
     """Raise DoesNotExist if the access review was closed or is now hidden from the reader."""
-    actor = person_actor(person=reader) if reader else WORKER
-    visible = visibility.visible_access_reviews(actor=actor)
+    visible = visibility.visible_access_reviews(actor=_actor_of(reader))
     is_over = review.is_closed and not may_be_closed
     if is_over or not visible.filter(pk=review.pk).exists():
         raise models.AccessReview.DoesNotExist
@@ -198,8 +210,7 @@ def _require_still_waiting(
 
 def _require_visible(access_request: models.AccessRequest, *, reader: models.Person | None) -> None:
     """Raise DoesNotExist if the access request, or its destination, is hidden from the reader."""
-    actor = person_actor(person=reader) if reader else WORKER
-    visible = visibility.visible_access_requests(actor=actor)
+    visible = visibility.visible_access_requests(actor=_actor_of(reader))
     if not visible.filter(pk=access_request.pk).exists():
         raise models.AccessRequest.DoesNotExist
 

@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.access.visibility import visible, visible_access_requests
+from connections.access_requests.concealing import conceal
 from connections.access_requests.status import data_text
 from connections.models import Deletion, OrgPair
 from connections.web.badges import outcome_badge
@@ -20,12 +21,12 @@ def list_before(pair: OrgPair, *, before: datetime, actor: Actor) -> list[Timeli
     of_pair = pair._asdict()
     requests = visible_access_requests(actor=actor).filter(
         **of_pair, requested_at__lt=before, settled_at__isnull=False
-    )
+    )[:MOST]
     deletions = visible(Deletion.objects.all(), actor=actor).filter(
         **of_pair, requested_at__lt=before, settled_at__isnull=False
     )
     entries = [
-        *(access_request_entry(each, now=before) for each in requests[:MOST]),
+        *(access_request_entry(each, now=before) for each in conceal(requests, actor=actor)),
         *(_of_deletion(each) for each in deletions[:MOST]),
     ]
     return sorted(entries, key=lambda entry: entry.at or before, reverse=True)

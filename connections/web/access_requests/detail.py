@@ -11,6 +11,7 @@ from django.urls import reverse
 from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access_requests.actions import pair_of
+from connections.access_requests.concealing import conceal
 from connections.access_requests.status import (
     AccessStatus,
     ClosedStatus,
@@ -88,6 +89,9 @@ class AccessRequestPage(RequestPage[AccessRequest]):
     def find(self, *, actor: Actor, pk: UUID) -> AccessRequest:
         access_request = objects.find_access_request(actor=actor, pk=pk)
         return self.rows().get(pk=access_request.pk)
+
+    def as_read(self, change_request: AccessRequest, *, actor: Actor) -> AccessRequest:
+        return conceal([change_request], actor=actor)[0]
 
     def version(self, change_request: AccessRequest, *, actor: Actor, now: datetime) -> str:
         steps = _find_next_steps(change_request, actor=actor, now=now)

@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from connections.access_requests.concealing import conceal
 from connections.access_requests.listing import (
     list_access_requests,
     list_owners,
@@ -33,7 +34,7 @@ def access_request_list(request: HttpRequest) -> HttpResponse:
         request,
         {"shared_names": lists.shared_names(orgs)},
         form=form,
-        rows=list(page.object_list),
+        rows=conceal(page.object_list, actor=actor),
         links=lists.numbered_links(request, page),
         count=page.paginator.count,
         choices={

@@ -104,6 +104,10 @@ class RequestPage[R: ChangeRequest](ABC):
         """Template variables of the page outside the outcome and the record."""
         return {}
 
+    def as_read(self, change_request: R, *, actor: Actor) -> R:
+        """The request as this reader may read it."""
+        return change_request
+
     def forms(self) -> Mapping[str, type[ServiceForm]]:
         """The forms of `#outcome` by template variable."""
         return {}
@@ -116,6 +120,7 @@ class RequestPage[R: ChangeRequest](ABC):
         if target == "watch":
             return self._poll_response(request, change_request, actor=actor)
         if target == "record":
+            change_request = self.as_read(change_request, actor=actor)
             context = self.facts_context(change_request, actor=actor)
             context |= self._record_context(change_request, actor=actor)
             return render(request, f"{self.template}#record", context)
@@ -156,6 +161,7 @@ class RequestPage[R: ChangeRequest](ABC):
         status: int = 200,
     ) -> HttpResponse:
         """The page of one request. For htmx, only `#outcome` and the title, also on other pages."""
+        change_request = self.as_read(change_request, actor=actor)
         context = self.facts_context(change_request, actor=actor) | {
             "outcome": self._outcome_context(
                 request, change_request, actor=actor, form=form, notice=notice

@@ -5,6 +5,8 @@ from typing import Any
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.access_requests.concealing import READABLE_CODES
+from connections.core.causes import Cause
 from connections.models import AttemptFields, ChangeRequest, Step
 from connections.web.timeline import TimelineEntry, event_entry
 
@@ -25,6 +27,7 @@ def timeline_of(change_request: ChangeRequest, *, actor: Actor) -> list[Timeline
         for event in audit.events_of(subject=change_request)
         # Refused access is for auditors, and could fill the page.
         if event.code != audit.EventCode.ACCESS_REFUSED
+        and (change_request.cause != Cause.CONCEALED or event.code in READABLE_CODES)
     ]
 
 

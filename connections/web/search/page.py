@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests.concealing import conceal
 from connections.access_requests.listing import AccessRequestFilter, list_access_requests
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
@@ -268,7 +269,8 @@ _OWNER = ("owner__username", "owner__first_name", "owner__last_name")
 def _access_requests(text: str, actor: Actor) -> HitGroup:
     words = " ".join(_split_words(text))
     filters = AccessRequestFilter(text=words)
-    newest = list(list_access_requests(actor=actor, filters=filters)[: MOST + 1])
+    found = list_access_requests(actor=actor, filters=filters)[: MOST + 1]
+    newest = conceal(found, actor=actor)
     hits = [
         Hit(
             name=access_request.pair,
