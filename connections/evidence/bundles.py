@@ -23,10 +23,17 @@ from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence.access_requests import list_access_requests
 from connections.evidence.contents import BundleWriter, format_json
-from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
+from connections.evidence.files import (
+    BundleError,
+    BundleFile,
+    audit_log_tree,
+    bundle_files,
+    write_zip,
+)
 from connections.evidence.program import build_program
 from connections.evidence.records import kind_of
 from connections.models import AccessReview, AuditEvent, AuditHead, Batch, Checkpoint
+from connections.models.released_migrations import AppliedMigration, release_number
 from connections.verifier.archive import FORMAT, MANIFEST_FILES
 from connections.verifier.events import ACCESS_REQUEST, DELETION
 
@@ -95,6 +102,7 @@ def make_bundle(
     start remains.
     """
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
+    _require_no_newer_release()
     # If it can't be read, fail here, before anything is recorded.
     load_signing_key()
     now = clock.now()
@@ -161,6 +169,17 @@ def make_access_review_bundle(
         output=output,
         notes=notes,
     )
+
+
+def _require_no_newer_release() -> None:
+    """What a newer release records would be left out without a word."""
+    releases = AppliedMigration.objects.values_list("release", flat=True)
+    newest = max(releases, key=release_number, default="")
+    if release_number(newest) > release_number(__version__):
+        raise BundleError(
+            f"The database is of release {newest}. A bundle made by release {__version__} would "
+            f"leave out what only {newest} records. Make it with release {newest}."
+        )
 
 
 def _validate_period(filters: HistoryFilter, *, now: datetime) -> HistoryFilter:

@@ -1,6 +1,7 @@
 """Which migrations a database has, from which release each is, and the base class of migrations."""
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ class AppliedMigration(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def release_number(release: str) -> tuple[int, ...]:
+    """The numbers of a release, which compare as releases do."""
+    return tuple(int(part) for part in re.findall(r"\d+", release))
 
 
 class ReleasedMigration(migrations.Migration):

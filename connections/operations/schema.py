@@ -22,7 +22,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from connections.core.errors import DomainError
 from connections.core.text import join_some_names, pluralize
 from connections.models import AppliedMigration
-from connections.models.released_migrations import ReleasedMigration
+from connections.models.released_migrations import ReleasedMigration, release_number
 from connections.models.triggers import Rule
 
 APP = "connections"
@@ -163,7 +163,7 @@ def _compare_migrations(columns: set[str]) -> Schema:
             hint="With that build, run export_audit and make_evidence_bundle to keep its record; "
             "then start this version with an empty database (docs/OPERATIONS.md, “Upgrades”).",
         )
-    newer = sorted({recorded[name].release for name in ours - known.keys()}, key=_release_number)
+    newer = sorted({recorded[name].release for name in ours - known.keys()}, key=release_number)
     if len(newer) > 1:
         return Schema(
             fit=Fit.TOO_NEW,
@@ -186,10 +186,6 @@ def _compare_migrations(columns: set[str]) -> Schema:
             hint=f"Upgrade this installation to release {newer[0]}.",
         )
     return Schema(fit=Fit.SAME)
-
-
-def _release_number(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", release))
 
 
 # --- Columns, indexes and triggers --------------------------------------------------------------

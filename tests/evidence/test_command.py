@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from connections.evidence import bundles
 from connections.evidence.program import build_program
 from connections.models import AuditEvent, Deletion
+from connections.models.released_migrations import AppliedMigration
 from tests.evidence.support import complaint, run_verifier
 from tests.support.append_only import triggers_off
 
@@ -39,6 +40,19 @@ def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
     assert run_verifier(path.read_bytes(), tmp_path / "x").code == 0
     started = AuditEvent.objects.get(code="evidence_bundle.started")
     assert started.details["filter"] == "since=2026-01-01&site=sandbox-us1"
+
+
+def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    """Its records that this version doesn't know would be missing without a word."""
+    AppliedMigration.objects.create(name="0100_next", sha256="0" * 64, release="9.10.0")
+    code, printed = run("--output", tmp_path / "q3.zip")
+    assert code == 1
+    assert (
+        "would leave out what only 9.10.0 records. Make it with release 9.10.0."
+        in (printed["error"])
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert not AuditEvent.objects.filter(code="evidence_bundle.started").exists()
 
 
 def test_it_overwrites_nothing(tmp_path: Path) -> None:

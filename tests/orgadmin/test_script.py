@@ -37,7 +37,7 @@ BROKEN_SHIM = "#!/bin/sh\necho 'shim: no such version' >&2\nexit 127\n"
 # A Python whose venv copies one that exists, in a tenth of the time.
 QUICK_PYTHON = """#!/bin/sh
 case $* in
-    '-m venv '*) for last in "$@"; do :; done; rm -rf "$last"; exec '{cp}' -R '{venv}' "$last" ;;
+    '-I -m venv '*) for last in "$@"; do :; done; rm -rf "$last"; exec '{cp}' -R '{venv}' "$last" ;;
 esac
 exec '{python}' "$@"
 """
@@ -143,6 +143,24 @@ def test_it_uses_the_first_python_that_is_new_enough_and_works(
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == f"run: creating .venv with {path}/python"
     assert done.stdout.startswith("['hello']")
+
+
+@pytest.mark.parametrize("command", ["install", "demo"])
+def test_it_runs_nothing_of_the_current_directory(
+    tmp_path: Path, quick_python: Path, command: str
+) -> None:
+    checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
+    hostile = tmp_path / "hostile"
+    for directory, text in ((checkout, ""), (hostile, "open('owned', 'w')\n")):
+        (directory / "orgadmin/demo").mkdir(parents=True)
+        (directory / "orgadmin/__init__.py").write_text(text)
+        (directory / "orgadmin/demo/__init__.py").touch()
+        (directory / "orgadmin/demo/__main__.py").write_text(text)
+    for name in ("venv", "ensurepip", "pip", "json"):
+        (hostile / f"{name}.py").write_text("open('owned', 'w')\n")
+    done = run(checkout / "run", command, path=make_path(tmp_path / "bin"), cwd=hostile)
+    assert done.returncode == 0, done.stderr
+    assert not (hostile / "owned").exists()
 
 
 def test_without_such_a_python_it_uses_uv(tmp_path: Path, quick_python: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from connections import __version__
 from tests.support.databases import SharedDatabase
 from tests.support.processes import ROOT, free_port, get, is_alive, until
 
@@ -100,15 +101,23 @@ def installation(shared_database: SharedDatabase, tmp_path: Path) -> Iterator[In
     """The first release, which serves."""
     base = tmp_path / "releases of ours"
     base.mkdir()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    runuser = programs / "runuser"
+    # This checkout might be where another user can't read it.
+    runuser.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path / "run as"}"\nshift 3\nexec "$@"\n')
+    runuser.chmod(0o755)
     names = {"link": base / "current", "log": base / "log", "pid": base / "pid"}
     env = shared_database.environment(
-        PATH=os.environ["PATH"],
+        PATH=f"{programs}:{os.environ['PATH']}",
         PORT=str(free_port()),
         ORGADMIN_DRAIN_SECONDS="0",
         ORGADMIN_START_COMMAND=START.format(**names),
         ORGADMIN_STOP_COMMAND=STOP.format(**names),
     )
     made = Installation(base=base, env=env)
+    if os.geteuid() == 0:
+        os.chown(env["ORGADMIN_DATA_DIR"], pwd.getpwnam("nobody").pw_uid, -1)
     made.link.symlink_to(made.release("1.0"))
     subprocess.run(["sh", "-c", env["ORGADMIN_START_COMMAND"]], env=env, check=True)
     assert made.is_ready()
@@ -139,7 +148,7 @@ def test_the_new_release_serves_on_the_migrated_database(
     backups = list(data.glob("backups/before-upgrade-*/manifest.json"))
     assert len(backups) == shared_database.is_sqlite
     # The previous release works with this database too: going back needs no restore.
-    assert installation.upgrade(installation.base / "1.0", *more).returncode == 0
+    assert installation.upgrade(installation.base / "1.0").returncode == 0
     assert installation.is_ready()
 
 
@@ -158,19 +167,22 @@ def test_a_failed_migration_leaves_the_old_release_running(
 
 
 # Interrupts the script when the link was replaced.
-INTERRUPTING = """
-import atexit, os, signal, sys
-if any("os.replace" in argument for argument in sys.orig_argv):
-    atexit.register(os.kill, os.getppid(), signal.SIGTERM)
+INTERRUPTING = """#!/bin/sh
+case $* in
+    *os.replace*) "{python}" "$@"; kill -TERM $PPID ;;
+    *) exec "{python}" "$@" ;;
+esac
 """
 
 
-def test_an_interrupt_after_the_switch_does_not_undo_it(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_an_interrupt_after_the_switch_does_not_undo_it(installation: Installation) -> None:
     new = installation.release("1.1")
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    done = installation.upgrade(new, "--dump-done", PYTHONPATH=str(tmp_path))
+    (new / ".venv/bin").unlink()
+    (new / ".venv/bin").mkdir()
+    program = new / ".venv/bin/python"
+    program.write_text(INTERRUPTING.format(python=Path(sys.prefix) / "bin/python"))
+    program.chmod(0o755)
+    done = installation.upgrade(new, "--dump-done")
     assert (done.returncode, installation.link.readlink()) == (0, new), done.stderr
     assert installation.is_ready()
 
@@ -181,23 +193,62 @@ def test_root_writes_as_the_owner_of_the_data_directory(
 ) -> None:
     if not shared_database.is_sqlite:
         pytest.skip("only SQLite is backed up to the data directory")
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    log = tmp_path / "run as"
-    runuser = programs / "runuser"
-    # This checkout might be where another user can't read it.
-    runuser.write_text(f'#!/bin/sh\necho "$*" >>"{log}"\nshift 3\nexec "$@"\n')
-    runuser.chmod(0o755)
-    os.chown(installation.env["ORGADMIN_DATA_DIR"], pwd.getpwnam("nobody").pw_uid, -1)
-    path = f"{programs}:{installation.env['PATH']}"
-    done = installation.upgrade(installation.release("1.1"), PATH=path)
+    new = installation.release("1.1")
+    installation.add_migration(new, sql="CREATE TABLE connections_next (id integer)")
+    linked = tmp_path / "data"
+    linked.symlink_to(installation.env["ORGADMIN_DATA_DIR"])
+    done = installation.upgrade(new, ORGADMIN_DATA_DIR=str(linked))
     assert done.returncode == 0, done.stderr
-    users, commands = zip(
-        *(line.split(" -- ", 1) for line in log.read_text().splitlines()), strict=True
-    )
+    lines = (tmp_path / "run as").read_text().splitlines()
+    users, commands = zip(*(line.split(" -- ", 1) for line in lines), strict=True)
     assert set(users) == {"-u nobody"}
-    for command, part in zip(commands, ("migrate --plan", "backup", "migrate --no"), strict=True):
+    parts = ("migrate --plan", "migrate --check", "backup", "migrate --no")
+    for command, part in zip(commands, parts, strict=True):
         assert part in command
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_root_does_not_upgrade_what_belongs_to_root(installation: Installation) -> None:
+    os.chown(installation.env["ORGADMIN_DATA_DIR"], 0, -1)
+    done = installation.upgrade(installation.release("1.1"), "--dump-done")
+    assert done.returncode == 1
+    assert "belongs to root" in done.stderr
+    assert done.stderr.endswith("Nothing was changed.\n")
+    assert installation.is_ready()
+
+
+def test_without_a_migration_it_needs_no_dump_and_only_restarts(
+    installation: Installation, shared_database: SharedDatabase
+) -> None:
+    """For example, to go back to the previous release."""
+    new, before = installation.release("1.1"), installation.process()
+    done = installation.upgrade(new)
+    assert (done.returncode, installation.link.readlink()) == (0, new), done.stderr
+    assert "stopping the service" not in done.stderr
+    assert installation.process() != before
+    assert installation.is_ready()
+    assert not list(Path(installation.env["ORGADMIN_DATA_DIR"]).glob("backups/before-upgrade-*"))
+
+
+def test_the_dump_is_private_named_by_release_and_overwrites_nothing(
+    installation: Installation, shared_database: SharedDatabase, tmp_path: Path
+) -> None:
+    if shared_database.is_sqlite:
+        pytest.skip("only PostgreSQL needs a dump")
+    new = installation.release("1.1")
+    installation.add_migration(new, sql="CREATE TABLE connections_next (id integer)")
+    dump = installation.upgrade(new).stdout.splitlines()[-1]
+    program = tmp_path / "programs/pg_dump"
+    program.write_text("#!/bin/sh\necho dump\n")
+    program.chmod(0o755)
+    for code in (0, 1):
+        done = subprocess.run(
+            ["bash", "-ec", dump], env=installation.env, cwd=tmp_path, check=False
+        )
+        assert (done.returncode == 0) == (code == 0)
+    [file] = tmp_path.glob("*.dump")
+    assert (file.stat().st_mode & 0o777, file.read_text()) == (0o600, "dump\n")
+    assert file.name.startswith(f"orgadmin-{__version__}-20")
 
 
 def test_nothing_is_stopped_when_the_database_cannot_be_upgraded(
