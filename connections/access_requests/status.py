@@ -122,7 +122,9 @@ _TEXTS: dict[AccessStatus, _Text] = {
     DeletionStatus.APPROVED: _Text(
         "Approved", "Approved by {approvers}", "{confirm} by {deadline}. {nothing}"
     ),
-    DeletionStatus.CHECKING: _Text("Checking", "Checking Datadog before sending", "{nothing}"),
+    DeletionStatus.CHECKING: _Text(
+        "Checking", "Checking Datadog before sending", "{nothing}{confirmed}"
+    ),
     DeletionStatus.CONFIRMED: _Text("Confirmed", "Confirmed", "{nothing}"),
     DeletionStatus.CHECK_FAILED: _Text("Check failed", "The pre-send check failed", "{nothing}"),
     DeletionStatus.SENDING: _Text(
@@ -217,6 +219,7 @@ def _fields(
     approvers = [approval.approver_name for approval in access_request.current_approvals]
     return {
         "nothing": nothing,
+        "confirmed": f" Confirmed by {name}." if (name := access_request.confirmed_by_name) else "",
         "method": method,
         "confirm": "Confirm"
         if is_confirming

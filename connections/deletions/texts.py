@@ -51,7 +51,10 @@ _TEXTS = {
         "Approved", "{requester} must confirm by {deadline}", Claim.NOTHING_SENT_YET
     ),
     DeletionStatus.CHECKING: StatusText(
-        "Checking", "Checking the connection before sending", Claim.NOTHING_SENT_YET
+        "Checking",
+        "Checking the connection before sending",
+        Claim.NOTHING_SENT_YET,
+        "{claim}{confirmed}",
     ),
     DeletionStatus.CONFIRMED: StatusText("Confirmed", "Confirmed", Claim.DELETE_NOT_SENT_YET),
     DeletionStatus.CHECK_FAILED: StatusText(
@@ -131,6 +134,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
     http_status, refusal = _REFUSALS.get(deletion.cause, (0, "Datadog refused the request"))
     return {
         "requester": confirming_people(deletion),
+        "confirmed": f" Confirmed by {name}." if (name := deletion.confirmed_by_name) else "",
         "by": deletion.settled_by_name or "a person",
         "stale": stale_text(deletion.cause),
         "deadline": format_time(deletion.expires_at),

@@ -496,5 +496,5 @@ def person_badge(person: Person) -> Badge:
     """The status of a person's account."""
     if not person.is_active:
         return PersonStatus.DISABLED.value
-    has_password = person.has_usable_password()
-    return PersonStatus.ACTIVE.value if has_password else PersonStatus.INVITED.value
+    can_sign_in = person.has_usable_password() or person.provider_accounts.exists()
+    return PersonStatus.ACTIVE.value if can_sign_in else PersonStatus.INVITED.value

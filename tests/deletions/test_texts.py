@@ -374,6 +374,9 @@ def test_a_deletion_being_rechecked_offers_no_decision() -> None:
 
         assert words.label == "Checking"
         assert words.sentences == "Checking the connection before sending. Nothing has been sent."
+    confirmed = deletion_in(State.APPROVED, confirmed_at=NOW, confirmed_by_name="Ada")
+    words = describe(confirmed, status=DeletionStatus.CHECKING)
+    assert words.sentences.endswith("Nothing has been sent. Confirmed by Ada.")
 
 
 def test_an_approval_names_who_can_give_it() -> None:

@@ -195,7 +195,7 @@ def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: P
 def test_without_any_account_the_sign_in_page_mentions_the_set_up_link(
     client: Client, db: None
 ) -> None:
-    text = "Open the setup link printed by"
+    text = "Open the setup link, which the service prints"
     assert text in client.get("/accounts/login/").text
     make_person("ada")
     page = client.get("/accounts/login/").text

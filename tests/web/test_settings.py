@@ -6,7 +6,9 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from connections import __version__
 from connections.models import Person
+from connections.web.settings.page import start_sentence
 
 pytestmark = pytest.mark.django_db
 
@@ -39,4 +41,18 @@ def test_system_status_shows_what_doctor_reports_problems_first(
     text = client_of(root).get("/settings/status/").text
     assert "DEBUG is on: error pages show internals" in text
     assert "Unset DEBUG." in text
+    assert f"Org Admin {__version__}" in text
     assert text.index("DEBUG is on: error pages") < text.index("Off (EMAIL_URL not set)")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("https://sso.example.com responds", "https://sso.example.com responds"),
+        ("no credential yet", "No credential yet"),
+    ],
+)
+def test_a_sentence_starts_with_a_capital_letter_but_an_address_does_not(
+    text: str, sentence: str
+) -> None:
+    assert start_sentence(text) == sentence

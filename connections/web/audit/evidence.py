@@ -37,6 +37,8 @@ def audit_log_text(last: AuditVerification | None) -> str:
         return last.message
     if last.fault:
         return f"First event that can't be trusted: #{last.first_bad_seq}. {last.message}"
+    if not last.size:
+        return "There were no events yet."
     return f"The first {pluralize(last.size, 'event')} and every checkpoint are intact."
 
 

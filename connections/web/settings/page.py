@@ -3,6 +3,7 @@
 from django.core.checks import ERROR, INFO, WARNING
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.text import capfirst
 
 from connections.access import permissions
 from connections.operations.checks import run_all_checks
@@ -33,5 +34,13 @@ def settings(request: HttpRequest) -> HttpResponse:
 def settings_status(request: HttpRequest) -> HttpResponse:
     """What `doctor` reports, problems first."""
     messages = sorted(run_all_checks(), key=lambda message: -message.level)
-    findings = [(_LEVELS[message.level], message) for message in messages]
+    findings = [
+        (_LEVELS[message.level], message, start_sentence(message.msg)) for message in messages
+    ]
     return render(request, "settings/status.html", {"findings": findings})
+
+
+def start_sentence(text: str) -> str:
+    """The text with a capital letter, unless it begins with an address or a path."""
+    first_word = text.split(" ")[0]
+    return text if "/" in first_word else capfirst(text)

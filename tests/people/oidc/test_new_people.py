@@ -1,5 +1,6 @@
 """People who are added when they first sign in at the identity provider."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_username_address_and_name_are_the_claims(client: Client, provider: Test
     assert not person.is_superuser
     sign_in_at_provider(Client())
     assert Person.objects.count() == 1
+
+
+def test_a_person_who_signs_in_at_the_provider_is_not_called_invited(
+    client: Client, provider: TestProvider, root: Person, client_of: Callable[[Person], Client]
+) -> None:
+    provider.extra = dict(GRACE)
+    sign_in_at_provider(client)
+    grace = Person.objects.get(username="grace")
+    page = client_of(root).get(f"/people/{grace.pk}/").text
+    assert ("Active" in page, "Invited" in page) == (True, False)
 
 
 @pytest.mark.parametrize(

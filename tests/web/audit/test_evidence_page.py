@@ -186,3 +186,7 @@ def test_the_overview_shows_the_state_of_the_audit_log(
     page = read(reader.get("/"))
     links = [(href, text.strip()) for href, text in page.links]
     assert ("/evidence/", f"Audit log {word.lower()}") in links
+
+
+def test_an_empty_log_is_not_called_intact(reader: Client) -> None:
+    assert "There were no events yet." in press_verify(reader).text
