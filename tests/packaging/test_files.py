@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from connections import __version__
 from connections.operations.supervisor import GRACE_SECONDS
 from tests.support.processes import ROOT
 
@@ -119,6 +120,56 @@ def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_own
     assert "health_uri /readyz" in proxy
     # Otherwise a client could give its requests the ID of another one.
     assert "header_up X-Request-ID {http.request.uuid}" in proxy
+
+
+def test_the_proxy_reaches_no_database_and_the_database_nobody_else() -> None:
+    services, networks = compose()["services"], compose()["networks"]
+    members = {
+        name: {one for one in services if name in services[one]["networks"]} for name in networks
+    }
+    assert members == {
+        "proxy": {"proxy", "web-1", "web-2"},
+        "database": {"database", "migrate", "web-1", "web-2", "worker"},
+        "outside": {"worker"},
+    }
+    assert networks["database"] == {"internal": True}
+    trusted = compose()["x-environment"]["ORGADMIN_TRUSTED_PROXIES"]
+    assert services["proxy"]["networks"]["proxy"]["ipv4_address"] == trusted
+
+
+def test_every_container_is_limited_and_confined_and_its_image_has_a_full_version() -> None:
+    for service in compose()["services"].values():
+        limits = service["deploy"]["resources"]["limits"]
+        assert limits.keys() == {"cpus", "memory", "pids"}
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert re.search(r":\d+\.\d+(\.\d+)?$", service["image"])
+    pods = [
+        one["spec"]["template"]["spec"] for one in objects() if "template" in one.get("spec", {})
+    ]
+    assert len(pods) == 3
+    for container in (one for pod in pods for one in pod["containers"]):
+        assert container["image"] == f"orgadmin:{__version__}"
+        assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+    assert compose()["services"]["worker"]["image"] == f"orgadmin:{__version__}"
+    assert f"--tag orgadmin:{__version__} ." in (ROOT / "docs/DEPLOYMENT.md").read_text()
+    bases = re.findall("^ARG BASE=(.*)$", (PACKAGING / "Containerfile").read_text(), re.MULTILINE)
+    assert all(re.search(r":\d+\.\d+-slim$", base) for base in bases)
+
+
+def test_a_pod_accepts_only_what_its_policy_names() -> None:
+    """A policy that selects a pod refuses everything else."""
+    policies = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "NetworkPolicy"}
+    everywhere = policies["orgadmin"]["spec"]
+    assert everywhere["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in everywhere
+    for one in objects():
+        if "template" in one.get("spec", {}):
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert everywhere["podSelector"]["matchLabels"].items() <= labels.items()
+    [rule] = policies["orgadmin-web"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+    assert all("namespaceSelector" in source for source in rule["from"])
 
 
 def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
