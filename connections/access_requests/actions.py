@@ -11,6 +11,8 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.access_requests.texts import label_of_outcome
+from connections.agreements.agreed import find_agreements
+from connections.agreements.approved import schedule_end
 from connections.agreements.setting import set_approved
 from connections.change_requests import verification
 from connections.change_requests.actions import Action
@@ -163,6 +165,10 @@ class AccessAction(Action[AccessRequest]):
                 "connection_types": change_request.types_after,
             },
         )
+        pair = pair_of(change_request)
+        others = AccessRequest.objects.filter(**pair._asdict()).exclude(pk=change_request.pk)
+        others.exclude(end_due_at=None).update(end_due_at=None)
+        schedule_end(change_request, agreement=find_agreements([pair]).get(pair))
 
     def verify(
         self, change_request: AccessRequest, *, actor: Actor, now: datetime | None = None

@@ -12,7 +12,8 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import is_visible, visible_access_requests
 from connections.access_requests.concealing import conceal, has_status
-from connections.agreements.approved import find_grants
+from connections.agreements.approved import automatic_end, find_grants
+from connections.core import clock
 from connections.core.tabular import Columns, Row, as_time
 from connections.exports.export import Export
 from connections.models import (
@@ -81,9 +82,9 @@ def list_of_connection(
 def find_approved_end(key: OrgConnectionKey, pair: OrgPair) -> date | None:
     """The last day before Org Admin deletes this connection of the pair, or None."""
     grant = find_grants([pair]).get(pair)
-    if grant is None or grant.connection_id != key.connection_id or grant.deletion_id:
+    if grant is None or grant.connection_id != key.connection_id:
         return None
-    return grant.ends_on
+    return automatic_end(grant, today=clock.now().date())
 
 
 def list_owners(*, actor: Actor) -> list[Person]:

@@ -22,7 +22,14 @@ from connections.deletions.status import (
     steps_of,
 )
 from connections.deletions.texts import RequestText
-from connections.models import AccessOutcome, AccessRequest, AttemptFields, RequestKind, State
+from connections.models import (
+    SEEN,
+    AccessOutcome,
+    AccessRequest,
+    AttemptFields,
+    RequestKind,
+    State,
+)
 from connections.verifier.rules import Sent
 
 
@@ -389,3 +396,17 @@ def effect_of(*, source: str, sink: str, types: list[str], end: str) -> str:
     owner = f"{source}{"'" if source.endswith('s') else "'s"}"
     until = f" until {end}" if end else ""
     return f"{sink} can then query {owner} {data_text(types)}{until}."
+
+
+def last_day_text(access_request: AccessRequest, *, today: date) -> str:
+    """What happens after the last day of the access that it gave. "" if it has none to come."""
+    ends_on = access_request.ends_on
+    if ends_on is None or ends_on < today or access_request.end_due_at is None:
+        return ""
+    day = f"{ends_on:%-d %b %Y}"
+    if access_request.outcome in SEEN:
+        return (
+            f"Org Admin deletes this connection after {day}. If it has changed or is protected "
+            "then, or the orgs require more approvals, people decide about its deletion."
+        )
+    return f"After {day}, people decide about its deletion: this request didn't create it."

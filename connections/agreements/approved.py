@@ -1,10 +1,24 @@
-"""What access requests gave to pairs of orgs."""
+"""What access requests gave to pairs of orgs, and when a worker looks at the end of it."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.db.models import Q
 
 from connections.agreements.agreed import PAIRS_PER_QUERY, of_these_pairs
-from connections.models import GAVE_ACCESS, AccessRequest, AuditEvent, EventCode, OrgPair
+from connections.models import (
+    GAVE_ACCESS,
+    SEEN,
+    AccessRequest,
+    Agreement,
+    AuditEvent,
+    EventCode,
+    OrgPair,
+    State,
+)
+
+_DAY = timedelta(days=1)
 
 
 def find_grants(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
@@ -30,3 +44,54 @@ def _last_of(rows: list[AccessRequest]) -> AccessRequest:
         code=EventCode.ACCESS_REQUEST_SETTLED, subject_id__in=by_id
     ).order_by("-seq")
     return by_id[settled.values_list("subject_id", flat=True)[0]]
+
+
+def day_after(day: date) -> datetime:
+    """When a last day is over, in UTC. The last one that there is never is."""
+    return datetime.combine(min(day, date.max - _DAY) + _DAY, time.min, UTC)
+
+
+def approved_end(grant: AccessRequest, *, today: date) -> date | None:
+    """The end that the request names, unless the connection has been dealt with at that end."""
+    is_over = grant.ends_on is not None and grant.ends_on < today and grant.deletion_id
+    return None if is_over else grant.ends_on
+
+
+def automatic_end(grant: AccessRequest, *, today: date) -> date | None:
+    """The last day before Org Admin deletes the connection by itself."""
+    return approved_end(grant, today=today) if grant.outcome in SEEN else None
+
+
+def first_end(grant: AccessRequest, agreement: Agreement | None) -> date | None:
+    """The last day that the request names, or an earlier one in the agreement of its pair."""
+    days = (grant.ends_on, agreement.ends_on if agreement else None)
+    return min(filter(None, days), default=None)
+
+
+def schedule_ends(agreements: Iterable[Agreement]) -> None:
+    """Make the ends of access due on the day that its new agreement says, or as it was approved."""
+    by_pair = {agreement.pair: agreement for agreement in agreements}
+    for pair, grant in find_grants(by_pair).items():
+        schedule_end(grant, agreement=by_pair[pair])
+
+
+def schedule_end(grant: AccessRequest, *, agreement: Agreement | None) -> None:
+    """Make the end of this access due on its day."""
+    day = first_end(grant, agreement)
+    grant.end_due_at = day_after(day) if day else None
+    AccessRequest.objects.filter(pk=grant.pk).update(end_due_at=grant.end_due_at)
+
+
+def look_again_at_ends(pairs: Iterable[OrgPair], *, orgs: Q, now: datetime) -> None:
+    """Make ends due that had passed, because a sync showed these pairs differently from before.
+
+    `orgs` selects requests of the org that was synced.
+    """
+    is_undecided = Q(deletion__state__in=[State.REQUESTED, State.APPROVED])
+    rests = Q(end_due_at=None, ends_on__lt=now.date()) | is_undecided
+    rows = AccessRequest.objects.filter(GAVE_ACCESS, orgs, rests)
+    columns = ("pk", "site", "source_org_id", "sink_org_id")
+    changed = set(pairs)
+    due = [pk for pk, *pair in rows.values_list(*columns) if OrgPair(*pair) in changed]
+    if due:
+        AccessRequest.objects.filter(pk__in=due).update(end_due_at=now)

@@ -14,7 +14,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
-from connections.agreements.approved import find_grants
+from connections.agreements.approved import approved_end, find_grants, schedule_ends
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
@@ -373,10 +373,8 @@ def find_approved_ends(pairs: Collection[OrgPair]) -> dict[OrgPair, date | None]
 
     Not where the connection has been deleted at that end.
     """
-    return {
-        pair: None if grant.deletion_id else grant.ends_on
-        for pair, grant in find_grants(pairs).items()
-    }
+    today = clock.now().date()
+    return {pair: approved_end(grant, today=today) for pair, grant in find_grants(pairs).items()}
 
 
 def _require_approved_end(
@@ -406,6 +404,7 @@ def _store(new: Sequence[Agreement], *, actor: Actor, set_together: int) -> None
     # In one order, so that two transactions never wait for each other.
     new = sorted(new, key=lambda draft: draft.pair)
     Agreement.objects.bulk_create(new)
+    schedule_ends(new)
     names = _org_names([agreement.pair for agreement in new])
     for agreement, (source, sink) in zip(new, names, strict=True):
         audit.record(

@@ -60,6 +60,7 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
     BreakGlassReview: {"deletion": "the deletion that the event is about"},
     AccessRequest: {
         **_NOT_RECORDED_OF_REQUESTS,
+        "end_due_at": "as due_at",
         "last_check_outcome": "as last_checked_at",
         "step": "follows from kind and removed_at, as a trigger requires",
     },

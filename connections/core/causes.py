@@ -132,6 +132,14 @@ class Cause(StrEnum):
         "another_connection",
         "The orgs have a different connection from the one that was approved.",
     )
+    CONNECTION_NOT_SEEN = (
+        "connection_not_seen",
+        "The orgs were already connected, so no one who approved the access saw this connection.",
+    )
+    END_SET_BY_HAND = (
+        "end_set_by_hand",
+        "The agreement has an earlier end than the one that was approved.",
+    )
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
     ABSENT_WHEN_READ = (
         "absent_when_read",

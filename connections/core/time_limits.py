@@ -13,6 +13,8 @@ MAX_RESET_SECONDS = 3_600
 # SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
 # resets.
 QUEUE_WINDOW = timedelta(hours=24)
+# After a deletion at the end of access was closed, a worker looks whether the connection is gone.
+END_RETRY_AFTER = timedelta(minutes=55)
 # How long after the DELETE of a move its POST can be confirmed again under the same approvals.
 MOVE_WINDOW = timedelta(hours=1)
 # Seconds for one DELETE in total, from just before its claim. Tests change this.

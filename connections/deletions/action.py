@@ -1,7 +1,7 @@
 """What is particular to a deletion: it sends a DELETE, and lists prove it by not having it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -12,6 +12,7 @@ from connections.access.actor import Actor, person_actor
 from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
@@ -154,7 +155,12 @@ class DeleteAction(Action[Deletion]):
         return None
 
     def entered(self, change_request: Deletion, *, actor: Actor) -> None:
-        """Nothing more."""
+        """If it was the end of access, a worker looks later whether the connection is gone."""
+        if change_request.settled_at and change_request.requested_by_id is None:
+            # After a refusal, at once: another credential might do.
+            is_refused = change_request.outcome == Outcome.REFUSED
+            wait = timedelta() if is_refused else time_limits.END_RETRY_AFTER
+            change_request.ended_requests.update(end_due_at=change_request.settled_at + wait)
 
     def find(self, change_request: Deletion, *, result: SyncResult) -> OrgConnection | None:
         return result.find(change_request.connection_id)

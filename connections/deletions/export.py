@@ -117,6 +117,7 @@ DELETION_EXPORT_COLUMNS = Columns[RecordedDeletion](
         "reason": lambda record: record.deletion.reason,
         "ticket": lambda record: record.deletion.ticket,
         "requested_by": lambda record: record.deletion.requested_by_name,
+        "automatic": lambda record: bool(record.deletion.automatic),
         "requested_at": lambda record: as_time(record.deletion.requested_at),
         "confirmed_by": lambda record: record.deletion.confirmed_by_name or None,
         "confirmed_at": lambda record: as_time(record.deletion.confirmed_at),
@@ -140,8 +141,15 @@ DELETION_EXPORT_COLUMNS = Columns[RecordedDeletion](
 _DELETION_FIELDS = (
     *("id", "batch_id", "site", "credential_name", "credential_fingerprint", "connection_id"),
     *("source_org_id", "source_org_name", "sink_org_id", "sink_org_name", "connection_types"),
-    *("is_reviewed", "policy", "state", "outcome", "cause", "reason", "ticket"),
-    *("requested_by_name", "requested_at", "confirmed_by_name", "confirmed_at", "sending_at"),
+    *("automatic", "is_reviewed", "policy", "state", "outcome", "cause", "reason", "ticket"),
+    *(
+        "automatic",
+        "requested_by_name",
+        "requested_at",
+        "confirmed_by_name",
+        "confirmed_at",
+        "sending_at",
+    ),
     *("settled_by_name", "settled_at", "settled_reason", "verified_at", "contradicted_at"),
     *("break_glass_by_name", "break_glass_at", "break_glass_reason"),
 )

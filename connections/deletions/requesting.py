@@ -1,7 +1,6 @@
 """Requesting a deletion."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -22,7 +21,6 @@ from connections.inventory import fetching, protections, storing
 from connections.inventory.fetching import SyncResult
 from connections.lookups.refusals import record_refusal
 from connections.models import (
-    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionKey,
@@ -185,24 +183,25 @@ def request_at_end(
     connection_id: UUID,
     reason: str,
     ticket: str,
+    is_confirmed: bool,
     is_covered: bool,
     record_also: Callable[[Deletion], None],
 ) -> Deletion:
     """Request the deletion at the end of approved access, in the name of Org Admin.
 
-    Covered by the approval of the access, it is confirmed too. Otherwise it waits for people,
-    without a time limit, and they can't confirm it while the connection is protected. Nothing is
-    sent yet. `record_also` is called in the transaction that stores the deletion. Raises
-    ConflictError when another deletion of the connection is open or just ended.
+    If it needs no approval besides those of the access, it is confirmed too. Otherwise it waits for
+    people, without a time limit, and they can't confirm it while the connection is protected.
+    Nothing is sent yet. `is_covered` says whether people approved the access. `record_also` is
+    called in the transaction that stores the deletion. Raises ConflictError when another deletion
+    of the connection is open or just ended.
     """
     target = confirmations.find_target(
         actor=actor, credential=credential, connection_id=connection_id
     )
     if target.open_deletion:
         raise ConflictError("Another deletion of this connection is open.")
-    if is_covered:
+    if is_confirmed:
         protections.require_unprotected(target.protection)
-        target = replace(target, policy=ApprovalPolicy.NONE)
     try:
         return _create(
             actor=actor,
@@ -212,6 +211,7 @@ def request_at_end(
             request_id=uuid4(),
             requester=None,
             now=clock.now(),
+            at_end=is_confirmed,
             is_covered=is_covered,
             record_also=record_also,
         )
@@ -245,11 +245,11 @@ def _create(
     request_id: UUID,
     requester: Person | None,
     now: datetime,
-    is_covered: bool | None = None,
+    at_end: bool | None = None,
+    is_covered: bool = False,
     record_also: Callable[[Deletion], None] = lambda deletion: None,
 ) -> Deletion:
-    # `is_covered` is None unless approved access has ended.
-    waits_for_people = is_covered is False
+    # `at_end` is None unless access has ended; False if its deletion waits for people.
     snapshot = target.snapshot
     deletion = requesting.build_request(
         Deletion,
@@ -263,20 +263,21 @@ def _create(
         policy=target.policy,
         request_id=request_id,
         now=now,
-        is_confirmed=not (target.needs_approval or waits_for_people),
+        is_confirmed=not target.needs_approval if at_end is None else at_end,
         columns={
             "connection_id": target.connection_id,
+            "automatic": None if at_end is None else True,
             "is_reviewed": target.is_listed,
             "snapshot_at": snapshot.last_seen_at if snapshot else None,
         },
     )
-    if waits_for_people:
+    if at_end is False:
         deletion.expires_at = deletion.due_at = None
     deletion.search_text = history.search_text_of(deletion)
     with audit.atomic(durable=True):
         excluded = exclusion.lock_excluded([deletion], actor=actor)
         deletion.save(force_insert=True)
-        requesting.record_request(deletion, actor=actor, is_covered=bool(is_covered))
+        requesting.record_request(deletion, actor=actor, is_covered=is_covered)
         if deletion.confirmed_at:
             exclusion.settle_excluded(excluded, by=[deletion], actor=actor)
         record_also(deletion)

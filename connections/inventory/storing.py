@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.agreements.approved import look_again_at_ends
 from connections.changes import detection, losses
 from connections.core import clock
 from connections.datadog.payloads import Org, OrgConnection
@@ -20,6 +21,7 @@ from connections.models import (
     SNAPSHOT_FIELD_NAMES,
     Credential,
     OrgConnectionSnapshot,
+    OrgPair,
     Sync,
     SyncDay,
     snapshot_digest,
@@ -63,9 +65,13 @@ def store(result: SyncResult, *, actor: Actor, deleted: Collection[UUID] = ()) -
         )
         gone: list[UUID] = []
         if not is_outdated:
-            gone = _store_snapshots(
+            gone, changed = _store_snapshots(
                 credential=credential, result=result, seen_at=started_at, deleted=deleted
             )
+            if changed:
+                org = Q(source_org_id=credential.org_id) | Q(sink_org_id=credential.org_id)
+                of_org = org & Q(site=credential.site)
+                look_again_at_ends(changed, orgs=of_org, now=now)
         elif deleted:
             record_absence(site=credential.site, connection_ids=deleted, lacked_at=started_at)
         record_use(
@@ -154,8 +160,12 @@ def _store_snapshots(
     result: SyncResult,
     seen_at: datetime,
     deleted: Collection[UUID],
-) -> list[UUID]:
-    """Store what was listed. Return the connections that a complete sync no longer lists."""
+) -> tuple[list[UUID], set[OrgPair]]:
+    """Store what was listed.
+
+    Return the connections that a complete sync no longer lists, and the pairs of those that are
+    new, different or gone.
+    """
     rows = OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True).order_by()
     # Almost all connections are unchanged, so don't build model objects for them.
     current = {
@@ -174,6 +184,11 @@ def _store_snapshots(
             replaced.append(pk)
         new.append(_build_snapshot(credential=credential, item=item, seen_at=seen_at))
     not_listed = [pk for pk, _ in current.values()]
+    changed = {OrgPair(each.site, each.source_org_id, each.sink_org_id) for each in new}
+    if result.is_complete:
+        names = ("source_org_id", "sink_org_id")
+        source, sink = (SNAPSHOT_FIELD_NAMES.index(name) for name in names)
+        changed |= {OrgPair(credential.site, row[source], row[sink]) for _, row in current.values()}
     gone = list(current) if result.is_complete else []
     ended = replaced + not_listed if gone else replaced
     # Usually both are empty, and building a query would be wasted work.
@@ -185,7 +200,7 @@ def _store_snapshots(
     # The remaining rows were listed without changes.
     rows.exclude(pk__in=not_listed).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
-    return list({*gone, *deleted})
+    return list({*gone, *deleted}), changed
 
 
 def _snapshots_before(at: datetime, *, site: str, connection_ids: Collection[UUID]) -> Q:

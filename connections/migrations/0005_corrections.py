@@ -4,19 +4,21 @@ Nothing in it stops release 1.1.0 from working: it only adds tables, and columns
 """
 
 import uuid
-from datetime import UTC
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
-from django.db.migrations import CreateModel, RunPython
+from django.db.migrations import AddIndex, CreateModel, RunPython
 from django.db.models import (
     PROTECT,
     BigAutoField,
+    BooleanField,
     CharField,
     CheckConstraint,
     DateField,
     DateTimeField,
     F,
     ForeignKey,
+    Index,
     Max,
     Min,
     Q,
@@ -27,10 +29,17 @@ from django.db.models import (
 from django.db.models.functions import TruncDate
 
 from connections.models.released_migrations import AddColumn, ReleasedMigration
-from connections.models.triggers import Rule, create_triggers, never_removed, unchanged
+from connections.models.triggers import (
+    Rule,
+    create_triggers,
+    never_removed,
+    replace_triggers,
+    unchanged,
+)
 
 PERSON = settings.AUTH_USER_MODEL
 REQUEST = "connections_accessrequest"
+DELETION = "connections_deletion"
 
 
 def number():
@@ -100,16 +109,77 @@ def hold_rules(vendor):
     )
 
 
+# --- The ends of access: when each is due, and the deletions that Org Admin requests then ---
+
+APPROVALS_OF = {
+    # With no requester to exclude, the approval of the person who confirms it doesn't count.
+    "the deletion": "(SELECT COUNT(*) FROM connections_approval WHERE deletion_id = NEW.id"
+    " AND decision = 'approved' AND digest = NEW.approval_digest"
+    " AND requester_id IS NOT DISTINCT FROM NEW.requested_by_id AND round = NEW.approval_round"
+    " AND (NEW.requested_by_id IS NOT NULL"
+    " OR NOT (approver_id IS NOT DISTINCT FROM NEW.confirmed_by_id)))",
+    # Whoever approved the access approved its end too: for one attempt that no person confirmed.
+    "the access": "(SELECT COUNT(DISTINCT approval.approver_id)"
+    " FROM connections_accessrequestapproval AS approval"
+    " JOIN connections_accessrequest AS access ON access.id = approval.access_request_id"
+    " WHERE access.deletion_id = NEW.id AND approval.decision = 'approved'"
+    " AND approval.digest = access.approval_digest AND NEW.automatic AND NEW.approval_round = 1"
+    " AND NEW.confirmed_by_id IS NULL)",
+}
+NEEDED = "CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
+DELETION_HAS_APPROVALS = (
+    "NEW.state NOT IN ('approved', 'waiting', 'sending') OR NEW.policy = 'none'"
+    " OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"
+    f" OR {APPROVALS_OF['the deletion']} >= {NEEDED} OR {APPROVALS_OF['the access']} >= {NEEDED}"
+)
+REPLACED_END_RULES = (
+    Rule(
+        DELETION,
+        "approvals",
+        "UPDATE",
+        DELETION_HAS_APPROVALS,
+        "The deletion needs more approvals",
+    ),
+)
+
+
+def end_rules():
+    message = "The request of a deletion can't be changed"
+    return (Rule(DELETION, "automatic", "UPDATE", unchanged("automatic"), message),)
+
+
+def make_ends_due(apps, schema_editor):
+    """On the day after the end that was requested, or after an earlier one that is agreed.
+
+    Also those that have passed, or that a later request replaced: a worker leaves out what is over.
+    """
+    agreed = {}
+    agreement = apps.get_model("connections", "Agreement")
+    columns = ("site", "source_org_id", "sink_org_id", "ends_on")
+    for *pair, ends_on in agreement.objects.order_by("version").values_list(*columns):
+        agreed[tuple(pair)] = ends_on
+    completed = ("created", "changed", "extended", "exists_unattributed", "already_exists")
+    requests = apps.get_model("connections", "AccessRequest").objects
+    for row in requests.filter(outcome__in=completed):
+        pair = (row.site, row.source_org_id, row.sink_org_id)
+        days = [day for day in (row.ends_on, agreed.get(pair)) if day]
+        if days:
+            day = min(*days, date.max - timedelta(days=1))
+            after = datetime.combine(day + timedelta(days=1), time.min, UTC)
+            requests.filter(pk=row.pk).update(end_due_at=after)
+
+
 # --- The rules in the database ---
 
 
 def rules(vendor):
     """Every rule that this database checks with a trigger."""
-    return (*step_rules(), *hold_rules(vendor))
+    return (*step_rules(), *hold_rules(vendor), *end_rules())
 
 
 def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
+    replace_triggers(schema_editor, REPLACED_END_RULES)
 
 
 def person():
@@ -189,6 +259,15 @@ class Migration(ReleasedMigration):
                 ],
             },
         ),
+        AddColumn("accessrequest", "end_due_at", DateTimeField(null=True)),
+        AddIndex(
+            "accessrequest",
+            Index(
+                fields=["end_due_at"], condition=Q(end_due_at__isnull=False), name="access_ends_due"
+            ),
+        ),
+        RunPython(make_ends_due),
+        AddColumn("deletion", "automatic", BooleanField(null=True)),
         RunPython(create_rules),
         # --- When a worker checks the keys of each credential again ---
         AddColumn("credential", "key_check_due_at", DateTimeField(null=True)),

@@ -4,6 +4,7 @@ from connections.models.access_lists import AccessKind, CredentialAccess, Visibi
 from connections.models.access_requests import (
     COMPLETED,
     GAVE_ACCESS,
+    SEEN,
     AccessOutcome,
     AccessRequest,
     AccessRequestApproval,

@@ -78,6 +78,9 @@ COMPLETED = (
     AccessOutcome.ALREADY_EXISTS,
 )
 
+# Of these, the ones whose connection was reviewed or created here, so their end can be automatic.
+SEEN = (AccessOutcome.CREATED, AccessOutcome.CHANGED, AccessOutcome.EXTENDED)
+
 # It was completed, and what it gave was approved. One that an approver's check ends, because the
 # pair is already connected, was not.
 GAVE_ACCESS = Q(outcome__in=COMPLETED) & (
@@ -116,6 +119,9 @@ class AccessRequest(ChangeRequest):
     step = models.CharField(max_length=6, choices=MoveStep, blank=True, default="", db_default="")
     moved_from = models.UUIDField(null=True)
     removed_at = models.DateTimeField(null=True)
+    # When a worker looks at its end next. Null without an end, and while nothing but people, or
+    # another connection, can change what happens.
+    end_due_at = models.DateTimeField(null=True)
     # Made on the day after its end.
     deletion = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="ended_requests"
@@ -154,6 +160,11 @@ class AccessRequest(ChangeRequest):
             ),
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="access_requests_due"
+            ),
+            models.Index(
+                fields=["end_due_at"],
+                condition=Q(end_due_at__isnull=False),
+                name="access_ends_due",
             ),
         ]
 

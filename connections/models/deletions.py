@@ -55,6 +55,8 @@ class Deletion(ChangeRequest):
     batch_row = models.OneToOneField(
         BatchRow, on_delete=models.PROTECT, null=True, related_name="deletion"
     )
+    # True if Org Admin requested it at the end of access, without a person. Otherwise null.
+    automatic = models.BooleanField(null=True)
     # False if there was no snapshot to show to the requester.
     is_reviewed = models.BooleanField()
     outcome = models.CharField(max_length=20, choices=Outcome, blank=True)
@@ -184,9 +186,19 @@ class Deletion(ChangeRequest):
         return self.break_glass_at is not None and not hasattr(self, "break_glass_review")
 
     @property
+    def is_covered(self) -> bool:
+        """Whether the approvals of the access that it ends count, so that no person confirmed it.
+
+        They cover one attempt, like its own.
+        """
+        is_by_itself = self.confirmed_at is not None and self.confirmed_by_id is None
+        return bool(self.automatic) and is_by_itself and self.approval_round == 1
+
+    @property
     def needs_approval(self) -> bool:
         """Whether the next attempt needs approvals, whether or not they have been given."""
-        return super().needs_approval and not self.break_glass_applies
+        is_replaced = self.break_glass_applies or self.is_covered
+        return super().needs_approval and not is_replaced
 
     def can_be_confirmed_by(self, person: "Person | None") -> bool:
         """Whether it is up to this person: its requester or, while break glass applies, its user.

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import Actor, person_actor
-from connections.agreements.approved import find_grants
+from connections.agreements.approved import automatic_end, find_grants
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.text import pluralize
@@ -64,7 +64,7 @@ def find_ending(*, actor: Actor, today: date) -> EndingAgreements:
     requester_ids = {
         pair: grant.requested_by_id
         for pair, grant in find_grants(pairs).items()
-        if grant.ends_on and not grant.deletion_id
+        if automatic_end(grant, today=today)
     }
     people = Person.objects.in_bulk({pk for pk in requester_ids.values() if pk})
     return EndingAgreements(

@@ -12,7 +12,7 @@ from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.access_requests.concealing import READABLE_CODES, conceal
-from connections.agreements.setting import find_approved_ends
+from connections.agreements.approved import automatic_end, find_grants
 from connections.audit import EventCode
 from connections.changes.changes import (
     AWAITING_QUERY,
@@ -406,7 +406,8 @@ def _agreement_ends_message(notification: models.Notification) -> Message:
     if not agreements:
         raise models.Agreement.DoesNotExist
     names = {(org.site, org.org_id): org.name for org in models.Org.objects.all()}
-    approved = find_approved_ends([each.pair for each in agreements])
+    grants = find_grants([each.pair for each in agreements])
+    approved = {pair: automatic_end(grant, today=today) for pair, grant in grants.items()}
     count = pluralize(len(agreements), "agreement")
     query = {"ends_within": str(max(agreement_ends.REMINDER_DAYS))}
     return Message(

@@ -68,15 +68,20 @@ def _is_recorded(change_request: ChangeRequest) -> bool:
 
 
 BATCH_SIZE = 20
+EVERYTHING = Q()
+# What waits to be sent, such as the POST of a move.
+TO_BE_SENT = Q(state=State.WAITING)
 # `batches.running` does what is due for these rows, together with their bulk deletion.
 _IS_HANDLED_BY_BATCH = RUN_BY_BATCH & Q(
     state__in=[State.REQUESTED, State.APPROVED, State.WAITING, State.SETTLED]
 )
 
 
-def list_due(*, now: datetime, limit: int = BATCH_SIZE) -> list[ChangeRequest]:
+def list_due(
+    *, now: datetime, limit: int = BATCH_SIZE, only: Q = EVERYTHING
+) -> list[ChangeRequest]:
     """What is due, longest due first. Leaves out the rows that a bulk deletion handles."""
-    deletions, access_requests = map(_with_credential, KINDS)
+    deletions, access_requests = (_with_credential(kind).filter(only) for kind in KINDS)
     due = [
         *deletions.exclude(_IS_HANDLED_BY_BATCH).filter(due_at__lte=now).order_by("due_at")[:limit],
         *access_requests.filter(due_at__lte=now).order_by("due_at")[:limit],
@@ -84,7 +89,7 @@ def list_due(*, now: datetime, limit: int = BATCH_SIZE) -> list[ChangeRequest]:
     return sorted(due, key=lambda change_request: change_request.due_at or now)[:limit]
 
 
-def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[ChangeRequest]:
+def run_due(*, actor: Actor, limit: int = BATCH_SIZE, only: Q = EVERYTHING) -> list[ChangeRequest]:
     """Do what is due once: expire, send, mark lost attempts as unknown, check, verify.
 
     Handles at most `limit`, so that a worker can stop in between. Returns the requests handled.
@@ -93,7 +98,7 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[ChangeRequest]:
     """
     processed: list[ChangeRequest] = []
     now = clock.now()
-    for change_request in list_due(now=now, limit=limit):
+    for change_request in list_due(now=now, limit=limit, only=only):
         if processed:
             # Read again, because Datadog might have taken seconds to respond.
             now = clock.now()

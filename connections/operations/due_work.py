@@ -35,6 +35,8 @@ class DueWork:
     now: datetime
     # Deletions or access requests.
     has_requests: bool
+    # Of access.
+    has_ends: bool
     has_notifications: bool
     has_syncs: bool
     # As they were read, longest due first.
@@ -53,14 +55,16 @@ def read_due_work(*, intervals: dict[str, timedelta]) -> DueWork:
         rows = _read_tasks(intervals)
     first = rows[0]
     now, notification_at, sync_at = first["now"], first["notification_at"], first["sync_at"]
+    end_at = first["end_at"]
     request_at = [at for at in (first["deletion_at"], first["access_request_at"]) if at]
     tasks = tuple(
         PeriodicTask(name=row["name"], due_at=row["due_at"]) for row in rows if row["due_at"] <= now
     )
-    times = [*request_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
+    times = [*request_at, end_at, notification_at, sync_at, *(row["due_at"] for row in rows)]
     return DueWork(
         now=now,
         has_requests=first["is_batch_running"] or any(at <= now for at in request_at),
+        has_ends=end_at is not None and end_at <= now,
         has_notifications=notification_at is not None and notification_at <= now,
         has_syncs=sync_at is not None and sync_at <= now,
         tasks=tasks,
@@ -82,6 +86,7 @@ def _read_tasks(names: Iterable[str]) -> list[Any]:
         newest_event_at=newest_event_time(),
         deletion_at=_earliest(deletions, "due_at"),
         access_request_at=_earliest(AccessRequest.objects.all(), "due_at"),
+        end_at=_earliest(AccessRequest.objects.all(), "end_due_at"),
         is_batch_running=Exists(Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)),
         notification_at=_earliest(Notification.objects.all(), "due_at"),
         sync_at=_earliest(sync_schedule.scheduled(), "sync_due_at"),

@@ -168,7 +168,6 @@ _TASKS = {
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
     ),
-    "access_ends": _Task(every=timedelta(minutes=15), run=_unless_on_hold(ending.end_due)),
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
     "review_repetitions": _Task(every=MINUTE, run=_unless_on_hold(repeating.start_due)),
@@ -197,6 +196,7 @@ class Worker:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._heartbeat = Heartbeat()
+        self._lists = ending.SharedLists(work_between=self._send_waiting)
         self._last_read: DueWork | None = None
         # The verification in progress, with the task that this worker has claimed for it.
         self._verification: tuple[PeriodicTask, Iterator[AuditVerification | None]] | None = None
@@ -264,11 +264,12 @@ class Worker:
             if work.clock.problem:
                 break
             handled = self.run_due_requests() if work.has_requests else 0
+            ended = self._end_due() if work.has_ends else 0
             finished = self._run_tasks(work.tasks)
             # Last, because without a usable key ring each pass ends here.
             synced = self._sync_due() if work.has_syncs else 0
-            count += handled
-            if not (handled or synced or finished):
+            count += handled + ended
+            if not (handled or ended or synced or finished):
                 break
         return count
 
@@ -297,6 +298,17 @@ class Worker:
     def run_due_key_checks(self) -> int:
         """Check the keys that are due, for some seconds."""
         return daily_checks.run_due(is_stopped=lambda: self._is_stopped)
+
+    def _end_due(self) -> int:
+        """End access whose last day has passed, for a few seconds."""
+        ended = ending.end_due(actor=WORKER, lists=self._lists, is_stopped=lambda: self._is_stopped)
+        self._heartbeat.record()
+        return len(ended)
+
+    def _send_waiting(self) -> None:
+        """What can't wait until other work is done."""
+        self._heartbeat.record()
+        due.run_due(actor=WORKER, limit=1, only=due.TO_BE_SENT)
 
     def _sync_due(self) -> int:
         if self._is_stopped:

@@ -130,7 +130,9 @@ def _access_request_problems(rows: Rows, events: Sequence[Event]) -> Iterator[st
     # Each names a deletion that was requested then.
     steps = ("ended", "not_ended")
     ends = [event for event in events if event.step in steps and "deletion" in event.details]
-    if any(event.at[:10] <= _last_day(request) for event in ends):
+    early = [event for event in ends if event.at[:10] <= _last_day(request)]
+    # On an earlier day that an agreement has, people decide.
+    if any(event.details.get("cause") != "end_set_by_hand" for event in early):
         yield "the access ended before its last day had passed"
     named = [event.details["deletion"] for event in ends]
     if named[-1:] != [request[key] for key in ("deletion_id",) if request.get(key)]:

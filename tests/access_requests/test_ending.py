@@ -5,7 +5,6 @@ Never anything else, and never silently nothing.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +21,7 @@ from connections.credentials.retirement import retire_credential
 from connections.deletions import break_glass, requesting
 from connections.inventory import fetching, protections, syncs
 from connections.models import (
+    COMPLETED,
     AccessOutcome,
     AccessRequest,
     Approval,
@@ -37,89 +37,13 @@ from connections.models import (
 )
 from connections.operations import due
 from sandbox import faults
-from sandbox.server import SandboxServer
-from tests.access_requests.conftest import RequestAccess
+from tests.access_requests.conftest import DAY, End, RequestAccess, approved_again
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
-
-DAY = 86_400
-
-
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """Access whose last day is over, and everything that a case needs to act on it."""
-
-    given: AccessRequest
-    credential: Credential
-    sandbox: SandboxServer
-    clock: SettableClock
-    ada: Person
-    root: Person
-    monkeypatch: pytest.MonkeyPatch
-
-    @property
-    def connection_id(self) -> str:
-        return str(self.given.connection_id)
-
-    def ask(self, kind: RequestKind = RequestKind.EXTEND, **wanted: object) -> AccessRequest:
-        pair = OrgPair(self.given.site, self.given.source_org_id, self.given.sink_org_id)
-        return request_for(
-            actor=person_actor(person=self.ada),
-            pair=pair,
-            kind=kind,
-            wanted=wanted,  # type: ignore[arg-type]
-        )
-
-    def just_before(self, module: object, name: str, act: Callable[[], object]) -> None:
-        """Act once, right before this function is called."""
-        original = getattr(module, name)
-
-        def wrapper(*args: object, **kwargs: object) -> object:
-            self.monkeypatch.setattr(module, name, original)
-            act()
-            return original(*args, **kwargs)
-
-        self.monkeypatch.setattr(module, name, wrapper)
-
-
-@pytest.fixture
-def end(
-    ada: Person,
-    root: Person,
-    free_pair: OrgPair,
-    clock: SettableClock,
-    credential: Credential,
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> End:
-    """Access that was given, and whose last day was two days ago."""
-    given = request_for(
-        actor=person_actor(person=ada),
-        pair=free_pair,
-        wanted={
-            "types": ["logs"],
-            "owner_text": "SOC team",
-            "purpose": "incident response",
-            "ends_on": clock.now().date() + timedelta(days=3),
-        },
-    )
-    assert given.outcome == AccessOutcome.CREATED
-    clock.advance(seconds=60)
-    syncs.sync_credentials(credentials=[credential], actor=WORKER)
-    clock.advance(seconds=5 * DAY)
-    return End(
-        given=given,
-        credential=credential,
-        sandbox=sandbox,
-        clock=clock,
-        ada=ada,
-        root=root,
-        monkeypatch=monkeypatch,
-    )
 
 
 # --- The table of what can have happened --------------------------------------------------------
@@ -344,7 +268,8 @@ def test_it_deletes_what_was_approved_or_people_decide(
     assert not any(map(world.deletes_executed, ids))
     is_waited_for = AccessRequest.objects.filter(settled_at=None).exists()
     if world.connection(connection_id=end.connection_id) and not is_waited_for:
-        assert causes_of_alerts() or not ending.find_ended(now=end.clock.now()).exists()
+        newest = AccessRequest.objects.filter(outcome__in=COMPLETED).latest("requested_at")
+        assert causes_of_alerts() or newest.ends_on >= end.clock.now().date()
     for deletion in Deletion.objects.all():
         assert (deletion.requested_by, deletion.requested_by_name) == (None, "Org Admin")
         assert deletion.reason == end.given.reason
@@ -401,11 +326,26 @@ def test_what_followed_contradicts_no_access_that_was_never_verified(
     assert verification == (None, None, None)
 
 
-def test_a_deletion_that_the_approval_covers_is_confirmed_as_that(end: End) -> None:
+@pytest.mark.parametrize(
+    ("approved_by", "sentence"),
+    [(0, "No approval was required."), (1, "The access request covers this deletion.")],
+)
+def test_page_and_record_say_whether_someone_approved_the_deletion(
+    end: End, client_of: Callable[[Person], Client], linus: Person, approved_by: int, sentence: str
+) -> None:
+    if approved_by:
+        approved_again(end, policy=ApprovalPolicy.ONE, by=[linus])
     ending.end_due(actor=WORKER)
-    confirmed = AuditEvent.objects.get(code=EventCode.DELETION_CONFIRMED)
-    assert "The access request covers this deletion." in confirmed.sentence
-    assert "No approval" not in confirmed.sentence
+    deletion = Deletion.objects.get()
+    assert (deletion.outcome, deletion.automatic) == (Outcome.DELETED, True)
+    assert deletion.policy == (ApprovalPolicy.ONE if approved_by else ApprovalPolicy.NONE)
+    confirmed = AuditEvent.objects.get(
+        code=EventCode.DELETION_CONFIRMED, subject_id=str(deletion.pk)
+    )
+    assert confirmed.sentence.endswith(sentence)
+    page = client_of(linus).get(f"/deletions/{deletion.pk}/").text
+    assert ("Its approval covers this deletion." in page) == bool(approved_by)
+    assert ("No approval was required." in page) == (not approved_by)
 
 
 def test_a_refused_deletion_explains_nothing(end: End) -> None:
@@ -557,7 +497,7 @@ def test_what_people_decided_to_keep_is_left_to_them(
     else:
         lifecycle.withdraw(change_request=waiting, actor=actor)
     end.clock.advance(seconds=DAY)
-    assert ending.end_due(actor=WORKER) == []
+    ending.end_due(actor=WORKER)
     assert Deletion.objects.count() == 1
     # It can be given a later end, after which it ends again.
     extension = end.ask(ends_on=end.clock.now().date() + timedelta(days=1))
@@ -636,9 +576,7 @@ def test_two_workers_at_once_delete_once(end: End) -> None:
     assert_deleted_once(end)
 
 
-def test_one_that_cannot_end_delays_no_other(
-    end: End, monkeypatch: pytest.MonkeyPatch, root: Person
-) -> None:
+def test_one_that_cannot_end_delays_no_other(end: End, root: Person) -> None:
     other = store_credential(end.sandbox, "Labs EU")
     end.clock.advance(seconds=1)
     snapshot = other.snapshots.filter(source_org_name="Labs EU").first()
@@ -657,8 +595,8 @@ def test_one_that_cannot_end_delays_no_other(
     assert changed.outcome == AccessOutcome.CHANGED
     end.clock.advance(seconds=2 * DAY)
     another_id(end)
-    monkeypatch.setattr(ending, "LIMIT", 1)
-    assert [ending.end_due(actor=WORKER) for _ in range(2)] == [[end.given], [changed]]
+    assert ending.end_due(actor=WORKER) == [end.given, changed]
+    assert Deletion.objects.get().connection_id == changed.connection_id
 
 
 def test_access_without_an_end_stays(create: RequestAccess, clock: SettableClock) -> None:

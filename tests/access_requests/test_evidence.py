@@ -401,7 +401,7 @@ def test_one_bundle_holds_the_life_of_a_pair(
     assert ending.end_due(actor=WORKER) == [extension]
     clock.advance(seconds=1)
     deletion = Deletion.objects.get()
-    assert (deletion.outcome, deletion.policy) == (Outcome.DELETED, ApprovalPolicy.NONE)
+    assert (deletion.outcome, deletion.policy) == (Outcome.DELETED, ApprovalPolicy.ONE)
     made = make(filters=HistoryFilter(connection_id=approved.connection_id))
     assert (made.bundle.deletions, made.bundle.access_requests) == (1, 2)
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)

@@ -34,7 +34,7 @@ def test_an_idle_worker_runs_one_statement_in_a_pass() -> None:
     assert len(queries) == 1, [query["sql"] for query in queries]
     assert subject._seconds_until_due() == worker.MAX_SLEEP
     plan = plan_of(queries[0]["sql"])
-    indexes = ("deletions_due", "notices_due", "syncs_due", "event_by_time")
+    indexes = ("deletions_due", "access_ends_due", "notices_due", "syncs_due", "event_by_time")
     assert all(index in plan for index in indexes), plan
 
 

@@ -9,8 +9,8 @@ from django.db import connection
 from connections.core.errors import DomainError
 
 
-def at_once(actions: list[Callable[[], object]]) -> None:
-    """Run each action in its own thread, with its own database connection."""
+def at_once(actions: list[Callable[[], object]], *, seconds: float = 30) -> None:
+    """Run each action in its own thread, with its own database connection, for so long at most."""
     barrier = threading.Barrier(len(actions))
     problems: list[Exception] = []
 
@@ -27,7 +27,7 @@ def at_once(actions: list[Callable[[], object]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=seconds)
     assert problems == []
 
 

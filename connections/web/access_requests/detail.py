@@ -21,6 +21,7 @@ from connections.access_requests.status import (
     confirming_people,
     describe_access,
     extension_text,
+    last_day_text,
 )
 from connections.agreements.agreed import find_end_before
 from connections.change_requests import approvals, rechecks, states
@@ -143,6 +144,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,
             "reason_reader": access_request.requested_by_name,
+            "last_day": last_day_text(access_request, today=now.date()),
             "confirming_people": confirming_people(access_request),
             "earlier_title": "This pair before",
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),

@@ -13,6 +13,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests import ending
 from connections.access_requests.status import data_text
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
@@ -237,13 +238,12 @@ def _status_context(
 class AccessEnd(NamedTuple):
     """The end of approved access at which Org Admin requested the deletion."""
 
-    day: date
+    # None if the access has no end, and the agreement one.
+    day: date | None
     # Of the page of the request that gave the access.
     url: str
-    # "logs and metrics", if the connection has other data types than were approved.
-    approved: str
-    # Whether the approval of the access covers the deletion, so that no person decides.
-    is_covered: bool
+    # Why people decide, or what covers the deletion instead.
+    text: str
 
 
 def _access_end(deletion: models.Deletion, *, actor: Actor) -> AccessEnd | None:
@@ -252,15 +252,27 @@ def _access_end(deletion: models.Deletion, *, actor: Actor) -> AccessEnd | None:
         return None
     visible = visibility.visible_access_requests(actor=actor)
     access_request = visible.filter(deletion=deletion).first()
-    if access_request is None or access_request.ends_on is None:
+    if access_request is None:
         return None
-    is_same = access_request.types_after == sorted(deletion.connection_types)
+    is_decided_by_people = deletion.confirmed_at is None or deletion.confirmed_by_id is not None
     return AccessEnd(
         day=access_request.ends_on,
         url=reverse("access-request-detail", args=[access_request.pk]),
-        approved="" if is_same else data_text(access_request.types_after),
-        is_covered=deletion.confirmed_at is not None and deletion.confirmed_by_id is None,
+        text=_why_people_decide(access_request, deletion)
+        if is_decided_by_people
+        else "Its approval covers this deletion."
+        if ending.approvals_of_end(access_request)
+        else "No approval was required.",
     )
+
+
+def _why_people_decide(access_request: models.AccessRequest, deletion: models.Deletion) -> str:
+    if access_request.types_after != sorted(deletion.connection_types):
+        approved = data_text(access_request.types_after)
+        why = f"It was for {approved}, and the connection has other data types."
+    else:
+        why = ending.why_text(ending.why_it_waits(access_request, deletion))
+    return f"{why} People decide about its deletion.".strip()
 
 
 def confirm_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:

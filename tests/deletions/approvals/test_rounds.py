@@ -559,6 +559,7 @@ def test_an_export_names_the_approvers_of_each_attempt(
     expected |= {"is_reviewed": True, "policy": "one", "state": "settled", "outcome": "deleted"}
     expected |= {"cause": None, "settled_reason": "", "reason": "contract ended"}
     expected |= {"ticket": "SEC-212", "requested_by": "Ada", "requested_at": earlier}
+    expected |= {"automatic": False}
     expected |= {"confirmed_by": "Ada", "confirmed_at": at, "approved_by": ["Barbara"]}
     expected |= {"approved_at": at, "sent_at": at, "settled_by": "Ada", "settled_at": at}
     expected |= {"verified_at": None, "contradicted_at": None, "http_status": 200}

@@ -1,0 +1,193 @@
+"""Many ends of one day: none delays another, nor anything else, and they share their org's list.
+
+`./run check --all` ends 500 with three workers and measures how long that takes.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+
+from connections.access.actor import WORKER, person_actor
+from connections.access_requests import ending
+from connections.audit import EventCode
+from connections.core import clock
+from connections.inventory import fetching, syncs
+from connections.models import (
+    AccessRequest,
+    Attempt,
+    AuditEvent,
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    OrgPair,
+    Outcome,
+    Person,
+    RequestKind,
+    State,
+)
+from connections.operations.worker import Worker
+from sandbox import faults
+from tests.access_requests.conftest import End
+from tests.flows.support import store_credential
+from tests.support.access_requests import request_for
+from tests.support.at_once import at_once
+from tests.support.sandbox import org_named
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+MakeEnds = Callable[[int], list[AccessRequest]]
+
+
+@pytest.fixture
+def make_ends(end: End) -> MakeEnds:
+    """Access to Payments US for as many other orgs, all with the last day of `end`."""
+
+    def act(count: int) -> list[AccessRequest]:
+        world, source = end.sandbox.world, org_named(end.sandbox.world, "Payments US")
+        for number in range(count):
+            destination = world.add_org(site=source.site, name=f"Destination {number}")
+            world.add_connection(
+                source_org=source, sink_org=destination, connection_types=("logs",)
+            )
+        syncs.sync_credentials(credentials=[end.credential], actor=WORKER)
+        made = AccessRequest.objects.bulk_create(
+            _same_for(end.given, snapshot)
+            for snapshot in OrgConnectionSnapshot.objects.filter(
+                is_current=True, sink_org_name__startswith="Destination"
+            )
+        )
+        assert len(made) == count
+        return made
+
+    return act
+
+
+def _same_for(given: AccessRequest, snapshot: OrgConnectionSnapshot) -> AccessRequest:
+    """As if the same had been requested and approved for the pair of this connection."""
+    stored = AccessRequest.objects.get(pk=given.pk)
+    for name in ("connection_id", "sink_org_id", "sink_org_name"):
+        setattr(stored, name, getattr(snapshot, name))
+    stored.pk, stored.request_id, stored.due_at = uuid4(), uuid4(), None
+    assert stored.end_due_at
+    return stored
+
+
+def deleted(ends: list[AccessRequest]) -> int:
+    ids: set[UUID | None] = {each.connection_id for each in ends}
+    return Deletion.objects.filter(connection_id__in=ids, outcome=Outcome.DELETED).count()
+
+
+def test_ends_that_wait_for_people_delay_no_other(end: End, make_ends: MakeEnds) -> None:
+    for each in make_ends(21):
+        end.sandbox.world.change_connection(
+            connection_id=str(each.connection_id), connection_types=("audit", "logs")
+        )
+    AccessRequest.objects.filter(pk=end.given.pk).update(end_due_at=end.clock.at)
+    Worker().work_once()
+    assert Deletion.objects.filter(state=State.REQUESTED, confirmed_at=None).count() == 21
+    alerts = AuditEvent.objects.filter(code=EventCode.ACCESS_REQUEST_NOT_ENDED)
+    assert alerts.count() == 21
+    assert deleted([end.given]) == 1
+    assert not AccessRequest.objects.filter(end_due_at__lte=end.clock.at).exists()
+
+
+def test_ends_of_one_org_share_a_list(
+    end: End, make_ends: MakeEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = make_ends(45)
+    fetch, count = fetching.fetch, 0
+
+    def counting(**kwargs: object) -> object:
+        nonlocal count
+        count += "find" not in kwargs
+        return fetch(**kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fetching, "fetch", counting)
+    lists = ending.SharedLists()
+    while ending.end_due(actor=WORKER, lists=lists):
+        pass
+    assert deleted(ends) == 45
+    assert count <= 10
+
+
+def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
+    end: End, monkeypatch: pytest.MonkeyPatch, root: Person
+) -> None:
+    """A request that waits to be sent comes due while a list is read that fails."""
+    store_credential(end.sandbox, "Group SOC")
+    [snapshot] = store_credential(end.sandbox, "Labs EU").snapshots.filter(
+        source_org_name="Labs EU"
+    )
+    end.clock.advance(seconds=1)
+    world = end.sandbox.world
+    world.set_fault(fault=faults.rate_limited(), method="PATCH", times=1)
+    waiting = request_for(
+        actor=person_actor(person=root),
+        pair=OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id),
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["traces"], "owner_text": "Labs", "purpose": "tests"},
+    )
+    assert waiting.state == State.WAITING
+    org = org_named(world, "Payments US")
+    world.set_fault(fault=faults.INCOMPLETE_PAGE, method="GET", org=org)
+    worker, happened, fetch = Worker(), list[str](), fetching.fetch
+    record = worker._heartbeat.record
+    monkeypatch.setattr(worker._heartbeat, "record", lambda: (happened.append("alive"), record()))
+    monkeypatch.setattr(worker, "run_due_requests", lambda: 0)
+
+    def slow(*, credential: Credential, **kwargs: object) -> object:
+        waiting.refresh_from_db()
+        happened.append(f"list of {credential.name}, {waiting.state}")
+        end.clock.advance(seconds=8)
+        return fetch(credential=credential, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fetching, "fetch", slow)
+    worker._end_due()
+    assert happened[:6] == [
+        "alive",
+        "list of Payments US, waiting",
+        "alive",
+        "list of Labs EU, waiting",
+        "list of Group SOC, settled",
+        "alive",
+    ]
+    assert deleted([end.given]) == 1
+
+
+@pytest.mark.sweep(every=2)
+@pytest.mark.parametrize("count", [45, 500])
+def test_three_workers_end_all_of_one_day_in_15_minutes(
+    end: End, make_ends: MakeEnds, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """By the real time that it takes, with all that a worker does besides."""
+    ends = make_ends(count)
+    # The clock that workers share goes on as real time does.
+    began_at, began = end.clock.at, time.monotonic()
+    monkeypatch.setattr(
+        type(end.clock),
+        "at",
+        property(lambda _: began_at + timedelta(seconds=time.monotonic() - began)),
+        raising=False,
+    )
+
+    def work() -> None:
+        worker = Worker()
+        while AccessRequest.objects.filter(end_due_at__lte=clock.now()).exists():
+            worker.work_once()
+        if connection.vendor != "sqlite":
+            connection.close()
+
+    if connection.vendor == "sqlite":
+        # The tests' database is in memory, so its connections can't wait for each other.
+        work()
+    else:
+        at_once([work] * 3, seconds=900)
+    took = time.monotonic() - began
+    print(f"{count} ends of one day with 3 workers: {took:.0f} s")  # noqa: T201 - measured
+    assert deleted(ends) == count
+    assert Attempt.objects.count() == count + 1
+    assert took < 15 * 60
