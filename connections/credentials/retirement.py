@@ -92,17 +92,6 @@ def list_requests_without_effect(credential: Credential) -> list[ChangeRequest]:
     return [each for each in requests if not each.has_ambiguous_attempt]
 
 
-def list_requests_left_open(credential: Credential) -> list[ChangeRequest]:
-    """The open requests that might have changed something."""
-    is_open = Q(settled_at=None)
-    left: list[ChangeRequest] = [
-        *credential.deletions.filter(is_open),
-        *credential.access_requests.filter(is_open),
-    ]
-    without_effect = {each.pk for each in list_requests_without_effect(credential)}
-    return [each for each in left if each.pk not in without_effect]
-
-
 def _lock(credential: Credential) -> None:
     # So that it isn't rotated or renamed in the meantime.
     Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -13,23 +12,17 @@ from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.credentials import retirement
 from connections.crypto import encryption
-from connections.crypto.encrypted_fields import (
-    ENCRYPTED_FIELDS,
-    AuthenticatorValue,
-    CredentialColumn,
-)
-from connections.models import ChangeRequest, Credential, Person
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, CredentialColumn
+from connections.models import Credential, Person
 from connections.people.people import lock_person
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LostSecrets:
-    """What no key of the ring can decrypt, and what becomes of the requests that need it."""
+    """What no key of the ring can decrypt."""
 
     credentials: list[Credential]
     mfa_methods: list[Authenticator]
-    withdrawn: list[ChangeRequest]
-    left_open: list[ChangeRequest]
 
     def __bool__(self) -> bool:
         return bool(self.credentials or self.mfa_methods)
@@ -45,44 +38,6 @@ def find_lost_secrets() -> LostSecrets:
 
     Raises KeyRingError without a usable key ring: a new one must be in place first.
     """
-    credential_ids, mfa_ids = _find_unreadable()
-    credentials = list(Credential.objects.filter(pk__in=credential_ids).order_by("name"))
-    mfa_methods = Authenticator.objects.filter(pk__in=mfa_ids).select_related("user")
-    return LostSecrets(
-        credentials=credentials,
-        mfa_methods=list(mfa_methods.order_by("user__username", "pk")),
-        withdrawn=[
-            each
-            for credential in credentials
-            for each in retirement.list_requests_without_effect(credential)
-        ],
-        left_open=[
-            each
-            for credential in credentials
-            for each in retirement.list_requests_left_open(credential)
-        ],
-    )
-
-
-def forget_lost_secrets(*, actor: Actor) -> LostSecrets:
-    """Retire every credential and remove every MFA method that no key of the ring can decrypt.
-
-    Each in its own transaction, so that it can be run again after an interruption. Returns what was
-    removed. Raises PermissionDenied, KeyRingError, and ConflictError when one of them is changed at
-    the same time.
-    """
-    permissions.require(permissions.can_administer(actor), "remove secrets without their keys")
-    lost = find_lost_secrets()
-    for credential in lost.credentials:
-        retirement.retire_unreadable(actor=actor, credential=credential)
-    for person in lost.people:
-        theirs = [each.pk for each in lost.mfa_methods if each.user_id == person.pk]
-        _remove_mfa_methods(actor=actor, person=person, mfa_ids=theirs)
-    return lost
-
-
-def _find_unreadable() -> tuple[set[UUID], set[int]]:
-    """The IDs of the credentials and of the MFA methods whose secrets can't be decrypted."""
     path = Path(settings.KEYRING_FILE)
     # Not `load_key_ring`, which might create a ring.
     if not path.exists():
@@ -91,17 +46,34 @@ def _find_unreadable() -> tuple[set[UUID], set[int]]:
             "keyring.json there, then run this again."
         )
     ring = encryption.read_key_ring(path)
-    credential_ids, mfa_ids = set[UUID](), set[int]()
+    credential_ids, mfa_ids = set[str](), set[int]()
     for field in ENCRYPTED_FIELDS:
-        unreadable = [each for each in field.secrets() if not ring.can_decrypt(each)]
-        match field:
-            case CredentialColumn():
-                credential_ids |= {UUID(each.context.row_id) for each in unreadable}
-            case AuthenticatorValue(key):
-                envelopes = [each.envelope for each in unreadable]
-                rows = Authenticator.objects.filter(**{f"data__{key}__in": envelopes})
-                mfa_ids |= set(rows.values_list("pk", flat=True))
-    return credential_ids, mfa_ids
+        lost = [each for each in field.secrets() if not ring.can_decrypt(each)]
+        if isinstance(field, CredentialColumn):
+            credential_ids |= {each.context.row_id for each in lost}
+        else:
+            is_lost = {f"data__{field.key}__in": [each.envelope for each in lost]}
+            mfa_ids |= set(Authenticator.objects.filter(**is_lost).values_list("pk", flat=True))
+    mfa_methods = Authenticator.objects.filter(pk__in=mfa_ids).select_related("user")
+    return LostSecrets(
+        credentials=list(Credential.objects.filter(pk__in=credential_ids).order_by("name")),
+        mfa_methods=list(mfa_methods.order_by("user__username", "pk")),
+    )
+
+
+def forget_lost_secrets(*, actor: Actor) -> None:
+    """Retire every credential and remove every MFA method that no key of the ring can decrypt.
+
+    Each in its own transaction, so that it can be run again after an interruption. Raises
+    PermissionDenied, KeyRingError, and ConflictError when one of them is changed at the same time.
+    """
+    permissions.require(permissions.can_administer(actor), "remove secrets without their keys")
+    lost = find_lost_secrets()
+    for credential in lost.credentials:
+        retirement.retire_unreadable(actor=actor, credential=credential)
+    for person in lost.people:
+        theirs = [each.pk for each in lost.mfa_methods if each.user_id == person.pk]
+        _remove_mfa_methods(actor=actor, person=person, mfa_ids=theirs)
 
 
 @audit.atomic()

@@ -117,7 +117,7 @@ def test_it_removes_only_what_no_key_can_decrypt(
     assert old not in key_ring_file.read_text()
     assert run_json("forget_lost_keys") == (
         0,
-        {"done": True, "credentials": [], "people": [], "withdrawn": [], "left_open": []},
+        {"done": True, "credentials": [], "people": [], "withdrawn": []},
     )
 
 
@@ -167,7 +167,7 @@ def test_what_is_unknown_stays_until_syncs_of_another_credential_settle_it(
     deletion = delete(faults.EXECUTES_THEN_RESET)
     assert deletion.state == State.UNKNOWN
     lose_key_ring()
-    assert run_json("forget_lost_keys", "--yes")[1]["left_open"] == [str(deletion.pk)]
+    assert run_json("forget_lost_keys", "--yes")[1]["withdrawn"] == []
     clock.advance(minutes=2)
     due.run_due(actor=WORKER)
     deletion.refresh_from_db()

@@ -4,8 +4,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
+from connections.credentials.retirement import list_requests_without_effect
 from connections.management.base import USAGE, OrgAdminCommand, Result
-from connections.operations.lost_keys import LostSecrets, find_lost_secrets, forget_lost_secrets
+from connections.operations.lost_keys import find_lost_secrets, forget_lost_secrets
 
 
 class Command(OrgAdminCommand):
@@ -21,45 +22,32 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> Result:
         lost = find_lost_secrets()
-        if lost and options["yes"]:
-            lost = forget_lost_secrets(actor=command_actor())
+        withdrawn = [
+            each
+            for credential in lost.credentials
+            for each in list_requests_without_effect(credential)
+        ]
         document = {
             "done": bool(options["yes"] or not lost),
             "credentials": [each.name for each in lost.credentials],
             "people": [each.username for each in lost.people],
-            "withdrawn": [each.pk for each in lost.withdrawn],
-            "left_open": [each.pk for each in lost.left_open],
+            "withdrawn": [each.pk for each in withdrawn],
         }
+        lines = [
+            *(f"Retire credential {each.name} ({each.site})" for each in lost.credentials),
+            *(f"Remove MFA of {each.username}" for each in lost.people),
+            *(f"Withdraw {each.label} {each.description}" for each in withdrawn),
+        ]
         if not lost:
             return Result(document, "The key ring decrypts every stored secret. Nothing to do.")
-        lines = _lines(lost)
-        if options["yes"]:
-            return Result(document, "Done. The service can start.", *lines, *_next_steps(lost))
-        return Result(
-            document,
-            "With --yes:",
-            *lines,
-            errors=["Nothing was changed. Add --yes: this can't be undone."],
-            exit_code=USAGE,
-        )
+        if not options["yes"]:
+            errors = ["Nothing was changed. Add --yes: this can't be undone."]
+            return Result(document, "With --yes:", *lines, errors=errors, exit_code=USAGE)
+        forget_lost_secrets(actor=command_actor())
+        return Result(document, *lines, f"Done. {_NEXT}")
 
 
-def _lines(lost: LostSecrets) -> list[str]:
-    lines = [f"Retire credential {each.name} ({each.site})" for each in lost.credentials]
-    lines += [f"Remove MFA of {each.username}" for each in lost.people]
-    lines += [f"Withdraw {each.label} {each.description}" for each in lost.withdrawn]
-    lines += [
-        f"Leave open: {each.label} {each.description}, {each.state}" for each in lost.left_open
-    ]
-    return lines
-
-
-def _next_steps(lost: LostSecrets) -> list[str]:
-    steps = []
-    if lost.people:
-        steps.append(
-            "Make sign-in links for people without MFA: make_sign_in_link --username USERNAME."
-        )
-    if lost.credentials:
-        steps.append("Add new keys from Datadog: add_credential or import_credentials.")
-    return steps
+_NEXT = (
+    "The service can start. Add new keys from Datadog (add_credential, import_credentials), and "
+    "make sign-in links for people without MFA (make_sign_in_link)."
+)

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.credentials.retirement import list_requests_to_withdraw, retire_credential
+from connections.credentials.retirement import retire_credential
 from connections.management.base import OrgAdminCommand, Result
 
 
@@ -22,15 +22,6 @@ class Command(OrgAdminCommand):
         name = credential.name
         if not options["yes"]:
             self.usage_error("Nothing was retired. Add --yes: erased keys can't be restored.")
-        withdrawn = list_requests_to_withdraw(credential)
         retired = retire_credential(actor=command_actor(), credential=credential, confirmation=name)
-        return Result(
-            {
-                "id": retired.pk,
-                "name": retired.name,
-                "previous_name": name,
-                "withdrawn": [each.pk for each in withdrawn],
-            },
-            f"{name} retired. Its keys are erased.",
-            *(f"Withdrawn: {each.label} {each.description}" for each in withdrawn),
-        )
+        document = {"id": retired.pk, "name": retired.name, "previous_name": name}
+        return Result(document, f"{name} retired. Its keys are erased.")
