@@ -187,6 +187,33 @@ class Ends:
     def __init__(self) -> None:
         self._by_nobody: dict[str, dict[str, Any]] = {}
         self._by_people: set[str] = set()
+        # What attempts lack if too few people approved the access: by deletion, with how many.
+        self._to_approve: dict[str, tuple[int, list[str]]] = {}
+        # The same, where too few did.
+        self.unapproved: list[str] = []
+
+    @property
+    def without_access(self) -> list[str]:
+        """The deletions whose access request, whose approvals cover them, is missing."""
+        return list(self._to_approve)
+
+    def require_approvals(self, name: str, events: Sequence[Event], text: str) -> None:
+        """An attempt of this deletion lacks what `text` says unless its access was approved."""
+        needed = APPROVALS_NEEDED.get(str(_requested(events).get("policy")), 0)
+        self._to_approve.setdefault(name, (needed, []))[1].append(text)
+
+    def count_approvals(self, events: Sequence[Event]) -> int:
+        """Take the approvals of access, by its events. Return for how many ends they are enough."""
+        digest, enough = _requested(events).get("approval_digest"), 0
+        approved = [event for event in events if event.step == "approved"]
+        approvers = {each.actor_id for each in approved if each.details.get("digest") == digest}
+        for name in {event.details.get("deletion") for event in events if event.step == "ended"}:
+            needed, texts = self._to_approve.pop(str(name), (0, []))
+            if len(approvers) < needed:
+                self.unapproved += texts
+            else:
+                enough += bool(texts)
+        return enough
 
     def add(self, name: str, deletion: Mapping[str, Any]) -> None:
         """Remember what an access request that names this deletion is compared with."""
@@ -263,6 +290,22 @@ def done_without_approvals(events: Sequence[Event]) -> list[Event] | None:
         elif _is_done(event) and len(approvers) - (requester in approvers) < needed:
             unapproved.append(event)
     return unapproved
+
+
+def sent_at_end(events: Sequence[Event]) -> set[int]:
+    """The attempts of an automatic deletion that the approvals of its access cover, by number.
+
+    That is its first round, if no person confirmed it.
+    """
+    sent, confirmed_by = set[int](), None
+    if not _requested(events).get("automatic"):
+        return sent
+    for event, number in zip(events, rounds_of(events)):
+        if event.step == "confirmed":
+            confirmed_by = event.actor_id
+        elif event.step == "sending" and number == 1 and not confirmed_by:
+            sent.add(event.seq)
+    return sent
 
 
 def _is_done(event: Event) -> bool:

@@ -57,6 +57,7 @@ from connections.verifier.rules import (
     gone_text,
     plan_problems,
     rounds_of,
+    sent_at_end,
     was_deleted,
 )
 from connections.verifier.sample import Sample
@@ -325,6 +326,9 @@ class Verification:
         population = load_json(self.archive.read("population.json"), "population.json")
         self._check_population(population)
         self.drawn = self.sample.draw(self._deletion_ids())
+        self.unapproved += self._ends.unapproved
+        text = "Deletion {}: the bundle doesn't have the access request whose approvals cover it."
+        self.unapproved += [fill(text, name) for name in self._ends.without_access]
         require(self._next is None, "The bundle has events of records that it does not contain.")
         for kind in (ACCESS_REVIEW, BATCH):
             is_there = kind in self.whole
@@ -430,6 +434,7 @@ class Verification:
         elif kind == ACCESS_REQUEST:
             wrong = self._ends.problem(rows[kind])
             require(not wrong, "{} {} does not match a deletion: {}.", noun, name, wrong)
+            self._with_approval[DELETION] += self._ends.count_approvals(events)
         many = [{**line["row"], "is_gone": line.get("is_gone")} for line in lines]
         if kind == BATCH:
             self._check_plan(name, rows[kind], many, events)
@@ -459,9 +464,13 @@ class Verification:
         self._requiring_approval[kind] += unapproved is not None
         self._with_approval[kind] += unapproved == []
         break_glass = break_glass_by_event(events) if unapproved else {}
+        at_end = sent_at_end(events) if unapproved else set()
         for done in unapproved or []:
             text = unapproved_text(noun.capitalize(), name, done, break_glass.get(done.seq))
-            self.unapproved.append(text)
+            if done.seq in at_end:
+                self._ends.require_approvals(name, events, text)
+            else:
+                self.unapproved.append(text)
         outcome, counts = row.get("outcome", ""), self.counts[kind]
         counts[outcome] = counts.get(outcome, 0) + 1
 

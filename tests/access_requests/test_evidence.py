@@ -40,7 +40,7 @@ from connections.people import erasure
 from connections.verifier.events import ACCESS_REQUEST, Event
 from connections.verifier.folding import Rows
 from connections.verifier.messages import VerificationFailed
-from connections.verifier.rules import Ends, done_without_approvals
+from connections.verifier.rules import Ends, done_without_approvals, sent_at_end
 from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -408,6 +408,9 @@ def test_one_bundle_holds_the_life_of_a_pair(
     assert verdict.code == 0, verdict.text
     assert "1 deletion and 2 access requests requested from" in verdict.text
     assert "Of 2 attempted access requests that required approval, 2 had enough" in verdict.text
+    # The approval of the access covers the deletion at its end.
+    assert "Of 1 attempted deletion that required approval, 1 had enough" in verdict.text
+    assert "without required approvals" not in verdict.text
     page = page_of(made.data, tmp_path)
     for record in (approved, extension, deletion):
         assert f"<bdi>{record.pk}</bdi></p>" in page
@@ -437,6 +440,32 @@ def test_one_bundle_holds_the_life_of_a_pair(
         "population.json", lambda facts: facts["access_requests"].update(selected=1, in_period=1)
     )
     assert "do not match the access requests" in run_verifier(forger.signed(), tmp_path / "y").text
+
+
+def test_the_verifier_lists_an_automatic_deletion_that_too_few_people_approved(
+    approved: AccessRequest, credential: Credential, clock: SettableClock, tmp_path: Path
+) -> None:
+    """Also if the bundle doesn't have the access request."""
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    clock.advance(seconds=366 * 86_400)
+    ending.end_due(actor=WORKER)
+    deletion = Deletion.objects.get()
+    _, events = rows_and_events(approved)
+    pk = str(deletion.pk)
+    documents, shown = read_events(subject_type=Deletion.noun, subject_ids=[pk])
+    of_deletion = [Event(document, shown) for document in documents[pk]]
+    assert len(sent_at_end(of_deletion)) == 1
+    for step, unapproved, enough in (("approved", ["attempt 1"], 0), ("nothing", [], 1)):
+        ends = Ends()
+        ends.require_approvals(pk, of_deletion, "attempt 1")
+        assert ends.count_approvals([each for each in events if each.step != step]) == enough
+        assert (ends.unapproved, ends.without_access) == (unapproved, [])
+    clock.advance(seconds=1)
+    made = make(filters=HistoryFilter(since=clock.at - timedelta(days=1)))
+    assert (made.bundle.deletions, made.bundle.access_requests) == (1, 0)
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    missing = f"Deletion {deletion.pk}: the bundle doesn't have the access request"
+    assert missing in verdict.text
 
 
 TAMPERED_ENDS: dict[str, dict[str, object]] = {
