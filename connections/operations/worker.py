@@ -36,10 +36,9 @@ from connections.models import (
     PeriodicTask,
 )
 from connections.notifications import agreement_ends, change_digests, delivery
-from connections.operations import due, due_work
+from connections.operations import due, due_work, startup
 from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
-from connections.operations.startup import FIRST_PAUSE, MAX_PAUSE, wait_for_database
 from connections.people import sessions
 
 logger = logging.getLogger(__name__)
@@ -64,13 +63,13 @@ def _repeat(
     Errors are logged and don't end it, because one row or a lost database must not stop the work on
     others. Only MissingDatabaseError does.
     """
-    pause = FIRST_PAUSE
+    pause = startup.FIRST_PAUSE
     while not is_stopped():
         try:
             close_old_connections()
             # Saves Django's own check, because `work` begins with a statement that would fail too.
             connection.health_check_done = True  # type: ignore[attr-defined]
-            seconds, pause = work(), FIRST_PAUSE
+            seconds, pause = work(), startup.FIRST_PAUSE
         except MissingDatabaseError:
             raise
         except Exception:
@@ -208,7 +207,7 @@ class Worker:
 
     def wait_for_database(self, check: Callable[[], None]) -> None:
         """Call `check` until the database is available, or until stopped: see `startup`."""
-        wait_for_database(check, sleep=self._sleep, is_stopped=lambda: self._is_stopped)
+        startup.wait_for_database(check, sleep=self._sleep, is_stopped=lambda: self._is_stopped)
 
     def run(self, *, wake_delivery: Callable[[], None] = lambda: None) -> None:
         """Work until stopped. Errors are logged and don't end it, except MissingDatabaseError.
@@ -230,7 +229,7 @@ class Worker:
             work,
             is_stopped=lambda: self._is_stopped,
             sleep=self._sleep,
-            max_pause=MAX_PAUSE,
+            max_pause=startup.MAX_PAUSE,
         )
         self._heartbeat.remove()
 

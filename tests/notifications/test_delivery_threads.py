@@ -11,7 +11,7 @@ import pytest
 from connections.audit import EventCode
 from connections.models import Notification
 from connections.notifications import delivery
-from connections.operations import worker
+from connections.operations import startup, worker
 from tests.datadog.servers import ScriptedServer, http_response, respond, respond_and_wait
 from tests.support.clock import SettableClock
 from tests.support.processes import ROOT, Running, clean_environment, manage
@@ -69,7 +69,7 @@ def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch
         raise ValueError("one notice is odd")
 
     monkeypatch.setattr(delivery, "run_due", fail)
-    monkeypatch.setattr(worker, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(startup, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(worker, "MAX_DELIVERY_PAUSE", 0.02)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     before = threading.active_count()

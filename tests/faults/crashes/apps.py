@@ -35,7 +35,7 @@ class CrashesConfig(AppConfig):
 
 def _shorten_deadlines(plan: Plan) -> None:
     from connections.core import time_limits
-    from connections.operations import worker
+    from connections.operations import startup, worker
 
     time_limits.DELETE_SECONDS = plan.delete_seconds
     time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
@@ -45,7 +45,7 @@ def _shorten_deadlines(plan: Plan) -> None:
     time_limits.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
     time_limits.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.MIN_SLEEP, worker.MAX_SLEEP = 0.1, 0.3
-    worker.FIRST_PAUSE, worker.MAX_PAUSE = 0.2, 1.0
+    startup.FIRST_PAUSE, startup.MAX_PAUSE = 0.2, 1.0
 
 
 def _signal_at_event(plan: Plan) -> None:
