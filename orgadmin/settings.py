@@ -112,6 +112,8 @@ KEY_MAX_AGE = timedelta(days=read_integer("ORGADMIN_KEY_MAX_AGE_DAYS", default=9
 SIGNING_KEY_FILE = Path(
     os.environ.get("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json"))
 )
+# Where workers keep the newest checkpoint, to notice an older database.
+KEPT_CHECKPOINT_FILE = DATA_DIR / "newest_checkpoint.json"
 SECRET_KEY_FILE = os.environ.get("SECRET_KEY_FILE", "")
 SECRET_KEY = read_secret("SECRET_KEY") or environment.create_secret_key(
     DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None

@@ -119,6 +119,7 @@ def key_ring_file(settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.getbasetemp() / f"keys-{next(KEY_DIRECTORIES)}" / "keyring.json"
     settings.KEYRING_FILE = path
     settings.SIGNING_KEY_FILE = path.with_name("signing_key.json")
+    settings.KEPT_CHECKPOINT_FILE = path.with_name("newest_checkpoint.json")
     if not settings.DATABASE_IS_SQLITE:
         create_private_text(path, new_key_ring_text())
         create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())

@@ -227,8 +227,9 @@ class _End:
         deletion = self.grant.deletion
         if deletion is None or deletion.requested_at < day_after(day):
             return False
-        is_withdrawn = deletion.outcome == Outcome.WITHDRAWN and not deletion.cause
-        return is_withdrawn or deletion.outcome in {Outcome.DECLINED, Outcome.UNRESOLVED}
+        # With a cause, Org Admin closed it.
+        is_closed = deletion.outcome in {Outcome.WITHDRAWN, Outcome.UNRESOLVED}
+        return deletion.outcome == Outcome.DECLINED or (is_closed and not deletion.cause)
 
     def _settle_open_request(self, pair: OrgPair) -> bool:
         """On the approved day, settle an open request that has sent nothing.

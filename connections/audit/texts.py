@@ -58,6 +58,7 @@ _SUBJECTS = {
     "batch": "Bulk deletion",
     "org_connection": "Connection",
     "provider_account": "SSO account",
+    "service": "Org Admin",
     "sign_in_link": "Sign-in link",
 }
 _REQUEST_ACTIONS = {
@@ -109,6 +110,8 @@ _ACTIONS = {
     "person.second_factor_removed": "MFA removed by a sign-in link",
     "person.second_factor_turned_off": "MFA method removed",
     "person.sign_in_failed": "sign-in failed",
+    "service.held": "put on hold",
+    "service.released": "hold released",
     "sign_in_link.made": "created",
 }
 

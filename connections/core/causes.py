@@ -188,6 +188,7 @@ class Cause(StrEnum):
     )
     APPROVALS_MISSING = "approvals_missing", "It has fewer approvals than it needs."
     CREDENTIAL_RETIRED = "credential_retired", "Its credential was retired."
+    DATABASE_RESTORED = "database_restored", "The database was restored from a backup."
     CONNECTION_PROTECTED = "connection_protected", "The connection is protected."
     DECIDED_TO_KEEP = (
         "decided_to_keep",

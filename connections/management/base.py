@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 USAGE = 2
+# What was to be done is done already.
+ALREADY_SO = 3
 NOT_SENT = 5
 UNKNOWN = 6
 # The exit code that shells report for a program that SIGPIPE ended.

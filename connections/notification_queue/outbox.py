@@ -34,6 +34,7 @@ type NotificationSubject = (
     | models.AccessReview
     | models.Credential
     | models.Person
+    | models.Hold
 )
 _SUBJECTS: dict[str, type[NotificationSubject]] = {
     "deletion": models.Deletion,
@@ -42,6 +43,7 @@ _SUBJECTS: dict[str, type[NotificationSubject]] = {
     "access_review": models.AccessReview,
     "credential": models.Credential,
     "person": models.Person,
+    "hold": models.Hold,
 }
 
 

@@ -264,6 +264,9 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
                 else reverse("session-list"),
                 data={},
             )
+        case models.Hold():
+            data = {"kind": subject.kind, "reason": subject.reason}
+            return _Reference(about="", path=reverse("hold"), data=data)
         case models.AccessReview():
             return _Reference(
                 about=_short(subject.name),

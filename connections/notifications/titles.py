@@ -18,6 +18,8 @@ _NOTIFICATION_TITLES = {
     "checkpoint.made": "Checkpoint",
     "notification.tested": "Test notification",
     "record.broken": "Audit log verification failed",
+    "service.held": "Org Admin is on hold",
+    "service.released": "Hold released",
 }
 _REQUESTED = {"deletion.requested", "access_request.requested", "batch.requested"}
 # Longer names are cut off to keep subject lines short.

@@ -28,8 +28,6 @@ from django.db.utils import load_backend
 
 from connections import __version__, audit
 from connections.access.actor import Actor
-from connections.change_requests import lifecycle, states
-from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
@@ -38,15 +36,9 @@ from connections.core.text import format_time
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.encryption import KeyRingError, read_key_ring
 from connections.models import (
-    ApprovalPolicy,
-    Deletion,
-    Outcome,
     PersonSession,
-    SignInLink,
-    State,
-    WorkerHeartbeat,
 )
-from connections.operations import schema
+from connections.operations import restored, schema
 from connections.operations.heartbeats import ALIVE_WITHIN
 
 FORMAT = "orgadmin backup 1"
@@ -468,59 +460,15 @@ def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
-    """Migrate the copy and apply what a restore implies. Return how many deletions were closed."""
-    made_at = manifest.made_at_text
+    """Migrate the copy and apply what a restore implies. Return how many requests were closed."""
     with using_database(copy, mode=_WRITE):
         call_command("migrate", interactive=False, verbosity=0)
         _require_usable_schema()
-        audit.record(
-            code=audit.EventCode.DATABASE_RESTORED,
+        return restored.follow_restore(
             actor=actor,
-            sentence=audit.Sentence(
-                "{actor} restored the database from a backup of {made_at}.",
-                made_at=made_at,
-            ),
+            source=f"a backup of {manifest.made_at_text}",
             details={"sha256": manifest.sha256, "made_at": manifest.made_at},
         )
-        # Sessions that have ended since, and links that have been used since, must stay invalid.
-        PersonSession.objects.all().delete()
-        WorkerHeartbeat.objects.all().delete()
-        SignInLink.objects.filter(used_at=None).update(used_at=clock.now())
-        could_be_sent = Deletion.objects.filter(
-            state__in=[State.REQUESTED, State.APPROVED, State.WAITING]
-        )
-        needs_new_approvals = Deletion.objects.filter(state=State.STILL_PRESENT).exclude(
-            policy=ApprovalPolicy.NONE
-        )
-        for deletion in needs_new_approvals:
-            # Its approvals might have been used since the backup.
-            sentence = audit.Sentence(
-                "Approvals for another DELETE of {connection} no longer count: the database was "
-                "restored from a backup of {made_at}. No new DELETE was sent.",
-                connection=deletion.description,
-                made_at=made_at,
-            )
-            lifecycle.end_approval_round(change_request=deletion, actor=actor, sentence=sentence)
-        reason = f"The database was restored from a backup of {made_at}."
-        return sum(
-            _close_as_unresolved(deletion, actor=actor, reason=reason) for deletion in could_be_sent
-        )
-
-
-def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
-    sentence = audit.Sentence("Open when the backup was made. Its outcome since then is unknown.")
-    return states.apply(
-        deletion,
-        transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),
-        actor=actor,
-        events=[
-            audit.EventDraft(
-                code=audit.EventCode.DELETION_SETTLED,
-                sentence=sentence,
-                details={"reason": reason},
-            )
-        ],
-    )
 
 
 def _available_key_ids() -> frozenset[str]:

@@ -25,6 +25,7 @@ from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.change_requests import saved_responses
 from connections.change_requests.clock_guard import read_clock
+from connections.change_requests.hold import find_hold
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
@@ -34,7 +35,13 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.evidence.verification import last_verification
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks
-from connections.operations import database_guards, heartbeats, metrics_token, schema
+from connections.operations import (
+    database_guards,
+    heartbeats,
+    kept_checkpoint,
+    metrics_token,
+    schema,
+)
 from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
 from connections.operations.variables import find_unknown_variables
 from connections.operations.write_probe import find_write_problem
@@ -420,6 +427,33 @@ def _check_worker() -> Iterator[CheckMessage]:
         yield Warning(f"not running ({last_seen}). Nothing overdue.", hint=_START_WORKER)
 
 
+def _check_hold() -> Iterator[CheckMessage]:
+    hold = find_hold()
+    if hold is None:
+        yield Info("off")
+        return
+    yield Error(
+        f"on since {format_time(hold.put_on_at)}, so Org Admin changes nothing by itself: "
+        f"{hold.reason}",
+        hint="See what waits at /hold/, or run ./run manage release_hold.",
+    )
+
+
+def _check_kept_checkpoint() -> Iterator[CheckMessage]:
+    kept = kept_checkpoint.read_kept_checkpoint()
+    path = kept_checkpoint.get_path()
+    if kept:
+        yield Info(f"workers keep the one of {pluralize(kept.size, 'event')} in {path}")
+    elif Checkpoint.objects.exists():
+        yield Warning(
+            f"none in {path}, so a worker there can't tell whether the database is older",
+            hint="A worker keeps it within a minute. Keep the workers' data directory when you "
+            "move or restart them.",
+        )
+    else:
+        yield Info("none yet")
+
+
 def _check_clock() -> Iterator[CheckMessage]:
     reading = read_clock()
     if reading.problem:
@@ -468,6 +502,8 @@ _WITH_SCHEMA: Checks = {
     "approval policy": _check_approvals,
     "key age": _check_key_age,
     "worker": _check_worker,
+    "hold": _check_hold,
+    "kept checkpoint": _check_kept_checkpoint,
     "clock": _check_clock,
     "signing key": _check_signing_key,
     "audit log": _check_audit_log,

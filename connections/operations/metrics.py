@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce
 
 from connections import __version__
 from connections.change_requests.clock_guard import ClockReading, newest_event_time
+from connections.change_requests.hold import find_hold
 from connections.changes.changes import AWAITING, matching_changes
 from connections.core import clock
 from connections.core.text import format_limit, one_line
@@ -102,6 +103,7 @@ def read_metrics() -> list[Metric]:
         ),
         *_read_notifications(now),
         *_read_workers(now),
+        _one("on_hold", find_hold() is not None, "1 while a hold is on, otherwise 0."),
         *audit,
     ]
 

@@ -36,7 +36,7 @@ from connections.models import (
     PeriodicTask,
 )
 from connections.notifications import agreement_ends, change_digests, delivery
-from connections.operations import due, due_work, startup
+from connections.operations import due, due_work, kept_checkpoint, startup
 from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
 from connections.people import sessions
@@ -170,7 +170,7 @@ _TASKS = {
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
     "review_repetitions": _Task(every=MINUTE, run=_unless_on_hold(repeating.start_due)),
-    "checkpoints": _Task(every=MINUTE, run=lambda worker: checkpoints.make_checkpoint_if_due()),
+    "checkpoints": _Task(every=MINUTE, run=lambda worker: worker.make_checkpoint()),
     "key_checks": _Task(every=MINUTE, run=lambda worker: worker.run_due_key_checks()),
     "managed_orgs": _Task(
         every=timedelta(minutes=15), run=lambda worker: managed_orgs.read_due_managed_orgs()
@@ -197,6 +197,8 @@ class Worker:
         self._heartbeat = Heartbeat()
         self._lists = ending.SharedLists(work_between=self._send_waiting)
         self._last_read: DueWork | None = None
+        # When to compare the database with the kept checkpoint, by the monotonic clock.
+        self._compare_at = 0.0
         # The verification in progress, with the task that this worker has claimed for it.
         self._verification: tuple[PeriodicTask, Iterator[AuditVerification | None]] | None = None
 
@@ -220,6 +222,8 @@ class Worker:
             try:
                 self.work_once()
             except DatabaseError:
+                # What answers next might be another database.
+                self._compare_at = 0.0
                 require_sqlite_database()
                 raise
             return self._seconds_until_due()
@@ -257,6 +261,7 @@ class Worker:
         # A large bulk deletion takes many passes, and nothing else may wait for all of them.
         while not self._is_stopped:
             self._continue_verification()
+            self._compare_with_kept_checkpoint()
             work = self._read_due_work()
             if work.has_notifications:
                 self._wake_delivery()
@@ -271,6 +276,17 @@ class Worker:
             if not (handled or ended or synced or finished):
                 break
         return count
+
+    def make_checkpoint(self) -> None:
+        """Make a checkpoint if one is due, and keep it soon."""
+        if checkpoints.make_checkpoint_if_due():
+            self._compare_at = 0.0
+
+    def _compare_with_kept_checkpoint(self) -> None:
+        """Once a minute, before anything that is due, because an older database must not act."""
+        if time.monotonic() >= self._compare_at:
+            kept_checkpoint.compare_and_keep()
+            self._compare_at = time.monotonic() + MINUTE.total_seconds()
 
     def _read_due_work(self) -> DueWork:
         work = due_work.read_due_work(intervals=_INTERVALS)

@@ -95,6 +95,9 @@ def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
     restored = env | {"DATABASE_URL": env["NEW_DATABASE_URL"]}
     opened = manage("shell", "--no-imports", "-c", OPEN, env=restored)
     assert (opened.returncode, opened.stderr) == (0, "")
+    held = manage("after_restore", env=restored)
+    assert held.returncode == 0, held.stderr
+    assert manage("release_hold", env=restored).returncode == 2
 
     other = manage("make_keys", "--output", str(tmp_path / "other"), env=restored)
     assert other.returncode == 0

@@ -5,6 +5,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
@@ -16,10 +17,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from connections.access.actor import command_actor
+from connections.core.errors import ConflictError
 from connections.core.logs import TEXT_FORMAT, TextFormatter
 from connections.inventory import syncs
 from connections.management.base import LineOutput
 from connections.models import Credential, OrgPair, Person, RequestKind, Role
+from connections.operations import holds
 from sandbox.entities import make_user
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -43,6 +46,12 @@ HOSTILE = (
 )
 # What a line of a CSV file can contain.
 HOSTILE_CELL = "Evil \x1b[2J\x9b1m\u202e"
+
+
+def put_on_hold() -> list[str]:
+    with suppress(ConflictError):
+        holds.put_on_hold(actor=command_actor(), reason=HOSTILE)
+    return []
 
 
 def unprintable_in(text: str) -> set[str]:
@@ -144,6 +153,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--username", HOSTILE, "--email", HOSTILE],
         lambda scene: ["--username=a", "--email=a@example.com", "--role", HOSTILE],
     ],
+    "after_restore": [lambda scene: []],
     "backup": [lambda scene: ["--output", f"Full {HOSTILE}"]],
     "change_person": [
         lambda scene: ["--username", HOSTILE, "--disable"],
@@ -176,6 +186,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: ["--format=json", "--org", HOSTILE],
     ],
     "forget_lost_keys": [lambda scene: []],
+    "hold": [lambda scene: ["--reason", HOSTILE]],
     "import_agreements": [
         lambda scene: ["--file=agreements.csv"],
         lambda scene: ["--file", HOSTILE],
@@ -211,6 +222,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
         lambda scene: [*ACCESS, "--kind=change", "--destination", f"{HOSTILE} 2", *DELETION],
         lambda scene: [*ACCESS, "--kind=create", "--destination", HOSTILE, *DELETION],
     ],
+    "release_hold": [lambda scene: put_on_hold()],
     "restore": [lambda scene: ["--from", HOSTILE]],
     "retire_credential": [
         lambda scene: ["--name", HOSTILE, "--yes"],
@@ -231,6 +243,7 @@ RUNS: dict[str, list[ArgumentsOf]] = {
 SAY_NOTHING_OF_IT = {
     "changepassword",
     "createsuperuser",
+    "after_restore",
     "erase_person",
     "forget_lost_keys",
     "make_sign_in_link",

@@ -149,7 +149,7 @@ def test_the_response_to_a_token_is_not_stored() -> None:
 # --- What they say ----------------------------------------------------------------------------
 
 # While the closed deletions were counted less than a minute ago.
-STATEMENTS = 11
+STATEMENTS = 12
 
 
 def scrape() -> str:

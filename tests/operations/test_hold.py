@@ -1,23 +1,33 @@
 """While Org Admin is on hold, it changes nothing by itself; afterwards it does what was due."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.checks import ERROR, INFO, WARNING
 from django.core.exceptions import PermissionDenied
+from django.core.management import CommandError, call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
+from django.test import Client
+from pytest_django import Settings
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.access_reviews.repeating import change_repetition
-from connections.change_requests import approvals, lifecycle, sending
+from connections.audit import checkpoints
+from connections.change_requests import approvals, failpoints, lifecycle, sending
+from connections.change_requests.hold import find_hold
 from connections.change_requests.sending import ClaimedAttempt
-from connections.core.errors import InvalidInputError
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.datadog.responses import WriteResponse
 from connections.evidence.records import kind_of
 from connections.inventory import protections
 from connections.models import (
+    AccessOutcome,
     AccessRequest,
     AccessReview,
     ApprovalPolicy,
@@ -26,13 +36,16 @@ from connections.models import (
     Deletion,
     EventCode,
     Hold,
+    Notification,
     OrgPair,
     Outcome,
     Person,
     RequestKind,
     State,
 )
-from connections.operations import holds
+from connections.notifications.messages import build_message
+from connections.operations import holds, kept_checkpoint
+from connections.operations.checks import run_all_checks
 from connections.operations.worker import Worker
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -43,11 +56,13 @@ from tests.evidence.columns import assert_each_stored_column_counts
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
+from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
 __all__ = ["credential", "free_pair", "listed_pair"]
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
+ClientOf = Callable[[Person], Client]
 TERMS = {"types": ["logs"], "owner_text": "SOC team", "purpose": "incident response"}
 
 
@@ -130,11 +145,11 @@ def installation(
 
 
 def put_on_hold() -> None:
-    assert holds.put_on_hold(kind=Hold.Kind.BY_HAND, reason="We look first.", actor=command_actor())
+    holds.put_on_hold(actor=command_actor(), reason="We look first.")
 
 
 def release() -> None:
-    holds.release_holds(actor=command_actor())
+    holds.release_holds(actor=command_actor(), digest=holds.find_held_work().digest)
 
 
 def recorded(code: str) -> bool:
@@ -146,7 +161,8 @@ def recorded(code: str) -> bool:
 
 def end_access(on: Installation) -> Callable[[], bool]:
     on.give_access()
-    return lambda: Deletion.objects.filter(outcome=Outcome.DELETED).exists()
+    sync_now(on.credential)
+    return lambda: Deletion.objects.exists()
 
 
 def alert_that_access_did_not_end(on: Installation) -> Callable[[], bool]:
@@ -221,6 +237,33 @@ def test_nothing_starts_by_itself_until_the_hold_is_released(
     installation.work(seconds=61)
     installation.work(seconds=15 * 60 if seconds >= DAYS else 61)
     assert is_done()
+
+
+@pytest.mark.parametrize(
+    "name", ["end of access", "DELETE after a 429", "POST of a move", "rows of a bulk deletion"]
+)
+def test_a_hold_that_is_put_on_just_before_the_claim_counts(
+    installation: Installation, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, seconds = ACTIONS[name]
+    prepare(installation)
+    writes = installation.writes()
+    installation.clock.advance(seconds=seconds)
+
+    def act(*_: object, **__: object) -> None:
+        if find_hold() is None:
+            installation.clock.advance(seconds=0.001)
+            put_on_hold()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "hit", act)
+        installation.work(seconds=1)
+    assert find_hold()
+    assert installation.writes() == writes
+    release()
+    installation.work(seconds=61)
+    installation.work(seconds=15 * 60 if seconds >= DAYS else 1)
+    assert installation.writes() > writes
 
 
 # --- What people do -----------------------------------------------------------------------------
@@ -298,7 +341,8 @@ def test_a_verification_notices_every_change_of_a_hold(
 
 def test_a_hold_of_a_kind_is_put_on_once(installation: Installation) -> None:
     put_on_hold()
-    assert not holds.put_on_hold(kind=Hold.Kind.BY_HAND, reason="Again.", actor=command_actor())
+    with pytest.raises(ConflictError):
+        put_on_hold()
     assert AuditEvent.objects.filter(code=EventCode.SERVICE_HELD).count() == 1
 
 
@@ -308,14 +352,268 @@ def test_only_administrators_put_it_on_and_release_it(
 ) -> None:
     actor = person_actor(person=getattr(installation, name))
     with pytest.raises(PermissionDenied):
-        holds.put_on_hold(kind=Hold.Kind.BY_HAND, reason="Mine.", actor=actor)
+        holds.put_on_hold(actor=actor, reason="Mine.")
     put_on_hold()
     with pytest.raises(PermissionDenied):
-        holds.release_holds(actor=actor)
+        holds.release_holds(actor=actor, digest="")
     with pytest.raises(PermissionDenied):
-        holds.release_holds(actor=WORKER)
+        holds.release_holds(actor=WORKER, digest="")
 
 
 def test_a_hold_needs_a_reason(installation: Installation) -> None:
     with pytest.raises(InvalidInputError):
-        holds.put_on_hold(kind=Hold.Kind.BY_HAND, reason=" ", actor=command_actor())
+        holds.put_on_hold(actor=command_actor(), reason=" ")
+
+
+# --- What waits, and the release ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prepare", "name", "seconds"),
+    [
+        (end_access, "end", 5 * DAYS),
+        (repeat_a_delete, "request", 61),
+        (rows_of_a_bulk_deletion, "batch", 1),
+        (repeated_review, "review", 32 * DAYS),
+    ],
+)
+def test_the_page_lists_what_the_release_starts(
+    installation: Installation,
+    client_of: ClientOf,
+    root: Person,
+    prepare: Callable[[Installation], Callable[[], bool]],
+    name: str,
+    seconds: float,
+) -> None:
+    prepare(installation)
+    put_on_hold()
+    installation.clock.advance(seconds=seconds)
+    assert f"data-{name}=" in html(client_of(root).get("/hold/"))
+
+
+def test_a_release_of_another_list_than_the_one_read_is_refused(
+    installation: Installation, client_of: ClientOf, root: Person
+) -> None:
+    put_on_hold()
+    client = client_of(root)
+    seen = holds.find_held_work().digest
+    rows_of_a_bulk_deletion(installation)
+    response = client.post("/hold/release/", {"digest": seen})
+    assert (response.status_code, find_hold() is None) == (409, False)
+    assert "data-batch=" in html(response)
+    now = holds.find_held_work().digest
+    assert client.post("/hold/release/", {"digest": now}).status_code == 303
+    assert find_hold() is None
+
+
+def test_every_page_says_that_it_is_on_hold(
+    installation: Installation, client_of: ClientOf
+) -> None:
+    client = client_of(installation.ada)
+    assert 'id="hold"' not in html(client.get("/"))
+    put_on_hold()
+    assert "We look first." in html(client.get("/deletions/"))
+    assert client.get("/readyz").status_code == 200
+
+
+def test_an_administrator_puts_it_on_hold_and_is_notified_of_others(
+    installation: Installation, client_of: ClientOf, root: Person, settings: Settings
+) -> None:
+    settings.HAS_MAIL = True
+    chief = make_person("chief", is_administrator=True)
+    client = client_of(root)
+    assert client.post("/hold/", {"reason": ""}).status_code == 422
+    assert client.post("/hold/", {"reason": "Suspicious."}).status_code == 303
+    assert client.post("/hold/", {"reason": "Again."}).status_code == 409
+    assert [each.person for each in Notification.objects.filter(code="service.held")] == [chief]
+    message = build_message(Notification.objects.get(code="service.held"))
+    assert message.path == "/hold/"
+
+
+def test_doctor_fails_while_it_is_on(installation: Installation) -> None:
+    put_on_hold()
+    [found] = [each for each in run_all_checks() if each.obj == "hold"]
+    assert found.level == ERROR
+    release()
+    [found] = [each for each in run_all_checks() if each.obj == "hold"]
+    assert found.level == INFO
+
+
+def html(response: Any) -> str:
+    return str(response.content.decode())
+
+
+def run(*arguments: str) -> int:
+    try:
+        call_command(*arguments)
+    except CommandError as error:
+        return error.returncode
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_the_commands(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    is_done = rows_of_a_bulk_deletion(installation)
+    assert run("release_hold", "--yes") == 3
+    assert run("hold", "--reason", "We look first.") == 0
+    assert run("hold", "--reason", "Again.") == 3
+    assert run("release_hold") == 2
+    assert "Send 2 rows of the bulk deletion" in capsys.readouterr().out
+    assert find_hold()
+    assert run("release_hold", "--yes") == 0
+    assert find_hold() is None
+    installation.work(seconds=1)
+    assert is_done()
+
+
+# --- An older database --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restored(installation: Installation) -> Installation:
+    """Access that was extended, and then the database of before. Its old last day has passed.
+
+    A worker had kept the checkpoint that was made with the extension.
+    """
+    end_access(installation)
+    checkpoints.make_checkpoint()
+    backup = transaction.savepoint_create()
+    ends_on = installation.clock.now().date() + timedelta(days=30)
+    extension = request_for(
+        actor=installation.actor,
+        pair=installation.pair,
+        kind=RequestKind.EXTEND,
+        wanted={"ends_on": ends_on},
+    )
+    assert extension.outcome == AccessOutcome.EXTENDED
+    kept_checkpoint.compare_and_keep()
+    transaction.savepoint_rollback(backup)
+    installation.clock.advance(seconds=5 * DAYS)
+    return installation
+
+
+def is_deleted(on: Installation) -> bool:
+    on.work(seconds=61)
+    on.work(seconds=16 * 60)
+    return Deletion.objects.filter(epoch__gt=0).exists()
+
+
+def test_a_restored_database_deletes_nothing_that_was_extended_since(
+    restored: Installation,
+) -> None:
+    kept_checkpoint.get_path().unlink()
+    assert run("after_restore") == 0
+    assert not is_deleted(restored)
+    release()
+    assert is_deleted(restored)
+
+
+def test_a_restore_does_not_decide_that_access_stays(installation: Installation) -> None:
+    alert_that_access_did_not_end(installation)
+    installation.work(seconds=5 * DAYS)
+    assert Deletion.objects.get().state == State.REQUESTED
+    assert run("after_restore") == 0
+    assert Deletion.objects.get().outcome == Outcome.UNRESOLVED
+    release()
+    installation.work(seconds=3600)
+    assert Deletion.objects.filter(state=State.REQUESTED).exists()
+
+
+def test_a_worker_puts_an_older_database_on_hold_before_it_does_anything(
+    restored: Installation,
+) -> None:
+    assert not is_deleted(restored)
+    hold = find_hold()
+    assert hold is not None
+    assert hold.kind == Hold.Kind.OLDER_DATABASE
+    assert AuditEvent.objects.filter(code=EventCode.SERVICE_HELD).count() == 1
+
+
+def test_after_the_release_the_database_counts_for_every_worker(restored: Installation) -> None:
+    path = kept_checkpoint.get_path()
+    of_another_worker = path.read_bytes()
+    assert not is_deleted(restored)
+    release()
+    assert is_deleted(restored)
+    path.write_bytes(of_another_worker)
+    restored.work(seconds=61)
+    assert find_hold() is None
+    assert path.read_bytes() != of_another_worker
+
+
+def test_a_database_that_is_restored_again_is_put_on_hold_again(restored: Installation) -> None:
+    checkpoints.make_checkpoint()
+    again = transaction.savepoint_create()
+    restored.work(seconds=61)
+    release()
+    request_deletion(
+        actor=restored.actor,
+        credential=restored.credential,
+        connection_id=restored.connection_id(),
+    )
+    restored.work(seconds=61)
+    transaction.savepoint_rollback(again)
+    restored.work(seconds=61)
+    assert find_hold()
+
+
+def test_a_release_also_counts_for_a_checkpoint_with_a_time_in_the_future(
+    restored: Installation,
+) -> None:
+    path = kept_checkpoint.get_path()
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps(document | {"made_at": "2099-01-01T00:00:00+00:00"}))
+    restored.work(seconds=61)
+    release()
+    restored.work(seconds=61)
+    assert find_hold() is None
+
+
+def test_a_hold_by_hand_is_released_without_accepting_an_older_database(
+    restored: Installation,
+) -> None:
+    put_on_hold()
+    restored.clock.advance(seconds=1)
+    release()
+    restored.work(seconds=61)
+    assert find_hold()
+
+
+def test_the_checkpoint_of_another_installation_says_nothing(restored: Installation) -> None:
+    path = kept_checkpoint.get_path()
+    document = json.loads(path.read_bytes())
+    _, _, rest = document["note"].partition("\n")
+    path.write_text(json.dumps(document | {"note": f"another.example/log\n{rest}"}))
+    restored.work(seconds=61)
+    assert find_hold() is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"note": "x", "made_at": "y"}', "[]"])
+def test_doctor_says_without_a_kept_checkpoint_that_workers_cannot_tell(
+    installation: Installation, text: str
+) -> None:
+    installation.give_access()
+    checkpoints.make_checkpoint()
+    path = kept_checkpoint.get_path()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+    def level() -> int:
+        return next(each.level for each in run_all_checks() if each.obj == "kept checkpoint")
+
+    assert level() == WARNING
+    installation.work(seconds=61)
+    assert level() == INFO
+
+
+def test_a_worker_that_cannot_keep_the_checkpoint_works_on(
+    installation: Installation, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.KEPT_CHECKPOINT_FILE = tmp_path / "file" / "newest_checkpoint.json"
+    (tmp_path / "file").touch()
+    is_done = rows_of_a_bulk_deletion(installation)
+    checkpoints.make_checkpoint()
+    installation.work(seconds=1)
+    assert is_done()
+    assert "can't be kept" in caplog.text

@@ -126,6 +126,8 @@ FREE = {
     "person-sessions-end",
     "settings",
     "settings-status",
+    "hold",
+    "hold-release",
     "notification-list",
     "notification-test",
     "notification-retry",

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from connections.change_requests.hold import find_hold
 from connections.core.own_address import own_origin
 from connections.models import Person, ProviderAccount
 from connections.people import provider_accounts
@@ -22,6 +23,8 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     """The variables. They are lazy: none queries the database until a template uses it."""
     return {
         "theme": _theme(request),
+        # The hold that is on.
+        "hold": SimpleLazyObject(find_hold),
         "nav": SimpleLazyObject(lambda: navigation_of(request)),
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
