@@ -7,7 +7,13 @@ import uuid
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
-from django.db.migrations import AddIndex, CreateModel, RunPython
+from django.db.migrations import (
+    AddIndex,
+    AlterField,
+    CreateModel,
+    RunPython,
+    SeparateDatabaseAndState,
+)
 from django.db.models import (
     PROTECT,
     BigAutoField,
@@ -169,6 +175,17 @@ def make_ends_due(apps, schema_editor):
             requests.filter(pk=row.pk).update(end_due_at=after)
 
 
+# --- The fault of an access request, which is longer than the column was ---
+
+
+def widen_faults(apps, schema_editor):
+    """SQLite has no limit, and rebuilding the table would drop its triggers."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(
+            "ALTER TABLE connections_auditverification ALTER COLUMN fault TYPE varchar(40)"
+        )
+
+
 # --- The rules in the database ---
 
 
@@ -268,6 +285,10 @@ class Migration(ReleasedMigration):
         ),
         RunPython(make_ends_due),
         AddColumn("deletion", "automatic", BooleanField(null=True)),
+        SeparateDatabaseAndState(
+            [RunPython(widen_faults)],
+            [AlterField("auditverification", "fault", CharField(blank=True, max_length=40))],
+        ),
         RunPython(create_rules),
         # --- When a worker checks the keys of each credential again ---
         AddColumn("credential", "key_check_due_at", DateTimeField(null=True)),

@@ -313,7 +313,7 @@ class AuditVerification(models.Model):
     checked_at = models.DateTimeField()
     size = models.BigIntegerField()
     # "" if the audit log is intact, otherwise the fault as `verify_audit` reports it.
-    fault = models.CharField(max_length=20, blank=True)
+    fault = models.CharField(max_length=40, blank=True)
     first_bad_seq = models.BigIntegerField(null=True)
     message = models.TextField()
 

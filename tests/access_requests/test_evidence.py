@@ -20,7 +20,7 @@ from connections.deletions.history import HistoryFilter
 from connections.evidence.comparison import compare_all, read_events
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.records import compare_record, kind_of, load_rows
-from connections.evidence.verification import verify_audit_log
+from connections.evidence.verification import verify_and_store, verify_audit_log
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
@@ -210,6 +210,16 @@ def test_the_command_names_an_access_request_that_differs(approved: AccessReques
     code, document = verified()
     assert (code, document["fault"]) == (1, "differing_access_request")
     assert document["access_requests"] == [str(approved.pk)]
+
+
+@pytest.mark.database
+def test_a_verification_that_names_an_access_request_is_stored(approved: AccessRequest) -> None:
+    with triggers_off():
+        AccessRequest.objects.update(purpose="something else")
+    *_, stored = verify_and_store()
+    assert stored
+    stored.refresh_from_db()
+    assert stored.fault == "differing_access_request"
 
 
 # --- Approvals ------------------------------------------------------------------------------------
