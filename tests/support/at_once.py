@@ -28,7 +28,7 @@ def at_once(actions: list[Callable[[], object]], *, seconds: float = 30) -> None
         thread.start()
     for thread in threads:
         thread.join(timeout=seconds)
-    assert problems == []
+    assert not problems, problems
 
 
 def start_until_it_waits(action: Callable[[], object]) -> threading.Thread:

@@ -422,6 +422,8 @@ def require_covered(deletion: Deletion, *, ledger: Ledger, today: date) -> None:
     assert ended == newest_completed(pair_of(deletion))
     assert ended.connection_id == deletion.connection_id
     assert sorted(deletion.connection_types) == ended.types_after
+    assert ended.outcome in {"created", "changed", "extended"}
+    assert len(approvers_of_access(deletion)) >= approvals_needed_by(ended)
     asked_for = ledger.asked_for[ended.request_id]
     assert asked_for.ends_on
     assert asked_for.ends_on < today
@@ -442,7 +444,9 @@ def newest_completed(pair: OrgPair) -> AccessRequest | None:
 
 def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
     """Who approved it since it was last unknown, declined or lapsed, by the audit log alone."""
-    names: set[str] = set()
+    is_deletion = isinstance(change_request, Deletion)
+    is_at_end = is_deletion and change_request.automatic and not change_request.confirmed_by_id
+    names = approvers_of_access(change_request) if is_at_end else set[str]()
     for event in audit.events_of(subject=change_request):
         step = event.code.partition(".")[2]
         if step in {"unknown", "declined", "approvals_lapsed"}:
@@ -450,6 +454,14 @@ def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
         elif step == "approved":
             names.add(event.actor_name)
     return names - {change_request.requested_by_name}
+
+
+def approvers_of_access(deletion: Deletion) -> set[str]:
+    """Who approved the access that this deletion ends, by the audit log alone."""
+    ended = AccessRequest.objects.get(deletion=deletion)
+    events = audit.events_of(subject=ended)
+    approved = [event for event in events if event.code == "access_request.approved"]
+    return {event.actor_name for event in approved}
 
 
 def confirmations_of(change_request: ChangeRequest) -> int:
