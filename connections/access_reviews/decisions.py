@@ -63,7 +63,7 @@ def decide(
     `set_agreements` raises.
     """
     person = _require_reviewer(review, actor=actor)
-    rows = _find_rows(review, actor=actor, connections=connections)
+    rows = find_rows(review, actor=actor, connections=connections)
     reason = reason.strip()
     _require_valid_input(decision=decision, reason=reason, keep_until=keep_until, terms=terms)
     with audit.atomic():
@@ -76,12 +76,15 @@ def decide(
             about_connections(keys), hidden=permissions.visibility_of(actor).hidden
         )
         now = clock.now()
+        # Read again, because it might have changed since the rows were read.
+        owners = dict(review.rows.filter(owner__isnull=False).values_list("pk", "owner"))
         saved = [
             AccessReviewDecision(
                 row=row,
                 decision=decision,
                 reason=reason,
                 keep_until=keep_until,
+                owner_id=owners.get(row.pk),
                 decided_at=now,
                 decided_by=person,
                 decided_by_name=person.display_name,
@@ -132,7 +135,7 @@ def _require_owner(
         )
 
 
-def _find_rows(
+def find_rows(
     review: AccessReview, *, actor: Actor, connections: Sequence[str]
 ) -> list[AccessReviewRow]:
     """The rows of these connections, in their order. A hidden connection is treated as unknown."""
@@ -258,7 +261,7 @@ def _record(
 
 
 # The columns that differ between decisions made together.
-_OWN_COLUMNS = {"row_id", "covered", "review_digest"}
+_OWN_COLUMNS = {"row_id", "covered", "review_digest", "owner_id"}
 
 
 def _rows_of(decisions: Sequence[AccessReviewDecision]) -> audit.Rows:

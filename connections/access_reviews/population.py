@@ -10,7 +10,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import deciding_credentials, load_current, load_snapshots
-from connections.access_reviews.owners import assigned_to_owners, deciding_owner
+from connections.access_reviews.owners import fix_owners
 from connections.audit import EventCode, personal_data
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -143,6 +143,7 @@ def start_review(
             due_at=datetime.combine(due, time(23, 59, 59), tzinfo=UTC),
             is_for_everyone=not reviewers,
             assignment=assignment,
+            has_fixed_owners=assignment == Assignment.OWNERS,
             repeat_months=repeat_months,
             repeats=repeats,
             coverage=coverage_document(inventory.coverage),
@@ -161,9 +162,7 @@ def start_review(
             for person in sorted(reviewers, key=lambda person: person.pk)
         )
         AccessReviewRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
-        owners = set[UUID]()
-        if assigned_to_owners([review]):
-            owners = {*review.rows.values_list(deciding_owner(), flat=True)} - {None}
+        row_owners = fix_owners(review) if review.has_fixed_owners else {}
         audit.record(
             code=EventCode.ACCESS_REVIEW_STARTED,
             actor=started_by or actor,
@@ -182,7 +181,8 @@ def start_review(
                 "due_at": review.due_at.isoformat(),
                 "started_at": now.isoformat(),
                 "reviewers": sorted(str(person.pk) for person in reviewers),
-                "owners": sorted(map(str, owners)),
+                "owners": sorted(row_owners),
+                "row_owners": row_owners,
                 "count": len(rows),
                 "without_reviewer": review.without_reviewer,
             },

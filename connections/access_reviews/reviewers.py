@@ -1,11 +1,12 @@
-"""Changing the reviewers of an open access review."""
+"""Changing who decides in an open access review."""
 
 from collections.abc import Sequence
 
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_reviews.decisions import lock_open_review
+from connections.access_reviews.decisions import find_rows, lock_open_review
+from connections.access_reviews.owners import record_owner
 from connections.access_reviews.population import (
     WHO_CAN,
     require_possible_reviewers,
@@ -15,6 +16,21 @@ from connections.access_reviews.population import (
 from connections.audit import EventCode
 from connections.core.errors import InvalidInputError
 from connections.models import AccessReview, AccessReviewReviewer, Assignment, Person
+
+
+def change_owner(
+    *, review: AccessReview, actor: Actor, connections: Sequence[str], owner: Person
+) -> None:
+    """Name this person as the one who decides on these connections, or on none of them.
+
+    Raises PermissionDenied, InvalidInputError naming the fields, and ConflictError when the review
+    is closed or its owners aren't fixed.
+    """
+    permissions.require(permissions.can_manage_access_reviews(actor), WHO_CAN)
+    rows = find_rows(review, actor=actor, connections=connections)
+    with audit.atomic():
+        lock_open_review(review)
+        record_owner(review, rows=rows, owner=owner, actor=actor)
 
 
 def change_reviewers(*, review: AccessReview, actor: Actor, reviewers: Sequence[Person]) -> None:

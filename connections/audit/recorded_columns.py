@@ -89,7 +89,10 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
         "id": "the person identifies it",
         "review": "the access review that the event is about",
     },
-    AccessReviewRow: {"review": "the access review that the event is about"},
+    AccessReviewRow: {
+        "review": "the access review that the event is about",
+        "owner": "in the details of the start, of each change and of each decision",
+    },
     AccessReviewDecision: {"id": "in its name"},
     Agreement: {"id": "the event is about it"},
     Hold: {"id": "the event is about it"},

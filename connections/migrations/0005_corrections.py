@@ -5,6 +5,7 @@ Nothing in it stops release 1.1.0 from working: it only adds tables, and columns
 
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
+from importlib import import_module
 
 from django.conf import settings
 from django.db.migrations import (
@@ -186,6 +187,32 @@ def widen_faults(apps, schema_editor):
         )
 
 
+# --- The owner who decides on a row of an access review, fixed when that starts ---
+
+released = import_module("connections.migrations.0002_database_rules")
+ROW_OWNER_CHANGES = (
+    f"{unchanged(*released.POPULATION, 'closed_as')} AND NEW.closed_as = ''"
+    f" AND EXISTS (SELECT 1 FROM {released.ACCESS_REVIEW}"
+    " WHERE id = NEW.review_id AND state = 'open')"
+)
+REPLACED_REVIEW_RULES = (
+    Rule(
+        released.REVIEW_ROW,
+        "closing",
+        "UPDATE",
+        f"({released.CLOSES_ROW} AND {unchanged('owner_id')}) OR ({ROW_OWNER_CHANGES})",
+        "Only the closing changes a row of an access review",
+    ),
+    Rule(
+        released.REVIEW_DECISION,
+        "decision",
+        "UPDATE",
+        f"{released.REVIEW_DECISION_KEPT} AND {unchanged('owner_id')}",
+        "A decision of an access review can't be changed",
+    ),
+)
+
+
 # --- The rules in the database ---
 
 
@@ -196,7 +223,7 @@ def rules(vendor):
 
 def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
-    replace_triggers(schema_editor, REPLACED_END_RULES)
+    replace_triggers(schema_editor, (*REPLACED_END_RULES, *REPLACED_REVIEW_RULES))
 
 
 def person():
@@ -289,6 +316,12 @@ class Migration(ReleasedMigration):
             [RunPython(widen_faults)],
             [AlterField("auditverification", "fault", CharField(blank=True, max_length=40))],
         ),
+        # --- The owner who decides on a row of an access review ---
+        AddColumn(
+            "accessreview", "has_fixed_owners", BooleanField(default=False, db_default=False)
+        ),
+        AddColumn("accessreviewrow", "owner", person()),
+        AddColumn("accessreviewdecision", "owner", person()),
         RunPython(create_rules),
         # --- When a worker checks the keys of each credential again ---
         AddColumn("credential", "key_check_due_at", DateTimeField(null=True)),

@@ -63,6 +63,8 @@ class AccessReview(models.Model):
     # True without named reviewers: everyone who can be one and sees the connection can decide.
     is_for_everyone = models.BooleanField()
     assignment = models.CharField(max_length=10, choices=Assignment, blank=True, db_default="")
+    # Whether each row's owner was fixed when it started. Before 1.2.0, it followed the agreements.
+    has_fixed_owners = models.BooleanField(default=False, db_default=False)
     # The worker starts the next one so many months after this one. Null if it doesn't repeat.
     repeat_months = models.PositiveSmallIntegerField(null=True)
     # The access review that this one repeats.
@@ -151,6 +153,8 @@ class AccessReviewRow(ConnectionFields, SnapshotFields):
     snapshot_at = models.DateTimeField()
     # The digest of what a decision covers.
     review_digest = models.CharField(max_length=64)
+    # Who alone decides on it, if that was fixed. An auditor can name someone else.
+    owner = optional_person_reference()
     # Set at the closing. For "keep" and "delete", the newest decision is the one that counts.
     closed_as = models.CharField(max_length=8, choices=RowState, blank=True)
 
@@ -185,6 +189,8 @@ class AccessReviewDecision(models.Model):
     # What the decision covers, as `covered_values` returns it, and its digest.
     covered = models.JSONField()
     review_digest = models.CharField(max_length=64)
+    # Whose decision it was then, if that was fixed. Someone else decides if they can't.
+    owner = optional_person_reference()
     decided_at = models.DateTimeField()
     decided_by = person_reference()
     decided_by_name = models.CharField(max_length=200)

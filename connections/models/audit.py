@@ -121,6 +121,7 @@ class EventCode(StrEnum):
     BATCH_FINISHED = "batch.finished"
     ACCESS_REVIEW_STARTED = "access_review.started"
     ACCESS_REVIEW_REVIEWERS_CHANGED = "access_review.reviewers_changed"
+    ACCESS_REVIEW_OWNER_CHANGED = "access_review.owner_changed"
     ACCESS_REVIEW_DECIDED = "access_review.decided"
     ACCESS_REVIEW_REMINDED = "access_review.reminded"
     ACCESS_REVIEW_REPETITION_CHANGED = "access_review.repetition_changed"

@@ -114,6 +114,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.BATCH_FINISHED: _INVOLVED,
     EventCode.ACCESS_REVIEW_STARTED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: (Audience.REVIEWERS,),
+    EventCode.ACCESS_REVIEW_OWNER_CHANGED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REPEAT_FAILED: _RIGHTS,
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
@@ -140,6 +141,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
 _REVIEWER_KEYS: dict[str, tuple[str, ...]] = {
     EventCode.ACCESS_REVIEW_STARTED: ("reviewers", "owners"),
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: ("added",),
+    EventCode.ACCESS_REVIEW_OWNER_CHANGED: ("owners",),
     EventCode.ACCESS_REVIEW_REMINDED: ("pending",),
 }
 # A message about a bulk deletion replaces these messages about its rows, but no alarm about a row.

@@ -218,6 +218,7 @@ def _require_visible(access_request: models.AccessRequest, *, reader: models.Per
 _NAMES_REVIEWERS = {
     EventCode.ACCESS_REVIEW_STARTED,
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED,
+    EventCode.ACCESS_REVIEW_OWNER_CHANGED,
 }
 
 

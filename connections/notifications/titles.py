@@ -11,6 +11,7 @@ from connections.models import AccessOutcome, Outcome
 # Titles of notifications that are about more than one event, or about none.
 _NOTIFICATION_TITLES = {
     "access_review.reviewers_changed": "Reviewers of an access review changed",
+    "access_review.owner_changed": "Connections of an access review to decide on",
     "access_review.reminded": "Access review due",
     "access_review.repeat_failed": "Access review not repeated",
     "agreements.ending": "Agreements end soon",

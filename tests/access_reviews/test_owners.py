@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import Settings
 
@@ -25,6 +26,7 @@ from connections.evidence import verification
 from connections.models import (
     AccessKind,
     AccessReview,
+    AccessReviewDecision,
     AuditEvent,
     Credential,
     CredentialAccess,
@@ -49,18 +51,30 @@ def review(
     payments: Credential, sandbox: SandboxServer, ada: Person, grace: Person, edith: Person
 ) -> AccessReview:
     """By owners. Ada owns the first of three connections, Grace the source org."""
-    add_connections(sandbox, 3)
+    [first, *_] = add_connections(sandbox, 3)
     sync_now(payments)
     Org.objects.filter(org_id=payments.org_id).update(owner=grace)
-    review = start(edith, scope="q=Partner", by_owners=True)
-    own(review, 0, ada)
+    listed = payments.snapshots.get(connection_id=first.partition("/")[2])
+    own_pair(OrgPair(listed.site, listed.source_org_id, listed.sink_org_id), ada)
+    return start(edith, scope="q=Partner", by_owners=True)
+
+
+@pytest.fixture
+def earlier(review: AccessReview) -> AccessReview:
+    """The same as release 1.1.0 starts it: who decides is computed at every use."""
+    AccessReview.objects.update(has_fixed_owners=False)
+    review.refresh_from_db()
     return review
 
 
 def own(review: AccessReview, index: int, owner: Person) -> None:
     """Make the person the owner of the agreement of a row's orgs."""
     row = review.rows.all()[index]
-    pair = OrgPair(row.site, row.source_org_id, row.sink_org_id)
+    own_pair(OrgPair(row.site, row.source_org_id, row.sink_org_id), owner)
+
+
+def own_pair(pair: OrgPair, owner: Person) -> None:
+    """Make the person the owner of these orgs' agreement."""
     terms = {"owner": owner, "owner_text": "", "purpose": "Claims dashboards"}
     set_agreements(actor=WORKER, pairs=[pair], terms=terms)  # type: ignore[arg-type]
 
@@ -89,9 +103,63 @@ def test_an_agreements_owner_comes_before_the_source_orgs(
     assert verification.verify_audit_log().fault is None
 
 
-def test_everyone_decides_on_what_has_no_owner_who_can(
+def test_who_decides_is_fixed_when_it_starts(
+    review: AccessReview, ada: Person, linus: Person, grace: Person, edith: Person
+) -> None:
+    own(review, 0, linus)
+    Org.objects.update(owner=linus)
+    assert (decidable(review, ada), decidable(review, grace)) == ([1], [2, 3])
+    assert decidable(review, linus) == []
+    decide(review, ada, review.rows.all()[0].key.reference)
+    assert AccessReviewDecision.objects.get().owner == ada
+
+
+def test_everyone_decides_in_place_of_an_owner_who_cannot_any_more(
     review: AccessReview, payments: Credential, ada: Person, grace: Person, edith: Person
 ) -> None:
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    CredentialAccess.objects.create(credential=payments, person=edith, kind=AccessKind.SEE)
+    assert decidable(review, edith) == [1, 2, 3]
+    decide(review, edith, *(row.key.reference for row in review.rows.all()[:2]))
+    made = AccessReviewDecision.objects.order_by("row__position")
+    assert [(each.owner, each.decided_by) for each in made] == [(ada, edith), (grace, edith)]
+    assert verification.verify_audit_log().fault is None
+
+
+def test_an_auditor_names_someone_else(
+    review: AccessReview,
+    ada: Person,
+    linus: Person,
+    edith: Person,
+    victor: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    keys = [row.key.reference for row in review.rows.all()[:2]]
+    client, url = client_of(edith), f"/reviews/{review.pk}/owner/"
+    assert client_of(ada).post(url, {"connection": keys, "owner": "ada"}).status_code == 403
+    for wrong in ({"connection": keys, "owner": "victor"}, {"connection": [], "owner": "linus"}):
+        assert client.post(url, wrong).status_code == 422
+    assert (
+        "Who decides on the connections listed above" in client.get(f"/reviews/{review.pk}/").text
+    )
+    assert client.post(url, {"connection": keys, "owner": "linus"}).status_code == 303
+    assert (decidable(review, linus), decidable(review, ada)) == ([1, 2], [])
+    event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_OWNER_CHANGED)
+    assert (event.details["owners"], event.details["positions"]) == ([str(linus.pk)], [1, 2])
+    decide(review, linus, *keys)
+    assert verification.verify_audit_log().fault is None
+
+
+def test_the_database_keeps_who_decided_for_whom(review: AccessReview, ada: Person) -> None:
+    decide(review, ada, review.rows.all()[0].key.reference)
+    with pytest.raises(IntegrityError, match="can't be changed"), transaction.atomic():
+        AccessReviewDecision.objects.update(owner=None)
+
+
+def test_everyone_decides_on_what_has_no_owner_who_can(
+    earlier: AccessReview, payments: Credential, ada: Person, grace: Person, edith: Person
+) -> None:
+    review = earlier
     own(review, 1, ada)
     assert decidable(review, ada) == [1, 2]
     grace.groups.clear()
@@ -103,8 +171,9 @@ def test_everyone_decides_on_what_has_no_owner_who_can(
 
 
 def test_an_owner_who_cannot_see_it_is_passed_over_for_the_orgs(
-    review: AccessReview, payments: Credential, ada: Person, grace: Person
+    earlier: AccessReview, payments: Credential, ada: Person, grace: Person
 ) -> None:
+    review = earlier
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     assert decidable(review, grace) == [1, 2, 3]
     CredentialAccess.objects.create(credential=payments, person=ada, kind=AccessKind.SEE)

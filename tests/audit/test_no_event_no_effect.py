@@ -41,6 +41,7 @@ CHANGED = {
     "credential-access": {"see": "role:Viewer"},
     "access-review-new": {"due": "2999-12-31"},
     "access-review-decide": {"decision": "keep"},
+    "access-review-owner": {"owner": "edith"},
     "access-review-repeat": {"repeat_months": "3"},
     "access-review-close": {"open_reason": REASON},
 }

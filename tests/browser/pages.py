@@ -408,6 +408,7 @@ NOT_PAGES = {
     "access-review-decide": "POST",
     "access-review-export": "a file",
     "access-review-plan": "POST",
+    "access-review-owner": "POST",
     "access-review-repeat": "POST",
     "batch-approve": "POST",
     "batch-cancel": "POST",

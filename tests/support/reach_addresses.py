@@ -96,6 +96,7 @@ FREE = {
     "agreement-import",
     "access-review-new",
     "access-review-close",
+    "access-review-owner",
     "access-review-repeat",
     "access-review-export",
     "access-review-reviewers",

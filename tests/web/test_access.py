@@ -147,6 +147,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "access-review-decide": (None, EXPORTER),
     "access-review-plan": (None, OPERATOR),
     "access-review-reviewers": (AUDITOR, AUDITOR),
+    "access-review-owner": (None, AUDITOR),
     "access-review-repeat": (None, AUDITOR),
     "access-review-close": (AUDITOR, AUDITOR),
     "access-review-export": (AUDITOR, None),
@@ -256,6 +257,7 @@ NOT_REAUTHENTICATED = {
     "access-review-decide": "sends nothing; deleting is confirmed later",
     "access-review-plan": "only makes a draft",
     "access-review-reviewers": "sends nothing",
+    "access-review-owner": "sends nothing",
     "access-review-repeat": "sends nothing",
     "access-review-close": "sends nothing",
 }

@@ -168,6 +168,15 @@ access_review_reviewers = _action(
 )
 
 
+# Names who alone decides on connections of an access review by owners.
+access_review_owner = _action(
+    "access-review-owner",
+    reviewers.change_owner,
+    form=forms.DecidingOwnerForm,
+    done=lambda review, result: "Saved who decides.",
+)
+
+
 access_review_repeat = _action(
     "access-review-repeat",
     repeating.change_repetition,

@@ -41,6 +41,7 @@ from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.models.text_columns import HexKey
 from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
+from connections.web.access_reviews.forms import DecidingOwnerForm
 from connections.web.access_reviews.repeating import repetition
 from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, review_row_view
 from connections.web.access_reviews.start import without_reviewer_warning
@@ -352,6 +353,7 @@ def render_review(
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
         "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
         "reviewers": reviewers_text(review),
+        "owner_form": DecidingOwnerForm() if can_manage and review.has_fixed_owners else None,
         **repetition(review, can_manage=can_manage),
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,

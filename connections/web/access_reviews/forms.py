@@ -180,6 +180,33 @@ class DecisionForm(OwnerForm):
         }
 
 
+class DecidingOwnerForm(ServiceForm):
+    """Who alone decides on connections of an access review by owners."""
+
+    # Named "<site>/<connection ID>".
+    connection = ListField(required=False, widget=forms.MultipleHiddenInput)
+    owner = forms.ModelChoiceField(
+        label="Who decides on the connections listed above",
+        queryset=Person.objects.none(),
+        to_field_name="username",
+        error_messages={
+            "required": "Choose a person.",
+            "invalid_choice": "The owner must be an active Operator, Approver or Auditor.",
+        },
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        people = permissions.possible_reviewers().order_by("first_name", "username")
+        cast("forms.ModelChoiceField[Person]", self.fields["owner"]).queryset = people
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The person and the connections."""
+        data = self.cleaned_data
+        return {"owner": data["owner"], "connections": data["connection"]}
+
+
 class ClosingForm(ServiceForm):
     """Why connections are left undecided."""
 

@@ -21,6 +21,13 @@ urlpatterns = [
         MANAGE_ACCESS_REVIEWS,
         max_fields=1100,
     ),
+    # As many connections as one decision can cover.
+    action(
+        "reviews/<uuid:pk>/owner/",
+        actions.access_review_owner,
+        MANAGE_ACCESS_REVIEWS,
+        max_fields=1100,
+    ),
     action("reviews/<uuid:pk>/repeat/", actions.access_review_repeat, MANAGE_ACCESS_REVIEWS),
     form_page("reviews/<uuid:pk>/close/", actions.access_review_close, MANAGE_ACCESS_REVIEWS),
     # A bundle stores its checkpoint, and an export its events.
