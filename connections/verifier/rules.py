@@ -408,6 +408,7 @@ def plan_problems(
 
 def _access_review_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
     reviewers: frozenset[Any] = frozenset()
+    yield from _owner_problems(rows, events)
     for event in events:
         if "reviewers" in event.details:
             reviewers = frozenset(event.details["reviewers"] or ())
@@ -418,6 +419,25 @@ def _access_review_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str
     closed = last_event(events, "access_review.closed")
     if closed and len(rows_named(rows, "decision")) != closed.details.get("decisions"):
         yield "it does not have as many decisions as were recorded when it was closed"
+
+
+def _owner_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    """Decisions that name another owner than the start, or a later change, gave their row."""
+    owners: dict[Any, Any] = {}
+    is_fixed = False
+    for event in events:
+        if event.code == "access_review.started" and "row_owners" in event.details:
+            is_fixed = bool(rows.get("access_review", {}).get("has_fixed_owners"))
+            for owner, positions in event.details["row_owners"].items():
+                owners |= dict.fromkeys(positions, owner)
+        elif event.code == "access_review.owner_changed":
+            owners |= dict.fromkeys(event.details["positions"], event.details["owners"][0])
+        elif event.code == "access_review.decided" and is_fixed:
+            for decision in event.details["decisions"]:
+                position = decision.get("position")
+                stored = rows.get(f"decision {decision.get('id')}", {})
+                if stored.get("owner_id") != owners.get(position):
+                    yield fill("a decision about row {} names another owner", position)
 
 
 def closing_problems(

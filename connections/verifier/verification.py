@@ -556,6 +556,13 @@ class Verification:
             elif row["closed_as"] == "pending":
                 text = "{} was left open without a decision that counts."
                 self.others.append(fill(text, connection))
+        places = {row["id"]: row for row in review_rows}
+        for made in decisions.values():
+            for decision in made:
+                owner, row = decision.get("owner_id"), places.get(decision["row_id"], {})
+                if owner and owner != decision.get("decided_by_id"):
+                    text = "Someone other than its owner decided on {} on {}."
+                    self.others.append(fill(text, row.get("connection_id"), row.get("site")))
         count = sum(map(len, decisions.values()))
         self._later_findings.append(
             fill(

@@ -29,6 +29,7 @@ from connections.models import (
     AuditEvent,
     CredentialAccess,
     Deletion,
+    Org,
     Person,
 )
 from connections.people import erasure
@@ -115,6 +116,36 @@ def make(review: AccessReview) -> Made:
     return Made(
         data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""
     )
+
+
+@pytest.mark.database
+def test_a_decision_in_place_of_the_owner_needs_attention_and_another_owner_is_a_fault(
+    transactional_db: None,
+    sandbox: SandboxServer,
+    ada: Person,
+    grace: Person,
+    edith: Person,
+    tmp_path: Path,
+) -> None:
+    payments = store_credential(sandbox, "Payments US", is_read=False)
+    [key] = add_connections(sandbox, 1)
+    sync_now(payments)
+    Org.objects.filter(org_id=payments.org_id).update(owner=ada)
+    review = start(edith, scope="q=Partner", by_owners=True)
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    decide(review, grace, key)
+    close(review, edith)
+    made = make(review)
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
+    assert (verdict.code, verdict.text.count("Someone other than its owner decided")) == (0, 1)
+    record = review_in(lines_of(made))
+    rows, about = record["rows"], (ACCESS_REVIEW, record["id"])
+    events = [event for event in Forger(made=made).events() if event.about == about]
+    [decision] = [name for name in rows if name.startswith("decision ")]
+    assert rows[decision]["owner_id"] == str(ada.pk)
+    changed = rows | {decision: rows[decision] | {"owner_id": str(grace.pk)}}
+    problems = [list(RULES[ACCESS_REVIEW](each, events)) for each in (rows, changed)]
+    assert problems == [[], ["a decision about row 1 names another owner"]]
 
 
 @pytest.mark.database
