@@ -13,7 +13,7 @@ from connections.access.actor import WORKER
 from connections.core import clock
 from connections.core.causes import KEYS_REJECTED, KEYS_UNDECRYPTABLE, Cause
 from connections.credentials import key_checks
-from connections.inventory import rate_limits
+from connections.inventory import rate_limits, sync_schedule
 from connections.inventory.rate_limits import OrgKey
 from connections.models import Credential
 
@@ -51,9 +51,8 @@ def _list_due(*, now: datetime) -> list[Credential]:
         | (never_tried & Q(key_owner_id=""))
         | (never_tried & Q(verified_at__lte=now - interval))
     )
-    due = Credential.objects.filter(is_due, retired_at=None).order_by(
-        F("key_check_due_at").asc(nulls_first=True), "pk"
-    )
+    due = sync_schedule.scheduled().filter(is_due)
+    due = due.order_by(F("key_check_due_at").asc(nulls_first=True), "pk")
     held_back = rate_limits.held_back_until(now=now)
     return [credential for credential in due if OrgKey.of(credential) not in held_back]
 

@@ -31,7 +31,7 @@ from tests.support.mfa import recovery_codes_of, set_up_app, set_up_recovery_cod
 from tests.support.people import PASSWORD
 from tests.support.sandbox import connection_between
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 Delete = Callable[..., Deletion]
 
 
