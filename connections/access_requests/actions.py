@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from connections import audit
 from connections.access import permissions
@@ -13,7 +13,7 @@ from connections.access.actor import Actor, person_actor
 from connections.access_requests.texts import label_of_outcome
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import schedule_end
-from connections.agreements.setting import set_approved
+from connections.agreements.setting import Terms, set_approved
 from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
@@ -37,10 +37,12 @@ from connections.models import (
     OrgConnectionSnapshot,
     OrgPair,
     Person,
-    Protection,
+    RequestKind,
     snapshot_digest,
 )
 
+# They change no data types.
+KEEPING_TYPES = (RequestKind.EXTEND, RequestKind.MOVE)
 # Clocks of Datadog and of this database can differ by this much.
 CLOCK_MARGIN = timedelta(minutes=2)
 
@@ -78,14 +80,8 @@ class AccessAction(Action[AccessRequest]):
             sink_org_id=change_request.sink_org_id, sink_org_name=change_request.sink_org_name
         )
 
-    def require_allowed(self, change_request: AccessRequest) -> None:
-        """A protection is against deletion, so it forbids nothing here."""
-
     def requesters_who_send(self, change_requests: Sequence[AccessRequest]) -> set[UUID | None]:
         return set()
-
-    def protections_of(self, change_requests: Sequence[AccessRequest]) -> QuerySet[Protection]:
-        return Protection.objects.none()
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """Nothing is sent for a person who has left, but what is interrupted is restored."""
@@ -146,26 +142,28 @@ class AccessAction(Action[AccessRequest]):
         )
 
     def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
-        """A completed request sets the agreement of its pair, if it was approved.
+        """A completed request sets what it names in the agreement of its pair, if it was approved.
 
-        One that an approver's check ends, because the pair is already connected, was not.
+        One that an approver's check ends, because the pair is already connected, was not. Moving
+        or extending what is wider than agreed doesn't agree it.
         """
         is_unapproved = change_request.epoch == 0 and change_request.lacks_approvals
         if change_request.outcome not in COMPLETED or is_unapproved:
             return
-        set_approved(
-            actor=actor,
-            pair=pair_of(change_request),
-            terms={
-                "owner": change_request.owner,
-                "owner_text": change_request.owner_text,
-                "purpose": change_request.purpose,
-                "ticket": change_request.ticket,
-                "ends_on": change_request.ends_on,
-                "connection_types": change_request.types_after,
-            },
-        )
+        stays = {*change_request.as_agreed}
+        stays |= {"owner_text"} if "owner" in stays else set()
+        stays |= {"connection_types"} if change_request.kind in KEEPING_TYPES else set()
+        terms: dict[str, Any] = {
+            "owner": change_request.owner,
+            "owner_text": change_request.owner_text,
+            "purpose": change_request.purpose,
+            "ticket": change_request.ticket,
+            "ends_on": change_request.ends_on,
+            "connection_types": change_request.types_after,
+        }
+        named = cast("Terms", {name: terms[name] for name in terms.keys() - stays})
         pair = pair_of(change_request)
+        set_approved(actor=actor, pair=pair, terms=named)
         others = AccessRequest.objects.filter(**pair._asdict()).exclude(pk=change_request.pk)
         others.exclude(end_due_at=None).update(end_due_at=None)
         schedule_end(change_request, agreement=find_agreements([pair]).get(pair))
@@ -321,6 +319,9 @@ class ChangeAction(AccessAction):
     checked_outcomes = frozenset({AccessOutcome.CHANGED})
     lists = "lists the requested data types of"
     is_not_seen = "has the data types that it had before"
+
+    def takes_away(self, change_request: AccessRequest) -> bool:
+        return bool(set(change_request.connection_types) - set(change_request.types_after))
 
     def compare(self, change_request: AccessRequest, *, result: SyncResult) -> Recheck:
         return compare_with_snapshot(self, change_request, result=result)

@@ -5,12 +5,9 @@ that the pair has no connection. Until it worked, access is interrupted: everyon
 and for an hour the POST can be confirmed again without new approvals.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from django.db.models import QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
@@ -32,14 +29,12 @@ from connections.core.errors import BlockedError
 from connections.core.text import format_time
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.inventory import protections
 from connections.inventory.fetching import SyncResult
 from connections.models import (
     AccessOutcome,
     AccessRequest,
     ChangeRequest,
     MoveStep,
-    Protection,
     State,
 )
 
@@ -145,15 +140,6 @@ class MoveDeleteAction(AccessAction):
     is_listed_when_done = False
     lists = "no longer lists"
     is_not_seen = "is still listed"
-
-    def require_allowed(self, change_request: AccessRequest) -> None:
-        protections.require_unprotected(protections.find_protection(change_request.key))
-
-    def protections_of(self, change_requests: Sequence[AccessRequest]) -> QuerySet[Protection]:
-        return protections.active_protections_of(
-            site=change_requests[0].site,
-            connection_ids=[each.connection_id for each in change_requests if each.connection_id],
-        )
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """The new connection must not end with a person's account."""

@@ -9,6 +9,7 @@ from django.db import IntegrityError
 
 from connections import audit
 from connections.access.actor import Actor
+from connections.access_requests.actions import KEEPING_TYPES
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
@@ -20,7 +21,7 @@ from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches, find_text_problem
-from connections.inventory import fetching
+from connections.inventory import fetching, protections
 from connections.models import (
     AccessRequest,
     Credential,
@@ -38,6 +39,8 @@ MAX_TYPES = 20
 # Access requests of one person, administrators included.
 MAX_OPEN = 20
 MAX_OWNER_LENGTH = 200
+# The fields of an agreement that stay unless a request names them.
+_AGREED = ("owner", "purpose", "ticket", "ends_on")
 # Datadog's names are like this. One that it has listed itself can be any text.
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -61,23 +64,27 @@ def complete_terms(
 ) -> AccessTerms:
     """The terms, with what isn't given as agreed.
 
-    Data types that aren't given are those listed or, to restore a connection, those that it had.
+    Data types that aren't given are those listed or, to restore a connection, those that it had. An
+    end that isn't given stays automatic if it was approved, and only then.
     """
     agreement, snapshot, deletion = target.agreement, target.snapshot, target.restored_from
     types = snapshot.connection_types if snapshot else []
     if deletion and target.kind == RequestKind.RESTORE:
         types = deletion.connection_types
     # An owner or an owner text that is given replaces both.
-    names_owner = "owner" in wanted or "owner_text" in wanted
-    stays = None if names_owner else agreement
+    named = {*wanted, *({"owner"} if "owner_text" in wanted else ())}
+    named |= {"ticket"} if ticket.strip() else set()
+    as_agreed = [name for name in _AGREED if agreement and name not in named]
+    stays = agreement if "owner" in as_agreed else None
     return AccessTerms(
         types=sorted(set(wanted.get("types", types))),
         owner=stays.owner if stays else wanted.get("owner"),
         owner_text=stays.owner_text if stays else " ".join(wanted.get("owner_text", "").split()),
         purpose=wanted.get("purpose", agreement.purpose if agreement else "").strip(),
-        ends_on=wanted.get("ends_on", agreement.ends_on if agreement else None),
+        ends_on=target.approved_end if "ends_on" in as_agreed else wanted.get("ends_on"),
         reason=reason.strip(),
         ticket=ticket.strip(),
+        as_agreed=as_agreed,
     )
 
 
@@ -99,7 +106,7 @@ def _find_owner_problem(terms: AccessTerms) -> str | None:
         return find_text_problem(
             terms.owner_text, missing=missing, noun="owner", max_length=MAX_OWNER_LENGTH
         )
-    if not terms.owner.is_active:
+    if not terms.owner.is_active and "owner" not in terms.as_agreed:
         return f"The account of {terms.owner} is disabled. Choose someone else."
     return None
 
@@ -115,22 +122,27 @@ def _find_types_problem(target: AccessTarget, terms: AccessTerms) -> str:
         return "Choose data types from the list."
     if target.kind == RequestKind.CHANGE and terms.types == listed:
         return "The connection already has exactly these data types."
-    if target.kind in {RequestKind.EXTEND, RequestKind.MOVE} and terms.types != listed:
+    if target.kind in KEEPING_TYPES and terms.types != listed:
         return "Extending or moving a connection doesn't change its data types."
     return ""
 
 
 def _find_end_problem(target: AccessTarget, terms: AccessTerms, *, today: date) -> str:
+    agreed = target.agreement.ends_on if target.agreement else None
+    is_kept = "ends_on" in terms.as_agreed
+    # Nothing is added to what has ended, also by hand.
+    ends = (terms.ends_on, agreed if is_kept and target.added(terms.types) else None)
+    if any(end and end < today for end in ends):
+        passed = "The agreed end has passed. Choose a later one."
+        return passed if is_kept else "Choose today or a later date."
     latest = target.latest_day(today=today)
-    if terms.ends_on and terms.ends_on < today:
-        return "Choose today or a later date."
-    if latest and (terms.ends_on is None or terms.ends_on > latest):
+    is_limited = not is_kept or target.kind == RequestKind.CREATE
+    if latest and is_limited and (terms.ends_on is None or terms.ends_on > latest):
         return f"Access can last until {latest.isoformat()} at most. Choose that date or earlier."
     if target.kind == RequestKind.EXTEND and target.agreement:
-        agreed = target.agreement.ends_on
         if agreed is None:
             return "This connection has no end, so there is nothing to extend."
-        if terms.ends_on and terms.ends_on <= agreed:
+        if is_kept or (terms.ends_on and terms.ends_on <= agreed):
             return f"Choose a date later than {agreed.isoformat()}."
     return ""
 
@@ -159,8 +171,8 @@ def request_access(
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
     naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
-    another open access request; ClockBehindError and UnavailableError; each with nothing stored
-    and nothing sent.
+    another open access request, or a protected connection would lose a data type; ClockBehindError
+    and UnavailableError; each with nothing stored and nothing sent.
     """
     repeated = AccessRequest.objects.filter(request_id=request_id).first()
     if repeated:
@@ -175,6 +187,8 @@ def request_access(
         raise AccessChangedError(CHANGED, current=target)
     now = clock_guard.require_right_clock() if target.is_sent_at_once else clock.now()
     _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())
+    if target.removed(terms.types):
+        protections.require_unprotected(target.protection)
     if not digest:
         raise AccessChangedError(requesting.OUT_OF_DATE, current=target)
     sender = target.credential if target.is_sent_at_once else None
@@ -266,6 +280,7 @@ def _create(
             "owner_text": terms.owner_text,
             "purpose": terms.purpose,
             "ends_on": terms.ends_on,
+            "as_agreed": list(terms.as_agreed),
             "restored_from": target.restored_from,
             "step": MoveStep.DELETE if is_move else "",
             "moved_from": snapshot.connection_id if snapshot and is_move else None,

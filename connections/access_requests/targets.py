@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,8 +13,10 @@ from connections.access.actor import Actor
 from connections.access.policies import strictest_policy
 from connections.access_requests.actions import pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
+from connections.agreements.approved import automatic_end, find_grants
 from connections.agreements.setting import require_pairs
 from connections.change_requests.exclusion import find_open
+from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError
 from connections.inventory import protections
@@ -28,13 +30,18 @@ from connections.models import (
     OrgConnectionSnapshot,
     OrgPair,
     Person,
+    Protection,
     RequestKind,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessTerms:
-    """What a person asks for. `types` are sorted, and `ends_on` is the last day in UTC."""
+    """What a person asks for. `types` are sorted.
+
+    `ends_on` is the last day in UTC, after which Org Admin deletes the connection, and `as_agreed`
+    has the fields of the agreement that stay.
+    """
 
     types: Sequence[str]
     owner: Person | None
@@ -43,6 +50,7 @@ class AccessTerms:
     ends_on: date | None
     reason: str
     ticket: str = ""
+    as_agreed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +68,13 @@ class AccessTarget:
     # The pair's connection as a credential in use lists it.
     snapshot: OrgConnectionSnapshot | None
     agreement: Agreement | None
+    # The last day of the access that an earlier request gave and that Org Admin ends.
+    approved_end: date | None
     restored_from: Deletion | None
     policy: ApprovalPolicy
     open_request: AccessRequest | None
-    # Whether the connection can't be deleted, and so not be moved.
-    is_protected: bool
+    # Of the connection, if it is to be changed or moved: nothing can be taken from it.
+    protection: Protection | None
     # Whether the person can use the credential, so that no one else has to confirm.
     can_confirm: bool
 
@@ -147,7 +157,15 @@ class AccessTarget:
             return f"{cause_text(Cause.WRITE_NOT_GRANTED)} {verify}"
         if self.has_its_creator:
             return "The owner of these keys is already the creator of the connection."
-        return cause_text(Cause.CONNECTION_PROTECTED) if self.is_protected else ""
+        return cause_text(Cause.CONNECTION_PROTECTED) if self.protection else ""
+
+    def added(self, types: Iterable[str]) -> list[str]:
+        """The data types among these that the connection doesn't have."""
+        return sorted(set(types) - set(self.snapshot.connection_types if self.snapshot else ()))
+
+    def removed(self, types: Iterable[str]) -> list[str]:
+        """The data types that the connection has and these don't include."""
+        return sorted(set(self.snapshot.connection_types if self.snapshot else ()) - set(types))
 
     @property
     def has_its_creator(self) -> bool:
@@ -195,6 +213,7 @@ class AccessTarget:
             terms.owner_text,
             terms.purpose,
             terms.ends_on.isoformat() if terms.ends_on else "",
+            [*terms.as_agreed],
             self.policy,
         )
 
@@ -267,11 +286,17 @@ def find_target(
         other_credentials=[each for each in candidates if each != chosen],
         snapshot=snapshot,
         agreement=find_agreements([pair]).get(pair) if is_pair_visible else None,
+        approved_end=_find_approved_end(pair) if is_pair_visible else None,
         restored_from=restored_from,
         policy=strictest_policy(orgs_of_pair),
         open_request=find_open(AccessRequest, pair),
-        is_protected=kind == RequestKind.MOVE
-        and snapshot is not None
-        and protections.find_protection(snapshot.key) is not None,
+        protection=protections.find_protection(snapshot.key)
+        if snapshot and kind in {RequestKind.CHANGE, RequestKind.MOVE}
+        else None,
         can_confirm=chosen in usable,
     )
+
+
+def _find_approved_end(pair: OrgPair) -> date | None:
+    grant = find_grants([pair]).get(pair)
+    return automatic_end(grant, today=clock.now().date()) if grant else None

@@ -212,7 +212,9 @@ def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms) -> None:
     Does nothing if the agreement already says the same.
     """
     newest = find_agreements([pair]).get(pair)
-    draft = _draft(pair, newest, terms, listed=None, actor=actor)
+    # A request that names no data types agrees none, also where nothing was agreed.
+    no_types: Terms = {} if newest else {"connection_types": []}
+    draft = _draft(pair, newest, {**no_types, **terms}, listed=None, actor=actor)
     if newest is None or _differing_fields(draft, newest):
         _store([draft], actor=actor, set_together=1)
 

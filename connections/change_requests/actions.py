@@ -21,6 +21,7 @@ from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import OrgConnection
 from connections.datadog.responses import AttemptResult, WriteResponse
+from connections.inventory import protections
 from connections.inventory.fetching import SyncResult
 from connections.models import AttemptFields, ChangeRequest, Person, Protection
 
@@ -74,17 +75,22 @@ class Action[R: ChangeRequest](ABC):
     def confirmation_text(self, change_request: R, *, actor: Actor) -> str:
         """What this person types to confirm it."""
 
-    @abstractmethod
-    def require_allowed(self, change_request: R) -> None:
-        """Raise ConflictError if something stored here forbids approving it."""
+    def takes_away(self, change_request: R) -> bool:
+        """Whether it takes the connection or a data type away, which a protection forbids."""
+        return self.deletes
+
+    def protections_of(self, change_requests: Sequence[R]) -> QuerySet[Protection]:
+        """The protections that forbid sending these requests, which have one site."""
+        return protections.active_protections_of(
+            site=change_requests[0].site,
+            connection_ids=[
+                each.connection_id for each in change_requests if self.takes_away(each)
+            ],
+        )
 
     @abstractmethod
     def requesters_who_send(self, change_requests: Sequence[R]) -> set[UUID | None]:
         """The requesters who need the permission to send too, besides who confirmed."""
-
-    @abstractmethod
-    def protections_of(self, change_requests: Sequence[R]) -> QuerySet[Protection]:
-        """The protections that forbid sending these requests, which have one site."""
 
     @abstractmethod
     def find_block(self, change_request: R) -> BlockedError | None:

@@ -20,6 +20,7 @@ from connections.change_requests.states import Approve, EndRound, Settle
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.typed_text import clean_text
+from connections.inventory import protections
 from connections.models import (
     ApprovalFields,
     ChangeRequest,
@@ -51,7 +52,9 @@ def approve[R: ChangeRequest](
         # The page showed the round that has just lapsed, and nothing has been sent since.
         shown_round += 1
     _require_awaiting_approval(change_request)
-    action_of(change_request).require_allowed(change_request)
+    protections.require_unprotected(
+        action_of(change_request).protections_of([change_request]).first()
+    )
     if (digest, shown_round) != (change_request.approval_digest, change_request.approval_round):
         raise ConflictError("The request has changed since you opened it. Open it again.")
     _require_undecided(change_request=change_request, actor=actor)

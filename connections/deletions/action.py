@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
@@ -20,7 +18,7 @@ from connections.datadog.payloads import OrgConnection
 from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions import confirmations
 from connections.deletions.texts import label_of_outcome
-from connections.inventory import contradictions, protections, storing
+from connections.inventory import contradictions, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import (
     GONE_OUTCOMES,
@@ -31,7 +29,6 @@ from connections.models import (
     OrgConnectionSnapshot,
     Outcome,
     Person,
-    Protection,
     snapshot_digest,
 )
 
@@ -63,17 +60,8 @@ class DeleteAction(Action[Deletion]):
     def confirmation_text(self, change_request: Deletion, *, actor: Actor) -> str:
         return confirmations.confirmation_text(change_request, actor=actor)
 
-    def require_allowed(self, change_request: Deletion) -> None:
-        protections.require_unprotected(protections.find_protection(change_request.key))
-
     def requesters_who_send(self, change_requests: Sequence[Deletion]) -> set[UUID | None]:
         return {deletion.requested_by_id for deletion in change_requests}
-
-    def protections_of(self, change_requests: Sequence[Deletion]) -> QuerySet[Protection]:
-        return protections.active_protections_of(
-            site=change_requests[0].site,
-            connection_ids=[deletion.connection_id for deletion in change_requests],
-        )
 
     def find_block(self, change_request: Deletion) -> BlockedError | None:
         """Why break glass no longer replaces its approvals, or None."""

@@ -17,7 +17,7 @@ from connections.core.causes import Cause
 from connections.core.errors import STOP_SIGNALS, StopRequestedError
 from connections.core.text import printable
 from connections.management import interruption
-from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand, Result
+from connections.management.base import FAILED, NOT_SENT, UNKNOWN, OrgAdminCommand, Result
 from connections.models import (
     AccessOutcome,
     AccessState,
@@ -40,7 +40,7 @@ _EXIT_CODES_BY_OUTCOME: dict[str, int] = {
     AccessOutcome.EXISTS_UNATTRIBUTED: 3,
     AccessOutcome.GONE: 3,
     Outcome.REFUSED: 4,
-    Outcome.NOT_SENT: 5,
+    Outcome.NOT_SENT: NOT_SENT,
     Outcome.STALE: 8,
     AccessOutcome.CHANGED_ELSEWHERE: 8,
     # Nothing was sent, and Datadog is not the reason. The command withdraws what it could not

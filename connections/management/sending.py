@@ -14,8 +14,13 @@ from connections.change_requests import lifecycle
 from connections.change_requests.actions import action_of
 from connections.core import time_limits
 from connections.core.causes import Cause
-from connections.core.errors import ResponseLocation, ResponseNotRecordedError, UnavailableError
-from connections.management.base import FAILED, Result, link_to
+from connections.core.errors import (
+    BlockedError,
+    ResponseLocation,
+    ResponseNotRecordedError,
+    UnavailableError,
+)
+from connections.management.base import FAILED, NOT_SENT, Result, link_to
 from connections.management.deleting import STOPPED, DeletingCommand
 from connections.models import ApprovalPolicy, ChangeRequest, State
 
@@ -44,6 +49,8 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
         """The failure, and the address of what might have been sent before."""
         failure = super().find_failure(error)
+        if failure and isinstance(error, BlockedError) and not self.has_sent:
+            return failure[0], NOT_SENT
         if not failure or not self.has_sent or isinstance(error, ResponseNotRecordedError):
             return failure
         return f"{failure[0]} {self.stopped_text}", failure[1]

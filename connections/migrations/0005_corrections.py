@@ -26,6 +26,7 @@ from django.db.models import (
     F,
     ForeignKey,
     Index,
+    JSONField,
     Max,
     Min,
     Q,
@@ -213,12 +214,47 @@ REPLACED_REVIEW_RULES = (
 )
 
 
+# --- Which fields of its agreement a request leaves as agreed is kept like all that it names ---
+
+AS_AGREED = Rule(
+    REQUEST, "as_agreed", "UPDATE", unchanged("as_agreed"), "What was requested is kept"
+)
+
+
+# --- A protection also blocks requests that take data types, or the connection, away ---
+
+REMOVES_TYPES = {
+    "sqlite": "EXISTS (SELECT 1 FROM json_each(request.connection_types) AS had WHERE had.value"
+    " NOT IN (SELECT value FROM json_each(request.types_after)))",
+    "postgresql": "NOT request.types_after @> request.connection_types",
+}
+
+
+def protection_rules(vendor):
+    takes_away = f"request.kind = 'move' AND request.removed_at IS NULL OR {REMOVES_TYPES[vendor]}"
+    is_unprotected = (
+        f"NOT EXISTS (SELECT 1 FROM {REQUEST} AS request JOIN connections_protection AS held"
+        " ON held.site = request.site AND held.connection_id = request.connection_id"
+        f" WHERE request.id = NEW.access_request_id AND ({takes_away})"
+        " AND NOT EXISTS (SELECT 1 FROM connections_protectionremoval"
+        " WHERE protection_id = held.id))"
+    )
+    message = "The connection is protected"
+    return (Rule(f"{REQUEST}attempt", "protection", "INSERT", is_unprotected, message),)
+
+
 # --- The rules in the database ---
 
 
 def rules(vendor):
     """Every rule that this database checks with a trigger."""
-    return (*step_rules(), *hold_rules(vendor), *end_rules())
+    return (
+        *step_rules(),
+        *hold_rules(vendor),
+        *end_rules(),
+        *protection_rules(vendor),
+        AS_AGREED,
+    )
 
 
 def create_rules(apps, schema_editor):
@@ -322,6 +358,7 @@ class Migration(ReleasedMigration):
         ),
         AddColumn("accessreviewrow", "owner", person()),
         AddColumn("accessreviewdecision", "owner", person()),
+        AddColumn("accessrequest", "as_agreed", JSONField(db_default=[], default=list)),
         RunPython(create_rules),
         # --- When a worker checks the keys of each credential again ---
         AddColumn("credential", "key_check_due_at", DateTimeField(null=True)),

@@ -110,8 +110,12 @@ class AccessRequest(ChangeRequest):
     owner = optional_person_reference()
     owner_text = models.CharField(max_length=200, blank=True)
     purpose = models.TextField()
-    # The last day, in UTC. Null if it has no end.
+    # The last day, in UTC, after which Org Admin deletes the connection: the one that it names, or
+    # an approved one that it keeps. Null without one, and if it keeps an end that was set by hand.
     ends_on = models.DateField(null=True)
+    # The fields of the agreement that it doesn't name, so they stay as agreed: owner, purpose,
+    # ticket, ends_on. What it has of them is a copy.
+    as_agreed = models.JSONField(default=list, db_default=[])
     restored_from = models.ForeignKey(
         Deletion, on_delete=models.PROTECT, null=True, related_name="restored_by"
     )

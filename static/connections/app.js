@@ -131,6 +131,17 @@
     markBusy(form, event.submitter);
   }, true);
 
+  /* Folded fields stay as agreed, so they aren't sent. Without JavaScript, their unchanged values are. */
+  function fold(details) {
+    for (const fields of details.querySelectorAll("fieldset")) fields.disabled = !details.open;
+  }
+  document.querySelectorAll("details[data-folded]").forEach(fold);
+  document.addEventListener("toggle", ({ target: details }) => {
+    if (!details.matches("[data-folded]") || $("fieldset", details).disabled !== details.open) return;
+    fold(details);
+    details.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
+
   document.addEventListener("htmx:beforeRequest", ({ target }) => {
     if (target.matches("[data-preview]")) target.dataset.requested = "";
   });

@@ -113,6 +113,7 @@ REQUESTED = {
     "owner_text": "'x'",
     "purpose": "'x'",
     "ends_on": "'2030-01-01'",
+    "as_agreed": "'[\"owner\"]'",
     "credential_name": "'x'",
     "credential_fingerprint": "'x'",
     "snapshot_at": "requested_at",

@@ -178,7 +178,7 @@ def test_a_move_is_one_delete_and_one_post_under_one_approval(mover: Mover) -> N
     assert new.connection_types == old.connection_types
     attempts = [(each.number, each.method, each.approval_round) for each in moved.attempts.all()]
     assert attempts == [(1, "DELETE", 1), (2, "POST", 1)]
-    assert Agreement.objects.get().connection_types == ["logs", "metrics"]
+    assert Agreement.objects.get().connection_types == []
     mover.clock.advance(seconds=61)
     action_of(moved).verify(moved, actor=WORKER)
     moved.refresh_from_db()

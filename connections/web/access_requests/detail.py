@@ -25,6 +25,7 @@ from connections.access_requests.status import (
 )
 from connections.agreements.agreed import find_end_before
 from connections.change_requests import approvals, rechecks, states
+from connections.change_requests.actions import action_of
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
 from connections.models import (
@@ -32,6 +33,7 @@ from connections.models import (
     AccessRequest,
     Deletion,
     OrgConnectionKey,
+    Protection,
     RequestKind,
 )
 from connections.web.access_requests.before import list_before
@@ -165,6 +167,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             )
             if preview
             else None,
+            "protection": _find_protection(access_request),
             "effect": access_text(access_request),
             "extension": _extension(access_request),
             **_creator(access_request),
@@ -202,8 +205,20 @@ def _with_details(rows: QuerySet[AccessRequest]) -> QuerySet[AccessRequest]:
 
 
 def _find_next_steps(access_request: AccessRequest, *, actor: Actor, now: datetime) -> NextSteps:
-    status = access_status_at(access_request, now=now)
-    return find_steps(access_request, access_steps_of(status), actor=actor, now=now)
+    status, protection = access_status_at(access_request, now=now), _find_protection(access_request)
+    allowed = access_steps_of(status)
+    if protection:
+        allowed = tuple(step for step in allowed if step != NextStep.APPROVE)
+    # The page also shows who protected it and why.
+    objection = "The connection is protected." if protection else ""
+    return find_steps(access_request, allowed, actor=actor, now=now, objection=objection)
+
+
+def _find_protection(access_request: AccessRequest) -> Protection | None:
+    """The protection that forbids what an open request would take away."""
+    if access_request.is_settled:
+        return None
+    return action_of(access_request).protections_of([access_request]).first()
 
 
 def _extension(access_request: AccessRequest) -> str:

@@ -11,10 +11,12 @@ from django.urls import reverse
 
 from connections.access import approvers, visibility
 from connections.access.actor import Actor
+from connections.access_requests.actions import KEEPING_TYPES
 from connections.access_requests.requesting import (
     CHANGED,
     WantedTerms,
     complete_terms,
+    find_problems,
     request_access,
 )
 from connections.access_requests.status import effect_of, extension_text, title_of
@@ -24,6 +26,7 @@ from connections.access_requests.targets import (
     AccessTerms,
     find_target,
 )
+from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
 from connections.core.sites import site_label
@@ -53,7 +56,8 @@ from connections.web.framework.reauthentication import requires_reauthentication
 _DEFAULT_DAYS = 90
 # Of possible approvers.
 _MAX_NAMES = 6
-_KEEPING_TYPES = (RequestKind.EXTEND, RequestKind.MOVE)
+# These change an agreement only in what is unfolded and changed.
+_FOLDING = set(RequestKind) - {RequestKind.CREATE}
 # What each data type is for, after "Labs can".
 _USES = {
     "logs": "Search {source}'s logs and use them in dashboards and notebooks",
@@ -174,7 +178,7 @@ def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
             actor=actor,
             kind=asked.kind,
             pair=asked.pair,
-            wanted=_wanted(form, kind=asked.kind),
+            wanted=_wanted(form, find_agreements([asked.pair]).get(asked.pair), kind=asked.kind),
             reason=form.cleaned_data["reason"],
             ticket=form.cleaned_data["ticket"],
             request_id=form.cleaned_data["request_id"],
@@ -212,8 +216,11 @@ def _find_requested(request_id: str, *, actor: Actor) -> AccessRequest | None:
     return own.filter(request_id=pk).first()
 
 
-def _wanted(form: AccessForm, *, kind: RequestKind) -> WantedTerms:
-    """What the form asks for. Extending or moving keeps the data types."""
+def _wanted(form: AccessForm, agreement: Agreement | None, *, kind: RequestKind) -> WantedTerms:
+    """What the form asks for. What isn't posted, or is as agreed, stays as agreed.
+
+    Extending or moving keeps the data types.
+    """
     data = form.cleaned_data
     owner_kind = data.get("owner_kind")
     wanted = WantedTerms(
@@ -222,7 +229,16 @@ def _wanted(form: AccessForm, *, kind: RequestKind) -> WantedTerms:
         purpose=data.get("purpose", ""),
         ends_on=data.get("ends_on"),
     )
-    if kind not in _KEEPING_TYPES:
+    if agreement and kind in _FOLDING:
+        is_same = (wanted["owner"], wanted["owner_text"]) == (agreement.owner, agreement.owner_text)
+        if is_same or not {"owner", "owner_text"} & form.data.keys():
+            del wanted["owner"], wanted["owner_text"]
+        if "purpose" not in form.data or wanted["purpose"] == agreement.purpose:
+            del wanted["purpose"]
+        is_same_end = wanted["ends_on"] == agreement.ends_on and kind != RequestKind.EXTEND
+        if "ends_on" not in form.data or is_same_end:
+            del wanted["ends_on"]
+    if kind not in KEEPING_TYPES:
         wanted["types"] = list(data.get("connection_types") or [])
     return wanted
 
@@ -267,12 +283,14 @@ def _terms_of(target: AccessTarget, form: AccessForm) -> AccessTerms:
     if form.is_bound:
         form.is_valid()
         data = form.cleaned_data
-        wanted = _wanted(form, kind=target.kind)
+        wanted = _wanted(form, target.agreement, kind=target.kind)
         reason, ticket = data.get("reason", ""), data.get("ticket", "")
         return complete_terms(target, wanted, reason=reason, ticket=ticket)
     initial = form.initial
-    wanted = WantedTerms(ends_on=initial["ends_on"])
-    if target.kind not in _KEEPING_TYPES:
+    wanted = WantedTerms()
+    if not target.agreement or target.kind in {RequestKind.CREATE, RequestKind.EXTEND}:
+        wanted["ends_on"] = initial["ends_on"]
+    if target.kind not in KEEPING_TYPES:
         wanted["types"] = initial["connection_types"]
     return complete_terms(target, wanted, reason="", ticket="")
 
@@ -296,7 +314,10 @@ def _page(
     form.show(target)
     open_request = target.open_request
     context = _terms_context(request, target, terms) | {
-        "keeps_types": target.kind in _KEEPING_TYPES,
+        "keeps_types": target.kind in KEEPING_TYPES,
+        "folded": target.agreement if target.kind in _FOLDING else None,
+        "folds_end": target.kind != RequestKind.EXTEND,
+        "is_unfolded": _is_unfolded(request, target, terms),
         "form": form,
         "notice": notice,
         "is_changed": notice == CHANGED,
@@ -320,6 +341,13 @@ def _page(
         "before": list_before(target.pair, before=support.time_of(request), actor=actor),
     }
     return render(request, "access_requests/new.html", context, status=status)
+
+
+def _is_unfolded(request: HttpRequest, target: AccessTarget, terms: AccessTerms) -> bool:
+    """Whether something that is agreed is changed, or has to be."""
+    problems = find_problems(target, terms, today=support.time_of(request).date())
+    agreed = {"owner", "purpose", *({"ends_on"} if target.kind != RequestKind.EXTEND else ())}
+    return not agreed <= {*terms.as_agreed} or bool(agreed & problems.keys())
 
 
 def _url_instead(target: AccessTarget, form: AccessForm) -> str:
@@ -370,7 +398,10 @@ def _terms_context(
     source = target.source_name or target.pair.source_org_id
     sink = target.sink_name or target.pair.sink_org_id
     ends_on = terms.ends_on
-    had = set(target.snapshot.connection_types) if target.snapshot else set()
+    # An end that was set by hand stays, but isn't a part of the request.
+    is_kept = "ends_on" in terms.as_agreed
+    kept_end = target.agreement.ends_on if target.agreement and is_kept else None
+    until = min(filter(None, [ends_on, kept_end]), default=None)
     return {
         "target": target,
         "title": title_of(target.kind),
@@ -378,14 +409,16 @@ def _terms_context(
         "sink": sink,
         "site_label": site_label(target.pair.site),
         "types": list(terms.types),
-        "added": sorted(set(terms.types) - had) if had else [],
-        "removed": sorted(had - set(terms.types)),
+        "added": target.added(terms.types) if target.snapshot else [],
+        "removed": target.removed(terms.types),
         "ends_on": ends_on,
+        "protection": target.protection,
+        "kept_end": kept_end,
         "effect": effect_of(
             source=source,
             sink=sink,
             types=list(terms.types),
-            end=f"{ends_on:%-d %b %Y}" if ends_on else "",
+            end=f"{until:%-d %b %Y}" if until else "",
         )
         if terms.types
         else "Choose at least 1 data type.",
