@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from connections.core import clock
 from connections.core.errors import ClockBehindError
 from connections.core.text import format_time
-from connections.models import AuditEvent
+from connections.models import AuditEvent, EventCode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +40,18 @@ class ClockReading:
             f"recorded at {format_time(self.newest_event_at)}."
         )
 
+    @property
+    def explanation(self) -> str:
+        """`problem`, what it stops and what to do."""
+        return (
+            f"{self.problem} Until that clock is right, nothing is confirmed, sent or ended. An "
+            "administrator corrects it or, if it is right now, releases the hold at /hold/."
+        )
+
     def require_right(self) -> datetime:
         """The database's time. Raises ClockBehindError if it is behind."""
         if self.behind:
-            raise ClockBehindError(
-                f"Nothing was sent. {self.problem} Nothing is confirmed, sent or ended until that "
-                "clock is right. Ask an administrator to correct it."
-            )
+            raise ClockBehindError(f"Nothing was sent. {self.explanation}")
         return self.now
 
 
@@ -67,9 +73,29 @@ def newest_event_time() -> Subquery:
 
 def _newest_events() -> QuerySet[AuditEvent]:
     # By their time, which has an index. Those recorded last don't count if the clock was behind.
-    return AuditEvent.objects.order_by("-at")
+    since = Coalesce(Subquery(_releases().values("seq")[:1]), 0)
+    # A sum, so that the database doesn't read them by their number and sort them by their time.
+    numbered = AuditEvent.objects.alias(number=F("seq") + 0)
+    return numbered.filter(number__gte=since).order_by("-at")
+
+
+def _releases() -> QuerySet[AuditEvent]:
+    """The releases of this guard, newest first. Those of a hold have it as their subject."""
+    return AuditEvent.objects.filter(code=EventCode.SERVICE_RELEASED, subject_id="")
+
+
+def released_details(reading: ClockReading) -> dict[str, str]:
+    """The details of the event of a release: both times."""
+    newest_event_at = reading.newest_event_at or reading.now
+    return {"now": reading.now.isoformat(), "newest_event_at": newest_event_at.isoformat()}
 
 
 def happened_by(at: datetime, *, now: datetime) -> datetime:
-    """A time by which what was recorded at `at` had certainly happened, by the current clock."""
+    """A time by which what was recorded at `at` had certainly happened, by the current clock.
+
+    If `at` is in the future, that is the release from which the current clock counts, or now.
+    """
+    release = _releases().first() if clock.is_ahead(at, now=now) else None
+    if release and at <= datetime.fromisoformat(release.details["newest_event_at"]):
+        return min(release.at, now)
     return min(at, now)

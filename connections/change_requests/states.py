@@ -163,7 +163,8 @@ class Wait(Transition):
     expires_at: datetime | None = None
 
     def columns(self, *, change_request: ChangeRequest, actor: Actor) -> dict[str, Any]:
-        confirmed_at = change_request.sending_window_at or self.at
+        # Before the clock was set back, it might have said a later time.
+        confirmed_at = min(change_request.sending_window_at or self.at, self.at)
         expires_at = confirmed_at + time_limits.SENDING_WINDOW
         if change_request.is_run_by_batch and self.expires_at:
             expires_at = self.expires_at

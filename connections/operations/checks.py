@@ -459,7 +459,8 @@ def _check_clock() -> Iterator[CheckMessage]:
     if reading.problem:
         yield Error(
             f"{reading.problem} Nothing is confirmed, sent or ended.",
-            hint="Correct that clock. See docs/OPERATIONS.md, “A wrong clock”.",
+            hint="Correct that clock. If it is right now, run ./run manage release_hold. See "
+            "docs/OPERATIONS.md, “A wrong clock”.",
         )
     else:
         yield Info(

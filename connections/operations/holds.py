@@ -20,6 +20,7 @@ from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import find_grants, first_end
 from connections.audit import EventCode
 from connections.batches import confirming
+from connections.change_requests.clock_guard import ClockReading, read_clock
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.core.text import pluralize
@@ -35,6 +36,7 @@ from connections.models import (
     Hold,
     State,
 )
+from connections.operations.clock_release import release_clock
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 class HeldWork:
     """The holds that are on, and what Org Admin does by itself soon after their release."""
 
+    # While it is behind, that holds everything too.
+    clock: ClockReading
     holds: list[Hold]
     # Access whose last day has passed, with that day.
     ends: list[tuple[AccessRequest, date]]
@@ -52,6 +56,11 @@ class HeldWork:
     batches: list[tuple[Batch, int]]
     # The access reviews whose next one is started.
     reviews: list[AccessReview]
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything can be released."""
+        return bool(self.holds or self.clock.behind)
 
     @property
     def lines(self) -> list[str]:
@@ -74,7 +83,8 @@ class HeldWork:
         """SHA-256 of all of it. A release names the digest of what the person has seen."""
         rows = [*self.holds, *self.requests, *self.reviews, *(end for end, _ in self.ends)]
         ids = (str(row.pk) for row in rows)
-        return hashlib.sha256("\n".join([*ids, *self.lines]).encode()).hexdigest()
+        newest_event = str(self.clock.newest_event_at if self.clock.behind else "")
+        return hashlib.sha256("\n".join([newest_event, *ids, *self.lines]).encode()).hexdigest()
 
 
 def find_held_work() -> HeldWork:
@@ -85,6 +95,7 @@ def find_held_work() -> HeldWork:
     running = Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)
     last_reviews = [(each, repeating.next_start(each)) for each in repeating.find_last_repeating()]
     return HeldWork(
+        clock=read_clock(),
         holds=list(Hold.objects.filter(released_at=None)),
         ends=_find_ends(now=now),
         requests=[*waiting_deletions, *waiting_requests],
@@ -144,6 +155,8 @@ def put_on_hold(
 def release_holds(*, actor: Actor, digest: str) -> None:
     """Release every hold that is on, if what waits for it is still what `digest` covers.
 
+    If the database's clock is behind, work goes on from the time that it says.
+
     Raises PermissionDenied, and ConflictError if none is on or something else waits.
     """
     permissions.require(permissions.can_administer(actor), "release a hold")
@@ -151,10 +164,11 @@ def release_holds(*, actor: Actor, digest: str) -> None:
         # Locked, so that it is released once.
         held = list(Hold.objects.select_for_update(no_key=True).filter(released_at=None))
         work = find_held_work()
-        if not held:
+        if not work.is_on:
             raise ConflictError("Org Admin isn't on hold.")
         if digest != work.digest:
             raise ConflictError("What waits for the release has changed. Read the list again.")
+        release_clock(actor=actor)
         for hold in held:
             hold.released_at, hold.released_by = clock.now(), actor.person
             hold.save(update_fields=["released_at", "released_by"])

@@ -103,11 +103,19 @@ def test_every_result_of_an_attempt_has_a_transition() -> None:
     assert all(transition_after(verdict) for verdict in AttemptResult)
 
 
-def test_a_wait_ends_with_the_sending_window() -> None:
-    deletion = Deletion(confirmed_at=THEN - timedelta(minutes=14))
-    wait = Wait(cause=Cause.SERVER_ERROR, seconds=300, at=THEN)
+@pytest.mark.parametrize(
+    ("confirmed_at", "expires_at"),
+    [
+        (THEN - timedelta(minutes=14), THEN + timedelta(minutes=1)),
+        # By a clock that was ahead.
+        (THEN + timedelta(days=365), THEN + timedelta(minutes=15)),
+    ],
+)
+def test_a_wait_ends_with_the_sending_window(confirmed_at: datetime, expires_at: datetime) -> None:
+    deletion = Deletion(confirmed_at=confirmed_at)
+    wait = Wait(cause=Cause.SERVER_ERROR, seconds=900, at=THEN)
     columns = wait.columns(change_request=deletion, actor=WORKER)
-    assert columns["due_at"] == columns["expires_at"] == THEN + timedelta(minutes=1)
+    assert columns["due_at"] == columns["expires_at"] == expires_at
 
 
 def test_verification_follows_after_60_s_and_after_5_min() -> None:

@@ -36,6 +36,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     deletions = DueWork(
         now=now,
         has_requests=True,
+        has_ends=False,
         has_notifications=False,
         has_syncs=False,
         tasks=(),

@@ -21,20 +21,22 @@ class Command(OrgAdminCommand):
         work = holds.find_held_work()
         lines = work.lines
         document = {
-            "released": bool(work.holds and options["yes"]),
+            "released": bool(work.is_on and options["yes"]),
+            "clock_behind_seconds": work.clock.behind.total_seconds(),
             "holds": [
                 {"kind": hold.kind, "reason": hold.reason, "put_on_at": hold.put_on_at}
                 for hold in work.holds
             ],
             "work": lines,
         }
-        if not work.holds:
+        if not work.is_on:
             return Result(document, "Org Admin isn't on hold.", exit_code=ALREADY_SO)
         if options["yes"]:
             holds.release_holds(actor=command_actor(), digest=work.digest)
             return Result(document, *lines, "Released. Org Admin acts by itself again.")
         return Result(
             document,
+            *filter(None, [work.clock.problem]),
             *(f"On hold since {format_time(hold.put_on_at)}: {hold.reason}" for hold in work.holds),
             "Once released, Org Admin does this by itself:" if lines else "Nothing waits.",
             *lines,

@@ -1,4 +1,4 @@
-"""What the overview says about a missing worker and a wrong clock."""
+"""What the overview says about a missing worker."""
 
 from datetime import datetime
 
@@ -12,8 +12,3 @@ def no_worker_text(seen_at: datetime | None) -> str:
         f"{last}Retries and outcome checks are paused. Deletions you confirm are still sent. Run "
         "./run worker."
     )
-
-
-def clock_behind_text(problem: str) -> str:
-    """What it means that the clock is behind. `problem` says so."""
-    return f"{problem} Correct that clock. Until it is right, nothing is confirmed, sent or ended."

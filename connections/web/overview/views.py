@@ -27,7 +27,7 @@ from connections.web.credentials.forms import CredentialForm
 from connections.web.framework.lists import shared_names
 from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, Situation, change_item, find_items
-from connections.web.overview.texts import clock_behind_text, no_worker_text
+from connections.web.overview.texts import no_worker_text
 
 # How many items are shown at once, and how many recent changes. With more items, the changes that
 # are shown still fit on a screen of 900 px.
@@ -89,7 +89,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
-    clock_problem = read_clock().problem
+    reading = read_clock()
     verification = last_verification()
     can_manage = permissions.can_manage_credentials(actor)
     context: dict[str, Any] = {
@@ -109,7 +109,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "audit_log": audit_log_badge(verification, now=now),
         "can_audit": permissions.can_audit(actor),
         "no_worker": None if has_worker else no_worker_text(worker_seen_at),
-        "clock": clock_behind_text(clock_problem) if clock_problem else None,
+        "clock": reading.explanation if reading.problem else None,
         "can_sync": permissions.can_sync(actor),
         "form": CredentialForm() if can_manage and not credentials else None,
         "administrators": [] if credentials else people.list_administrator_names(),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -32,7 +31,7 @@ from connections.models import (
     Person,
     State,
 )
-from connections.operations import checks, metrics, worker
+from connections.operations import checks, metrics
 from connections.operations.worker import Worker
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -230,21 +229,20 @@ def test_a_worker_does_nothing_until_the_clock_is_right(
 ) -> None:
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
-    ends: list[int] = []
-    task = replace(worker._TASKS["access_ends"], run=lambda _: ends.append(1))
-    monkeypatch.setitem(worker._TASKS, "access_ends", task)
+    alarms: list[int] = []
+    monkeypatch.setattr("connections.operations.due.raise_alarms", lambda **_: alarms.append(1))
     subject = Worker()
     set_back(clock)
     Deletion.objects.update(due_at=clock.at)
     for _ in range(2):
         assert subject.work_once() == 0
     deletion.refresh_from_db()
-    assert (deletion.state, ends) == (State.WAITING, [])
+    assert (deletion.state, alarms) == (State.WAITING, [])
     assert caplog.text.count("Nothing is sent until it is right.") == 1
     clock.advance(hours=1)
     subject.work_once()
     deletion.refresh_from_db()
-    assert (deletion.outcome, ends) == (Outcome.DELETED, [1])
+    assert (deletion.outcome, alarms) == (Outcome.DELETED, [1])
 
 
 def test_a_command_that_sends_exits_with_5(
@@ -259,7 +257,7 @@ def test_a_command_that_sends_exits_with_5(
             "delete_org_connection", *arguments, "--reason", "x", "--yes", "--json", stdout=out
         )
     assert failure.value.returncode == 5
-    assert "Ask an administrator to correct it." in json.loads(out.getvalue())["error"]
+    assert "An administrator corrects it" in json.loads(out.getvalue())["error"]
     assert not writes_sent(sandbox)
 
 
@@ -324,4 +322,4 @@ def test_the_overview_says_so(clock: SettableClock, victor: Person, client_of: C
     clock.advance(hours=-1)
     text = read(client_of(victor).get("/")).text
     assert banner in text
-    assert "Correct that clock." in text
+    assert "An administrator corrects it" in text
