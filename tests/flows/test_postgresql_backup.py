@@ -38,9 +38,10 @@ def documented_commands() -> str:
     """The commands that dump the database, and restore it into the new one."""
     text = (ROOT / "docs/DEPLOYMENT.md").read_text()
     section = text.partition("### 8. ")[2].partition("### 10. ")[0]
-    commands = r"^((?:pg_dump|pg_restore|psql) (?:.*\\\n)*.*)$"
+    commands = r"^ *((?:pg_dump |dump=|pg_restore )(?:.*\\\n)*.*)$"
     dump, *restore = re.findall(commands, section, re.MULTILINE)
-    return "\n".join([dump, "DATABASE_URL=$NEW_DATABASE_URL", *restore])
+    dump = dump.replace("$(cat /etc/orgadmin/owner_url)", "$DATABASE_URL")
+    return "\n".join(["name=1.2.0", dump, "DATABASE_URL=$NEW_DATABASE_URL", *restore])
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
         script, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    as_sql = ["pg_restore", "--file=-", str(tmp_path / "orgadmin.dump")]
+    as_sql = ["pg_restore", "--file=-", str(tmp_path / "orgadmin-1.2.0.dump")]
     dumped = subprocess.run(as_sql, env=env, check=True, capture_output=True, text=True).stdout
     _, _, rows = dumped.partition("COPY public.connections_credential ")
     assert rows
