@@ -4,7 +4,7 @@ import uuid
 from datetime import timedelta
 
 from connections.access.actor import WORKER
-from connections.access_requests.requesting import WantedTerms, complete_terms, request_access
+from connections.access_requests.requesting import WantedTerms, request_access
 from connections.access_requests.targets import find_target
 from connections.change_requests import approvals, lifecycle
 from connections.core import clock
@@ -141,7 +141,6 @@ def _request(
     actor, pair = world.actor(username), pair_between(names)
     target = find_target(actor=actor, kind=kind, pair=pair, restored_from=restored_from)
     number = f"OPS-{ticket}"
-    terms = complete_terms(target, wanted, reason=reason, ticket=number)
     return request_access(
         actor=actor,
         kind=kind,
@@ -150,7 +149,7 @@ def _request(
         reason=reason,
         ticket=number,
         request_id=uuid.uuid4(),
-        digest=target.digest_of(terms),
+        digest=target.form_digest,
         confirmation=target.text_to_type,
         restored_from=restored_from,
     )

@@ -603,7 +603,7 @@ def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
 
     post_init.connect(count, sender=OrgConnectionSnapshot)
     try:
-        with django_assert_num_queries(15):
+        with django_assert_num_queries(16):
             client.get(URL, {"q": "sink", "type": "logs", "sort": "-created"})
     finally:
         post_init.disconnect(count, sender=OrgConnectionSnapshot)

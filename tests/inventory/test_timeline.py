@@ -328,6 +328,6 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_deletions(
         latest = Deletion.objects.latest("requested_at")
         requester.press(requester.open(f"/deletions/{latest.pk}/"), "/withdraw/")
     assert Deletion.objects.filter(connection_id=UUID(connection.id)).count() == 4
-    with django_assert_max_num_queries(17):
+    with django_assert_max_num_queries(18):
         page = open_timeline(requester.client, connection)
     assert timeline_in(page).count("Withdrawn") == 4

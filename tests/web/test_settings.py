@@ -22,7 +22,7 @@ ClientOf = Callable[[Person], Client]
         ("victor", ["Account security"]),
         ("margaret", ["Protect by ID", "Account security"]),
         ("ada", OPERATOR),
-        ("root", ["People", "Notifications", "System status", *OPERATOR]),
+        ("root", ["People", "Notifications", "Hold", "System status", *OPERATOR]),
     ],
 )
 def test_settings_lists_what_a_role_can_open(

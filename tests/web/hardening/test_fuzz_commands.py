@@ -39,6 +39,7 @@ USUAL: dict[str, dict[str, str]] = {
     "erase_person": {"--username": "ada", "--yes": ""},
     "export_audit": {},
     "export_deletions": {"--format": "json"},
+    "hold": {},
     "import_agreements": {},
     "import_credentials": {},
     "import_org_groups": {},
@@ -60,6 +61,7 @@ USUAL: dict[str, dict[str, str]] = {
         "--yes": "",
     },
     "restore": {"--from": "copy"},
+    "retire_credential": {"--yes": ""},
     "verify_audit": {},
     "verify_credentials": {"--credential": ORG},
 }
