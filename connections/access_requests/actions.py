@@ -96,12 +96,9 @@ class AccessAction(Action[AccessRequest]):
         text = f"{requester} no longer has permission to request access."
         return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
 
-    def find_block_in(
-        self, result: SyncResult, change_request: AccessRequest
-    ) -> BlockedError | None:
+    def find_block_at(self, change_request: AccessRequest, *, now: datetime) -> BlockedError | None:
         """Nothing is given after the last day that was approved."""
-        ends_on, at = change_request.ends_on, result.started_at
-        if ends_on is None or at is None or at.date() <= ends_on:
+        if change_request.ends_on is None or now.date() <= change_request.ends_on:
             return None
         return BlockedError(cause_text(Cause.ACCESS_ENDED), cause=Cause.ACCESS_ENDED)
 

@@ -65,7 +65,7 @@ READ_TOGETHER = 100
 PASS_SECONDS = 5.0
 # Seconds for which a list is shared: so long that the last claim is within the limit, and longer if
 # it could not be read.
-SHARED_SECONDS = time_limits.SHARED_CHECK_WINDOW.total_seconds() - 2
+SHARED_SECONDS = time_limits.LIST_WINDOW.total_seconds() - 2
 FAILED_SECONDS = 60.0
 
 # Where the sentence of the cause is about sending.

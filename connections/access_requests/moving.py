@@ -154,8 +154,6 @@ class MoveDeleteAction(AccessAction):
         self, result: SyncResult, change_request: AccessRequest
     ) -> BlockedError | None:
         """Deleting must not leave a pair that these keys can't connect again."""
-        if block := super().find_block_in(result, change_request):
-            return block
         if not result.is_complete:
             return None
         owner = result.identity

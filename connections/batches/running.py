@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, cast
@@ -34,7 +34,7 @@ from connections.change_requests import (
     sending,
     verification,
 )
-from connections.change_requests.sending import ClaimedAttempt
+from connections.change_requests.sending import ClaimedAttempt, OldListError
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ClockBehindError, UnavailableError
@@ -62,7 +62,7 @@ PARALLEL_DELETES = 8
 # How many rows are read together.
 ROWS_READ = 100
 # Seconds after which a pass makes no more claims, so that the worker can do its other work. A check
-# made within this time is recent enough to be shared (time_limits.SHARED_CHECK_WINDOW).
+# made within this time is recent enough to be shared (time_limits.LIST_WINDOW).
 PASS_SECONDS = 5.0
 # While others are being sent, rows wait this long so that one sync verifies many of them.
 VERIFY_AFTER = timedelta(seconds=30)
@@ -182,6 +182,8 @@ class _Pass:
     checks: dict[UUID, SyncResult] = field(default_factory=dict)
     # The rows to claim next. The claim notices what changed since they were read.
     next_rows: deque[Deletion] = field(default_factory=deque)
+    # Rows whose list was too old when they were claimed.
+    read_again: set[UUID] = field(default_factory=set)
     # Whether each row is claimed in a transaction of its own.
     is_separate: bool = False
     # As last read or changed, so that most results need no statement.
@@ -291,8 +293,16 @@ class _Pass:
                     sendable,
                     actor=self.actor,
                     was_rechecked=True,
-                    shared_check_at=shared.started_at if shared else None,
+                    listed_at=check.started_at,
                 )
+        except OldListError:
+            # It is read again, once.
+            if first.pk in self.read_again:
+                check = replace(check, cause=Cause.LIST_TOO_SLOW)
+                rechecks.record_recheck_failure(
+                    change_request=first, result=check, actor=self.actor
+                )
+            self.read_again.add(first.pk)
         except (BlockedError, UnavailableError) as refusal:
             if others:
                 raise

@@ -113,7 +113,11 @@ class Action[R: ChangeRequest](ABC):
         """The outcome of a request that this comparison shows is not to be sent any more."""
 
     def find_block_in(self, result: SyncResult, change_request: R) -> BlockedError | None:
-        """Why it can't be sent at the time of this sync, or with its keys, or None."""
+        """Why it can't be sent with what this sync read of its keys, or None."""
+        return None
+
+    def find_block_at(self, change_request: R, *, now: datetime) -> BlockedError | None:
+        """Why it can't be claimed at this time, or None."""
         return None
 
     def attempt_columns(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ Everything that can change something at Datadog goes through this module.
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -81,31 +81,21 @@ def send[R: ChangeRequest](
     but the database did not store the response.
     """
     logs.add_ids(**{change_request.noun: change_request.pk})
-    recheck, action = None, action_of(change_request)
-    if not skip_recheck:
-        if result is None:
-            result = fetching.fetch(
-                credential=change_request.credential,
-                client=client
-                or require_sendable(
-                    change_request=change_request, confirmed_by=change_request.confirmed_by
-                ),
-                find=None if action.checks_keys else change_request.connection_id,
-                now=now,
-            )
-            storing.store(result, actor=actor)
-        if block := action.find_block_in(result, change_request):
-            record_blocked(change_request=change_request, blocked=block, actor=actor)
-            return change_request
-        recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
-        if recheck is None:
-            return change_request
-    if not action.sends:
-        return _settle_unsent(change_request, actor=actor)
-    was_rechecked = recheck is not None and recheck.result == RecheckResult.SAME
-    claims = claim(
-        [change_request], actor=actor, was_rechecked=was_rechecked, note_claim=note_claim
-    )
+    action = action_of(change_request)
+    if skip_recheck:
+        claims = claim([change_request], actor=actor, was_rechecked=False, note_claim=note_claim)
+    else:
+        client = client or require_sendable(
+            change_request=change_request, confirmed_by=change_request.confirmed_by
+        )
+        claims = _check_and_claim(
+            change_request,
+            actor=actor,
+            client=client,
+            result=result,
+            now=now,
+            note_claim=note_claim,
+        )
     if not claims:
         return change_request
     [claimed] = claims
@@ -118,7 +108,56 @@ def send[R: ChangeRequest](
     return sent
 
 
-def _settle_unsent[R: ChangeRequest](change_request: R, *, actor: Actor) -> R:
+def _check_and_claim(
+    change_request: ChangeRequest,
+    *,
+    actor: Actor,
+    client: DatadogClient,
+    result: SyncResult | None,
+    now: datetime | None,
+    note_claim: NoteClaim | None,
+) -> "list[ClaimedAttempt]":
+    """Claim it if a list shows that it can still be sent, and close it if nothing has to be sent.
+
+    If the list is too old at the claim, it is read again, once.
+    """
+    action = action_of(change_request)
+    for is_repeated in (False, True):
+        if result is None or is_repeated:
+            result = fetching.fetch(
+                credential=change_request.credential,
+                client=client,
+                find=None if action.checks_keys else change_request.connection_id,
+                now=None if is_repeated else now,
+            )
+            storing.store(result, actor=actor)
+        block = action.find_block_in(result, change_request) or action.find_block_at(
+            change_request, now=result.started_at or clock.now()
+        )
+        if block:
+            record_blocked(change_request=change_request, blocked=block, actor=actor)
+            return []
+        recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
+        if recheck is None:
+            return []
+        if not action.sends:
+            _settle_unsent(change_request, actor=actor)
+            return []
+        try:
+            return claim(
+                [change_request],
+                actor=actor,
+                was_rechecked=recheck.result == RecheckResult.SAME,
+                listed_at=result.started_at,
+                note_claim=note_claim,
+            )
+        except OldListError:
+            failed = replace(result, cause=Cause.LIST_TOO_SLOW)
+    rechecks.record_recheck_failure(change_request=change_request, result=failed, actor=actor)
+    return []
+
+
+def _settle_unsent(change_request: ChangeRequest, *, actor: Actor) -> None:
     """Settle a confirmed request that needs nothing from Datadog."""
     action = action_of(change_request)
     sentence = audit.Sentence(
@@ -133,7 +172,10 @@ def _settle_unsent[R: ChangeRequest](change_request: R, *, actor: Actor) -> R:
         actor=actor,
         events=[audit.EventDraft(code=change_request.event_code(Step.SETTLED), sentence=sentence)],
     )
-    return change_request
+
+
+class OldListError(Exception):
+    """The list that a claim relies on is too old by now. Nothing was claimed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +227,12 @@ def find_block(
 
 def _require_sendable(
     change_requests: Sequence[ChangeRequest], *, confirmed_by: Iterable[UUID | None]
-) -> datetime:
-    """The time at which nothing forbids sending them. Raises BlockedError and ClockBehindError."""
+) -> None:
+    """Raise BlockedError or ClockBehindError if something forbids sending these requests."""
     checked = _check_sendable(change_requests, confirmed_by=confirmed_by)
     if isinstance(checked, BlockedError):
         raise checked
-    return checked.require_right()
+    checked.require_right()
 
 
 def _check_sendable(
@@ -275,7 +317,7 @@ def claim(
     *,
     actor: Actor,
     was_rechecked: bool,
-    shared_check_at: datetime | None = None,
+    listed_at: datetime | None = None,
     note_claim: NoteClaim | None = None,
 ) -> list[ClaimedAttempt]:
     """Claim requests for this process and record their attempts, durably, before they are sent.
@@ -285,12 +327,11 @@ def claim(
     rotated during the pre-send check. `note_claim` is called at the end of each transaction that
     claims a request, which it can still roll back.
 
-    Leaves out what another process claimed or changed first, what can no longer be sent in time,
-    what a hold keeps back and, if the shared check that began at `shared_check_at` is now too old,
-    everything. Raises
-    BlockedError when a permission was lost, the credential was retired or a connection was
-    protected during the pre-send check, ClockBehindError, and UnavailableError when the keys can't
-    be decrypted. Nothing is claimed then.
+    Leaves out what another process claimed or changed first, what can no longer be sent in time
+    and what a hold keeps back. Raises OldListError when the list that began at `listed_at` is now
+    too old, BlockedError when a permission was lost, the credential was retired, a connection was
+    protected or the approved access ended during the pre-send check, ClockBehindError, and
+    UnavailableError when the keys can't be decrypted. Nothing is claimed then.
     """
     for change_request in change_requests:
         failpoints.hit(Point.BEFORE_CLAIM, change_request_id=change_request.pk)
@@ -305,20 +346,26 @@ def claim(
         for change_request in change_requests:
             change_request.credential = credential
         # After taking the lock, because access might have changed while waiting for it.
-        now = _require_sendable(
+        _require_sendable(
             change_requests,
             confirmed_by=[change_request.confirmed_by_id for change_request in change_requests],
         )
-        # One client for all: threads can share it, and the keys are decrypted once.
-        client = fetching.open_client(credential=credential)
-        in_time = [
+        waiting = [
             change_request
             for change_request in hold.leave_out_held(change_requests, actor=actor)
-            if _is_in_time(change_request, shared_check_at=shared_check_at, now=now)
+            # One that was read after another process claimed it would seem unchanged.
+            if change_request.state != State.SENDING
         ]
         # A row of a bulk deletion counts as confirmed when it is claimed.
-        rows = in_time if first.is_run_by_batch else []
+        rows = waiting if first.is_run_by_batch else []
         excluded = exclusion.lock_excluded(rows, actor=actor)
+        unchanged = states.lock_unchanged(waiting)
+        # After taking all locks, because waiting for them takes time.
+        write_by = clock.seconds_since_boot() + time_limits.FIRST_BYTE_SECONDS
+        now = clock.now()
+        _require_in_time(unchanged, listed_at=listed_at, now=now)
+        # One client for all: threads can share it, and the keys are decrypted once.
+        client = fetching.open_client(credential=credential, write_by=write_by)
         attempts = {
             change_request.pk: model(
                 **{model.parent: change_request},
@@ -331,7 +378,10 @@ def claim(
                 was_rechecked=was_rechecked,
                 claimed_at=now,
             )
-            for change_request in states.lock_unchanged(in_time)
+            for change_request in unchanged
+            # If its time ran out during the pre-send check, it expires the next time it is due.
+            if change_request.state != State.WAITING
+            or not states.has_expired(change_request, now=now)
         }
         states.apply_to_all(
             [attempt.change_request for attempt in attempts.values()],
@@ -354,20 +404,15 @@ def claim(
     ]
 
 
-def _is_in_time(
-    change_request: ChangeRequest, *, shared_check_at: datetime | None, now: datetime
-) -> bool:
-    """Whether the request and its check still allow a claim at this time."""
-    if change_request.state == State.SENDING:
-        # Read after another process claimed it, so that the compare-and-swap would succeed.
-        return False
-    check_age = clock.elapsed_since(shared_check_at or now, now=now)
-    if check_age > time_limits.SHARED_CHECK_WINDOW:
-        return False
-    # If its time ran out during the pre-send check, it expires the next time it is due.
-    return not (
-        change_request.state == State.WAITING and states.has_expired(change_request, now=now)
-    )
+def _require_in_time(
+    change_requests: Sequence[ChangeRequest], *, listed_at: datetime | None, now: datetime
+) -> None:
+    """Raise OldListError or BlockedError if they can no longer be claimed at this time."""
+    if listed_at and clock.elapsed_since(listed_at, now=now) > time_limits.LIST_WINDOW:
+        raise OldListError
+    for change_request in change_requests:
+        if block := action_of(change_request).find_block_at(change_request, now=now):
+            raise block
 
 
 def _sending_event(attempt: AttemptFields) -> audit.EventDraft:

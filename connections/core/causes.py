@@ -36,6 +36,11 @@ class Cause(StrEnum):
     PROXY_UNREACHABLE = "proxy_unreachable", "The proxy in ORGADMIN_HTTP_PROXY can't be reached."
     PROXY_REFUSED = "proxy_refused", "The proxy in ORGADMIN_HTTP_PROXY refused to open a tunnel."
 
+    FIRST_BYTE_TOO_LATE = (
+        "first_byte_too_late",
+        f"It wasn't sent within {time_limits.FIRST_BYTE_SECONDS:.0f} s of starting the attempt.",
+    )
+
     # It might have left, and no complete status line came back.
     CONNECTION_LOST = "connection_lost", "The network connection was cut before a response arrived."
     NO_ANSWER_IN_TIME = "no_answer_in_time", "No response arrived in time."
@@ -141,6 +146,11 @@ class Cause(StrEnum):
         "The agreement has an earlier end than the one that was approved.",
     )
     LISTING_FAILED = "listing_failed", "The pre-send check failed."
+    LIST_TOO_SLOW = (
+        "list_too_slow",
+        f"The org's list is too slow: two syncs began more than "
+        f"{format_limit(time_limits.LIST_WINDOW)} before their request could be sent.",
+    )
     ABSENT_WHEN_READ = (
         "absent_when_read",
         "A complete sync just before sending didn't list it.",

@@ -21,8 +21,10 @@ MOVE_WINDOW = timedelta(hours=1)
 DELETE_SECONDS = 30.0
 # A claim without a response expires after this time.
 CLAIM_TIMEOUT = timedelta(seconds=60)
-# From the start of a sync that checked several deletions to the claim of the last one.
-SHARED_CHECK_WINDOW = timedelta(seconds=10)
+# From the start of the list that a request relies on to its claim.
+LIST_WINDOW = timedelta(seconds=10)
+# Seconds from the claim to the first byte, while the machine is suspended too.
+FIRST_BYTE_SECONDS = 10.0
 # By then, the pre-send check has ended or its process has died.
 RECHECK_WINDOW = timedelta(seconds=45)
 # From then on, a list counts for an unknown deletion: the deadline of the DELETE plus a margin.

@@ -150,7 +150,8 @@ class DatadogClient:
     It is cheap to create: clients in the same `http.pool()` share connections. It ignores the
     environment's proxies, .netrc and CA bundle. Threads can share it; if two responses arrive at
     the same time, `rate_limits` can keep either one. `connect_seconds` limits name resolution, TCP,
-    proxy tunnel and TLS together. Raises ValueError, without repeating the value, for a key that a
+    proxy tunnel and TLS together. No write begins after `write_by`, in `clock.seconds_since_boot`.
+    Raises ValueError, without repeating the value, for a key that a
     header can't contain, for a `base_url` that is not https (http only for 127.0.0.1 and [::1]) and
     for an unusable proxy.
     """
@@ -162,6 +163,7 @@ class DatadogClient:
         keys: DatadogKeys,
         route: Route = DIRECT,
         connect_seconds: float = CONNECT_SECONDS,
+        write_by: float | None = None,
     ) -> None:
         _check_base_url(base_url)
         check_proxy_url(route.proxy_url)
@@ -171,6 +173,7 @@ class DatadogClient:
         self._route = route
         self._keys = keys
         self._connect_seconds = connect_seconds
+        self._write_by = write_by
         self._rate_limits: dict[str, RateLimit] = {}
 
     def __repr__(self) -> str:
@@ -310,6 +313,7 @@ class DatadogClient:
             deadline_seconds=deadline_seconds,
             max_body=MAX_WRITE_BODY,
             body=body,
+            send_by=self._write_by,
         )
         return read_write_response(response, write=write)
 
@@ -322,6 +326,7 @@ class DatadogClient:
         max_body: int = MAX_READ_BODY,
         keys: Mapping[str, Secret] | None = None,
         body: bytes | None = None,
+        send_by: float | None = None,
     ) -> OutboundResponse:
         request = OutboundRequest(
             method=method,
@@ -334,6 +339,7 @@ class DatadogClient:
             route=self._route,
             headers={} if body is None else {"Content-Type": "application/json"},
             body=body,
+            send_by=send_by,
         )
         response = send(request=request)
         rate_limit = parse_rate_limit(status=response.status, headers=response.headers)

@@ -32,9 +32,10 @@ SYNC_SECONDS = 10.0
 type _RequestSlot = Callable[[float], AbstractContextManager[object]]
 
 
-def open_client(*, credential: Credential) -> DatadogClient:
+def open_client(*, credential: Credential, write_by: float | None = None) -> DatadogClient:
     """A client with the credential's keys. This is the only place where keys are decrypted for use.
 
+    `write_by` is as for a DatadogClient.
     Raises UnavailableError, before anything is sent, when the keys can't be decrypted or the site
     or proxy is misconfigured.
     """
@@ -43,6 +44,7 @@ def open_client(*, credential: Credential) -> DatadogClient:
             base_url=get_site(credential.site).base_url,
             keys=credential.open_keys(),
             route=settings.OUTBOUND_ROUTE,
+            write_by=write_by,
         )
     except KeyRingError as error:
         problem = UnavailableError(str(error), cause=Cause.KEY_RING_UNUSABLE)

@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
+from connections.core import clock
 from connections.core.causes import Cause
 
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
@@ -167,12 +168,23 @@ class Deadline:
 class Exchange(Deadline):
     """The progress and result of one HTTP request, with its deadline."""
 
-    def __init__(self, *, deadline_seconds: float, connect_seconds: float) -> None:
+    def __init__(
+        self, *, deadline_seconds: float, connect_seconds: float, send_by: float | None = None
+    ) -> None:
         super().__init__(deadline_seconds=deadline_seconds, connect_seconds=connect_seconds)
         self._started_at = time.monotonic()
+        self._send_by = send_by
         self.phase = Phase.RESOLVING
         self.status: int | None = None
         self.cause: Cause | None = None
+
+    def begin_sending(self) -> None:
+        """Let the first byte be written. Raises TimeoutError, as proof that none was."""
+        before, self.phase = self.phase, Phase.SENDING
+        # Nothing else happens between this look at the clock and the write.
+        if self._send_by is not None and clock.seconds_since_boot() > self._send_by:
+            self.phase, self.cause = before, Cause.FIRST_BYTE_TOO_LATE
+            raise TimeoutError("It is too late for the first byte.")
 
     @property
     def has_request_left(self) -> bool:
@@ -302,7 +314,8 @@ class TrackedConnection(HTTPConnection):
         if not self._is_connecting:
             if self.exchange.is_overdue:
                 raise TimeoutError("The deadline has passed.")
-            self.exchange.phase = Phase.SENDING
+            if not self.exchange.has_request_left:
+                self.exchange.begin_sending()
         super().send(data)
 
     def _new_conn(self) -> socket.socket:

@@ -44,6 +44,8 @@ class OutboundRequest:
     route: Route = DIRECT
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
+    # No byte is written later than this, in `clock.seconds_since_boot`.
+    send_by: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,9 @@ def send(*, request: OutboundRequest) -> OutboundResponse:
     from connections.net.connection import Exchange, current_exchange
 
     exchange = Exchange(
-        deadline_seconds=request.deadline_seconds, connect_seconds=request.connect_seconds
+        deadline_seconds=request.deadline_seconds,
+        connect_seconds=request.connect_seconds,
+        send_by=request.send_by,
     )
     headers: dict[str, str] = {}
     body = _Body()

@@ -371,6 +371,26 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
     assert second.attempts.get().claimed_at - newest.started_at <= timedelta(seconds=10)
 
 
+def test_a_row_is_not_claimed_when_its_own_list_grew_old(
+    running_batch: Batch, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = running_batch.deletions.get(batch_row__position=1)
+    waits = 0
+
+    def wait(point: Point, *, change_request_id: UUID) -> None:
+        nonlocal waits
+        if point == Point.BEFORE_CLAIM and change_request_id == first.pk:
+            waits += 1
+            clock.advance(seconds=11)
+
+    monkeypatch.setattr("connections.change_requests.failpoints.hit", wait)
+    running.send_due(actor=WORKER)
+    first.refresh_from_db()
+    assert (first.state, first.epoch, waits) == (State.WAITING, 0, 2)
+    assert first.cause_details["cause"] == Cause.LIST_TOO_SLOW
+    assert running_batch.deletions.filter(outcome=Outcome.DELETED).count() == 9
+
+
 def test_rows_of_a_paused_bulk_deletion_are_not_sent(
     running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
 ) -> None:

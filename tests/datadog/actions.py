@@ -34,12 +34,14 @@ class WriteUnderTest:
         connect_seconds: float = 2,
         proxy_url: str = "",
         ca_bundle: str = "",
+        write_by: float | None = None,
     ) -> WriteResponse:
         client = DatadogClient(
             base_url=url,
             route=Route(proxy_url=proxy_url, ca_bundle=ca_bundle),
             connect_seconds=connect_seconds,
             keys=key_pair(),
+            write_by=write_by,
         )
         return self.call(client, deadline_seconds)
 

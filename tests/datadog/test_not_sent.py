@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
+from connections.core import clock
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
+from connections.net.http import pool
 from sandbox.certificates import Certificate
 from tests.datadog.actions import WriteUnderTest, free_port
 from tests.datadog.servers import (
@@ -155,6 +157,55 @@ def test_the_tunnel_carries_the_request_to_the_site(
     assert result.verdict is write.success
     assert len(server.seen) == 1
     assert [request.method for request in proxy.seen] == ["CONNECT"]
+
+
+# The time from the claim to the first byte.
+
+
+def test_after_its_time_a_write_is_not_sent(
+    write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([10.0, 10.1])
+    monkeypatch.setattr(clock, "seconds_since_boot", lambda: next(times))
+    with ScriptedServer([respond(http_response())]) as server, pool():
+        in_time = write.send(server.url, write_by=10.0)
+        too_late = write.send(server.url, write_by=10.0)
+    assert (in_time.verdict, len(server.seen)) == (write.success, 1)
+    assert (too_late.verdict, too_late.cause) == (
+        AttemptResult.NOT_SENT,
+        Cause.FIRST_BYTE_TOO_LATE,
+    )
+
+
+@pytest.mark.parametrize("is_proxied", [False, True])
+def test_the_time_that_a_handshake_or_a_proxy_takes_counts(
+    write: WriteUnderTest,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    is_proxied: bool,
+) -> None:
+    times = [0.0]
+    monkeypatch.setattr(clock, "seconds_since_boot", lambda: times[-1])
+
+    def connect(connection: socket.socket, _: threading.Event) -> None:
+        times.append(10.1)
+        if is_proxied:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with certificate.server.wrap_socket(connection, server_side=True) as encrypted:
+            received.append(encrypted.recv(1))
+
+    received: list[bytes] = []
+    plays: list[Play] = [connect] if is_proxied else []
+    with ScriptedServer(plays, on_accept=None if is_proxied else connect) as server:
+        address = f"127.0.0.1:{server.port}"
+        result = write.send(
+            f"https://{address}",
+            proxy_url=f"http://{address}" if is_proxied else "",
+            ca_bundle=str(certificate.bundle),
+            write_by=10.0,
+        )
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.FIRST_BYTE_TOO_LATE)
+    assert b"".join(received) == b""
 
 
 def forward(one: socket.socket, other: socket.socket) -> None:

@@ -52,6 +52,7 @@ class FakeDatadog(DatadogClient):
         max_body: int = MAX_READ_BODY,
         keys: Mapping[str, Secret] | None = None,
         body: bytes | None = None,
+        send_by: float | None = None,
     ) -> OutboundResponse:
         if deadline_seconds <= 0:
             return _not_sent(Cause.CONNECT_TIMEOUT)

@@ -76,6 +76,11 @@ class _SignalSender:
             return
         target = _target_of(change_request_id, at=point)
         wanted = self._plan.signal_points.get(target)
+        if point == failpoints.Point.BEFORE_CLAIM:
+            is_next = wanted is not None and not self._plan.was_signaled(target)
+            seconds = self._plan.list_seconds if is_next else 60.0
+            time_limits.LIST_WINDOW = timedelta(seconds=seconds)
+            time_limits.FIRST_BYTE_SECONDS = self._plan.first_byte_seconds if is_next else 60.0
         if wanted == point and self._is_first(target):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM

@@ -33,6 +33,10 @@ class Plan:
     first_check_seconds: float = 2.0
     second_check_seconds: float = 1.0
     lock_seconds: float = 20.0
+    # How old a list can be at a claim, and how long after it the first byte can be written, until
+    # the process was stopped for this request.
+    list_seconds: float = 60.0
+    first_byte_seconds: float = 60.0
 
     def write(self, path: Path) -> None:
         """Write it to the file that `read_plan` reads in another process."""
