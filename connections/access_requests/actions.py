@@ -17,6 +17,7 @@ from connections.agreements.setting import Terms, set_approved
 from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.core import time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
@@ -297,7 +298,8 @@ class CreateAction(AccessAction):
         connection = change_request.description
         if outcome == AccessOutcome.CREATED:
             return audit.Sentence(
-                "{connection} is listed, and the owner of the keys created it after the attempt.",
+                "{connection} is listed, and the owner of the keys created it when the attempt was "
+                "made.",
                 connection=connection,
             )
         return audit.Sentence(
@@ -423,17 +425,19 @@ def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnec
 def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> str:
     """Whether a connection that is listed later is the one that this request created.
 
-    It is if our keys' owner created it, with the requested data types, after the first attempt that
-    might have worked. What the same service account created elsewhere in that time, with the same
-    types, can't be told apart.
+    It is if our keys' owner created it, with the requested data types, while an attempt that might
+    have worked could be carried out. What the same service account created elsewhere in that time,
+    with the same types, can't be told apart.
     """
     might_have_worked = AMBIGUOUS | Q(verdict=AttemptResult.CREATED)
-    first = access_request.step_attempts.filter(might_have_worked).first()
+    attempts = access_request.step_attempts.filter(might_have_worked)
+    lasts_for = timedelta(seconds=time_limits.DELETE_SECONDS) + CLOCK_MARGIN
     owner_id = access_request.credential.key_owner_id
     is_ours = (
-        first is not None
-        and item.created_at is not None
-        and item.created_at >= first.claimed_at - CLOCK_MARGIN
+        item.created_at is not None
+        and attempts.filter(
+            claimed_at__range=(item.created_at - lasts_for, item.created_at + CLOCK_MARGIN)
+        ).exists()
         and owner_id != ""
         and item.created_by.id == owner_id
         and sorted(item.connection_types) == access_request.types_after

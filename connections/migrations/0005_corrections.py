@@ -353,9 +353,7 @@ class Migration(ReleasedMigration):
             [AlterField("auditverification", "fault", CharField(blank=True, max_length=40))],
         ),
         # --- The owner who decides on a row of an access review ---
-        AddColumn(
-            "accessreview", "has_fixed_owners", BooleanField(default=False, db_default=False)
-        ),
+        AddColumn("accessreview", "has_fixed_owners", BooleanField(null=True)),
         AddColumn("accessreviewrow", "owner", person()),
         AddColumn("accessreviewdecision", "owner", person()),
         AddColumn("accessrequest", "as_agreed", JSONField(db_default=[], default=list)),

@@ -64,7 +64,7 @@ class AccessReview(models.Model):
     is_for_everyone = models.BooleanField()
     assignment = models.CharField(max_length=10, choices=Assignment, blank=True, db_default="")
     # Whether each row's owner was fixed when it started. Before 1.2.0, it followed the agreements.
-    has_fixed_owners = models.BooleanField(default=False, db_default=False)
+    has_fixed_owners = models.BooleanField(null=True)
     # The worker starts the next one so many months after this one. Null if it doesn't repeat.
     repeat_months = models.PositiveSmallIntegerField(null=True)
     # The access review that this one repeats.

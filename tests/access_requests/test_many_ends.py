@@ -136,7 +136,12 @@ def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
     world.set_fault(fault=faults.INCOMPLETE_PAGE, method="GET", org=org)
     worker, happened, fetch = Worker(), list[str](), fetching.fetch
     record = worker._heartbeat.record
-    monkeypatch.setattr(worker._heartbeat, "record", lambda: (happened.append("alive"), record()))
+
+    def be_alive() -> None:
+        happened.append("alive")
+        record()
+
+    monkeypatch.setattr(worker._heartbeat, "record", be_alive)
     monkeypatch.setattr(worker, "run_due_requests", lambda: 0)
 
     def slow(*, credential: Credential, **kwargs: object) -> object:

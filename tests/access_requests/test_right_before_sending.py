@@ -42,9 +42,8 @@ class Asker:
     def ask(self, **wanted: Any) -> AccessRequest:
         types = {} if self.kind == RequestKind.MOVE else {"types": ["audit", "logs"]}
         actor = person_actor(person=self.person)
-        return request_for(
-            actor=actor, pair=self.pair, kind=self.kind, wanted=AGREED | types | wanted
-        )
+        terms: Any = AGREED | types | wanted
+        return request_for(actor=actor, pair=self.pair, kind=self.kind, wanted=terms)
 
     def confirm(self, access_request: AccessRequest) -> None:
         lifecycle.execute(

@@ -62,7 +62,7 @@ def review(
 @pytest.fixture
 def earlier(review: AccessReview) -> AccessReview:
     """The same as release 1.1.0 starts it: who decides is computed at every use."""
-    AccessReview.objects.update(has_fixed_owners=False)
+    AccessReview.objects.update(has_fixed_owners=None)
     review.refresh_from_db()
     return review
 

@@ -37,6 +37,7 @@ def _shorten_deadlines(plan: Plan) -> None:
     from connections.core import time_limits
     from connections.operations import startup, worker
 
+    _limit_sending(Plan(marks=""))
     time_limits.DELETE_SECONDS = plan.delete_seconds
     time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
     time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_check_seconds)
@@ -46,6 +47,13 @@ def _shorten_deadlines(plan: Plan) -> None:
     time_limits.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.MIN_SLEEP, worker.MAX_SLEEP = 0.1, 0.3
     startup.FIRST_PAUSE, startup.MAX_PAUSE = 0.2, 1.0
+
+
+def _limit_sending(plan: Plan) -> None:
+    from connections.core import time_limits
+
+    time_limits.LIST_WINDOW = timedelta(seconds=plan.list_seconds)
+    time_limits.FIRST_BYTE_SECONDS = plan.first_byte_seconds
 
 
 def _signal_at_event(plan: Plan) -> None:
@@ -76,11 +84,8 @@ class _SignalSender:
             return
         target = _target_of(change_request_id, at=point)
         wanted = self._plan.signal_points.get(target)
-        if point == failpoints.Point.BEFORE_CLAIM:
-            is_next = wanted is not None and not self._plan.was_signaled(target)
-            seconds = self._plan.list_seconds if is_next else 60.0
-            time_limits.LIST_WINDOW = timedelta(seconds=seconds)
-            time_limits.FIRST_BYTE_SECONDS = self._plan.first_byte_seconds if is_next else 60.0
+        if point == failpoints.Point.BEFORE_CLAIM and wanted:
+            _limit_sending(Plan(marks="") if self._plan.was_signaled(target) else self._plan)
         if wanted == point and self._is_first(target):
             os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM

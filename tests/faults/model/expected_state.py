@@ -444,9 +444,9 @@ def newest_completed(pair: OrgPair) -> AccessRequest | None:
 
 def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
     """Who approved it since it was last unknown, declined or lapsed, by the audit log alone."""
-    is_deletion = isinstance(change_request, Deletion)
-    is_at_end = is_deletion and change_request.automatic and not change_request.confirmed_by_id
-    names = approvers_of_access(change_request) if is_at_end else set[str]()
+    names = set[str]()
+    if isinstance(change_request, Deletion) and change_request.automatic:
+        names |= set() if change_request.confirmed_by_id else approvers_of_access(change_request)
     for event in audit.events_of(subject=change_request):
         step = event.code.partition(".")[2]
         if step in {"unknown", "declined", "approvals_lapsed"}:
