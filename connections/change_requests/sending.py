@@ -32,7 +32,7 @@ from connections.change_requests.clock_guard import ClockReading
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
 from connections.change_requests.states import Claim, Settle
-from connections.core import clock, logs, time_limits
+from connections.core import boot_clock, clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError, UnavailableError
 from connections.datadog.client import DatadogClient
@@ -361,7 +361,7 @@ def claim(
         excluded = exclusion.lock_excluded(rows, actor=actor)
         unchanged = states.lock_unchanged(waiting)
         # After taking all locks, because waiting for them takes time.
-        write_by = clock.seconds_since_boot() + time_limits.FIRST_BYTE_SECONDS
+        write_by = boot_clock.seconds_since_boot() + time_limits.FIRST_BYTE_SECONDS
         now = clock.now()
         _require_in_time(unchanged, listed_at=listed_at, now=now)
         # One client for all: threads can share it, and the keys are decrypted once.

@@ -1,6 +1,5 @@
 """The database's clock, which all processes on all machines share."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -80,12 +79,3 @@ def offset(by: timedelta) -> Iterator[None]:
         yield
     finally:
         _shift.reset(token)
-
-
-# Linux's CLOCK_MONOTONIC stands still while the machine is suspended, and that of macOS doesn't.
-_SUSPENDED_TOO: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def seconds_since_boot() -> float:
-    """Seconds that have passed on this machine, also while it was suspended."""
-    return time.clock_gettime(_SUSPENDED_TOO)

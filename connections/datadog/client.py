@@ -150,7 +150,7 @@ class DatadogClient:
     It is cheap to create: clients in the same `http.pool()` share connections. It ignores the
     environment's proxies, .netrc and CA bundle. Threads can share it; if two responses arrive at
     the same time, `rate_limits` can keep either one. `connect_seconds` limits name resolution, TCP,
-    proxy tunnel and TLS together. No write begins after `write_by`, in `clock.seconds_since_boot`.
+    proxy tunnel and TLS together. No write begins after `write_by`, in seconds of `boot_clock`.
     Raises ValueError, without repeating the value, for a key that a
     header can't contain, for a `base_url` that is not https (http only for 127.0.0.1 and [::1]) and
     for an unusable proxy.

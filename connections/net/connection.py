@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from connections.core import clock
+from connections.core import boot_clock
 from connections.core.causes import Cause
 
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
@@ -182,7 +182,7 @@ class Exchange(Deadline):
         """Let the first byte be written. Raises TimeoutError, as proof that none was."""
         before, self.phase = self.phase, Phase.SENDING
         # Nothing else happens between this look at the clock and the write.
-        if self._send_by is not None and clock.seconds_since_boot() > self._send_by:
+        if self._send_by is not None and boot_clock.seconds_since_boot() > self._send_by:
             self.phase, self.cause = before, Cause.FIRST_BYTE_TOO_LATE
             raise TimeoutError("It is too late for the first byte.")
 

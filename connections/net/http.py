@@ -44,7 +44,7 @@ class OutboundRequest:
     route: Route = DIRECT
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
-    # No byte is written later than this, in `clock.seconds_since_boot`.
+    # No byte is written later than this, in `boot_clock.seconds_since_boot`.
     send_by: float | None = None
 
 

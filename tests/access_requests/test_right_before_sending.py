@@ -11,7 +11,7 @@ from django.test import Client
 from connections.access.actor import WORKER, person_actor
 from connections.change_requests import failpoints, lifecycle
 from connections.change_requests.failpoints import Point
-from connections.core import clock as database_clock
+from connections.core import boot_clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.models import AccessRequest, Credential, OrgPair, Person, RequestKind
@@ -175,10 +175,10 @@ def test_nothing_is_claimed_after_the_last_day(asker: Asker) -> None:
 def test_a_process_that_stood_still_after_its_claim_sends_after_a_new_list_only(
     asker: Asker,
 ) -> None:
-    since_boot = database_clock.seconds_since_boot
+    since_boot = boot_clock.seconds_since_boot
 
     def stand_still() -> None:
-        asker.patch.setattr(database_clock, "seconds_since_boot", lambda: since_boot() + 11)
+        asker.patch.setattr(boot_clock, "seconds_since_boot", lambda: since_boot() + 11)
 
     asker.at(Point.AFTER_CLAIM, stand_still)
     access_request = asker.ask()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from connections.core import clock
+from connections.core import boot_clock
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
 from connections.net.http import pool
@@ -166,7 +166,7 @@ def test_after_its_time_a_write_is_not_sent(
     write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([10.0, 10.1])
-    monkeypatch.setattr(clock, "seconds_since_boot", lambda: next(times))
+    monkeypatch.setattr(boot_clock, "seconds_since_boot", lambda: next(times))
     with ScriptedServer([respond(http_response())]) as server, pool():
         in_time = write.send(server.url, write_by=10.0)
         too_late = write.send(server.url, write_by=10.0)
@@ -185,7 +185,7 @@ def test_the_time_that_a_handshake_or_a_proxy_takes_counts(
     is_proxied: bool,
 ) -> None:
     times = [0.0]
-    monkeypatch.setattr(clock, "seconds_since_boot", lambda: times[-1])
+    monkeypatch.setattr(boot_clock, "seconds_since_boot", lambda: times[-1])
 
     def connect(connection: socket.socket, _: threading.Event) -> None:
         times.append(10.1)
