@@ -236,7 +236,7 @@ def test_a_move_needs_nothing_but_a_reason_beyond_what_is_agreed(
     assert document["types_after"] == ["logs", "metrics"]
     # These keys' owner created it now.
     assert run(listed_pair, *MOVE)[0] == 3
-    Credential.objects.update(key_owner_is_service_account=False)
+    Credential.objects.update(key_owner_is_service_account=False, key_owner_id="someone")
     assert run(listed_pair, *MOVE)[0] == 2
 
 
