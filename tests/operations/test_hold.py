@@ -317,7 +317,7 @@ def test_a_hold_can_only_be_released(installation: Installation) -> None:
     put_on_hold()
     for change in (
         "DELETE FROM connections_hold",
-        "UPDATE connections_hold SET reason = 'Another.'",
+        "UPDATE connections_hold SET reason = 'Another.', released_at = put_on_at",
         "UPDATE connections_hold SET released_at = NULL",
     ):
         with (
