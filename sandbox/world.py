@@ -46,6 +46,8 @@ class World:
 
     def __init__(self, *, sites: Iterable[str] = (), max_destinations: int | None = None) -> None:
         self.max_destinations = max_destinations
+        # When a POST is carried out. Tests with a clock of their own replace it.
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._changed = threading.Condition(threading.RLock())
         self.sites: dict[str, Site] = {}
         self.orgs: dict[str, Org] = {}
@@ -194,6 +196,7 @@ class World:
                 source_org=source_org,
                 sink_org=sink_org,
                 connection_types=connection_types,
+                created_at=self.now(),
                 created_by=created_by,
             )
 

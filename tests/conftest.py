@@ -135,9 +135,13 @@ def _empty_cache(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> SandboxServer:
+def sandbox(
+    request: pytest.FixtureRequest, bare_sandbox: SandboxServer, settings: Settings
+) -> SandboxServer:
     """The Datadog simulator on loopback ports, with its sites configured by name."""
     settings.EXTRA_SITES = bare_sandbox.base_urls
+    if "clock" in request.fixturenames:
+        bare_sandbox.world.now = request.getfixturevalue("clock").now
     return bare_sandbox
 
 

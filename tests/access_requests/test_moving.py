@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -119,14 +119,14 @@ class Mover:
     def found(self) -> Connection:
         return connection_between(self.world, "Payments US", "Group SOC")
 
-    def connect(self, *types: str, by: User | None = None) -> None:
+    def connect(self, *types: str, by: User | None = None, at: datetime | None = None) -> None:
         """Someone else, or this user, connects the pair."""
         self.world.add_connection(
             source_org=org_named(self.world, "Payments US"),
             sink_org=org_named(self.world, "Group SOC"),
             connection_types=types,
             created_by=by,
-            created_at=self.clock.at,
+            created_at=at or self.clock.at,
         )
 
     def change(self) -> None:
@@ -360,9 +360,10 @@ def test_within_an_hour_the_post_is_confirmed_again_without_new_approvals(mover:
 
 def test_a_list_before_the_second_post_shows_that_the_first_one_worked(mover: Mover) -> None:
     moved = mover.move(post=faults.RESET_AFTER_READING)
+    sent_at = mover.clock.at
     assert mover.work(moved, minutes=10) == INTERRUPTED
     owner = key_pair_of(mover.world, "Payments US").user
-    mover.connect("logs", "metrics", by=owner)
+    mover.connect("logs", "metrics", by=owner, at=sent_at)
     found = mover.found()
     assert mover.stored(mover.confirm(moved)) == ("settled", "created", Cause.CHANGED_WHEN_READ)
     assert str(moved.connection_id) == found.id

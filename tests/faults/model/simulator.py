@@ -124,6 +124,7 @@ class Simulator(RuleBasedStateMachine):
         setup.world.hides, setup.world.ghosts = False, ()
         setup.world.known = {UUID(one.id): one for one in setup.all_connections}
         self.clock = setup.clock
+        setup.world.now = self.clock.now
         self.started_at = self.clock.at
         self.ledger = Ledger()
         self.script = PlannedFaults()
