@@ -22,7 +22,7 @@ from connections.core.database import MissingDatabaseError
 from connections.core.private_files import create_private_text
 from connections.crypto.encryption import new_key_ring_text
 from connections.models import Deletion, WorkerHeartbeat
-from connections.operations import due, due_work, heartbeats, worker
+from connections.operations import due, due_work, heartbeats, kept_checkpoint, worker
 from connections.operations.due_work import DueWork
 from connections.operations.worker import Worker
 from tests.support.databases import SharedDatabase
@@ -44,6 +44,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
         clock=ClockReading(now=now, newest_event_at=None),
     )
     monkeypatch.setattr(due_work, "read_due_work", lambda **_: deletions)
+    monkeypatch.setattr(kept_checkpoint, "compare_and_keep", lambda: None)
     monkeypatch.setattr(worker, "MIN_SLEEP", 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(heartbeats, "record_heartbeat", lambda **_: None)
