@@ -66,16 +66,19 @@ WEB_PAIRS = tuple(
 # Where the process dies makes no difference between methods, so of a POST and a PATCH only what
 # their page does before the attempt, and what becomes of an attempt.
 _ACCESS_POINTS = (Point.BEFORE_CLAIM, Point.AFTER_CLAIM, WHILE_SENDING, Point.AFTER_RESPONSE)
+# Of a move, where a worker has to go on with it: while the page sends one step, and between both.
+_MOVE_POINTS = {"DELETE of a move": (WHILE_SENDING,), "POST of a move": (Point.BEFORE_CLAIM,)}
+_POINTS_OF = {"POST": _ACCESS_POINTS, "PATCH": _ACCESS_POINTS, **_MOVE_POINTS}
 WEB_PAIRS_OF = {
     "DELETE": WEB_PAIRS,
-    **dict.fromkeys(
-        ("POST", "PATCH"),
-        tuple(
+    **{
+        method: tuple(
             pair
             for pair in ALL_WEB_PAIRS
-            if TAKES_ALL or (pair[0] in _ACCESS_POINTS and pair[1] == "deletes and responds")
-        ),
-    ),
+            if TAKES_ALL or (pair[0] in points and pair[1] == "deletes and responds")
+        )
+        for method, points in _POINTS_OF.items()
+    },
 }
 # The outcomes that say that it was done.
 DONE = {
