@@ -136,12 +136,15 @@ def _empty_cache(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def sandbox(
-    request: pytest.FixtureRequest, bare_sandbox: SandboxServer, settings: Settings
+    request: pytest.FixtureRequest,
+    bare_sandbox: SandboxServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> SandboxServer:
     """The Datadog simulator on loopback ports, with its sites configured by name."""
     settings.EXTRA_SITES = bare_sandbox.base_urls
     if "clock" in request.fixturenames:
-        bare_sandbox.world.now = request.getfixturevalue("clock").now
+        monkeypatch.setattr(bare_sandbox.world, "now", request.getfixturevalue("clock").now)
     return bare_sandbox
 
 

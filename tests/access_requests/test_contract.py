@@ -177,6 +177,12 @@ def ours_before(sender: Sender) -> None:
     connect(sender, *WANTED[sender.method], ours=True, old=True)
 
 
+def ours_later(sender: Sender) -> None:
+    """The owner of our keys connects it after the attempt could be carried out."""
+    sender.clock.advance(seconds=151)
+    connect(sender, *WANTED[sender.method], ours=True)
+
+
 def ours_with_others(sender: Sender) -> None:
     """The owner of our keys connects it with other data types elsewhere."""
     connect(sender, "metrics", ours=True)
@@ -364,6 +370,7 @@ AFTERWARDS: dict[str, list[tuple[Happening, Fault, Result]]] = {
         (as_wanted, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (others, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (ours_before, faults.RESET_AFTER_READING, listed("exists_unattributed")),
+        (ours_later, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (ours_with_others, faults.RESET_AFTER_READING, listed("exists_unattributed")),
         (nothing, faults.RESET_AFTER_READING, NO_EFFECT),
     ],

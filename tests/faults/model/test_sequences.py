@@ -129,7 +129,7 @@ def machine(
         made.pairs[credential.pk] = pair
     monkeypatch.setattr(
         "connections.inventory.fetching.open_client",
-        lambda *, credential: made.open_client(credential),
+        lambda *, credential, write_by=None: made.open_client(credential),
     )
     monkeypatch.setattr(Simulator, "setup", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
