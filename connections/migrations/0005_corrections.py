@@ -243,6 +243,19 @@ def protection_rules(vendor):
     return (Rule(f"{REQUEST}attempt", "protection", "INSERT", is_unprotected, message),)
 
 
+# --- An extension needs the approvals too, although nothing is sent ---
+
+access_requests = import_module("connections.migrations.0004_access_requests")
+EXTENSION_HAS_APPROVALS = Rule(
+    REQUEST,
+    "approvals",
+    "UPDATE",
+    f"({access_requests.HAS_APPROVALS}) AND (NEW.outcome <> 'extended' OR NEW.policy = 'none'"
+    f" OR {access_requests.APPROVALS_GIVEN} >= {NEEDED})",
+    "It needs more approvals",
+)
+
+
 # --- The rules in the database ---
 
 
@@ -259,7 +272,8 @@ def rules(vendor):
 
 def create_rules(apps, schema_editor):
     create_triggers(schema_editor, rules(schema_editor.connection.vendor))
-    replace_triggers(schema_editor, (*REPLACED_END_RULES, *REPLACED_REVIEW_RULES))
+    replaced = (*REPLACED_END_RULES, *REPLACED_REVIEW_RULES, EXTENSION_HAS_APPROVALS)
+    replace_triggers(schema_editor, replaced)
 
 
 def person():

@@ -1,6 +1,7 @@
 """Database triggers keep what was requested, decided and sent, whatever statement is executed."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 
 from connections.access.actor import person_actor
+from connections.agreements.setting import Terms, set_agreements
 from connections.change_requests import approvals, lifecycle
 from connections.models import (
     AccessRequest,
@@ -17,6 +19,7 @@ from connections.models import (
     Credential,
     OrgPair,
     Person,
+    RequestKind,
     Role,
 )
 from sandbox import faults
@@ -272,6 +275,26 @@ def test_what_might_have_worked_is_not_sent_again_under_the_same_approvals(
         },
         subtests=subtests,
     )
+
+
+def test_an_end_is_not_extended_without_its_approvals(
+    ada: Person, linus: Person, listed_pair: OrgPair, clock: SettableClock
+) -> None:
+    agreed = clock.at.date() + timedelta(days=30)
+    terms: Terms = {"owner_text": "SOC team", "purpose": "x", "ends_on": agreed}
+    set_agreements(actor=person_actor(person=ada), pairs=[listed_pair], terms=terms)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        kind=RequestKind.EXTEND,
+        wanted={"ends_on": agreed + timedelta(days=30)},
+    )
+    settled = f"UPDATE {REQUESTS} SET state = 'settled', outcome = 'extended', settled_at = "  # noqa: S608
+    with pytest.raises(DatabaseError, match="It needs more approvals"):
+        sql(f"{settled} requested_at")
+    approve(access_request, linus)
+    sql(f"{settled} requested_at")
 
 
 def test_a_settled_request_is_kept(create: RequestAccess, subtests: pytest.Subtests) -> None:
