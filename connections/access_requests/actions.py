@@ -1,7 +1,7 @@
 """What is particular to access requests: a POST or PATCH, and lists that show its effect."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from connections.agreements.setting import Terms, set_approved
 from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
-from connections.core import time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient
@@ -44,8 +43,6 @@ from connections.models import (
 
 # They change no data types.
 KEEPING_TYPES = (RequestKind.EXTEND, RequestKind.MOVE)
-# Clocks of Datadog and of this database can differ by this much.
-CLOCK_MARGIN = timedelta(minutes=2)
 
 
 def pair_of(change_request: ChangeRequest) -> OrgPair:
@@ -431,13 +428,10 @@ def outcome_of_unknown(access_request: AccessRequest, item: OrgConnection) -> st
     """
     might_have_worked = AMBIGUOUS | Q(verdict=AttemptResult.CREATED)
     attempts = access_request.step_attempts.filter(might_have_worked)
-    lasts_for = timedelta(seconds=time_limits.DELETE_SECONDS) + CLOCK_MARGIN
-    owner_id = access_request.credential.key_owner_id
+    created_at, owner_id = item.created_at, access_request.credential.key_owner_id
     is_ours = (
-        item.created_at is not None
-        and attempts.filter(
-            claimed_at__range=(item.created_at - lasts_for, item.created_at + CLOCK_MARGIN)
-        ).exists()
+        created_at is not None
+        and any(attempt.can_have_created(created_at) for attempt in attempts)
         and owner_id != ""
         and item.created_by.id == owner_id
         and sorted(item.connection_types) == access_request.types_after

@@ -1,12 +1,19 @@
-"""Changes that a completed access request made, which therefore need no acknowledgement."""
+"""Changes that an access request made, which therefore need no acknowledgement."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from connections.core.time_limits import LIST_LAG
-from connections.models import AccessOutcome, AccessRequest, Change, RequestKind
+from connections.models import (
+    AccessOutcome,
+    AccessRequest,
+    AccessRequestAttempt,
+    Change,
+    RequestKind,
+)
 from connections.verifier.rules import Sent, sent_by
 
 Kind = Change.Kind
@@ -16,12 +23,19 @@ _OUTCOMES = {
     Kind.RECREATED: AccessOutcome.CREATED,
     Kind.TYPES_CHANGED: AccessOutcome.CHANGED,
 }
+_METHODS = {
+    Kind.APPEARED: "POST",
+    Kind.RECREATED: "POST",
+    Kind.TYPES_CHANGED: "PATCH",
+    Kind.REMOVED: "DELETE",
+}
 
 
 def clear_attention(changes: Iterable[Change]) -> None:
-    """Let the unsaved changes need no attention that a completed access request made.
+    """Let the unsaved changes need no attention that an access request made.
 
-    A former connection that someone else might have removed needs it even so.
+    It can still be open: a sync can show the change before the request is known to have worked. A
+    former connection that someone else might have removed needs attention even so.
     """
     might_be = [
         change
@@ -31,11 +45,14 @@ def clear_attention(changes: Iterable[Change]) -> None:
     if not might_be:
         return
     rows = AccessRequest.objects.filter(
-        Q(outcome__in=set(_OUTCOMES.values())) | Q(kind=RequestKind.MOVE),
+        Q(outcome__in=set(_OUTCOMES.values()))
+        | Q(kind=RequestKind.MOVE)
+        | Q(settled_at=None, epoch__gt=0),
         site=might_be[0].site,
         source_org_id__in={change.source_org_id for change in might_be},
         sink_org_id__in={change.sink_org_id for change in might_be},
-    ).prefetch_related("attempts")
+    )
+    rows = rows.select_related("credential").prefetch_related("attempts")
     for change in might_be:
         change.needs_attention = not any(_explains(change, request=row) for row in rows)
 
@@ -43,23 +60,42 @@ def clear_attention(changes: Iterable[Change]) -> None:
 def _explains(change: Change, *, request: AccessRequest) -> bool:
     """Whether this request made the change at a time at which it was sent."""
     if change.kind == Kind.REMOVED:
-        deletes = [each for each in request.attempts.all() if each.method == "DELETE"]
-        return _made(change, request=request) and any(
-            sent_by([each.verdict]) >= Sent.UNCERTAIN
-            and each.claimed_at <= change.detected_at
-            and change.earliest_at <= (each.answered_at or each.claimed_at) + LIST_LAG
-            for each in deletes
-        )
-    is_same = request.connection_id == change.connection_id
-    if not is_same or request.sending_at is None or request.settled_at is None:
-        return False
-    if request.sending_at > change.detected_at:
-        return False
-    if request.settled_at < change.earliest_at:
+        return _made(change, request=request) and bool(_attempts_at(change, request=request))
+    if not _is_about(change, request=request):
         return False
     former = (change.before or {}).get("connection_id")
     was_ours = change.deletion_id or former == str(request.moved_from)
     return (change.kind != Kind.RECREATED or bool(was_ours)) and _made(change, request=request)
+
+
+def _is_about(change: Change, *, request: AccessRequest) -> bool:
+    """Whether the request is about this connection and was sent at the time of the change."""
+    if request.sending_at and request.settled_at:
+        is_same = request.connection_id == change.connection_id
+        is_sent = request.sending_at <= change.detected_at
+        return is_same and is_sent and request.settled_at >= change.earliest_at
+    attempts = _attempts_at(change, request=request)
+    if change.kind == Kind.TYPES_CHANGED:
+        return bool(attempts) and request.connection_id == change.connection_id
+    # The ID isn't known yet.
+    after = change.after or {}
+    owner_id, created_at = request.credential.key_owner_id, after.get("created_at")
+    if not owner_id or not created_at or (after.get("created_by") or {}).get("id") != owner_id:
+        return False
+    at = datetime.fromisoformat(created_at)
+    return any(each.can_have_created(at) for each in attempts)
+
+
+def _attempts_at(change: Change, *, request: AccessRequest) -> list[AccessRequestAttempt]:
+    """The attempts at such a change, at its time, that might have worked."""
+    return [
+        each
+        for each in request.attempts.all()
+        if each.method == _METHODS[Kind(change.kind)]
+        and sent_by([each.verdict]) >= Sent.UNCERTAIN
+        and each.claimed_at <= change.detected_at
+        and change.earliest_at <= (each.answered_at or each.claimed_at) + LIST_LAG
+    ]
 
 
 def with_access_request(
@@ -107,7 +143,7 @@ def _made(change: Change, *, request: AccessRequest) -> bool:
     before, after = change.before or {}, change.after or {}
     if change.kind == Kind.REMOVED:
         return request.moved_from == change.connection_id
-    if request.outcome != _OUTCOMES.get(Kind(change.kind)):
+    if request.is_settled and request.outcome != _OUTCOMES.get(Kind(change.kind)):
         return False
     if set(after.get("connection_types", ())) != set(request.types_after):
         return False

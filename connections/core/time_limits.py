@@ -19,6 +19,8 @@ END_RETRY_AFTER = timedelta(minutes=55)
 MOVE_WINDOW = timedelta(hours=1)
 # Seconds for one DELETE in total, from just before its claim. Tests change this.
 DELETE_SECONDS = 30.0
+# Clocks of Datadog and of the database can differ by this much.
+CLOCK_MARGIN = timedelta(minutes=2)
 # A claim without a response expires after this time.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 # From the start of the list that a request relies on to its claim.

@@ -6,13 +6,14 @@ Each kind has a table of its own for the requests, their attempts and their appr
 import hashlib
 import json
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
 
+from connections.core import time_limits
 from connections.datadog.responses import SUCCESSES
 from connections.models.audit import EventCode
 from connections.models.credentials import ApprovalPolicy
@@ -332,6 +333,12 @@ class AttemptFields(PartOfRequest):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.change_request_id}"
+
+    def can_have_created(self, at: datetime) -> bool:
+        """Whether a connection that Datadog created at this time, by its clock, can be its."""
+        earliest = self.claimed_at - time_limits.CLOCK_MARGIN
+        seconds = timedelta(seconds=time_limits.DELETE_SECONDS)
+        return earliest <= at <= self.claimed_at + seconds + time_limits.CLOCK_MARGIN
 
 
 # No recorded response, a response that proves nothing, or a late one.

@@ -3,17 +3,19 @@
 import pytest
 
 from connections.access.actor import WORKER, command_actor, person_actor
+from connections.change_requests import reconciliation
 from connections.change_requests.actions import action_of
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.texts import access_request_name, change_title
 from connections.inventory import syncs
 from connections.models import AccessRequest, Change, Credential, OrgPair, Person, RequestKind
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -37,6 +39,68 @@ def test_data_types_that_an_access_request_added_need_no_acknowledgement(
     row = newest_change()
     assert (row.change.kind, row.change.widened) == (Change.Kind.TYPES_CHANGED, True)
     assert (row.change.needs_attention, row.access_request) == (False, access_request)
+
+
+@pytest.mark.parametrize("kind", [RequestKind.CREATE, RequestKind.CHANGE])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_what_an_open_access_request_explains_needs_no_acknowledgement_either(
+    ada: Person,
+    clock: SettableClock,
+    credential: Credential,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    *,
+    kind: RequestKind,
+    is_ours: bool,
+) -> None:
+    is_new, world = kind == RequestKind.CREATE, sandbox.world
+    found = connection_between(world, "Payments US", "Group SOC")
+    if is_new:
+        request_deletion(
+            actor=command_actor(), credential=credential, connection_id=found.id, reason="x"
+        )
+        clock.advance(seconds=5)
+        syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    lost = faults.EXECUTES_THEN_RESET if is_ours else faults.RESET_AFTER_READING
+    world.set_fault(fault=lost, method="POST" if is_new else "PATCH")
+    access_request = request_for(
+        actor=person_actor(person=ada),
+        pair=listed_pair,
+        kind=kind,
+        wanted={"types": ["audit", "logs"], "owner_text": "SOC team", "purpose": "x"},
+    )
+    if not is_ours and is_new:
+        orgs = [org_named(world, name) for name in ("Payments US", "Group SOC")]
+        world.add_connection(
+            source_org=orgs[0], sink_org=orgs[1], connection_types=("audit", "logs")
+        )
+    elif not is_ours:
+        world.change_connection(connection_id=found.id, connection_types=("audit", "rum"))
+    clock.advance(seconds=5)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    access_request.refresh_from_db()
+    assert access_request.state == "unknown"
+    assert newest_change().change.needs_attention != is_ours
+    for seconds in (36, 61):
+        clock.advance(seconds=seconds)
+        reconciliation.reconcile_unknown(change_request=access_request, actor=WORKER)
+    assert newest_change().access_request == (access_request if is_ours else None)
+
+
+def test_what_an_attempt_had_no_effect_on_is_not_explained_by_it(
+    change: RequestAccess, clock: SettableClock, credential: Credential, sandbox: SandboxServer
+) -> None:
+    access_request = change(faults.RESET_AFTER_READING)
+    for minutes in (1, 2, 8):
+        clock.advance(minutes=minutes)
+        reconciliation.reconcile_unknown(change_request=access_request, actor=WORKER)
+    assert access_request.state == "no_effect"
+    found = connection_between(sandbox.world, "Payments US", "Group SOC")
+    types = tuple(access_request.types_after)
+    sandbox.world.change_connection(connection_id=found.id, connection_types=types)
+    clock.advance(seconds=5)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    assert newest_change().change.needs_attention
 
 
 def test_data_types_that_someone_else_added_later_do(
