@@ -280,6 +280,16 @@ class MoveCreateAction(CreateAction):
             details={"cause": change_request.reason_code or reason},
         )
 
+    def unlisted_event(self, change_request: AccessRequest) -> audit.EventDraft:
+        """People learn it at once, although a later list can still show the connection."""
+        sentence = audit.Sentence(
+            "Access for {connection} might have been interrupted since {since}: Datadog confirmed "
+            "the POST, but a complete sync doesn't list the new connection.",
+            connection=change_request.description,
+            since=format_time(interrupted_since(change_request)),
+        )
+        return audit.EventDraft(code=EventCode.ACCESS_REQUEST_INTERRUPTED, sentence=sentence)
+
     def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
         super().entered(change_request, actor=actor)
         is_told = change_request.state in {State.UNKNOWN, State.SETTLED}

@@ -193,6 +193,10 @@ class Action[R: ChangeRequest](ABC):
     def record_effect(self, change_request: R, *, seen_at: datetime) -> None:
         """Record its effect in the inventory, which a sync that began at `seen_at` showed."""
 
+    def unlisted_event(self, change_request: R) -> audit.EventDraft | None:
+        """The alarm if the first list after a success lacks the connection, or None."""
+        return None
+
     @abstractmethod
     def flag_contradiction(
         self, change_request: R, *, at: datetime, listed_by: str, actor: Actor

@@ -306,6 +306,9 @@ def _record_no_effect(
     action = action_of(change_request)
     settled_at = clock_guard.happened_by(change_request.settled_at or at, now=at)
     due_at = _next_verification_at(change_request, settled_at=settled_at, now=at)
+    is_first = change_request.last_check_listed is None and not is_listed
+    if is_first and (alarm := action.unlisted_event(change_request)):
+        audit.record(code=alarm.code, actor=actor, subject=change_request, sentence=alarm.sentence)
     waited = at - settled_at >= time_limits.CONTRADICTED_AFTER
     if waited or change_request.outcome != action.success or change_request.verified_at:
         due_at = None

@@ -11,6 +11,7 @@ from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.change_requests import approvals, lifecycle, reconciliation, sending
 from connections.change_requests.actions import action_of
@@ -308,6 +309,25 @@ def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell) -> None:
     is_deleted = (moved.removed_at is not None and not cell.is_still_listed) or cell.then == GONE
     assert mover.is_listed() == (not is_deleted or cell.then[1] == "created")
     assert Agreement.objects.exists() == (cell.then[1] == "created")
+
+
+def test_a_post_that_worked_without_effect_is_told_at_once_and_not_sent_again(
+    mover: Mover,
+) -> None:
+    moved = mover.move(post=Fault(name="nothing", executes=False, status=200, body="{}"))
+    assert (mover.stored(moved), alarms()) == (CREATED, 0)
+    mover.clock.advance(seconds=2)
+    action_of(moved).verify(moved, actor=WORKER)
+    mover.clock.advance(seconds=60)
+    action_of(moved).verify(moved, actor=WORKER)
+    sentences = [
+        event.sentence
+        for event in audit.events_of(subject=moved)
+        if event.code == audit.EventCode.ACCESS_REQUEST_INTERRUPTED
+    ]
+    assert len(sentences) == 1
+    assert "might have been interrupted since" in sentences[0]
+    assert (mover.stored(moved), mover.sent()) == (CREATED, ["DELETE", "POST"])
 
 
 # --- What others do between the DELETE and the POST ---
