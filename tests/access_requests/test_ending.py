@@ -237,6 +237,19 @@ CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], in
 ]
 
 
+def test_a_worker_that_stands_still_before_its_claim_deletes_nothing_that_was_widened(
+    end: End,
+) -> None:
+    def stand_still() -> None:
+        end.clock.advance(seconds=11)
+        other_types(end)
+
+    end.just_before(sending, "claim", stand_still)
+    ending.end_due(actor=WORKER)
+    assert Deletion.objects.get().outcome == "stale"
+    assert end.sandbox.world.deletes_received(end.connection_id) == 0
+
+
 @pytest.mark.parametrize(
     ("case", "first", "alerts", "then", "deletes"), CASES, ids=[case[0].__name__ for case in CASES]
 )
