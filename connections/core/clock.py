@@ -44,7 +44,9 @@ class _DatabaseTime(Func):
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: object
     ) -> tuple[str, tuple[str | int, ...]]:
         del compiler, connection, extra
-        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", ()
+        # With microseconds, as Django stores times: SQLite compares them as texts, so the same
+        # millisecond without them would count as earlier.
+        return "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')", ()
 
 
 def now_in_query() -> Expression:

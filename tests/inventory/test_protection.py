@@ -215,7 +215,7 @@ def test_the_command_sends_nothing_and_explains_why(
 ) -> None:
     protect(requester, linus)
     ended = run(requester.connection.id, "--yes")
-    assert ended.code == 1
+    assert ended.code == 5
     assert REASON in ended.document["error"]
     assert sandbox.world.deletes_received(requester.connection.id) == 0
     assert not Deletion.objects.exists()
