@@ -173,6 +173,8 @@ def extended_meanwhile(end: End) -> None:
 
 def clock_set_back_before_the_end(end: End) -> None:
     end.clock.advance(seconds=-3 * DAY)
+    # Also if a worker looks at it then.
+    AccessRequest.objects.update(end_due_at=end.clock.at)
 
 
 def clock_set_back_meanwhile(end: End) -> None:
@@ -541,6 +543,8 @@ def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Pe
     unsent = confirm(Deletion.objects.get(), by=grace)
     assert (unsent.state, unsent.cause) == (State.REQUESTED, "listing_failed")
     end.sandbox.world.clear_faults()
+    # Also if the end is looked at again.
+    AccessRequest.objects.update(end_due_at=end.clock.at)
     ending.end_due(actor=WORKER)
     due.run_due(actor=WORKER)
     assert end.sandbox.world.deletes_received(end.connection_id) == 0
