@@ -228,7 +228,8 @@ def ended(
 
 # What only the page of a request that was sent, or that ended for one reason, would say.
 TELLING = re.compile(
-    r"already|409|403|refused|denied|conflict|sending the|attempt 1|outdated|failed", re.IGNORECASE
+    r"already|\b(?:409|403)\b|refused|denied|conflict|sending the|attempt 1|outdated|failed",
+    re.IGNORECASE,
 )
 
 

@@ -142,7 +142,7 @@ def test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused(
         assert not is_signed_in(other)
     refused = AuditEvent.objects.filter(code="person.second_factor_refused").order_by("seq")
     assert [event.details["is_over_limit"] for event in refused] == [False] * 5 + [True]
-    assert "000000" not in repr([event.text for event in refused])
+    assert "000000" not in repr([(event.sentence, event.details) for event in refused])
 
 
 def test_turning_it_off_is_recorded_and_redirects_to_setup(ada: Person, settings: Settings) -> None:

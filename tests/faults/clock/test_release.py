@@ -1,5 +1,6 @@
 """After an administrator let work go on, nothing waits for a time that a wrong clock set."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -117,7 +118,8 @@ def test_the_newest_time_is_read_from_an_index() -> None:
     assert "event_by_time" in plan, plan
     assert "event_of_code" in plan, plan
     assert "TEMP B-TREE" not in plan.upper(), plan
-    assert "Sort" not in plan, plan
+    # PostgreSQL may sort the few releases, but not all events.
+    assert not re.search(r"Sort Key: .*\bat\b", plan), plan
 
 
 @pytest.mark.database
