@@ -171,11 +171,8 @@ def data(
 
 
 def test_a_hidden_object_is_not_found_and_the_request_is_recorded(
-    data: Data,
-    grace: Person,
-    client_of: Callable[[Person], Client],
-    subtests: pytest.Subtests,
-) -> None:
+    data: Data, grace: Person, client_of: Callable[[Person], Client], subtests: pytest.Subtests
+):
     client = client_of(grace)
     events = AuditEvent.objects.filter(code="access.refused")
     for name, method in [(name, method) for name, methods in OF_ONE.items() for method in methods]:
@@ -196,11 +193,8 @@ def without_tokens(body: bytes) -> str:
 
 @pytest.mark.database
 def test_no_list_page_shows_hidden_objects(
-    data: Data,
-    grace: Person,
-    client_of: Callable[[Person], Client],
-    subtests: pytest.Subtests,
-) -> None:
+    data: Data, grace: Person, client_of: Callable[[Person], Client], subtests: pytest.Subtests
+):
     client = client_of(grace)
     for name, query in [(name, query) for name, queries in OF_MANY.items() for query in queries]:
         with subtests.test(name=name, query=query), undone():
@@ -238,7 +232,7 @@ def assert_shows_nothing_hidden(client: Client, data: Data, *, name: str, query:
 
 def test_a_request_for_an_org_that_the_person_does_not_know_is_hidden(
     data: Data, grace: Person, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     # No credential that they can see makes its destination known.
     known, unknown = (
         AccessRequest.objects.create(
@@ -275,7 +269,7 @@ def org_id_of(name: str) -> str:
 
 def test_a_limited_person_sees_the_visible_objects(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(grace)
     assert "Payments US" in read(client.get("/orgs/")).text
     assert "Payments US to Group SOC" in read(client.get("/connections/")).html
@@ -284,11 +278,8 @@ def test_a_limited_person_sees_the_visible_objects(
 
 @pytest.mark.parametrize("who", ["ada", "edith", "root"])
 def test_listed_people_auditors_and_administrators_see_a_hidden_credential(
-    data: Data,
-    request: pytest.FixtureRequest,
-    client_of: Callable[[Person], Client],
-    who: str,
-) -> None:
+    data: Data, request: pytest.FixtureRequest, client_of: Callable[[Person], Client], who: str
+):
     client = client_of(request.getfixturevalue(who))
     for name in (
         "credential-detail",
@@ -301,7 +292,7 @@ def test_listed_people_auditors_and_administrators_see_a_hidden_credential(
 
 def test_a_role_on_the_list_admits_everyone_who_has_it(
     data: Data, root: Person, victor: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     url = reverse("credential-detail", kwargs={"pk": data.hidden.pk})
     assert client_of(victor).get(url).status_code == 404
     allow(data.hidden, root, see=["role:Viewer"])
@@ -310,7 +301,7 @@ def test_a_role_on_the_list_admits_everyone_who_has_it(
 
 def test_repeated_refusals_are_recorded_once_a_minute(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(grace)
     for _ in range(5):
         client.get(reverse("credential-detail", kwargs={"pk": data.hidden.pk}))
@@ -324,7 +315,7 @@ def test_repeated_refusals_are_recorded_once_a_minute(
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_review_with_a_hidden_credential_is_not_found(
     data: Data, grace: Person, client_of: Callable[[Person], Client], method: str
-) -> None:
+):
     client = client_of(grace)
     requested = {"credential": str(data.hidden.pk), "connection_id": str(data.connection_id)}
     send = client.get if method == "GET" else client.post
@@ -341,7 +332,7 @@ def test_an_access_review_by_owners_shows_an_owner_nothing_that_is_hidden(
     root: Person,
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = start_access_review(root, by_owners=True)
     pair = pair_between(sandbox, SECRET, "Data Lake EU")
     agree(pair, actor=person_actor(person=root), owner=grace, owner_text="", purpose="Theirs")
@@ -366,7 +357,7 @@ def test_an_access_review_by_owners_shows_an_owner_nothing_that_is_hidden(
 
 def test_the_reason_of_a_hidden_deletion_is_not_prefilled(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     requested = {
         "credential": str(data.own.pk),
         "connection_id": str(uuid4()),
@@ -382,7 +373,7 @@ def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
     ada: Person,
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     payments = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
@@ -399,7 +390,7 @@ def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
 
 def test_a_sync_reads_only_visible_credentials(
     data: Data, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     before = data.hidden.syncs.count()
     client_of(grace).post("/connections/refresh/")
     assert data.hidden.syncs.count() == before
@@ -407,7 +398,7 @@ def test_a_sync_reads_only_visible_credentials(
 
 def test_protecting_does_not_reveal_whether_a_connection_exists(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     """The response is the same for hidden, unknown, protected and deletion-pending connections."""
     client = client_of(grace)
 
@@ -433,7 +424,7 @@ def test_protecting_does_not_reveal_whether_a_connection_exists(
 
 def test_limited_people_protect_what_they_see_and_others_any_id(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     seen = OrgConnectionSnapshot.objects.filter(credential=data.own).latest("pk")
     for person, connection_id in ((grace, seen.connection_id), (ada, uuid4())):
         typed = {
@@ -448,21 +439,21 @@ def test_limited_people_protect_what_they_see_and_others_any_id(
 
 def test_totals_are_only_for_people_who_see_everything(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     assert client_of(grace).get("/metrics").status_code == 403
     assert client_of(ada).get("/metrics").status_code == 200
 
 
 def test_without_access_lists_visibility_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
+):
     with django_assert_max_num_queries(3):
         assert Person.objects.get(pk=grace.pk).visibility.hidden == frozenset()
 
 
 def test_a_refusal_is_in_the_audit_log_and_not_on_the_pages_of_its_subject(
     data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     for name in ("org-connection-detail", "deletion-detail"):
         assert client_of(grace).get(reverse(name, kwargs=data.kwargs(name))).status_code == 404
     assert AuditEvent.objects.filter(code="access.refused").count() == 2
@@ -472,11 +463,8 @@ def test_a_refusal_is_in_the_audit_log_and_not_on_the_pages_of_its_subject(
 
 
 def test_no_refusal_contains_the_name_of_a_hidden_credential(
-    data: Data,
-    grace: Person,
-    sandbox: SandboxServer,
-    client_of: Callable[[Person], Client],
-) -> None:
+    data: Data, grace: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+):
     typed = fields_of(key_pair_of(sandbox.world, SECRET), site=data.hidden.site)
     taken = client_of(grace).post("/credentials/new/", typed | {"name": SECRET.upper()})
     assert taken.status_code == 422
@@ -488,12 +476,8 @@ def test_no_refusal_contains_the_name_of_a_hidden_credential(
 
 
 def test_which_credential_still_lists_it_is_shown_only_to_people_who_see_it(
-    data: Data,
-    grace: Person,
-    edith: Person,
-    root: Person,
-    client_of: Callable[[Person], Client],
-) -> None:
+    data: Data, grace: Person, edith: Person, root: Person, client_of: Callable[[Person], Client]
+):
     allow(data.hidden, root, see=[f"person:{grace.pk}"])
     allow(data.own, root, see=[f"person:{edith.pk}"])
     settled = Deletion.objects.filter(pk=data.deletion.pk)

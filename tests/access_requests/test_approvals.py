@@ -91,7 +91,7 @@ def sent(sandbox: SandboxServer) -> int:
 
 def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     ask: Ask, linus: Person, ada: Person, victor: Person, sandbox: SandboxServer
-) -> None:
+):
     access_request = ask()
     with pytest.raises(OvertakenError, match="still needs approval"):
         confirm(access_request, ada)
@@ -113,7 +113,7 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
 
 def test_nothing_is_given_after_the_last_day(
     ask: Ask, linus: Person, ada: Person, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     access_request = approve(ask(ends_on=clock.at.date()), linus)
     clock.advance(hours=12)
     access_request = confirm(access_request, ada)
@@ -123,7 +123,7 @@ def test_nothing_is_given_after_the_last_day(
 
 def test_without_a_policy_a_viewers_request_waits_for_an_operator(
     ask: Ask, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     access_request = ask(ApprovalPolicy.NONE)
     assert (access_request.state, access_request.confirmed_at) == ("requested", None)
     assert sent(sandbox) == 0
@@ -132,7 +132,7 @@ def test_without_a_policy_a_viewers_request_waits_for_an_operator(
 
 def test_two_approvals_are_those_of_two_people(
     ask: Ask, linus: Person, barbara: Person, ada: Person
-) -> None:
+):
     access_request = ask(ApprovalPolicy.TWO)
     assert approve(access_request, linus).state == "requested"
     with pytest.raises(ConflictError):
@@ -146,7 +146,7 @@ def test_two_approvals_are_those_of_two_people(
 @pytest.mark.parametrize("name", ["Payments US", "Group SOC"], ids=["source", "destination"])
 def test_the_strictest_credential_of_either_org_decides_also_once_it_is_retired(
     ask: Ask, sandbox: SandboxServer, name: str
-) -> None:
+):
     strict = store_another(sandbox, name, policy=ApprovalPolicy.TWO)
     access_request = ask(ApprovalPolicy.ONE)
     assert states.approvals_needed(access_request) == 2
@@ -155,9 +155,7 @@ def test_the_strictest_credential_of_either_org_decides_also_once_it_is_retired(
     assert states.approvals_needed(ask(ApprovalPolicy.ONE)) == 2
 
 
-def test_nobody_approves_their_own_and_neither_do_commands_or_the_worker(
-    ask: Ask, linus: Person
-) -> None:
+def test_nobody_approves_their_own_and_neither_do_commands_or_the_worker(ask: Ask, linus: Person):
     access_request = ask(person=linus)
     for actor in (person_actor(person=linus), command_actor(), WORKER):
         with pytest.raises(PermissionDenied):
@@ -177,9 +175,7 @@ def test_nobody_approves_their_own_and_neither_do_commands_or_the_worker(
     ],
     ids=lambda wanted: next(iter(wanted)),
 )
-def test_an_approval_covers_exactly_what_was_shown(
-    ask: Ask, linus: Person, wanted: WantedTerms
-) -> None:
+def test_an_approval_covers_exactly_what_was_shown(ask: Ask, linus: Person, wanted: WantedTerms):
     shown = ask(**wanted)
     lifecycle.withdraw(change_request=shown, actor=command_actor())
     access_request = ask()
@@ -192,7 +188,7 @@ def test_an_approval_covers_exactly_what_was_shown(
 
 def test_a_credential_is_part_of_what_is_approved(
     ask: Ask, ada: Person, free_pair: OrgPair, sandbox: SandboxServer
-) -> None:
+):
     access_request = ask()
     other = store_another(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     lifecycle.withdraw(change_request=access_request, actor=command_actor())
@@ -205,7 +201,7 @@ def test_a_credential_is_part_of_what_is_approved(
 
 def test_a_pair_that_was_connected_meanwhile_cannot_be_approved(
     ask: Ask, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     access_request = ask()
     sandbox.world.add_connection(
         source_org=org_named(sandbox.world, "Payments US"),
@@ -221,7 +217,7 @@ def test_a_pair_that_was_connected_meanwhile_cannot_be_approved(
 @pytest.mark.parametrize("is_approved", [False, True])
 def test_it_expires_a_day_after_the_request_or_the_last_approval(
     ask: Ask, linus: Person, ada: Person, clock: SettableClock, is_approved: bool
-) -> None:
+):
     access_request = ask()
     clock.advance(hours=23)
     if is_approved:
@@ -238,7 +234,7 @@ def test_it_expires_a_day_after_the_request_or_the_last_approval(
     assert not Agreement.objects.exists()
 
 
-def test_declining_needs_a_reason_and_ends_it(ask: Ask, linus: Person, victor: Person) -> None:
+def test_declining_needs_a_reason_and_ends_it(ask: Ask, linus: Person, victor: Person):
     access_request = ask()
     with pytest.raises(PermissionDenied):
         approvals.decline(
@@ -254,7 +250,7 @@ def test_declining_needs_a_reason_and_ends_it(ask: Ask, linus: Person, victor: P
 @pytest.mark.parametrize("who", ["victor", "linus"])
 def test_its_requester_and_approvers_withdraw_it(
     ask: Ask, linus: Person, victor: Person, ada: Person, who: str
-) -> None:
+):
     access_request = ask()
     with pytest.raises(PermissionDenied):
         lifecycle.withdraw(change_request=access_request, actor=person_actor(person=ada))
@@ -265,7 +261,7 @@ def test_its_requester_and_approvers_withdraw_it(
 
 def test_an_operator_closes_an_unknown_one_and_no_one_withdraws_it(
     ask: Ask, linus: Person, ada: Person, victor: Person, sandbox: SandboxServer
-) -> None:
+):
     access_request = approve(ask(), linus)
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="POST")
     access_request = confirm(access_request, ada)
@@ -285,7 +281,7 @@ def test_an_operator_closes_an_unknown_one_and_no_one_withdraws_it(
 
 def test_sending_again_after_an_unknown_result_needs_the_approvals_again(
     ask: Ask, linus: Person, ada: Person, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     access_request = approve(ask(), linus)
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="POST", times=1)
     access_request = confirm(access_request, ada)
@@ -304,7 +300,7 @@ def test_sending_again_after_an_unknown_result_needs_the_approvals_again(
 @pytest.mark.parametrize("who", ["ada", "linus"])
 def test_everyones_permissions_are_checked_before_sending(
     ask: Ask, linus: Person, ada: Person, sandbox: SandboxServer, who: str
-) -> None:
+):
     access_request = approve(ask(), linus)
     Person.objects.get(username=who).groups.clear()
     with pytest.raises((BlockedError, PermissionDenied)):
@@ -314,7 +310,7 @@ def test_everyones_permissions_are_checked_before_sending(
 
 def test_a_requester_who_has_lost_every_role_stops_it(
     ask: Ask, linus: Person, ada: Person, victor: Person, sandbox: SandboxServer
-) -> None:
+):
     access_request = approve(ask(), linus)
     victor.groups.clear()
     with pytest.raises(ConflictError, match="Victor no longer has permission to request access"):
@@ -327,7 +323,7 @@ def test_a_requester_who_has_lost_every_role_stops_it(
 
 def test_a_persons_keys_create_nothing_unless_they_are_allowed_to(
     ask: Ask, credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     # Null: the keys haven't been checked since release 1.1.0.
     for is_service_account, said in ((None, "isn't known yet"), (False, "belong to a person")):
         Credential.objects.update(key_owner_is_service_account=is_service_account)
@@ -340,7 +336,7 @@ def test_a_persons_keys_create_nothing_unless_they_are_allowed_to(
 
 def test_keys_that_became_a_persons_are_not_used(
     ask: Ask, ada: Person, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     access_request = ask(ApprovalPolicy.NONE)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="POST")
     access_request = confirm(access_request, ada)
@@ -356,7 +352,7 @@ def test_keys_that_became_a_persons_are_not_used(
 
 def test_a_persons_keys_change_data_types(
     ada: Person, listed_pair: OrgPair, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(key_owner_is_service_account=False)
     access_request = request_for(
         actor=person_actor(person=ada),
@@ -375,7 +371,7 @@ def test_a_persons_keys_change_data_types(
 )
 def test_access_lasts_as_long_as_the_installation_allows(
     ask: Ask, clock: SettableClock, settings: Settings, days: int | None, is_accepted: bool
-) -> None:
+):
     settings.ACCESS_MAX_DAYS = 30
     ends_on = None if days is None else clock.at.date() + timedelta(days=days)
     if is_accepted:
@@ -389,7 +385,7 @@ def test_access_lasts_as_long_as_the_installation_allows(
 
 def test_only_what_was_shown_is_requested(
     victor: Person, credential: Credential, free_pair: OrgPair
-) -> None:
+):
     actor: Actor = person_actor(person=victor)
     target = find_target(actor=actor, kind=RequestKind.CREATE, pair=free_pair)
     assert target.problem == ""
@@ -400,7 +396,7 @@ def test_only_what_was_shown_is_requested(
 
 def test_what_an_approvers_check_ends_sets_no_agreement(
     create: RequestAccess, credential: Credential, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     access_request = create()
     sandbox.world.add_connection(

@@ -56,7 +56,7 @@ def end(ada: Person, listed_pair: OrgPair, clock: SettableClock) -> date:
 @pytest.mark.parametrize("days", [1, None])
 def test_a_later_end_or_none_is_refused_and_says_how_to_get_one(
     ada: Person, listed_pair: OrgPair, end: date, days: int | None
-) -> None:
+):
     ends_on = end + timedelta(days=days) if days else None
     with pytest.raises(InvalidInputError) as refused:
         set_agreements(
@@ -68,7 +68,7 @@ def test_a_later_end_or_none_is_refused_and_says_how_to_get_one(
 
 def test_it_can_be_brought_forward_and_back_but_not_further(
     ada: Person, listed_pair: OrgPair, end: date
-) -> None:
+):
     actor = person_actor(person=ada)
     for ends_on in (end - timedelta(days=7), end - timedelta(days=1), end):
         set_agreements(actor=actor, pairs=[listed_pair], terms={"ends_on": ends_on})
@@ -84,7 +84,7 @@ def test_the_reminder_says_that_org_admin_deletes_it(
     victor: Person,
     clock: SettableClock,
     settings: Settings,
-) -> None:
+):
     settings.HAS_MAIL = True
     # Ada requested it, and Victor answers for it.
     set_agreements(
@@ -100,7 +100,7 @@ def test_the_reminder_says_that_org_admin_deletes_it(
     assert f"in 3 days; Org Admin deletes it after {end}" in text
 
 
-def test_an_import_fails_at_that_line(listed_pair: OrgPair, end: date) -> None:
+def test_an_import_fails_at_that_line(listed_pair: OrgPair, end: date):
     later = end + timedelta(days=1)
     header = (
         "site,source_org,destination_org,owner,owner_text,purpose,ticket,ends_on,connection_types"
@@ -111,14 +111,14 @@ def test_an_import_fails_at_that_line(listed_pair: OrgPair, end: date) -> None:
     assert "extend" in failed["error"]
 
 
-def test_other_fields_can_be_changed(ada: Person, listed_pair: OrgPair, end: date) -> None:
+def test_other_fields_can_be_changed(ada: Person, listed_pair: OrgPair, end: date):
     set_agreements(actor=person_actor(person=ada), pairs=[listed_pair], terms={"purpose": "audits"})
     assert Agreement.objects.order_by("-version")[0].ends_on == end
 
 
 def test_an_end_that_no_access_request_gave_can_be_later(
     ada: Person, listed_pair: OrgPair, credential: Credential, clock: SettableClock
-) -> None:
+):
     today = clock.at.date()
     for days in (10, 20):
         set_agreements(
@@ -134,12 +134,8 @@ def test_an_end_that_no_access_request_gave_can_be_later(
 
 
 def test_what_nobody_approved_deletes_nothing_at_its_end(
-    ada: Person,
-    linus: Person,
-    free_pair: OrgPair,
-    sandbox: SandboxServer,
-    clock: SettableClock,
-) -> None:
+    ada: Person, linus: Person, free_pair: OrgPair, sandbox: SandboxServer, clock: SettableClock
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     access_request = request_for(
         actor=person_actor(person=ada),
@@ -168,7 +164,7 @@ def test_what_nobody_approved_deletes_nothing_at_its_end(
 
 def test_a_later_end_counts_even_if_the_clock_was_set_back_in_between(
     ada: Person, end: date, listed_pair: OrgPair, clock: SettableClock, credential: Credential
-) -> None:
+):
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     clock.advance(hours=-1)
     release_clock(actor=command_actor())

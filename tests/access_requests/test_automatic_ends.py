@@ -74,13 +74,8 @@ NONE, ONE, TWO = ApprovalPolicy.NONE, ApprovalPolicy.ONE, ApprovalPolicy.TWO
     ],
 )
 def test_it_needs_as_many_approvals_as_the_orgs_require_that_day(
-    end: End,
-    linus: Person,
-    then: ApprovalPolicy,
-    now: ApprovalPolicy,
-    *,
-    is_automatic: bool,
-) -> None:
+    end: End, linus: Person, then: ApprovalPolicy, now: ApprovalPolicy, *, is_automatic: bool
+):
     approvers = [linus, end.root][: then.approvals_needed]
     if approvers:
         approved_again(end, policy=then, by=approvers)
@@ -99,7 +94,7 @@ def test_it_needs_as_many_approvals_as_the_orgs_require_that_day(
     assert deletion.policy == now
 
 
-def test_the_database_counts_the_approvals_of_the_access(end: End, linus: Person) -> None:
+def test_the_database_counts_the_approvals_of_the_access(end: End, linus: Person):
     Credential.objects.update(policy=ONE)
     deletion = assert_waits_for_people("approvals_missing")
     rows = Deletion.objects.filter(pk=deletion.pk)
@@ -110,9 +105,7 @@ def test_the_database_counts_the_approvals_of_the_access(end: End, linus: Person
         rows.update(automatic=None)
 
 
-def test_the_database_accepts_the_approvals_of_the_access_for_one_attempt(
-    end: End, linus: Person
-) -> None:
+def test_the_database_accepts_the_approvals_of_the_access_for_one_attempt(end: End, linus: Person):
     approved_again(end, policy=ONE, by=[linus])
     end.sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="DELETE")
     ending.end_due(actor=WORKER)
@@ -124,9 +117,7 @@ def test_the_database_accepts_the_approvals_of_the_access_for_one_attempt(
         rows.update(state=State.SENDING)
 
 
-def test_one_that_lists_still_show_needs_approvals_to_be_sent_again(
-    end: End, linus: Person
-) -> None:
+def test_one_that_lists_still_show_needs_approvals_to_be_sent_again(end: End, linus: Person):
     approved_again(end, policy=ONE, by=[linus])
     end.sandbox.world.set_fault(fault=faults.RETURNS_200_WITHOUT_DELETING, method="DELETE")
     ending.end_due(actor=WORKER)
@@ -178,7 +169,7 @@ def test_a_connection_that_others_created_waits_for_people(
     clock: SettableClock,
     client_of: Callable[[Person], Client],
     ada: Person,
-) -> None:
+):
     connection_id = connect_elsewhere(sandbox)
     given = request_until_today()
     assert given.outcome == AccessOutcome.ALREADY_EXISTS
@@ -197,7 +188,7 @@ def test_a_connection_that_only_might_be_ours_waits_for_people(
     credential: Credential,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, method="POST")
     given = request_until_today()
     connection_id = connect_elsewhere(sandbox)
@@ -215,7 +206,7 @@ def test_a_connection_that_only_might_be_ours_waits_for_people(
 
 def test_the_page_of_closed_access_says_what_happens_on_its_last_day(
     end: End, client_of: Callable[[Person], Client]
-) -> None:
+):
     end.clock.advance(seconds=-5 * DAY)
     page = client_of(end.ada).get(f"/access-requests/{end.given.pk}/").text
     assert f"Org Admin deletes this connection after {end.given.ends_on:%-d %b %Y}." in page
@@ -241,7 +232,7 @@ def early(end: End) -> Deletion:
 
 def test_an_earlier_end_set_by_hand_makes_a_deletion_that_waits_for_people(
     early: Deletion, end: End
-) -> None:
+):
     assert (early.state, early.automatic, causes_of_alerts()) == (
         State.REQUESTED,
         True,
@@ -250,9 +241,7 @@ def test_an_earlier_end_set_by_hand_makes_a_deletion_that_waits_for_people(
     assert end.sandbox.world.deletes_received(end.connection_id) == 0
 
 
-def test_it_is_sent_by_itself_if_it_is_still_open_on_the_approved_day(
-    early: Deletion, end: End
-) -> None:
+def test_it_is_sent_by_itself_if_it_is_still_open_on_the_approved_day(early: Deletion, end: End):
     end.clock.advance(seconds=2 * DAY)
     ending.end_due(actor=WORKER)
     early.refresh_from_db()
@@ -262,7 +251,7 @@ def test_it_is_sent_by_itself_if_it_is_still_open_on_the_approved_day(
 
 def test_on_the_approved_day_it_goes_on_waiting_if_something_else_was_approved(
     early: Deletion, end: End
-) -> None:
+):
     Credential.objects.update(policy=ONE)
     end.clock.advance(seconds=2 * DAY)
     ending.end_due(actor=WORKER)
@@ -271,9 +260,7 @@ def test_on_the_approved_day_it_goes_on_waiting_if_something_else_was_approved(
     assert causes_of_alerts() == ["end_set_by_hand", "approvals_missing"]
 
 
-def test_what_people_kept_on_the_earlier_day_ends_on_the_approved_one(
-    early: Deletion, end: End
-) -> None:
+def test_what_people_kept_on_the_earlier_day_ends_on_the_approved_one(early: Deletion, end: End):
     lifecycle.withdraw(change_request=early, actor=person_actor(person=end.root))
     end.clock.advance(hours=2)
     ending.end_due(actor=WORKER)
@@ -283,7 +270,7 @@ def test_what_people_kept_on_the_earlier_day_ends_on_the_approved_one(
     assert Deletion.objects.latest("requested_at").outcome == Outcome.DELETED
 
 
-def test_an_end_set_by_hand_can_be_moved_back_to_the_approved_day(end: End) -> None:
+def test_an_end_set_by_hand_can_be_moved_back_to_the_approved_day(end: End):
     end.clock.advance(seconds=-5 * DAY)
     given, pair = end.given, OrgPair(end.given.site, end.given.source_org_id, end.given.sink_org_id)
     assert given.ends_on
@@ -301,7 +288,7 @@ def test_an_end_set_by_hand_can_be_moved_back_to_the_approved_day(end: End) -> N
 # --- Every credential that can send -------------------------------------------------------------
 
 
-def test_every_credential_is_tried_before_people_are_asked(end: End) -> None:
+def test_every_credential_is_tried_before_people_are_asked(end: End):
     store_credential(end.sandbox, "Group SOC")
     end.clock.advance(seconds=1)
     world = end.sandbox.world
@@ -314,7 +301,7 @@ def test_every_credential_is_tried_before_people_are_asked(end: End) -> None:
     assert causes_of_alerts() == []
 
 
-def test_people_are_asked_once_datadog_refused_every_credential(end: End) -> None:
+def test_people_are_asked_once_datadog_refused_every_credential(end: End):
     store_credential(end.sandbox, "Group SOC")
     end.clock.advance(seconds=1)
     end.sandbox.world.set_fault(fault=faults.RETURNS_403)
@@ -327,7 +314,7 @@ def test_people_are_asked_once_datadog_refused_every_credential(end: End) -> Non
     assert causes_of_alerts() == ["forbidden"]
 
 
-def test_a_credential_that_cannot_write_is_left_out(end: End) -> None:
+def test_a_credential_that_cannot_write_is_left_out(end: End):
     end.credential.verification = [{"check": "permissions", "ok": False}]
     end.credential.save()
     ending.end_due(actor=WORKER)
@@ -341,9 +328,7 @@ def test_a_credential_that_cannot_write_is_left_out(end: End) -> None:
 # --- The queue ----------------------------------------------------------------------------------
 
 
-def test_the_queue_is_left_when_people_decide_and_joined_when_they_have(
-    end: End, linus: Person
-) -> None:
+def test_the_queue_is_left_when_people_decide_and_joined_when_they_have(end: End, linus: Person):
     Credential.objects.update(policy=ONE)
     deletion = assert_waits_for_people("approvals_missing")
     approvals.approve(
@@ -360,7 +345,7 @@ def test_the_queue_is_left_when_people_decide_and_joined_when_they_have(
     assert end.given.end_due_at == deletion.settled_at + timedelta(minutes=55)
 
 
-def test_a_later_request_takes_the_place_of_the_end(end: End) -> None:
+def test_a_later_request_takes_the_place_of_the_end(end: End):
     end.clock.advance(seconds=-5 * DAY)
     later = end.clock.now().date() + timedelta(days=90)
     extension = end.ask(RequestKind.EXTEND, ends_on=later)

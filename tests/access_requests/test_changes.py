@@ -33,7 +33,7 @@ def verify(access_request: AccessRequest, clock: SettableClock) -> None:
 
 def test_data_types_that_an_access_request_added_need_no_acknowledgement(
     change: RequestAccess, clock: SettableClock
-) -> None:
+):
     access_request = change()
     verify(access_request, clock)
     row = newest_change()
@@ -52,7 +52,7 @@ def test_what_an_open_access_request_explains_needs_no_acknowledgement_either(
     *,
     kind: RequestKind,
     is_ours: bool,
-) -> None:
+):
     is_new, world = kind == RequestKind.CREATE, sandbox.world
     found = connection_between(world, "Payments US", "Group SOC")
     if is_new:
@@ -89,7 +89,7 @@ def test_what_an_open_access_request_explains_needs_no_acknowledgement_either(
 
 def test_what_an_attempt_had_no_effect_on_is_not_explained_by_it(
     change: RequestAccess, clock: SettableClock, credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     access_request = change(faults.RESET_AFTER_READING)
     for minutes in (1, 2, 8):
         clock.advance(minutes=minutes)
@@ -104,11 +104,8 @@ def test_what_an_attempt_had_no_effect_on_is_not_explained_by_it(
 
 
 def test_data_types_that_someone_else_added_later_do(
-    change: RequestAccess,
-    clock: SettableClock,
-    credential: Credential,
-    sandbox: SandboxServer,
-) -> None:
+    change: RequestAccess, clock: SettableClock, credential: Credential, sandbox: SandboxServer
+):
     verify(change(), clock)
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("metrics",))
@@ -125,7 +122,7 @@ def test_the_same_data_types_that_someone_else_sets_again_do(
     credential: Credential,
     sandbox: SandboxServer,
     listed_pair: OrgPair,
-) -> None:
+):
     access_request = change()
     verify(access_request, clock)
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
@@ -139,7 +136,7 @@ def test_the_same_data_types_that_someone_else_sets_again_do(
 
 def test_a_connection_that_an_access_request_created_names_it(
     create: RequestAccess, clock: SettableClock
-) -> None:
+):
     access_request = create()
     verify(access_request, clock)
     row = newest_change()
@@ -150,7 +147,7 @@ def test_a_connection_that_an_access_request_created_names_it(
 
 def test_moving_a_connection_explains_that_one_is_removed_and_another_appears(
     ada: Person, clock: SettableClock, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     moved = request_for(
         actor=person_actor(person=ada),
@@ -174,7 +171,7 @@ def test_a_connection_that_is_created_again_needs_attention_if_someone_else_remo
     sandbox: SandboxServer,
     *,
     is_ours: bool,
-) -> None:
+):
     former = connection_between(sandbox.world, "Payments US", "Group SOC")
     if is_ours:
         request_deletion(

@@ -62,7 +62,7 @@ def run(pair: OrgPair, *more: str) -> tuple[int, dict[str, Any]]:
 
 def test_it_syncs_creates_verifies_and_prints_the_outcome(
     clock: SettableClock, free_pair: OrgPair, sandbox: SandboxServer
-) -> None:
+):
     until = clock.at.date() + timedelta(days=30)
     code, document = run(free_pair, *CREATE, "--yes", f"--until={until}", "--ticket=SEC-1")
     assert code == 0, document
@@ -106,7 +106,7 @@ def test_each_response_has_its_exit_code(
     fault: Fault | None,
     expected: int,
     status: str,
-) -> None:
+):
     pair = request.getfixturevalue("free_pair" if method == POST else "listed_pair")
     if fault:
         sandbox.world.set_fault(fault=fault, method=method)
@@ -134,12 +134,12 @@ CODES = {
 
 
 @pytest.mark.parametrize("outcome", AccessOutcome)
-def test_each_outcome_has_its_exit_code(outcome: AccessOutcome) -> None:
+def test_each_outcome_has_its_exit_code(outcome: AccessOutcome):
     settled = AccessRequest(kind="create", state=State.SETTLED, outcome=outcome)
     assert exit_code_of(settled) == CODES[outcome]
 
 
-def test_what_had_no_effect_has_the_exit_code_of_what_changed() -> None:
+def test_what_had_no_effect_has_the_exit_code_of_what_changed():
     assert exit_code_of(AccessRequest(kind="change", state=AccessState.NO_EFFECT)) == 8
 
 
@@ -153,24 +153,21 @@ def test_what_had_no_effect_has_the_exit_code_of_what_changed() -> None:
 )
 def test_what_is_already_so_or_differs_has_an_exit_code_and_no_record(
     listed_pair: OrgPair, sandbox: SandboxServer, kind: str, types: str, exit_code: int
-) -> None:
+):
     code, document = run(listed_pair, *CREATE, f"--kind={kind}", f"--types={types}", "--yes")
     assert (code, list(document), AccessRequest.objects.count()) == (exit_code, ["error"], 0)
     assert not sandbox.world.requests(method="POST") + sandbox.world.requests(method="PATCH")
 
 
 @pytest.mark.parametrize("kind", ["change", "move"])
-def test_changing_or_moving_what_is_not_connected_differs(free_pair: OrgPair, kind: str) -> None:
+def test_changing_or_moving_what_is_not_connected_differs(free_pair: OrgPair, kind: str):
     assert run(free_pair, *CHANGE, f"--kind={kind}", "--yes")[0] == 8
     assert not AccessRequest.objects.exists()
 
 
 def test_what_needs_approval_waits_for_it_and_the_same_command_names_it(
-    ada: Person,
-    credential: Credential,
-    free_pair: OrgPair,
-    sandbox: SandboxServer,
-) -> None:
+    ada: Person, credential: Credential, free_pair: OrgPair, sandbox: SandboxServer
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     code, document = run(free_pair, *CREATE, "--yes")
     assert (code, "--as USERNAME" in document["error"]) == (2, True)
@@ -181,7 +178,7 @@ def test_what_needs_approval_waits_for_it_and_the_same_command_names_it(
     assert not sandbox.world.requests(method="POST")
 
 
-def test_an_org_is_not_connected_to_itself(listed_pair: OrgPair, sandbox: SandboxServer) -> None:
+def test_an_org_is_not_connected_to_itself(listed_pair: OrgPair, sandbox: SandboxServer):
     pair = listed_pair._replace(source_org_id=listed_pair.sink_org_id)
     code, document = run(pair, *CREATE, "--yes")
     assert (code, "Choose two different orgs." in document["error"]) == (2, True)
@@ -190,7 +187,7 @@ def test_an_org_is_not_connected_to_itself(listed_pair: OrgPair, sandbox: Sandbo
 
 def test_an_end_is_extended_without_a_request_to_datadog(
     clock: SettableClock, listed_pair: OrgPair, sandbox: SandboxServer
-) -> None:
+):
     soon, later = (clock.at.date() + timedelta(days=days) for days in (10, 20))
     assert run(listed_pair, *CHANGE, "--yes", f"--until={soon}")[0] == 0
     code, document = run(listed_pair, "--kind=extend", f"--until={later}", "--yes")
@@ -199,10 +196,7 @@ def test_an_end_is_extended_without_a_request_to_datadog(
     assert Agreement.objects.order_by("-version")[0].ends_on == later
 
 
-def test_a_deleted_connection_is_restored(
-    credential: Credential,
-    listed_pair: OrgPair,
-) -> None:
+def test_a_deleted_connection_is_restored(credential: Credential, listed_pair: OrgPair):
     snapshot = credential.snapshots.get(is_current=True, **listed_pair._asdict())
     with suppress(SystemExit):
         call_command(
@@ -225,7 +219,7 @@ MOVE = ("--kind=move", "--yes")
 
 def test_a_move_needs_nothing_but_a_reason_beyond_what_is_agreed(
     listed_pair: OrgPair, credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     old = connection_between(sandbox.world, "Payments US", "Group SOC")
     assert run(listed_pair, *MOVE)[0] == 2
@@ -242,7 +236,7 @@ def test_a_move_needs_nothing_but_a_reason_beyond_what_is_agreed(
 
 def test_a_move_whose_post_is_refused_says_that_access_is_interrupted(
     listed_pair: OrgPair, credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     sandbox.world.set_fault(fault=faults.RETURNS_403, method="POST")
     code, document = run(listed_pair, *MOVE, "--owner-text=SOC team", "--purpose=incidents")
@@ -270,20 +264,15 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("arguments", UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_unusable_input_is_exit_code_2(
-    free_pair: OrgPair,
-    sandbox: SandboxServer,
-    arguments: tuple[str, ...],
-) -> None:
+    free_pair: OrgPair, sandbox: SandboxServer, arguments: tuple[str, ...]
+):
     code, document = run(free_pair, *arguments)
     assert (code, list(document)) == (2, ["error"])
     assert not AccessRequest.objects.exists()
     assert not sandbox.world.requests(method="POST")
 
 
-def test_the_keys_of_a_person_create_nothing(
-    credential: Credential,
-    free_pair: OrgPair,
-) -> None:
+def test_the_keys_of_a_person_create_nothing(credential: Credential, free_pair: OrgPair):
     Credential.objects.update(key_owner_is_service_account=False, person_can_create=False)
     code, document = run(free_pair, *CREATE, "--yes")
     assert (code, "belong to a person" in document["error"]) == (2, True)
@@ -291,10 +280,7 @@ def test_the_keys_of_a_person_create_nothing(
     assert run(free_pair, *CREATE, "--yes")[0] == 0
 
 
-def test_nothing_is_requested_if_the_sync_before_fails(
-    free_pair: OrgPair,
-    sandbox: SandboxServer,
-) -> None:
+def test_nothing_is_requested_if_the_sync_before_fails(free_pair: OrgPair, sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, method="GET")
     code, document = run(free_pair, *CREATE, "--yes")
     assert (code, document["error"].split(":")[0]) == (1, "Nothing was sent")
@@ -302,9 +288,8 @@ def test_nothing_is_requested_if_the_sync_before_fails(
 
 
 def test_access_requests_are_listed_newest_first(
-    free_pair: OrgPair,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    free_pair: OrgPair, capsys: pytest.CaptureFixture[str]
+):
     run(free_pair, *CREATE, "--yes")
     call_command("list_access_requests", "--json")
     [row] = json.loads(capsys.readouterr().out)["access_requests"]

@@ -234,13 +234,13 @@ def cells(table: dict[str, list[tuple]]) -> list:  # type: ignore[type-arg]
 )
 def test_the_list_right_before_sending_decides(
     sender: Sender, happening: Happening, expected: Result, sent: int
-) -> None:
+):
     happening(sender)
     access_request = sender.request()
     sender.require(access_request, expected, sent=sent)
 
 
-def test_nothing_is_sent_after_an_incomplete_list_even_if_a_person_asks_to(sender: Sender) -> None:
+def test_nothing_is_sent_after_an_incomplete_list_even_if_a_person_asks_to(sender: Sender):
     unlistable(sender)
     access_request = sender.request()
     sender.confirm(access_request, skip_recheck=True)
@@ -336,7 +336,7 @@ RESPONSES = [
 
 
 @pytest.mark.parametrize(("sender", "response"), RESPONSES, indirect=["sender"])
-def test_a_response_decides(sender: Sender, response: Response) -> None:
+def test_a_response_decides(sender: Sender, response: Response):
     access_request = sender.request(response.fault)
     sender.require(access_request, response.first, sent=1)
     if access_request.outcome == "refused":
@@ -346,7 +346,7 @@ def test_a_response_decides(sender: Sender, response: Response) -> None:
 
 
 @pytest.mark.parametrize(("sender", "response"), RESPONSES, indirect=["sender"])
-def test_a_response_after_an_ambiguous_attempt_decides(sender: Sender, response: Response) -> None:
+def test_a_response_after_an_ambiguous_attempt_decides(sender: Sender, response: Response):
     access_request = sender.without_effect()
     sender.answer(response.fault)
     sender.confirm(access_request)
@@ -389,7 +389,7 @@ AFTERWARDS: dict[str, list[tuple[Happening, Fault, Result]]] = {
 )
 def test_two_lists_decide_an_unknown_result(
     sender: Sender, happening: Happening, fault: Fault, expected: Result
-) -> None:
+):
     access_request = sender.request(fault)
     sender.answer(None)
     happening(sender)
@@ -417,7 +417,7 @@ def test_two_lists_decide_an_unknown_result(
 @pytest.mark.parametrize("by_confirming", [False, True], ids=["check", "confirm"])
 def test_a_later_list_decides_one_without_effect(
     sender: Sender, happening: Happening, expected: Result, by_confirming: bool
-) -> None:
+):
     access_request = sender.without_effect()
     happening(sender)
     if by_confirming:
@@ -430,7 +430,7 @@ def test_a_later_list_decides_one_without_effect(
     sender.require(access_request, expected, sent=1)
 
 
-def test_an_incomplete_list_decides_nothing(sender: Sender) -> None:
+def test_an_incomplete_list_decides_nothing(sender: Sender):
     access_request = sender.request(faults.EXECUTES_THEN_RESET)
     # The one that an incomplete page leaves out.
     other = sender.world.add_org(name="Other", site=access_request.site)
@@ -447,7 +447,7 @@ def test_an_incomplete_list_decides_nothing(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("fault", [faults.SETS_COOKIE, faults.TRUNCATED_BODY], ids=["whole", "cut"])
-def test_the_next_complete_list_verifies_a_200(sender: Sender, fault: Fault) -> None:
+def test_the_next_complete_list_verifies_a_200(sender: Sender, fault: Fault):
     access_request = sender.request(fault)
     assert access_request.verified_at is None
     unlistable(sender)
@@ -461,7 +461,7 @@ def test_the_next_complete_list_verifies_a_200(sender: Sender, fault: Fault) -> 
 
 
 @pytest.mark.parametrize("happening", [nothing, others])
-def test_lists_that_do_not_show_it_contradict_a_200(sender: Sender, happening: Happening) -> None:
+def test_lists_that_do_not_show_it_contradict_a_200(sender: Sender, happening: Happening):
     access_request = sender.request(faults.RETURNS_200_WITHOUT_DELETING)
     assert access_request.outcome == DONE[sender.method]
     happening(sender)
@@ -479,7 +479,7 @@ def test_lists_that_do_not_show_it_contradict_a_200(sender: Sender, happening: H
 )
 def test_after_a_200_without_an_id_a_connection_of_someone_else_is_not_claimed(
     sender: Sender, fault: Fault
-) -> None:
+):
     access_request = sender.request(fault)
     assert (access_request.outcome, access_request.connection_id) == ("created", None)
     sender.answer(None)
@@ -493,7 +493,7 @@ def test_after_a_200_without_an_id_a_connection_of_someone_else_is_not_claimed(
 
 
 @pytest.mark.parametrize("sender", ["POST"], indirect=True)
-def test_a_409_after_a_lost_200_is_created_once_lists_show_our_connection(sender: Sender) -> None:
+def test_a_409_after_a_lost_200_is_created_once_lists_show_our_connection(sender: Sender):
     access_request = sender.without_effect()
     # Datadog executes the first attempt after the last list that was read.
     sender.answer(faults.RETURNS_409)
@@ -508,7 +508,7 @@ def test_a_409_after_a_lost_200_is_created_once_lists_show_our_connection(sender
 @pytest.mark.parametrize("sender", ["POST"], indirect=True)
 def test_nothing_is_claimed_without_knowing_whose_the_keys_are(
     sender: Sender, credential: Credential
-) -> None:
+):
     access_request = sender.request(faults.EXECUTES_THEN_RESET)
     Credential.objects.update(key_owner_id="")
     sender.answer(None)
@@ -517,7 +517,7 @@ def test_nothing_is_claimed_without_knowing_whose_the_keys_are(
     assert access_request.outcome == "exists_unattributed"
 
 
-def test_a_rate_limited_request_is_sent_again_once(sender: Sender) -> None:
+def test_a_rate_limited_request_is_sent_again_once(sender: Sender):
     access_request = sender.request(LIMITED[0])
     assert access_request.due_at == sender.clock.at + timedelta(seconds=7)
     sender.answer(None)
@@ -529,7 +529,7 @@ def test_a_rate_limited_request_is_sent_again_once(sender: Sender) -> None:
 @pytest.mark.parametrize("was_ambiguous", [False, True], ids=["first", "after an ambiguous one"])
 def test_what_never_left_is_tried_four_more_times(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, was_ambiguous: bool
-) -> None:
+):
     access_request = sender.without_effect() if was_ambiguous else None
     # A deadline that has passed before the attempt starts: proof that nothing was sent.
     monkeypatch.setattr(time_limits, "DELETE_SECONDS", -1.0)
@@ -577,7 +577,7 @@ def late(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> RequestLate:
     return act
 
 
-def test_after_a_late_200_one_complete_list_is_enough(sender: Sender, late: RequestLate) -> None:
+def test_after_a_late_200_one_complete_list_is_enough(sender: Sender, late: RequestLate):
     access_request = late(None)
     sender.check(access_request, seconds=1)
     sender.require(access_request, ("settled", DONE[sender.method], Cause.LATER_LISTING), sent=1)
@@ -585,7 +585,7 @@ def test_after_a_late_200_one_complete_list_is_enough(sender: Sender, late: Requ
 
 
 @pytest.mark.parametrize("fault", [faults.RETURNS_403, faults.RETURNS_409])
-def test_a_late_refusal_decides_nothing(sender: Sender, late: RequestLate, fault: Fault) -> None:
+def test_a_late_refusal_decides_nothing(sender: Sender, late: RequestLate, fault: Fault):
     access_request = late(fault)
     sender.answer(None)
     sender.check(access_request, seconds=1)
@@ -597,7 +597,7 @@ def test_a_late_refusal_decides_nothing(sender: Sender, late: RequestLate, fault
 @pytest.mark.parametrize("sender", ["POST"], indirect=True)
 def test_what_replaced_a_connection_after_a_late_201_is_not_claimed(
     sender: Sender, late: RequestLate
-) -> None:
+):
     access_request = late(None)
     gone(sender)
     as_wanted(sender)

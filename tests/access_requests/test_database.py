@@ -124,7 +124,7 @@ REQUESTED = {
 }
 
 
-def test_what_was_requested_is_kept(requested: AccessRequest, subtests: pytest.Subtests) -> None:
+def test_what_was_requested_is_kept(requested: AccessRequest, subtests: pytest.Subtests):
     statements = {
         f"UPDATE {REQUESTS} SET {column} = {value}": KEPT  # noqa: S608 - our own words
         for column, value in REQUESTED.items()
@@ -134,7 +134,7 @@ def test_what_was_requested_is_kept(requested: AccessRequest, subtests: pytest.S
 
 def test_a_change_stays_about_the_same_connection(
     change: RequestAccess, ada: Person, subtests: pytest.Subtests
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     change()
     require_refused(
@@ -152,7 +152,7 @@ def test_a_change_stays_about_the_same_connection(
 )
 def test_nothing_is_approved_or_sent_with_too_few_approvals(
     request_under: RequestAccess, linus: Person, state: str, policy: ApprovalPolicy, given: int
-) -> None:
+):
     access_request = request_under(policy)
     if given:
         approve(access_request, linus)
@@ -174,7 +174,7 @@ def test_an_approval_must_match_and_is_never_ones_own(
     linus: Person,
     clock: SettableClock,
     subtests: pytest.Subtests,
-) -> None:
+):
     for what, wrong in WRONG_COPIES.items():
         # Also Ada, pretending that another person made the request.
         with subtests.test(what=what), pytest.raises(IntegrityError, match="must match"):
@@ -190,7 +190,7 @@ def test_an_approval_must_match_and_is_never_ones_own(
 
 def test_a_decision_is_kept(
     requested: AccessRequest, linus: Person, clock: SettableClock, subtests: pytest.Subtests
-) -> None:
+):
     approve(requested, linus)
     require_refused(
         {
@@ -228,7 +228,7 @@ def test_an_attempt_is_kept_and_belongs_to_the_current_round(
     ada: Person,
     sandbox: SandboxServer,
     subtests: pytest.Subtests,
-) -> None:
+):
     access_request = unknown(request_under, linus, ada, sandbox)
     claimed = "A claimed attempt can't be changed"
     once = "can be recorded only once"
@@ -263,7 +263,7 @@ def test_what_might_have_worked_is_not_sent_again_under_the_same_approvals(
     ada: Person,
     sandbox: SandboxServer,
     subtests: pytest.Subtests,
-) -> None:
+):
     unknown(request_under, linus, ada, sandbox)
     rounds = "An approval covers one attempt"
     approvals_missing = "It needs more approvals"
@@ -279,7 +279,7 @@ def test_what_might_have_worked_is_not_sent_again_under_the_same_approvals(
 
 def test_an_end_is_not_extended_without_its_approvals(
     ada: Person, linus: Person, listed_pair: OrgPair, clock: SettableClock
-) -> None:
+):
     agreed = clock.at.date() + timedelta(days=30)
     terms: Terms = {"owner_text": "SOC team", "purpose": "x", "ends_on": agreed}
     set_agreements(actor=person_actor(person=ada), pairs=[listed_pair], terms=terms)
@@ -297,7 +297,7 @@ def test_an_end_is_not_extended_without_its_approvals(
     sql(f"{settled} requested_at")
 
 
-def test_a_settled_request_is_kept(create: RequestAccess, subtests: pytest.Subtests) -> None:
+def test_a_settled_request_is_kept(create: RequestAccess, subtests: pytest.Subtests):
     create()
     settled = "A settled access request can't be changed"
     require_refused(
@@ -319,7 +319,7 @@ def test_a_settled_request_is_kept(create: RequestAccess, subtests: pytest.Subte
     )
 
 
-def test_one_access_request_of_a_pair_is_open(requested: AccessRequest) -> None:
+def test_one_access_request_of_a_pair_is_open(requested: AccessRequest):
     again = AccessRequest.objects.get()
     again.pk = again.request_id = make_person("other").pk
     # On SQLite, a trigger refuses it first.
@@ -331,7 +331,7 @@ def test_one_access_request_of_a_pair_is_open(requested: AccessRequest) -> None:
 @pytest.mark.parametrize("table", [REQUESTS, APPROVALS, ATTEMPTS])
 def test_sqlite_refuses_to_replace_rows_or_move_them_over_others(
     request_under: RequestAccess, linus: Person, ada: Person, sandbox: SandboxServer, table: str
-) -> None:
+):
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
     unknown(request_under, linus, ada, sandbox)
@@ -344,7 +344,7 @@ def test_sqlite_refuses_to_replace_rows_or_move_them_over_others(
 
 
 @pytest.mark.parametrize("table", [REQUESTS, APPROVALS, ATTEMPTS])
-def test_postgresql_refuses_to_truncate(requested: AccessRequest, table: str) -> None:
+def test_postgresql_refuses_to_truncate(requested: AccessRequest, table: str):
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's own words")
     with pytest.raises(DatabaseError, match="can't be removed"):

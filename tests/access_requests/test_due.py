@@ -32,7 +32,7 @@ def run_due(access_request: AccessRequest) -> AccessRequest:
 
 def test_the_worker_sends_again_after_a_rate_limit_and_verifies(
     create: RequestAccess, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     access_request = create(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=6)
@@ -45,7 +45,7 @@ def test_the_worker_sends_again_after_a_rate_limit_and_verifies(
 
 def test_the_worker_settles_an_unknown_one_that_two_lists_show(
     create: RequestAccess, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     access_request = create(EXECUTES_THEN_500)
     sandbox.world.clear_faults()
     clock.advance(seconds=36)
@@ -56,7 +56,7 @@ def test_the_worker_settles_an_unknown_one_that_two_lists_show(
 
 def test_a_lost_attempt_becomes_unknown_and_has_no_effect_if_two_lists_agree(
     change: RequestAccess, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     access_request = change(RESET_AFTER_READING)
     AccessRequest.objects.filter(pk=access_request.pk).update(state=State.SENDING)
     sandbox.world.clear_faults()
@@ -70,7 +70,7 @@ def test_a_lost_attempt_becomes_unknown_and_has_no_effect_if_two_lists_agree(
 
 def test_what_nobody_approves_expires(
     create: RequestAccess, clock: SettableClock, credential: Credential
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     access_request = create()
     assert access_request.state == State.REQUESTED
@@ -78,9 +78,7 @@ def test_what_nobody_approves_expires(
     assert run_due(access_request).outcome == AccessOutcome.EXPIRED
 
 
-def test_an_alarm_is_recorded_once_for_each_attempt(
-    create: RequestAccess, clock: SettableClock
-) -> None:
+def test_an_alarm_is_recorded_once_for_each_attempt(create: RequestAccess, clock: SettableClock):
     access_request = create(RESET_AFTER_READING)
     assert access_request.state == State.UNKNOWN
     clock.advance(minutes=59)
@@ -97,7 +95,7 @@ def test_reconcile_deletions_checks_access_requests_too(
     clock: SettableClock,
     sandbox: SandboxServer,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+):
     access_request = create(EXECUTES_THEN_500)
     sandbox.world.clear_faults()
     clock.advance(seconds=36)

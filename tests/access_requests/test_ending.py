@@ -239,9 +239,7 @@ CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], in
 ]
 
 
-def test_a_worker_that_stands_still_before_its_claim_deletes_nothing_that_was_widened(
-    end: End,
-) -> None:
+def test_a_worker_that_stands_still_before_its_claim_deletes_nothing_that_was_widened(end: End):
     def stand_still() -> None:
         end.clock.advance(seconds=11)
         other_types(end)
@@ -262,7 +260,7 @@ def test_it_deletes_what_was_approved_or_people_decide(
     alerts: Sequence[str],
     then: Sequence[Found],
     deletes: int,
-) -> None:
+):
     def found() -> list[Found]:
         rows = Deletion.objects.order_by("requested_at")
         return list(rows.values_list("state", "outcome"))
@@ -296,7 +294,7 @@ def causes_of_alerts() -> list[str]:
     return [event.details["cause"] for event in events.order_by("seq")]
 
 
-def test_other_data_types_that_change_again_are_shown_again(end: End) -> None:
+def test_other_data_types_that_change_again_are_shown_again(end: End):
     other_types(end)
     ending.end_due(actor=WORKER)
     end.sandbox.world.change_connection(
@@ -333,7 +331,7 @@ def change_it(end: End) -> None:
 @pytest.mark.parametrize("act", [delete_it, change_it])
 def test_what_followed_contradicts_no_access_that_was_never_verified(
     end: End, act: Callable[[End], None]
-) -> None:
+):
     assert end.given.verified_at is None
     act(end)
     due.run_due(actor=WORKER)
@@ -348,7 +346,7 @@ def test_what_followed_contradicts_no_access_that_was_never_verified(
 )
 def test_page_and_record_say_whether_someone_approved_the_deletion(
     end: End, client_of: Callable[[Person], Client], linus: Person, approved_by: int, sentence: str
-) -> None:
+):
     if approved_by:
         approved_again(end, policy=ApprovalPolicy.ONE, by=[linus])
     ending.end_due(actor=WORKER)
@@ -364,7 +362,7 @@ def test_page_and_record_say_whether_someone_approved_the_deletion(
     assert ("No approval was required." in page) == (not approved_by)
 
 
-def test_a_refused_deletion_explains_nothing(end: End) -> None:
+def test_a_refused_deletion_explains_nothing(end: End):
     end.sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     ending.end_due(actor=WORKER)
     assert Deletion.objects.get().outcome == Outcome.REFUSED
@@ -401,7 +399,7 @@ def confirm(deletion: Deletion, *, by: Person) -> Deletion:
 
 def test_an_approver_approves_and_any_operator_confirms(
     waiting: Deletion, linus: Person, grace: Person, end: End
-) -> None:
+):
     with pytest.raises(ConflictError, match="still needs approval"):
         confirm(waiting, by=grace)
     approve(waiting, by=linus)
@@ -411,7 +409,7 @@ def test_an_approver_approves_and_any_operator_confirms(
 
 def test_whoever_approved_it_does_not_confirm_it_alone(
     waiting: Deletion, root: Person, ada: Person
-) -> None:
+):
     approve(waiting, by=root)
     with pytest.raises(ConflictError, match="someone who didn't approve it"):
         confirm(waiting, by=root)
@@ -421,7 +419,7 @@ def test_whoever_approved_it_does_not_confirm_it_alone(
 
 def test_a_protected_connection_can_be_approved_and_deleted_once_it_is_unprotected(
     waiting: Deletion, ada: Person, grace: Person, linus: Person, root: Person, end: End
-) -> None:
+):
     protected(end)
     with pytest.raises(ConflictError, match="protected"):
         approve(waiting, by=linus)
@@ -434,7 +432,7 @@ def test_a_protected_connection_can_be_approved_and_deleted_once_it_is_unprotect
     assert confirm(waiting, by=grace).outcome == Outcome.DELETED
 
 
-def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linus: Person) -> None:
+def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linus: Person):
     approve(waiting, by=linus)
     rows = Deletion.objects.filter(pk=waiting.pk)
     for confirmed_by, is_refused in ((linus, True), (None, False)):
@@ -447,9 +445,7 @@ def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linu
             rows.update(state=State.SENDING, confirmed_by=confirmed_by)
 
 
-def test_an_approval_of_it_names_no_requester(
-    waiting: Deletion, ada: Person, linus: Person
-) -> None:
+def test_an_approval_of_it_names_no_requester(waiting: Deletion, ada: Person, linus: Person):
     of = {
         "deletion": waiting,
         "approver": linus,
@@ -475,7 +471,7 @@ def test_each_page_says_that_it_waits_for_people(
     linus: Person,
     client_of: Callable[[Person], Client],
     policy: ApprovalPolicy,
-) -> None:
+):
     Credential.objects.update(policy=policy)
     other_types(end)
     ending.end_due(actor=WORKER)
@@ -506,7 +502,7 @@ def test_each_page_says_that_it_waits_for_people(
 @pytest.mark.parametrize("act", ["decline", "withdraw"])
 def test_what_people_decided_to_keep_is_left_to_them(
     waiting: Deletion, linus: Person, end: End, act: str
-) -> None:
+):
     actor = person_actor(person=linus)
     if act == "decline":
         approvals.decline(change_request=waiting, actor=actor, reason="Still needed.")
@@ -520,9 +516,7 @@ def test_what_people_decided_to_keep_is_left_to_them(
     assert extension.state == State.REQUESTED
 
 
-def test_break_glass_of_it_gets_a_late_approval(
-    waiting: Deletion, grace: Person, linus: Person
-) -> None:
+def test_break_glass_of_it_gets_a_late_approval(waiting: Deletion, grace: Person, linus: Person):
     grace.has_break_glass = True
     grace.save()
     broken = break_glass.break_glass(
@@ -536,7 +530,7 @@ def test_break_glass_of_it_gets_a_late_approval(
     assert not broken.lacks_late_approval
 
 
-def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Person) -> None:
+def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Person):
     other_types(end)
     ending.end_due(actor=WORKER)
     list_incomplete(end)
@@ -551,9 +545,7 @@ def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Pe
     assert confirm(unsent, by=grace).outcome == Outcome.DELETED
 
 
-def test_approvals_that_expire_are_asked_for_again(
-    waiting: Deletion, linus: Person, end: End
-) -> None:
+def test_approvals_that_expire_are_asked_for_again(waiting: Deletion, linus: Person, end: End):
     approve(waiting, by=linus)
     end.clock.advance(seconds=DAY + 60)
     due.run_due(actor=WORKER)
@@ -581,7 +573,7 @@ def assert_deleted_once(end: End) -> None:
 )
 def test_a_second_worker_between_two_steps_of_the_first_changes_nothing(
     end: End, module: object, name: str
-) -> None:
+):
     end.just_before(module, name, lambda: ending.end_due(actor=WORKER))
     ending.end_due(actor=WORKER)
     assert_deleted_once(end)
@@ -589,12 +581,12 @@ def test_a_second_worker_between_two_steps_of_the_first_changes_nothing(
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_at_once_delete_once(end: End) -> None:
+def test_two_workers_at_once_delete_once(end: End):
     at_once([lambda: ending.end_due(actor=WORKER)] * 3)
     assert_deleted_once(end)
 
 
-def test_one_that_cannot_end_delays_no_other(end: End, root: Person) -> None:
+def test_one_that_cannot_end_delays_no_other(end: End, root: Person):
     other = store_credential(end.sandbox, "Labs EU")
     end.clock.advance(seconds=1)
     snapshot = other.snapshots.filter(source_org_name="Labs EU").first()
@@ -617,7 +609,7 @@ def test_one_that_cannot_end_delays_no_other(end: End, root: Person) -> None:
     assert Deletion.objects.get().connection_id == changed.connection_id
 
 
-def test_access_without_an_end_stays(create: RequestAccess, clock: SettableClock) -> None:
+def test_access_without_an_end_stays(create: RequestAccess, clock: SettableClock):
     create()
     clock.advance(seconds=400 * DAY)
     assert ending.end_due(actor=WORKER) == []

@@ -132,7 +132,7 @@ def rows_and_events(access_request: AccessRequest) -> tuple[Rows, list[Event]]:
 @pytest.mark.sweep
 def test_each_column_of_an_access_request_its_attempts_and_approvals_counts(
     approved: AccessRequest, subtests: pytest.Subtests, tmp_path: Path
-) -> None:
+):
     assert {table.name for table, _ in newest_rows(KIND, approved.pk)} == {
         *("access_request", "attempt", "approval")
     }
@@ -171,7 +171,7 @@ TAMPERINGS: dict[str, Callable[[AccessRequest], object]] = {
 @pytest.mark.parametrize("what", TAMPERINGS)
 def test_the_product_and_the_verifier_find_what_no_event_records(
     approved: AccessRequest, what: str, tmp_path: Path
-) -> None:
+):
     name, forger = str(approved.pk), Forger(made=make())
     with tampering():
         TAMPERINGS[what](approved)
@@ -186,7 +186,7 @@ def _record(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(record for record in records if record.get("id") == name)
 
 
-def test_events_without_their_access_request_are_named(approved: AccessRequest) -> None:
+def test_events_without_their_access_request_are_named(approved: AccessRequest):
     with tampering():
         for rows in (approved.attempts, approved.approvals):
             rows.all()._raw_delete("default")
@@ -195,7 +195,7 @@ def test_events_without_their_access_request_are_named(approved: AccessRequest) 
     assert "its events exist, but the access request itself is missing" in report.message
 
 
-def test_an_access_request_without_events_is_named(approved: AccessRequest) -> None:
+def test_an_access_request_without_events_is_named(approved: AccessRequest):
     with tampering():
         added = AccessRequest.objects.get()
         added.pk, added.request_id = uuid4(), uuid4()
@@ -204,7 +204,7 @@ def test_an_access_request_without_events_is_named(approved: AccessRequest) -> N
     assert found == "no event records the row “access_request”"
 
 
-def test_the_command_names_an_access_request_that_differs(approved: AccessRequest) -> None:
+def test_the_command_names_an_access_request_that_differs(approved: AccessRequest):
     with triggers_off():
         AccessRequest.objects.update(purpose="something else")
     code, document = verified()
@@ -213,7 +213,7 @@ def test_the_command_names_an_access_request_that_differs(approved: AccessReques
 
 
 @pytest.mark.database
-def test_a_verification_that_names_an_access_request_is_stored(approved: AccessRequest) -> None:
+def test_a_verification_that_names_an_access_request_is_stored(approved: AccessRequest):
     with triggers_off():
         AccessRequest.objects.update(purpose="something else")
     *_, stored = verify_and_store()
@@ -226,7 +226,7 @@ def test_a_verification_that_names_an_access_request_is_stored(approved: AccessR
 
 
 @pytest.mark.parametrize("approved", [RequestKind.CREATE, RequestKind.CHANGE], indirect=True)
-def test_each_attempt_needs_approvals_by_others(approved: AccessRequest) -> None:
+def test_each_attempt_needs_approvals_by_others(approved: AccessRequest):
     rows, events = rows_and_events(approved)
     assert compare_record(KIND, rows=rows, events=events) == []
     assert done_without_approvals(events) == []
@@ -243,7 +243,7 @@ def test_each_attempt_needs_approvals_by_others(approved: AccessRequest) -> None
     assert compare_record(KIND, rows=rows, events=events) == ["its requester decided about it"]
 
 
-def test_another_method_than_its_kind_is_found(approved: AccessRequest) -> None:
+def test_another_method_than_its_kind_is_found(approved: AccessRequest):
     rows, events = rows_and_events(approved)
     [sending] = [event for event in events if event.step == "sending"]
     for columns in (rows["attempt 1"], sending.details["rows"]["attempt 1"]):
@@ -252,12 +252,8 @@ def test_another_method_than_its_kind_is_found(approved: AccessRequest) -> None:
 
 
 def test_an_attempt_after_a_lost_response_needs_approval_again(
-    free_pair: OrgPair,
-    ada: Person,
-    linus: Person,
-    sandbox: SandboxServer,
-    clock: SettableClock,
-) -> None:
+    free_pair: OrgPair, ada: Person, linus: Person, sandbox: SandboxServer, clock: SettableClock
+):
     """The rounds are those of deletions."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
@@ -307,7 +303,7 @@ def check_twice(access_request: AccessRequest, clock: SettableClock) -> None:
 
 def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
     interrupted: AccessRequest, ada: Person, tmp_path: Path
-) -> None:
+):
     """Also after a POST whose response was lost, because the whole move was approved."""
     moved = approve_and_confirm(interrupted, approver=None, by=ada)
     assert moved.outcome == AccessOutcome.CREATED
@@ -334,7 +330,7 @@ def test_a_move_has_one_delete_and_then_a_post_under_its_approvals(
 @pytest.mark.parametrize(("minutes", "late"), [(58, []), (61, [3]), (76, [2, 3])])
 def test_a_post_long_after_its_delete_needs_approvals_of_its_own(
     interrupted: AccessRequest, ada: Person, minutes: int, late: list[int]
-) -> None:
+):
     """An hour after the DELETE it can't be confirmed, and 15 minutes later it isn't retried."""
     moved = approve_and_confirm(interrupted, approver=None, by=ada)
     rows, events = rows_and_events(moved)
@@ -349,7 +345,7 @@ def test_a_post_long_after_its_delete_needs_approvals_of_its_own(
 
 def test_a_post_that_was_approved_again_after_the_hour_agrees_with_its_events(
     interrupted: AccessRequest, ada: Person, linus: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=2)
     assert lifecycle.expire(change_request=interrupted, actor=WORKER)
     check_twice(interrupted, clock)
@@ -362,14 +358,12 @@ def test_a_post_that_was_approved_again_after_the_hour_agrees_with_its_events(
 
 @pytest.mark.sweep
 @pytest.mark.usefixtures("approved")
-def test_no_leaf_of_an_access_request_becomes_markup(
-    tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+def test_no_leaf_of_an_access_request_becomes_markup(tmp_path: Path, subtests: pytest.Subtests):
     assert_no_leaf_becomes_markup(make(), tmp_path, subtests)
 
 
 @pytest.mark.usefixtures("approved")
-def test_an_older_verifier_could_not_check_what_it_does_not_know(tmp_path: Path) -> None:
+def test_an_older_verifier_could_not_check_what_it_does_not_know(tmp_path: Path):
     """It names the release whose verifier can, and still verifies what it knows."""
     old = (ROOT / "tests/releases/1.1.0/verify.pyz").read_bytes()
     verdict = run_verifier(make().data, tmp_path / "x", program=old)
@@ -391,7 +385,7 @@ def test_one_bundle_holds_the_life_of_a_pair(
     linus: Person,
     clock: SettableClock,
     tmp_path: Path,
-) -> None:
+):
     """Requested, approved, created, extended and, at its end, deleted."""
     pair = OrgPair(approved.site, approved.source_org_id, approved.sink_org_id)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
@@ -454,7 +448,7 @@ def test_one_bundle_holds_the_life_of_a_pair(
 
 def test_the_verifier_lists_an_automatic_deletion_that_too_few_people_approved(
     approved: AccessRequest, credential: Credential, clock: SettableClock, tmp_path: Path
-) -> None:
+):
     """Also if the bundle doesn't have the access request."""
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     clock.advance(seconds=366 * 86_400)
@@ -493,7 +487,7 @@ def test_the_product_and_the_verifier_compare_the_deletion_at_an_end(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     problem: str,
-) -> None:
+):
     """Also if the events of the deletion say the same as its row."""
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     clock.advance(seconds=366 * 86_400)
@@ -527,7 +521,7 @@ def differing_access_requests() -> list[str]:
 
 def test_who_confirmed_what_nobody_requested_is_not_the_one_who_approved_it(
     approved: AccessRequest,
-) -> None:
+):
     _, events = rows_and_events(approved)
     assert done_without_approvals(events) == []
     del events[0].details["rows"]["access_request"]["requested_by_id"]
@@ -538,7 +532,7 @@ def test_who_confirmed_what_nobody_requested_is_not_the_one_who_approved_it(
     assert len(done_without_approvals(events) or []) == 1
 
 
-def test_a_bundle_has_the_access_requests_that_its_filter_matches(approved: AccessRequest) -> None:
+def test_a_bundle_has_the_access_requests_that_its_filter_matches(approved: AccessRequest):
     source = f"{approved.site}/{approved.source_org_id}"
     for filters, count in (
         (HistoryFilter(), 1),
@@ -557,7 +551,7 @@ def test_a_bundle_has_the_access_requests_that_its_filter_matches(approved: Acce
 
 def test_a_bundle_of_an_earlier_release_has_no_access_requests(
     credential: Credential, tmp_path: Path
-) -> None:
+):
     checkpoints.make_checkpoint()
     forger = Forger(made=make())
     forger.edit_json("population.json", lambda facts: facts.pop("access_requests"))
@@ -569,7 +563,7 @@ def test_a_bundle_of_an_earlier_release_has_no_access_requests(
 
 def test_erasing_people_leaves_no_name_and_the_record_intact(
     approved: AccessRequest, ada: Person, linus: Person
-) -> None:
+):
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     approved.refresh_from_db()

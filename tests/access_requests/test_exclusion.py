@@ -95,7 +95,7 @@ def unsent(change: RequestAccess, credential: Credential) -> AccessRequest:
 @pytest.mark.django_db
 def test_a_deletion_ends_the_access_request_of_its_pair_only_when_it_is_confirmed(
     ada: Person, linus: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     deletion = request_deletion(credential, listed_pair, by=ada)
     approve_one(deletion, by=linus)
     unsent.refresh_from_db()
@@ -115,7 +115,7 @@ def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
     credential: Credential,
     listed_pair: OrgPair,
     settings: Settings,
-) -> None:
+):
     settings.HAS_MAIL = True
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
@@ -135,7 +135,7 @@ def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
 @pytest.mark.django_db
 def test_withdrawing_a_requested_deletion_leaves_the_access_request_open(
     ada: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     deletion = request_deletion(credential, listed_pair, by=ada)
     lifecycle.withdraw(change_request=deletion, actor=person_actor(person=ada))
     unsent.refresh_from_db()
@@ -145,7 +145,7 @@ def test_withdrawing_a_requested_deletion_leaves_the_access_request_open(
 @pytest.mark.django_db
 def test_break_glass_ends_the_access_request_too(
     ada: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     Person.objects.filter(pk=ada.pk).update(has_break_glass=True)
     ada.refresh_from_db()
     deletion = request_deletion(credential, listed_pair, by=ada)
@@ -169,7 +169,7 @@ def test_an_access_request_that_is_confirmed_first_ends_the_deletion(
     credential: Credential,
     listed_pair: OrgPair,
     act: Callable[..., object],
-) -> None:
+):
     act(credential, listed_pair, by=ada)
     approve_one(unsent, by=linus)
     confirm(unsent, by=ada)
@@ -181,7 +181,7 @@ def test_an_access_request_that_is_confirmed_first_ends_the_deletion(
 @pytest.mark.django_db
 def test_a_bulk_deletion_ends_an_access_request_when_it_claims_the_row(
     ada: Person, linus: Person, unsent: AccessRequest, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     batch = request_bulk_deletion(credential, listed_pair, by=ada)
     execute(approve(batch, linus), ada)
     unsent.refresh_from_db()
@@ -203,7 +203,7 @@ def test_a_row_isn_t_sent_after_an_access_request_that_was_sent_in_the_meantime(
     credential: Credential,
     listed_pair: OrgPair,
     sandbox: SandboxServer,
-) -> None:
+):
     batch = request_bulk_deletion(credential, listed_pair, by=ada)
     execute(approve(batch, linus), ada)
     # As if it had been confirmed first, and its claim came between.
@@ -257,7 +257,7 @@ def mixed(
 @pytest.mark.parametrize("with_unknown", [False, True])
 def test_a_bulk_deletion_is_requested_beside_what_was_not_sent_or_is_refused_as_a_whole(
     ada: Person, mixed: tuple[list[str], dict[str, AccessRequest]], with_unknown: bool
-) -> None:
+):
     connections, requests = mixed
     before = {name: (each.state, each.outcome) for name, each in requests.items()}
     if with_unknown:
@@ -281,7 +281,7 @@ def test_no_deletion_is_requested_while_an_access_request_might_have_been_sent(
     credential: Credential,
     listed_pair: OrgPair,
     act: Callable[..., object],
-) -> None:
+):
     unknown = change(EXECUTES_THEN_500)
     assert unknown.state == State.UNKNOWN
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
@@ -295,7 +295,7 @@ def test_no_deletion_is_requested_while_an_access_request_might_have_been_sent(
 @pytest.mark.django_db
 def test_no_access_is_requested_while_a_deletion_is_open(
     ada: Person, change: RequestAccess, credential: Credential, listed_pair: OrgPair
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     request_deletion(credential, listed_pair, by=ada)
@@ -305,7 +305,7 @@ def test_no_access_is_requested_while_a_deletion_is_open(
 
 
 @pytest.mark.django_db
-def test_a_deletion_whose_orgs_are_unknown_has_no_pair() -> None:
+def test_a_deletion_whose_orgs_are_unknown_has_no_pair():
     assert exclusion.pairs_of([Deletion(site="us1", source_org_id="", sink_org_id="b")]) == []
 
 
@@ -343,7 +343,7 @@ def test_of_two_confirmations_at_the_same_moment_one_wins(
     credential: Credential,
     listed_pair: OrgPair,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     access_request = change()
     deletion = request_deletion(credential, listed_pair, by=ada)
     for each in (access_request, deletion):
@@ -366,7 +366,7 @@ def test_access_requested_at_the_same_moment_as_a_deletion_is_refused(
     credential: Credential,
     listed_pair: OrgPair,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     threads = in_the_middle(monkeypatch, exclusion, "lock_excluded", change)
     request_deletion(credential, listed_pair, by=ada)
     threads[0].join()

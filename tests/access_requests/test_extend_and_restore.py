@@ -159,7 +159,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_each_cell(make_sender: MakeSender, cell: Cell) -> None:
+def test_each_cell(make_sender: MakeSender, cell: Cell):
     sender = make_sender(cell.kind)
     agreed = Agreement.objects.count()
     cell.before(sender)

@@ -92,7 +92,7 @@ def test_who_deletes_sees_the_access_request_that_it_ends(
     change: RequestAccess,
     listed_pair: OrgPair,
     client_of: ClientOf,
-) -> None:
+):
     access_request = change()
     assert access_request.credential == credential
     url = f'"/access-requests/{access_request.pk}/"'
@@ -117,7 +117,7 @@ def test_of_what_is_hidden_only_one_neutral_sentence_says_that_it_is_open(
     change: RequestAccess,
     listed_pair: OrgPair,
     client_of: ClientOf,
-) -> None:
+):
     client, query = (
         client_of(dana),
         {
@@ -140,7 +140,7 @@ def test_a_hidden_deletion_of_a_visible_connection_is_only_in_progress(
     twin: Credential,
     listed_pair: OrgPair,
     client_of: ClientOf,
-) -> None:
+):
     hidden = request_deletion(credential, listed_pair, by=ada)
     page = client_of(dana).get(confirmation_page(twin, listed_pair)).text
     assert (IN_PROGRESS in page, str(hidden.pk) in page) == (True, False)
@@ -186,7 +186,7 @@ def form_of(client: Client, pair: OrgPair) -> dict[str, Any]:
 
 def test_who_does_not_see_everything_requests_a_new_pair_of_orgs_that_they_see(
     dana: Person, new_pair: OrgPair, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.NONE)
     client = client_of(dana)
     assert client.post(NEW, form_of(client, new_pair)).status_code == 303
@@ -198,7 +198,7 @@ def test_who_does_not_see_everything_requests_a_new_pair_of_orgs_that_they_see(
 
 def test_the_agreement_of_a_hidden_connection_does_not_fill_in_the_form(
     dana: Person, root: Person, new_pair: OrgPair, client_of: ClientOf
-) -> None:
+):
     agree(
         new_pair,
         actor=person_actor(person=root),
@@ -240,7 +240,7 @@ def main_of(html: str) -> str:
 
 def test_whether_a_hidden_connection_was_the_reason_shows_nowhere(
     ended: AccessRequest, new_pair: OrgPair, dana: Person, ada: Person, client_of: ClientOf
-) -> None:
+):
     client, url = client_of(dana), f"/access-requests/{ended.pk}/"
     page = main_of(client.get(url).text)
     assert "<strong>Not sent.</strong> Ask Ada why." in page
@@ -264,7 +264,7 @@ def test_whether_a_hidden_connection_was_the_reason_shows_nowhere(
     assert f'data-outcome="{ended.outcome}"' in seen
 
 
-def test_a_message_about_it_says_no_more(ended: AccessRequest, dana: Person, ada: Person) -> None:
+def test_a_message_about_it_says_no_more(ended: AccessRequest, dana: Person, ada: Person):
     event = audit.events_of(subject=ended)[-1]
     assert event.code == "access_request.settled"
     hidden, seen = (_event_message(event.seq, reader=reader) for reader in (dana, ada))
@@ -280,7 +280,7 @@ def test_once_she_sees_the_connection_she_reads_how_it_ended(
     dana: Person,
     sandbox: SandboxServer,
     client_of: ClientOf,
-) -> None:
+):
     world = sandbox.world
     world.add_connection(
         source_org=org_named(world, "Payments US"), sink_org=org_named(world, "Third")

@@ -67,7 +67,7 @@ def request(agreement: Agreement, kind: RequestKind, actor: Actor, **more: Any) 
 @pytest.mark.parametrize("kind", MAY_CHANGE)
 def test_a_request_leaves_what_it_does_not_name_and_no_end_by_hand_becomes_automatic(
     agreed: Agreement, actor: Actor, kind: RequestKind
-) -> None:
+):
     done = request(agreed, kind, actor)
     assert done.outcome in {"changed", "created"}
     newest = find_agreements([agreed.pair])[agreed.pair]
@@ -77,7 +77,7 @@ def test_a_request_leaves_what_it_does_not_name_and_no_end_by_hand_becomes_autom
 
 def test_what_is_set_by_hand_while_a_request_is_open_stays(
     agreed: Agreement, actor: Actor, victor: Person
-) -> None:
+):
     viewer = person_actor(person=victor)
     open_request = request(agreed, RequestKind.CHANGE, viewer, purpose="Fraud team")
     set_agreements(actor=actor, pairs=[agreed.pair], terms={"owner": victor, "ticket": "NEW-1"})
@@ -89,7 +89,7 @@ def test_what_is_set_by_hand_while_a_request_is_open_stays(
 @pytest.mark.parametrize("kind", [RequestKind.MOVE, RequestKind.EXTEND])
 def test_moving_and_extending_agree_no_data_type(
     agreed: Agreement, actor: Actor, kind: RequestKind, clock: SettableClock
-) -> None:
+):
     later = clock.at.date() + timedelta(days=90)
     more = {"ends_on": later} if kind == RequestKind.EXTEND else {}
     assert request(agreed, kind, actor, **more).outcome in {"created", "extended"}
@@ -98,7 +98,7 @@ def test_moving_and_extending_agree_no_data_type(
     assert newest.ticket == "INC-4711"
 
 
-def test_moving_what_nobody_agreed_agrees_no_data_type(listed_pair: OrgPair, actor: Actor) -> None:
+def test_moving_what_nobody_agreed_agrees_no_data_type(listed_pair: OrgPair, actor: Actor):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     wanted = WantedTerms(owner_text="SOC team", purpose="incident response")
     moved = request_for(actor=actor, pair=listed_pair, kind=RequestKind.MOVE, wanted=wanted)
@@ -109,7 +109,7 @@ def test_moving_what_nobody_agreed_agrees_no_data_type(listed_pair: OrgPair, act
 @pytest.mark.parametrize("kind", MAY_CHANGE)
 def test_an_end_that_a_request_named_stays_automatic(
     agreed: Agreement, actor: Actor, kind: RequestKind, clock: SettableClock
-) -> None:
+):
     later = clock.at.date() + timedelta(days=90)
     request(agreed, RequestKind.EXTEND, actor, ends_on=later)
     # By hand, an earlier day: Org Admin doesn't delete by itself then, but on the approved one.
@@ -122,7 +122,7 @@ def test_an_end_that_a_request_named_stays_automatic(
 
 def test_a_limit_forces_no_end_that_stays_and_nothing_is_added_after_it(
     agreed: Agreement, actor: Actor, settings: Any, clock: SettableClock
-) -> None:
+):
     settings.ACCESS_MAX_DAYS = 7
     assert request(agreed, RequestKind.CHANGE, actor).outcome == "changed"
     clock.advance(hours=61 * 24)
@@ -157,7 +157,7 @@ def fields_of(client: Client, pair: OrgPair, kind: str, *, is_unfolded: bool) ->
 @pytest.mark.parametrize("is_unfolded", [False, True], ids=["with JavaScript", "without"])
 def test_the_folded_part_of_the_form_changes_nothing(
     agreed: Agreement, ada: Person, client_of: Callable[[Person], Client], is_unfolded: bool
-) -> None:
+):
     client = client_of(ada)
     page = client.get(NEW, page_of(agreed.pair, "change")).text
     assert "Stays as agreed: Linus, “Fraud alerts”, until" in page
@@ -174,7 +174,7 @@ def test_the_folded_part_of_the_form_changes_nothing(
 
 def test_what_is_changed_in_the_unfolded_part_is_named(
     agreed: Agreement, ada: Person, client_of: Callable[[Person], Client], clock: SettableClock
-) -> None:
+):
     client, later = client_of(ada), clock.at.date() + timedelta(days=70)
     fields = fields_of(client, agreed.pair, "change", is_unfolded=True)
     fields |= {"connection_types": ["logs"], "ends_on": f"{later}", "confirmation": "x"}

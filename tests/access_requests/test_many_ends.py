@@ -81,7 +81,7 @@ def deleted(ends: list[AccessRequest]) -> int:
     return Deletion.objects.filter(connection_id__in=ids, outcome=Outcome.DELETED).count()
 
 
-def test_ends_that_wait_for_people_delay_no_other(end: End, make_ends: MakeEnds) -> None:
+def test_ends_that_wait_for_people_delay_no_other(end: End, make_ends: MakeEnds):
     for each in make_ends(21):
         end.sandbox.world.change_connection(
             connection_id=str(each.connection_id), connection_types=("audit", "logs")
@@ -97,7 +97,7 @@ def test_ends_that_wait_for_people_delay_no_other(end: End, make_ends: MakeEnds)
 
 def test_ends_of_one_org_share_a_list(
     end: End, make_ends: MakeEnds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     ends = make_ends(45)
     fetch, count = fetching.fetch, 0
 
@@ -116,7 +116,7 @@ def test_ends_of_one_org_share_a_list(
 
 def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
     end: End, monkeypatch: pytest.MonkeyPatch, root: Person
-) -> None:
+):
     """A request that waits to be sent comes due while a list is read that fails."""
     store_credential(end.sandbox, "Group SOC")
     [snapshot] = store_credential(end.sandbox, "Labs EU").snapshots.filter(
@@ -167,7 +167,7 @@ def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
 @pytest.mark.parametrize("count", [45, 500])
 def test_three_workers_end_all_of_one_day_in_15_minutes(
     end: End, make_ends: MakeEnds, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+):
     """By the real time that it takes, with all that a worker does besides."""
     ends = make_ends(count)
     # The clock that workers share goes on as real time does.

@@ -167,7 +167,7 @@ def mover(
 
 
 @pytest.mark.parametrize("mover", [ApprovalPolicy.NONE, ApprovalPolicy.ONE], indirect=True)
-def test_a_move_is_one_delete_and_one_post_under_one_approval(mover: Mover) -> None:
+def test_a_move_is_one_delete_and_one_post_under_one_approval(mover: Mover):
     old = mover.found()
     moved = mover.move()
     assert mover.stored(moved) == CREATED
@@ -300,7 +300,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell) -> None:
+def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell):
     moved = mover.move(delete=cell.delete, between=cell.between, post=cell.post)
     assert mover.stored(moved) == cell.first
     assert mover.work(moved, minutes=cell.minutes) == cell.then
@@ -311,9 +311,7 @@ def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell) -> None:
     assert Agreement.objects.exists() == (cell.then[1] == "created")
 
 
-def test_a_post_that_worked_without_effect_is_told_at_once_and_not_sent_again(
-    mover: Mover,
-) -> None:
+def test_a_post_that_worked_without_effect_is_told_at_once_and_not_sent_again(mover: Mover):
     moved = mover.move(post=Fault(name="nothing", executes=False, status=200, body="{}"))
     assert (mover.stored(moved), alarms()) == (CREATED, 0)
     mover.clock.advance(seconds=2)
@@ -342,7 +340,7 @@ def test_a_post_that_worked_without_effect_is_told_at_once_and_not_sent_again(
 )
 def test_what_others_connect_meanwhile_is_not_claimed(
     mover: Mover, types: tuple[str, ...], expected: Result
-) -> None:
+):
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
     mover.connect(*types)
@@ -350,7 +348,7 @@ def test_what_others_connect_meanwhile_is_not_claimed(
     assert (mover.sent(), alarms()) == (["DELETE"], 0)
 
 
-def test_a_list_that_lags_behind_the_delete_is_read_again(mover: Mover) -> None:
+def test_a_list_that_lags_behind_the_delete_is_read_again(mover: Mover):
     old = mover.found()
     moved = mover.move(delete=faults.RETURNS_200_WITHOUT_DELETING)
     mover.world.remove_connection(connection_id=old.id)
@@ -360,7 +358,7 @@ def test_a_list_that_lags_behind_the_delete_is_read_again(mover: Mover) -> None:
 # --- Confirming the POST again ---
 
 
-def test_the_keys_that_the_post_needs_are_not_erased(mover: Mover, credential: Credential) -> None:
+def test_the_keys_that_the_post_needs_are_not_erased(mover: Mover, credential: Credential):
     moved = mover.move(post=faults.RETURNS_403)
     with pytest.raises(ConflictError, match="is approved"):
         retirement.retire_credential(
@@ -369,7 +367,7 @@ def test_the_keys_that_the_post_needs_are_not_erased(mover: Mover, credential: C
     assert mover.stored(moved) == INTERRUPTED
 
 
-def test_within_an_hour_the_post_is_confirmed_again_without_new_approvals(mover: Mover) -> None:
+def test_within_an_hour_the_post_is_confirmed_again_without_new_approvals(mover: Mover):
     moved = mover.move(post=faults.RETURNS_403)
     mover.world.clear_faults()
     mover.clock.advance(minutes=59)
@@ -378,7 +376,7 @@ def test_within_an_hour_the_post_is_confirmed_again_without_new_approvals(mover:
     assert {each.approval_round for each in moved.attempts.all()} == {1}
 
 
-def test_a_list_before_the_second_post_shows_that_the_first_one_worked(mover: Mover) -> None:
+def test_a_list_before_the_second_post_shows_that_the_first_one_worked(mover: Mover):
     moved = mover.move(post=faults.RESET_AFTER_READING)
     sent_at = mover.clock.at
     assert mover.work(moved, minutes=10) == INTERRUPTED
@@ -390,7 +388,7 @@ def test_a_list_before_the_second_post_shows_that_the_first_one_worked(mover: Mo
     assert mover.sent() == ["DELETE", "POST"]
 
 
-def test_after_an_hour_the_post_needs_new_approvals(mover: Mover) -> None:
+def test_after_an_hour_the_post_needs_new_approvals(mover: Mover):
     moved = mover.move(post=faults.RESET_AFTER_READING)
     assert mover.work(moved, minutes=80) == WITHOUT_EFFECT
     mover.world.clear_faults()
@@ -401,7 +399,7 @@ def test_after_an_hour_the_post_needs_new_approvals(mover: Mover) -> None:
     assert [each.approval_round for each in moved.attempts.all()] == [1, 1, 2]
 
 
-def test_a_delete_without_effect_needs_new_approvals(mover: Mover) -> None:
+def test_a_delete_without_effect_needs_new_approvals(mover: Mover):
     moved = mover.move(delete=faults.RESET_AFTER_READING)
     assert mover.work(moved, minutes=10) == WITHOUT_EFFECT
     mover.world.clear_faults()
@@ -413,9 +411,7 @@ def test_a_delete_without_effect_needs_new_approvals(mover: Mover) -> None:
     assert rounds == [("DELETE", 1), ("DELETE", 2), ("POST", 2)]
 
 
-def test_a_delete_that_is_only_known_to_have_worked_hours_later_is_not_followed(
-    mover: Mover,
-) -> None:
+def test_a_delete_that_is_only_known_to_have_worked_hours_later_is_not_followed(mover: Mover):
     moved = mover.move(delete=faults.EXECUTES_THEN_RESET)
     mover.world.set_fault(fault=faults.RETURNS_403, operation="list")
     mover.work(moved, minutes=70)
@@ -424,7 +420,7 @@ def test_a_delete_that_is_only_known_to_have_worked_hours_later_is_not_followed(
     assert (mover.sent(), alarms()) == (["DELETE"], 1)
 
 
-def test_a_connection_that_is_gone_long_after_a_delete_is_not_created(mover: Mover) -> None:
+def test_a_connection_that_is_gone_long_after_a_delete_is_not_created(mover: Mover):
     """Nothing is sent for a confirmation that is hours old, but everyone is told."""
     moved = mover.move(delete=faults.RESET_AFTER_READING)
     assert mover.work(moved, minutes=10) == WITHOUT_EFFECT
@@ -438,7 +434,7 @@ def test_a_connection_that_is_gone_long_after_a_delete_is_not_created(mover: Mov
 
 def test_a_late_200_to_the_delete_is_followed_by_one_post(
     mover: Mover, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     send_claimed = sending.send_claimed
 
     def wait(claimed: sending.ClaimedAttempt) -> WriteResponse:
@@ -456,7 +452,7 @@ def test_a_late_200_to_the_delete_is_followed_by_one_post(
     assert mover.sent() == ["DELETE", "POST"]
 
 
-def test_two_processes_send_one_post(mover: Mover) -> None:
+def test_two_processes_send_one_post(mover: Mover):
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
     other = AccessRequest.objects.get()
@@ -471,7 +467,7 @@ def test_two_processes_send_one_post(mover: Mover) -> None:
 
 def test_only_keys_of_a_service_account_that_can_write_move(
     mover: Mover, subtests: pytest.Subtests
-) -> None:
+):
     for values, words in (
         ({"key_owner_is_service_account": False, "person_can_create": True}, "belong to a person"),
         ({"key_owner_is_service_account": None}, "It isn't known yet"),
@@ -496,7 +492,7 @@ def test_only_keys_of_a_service_account_that_can_write_move(
 )
 def test_the_list_before_the_delete_also_reads_what_the_keys_can_do(
     mover: Mover, owner: dict[str, Any], cause: Cause
-) -> None:
+):
     access_request = mover.request()
     mover.approve(access_request)
     pair = key_pair_of(mover.world, "Payments US")
@@ -508,7 +504,7 @@ def test_the_list_before_the_delete_also_reads_what_the_keys_can_do(
     assert not mover.sent()
 
 
-def test_a_list_that_lagged_before_the_worker_stopped_proves_nothing_later(mover: Mover) -> None:
+def test_a_list_that_lagged_before_the_worker_stopped_proves_nothing_later(mover: Mover):
     old = mover.found()
     moved = mover.move(delete=faults.RETURNS_200_WITHOUT_DELETING)
     mover.world.remove_connection(connection_id=old.id)
@@ -519,9 +515,7 @@ def test_a_list_that_lagged_before_the_worker_stopped_proves_nothing_later(mover
     assert mover.stored(mover.confirm(moved)) == CREATED
 
 
-def test_a_person_who_lost_the_right_while_a_list_lags_stops_the_post_with_an_alarm(
-    mover: Mover,
-) -> None:
+def test_a_person_who_lost_the_right_while_a_list_lags_stops_the_post_with_an_alarm(mover: Mover):
     old = mover.found()
     moved = mover.move(delete=faults.RETURNS_200_WITHOUT_DELETING)
     mover.world.remove_connection(connection_id=old.id)
@@ -530,7 +524,7 @@ def test_a_person_who_lost_the_right_while_a_list_lags_stops_the_post_with_an_al
     assert (mover.sent(), alarms()) == (["DELETE"], 1)
 
 
-def test_keys_withdrawn_after_the_delete_end_in_an_alarm(mover: Mover) -> None:
+def test_keys_withdrawn_after_the_delete_end_in_an_alarm(mover: Mover):
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
     mover.world.revoke(key_pair_of(mover.world, "Payments US"))
@@ -539,7 +533,7 @@ def test_keys_withdrawn_after_the_delete_end_in_an_alarm(mover: Mover) -> None:
     assert (mover.sent(), alarms()) == (["DELETE"], 2)
 
 
-def test_a_person_who_lost_the_right_stops_the_post_with_an_alarm(mover: Mover) -> None:
+def test_a_person_who_lost_the_right_stops_the_post_with_an_alarm(mover: Mover):
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
     mover.linus.groups.clear()
@@ -552,7 +546,7 @@ def test_a_person_who_lost_the_right_stops_the_post_with_an_alarm(mover: Mover) 
 # --- Before sending ---
 
 
-def test_a_protected_connection_is_not_moved(mover: Mover) -> None:
+def test_a_protected_connection_is_not_moved(mover: Mover):
     access_request = mover.request()
     key = access_request.key
     protections.protect_connection(actor=person_actor(person=mover.linus), key=key, reason="audit")
@@ -564,7 +558,7 @@ def test_a_protected_connection_is_not_moved(mover: Mover) -> None:
     assert "protected" in refused.value.fields["credential"]
 
 
-def test_a_connection_that_was_protected_after_the_approval_is_not_moved(mover: Mover) -> None:
+def test_a_connection_that_was_protected_after_the_approval_is_not_moved(mover: Mover):
     access_request = mover.request()
     mover.approve(access_request)
     actor = person_actor(person=mover.linus)
@@ -574,7 +568,7 @@ def test_a_connection_that_was_protected_after_the_approval_is_not_moved(mover: 
     assert not mover.sent()
 
 
-def test_keys_that_can_no_longer_write_move_nothing(mover: Mover) -> None:
+def test_keys_that_can_no_longer_write_move_nothing(mover: Mover):
     access_request = mover.request()
     mover.approve(access_request)
     Credential.objects.update(verification=[{"check": "permissions", "ok": False}])
@@ -597,7 +591,7 @@ def unlistable(mover: Mover) -> None:
 )
 def test_only_the_reviewed_connection_is_deleted(
     mover: Mover, happening: Callable[[Mover], None], expected: Result
-) -> None:
+):
     access_request = mover.request()
     mover.approve(access_request)
     happening(mover)
@@ -605,7 +599,7 @@ def test_only_the_reviewed_connection_is_deleted(
     assert not mover.sent()
 
 
-def test_a_failed_check_is_never_skipped(mover: Mover) -> None:
+def test_a_failed_check_is_never_skipped(mover: Mover):
     access_request = mover.request()
     mover.approve(access_request)
     mover.world.set_fault(fault=faults.INCOMPLETE_PAGE, operation="list")
@@ -623,7 +617,7 @@ def test_a_failed_check_is_never_skipped(mover: Mover) -> None:
 # --- What the database refuses ---
 
 
-def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytest.Subtests) -> None:
+def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytest.Subtests):
     moved = mover.move(between=faults.RETURNS_403)
     table = AccessRequest._meta.db_table
     for columns, words in {
@@ -642,7 +636,7 @@ def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytes
         delete.save(force_insert=True)
 
 
-def test_the_database_lets_no_post_precede_the_delete(mover: Mover) -> None:
+def test_the_database_lets_no_post_precede_the_delete(mover: Mover):
     access_request = mover.request()
     mover.approve(access_request)
     removed = "removed_at = requested_at, step = 'POST'"
@@ -662,7 +656,7 @@ def test_the_database_lets_no_post_precede_the_delete(mover: Mover) -> None:
         )
 
 
-def test_a_move_that_was_open_at_the_upgrade_goes_on(mover: Mover) -> None:
+def test_a_move_that_was_open_at_the_upgrade_goes_on(mover: Mover):
     moved = mover.move(post=faults.RETURNS_403)
     table = AccessRequest._meta.db_table
     of_table = f" ON {table}" if connection.vendor == "postgresql" else ""

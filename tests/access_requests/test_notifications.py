@@ -67,7 +67,7 @@ def requested(free_pair: OrgPair, ada: Person, linus: Person, victor: Person) ->
     return ask(free_pair, by=ada, owner=victor)
 
 
-def test_approvers_and_the_owner_learn_of_a_request(requested: AccessRequest) -> None:
+def test_approvers_and_the_owner_learn_of_a_request(requested: AccessRequest):
     assert notified("requested") == {"linus", "victor"}
     row = Notification.objects.get(code="access_request.requested", person__username="linus")
     message = build_message(row)
@@ -86,7 +86,7 @@ def test_approvers_and_the_owner_learn_of_a_request(requested: AccessRequest) ->
 
 def test_requester_and_owner_learn_that_it_was_approved_and_given(
     requested: AccessRequest, ada: Person, linus: Person
-) -> None:
+):
     created = approve_and_confirm(requested, approver=linus, by=ada)
     assert created.outcome == AccessOutcome.CREATED
     assert notified("approved") == {"ada", "victor"}
@@ -98,9 +98,7 @@ def test_requester_and_owner_learn_that_it_was_approved_and_given(
     assert title == "Access request: created"
 
 
-def test_requester_and_owner_learn_that_it_was_declined(
-    requested: AccessRequest, linus: Person
-) -> None:
+def test_requester_and_owner_learn_that_it_was_declined(requested: AccessRequest, linus: Person):
     actor = person_actor(person=linus)
     approvals.decline(change_request=requested, actor=actor, reason="Not needed.")
     assert notified("declined") == {"ada", "victor"}
@@ -108,7 +106,7 @@ def test_requester_and_owner_learn_that_it_was_declined(
 
 def test_an_unknown_result_is_announced_like_that_of_a_deletion(
     requested: AccessRequest, ada: Person, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="POST")
     approve_and_confirm(requested, approver=linus, by=ada)
     assert notified("unknown") == {"linus", "victor"}
@@ -116,14 +114,14 @@ def test_an_unknown_result_is_announced_like_that_of_a_deletion(
 
 def test_whoever_can_confirm_learns_of_what_a_viewer_requested(
     free_pair: OrgPair, ada: Person, linus: Person, victor: Person
-) -> None:
+):
     ask(free_pair, by=victor, owner=victor)
     assert notified("requested") == {"ada"}
 
 
 def test_whoever_can_confirm_learns_of_the_last_approval_only(
     free_pair: OrgPair, ada: Person, linus: Person, root: Person, victor: Person
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     access_request = ask(free_pair, by=victor, owner=victor)
     assert notified("requested") == {"linus", "root"}
@@ -136,7 +134,7 @@ def test_whoever_can_confirm_learns_of_the_last_approval_only(
 
 def test_a_message_is_dropped_once_the_request_is_hidden_from_its_reader(
     requested: AccessRequest, credential: Credential, ada: Person, root: Person
-) -> None:
+):
     row = Notification.objects.get(code="access_request.requested", person__username="victor")
     let_only(ada, credential=credential, kind=AccessKind.SEE, actor=person_actor(person=root))
     with pytest.raises(AccessRequest.DoesNotExist):
@@ -155,7 +153,7 @@ def test_requester_and_owner_get_one_message_about_the_end(
     victor: Person,
     clock: SettableClock,
     is_covered: bool,
-) -> None:
+):
     created = ask(free_pair, by=ada, owner=victor, ends_on=clock.now().date())
     clock.advance(seconds=1)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)

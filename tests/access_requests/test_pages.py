@@ -72,7 +72,7 @@ def fill_in(client: Client, pair: OrgPair, kind: str = "create", **changed: Any)
 
 def test_without_javascript_a_preview_shows_what_was_typed_and_one_submit_creates_it(
     ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     fields = fill_in(client, free_pair, ends_on="2099-01-31")
     preview = client.post(NEW, fields | {"preview": "1"})
@@ -104,7 +104,7 @@ def test_without_javascript_a_preview_shows_what_was_typed_and_one_submit_create
 
 def test_fields_that_change_say_at_once_what_they_mean(
     ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     fields = fill_in(client, free_pair, preview="1", confirmation="Group SOC")
     htmx = {"HX-Request": "true"}
@@ -145,7 +145,7 @@ def test_fields_that_change_say_at_once_what_they_mean(
 )
 def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
     ada: Person, free_pair: OrgPair, client_of: ClientOf, changed: dict[str, Any], said: str
-) -> None:
+):
     client = client_of(ada)
     fields = fill_in(client, free_pair, **changed)
     response = client.post(NEW, fields)
@@ -164,13 +164,13 @@ def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
 )
 def test_an_address_that_names_nothing_is_not_found(
     ada: Person, free_pair: OrgPair, client_of: ClientOf, query: dict[str, str]
-) -> None:
+):
     assert client_of(ada).get(NEW, page_of(free_pair) | query).status_code == 404
 
 
 def test_without_two_orgs_of_a_site_the_page_asks_for_them(
     ada: Person, free_pair: OrgPair, client_of: ClientOf
-) -> None:
+):
     client, orgs = client_of(ada), page_of(free_pair)
     assert "Source org" in client.get(NEW).text
     for destination in (orgs["source"], "datadoghq.eu/other-site"):
@@ -181,7 +181,7 @@ def test_without_two_orgs_of_a_site_the_page_asks_for_them(
 
 def test_a_kind_that_doesnt_fit_leads_to_the_one_that_does(
     ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     def link_of(kind: str) -> str:
         return access_request_url(RequestKind(kind), listed_pair, types=["logs"])
 
@@ -200,7 +200,7 @@ def test_a_kind_that_doesnt_fit_leads_to_the_one_that_does(
 
 def test_a_credential_that_cant_be_used_is_not_said_to_be_missing(
     ada: Person, free_pair: OrgPair, credential: Credential, client_of: ClientOf
-) -> None:
+):
     client, page = client_of(ada), page_of(free_pair)
     named = page | {"credential": str(credential.pk)}
     back = page | {"source": page["destination"], "destination": page["source"]}
@@ -222,7 +222,7 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     credential: Credential,
     sandbox: SandboxServer,
     client_of: ClientOf,
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     viewer = client_of(victor)
     page = viewer.get(NEW, page_of(listed_pair, "change"))
@@ -256,7 +256,7 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
 
 def test_its_requester_withdraws_it_whatever_their_role(
     victor: Person, listed_pair: OrgPair, credential: Credential, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     viewer = client_of(victor)
     fields = fill_in(viewer, listed_pair, "change", connection_types=["audit"])
@@ -273,7 +273,7 @@ def test_an_approval_that_is_refused_says_why(
     change: RequestAccess,
     client_of: ClientOf,
     policy: ApprovalPolicy,
-) -> None:
+):
     Person.objects.filter(pk=ada.pk).update(is_superuser=True)
     Credential.objects.update(policy=policy)
     access_request = change()
@@ -292,12 +292,8 @@ def test_an_approval_that_is_refused_says_why(
 
 
 def test_a_decline_needs_a_reason_and_ends_it(
-    ada: Person,
-    linus: Person,
-    credential: Credential,
-    change: RequestAccess,
-    client_of: ClientOf,
-) -> None:
+    ada: Person, linus: Person, credential: Credential, change: RequestAccess, client_of: ClientOf
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     access_request = change()
     url = reverse("access-request-detail", args=[access_request.pk])
@@ -316,7 +312,7 @@ def test_a_decline_needs_a_reason_and_ends_it(
 
 def test_the_page_polls_until_nothing_changes(
     ada: Person, credential: Credential, change: RequestAccess, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     url = reverse("access-request-detail", args=[change().pk])
     client = client_of(ada)
@@ -332,7 +328,7 @@ def test_the_page_polls_until_nothing_changes(
 
 def test_the_list_filters_and_exports(
     ada: Person, change: RequestAccess, listed_pair: OrgPair, client_of: ClientOf
-) -> None:
+):
     client, pk = client_of(ada), str(change().pk)
     org = f"{listed_pair.site}/{listed_pair.sink_org_id}"
     for found in (
@@ -365,7 +361,7 @@ def test_every_other_page_leads_to_it(
     credential: Credential,
     change: RequestAccess,
     client_of: ClientOf,
-) -> None:
+):
     operator, approver = client_of(ada), client_of(linus)
     snapshot = credential.snapshots.get(is_current=True, sink_org_id=listed_pair.sink_org_id)
     connection = operator.get(f"/connections/{listed_pair.site}/{snapshot.connection_id}/").text
@@ -394,7 +390,7 @@ def test_what_it_gave_leads_to_it_until_and_after_its_end(
     credential: Credential,
     client_of: ClientOf,
     clock: SettableClock,
-) -> None:
+):
     client, ends_on = client_of(ada), clock.now().date() + timedelta(days=2)
     fields = fill_in(client, free_pair, ends_on=f"{ends_on}", confirmation="Group SOC")
     url = client.post(NEW, fields)["Location"]
@@ -414,7 +410,7 @@ def test_what_it_gave_leads_to_it_until_and_after_its_end(
 
 def test_a_data_type_that_was_not_agreed_can_be_removed_from_every_page_that_says_so(
     ada: Person, root: Person, listed_pair: OrgPair, credential: Credential, client_of: ClientOf
-) -> None:
+):
     agree(listed_pair, actor=person_actor(person=ada), connection_types=["logs"])
     snapshot = credential.snapshots.get(is_current=True, sink_org_id=listed_pair.sink_org_id)
     review = start(root, scope="q=Group+SOC")
@@ -432,7 +428,7 @@ def test_a_data_type_that_was_not_agreed_can_be_removed_from_every_page_that_say
 
 def test_the_page_extends_the_end_and_sends_nothing(
     ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     created = fill_in(client, free_pair, ends_on="2099-01-31", confirmation="Group SOC")
     client.post(NEW, created)
@@ -464,7 +460,7 @@ def test_an_approver_sees_what_an_extension_changes(
     clock: SettableClock,
     ends_on: str,
     no_end: str,
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     actor, client = person_actor(person=ada), client_of(ada)
     agree(listed_pair, actor=actor, ends_on=date(2099, 1, 31))
@@ -482,7 +478,7 @@ def test_an_approver_sees_what_an_extension_changes(
 
 def test_the_page_restores_what_a_deletion_removed(
     ada: Person, credential: Credential, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     removed = connection_between(sandbox.world, "Payments US", "Group SOC")
     deletion = request_deletion(
         actor=person_actor(person=ada), credential=credential, connection_id=removed.id
@@ -509,7 +505,7 @@ def test_the_page_restores_what_a_deletion_removed(
 
 def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     client, old = client_of(ada), connection_between(sandbox.world, "Payments US", "Group SOC")
     address = f"/connections/{listed_pair.site}/{old.id}/"
@@ -547,7 +543,7 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
 
 def test_a_move_whose_post_is_unknown_doesnt_say_that_access_is_gone(
     ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     client = client_of(ada)
     fields = fill_in(client, listed_pair, "move")
@@ -576,7 +572,7 @@ def test_keys_that_cant_move_a_connection_are_refused_with_422(
     client_of: ClientOf,
     values: dict[str, Any],
     said: str,
-) -> None:
+):
     client = client_of(ada)
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     fields = fill_in(client, listed_pair, "move") | {"confirmation": "Group SOC"}

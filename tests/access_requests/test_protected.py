@@ -98,7 +98,7 @@ def before_claim(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> 
 
 def test_a_change_that_removes_a_data_type_is_not_requested_and_a_wider_one_is_sent(
     listed_pair: OrgPair, actor: Actor, credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     protect(listed_pair, credential)
     with pytest.raises(BlockedError, match="must stay"):
         ask(listed_pair, actor, LESS)
@@ -116,7 +116,7 @@ def test_a_protection_after_the_request_stops_it_at_every_step(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
-) -> None:
+):
     asked = approved(listed_pair, actor, linus, is_approved=step != "approval")
     if step == "claim":
         before_claim(monkeypatch, lambda: protect(listed_pair, credential))
@@ -136,7 +136,7 @@ def test_the_database_lets_no_attempt_take_a_data_type_from_a_protected_connecti
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     types: list[str],
-) -> None:
+):
     asked = approved(listed_pair, actor, linus, types=types)
     protect(listed_pair, credential)
     monkeypatch.setattr(ChangeAction, "takes_away", lambda *_: False)
@@ -153,7 +153,7 @@ def test_the_pages_of_the_requester_and_the_approver_show_the_protection(
     linus: Person,
     credential: Credential,
     client_of: ClientOf,
-) -> None:
+):
     asked = approved(listed_pair, actor, linus, is_approved=False)
     protect(listed_pair, credential)
     page = client_of(linus).get(reverse("access-request-detail", args=[asked.pk])).text
@@ -166,7 +166,7 @@ def test_the_pages_of_the_requester_and_the_approver_show_the_protection(
 
 def test_the_page_and_the_command_refuse_it_as_a_deletion(
     listed_pair: OrgPair, ada: Person, credential: Credential, client_of: ClientOf
-) -> None:
+):
     protect(listed_pair, credential)
     client = client_of(ada)
     fields = fill_in(client, listed_pair, "change", confirmation="Group SOC")

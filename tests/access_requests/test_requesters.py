@@ -41,7 +41,7 @@ def test_nothing_is_sent_for_a_requester_whose_account_is_disabled(
     listed_pair: OrgPair,
     sandbox: SandboxServer,
     client_of: Any,
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     access_request = request_change(listed_pair, by=victor)
     approvals.approve(
@@ -70,7 +70,7 @@ def test_a_person_has_at_most_20_open_access_requests(
     listed_pair: OrgPair,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     assert requesting.MAX_OPEN == 20
     monkeypatch.setattr(requesting, "MAX_OPEN", 1)
     Credential.objects.update(policy=ApprovalPolicy.ONE)

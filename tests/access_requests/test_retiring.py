@@ -25,7 +25,7 @@ def retire(credential: Credential) -> None:
 )
 def test_a_credential_whose_keys_a_request_needs_stays(
     create: RequestAccess, credential: Credential, fault: Fault
-) -> None:
+):
     access_request = create(fault)
     with pytest.raises(ConflictError, match=rf"the access request .* is {access_request.state}"):
         retire(credential)
@@ -33,7 +33,7 @@ def test_a_credential_whose_keys_a_request_needs_stays(
     assert not credential.is_retired
 
 
-def test_what_was_not_sent_is_withdrawn(create: RequestAccess, credential: Credential) -> None:
+def test_what_was_not_sent_is_withdrawn(create: RequestAccess, credential: Credential):
     Credential.objects.update(policy="one")
     access_request = create()
     retire(credential)

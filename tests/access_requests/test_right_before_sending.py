@@ -116,7 +116,7 @@ def asker(
     )
 
 
-def test_a_list_that_is_too_old_at_the_claim_is_read_again(asker: Asker) -> None:
+def test_a_list_that_is_too_old_at_the_claim_is_read_again(asker: Asker):
     asker.at(Point.BEFORE_CLAIM, asker.stand_still)
     earlier = len(asker.lists_and_writes)
     asker.ask()
@@ -124,7 +124,7 @@ def test_a_list_that_is_too_old_at_the_claim_is_read_again(asker: Asker) -> None
     assert asker.sent > 0
 
 
-def test_what_others_did_since_a_list_that_is_too_old_is_not_undone(asker: Asker) -> None:
+def test_what_others_did_since_a_list_that_is_too_old_is_not_undone(asker: Asker):
     def others_act() -> None:
         asker.stand_still()
         asker.widen()
@@ -134,9 +134,7 @@ def test_what_others_did_since_a_list_that_is_too_old_is_not_undone(asker: Asker
     assert (access_request.outcome, asker.sent) == ("stale", 0)
 
 
-def test_if_the_second_list_is_too_old_too_nothing_is_sent(
-    asker: Asker, client_of: ClientOf
-) -> None:
+def test_if_the_second_list_is_too_old_too_nothing_is_sent(asker: Asker, client_of: ClientOf):
     asker.at(Point.BEFORE_CLAIM, asker.stand_still, asker.stand_still)
     access_request = asker.ask()
     assert (access_request.state, asker.sent) == ("requested", 0)
@@ -147,7 +145,7 @@ def test_if_the_second_list_is_too_old_too_nothing_is_sent(
     assert asker.sent > 0
 
 
-def test_a_worker_whose_lists_are_too_old_tries_again_a_minute_later(asker: Asker) -> None:
+def test_a_worker_whose_lists_are_too_old_tries_again_a_minute_later(asker: Asker):
     limited = faults.rate_limited(reset="7")
     for method in ("POST", "PATCH", "DELETE"):
         asker.sandbox.world.set_fault(fault=limited, method=method, times=1)
@@ -160,7 +158,7 @@ def test_a_worker_whose_lists_are_too_old_tries_again_a_minute_later(asker: Aske
     assert asker.sent > before
 
 
-def test_nothing_is_claimed_after_the_last_day(asker: Asker) -> None:
+def test_nothing_is_claimed_after_the_last_day(asker: Asker):
     if asker.kind == RequestKind.MOVE:
         # A move keeps the end that was agreed.
         return
@@ -172,9 +170,7 @@ def test_nothing_is_claimed_after_the_last_day(asker: Asker) -> None:
     assert asker.sent == 0
 
 
-def test_a_process_that_stood_still_after_its_claim_sends_after_a_new_list_only(
-    asker: Asker,
-) -> None:
+def test_a_process_that_stood_still_after_its_claim_sends_after_a_new_list_only(asker: Asker):
     since_boot = boot_clock.seconds_since_boot
 
     def stand_still() -> None:

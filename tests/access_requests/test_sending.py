@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 def test_a_connection_is_created_and_verified_and_its_agreement_set(
     create: RequestAccess, sandbox: SandboxServer, clock: SettableClock, credential: Credential
-) -> None:
+):
     access_request = create()
     created = connection_between(sandbox.world, "Payments US", "Group SOC")
     assert access_request.outcome == AccessOutcome.CREATED
@@ -32,7 +32,7 @@ def test_a_connection_is_created_and_verified_and_its_agreement_set(
 
 def test_data_types_are_changed_and_verified(
     change: RequestAccess, sandbox: SandboxServer, clock: SettableClock, credential: Credential
-) -> None:
+):
     access_request = change()
     assert access_request.outcome == AccessOutcome.CHANGED
     changed = connection_between(sandbox.world, "Payments US", "Group SOC")

@@ -65,7 +65,7 @@ def keep(review: AccessReview, person: Person, *, version: int | None = 0, **ter
     decide(review, person, texts_of(review)[0], terms=given, version=version)
 
 
-def test_both_are_saved_with_one_event_each(review: AccessReview, ada: Person) -> None:
+def test_both_are_saved_with_one_event_each(review: AccessReview, ada: Person):
     ends_on = database_clock.now().date() + timedelta(days=90)
     keep(review, ada, ends_on=ends_on)
     agreement = Agreement.objects.get()
@@ -86,7 +86,7 @@ def test_both_are_saved_with_one_event_each(review: AccessReview, ada: Person) -
 )
 def test_an_invalid_agreement_leaves_the_decision_unsaved(
     review: AccessReview, ada: Person, terms: dict[str, Any], field: str
-) -> None:
+):
     with pytest.raises(InvalidInputError) as caught:
         keep(review, ada, **terms)
     assert (list(caught.value.fields), saved()) == ([field], (0, 0, 0))
@@ -94,7 +94,7 @@ def test_an_invalid_agreement_leaves_the_decision_unsaved(
 
 def test_an_invalid_decision_leaves_the_agreement_unsaved(
     review: AccessReview, ada: Person, edith: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     terms: Terms = {"owner": ada, "purpose": PURPOSE}
     for wrong in ({"reason": " "}, {"decision": "delete"}, {"digests": {}, "decision": "later"}):
         with pytest.raises(InvalidInputError):
@@ -114,17 +114,13 @@ def _set_and_fail(**given: Any) -> None:
     raise DatabaseError
 
 
-def test_only_someone_who_can_set_the_agreement_sets_it(
-    review: AccessReview, edith: Person
-) -> None:
+def test_only_someone_who_can_set_the_agreement_sets_it(review: AccessReview, edith: Person):
     with pytest.raises(PermissionDenied):
         keep(review, edith)
     assert saved() == (0, 0, 0)
 
 
-def test_what_someone_else_agreed_meanwhile_is_not_replaced(
-    review: AccessReview, ada: Person
-) -> None:
+def test_what_someone_else_agreed_meanwhile_is_not_replaced(review: AccessReview, ada: Person):
     theirs = agree(review)
     with pytest.raises(OlderVersionError) as caught:
         keep(review, ada)
@@ -136,7 +132,7 @@ def test_what_someone_else_agreed_meanwhile_is_not_replaced(
 
 def test_with_several_decisions_the_missing_agreements_are_set(
     review: AccessReview, ada: Person, post: Any
-) -> None:
+):
     agree(review)
     connections = texts_of(review)
     fields = {"connection": connections, "selection": "1", "owner": "ada"}
@@ -180,7 +176,7 @@ def offered(page: str) -> list[str]:
 
 def test_the_form_offers_what_is_missing_to_those_who_can_set_it(
     review: AccessReview, ada: Person, grace: Person, edith: Person, client_of: Any
-) -> None:
+):
     url = f"/reviews/{review.pk}/"
 
     def opened(person: Person, decision: str = "keep") -> list[str]:
@@ -201,7 +197,7 @@ def test_the_form_offers_what_is_missing_to_those_who_can_set_it(
 
 def test_an_ended_agreement_is_given_a_new_end(
     review: AccessReview, ada: Person, post: Any, client_of: Any, clock: Any
-) -> None:
+):
     today = database_clock.now().date()
     agree(review, ends_on=today)
     clock.advance(seconds=2 * 86_400)
@@ -212,7 +208,7 @@ def test_an_ended_agreement_is_given_a_new_end(
     assert (newest.owner_text, newest.ends_on) == ("Data team", today + timedelta(days=90))
 
 
-def test_an_empty_agreement_is_not_set(review: AccessReview, post: Any) -> None:
+def test_an_empty_agreement_is_not_set(review: AccessReview, post: Any):
     response = post(htmx=False, version="0", owner="", owner_text="", purpose="", ends_on="")
     assert (response.status_code, saved()) == (303, (1, 0, 1))
 
@@ -220,7 +216,7 @@ def test_an_empty_agreement_is_not_set(review: AccessReview, post: Any) -> None:
 @pytest.mark.parametrize("htmx", [True, False])
 def test_errors_are_shown_and_nothing_typed_is_lost(
     review: AccessReview, ada: Person, post: Any, htmx: bool
-) -> None:
+):
     typed = {"owner": "ada", "owner_text": "Data team", "purpose": " ", "ends_on": "2999-01-31"}
     response = post(htmx=htmx, version="0", keep_until="2999-02-28", **typed)
     assert (response.status_code, saved()) == (422, (0, 0, 0))
@@ -236,7 +232,7 @@ def test_errors_are_shown_and_nothing_typed_is_lost(
 
 def test_the_form_shows_what_someone_else_agreed_and_replaces_it(
     review: AccessReview, ada: Person, post: Any
-) -> None:
+):
     agree(review)
     typed = {"owner": "ada", "purpose": "Fraud alerts"}
     response = post(version="0", **typed)

@@ -21,7 +21,7 @@ from tests.batches.support import add_connections, sync_now
 pytestmark = pytest.mark.django_db
 
 
-def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edith: Person) -> None:
+def test_a_pending_row_needs_a_reason(make_review: MakeReview, ada: Person, edith: Person):
     review = make_review(2)
     decide(review, ada, texts_of(review)[0])
     for reason in ("", " \u200b"):
@@ -43,7 +43,7 @@ def test_the_closing_freezes_states_coverage_and_what_appeared(
     sandbox: SandboxServer,
     ada: Person,
     edith: Person,
-) -> None:
+):
     review = make_review(3)
     first, second, third = review.rows.all()
     [keep] = decide(review, ada, first.key.reference)
@@ -68,7 +68,7 @@ def test_the_closing_freezes_states_coverage_and_what_appeared(
     )
 
 
-def test_it_closes_once(make_review: MakeReview, ada: Person, edith: Person) -> None:
+def test_it_closes_once(make_review: MakeReview, ada: Person, edith: Person):
     review = make_review(1)
     decide(review, ada)
     close(review, edith)
@@ -77,7 +77,7 @@ def test_it_closes_once(make_review: MakeReview, ada: Person, edith: Person) -> 
     assert AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_CLOSED).count() == 1
 
 
-def test_only_auditors_and_administrators_close(make_review: MakeReview, ada: Person) -> None:
+def test_only_auditors_and_administrators_close(make_review: MakeReview, ada: Person):
     review = make_review(1)
     decide(review, ada)
     with pytest.raises(PermissionDenied):

@@ -37,7 +37,7 @@ pytestmark = [
 
 def test_a_decision_is_either_part_of_the_closing_or_refused(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     for number in range(6):
         review = make_review(number + 1)
         same = type(review).objects.get(pk=review.pk)
@@ -52,7 +52,7 @@ def test_a_decision_is_either_part_of_the_closing_or_refused(
         assert closed_as == {"keep" if has_decisions else "pending"}
 
 
-def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person) -> None:
+def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person):
     actor = person_actor(person=ada)
     for number in range(4):
         review = make_review(number + 1)
@@ -67,7 +67,7 @@ def test_two_plans_at_once_make_one_draft(make_review: MakeReview, ada: Person) 
 
 def test_a_plan_confirmed_during_a_decision_to_keep_its_connection_never_runs(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     for number in range(6):
         review = make_review(number + 1)
         decide(review, ada, decision="delete")
@@ -88,7 +88,7 @@ def test_a_connection_kept_by_a_decision_during_the_confirmation_is_not_deleted(
     grace: Person,
     linus: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     review = make_review(1)
     Credential.objects.update(policy="one")
     decide(review, ada, decision="delete")
@@ -114,7 +114,7 @@ def test_a_plan_made_and_requested_during_a_decision_to_keep_its_connection_does
     grace: Person,
     edith: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     older = make_review(1)
     decide(older, ada, decision="delete")
     close(older, edith)
@@ -143,7 +143,7 @@ def test_no_sync_is_stored_while_states_and_coverage_are_read(
     ada: Person,
     edith: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     review = make_review(1)
     decide(review, ada)
     syncs = Sync.objects.count()
@@ -171,7 +171,7 @@ def test_no_sync_is_stored_while_states_and_coverage_are_read(
 
 def test_decisions_about_the_same_row_are_recorded_in_the_order_that_counts(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     same = type(review).objects.get(pk=review.pk)
     for _ in range(4):

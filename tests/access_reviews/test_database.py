@@ -76,9 +76,7 @@ def refused(statement: str) -> bool:
     return False
 
 
-def test_an_open_access_review_keeps_its_record(
-    review: AccessReview, subtests: pytest.Subtests
-) -> None:
+def test_an_open_access_review_keeps_its_record(review: AccessReview, subtests: pytest.Subtests):
     for what, statement in (ALWAYS_REFUSED | WHILE_OPEN).items():
         with subtests.test(what=what):
             assert refused(statement)
@@ -86,14 +84,14 @@ def test_an_open_access_review_keeps_its_record(
 
 def test_a_closed_access_review_keeps_its_record(
     review: AccessReview, edith: Person, subtests: pytest.Subtests
-) -> None:
+):
     close(review, edith)
     for what, statement in (ALWAYS_REFUSED | ONCE_CLOSED).items():
         with subtests.test(what=what):
             assert refused(statement)
 
 
-def test_no_row_is_added_after_the_start(review: AccessReview) -> None:
+def test_no_row_is_added_after_the_start(review: AccessReview):
     row = review.rows.all()[0]
     row.pk, row.position, row.site = None, 3, "elsewhere"
     with pytest.raises(DatabaseError, match="can't grow"), transaction.atomic():
@@ -102,7 +100,7 @@ def test_no_row_is_added_after_the_start(review: AccessReview) -> None:
 
 def test_only_an_open_access_review_with_named_reviewers_gets_another(
     review: AccessReview, make_review: MakeReview, grace: Person, edith: Person
-) -> None:
+):
     of_everyone = make_review(0)
     close(review, edith)
     for each in (review, of_everyone):
@@ -112,14 +110,14 @@ def test_only_an_open_access_review_with_named_reviewers_gets_another(
 
 def test_a_closed_access_review_for_everyone_gets_no_named_reviewers(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     of_everyone = make_review(1)
     decide(of_everyone, ada)
     close(of_everyone, edith)
     assert refused("UPDATE connections_accessreview SET is_for_everyone = FALSE")
 
 
-def test_a_closed_access_review_gets_no_decision(review: AccessReview, edith: Person) -> None:
+def test_a_closed_access_review_gets_no_decision(review: AccessReview, edith: Person):
     close(review, edith)
     decision = AccessReviewDecision.objects.all()[0]
     decision.pk = None
@@ -127,7 +125,7 @@ def test_a_closed_access_review_gets_no_decision(review: AccessReview, edith: Pe
         decision.save(force_insert=True)
 
 
-def test_pending_rows_are_left_open_only_with_a_reason(review: AccessReview) -> None:
+def test_pending_rows_are_left_open_only_with_a_reason(review: AccessReview):
     AccessReviewRow.objects.update(closed_as="pending")
     closes = WHILE_OPEN["close with rows that have no state"]
     assert refused(closes)
@@ -135,7 +133,7 @@ def test_pending_rows_are_left_open_only_with_a_reason(review: AccessReview) -> 
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite replaces rows")
-def test_nothing_is_replaced(review: AccessReview, subtests: pytest.Subtests) -> None:
+def test_nothing_is_replaced(review: AccessReview, subtests: pytest.Subtests):
     for table in (REVIEW, ROW, DECISION, REVIEWER):
         with subtests.test(table=table):
             assert refused(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")  # noqa: S608 - our own names
@@ -143,7 +141,7 @@ def test_nothing_is_replaced(review: AccessReview, subtests: pytest.Subtests) ->
 
 def test_erasing_a_person_replaces_the_names_and_nothing_else(
     review: AccessReview, ada: Person, edith: Person
-) -> None:
+):
     close(review, edith)
     administrator = person_as_administrator()
     numbers = [

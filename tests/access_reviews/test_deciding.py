@@ -34,9 +34,7 @@ from tests.support.clock import SettableClock
 pytestmark = pytest.mark.django_db
 
 
-def test_the_record_says_how_many_were_decided_at_once(
-    make_review: MakeReview, ada: Person
-) -> None:
+def test_the_record_says_how_many_were_decided_at_once(make_review: MakeReview, ada: Person):
     review = make_review(3)
     made = decide(review, ada)
     assert [each.decided_together for each in made] == [3, 3, 3]
@@ -50,7 +48,7 @@ def test_the_record_says_how_many_were_decided_at_once(
 
 def test_the_newest_decision_counts_and_earlier_ones_stay(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(1)
     decide(review, ada)
     decide(review, grace, decision="delete")
@@ -63,7 +61,7 @@ def test_the_newest_decision_counts_and_earlier_ones_stay(
 
 def test_a_row_whose_data_types_changed_is_pending_again(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     review = make_review(2)
     decide(review, ada)
     first = review.rows.all()[0]
@@ -78,7 +76,7 @@ def test_a_row_whose_data_types_changed_is_pending_again(
 
 def test_a_row_whose_creator_was_disabled_is_pending_again(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     review = make_review(1)
     decide(review, ada)
     sandbox.world.disable_creator(connection_id=str(review.rows.get().connection_id))
@@ -88,7 +86,7 @@ def test_a_row_whose_creator_was_disabled_is_pending_again(
 
 def test_keep_until_a_date_counts_through_that_day(
     make_review: MakeReview, payments: Credential, ada: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(1)
     last_day = database_clock.now().date() + timedelta(days=2)
     decide(review, ada, keep_until=last_day)
@@ -100,7 +98,7 @@ def test_keep_until_a_date_counts_through_that_day(
 
 def test_a_connection_that_disappeared_is_gone_and_takes_no_decision(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     review = make_review(2)
     first, second = review.rows.all()
     sandbox.world.remove_connection(connection_id=str(first.connection_id))
@@ -114,7 +112,7 @@ def test_a_connection_that_disappeared_is_gone_and_takes_no_decision(
 
 def test_nobody_decides_about_something_that_the_page_did_not_show(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     review = make_review(2)
     shown = {
         row.key.reference: row.digest
@@ -142,7 +140,7 @@ def test_nobody_decides_about_something_that_the_page_did_not_show(
 )
 def test_input_is_checked(
     make_review: MakeReview, ada: Person, values: dict[str, object], field: str
-) -> None:
+):
     review = make_review(1)
     days = {"today": 0, "later": 9}
     if "keep_until" in values:
@@ -156,7 +154,7 @@ def test_input_is_checked(
 
 def test_only_a_reviewer_decides(
     make_review: MakeReview, ada: Person, grace: Person, margaret: Person, edith: Person
-) -> None:
+):
     review = make_review(1, ada)
     for person in (grace, margaret, edith):
         with pytest.raises(PermissionDenied):
@@ -175,7 +173,7 @@ def test_only_a_reviewer_decides(
 
 def test_without_named_reviewers_every_role_that_can_review_decides(
     make_review: MakeReview, ada: Person, linus: Person, edith: Person, margaret: Person
-) -> None:
+):
     review = make_review(1)
     for person in (ada, linus, edith):
         decide(review, person)
@@ -185,7 +183,7 @@ def test_without_named_reviewers_every_role_that_can_review_decides(
 
 def test_a_hidden_connection_is_answered_like_one_that_is_not_in_the_review(
     make_review: MakeReview, payments: Credential, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     assert states(review, ada) == []
@@ -206,7 +204,7 @@ def test_what_only_a_hidden_credential_shows_yet_is_not_covered_by_a_decision(
     ada: Person,
     grace: Person,
     clock: SettableClock,
-) -> None:
+):
     review = make_review(1)
     row = review.rows.get()
     of_it = {"connection_id": str(row.connection_id)}
@@ -228,7 +226,7 @@ def test_what_only_a_hidden_credential_shows_yet_is_not_covered_by_a_decision(
 
 def test_a_closed_access_review_takes_no_decision(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     review = make_review(1)
     decide(review, ada)
     close(review, edith)
@@ -237,7 +235,7 @@ def test_a_closed_access_review_takes_no_decision(
     assert states(review, ada) == ["keep"]
 
 
-def test_decisions_made_together_fold_to_their_own_rows_whatever_their_ids() -> None:
+def test_decisions_made_together_fold_to_their_own_rows_whatever_their_ids():
     """Sorted by their names, the keys of an event are in another order than the decisions."""
     made = [
         AccessReviewDecision(

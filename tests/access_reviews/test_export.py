@@ -30,7 +30,7 @@ def exported(review: AccessReview, person: Person, file_format: str) -> str:
 
 def test_every_format_has_the_same_rows_with_the_same_keys(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     review = make_review(3)
     decide(review, ada, *texts_of(review)[:2], decision="delete")
     rows: list[dict[str, Any]] = json.loads(exported(review, edith, "json"))
@@ -48,7 +48,7 @@ def test_every_format_has_the_same_rows_with_the_same_keys(
 
 def test_the_page_of_an_open_access_review_exports_its_rows_but_no_bundle(
     make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review, client = make_review(2), client_of(edith)
     page = f"/reviews/{review.pk}/"
     assert "format=bundle" not in client.get(page).content.decode()
@@ -61,8 +61,6 @@ def test_the_page_of_an_open_access_review_exports_its_rows_but_no_bundle(
     assert "Only a closed access review" in client.get(page).content.decode()
 
 
-def test_only_people_who_manage_access_reviews_export_one(
-    make_review: MakeReview, ada: Person
-) -> None:
+def test_only_people_who_manage_access_reviews_export_one(make_review: MakeReview, ada: Person):
     with pytest.raises(PermissionDenied):
         exported(make_review(1), ada, "json")

@@ -69,7 +69,7 @@ def options(html: str, name: str) -> dict[str, str]:
 
 def test_rows_are_filtered_by_data_type_and_creator(
     review: AccessReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     client, url = client_of(ada), f"/reviews/{review.pk}/"
     html = client.get(url).text
     assert list(options(html, "type")) == ["audit", "logs"]
@@ -93,7 +93,7 @@ def test_rows_are_filtered_by_what_a_reviewer_looks_for(
     edith: Person,
     clock: SettableClock,
     client_of: ClientOf,
-) -> None:
+):
     decide(review, ada, texts_of(review)[0])
     later = start(edith, scope="q=Partner")
     clock.advance(seconds=1)
@@ -139,7 +139,7 @@ def test_a_column_sorts_the_rows_of_each_group_over_all_pages(
     clock: SettableClock,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     for number, days in ((1, 20), (2, 30), (3, 10)):
         OrgConnectionSnapshot.objects.filter(sink_org_name=f"Partner {number}").update(
@@ -165,7 +165,7 @@ def test_a_column_sorts_the_rows_of_each_group_over_all_pages(
 
 def test_filters_stay_after_a_decision_and_on_the_next_page(
     review: AccessReview, ada: Person, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(detail, "PAGE_SIZE", 1)
     client, url = client_of(ada), f"/reviews/{review.pk}/"
     first = client.get(url, {"type": "audit", "show": "to-decide"}).text
@@ -200,7 +200,7 @@ def test_what_only_hidden_credentials_list_is_neither_a_choice_nor_found(
     clock: SettableClock,
     client_of: ClientOf,
     is_closed: bool,
-) -> None:
+):
     """Ada sees only what the org of Partner 1 listed before its data types changed."""
     [snapshot] = OrgConnectionSnapshot.objects.filter(sink_org_name="Partner 1")
     sandbox.world.add_key_pair(org=org_named(sandbox.world, "Partner 1"))
@@ -249,7 +249,7 @@ def test_a_closed_access_review_has_nothing_that_a_reader_could_not_see_before_i
     edith: Person,
     clock: SettableClock,
     client_of: ClientOf,
-) -> None:
+):
     """A credential that Ada sees lists the connection of Partner 1.
 
     It lists the others only later.
@@ -284,7 +284,7 @@ def test_a_decision_of_an_access_review_that_a_reader_cannot_see_is_shown_withou
     edith: Person,
     clock: SettableClock,
     client_of: ClientOf,
-) -> None:
+):
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     decide(review, grace)
     close(review, edith)

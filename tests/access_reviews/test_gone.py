@@ -65,7 +65,7 @@ def test_retiring_its_credential_keeps_the_state_of_a_row(
     ada: Person,
     edith: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(3)
     first, second, third = texts_of(review)
     decide(review, ada, first)
@@ -92,7 +92,7 @@ def test_only_people_who_see_a_credential_decide_on_what_it_alone_lists_now(
     grace: Person,
     clock: SettableClock,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(1, ada, grace)
     [text] = texts_of(review)
     listed = sandbox.world.connection(connection_id=text.rpartition("/")[2])
@@ -128,7 +128,7 @@ def test_only_a_decision_to_delete_outlives_its_connection(
     edith: Person,
     clock: SettableClock,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(4)
     to_delete, to_keep, changed, _ = texts_of(review)
     decide(review, ada, to_delete, changed, decision="delete")

@@ -91,7 +91,7 @@ def decidable(review: AccessReview, person: Person) -> list[int]:
 
 def test_an_agreements_owner_comes_before_the_source_orgs(
     review: AccessReview, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     assert (decidable(review, ada), decidable(review, grace)) == ([1], [2, 3])
     assert decidable(review, edith) == []
     keys = [row.key.reference for row in review.rows.all()]
@@ -105,7 +105,7 @@ def test_an_agreements_owner_comes_before_the_source_orgs(
 
 def test_who_decides_is_fixed_when_it_starts(
     review: AccessReview, ada: Person, linus: Person, grace: Person, edith: Person
-) -> None:
+):
     own(review, 0, linus)
     Org.objects.update(owner=linus)
     assert (decidable(review, ada), decidable(review, grace)) == ([1], [2, 3])
@@ -116,7 +116,7 @@ def test_who_decides_is_fixed_when_it_starts(
 
 def test_everyone_decides_in_place_of_an_owner_who_cannot_any_more(
     review: AccessReview, payments: Credential, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     Person.objects.filter(pk=ada.pk).update(is_active=False)
     CredentialAccess.objects.create(credential=payments, person=edith, kind=AccessKind.SEE)
     assert decidable(review, edith) == [1, 2, 3]
@@ -133,7 +133,7 @@ def test_an_auditor_names_someone_else(
     edith: Person,
     victor: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     keys = [row.key.reference for row in review.rows.all()[:2]]
     client, url = client_of(edith), f"/reviews/{review.pk}/owner/"
     assert client_of(ada).post(url, {"connection": keys, "owner": "ada"}).status_code == 403
@@ -150,7 +150,7 @@ def test_an_auditor_names_someone_else(
     assert verification.verify_audit_log().fault is None
 
 
-def test_the_database_keeps_who_decided_for_whom(review: AccessReview, ada: Person) -> None:
+def test_the_database_keeps_who_decided_for_whom(review: AccessReview, ada: Person):
     decide(review, ada, review.rows.all()[0].key.reference)
     with pytest.raises(IntegrityError, match="can't be changed"), transaction.atomic():
         AccessReviewDecision.objects.update(owner=None)
@@ -158,7 +158,7 @@ def test_the_database_keeps_who_decided_for_whom(review: AccessReview, ada: Pers
 
 def test_everyone_decides_on_what_has_no_owner_who_can(
     earlier: AccessReview, payments: Credential, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     review = earlier
     own(review, 1, ada)
     assert decidable(review, ada) == [1, 2]
@@ -172,7 +172,7 @@ def test_everyone_decides_on_what_has_no_owner_who_can(
 
 def test_an_owner_who_cannot_see_it_is_passed_over_for_the_orgs(
     earlier: AccessReview, payments: Credential, ada: Person, grace: Person
-) -> None:
+):
     review = earlier
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     assert decidable(review, grace) == [1, 2, 3]
@@ -181,13 +181,8 @@ def test_an_owner_who_cannot_see_it_is_passed_over_for_the_orgs(
 
 
 def test_what_is_hidden_from_many_people_is_what_is_hidden_from_each(
-    payments: Credential,
-    ada: Person,
-    grace: Person,
-    linus: Person,
-    edith: Person,
-    margaret: Person,
-) -> None:
+    payments: Credential, ada: Person, grace: Person, linus: Person, edith: Person, margaret: Person
+):
     people = [ada, grace, linus, edith, margaret, make_person("root", is_administrator=True)]
     entries = [
         {"kind": "use", "group": grace.groups.get()},
@@ -208,7 +203,7 @@ def test_counts_and_reminders_are_of_the_own_rows(
     edith: Person,
     settings: Settings,
     clock: SettableClock,
-) -> None:
+):
     progress = list_reviewer_progress(review=review, rows=rows_of(review, edith))
     assert [(each.name, each.pending) for each in progress] == [("Ada", 1), ("Grace", 2)]
     counts = [count_awaiting_decisions(actor=person_actor(person=each)) for each in (ada, edith)]
@@ -227,7 +222,7 @@ def test_counts_and_reminders_are_of_the_own_rows(
 
 def test_only_owners_are_told_of_its_start(
     review: AccessReview, edith: Person, grace: Person, settings: Settings
-) -> None:
+):
     settings.HAS_MAIL = True
     make_person("barbara", Role.OPERATOR)
     again = start(edith, scope="q=Partner", by_owners=True)
@@ -239,18 +234,14 @@ def test_only_owners_are_told_of_its_start(
     assert verification.verify_audit_log().fault is None
 
 
-def test_named_reviewers_replace_the_owners(
-    review: AccessReview, ada: Person, edith: Person
-) -> None:
+def test_named_reviewers_replace_the_owners(review: AccessReview, ada: Person, edith: Person):
     change_reviewers(review=review, actor=person_actor(person=edith), reviewers=[ada])
     review.refresh_from_db()
     assert (review.assignment, decidable(review, ada)) == ("", [1, 2, 3])
     assert verification.verify_audit_log().fault is None
 
 
-def test_owners_are_not_combined_with_people(
-    payments: Credential, ada: Person, edith: Person
-) -> None:
+def test_owners_are_not_combined_with_people(payments: Credential, ada: Person, edith: Person):
     with pytest.raises(InvalidInputError) as caught:
         start(edith, ada, by_owners=True)
     assert caught.value.fields.keys() == {"reviewers"}
@@ -258,7 +249,7 @@ def test_owners_are_not_combined_with_people(
 
 def test_the_page_names_the_owner_and_offers_each_their_own(
     review: AccessReview, ada: Person, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     posted = {"name": "Q1", "due": "2099-01-31", "scope": "q=Partner", "reviewers": "owners"}
     url = client_of(edith).post("/reviews/new/", posted).headers["Location"]
     page = client_of(ada).get(url).text

@@ -35,7 +35,7 @@ def test_the_next_page_leaves_out_no_connection_after_decisions_on_the_first(
     ada: Person,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     review = make_review(5)
     texts, client = texts_of(review), client_of(ada)
@@ -49,7 +49,7 @@ def test_the_next_page_leaves_out_no_connection_after_decisions_on_the_first(
 
 def test_closing_with_undecided_connections_needs_a_reason(
     make_review: MakeReview, edith: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(2)
     client, url = client_of(edith), f"/reviews/{review.pk}/close/"
     assert client.post(url).status_code == 409
@@ -65,7 +65,7 @@ def test_closing_is_refused_when_other_connections_are_left_open_than_the_page_s
     ada: Person,
     edith: Person,
     client_of: ClientOf,
-) -> None:
+):
     review = make_review(2)
     first = review.rows.all()[0]
     decide(review, ada, first.key.reference)
@@ -89,7 +89,7 @@ def test_a_decision_that_no_longer_counts_says_why(
     ada: Person,
     clock: SettableClock,
     client_of: ClientOf,
-) -> None:
+):
     review = make_review(2)
     decide(review, ada, texts_of(review)[0])
     clock.advance(seconds=1)
@@ -112,7 +112,7 @@ def posted_by(html: str) -> dict[str, str]:
 
 def test_a_decision_in_the_page_updates_what_depends_on_it(
     make_review: MakeReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(1)
     posted = {"connection": texts_of(review), "decision": "delete", "reason": REASON}
     url = f"/reviews/{review.pk}/decide/"
@@ -124,7 +124,7 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
 
 def test_the_button_says_what_its_plan_leaves_out(
     make_review: MakeReview, ada: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(3)
     protect_connection(
         actor=person_actor(person=root), key=review.rows.all()[0].key, reason="Needed"
@@ -140,7 +140,7 @@ def test_the_button_says_what_its_plan_leaves_out(
 @pytest.mark.parametrize("count", [1, 2])
 def test_why_a_decision_on_selected_connections_failed_is_shown_beside_them(
     count: int, make_review: MakeReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(2)
     posted = {"connection": texts_of(review)[:count], "decision": "keep", "selection": "1"}
     url = f"/reviews/{review.pk}/decide/"
@@ -162,7 +162,7 @@ def test_a_heading_selects_all_that_are_to_be_decided_also_on_other_pages(
     linus: Person,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     review = make_review(4)
     decide(review, linus, texts_of(review)[0])
@@ -186,7 +186,7 @@ def test_a_heading_selects_all_that_are_to_be_decided_also_on_other_pages(
 
 def test_each_creator_has_a_heading_in_a_list_sorted_by_creator(
     make_review: MakeReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(2)
     OrgConnectionSnapshot.objects.filter(connection_id=review.rows.all()[0].connection_id).update(
         creator_name="Zoe"
@@ -205,7 +205,7 @@ def test_a_heading_decides_on_nothing_that_its_page_did_not_count(
     sandbox: SandboxServer,
     ada: Person,
     client_of: ClientOf,
-) -> None:
+):
     review = make_review(2)
     client, url = client_of(ada), f"/reviews/{review.pk}/"
     [group] = groups_of(client.get(url).text)
@@ -223,7 +223,7 @@ def test_a_heading_decides_on_nothing_that_its_page_did_not_count(
 
 def test_own_reasons_of_this_access_review_are_offered_again(
     make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(4)
     texts = texts_of(review)
     for text, person, reason in zip(
@@ -246,7 +246,7 @@ def test_a_decision_that_came_too_late_for_its_row_says_so(
     sandbox: SandboxServer,
     ada: Person,
     client_of: ClientOf,
-) -> None:
+):
     review = make_review(2)
     [text, _], row = texts_of(review), review.rows.all()[0]
     sandbox.world.remove_connection(connection_id=str(row.connection_id))
@@ -259,7 +259,7 @@ def test_a_decision_that_came_too_late_for_its_row_says_so(
 
 def test_a_page_number_that_does_not_exist_hides_neither_an_error_nor_a_saved_decision(
     make_review: MakeReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(1)
     client, url = client_of(ada), f"/reviews/{review.pk}/decide/"
     posted = {"connection": texts_of(review), "decision": "keep", "filters": "after=x"}
@@ -271,7 +271,7 @@ def test_a_page_number_that_does_not_exist_hides_neither_an_error_nor_a_saved_de
 
 def test_as_many_connections_as_one_decision_takes_can_be_posted(
     make_review: MakeReview, ada: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(1)
     [text] = texts_of(review)
     posted = {"connection": [text] * 1000, "decision": "keep", "reason": REASON}
@@ -281,7 +281,7 @@ def test_as_many_connections_as_one_decision_takes_can_be_posted(
 
 def test_a_person_who_is_not_a_reviewer_sees_no_form(
     make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     review = make_review(2, ada)
     client = client_of(linus)
     html = client.get(f"/reviews/{review.pk}/", {"open": "1", "decision": "keep"}).text

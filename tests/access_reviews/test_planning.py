@@ -57,7 +57,7 @@ def plan(review: AccessReview, person: Person) -> Any:
 
 def test_a_plan_has_the_connections_that_are_decided_to_delete(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     review = make_review(3)
     first, _, third = texts_of(review)
     decide(review, ada, first, third, decision="delete")
@@ -76,7 +76,7 @@ def test_a_plan_has_the_connections_that_are_decided_to_delete(
 
 def test_the_page_of_a_plan_links_to_its_access_review(
     make_review: MakeReview, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(2)
     decide(review, ada, decision="delete")
     draft = plan(review, ada).batch
@@ -87,7 +87,7 @@ def test_the_page_of_a_plan_links_to_its_access_review(
 
 def test_a_connection_with_a_deletion_is_not_planned_again_and_links_to_it(
     make_review: MakeReview, ada: Person
-) -> None:
+):
     review = make_review(2)
     decide(review, ada, decision="delete")
     first = plan(review, ada)
@@ -109,7 +109,7 @@ def test_a_connection_links_to_its_deletion_that_was_open_when_the_access_review
     edith: Person,
     client_of: Callable[[Person], Client],
     clock: SettableClock,
-) -> None:
+):
     Credential.objects.update(policy="one")
     ended, still_open = texts_of(make_review(2))
     actor = person_actor(person=ada)
@@ -138,7 +138,7 @@ def test_a_connection_links_to_its_deletion_that_was_open_when_the_access_review
 
 def test_more_than_a_plan_holds_remains(
     make_review: MakeReview, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(drafts, "MAX_ROWS", 2)
     review = make_review(3)
     decide(review, ada, decision="delete")
@@ -152,7 +152,7 @@ def test_what_another_access_review_keeps_takes_no_space_from_what_can_be_delete
     grace: Person,
     edith: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(drafts, "MAX_ROWS", 2)
     review = make_review(3)
     decide(review, ada, decision="delete")
@@ -167,7 +167,7 @@ def test_what_another_access_review_keeps_takes_no_space_from_what_can_be_delete
 
 def test_planning_again_leads_to_the_open_draft_until_another_connection_is_decided(
     make_review: MakeReview, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(2)
     first, second = texts_of(review)
     decide(review, ada, first, decision="delete")
@@ -183,7 +183,7 @@ def test_planning_again_leads_to_the_open_draft_until_another_connection_is_deci
 
 def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
     make_review: MakeReview, ada: Person, grace: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(2)
     decide(review, ada, decision="delete")
     taken_out, kept = texts_of(review)
@@ -197,7 +197,7 @@ def test_a_connection_is_planned_again_once_it_is_in_no_open_draft(
 
 def test_a_connection_kept_since_the_plan_is_not_deleted(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     kept, deleted = texts_of(review)
     decide(review, ada, decision="delete")
@@ -214,7 +214,7 @@ def test_a_connection_kept_since_the_plan_is_not_deleted(
 
 def test_a_connection_kept_by_a_decision_during_the_request_is_not_deleted(
     make_review: MakeReview, ada: Person, grace: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     review = make_review(1)
     decide(review, ada, decision="delete")
     refresh_problems = drafts.refresh_problems
@@ -236,7 +236,7 @@ def test_an_approver_sees_what_was_kept_since_the_request(
     grace: Person,
     linus: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(2)
     Credential.objects.update(policy="one")
     kept, _ = texts_of(review)
@@ -260,7 +260,7 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
     grace: Person,
     linus: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(2)
     Credential.objects.update(policy="one")
     kept, deleted = texts_of(review)
@@ -287,7 +287,7 @@ def test_an_approved_plan_with_a_connection_to_keep_since_can_not_be_confirmed(
 
 def test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     kept, deleted = texts_of(review)
     decide(review, ada, decision="delete")
@@ -306,7 +306,7 @@ def test_a_paused_plan_with_a_connection_to_keep_since_can_not_be_resumed(
 
 def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
     make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(2)
     kept, _ = texts_of(review)
     decide(review, ada, decision="delete")
@@ -329,7 +329,7 @@ def test_a_running_plan_with_a_connection_to_keep_since_is_paused(
 
 def test_a_running_plan_continues_when_a_decision_keeps_what_was_already_sent(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     first, second = texts_of(review)
     decide(review, ada, decision="delete")
@@ -346,7 +346,7 @@ def test_a_running_plan_continues_when_a_decision_keeps_what_was_already_sent(
 
 def test_a_newer_access_review_can_keep_what_an_older_one_decided_to_delete(
     make_review: MakeReview, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     older = make_review(2)
     kept, deleted = texts_of(older)
     decide(older, ada, decision="delete")
@@ -365,7 +365,7 @@ def test_a_newer_access_review_can_keep_what_an_older_one_decided_to_delete(
 
 def test_a_plan_from_a_selection_warns_of_a_decision_to_keep_and_goes_on(
     make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(1)
     decide(review, grace)
     batch = draft_of(ada, texts_of(review))
@@ -376,7 +376,7 @@ def test_a_plan_from_a_selection_warns_of_a_decision_to_keep_and_goes_on(
 
 def test_the_review_of_a_deletion_says_who_decided_to_keep_the_connection(
     make_review: MakeReview, ada: Person, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(1)
     snapshot = OrgConnectionSnapshot.objects.get(connection_id=texts_of(review)[0][-36:])
     url = "/deletions/new/?" + urlencode(
@@ -399,7 +399,7 @@ def test_the_page_of_a_requested_deletion_says_who_decided_to_keep_the_connectio
     grace: Person,
     linus: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(1)
     Credential.objects.update(policy="one")
     deletion = request_deletion(
@@ -431,7 +431,7 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
     edith: Person,
     clock: SettableClock,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     older = make_review(1)
     decide(older, ada, decision="delete")
     close(older, edith)
@@ -458,7 +458,7 @@ def test_a_decision_to_keep_holds_back_older_plans_also_after_its_last_day(
 
 def test_a_decision_about_a_hidden_connection_is_not_shown(
     make_review: MakeReview, payments: Credential, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(1)
     decide(review, grace)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
@@ -476,7 +476,7 @@ def test_what_changed_after_the_closing_is_not_planned(
     payments: Credential,
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(2)
     widened, same = texts_of(review)
     decide(review, ada, decision="delete")
@@ -494,7 +494,7 @@ def test_what_changed_after_the_closing_is_not_planned(
 
 def test_what_is_decided_to_delete_once_more_is_planned_again(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     kept, _ = texts_of(review)
     decide(review, ada, decision="delete")
@@ -508,7 +508,7 @@ def test_what_is_decided_to_delete_once_more_is_planned_again(
 
 def test_the_rest_of_a_plan_leaves_out_what_was_kept_since(
     make_review: MakeReview, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(2)
     kept, _ = texts_of(review)
     decide(review, ada, decision="delete")
@@ -528,7 +528,7 @@ def test_a_connection_that_disappeared_is_not_planned(
     sandbox: SandboxServer,
     ada: Person,
     edith: Person,
-) -> None:
+):
     review = make_review(2)
     decide(review, ada, decision="delete")
     close(review, edith)
@@ -538,7 +538,7 @@ def test_a_connection_that_disappeared_is_not_planned(
     assert [row.reference for row in plan(review, ada).batch.rows.all()] == [listed.key.reference]
 
 
-def test_only_an_operator_plans(make_review: MakeReview, ada: Person, linus: Person) -> None:
+def test_only_an_operator_plans(make_review: MakeReview, ada: Person, linus: Person):
     review = make_review(1)
     decide(review, ada, decision="delete")
     with pytest.raises(PermissionDenied):

@@ -53,7 +53,7 @@ def waiting(person: Person) -> list[tuple[int, int]]:
 
 def test_progress_counts_what_the_reader_sees_and_each_reviewer_has_left(
     make_review: MakeReview, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     review = make_review(3, ada, grace)
     decide(review, ada, *texts_of(review)[:2])
     decide(review, grace, texts_of(review)[1], decision="delete")
@@ -67,7 +67,7 @@ def test_a_reviewer_who_sees_only_part_counts_only_that(
     sandbox: SandboxServer,
     ada: Person,
     edith: Person,
-) -> None:
+):
     review = make_review(3, ada, edith)
     org = sandbox.world.connection(connection_id=str(review.rows.all()[1].connection_id))
     assert org
@@ -84,7 +84,7 @@ def test_a_reviewer_who_sees_only_part_counts_only_that(
 
 def test_an_access_review_without_a_visible_row_is_not_found(
     make_review: MakeReview, payments: Credential, ada: Person, grace: Person
-) -> None:
+):
     review = make_review(1)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     assert find_access_review(actor=person_actor(person=grace), pk=review.pk) == review
@@ -102,7 +102,7 @@ def test_details_show_the_last_decision_and_the_changes_since(
     ada: Person,
     edith: Person,
     clock: SettableClock,
-) -> None:
+):
     first = make_review(1)
     [made] = decide(first, ada)
     close(first, edith)
@@ -141,7 +141,7 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     ada: Person,
     edith: Person,
     clock: SettableClock,
-) -> None:
+):
     review = make_review(2)
     last_day = database_clock.now().date() + timedelta(days=1)
     first, second = decide(review, ada, keep_until=last_day)
@@ -165,7 +165,7 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
 
 def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
     make_review: MakeReview, payments: Credential, ada: Person, grace: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(1)
     [made] = decide(review, grace, keep_until=database_clock.now().date() + timedelta(days=1))
     clock.advance(seconds=2 * 86_400)
@@ -180,7 +180,7 @@ def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
 
 def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(
     make_review: MakeReview, ada: Person, linus: Person, edith: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(2, ada)
     assert (waiting(ada), waiting(linus), waiting(edith)) == ([(2, 2)], [], [(0, 2)])
     decide(review, ada)
@@ -196,7 +196,7 @@ def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does
     ada: Person,
     clock: SettableClock,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(1)
 
     def counted() -> tuple[int, int]:
@@ -240,7 +240,7 @@ def test_the_navigation_counts_what_has_to_be_decided_again_as_the_overview_does
 @pytest.mark.parametrize("decided", [40, 20])
 def test_the_count_of_every_page_compares_no_row_with_other_connections(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person, decided: int
-) -> None:
+):
     steps = 0
 
     def count_step() -> None:

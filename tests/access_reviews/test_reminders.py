@@ -58,7 +58,7 @@ def send() -> None:
 
 def test_each_reviewer_is_reminded_three_times_and_never_twice(
     make_review: MakeReview, ada: Person, grace: Person, clock: SettableClock
-) -> None:
+):
     make_review(2, ada, grace, days=10)
     send()
     assert reminded() == []
@@ -72,7 +72,7 @@ def test_each_reviewer_is_reminded_three_times_and_never_twice(
 
 def test_a_late_reminder_replaces_those_before(
     make_review: MakeReview, ada: Person, clock: SettableClock
-) -> None:
+):
     make_review(1, ada, days=10)
     clock.advance(seconds=40 * DAY)
     send()
@@ -87,7 +87,7 @@ def test_a_connection_that_needs_another_decision_after_the_due_date_is_reminded
     sandbox: SandboxServer,
     ada: Person,
     clock: SettableClock,
-) -> None:
+):
     review = make_review(1, ada, days=3)
     [row] = review.rows.all()
     decide(review, ada)
@@ -104,7 +104,7 @@ def test_a_connection_that_needs_another_decision_after_the_due_date_is_reminded
 
 def test_a_reminder_that_is_due_at_the_start_is_skipped(
     make_review: MakeReview, ada: Person, clock: SettableClock
-) -> None:
+):
     make_review(1, ada, days=5)
     send()
     assert reminded() == []
@@ -116,7 +116,7 @@ def test_a_reminder_that_is_due_at_the_start_is_skipped(
 
 def test_named_reviewers_are_emailed_when_it_starts(
     make_review: MakeReview, ada: Person, edith: Person
-) -> None:
+):
     review = make_review(1, ada, edith)
     make_review(1)
     [sent] = Notification.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED)
@@ -128,7 +128,7 @@ def test_named_reviewers_are_emailed_when_it_starts(
 
 def test_the_email_says_what_is_left_for_its_reader(
     make_review: MakeReview, ada: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(3, ada, days=10)
     decide(review, ada, texts_of(review)[0])
     clock.advance(seconds=4 * DAY)
@@ -150,7 +150,7 @@ def test_a_reviewer_with_nothing_to_decide_gets_none(
     linus: Person,
     barbara: Person,
     clock: SettableClock,
-) -> None:
+):
     grace.wants_change_emails = False
     grace.save()
     linus.is_active = False
@@ -165,7 +165,7 @@ def test_a_reviewer_with_nothing_to_decide_gets_none(
 
 def test_a_decided_access_review_reminds_nobody(
     make_review: MakeReview, ada: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(1, days=10)
     decide(review, ada)
     clock.advance(seconds=4 * DAY)
@@ -176,7 +176,7 @@ def test_a_decided_access_review_reminds_nobody(
 
 def test_a_closed_access_review_reminds_nobody_not_even_by_a_queued_email(
     make_review: MakeReview, ada: Person, edith: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(1, ada, days=10)
     clock.advance(seconds=4 * DAY)
     send()

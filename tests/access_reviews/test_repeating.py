@@ -44,7 +44,7 @@ def failures() -> list[str]:
 
 def test_the_next_one_has_the_same_name_filters_reviewers_and_span(
     make_review: MakeReview, ada: Person, edith: Person, clock: SettableClock, settings: Settings
-) -> None:
+):
     settings.HAS_MAIL = True
     first = make_review(2, ada, days=14)
     repeat(first, edith, 1)
@@ -70,7 +70,7 @@ def test_the_next_one_has_the_same_name_filters_reviewers_and_span(
 
 def test_it_stops_repeating_while_it_is_open_and_once_it_is_closed(
     make_review: MakeReview, ada: Person, edith: Person, clock: SettableClock
-) -> None:
+):
     review = make_review(1, ada)
     repeat(review, edith, 3)
     decide(review, ada)
@@ -91,7 +91,7 @@ def test_why_it_was_not_started_is_recorded_once_a_day_and_shown(
     clock: SettableClock,
     settings: Settings,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     settings.HAS_MAIL = True
     review = make_review(1, ada)
     repeat(review, edith, 1)
@@ -127,11 +127,8 @@ def test_why_it_was_not_started_is_recorded_once_a_day_and_shown(
 
 
 def test_two_workers_start_it_once(
-    make_review: MakeReview,
-    edith: Person,
-    clock: SettableClock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    make_review: MakeReview, edith: Person, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+):
     review = make_review(1)
     repeat(review, edith, 1)
     find = repeating.find_last_repeating
@@ -154,7 +151,7 @@ def test_nothing_is_started_when_nothing_matches(
     sandbox: SandboxServer,
     edith: Person,
     clock: SettableClock,
-) -> None:
+):
     review = make_review(1)
     repeat(review, edith, 1)
     [row] = review.rows.all()
@@ -167,9 +164,7 @@ def test_nothing_is_started_when_nothing_matches(
 @pytest.mark.parametrize(
     ("months", "expected"), [(1, "02-28"), (3, "04-30"), (6, "07-31"), (12, "01-31")]
 )
-def test_the_last_day_of_a_shorter_month_takes_the_place_of_a_later_one(
-    months: int, expected: str
-) -> None:
+def test_the_last_day_of_a_shorter_month_takes_the_place_of_a_later_one(months: int, expected: str):
     start = datetime(2027, 1, 31, 9, tzinfo=UTC)
     at = next_start(AccessReview(created_at=start, repeat_months=months))
     assert f"{at:%m-%d %H}" == f"{expected} 09"
@@ -193,7 +188,7 @@ def test_each_one_is_counted_from_the_first(
     months: int,
     started_on: list[str],
     expected: str,
-) -> None:
+):
     def wait_until(day: str) -> None:
         until = datetime.fromisoformat(f"2027-{day}T09:00:00Z") - database_clock.now()
         clock.advance(seconds=until.total_seconds())
@@ -211,7 +206,7 @@ def test_each_one_is_counted_from_the_first(
 
 def test_it_is_chosen_at_the_start_and_changed_on_the_page(
     make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     make_review(1)
     client = client_of(edith)
     posted = {"name": "Q1", "due": "2099-01-31", "scope": "q=Partner", "repeat_months": "3"}

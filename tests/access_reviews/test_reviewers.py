@@ -35,7 +35,7 @@ def change(review: AccessReview, person: Person, *reviewers: Person) -> None:
 
 def test_a_decision_stays_valid_when_its_reviewer_is_replaced(
     make_review: MakeReview, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     review = make_review(2, ada)
     first, second = texts_of(review)
     decide(review, ada, first)
@@ -58,7 +58,7 @@ def test_auditors_change_them_on_a_page_and_new_ones_are_emailed(
     edith: Person,
     client_of: Callable[[Person], Client],
     settings: Settings,
-) -> None:
+):
     settings.HAS_MAIL = True
     review = make_review(1, ada)
     url = f"/reviews/{review.pk}/reviewers/"
@@ -78,7 +78,7 @@ def test_named_reviewers_can_take_the_place_of_everyone(
     grace: Person,
     edith: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(2)
     first, second = texts_of(review)
     decide(review, ada, first)
@@ -95,7 +95,7 @@ def test_named_reviewers_can_take_the_place_of_everyone(
 
 def test_events_name_the_reviewers_until_they_are_erased(
     make_review: MakeReview, ada: Person, grace: Person, edith: Person
-) -> None:
+):
     review = make_review(1)
     change(review, edith, ada, grace)
     change(review, edith, grace)
@@ -118,7 +118,7 @@ def sentences() -> list[str]:
 
 def test_the_reviewers_of_a_closed_access_review_are_not_changed(
     make_review: MakeReview, ada: Person, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(1, ada)
     decide(review, ada)
     close(review, edith)
@@ -134,7 +134,7 @@ def test_a_reviewer_who_lost_the_role_is_shown_as_one_who_cannot_decide(
     grace: Person,
     edith: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     review = make_review(1, ada, grace)
     url = f"/reviews/{review.pk}/"
     assert "can no longer decide" not in client_of(edith).get(url).text
@@ -144,7 +144,7 @@ def test_a_reviewer_who_lost_the_role_is_shown_as_one_who_cannot_decide(
 
 def test_not_everyone_changes_them_and_not_always(
     make_review: MakeReview, ada: Person, margaret: Person, edith: Person
-) -> None:
+):
     review = make_review(1, ada)
     with pytest.raises(PermissionDenied):
         change(review, ada, ada)
@@ -162,7 +162,7 @@ def test_a_reviewer_who_is_replaced_during_a_decision_decides_nothing(
     grace: Person,
     edith: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     review = make_review(1, ada)
     lock = decisions.lock_open_review
 

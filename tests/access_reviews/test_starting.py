@@ -46,7 +46,7 @@ def start(person: Person, **values: object) -> AccessReview:
 
 def test_the_start_freezes_the_rows_and_records_their_digest(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     review = make_review(3, ada)
     add_connections(sandbox, 1)
     sync_now(payments)
@@ -64,7 +64,7 @@ def test_the_start_freezes_the_rows_and_records_their_digest(
 
 def test_the_start_says_how_complete_each_org_was_and_which_have_no_credential(
     make_review: MakeReview,
-) -> None:
+):
     review = make_review(1)
     [org] = review.coverage["orgs"]
     assert (org["org_name"], org["is_complete"]) == ("Payments US", True)
@@ -74,7 +74,7 @@ def test_the_start_says_how_complete_each_org_was_and_which_have_no_credential(
 
 def test_a_connection_that_appears_later_is_listed_apart(
     make_review: MakeReview, payments: Credential, sandbox: SandboxServer, edith: Person
-) -> None:
+):
     review = make_review(1)
     [later] = add_connections(sandbox, 1)
     sync_now(payments)
@@ -97,7 +97,7 @@ def test_a_connection_that_appears_later_is_listed_apart(
 )
 def test_input_is_checked(
     payments: Credential, edith: Person, values: dict[str, object], field: str
-) -> None:
+):
     with pytest.raises(InvalidInputError) as refused:
         start(edith, **values)
     assert list(refused.value.fields) == [field]
@@ -106,7 +106,7 @@ def test_input_is_checked(
 
 def test_every_filter_has_a_name_on_the_page(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     chosen = {"protected": "yes", "creator": "disabled", "flag": "audit", "reviewed": "never"}
     chosen |= dict.fromkeys(("changed", "created", "agreed", "ends_within"), "")
     scope = urlencode(dict.fromkeys(ConnectionFilters.base_fields, "x") | chosen)
@@ -117,7 +117,7 @@ def test_every_filter_has_a_name_on_the_page(
 
 def test_a_filter_by_time_is_refused(
     payments: Credential, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     refusal = "limited by when connections were created, changed or reviewed"
     for scope in ("changed=7", "created=over-365", "reviewed=365", "agreed=no", "ends_within=7"):
         with pytest.raises(InvalidInputError, match=refusal):
@@ -125,13 +125,11 @@ def test_a_filter_by_time_is_refused(
     assert refusal in client_of(edith).get("/reviews/new/", {"scope": scope}).text
 
 
-def test_a_scope_keeps_only_filters(payments: Credential, edith: Person) -> None:
+def test_a_scope_keeps_only_filters(payments: Credential, edith: Person):
     assert start(edith, scope="?sort=-created&q=Payments&page=2").scope == "q=Payments"
 
 
-def test_a_reviewer_must_be_able_to_decide(
-    payments: Credential, edith: Person, margaret: Person
-) -> None:
+def test_a_reviewer_must_be_able_to_decide(payments: Credential, edith: Person, margaret: Person):
     with pytest.raises(InvalidInputError) as refused:
         start(edith, reviewers=[margaret])
     assert list(refused.value.fields) == ["reviewers"]
@@ -139,7 +137,7 @@ def test_a_reviewer_must_be_able_to_decide(
 
 def test_only_auditors_and_administrators_start_one(
     payments: Credential, ada: Person, linus: Person
-) -> None:
+):
     for person in (ada, linus):
         with pytest.raises(PermissionDenied):
             start(person)
@@ -161,7 +159,7 @@ def test_rows_that_no_reviewer_can_see_are_named(
     ada: Person,
     grace: Person,
     edith: Person,
-) -> None:
+):
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     review = make_review(2, ada)
     [event] = with_values(AuditEvent.objects.filter(code=EventCode.ACCESS_REVIEW_STARTED))
@@ -183,7 +181,7 @@ def test_pages_list_every_row_that_no_reviewer_can_decide_on(
     edith: Person,
     client_of: Callable[[Person], Client],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     review = make_review(7, ada)
     client = client_of(edith)
@@ -203,7 +201,7 @@ def test_pages_list_every_row_that_no_reviewer_can_decide_on(
 
 def test_events_link_to_the_access_review(
     make_review: MakeReview, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     review = make_review(1)
     event = AuditEvent.objects.get(code=EventCode.ACCESS_REVIEW_STARTED)
     page = read(client_of(edith).get(f"/audit/{event.seq}/"))

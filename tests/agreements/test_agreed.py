@@ -125,7 +125,7 @@ def test_each_reason_appears_and_disappears_wherever_the_connection_is_shown(
     ada: Person,
     root: Person,
     client_of: ClientOf,
-) -> None:
+):
     case = Case(pair=pair, owner=ada, root=root)
     client = client_of(root)
     appears(case)
@@ -201,7 +201,7 @@ def listed_reasons(pair: OrgPair, *flags: str) -> list[str]:
 
 def test_not_agreed_exits_with_10_while_a_connection_is_not_agreed(
     pair: OrgPair, root: Person, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     with pytest.raises(SystemExit) as ended:
         call_command("list_org_connections", "--stored", "--not-agreed")
     assert ended.value.code == 10
@@ -222,7 +222,7 @@ def test_not_agreed_exits_with_10_while_a_connection_is_not_agreed(
 
 def test_the_command_prints_the_agreement(
     pair: OrgPair, ada: Person, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     agreement = agree(pair, actor=command_actor(), owner=ada, ends_on=date(2099, 1, 31))
     call_command("list_org_connections", "--stored", "--json")
     rows = json.loads(capsys.readouterr().out)["org_connections"]
@@ -242,7 +242,7 @@ def test_the_command_prints_the_agreement(
 @pytest.mark.database
 def test_where_credentials_list_other_data_types_the_newest_counts(
     pair: OrgPair, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     agree(pair, actor=command_actor())
     of_pair = OrgConnectionSnapshot.objects.filter(
@@ -261,7 +261,7 @@ def test_where_credentials_list_other_data_types_the_newest_counts(
 @pytest.mark.database
 def test_connections_can_be_filtered_by_owner_end_and_group(
     pair: OrgPair, ada: Person, grace: Person
-) -> None:
+):
     end = clock.now().date() + timedelta(days=7)
     agree(pair, actor=command_actor(), owner=ada, owner_text="", ends_on=end)
     Org.objects.filter(org_id=pair.sink_org_id).update(group="acquired 2026")
@@ -293,7 +293,7 @@ def test_owners_and_groups_to_choose_are_those_of_visible_connections(
     grace: Person,
     root: Person,
     actor_for: ActorFor,
-) -> None:
+):
     store_credential(sandbox, "Labs EU")
     nothing = find_agreement_choices(actor=actor_for(grace))
     assert (nothing.has_agreements, nothing.owners, nothing.groups) == (False, [], [])
@@ -313,7 +313,7 @@ def test_owners_and_groups_to_choose_are_those_of_visible_connections(
 
 def test_an_org_page_and_a_plan_show_what_was_agreed(
     pair: OrgPair, ada: Person, client_of: ClientOf
-) -> None:
+):
     agree(pair, actor=command_actor(), owner=ada, owner_text="", purpose="Fraud alerts")
     page = read(client_of(ada).get(f"/orgs/{pair.site}/{pair.source_org_id}/"))
     assert "1 not agreed" in page.text
@@ -328,7 +328,7 @@ def test_an_org_page_and_a_plan_show_what_was_agreed(
 
 def test_owner_and_end_are_columns_once_there_is_an_agreement(
     pair: OrgPair, ada: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     before = read(client.get("/connections/?agreed=no"))
     assert ("Owner" in before.text, "Agreement: Not agreed" in before.text) == (False, True)
@@ -345,7 +345,7 @@ def test_owner_and_end_are_columns_once_there_is_an_agreement(
 
 def test_the_overview_begins_with_how_many_are_agreed_and_links_the_reasons(
     pair: OrgPair, root: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(root)
     page = read(client.get("/"))
     assert "0 of 2 connections agreed" in page.text
@@ -360,7 +360,7 @@ def test_the_overview_begins_with_how_many_are_agreed_and_links_the_reasons(
 
 def test_a_connections_page_has_each_version_and_who_set_it(
     pair: OrgPair, ada: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     actor = person_actor(person=root)
     agree(pair, actor=actor, owner=ada, owner_text="", ends_on=date(2099, 1, 31))
     agree(pair, actor=actor, owner=root, owner_text="", purpose="Audit", ends_on=None)

@@ -55,7 +55,7 @@ def newest(pair: OrgPair) -> Agreement:
 @pytest.mark.database
 def test_a_line_sets_all_that_it_says_and_an_empty_cell_clears_all_but_data_types(
     pair: OrgPair, ada: Person
-) -> None:
+):
     line = row_of(
         pair,
         source_org="Payments US",
@@ -82,7 +82,7 @@ def test_a_line_sets_all_that_it_says_and_an_empty_cell_clears_all_but_data_type
 
 def test_a_failed_line_says_why_changes_nothing_and_does_not_stop_others(
     pair: OrgPair, sandbox: SandboxServer
-) -> None:
+):
     twin = Org.objects.get(org_id=pair.sink_org_id)
     Org.objects.create(
         site=pair.site,
@@ -127,7 +127,7 @@ def test_a_failed_line_says_why_changes_nothing_and_does_not_stop_others(
 @pytest.mark.database
 def test_lines_cost_no_statements_of_their_own_and_those_about_one_pair_keep_their_order(
     pair: OrgPair, other: OrgPair
-) -> None:
+):
     counts = []
     for number, pairs in enumerate([[pair], [pair, other]]):
         with CaptureQueriesContext(connection) as captured:
@@ -144,7 +144,7 @@ def test_lines_cost_no_statements_of_their_own_and_those_about_one_pair_keep_the
 @pytest.mark.database
 def test_if_someone_sets_one_of_many_at_the_same_time_only_its_line_fails(
     pair: OrgPair, other: OrgPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     agree(pair, actor=command_actor(), purpose="Theirs")
     reads = []
 
@@ -163,7 +163,7 @@ def test_if_someone_sets_one_of_many_at_the_same_time_only_its_line_fails(
 
 
 @pytest.mark.parametrize("content", [b"site\nx\n", b"\xff\xfe", as_csv() + b'"open\n'])
-def test_a_file_that_cannot_be_read_changes_nothing(pair: OrgPair, content: bytes) -> None:
+def test_a_file_that_cannot_be_read_changes_nothing(pair: OrgPair, content: bytes):
     good = as_csv(row_of(pair, owner_text="SOC", purpose="x")) if b"open" in content else b""
     with pytest.raises(InvalidInputError):
         import_agreements(
@@ -181,7 +181,7 @@ def test_what_is_hidden_or_not_one_s_to_set_fails_like_what_does_not_exist(
     grace: Person,
     victor: Person,
     root: Person,
-) -> None:
+):
     line = row_of(pair, owner_text="SOC", purpose="x")
     [failed] = imported(line, actor=person_actor(person=victor)).failed
     assert "permission" in failed["error"]
@@ -217,7 +217,7 @@ def exported(client: Client, query: str = "") -> tuple[bytes, list[dict[str, str
 @pytest.mark.database
 def test_an_export_can_be_edited_and_imported(
     pair: OrgPair, ada: Person, grace: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     Org.objects.filter(org_id=pair.sink_org_id).update(name="=1+1")
     hard: dict[str, Any] = {"owner_text": "@all, “us”", "purpose": "'=x\n-1", "ticket": "+1"}
     agree(pair, actor=command_actor(), owner=grace, **hard)
@@ -238,9 +238,7 @@ def test_an_export_can_be_edited_and_imported(
     assert exported(client_of(ada), "&owner=grace")[1] == []
 
 
-def test_other_formats_have_the_same_columns(
-    pair: OrgPair, ada: Person, client_of: ClientOf
-) -> None:
+def test_other_formats_have_the_same_columns(pair: OrgPair, ada: Person, client_of: ClientOf):
     agree(pair, actor=command_actor(), owner=ada)
     response = client_of(ada).get(f"{EXPORT}?format=json&owner=ada")
     [row] = json.loads(response.getvalue())
@@ -251,7 +249,7 @@ def test_other_formats_have_the_same_columns(
 
 def test_the_page_takes_lines_or_a_file_and_says_which_lines_failed(
     pair: OrgPair, ada: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     assert read(client.get(LIST)).link("Import…") == IMPORT
     good = row_of(pair, owner_text="SOC", purpose="x")
@@ -271,7 +269,7 @@ def test_the_page_takes_lines_or_a_file_and_says_which_lines_failed(
 
 def test_the_command_prints_what_became_of_each_line(
     pair: OrgPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     file = tmp_path / "agreements.csv"
     file.write_bytes(as_csv(row_of(pair, owner_text="SOC", purpose="x"), row_of(pair, purpose="x")))
     with pytest.raises(SystemExit, match="1"):

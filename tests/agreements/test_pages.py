@@ -68,7 +68,7 @@ def without_connection(pair: OrgPair) -> OrgPair:
 @pytest.mark.database
 def test_each_pair_with_a_connection_or_an_agreement_has_a_row_sorted_by_reason(
     pair: OrgPair, other: OrgPair, ada: Person, grace: Person, root: Person, operator: Client
-) -> None:
+):
     everything = listed(operator)
     assert {row[1:] for row in everything} == {("no", "no_agreement")}
     today = clock.now().date()
@@ -90,7 +90,7 @@ def test_each_pair_with_a_connection_or_an_agreement_has_a_row_sorted_by_reason(
 
 
 @pytest.mark.database
-def test_each_filter_finds_the_pair(pair: OrgPair, ada: Person, operator: Client) -> None:
+def test_each_filter_finds_the_pair(pair: OrgPair, ada: Person, operator: Client):
     end = clock.now().date() + timedelta(days=7)
     terms: dict[str, Any] = {"ends_on": end, "ticket": "SEC-1", "connection_types": ["logs"]}
     agree(pair, actor=command_actor(), owner=ada, **terms)
@@ -109,7 +109,7 @@ def test_each_filter_finds_the_pair(pair: OrgPair, ada: Person, operator: Client
 
 def test_the_org_filter_and_the_parts_count_what_they_list(
     pair: OrgPair, other: OrgPair, ada: Person, operator: Client
-) -> None:
+):
     everything = len(listed(operator))
     agree(pair, actor=command_actor(), owner=ada)
     gone = without_connection(pair)
@@ -135,7 +135,7 @@ def test_the_org_filter_and_the_parts_count_what_they_list(
 @pytest.mark.database
 def test_one_form_sets_many_pairs_by_pair_or_connection(
     pair: OrgPair, other: OrgPair, ada: Person, operator: Client
-) -> None:
+):
     names = {"pair": [pair.reference], "connection": [connection_of(other)]}
     response = operator.post(LIST, FIRST | names | {"back": "/connections/?q=x"})
     assert (response.status_code, response["Location"]) == (303, "/connections/?q=x")
@@ -165,7 +165,7 @@ def test_one_form_sets_many_pairs_by_pair_or_connection(
 )
 def test_invalid_input_saves_nothing_and_keeps_what_was_typed(
     pair: OrgPair, other: OrgPair, operator: Client, posted: dict[str, str], problem: str
-) -> None:
+):
     names = {"pair": [pair.reference, other.reference]}
     page = read(operator.post(LIST, posted | names | {"ticket": "OPS-4235"}))
     assert page.status == 422
@@ -176,7 +176,7 @@ def test_invalid_input_saves_nothing_and_keeps_what_was_typed(
 
 def test_no_pair_or_too_many_or_a_pair_without_a_connection_and_types_are_422(
     pair: OrgPair, operator: Client
-) -> None:
+):
     assert operator.post(LIST, FIRST).status_code == 422
     assert operator.get(FORM).status_code == 422
     many = [f"{pair.site}/{pair.source_org_id}/{number}" for number in range(1001)]
@@ -202,7 +202,7 @@ def test_no_pair_or_too_many_or_a_pair_without_a_connection_and_types_are_422(
 )
 def test_what_is_not_known_is_not_found_and_nothing_is_saved(
     pair: OrgPair, operator: Client, names: dict[str, str]
-) -> None:
+):
     posted = (
         {"pair": [pair.reference, *[names["pair"]][: "pair" in names]]}
         if "pair" in names
@@ -213,9 +213,7 @@ def test_what_is_not_known_is_not_found_and_nothing_is_saved(
     assert not Agreement.objects.exists()
 
 
-def test_a_pair_that_only_an_incomplete_sync_has_listed_can_be_set(
-    pair: OrgPair, operator: Client
-) -> None:
+def test_a_pair_that_only_an_incomplete_sync_has_listed_can_be_set(pair: OrgPair, operator: Client):
     # Only a complete sync stores orgs.
     Org.objects.all().delete()
     assert pair.reference in {row[0] for row in listed(operator)}
@@ -233,7 +231,7 @@ def test_hidden_pairs_and_connections_are_not_found_and_not_listed(
     grace: Person,
     root: Person,
     client_of: ClientOf,
-) -> None:
+):
     agree(pair, actor=command_actor(), owner=grace)
     connection = connection_of(pair)
     let_only(ada, credential=payments, kind=AccessKind.SEE, actor=person_actor(person=root))
@@ -247,7 +245,7 @@ def test_hidden_pairs_and_connections_are_not_found_and_not_listed(
 
 def test_who_can_see_but_not_set_gets_403_and_nothing_is_saved(
     pair: OrgPair, other: OrgPair, victor: Person, client_of: ClientOf
-) -> None:
+):
     viewer = client_of(victor)
     assert viewer.post(LIST, FIRST | {"pair": pair.reference}).status_code == 403
     assert "Set owner and purpose" not in read(viewer.get(LIST)).text
@@ -273,7 +271,7 @@ def test_who_can_see_but_not_set_gets_403_and_nothing_is_saved(
 @pytest.mark.database
 def test_an_older_version_is_refused_with_what_was_saved_and_saving_again_replaces_it(
     pair: OrgPair, grace: Person, operator: Client
-) -> None:
+):
     form = read(operator.get(FORM, {"pair": pair.reference})).form_to(LIST)
     typed = form.fields | {"owner_kind": "team", "owner_text": "Data platform", "purpose": "Mine"}
     agree(pair, actor=person_actor(person=grace), purpose="Theirs", ticket="SEC-9")
@@ -292,7 +290,7 @@ def test_an_older_version_is_refused_with_what_was_saved_and_saving_again_replac
 @pytest.mark.database
 def test_what_someone_saved_about_one_of_several_is_shown_and_not_replaced(
     pair: OrgPair, other: OrgPair, grace: Person, operator: Client
-) -> None:
+):
     agree(other, actor=command_actor(), purpose="Old")
     names = {"pair": [pair.reference, other.reference]}
     typed = read(operator.post(FORM, names)).form_to(LIST).fields | FIRST | names
@@ -310,7 +308,7 @@ def test_what_someone_saved_about_one_of_several_is_shown_and_not_replaced(
 
 def test_a_data_type_that_was_not_agreed_is_only_agreed_by_choosing_it(
     pair: OrgPair, other: OrgPair, operator: Client
-) -> None:
+):
     agree(pair, actor=command_actor(), connection_types=["logs"])
     extended = {"ends_on": "2099-01-31"}
 
@@ -332,7 +330,7 @@ def test_a_data_type_that_was_not_agreed_is_only_agreed_by_choosing_it(
 
 def test_the_form_leaves_fields_that_differ_as_they_are(
     pair: OrgPair, other: OrgPair, ada: Person, grace: Person, operator: Client
-) -> None:
+):
     agree(pair, actor=command_actor(), owner=ada, owner_text="", purpose="One", ticket="T-1")
     agree(other, actor=command_actor(), purpose="Two", ticket="T-1")
     names = {"pair": [pair.reference, other.reference]}
@@ -365,7 +363,7 @@ def test_the_form_leaves_fields_that_differ_as_they_are(
 
 def test_the_kind_of_owner_decides_which_one_counts_and_types_can_be_as_agreed(
     pair: OrgPair, ada: Person, operator: Client
-) -> None:
+):
     agree(pair, actor=command_actor(), owner=ada, owner_text="", connection_types=["logs"])
     both = {"pair": pair.reference, "owner": "ada", "owner_text": "SOC", "types": "agreed"}
     operator.post(LIST, both | {"owner_kind": "team"})
@@ -380,7 +378,7 @@ def test_the_kind_of_owner_decides_which_one_counts_and_types_can_be_as_agreed(
 
 def test_in_the_bar_the_form_is_a_fragment_and_saving_leads_back_to_the_list(
     pair: OrgPair, other: OrgPair, operator: Client
-) -> None:
+):
     posted = {"pair": pair.reference, "back": "/agreements/?q=x"}
     response = operator.post(FORM, posted, headers=HTMX)
     assert "<html" not in read(response).html
@@ -395,7 +393,7 @@ def test_in_the_bar_the_form_is_a_fragment_and_saving_leads_back_to_the_list(
 
 def test_one_click_plans_the_deletion_of_all_that_ended_and_of_nothing_else(
     operator: Client, pair: OrgPair, other: OrgPair, victor: Person, client_of: ClientOf
-) -> None:
+):
     today = clock.now().date()
     with clock.offset(-timedelta(days=30)):
         agree(pair, actor=command_actor(), ends_on=today - timedelta(days=1))

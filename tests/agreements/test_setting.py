@@ -52,7 +52,7 @@ def problems(pair: OrgPair, terms: Terms, *, actor: Actor) -> dict[str, str]:
 
 def test_a_first_agreement_has_the_listed_data_types_and_its_own_event(
     pair: OrgPair, ada: Person, actor_for: ActorFor
-) -> None:
+):
     terms: Terms = FIRST | {"owner": ada, "ticket": "SEC-1", "ends_on": date(2099, 1, 31)}
     agreement = set_one(pair, terms, actor=actor_for(ada))
     [stored] = list_versions(pair)
@@ -65,7 +65,7 @@ def test_a_first_agreement_has_the_listed_data_types_and_its_own_event(
 
 def test_what_is_not_set_stays_and_the_same_terms_make_no_version(
     pair: OrgPair, ada: Person, actor_for: ActorFor
-) -> None:
+):
     set_one(pair, FIRST | {"connection_types": ["logs"]}, actor=actor_for(ada))
     second = set_one(pair, {"ticket": " SEC-2 "}, actor=actor_for(ada))
     assert (second.version, second.ticket, second.purpose) == (2, "SEC-2", "Fraud alerts")
@@ -89,16 +89,14 @@ def test_what_is_not_set_stays_and_the_same_terms_make_no_version(
         (FIRST | {"connection_types": ["a b"]}, "connection_types", "Choose data types"),
     ],
 )
-def test_invalid_terms_are_refused_by_field(
-    pair: OrgPair, terms: Terms, field: str, problem: str
-) -> None:
+def test_invalid_terms_are_refused_by_field(pair: OrgPair, terms: Terms, field: str, problem: str):
     assert problem in problems(pair, terms, actor=command_actor())[field]
     assert not Agreement.objects.exists()
 
 
 def test_one_invalid_pair_among_many_stops_all(
     pair: OrgPair, ada: Person, actor_for: ActorFor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     now = clock.now()
     Org.objects.create(site=pair.site, org_id="new", first_seen_at=now, established_at=now)
     without_connection = OrgPair(pair.site, pair.source_org_id, "new")
@@ -116,7 +114,7 @@ def test_one_invalid_pair_among_many_stops_all(
 
 def test_a_disabled_person_cannot_become_the_owner_but_stays_in_other_versions(
     pair: OrgPair, grace: Person, root: Person, actor_for: ActorFor
-) -> None:
+):
     set_one(pair, {"owner": grace, "purpose": "x"}, actor=command_actor())
     disable_person(person=grace, actor=actor_for(root))
     grace.refresh_from_db()
@@ -137,7 +135,7 @@ def test_operators_who_can_use_a_credential_of_either_org_set_everything(
     linus: Person,
     root: Person,
     actor_for: ActorFor,
-) -> None:
+):
     assert can_set(actor=actor_for(ada), pairs=[pair]) == {pair}
     assert can_set(actor=actor_for(linus), pairs=[pair]) == set()
     let_only(ada, credential=payments, kind=AccessKind.USE, actor=actor_for(root))
@@ -148,7 +146,7 @@ def test_operators_who_can_use_a_credential_of_either_org_set_everything(
 
 def test_the_owner_can_name_another_owner_or_an_earlier_end_with_any_role(
     pair: OrgPair, victor: Person, edith: Person, actor_for: ActorFor
-) -> None:
+):
     owner, today = actor_for(victor), clock.now().date()
     end = today + timedelta(days=30)
     set_one(pair, {"owner": victor, "purpose": "x", "ends_on": end}, actor=command_actor())
@@ -169,7 +167,7 @@ def test_a_hidden_pair_is_not_found_and_the_request_is_recorded(
     victor: Person,
     root: Person,
     actor_for: ActorFor,
-) -> None:
+):
     agree(pair, actor=command_actor())
     let_only(ada, credential=payments, kind=AccessKind.SEE, actor=actor_for(root))
     hidden_from = actor_for(Person.objects.get(pk=victor.pk))
@@ -184,7 +182,7 @@ def test_a_hidden_pair_is_not_found_and_the_request_is_recorded(
 # --- Two people -----------------------------------------------------------------------------------
 
 
-def test_a_fault_is_not_reported_as_a_newer_version(pair: OrgPair) -> None:
+def test_a_fault_is_not_reported_as_a_newer_version(pair: OrgPair):
     """The database refuses a version that nobody set."""
     agree(pair, actor=command_actor())
     with pytest.raises(IntegrityError):
@@ -193,7 +191,7 @@ def test_a_fault_is_not_reported_as_a_newer_version(pair: OrgPair) -> None:
 
 def test_an_older_version_is_refused_with_the_newest_one(
     pair: OrgPair, ada: Person, actor_for: ActorFor
-) -> None:
+):
     actor = actor_for(ada)
     first = set_one(pair, FIRST, actor=actor, version=0)
     set_one(pair, {"purpose": "y"}, actor=actor, version=first.version)
@@ -211,14 +209,14 @@ def test_an_older_version_is_refused_with_the_newest_one(
 @pytest.mark.database
 def test_each_column_of_an_agreement_counts(
     pair: OrgPair, ada: Person, actor_for: ActorFor, subtests: pytest.Subtests
-) -> None:
+):
     end = date(2099, 1, 31)
     agreement = agree(pair, actor=actor_for(ada), owner=ada, ticket="T-1", ends_on=end)
     assert_each_stored_column_counts(kind_of(AGREEMENT), agreement.pk, subtests)
 
 
 @pytest.mark.database
-def test_no_version_can_be_changed_removed_or_inserted_before_the_newest(pair: OrgPair) -> None:
+def test_no_version_can_be_changed_removed_or_inserted_before_the_newest(pair: OrgPair):
     agreement = agree(pair, actor=command_actor())
     agree(pair, actor=command_actor(), purpose="y")
     statements = (

@@ -95,19 +95,19 @@ def refuses(statement: str) -> None:
 
 
 @pytest.mark.parametrize("how", REFUSED)
-def test_the_database_refuses_to(record_of_two: None, how: str) -> None:
+def test_the_database_refuses_to(record_of_two: None, how: str):
     refuses(REFUSED[how])
 
 
 @pytest.mark.parametrize("how", SQLITE)
-def test_sqlite_refuses_to(record_of_two: None, how: str) -> None:
+def test_sqlite_refuses_to(record_of_two: None, how: str):
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
     refuses(SQLITE[how])
 
 
 @pytest.mark.parametrize("how", POSTGRESQL)
-def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
+def test_postgresql_refuses_to(record_of_two: None, how: str):
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's own words")
     refuses(POSTGRESQL[how])
@@ -115,7 +115,7 @@ def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
 
 def test_an_event_stores_no_name_but_is_shown_with_it(
     ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor_for(ada),
@@ -135,7 +135,7 @@ def test_an_event_stores_no_name_but_is_shown_with_it(
 )
 def test_text_from_outside_is_neither_a_template_nor_a_reference(
     ada: Person, actor_for: Callable[[Person], Actor], text: str
-) -> None:
+):
     sentence = audit.Sentence("{person} met {org}.", person=name_of(ada), org=text)
     audit.record(
         code=EventCode.PERSON_CHANGED,
@@ -147,9 +147,7 @@ def test_text_from_outside_is_neither_a_template_nor_a_reference(
     assert stored.sentence == f"Ada met {text}. {text}!"
 
 
-def test_a_sentence_names_the_actor_of_its_event(
-    ada: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+def test_a_sentence_names_the_actor_of_its_event(ada: Person, actor_for: Callable[[Person], Actor]):
     for actor in (actor_for(ada), WORKER):
         audit.record(
             code=EventCode.EXPORT_STARTED,
@@ -162,7 +160,7 @@ def test_a_sentence_names_the_actor_of_its_event(
     assert by_worker.sentence == f"{WORKER.name} saw a {{brace}}. It was {{actor}}."
 
 
-def test_the_values_of_an_event_must_match_its_template() -> None:
+def test_the_values_of_an_event_must_match_its_template():
     for values in (
         {},
         {"who": "Ada", "what": "it"},
@@ -173,9 +171,7 @@ def test_the_values_of_an_event_must_match_its_template() -> None:
             audit.Sentence("{who} came.", **values)
 
 
-def test_a_name_is_stored_once_for_each_person(
-    ada: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+def test_a_name_is_stored_once_for_each_person(ada: Person, actor_for: Callable[[Person], Actor]):
     for _ in range(3):
         audit.record(
             code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence=audit.Sentence("Again.")
@@ -188,7 +184,7 @@ def test_a_name_is_stored_once_for_each_person(
 
 def test_the_same_name_of_two_people_has_two_commitments(
     ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     """Otherwise a commitment would reveal an erased name to anyone who tries names."""
     grace.first_name = ada.first_name
     for person in (ada, grace):
@@ -204,7 +200,7 @@ def test_the_same_name_of_two_people_has_two_commitments(
     assert len(bytes.fromhex(one.salt)) == 32
 
 
-def test_a_rolled_back_event_leaves_no_gap(db: None) -> None:
+def test_a_rolled_back_event_leaves_no_gap(db: None):
     with transaction.atomic():
         audit.record(
             code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Undone.")
@@ -217,7 +213,7 @@ def test_a_rolled_back_event_leaves_no_gap(db: None) -> None:
     assert event.seq == AuditHead.objects.get().size == 1
 
 
-def test_a_failed_nested_block_leaves_no_event(db: None) -> None:
+def test_a_failed_nested_block_leaves_no_event(db: None):
     with audit.atomic():
         audit.record(
             code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Kept.")
@@ -238,7 +234,7 @@ def test_a_failed_nested_block_leaves_no_event(db: None) -> None:
     assert list(events) == [(1, "Kept."), (2, "Kept too.")]
 
 
-def test_a_failed_block_leaves_no_event(db: None) -> None:
+def test_a_failed_block_leaves_no_event(db: None):
     with suppress(ValueError), audit.atomic():
         audit.record(
             code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Undone.")
@@ -249,7 +245,7 @@ def test_a_failed_block_leaves_no_event(db: None) -> None:
 
 def test_the_head_row_is_locked_last(
     ada: Person, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+):
     with audit.atomic():
         with django_assert_num_queries(0):
             audit.record(
@@ -265,7 +261,7 @@ def test_three_events_of_one_transaction_take_no_more_queries_than_one(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
+):
     actor = actor_for(ada)
     audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=audit.Sentence("First."))
     # Five, plus the savepoint caused by the test's own transaction.
@@ -282,7 +278,7 @@ def test_an_event_takes_three_queries_besides_its_insert_and_the_time(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
+):
     actor = actor_for(ada)
     audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=audit.Sentence("First."))
     with django_assert_max_num_queries(5):
@@ -293,7 +289,7 @@ def test_an_event_takes_three_queries_besides_its_insert_and_the_time(
         )
 
 
-def test_details_with_two_spellings_are_refused(db: None) -> None:
+def test_details_with_two_spellings_are_refused(db: None):
     with pytest.raises(TypeError), transaction.atomic():
         audit.record(
             code=EventCode.EXPORT_STARTED,

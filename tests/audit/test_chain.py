@@ -25,7 +25,7 @@ def sha(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def test_the_canonical_text_of_a_document_is_unique() -> None:
+def test_the_canonical_text_of_a_document_is_unique():
     document = {"b": [1, True, None, "é\u2028"], "a": {"z": "", "y": "\x00\ud800"}}
     text = chain.canonical_text(document)
     assert text == '{"a":{"y":"\ufffd\ufffd","z":""},"b":[1,true,null,"é\u2028"]}'
@@ -33,23 +33,23 @@ def test_the_canonical_text_of_a_document_is_unique() -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, {1, 2}, b"bytes", object()])
-def test_values_with_two_spellings_are_refused(value: object) -> None:
+def test_values_with_two_spellings_are_refused(value: object):
     with pytest.raises(TypeError):
         chain.canonical_text({"value": value})
 
 
-def test_a_key_that_is_not_a_string_is_refused() -> None:
+def test_a_key_that_is_not_a_string_is_refused():
     with pytest.raises(TypeError):
         chain.canonical_text({"value": {1: "one"}})
 
 
-def test_each_hash_includes_the_previous_one() -> None:
+def test_each_hash_includes_the_previous_one():
     first = chain.event_hash(chain.NO_HASH, b"one")
     assert first == sha(b"orgadmin audit event 1\n" + bytes(32) + b"\x00" * 7 + b"\x03one")
     assert chain.event_hash(first, b"one") != first
 
 
-def test_a_commitment_keeps_kind_and_value_apart() -> None:
+def test_a_commitment_keeps_kind_and_value_apart():
     salt = bytes(32)
     one = commitment_of(salt, "name", "Ada")
     expected = b"orgadmin erasable value 1\n" + salt
@@ -70,7 +70,7 @@ def tree(leaves: list[bytes]) -> bytes:
     return sha(b"\x01" + tree(leaves[:k]) + tree(leaves[k:]))
 
 
-def test_the_frontier_gives_the_root_of_every_size() -> None:
+def test_the_frontier_gives_the_root_of_every_size():
     leaves: list[bytes] = []
     frontier: list[bytes] = []
     for size in range(70):
@@ -82,7 +82,7 @@ def test_the_frontier_gives_the_root_of_every_size() -> None:
     assert chain.parse_frontier(chain.format_frontier(frontier)) == frontier
 
 
-def test_a_checkpoint_is_a_signed_note() -> None:
+def test_a_checkpoint_is_a_signed_note():
     key = parse_signing_key(new_signing_key_text())
     text = sign_checkpoint(origin="orgadmin/0011", size=7, root=bytes(32), key=key)
     origin, size, root, blank, signature, end = text.split("\n")
@@ -107,7 +107,7 @@ def signer(text: str, *keys: SigningKey) -> bytes | None:
     return by_us
 
 
-def test_a_checkpoint_of_another_key_or_size_does_not_verify() -> None:
+def test_a_checkpoint_of_another_key_or_size_does_not_verify():
     key, other = (parse_signing_key(new_signing_key_text()) for _ in range(2))
     text = sign_checkpoint(origin="o", size=7, root=bytes(32), key=key)
     assert signer(text, other) is None
@@ -128,6 +128,6 @@ def test_a_checkpoint_of_another_key_or_size_does_not_verify() -> None:
         "o\n7\n" + "A" * 43 + "=\n\n\u2014 o !\n",
     ],
 )
-def test_malformed_checkpoints_are_refused(text: str) -> None:
+def test_malformed_checkpoints_are_refused(text: str):
     with pytest.raises(VerificationFailed):
         parse_checkpoint(text.encode(), "It")

@@ -39,7 +39,7 @@ def sizes() -> list[int]:
 
 
 @pytest.mark.database
-def test_the_first_event_gets_a_checkpoint_at_once_and_only_one() -> None:
+def test_the_first_event_gets_a_checkpoint_at_once_and_only_one():
     assert checkpoints.make_checkpoint_if_due() is None
     act()
     checkpoints.make_checkpoint_if_due()
@@ -48,7 +48,7 @@ def test_the_first_event_gets_a_checkpoint_at_once_and_only_one() -> None:
     assert sizes() == [1]
 
 
-def test_an_hour_with_new_events_ends_with_a_checkpoint(clock: SettableClock) -> None:
+def test_an_hour_with_new_events_ends_with_a_checkpoint(clock: SettableClock):
     act()
     checkpoints.make_checkpoint_if_due()
     clock.advance(seconds=3601)
@@ -62,7 +62,7 @@ def test_an_hour_with_new_events_ends_with_a_checkpoint(clock: SettableClock) ->
 
 @pytest.mark.parametrize("noun", ["deletion", "access_request"])
 @pytest.mark.parametrize("step", ["settled", "withdrawn", "declined"])
-def test_a_settled_request_gets_a_checkpoint_at_once(noun: str, step: str) -> None:
+def test_a_settled_request_gets_a_checkpoint_at_once(noun: str, step: str):
     code = EventCode(f"{noun}.{step}")
     act()
     act(code)
@@ -70,7 +70,7 @@ def test_a_settled_request_gets_a_checkpoint_at_once(noun: str, step: str) -> No
 
 
 @pytest.mark.database
-def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together() -> None:
+def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together():
     with transaction.atomic():
         act(EventCode.DELETION_SETTLED)
         assert sizes() == [1]
@@ -79,7 +79,7 @@ def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together() -> Non
 
 
 @pytest.mark.database
-def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(signing, "EVENTS_PER_CHECKPOINT", 3)
     for _ in range(7):
         act()
@@ -89,7 +89,7 @@ def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.Mo
     assert sizes() == [3, 6, 11]
 
 
-def test_a_checkpoint_that_could_not_be_signed_is_created_later(settings: Settings) -> None:
+def test_a_checkpoint_that_could_not_be_signed_is_created_later(settings: Settings):
     act()
     checkpoints.make_checkpoint()
     path = Path(settings.SIGNING_KEY_FILE)
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_could_not_be_signed_is_created_later(settings: Settin
 
 def test_without_a_key_no_checkpoint_is_created_and_a_warning_is_logged(
     settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     act()
     checkpoints.make_checkpoint()
     Path(settings.SIGNING_KEY_FILE).unlink()
@@ -115,7 +115,7 @@ def test_without_a_key_no_checkpoint_is_created_and_a_warning_is_logged(
 
 
 @pytest.mark.database
-def test_both_keys_sign_the_event_of_a_rotation() -> None:
+def test_both_keys_sign_the_event_of_a_rotation():
     act()
     old = load_signing_key()
     new = checkpoints.rotate_signing_key(actor=command_actor())
@@ -131,7 +131,7 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     assert (report.fault, report.checkpoints) == (None, 2)
 
 
-def test_the_command_rotates_the_key() -> None:
+def test_the_command_rotates_the_key():
     act()
     old = load_signing_key().fingerprint
     out = StringIO()
@@ -140,7 +140,7 @@ def test_the_command_rotates_the_key() -> None:
 
 
 @pytest.mark.database
-def test_the_workers_together_verify_once_a_day(clock: SettableClock) -> None:
+def test_the_workers_together_verify_once_a_day(clock: SettableClock):
     act()
     for _ in range(3):
         Worker().work_once()
@@ -175,7 +175,7 @@ def work_until_verified(worker: Worker) -> int:
 @pytest.mark.usefixtures("long_log")
 def test_a_worker_that_is_killed_leaves_the_verification_to_the_others_after_a_minute(
     clock: SettableClock,
-) -> None:
+):
     killed, other = Worker(), Worker()
     killed.work_once()
     clock.advance(seconds=59)
@@ -192,7 +192,7 @@ def test_a_worker_that_is_killed_leaves_the_verification_to_the_others_after_a_m
 @pytest.mark.usefixtures("long_log")
 def test_a_verification_goes_on_during_the_passes_of_a_bulk_deletion(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     passes = iter(range(20))
 
     def run_due(**_: object) -> int:
@@ -208,7 +208,7 @@ def test_a_verification_goes_on_during_the_passes_of_a_bulk_deletion(
 
 @pytest.mark.database
 @pytest.mark.usefixtures("long_log")
-def test_a_long_verification_stays_with_its_worker(clock: SettableClock) -> None:
+def test_a_long_verification_stays_with_its_worker(clock: SettableClock):
     first, other = Worker(), Worker()
     first.work_once()
     clock.advance(seconds=40)
@@ -220,14 +220,14 @@ def test_a_long_verification_stays_with_its_worker(clock: SettableClock) -> None
 
 
 @pytest.mark.usefixtures("long_log")
-def test_one_pass_ends_a_long_verification() -> None:
+def test_one_pass_ends_a_long_verification():
     Worker().run_once()
     assert AuditVerification.objects.count() == 1
 
 
 def test_a_verification_that_is_impossible_is_tried_again_after_an_hour(
     clock: SettableClock, caplog: pytest.LogCaptureFixture, settings: Settings
-) -> None:
+):
     act()
     checkpoints.make_checkpoint()
     elsewhere = settings.SIGNING_KEY_FILE.rename(f"{settings.SIGNING_KEY_FILE}.elsewhere")
@@ -244,7 +244,7 @@ def test_a_verification_that_is_impossible_is_tried_again_after_an_hour(
 
 def test_the_overview_says_when_a_verification_failed(
     client_of: Callable[[Person], Client], edith: Person
-) -> None:
+):
     AuditVerification.objects.create(
         checked_at=database_clock.now(),
         size=7,
@@ -265,7 +265,7 @@ def run_verify(*arguments: str) -> tuple[int, dict[str, object]]:
     return code, json.loads(out.getvalue())
 
 
-def test_the_command_reports_an_intact_log_and_what_it_verified(tmp_path: Path) -> None:
+def test_the_command_reports_an_intact_log_and_what_it_verified(tmp_path: Path):
     act()
     made = checkpoints.make_checkpoint()
     assert made is not None

@@ -44,11 +44,11 @@ REQUIRED_PREFIXES = (
 )
 
 
-def test_every_important_action_has_a_code() -> None:
+def test_every_important_action_has_a_code():
     assert set(REQUIRED_PREFIXES) <= set(EventCode)
 
 
-def test_every_code_is_recorded_by_some_service() -> None:
+def test_every_code_is_recorded_by_some_service():
     texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "outbox.py"]
     used = set(re.findall(r"\bEventCode\.([A-Z_]+)", "\n".join(texts)))
     # What happens to every kind of request is recorded by one function.
@@ -57,14 +57,14 @@ def test_every_code_is_recorded_by_some_service() -> None:
     assert {code.name for code in EventCode} - used == set()
 
 
-def test_a_code_names_a_subject_and_what_happened() -> None:
+def test_a_code_names_a_subject_and_what_happened():
     assert [code for code in EventCode if not re.fullmatch(r"[a-z_]+\.[a-z_]+", code)] == []
 
 
 @pytest.mark.django_db
 def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
     client_of: Callable[[Person], Client], edith: Person
-) -> None:
+):
     details = {"outcome": "refused", "cause": "forbidden", "attempt": 1}
     with audit.atomic():
         for code in EventCode:

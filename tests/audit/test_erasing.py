@@ -54,7 +54,7 @@ def everything_stored() -> str:
     return "\n".join(stored)
 
 
-def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person) -> None:
+def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person):
     before = everything_stored()
     assert all(text in before for text in ("Ada", "ada@example.com", "192.0.2.3", "Browser of"))
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
@@ -68,7 +68,7 @@ def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person) -> 
 
 def test_the_log_stays_intact_after_an_erasure_and_shows_a_number(
     acts_of_ada: Person, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     assert verification.verify_audit_log().fault is None
     sentences = [event.sentence for event in AuditEvent.objects.order_by("seq")]
@@ -84,7 +84,7 @@ def test_the_log_stays_intact_after_an_erasure_and_shows_a_number(
 
 def test_a_request_still_running_does_not_restore_an_erased_name(
     acts_of_ada: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     before = actor_for(Person.objects.get(pk=acts_of_ada.pk))
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     audit.record(
@@ -97,7 +97,7 @@ def test_a_request_still_running_does_not_restore_an_erased_name(
     assert verification.verify_audit_log().fault is None
 
 
-def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) -> None:
+def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person):
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     person = Person.objects.get(pk=acts_of_ada.pk)
     assert (person.is_active, person.has_usable_password(), person.roles) == (
@@ -109,7 +109,7 @@ def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) ->
 
 def test_a_name_that_others_have_is_erased_beside_a_reference_to_the_person(
     acts_of_ada: Person, grace: Person, credential: Credential, actor_for: ActorFor
-) -> None:
+):
     Person.objects.filter(pk=grace.pk).update(first_name="Ada", last_name="")
     namesake = actor_for(Person.objects.get(pk=grace.pk))
     sentence = audit.Sentence("{actor} exported.")
@@ -124,7 +124,7 @@ def test_a_name_that_others_have_is_erased_beside_a_reference_to_the_person(
     assert (credential.keys_set_by_name, done.shared_names) == ("Ada", 1)
 
 
-def test_an_erased_value_cannot_be_restored(acts_of_ada: Person) -> None:
+def test_an_erased_value_cannot_be_restored(acts_of_ada: Person):
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     row = PersonalValue.objects.get(number=1)
     assert (row.value, row.salt, bool(row.commitment)) == ("", "", True)
@@ -132,12 +132,12 @@ def test_an_erased_value_cannot_be_restored(acts_of_ada: Person) -> None:
 
 def test_only_an_administrator_can_erase(
     ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         erasure.erase_person(actor=actor_for(grace), person=ada)
 
 
-def test_the_last_administrator_cannot_be_erased(root: Person) -> None:
+def test_the_last_administrator_cannot_be_erased(root: Person):
     with pytest.raises(ConflictError):
         erasure.erase_person(actor=command_actor(), person=root)
     assert Person.objects.get(pk=root.pk).username == "root"
@@ -149,7 +149,7 @@ def run(*arguments: str) -> Any:
     return json.loads(out.getvalue())
 
 
-def test_the_command_prints_the_erased_persons_new_name(acts_of_ada: Person) -> None:
+def test_the_command_prints_the_erased_persons_new_name(acts_of_ada: Person):
     assert run("--username", "ADA", "--yes") == {
         "person_number": 1,
         "values": 3,
@@ -157,7 +157,7 @@ def test_the_command_prints_the_erased_persons_new_name(acts_of_ada: Person) -> 
     }
 
 
-def test_the_command_needs_a_confirmation(acts_of_ada: Person) -> None:
+def test_the_command_needs_a_confirmation(acts_of_ada: Person):
     with pytest.raises(CommandError) as caught:
         call_command("erase_person", "--username", "ada")
     assert caught.value.returncode == 2

@@ -31,7 +31,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 @pytest.mark.database
 def test_an_unfiltered_export_contains_the_whole_chain(
     client_of: ClientOf, edith: Person, ada: Person
-) -> None:
+):
     for number in range(3):
         add_event(
             audit.Sentence("{ada} did {number}.", ada=personal_data.name_of(ada), number=number),
@@ -50,9 +50,7 @@ def test_an_unfiltered_export_contains_the_whole_chain(
 
 
 @pytest.mark.database
-def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
-    client_of: ClientOf, edith: Person
-) -> None:
+def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(client_of: ClientOf, edith: Person):
     add_event("Another.")
     add_event("=HYPERLINK(1)", code=EventCode.PERSON_DISABLED)
     text = body_of(client_of(edith), "/audit/export/?format=csv&code=person.")
@@ -65,7 +63,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
 @pytest.mark.database
 def test_an_export_of_a_text_search_includes_every_batch(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(search, "EXPORT_BATCH_SIZE", 2)
     for number in range(5):
         add_event(f"Wanted {number}.")
@@ -77,7 +75,7 @@ def test_an_export_of_a_text_search_includes_every_batch(
 @pytest.mark.parametrize("query", ["format=xml", "since=yesterday", "q=go", "code=nothing."])
 def test_an_unreadable_filter_is_refused_and_not_ignored(
     client_of: ClientOf, edith: Person, query: str
-) -> None:
+):
     assert client_of(edith).get(f"/audit/export/?{query}").status_code == 400
     assert not AuditEvent.objects.exists()
 
@@ -108,7 +106,7 @@ def size() -> int:
 
 
 @pytest.mark.database
-def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
+def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person):
     got: list[int] = []
     for number in range(3):
         add_event(
@@ -125,7 +123,7 @@ def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada:
     assert (row["text"], row["sentence"], row["actor"]) == (texts[0], "Ada did 0.", "Ada")
 
 
-def test_without_new_events_nothing_is_written_or_recorded(shipper: Shipper) -> None:
+def test_without_new_events_nothing_is_written_or_recorded(shipper: Shipper):
     assert shipper.ship() == []
     add_event("Something.")
     assert [row["sentence"] for row in shipper.ship()] == ["Something."]
@@ -135,7 +133,7 @@ def test_without_new_events_nothing_is_written_or_recorded(shipper: Shipper) -> 
     assert size() == before
 
 
-def test_two_log_shippers_do_not_trigger_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_log_shippers_do_not_trigger_each_other(capsys: pytest.CaptureFixture[str]):
     add_event("Something.")
     shippers = [Shipper(capsys), Shipper(capsys)]
     for _ in range(3):
@@ -146,21 +144,21 @@ def test_two_log_shippers_do_not_trigger_each_other(capsys: pytest.CaptureFixtur
 
 def test_an_export_by_a_person_counts_as_a_new_event(
     shipper: Shipper, client_of: ClientOf, edith: Person
-) -> None:
+):
     add_event("Something.")
     shipper.ship()
     body_of(client_of(edith), "/deletions/export/?format=csv")
     assert [row["code"] for row in shipper.ship()] == ["export.started", "export.finished"] * 2
 
 
-def test_a_limit_is_respected_and_the_rest_comes_next(shipper: Shipper) -> None:
+def test_a_limit_is_respected_and_the_rest_comes_next(shipper: Shipper):
     for number in range(5):
         add_event(f"Act {number}.")
     assert [row["seq"] for row in shipper.ship("--limit", "2")] == [1, 2]
     assert [row["seq"] for row in shipper.ship("--limit", "2")] == [3, 4]
 
 
-def test_a_cursor_beyond_the_end_is_refused(shipper: Shipper) -> None:
+def test_a_cursor_beyond_the_end_is_refused(shipper: Shipper):
     add_event("Something.")
     shipper.since = 7
     with pytest.raises(CommandError, match="The audit log ends at event 1") as raised:
@@ -168,7 +166,7 @@ def test_a_cursor_beyond_the_end_is_refused(shipper: Shipper) -> None:
     assert raised.value.returncode == 2
 
 
-def test_with_json_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_it_is_one_document(capsys: pytest.CaptureFixture[str]):
     call_command("export_audit", "--json")
     assert json.loads(capsys.readouterr().out) == []
     add_event("Something.")

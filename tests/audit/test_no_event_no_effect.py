@@ -114,7 +114,7 @@ def test_no_page_changes_anything_without_its_event(
     root: Person,
     client_of: Callable[[Person], Client],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     tried: list[str] = []
 
     def refuse(pending: list[Any]) -> list[Any]:

@@ -113,7 +113,7 @@ def database(
         "DELETE FROM django_migrations",
     ],
 )
-def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
+def test_the_role_cannot(database: tuple[str, str], statement: str):
     url, role = database
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
@@ -121,7 +121,7 @@ def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
             connection.execute(statement)
 
 
-def test_the_role_cannot_migrate(database: tuple[str, str], tmp_path: Path) -> None:
+def test_the_role_cannot_migrate(database: tuple[str, str], tmp_path: Path):
     url, role = database
     service = SharedDatabase(url=url_as(url, role), data_dir=tmp_path)
     done = manage("migrate", env=service.environment(ORGADMIN_DB_APP_ROLE=role))
@@ -132,7 +132,7 @@ def test_the_role_cannot_migrate(database: tuple[str, str], tmp_path: Path) -> N
 
 def test_the_next_releases_tables_are_not_granted_by_this_one(
     database: tuple[str, str], roles: Roles, tmp_path: Path
-) -> None:
+):
     url, role = database
     with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
         for statement in (
@@ -150,7 +150,7 @@ def test_the_next_releases_tables_are_not_granted_by_this_one(
 
 def test_migrating_takes_back_what_was_granted_otherwise(
     database: tuple[str, str], roles: Roles, tmp_path: Path
-) -> None:
+):
     url, role = database
     with psycopg.connect(url_as(url, roles.owner), autocommit=True) as connection:
         grant = sql.SQL("GRANT ALL ON connections_auditevent TO {}")
@@ -170,7 +170,7 @@ def has_right(url: str, *, role: str, right: str, table: str) -> bool:
 
 def test_a_role_that_does_not_exist_is_named_after_migrating(
     database: tuple[str, str], roles: Roles, tmp_path: Path
-) -> None:
+):
     owner = SharedDatabase(url=url_as(database[0], roles.owner), data_dir=tmp_path)
     done = manage("migrate", env=owner.environment(ORGADMIN_DB_APP_ROLE="no_such_role"))
     assert done.returncode == 1
@@ -178,9 +178,7 @@ def test_a_role_that_does_not_exist_is_named_after_migrating(
     assert 'granted nothing: role "no_such_role" does not exist' in line
 
 
-def test_the_role_can_do_everything_the_service_does(
-    database: tuple[str, str], tmp_path: Path
-) -> None:
+def test_the_role_can_do_everything_the_service_does(database: tuple[str, str], tmp_path: Path):
     url, role = database
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     as_role = url_as(url, role)
@@ -193,7 +191,7 @@ def test_the_role_can_do_everything_the_service_does(
     assert (verified.returncode, "2 events" in verified.stdout) == (0, True)
 
 
-def test_the_role_can_back_up_the_database(database: tuple[str, str], tmp_path: Path) -> None:
+def test_the_role_can_back_up_the_database(database: tuple[str, str], tmp_path: Path):
     url, role = database
     programs = find_programs()
     assert programs
@@ -244,7 +242,7 @@ GAP_IN_THE_AUDIT_LOG = (
 )
 def test_temporary_tables_do_not_replace_real_ones(
     database: tuple[str, str], attack: tuple[str, str, str], has_temporary_tables: bool
-) -> None:
+):
     """Also for an older role that can create one: the triggers don't read it."""
     url, role = database
     made_up, change, refused = attack
@@ -308,7 +306,7 @@ EMPTY: dict[str, object] = {
 }
 
 
-def test_every_trigger_function_sets_its_own_search_path(database: tuple[str, str]) -> None:
+def test_every_trigger_function_sets_its_own_search_path(database: tuple[str, str]):
     url, _ = database
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -321,9 +319,7 @@ def test_every_trigger_function_sets_its_own_search_path(database: tuple[str, st
         assert found == [([f"search_path=pg_catalog, {schema}, pg_temp"],)]
 
 
-def test_doctor_finds_nothing_wrong_with_the_role(
-    database: tuple[str, str], tmp_path: Path
-) -> None:
+def test_doctor_finds_nothing_wrong_with_the_role(database: tuple[str, str], tmp_path: Path):
     url, role = database
     found = doctor(url, role=role, data_dir=tmp_path)
     assert (found["database role"]["level"], found["migrations"]["level"]) == ("ok", "ok")
@@ -331,7 +327,7 @@ def test_doctor_finds_nothing_wrong_with_the_role(
 
 def test_doctor_warns_of_a_role_that_could_bypass_the_triggers(
     database: tuple[str, str], tmp_path: Path
-) -> None:
+):
     url, role = database
     with psycopg.connect(url, autocommit=True) as connection:
         who = {"r": sql.Identifier(role), "d": sql.Identifier(connection.info.dbname)}

@@ -52,7 +52,7 @@ def disconnect(response: HttpResponseBase) -> None:
 @pytest.mark.parametrize("url", URLS)
 def test_a_complete_export_is_recorded_with_its_row_count_and_hash(
     client_of: ClientOf, edith: Person, make: Make, url: str
-) -> None:
+):
     make(reason="Süd")
     body = client_of(edith).get(url).getvalue()
     started, finished = event(EventCode.EXPORT_STARTED), event(EventCode.EXPORT_FINISHED)
@@ -65,9 +65,7 @@ def test_a_complete_export_is_recorded_with_its_row_count_and_hash(
 
 
 @pytest.mark.database
-def test_it_is_recorded_before_the_first_byte(
-    client_of: ClientOf, edith: Person, make: Make
-) -> None:
+def test_it_is_recorded_before_the_first_byte(client_of: ClientOf, edith: Person, make: Make):
     response = client_of(edith).get(URLS[0])
     assert codes() == ["export.started"]
     disconnect(response)
@@ -75,7 +73,7 @@ def test_it_is_recorded_before_the_first_byte(
 
 def test_a_client_that_disconnects_leaves_an_aborted_export(
     make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(audit_export, "CHUNK_BYTES", 10)
     make()
     make(minute=1)
@@ -95,7 +93,7 @@ def test_a_client_that_disconnects_leaves_an_aborted_export(
 @pytest.mark.database
 def test_an_error_in_an_export_is_recorded_and_raised(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     make()
 
     def fail(deletion: Deletion) -> None:
@@ -113,7 +111,7 @@ def test_an_error_in_an_export_is_recorded_and_raised(
 @pytest.mark.database
 def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     make()
     export = deletion_export.prepare_export(
         actor=command_actor(), filters=HistoryFilter(), file_format="csv", query=""
@@ -133,7 +131,7 @@ def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     assert event(EventCode.EXPORT_ABORTED).details["cause"] == "OSError"
 
 
-def test_a_head_request_records_nothing(client_of: ClientOf, edith: Person, make: Make) -> None:
+def test_a_head_request_records_nothing(client_of: ClientOf, edith: Person, make: Make):
     response = client_of(edith).head(URLS[0])
     assert response.status_code == 200
     assert codes() == []
@@ -142,7 +140,7 @@ def test_a_head_request_records_nothing(client_of: ClientOf, edith: Person, make
 @pytest.mark.parametrize("url", URLS)
 def test_the_newest_checkpoint_is_sent_outside_the_content(
     client_of: ClientOf, edith: Person, url: str
-) -> None:
+):
     client = client_of(edith)
     client.get(url).getvalue()
     checkpoint = checkpoints.make_checkpoint()
@@ -159,7 +157,7 @@ def test_the_newest_checkpoint_is_sent_outside_the_content(
 
 def test_a_command_is_recorded_too_and_prints_the_checkpoint_separately(
     make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+):
     make()
     call_command("export_deletions", "--format", "csv")
     first = capsys.readouterr()
@@ -177,7 +175,7 @@ def test_a_command_is_recorded_too_and_prints_the_checkpoint_separately(
     assert capsys.readouterr().err == ""
 
 
-def test_a_command_overwrites_only_an_earlier_checkpoint_file(make: Make, tmp_path: Path) -> None:
+def test_a_command_overwrites_only_an_earlier_checkpoint_file(make: Make, tmp_path: Path):
     make()
     path = tmp_path / "notes.txt"
     path.write_text("mine")
@@ -208,7 +206,7 @@ def signed_in_cookie(client_of: ClientOf, edith: Person) -> str:
 @pytest.mark.django_db(transaction=True)
 def test_a_closed_socket_is_detected_and_recorded(
     live_server: LiveServer, make: Make, signed_in_cookie: str
-) -> None:
+):
     for minute in range(40):
         make(minute=minute, reason="x" * 400_000)
     address = urlsplit(live_server.url)

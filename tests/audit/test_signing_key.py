@@ -44,7 +44,7 @@ def rotate_and_die() -> None:
         checkpoints._record_rotation(old=old, new=new, head=head, actor=command_actor())
 
 
-def test_a_rotation_keeps_the_public_half_of_the_old_key(key_file: Path) -> None:
+def test_a_rotation_keeps_the_public_half_of_the_old_key(key_file: Path):
     old = load_signing_key()
     new = checkpoints.rotate_signing_key(actor=command_actor())
     assert new.public_keys == (old.public_key, new.public_key)
@@ -53,9 +53,7 @@ def test_a_rotation_keeps_the_public_half_of_the_old_key(key_file: Path) -> None
     assert [set(each) for each in stored["previous"]] == [{"public_key", "replaced_at"}]
 
 
-def test_a_rotation_that_died_after_its_event_is_finished_by_the_next_signature(
-    key_file: Path,
-) -> None:
+def test_a_rotation_that_died_after_its_event_is_finished_by_the_next_signature(key_file: Path):
     old = load_signing_key()
     rotate_and_die()
     assert document(key_file)["next"]
@@ -67,12 +65,12 @@ def test_a_rotation_that_died_after_its_event_is_finished_by_the_next_signature(
     assert verify_audit_log().fault is None
 
 
-def test_the_log_is_intact_while_a_rotation_is_unfinished(key_file: Path) -> None:
+def test_the_log_is_intact_while_a_rotation_is_unfinished(key_file: Path):
     rotate_and_die()
     assert verify_audit_log().fault is None
 
 
-def test_a_rotation_that_died_before_its_event_changes_nothing(key_file: Path) -> None:
+def test_a_rotation_that_died_before_its_event_changes_nothing(key_file: Path):
     old = load_signing_key()
     with transaction.atomic():
         rotate_and_die()
@@ -88,7 +86,7 @@ def test_a_rotation_that_died_before_its_event_changes_nothing(key_file: Path) -
 
 def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
     key_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     kept = key_file.read_text()
     checkpoints.rotate_signing_key(actor=command_actor())
     before = Checkpoint.objects.count()
@@ -101,7 +99,7 @@ def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
     assert "No checkpoint was made" in caplog.text
 
 
-def test_a_file_with_an_altered_pending_key_is_refused(key_file: Path) -> None:
+def test_a_file_with_an_altered_pending_key_is_refused(key_file: Path):
     stage_signing_key()
     altered = document(key_file)
     altered["next"]["public_key"] = altered["public_key"]

@@ -33,7 +33,7 @@ def test_rows_are_extended_in_the_order_in_which_claims_lock_them(
     make_draft: MakeDraft,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     batch: Batch = request(make_draft(2), ada)
     clock.advance(seconds=1)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")

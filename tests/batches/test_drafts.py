@@ -52,9 +52,7 @@ def credentials(batch: Batch) -> list[Credential | None]:
 
 
 @pytest.mark.parametrize("fact", ["sends it", "owns its data", "queries its data", "lists it"])
-def test_each_credential_of_a_connection_can_require_approval(
-    fact: str, payments: Credential
-) -> None:
+def test_each_credential_of_a_connection_can_require_approval(fact: str, payments: Credential):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     payments.refresh_from_db()
     ids: dict[str, Any] = {
@@ -79,7 +77,7 @@ def test_each_credential_of_a_connection_can_require_approval(
 
 def test_a_later_connection_is_not_in_a_plan_from_a_filter(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     add_connections(sandbox, 2)
     sync_now(payments)
     filters = InventoryFilter(text="Partner")
@@ -93,7 +91,7 @@ def test_a_later_connection_is_not_in_a_plan_from_a_filter(
 
 def test_a_plan_to_remove_an_org_has_every_connection_of_that_org_by_its_id(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     org = org_named(sandbox.world, "Payments US")
     twin = sandbox.world.add_org(name="Payments US", site=org.site)
     partner = sandbox.world.add_org(name="Partner", site=org.site)
@@ -108,7 +106,7 @@ def test_a_plan_to_remove_an_org_has_every_connection_of_that_org_by_its_id(
 
 def test_a_row_says_why_it_can_not_be_deleted_and_blocks_no_other(
     ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     good, protected, taken = add_connections(sandbox, 3)
     sync_now(payments)
     site, _, connection_id = protected.partition("/")
@@ -131,7 +129,7 @@ def test_a_row_says_why_it_can_not_be_deleted_and_blocks_no_other(
 
 
 @pytest.mark.database
-def test_a_text_with_a_nul_is_a_malformed_id(ada: Person, payments: Credential) -> None:
+def test_a_text_with_a_nul_is_a_malformed_id(ada: Person, payments: Credential):
     batch = draft(ada, [f"{payments.site}\0/{uuid4()}", "a\0b"])
     assert problems(batch) == [RowProblem.MALFORMED_ID] * 2
     assert batch.rows.filter(text="a\N{REPLACEMENT CHARACTER}b").exists()
@@ -149,7 +147,7 @@ def end_as_forbidden(batch: Batch) -> Batch:
 
 def test_planning_the_rest_again_takes_as_many_statements_for_many_rows_as_for_few(
     ada: Person, make_draft: MakeDraft
-) -> None:
+):
     counts = []
     for count in (1, 5):
         batch = end_as_forbidden(request(make_draft(count), ada))
@@ -159,9 +157,7 @@ def test_planning_the_rest_again_takes_as_many_statements_for_many_rows_as_for_f
     assert counts[0] == counts[1]
 
 
-def test_the_rest_of_an_org_is_still_confirmed_with_its_name(
-    ada: Person, payments: Credential
-) -> None:
+def test_the_rest_of_an_org_is_still_confirmed_with_its_name(ada: Person, payments: Credential):
     org = KnownOrg(payments.site, payments.org_id, payments.org_name)
     actor = person_actor(person=ada)
     batch = end_as_forbidden(request(drafts.create_draft_from_org(actor=actor, org=org), ada))
@@ -172,7 +168,7 @@ def test_the_rest_of_an_org_is_still_confirmed_with_its_name(
 
 def test_the_rest_of_a_filter_is_a_selection(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     add_connections(sandbox, 1)
     sync_now(payments)
     actor = person_actor(person=ada)
@@ -186,7 +182,7 @@ def test_the_rest_of_a_filter_is_a_selection(
 
 def test_after_a_403_the_other_orgs_credential_is_preferred(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     org = org_named(sandbox.world, "Payments US")
     again = sandbox.world.add_key_pair(org=org)
     store_credential(sandbox, "Payments US", pair=again, name="Another of Payments US")
@@ -199,14 +195,14 @@ def test_after_a_403_the_other_orgs_credential_is_preferred(
 
 def test_a_credential_that_was_never_verified_is_offered(
     ada: Person, payments: Credential, make_draft: MakeDraft
-) -> None:
+):
     Credential.objects.filter(pk=payments.pk).update(verified_at=None, verification=[])
     assert credentials(make_draft(1)) == [payments]
 
 
 def test_a_hidden_connection_looks_like_an_unknown_one(
     ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     [hidden] = add_connections(sandbox, 1)
     sync_now(payments)
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.SEE, person=grace)
@@ -218,7 +214,7 @@ def test_a_hidden_connection_looks_like_an_unknown_one(
 
 def test_the_source_sides_credential_sends_a_row_and_the_destinations_alone_is_enough(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     wanted = key_of(connection_between(sandbox.world, "Group SOC", "Payments US"))
     assert credentials(draft(ada, [wanted])) == [soc]
@@ -230,21 +226,21 @@ def test_the_source_sides_credential_sends_a_row_and_the_destinations_alone_is_e
 
 def test_without_a_credential_that_can_delete_it_a_row_is_not_sent(
     ada: Person, grace: Person, make_draft: MakeDraft, payments: Credential
-) -> None:
+):
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.SEE, person=ada)
     assert problems(make_draft(1)) == [RowProblem.NO_CREDENTIAL]
 
 
 @pytest.mark.parametrize("count", [0, 1_001])
-def test_a_plan_has_1_to_1000_rows(ada: Person, count: int) -> None:
+def test_a_plan_has_1_to_1000_rows(ada: Person, count: int):
     with pytest.raises(InvalidInputError, match="connection"):
         draft(ada, ["nonsense"] * count)
 
 
 def test_the_strictest_policy_of_all_credentials_holds_for_every_row(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO)
     store_credential(sandbox, "Labs EU", policy=ApprovalPolicy.NONE)
     world = sandbox.world
@@ -256,7 +252,7 @@ def test_the_strictest_policy_of_all_credentials_holds_for_every_row(
 
 def test_another_credential_can_send_a_row(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
     batch = draft(ada, [wanted])
@@ -269,7 +265,7 @@ def test_another_credential_can_send_a_row(
 
 def test_a_credential_that_does_not_list_a_row_can_not_send_it(
     ada: Person, grace: Person, make_draft: MakeDraft, sandbox: SandboxServer
-) -> None:
+):
     batch = make_draft(1)
     labs = store_credential(sandbox, "Labs EU")
     to_labs: dict[str, Any] = {"batch": batch, "actor": person_actor(person=ada)}
@@ -282,7 +278,7 @@ def test_a_credential_that_does_not_list_a_row_can_not_send_it(
         drafts.change_credential(**to_labs)
 
 
-def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraft) -> None:
+def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraft):
     batch, actor = make_draft(2), person_actor(person=ada)
     first, last = (row.reference for row in batch.rows.all())
     drafts.remove_rows(batch=batch, actor=actor, connections=[first])
@@ -293,7 +289,7 @@ def test_rows_can_be_removed_until_one_is_left(ada: Person, make_draft: MakeDraf
 
 def test_a_draft_can_be_split_by_credential(
     ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     labs = store_credential(sandbox, "Labs EU")
     planned = [row.reference for row in make_draft(2).rows.all()]
     both = draft(
@@ -305,7 +301,7 @@ def test_a_draft_can_be_split_by_credential(
 
 def test_only_its_author_changes_a_draft_and_only_for_24_hours(
     ada: Person, grace: Person, make_draft: MakeDraft, clock: SettableClock
-) -> None:
+):
     batch = make_draft(2)
     key = batch.rows.all()[0].reference
     with pytest.raises(PermissionDenied, match="Only Ada"):
@@ -315,9 +311,7 @@ def test_only_its_author_changes_a_draft_and_only_for_24_hours(
         drafts.remove_rows(batch=batch, actor=person_actor(person=ada), connections=[key])
 
 
-def test_a_named_credential_is_preferred(
-    ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+def test_a_named_credential_is_preferred(ada: Person, payments: Credential, sandbox: SandboxServer):
     soc = store_credential(sandbox, "Group SOC")
     wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
     named = PlannedConnection(text=wanted, credential_id=soc.pk)
@@ -328,7 +322,7 @@ def test_a_named_credential_is_preferred(
 
 def test_a_person_sees_a_batch_when_they_see_the_credential_of_every_row(
     ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     batch = make_draft(1)
     outsider = make_person("outsider")
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.SEE, person=ada)
@@ -336,7 +330,7 @@ def test_a_person_sees_a_batch_when_they_see_the_credential_of_every_row(
     assert batch not in visibility.visible_batches(actor=person_actor(person=outsider))
 
 
-def test_rows_are_frozen_once_requested(ada: Person, make_draft: MakeDraft) -> None:
+def test_rows_are_frozen_once_requested(ada: Person, make_draft: MakeDraft):
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     with pytest.raises(IntegrityError, match="can't be changed"):
         BatchRow.objects.filter(batch=batch).update(digest="0" * 64)

@@ -47,7 +47,7 @@ def test_rows_match_their_events_however_they_ended(
     make_draft: MakeDraft,
     clock: SettableClock,
     sandbox: SandboxServer,
-) -> None:
+):
     declined = request(make_draft(1, policy=ApprovalPolicy.TWO), ada)
     decisions.decline_batch(batch=declined, actor=person_actor(person=linus), reason="In use.")
     cancelled = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
@@ -78,7 +78,7 @@ CHANGES = ("reason = 'Another.'", "confirmed_by_id = NULL", "ended_by_name = 'Ev
 @pytest.mark.database
 def test_a_bulk_deletion_that_was_changed_is_named(
     ada: Person, linus: Person, make_draft: MakeDraft, subtests: pytest.Subtests
-) -> None:
+):
     make_draft(1)
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     execute(approve(batch, linus), ada)
@@ -107,7 +107,7 @@ def test_a_bulk_deletion_that_was_changed_is_named(
 @pytest.mark.django_db(transaction=True)
 def test_a_pause_after_problems_that_was_changed_is_named(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, subtests: pytest.Subtests
-) -> None:
+):
     batch = request(make_draft(1), ada, stop_at_first_problem=True)
     sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     running.send_due(actor=WORKER)
@@ -123,7 +123,7 @@ def test_a_pause_after_problems_that_was_changed_is_named(
 
 def test_a_name_that_was_changed_before_the_request_is_no_difference(
     ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = make_draft(1)
     ada.first_name = "Augusta"
     ada.save()
@@ -133,7 +133,7 @@ def test_a_name_that_was_changed_before_the_request_is_no_difference(
 
 def test_erasing_one_of_two_people_with_the_same_name_is_no_difference(
     ada: Person, linus: Person, grace: Person, make_draft: MakeDraft
-) -> None:
+):
     for person in (linus, grace):
         person.first_name, person.last_name = "Sam", "Lee"
         person.save()
@@ -150,7 +150,7 @@ def test_erasing_one_of_two_people_with_the_same_name_is_no_difference(
     assert find_differences(BATCH) == []
 
 
-def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft) -> None:
+def test_an_export_can_be_of_one_bulk_deletion(ada: Person, make_draft: MakeDraft):
     batch, _ = request(make_draft(2), ada), request(make_draft(1), ada)
     output = StringIO()
     call_command("export_deletions", format="json", batch=str(batch.pk), stdout=output)

@@ -77,7 +77,7 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
     groups: list[int],
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     _, second, third, *_ = rows
 
     def withdraw() -> None:
@@ -97,7 +97,7 @@ def test_a_row_withdrawn_after_its_check_is_left_out_of_its_group(
 
 def test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent(
     rows: list[Deletion], groups: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     fetch = fetching.fetch
     seconds = 0.0
 
@@ -115,7 +115,7 @@ def test_a_check_that_outlasts_its_pass_lets_its_own_row_be_sent(
 
 def test_a_stop_during_the_check_of_a_row_sends_nothing(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     fetch = fetching.fetch
     checks: list[SyncResult] = []
 
@@ -133,7 +133,7 @@ def test_a_stop_during_the_check_of_a_row_sends_nothing(
 @pytest.mark.django_db(transaction=True)
 def test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database(
     rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     claims = sending.claim(rows[:3], actor=WORKER, was_rechecked=True)
     responses = [(claimed.attempt, sending.send_claimed(claimed)) for claimed in claims]
     refused = rows[1].pk
@@ -162,7 +162,7 @@ def test_a_row_whose_time_ends_after_its_check_is_not_sent(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     parallel: int,
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", parallel)
     late = rows[2]
     clock.advance(hours=23)
@@ -177,7 +177,7 @@ def test_a_row_whose_time_ends_after_its_check_is_not_sent(
 
 def test_what_fails_after_a_response_keeps_no_other_response_from_being_recorded(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(*_: object, **__: object) -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
@@ -193,7 +193,7 @@ def test_what_fails_after_a_response_keeps_no_other_response_from_being_recorded
 @pytest.mark.django_db(transaction=True)
 def test_a_group_needs_one_commit_to_be_claimed_and_one_to_be_recorded(
     ada: Person, make_draft: MakeDraft
-) -> None:
+):
     claimed, recorded = {}, {}
     for count in (1, 3, 8):
         rows = rows_of(request(make_draft(count), ada))
@@ -214,9 +214,7 @@ def commits_in(captured: CaptureQueriesContext) -> int:
     return sum(query["sql"].startswith("COMMIT") for query in captured.captured_queries)
 
 
-def test_rows_that_another_worker_verified_first_are_verified_once(
-    rows: list[Deletion],
-) -> None:
+def test_rows_that_another_worker_verified_first_are_verified_once(rows: list[Deletion]):
     credential = rows[0].credential
     running.send_due(actor=WORKER)
     result = fetching.fetch(credential=credential)
@@ -234,7 +232,7 @@ def read_again(rows: Sequence[Deletion]) -> list[Deletion]:
 
 def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
     rows: list[Deletion], clock: SettableClock
-) -> None:
+):
     times_left, responses = [], []
     for row in rows[:2]:
         times_left.append(clock.now() + timedelta(minutes=15))
@@ -251,7 +249,7 @@ def test_rows_that_could_not_be_sent_together_keep_the_time_that_each_has_left(
 
 def test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     limit = RateLimit(name="org_connections", limit=100, remaining=1, reset_seconds=60)
     monkeypatch.setattr(WriteResponse, "rate_limit", limit)
@@ -261,7 +259,7 @@ def test_after_a_response_that_says_that_the_limit_is_low_no_row_is_claimed(
 
 def test_once_it_is_to_stop_no_row_is_claimed(
     rows: list[Deletion], sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     monkeypatch.setattr(running, "PASS_SECONDS", 2.0)
 
@@ -281,7 +279,7 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
     sandbox: SandboxServer,
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     other = store_credential(sandbox, "Group SOC")
     own, others = (
         add_connections(sandbox, count, source=source)
@@ -308,7 +306,7 @@ def test_no_more_claims_are_without_a_recorded_response_than_there_are_threads(
 
 def test_no_further_row_is_sent_after_a_check_that_shows_a_low_limit(
     rows: list[Deletion], sandbox: SandboxServer
-) -> None:
+):
     org_id = rows[0].credential.org_id
     sandbox.world.rate_limits.set(org_id=org_id, limit=20, seconds=600)
     for _ in range(17):
@@ -319,7 +317,7 @@ def test_no_further_row_is_sent_after_a_check_that_shows_a_low_limit(
 
 def test_rows_are_verified_even_if_their_bulk_deletion_could_not_be_ended(
     rows: list[Deletion], clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**_: object) -> None:
         raise OperationalError("disk I/O error")
 
@@ -333,7 +331,7 @@ def test_rows_are_verified_even_if_their_bulk_deletion_could_not_be_ended(
 
 def test_a_check_is_stored_before_its_rows_are_claimed(
     rows: list[Deletion], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     claimed: list[int] = []
     store = storing.store
 

@@ -25,7 +25,7 @@ def test_there_is_one_message_for_each_step_and_none_for_a_row(
     make_draft: MakeDraft,
     clock: SettableClock,
     settings: Settings,
-) -> None:
+):
     settings.HAS_MAIL = True
     batch = request(make_draft(3, policy=ApprovalPolicy.TWO), ada)
     execute(approve(approve(batch, linus), barbara), ada)
@@ -47,7 +47,7 @@ def test_there_is_one_message_for_each_step_and_none_for_a_row(
 
 def test_an_unknown_outcome_of_a_row_still_causes_a_notification(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, settings: Settings
-) -> None:
+):
     settings.HAS_MAIL = True
     request(make_draft(1), ada)
     sandbox.world.set_fault(fault=faults.RETURNS_500)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 
 def test_without_a_policy_the_confirmed_request_queues_every_row(
     ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(3), ada, ticket="SEC-212")
     assert batch.state == BatchState.RUNNING
     rows = list(batch.deletions.all())
@@ -50,7 +50,7 @@ def test_without_a_policy_the_confirmed_request_queues_every_row(
     )
 
 
-def test_with_a_policy_the_rows_wait_for_approval(ada: Person, make_draft: MakeDraft) -> None:
+def test_with_a_policy_the_rows_wait_for_approval(ada: Person, make_draft: MakeDraft):
     batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada, confirmation=None)
     assert batch.state == BatchState.REQUESTED
     assert set(batch.deletions.values_list("state", flat=True)) == {State.REQUESTED}
@@ -59,7 +59,7 @@ def test_with_a_policy_the_rows_wait_for_approval(ada: Person, make_draft: MakeD
 @pytest.mark.parametrize("typed", ["", "2", "three", None])
 def test_a_wrong_confirmation_requests_nothing(
     ada: Person, make_draft: MakeDraft, typed: str | None
-) -> None:
+):
     with pytest.raises(InvalidInputError, match="Type 3"):
         request(make_draft(3), ada, confirmation=typed)
     assert not Deletion.objects.exists()
@@ -67,7 +67,7 @@ def test_a_wrong_confirmation_requests_nothing(
 
 def test_the_name_of_an_org_confirms_its_removal(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     org = org_named(sandbox.world, "Payments US")
     known = KnownOrg(org.site.name, org.id, org.name)
     batch = drafts.create_draft_from_org(actor=person_actor(person=ada), org=known)
@@ -75,9 +75,7 @@ def test_the_name_of_an_org_confirms_its_removal(
     assert request(batch, ada, confirmation=" payments  us ").state == BatchState.RUNNING
 
 
-def test_another_plan_than_the_shown_one_requests_nothing(
-    ada: Person, make_draft: MakeDraft
-) -> None:
+def test_another_plan_than_the_shown_one_requests_nothing(ada: Person, make_draft: MakeDraft):
     batch = make_draft(2)
     shown = batch.digest
     key = batch.rows.all()[0].reference
@@ -89,7 +87,7 @@ def test_another_plan_than_the_shown_one_requests_nothing(
 
 def test_a_connection_that_changed_since_is_taken_out_and_reviewed_again(
     ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     batch = make_draft(2)
     gone = batch.rows.all()[0]
     sandbox.world.remove_connection(connection_id=str(gone.connection_id))
@@ -103,7 +101,7 @@ def test_a_connection_that_changed_since_is_taken_out_and_reviewed_again(
 
 def test_a_failed_sync_takes_no_row_out_of_the_plan(
     ada: Person, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     batch = make_draft(2)
     sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
     sync_now(payments)
@@ -116,7 +114,7 @@ def test_a_failed_sync_takes_no_row_out_of_the_plan(
 
 def test_a_plan_made_after_a_failed_sync_can_be_requested_after_a_complete_one(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     keys = add_connections(sandbox, 2)
     sync_now(payments)
     sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
@@ -132,7 +130,7 @@ def test_a_plan_made_after_a_failed_sync_can_be_requested_after_a_complete_one(
 
 def test_a_credential_whose_last_sync_is_complete_is_preferred(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     wanted = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
     org = org_named(sandbox.world, "Payments US")
@@ -145,7 +143,7 @@ def test_a_credential_whose_last_sync_is_complete_is_preferred(
 @pytest.mark.database
 def test_rows_are_stored_in_an_order_that_all_requests_share(
     ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     # Two requests of the same connections would deadlock on PostgreSQL otherwise.
     keys = add_connections(sandbox, 9)
     sync_now(payments)
@@ -162,7 +160,7 @@ def test_rows_are_stored_in_an_order_that_all_requests_share(
     assert places == sorted(places)
 
 
-def test_a_stricter_policy_since_needs_a_new_review(ada: Person, make_draft: MakeDraft) -> None:
+def test_a_stricter_policy_since_needs_a_new_review(ada: Person, make_draft: MakeDraft):
     batch = make_draft(1)
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     with pytest.raises(PlanChangedError):
@@ -170,7 +168,7 @@ def test_a_stricter_policy_since_needs_a_new_review(ada: Person, make_draft: Mak
     assert not Deletion.objects.exists()
 
 
-def test_the_same_form_twice_requests_once(ada: Person, make_draft: MakeDraft) -> None:
+def test_the_same_form_twice_requests_once(ada: Person, make_draft: MakeDraft):
     batch = make_draft(2)
     request(batch, ada)
     request(batch, ada)
@@ -179,7 +177,7 @@ def test_the_same_form_twice_requests_once(ada: Person, make_draft: MakeDraft) -
 
 def test_someone_who_cannot_use_every_credential_requests_nothing(
     ada: Person, grace: Person, make_draft: MakeDraft, payments: Credential
-) -> None:
+):
     batch = make_draft(1)
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
     with pytest.raises((PermissionDenied, PlanChangedError)):
@@ -189,7 +187,7 @@ def test_someone_who_cannot_use_every_credential_requests_nothing(
 
 def test_a_row_is_decided_by_its_bulk_deletion_alone(
     ada: Person, linus: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     row = batch.deletions.get()
     with pytest.raises(ConflictError, match="part of a bulk deletion"):
@@ -202,7 +200,7 @@ def test_a_row_is_decided_by_its_bulk_deletion_alone(
 
 def test_an_open_deletion_that_was_just_requested_stops_the_whole_request(
     ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     connections = add_connections(sandbox, 2)
     sync_now(payments)
     mine, theirs = draft(ada, connections), draft(grace, connections[:1])

@@ -66,7 +66,7 @@ def outcomes(batch: Batch) -> set[tuple[str, str]]:
 
 def test_every_row_is_checked_sent_once_and_verified(
     ada: Person, linus: Person, make_draft: MakeDraft, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     batch = request(make_draft(10, policy=ApprovalPolicy.ONE), ada)
     execute(approve(batch, linus), ada)
     clock.advance(seconds=1)
@@ -81,7 +81,7 @@ def test_every_row_is_checked_sent_once_and_verified(
 
 def test_rows_of_one_credential_share_their_check_and_their_verification(
     running_batch: Batch, clock: SettableClock
-) -> None:
+):
     before = Sync.objects.count()
     run(running_batch)
     clock.advance(seconds=1)
@@ -91,7 +91,7 @@ def test_rows_of_one_credential_share_their_check_and_their_verification(
 
 def test_a_stale_refused_or_unknown_row_stops_no_other(
     running_batch: Batch, sandbox: SandboxServer
-) -> None:
+):
     refused, unknown, gone = running_batch.rows.all()[:3]
     world = sandbox.world
     world.set_fault(fault=faults.RETURNS_403, connection_id=str(refused.connection_id))
@@ -115,7 +115,7 @@ def headline(batch: Batch) -> str:
 
 def test_it_stops_at_the_first_problem_where_that_was_chosen(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     batch = request(make_draft(5), ada, stop_at_first_problem=True)
     second = batch.rows.get(position=2)
@@ -135,7 +135,7 @@ def protect(row: Deletion, person: Person) -> None:
 @pytest.mark.parametrize("problem", ["protected", "changed"])
 def test_no_row_after_a_problem_before_its_claim_is_sent_where_the_first_problem_pauses_it(
     ada: Person, grace: Person, make_draft: MakeDraft, sandbox: SandboxServer, problem: str
-) -> None:
+):
     batch = request(make_draft(10), ada, stop_at_first_problem=True)
     row = batch.deletions.get(batch_row__position=2)
     if problem == "protected":
@@ -149,7 +149,7 @@ def test_no_row_after_a_problem_before_its_claim_is_sent_where_the_first_problem
 
 def test_a_blocked_row_that_can_not_be_recorded_keeps_no_claimed_row_from_being_sent(
     running_batch: Batch, grace: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**_: object) -> None:
         raise OperationalError("deadlock detected")
 
@@ -162,7 +162,7 @@ def test_a_blocked_row_that_can_not_be_recorded_keeps_no_claimed_row_from_being_
 
 def test_a_row_that_another_worker_claims_first_is_not_sent_again(
     running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     first, *_, last = running_batch.deletions.order_by("batch_row__position")[:4]
 
     def claim_elsewhere(point: Point, *, change_request_id: UUID) -> None:
@@ -184,7 +184,7 @@ def test_three_problems_in_a_row_from_one_credential_pause_it(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     fault: faults.Fault,
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     sandbox.world.set_fault(fault=fault, method="DELETE")
     paused = run(running_batch)
@@ -197,7 +197,7 @@ def test_three_problems_in_a_row_from_one_credential_pause_it(
 
 def test_a_success_between_problems_begins_a_new_count(
     running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     for row in running_batch.rows.exclude(position__in=[3, 6, 9]):
         sandbox.world.set_fault(
@@ -208,7 +208,7 @@ def test_a_success_between_problems_begins_a_new_count(
 
 def test_failed_checks_pause_it_and_are_made_again_on_resuming(
     running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
     assert run(running_batch).state == BatchState.PAUSED
     assert running_batch.pause_cause == Cause.LISTING_FAILED
@@ -222,7 +222,7 @@ def test_failed_checks_pause_it_and_are_made_again_on_resuming(
 
 def test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more(
     ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     running_batch = request(make_draft(10), ada, stop_at_first_problem=True)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="GET")
     syncs = Sync.objects.count()
@@ -234,9 +234,7 @@ def test_a_429_on_the_pre_send_check_is_no_problem_and_asks_the_org_nothing_more
     assert outcomes(running_batch) == {(State.SETTLED, Outcome.DELETED)}
 
 
-def test_after_the_pause_no_other_row_is_checked(
-    running_batch: Batch, sandbox: SandboxServer
-) -> None:
+def test_after_the_pause_no_other_row_is_checked(running_batch: Batch, sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_401, method="GET")
     assert run(running_batch).state == BatchState.PAUSED
     failed = AuditEvent.objects.filter(code="deletion.recheck_failed")
@@ -245,7 +243,7 @@ def test_after_the_pause_no_other_row_is_checked(
 
 def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
     running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
     taken = running_batch.deletions.get(batch_row__position=3)
@@ -264,7 +262,7 @@ def test_a_claim_lost_to_another_worker_ends_no_count_of_problems(
 
 def test_a_row_of_a_killed_worker_pauses_it_where_the_first_problem_does(
     ada: Person, make_draft: MakeDraft, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     batch = request(make_draft(3), ada, stop_at_first_problem=True)
     clock.advance(seconds=1)
     row = batch.deletions.order_by("batch_row")[0]
@@ -285,7 +283,7 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     # Claimed with others, because the first row makes the check that they share.
     second = running_batch.deletions.get(batch_row__position=2)
 
@@ -309,7 +307,7 @@ def test_a_row_that_can_not_be_handled_stops_no_other(
 
 def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
     running_batch: Batch, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     first = running_batch.deletions.order_by("batch_row")[0]
     send_claimed = sending.send_claimed
 
@@ -335,7 +333,7 @@ def test_a_thread_that_fails_loses_no_other_response_and_stops_no_other_work(
 
 def test_a_slow_response_keeps_no_other_row_from_being_sent(
     running_batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     first = running_batch.deletions.order_by("batch_row")[0]
     send_claimed, others = sending.send_claimed, threading.Semaphore(0)
     was_sent: list[bool] = []
@@ -354,7 +352,7 @@ def test_a_slow_response_keeps_no_other_row_from_being_sent(
 
 def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
     running_batch: Batch, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     second = running_batch.deletions.get(batch_row__position=2)
     was_late = False
 
@@ -373,7 +371,7 @@ def test_a_row_is_not_claimed_when_its_shared_check_grew_old_during_the_claim(
 
 def test_a_row_is_not_claimed_when_its_own_list_grew_old(
     running_batch: Batch, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     first = running_batch.deletions.get(batch_row__position=1)
     waits = 0
 
@@ -393,7 +391,7 @@ def test_a_row_is_not_claimed_when_its_own_list_grew_old(
 
 def test_rows_of_a_paused_bulk_deletion_are_not_sent(
     running_batch: Batch, ada: Person, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
     due.run_due(actor=WORKER, limit=100)
     run(running_batch)
@@ -407,7 +405,7 @@ def test_a_pause_after_the_check_stops_the_claim(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     def pause(point: Point, **_: Any) -> None:
         if point == Point.BEFORE_CLAIM:
             stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
@@ -421,7 +419,7 @@ def test_a_pause_after_the_check_stops_the_claim(
 
 def test_after_a_429_the_org_is_left_alone_and_the_rows_sent_later(
     running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     assert len(sandbox.world.requests(method="DELETE")) <= running.PARALLEL_DELETES
@@ -433,7 +431,7 @@ def test_after_a_429_the_org_is_left_alone_and_the_rows_sent_later(
 
 def test_rows_are_sent_after_a_reset_later_than_their_15_minutes(
     running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(reset="3600"), method="DELETE")
     run(running_batch)
     attempted = running_batch.deletions.filter(epoch=1)
@@ -461,7 +459,7 @@ def test_an_attempted_row_waits_for_a_reset_that_another_response_moved(
     sandbox: SandboxServer,
     clock: SettableClock,
     minutes: tuple[int, ...],
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     assert running_batch.deletions.filter(epoch=1).exists()
@@ -477,7 +475,7 @@ def test_an_attempted_row_waits_for_a_reset_that_another_response_moved(
 @pytest.mark.database
 def test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confirmation(
     running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=22, minutes=50)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
@@ -497,7 +495,7 @@ def test_an_attempted_row_waits_for_a_moved_reset_until_24_hours_after_the_confi
 
 def test_a_row_whose_time_was_over_before_a_limit_was_low_is_not_sent(
     running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     tried = list(running_batch.deletions.filter(epoch=1))
@@ -512,7 +510,7 @@ def test_a_row_whose_time_was_over_before_a_limit_was_low_is_not_sent(
 
 def test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire(
     running_batch: Batch, payments: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="DELETE")
     run(running_batch)
     row = running_batch.deletions.filter(epoch=1)[0]
@@ -524,7 +522,7 @@ def test_a_row_that_another_worker_extended_since_it_was_read_does_not_expire(
 
 def test_a_429_extends_no_row_beyond_24_hours_after_the_confirmation(
     running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=23, minutes=30)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="3600"), method="DELETE")
     run(running_batch)
@@ -535,7 +533,7 @@ def test_a_429_extends_no_row_beyond_24_hours_after_the_confirmation(
 
 def test_a_row_that_comes_back_after_the_cancellation_is_withdrawn(
     running_batch: Batch, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     row = running_batch.deletions.order_by("batch_row")[0]
     [claimed] = sending.claim([row], actor=WORKER, was_rechecked=True)
     stopping.cancel_batch(batch=running_batch, actor=person_actor(person=ada))
@@ -548,7 +546,7 @@ def test_a_row_that_comes_back_after_the_cancellation_is_withdrawn(
 
 def test_a_row_without_an_attempt_ends_24_hours_after_the_confirmation(
     running_batch: Batch, ada: Person, clock: SettableClock
-) -> None:
+):
     stopping.pause_batch(batch=running_batch, actor=person_actor(person=ada))
     clock.advance(hours=23)
     run(running_batch)
@@ -561,7 +559,7 @@ def test_a_row_without_an_attempt_ends_24_hours_after_the_confirmation(
 
 def test_15_minutes_run_from_the_reset_of_the_rate_limit(
     running_batch: Batch, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=5)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="300"), method="DELETE")
     run(running_batch)
@@ -576,7 +574,7 @@ def test_15_minutes_run_from_the_reset_of_the_rate_limit(
 
 def test_nothing_more_is_sent_for_a_person_who_lost_permission(
     running_batch: Batch, grace: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
     run(running_batch)
     assert not sandbox.world.requests(method="DELETE")
@@ -587,7 +585,7 @@ def test_nothing_more_is_sent_for_a_person_who_lost_permission(
 
 def test_a_row_that_is_protected_meanwhile_is_not_sent(
     running_batch: Batch, grace: Person, sandbox: SandboxServer
-) -> None:
+):
     row = running_batch.deletions.order_by("batch_row")[0]
     protect(row, grace)
     run(running_batch)
@@ -598,7 +596,7 @@ def test_a_row_that_is_protected_meanwhile_is_not_sent(
 
 def test_the_rest_is_planned_again_without_unknown_rows(
     running_batch: Batch, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     refused, unknown = running_batch.rows.all()[:2]
     world = sandbox.world
     world.set_fault(fault=faults.RETURNS_403, connection_id=str(refused.connection_id))
@@ -610,7 +608,7 @@ def test_the_rest_is_planned_again_without_unknown_rows(
 
 def test_after_resuming_the_time_left_follows_from_the_rate_since(
     running_batch: Batch, ada: Person, clock: SettableClock
-) -> None:
+):
     first, *rest = running_batch.deletions.order_by("batch_row__position")
     assert sending.claim([first], actor=WORKER, was_rechecked=True)
     clock.advance(minutes=30)
@@ -623,7 +621,7 @@ def test_after_resuming_the_time_left_follows_from_the_rate_since(
     assert progress.get_progress(running_batch).time_left == timedelta(seconds=6)
 
 
-def test_the_progress_counts_every_row_once(running_batch: Batch) -> None:
+def test_the_progress_counts_every_row_once(running_batch: Batch):
     assert progress.get_progress(running_batch).unsent == 10
     run(running_batch)
     found = progress.get_progress(running_batch)

@@ -37,7 +37,7 @@ def running(ada: Person, make_draft: MakeDraft) -> Batch:
 
 def test_its_requester_and_an_approver_can_pause_it(
     running: Batch, ada: Person, grace: Person, linus: Person
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         stopping.pause_batch(batch=running, actor=person_actor(person=grace))
     for person in (ada, linus):
@@ -48,7 +48,7 @@ def test_its_requester_and_an_approver_can_pause_it(
 
 def test_after_an_hours_pause_resuming_asks_for_the_confirmation_again(
     running: Batch, ada: Person, clock: SettableClock
-) -> None:
+):
     actor = person_actor(person=ada)
     stopping.pause_batch(batch=running, actor=actor)
     clock.advance(minutes=59)
@@ -62,9 +62,7 @@ def test_after_an_hours_pause_resuming_asks_for_the_confirmation_again(
     assert running.state == BatchState.RUNNING
 
 
-def test_rows_of_a_paused_one_are_not_overdue(
-    running: Batch, ada: Person, clock: SettableClock
-) -> None:
+def test_rows_of_a_paused_one_are_not_overdue(running: Batch, ada: Person, clock: SettableClock):
     stopping.pause_batch(batch=running, actor=person_actor(person=ada))
     clock.advance(minutes=10)
     work = due_work.read_due_work(intervals={"sweep": timedelta(minutes=1)})
@@ -76,7 +74,7 @@ def test_rows_of_a_paused_one_are_not_overdue(
 @pytest.mark.parametrize("policy", [ApprovalPolicy.NONE, ApprovalPolicy.ONE])
 def test_cancelling_withdraws_what_was_not_sent(
     ada: Person, make_draft: MakeDraft, policy: ApprovalPolicy
-) -> None:
+):
     batch = request(make_draft(2, policy=policy), ada)
     stopping.cancel_batch(batch=batch, actor=person_actor(person=ada))
     assert batch.state == BatchState.CANCELLED
@@ -88,7 +86,7 @@ def test_cancelling_withdraws_what_was_not_sent(
 
 def test_discarding_a_draft_is_recorded_as_such_and_notifies_no_one(
     ada: Person, linus: Person, make_draft: MakeDraft, settings: Settings
-) -> None:
+):
     settings.HAS_MAIL = True
     batch = make_draft(2)
     Notification.objects.all().delete()
@@ -99,7 +97,7 @@ def test_discarding_a_draft_is_recorded_as_such_and_notifies_no_one(
     assert not Notification.objects.exists()
 
 
-def test_what_has_ended_can_not_be_cancelled(running: Batch, ada: Person) -> None:
+def test_what_has_ended_can_not_be_cancelled(running: Batch, ada: Person):
     Deletion.objects.update(state=State.UNKNOWN, approval_round=2)
     endings.end_due(actor=WORKER)
     running.refresh_from_db()
@@ -109,12 +107,8 @@ def test_what_has_ended_can_not_be_cancelled(running: Batch, ada: Person) -> Non
 
 @pytest.mark.parametrize("policy", [ApprovalPolicy.ONE, ApprovalPolicy.TWO])
 def test_a_plan_that_is_not_decided_or_confirmed_in_24_hours_expires(
-    ada: Person,
-    linus: Person,
-    make_draft: MakeDraft,
-    clock: SettableClock,
-    policy: ApprovalPolicy,
-) -> None:
+    ada: Person, linus: Person, make_draft: MakeDraft, clock: SettableClock, policy: ApprovalPolicy
+):
     batch = approve(request(make_draft(2, policy=policy), ada), linus)
     assert endings.end_due(actor=WORKER) == []
     clock.advance(hours=24)
@@ -126,7 +120,7 @@ def test_a_plan_that_is_not_decided_or_confirmed_in_24_hours_expires(
     assert set(batch.deletions.values_list("outcome", flat=True)) == {Outcome.EXPIRED}
 
 
-def test_a_draft_expires_after_24_hours(make_draft: MakeDraft, clock: SettableClock) -> None:
+def test_a_draft_expires_after_24_hours(make_draft: MakeDraft, clock: SettableClock):
     batch = make_draft(1)
     clock.advance(hours=24)
     endings.end_due(actor=WORKER)
@@ -134,7 +128,7 @@ def test_a_draft_expires_after_24_hours(make_draft: MakeDraft, clock: SettableCl
     assert batch.state == BatchState.EXPIRED
 
 
-def test_it_has_finished_when_no_row_waits_to_be_sent(running: Batch) -> None:
+def test_it_has_finished_when_no_row_waits_to_be_sent(running: Batch):
     assert endings.end_due(actor=WORKER) == []
     Deletion.objects.update(state=State.UNKNOWN, approval_round=2)
     assert endings.end_due(actor=WORKER) == [running]

@@ -53,7 +53,7 @@ def row_of(page: Page, partner: int) -> Locator:
 
 def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
-) -> None:
+):
     managing = open_as(auditor)
     managing.goto("/reviews/new/?scope=q%3DPayments")
     managing.get_by_label("Name").fill("Q4 2026")
@@ -123,7 +123,7 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
 
 def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("(status of|Code) 4(22|01)")
     review = start(auditor, scope="q=Partner")
     others = OrgPair(*review.rows.values_list("site", "source_org_id", "sink_org_id")[0])
@@ -175,7 +175,7 @@ def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
 
 def test_an_error_about_selected_connections_stays_until_it_is_corrected(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("status of 422")
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)
@@ -200,7 +200,7 @@ def test_an_error_about_selected_connections_stays_until_it_is_corrected(
 
 def test_without_javascript_one_connection_and_then_several_are_decided(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("status of 422")
     review = start(auditor, scope="q=Partner")
     page = open_as(operator, java_script_enabled=False)
@@ -238,7 +238,7 @@ def test_all_connections_of_a_creator_are_decided_together(
     auditor: Person,
     open_as: OpenAs,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(detail, "PAGE_SIZE", size)
     review = start(auditor)
     creators = {row.creator_name for row in review.rows.all()}
@@ -266,7 +266,7 @@ def test_all_connections_of_a_creator_are_decided_together(
 
 def test_a_heading_is_checked_while_all_of_its_rows_are(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
-) -> None:
+):
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
@@ -289,7 +289,7 @@ def test_a_heading_is_checked_while_all_of_its_rows_are(
 
 def test_a_filter_stays_while_connections_are_decided(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
-) -> None:
+):
     review = start(auditor)
     of_audit = [row for row in review.rows.all() if "audit" in row.connection_types]
     assert 0 < len(of_audit) < review.row_count
@@ -316,7 +316,7 @@ def test_the_page_says_which_connections_changed_while_it_was_open(
     open_as: OpenAs,
     watch: Watch,
     sandbox: SandboxServer,
-) -> None:
+):
     watch.expect("status of 409")
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)

@@ -25,9 +25,7 @@ def remove_agreements() -> None:
         Agreement.objects.all().delete()
 
 
-def test_one_file_sets_every_connection_without_an_agreement(
-    open_demo_as: OpenAs, tmp_path: Path
-) -> None:
+def test_one_file_sets_every_connection_without_an_agreement(open_demo_as: OpenAs, tmp_path: Path):
     page = open_demo_as("administrator")
     remove_agreements()
     page.set_default_timeout(120_000)
@@ -54,9 +52,7 @@ def test_one_file_sets_every_connection_without_an_agreement(
     assert page.locator("[data-agreed=no]").count() == 0
 
 
-def test_the_form_opens_with_e_keeps_what_was_typed_and_saves(
-    open_demo_as: OpenAs, watch: Watch
-) -> None:
+def test_the_form_opens_with_e_keeps_what_was_typed_and_saves(open_demo_as: OpenAs, watch: Watch):
     watch.expect("status of 422")
     page = open_demo_as("operator", reduced_motion="reduce")
     remove_agreements()
@@ -85,7 +81,7 @@ def test_the_form_opens_with_e_keeps_what_was_typed_and_saves(
 
 def test_a_refusal_in_the_bar_says_which_connections_it_is_about(
     open_demo_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("status of 403")
     watch.expect("Error Code 403")
     page = open_demo_as("viewer", reduced_motion="reduce")
@@ -104,7 +100,7 @@ def test_a_refusal_in_the_bar_says_which_connections_it_is_about(
     assert_fit_to_show(page)
 
 
-def test_escape_closes_the_form_and_then_clears_the_selection(open_demo_as: OpenAs) -> None:
+def test_escape_closes_the_form_and_then_clears_the_selection(open_demo_as: OpenAs):
     page = open_demo_as("operator", reduced_motion="reduce")
     page.goto("/connections/")
     page.locator("td.cell-select input").first.check()

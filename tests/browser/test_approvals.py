@@ -28,7 +28,7 @@ POLLS = re.compile(r"\?seen=")
 
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
@@ -71,7 +71,7 @@ def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
 
 def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
@@ -91,9 +91,7 @@ def test_a_poll_changes_nothing_once_an_action_replaced_its_part_of_the_page(
     expect(requester.outcome).to_have_attribute("data-outcome", "withdrawn")
 
 
-def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(
-    requester: Requester,
-) -> None:
+def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(requester: Requester):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester.page
     page.goto(requester.confirmation_path)
@@ -117,7 +115,7 @@ def test_an_event_during_the_refresh_of_the_timeline_refreshes_it_again(
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_only_a_page_that_polls_says_that_it_updates_by_itself(
     java_script: bool, open_demo_as: OpenAs
-) -> None:
+):
     page = open_demo_as("approver", java_script_enabled=java_script)
     waiting = Deletion.objects.filter(state=State.REQUESTED).earliest("requested_at")
     page.goto(f"/deletions/{waiting.pk}/")

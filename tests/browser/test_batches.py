@@ -54,7 +54,7 @@ def plan(page: Page, *names: str) -> None:
 
 def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
     payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer
-) -> None:
+):
     page = open_as(operator)
     page.goto("/connections/")
     bar = page.locator(".selection-bar")
@@ -89,7 +89,7 @@ def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_another_person_approves_the_plan_and_the_requester_confirms(
     has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("status of 422")
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     approver = make_person("linus", Role.APPROVER)
@@ -121,7 +121,7 @@ def test_another_person_approves_the_plan_and_the_requester_confirms(
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
     has_javascript: bool, payments: Credential, operator: Person, open_as: OpenAs
-) -> None:
+):
     page = open_as(operator, java_script_enabled=has_javascript)
     plan(page, "Partner 0", "Partner 1")
     page.get_by_label("Reason").fill(REASON)
@@ -143,7 +143,7 @@ def test_a_bulk_deletion_can_be_paused_resumed_and_cancelled(
 @pytest.mark.parametrize("is_recorded", [True, False])
 def test_a_lost_response_leads_to_the_bulk_deletion_and_keeps_what_was_typed(
     is_recorded: bool, payments: Credential, operator: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     expect_lost_response(watch)
     page = open_as(operator)
     plan(page, "Partner 0", "Partner 1")
@@ -172,7 +172,7 @@ def test_a_lost_response_leads_to_the_bulk_deletion_and_keeps_what_was_typed(
 
 def test_a_plan_that_changed_is_shown_with_what_was_typed(
     payments: Credential, operator: Person, open_as: OpenAs, watch: Watch
-) -> None:
+):
     watch.expect("status of 409")
     page = open_as(operator)
     plan(page, "Partner 0", "Partner 1")
@@ -190,7 +190,7 @@ def test_a_plan_that_changed_is_shown_with_what_was_typed(
 
 def test_a_poll_does_not_bring_back_a_button_whose_form_was_just_submitted(
     payments: Credential, operator: Person, open_as: OpenAs
-) -> None:
+):
     page = open_as(operator)
     plan(page, "Partner 0", "Partner 1")
     page.get_by_label("Reason").fill(REASON)

@@ -14,9 +14,7 @@ WAITING = "/changes/?attention=yes&acknowledged=no"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_note_is_entered_in_the_row_and_many_are_selected(
-    width: int, open_demo_as: OpenAs
-) -> None:
+def test_a_note_is_entered_in_the_row_and_many_are_selected(width: int, open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(WAITING)
@@ -33,7 +31,7 @@ def test_a_note_is_entered_in_the_row_and_many_are_selected(
     expect(note).to_be_hidden()
 
 
-def test_the_open_note_takes_no_width_from_the_connection(open_demo_as: OpenAs) -> None:
+def test_the_open_note_takes_no_width_from_the_connection(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto(WAITING)
     connection = page.locator("tbody .cell-change").first
@@ -50,9 +48,7 @@ def test_the_open_note_takes_no_width_from_the_connection(open_demo_as: OpenAs) 
         page.get_by_text("Cancel", exact=True).first.click()
 
 
-def test_a_change_is_responded_to_in_two_clicks_and_a_note(
-    open_demo_as: OpenAs, watch: Watch
-) -> None:
+def test_a_change_is_responded_to_in_two_clicks_and_a_note(open_demo_as: OpenAs, watch: Watch):
     watch.expect("status of 422")
     page = open_demo_as("operator")
     page.goto("/")
@@ -71,7 +67,7 @@ def test_a_change_is_responded_to_in_two_clicks_and_a_note(
     expect(page.locator("#messages")).to_contain_text("Acknowledged: ")
 
 
-def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: OpenAs) -> None:
+def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: OpenAs):
     page = open_demo_as("operator", reduced_motion="reduce")
     page.goto(WAITING)
     page.locator("input[name=change]").first.check()
@@ -79,9 +75,7 @@ def test_open_notes_and_the_bar_of_the_selection_are_accessible(open_demo_as: Op
     assert_fit_to_show(page)
 
 
-def test_a_second_note_can_be_saved_only_after_the_list_shows_the_first(
-    open_demo_as: OpenAs,
-) -> None:
+def test_a_second_note_can_be_saved_only_after_the_list_shows_the_first(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto(WAITING)
     openers = page.locator(".row-opener summary")
@@ -104,7 +98,7 @@ def test_a_second_note_can_be_saved_only_after_the_list_shows_the_first(
     expect(openers).to_have_count(total - 2)
 
 
-def test_without_javascript_there_is_no_box_for_all(open_demo_as: OpenAs) -> None:
+def test_without_javascript_there_is_no_box_for_all(open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=False)
     page.goto(WAITING)
     expect(page.get_by_label("Select all on this page")).to_be_hidden()

@@ -28,9 +28,7 @@ def open_deletion(open_demo_as: OpenAs, who: str, state: State) -> Page:
     return page
 
 
-def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(
-    open_demo_as: OpenAs,
-) -> None:
+def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(open_demo_as: OpenAs):
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     approve = box(page.get_by_role("heading", name="Approve", exact=True))
     decline = box(page.get_by_role("heading", name="Decline", exact=True))
@@ -45,7 +43,7 @@ def test_an_approver_sees_the_facts_and_below_them_approve_beside_decline(
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_an_approver_decides_without_scrolling(
     width: int, height: int, open_demo_as: OpenAs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     decided = TimelineEntry(badge=Badge("Keep", "ok", "check"), at=NOW, by="Ada", detail="“x”")
     earlier = [decided] * (6 if width > 390 else 2)
     monkeypatch.setattr(detail, "list_earlier", lambda *_, **__: earlier)
@@ -65,14 +63,14 @@ def test_an_approver_decides_without_scrolling(
         expect(page.get_by_role("link", name="All 6")).to_be_visible()
 
 
-def test_on_a_phone_declining_begins_with_its_reason(open_demo_as: OpenAs) -> None:
+def test_on_a_phone_declining_begins_with_its_reason(open_demo_as: OpenAs):
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_role("link", name="Decline…").click()
     expect(page.get_by_label("Reason")).to_be_focused()
 
 
-def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: OpenAs) -> None:
+def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: OpenAs):
     page = open_demo_as("approver")
     page.set_viewport_size({"width": 390, "height": 844})
     batch = Batch.objects.filter(state=BatchState.REQUESTED).earliest("created_at")
@@ -86,7 +84,7 @@ def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: O
     expect(page.get_by_label("Reason")).to_be_focused()
 
 
-def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_as: OpenAs) -> None:
+def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_as: OpenAs):
     page = open_deletion(open_demo_as, "operator", State.APPROVED)
     facts, delete_box = (
         box(page.locator("#outcome dl.facts")),
@@ -96,9 +94,7 @@ def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator", "viewer"])
-def test_the_overview_of_50_orgs_fits_on_a_screen_and_cuts_no_name(
-    who: str, open_demo_as: OpenAs
-) -> None:
+def test_the_overview_of_50_orgs_fits_on_a_screen_and_cuts_no_name(who: str, open_demo_as: OpenAs):
     page = open_demo_as(who)
     page.goto("/")
     assert page.evaluate("document.body.scrollHeight") <= 900

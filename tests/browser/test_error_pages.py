@@ -37,7 +37,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("template", [*TEMPLATES, "deletions/response_not_recorded.html"])
 def test_an_error_page_is_accessible_and_in_bounds(
     template: str, service_url: str, open_as: OpenAs
-) -> None:
+):
     request = RequestFactory().get("/")
     request.user = AnonymousUser()
     html = render(request, template, CONTEXTS.get(template)).content

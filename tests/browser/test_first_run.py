@@ -9,7 +9,7 @@ from connections.models import Person
 from tests.browser.conftest import OpenAs
 
 
-def test_recovery_codes_can_be_downloaded_and_lead_on(open_demo_as: OpenAs) -> None:
+def test_recovery_codes_can_be_downloaded_and_lead_on(open_demo_as: OpenAs):
     page = open_demo_as("approver")
     page.goto("/accounts/2fa/recovery-codes/")
     codes = page.locator("#recovery-codes li").all_inner_texts()
@@ -24,7 +24,7 @@ def test_recovery_codes_can_be_downloaded_and_lead_on(open_demo_as: OpenAs) -> N
 
 def test_disabling_a_person_and_revoking_break_glass_need_a_second_click(
     open_demo_as: Callable[..., Page],
-) -> None:
+):
     page = open_demo_as("administrator")
     person = Person.objects.get(username="operator")
     page.goto(f"/people/{person.pk}/")

@@ -28,14 +28,14 @@ def check(page: Page, content: str) -> None:
 
 
 @pytest.mark.parametrize("poor", [PALE_TEXT, DARK_GROUND, FAINT])
-def test_text_of_poor_contrast_is_reported_on_every_page(poor: str, show: Page) -> None:
+def test_text_of_poor_contrast_is_reported_on_every_page(poor: str, show: Page):
     check(show, GOOD)
     for _ in range(2):
         with pytest.raises(AssertionError, match="Another thing"):
             check(show, GOOD + poor)
 
 
-def test_text_that_is_poor_in_one_theme_is_reported(show: Page) -> None:
+def test_text_that_is_poor_in_one_theme_is_reported(show: Page):
     check(show, DARK_THEME)
     show.emulate_media(color_scheme="dark")
     with pytest.raises(AssertionError, match="Another thing"):

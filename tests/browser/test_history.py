@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 
-def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -> None:
+def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]):
     page = open_demo_as("auditor")
     page.goto("/deletions/")
     page.get_by_text("More", exact=True).click()
@@ -21,7 +21,7 @@ def test_a_filter_chip_shows_its_whole_text(open_demo_as: Callable[..., Page]) -
 @pytest.mark.parametrize("has_javascript", [True, False], ids=["with JavaScript", "without"])
 def test_the_history_fetches_filters_with_many_choices_when_asked(
     has_javascript: bool, open_demo_as: Callable[..., Page]
-) -> None:
+):
     page = open_demo_as("auditor", java_script_enabled=has_javascript)
     page.goto("/deletions/?period=365")
     search = page.get_by_role("searchbox")

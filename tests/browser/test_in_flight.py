@@ -56,7 +56,7 @@ def expect_sending(page: Page) -> None:
 
 def test_the_confirmation_page_says_that_it_is_being_sent_and_has_no_cancel_link(
     requester: Requester, response: threading.Event
-) -> None:
+):
     requester.fill()
     form = form_of(requester.page)
     expect(form.get_by_role("link", name="Cancel")).to_be_visible()
@@ -92,7 +92,7 @@ def fill_break_glass(requester: Requester, operator: Person) -> Locator:
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
     requester: Requester, watch: Watch, status: int
-) -> None:
+):
     watch.expect(f"(status of|Code) {status}")
     requester.fill()
     respond_to_posts(requester.page, status=status)
@@ -109,7 +109,7 @@ def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
 @pytest.mark.parametrize("status", [408, 500, None])
 def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
     requester: Requester, operator: Person, watch: Watch, status: int | None
-) -> None:
+):
     lost = "ERR_FAILED|htmx:(afterRequest|sendError)"
     watch.expect(f"(status of|Code) {status}" if status else lost)
     button = fill_break_glass(requester, operator)
@@ -139,7 +139,7 @@ def respond_to_posts(page: Page, *, status: int | None) -> None:
 
 def test_without_javascript_the_cancel_link_makes_no_claim(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
-) -> None:
+):
     requester = Requester.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
     requester.fill()
 
@@ -167,7 +167,7 @@ def approved(requester: Requester) -> None:
 
 def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
     requester: Requester, response: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
     approved(requester)
     polls = hold_poll(requester.page)
@@ -181,9 +181,7 @@ def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
     expect(requester.outcome).to_have_attribute("data-state", "settled")
 
 
-def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(
-    requester: Requester,
-) -> None:
+def test_a_request_for_approval_says_what_it_does_and_has_no_cancel_link(requester: Requester):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").fill(REASON)

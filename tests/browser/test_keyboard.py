@@ -12,7 +12,7 @@ OpenAs = Callable[..., Page]
 PHONE: ViewportSize = {"width": 390, "height": 800}
 
 
-def test_the_first_tab_stop_is_the_skip_link(open_demo_as: OpenAs) -> None:
+def test_the_first_tab_stop_is_the_skip_link(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto("/connections/")
     page.keyboard.press("Tab")
@@ -23,9 +23,7 @@ def test_the_first_tab_stop_is_the_skip_link(open_demo_as: OpenAs) -> None:
     expect(page.locator("#content")).to_be_focused()
 
 
-def test_search_everywhere_opens_from_any_page_and_enter_opens_the_first_hit(
-    open_demo_as: OpenAs,
-) -> None:
+def test_search_everywhere_opens_from_any_page_and_enter_opens_the_first_hit(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto("/settings/")
     page.keyboard.press("Control+k")
@@ -44,7 +42,7 @@ def test_search_everywhere_opens_from_any_page_and_enter_opens_the_first_hit(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs) -> None:
+def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs):
     page = open_demo_as("operator", color_scheme=theme)
     page.goto("/deletions/")
     seen = set()
@@ -68,7 +66,7 @@ def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs
     assert len(seen) > 15
 
 
-def test_a_slash_focuses_the_search_but_can_be_typed_into_a_field(open_demo_as: OpenAs) -> None:
+def test_a_slash_focuses_the_search_but_can_be_typed_into_a_field(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto("/deletions/")
     page.keyboard.press("/")
@@ -78,7 +76,7 @@ def test_a_slash_focuses_the_search_but_can_be_typed_into_a_field(open_demo_as: 
     expect(search).to_have_value("a/b")
 
 
-def test_the_phone_menu_opens_and_closes_with_the_keyboard(open_demo_as: OpenAs) -> None:
+def test_the_phone_menu_opens_and_closes_with_the_keyboard(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.set_viewport_size(PHONE)
     page.goto("/")
@@ -95,7 +93,7 @@ def test_the_phone_menu_opens_and_closes_with_the_keyboard(open_demo_as: OpenAs)
     expect(menu).to_be_focused()
 
 
-def test_the_phone_menu_opens_without_javascript(open_demo_as: OpenAs) -> None:
+def test_the_phone_menu_opens_without_javascript(open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=False)
     page.set_viewport_size(PHONE)
     page.goto("/")
@@ -104,7 +102,7 @@ def test_the_phone_menu_opens_without_javascript(open_demo_as: OpenAs) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Connections")
 
 
-def test_escape_closes_the_export_menu(open_demo_as: OpenAs) -> None:
+def test_escape_closes_the_export_menu(open_demo_as: OpenAs):
     page = open_demo_as("operator")
     page.goto("/deletions/")
     page.locator("summary", has_text="Export").click()
@@ -116,7 +114,7 @@ def test_escape_closes_the_export_menu(open_demo_as: OpenAs) -> None:
 
 @pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
-def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
+def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=java_script)
     page.goto("/deletions/?q=contract")
     with page.expect_response("**/appearance/"):
@@ -129,7 +127,7 @@ def test_the_chosen_theme_is_kept_on_the_next_page(java_script: bool, open_demo_
     expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_id_of_a_connection_can_be_copied(requester: Requester) -> None:
+def test_the_id_of_a_connection_can_be_copied(requester: Requester):
     requester.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     requester.page.goto(requester.confirmation_path)
     requester.page.get_by_text("Details: id, exact request").click()
@@ -141,7 +139,7 @@ def test_the_id_of_a_connection_can_be_copied(requester: Requester) -> None:
     assert requester.page.evaluate("navigator.clipboard.readText()") == requester.connection.id
 
 
-def test_reduced_motion_disables_animations(requester: Requester) -> None:
+def test_reduced_motion_disables_animations(requester: Requester):
     requester.page.emulate_media(reduced_motion="reduce")
     requester.page.goto(requester.confirmation_path)
     moving = requester.page.evaluate(
@@ -153,7 +151,7 @@ def test_reduced_motion_disables_animations(requester: Requester) -> None:
     assert moving == 0
 
 
-def test_a_deletion_can_be_made_with_the_keyboard_alone(requester: Requester) -> None:
+def test_a_deletion_can_be_made_with_the_keyboard_alone(requester: Requester):
     requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").focus()
     requester.page.keyboard.type("no longer needed")

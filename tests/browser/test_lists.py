@@ -50,12 +50,12 @@ def with_border(heights: set[int]) -> set[int]:
         ("/audit/", "auditor", 36),
     ],
 )
-def test_rows_have_one_height(path: str, who: str, height: int, open_list: OpenList) -> None:
+def test_rows_have_one_height(path: str, who: str, height: int, open_list: OpenList):
     assert row_heights(open_list(path, who, width=1280)) <= with_border({height})
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_the_header_stays_in_view(path: str, who: str, open_list: OpenList) -> None:
+def test_the_header_stays_in_view(path: str, who: str, open_list: OpenList):
     page = open_list(path, who, width=1280)
     page.locator(".list tbody tr").nth(15).scroll_into_view_if_needed()
     page.mouse.wheel(0, 400)
@@ -71,7 +71,7 @@ def test_the_header_stays_in_view(path: str, who: str, open_list: OpenList) -> N
 )
 def test_org_names_of_24_characters_take_two_lines_at_most_at_1280_px(
     path: str, names: str, height: int, open_list: OpenList
-) -> None:
+):
     page = open_list(path, "operator", width=1280)
     page.locator(f".list tbody {names}").evaluate_all(
         """(cells) => cells.forEach((cell, index) => {
@@ -82,7 +82,7 @@ def test_org_names_of_24_characters_take_two_lines_at_most_at_1280_px(
     assert max(row_heights(page)) <= height + 20
 
 
-def test_a_reason_is_readable_in_the_list_of_deletions(open_list: OpenList) -> None:
+def test_a_reason_is_readable_in_the_list_of_deletions(open_list: OpenList):
     reason = "Treasury metrics moved to the lake"
     for width in (390, 1280):
         shown = open_list("/deletions/", "operator", width=width).get_by_text(reason).first
@@ -91,7 +91,7 @@ def test_a_reason_is_readable_in_the_list_of_deletions(open_list: OpenList) -> N
 
 
 @pytest.mark.parametrize(("path", "who"), LISTS)
-def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenList) -> None:
+def test_a_phone_shows_a_card_for_each_row(path: str, who: str, open_list: OpenList):
     page = open_list(path, who, width=390)
     head = page.locator(".list thead").bounding_box()
     assert head
@@ -113,7 +113,7 @@ TARGETS = (
 
 
 @pytest.mark.parametrize("path", ["/connections/", "/changes/", "/orgs/", "/deletions/"])
-def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList) -> None:
+def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList):
     page = open_list(path, "operator", width=390)
     session = page.context.new_cdp_session(page)
     session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
@@ -137,7 +137,7 @@ def test_a_phone_has_touch_targets_of_44_px(path: str, open_list: OpenList) -> N
     session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
-def test_sort_links_and_chips_are_reached_with_the_keyboard(open_list: OpenList) -> None:
+def test_sort_links_and_chips_are_reached_with_the_keyboard(open_list: OpenList):
     page = open_list("/connections/?type=audit&sort=-created", "operator", width=1280)
     chip = page.get_by_role("link", name="Remove filter Data type: audit")
     chip.focus()
@@ -150,7 +150,7 @@ def test_sort_links_and_chips_are_reached_with_the_keyboard(open_list: OpenList)
     page.wait_for_url("**/connections/?sort=created")
 
 
-def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_list: OpenList) -> None:
+def test_filters_are_chips_kept_in_the_url_and_removed_one_by_one(open_list: OpenList):
     page = open_list("/connections/", "operator", width=1280)
     page.get_by_label("Data type").select_option("audit")
     page.wait_for_url("**/connections/?type=audit")

@@ -11,7 +11,7 @@ from tests.browser.live_service import database_at
 
 def test_a_request_that_ends_after_its_service_closes_its_connection(
     db: None, blank_database: Path, tmp_path: Path
-) -> None:
+):
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(blank_database, path)
     with ThreadPoolExecutor(1) as thread:

@@ -57,7 +57,7 @@ def find_in_history(page: Page) -> None:
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     java_script: bool, open_as: Callable[..., Page], sandbox: SandboxServer
-) -> None:
+):
     make_person("ada", Role.OPERATOR, Role.CREDENTIAL_MANAGER)
     connection = connection_between(sandbox.world, SOURCE, SINK)
     page = open_as(None, java_script_enabled=java_script)
@@ -89,7 +89,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
 
 def test_back_from_a_deletion_the_list_is_as_it_was_with_the_focus_on_the_next_row(
     requester: Requester,
-) -> None:
+):
     page = requester.page
     page.goto("/connections/?q=payments")
     rows = page.locator("tr[data-connection]")
@@ -114,7 +114,7 @@ def test_back_from_a_deletion_the_list_is_as_it_was_with_the_focus_on_the_next_r
 
 def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent(
     requester: Requester, watch: Watch
-) -> None:
+):
     watch.expect("status of 422")
     requester.fill()
     confirmation = requester.page.get_by_label("To confirm, type")
@@ -139,7 +139,7 @@ def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent
 
 def test_without_javascript_a_phone_shows_the_mistyped_name(
     operator: Person, open_as: Callable[..., Page], sandbox: SandboxServer, watch: Watch
-) -> None:
+):
     watch.expect("status of 422")
     page = open_as(operator, java_script_enabled=False)
     page.set_viewport_size({"width": 390, "height": 700})
@@ -151,7 +151,7 @@ def test_without_javascript_a_phone_shows_the_mistyped_name(
     expect(page.get_by_text("Type Payments US.")).to_be_in_viewport()
 
 
-def test_it_shows_when_the_typed_text_matches(requester: Requester) -> None:
+def test_it_shows_when_the_typed_text_matches(requester: Requester):
     requester.page.goto(requester.confirmation_path)
     hint = requester.page.locator("[data-confirm-hint]")
     confirmation = requester.page.get_by_label("To confirm, type")

@@ -60,5 +60,5 @@ def key_ring_file(database: Path) -> Path:
 )
 def test_a_page_of_a_new_service_is_accessible_and_in_bounds(
     listed: Listed, visit_as: VisitAs, page_watch: Watch
-) -> None:
+):
     assert_listed_page_is_fit(listed, visit_as=visit_as, watch=page_watch)

@@ -12,7 +12,7 @@ OpenAs = Callable[..., Page]
 MATRIX = "/connections/?view=matrix"
 
 
-def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs) -> None:
+def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=False)
     page.goto("/orgs/")
     page.get_by_role("link", name="No credential").first.click()
@@ -27,7 +27,7 @@ def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs) -
 @pytest.mark.parametrize("has_javascript", [True, False])
 def test_all_connections_of_one_org_or_of_several_are_planned_from_the_list(
     open_demo_as: OpenAs, has_javascript: bool
-) -> None:
+):
     page = open_demo_as("operator", java_script_enabled=has_javascript, reduced_motion="reduce")
     page.goto("/orgs/")
     page.get_by_role("checkbox", name="Select Experiments").check()
@@ -46,9 +46,7 @@ def test_all_connections_of_one_org_or_of_several_are_planned_from_the_list(
     expect(page.locator("#page-title")).to_have_text(title)
 
 
-def test_without_javascript_the_matrix_is_filtered_and_its_cells_are_links(
-    open_demo_as: OpenAs,
-) -> None:
+def test_without_javascript_the_matrix_is_filtered_and_its_cells_are_links(open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=False)
     page.goto(MATRIX)
     page.get_by_label("Sources").fill("payments eu")
@@ -60,7 +58,7 @@ def test_without_javascript_the_matrix_is_filtered_and_its_cells_are_links(
     expect(page.get_by_role("link", name="Delete Payments EU to Fraud Detection…")).to_be_visible()
 
 
-def test_the_card_of_a_cell_has_its_creator_and_last_change(open_demo_as: OpenAs) -> None:
+def test_the_card_of_a_cell_has_its_creator_and_last_change(open_demo_as: OpenAs):
     page = open_demo_as("operator", reduced_motion="reduce")
     page.goto(f"{MATRIX}&changed=7")
     link = page.locator(".matrix a.is-changed").first

@@ -24,11 +24,11 @@ def key_ring_file(demo: Demo) -> Path:
 )
 def test_a_page_is_accessible_and_in_bounds(
     listed: Listed, visit_demo_as: VisitAs, page_watch: Watch
-) -> None:
+):
     assert_listed_page_is_fit(listed, visit_as=visit_demo_as, watch=page_watch)
 
 
-def test_every_url_is_a_page_checked_here_or_has_a_reason_not_to_be() -> None:
+def test_every_url_is_a_page_checked_here_or_has_a_reason_not_to_be():
     pages = {page.name for page in PAGES if page.name}
     assert pages.isdisjoint(NOT_PAGES)
     assert pages | set(NOT_PAGES) == names_of_urls()

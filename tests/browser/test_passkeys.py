@@ -19,7 +19,7 @@ AUTHENTICATOR = {
 
 def test_a_passkey_is_set_up_with_recovery_codes_and_can_sign_in_alone(
     operator: Person, service_url: str, open_as: Callable[..., Page]
-) -> None:
+):
     page = open_as(None, reduced_motion="reduce")
     session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")

@@ -35,7 +35,7 @@ def assert_is_on_paper(page: Page) -> None:
 
 def test_a_printed_deletion_has_its_facts_and_attempts_and_no_controls(
     printed: Callable[[str], Page],
-) -> None:
+):
     deletion = Deletion.objects.filter(outcome="deleted", verified_at__isnull=False).latest("pk")
     page = printed(f"/deletions/{deletion.pk}/")
 
@@ -51,7 +51,7 @@ def test_a_printed_deletion_has_its_facts_and_attempts_and_no_controls(
 
 def test_a_printed_bundle_page_says_how_to_verify_one_and_has_no_controls(
     printed: Callable[[str], Page],
-) -> None:
+):
     page = printed("/evidence/bundle/")
 
     assert_is_on_paper(page)

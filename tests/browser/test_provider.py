@@ -37,7 +37,7 @@ def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
     provider: TestProvider,
     service_url: str,
     has_javascript: bool,
-) -> None:
+):
     connect(operator, provider)
     page = login(java_script_enabled=has_javascript)
     page.get_by_role("link", name="Sign in with Example SSO").click()
@@ -49,7 +49,7 @@ def test_a_person_signs_in_at_the_provider_and_returns_to_the_requested_page(
 
 def test_a_person_without_a_connected_account_sees_what_to_do(
     login: Callable[..., Page], operator: Person, provider: TestProvider, watch: object
-) -> None:
+):
     watch.expect("403")  # type: ignore[attr-defined]
     page = login()
     assert_fit_to_show(page)
@@ -62,7 +62,7 @@ def test_a_person_without_a_connected_account_sees_what_to_do(
 
 def test_a_person_connects_their_account_and_uses_it_for_the_identity_check(
     operator: Person, provider: TestProvider, open_as: Callable[..., Page]
-) -> None:
+):
     page = open_as(operator, reduced_motion="reduce")
     page.goto("/sign-in/provider/account/")
     assert_fit_to_show(page)

@@ -78,7 +78,7 @@ def sign_in_with_passkey(page: Page) -> None:
 
 def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     open_by_name: OpenAs, sandbox: SandboxServer
-) -> None:
+):
     make_person("ada", Role.OPERATOR)
     page = open_by_name(None)
     Device.of(page)
@@ -104,7 +104,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
 
 def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_so(
     open_by_name: OpenAs, sandbox: SandboxServer
-) -> None:
+):
     make_person("ada", Role.OPERATOR)
     page = open_by_name(None)
     device = Device.of(page)
@@ -128,12 +128,8 @@ def test_a_device_that_cannot_verify_its_owner_sends_nothing_and_the_page_says_s
 @pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
-    operator: Person,
-    sandbox: SandboxServer,
-    open_as: OpenAs,
-    watch: Watch,
-    java_script: bool,
-) -> None:
+    operator: Person, sandbox: SandboxServer, open_as: OpenAs, watch: Watch, java_script: bool
+):
     watch.expect("status of 422")
     page = open_as(operator, java_script_enabled=java_script)
     requester = Requester.at(sandbox=sandbox, page=page)
@@ -161,7 +157,7 @@ def test_a_deletion_prompts_for_the_password_on_its_page_and_loses_nothing(
 
 def test_a_page_that_needs_an_identity_check_prompts_first_and_then_continues(
     administrator: Person, open_as: OpenAs
-) -> None:
+):
     page = open_as(administrator)
     let_proofs_age()
     page.goto("/people/new/")
@@ -175,7 +171,7 @@ def test_a_page_that_needs_an_identity_check_prompts_first_and_then_continues(
 
 def test_the_reauthentication_prompt_fits_every_page_it_is_on(
     administrator: Person, sandbox: SandboxServer, open_as: OpenAs, watch: Watch
-) -> None:
+):
     page = open_as(administrator, reduced_motion="reduce")
     requester = Requester.at(sandbox=sandbox, page=page)
     let_proofs_age()

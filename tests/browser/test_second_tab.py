@@ -65,7 +65,7 @@ def test_a_decision_that_comes_too_late_shows_the_current_status(
     requester: Requester,
     open_as: OpenAs,
     watch: Watch,
-) -> None:
+):
     watch.expect("status of 409")
     url = request_approval(requester)
     page = open_as(make_person("grace", Role.APPROVER))

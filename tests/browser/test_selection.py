@@ -41,7 +41,7 @@ def planned() -> set[str]:
     return {f"{row.site}/{row.connection_id}" for row in rows}
 
 
-def test_shift_selects_and_unselects_a_range(page: Page) -> None:
+def test_shift_selects_and_unselects_a_range(page: Page):
     boxes(page).nth(6).click()
     boxes(page).nth(2).click(modifiers=["Shift"])
     expect(bar(page)).to_contain_text("5 selected")
@@ -51,7 +51,7 @@ def test_shift_selects_and_unselects_a_range(page: Page) -> None:
 
 
 @pytest.mark.parametrize("how", ["Escape", "Clear"])
-def test_a_selection_is_cleared(page: Page, how: str) -> None:
+def test_a_selection_is_cleared(page: Page, how: str):
     boxes(page).nth(1).check()
     if how == "Escape":
         page.keyboard.press("Escape")
@@ -61,7 +61,7 @@ def test_a_selection_is_cleared(page: Page, how: str) -> None:
     expect(page.locator("td.cell-select :checked")).to_have_count(0)
 
 
-def test_escape_closes_one_thing_at_a_time(page: Page) -> None:
+def test_escape_closes_one_thing_at_a_time(page: Page):
     boxes(page).nth(1).check()
     menu = page.locator(".page-actions details.menu").first
     menu.locator("summary").click()
@@ -74,7 +74,7 @@ def test_escape_closes_one_thing_at_a_time(page: Page) -> None:
     expect(bar(page)).to_be_hidden()
 
 
-def test_a_selection_is_kept_over_pages_and_orders_and_sent_once(page: Page) -> None:
+def test_a_selection_is_kept_over_pages_and_orders_and_sent_once(page: Page):
     first = boxes(page).nth(0).get_attribute("value")
     boxes(page).nth(0).check()
     page.get_by_role("link", name="Next page").click()
@@ -94,9 +94,7 @@ def test_a_selection_is_kept_over_pages_and_orders_and_sent_once(page: Page) -> 
     expect(bar(page)).to_be_hidden()
 
 
-def test_selected_rows_that_another_filter_does_not_match_are_shown_or_deselected(
-    page: Page,
-) -> None:
+def test_selected_rows_that_another_filter_does_not_match_are_shown_or_deselected(page: Page):
     page.goto("/connections/?flag=audit")
     expect(elsewhere(page)).to_be_hidden()
     page.locator("[data-select-all]").check()
@@ -119,7 +117,7 @@ def test_selected_rows_that_another_filter_does_not_match_are_shown_or_deselecte
     expect(bar(page).get_by_role("button", name=f"Delete {left} connection")).to_be_visible()
 
 
-def test_all_that_match_are_selected_and_single_rows_left_out(page: Page) -> None:
+def test_all_that_match_are_selected_and_single_rows_left_out(page: Page):
     boxes(page).nth(0).check()
     everything = bar(page).get_by_role("link", name="Select all")
     # Not without a filter.
@@ -151,7 +149,7 @@ def test_all_that_match_are_selected_and_single_rows_left_out(page: Page) -> Non
     assert_fit_to_show(page)
 
 
-def test_it_belongs_to_the_person(page: Page, demo_stage: str) -> None:
+def test_it_belongs_to_the_person(page: Page, demo_stage: str):
     boxes(page).nth(0).check()
     other = Person.objects.get(username="administrator")
     page.context.clear_cookies()
@@ -161,7 +159,7 @@ def test_it_belongs_to_the_person(page: Page, demo_stage: str) -> None:
     expect(bar(page)).to_be_hidden()
 
 
-def test_without_javascript_the_boxes_of_the_page_are_sent(open_demo_as: OpenAs) -> None:
+def test_without_javascript_the_boxes_of_the_page_are_sent(open_demo_as: OpenAs):
     page = open_demo_as("operator", java_script_enabled=False)
     page.goto("/connections/?type=logs")
     expect(bar(page)).to_be_hidden()

@@ -25,7 +25,7 @@ def assert_deleted_once(requester: Requester) -> None:
     assert Deletion.objects.filter(outcome="deleted").count() == 1
 
 
-def test_a_double_click_sends_once(requester: Requester) -> None:
+def test_a_double_click_sends_once(requester: Requester):
     requester.fill()
     requester.delete_button.dblclick()
 
@@ -36,7 +36,7 @@ def test_a_double_click_sends_once(requester: Requester) -> None:
 
 def test_a_double_click_without_javascript_sends_once(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
-) -> None:
+):
     requester = Requester.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
     requester.fill()
     requester.delete_button.dblclick()
@@ -51,9 +51,7 @@ def test_a_double_click_without_javascript_sends_once(
     assert Deletion.objects.count() == 1
 
 
-def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(
-    requester: Requester,
-) -> None:
+def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(requester: Requester):
     requester.world.set_fault(
         fault=faults.delayed(seconds=1.5), connection_id=requester.connection.id
     )
@@ -73,7 +71,7 @@ def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(
 
 def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
     requester: Requester, watch: Watch
-) -> None:
+):
     other = replace(requester, page=requester.page.context.new_page())
     requester.fill()
     other.fill()
@@ -94,7 +92,7 @@ def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
     assert Deletion.objects.count() == 1
 
 
-def test_the_result_replaces_the_confirmation_page(requester: Requester) -> None:
+def test_the_result_replaces_the_confirmation_page(requester: Requester):
     requester.delete()
 
     expect(requester.page.get_by_role("heading", level=1)).to_have_text(
@@ -109,7 +107,7 @@ def test_the_result_replaces_the_confirmation_page(requester: Requester) -> None
 @pytest.mark.parametrize("lost", ["every cookie", "the session"])
 def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
     lost: str, requester: Requester, operator: Person, service_url: str, watch: Watch
-) -> None:
+):
     requester.fill()
     requester.page.context.clear_cookies(name=None if lost == "every cookie" else "sessionid")
     watch.expect("(status of|Code) 40[13]")
@@ -130,7 +128,7 @@ def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_going_back_and_submitting_again_deletes_nothing_more(
     java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
-) -> None:
+):
     requester = Requester.at(
         sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script)
     )
@@ -158,7 +156,7 @@ def test_going_back_and_submitting_again_deletes_nothing_more(
 
 def test_a_page_cached_by_the_browser_is_reloaded_after_its_form_was_submitted(
     requester: Requester,
-) -> None:
+):
     requester.fill()
     requester.page.evaluate("document.querySelector('form[data-confirm]').dataset.inFlight = ''")
     Credential.objects.update(retired_at=timezone.now())
@@ -190,7 +188,7 @@ def lose_responses(page: Page, *, is_let_through: bool) -> None:
     page.route("**/deletions/**", handle)
 
 
-def test_a_lost_response_links_to_the_deletion(requester: Requester, watch: Watch) -> None:
+def test_a_lost_response_links_to_the_deletion(requester: Requester, watch: Watch):
     expect_lost_response(watch)
     requester.fill()
     lose_responses(requester.page, is_let_through=True)
@@ -211,7 +209,7 @@ def test_a_lost_response_links_to_the_deletion(requester: Requester, watch: Watc
 
 def test_a_server_that_never_responds_is_given_up_and_the_page_links_to_the_deletion(
     requester: Requester, watch: Watch
-) -> None:
+):
     watch.expect("htmx:(timeout|afterRequest)")
     requester.fill()
     assert requester.page.evaluate("htmx.config.timeout") == 75_000
@@ -231,7 +229,7 @@ def test_a_server_that_never_responds_is_given_up_and_the_page_links_to_the_dele
 
 def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(
     requester: Requester, watch: Watch
-) -> None:
+):
     expect_lost_response(watch)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     requester.page.goto(requester.confirmation_path)
@@ -245,9 +243,7 @@ def test_a_lost_response_to_a_form_that_sends_nothing_does_not_mention_sending(
     expect(requester.page).to_have_url(RECORD)
 
 
-def test_a_request_that_never_arrived_links_back_to_the_form(
-    requester: Requester, watch: Watch
-) -> None:
+def test_a_request_that_never_arrived_links_back_to_the_form(requester: Requester, watch: Watch):
     expect_lost_response(watch)
     requester.fill()
     lose_responses(requester.page, is_let_through=False)

@@ -12,7 +12,7 @@ from tests.browser.fitness import assert_fit_to_show
 
 def test_the_setup_link_creates_the_first_administrator_who_is_asked_to_add_a_credential(
     service_url: str, open_as: Callable[..., Page]
-) -> None:
+):
     link = people.make_set_up_link(actor=command_actor(), now=timezone.now())
     page = open_as(None, reduced_motion="reduce")
     page.goto("/setup/#" + link.partition("#")[2])

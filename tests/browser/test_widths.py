@@ -111,7 +111,7 @@ def key_ring_file(demo: Demo) -> Path:
 @pytest.mark.parametrize("slug", LISTS)
 def test_no_name_is_cut_to_uselessness_at_a_usual_width(
     slug: str, visit_demo_as: VisitAs, page_watch: Watch
-) -> None:
+):
     [listed] = [each for each in PAGES if each.slug == slug]
     page, _ = visit_demo_as(listed.who, listed.path())
     page.evaluate(RENAME, FIXED)
@@ -134,7 +134,7 @@ def test_no_name_is_cut_to_uselessness_at_a_usual_width(
 )
 def test_titles_start_at_one_place_and_lists_near_the_top(
     slug: str, visit_demo_as: VisitAs, page_watch: Watch
-) -> None:
+):
     [listed] = [each for each in PAGES if each.slug == slug]
     page, _ = visit_demo_as(listed.who, listed.path())
     starts = "(one) => [one.getBoundingClientRect().left, one.getBoundingClientRect().top]"

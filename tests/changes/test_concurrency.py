@@ -20,7 +20,7 @@ X = make_connection(1)
 @pytest.mark.django_db
 def test_an_interrupted_sync_leaves_everything_to_the_next(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=15)
@@ -41,7 +41,7 @@ def test_an_interrupted_sync_leaves_everything_to_the_next(
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 @pytest.mark.django_db(transaction=True)
-def test_two_sides_that_are_synced_at_once_report_once() -> None:
+def test_two_sides_that_are_synced_at_once_report_once():
     sides = [make_credential("a"), make_credential("b", org_id="dev")]
     for credential in sides:
         sync(credential, X)
@@ -58,7 +58,7 @@ def test_two_sides_that_are_synced_at_once_report_once() -> None:
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 @pytest.mark.django_db(transaction=True)
-def test_two_sites_that_are_synced_at_once_number_their_changes_without_a_gap() -> None:
+def test_two_sites_that_are_synced_at_once_number_their_changes_without_a_gap():
     credentials = [make_credential("a"), make_credential("b", site="EU1")]
     many = [make_connection(number, sink=f"org-{number}") for number in range(1, 40)]
     for credential in credentials:

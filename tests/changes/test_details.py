@@ -37,7 +37,7 @@ NEW = make_connection(2)
 AUDITED = replace(X, connection_types=("logs", "audit"))
 
 
-def test_a_baseline_is_silent_and_complete(clock: SettableClock) -> None:
+def test_a_baseline_is_silent_and_complete(clock: SettableClock):
     credential = make_credential("a")
     assert sync(credential, X, make_connection(9, sink="lab")) == []
     assert KnownConnection.objects.filter(is_present=True).count() == 2
@@ -48,7 +48,7 @@ def test_a_baseline_is_silent_and_complete(clock: SettableClock) -> None:
     }
 
 
-def test_a_failed_first_sync_is_no_baseline(clock: SettableClock) -> None:
+def test_a_failed_first_sync_is_no_baseline(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, is_complete=False)
     clock.advance(minutes=15)
@@ -57,7 +57,7 @@ def test_a_failed_first_sync_is_no_baseline(clock: SettableClock) -> None:
     assert kinds(sync(credential)) == ["removed"]
 
 
-def test_a_baseline_leaves_a_difference_to_the_next_sync(clock: SettableClock) -> None:
+def test_a_baseline_leaves_a_difference_to_the_next_sync(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     clock.advance(minutes=15)
@@ -67,7 +67,7 @@ def test_a_baseline_leaves_a_difference_to_the_next_sync(clock: SettableClock) -
     assert (change.kind, change.widened, change.needs_attention) == ("types_changed", True, True)
 
 
-def test_new_keys_are_no_new_baseline(clock: SettableClock) -> None:
+def test_new_keys_are_no_new_baseline(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     credential.fingerprint = "0123456789ab"
@@ -76,7 +76,7 @@ def test_new_keys_are_no_new_baseline(clock: SettableClock) -> None:
     assert kinds(sync(credential, X, make_connection(9, sink="lab"))) == ["appeared"]
 
 
-def test_retiring_a_credential_removes_nothing(clock: SettableClock) -> None:
+def test_retiring_a_credential_removes_nothing(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -93,7 +93,7 @@ def test_retiring_a_credential_removes_nothing(clock: SettableClock) -> None:
 @pytest.mark.parametrize("changed", [{"retired_at": CREATED_AT}, {"site": "EU1"}])
 def test_a_name_counts_unless_a_credential_of_that_org_can_show_another(
     changed: dict[str, Any], clock: SettableClock
-) -> None:
+):
     own, other = make_credential("a"), make_credential("b", org_id="dev")
     renamed = replace(X, source_org=replace(X.source_org, name="Acme Production"))
     sync(other, X)
@@ -129,11 +129,8 @@ def test_a_name_counts_unless_a_credential_of_that_org_can_show_another(
     ],
 )
 def test_what_needs_attention(
-    clock: SettableClock,
-    before: tuple[object, ...],
-    after: tuple[object, ...],
-    attention: bool,
-) -> None:
+    clock: SettableClock, before: tuple[object, ...], after: tuple[object, ...], attention: bool
+):
     credential = make_credential("a")
     sync(credential, *before)  # type: ignore[arg-type]
     clock.advance(minutes=15)
@@ -142,7 +139,7 @@ def test_what_needs_attention(
 
 
 @pytest.mark.database
-def test_an_unknown_value_is_no_change_and_replaces_none(clock: SettableClock) -> None:
+def test_an_unknown_value_is_no_change_and_replaces_none(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     nothing = with_creator(X, id="", name="", disabled=None, service_account=None)
@@ -166,14 +163,14 @@ def test_an_unknown_value_is_no_change_and_replaces_none(clock: SettableClock) -
 
 
 @pytest.mark.database
-def test_types_in_another_order_are_the_same(clock: SettableClock) -> None:
+def test_types_in_another_order_are_the_same(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, AUDITED)
     clock.advance(minutes=15)
     assert sync(credential, replace(X, connection_types=("audit", "logs"))) == []
 
 
-def test_it_happened_between_two_syncs(clock: SettableClock) -> None:
+def test_it_happened_between_two_syncs(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     began = clock.now()
@@ -193,7 +190,7 @@ def test_it_happened_between_two_syncs(clock: SettableClock) -> None:
     assert began < shown
 
 
-def test_a_credential_that_failed_is_named(clock: SettableClock) -> None:
+def test_a_credential_that_failed_is_named(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -219,7 +216,7 @@ def test_a_credential_that_failed_is_named(clock: SettableClock) -> None:
 )
 def test_a_removal_is_ours_only_if_our_delete_can_have_caused_it(
     clock: SettableClock, verdict: str, outcome: Outcome, is_ours: bool
-) -> None:
+):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=1)
@@ -230,7 +227,7 @@ def test_a_removal_is_ours_only_if_our_delete_can_have_caused_it(
     assert change.needs_attention is not is_ours
 
 
-def test_a_deletion_explains_one_removal(clock: SettableClock) -> None:
+def test_a_deletion_explains_one_removal(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     deletion = make_deletion(credential, X)
@@ -244,7 +241,7 @@ def test_a_deletion_explains_one_removal(clock: SettableClock) -> None:
     assert another.needs_attention
 
 
-def test_a_removal_before_our_delete_is_not_ours(clock: SettableClock) -> None:
+def test_a_removal_before_our_delete_is_not_ours(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -258,7 +255,7 @@ def test_a_removal_before_our_delete_is_not_ours(clock: SettableClock) -> None:
 
 
 @pytest.mark.database
-def test_recreated_after_our_deletion(clock: SettableClock) -> None:
+def test_recreated_after_our_deletion(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     deletion = make_deletion(credential, X)
@@ -274,7 +271,7 @@ def test_recreated_after_our_deletion(clock: SettableClock) -> None:
     assert (change.earliest_at, change.newly_visible) == (before, False)
 
 
-def test_a_baseline_reports_a_pair_that_org_admin_deleted(clock: SettableClock) -> None:
+def test_a_baseline_reports_a_pair_that_org_admin_deleted(clock: SettableClock):
     first = make_credential("a")
     sync(first, X)
     deletion = make_deletion(first, X)
@@ -286,7 +283,7 @@ def test_a_baseline_reports_a_pair_that_org_admin_deleted(clock: SettableClock) 
     assert (change.kind, change.deletion) == ("recreated", deletion)
 
 
-def test_a_baseline_reports_no_other_pair(clock: SettableClock) -> None:
+def test_a_baseline_reports_no_other_pair(clock: SettableClock):
     first = make_credential("a")
     sync(first, X)
     clock.advance(minutes=15)
@@ -296,7 +293,7 @@ def test_a_baseline_reports_no_other_pair(clock: SettableClock) -> None:
     assert sync(make_credential("b", org_id="dev"), NEW) == []
 
 
-def test_what_is_older_than_the_last_sync_is_newly_visible(clock: SettableClock) -> None:
+def test_what_is_older_than_the_last_sync_is_newly_visible(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=15)
@@ -307,7 +304,7 @@ def test_what_is_older_than_the_last_sync_is_newly_visible(clock: SettableClock)
     assert not changes[young.id].newly_visible
 
 
-def test_a_late_sync_undoes_nothing(clock: SettableClock) -> None:
+def test_a_late_sync_undoes_nothing(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -324,7 +321,7 @@ def test_a_late_sync_undoes_nothing(clock: SettableClock) -> None:
 
 
 @pytest.mark.database
-def test_an_overlapping_sync_is_caught_up_by_the_next(clock: SettableClock) -> None:
+def test_an_overlapping_sync_is_caught_up_by_the_next(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -340,7 +337,7 @@ def test_an_overlapping_sync_is_caught_up_by_the_next(clock: SettableClock) -> N
 
 
 @pytest.mark.database
-def test_the_same_sync_stored_twice_reports_once(clock: SettableClock) -> None:
+def test_the_same_sync_stored_twice_reports_once(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=15)
@@ -351,7 +348,7 @@ def test_the_same_sync_stored_twice_reports_once(clock: SettableClock) -> None:
 
 
 @pytest.mark.database
-def test_since_finds_a_removal_that_was_recorded_later_than_detected(clock: SettableClock) -> None:
+def test_since_finds_a_removal_that_was_recorded_later_than_detected(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     sync(first, X)
     sync(second, X)
@@ -366,7 +363,7 @@ def test_since_finds_a_removal_that_was_recorded_later_than_detected(clock: Sett
     assert list(matching_changes(filters)) == [change]
 
 
-def test_an_outdated_sync_is_compared_with_nothing(clock: SettableClock) -> None:
+def test_an_outdated_sync_is_compared_with_nothing(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=15)
@@ -376,7 +373,7 @@ def test_an_outdated_sync_is_compared_with_nothing(clock: SettableClock) -> None
     assert sync(credential, AUDITED, started_at=began) == []
 
 
-def test_one_event_for_a_sync_that_found_changes(clock: SettableClock) -> None:
+def test_one_event_for_a_sync_that_found_changes(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=15)
@@ -391,7 +388,7 @@ def test_one_event_for_a_sync_that_found_changes(clock: SettableClock) -> None:
 @pytest.mark.database
 def test_a_sync_of_many_takes_no_more_queries_than_one_of_few(
     clock: SettableClock, django_assert_max_num_queries: object
-) -> None:
+):
     credential = make_credential("a")
     many = [make_connection(number, sink=f"org-{number}") for number in range(1, 201)]
     sync(credential, *many)
@@ -401,7 +398,7 @@ def test_a_sync_of_many_takes_no_more_queries_than_one_of_few(
     assert len(found) == 200
 
 
-def test_snapshots_of_others_stay_while_one_sees_less(clock: SettableClock) -> None:
+def test_snapshots_of_others_stay_while_one_sees_less(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b")
     sync(first, X)
     sync(second, X)

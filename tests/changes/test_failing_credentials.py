@@ -39,7 +39,7 @@ def two(clock: SettableClock) -> Two:
     return first, second
 
 
-def test_the_removal_waits_while_a_credential_fails(clock: SettableClock, two: Two) -> None:
+def test_the_removal_waits_while_a_credential_fails(clock: SettableClock, two: Two):
     first, second = two
     for _ in range(23):
         clock.advance(hours=1)
@@ -52,7 +52,7 @@ def test_the_removal_waits_while_a_credential_fails(clock: SettableClock, two: T
     assert sync(first) == []
 
 
-def test_a_complete_sync_without_it_confirms_the_removal(clock: SettableClock, two: Two) -> None:
+def test_a_complete_sync_without_it_confirms_the_removal(clock: SettableClock, two: Two):
     first, second = two
     clock.advance(hours=1)
     [change] = sync(second, OTHER)
@@ -63,7 +63,7 @@ def test_a_complete_sync_without_it_confirms_the_removal(clock: SettableClock, t
 @pytest.mark.parametrize("is_last_to_sync", [True, False])
 def test_after_24_hours_it_is_reported_with_the_credential_that_was_not_checked(
     clock: SettableClock, two: Two, is_last_to_sync: bool
-) -> None:
+):
     first, second = two
     lost_at = clock.now()
     clock.advance(hours=24)
@@ -75,7 +75,7 @@ def test_after_24_hours_it_is_reported_with_the_credential_that_was_not_checked(
 
 def test_a_credential_that_failed_before_and_not_since_is_waited_for(
     clock: SettableClock, two: Two
-) -> None:
+):
     first, second = two
     sync(second, X)
     clock.advance(minutes=1)
@@ -87,9 +87,7 @@ def test_a_credential_that_failed_before_and_not_since_is_waited_for(
     assert kinds(sync(second, is_complete=False)) == ["removed"]
 
 
-def test_one_failure_after_a_day_without_syncs_is_not_a_day_of_failures(
-    clock: SettableClock,
-) -> None:
+def test_one_failure_after_a_day_without_syncs_is_not_a_day_of_failures(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b")
     sync(first, X)
     sync(second, X)
@@ -98,7 +96,7 @@ def test_one_failure_after_a_day_without_syncs_is_not_a_day_of_failures(
     assert sync(second, is_complete=False) == []
 
 
-def test_a_retired_credential_is_not_waited_for(clock: SettableClock, two: Two) -> None:
+def test_a_retired_credential_is_not_waited_for(clock: SettableClock, two: Two):
     first, second = two
     second.retired_at = clock.now()
     second.save()
@@ -107,7 +105,7 @@ def test_a_retired_credential_is_not_waited_for(clock: SettableClock, two: Two) 
     assert (change.kind, change.not_checked_by) == ("removed", [])
 
 
-def test_fewer_data_types_wait_in_the_same_way(clock: SettableClock) -> None:
+def test_fewer_data_types_wait_in_the_same_way(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b")
     sync(first, WIDER)
     sync(second, WIDER)
@@ -131,7 +129,7 @@ def test_every_list_export_and_message_names_it(
     client_of: Callable[[Person], Client],
     settings: Settings,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+):
     first, second = two
     clock.advance(hours=24)
     sync(second, is_complete=False)

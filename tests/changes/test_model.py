@@ -299,7 +299,7 @@ def last_listed_by_retired() -> set[str]:
 @example(steps=[("retype", 2), ("hide types", 1)])
 @example(steps=[("add", 2), ("add credential", 0)])
 @example(steps=[("hide connections", 1), ("sync", 1), ("fail", 0), ("fail", 2)])
-def test_changes_add_up(steps: list[tuple[str, int]], clock: SettableClock) -> None:
+def test_changes_add_up(steps: list[tuple[str, int]], clock: SettableClock):
     block = transaction.atomic()
     # Marked as a test's transaction, so that `_lock_order` checks that of each sync.
     block._from_testcase = True  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ def first(clock: SettableClock) -> Credential:
 @pytest.mark.parametrize("org_id", ["prod", "lab"])
 def test_a_connection_created_since_another_credential_was_synced_is_reported(
     clock: SettableClock, first: Credential, org_id: str
-) -> None:
+):
     new = created(clock.now() - minutes(5), types=("audit",))
     listed = (X, new) if org_id == "prod" else (new,)
     [change] = sync(make_credential("new", org_id=org_id), *listed)
@@ -54,7 +54,7 @@ def test_a_connection_created_since_another_credential_was_synced_is_reported(
     assert sync(first, X, new) == []
 
 
-def test_it_is_reported_when_a_retired_credential_is_added_again(clock: SettableClock) -> None:
+def test_it_is_reported_when_a_retired_credential_is_added_again(clock: SettableClock):
     first, other_side = make_credential("a"), make_credential("b", org_id="lab")
     sync(first, X)
     sync(other_side)
@@ -64,9 +64,7 @@ def test_it_is_reported_when_a_retired_credential_is_added_again(clock: Settable
     assert kinds(sync(make_credential("again"), X, created(clock.now()))) == ["appeared"]
 
 
-def test_after_a_removal_it_is_reported_as_recreated(
-    clock: SettableClock, first: Credential
-) -> None:
+def test_after_a_removal_it_is_reported_as_recreated(clock: SettableClock, first: Credential):
     sync(first)
     clock.advance(minutes=15)
     again = replace(make_connection(2), created_at=clock.now())
@@ -76,7 +74,7 @@ def test_after_a_removal_it_is_reported_as_recreated(
     assert sync(first, again) == []
 
 
-def test_a_deletion_in_org_admin_is_linked(clock: SettableClock, first: Credential) -> None:
+def test_a_deletion_in_org_admin_is_linked(clock: SettableClock, first: Credential):
     deletion = make_deletion(first, X)
     sync(first)
     clock.advance(minutes=15)
@@ -88,21 +86,19 @@ def test_a_deletion_in_org_admin_is_linked(clock: SettableClock, first: Credenti
 @pytest.mark.parametrize("age", [minutes(16), timedelta(days=100), None])
 def test_a_credential_that_lists_more_reports_nothing_old(
     clock: SettableClock, first: Credential, age: timedelta | None
-) -> None:
+):
     old = created(clock.now() - age if age else None)
     assert sync(make_credential("b"), X, old) == []
     assert KnownConnection.objects.filter(connection_id=old.id).exists()
 
 
-def test_clocks_that_differ_a_little_hide_nothing(clock: SettableClock, first: Credential) -> None:
+def test_clocks_that_differ_a_little_hide_nothing(clock: SettableClock, first: Credential):
     shortly_before = created(clock.now() - minutes(15) - timedelta(seconds=4))
     [change] = sync(make_credential("b"), X, shortly_before)
     assert (change.kind, change.newly_visible) == ("appeared", False)
 
 
-def test_a_creation_time_at_the_end_of_the_calendar_is_new(
-    clock: SettableClock, first: Credential
-) -> None:
+def test_a_creation_time_at_the_end_of_the_calendar_is_new(clock: SettableClock, first: Credential):
     latest = created(datetime.fromisoformat("9999-12-31T23:59:59.999999Z"))
     assert kinds(sync(make_credential("b"), X, latest)) == ["appeared"]
 
@@ -110,7 +106,7 @@ def test_a_creation_time_at_the_end_of_the_calendar_is_new(
 @pytest.mark.parametrize("without", ["retired", "never synced", "other org"])
 def test_without_another_credential_to_compare_with_everything_is_known(
     clock: SettableClock, without: str
-) -> None:
+):
     other = make_credential("a", org_id="other" if without == "other org" else "prod")
     if without != "never synced":
         sync(other)
@@ -121,7 +117,7 @@ def test_without_another_credential_to_compare_with_everything_is_known(
     assert sync(make_credential("b"), X, created(clock.now())) == []
 
 
-def test_each_other_credential_counts(clock: SettableClock, first: Credential) -> None:
+def test_each_other_credential_counts(clock: SettableClock, first: Credential):
     # The second one lists less, and was synced later.
     second = make_credential("b")
     new = created(clock.now())

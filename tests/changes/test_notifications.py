@@ -49,7 +49,7 @@ def queued() -> list[str]:
     return sorted(row.person.username if row.person else row.channel for row in rows)
 
 
-def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
+def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock):
     lose("a", clock)
     lose("b", clock, connection=2)
     enqueue(clock)
@@ -60,7 +60,7 @@ def test_one_message_for_all_orgs_of_a_sync(clock: SettableClock) -> None:
 
 
 @pytest.mark.database
-def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableClock) -> None:
+def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableClock):
     lose("a", clock)
     enqueue(clock)
     lose("b", clock, connection=2)
@@ -76,7 +76,7 @@ def test_at_most_one_message_in_ten_minutes_and_nothing_is_lost(clock: SettableC
 @pytest.mark.database
 def test_changes_from_before_the_first_message_are_left_out_once_they_are_a_day_old(
     clock: SettableClock,
-) -> None:
+):
     lose("a", clock)
     clock.advance(hours=25)
     lose("b", clock, connection=2)
@@ -89,7 +89,7 @@ def test_changes_from_before_the_first_message_are_left_out_once_they_are_a_day_
 
 def test_a_change_that_was_not_sent_for_a_day_is_sent_after_an_earlier_message(
     clock: SettableClock,
-) -> None:
+):
     lose("a", clock)
     enqueue(clock)
     lose("b", clock, connection=2)
@@ -100,7 +100,7 @@ def test_a_change_that_was_not_sent_for_a_day_is_sent_after_an_earlier_message(
 
 
 @pytest.mark.database
-def test_a_change_waits_for_others_but_not_until_all_syncs_have_ended(clock: SettableClock) -> None:
+def test_a_change_waits_for_others_but_not_until_all_syncs_have_ended(clock: SettableClock):
     lose("a", clock)
     enqueue_changes()
     assert queued() == []
@@ -116,7 +116,7 @@ def test_a_change_waits_for_others_but_not_until_all_syncs_have_ended(clock: Set
 @pytest.mark.database
 def test_people_who_turned_it_off_or_are_disabled_or_see_nothing_get_none(
     clock: SettableClock, ada: Person, grace: Person, linus: Person
-) -> None:
+):
     ada.wants_change_emails, grace.is_active = False, False
     Person.objects.bulk_update([ada, grace], ["wants_change_emails", "is_active"])
     lose("a", clock)
@@ -135,7 +135,7 @@ def test_people_who_turned_it_off_or_are_disabled_or_see_nothing_get_none(
     ]
 
 
-def test_what_needs_no_attention_is_not_sent(clock: SettableClock) -> None:
+def test_what_needs_no_attention_is_not_sent(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X)
     clock.advance(minutes=1)
@@ -144,7 +144,7 @@ def test_what_needs_no_attention_is_not_sent(clock: SettableClock) -> None:
     assert queued() == []
 
 
-def test_a_message_has_fifty_rows_and_a_link(clock: SettableClock, ada: Person) -> None:
+def test_a_message_has_fifty_rows_and_a_link(clock: SettableClock, ada: Person):
     credential = make_credential("a")
     sync(credential, *(make_connection(number, sink=f"org-{number}") for number in range(1, 61)))
     clock.advance(minutes=1)
@@ -158,9 +158,7 @@ def test_a_message_has_fifty_rows_and_a_link(clock: SettableClock, ada: Person) 
     assert "https://orgadmin.example/changes/?attention=yes&acknowledged=no" in body
 
 
-def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(
-    clock: SettableClock,
-) -> None:
+def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(clock: SettableClock):
     credential = make_credential("a")
     evil = replace(X, sink_org=replace(X.sink_org, name="<!channel> & <https://x|y>\nBcc: eve"))
     sync(credential, evil)
@@ -178,7 +176,7 @@ def test_names_from_outside_are_only_text_for_slack_and_one_line_in_mail(
 
 def test_no_mail_asks_for_what_someone_has_acknowledged_meanwhile(
     clock: SettableClock, ada: Person, linus: Person
-) -> None:
+):
     lose("a", clock)
     lose("b", clock, connection=2)
     enqueue(clock)
@@ -188,7 +186,7 @@ def test_no_mail_asks_for_what_someone_has_acknowledged_meanwhile(
     assert build_message(Notification.objects.get(person=None)).about == "2 changes"
 
 
-def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: Person) -> None:
+def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: Person):
     lose("a", clock)
     enqueue(clock)
     ada.groups.clear()
@@ -199,7 +197,7 @@ def test_a_reader_who_lost_all_roles_gets_no_message(clock: SettableClock, ada: 
 @pytest.mark.database
 def test_the_owner_of_an_agreement_gets_its_changes_instead_of_everyone(
     clock: SettableClock, victor: Person
-) -> None:
+):
     lose("a", clock)
     lose("b", clock, connection=2)
     change = Change.objects.earliest("number")

@@ -67,7 +67,7 @@ def listed_kinds(client: Client, query: str) -> list[str]:
 # --- The list ---
 
 
-def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: Change) -> None:
+def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: Change):
     html = read(operator.get(LIST)).html
     assert 'data-kind="types_changed"' in html
     assert f'data-connection="US1/{X.id}"' in html
@@ -94,7 +94,7 @@ def test_a_row_says_between_which_minutes_it_changed(
     client_of: Callable[[Person], Client],
     seconds: int,
     expected: str,
-) -> None:
+):
     credential = make_credential("Prod")
     sync(credential, X)
     clock.advance(seconds=seconds)
@@ -108,7 +108,7 @@ def test_a_row_says_between_which_minutes_it_changed(
 )
 def test_an_empty_list_says_what_will_be_there(
     operator: Client, credential: Credential, query: str, headline: str
-) -> None:
+):
     assert headline in read(operator.get(f"{LIST}{query}")).text
 
 
@@ -124,7 +124,7 @@ def test_an_empty_list_says_what_will_be_there(
 )
 def test_the_parts_of_the_list_are_links_that_keep_the_filters(
     operator: Client, widened: Change, query: str, expected: list[str]
-) -> None:
+):
     response = operator.get(f"{LIST}{query}")
     parts = response.context["parts"]
     assert [
@@ -137,13 +137,13 @@ def test_the_parts_of_the_list_are_links_that_keep_the_filters(
     assert (kept in response.content.decode()) == ("attention=yes" in query)
 
 
-def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Change) -> None:
+def test_filters_that_match_nothing_can_be_cleared(operator: Client, widened: Change):
     page = read(operator.get(f"{LIST}?q=nowhere"))
     assert "No changes match these filters" in page.text
 
 
 @pytest.mark.database
-def test_filters(operator: Client, credential: Credential) -> None:
+def test_filters(operator: Client, credential: Credential):
     sync(credential, WITH_AUDIT)
     sync(credential, WITH_AUDIT, make_connection(2, sink="lab"))
     both = ["appeared", "types_changed"]
@@ -165,14 +165,14 @@ def test_filters(operator: Client, credential: Credential) -> None:
     assert {query: listed_kinds(operator, query) for query in expected} == expected
 
 
-def test_an_unknown_place_is_a_bad_request(operator: Client) -> None:
+def test_an_unknown_place_is_a_bad_request(operator: Client):
     assert operator.get(f"{LIST}?after=x").status_code == 400
 
 
 # --- What is known of the cause ---
 
 
-def test_a_recreated_connection_names_our_deletion(operator: Client) -> None:
+def test_a_recreated_connection_names_our_deletion(operator: Client):
     credential = make_credential("Prod")
     sync(credential, X)
     deletion = make_deletion(credential, X)
@@ -185,14 +185,14 @@ def test_a_recreated_connection_names_our_deletion(operator: Client) -> None:
     assert reverse("deletion-detail", args=[deletion.pk]) in html
 
 
-def test_a_creator_who_became_disabled_is_named(operator: Client, credential: Credential) -> None:
+def test_a_creator_who_became_disabled_is_named(operator: Client, credential: Credential):
     sync(credential, with_creator(X, disabled=True))
     page = read(operator.get(LIST))
     assert "Creator disabled" in page.text
     assert "Ada's account is disabled." in page.text
 
 
-def test_text_from_datadog_is_escaped(operator: Client, credential: Credential) -> None:
+def test_text_from_datadog_is_escaped(operator: Client, credential: Credential):
     sync(credential, with_creator(X, id="user-eve", name="<b>Eve</b>"))
     html = read(operator.get(LIST)).html
     assert "<b>Eve" not in html
@@ -202,9 +202,7 @@ def test_text_from_datadog_is_escaped(operator: Client, credential: Credential) 
 # --- Acknowledging ---
 
 
-def test_one_change_is_acknowledged_with_a_note(
-    operator: Client, widened: Change, ada: Person
-) -> None:
+def test_one_change_is_acknowledged_with_a_note(operator: Client, widened: Change, ada: Person):
     response = operator.post(acknowledge_url(widened), {"note": NOTE, "filters": "attention=yes"})
     assert response.status_code == 303
     assert response["Location"] == "/changes/?attention=yes"
@@ -220,7 +218,7 @@ def test_one_change_is_acknowledged_with_a_note(
     assert NOTE in read(operator.get(LIST)).text
 
 
-def test_many_are_acknowledged_with_one_note(operator: Client, credential: Credential) -> None:
+def test_many_are_acknowledged_with_one_note(operator: Client, credential: Credential):
     with_audit = [make_connection(n, types=("audit",), sink=f"s{n}") for n in (2, 3, 4)]
     changes = sync(credential, X, *with_audit)
     response = operator.post(
@@ -234,7 +232,7 @@ def test_many_are_acknowledged_with_one_note(operator: Client, credential: Crede
 @pytest.mark.parametrize("note", ["", "  ", "\u200b", "x" * 4001])
 def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     operator: Client, widened: Change, note: str
-) -> None:
+):
     response = operator.post(
         "/changes/acknowledge/", {"change": [widened.pk], "note": note, "filters": "site=US1"}
     )
@@ -249,23 +247,21 @@ def test_a_note_that_cannot_be_used_keeps_note_and_selection(
     assert widened.acknowledged_at is None
 
 
-def test_a_missing_note_leaves_the_row_open(operator: Client, widened: Change) -> None:
+def test_a_missing_note_leaves_the_row_open(operator: Client, widened: Change):
     response = operator.post(acknowledge_url(widened), {"note": ""})
     assert response.status_code == 422
     assert '<details class="row-opener" open>' in response.content.decode()
     assert "Enter a note." in read(response).text
 
 
-def test_nothing_selected_is_an_error_that_keeps_the_note(
-    operator: Client, widened: Change
-) -> None:
+def test_nothing_selected_is_an_error_that_keeps_the_note(operator: Client, widened: Change):
     response = operator.post("/changes/acknowledge/", {"note": NOTE})
     assert response.status_code == 422
     assert NOTE in response.content.decode()
     assert "Select at least 1 change." in read(response).text
 
 
-def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
+def test_htmx_gets_only_the_list(operator: Client, widened: Change):
     headers = {**HTMX, "HX-Target": "list"}
     refused = operator.post(acknowledge_url(widened), {"note": ""}, headers=headers)
     assert refused.status_code == 422
@@ -280,11 +276,8 @@ def test_htmx_gets_only_the_list(operator: Client, widened: Change) -> None:
 
 @pytest.mark.parametrize("who", ["victor", "margaret"])
 def test_others_see_that_nobody_has_acknowledged_it(
-    widened: Change,
-    who: str,
-    request: pytest.FixtureRequest,
-    client_of: Callable[[Person], Client],
-) -> None:
+    widened: Change, who: str, request: pytest.FixtureRequest, client_of: Callable[[Person], Client]
+):
     client = client_of(request.getfixturevalue(who))
     html = read(client.get(LIST)).html
     assert "Not acknowledged</span>" in html
@@ -294,7 +287,7 @@ def test_others_see_that_nobody_has_acknowledged_it(
 
 def test_the_navigation_counts_what_needs_attention_and_leads_to_it(
     operator: Client, widened: Change
-) -> None:
+):
     def entry() -> tuple[str, str]:
         items = {item.label: item for item in operator.get(LIST).context["nav"].items}
         return items["Changes"].count, items["Changes"].url
@@ -309,7 +302,7 @@ def test_the_navigation_counts_what_needs_attention_and_leads_to_it(
 
 def test_the_export_has_the_rows_of_the_command(
     operator: Client, widened: Change, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     response = operator.get("/changes/export/?format=json")
     with pytest.raises(SystemExit, match="10"):
         call_command("list_changes", "--json")
@@ -320,12 +313,12 @@ def test_the_export_has_the_rows_of_the_command(
 @pytest.mark.parametrize("file_format", ["csv", "ndjson"])
 def test_other_formats_have_one_row_for_each_change(
     operator: Client, widened: Change, file_format: str
-) -> None:
+):
     response = operator.get(f"/changes/export/?format={file_format}&kind=types_changed")
     assert str(widened.pk) in b"".join(response).decode()
 
 
-def test_an_unknown_format_is_a_bad_request(operator: Client) -> None:
+def test_an_unknown_format_is_a_bad_request(operator: Client):
     assert operator.get("/changes/export/?format=xml").status_code == 400
 
 
@@ -345,7 +338,7 @@ def hide(credential: Credential, root: Person) -> None:
 
 def test_the_former_connection_of_a_recreated_one_stays_hidden(
     operator: Client, credential: Credential, root: Person
-) -> None:
+):
     hidden = make_credential("Secret", org_id="dev")
     former = make_connection(5, source="lab", sink="dev")
     sync(hidden, former)
@@ -364,7 +357,7 @@ def test_the_former_connection_of_a_recreated_one_stays_hidden(
 
 def test_a_renamed_org_is_visible_with_its_credential_only(
     operator: Client, credential: Credential, root: Person
-) -> None:
+):
     sync(credential, X, own_name="New name")
     assert listed_kinds(operator, "") == ["org_renamed"]
     hide(credential, root)
@@ -376,7 +369,7 @@ def test_a_renamed_org_is_visible_with_its_credential_only(
 
 def test_the_overview_links_to_the_open_note_of_a_change_and_then_shows_it_among_the_others(
     operator: Client, widened: Change, victor: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     context = operator.get("/").context
     [item] = context["first"]
     assert (item.badge.label, context["recent"]) == ("Widened to audit", [])
@@ -394,7 +387,7 @@ def test_the_overview_links_to_the_open_note_of_a_change_and_then_shows_it_among
     assert [item.note for item in context["recent"]] == ["Acknowledged by Ada"]
 
 
-def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widened: Change) -> None:
+def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widened: Change):
     operator.post(acknowledge_url(widened), {"note": NOTE})
     page = read(operator.get(f"/connections/US1/{X.id}/"))
     assert "Widened to audit" in page.text
@@ -404,7 +397,7 @@ def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widene
 
 def test_the_timeline_says_once_that_it_is_new_and_links_to_the_former_one(
     operator: Client, credential: Credential
-) -> None:
+):
     new = make_connection(2)
     sync(credential, new)
     page = read(operator.get(f"/connections/US1/{new.id}/"))
@@ -414,7 +407,7 @@ def test_the_timeline_says_once_that_it_is_new_and_links_to_the_former_one(
     assert f'href="/connections/US1/{X.id}/"' in page.html
 
 
-def test_a_person_turns_their_own_emails_off_and_on(operator: Client, ada: Person) -> None:
+def test_a_person_turns_their_own_emails_off_and_on(operator: Client, ada: Person):
     for wanted, is_on in (("no", False), ("no", False), ("yes", True)):
         operator.post("/accounts/change-emails/", {"wanted": wanted})
         ada.refresh_from_db()

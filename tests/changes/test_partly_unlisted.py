@@ -17,7 +17,7 @@ X = make_connection(1)
 
 def test_the_page_marks_the_credential_that_sees_less(
     clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     first, second = make_credential("a"), make_credential("b", org_id="dev")
     for credential in (first, second):
         sync(credential, X)

@@ -37,9 +37,7 @@ def both_sides(clock: SettableClock) -> BothSides:
     return credentials
 
 
-def test_recreated_between_the_requests_of_one_round(
-    clock: SettableClock, both_sides: BothSides
-) -> None:
+def test_recreated_between_the_requests_of_one_round(clock: SettableClock, both_sides: BothSides):
     first, second = both_sides
     # A worker's syncs begin at one time, and end one after the other.
     began = clock.now()
@@ -53,7 +51,7 @@ def test_recreated_between_the_requests_of_one_round(
 
 def test_recreated_while_only_one_credential_had_lost_the_old_one(
     clock: SettableClock, both_sides: BothSides
-) -> None:
+):
     first, second = both_sides
     began = clock.now()
     clock.advance(seconds=1)
@@ -66,7 +64,7 @@ def test_recreated_while_only_one_credential_had_lost_the_old_one(
     assert sync(second, NEW) == []
 
 
-def test_recreated_where_no_credential_lists_both(clock: SettableClock) -> None:
+def test_recreated_where_no_credential_lists_both(clock: SettableClock):
     first, second = make_credential("a"), make_credential("b")
     sync(first, OLD)
     sync(second)
@@ -76,7 +74,7 @@ def test_recreated_where_no_credential_lists_both(clock: SettableClock) -> None:
     assert sync(first) == []
 
 
-def test_a_baseline_leaves_a_recreated_pair_to_the_next_sync(clock: SettableClock) -> None:
+def test_a_baseline_leaves_a_recreated_pair_to_the_next_sync(clock: SettableClock):
     first = make_credential("a")
     sync(first, OLD)
     clock.advance(minutes=15)
@@ -87,7 +85,7 @@ def test_a_baseline_leaves_a_recreated_pair_to_the_next_sync(clock: SettableCloc
 
 def test_a_baseline_reports_what_org_admin_deleted_before_a_sync_has_confirmed_it(
     clock: SettableClock,
-) -> None:
+):
     first = make_credential("a")
     sync(first, OLD)
     clock.advance(minutes=1)
@@ -101,7 +99,7 @@ def test_a_baseline_reports_what_org_admin_deleted_before_a_sync_has_confirmed_i
 
 def test_a_late_sync_that_shows_an_older_connection_removes_no_newer_one(
     clock: SettableClock, both_sides: BothSides
-) -> None:
+):
     first, second = both_sides
     began = clock.now()
     clock.advance(seconds=5)
@@ -114,9 +112,7 @@ def test_a_late_sync_that_shows_an_older_connection_removes_no_newer_one(
         assert sync(credential, newest) == []
 
 
-def test_the_creation_times_say_which_of_two_is_newer(
-    clock: SettableClock, both_sides: BothSides
-) -> None:
+def test_the_creation_times_say_which_of_two_is_newer(clock: SettableClock, both_sides: BothSides):
     first, second = both_sides
     began = clock.now()
     clock.advance(seconds=1)
@@ -135,7 +131,7 @@ def test_the_creation_times_say_which_of_two_is_newer(
 )
 def test_a_delete_after_which_it_was_still_listed_caused_nothing(
     clock: SettableClock, verdict: str, outcome: Outcome
-) -> None:
+):
     credential = make_credential("a")
     sync(credential, OLD)
     clock.advance(minutes=1)
@@ -150,7 +146,7 @@ def test_a_delete_after_which_it_was_still_listed_caused_nothing(
     assert (recreated.kind, recreated.deletion) == ("recreated", None)
 
 
-def test_a_delete_that_was_sent_after_the_removal_did_not_cause_it(clock: SettableClock) -> None:
+def test_a_delete_that_was_sent_after_the_removal_did_not_cause_it(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, OLD)
     clock.advance(minutes=15)

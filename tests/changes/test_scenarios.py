@@ -248,7 +248,7 @@ ALL = (
 
 @pytest.mark.database(every=10)
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.sentence)
-def test_a_scenario_reports(scenario: Scenario, clock: SettableClock) -> None:
+def test_a_scenario_reports(scenario: Scenario, clock: SettableClock):
     credentials: dict[str, Credential] = {}
     for name, org_id in scenario.orgs.items():
         credentials[name] = make_credential(name, org_id=org_id)
@@ -286,7 +286,7 @@ CREDENTIALS: dict[str, tuple[dict[str, str], set[str]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_incomplete_syncs_report_nothing_and_the_next_complete_ones_report_it_once(
     kind: str, who: str, clock: SettableClock
-) -> None:
+):
     orgs, partial = CREDENTIALS[who]
     credentials = {name: make_credential(name, org_id=org_id) for name, org_id in orgs.items()}
     expected: list[str] = []

@@ -65,7 +65,7 @@ def found(actor: Actor, filters: ChangeFilter | None = None) -> list[str]:
     return kinds(row.change for row in page.rows)
 
 
-def test_a_filter_finds(credential: Credential, ada: Person, actor_for: ActorFor) -> None:
+def test_a_filter_finds(credential: Credential, ada: Person, actor_for: ActorFor):
     actor = actor_for(ada)
     everything = ["org_renamed", "appeared", "removed", "types_changed"]
     for filters, expected in (
@@ -87,7 +87,7 @@ def test_a_filter_finds(credential: Credential, ada: Person, actor_for: ActorFor
         assert found(actor, filters) == expected, filters
 
 
-def test_pages_follow_each_other(credential: Credential, ada: Person, actor_for: ActorFor) -> None:
+def test_pages_follow_each_other(credential: Credential, ada: Person, actor_for: ActorFor):
     actor = actor_for(ada)
     first = get_change_page(actor=actor, filters=ChangeFilter(org=("US1/prod",)), size=3)
     rest = get_change_page(
@@ -99,7 +99,7 @@ def test_pages_follow_each_other(credential: Credential, ada: Person, actor_for:
 
 def test_what_access_lists_hide_is_missing_everywhere(
     credential: Credential, ada: Person, edith: Person, actor_for: ActorFor
-) -> None:
+):
     hide(credential)
     actor = actor_for(ada)
     assert found(actor) == []
@@ -113,7 +113,7 @@ def test_what_access_lists_hide_is_missing_everywhere(
 
 def test_another_credential_that_lists_it_makes_a_change_visible(
     credential: Credential, ada: Person, actor_for: ActorFor, clock: SettableClock
-) -> None:
+):
     hide(credential)
     sync(make_credential("b", org_id="lab"), make_connection(9, sink="lab"))
     assert found(actor_for(ada)) == ["org_renamed", "appeared"]
@@ -123,7 +123,7 @@ def test_another_credential_that_lists_it_makes_a_change_visible(
 
 def test_a_hidden_deletion_is_not_named(
     ada: Person, edith: Person, actor_for: ActorFor, clock: SettableClock
-) -> None:
+):
     shown, hidden = make_credential("a"), make_credential("b", org_id="dev")
     for each in (shown, hidden):
         sync(each, X)
@@ -144,7 +144,7 @@ def test_a_hidden_deletion_is_not_named(
 
 def test_the_removals_by_a_bulk_deletion_are_one_row_for_people_who_can_see_it(
     ada: Person, edith: Person, actor_for: ActorFor, clock: SettableClock
-) -> None:
+):
     shown, hidden = make_credential("a"), make_credential("b", org_id="dev")
     items = [make_connection(number, sink=f"org{number}") for number in (1, 2, 3)]
     other = make_connection(4, source="dev", sink="org4")
@@ -184,7 +184,7 @@ def test_the_removals_by_a_bulk_deletion_are_one_row_for_people_who_can_see_it(
 
 def test_the_first_acknowledgement_stands(
     credential: Credential, ada: Person, linus: Person, actor_for: ActorFor
-) -> None:
+):
     first, second = Change.objects.filter(needs_attention=True).order_by("number")
     both = [first.pk, second.pk]
     for person, ids, note, new in (
@@ -202,9 +202,7 @@ def test_the_first_acknowledgement_stands(
     assert found(actor_for(ada), ChangeFilter(needs_attention=True, acknowledged="no")) == []
 
 
-def test_all_or_none_are_acknowledged(
-    credential: Credential, ada: Person, actor_for: ActorFor
-) -> None:
+def test_all_or_none_are_acknowledged(credential: Credential, ada: Person, actor_for: ActorFor):
     change = Change.objects.earliest("number")
     for note, ids in (("Seen.", [change.pk, uuid.uuid4()]), (" ", [change.pk]), ("Seen.", [])):
         with pytest.raises((Http404, InvalidInputError)):
@@ -220,7 +218,7 @@ def test_who_can_acknowledge(
     margaret: Person,
     victor: Person,
     actor_for: ActorFor,
-) -> None:
+):
     ids = list(Change.objects.order_by("number").values_list("pk", flat=True))
     for person, pk in zip((ada, linus, edith), ids, strict=False):
         assert acknowledge_changes(actor=actor_for(person), change_ids=[pk], note="Seen.")
@@ -243,7 +241,7 @@ def test_who_can_acknowledge(
 )
 def test_the_database_refuses_to_change_what_was_detected(
     credential: Credential, ada: Person, actor_for: ActorFor, statement: str
-) -> None:
+):
     second = Change.objects.get(number=2)
     acknowledge_changes(actor=actor_for(ada), change_ids=[second.pk], note="Seen.")
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
@@ -251,11 +249,8 @@ def test_the_database_refuses_to_change_what_was_detected(
 
 
 def test_the_command_lists_changes(
-    credential: Credential,
-    ada: Person,
-    actor_for: ActorFor,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    credential: Credential, ada: Person, actor_for: ActorFor, capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit, match="10"):
         call_command("list_changes", "--json", "--kind", "types_changed")
     [document] = json.loads(capsys.readouterr().out)["changes"]
@@ -299,7 +294,7 @@ def test_the_command_lists_changes(
     assert json.loads(capsys.readouterr().out) == {"changes": []}
 
 
-def test_a_sync_that_lacks_connections_reads_no_whole_table(clock: SettableClock) -> None:
+def test_a_sync_that_lacks_connections_reads_no_whole_table(clock: SettableClock):
     credential = make_credential("a")
     sync(credential, X, make_connection(9, sink="lab"))
     clock.advance(minutes=15)

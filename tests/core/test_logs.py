@@ -42,7 +42,7 @@ def documents(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_record_is_one_json_object_with_its_traceback_in_a_field(stderr: io.StringIO) -> None:
+def test_a_record_is_one_json_object_with_its_traceback_in_a_field(stderr: io.StringIO):
     try:
         raise ValueError(HOSTILE)  # noqa: TRY301 - what is tested
     except ValueError:
@@ -59,7 +59,7 @@ def test_a_record_is_one_json_object_with_its_traceback_in_a_field(stderr: io.St
 @pytest.mark.filterwarnings("always")
 def test_nothing_else_reaches_the_standard_error_of_a_service(
     monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO
-) -> None:
+):
     # pytest has replaced it since the fixture.
     monkeypatch.setattr(sys, "stderr", stderr)
     logs.set_up(is_service=True)
@@ -80,9 +80,7 @@ def test_nothing_else_reaches_the_standard_error_of_a_service(
     assert "ZeroDivisionError" in documents(stderr)[-1]["traceback"]
 
 
-def test_a_log_on_a_full_disk_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO
-) -> None:
+def test_a_log_on_a_full_disk_stops_nothing(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO):
     def write(_: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -95,7 +93,7 @@ def test_a_log_on_a_full_disk_stops_nothing(
 
 def test_a_command_prints_its_own_messages_as_text(
     monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO
-) -> None:
+):
     monkeypatch.setattr(sys, "stderr", stderr)
     logs.set_up(is_service=False)
     sys.stderr.write("CommandError: wrong\n")
@@ -105,7 +103,7 @@ def test_a_command_prints_its_own_messages_as_text(
     assert isinstance(logging.lastResort.formatter, logs.JsonFormatter)
 
 
-def test_an_error_that_leaves_a_block_keeps_its_ids(stderr: io.StringIO) -> None:
+def test_an_error_that_leaves_a_block_keeps_its_ids(stderr: io.StringIO):
     try:
         with logs.about(deletion=1, batch=None), logs.about(deletion=2):
             raise ValueError  # noqa: TRY301 - what is tested
@@ -120,7 +118,7 @@ def test_an_error_that_leaves_a_block_keeps_its_ids(stderr: io.StringIO) -> None
 
 def test_a_line_of_text_has_the_ids_before_the_message(
     stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.delenv("ORGADMIN_LOG_FORMAT")
     logs.add_ids(person="p1")
     record = logging.LogRecord("x", logging.ERROR, "x", 1, "It [failed].", (), None)
@@ -130,7 +128,7 @@ def test_a_line_of_text_has_the_ids_before_the_message(
     )
 
 
-def test_no_record_contains_the_key_of_a_password_reset_link(stderr: io.StringIO) -> None:
+def test_no_record_contains_the_key_of_a_password_reset_link(stderr: io.StringIO):
     path = "/accounts/password/reset/key/2-canary/"
     record = logging.LogRecord("x", logging.ERROR, "x", 1, "%s: %s", ("Not Found", path), None)
     for formatter in (logs.JsonFormatter(), logs.TextFormatter(logs.TEXT_FORMAT, style="{")):

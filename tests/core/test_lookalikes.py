@@ -20,15 +20,15 @@ from connections.core.lookalikes import find_mixed_scripts, fold_lookalikes, has
         "grace\U000e0061",
     ],
 )
-def test_names_that_look_the_same_are_folded_to_one(name: str) -> None:
+def test_names_that_look_the_same_are_folded_to_one(name: str):
     assert fold_lookalikes(name) == "grace"
 
 
-def test_a_wide_blank_looks_like_a_space() -> None:
+def test_a_wide_blank_looks_like_a_space():
     assert fold_lookalikes("Org\u3164Admin") == fold_lookalikes("org admin")
 
 
-def test_other_names_stay_apart() -> None:
+def test_other_names_stay_apart():
     assert (
         len({fold_lookalikes(name) for name in ("grace", "gracie", "g race", "グレース", "")}) == 5
     )
@@ -45,7 +45,7 @@ def test_other_names_stay_apart() -> None:
         ("ㄅ かな", ["Bopomofo", "Hiragana"]),
     ],
 )
-def test_letters_of_several_scripts_are_named(name: str, scripts: list[str]) -> None:
+def test_letters_of_several_scripts_are_named(name: str, scripts: list[str]):
     assert find_mixed_scripts(name) == scripts
 
 
@@ -64,11 +64,11 @@ def test_letters_of_several_scripts_are_named(name: str, scripts: list[str]) -> 
         "",
     ],
 )
-def test_scripts_that_belong_together_are_not_mixed(name: str) -> None:
+def test_scripts_that_belong_together_are_not_mixed(name: str):
     assert find_mixed_scripts(name) == []
 
 
 @pytest.mark.parametrize("character", "\u3164\u2800\u115f\u200b\ufe0f\u00ad\U000e0001")
-def test_characters_that_no_one_sees_are_known(character: str) -> None:
+def test_characters_that_no_one_sees_are_known(character: str):
     assert has_invisible(f"Payments{character} US")
     assert not has_invisible("Payments US")

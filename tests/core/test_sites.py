@@ -25,29 +25,29 @@ SITES = [
 
 
 @pytest.mark.parametrize(("name", "site", "ui_host", "api_host"), SITES)
-def test_each_site_has_exactly_its_hosts(name: str, site: str, ui_host: str, api_host: str) -> None:
+def test_each_site_has_exactly_its_hosts(name: str, site: str, ui_host: str, api_host: str):
     assert get_site(site) == DatadogSite(
         name=name, site=site, ui_host=ui_host, api_host=api_host, base_url=f"https://{api_host}"
     )
 
 
-def test_there_are_no_other_sites() -> None:
+def test_there_are_no_other_sites():
     assert [site.site for site in DATADOG_SITES] == [site for _, site, _, _ in SITES]
 
 
-def test_a_site_is_shown_with_its_name_and_public_address() -> None:
+def test_a_site_is_shown_with_its_name_and_public_address():
     assert get_site("datadoghq.eu").label == "EU1 (datadoghq.eu)"
 
 
 @pytest.mark.parametrize("typed", ["", "EU1", "DATADOGHQ.EU", "us4.datadoghq.com", "sandbox"])
-def test_a_host_is_never_built_from_a_typed_site(typed: str) -> None:
+def test_a_host_is_never_built_from_a_typed_site(typed: str):
     with pytest.raises(
         UnknownSiteError, match=r"There is no Datadog site .* Known: datadoghq\.com"
     ):
         get_site(typed)
 
 
-def test_extra_sites_are_listed_after_the_real_ones(settings: Settings) -> None:
+def test_extra_sites_are_listed_after_the_real_ones(settings: Settings):
     settings.EXTRA_SITES = parse_extra_sites("sandbox=http://127.0.0.1:4010")
     assert all_sites() == (
         *DATADOG_SITES,
@@ -61,7 +61,7 @@ def test_extra_sites_are_listed_after_the_real_ones(settings: Settings) -> None:
     )
 
 
-def test_the_demo_knows_none_of_datadogs_sites(settings: Settings) -> None:
+def test_the_demo_knows_none_of_datadogs_sites(settings: Settings):
     settings.IS_DEMO = True
     settings.EXTRA_SITES = {"sandbox-us5": "http://127.0.0.1:4010"}
     assert [site.name for site in all_sites()] == ["US5"]
@@ -84,7 +84,7 @@ def test_the_demo_knows_none_of_datadogs_sites(settings: Settings) -> None:
         ),
     ],
 )
-def test_extra_sites_are_parsed_from_text(text: str, sites: dict[str, str]) -> None:
+def test_extra_sites_are_parsed_from_text(text: str, sites: dict[str, str]):
     assert parse_extra_sites(text) == sites
 
 
@@ -126,6 +126,6 @@ def test_extra_sites_are_parsed_from_text(text: str, sites: dict[str, str]) -> N
         ("a=https://api.datadoghq.eu.", "choose that site instead"),
     ],
 )
-def test_an_invalid_extra_site_is_refused_with_instructions(text: str, advice: str) -> None:
+def test_an_invalid_extra_site_is_refused_with_instructions(text: str, advice: str):
     with pytest.raises(ValueError, match=advice.replace(".", r"\.")):
         parse_extra_sites(text)

@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
         (-timedelta(days=6, hours=23), "in 7 days"),
     ],
 )
-def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:
+def test_a_time_is_relative_for_seven_days(age: timedelta, text: str):
     assert format_relative(NOW - age, now=NOW) == text
 
 
@@ -42,11 +42,11 @@ def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:
         (timedelta(days=7), "7 days"),
     ],
 )
-def test_a_limit_is_written_in_one_unit(limit: timedelta, text: str) -> None:
+def test_a_limit_is_written_in_one_unit(limit: timedelta, text: str):
     assert format_limit(limit) == text
 
 
-def test_the_time_element_contains_the_exact_time() -> None:
+def test_the_time_element_contains_the_exact_time():
     template = engines["django"].from_string("{% relative_time at %}")
     assert template.render({"at": NOW - timedelta(days=4000)}) == (
         '<time datetime="2015-12-13T15:00:43Z" title="2015-12-13 15:00:43 UTC">13 Dec 2015</time>'

@@ -63,7 +63,7 @@ for start in ("A", "AB", "A-"):
 
 
 @pytest.mark.parametrize(("pattern", "ticket"), USUAL)
-def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket: str) -> None:
+def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket: str):
     check_ticket_pattern(pattern)
     settings.TICKET_PATTERN = pattern
     assert find_ticket_problem(ticket) is None
@@ -71,12 +71,12 @@ def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket
 
 
 @pytest.mark.parametrize("pattern", ["", r"\d+"])
-def test_an_empty_ticket_is_always_accepted(settings: Settings, pattern: str) -> None:
+def test_an_empty_ticket_is_always_accepted(settings: Settings, pattern: str):
     settings.TICKET_PATTERN = pattern
     assert find_ticket_problem("") is None
 
 
-def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
+def test_a_ticket_has_a_maximum_length(settings: Settings):
     settings.TICKET_PATTERN = ""
     assert find_ticket_problem("A" * MAX_TICKET_LENGTH) is None
     assert (
@@ -86,13 +86,13 @@ def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("pattern", UNSUPPORTED)
-def test_an_unsupported_pattern_is_refused(pattern: str) -> None:
+def test_an_unsupported_pattern_is_refused(pattern: str):
     with pytest.raises(ValueError, match=r"isn't a valid RE2 regular expression \(.+\)"):
         check_ticket_pattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", SLOW)
-def test_no_pattern_takes_long(pattern: str) -> None:
+def test_no_pattern_takes_long(pattern: str):
     """In its own process, because a match can't be interrupted."""
     check_ticket_pattern(pattern)
     subprocess.run([sys.executable, "-c", MATCH, pattern], check=True, timeout=10)

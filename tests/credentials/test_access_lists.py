@@ -81,7 +81,7 @@ def request_under_policy_one(credential: Credential, wanted: UUID, *, by: Person
 
 def test_an_empty_list_admits_everyone_with_the_role(
     credential: Credential, wanted: UUID, ada: Person, root: Person
-) -> None:
+):
     allow(credential, root, see=[person(ada)])
     allow(credential, root)
     assert not CredentialAccess.objects.exists()
@@ -98,7 +98,7 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
     grace: Person,
     root: Person,
     client_of: ClientOf,
-) -> None:
+):
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
         request_deletion(credential=credential, connection_id=wanted, actor=fresh(grace))
@@ -117,7 +117,7 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
 
 def test_an_access_list_grants_nothing_beyond_the_role(
     credential: Credential, wanted: UUID, victor: Person, root: Person
-) -> None:
+):
     allow(credential, root, use=[person(victor)])
     with pytest.raises(PermissionDenied):
         request_deletion(credential=credential, connection_id=wanted, actor=fresh(victor))
@@ -125,7 +125,7 @@ def test_an_access_list_grants_nothing_beyond_the_role(
 
 def test_an_administrator_cannot_use_a_credential_whose_list_names_only_others(
     credential: Credential, wanted: UUID, ada: Person, root: Person
-) -> None:
+):
     allow(credential, root, use=[person(ada)])
     with pytest.raises(PermissionDenied):
         request_deletion(credential=credential, connection_id=wanted, actor=fresh(root))
@@ -141,7 +141,7 @@ def test_leaving_the_list_before_the_worker_sends_stops_the_deletion(
     sandbox: SandboxServer,
     clock: SettableClock,
     kind: str,
-) -> None:
+):
     sandbox.world.set_fault(fault=rate_limited(reset="1"), connection_id=str(wanted))
     deletion = request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada))
     assert deletion.state == State.WAITING
@@ -163,7 +163,7 @@ def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     root: Person,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     deletion = request_under_policy_one(credential, wanted, by=ada)
     approvals.approve(change_request=deletion, actor=fresh(linus), digest=deletion.approval_digest)
 
@@ -184,7 +184,7 @@ def test_an_unlisted_approver_can_neither_approve_nor_decline(
     linus: Person,
     root: Person,
     client_of: ClientOf,
-) -> None:
+):
     second = make_person("barbara", *linus.roles)
     deletion = request_under_policy_one(credential, wanted, by=ada)
     allow(credential, root, approve=[person(second)])
@@ -210,7 +210,7 @@ def test_an_approval_by_a_person_who_left_the_list_no_longer_counts(
     linus: Person,
     root: Person,
     sandbox: SandboxServer,
-) -> None:
+):
     deletion = request_under_policy_one(credential, wanted, by=ada)
     approvals.approve(change_request=deletion, actor=fresh(linus), digest=deletion.approval_digest)
     allow(credential, root, approve=[person(root)])
@@ -221,7 +221,7 @@ def test_an_approval_by_a_person_who_left_the_list_no_longer_counts(
 
 def test_the_command_deletes_only_for_listed_people(
     credential: Credential, wanted: UUID, ada: Person, grace: Person, root: Person
-) -> None:
+):
     allow(credential, root, use=[person(ada)])
     assert run(str(wanted), "--yes", "--as", grace.username).code == 1
     assert run(str(wanted), "--yes", "--as", ada.username).code == 0
@@ -229,7 +229,7 @@ def test_the_command_deletes_only_for_listed_people(
 
 def test_people_on_the_use_list_can_also_see_the_credential(
     credential: Credential, ada: Person, grace: Person, linus: Person, root: Person
-) -> None:
+):
     allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
     for someone in (ada, grace, linus):
         assert fresh(someone).person.visibility.hidden == frozenset()  # type: ignore[union-attr]
@@ -242,7 +242,7 @@ def test_people_on_the_use_list_can_also_see_the_credential(
 @pytest.mark.database
 def test_the_page_stores_the_selection_and_the_audit_log_records_before_and_after(
     credential: Credential, ada: Person, linus: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     assert linus.groups.get().name == "Approver"
     client = client_of(root)
     url = f"/credentials/{credential.pk}/access/"
@@ -263,7 +263,7 @@ def test_the_page_stores_the_selection_and_the_audit_log_records_before_and_afte
 
 def test_saving_the_same_lists_again_records_no_event(
     credential: Credential, ada: Person, root: Person
-) -> None:
+):
     allow(credential, root, see=[person(ada)])
     allow(credential, root, see=[person(ada)])
     assert AuditEvent.objects.filter(code="credential.access_changed").count() == 1
@@ -272,7 +272,7 @@ def test_saving_the_same_lists_again_records_no_event(
 @pytest.mark.parametrize("entry", ["role:King", "person:x", f"person:{UUID(int=1)}", "group:1"])
 def test_an_entry_that_names_no_one_is_refused(
     credential: Credential, root: Person, client_of: ClientOf, entry: str
-) -> None:
+):
     response = client_of(root).post(f"/credentials/{credential.pk}/access/", {"see": [entry]})
     assert response.status_code == 422
     with pytest.raises(InvalidInputError, match=f"There is no {entry}"):
@@ -282,7 +282,7 @@ def test_an_entry_that_names_no_one_is_refused(
 
 def test_it_warns_when_no_one_could_use_it_or_approve(
     credential: Credential, victor: Person, ada: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     allow(credential, root, use=[person(victor)], approve=[person(victor)])
     page = read(client_of(root).get(f"/credentials/{credential.pk}/"))
@@ -294,7 +294,7 @@ def test_it_warns_when_no_one_could_use_it_or_approve(
 @pytest.mark.parametrize("filled", ["both", "neither"])
 def test_the_database_requires_one_group_or_one_person_per_entry(
     credential: Credential, ada: Person, filled: str
-) -> None:
+):
     group = ada.groups.get()
     values = {"group": group, "person": ada} if filled == "both" else {}
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -313,7 +313,7 @@ def test_both_history_queries_return_the_same_rows(
     monkeypatch: pytest.MonkeyPatch,
     client_of: ClientOf,
     most_parts: int,
-) -> None:
+):
     hidden = store_credential(sandbox, "Labs EU")
     other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
     request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada), reason="x")
@@ -329,7 +329,7 @@ def test_both_history_queries_return_the_same_rows(
 
 def test_it_requires_an_identity_check_and_keeps_the_selection(
     credential: Credential, root: Person, client_of: ClientOf, clock: SettableClock
-) -> None:
+):
     client = client_of(root)
     url = f"/credentials/{credential.pk}/access/"
     clock.advance(minutes=6)
@@ -343,7 +343,7 @@ def test_it_requires_an_identity_check_and_keeps_the_selection(
 @pytest.mark.database
 def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
-) -> None:
+):
     deletion = request_deletion(credential=credential, connection_id=wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, linus, edith, root}
@@ -360,7 +360,7 @@ def test_both_permission_queries_return_the_same_people(
     linus: Person,
     edith: Person,
     root: Person,
-) -> None:
+):
     # Grace may approve, and only Ada may delete.
     lists = {"see": [person(ada)], "use": [person(ada)]}
     allow(credential, root, **lists, approve=["role:Approver", person(grace)])

@@ -31,7 +31,7 @@ def add(keys: DatadogKeys, *, name: str = "", site: str = US) -> Credential:
     return lifecycle.add_credential(actor=command_actor(), name=name, site=site, keys=keys)
 
 
-def test_a_token_is_verified_from_the_current_user_on(sandbox: SandboxServer) -> None:
+def test_a_token_is_verified_from_the_current_user_on(sandbox: SandboxServer):
     credential = add(token_of(sandbox, "Payments US"))
 
     assert credential.is_verified
@@ -47,7 +47,7 @@ def test_a_token_is_verified_from_the_current_user_on(sandbox: SandboxServer) ->
         assert not [name for name in request.header_names if name.startswith("dd-")]
 
 
-def test_a_token_is_stored_encrypted_in_its_own_column(sandbox: SandboxServer) -> None:
+def test_a_token_is_stored_encrypted_in_its_own_column(sandbox: SandboxServer):
     token = token_of(sandbox, "Payments US")
     plain = token.access_token.reveal()
     credential = add(token)
@@ -60,7 +60,7 @@ def test_a_token_is_stored_encrypted_in_its_own_column(sandbox: SandboxServer) -
     assert stored.access_token.reveal() == plain
 
 
-def test_a_token_envelope_is_bound_to_its_column(sandbox: SandboxServer) -> None:
+def test_a_token_envelope_is_bound_to_its_column(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     Credential.objects.update(
         api_key_envelope="",
@@ -73,7 +73,7 @@ def test_a_token_envelope_is_bound_to_its_column(sandbox: SandboxServer) -> None
     assert check_results(credential)["stored"] is False
 
 
-def test_the_checks_of_a_damaged_token_are_those_of_a_token(sandbox: SandboxServer) -> None:
+def test_the_checks_of_a_damaged_token_are_those_of_a_token(sandbox: SandboxServer):
     credential = add(token_of(sandbox, "Payments US"))
     Credential.objects.update(access_token_envelope="v1.x.y")
     credential.refresh_from_db()
@@ -84,13 +84,13 @@ def test_the_checks_of_a_damaged_token_are_those_of_a_token(sandbox: SandboxServ
     assert check_results(credential) == {"stored": False} | skipped
 
 
-def test_the_database_refuses_both_kinds_in_one_credential(sandbox: SandboxServer) -> None:
+def test_the_database_refuses_both_kinds_in_one_credential(sandbox: SandboxServer):
     add(token_of(sandbox, "Payments US"))
     with pytest.raises(IntegrityError), transaction.atomic():
         Credential.objects.update(api_key_envelope="v1.x.y")
 
 
-def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
+def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer):
     with pytest.raises(lifecycle.KeysRefusedError) as rejected:
         add(token_of(sandbox, "Payments US"), site=EU)
 
@@ -100,7 +100,7 @@ def test_a_rejected_token_says_what_to_check(sandbox: SandboxServer) -> None:
     assert not Credential.objects.exists()
 
 
-def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer) -> None:
+def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer):
     credential = add(token_of(sandbox, "Payments US"))
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     lifecycle.verify_credential(actor=command_actor(), credential=credential)
@@ -111,7 +111,7 @@ def test_texts_name_the_token_instead_of_keys(sandbox: SandboxServer) -> None:
     assert "the access token's scopes" in texts[2]
 
 
-def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer) -> None:
+def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     pair = keys_of(key_pair_of(sandbox.world, "Payments US"))
 
@@ -127,7 +127,7 @@ def test_a_key_pair_is_rotated_to_a_token_and_back(sandbox: SandboxServer) -> No
     assert again.open_keys().by_field["api_key"].reveal() == pair.api_key.reveal()
 
 
-def test_rotating_the_encryption_key_reencrypts_tokens(sandbox: SandboxServer) -> None:
+def test_rotating_the_encryption_key_reencrypts_tokens(sandbox: SandboxServer):
     token = token_of(sandbox, "Payments US")
     credential = add(token)
     rotation = rotate_encryption_key(actor=command_actor())
@@ -150,14 +150,14 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("text", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
-def test_an_invalid_token_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_token_is_refused_without_repeating_it(text: str):
     with pytest.raises(InvalidInputError) as refused:
         clean_keys(AccessToken(access_token=Secret(text)))
     assert list(refused.value.fields) == ["access_token"]
     assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
-def test_both_kinds_at_once_are_refused() -> None:
+def test_both_kinds_at_once_are_refused():
     filled = Secret(CANARY)
     with pytest.raises(InvalidInputError, match="not both"):
         choose_keys(api_key=filled, application_key=Secret(""), access_token=filled)
@@ -180,7 +180,7 @@ def test_a_form_explains_what_to_paste_and_keeps_the_rest(
     page: str,
     given: dict[str, str],
     says: str,
-) -> None:
+):
     stored = added(sandbox, "Payments US")
     url = reverse("credential-new")
     if page == "rotate":
@@ -197,7 +197,7 @@ def test_a_form_explains_what_to_paste_and_keeps_the_rest(
 
 def test_a_token_is_added_and_rotated_with_the_forms(
     sandbox: SandboxServer, margaret: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(margaret)
     plain = token_of(sandbox, "Payments US").access_token.reveal()
     response = client.post("/credentials/new/", {"name": "", "site": US, "access_token": plain})
@@ -220,7 +220,7 @@ def test_a_token_is_added_and_rotated_with_the_forms(
 @pytest.mark.parametrize("kind", ["pair", "token"])
 def test_the_chosen_kind_counts_if_both_were_pasted(
     sandbox: SandboxServer, margaret: Person, client_of: ClientOf, kind: str
-) -> None:
+):
     typed = fields_of(key_pair_of(sandbox.world, "Payments US"), site=US)
     typed["access_token"] = token_of(sandbox, "Payments US").access_token.reveal()
     client_of(margaret).post("/credentials/new/", typed | {"kind": kind})

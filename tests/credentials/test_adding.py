@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_working_pair_is_verified_pinned_named_and_listed(
     sandbox: SandboxServer, margaret: Person, actor_for: ActorFor
-) -> None:
+):
     credential = added(sandbox, "Payments US", actor=actor_for(margaret))
 
     org = org_named(sandbox.world, "Payments US")
@@ -49,7 +49,7 @@ def test_a_working_pair_is_verified_pinned_named_and_listed(
     assert set(check_results(credential).values()) == {True}
 
 
-def test_a_key_as_the_name_is_refused_and_nothing_is_stored(sandbox: SandboxServer) -> None:
+def test_a_key_as_the_name_is_refused_and_nothing_is_stored(sandbox: SandboxServer):
     pair = key_pair_of(sandbox.world, "Payments US")
     for name in (f"Pay {pair.api_key}", "ddpat_x"):
         with pytest.raises(InvalidInputError, match="looks like a key"):
@@ -59,13 +59,13 @@ def test_a_key_as_the_name_is_refused_and_nothing_is_stored(sandbox: SandboxServ
     assert not Credential.objects.exists()
 
 
-def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
+def test_every_step_of_adding_is_recorded(sandbox: SandboxServer):
     added(sandbox, "Payments US")
 
     assert codes() == ["credential.added", "credential.verified"]
 
 
-def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) -> None:
+def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
 
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -75,19 +75,17 @@ def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) 
     assert credential.open_keys().by_field["api_key"].reveal() == pair.api_key
 
 
-def test_a_typed_name_is_kept(sandbox: SandboxServer) -> None:
+def test_a_typed_name_is_kept(sandbox: SandboxServer):
     assert added(sandbox, "Payments US", name="  My   org ").name == "My org"
 
 
-def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer) -> None:
+def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer):
     added(sandbox, "Labs EU", name="payments us")
 
     assert added(sandbox, "Payments US").name == "Payments US 2"
 
 
-def test_a_pair_that_could_not_be_checked_is_stored_with_the_reason(
-    sandbox: SandboxServer,
-) -> None:
+def test_a_pair_that_could_not_be_checked_is_stored_with_the_reason(sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
 
@@ -112,7 +110,7 @@ REJECTIONS = [
 @pytest.mark.parametrize(("operation", "field", "says"), REJECTIONS)
 def test_rejected_keys_are_not_stored_and_the_error_names_the_key(
     sandbox: SandboxServer, fault: faults.Fault, operation: str, field: str, says: str
-) -> None:
+):
     sandbox.world.set_fault(fault=fault, operation=operation)
     with pytest.raises(KeysRefusedError, match=says) as rejected:
         added(sandbox, "Payments US")
@@ -126,7 +124,7 @@ def test_rejected_keys_are_not_stored_and_the_error_names_the_key(
     assert (event.details["site"], len(event.details["fingerprint"])) == (US, 12)
 
 
-def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer) -> None:
+def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer):
     api_key = key_pair_of(sandbox.world, "Payments US").api_key
     application_key = key_pair_of(sandbox.world, "Group SOC").application_key
     with pytest.raises(KeysRefusedError, match="from another org") as rejected:
@@ -138,7 +136,7 @@ def test_keys_of_two_orgs_are_not_stored(sandbox: SandboxServer) -> None:
     assert not Credential.objects.exists()
 
 
-def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer) -> None:
+def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxServer):
     with pytest.raises(KeysRefusedError, match=f"from another site.*{EU}"):
         credential_lifecycle.add_credential(
             actor=command_actor(),
@@ -149,7 +147,7 @@ def test_keys_of_another_site_are_sent_only_to_the_chosen_site(sandbox: SandboxS
     assert sandbox.world.requests(site=US) == []
 
 
-def test_whitespace_around_a_key_is_removed(sandbox: SandboxServer) -> None:
+def test_whitespace_around_a_key_is_removed(sandbox: SandboxServer):
     pair = key_pair_of(sandbox.world, "Payments US")
     credential = credential_lifecycle.add_credential(
         actor=command_actor(),
@@ -182,7 +180,7 @@ BAD_KEYS = {
 @pytest.mark.parametrize("field", ["api_key", "application_key"])
 def test_an_invalid_key_is_refused_without_repeating_it(
     sandbox: SandboxServer, text: str, field: str
-) -> None:
+):
     keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)
     with pytest.raises(InvalidInputError) as refused:
         credential_lifecycle.add_credential(actor=command_actor(), name="", site=US, keys=keys)
@@ -193,12 +191,12 @@ def test_an_invalid_key_is_refused_without_repeating_it(
     assert sandbox.world.requests() == []
 
 
-def test_an_application_key_in_the_wrong_field_is_detected() -> None:
+def test_an_application_key_in_the_wrong_field_is_detected():
     with pytest.raises(InvalidInputError, match="swapped"):
         clean_keys(pasted("ddapp_" + "a" * 34))
 
 
-def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer) -> None:
+def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer):
     added(sandbox, "Payments US", name="First")
 
     with pytest.raises(InvalidInputError, match="“First”"):
@@ -207,9 +205,7 @@ def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer) -
 
 
 @pytest.mark.parametrize("name", ["ÉCOLE eu", "École EU", "école  eu", "E\u0301cole \uff25\uff35"])
-def test_a_name_that_looks_like_an_existing_one_is_refused(
-    sandbox: SandboxServer, name: str
-) -> None:
+def test_a_name_that_looks_like_an_existing_one_is_refused(sandbox: SandboxServer, name: str):
     added(sandbox, "Payments US", name="École EU")
 
     with pytest.raises(InvalidInputError) as refused:
@@ -218,13 +214,13 @@ def test_a_name_that_looks_like_an_existing_one_is_refused(
 
 
 @pytest.mark.parametrize("name", ["x" * 101, "turned \u202e round", "NUL \0"])
-def test_an_invisible_name_is_refused(sandbox: SandboxServer, name: str) -> None:
+def test_an_invisible_name_is_refused(sandbox: SandboxServer, name: str):
     with pytest.raises(InvalidInputError) as refused:
         added(sandbox, "Payments US", name=name)
     assert list(refused.value.fields) == ["name"]
 
 
-def test_a_host_is_never_built_from_a_typed_site(sandbox: SandboxServer) -> None:
+def test_a_host_is_never_built_from_a_typed_site(sandbox: SandboxServer):
     keys = keys_of(key_pair_of(sandbox.world, "Payments US"))
     with pytest.raises(InvalidInputError) as refused:
         credential_lifecycle.add_credential(
@@ -236,7 +232,7 @@ def test_a_host_is_never_built_from_a_typed_site(sandbox: SandboxServer) -> None
 @pytest.mark.parametrize("policy", ApprovalPolicy)
 def test_a_new_credential_gets_the_policy_from_the_setting(
     sandbox: SandboxServer, settings: Settings, policy: ApprovalPolicy
-) -> None:
+):
     settings.FOUR_EYES = policy.value
 
     assert added(sandbox, "Payments US").policy == policy
@@ -244,7 +240,7 @@ def test_a_new_credential_gets_the_policy_from_the_setting(
 
 def test_the_first_verification_raises_the_policy_to_that_of_the_org_and_records_it(
     sandbox: SandboxServer,
-) -> None:
+):
     added(sandbox, "Payments US")
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
@@ -261,7 +257,7 @@ def test_the_first_verification_raises_the_policy_to_that_of_the_org_and_records
 
 def test_adding_a_stricter_credential_records_the_policy_of_its_org(
     sandbox: SandboxServer, settings: Settings
-) -> None:
+):
     added(sandbox, "Payments US")
     settings.FOUR_EYES = "two"
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
@@ -273,9 +269,7 @@ def test_adding_a_stricter_credential_records_the_policy_of_its_org(
     assert "of its org" in event.sentence
 
 
-def test_a_policy_changed_during_the_first_verification_is_kept(
-    sandbox: SandboxServer,
-) -> None:
+def test_a_policy_changed_during_the_first_verification_is_kept(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     Credential.objects.update(org_id="")
     credential.refresh_from_db()
@@ -292,7 +286,7 @@ def test_a_policy_changed_during_the_first_verification_is_kept(
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
 def test_only_credential_managers_can_add(
     sandbox: SandboxServer, request: pytest.FixtureRequest, actor_for: ActorFor, who: str
-) -> None:
+):
     person: Person = request.getfixturevalue(who)
     with pytest.raises(PermissionDenied):
         added(sandbox, "Payments US", actor=actor_for(person))
@@ -300,7 +294,7 @@ def test_only_credential_managers_can_add(
     assert not Credential.objects.exists()
 
 
-def test_the_initial_name_stays_if_the_orgs_name_is_unavailable(sandbox: SandboxServer) -> None:
+def test_the_initial_name_stays_if_the_orgs_name_is_unavailable(sandbox: SandboxServer):
     org = sandbox.world.add_org(name="\u202e\u200b", site=US)
     pair = sandbox.world.add_key_pair(org=org)
     credential = credential_lifecycle.add_credential(
@@ -313,7 +307,7 @@ def test_the_initial_name_stays_if_the_orgs_name_is_unavailable(sandbox: Sandbox
 @pytest.mark.django_db(transaction=True)
 def test_requests_to_datadog_are_sent_outside_any_transaction(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     inside: list[bool] = []
     really = key_checks.verify_in_parallel
 

@@ -46,7 +46,7 @@ def check_a_day_later(clock: SettableClock) -> int:
 
 def test_keys_are_checked_once_a_day_and_an_unchanged_result_is_no_event(
     credential: Credential, clock: SettableClock
-) -> None:
+):
     before, added_at = codes(), credential.verified_at
     clock.advance(hours=19)
     assert daily_checks.run_due() == 0
@@ -59,7 +59,7 @@ def test_keys_are_checked_once_a_day_and_an_unchanged_result_is_no_event(
 
 def test_after_an_upgrade_keys_whose_owner_is_unknown_are_checked_at_once(
     credential: Credential, sandbox: SandboxServer
-) -> None:
+):
     pair = pair_between(sandbox, "Payments US", "Group SOC")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.remove_connection(connection_id=connection.id)
@@ -83,7 +83,7 @@ def test_a_lost_permission_is_recorded_and_announced_once_and_once_when_it_is_ba
     clock: SettableClock,
     settings: Settings,
     margaret: Person,
-) -> None:
+):
     settings.HAS_MAIL = True
     grant(sandbox, READ)
     check_a_day_later(clock)
@@ -109,7 +109,7 @@ def test_a_lost_permission_is_recorded_and_announced_once_and_once_when_it_is_ba
 
 def test_an_outage_says_nothing_about_the_keys_and_they_are_checked_again_an_hour_later(
     credential: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="current_user")
     before = codes()
     assert check_a_day_later(clock) == 1
@@ -123,16 +123,14 @@ def test_an_outage_says_nothing_about_the_keys_and_they_are_checked_again_an_hou
 
 def test_rejected_keys_are_reported(
     credential: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
     check_a_day_later(clock)
     credential.refresh_from_db()
     assert (credential.is_verified, codes()[-1]) == (False, "credential.not_verified")
 
 
-def test_an_org_that_is_held_back_is_left_alone(
-    credential: Credential, clock: SettableClock
-) -> None:
+def test_an_org_that_is_held_back_is_left_alone(credential: Credential, clock: SettableClock):
     clock.advance(hours=24)
     limit = RateLimit(name="org_connections", limit=100, remaining=1, reset_seconds=60)
     rate_limits.record(

@@ -68,7 +68,7 @@ def names() -> set[str]:
 
 
 @pytest.mark.database
-def test_every_line_that_verifies_is_stored_synced_and_recorded(sandbox: SandboxServer) -> None:
+def test_every_line_that_verifies_is_stored_synced_and_recorded(sandbox: SandboxServer):
     rows = [row_of(sandbox, "Payments US", "Pay"), row_of(sandbox, "Group SOC")]
     results = run(*rows, row_of(sandbox, "Labs EU", "Labs"))
 
@@ -81,7 +81,7 @@ def test_every_line_that_verifies_is_stored_synced_and_recorded(sandbox: Sandbox
     assert codes == ["credential.added", "credential.verified"] * 3
 
 
-def test_access_tokens_are_imported(sandbox: SandboxServer) -> None:
+def test_access_tokens_are_imported(sandbox: SandboxServer):
     token = token_of(sandbox, "Payments US").access_token.reveal()
     [result] = run(f"Pay,{US},{token}", header="name,site,access_token")
 
@@ -89,9 +89,7 @@ def test_access_tokens_are_imported(sandbox: SandboxServer) -> None:
     assert Credential.objects.get().has_access_token
 
 
-def test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other(
-    sandbox: SandboxServer,
-) -> None:
+def test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other(sandbox: SandboxServer):
     soc = key_pair_of(sandbox.world, "Group SOC")
     sandbox.world.revoke(soc)
     results = run(row_of(sandbox, "Payments US"), row(soc, "SOC"), row_of(sandbox, "Labs EU"))
@@ -108,13 +106,13 @@ def test_a_line_that_does_not_verify_is_not_stored_and_affects_no_other(
     assert soc.api_key not in event.text
 
 
-def test_keys_without_permission_to_list_are_not_stored(sandbox: SandboxServer) -> None:
+def test_keys_without_permission_to_list_are_not_stored(sandbox: SandboxServer):
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"), permissions=())
     assert outcomes(run(row(pair, "Pay"))) == [(2, "failed")]
     assert names() == set()
 
 
-def test_a_second_run_skips_what_is_stored_whatever_its_name(sandbox: SandboxServer) -> None:
+def test_a_second_run_skips_what_is_stored_whatever_its_name(sandbox: SandboxServer):
     run(row_of(sandbox, "Payments US", "Pay"))
     sandbox.world.request_log.clear()
     results = run(row_of(sandbox, "Payments US", "Pay"), row_of(sandbox, "Payments US", "Other"))
@@ -124,7 +122,7 @@ def test_a_second_run_skips_what_is_stored_whatever_its_name(sandbox: SandboxSer
     assert sandbox.world.requests() == []
 
 
-def test_the_same_line_twice_is_stored_once(sandbox: SandboxServer) -> None:
+def test_the_same_line_twice_is_stored_once(sandbox: SandboxServer):
     results = run(row_of(sandbox, "Payments US", "Pay"), row_of(sandbox, "Payments US", "Pay"))
     assert outcomes(results) == [(2, "added"), (3, "skipped")]
 
@@ -132,7 +130,7 @@ def test_the_same_line_twice_is_stored_once(sandbox: SandboxServer) -> None:
 @pytest.mark.database
 def test_a_line_stored_by_another_import_meanwhile_is_skipped(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     line = row_of(sandbox, "Payments US", "Pay")
     verify = key_checks.verify_in_parallel
 
@@ -150,7 +148,7 @@ def test_a_line_stored_by_another_import_meanwhile_is_skipped(
 # --- Names and rotation ---------------------------------------------------------------------------
 
 
-def test_other_keys_under_a_stored_name_fail_without_rotation(sandbox: SandboxServer) -> None:
+def test_other_keys_under_a_stored_name_fail_without_rotation(sandbox: SandboxServer):
     before = added(sandbox, "Payments US", name="Pay")
     [result] = run(row(second_pair(sandbox, "Payments US"), "PAY"))
 
@@ -160,7 +158,7 @@ def test_other_keys_under_a_stored_name_fail_without_rotation(sandbox: SandboxSe
 
 
 @pytest.mark.database
-def test_with_rotation_they_replace_keys_of_the_same_org(sandbox: SandboxServer) -> None:
+def test_with_rotation_they_replace_keys_of_the_same_org(sandbox: SandboxServer):
     before = added(sandbox, "Payments US", name="Pay")
     pair = second_pair(sandbox, "Payments US")
     results = run(row(pair, "Pay"), row_of(sandbox, "Labs EU"), rotate=True)
@@ -173,9 +171,7 @@ def test_with_rotation_they_replace_keys_of_the_same_org(sandbox: SandboxServer)
 
 
 @pytest.mark.parametrize("other", ["org", "site", "revoked"])
-def test_rotation_needs_working_keys_of_the_same_org_and_site(
-    sandbox: SandboxServer, other: str
-) -> None:
+def test_rotation_needs_working_keys_of_the_same_org_and_site(sandbox: SandboxServer, other: str):
     before = added(sandbox, "Payments US", name="Pay")
     pair = second_pair(sandbox, {"org": "Group SOC", "site": "Labs EU"}.get(other, "Payments US"))
     if other == "revoked":
@@ -191,7 +187,7 @@ def test_rotation_needs_working_keys_of_the_same_org_and_site(
 @pytest.mark.parametrize("rotate", [False, True])
 def test_two_lines_with_one_name_and_different_keys_store_the_first(
     sandbox: SandboxServer, rotate: bool
-) -> None:
+):
     first, second = (
         row_of(sandbox, "Payments US", "Pay"),
         row(second_pair(sandbox, "Payments US"), "pay "),
@@ -204,7 +200,7 @@ def test_two_lines_with_one_name_and_different_keys_store_the_first(
 
 def test_a_credential_that_the_person_cannot_see_is_neither_rotated_nor_spelled(
     sandbox: SandboxServer, root: Person, ada: Person, margaret: Person
-) -> None:
+):
     hidden = added(sandbox, "Payments US", name="Secret Org")
     access_lists.change_access(
         actor=person_actor(person=root),
@@ -222,7 +218,7 @@ def test_a_credential_that_the_person_cannot_see_is_neither_rotated_nor_spelled(
 
 def test_an_import_bypasses_neither_access_lists_nor_the_policy(
     sandbox: SandboxServer, root: Person, ada: Person
-) -> None:
+):
     first = added(sandbox, "Payments US")
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     wanted = {AccessKind.SEE: [f"person:{ada.pk}"], AccessKind.USE: [], AccessKind.APPROVE: []}
@@ -237,7 +233,7 @@ def test_an_import_bypasses_neither_access_lists_nor_the_policy(
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
 def test_only_credential_managers_import(
     sandbox: SandboxServer, request: pytest.FixtureRequest, actor_for: ActorFor, who: str
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         run(row_of(sandbox, "Payments US"), actor=actor_for(request.getfixturevalue(who)))
     assert sandbox.world.requests() == []
@@ -248,7 +244,7 @@ def test_only_credential_managers_import(
 
 def test_lines_that_were_not_reached_in_time_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(imports, "PARALLEL_REQUESTS", 1)
     fault = faults.delayed(seconds=0.6)
     sandbox.world.set_fault(fault=fault, site=EU, operation="validate")
@@ -260,9 +256,7 @@ def test_lines_that_were_not_reached_in_time_are_listed_and_can_be_sent_again(
     assert outcomes(run(*rows)) == [(2, "skipped"), (3, "added"), (4, "added")]
 
 
-def test_24_lines_are_verified_at_once(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_24_lines_are_verified_at_once(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch):
     calls: list[int] = []
     verify = key_checks.verify_in_parallel
 
@@ -280,7 +274,7 @@ def test_24_lines_are_verified_at_once(
 
 def test_with_a_damaged_key_ring_every_line_fails_and_nothing_is_sent(
     sandbox: SandboxServer, settings: Any, tmp_path: Any
-) -> None:
+):
     settings.KEYRING_FILE = tmp_path / "damaged.json"
     create_private_text(settings.KEYRING_FILE, Secret("damaged"))
     results = run(row_of(sandbox, "Payments US"), row_of(sandbox, "Labs EU"))
@@ -306,7 +300,7 @@ GOOD = f"Pay,EU1,{'a' * 32},{'b' * 40}"
         f"site,application_key,api_key,name\nDATADOGHQ.EU,{'b' * 40},{'a' * 32},Pay",
     ],
 )
-def test_equivalent_files_are_read_alike(text: str) -> None:
+def test_equivalent_files_are_read_alike(text: str):
     [line] = parse_file(Secret(text))
     assert (line.name, line.site, line.problem) == ("Pay", "datadoghq.eu", "")
     assert line.keys is not None
@@ -314,7 +308,7 @@ def test_equivalent_files_are_read_alike(text: str) -> None:
     assert secrets == {"api_key": "a" * 32, "application_key": "b" * 40}
 
 
-def test_lines_are_numbered_as_in_the_file() -> None:
+def test_lines_are_numbered_as_in_the_file():
     lines = parse_file(Secret(f"{HEADER}\n\n{GOOD}\n\n\n{GOOD}"))
     assert [line.number for line in lines] == [3, 6]
 
@@ -334,13 +328,13 @@ def test_lines_are_numbered_as_in_the_file() -> None:
         GOOD,
     ],
 )
-def test_a_file_without_header_or_lines_is_refused_without_repeating_it(text: str) -> None:
+def test_a_file_without_header_or_lines_is_refused_without_repeating_it(text: str):
     with pytest.raises(InvalidInputError) as refused:
         parse_file(Secret(text))
     assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
-def test_201_lines_are_too_many() -> None:
+def test_201_lines_are_too_many():
     text = "\n".join([HEADER, *[GOOD] * 201])
     assert len(parse_file(Secret(text))) == 201
     with pytest.raises(InvalidInputError, match="201 lines"):
@@ -349,7 +343,7 @@ def test_201_lines_are_too_many() -> None:
 
 
 @pytest.mark.parametrize("content", [f"{CANARY}é".encode("latin-1"), CANARY.encode("utf-16")])
-def test_a_file_that_is_not_utf_8_is_refused_without_repeating_it(content: bytes) -> None:
+def test_a_file_that_is_not_utf_8_is_refused_without_repeating_it(content: bytes):
     with pytest.raises(InvalidInputError, match="UTF-8") as refused:
         decode_file(content)
     assert "canary" not in exposed_by(refused.value, leave_out=__file__)
@@ -379,7 +373,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize(("bad", "says"), BAD_LINES.values(), ids=BAD_LINES.keys())
-def test_a_bad_line_is_named_without_repeating_it_and_loses_no_other(bad: str, says: str) -> None:
+def test_a_bad_line_is_named_without_repeating_it_and_loses_no_other(bad: str, says: str):
     lines = parse_file(Secret("\n".join([HEADER, GOOD, bad, GOOD])))
 
     assert [(line.number, bool(line.problem)) for line in lines] == [
@@ -392,18 +386,18 @@ def test_a_bad_line_is_named_without_repeating_it_and_loses_no_other(bad: str, s
     assert "canary" not in repr(lines[1])
 
 
-def test_nothing_readable_is_left_in_a_line() -> None:
+def test_nothing_readable_is_left_in_a_line():
     [line] = parse_file(Secret(f"{HEADER}\n{GOOD}"))
     assert "a" * 32 not in repr(line)
 
 
-def test_every_site_is_known_by_both_names() -> None:
+def test_every_site_is_known_by_both_names():
     for site in DATADOG_SITES:
         for text in (site.name, site.site):
             [line] = parse_file(Secret(f"{HEADER}\nPay,{text},{'a' * 32},{'b' * 40}"))
             assert line.site == site.site
 
 
-def test_the_longest_name_is_that_of_a_credential() -> None:
+def test_the_longest_name_is_that_of_a_credential():
     [line] = parse_file(Secret(f"{HEADER}\n{'x y' * 33}z,EU1,{'a' * 32},{'b' * 40}"))
     assert len(line.name) == lifecycle.MAX_NAME_LENGTH

@@ -46,7 +46,7 @@ def entries(credential: Credential) -> dict[str, list[str]]:
 
 def test_another_credential_of_an_org_starts_with_the_access_lists_of_the_first(
     sandbox: SandboxServer, root: Person, ada: Person
-) -> None:
+):
     first = added(sandbox, "Payments US")
     restrict(first, root, ada)
     second = add_second(sandbox)
@@ -61,22 +61,20 @@ def test_another_credential_of_an_org_starts_with_the_access_lists_of_the_first(
     }
 
 
-def test_without_lists_nothing_is_copied_or_recorded(sandbox: SandboxServer) -> None:
+def test_without_lists_nothing_is_copied_or_recorded(sandbox: SandboxServer):
     added(sandbox, "Payments US")
     assert entries(add_second(sandbox)) == {}
     assert not AuditEvent.objects.filter(code="credential.access_changed").exists()
 
 
-def test_another_org_starts_without_lists(
-    sandbox: SandboxServer, root: Person, ada: Person
-) -> None:
+def test_another_org_starts_without_lists(sandbox: SandboxServer, root: Person, ada: Person):
     restrict(added(sandbox, "Payments US"), root, ada)
     assert entries(added(sandbox, "Group SOC")) == {}
 
 
 def test_retiring_the_first_credential_frees_no_one_from_its_lists(
     sandbox: SandboxServer, root: Person, ada: Person
-) -> None:
+):
     first = added(sandbox, "Payments US")
     restrict(first, root, ada)
     before = entries(first)
@@ -88,7 +86,7 @@ def test_retiring_the_first_credential_frees_no_one_from_its_lists(
 
 def test_the_lists_are_copied_when_the_org_is_found(
     sandbox: SandboxServer, root: Person, ada: Person
-) -> None:
+):
     first = added(sandbox, "Payments US")
     restrict(first, root, ada)
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="current_user", times=1)
@@ -101,7 +99,7 @@ def test_the_lists_are_copied_when_the_org_is_found(
 
 def test_lists_set_before_the_org_was_found_stay(
     sandbox: SandboxServer, root: Person, ada: Person, edith: Person
-) -> None:
+):
     restrict(added(sandbox, "Payments US"), root, ada)
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="current_user", times=1)
     second = add_second(sandbox)
@@ -113,12 +111,8 @@ def test_lists_set_before_the_org_was_found_stay(
 
 
 def test_a_person_who_adds_it_learns_that_the_lists_exclude_them(
-    sandbox: SandboxServer,
-    root: Person,
-    ada: Person,
-    margaret: Person,
-    client_of: ClientOf,
-) -> None:
+    sandbox: SandboxServer, root: Person, ada: Person, margaret: Person, client_of: ClientOf
+):
     restrict(added(sandbox, "Payments US"), root, ada)
     typed = fields_of(second_pair(sandbox, "Payments US"), site=US, name="Mine")
     response = client_of(margaret).post(reverse("credential-new"), typed, follow=True)

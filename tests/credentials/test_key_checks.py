@@ -41,7 +41,7 @@ def verify(credential: Credential) -> Credential:
 @pytest.mark.parametrize(("fault", "cause"), FAULTS, ids=[cause for _, cause in FAULTS])
 def test_the_checks_stop_at_the_first_failure_and_say_why(
     sandbox: SandboxServer, operation: str, fault: Fault, cause: str
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=fault, operation=operation)
     verify(credential)
@@ -62,7 +62,7 @@ def test_the_checks_stop_at_the_first_failure_and_say_why(
 @pytest.mark.parametrize("fault", [faults.RETURNS_401, faults.RETURNS_403])
 def test_a_refusal_mentions_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=fault, operation=operation)
     text = " ".join(check["text"] for check in verify(credential).verification)
@@ -71,7 +71,7 @@ def test_a_refusal_mentions_that_the_keys_may_belong_to_another_site(
         assert expected in text
 
 
-def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
+def test_datadogs_error_text_is_kept(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     check = verify(credential).verification[-1]
@@ -80,13 +80,13 @@ def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
     assert "org_connections_read" in check["text"]
 
 
-def test_a_failing_listing_still_sets_the_org(sandbox: SandboxServer) -> None:
+def test_a_failing_listing_still_sets_the_org(sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list")
 
     assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
 
 
-def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer) -> None:
+def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer):
     pair = keys_of(key_pair_of(sandbox.world, "Payments US"))
     sandbox.stop()
     credential = credential_lifecycle.add_credential(
@@ -106,7 +106,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
 )
 def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
     sandbox: SandboxServer, permissions: tuple[str, ...], is_granted: bool, says: str
-) -> None:
+):
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=permissions)
     credential = credential_lifecycle.add_credential(
@@ -118,7 +118,7 @@ def test_the_role_is_reported_and_the_write_scope_is_never_claimed(
     assert says in check["text"]
 
 
-def test_a_pair_without_read_permission_is_not_stored(sandbox: SandboxServer) -> None:
+def test_a_pair_without_read_permission_is_not_stored(sandbox: SandboxServer):
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=())
     with pytest.raises(KeysRefusedError, match="The role needs org_connections_read"):
@@ -128,9 +128,7 @@ def test_a_pair_without_read_permission_is_not_stored(sandbox: SandboxServer) ->
     assert not Credential.objects.exists()
 
 
-def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
-    sandbox: SandboxServer,
-) -> None:
+def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="current_user")
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="list")
@@ -145,7 +143,7 @@ def test_a_pair_of_another_org_is_not_verified_and_shows_nothing(
     assert AuditEvent.objects.filter(code="credential.not_verified").count() == 1
 
 
-def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None:
+def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     sandbox.world.add_connection(
         source_org=org_named(sandbox.world, "Payments US"),
@@ -156,7 +154,7 @@ def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None
     assert credential.snapshots.filter(is_current=True).count() == 3
 
 
-def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServer) -> None:
+def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
@@ -166,9 +164,7 @@ def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServ
     assert credential.last_error is None
 
 
-def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(
-    sandbox: SandboxServer,
-) -> None:
+def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US")
     other = added(sandbox, "Group SOC")
     # An envelope can't be decrypted in another row.
@@ -182,7 +178,7 @@ def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(
     assert len(sandbox.world.requests()) == request_count
 
 
-def test_one_failure_does_not_hide_the_other_verifications(sandbox: SandboxServer) -> None:
+def test_one_failure_does_not_hide_the_other_verifications(sandbox: SandboxServer):
     stored = [added(sandbox, name) for name in ("Payments US", "Group SOC", "Labs EU")]
     sandbox.world.revoke(key_pair_of(sandbox.world, "Group SOC"))
     verified = credential_lifecycle.verify_credentials(actor=command_actor(), credentials=stored)
@@ -192,7 +188,7 @@ def test_one_failure_does_not_hide_the_other_verifications(sandbox: SandboxServe
 
 def test_a_credential_with_a_removed_site_says_so(
     sandbox: SandboxServer, settings: pytest.FixtureRequest
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     settings.EXTRA_SITES = {}  # type: ignore[attr-defined]
 

@@ -75,7 +75,7 @@ def acts_on(credential: Credential, *, actor: Actor) -> list[Callable[[], object
 # --- Renaming -------------------------------------------------------------------------------
 
 
-def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
+def test_renaming_is_recorded_with_both_names(credential: Credential):
     rename(credential, " Pay  1 ")
 
     credential.refresh_from_db()
@@ -85,7 +85,7 @@ def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
     assert event.details == {"previous_name": "Payments US", "name": "Pay 1"}
 
 
-def test_renaming_can_change_only_the_case_of_the_name(credential: Credential) -> None:
+def test_renaming_can_change_only_the_case_of_the_name(credential: Credential):
     rename(credential, "PAYMENTS us")
     credential.refresh_from_db()
     assert credential.name == "PAYMENTS us"
@@ -94,13 +94,13 @@ def test_renaming_can_change_only_the_case_of_the_name(credential: Credential) -
 @pytest.mark.parametrize("name", ["group soc", "  ", "x y" * 34, "ddapp_x", "0a" * 16])
 def test_a_duplicate_empty_or_too_long_name_or_a_key_is_refused(
     sandbox: SandboxServer, credential: Credential, name: str
-) -> None:
+):
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError):
         rename(credential, name)
 
 
-def test_the_second_of_two_concurrent_renames_is_refused(credential: Credential) -> None:
+def test_the_second_of_two_concurrent_renames_is_refused(credential: Credential):
     seen_by_other = Credential.objects.get()
     rename(credential, "First")
 
@@ -114,7 +114,7 @@ def test_the_second_of_two_concurrent_renames_is_refused(credential: Credential)
 
 def test_rotating_swaps_in_a_verified_pair_of_the_same_org(
     sandbox: SandboxServer, credential: Credential, margaret: Person, actor_for: ActorFor
-) -> None:
+):
     before, pair = credential.fingerprint, second_pair(sandbox, "Payments US")
     rotated = credential_lifecycle.rotate_credential(
         actor=actor_for(margaret), credential=credential, keys=keys_of(pair)
@@ -133,7 +133,7 @@ def stored_values(credential: Credential) -> dict[str, object]:
 
 def test_a_pair_of_another_org_is_refused_and_nothing_changes(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     before = stored_values(credential)
     pair = key_pair_of(sandbox.world, "Group SOC")
     with pytest.raises(KeysRefusedError, match=r"another org, Group SOC.* stay in use"):
@@ -144,9 +144,7 @@ def test_a_pair_of_another_org_is_refused_and_nothing_changes(
     assert last_event().details["cause"] == "another_org"
 
 
-def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(
-    credential: Credential,
-) -> None:
+def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(credential: Credential):
     before = stored_values(credential)
     with pytest.raises(KeysRefusedError) as refused:
         rotate(credential, pasted("canary0" * 5))
@@ -159,16 +157,14 @@ def test_a_pair_that_datadog_refuses_does_not_replace_the_current_one(
 
 def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     pair = second_pair(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     with pytest.raises(KeysRefusedError, match="refused to list"):
         rotate(credential, keys_of(pair))
 
 
-def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
-    sandbox: SandboxServer,
-) -> None:
+def test_a_pair_that_cannot_list_can_replace_another_that_cannot(sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
@@ -178,7 +174,7 @@ def test_a_pair_that_cannot_list_can_replace_another_that_cannot(
     assert not rotated.is_verified
 
 
-def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxServer) -> None:
+def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
@@ -187,16 +183,14 @@ def test_rotating_replaces_an_initial_pair_that_never_worked(sandbox: SandboxSer
     assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")
 
 
-def test_the_stored_pair_is_refused_as_a_rotation(
-    sandbox: SandboxServer, credential: Credential
-) -> None:
+def test_the_stored_pair_is_refused_as_a_rotation(sandbox: SandboxServer, credential: Credential):
     with pytest.raises(InvalidInputError, match="the current keys"):
         rotate(credential, keys_of(key_pair_of(sandbox.world, "Payments US")))
 
 
 def test_a_pair_of_another_credential_is_refused_and_that_credential_is_named(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError, match="“Group SOC”"):
         rotate(credential, keys_of(key_pair_of(sandbox.world, "Group SOC")))
@@ -204,7 +198,7 @@ def test_a_pair_of_another_credential_is_refused_and_that_credential_is_named(
 
 def test_rotating_is_allowed_while_a_deletion_is_sending(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     deletion = deletion_of(credential, State.SENDING)
     before = credential.fingerprint
     rotate(credential, keys_of(second_pair(sandbox, "Payments US")))
@@ -215,7 +209,7 @@ def test_rotating_is_allowed_while_a_deletion_is_sending(
 
 def test_the_second_of_two_concurrent_rotations_changes_nothing(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     seen_by_other = Credential.objects.get()
     first = second_pair(sandbox, "Payments US")
     rotate(credential, keys_of(first))
@@ -228,7 +222,7 @@ def test_the_second_of_two_concurrent_rotations_changes_nothing(
 
 def test_a_verification_of_keys_rotated_meanwhile_is_discarded(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     seen_by_other = Credential.objects.get()
     rotate(credential, keys_of(second_pair(sandbox, "Payments US")))
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
@@ -243,7 +237,7 @@ def test_a_verification_of_keys_rotated_meanwhile_is_discarded(
 
 def test_an_administrator_changes_the_policy_and_it_is_recorded(
     credential: Credential, root: Person, actor_for: ActorFor
-) -> None:
+):
     credential_lifecycle.change_policy(
         actor=actor_for(root), credential=credential, policy=ApprovalPolicy.TWO
     )
@@ -256,7 +250,7 @@ def test_an_administrator_changes_the_policy_and_it_is_recorded(
 
 def test_an_administrator_allows_a_persons_keys_to_create_and_it_is_recorded(
     credential: Credential, root: Person, actor_for: ActorFor
-) -> None:
+):
     for allow in (True, False):
         credential_lifecycle.allow_person_to_create(
             actor=actor_for(root), credential=credential, allow_person=allow
@@ -268,7 +262,7 @@ def test_an_administrator_allows_a_persons_keys_to_create_and_it_is_recorded(
 
 def test_setting_the_same_policy_records_no_event(
     credential: Credential, root: Person, actor_for: ActorFor
-) -> None:
+):
     before = codes()
     credential_lifecycle.change_policy(
         actor=actor_for(root), credential=credential, policy=ApprovalPolicy.NONE
@@ -289,7 +283,7 @@ def test_setting_the_same_policy_records_no_event(
 )
 def test_too_few_approvers_cause_a_warning(
     db: None, approvers: int, policy: ApprovalPolicy, says: str | None
-) -> None:
+):
     for number in range(approvers):
         make_person(f"approver{number}", Role.APPROVER)
     gone = make_person("gone", Role.APPROVER)
@@ -313,9 +307,7 @@ def retire(credential: Credential, confirmation: str = "payments  us") -> Creden
     )
 
 
-def test_retiring_erases_the_keys_and_keeps_the_row_with_a_marked_name(
-    credential: Credential,
-) -> None:
+def test_retiring_erases_the_keys_and_keeps_the_row_with_a_marked_name(credential: Credential):
     fingerprint = credential.fingerprint
     retired = retire(credential)
 
@@ -329,14 +321,14 @@ def test_retiring_erases_the_keys_and_keeps_the_row_with_a_marked_name(
 
 def test_two_credentials_with_one_name_can_be_retired_on_one_day(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     retire(credential)
     second = retire(added(sandbox, "Payments US"))
     assert second.name.endswith(" 2")
 
 
 @pytest.mark.parametrize("typed", ["", "Payments", "Group SOC"])
-def test_retiring_requires_typing_the_name(credential: Credential, typed: str) -> None:
+def test_retiring_requires_typing_the_name(credential: Credential, typed: str):
     with pytest.raises(InvalidInputError) as refused:
         retire(credential, typed)
     assert list(refused.value.fields) == ["confirmation"]
@@ -346,7 +338,7 @@ def test_retiring_requires_typing_the_name(credential: Credential, typed: str) -
 @pytest.mark.parametrize("state", [State.SENDING, State.WAITING, State.UNKNOWN])
 def test_a_credential_with_a_deletion_in_progress_cannot_be_retired(
     credential: Credential, state: State
-) -> None:
+):
     deletion_of(credential, State.REQUESTED)
     deletion_of(credential, state)
     before = stored_values(credential), codes()
@@ -358,9 +350,7 @@ def test_a_credential_with_a_deletion_in_progress_cannot_be_retired(
 
 
 @pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED])
-def test_requested_deletions_that_were_not_sent_are_withdrawn(
-    credential: Credential, state: State
-) -> None:
+def test_requested_deletions_that_were_not_sent_are_withdrawn(credential: Credential, state: State):
     deletion = deletion_of(credential, state)
     retire(credential)
 
@@ -373,7 +363,7 @@ def test_requested_deletions_that_were_not_sent_are_withdrawn(
 
 def test_connections_listed_only_by_it_leave_the_inventory(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     added(sandbox, "Labs EU")
     retire(credential)
 
@@ -381,13 +371,13 @@ def test_connections_listed_only_by_it_leave_the_inventory(
     assert {listed.source_org.name for listed in seen.matches} == {"Labs EU"}
 
 
-def test_a_retired_credential_can_no_longer_be_used_or_changed(credential: Credential) -> None:
+def test_a_retired_credential_can_no_longer_be_used_or_changed(credential: Credential):
     for act in acts_on(retire(credential), actor=command_actor()):
         with pytest.raises(ConflictError, match="retired"):
             act()
 
 
-def test_the_second_of_two_concurrent_retirements_is_refused(credential: Credential) -> None:
+def test_the_second_of_two_concurrent_retirements_is_refused(credential: Credential):
     seen_by_other = Credential.objects.get()
     retire(credential)
 
@@ -398,7 +388,7 @@ def test_the_second_of_two_concurrent_retirements_is_refused(credential: Credent
 
 def test_a_rotation_started_before_retiring_stores_no_keys(
     sandbox: SandboxServer, credential: Credential
-) -> None:
+):
     seen_by_other = Credential.objects.get()
     retire(credential)
 
@@ -417,7 +407,7 @@ def test_people_without_the_permission_can_only_view(
     request: pytest.FixtureRequest,
     actor_for: ActorFor,
     who: str,
-) -> None:
+):
     before = stored_values(credential), codes(), len(sandbox.world.requests())
     for act in acts_on(credential, actor=actor_for(request.getfixturevalue(who))):
         with pytest.raises(PermissionDenied):
@@ -427,7 +417,7 @@ def test_people_without_the_permission_can_only_view(
 
 def test_a_credential_manager_cannot_change_the_policy(
     credential: Credential, margaret: Person, actor_for: ActorFor
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         credential_lifecycle.change_policy(
             actor=actor_for(margaret), credential=credential, policy=ApprovalPolicy.ONE
@@ -436,7 +426,7 @@ def test_a_credential_manager_cannot_change_the_policy(
 
 def test_a_credential_manager_cannot_allow_a_persons_keys_to_create(
     credential: Credential, margaret: Person, actor_for: ActorFor
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         credential_lifecycle.allow_person_to_create(
             actor=actor_for(margaret), credential=credential, allow_person=True

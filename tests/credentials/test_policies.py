@@ -76,7 +76,7 @@ def test_no_address_lets_anyone_but_an_administrator_lower_an_orgs_approvals(
     strict: Credential,
     mix: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     before, client = approvals_by_org(), client_of(mix)
     wanted, done, lowered = of_credentials(sandbox, strict), set(), []
     # A bundle needs its own transaction, and only reads.
@@ -100,7 +100,7 @@ def test_no_address_lets_anyone_but_an_administrator_lower_an_orgs_approvals(
 
 def test_no_command_about_credentials_lowers_an_orgs_approvals(
     sandbox: SandboxServer, strict: Credential, tmp_path: Path
-) -> None:
+):
     before, new, other = approvals_by_org(), second_pair(sandbox, ORG), second_pair(sandbox, ORG)
     paths = {"api_key_file": new.api_key, "application_key_file": new.application_key}
     for name, key in paths.items():
@@ -119,7 +119,7 @@ def test_no_command_about_credentials_lowers_an_orgs_approvals(
 
 def test_an_administrator_lowers_the_policy_of_a_retired_credential_on_its_page(
     sandbox: SandboxServer, strict: Credential, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client, url = client_of(root), reverse("credential-detail", args=[strict.pk])
     page = client.get(reverse("credential-retire", args=[strict.pk])).content.decode()
     assert "2 approvals required" in page
@@ -133,7 +133,7 @@ def test_an_administrator_lowers_the_policy_of_a_retired_credential_on_its_page(
 
 def test_doctor_names_the_orgs_that_need_approvals_because_of_a_retired_credential(
     sandbox: SandboxServer, strict: Credential, mix: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     url = reverse("credential-retire", args=[strict.pk])
     client_of(mix).post(url, {"confirmation": strict.name})
     [text] = [each.msg for each in run_all_checks() if "retired credential" in each.msg]

@@ -23,14 +23,14 @@ pytestmark = [
 ]
 
 
-def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: SandboxServer) -> None:
+def test_a_form_submitted_twice_concurrently_adds_one_credential(sandbox: SandboxServer):
     results = run_concurrently(*[lambda: added(sandbox, "Payments US", name="Pay")] * 2)
 
     assert results == ["done", "refused"]
     assert Credential.objects.count() == 1
 
 
-def test_two_imports_of_the_same_lines_at_once_add_each_line_once(sandbox: SandboxServer) -> None:
+def test_two_imports_of_the_same_lines_at_once_add_each_line_once(sandbox: SandboxServer):
     pairs = [key_pair_of(sandbox.world, name) for name in ("Payments US", "Group SOC")]
     rows = [f"{pair.org.name},{US},{pair.api_key},{pair.application_key}" for pair in pairs]
     text = Secret("\n".join(["name,site,api_key,application_key", *rows]))
@@ -48,7 +48,7 @@ def test_two_imports_of_the_same_lines_at_once_add_each_line_once(sandbox: Sandb
     assert codes().count("credential.added") == 2
 
 
-def test_two_concurrent_rotations_leave_one_new_pair(sandbox: SandboxServer) -> None:
+def test_two_concurrent_rotations_leave_one_new_pair(sandbox: SandboxServer):
     added(sandbox, "Payments US")
     pairs = [second_pair(sandbox, "Payments US"), second_pair(sandbox, "Payments US")]
     seen = [Credential.objects.get(), Credential.objects.get()]
@@ -66,9 +66,7 @@ def test_two_concurrent_rotations_leave_one_new_pair(sandbox: SandboxServer) -> 
     assert codes().count("credential.rotated") == 1
 
 
-def test_only_one_of_two_concurrent_renames_to_the_same_name_succeeds(
-    sandbox: SandboxServer,
-) -> None:
+def test_only_one_of_two_concurrent_renames_to_the_same_name_succeeds(sandbox: SandboxServer):
     stored = [added(sandbox, "Payments US"), added(sandbox, "Group SOC")]
 
     def rename(number: int) -> None:
@@ -83,7 +81,7 @@ def test_only_one_of_two_concurrent_renames_to_the_same_name_succeeds(
 @pytest.mark.parametrize("times", range(3))
 def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
     sandbox: SandboxServer, times: int
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     deletion = deletion_of(credential, State.REQUESTED)
     run_concurrently(

@@ -41,9 +41,7 @@ def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
 
 
 @pytest.mark.parametrize("site", API_HOSTS)
-def test_every_request_goes_to_its_sites_host_with_its_headers(
-    datadog: Interceptor, site: str
-) -> None:
+def test_every_request_goes_to_its_sites_host_with_its_headers(datadog: Interceptor, site: str):
     credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=site, keys=pasted(API_KEY, APPLICATION_KEY)
     )

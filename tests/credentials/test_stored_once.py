@@ -13,14 +13,14 @@ from tests.support.clock import SettableClock
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
-def test_the_same_pair_of_one_site_cannot_be_stored_twice(sandbox: SandboxServer) -> None:
+def test_the_same_pair_of_one_site_cannot_be_stored_twice(sandbox: SandboxServer):
     stored = store_credential(sandbox, "Payments US", is_read=False)
     stored.pk, stored.name = uuid4(), "Another name"
     with pytest.raises(IntegrityError), transaction.atomic():
         stored.save(force_insert=True)
 
 
-def test_a_retired_pair_can_be_stored_again(sandbox: SandboxServer, clock: SettableClock) -> None:
+def test_a_retired_pair_can_be_stored_again(sandbox: SandboxServer, clock: SettableClock):
     stored = store_credential(sandbox, "Payments US", is_read=False)
     Credential.objects.update(retired_at=clock.at, name="Payments US (retired)")
     again = store_credential(sandbox, "Payments US", is_read=False)

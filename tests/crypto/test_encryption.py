@@ -37,11 +37,11 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("text", [API_KEY, "", "é\n\0", "\ud800", "x" * 10_000])
-def test_a_secret_can_be_decrypted_in_its_context(ring_file: Path, text: str) -> None:
+def test_a_secret_can_be_decrypted_in_its_context(ring_file: Path, text: str):
     assert decrypt(encrypt(Secret(text), context=CONTEXT), context=CONTEXT).reveal() == text
 
 
-def test_an_envelope_names_its_version_and_key_and_is_never_the_same_twice(ring_file: Path) -> None:
+def test_an_envelope_names_its_version_and_key_and_is_never_the_same_twice(ring_file: Path):
     envelopes = {encrypt(Secret(API_KEY), context=CONTEXT) for _ in range(3)}
     assert len(envelopes) == 3
     assert {envelope.rpartition(".")[0] for envelope in envelopes} == {
@@ -60,7 +60,7 @@ def test_an_envelope_names_its_version_and_key_and_is_never_the_same_twice(ring_
     ],
     ids=lambda elsewhere: next(iter(elsewhere)),
 )
-def test_a_moved_secret_cannot_be_decrypted(ring_file: Path, elsewhere: dict[str, Any]) -> None:
+def test_a_moved_secret_cannot_be_decrypted(ring_file: Path, elsewhere: dict[str, Any]):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(
         DecryptionError, match=f"can't be decrypted with key {primary_in(ring_file)}"
@@ -68,13 +68,13 @@ def test_a_moved_secret_cannot_be_decrypted(ring_file: Path, elsewhere: dict[str
         decrypt(envelope, context=replace(CONTEXT, **elsewhere))
 
 
-def test_no_two_contexts_have_the_same_encoding() -> None:
+def test_no_two_contexts_have_the_same_encoding():
     one = EncryptionContext(purpose="ab", row_id="c", field="d", site="e", version=11)
     other = EncryptionContext(purpose="a", row_id="bc", field="d", site="e1", version=1)
     assert one.associated_data(key_id="k") != other.associated_data(key_id="k")
 
 
-def test_each_flipped_bit_is_refused(ring_file: Path) -> None:
+def test_each_flipped_bit_is_refused(ring_file: Path):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     for position, character in enumerate(envelope):
         for bit in range(8):
@@ -90,13 +90,13 @@ def test_each_flipped_bit_is_refused(ring_file: Path) -> None:
 )
 def test_text_that_is_not_an_envelope_is_refused_rather_than_read_as_plain_text(
     ring_file: Path, text: str
-) -> None:
+):
     with pytest.raises(DecryptionError, match="isn't an encrypted envelope") as caught:
         decrypt(text, context=CONTEXT)
     assert text not in str(caught.value)
 
 
-def test_a_shortened_or_lengthened_envelope_is_refused(ring_file: Path) -> None:
+def test_a_shortened_or_lengthened_envelope_is_refused(ring_file: Path):
     head, _, data = encrypt(Secret(API_KEY), context=CONTEXT).rpartition(".")
     sealed = base64.urlsafe_b64decode(data)
     for altered in (sealed[:-1], sealed[1:], sealed + b"\0"):
@@ -104,18 +104,18 @@ def test_a_shortened_or_lengthened_envelope_is_refused(ring_file: Path) -> None:
             decrypt(f"{head}.{base64.urlsafe_b64encode(altered).decode()}", context=CONTEXT)
 
 
-def test_an_erased_secret_is_reported_as_absent(ring_file: Path) -> None:
+def test_an_erased_secret_is_reported_as_absent(ring_file: Path):
     with pytest.raises(DecryptionError, match="No secret is stored for credential"):
         decrypt("", context=CONTEXT)
 
 
-def test_decryption_takes_less_than_fifty_microseconds(ring_file: Path) -> None:
+def test_decryption_takes_less_than_fifty_microseconds(ring_file: Path):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     rounds = timeit.repeat(lambda: decrypt(envelope, context=CONTEXT), number=200, repeat=20)
     assert min(rounds) / 200 < 50e-6
 
 
-def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path) -> None:
+def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError) as caught:
         decrypt(envelope, context=replace(CONTEXT, version=4))
@@ -125,6 +125,6 @@ def test_an_altered_envelope_reveals_neither_key_nor_secret(ring_file: Path) -> 
     assert not [piece for piece in material if piece in exposed]
 
 
-def test_every_encrypted_column_of_a_credential_is_rotated_and_cleared() -> None:
+def test_every_encrypted_column_of_a_credential_is_rotated_and_cleared():
     columns = {field.column for field in ENCRYPTED_FIELDS if isinstance(field, CredentialColumn)}
     assert columns == set(ENVELOPE_FIELDS)

@@ -100,7 +100,7 @@ def material_in(path: Path) -> str:
 # --- The ring -------------------------------------------------------------------------------
 
 
-def test_a_ring_reveals_nothing_about_its_keys(ring_file: Path) -> None:
+def test_a_ring_reveals_nothing_about_its_keys(ring_file: Path):
     ring = load_key_ring()
     assert repr(ring) == str(ring) == f"KeyRing(primary_id={primary_in(ring_file)!r}, keys=1)"
     for serialize in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -108,7 +108,7 @@ def test_a_ring_reveals_nothing_about_its_keys(ring_file: Path) -> None:
             serialize(ring)
 
 
-def test_a_key_added_by_another_process_is_found_at_once(ring_file: Path) -> None:
+def test_a_key_added_by_another_process_is_found_at_once(ring_file: Path):
     old = encrypt(Secret(API_KEY), context=CONTEXT)
     update_key_ring(with_new_primary)
     new = encrypt(Secret(API_KEY), context=CONTEXT)
@@ -116,16 +116,14 @@ def test_a_key_added_by_another_process_is_found_at_once(ring_file: Path) -> Non
     assert [decrypt(each, context=CONTEXT).reveal() for each in (old, new)] == [API_KEY] * 2
 
 
-def test_a_missing_key_is_named_in_the_error(
-    ring_file: Path, settings: Settings, tmp_path: Path
-) -> None:
+def test_a_missing_key_is_named_in_the_error(ring_file: Path, settings: Settings, tmp_path: Path):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
     with pytest.raises(KeyRingError, match=f"has no key {primary_in(ring_file)}"):
         decrypt(envelope, context=CONTEXT)
 
 
-def test_a_ring_that_becomes_readable_by_others_is_refused_at_once(ring_file: Path) -> None:
+def test_a_ring_that_becomes_readable_by_others_is_refused_at_once(ring_file: Path):
     envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     ring_file.chmod(0o644)
     with pytest.raises(KeyRingError, match=f"Run: chmod 600 {ring_file}"):
@@ -172,7 +170,7 @@ def other_format(document: dict[str, Any]) -> None:
 )
 def test_a_damaged_ring_is_refused_without_revealing_its_content(
     ring_file: Path, change: Callable[[dict[str, Any]], None], problem: str
-) -> None:
+):
     key_id = primary_in(ring_file)
     change_ring(ring_file, change)
     with pytest.raises(KeyRingError, match=problem.format(key_id=key_id)) as caught:
@@ -181,9 +179,7 @@ def test_a_damaged_ring_is_refused_without_revealing_its_content(
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 100, 150])
-def test_a_truncated_ring_is_refused_without_revealing_its_content(
-    ring_file: Path, kept: int
-) -> None:
+def test_a_truncated_ring_is_refused_without_revealing_its_content(ring_file: Path, kept: int):
     key = keys_in(ring_file)[primary_in(ring_file)]
     ring_file.write_text(ring_file.read_text()[:kept] + key)
     with pytest.raises(KeyRingError, match="isn't a complete key ring document") as caught:
@@ -196,14 +192,14 @@ def test_a_truncated_ring_is_refused_without_revealing_its_content(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_ring_is_created_on_first_use_for_its_owner_only(no_ring_file: Path) -> None:
+def test_a_ring_is_created_on_first_use_for_its_owner_only(no_ring_file: Path):
     ring = load_key_ring()
     assert ring.primary_id == primary_in(no_ring_file)
     assert no_ring_file.stat().st_mode & 0o777 == 0o600
     assert load_key_ring().primary_id == ring.primary_id
 
 
-def test_eight_concurrent_processes_create_one_ring(tmp_path: Path) -> None:
+def test_eight_concurrent_processes_create_one_ring(tmp_path: Path):
     environment = {
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
@@ -218,7 +214,7 @@ def test_eight_concurrent_processes_create_one_ring(tmp_path: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_no_ring_is_created_while_secrets_are_stored(no_ring_file: Path) -> None:
+def test_no_ring_is_created_while_secrets_are_stored(no_ring_file: Path):
     stored_credential()
     key_id = primary_in(no_ring_file)
     no_ring_file.unlink()
@@ -230,7 +226,7 @@ def test_no_ring_is_created_while_secrets_are_stored(no_ring_file: Path) -> None
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_new_ring_is_created_once_every_secret_is_erased(no_ring_file: Path) -> None:
+def test_a_new_ring_is_created_once_every_secret_is_erased(no_ring_file: Path):
     stored_credential()
     Credential.objects.update(**dict.fromkeys(ENVELOPE_FIELDS, ""))
     no_ring_file.unlink()
@@ -242,9 +238,7 @@ def test_a_new_ring_is_created_once_every_secret_is_erased(no_ring_file: Path) -
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_no_ring_is_created_automatically_with_postgresql(
-    no_ring_file: Path, settings: Settings
-) -> None:
+def test_no_ring_is_created_automatically_with_postgresql(no_ring_file: Path, settings: Settings):
     settings.DATABASE_IS_SQLITE = False
     for use in (load_key_ring, check_key_ring):
         with pytest.raises(KeyRingError, match="make_keys --output DIR"):
@@ -254,9 +248,7 @@ def test_no_ring_is_created_automatically_with_postgresql(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_an_explicitly_created_ring_works_with_postgresql(
-    ring_file: Path, settings: Settings
-) -> None:
+def test_an_explicitly_created_ring_works_with_postgresql(ring_file: Path, settings: Settings):
     settings.DATABASE_IS_SQLITE = False
     check_key_ring()
     assert stored_credential().open_keys().by_field["api_key"].reveal() == API_KEY

@@ -34,9 +34,7 @@ def read_head_and_reset(connection: socket.socket, is_over: threading.Event) -> 
 
 
 @pytest.mark.parametrize("play", [peek_and_reset, read_head_and_reset])
-def test_a_reset_before_the_whole_request_is_read_is_ambiguous(
-    write: WriteUnderTest, play: Play
-) -> None:
+def test_a_reset_before_the_whole_request_is_read_is_ambiguous(write: WriteUnderTest, play: Play):
     with ScriptedServer([], on_accept=play) as server:
         result = write.send(server.url)
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
@@ -61,7 +59,7 @@ def test_a_reset_before_the_whole_request_is_read_is_ambiguous(
 )
 def test_a_lost_response_is_ambiguous(
     write: WriteUnderTest, certificate: Certificate, play: Play, cause: Cause, *, is_tls: bool
-) -> None:
+):
     with ScriptedServer([play], tls=certificate.server if is_tls else None) as server:
         result = write.send(
             server.url,
@@ -74,9 +72,7 @@ def test_a_lost_response_is_ambiguous(
     assert [request.method for request in server.seen] == [write.method]
 
 
-def test_an_early_hint_is_no_response_and_does_not_affect_later_requests(
-    write: WriteUnderTest,
-) -> None:
+def test_an_early_hint_is_no_response_and_does_not_affect_later_requests(write: WriteUnderTest):
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     with ScriptedServer(
         [respond(early + http_response()), respond(json_response({}, status="500 X"))]
@@ -88,6 +84,6 @@ def test_an_early_hint_is_no_response_and_does_not_affect_later_requests(
     assert len(server.seen) == 2
 
 
-def test_a_continue_before_the_response_is_skipped(write: WriteUnderTest) -> None:
+def test_a_continue_before_the_response_is_skipped(write: WriteUnderTest):
     result = write.send_against(respond(b"HTTP/1.1 100 Continue\r\n\r\n" + http_response()))
     assert result.verdict is write.success

@@ -36,7 +36,7 @@ def test_a_complete_status_line_decides_when_the_rest_is_cut(
     verdict: AttemptResult | None,
     end: Callable[[bytes], Play],
     rest: str,
-) -> None:
+):
     result = write.send_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
     assert result.verdict is (verdict or write.success)
     assert result.http_status == int(status[:3])
@@ -53,7 +53,7 @@ def test_a_complete_status_line_decides_when_the_rest_is_cut(
     ],
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
-def test_unparsable_headers_do_not_lose_the_status(write: WriteUnderTest, rest: bytes) -> None:
+def test_unparsable_headers_do_not_lose_the_status(write: WriteUnderTest, rest: bytes):
     result = write.send_against(respond_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
     assert (result.verdict, result.http_status) == (write.success, 200)
 
@@ -79,7 +79,7 @@ WITHOUT_LENGTH = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 )
 def test_a_200_is_a_success_however_its_body_ends(
     write: WriteUnderTest, play: Play, kept: bytes, request: pytest.FixtureRequest
-) -> None:
+):
     is_dripped = "dripped" in request.node.callspec.id
     result = write.send_against(play, deadline_seconds=0.4 if is_dripped else 5)
     assert (result.verdict, result.http_status) == (write.success, 200)
@@ -89,7 +89,7 @@ def test_a_200_is_a_success_however_its_body_ends(
     assert result.duration_ms < 10_000
 
 
-def test_a_gzip_body_is_read(write: WriteUnderTest) -> None:
+def test_a_gzip_body_is_read(write: WriteUnderTest):
     result = write.send_against(respond(gzip_response(b"{}\n")))
     assert (result.body, result.body_is_complete) == (b"{}\n", True)
 
@@ -101,9 +101,7 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found"])
-def test_a_gzip_bomb_does_not_fill_the_memory(
-    write: WriteUnderTest, bomb: bytes, status: str
-) -> None:
+def test_a_gzip_bomb_does_not_fill_the_memory(write: WriteUnderTest, bomb: bytes, status: str):
     # A redirect too: `requests` reads a redirect's body eagerly unless prevented.
     head = f"HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:9/\r\n"
     bomb = bomb.replace(b"HTTP/1.1 200 OK\r\n", head.encode(), 1)

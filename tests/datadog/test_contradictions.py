@@ -111,7 +111,7 @@ def list_against(body: str | bytes) -> ConnectionList | DatadogError:
         ),
     ],
 )
-def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cause) -> None:
+def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cause):
     outcome = list_against(body)
     assert outcome.cause == cause
     assert outcome.http_status == 200
@@ -133,14 +133,14 @@ def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cau
         pytest.param(with_value("1") + "{}", id="two documents"),
     ],
 )
-def test_a_body_that_is_not_strict_json_has_a_cause(body: str | bytes) -> None:
+def test_a_body_that_is_not_strict_json_has_a_cause(body: str | bytes):
     outcome = list_against(body)
     assert isinstance(outcome, DatadogError)
     assert outcome.cause is Cause.MALFORMED_JSON
 
 
 @pytest.mark.parametrize("total", [10**4_000, -1, 1.0, True])
-def test_an_unusable_count_leaves_the_listing_incomplete(total: Any) -> None:
+def test_an_unusable_count_leaves_the_listing_incomplete(total: Any):
     document = page([1], total=1)
     document["meta"]["page"] = {"total_count": total, "total_filtered_count": total}
     outcome = list_against(json.dumps(document))
@@ -149,13 +149,13 @@ def test_an_unusable_count_leaves_the_listing_incomplete(total: Any) -> None:
 
 
 @pytest.mark.parametrize("errors", [[], "", {}, None])
-def test_empty_errors_contradict_nothing(errors: Any) -> None:
+def test_empty_errors_contradict_nothing(errors: Any):
     outcome = list_against(json.dumps(page([1], total=1, errors=errors)))
     assert isinstance(outcome, ConnectionList)
     assert outcome.is_complete
 
 
-def test_a_missing_total_count_contradicts_nothing() -> None:
+def test_a_missing_total_count_contradicts_nothing():
     document = page([1], total=1)
     del document["meta"]["page"]["total_count"]
     outcome = list_against(json.dumps(document))
@@ -163,13 +163,13 @@ def test_a_missing_total_count_contradicts_nothing() -> None:
     assert outcome.is_complete
 
 
-def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
+def test_the_same_content_twice_under_one_id_is_one_connection():
     outcome = list_against(json.dumps(page([1, 1], total=1)))
     assert isinstance(outcome, ConnectionList)
     assert outcome.is_complete
 
 
-def test_errors_on_a_later_page_are_kept_with_the_connections_received() -> None:
+def test_errors_on_a_later_page_are_kept_with_the_connections_received():
     pages = [page([1], total=2), page([2], total=2, errors=[{"title": "Partial result"}])]
     with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair())
@@ -179,7 +179,7 @@ def test_errors_on_a_later_page_are_kept_with_the_connections_received() -> None
     assert len(listing.org_connections) == 2
 
 
-def test_two_contents_on_two_pages_also_contradict_each_other() -> None:
+def test_two_contents_on_two_pages_also_contradict_each_other():
     pages = [page([1], total=2), page([], total=2)]
     pages[1]["data"] = [element(1, connection_types=["audit"])]
     with ScriptedServer([respond(json_response(each)) for each in pages]) as server:
@@ -188,13 +188,13 @@ def test_two_contents_on_two_pages_also_contradict_each_other() -> None:
     assert (listing.is_complete, listing.cause) == (False, Cause.CONTRADICTORY_ELEMENTS)
 
 
-def test_errors_in_place_of_the_list_are_reported_as_errors() -> None:
+def test_errors_in_place_of_the_list_are_reported_as_errors():
     outcome = list_against('{"errors":["Service degraded"]}')
     assert isinstance(outcome, DatadogError)
     assert (outcome.cause, outcome.errors) == (Cause.ERRORS_IN_RESPONSE, ("Service degraded",))
 
 
-def test_an_org_that_is_included_with_two_names_is_a_contradiction() -> None:
+def test_an_org_that_is_included_with_two_names_is_a_contradiction():
     another = {"type": "orgs", "id": "org-2", "attributes": {"name": "Another"}}
     outcome = list_against(json.dumps(page([1], total=1, included=[*INCLUDED, another])))
     assert isinstance(outcome, ConnectionList)
@@ -218,7 +218,7 @@ def org_1_again() -> dict[str, Any]:
         ("validate_key_pair", {"status": "ok"}),
     ],
 )
-def test_every_endpoint_parses_as_strictly(call: str, document: dict[str, Any]) -> None:
+def test_every_endpoint_parses_as_strictly(call: str, document: dict[str, Any]):
     whole = json.dumps(document)
     first = json.dumps(next(iter(document)))
     for body, cause in (
@@ -234,7 +234,7 @@ def test_every_endpoint_parses_as_strictly(call: str, document: dict[str, Any]) 
 @pytest.mark.parametrize(
     "body", ['{"errors":[],"errors":["x"]}', '{"errors":["x"],"x":NaN}', f'{{"errors":{DEEP}}}']
 )
-def test_a_404_that_is_not_strict_json_does_not_prove_absence(body: str) -> None:
+def test_a_404_that_is_not_strict_json_does_not_prove_absence(body: str):
     outcome = delete_against(respond(http_response("404 Not Found", body.encode())))
     assert (outcome.verdict, outcome.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
@@ -254,13 +254,13 @@ RECORDED = (
 @pytest.mark.parametrize(
     ("body", "count"), [(RECORDED, 1), (f'{{"data":[],"meta":{COUNTS}}}\n', 0)], ids=["one", "none"]
 )
-def test_a_recorded_list_is_complete(body: str, count: int) -> None:
+def test_a_recorded_list_is_complete(body: str, count: int):
     outcome = list_against(body)
     assert isinstance(outcome, ConnectionList)
     assert (outcome.is_complete, outcome.cause, len(outcome.org_connections)) == (True, None, count)
 
 
-def test_only_the_strict_parser_reads_json() -> None:
+def test_only_the_strict_parser_reads_json():
     """Only payloads.py uses `json` and the `.json()` of requests."""
     package = Path(datadog.__file__).parent
     lenient = re.compile(r"^\s*(?:import|from) \w*json\b|\.json\(", re.MULTILINE)
@@ -268,7 +268,7 @@ def test_only_the_strict_parser_reads_json() -> None:
     assert found == ["payloads.py"]
 
 
-def test_the_parser_accepts_what_datadog_sends() -> None:
+def test_the_parser_accepts_what_datadog_sends():
     assert parse_json('{"a": [1, 2.5, null, true, "ü\\ud83d\\ude00"]}'.encode()) == {
         "a": [1, 2.5, None, True, "ü😀"]
     }

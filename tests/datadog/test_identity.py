@@ -53,7 +53,7 @@ def send_request(call: str, data: bytes) -> tuple[Any, ReceivedRequest]:
     return result, server.seen[0]
 
 
-def test_whoami_names_org_person_and_permissions() -> None:
+def test_whoami_names_org_person_and_permissions():
     identity, seen = send_request("whoami", json_response(USER))
     assert identity == KeyOwner(
         org=Org(id="org-1", name="Parent"),
@@ -71,7 +71,7 @@ def test_whoami_names_org_person_and_permissions() -> None:
 )
 def test_only_datadog_says_that_the_owner_is_a_service_account(
     flag: str, *, is_service_account: bool | None
-) -> None:
+):
     document = json.dumps(USER).replace('"service_account": true', f'"service_account": {flag}')
     identity, _ = send_request("whoami", http_response(body=document.encode()))
     assert identity.is_service_account is is_service_account
@@ -88,20 +88,20 @@ def test_only_datadog_says_that_the_owner_is_a_service_account(
         json.loads(json.dumps(USER).replace('"org-1"', f'"{"1" * 65}"')),
     ],
 )
-def test_a_response_without_an_org_is_an_error(document: Any) -> None:
+def test_a_response_without_an_org_is_an_error(document: Any):
     with pytest.raises(DatadogError) as caught:
         send_request("whoami", json_response(document))
     assert caught.value.cause is Cause.WRONG_TYPE
 
 
-def test_the_api_key_is_validated_alone() -> None:
+def test_the_api_key_is_validated_alone():
     _, seen = send_request("validate_api_key", json_response({"valid": True}))
     assert seen.target == "/api/v1/validate"
     assert "dd-api-key" in seen.headers
     assert "dd-application-key" not in seen.headers
 
 
-def test_the_key_pair_is_validated_together() -> None:
+def test_the_key_pair_is_validated_together():
     _, seen = send_request("validate_key_pair", json_response({"status": "ok"}))
     assert seen.target == "/api/v2/validate_keys"
     assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
@@ -126,13 +126,13 @@ def test_the_key_pair_is_validated_together() -> None:
         ("whoami", json_response({}, status="302 Found"), Cause.REDIRECT, 302),
     ],
 )
-def test_any_other_response_is_an_error(call: str, data: bytes, cause: Cause, status: int) -> None:
+def test_any_other_response_is_an_error(call: str, data: bytes, cause: Cause, status: int):
     with pytest.raises(DatadogError) as caught:
         send_request(call, data)
     assert (caught.value.cause, caught.value.http_status) == (cause, status)
 
 
-def test_a_429_includes_when_to_retry() -> None:
+def test_a_429_includes_when_to_retry():
     headers = {"X-RateLimit-Reset": "12"}
     with pytest.raises(DatadogError) as caught:
         send_request("whoami", http_response("429 Too Many Requests", b"{}", headers=headers))

@@ -88,7 +88,7 @@ def numbers_of(listing: ConnectionList) -> list[int]:
     return [int(connection.id[-12:]) for connection in listing.org_connections]
 
 
-def test_one_page_is_complete_and_read_in_full() -> None:
+def test_one_page_is_complete_and_read_in_full():
     listing = list_against(
         respond(json_response(page([1], total=1, included=INCLUDED))), requests=1, page_size=1000
     )
@@ -104,13 +104,13 @@ def test_one_page_is_complete_and_read_in_full() -> None:
     )
 
 
-def test_an_empty_list_is_complete_without_included() -> None:
+def test_an_empty_list_is_complete_without_included():
     listing = list_against(respond(json_response(page([], total=0))), requests=1)
     assert listing.is_complete
     assert listing.org_connections == ()
 
 
-def test_a_missing_included_leaves_the_creators_flags_unknown() -> None:
+def test_a_missing_included_leaves_the_creators_flags_unknown():
     listing = list_against(respond(json_response(page([1], total=1))), requests=1)
     assert listing.is_complete
     (found,) = listing.org_connections
@@ -118,7 +118,7 @@ def test_a_missing_included_leaves_the_creators_flags_unknown() -> None:
     assert (found.created_by.disabled, found.created_by.service_account) == (None, None)
 
 
-def test_pages_are_requested_with_limit_and_offset_only() -> None:
+def test_pages_are_requested_with_limit_and_offset_only():
     plays = [
         respond(json_response(page([1, 2], total=5))),
         respond(json_response(page([3, 4], total=5))),
@@ -136,7 +136,7 @@ def test_pages_are_requested_with_limit_and_offset_only() -> None:
     ]
 
 
-def test_the_offset_follows_the_received_rows_if_the_server_caps_the_page() -> None:
+def test_the_offset_follows_the_received_rows_if_the_server_caps_the_page():
     listing = list_against(
         respond(json_response(page([1], total=2))),
         respond(json_response(page([2], total=2))),
@@ -146,7 +146,7 @@ def test_the_offset_follows_the_received_rows_if_the_server_caps_the_page() -> N
     assert listing.is_complete
 
 
-def test_a_count_that_changes_between_pages_is_not_complete() -> None:
+def test_a_count_that_changes_between_pages_is_not_complete():
     listing = list_against(
         respond(json_response(page([1, 2], total=3))),
         respond(json_response(page([3], total=4))),
@@ -158,7 +158,7 @@ def test_a_count_that_changes_between_pages_is_not_complete() -> None:
     assert numbers_of(listing) == [1, 2, 3, 4]
 
 
-def test_the_same_connection_on_two_pages_is_one_and_not_complete() -> None:
+def test_the_same_connection_on_two_pages_is_one_and_not_complete():
     listing = list_against(
         respond(json_response(page([1, 2], total=4))),
         respond(json_response(page([2, 3], total=4))),
@@ -168,7 +168,7 @@ def test_the_same_connection_on_two_pages_is_one_and_not_complete() -> None:
     assert numbers_of(listing) == [1, 2, 3]
 
 
-def test_fewer_connections_than_the_count_are_not_complete() -> None:
+def test_fewer_connections_than_the_count_are_not_complete():
     listing = list_against(
         respond(json_response(page([1, 2], total=3))),
         respond(json_response(page([], total=3))),
@@ -177,13 +177,13 @@ def test_fewer_connections_than_the_count_are_not_complete() -> None:
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_FEW)
 
 
-def test_more_connections_than_the_count_are_not_complete() -> None:
+def test_more_connections_than_the_count_are_not_complete():
     listing = list_against(respond(json_response(page([1, 2], total=1))), requests=1)
     assert (listing.is_complete, listing.cause) == (False, Cause.TOO_MANY)
 
 
 @pytest.mark.parametrize("meta", [None, {}, {"page": {"total_filtered_count": True}}, []])
-def test_a_missing_count_is_not_complete(meta: Any) -> None:
+def test_a_missing_count_is_not_complete(meta: Any):
     document = page([1, 2], total=None, meta=meta)
     listing = list_against(
         respond(json_response(document)), respond(json_response(page([], total=None))), requests=2
@@ -192,12 +192,12 @@ def test_a_missing_count_is_not_complete(meta: Any) -> None:
     assert numbers_of(listing) == [1, 2]
 
 
-def test_a_server_that_ignores_the_offset_causes_no_endless_loop() -> None:
+def test_a_server_that_ignores_the_offset_causes_no_endless_loop():
     listing = list_against(respond(json_response(page([1], total=None))), requests=2)
     assert listing.cause is Cause.COUNT_MISSING
 
 
-def test_pages_without_end_are_cut_off() -> None:
+def test_pages_without_end_are_cut_off():
     listing = list_against(
         respond(json_response(page([1], total=1_000_000))), page_size=1, requests=100
     )
@@ -225,7 +225,7 @@ def test_pages_without_end_are_cut_off() -> None:
         element(2) | {"attributes": None},
     ],
 )
-def test_a_malformed_element_hides_no_other_but_is_not_complete(broken: Any) -> None:
+def test_a_malformed_element_hides_no_other_but_is_not_complete(broken: Any):
     document = page([1, 3], total=3)
     document["data"].insert(1, broken)
     listing = list_against(respond(json_response(document)), requests=1)
@@ -233,7 +233,7 @@ def test_a_malformed_element_hides_no_other_but_is_not_complete(broken: Any) -> 
     assert numbers_of(listing) == [1, 3]
 
 
-def test_an_unknown_type_is_kept_unchanged() -> None:
+def test_an_unknown_type_is_kept_unchanged():
     document = page([], total=1)
     document["data"] = [element(1, connection_types=["traces-v9", "<b>"])]
     listing = list_against(respond(json_response(document)), requests=1)
@@ -242,21 +242,21 @@ def test_an_unknown_type_is_kept_unchanged() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "yesterday", 12, "0001-01-01T00:00:00+14:00"])
-def test_an_unparsable_time_is_none(value: Any) -> None:
+def test_an_unparsable_time_is_none(value: Any):
     document = page([], total=1)
     document["data"] = [element(1, created_at=value)]
     listing = list_against(respond(json_response(document)), requests=1)
     assert listing.org_connections[0].created_at is None
 
 
-def test_an_upper_case_id_is_lowercased() -> None:
+def test_an_upper_case_id_is_lowercased():
     document = page([], total=1)
     document["data"] = [element(1) | {"id": "ABCDEF00-0000-0000-0000-00000000000F"}]
     listing = list_against(respond(json_response(document)), requests=1)
     assert listing.org_connections[0].id == "abcdef00-0000-0000-0000-00000000000f"
 
 
-def test_unstorable_text_is_replaced_and_long_text_is_truncated() -> None:
+def test_unstorable_text_is_replaced_and_long_text_is_truncated():
     document = page([1], total=1)
     source = document["data"][0]["relationships"]["source_org"]["data"]
     source["name"] = "a\x00b\ud800" + "c" * 5_000
@@ -266,7 +266,7 @@ def test_unstorable_text_is_replaced_and_long_text_is_truncated() -> None:
     assert len(name) == 1_000
 
 
-def test_the_result_contains_no_email_address_or_handle_of_a_person() -> None:
+def test_the_result_contains_no_email_address_or_handle_of_a_person():
     listing = list_against(
         respond(json_response(page([1], total=1, included=INCLUDED))), requests=1
     )
@@ -276,7 +276,7 @@ def test_the_result_contains_no_email_address_or_handle_of_a_person() -> None:
     assert HANDLE not in texts
 
 
-def test_a_thousand_connections_fit() -> None:
+def test_a_thousand_connections_fit():
     body = json.dumps(page(range(1000), total=1000, included=INCLUDED * 500)).encode()
     listing = list_against(respond(gzip_response(body)), page_size=1000, requests=1)
     assert listing.is_complete
@@ -300,7 +300,7 @@ def test_a_thousand_connections_fit() -> None:
         (respond_and_wait(http_response(length=99)), Cause.NO_ANSWER_IN_TIME, 200),
     ],
 )
-def test_a_failing_page_has_its_cause(play: Play, cause: Cause, status: int | None) -> None:
+def test_a_failing_page_has_its_cause(play: Play, cause: Cause, status: int | None):
     seconds = 1 if cause is Cause.NO_ANSWER_IN_TIME else 20
     with pytest.raises(DatadogError) as caught:
         list_against(play, requests=1, deadline_seconds=seconds)
@@ -314,7 +314,7 @@ def test_a_failing_page_has_its_cause(play: Play, cause: Cause, status: int | No
     assert numbers_of(later) == [1, 2]
 
 
-def test_all_pages_share_one_deadline() -> None:
+def test_all_pages_share_one_deadline():
     plays = [respond(json_response(page([1, 2], total=4))), respond_and_wait()]
     listing = list_against(*plays, requests=2, deadline_seconds=0.3)
     assert listing.cause is Cause.NO_ANSWER_IN_TIME

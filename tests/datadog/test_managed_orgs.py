@@ -38,7 +38,7 @@ def list_managed_orgs(data: bytes) -> tuple[Org, ...]:
             assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
 
 
-def test_it_names_the_keys_own_org_and_each_managed_org_once() -> None:
+def test_it_names_the_keys_own_org_and_each_managed_org_once():
     included = [
         {"type": "orgs", "id": "org-1", "attributes": {"name": "Parent"}},
         {"type": "orgs", "id": "org-2", "attributes": {"name": "Child"}},
@@ -71,7 +71,7 @@ CONTRADICTORY = [
         document([CHILD], included=CONTRADICTORY),
     ],
 )
-def test_a_document_of_another_form_is_an_error(wrong: Any) -> None:
+def test_a_document_of_another_form_is_an_error(wrong: Any):
     with pytest.raises(DatadogError) as caught:
         list_managed_orgs(json_response(wrong))
     assert caught.value.cause is Cause.WRONG_TYPE
@@ -85,7 +85,7 @@ def test_a_document_of_another_form_is_an_error(wrong: Any) -> None:
         (http_response(body=b"<html>"), Cause.MALFORMED_JSON),
     ],
 )
-def test_a_failure_keeps_its_cause(data: bytes, cause: Cause) -> None:
+def test_a_failure_keeps_its_cause(data: bytes, cause: Cause):
     with pytest.raises(DatadogError) as caught:
         list_managed_orgs(data)
     assert caught.value.cause is cause

@@ -23,18 +23,18 @@ from tests.datadog.servers import (
 )
 
 
-def test_a_closed_port_is_not_sent(write: WriteUnderTest) -> None:
+def test_a_closed_port_is_not_sent(write: WriteUnderTest):
     result = write.send(f"http://127.0.0.1:{free_port()}")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECTION_REFUSED)
     assert result.http_status is None
 
 
-def test_a_name_that_does_not_resolve_is_not_sent(write: WriteUnderTest) -> None:
+def test_a_name_that_does_not_resolve_is_not_sent(write: WriteUnderTest):
     result = write.send("https://no-such-site..example")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.NAME_NOT_RESOLVED)
 
 
-def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent(write: WriteUnderTest) -> None:
+def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent(write: WriteUnderTest):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         # One connection fills the backlog of a server that never accepts.
@@ -43,9 +43,7 @@ def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent(write: WriteUnd
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
 
 
-def test_an_untrusted_certificate_is_not_sent(
-    write: WriteUnderTest, certificate: Certificate
-) -> None:
+def test_an_untrusted_certificate_is_not_sent(write: WriteUnderTest, certificate: Certificate):
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = write.send(server.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
@@ -54,21 +52,21 @@ def test_an_untrusted_certificate_is_not_sent(
 
 def test_a_certificate_for_another_name_is_not_sent(
     write: WriteUnderTest, certificate: Certificate
-) -> None:
+):
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = write.send(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
-def test_a_trusted_certificate_is_sent(write: WriteUnderTest, certificate: Certificate) -> None:
+def test_a_trusted_certificate_is_sent(write: WriteUnderTest, certificate: Certificate):
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         result = write.send(server.url, ca_bundle=str(certificate.bundle))
     assert result.verdict is write.success
     assert len(server.seen) == 1
 
 
-def test_with_a_missing_ca_bundle_nothing_is_sent(write: WriteUnderTest) -> None:
+def test_with_a_missing_ca_bundle_nothing_is_sent(write: WriteUnderTest):
     with ScriptedServer([respond(http_response())]) as server:
         result = write.send(server.url, ca_bundle="/nonexistent/bundle.pem")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
@@ -92,7 +90,7 @@ def reset_in_the_handshake(connection: socket.socket, is_over: threading.Event) 
 )
 def test_a_failed_handshake_is_not_sent(
     write: WriteUnderTest, certificate: Certificate, play: Play, cause: Cause
-) -> None:
+):
     with ScriptedServer([], on_accept=play) as server:
         result = write.send(
             f"https://127.0.0.1:{server.port}",
@@ -102,9 +100,7 @@ def test_a_failed_handshake_is_not_sent(
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, cause)
 
 
-def test_the_total_deadline_also_ends_a_handshake(
-    write: WriteUnderTest, certificate: Certificate
-) -> None:
+def test_the_total_deadline_also_ends_a_handshake(write: WriteUnderTest, certificate: Certificate):
     # A TLS record that claims 16 KiB and drips: no single read ever times out.
     drip = respond_and_drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", drop=b"\x00")
     with ScriptedServer([], on_accept=drip) as server:
@@ -121,7 +117,7 @@ def test_the_total_deadline_also_ends_a_handshake(
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Authentication Required", "502 Bad"])
-def test_a_proxy_that_refuses_the_tunnel_is_not_sent(write: WriteUnderTest, status: str) -> None:
+def test_a_proxy_that_refuses_the_tunnel_is_not_sent(write: WriteUnderTest, status: str):
     with ScriptedServer([respond_and_close(http_response(status, b"<html>"))]) as proxy:
         result = write.send("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
@@ -131,20 +127,20 @@ def test_a_proxy_that_refuses_the_tunnel_is_not_sent(write: WriteUnderTest, stat
     assert "dd-api-key" not in seen.headers
 
 
-def test_a_proxy_that_disconnects_is_not_sent(write: WriteUnderTest) -> None:
+def test_a_proxy_that_disconnects_is_not_sent(write: WriteUnderTest):
     with ScriptedServer([respond_and_close(b"HTTP/1.1 200")]) as proxy:
         result = write.send("https://127.0.0.1:9", proxy_url=proxy.url)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
 
 
-def test_a_proxy_that_is_down_is_not_sent(write: WriteUnderTest) -> None:
+def test_a_proxy_that_is_down_is_not_sent(write: WriteUnderTest):
     result = write.send("https://127.0.0.1:9", proxy_url=f"http://127.0.0.1:{free_port()}")
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_UNREACHABLE)
 
 
 def test_the_tunnel_carries_the_request_to_the_site(
     write: WriteUnderTest, certificate: Certificate
-) -> None:
+):
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
 
         def tunnel(connection: socket.socket, _: threading.Event) -> None:
@@ -162,9 +158,7 @@ def test_the_tunnel_carries_the_request_to_the_site(
 # The time from the claim to the first byte.
 
 
-def test_after_its_time_a_write_is_not_sent(
-    write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_its_time_a_write_is_not_sent(write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch):
     times = iter([10.0, 10.1])
     monkeypatch.setattr(boot_clock, "seconds_since_boot", lambda: next(times))
     with ScriptedServer([respond(http_response())]) as server, pool():
@@ -183,7 +177,7 @@ def test_the_time_that_a_handshake_or_a_proxy_takes_counts(
     certificate: Certificate,
     monkeypatch: pytest.MonkeyPatch,
     is_proxied: bool,
-) -> None:
+):
     times = [0.0]
     monkeypatch.setattr(boot_clock, "seconds_since_boot", lambda: times[-1])
 
@@ -226,7 +220,7 @@ def copy_bytes(source: socket.socket, sink: socket.socket) -> None:
         return
 
 
-def test_tls_is_at_least_1_2(write: WriteUnderTest, certificate: Certificate) -> None:
+def test_tls_is_at_least_1_2(write: WriteUnderTest, certificate: Certificate):
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     old.load_cert_chain(certificate.bundle, certificate.bundle.with_name("key.pem"))
     old.set_ciphers("ALL:@SECLEVEL=0")

@@ -20,7 +20,7 @@ from tests.datadog.actions import WriteUnderTest
         "  12345678-90ab-cdef-1234-567890abcdef\r\n",
     ],
 )
-def test_an_id_is_normalized_to_one_form(text: str) -> None:
+def test_an_id_is_normalized_to_one_form(text: str):
     assert canonical_connection_id(text) == "12345678-90ab-cdef-1234-567890abcdef"
 
 
@@ -39,22 +39,20 @@ def test_an_id_is_normalized_to_one_form(text: str) -> None:
         "12345678-90ab-cdef-1234-567890abcdeg",
     ],
 )
-def test_an_invalid_id_is_refused_with_the_expected_format(text: str) -> None:
+def test_an_invalid_id_is_refused_with_the_expected_format(text: str):
     with pytest.raises(ValueError, match="looks like 12345678-90ab"):
         canonical_connection_id(text)
 
 
 @pytest.mark.parametrize("has_left", [True, False])
-def test_only_errors_that_prove_it_count_as_not_sent(
-    write: WriteUnderTest, *, has_left: bool
-) -> None:
+def test_only_errors_that_prove_it_count_as_not_sent(write: WriteUnderTest, *, has_left: bool):
     result = result_of_status(
         write=write.write, status=None, has_errors_list=False, has_request_left=has_left
     )
     assert result is (AttemptResult.AMBIGUOUS if has_left else AttemptResult.NOT_SENT)
 
 
-def test_every_other_status_is_ambiguous_and_has_a_cause(write: WriteUnderTest) -> None:
+def test_every_other_status_is_ambiguous_and_has_a_cause(write: WriteUnderTest):
     final = {400, 401, 403, 404, 429, *write.write.results}
     for status in set(range(100, 1000)) - final:
         result = result_of_status(write=write.write, status=status, has_errors_list=True)
@@ -62,19 +60,19 @@ def test_every_other_status_is_ambiguous_and_has_a_cause(write: WriteUnderTest) 
         assert cause_of_status(write=write.write, status=status, has_errors_list=True) is not None
 
 
-def test_codes_fit_their_column_and_equal_their_names() -> None:
+def test_codes_fit_their_column_and_equal_their_names():
     for code in [*AttemptResult, *Cause]:
         assert code.value == code.name.lower()
         assert len(code.value) <= 32
 
 
-def test_errors_are_bounded_and_only_text_is_kept() -> None:
+def test_errors_are_bounded_and_only_text_is_kept():
     texts = error_texts(["x" * 5_000, {"detail": "why"}, {"title": "what"}, 5, None, ""] * 20)
     assert texts[:3] == ("x" * 1_000, "why", "what")
     assert len(texts) <= 20
 
 
-def test_a_hanging_name_server_does_not_block_us(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_name_server_does_not_block_us(monkeypatch: pytest.MonkeyPatch):
     is_over = threading.Event()
 
     def hang(host: str, port: int) -> list[Address]:
@@ -87,9 +85,7 @@ def test_a_hanging_name_server_does_not_block_us(monkeypatch: pytest.MonkeyPatch
     is_over.set()
 
 
-def test_hanging_lookups_do_not_accumulate_without_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_hanging_lookups_do_not_accumulate_without_limit(monkeypatch: pytest.MonkeyPatch):
     is_over = threading.Event()
     ended = threading.Semaphore(0)
 

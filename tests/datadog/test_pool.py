@@ -5,7 +5,7 @@ from connections.net import http
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, key_pair, respond
 
 
-def test_no_connection_outlives_its_action() -> None:
+def test_no_connection_outlives_its_action():
     with ScriptedServer([respond(http_response())]) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair())
         for _ in range(2):

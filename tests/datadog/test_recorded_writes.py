@@ -45,7 +45,7 @@ def replay(exchange: Exchange, client: DatadogClient) -> WriteResponse:
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange.name)
-def test_a_recorded_exchange_is_repeated_and_understood(exchange: Exchange) -> None:
+def test_a_recorded_exchange_is_repeated_and_understood(exchange: Exchange):
     play = respond(http_response(exchange.status, exchange.response.encode()))
     with ScriptedServer([play]) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair())
@@ -72,7 +72,7 @@ def find(result: WriteResponse, **changes: str) -> OrgConnection | None:
 
 
 @pytest.mark.parametrize("exchange", [recorded.CREATED, recorded.CHANGED], ids=lambda one: one.name)
-def test_the_connection_in_a_response_is_read(exchange: Exchange) -> None:
+def test_the_connection_in_a_response_is_read(exchange: Exchange):
     write = POST if exchange is recorded.CREATED else PATCH
     names = ("Parent", "Child", "Dana Keller") if write is POST else ("", "", "")
     result = write.send_against(respond(http_response(body=exchange.response.encode())))
@@ -106,7 +106,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_200_with_an_unreadable_body_is_a_success_without_a_connection(
     write: WriteUnderTest, body: str
-) -> None:
+):
     result = write.send_against(respond(http_response(body=body.encode())))
     assert (result.verdict, result.http_status) == (write.success, 200)
     assert find(result) is None
@@ -120,13 +120,13 @@ def test_a_200_with_an_unreadable_body_is_a_success_without_a_connection(
     ],
     ids=["cut", "too long"],
 )
-def test_a_body_that_is_not_complete_is_not_read(play: Play) -> None:
+def test_a_body_that_is_not_complete_is_not_read(play: Play):
     result = POST.send_against(play)
     assert (result.verdict, find(result)) == (AttemptResult.CREATED, None)
 
 
 @pytest.mark.parametrize("name", ["source_org_id", "sink_org_id", "connection_id"])
-def test_a_200_about_another_connection_is_a_success_without_a_connection(name: str) -> None:
+def test_a_200_about_another_connection_is_a_success_without_a_connection(name: str):
     result = POST.send_against(respond(http_response(body=WHOLE.encode())))
     assert result.verdict is AttemptResult.CREATED
     assert find(result) is not None
@@ -134,12 +134,12 @@ def test_a_200_about_another_connection_is_a_success_without_a_connection(name: 
 
 
 @pytest.mark.parametrize("status", ["202 Accepted", "409 Conflict", "500 X"])
-def test_only_a_success_describes_a_connection(status: str) -> None:
+def test_only_a_success_describes_a_connection(status: str):
     result = POST.send_against(respond(http_response(status, WHOLE.encode())))
     assert find(result) is None
 
 
-def test_data_types_are_sent_as_they_are() -> None:
+def test_data_types_are_sent_as_they_are():
     types = ["rum", "ünknown \u2028"]
     with ScriptedServer([respond(http_response())]) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair())

@@ -44,7 +44,7 @@ def one_action() -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("one_action")
 
 
-def test_a_warm_connection_is_reused_by_another_client(certificate: Certificate) -> None:
+def test_a_warm_connection_is_reused_by_another_client(certificate: Certificate):
     with ScriptedServer([respond(http_response())], tls=certificate.server) as server:
         for _ in range(3):
             client = make_client(server, ca_bundle=str(certificate.bundle))
@@ -52,7 +52,7 @@ def test_a_warm_connection_is_reused_by_another_client(certificate: Certificate)
     assert [request.connection_number for request in server.seen] == [1, 1, 1]
 
 
-def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -> None:
+def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent():
     closed = threading.Event()
 
     def close(connection: socket.socket, _: threading.Event) -> None:
@@ -72,7 +72,7 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
 
 def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retried(
     write: WriteUnderTest,
-) -> None:
+):
     with ScriptedServer(
         [respond(http_response()), respond_and_close(b""), respond(http_response())]
     ) as server:
@@ -83,7 +83,7 @@ def test_a_warm_connection_closed_during_the_request_is_ambiguous_and_not_retrie
     assert [request.connection_number for request in server.seen] == [1, 1]
 
 
-def test_an_unsolicited_response_is_not_taken_for_the_next_one() -> None:
+def test_an_unsolicited_response_is_not_taken_for_the_next_one():
     sent = threading.Event()
 
     def twice(connection: socket.socket, _: threading.Event) -> None:
@@ -101,7 +101,7 @@ def test_an_unsolicited_response_is_not_taken_for_the_next_one() -> None:
 
 def test_a_second_response_in_the_same_tls_record_is_not_taken_for_the_next_one(
     certificate: Certificate,
-) -> None:
+):
     # The reader takes 8 KiB of the record; the second response waits decrypted after them.
     first = http_response("403 Forbidden")
     record = first.ljust(8_192, b"x") + http_response()
@@ -115,7 +115,7 @@ def test_a_second_response_in_the_same_tls_record_is_not_taken_for_the_next_one(
     assert [request.connection_number for request in server.seen] == [1, 2]
 
 
-def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
+def test_the_deadline_of_one_request_does_not_affect_the_next():
     with ScriptedServer(
         [respond(http_response()), respond_and_wait(http_response(length=9))]
     ) as server:
@@ -128,7 +128,7 @@ def test_the_deadline_of_one_request_does_not_affect_the_next() -> None:
     assert [request.connection_number for request in server.seen] == [1, 1]
 
 
-def test_a_cookie_is_never_sent_back(write: WriteUnderTest) -> None:
+def test_a_cookie_is_never_sent_back(write: WriteUnderTest):
     headers = {"Set-Cookie": "session=of-org-a; Path=/"}
     with ScriptedServer([respond(http_response(headers=headers))]) as server:
         client = make_client(server)
@@ -137,7 +137,7 @@ def test_a_cookie_is_never_sent_back(write: WriteUnderTest) -> None:
     assert ["cookie" in request.headers for request in server.seen] == [False, False]
 
 
-def test_each_request_carries_its_own_keys() -> None:
+def test_each_request_carries_its_own_keys():
     with ScriptedServer([respond(http_response())]) as server:
         make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
         other = DatadogClient(
@@ -157,7 +157,7 @@ def test_each_request_carries_its_own_keys() -> None:
     assert [request.connection_number for request in server.seen] == [1, 1, 1]
 
 
-def test_threads_do_not_mix_up_their_responses() -> None:
+def test_threads_do_not_mix_up_their_responses():
     def echo(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(http_response(body=server.seen[-1].connection_number.to_bytes(4)))
 
@@ -181,7 +181,7 @@ def test_threads_do_not_mix_up_their_responses() -> None:
 
 def test_the_environment_changes_nothing(
     write: WriteUnderTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificate: Certificate
-) -> None:
+):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password something\n")
     (tmp_path / ".netrc").chmod(0o600)
     key_log = tmp_path / "keys.log"

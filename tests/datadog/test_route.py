@@ -33,7 +33,7 @@ PROXY = "http://proxy.example:3128"
 )
 def test_a_host_that_is_excepted_is_not_asked_through_the_proxy(
     url: str, no_proxy: str, is_proxied: bool
-) -> None:
+):
     route = Route(proxy_url=PROXY, no_proxy=check_no_proxy(no_proxy))
     assert route.proxy_for(url) == (PROXY if is_proxied else "")
 
@@ -41,14 +41,12 @@ def test_a_host_that_is_excepted_is_not_asked_through_the_proxy(
 @pytest.mark.parametrize(
     "entry", ["10.0.0.0/8", "host:8443", "[::1]:8443", "*.example.org", "https://host", "a b"]
 )
-def test_an_exception_that_would_match_no_host_is_refused(entry: str) -> None:
+def test_an_exception_that_would_match_no_host_is_refused(entry: str):
     with pytest.raises(ValueError, match="no host name or address"):
         check_no_proxy(f"other, {entry}")
 
 
-def test_the_extra_certificates_are_trusted_beside_the_public_ones(
-    certificate: Certificate,
-) -> None:
+def test_the_extra_certificates_are_trusted_beside_the_public_ones(certificate: Certificate):
     public = len(tls_context("", "").get_ca_certs())
     assert len(tls_context("", str(certificate.bundle)).get_ca_certs()) == public + 1
     route = Route(extra_ca_file=str(certificate.bundle))
@@ -59,7 +57,7 @@ def test_the_extra_certificates_are_trusted_beside_the_public_ones(
         )
 
 
-def test_with_unreadable_extra_certificates_nothing_is_sent(tmp_path: Path) -> None:
+def test_with_unreadable_extra_certificates_nothing_is_sent(tmp_path: Path):
     route = Route(extra_ca_file=str(tmp_path / "missing.pem"))
     client = DatadogClient(base_url="https://127.0.0.1:9", keys=key_pair(), route=route)
     result = client.delete_org_connection(connection_id=CONNECTION_ID)

@@ -86,7 +86,7 @@ def call_and_catch(url: str, call: str) -> DatadogError:
         respond_and_close(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
     ],
 )
-def test_an_error_references_no_key_and_no_request(call: str, play: Play) -> None:
+def test_an_error_references_no_key_and_no_request(call: str, play: Play):
     with ScriptedServer([play]) as server:
         error = call_and_catch(server.url, call)
     assert (error.__cause__, error.__context__) == (None, None)
@@ -94,7 +94,7 @@ def test_an_error_references_no_key_and_no_request(call: str, play: Play) -> Non
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_before_connecting_references_no_key(call: str) -> None:
+def test_an_error_before_connecting_references_no_key(call: str):
     error = call_and_catch("https://no-such-site..example", call)
     assert (error.__cause__, error.__context__) == (None, None)
     assert_clean(error)
@@ -109,7 +109,7 @@ def assert_clean(start: object) -> None:
             assert APPLICATION_KEY not in text
 
 
-def test_a_warm_connection_holds_no_key(write: WriteUnderTest) -> None:
+def test_a_warm_connection_holds_no_key(write: WriteUnderTest):
     with ScriptedServer([respond(http_response())]) as server, pool() as connections:
         client = DatadogClient(
             base_url=server.url,
@@ -126,7 +126,7 @@ def test_a_warm_connection_holds_no_key(write: WriteUnderTest) -> None:
         assert APPLICATION_KEY not in text
 
 
-def test_debug_logs_contain_no_key(write: WriteUnderTest, caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_logs_contain_no_key(write: WriteUnderTest, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     with ScriptedServer(
         [respond(http_response()), respond_and_close(b"HTTP/1.1 200 OK\r\nbroken")]
@@ -142,7 +142,7 @@ def test_debug_logs_contain_no_key(write: WriteUnderTest, caplog: pytest.LogCapt
     assert APPLICATION_KEY not in caplog.text
 
 
-def test_the_repr_of_a_client_shows_only_its_address() -> None:
+def test_the_repr_of_a_client_shows_only_its_address():
     client = DatadogClient(
         base_url="https://api.datadoghq.eu",
         keys=key_pair(),
@@ -155,9 +155,7 @@ def test_the_repr_of_a_client_shows_only_its_address() -> None:
     "key", ["abc\ndef", "abc\r\nX: y", "abc\x00def", "abc def", "abc\tdef", "schl\u00fcssel", ""]
 )
 @pytest.mark.parametrize("which", ["api_key", "application_key"])
-def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(
-    which: str, key: str
-) -> None:
+def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(which: str, key: str):
     secrets = {"api_key": Secret("good"), "application_key": Secret("good")} | {which: Secret(key)}
     with pytest.raises(ValueError, match="key must be printable ASCII") as caught:
         DatadogClient(base_url="https://api.datadoghq.com", keys=KeyPair(**secrets))
@@ -178,7 +176,7 @@ def test_a_key_that_is_invalid_in_a_header_is_refused_without_repeating_it(
         "",
     ],
 )
-def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str) -> None:
+def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str):
     with pytest.raises(ValueError, match="address is https://host"):
         DatadogClient(
             base_url=base_url, keys=KeyPair(api_key=Secret("a"), application_key=Secret("b"))
@@ -186,7 +184,7 @@ def test_keys_are_sent_only_over_tls_except_to_this_machine(base_url: str) -> No
 
 
 @pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", "http:"])
-def test_a_proxy_with_another_scheme_is_refused(proxy_url: str) -> None:
+def test_a_proxy_with_another_scheme_is_refused(proxy_url: str):
     with pytest.raises(ValueError, match="proxy's address"):
         DatadogClient(
             base_url="https://api.datadoghq.com",

@@ -33,7 +33,7 @@ from tests.datadog.servers import (
 NOT_FOUND = {"errors": [f"org connection with id:{CONNECTION_ID} not found not found"]}
 
 
-def test_a_200_is_a_success_and_the_response_is_kept(write: WriteUnderTest) -> None:
+def test_a_200_is_a_success_and_the_response_is_kept(write: WriteUnderTest):
     result = write.send_against(respond(http_response()))
     assert result.verdict is write.success
     assert result.cause is None
@@ -70,7 +70,7 @@ def test_a_200_is_a_success_and_the_response_is_kept(write: WriteUnderTest) -> N
 )
 def test_the_request_is_the_documented_one(
     write: WriteUnderTest, path: str, data: dict[str, Any] | None
-) -> None:
+):
     with ScriptedServer([respond(http_response())]) as server:
         write.send(server.url)
     (seen,) = server.seen
@@ -111,14 +111,14 @@ _OTHERS: dict[tuple[str, str], tuple[AttemptResult, Cause | None]] = {
 
 
 @pytest.mark.parametrize("status", _STATUSES)
-def test_every_status_has_one_result_and_is_sent_once(write: WriteUnderTest, status: str) -> None:
+def test_every_status_has_one_result_and_is_sent_once(write: WriteUnderTest, status: str):
     result = write.send_against(respond(json_response(NOT_FOUND, status=status)))
     expected = _OTHERS.get((write.method, status), _STATUSES[status])
     assert (result.verdict, result.cause) == expected
     assert result.http_status == int(status[:3])
 
 
-def test_datadogs_error_text_is_kept_unchanged() -> None:
+def test_datadogs_error_text_is_kept_unchanged():
     result = delete_against(respond(json_response(NOT_FOUND, status="404 Not Found")))
     assert result.errors == (NOT_FOUND["errors"][0],)
 
@@ -127,12 +127,12 @@ def test_datadogs_error_text_is_kept_unchanged() -> None:
     "body",
     [b"<html>Not Found</html>", b"", b'{"errors":"Not found"}', b"[]", b"[" * 60_000, b"{}"],
 )
-def test_a_404_of_another_form_is_ambiguous(write: WriteUnderTest, body: bytes) -> None:
+def test_a_404_of_another_form_is_ambiguous(write: WriteUnderTest, body: bytes):
     result = write.send_against(respond(http_response("404 Not Found", body)))
     assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
-def test_a_429_with_an_html_body_is_still_a_429() -> None:
+def test_a_429_with_an_html_body_is_still_a_429():
     html = http_response("429 Too Many Requests", b"<html>", headers={"Content-Type": "text/html"})
     result = delete_against(respond(html))
     assert result.verdict is AttemptResult.RATE_LIMITED
@@ -155,19 +155,19 @@ def test_a_429_with_an_html_body_is_still_a_429() -> None:
         ("\u00b2", 60),
     ],
 )
-def test_an_invalid_reset_header_is_ignored(value: str, seconds: int) -> None:
+def test_an_invalid_reset_header_is_ignored(value: str, seconds: int):
     headers = {"X-RATELIMIT-Reset": value}
     result = delete_against(respond(http_response("429 Too Many Requests", b"{}", headers=headers)))
     assert result.retry_after_seconds == seconds
 
 
-def test_the_first_of_two_reset_headers_is_used() -> None:
+def test_the_first_of_two_reset_headers_is_used():
     doubled = b"HTTP/1.1 429 X\r\nX-RateLimit-Reset: 9\r\nx-ratelimit-reset: 4\r\n"
     result = delete_against(respond(doubled + b"Content-Length: 0\r\n\r\n"))
     assert result.retry_after_seconds == 9
 
 
-def test_only_harmless_headers_are_kept() -> None:
+def test_only_harmless_headers_are_kept():
     headers = {"Set-Cookie": "a=b", "X-RateLimit-Name": "orgs", "X-Other": "x", "Date": "today"}
     result = delete_against(respond(http_response(headers=headers)))
     assert result.headers == {
@@ -178,7 +178,7 @@ def test_only_harmless_headers_are_kept() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_never_followed(write: WriteUnderTest, status: int) -> None:
+def test_a_redirect_is_never_followed(write: WriteUnderTest, status: int):
     with ScriptedServer([respond(http_response())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
         result = write.send_against(respond(http_response(f"{status} Moved", b"", headers=headers)))
@@ -198,7 +198,7 @@ def assert_never_sent(call: Callable[[DatadogClient], WriteResponse], *, match: 
     "connection_id",
     ["../../v2/org", CONNECTION_ID.upper(), f" {CONNECTION_ID}", CONNECTION_ID + "\n", ""],
 )
-def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str) -> None:
+def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str):
     for call in (
         lambda client: client.delete_org_connection(connection_id=connection_id),
         lambda client: client.update_org_connection(
@@ -209,7 +209,7 @@ def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str) -> None:
 
 
 @pytest.mark.parametrize("connection_types", [(), ("logs", "logs"), ("logs", ""), "logs"])
-def test_invalid_data_types_are_never_sent(connection_types: Sequence[str]) -> None:
+def test_invalid_data_types_are_never_sent(connection_types: Sequence[str]):
     for call in (
         lambda client: client.create_org_connection(
             sink_org_id=SINK_ORG_ID, connection_types=connection_types
@@ -221,7 +221,7 @@ def test_invalid_data_types_are_never_sent(connection_types: Sequence[str]) -> N
         assert_never_sent(call, match="at least one data type")
 
 
-def test_a_missing_destination_is_never_sent() -> None:
+def test_a_missing_destination_is_never_sent():
     assert_never_sent(
         lambda client: client.create_org_connection(sink_org_id="", connection_types=TYPES),
         match="destination org",

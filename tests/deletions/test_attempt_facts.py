@@ -191,14 +191,14 @@ def false_texts(history: History, texts: list[str]) -> list[str]:
 
 
 @pytest.mark.sweep
-def test_no_text_contradicts_the_recorded_attempts() -> None:
+def test_no_text_contradicts_the_recorded_attempts():
     for history, deletion in sample(every_case([*SHORT, *LONG]), every=23):
         where = (history, deletion.state, deletion.outcome, deletion.cause)
         assert not false_texts(history, texts_of(deletion)), where
 
 
 @pytest.mark.sweep
-def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
+def test_an_attempt_that_might_have_worked_is_named_on_the_page():
     silent = {State.SENDING}
     told_by_the_outcome = {Outcome.DELETED}
     for history, deletion in sample(every_case(SHORT), every=7):
@@ -215,7 +215,7 @@ def test_an_attempt_that_might_have_worked_is_named_on_the_page() -> None:
         )
 
 
-def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
+def test_a_late_200_is_named_on_the_page_and_in_the_bundle():
     for history, deletion in every_case([("late 200",), ("cut", "late 200"), ("late 200", "cut")]):
         words = described(deletion)
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
@@ -225,7 +225,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
             assert words.headline == "Gone, and Datadog returned 200"
 
 
-def test_no_event_title_claims_that_nothing_was_sent() -> None:
+def test_no_event_title_claims_that_nothing_was_sent():
     for code in EventCode:
         outcome = "created" if code.startswith("access_request.") else "deleted"
         document = json.dumps({"details": {"outcome": outcome}})
@@ -233,13 +233,13 @@ def test_no_event_title_claims_that_nothing_was_sent() -> None:
         assert not CLAIMS_NOTHING_SENT.search(event_text(event).badge.label)
 
 
-def test_no_cause_claims_whether_something_was_sent() -> None:
+def test_no_cause_claims_whether_something_was_sent():
     for words in map(cause_text, CAUSES[1:]):
         assert not CLAIMS_NOTHING_SENT.search(words)
         assert not CLAIMS_NOTHING_DELETED.search(words)
 
 
-def test_the_attempts_together_led_to_what_the_history_says() -> None:
+def test_the_attempts_together_led_to_what_the_history_says():
     for history in [*SHORT, *LONG]:
         assert attempt_facts.sent_by(attempts_with(history)) == sent_in(history)
 
@@ -260,17 +260,17 @@ def test_the_attempts_together_led_to_what_the_history_says() -> None:
         (("late 403",), "No new DELETE was sent. Attempt 1 returned 403 late."),
     ],
 )
-def test_the_safety_clause_follows_the_attempts(history: History, sentence: str) -> None:
+def test_the_safety_clause_follows_the_attempts(history: History, sentence: str):
     assert attempt_facts.attempts_summary(attempts_with(history)) == sentence
 
 
-def test_an_attempt_with_an_unknown_result_might_have_worked() -> None:
+def test_an_attempt_with_an_unknown_result_might_have_worked():
     made = Attempt(number=1, verdict="", claimed_at=datetime(2026, 3, 2, tzinfo=UTC))
     assert attempt_facts.sent_by([made]) == Sent.UNCERTAIN
 
 
 @pytest.mark.parametrize("sent", [*Sent, None])
-def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -> None:
+def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None):
     expected = {
         Sent.NOTHING: "Nothing was sent. Nothing has been sent. Nothing was deleted.",
         Sent.REFUSED: "No new DELETE was sent. No new DELETE has been sent. Nothing was deleted.",
@@ -292,7 +292,7 @@ def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -
     assert " ".join(filter(None, texts)) == expected[sent]
 
 
-def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:
+def test_a_name_that_reads_like_a_claim_stays_a_name():
     by = "Nothing was deleted."
     declined = deletion_in(State.SETTLED, Outcome.DECLINED, settled_by_name=by, epoch=1)
     assert badge_of(declined).explanation == f"Declined by {by}."
@@ -305,7 +305,7 @@ def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:
         ("access_request", ("You can open the access request when", "Don't request it again.")),
     ],
 )
-def test_an_unreadable_record_says_what_not_to_do_again(noun: str, says: tuple[str, str]) -> None:
+def test_an_unreadable_record_says_what_not_to_do_again(noun: str, says: tuple[str, str]):
     error = ResponseNotRecordedError(
         noun=noun,
         change_request_id=uuid4(),

@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     seen: list[tuple[str, list[str]]] = []
     send = sending.send_claimed
 
@@ -62,7 +62,7 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
 
 def test_no_transaction_is_open_during_the_request(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     depths: list[int] = []
     send = sending.send_claimed
 
@@ -78,7 +78,7 @@ def test_no_transaction_is_open_during_the_request(
 
 def test_without_its_event_nothing_is_sent(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def refuse(**_: object) -> None:
         raise IntegrityError("the record cannot be written")
 
@@ -90,7 +90,7 @@ def test_without_its_event_nothing_is_sent(
 
 def test_a_late_response_is_stored_and_changes_no_state(
     make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     send = sending.send_claimed
 
     def frozen(claimed: ClaimedAttempt) -> WriteResponse:
@@ -111,7 +111,7 @@ def test_a_late_response_is_stored_and_changes_no_state(
 
 def test_two_claims_of_the_same_deletion_cannot_both_succeed(
     make_deletion: RequestDeletion, ada: Person
-) -> None:
+):
     deletion = make_deletion(rate_limited())
     actor = person_actor(person=ada)
     one, other = (Deletion.objects.get(pk=deletion.pk) for _ in range(2))
@@ -122,7 +122,7 @@ def test_two_claims_of_the_same_deletion_cannot_both_succeed(
 
 def test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again(
     make_deletion: RequestDeletion, ada: Person
-) -> None:
+):
     deletion = make_deletion(rate_limited())
     actor = person_actor(person=ada)
     assert sending.claim([deletion], actor=actor, was_rechecked=True)
@@ -138,7 +138,7 @@ def test_a_deletion_that_was_read_while_it_is_sent_is_not_claimed_again(
 
 def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(
     make_deletion: RequestDeletion,
-) -> None:
+):
     deletion = make_deletion(rate_limited())
     deletion.pk, deletion.request_id = uuid4(), uuid4()
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -147,7 +147,7 @@ def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(
 
 def test_requesting_again_returns_the_open_deletion(
     make_deletion: RequestDeletion, sandbox: SandboxServer
-) -> None:
+):
     first = make_deletion(RESET_AFTER_READING)
     assert make_deletion().pk == first.pk
     assert sandbox.world.deletes_received(str(first.connection_id)) == 1
@@ -155,7 +155,7 @@ def test_requesting_again_returns_the_open_deletion(
 
 def test_after_a_404_all_credentials_that_saw_it_are_synced_and_one_listing_it_contradicts(
     make_deletion: RequestDeletion, sandbox: SandboxServer
-) -> None:
+):
     store_credential(sandbox, "Group SOC")
     deletion = make_deletion(RETURNS_404)
     due.run_due(actor=WORKER)
@@ -170,7 +170,7 @@ def test_a_later_sync_contradicts_a_closed_deletion_once(
     sandbox: SandboxServer,
     clock: SettableClock,
     credential: Credential,
-) -> None:
+):
     deletion = make_deletion(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
@@ -187,7 +187,7 @@ def test_a_retired_credential_sends_nothing(
     sandbox: SandboxServer,
     credential: Credential,
     clock: SettableClock,
-) -> None:
+):
     deletion = make_deletion(rate_limited())
     Credential.objects.filter(pk=credential.pk).update(retired_at=clock.at)
     with pytest.raises(BlockedError):
@@ -197,16 +197,14 @@ def test_a_retired_credential_sends_nothing(
 
 def test_no_response_within_the_deadline_is_unknown(
     make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr("connections.core.time_limits.DELETE_SECONDS", 0.3)
     deletion = make_deletion(EXECUTES_THEN_NO_RESPONSE)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_no_stored_row_contains_a_key(
-    make_deletion: RequestDeletion, credential: Credential
-) -> None:
+def test_no_stored_row_contains_a_key(make_deletion: RequestDeletion, credential: Credential):
     make_deletion()
     keys = credential.open_keys()
     rows = json.dumps(
@@ -218,7 +216,7 @@ def test_no_stored_row_contains_a_key(
 
 def test_keys_that_are_rotated_during_the_pre_send_check_are_those_that_send(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def rotate(point: Point, **_: object) -> None:
         if point == Point.BEFORE_CLAIM:
             stored = Credential.objects.get()

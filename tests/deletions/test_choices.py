@@ -68,7 +68,7 @@ def confirm(deletion: Deletion, person: Person, *, skip_recheck: bool = False) -
 
 def test_the_pre_send_check_cannot_be_skipped_at_will(
     approved: Deletion, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.change_connection(
         connection_id=str(approved.connection_id), connection_types=("audit",)
     )
@@ -79,7 +79,7 @@ def test_the_pre_send_check_cannot_be_skipped_at_will(
 @pytest.mark.database
 def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     fetch: Callable[..., object] = fetching.fetch
 
     def fetch_and_lose_the_permission(**arguments: object) -> object:
@@ -97,7 +97,7 @@ def test_a_permission_lost_during_the_pre_send_check_sends_nothing(
 @pytest.mark.database
 def test_one_of_two_concurrent_confirmations_succeeds(
     approved: Deletion, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     other_tab = Deletion.objects.get(pk=approved.pk)
     assert confirm(approved, ada).outcome == Outcome.DELETED
     confirm(other_tab, ada)
@@ -105,7 +105,7 @@ def test_one_of_two_concurrent_confirmations_succeeds(
 
 
 @pytest.mark.database
-def test_a_closed_deletion_never_changes_state(make_deletion: RequestDeletion) -> None:
+def test_a_closed_deletion_never_changes_state(make_deletion: RequestDeletion):
     deletion = make_deletion()
     assert deletion.outcome == Outcome.DELETED
     assert not states.apply(
@@ -116,7 +116,7 @@ def test_a_closed_deletion_never_changes_state(make_deletion: RequestDeletion) -
 
 def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
-) -> None:
+):
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO)
     shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
@@ -132,7 +132,7 @@ def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
 @pytest.mark.database
 def test_a_side_that_was_never_listed_still_requires_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
-) -> None:
+):
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
     shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
@@ -148,7 +148,7 @@ def retire(credential: Credential) -> None:
 
 def test_retiring_the_stricter_side_does_not_remove_its_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
-) -> None:
+):
     retire(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
     shown = confirmations.find_target(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
@@ -164,7 +164,7 @@ def test_a_retired_credential_counts_until_an_administrator_changes_its_policy(
     wanted: UUID,
     sandbox: SandboxServer,
     is_pasted: bool,
-) -> None:
+):
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
     policy = ApprovalPolicy.TWO
     strict = store_credential(sandbox, "Payments US", name="strict", pair=pair, policy=policy)
@@ -184,7 +184,7 @@ def test_a_retired_credential_counts_until_an_administrator_changes_its_policy(
 
 def test_policy_two_requires_two_approvals_and_then_the_confirmation(
     ada: Person, linus: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.TWO)
     credential.refresh_from_db()
     second = make_person("barbara", *linus.roles)
@@ -202,7 +202,7 @@ def test_policy_two_requires_two_approvals_and_then_the_confirmation(
     assert confirm(deletion, ada).outcome == Outcome.DELETED
 
 
-def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> None:
+def test_one_person_does_not_count_twice(approved: Deletion, linus: Person):
     with pytest.raises(ConflictError):
         approvals.approve(
             change_request=approved,
@@ -213,7 +213,7 @@ def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> N
 
 def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     ada: Person, credential: Credential, sandbox: SandboxServer, wanted: UUID
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     soc.snapshots.filter(connection_id=wanted).update(is_current=False)
     with pytest.raises(ConflictError, match="Choose that credential"):
@@ -224,7 +224,7 @@ def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
 @pytest.mark.parametrize("reason", ["", "  ", "\u200b", "\u2060\ufeff", "\n\t"])
 def test_an_invisible_reason_is_refused(
     ada: Person, credential: Credential, wanted: UUID, reason: str
-) -> None:
+):
     with pytest.raises(InvalidInputError) as refused:
         request_deletion(
             actor=person_actor(person=ada),
@@ -237,7 +237,7 @@ def test_an_invisible_reason_is_refused(
 
 def test_a_failed_check_after_sending_does_not_claim_that_nothing_was_sent(
     make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     sent = "connections.change_requests.sending.send_claimed"
     send = sending.send_claimed
 
@@ -257,7 +257,7 @@ def test_a_resolved_contradiction_is_shown_as_resolved(
     sandbox: SandboxServer,
     clock: SettableClock,
     credential: Credential,
-) -> None:
+):
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)

@@ -36,7 +36,7 @@ def events_of(deletion: Deletion) -> list[AuditEvent]:
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "root"])
 def test_a_comment_appears_in_the_audit_log_and_in_the_timeline(
     request: pytest.FixtureRequest, client_of: ClientOf, deletion: Deletion, who: str
-) -> None:
+):
     person = request.getfixturevalue(who)
     client = client_of(person)
     page = read(client.get(f"/deletions/{deletion.pk}/"))
@@ -55,12 +55,8 @@ def test_a_comment_appears_in_the_audit_log_and_in_the_timeline(
 
 @pytest.mark.parametrize("who", ["victor", "margaret"])
 def test_people_who_cannot_comment_see_it_without_a_form(
-    request: pytest.FixtureRequest,
-    client_of: ClientOf,
-    deletion: Deletion,
-    edith: Person,
-    who: str,
-) -> None:
+    request: pytest.FixtureRequest, client_of: ClientOf, deletion: Deletion, edith: Person, who: str
+):
     comment(deletion, edith)
     page = read(client_of(request.getfixturevalue(who)).get(f"/deletions/{deletion.pk}/"))
     assert TEXT in page.text
@@ -69,11 +65,8 @@ def test_people_who_cannot_comment_see_it_without_a_form(
 
 @pytest.mark.parametrize("text", ["", "   ", "\u200b", "x" * 4001])
 def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
-    client_of: ClientOf,
-    deletion: Deletion,
-    edith: Person,
-    text: str,
-) -> None:
+    client_of: ClientOf, deletion: Deletion, edith: Person, text: str
+):
     url = f"/deletions/{deletion.pk}/comment/"
     response = client_of(edith).post(url, {"text": text})
     page = read(response)
@@ -85,10 +78,8 @@ def test_an_empty_or_too_long_comment_is_refused_and_kept_in_the_form(
 
 
 def test_too_many_comments_in_a_minute_are_refused_and_kept_in_the_form(
-    client_of: ClientOf,
-    deletion: Deletion,
-    edith: Person,
-) -> None:
+    client_of: ClientOf, deletion: Deletion, edith: Person
+):
     client, url = client_of(edith), f"/deletions/{deletion.pk}/comment/"
     for number in range(30):
         assert client.post(url, {"text": f"No. {number}"}).status_code == 303
@@ -103,7 +94,7 @@ def test_too_many_comments_in_a_minute_are_refused_and_kept_in_the_form(
 @pytest.mark.database
 def test_the_same_comment_submitted_twice_is_stored_once(
     deletion: Deletion, edith: Person, ada: Person
-) -> None:
+):
     comment(deletion, edith)
     comment(deletion, edith, f"  {TEXT} ")
     assert len(events_of(deletion)) == 1
@@ -118,9 +109,7 @@ def found(text: str) -> list[Deletion]:
 
 
 @pytest.mark.database
-def test_the_history_search_includes_comments(
-    make: Make, deletion: Deletion, edith: Person
-) -> None:
+def test_the_history_search_includes_comments(make: Make, deletion: Deletion, edith: Person):
     make(minute=1)
     comment(deletion, edith)
     comment(deletion, edith, "Also the second one.")
@@ -132,7 +121,7 @@ def test_the_history_search_includes_comments(
 @pytest.mark.database
 def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
     deletion: Deletion, edith: Person, ada: Person
-) -> None:
+):
     # Whole words, because an ID in hex digits can contain the letters of the name.
     def searchable_words() -> list[str]:
         return Deletion.objects.values_list("search_text", flat=True).get().split()
@@ -145,7 +134,7 @@ def test_after_the_requester_is_erased_comments_can_be_found_but_not_the_name(
 
 
 @pytest.mark.database
-def test_a_comment_changes_nothing_else(deletion: Deletion, edith: Person) -> None:
+def test_a_comment_changes_nothing_else(deletion: Deletion, edith: Person):
     before = dict(Deletion.objects.filter(pk=deletion.pk).values().get())
     comment(deletion, edith)
     after = dict(Deletion.objects.filter(pk=deletion.pk).values().get())

@@ -68,15 +68,13 @@ def wanted(credential: Credential) -> OrgConnectionSnapshot:
     return snapshot(credential, connection_id=WANTED)
 
 
-def test_the_only_connection_of_its_source_is_named_by_the_source(
-    wanted: OrgConnectionSnapshot,
-) -> None:
+def test_the_only_connection_of_its_source_is_named_by_the_source(wanted: OrgConnectionSnapshot):
     assert text(wanted) == "Payments"
 
 
 def test_one_of_several_connections_of_its_source_is_named_by_the_destination(
     credential: Credential, wanted: OrgConnectionSnapshot
-) -> None:
+):
     snapshot(credential, sink_org_id="d", sink_org_name="Data Lake")
     assert text(wanted) == "Group SOC"
 
@@ -85,7 +83,7 @@ def test_one_of_several_connections_of_its_source_is_named_by_the_destination(
 @pytest.mark.parametrize("sink_org_id", ["s", "another"])
 def test_the_id_is_typed_if_two_destinations_share_a_name(
     credential: Credential, wanted: OrgConnectionSnapshot, sink_org_id: str, name: str
-) -> None:
+):
     snapshot(credential, sink_org_id="d", sink_org_name="Data Lake")
     snapshot(credential, sink_org_id=sink_org_id, sink_org_name=name)
     assert text(wanted) == END_OF_ID
@@ -104,14 +102,14 @@ def test_the_id_is_typed_if_two_destinations_share_a_name(
 )
 def test_what_does_not_count_as_another_connection_of_the_same_source(
     credential: Credential, wanted: OrgConnectionSnapshot, other: dict[str, Any]
-) -> None:
+):
     snapshot(credential, **{"sink_org_name": "Data Lake"} | other)
     assert text(wanted) == "Payments"
 
 
 def test_a_connection_that_both_sides_list_is_one(
     sandbox: SandboxServer, wanted: OrgConnectionSnapshot
-) -> None:
+):
     other_side = store_credential(sandbox, "Group SOC", is_read=False)
     snapshot(other_side, connection_id=WANTED)
     assert text(wanted) == "Payments"
@@ -119,7 +117,7 @@ def test_a_connection_that_both_sides_list_is_one(
 
 def test_a_retired_credential_shows_no_connections(
     sandbox: SandboxServer, wanted: OrgConnectionSnapshot
-) -> None:
+):
     retired = store_credential(sandbox, "Group SOC", is_read=False)
     snapshot(retired, sink_org_name="Data Lake")
     Credential.objects.filter(pk=retired.pk).update(retired_at=timezone.now())
@@ -128,7 +126,7 @@ def test_a_retired_credential_shows_no_connections(
 
 def test_connections_are_counted_as_the_person_sees_them(
     sandbox: SandboxServer, wanted: OrgConnectionSnapshot, ada: Person
-) -> None:
+):
     hidden = store_credential(sandbox, "Group SOC", is_read=False)
     snapshot(hidden, sink_org_name="Data Lake")
     CredentialAccess.objects.create(
@@ -141,9 +139,7 @@ def test_connections_are_counted_as_the_person_sees_them(
 @pytest.mark.parametrize(
     "name", ["", "   ", "x" * 61, "Pay\u202ements", "Pay\x07ments", "\u3164", "Pay\ufe0fments"]
 )
-def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(
-    credential: Credential, name: str
-) -> None:
+def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(credential: Credential, name: str):
     wanted = snapshot(credential, connection_id=WANTED, source_org_name=name)
     assert text(wanted) == END_OF_ID
     snapshot(credential, sink_org_name="Data Lake")
@@ -152,7 +148,7 @@ def test_a_name_that_cannot_be_typed_is_replaced_by_the_id(
     assert text(wanted) == END_OF_ID
 
 
-def test_without_a_listing_the_id_is_typed(credential: Credential) -> None:
+def test_without_a_listing_the_id_is_typed(credential: Credential):
     assert text(None) == END_OF_ID
 
 
@@ -175,7 +171,7 @@ def requester_with_two_connections(requester: Requester, sandbox: SandboxServer)
 
 def test_the_confirmation_page_and_the_request_require_the_same_text(
     requester_with_two_connections: Requester,
-) -> None:
+):
     form = requester_with_two_connections.confirmation_page().form_to("/deletions/new/")
     assert form.attributes["data-confirm"] == "Group SOC"
 
@@ -193,7 +189,7 @@ def test_the_confirmation_page_and_the_request_require_the_same_text(
 
 def test_the_confirmation_after_approval_requires_it_too(
     requester_with_two_connections: Requester, linus: Person, ada: Person
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = requester_with_two_connections.delete()
     deletion = Deletion.objects.get()

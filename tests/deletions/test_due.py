@@ -42,9 +42,7 @@ def run_due(deletion: Deletion) -> Deletion:
     return deletion
 
 
-def test_nothing_is_due_before_its_time(
-    make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
+def test_nothing_is_due_before_its_time(make_deletion: RequestDeletion, clock: SettableClock):
     deletion = make_deletion(rate_limited(reset="7"))
     clock.advance(seconds=6)
     assert due.run_due(actor=WORKER) == []
@@ -53,7 +51,7 @@ def test_nothing_is_due_before_its_time(
 
 def test_the_record_of_an_error_says_which_deletion_it_is_about(
     make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     clock.advance(seconds=8)
 
@@ -70,7 +68,7 @@ def test_the_record_of_an_error_says_which_deletion_it_is_about(
 
 def test_a_waiting_deletion_is_sent_at_the_time_datadog_gave(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=8)
@@ -82,7 +80,7 @@ def test_a_waiting_deletion_is_sent_at_the_time_datadog_gave(
 
 def test_waiting_longer_than_15_minutes_ends_with_nothing_sent(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="300"))
     due_at_the_same_time = Deletion.objects.get()
     due_at_the_same_time.pk = due_at_the_same_time.request_id = uuid4()
@@ -97,7 +95,7 @@ def test_waiting_longer_than_15_minutes_ends_with_nothing_sent(
 
 def test_a_waiting_deletion_is_not_sent_after_its_requester_lost_the_permission(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     ada.groups.clear()
@@ -109,7 +107,7 @@ def test_a_waiting_deletion_is_not_sent_after_its_requester_lost_the_permission(
 
 def test_a_waiting_deletion_of_a_changed_connection_is_stale(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     sandbox.world.change_connection(
@@ -125,7 +123,7 @@ def test_a_waiting_deletion_keeps_waiting_when_the_sync_fails(
     clock: SettableClock,
     sandbox: SandboxServer,
     credential: Credential,
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     sandbox.world.set_fault(fault=RESET_AFTER_READING, site=credential.site, method="GET")
@@ -138,7 +136,7 @@ def test_a_waiting_deletion_keeps_waiting_when_the_sync_fails(
 @pytest.mark.parametrize("fault", [EXECUTES_THEN_RESET, EXECUTES_THEN_500])
 def test_a_lost_response_is_unknown_until_two_spaced_syncs_agree(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer, fault: object
-) -> None:
+):
     deletion = make_deletion(fault)
     assert deletion.state == State.UNKNOWN
     clock.advance(seconds=36)
@@ -150,7 +148,7 @@ def test_a_lost_response_is_unknown_until_two_spaced_syncs_agree(
 
 def test_an_unknown_deletion_listed_twice_is_still_present_and_not_sent_again(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
@@ -162,7 +160,7 @@ def test_an_unknown_deletion_listed_twice_is_still_present_and_not_sent_again(
 
 def test_syncs_that_disagree_settle_nothing(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     clock.advance(seconds=36)
@@ -174,7 +172,7 @@ def test_syncs_that_disagree_settle_nothing(
 
 def test_a_claim_without_a_response_is_unknown_after_60_s(
     make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     class KilledError(Exception):
         """Simulates a killed process."""
 
@@ -199,7 +197,7 @@ def test_what_changed_since_it_was_found_due_is_left_alone(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
     sandbox: SandboxServer,
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=8)
@@ -214,7 +212,7 @@ def test_what_changed_since_it_was_found_due_is_left_alone(
 
 def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_before(
     make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
+):
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     assert (deletion.outcome, deletion.verified_at) == (Outcome.DELETED, None)
     clock.advance(seconds=61)
@@ -228,7 +226,7 @@ def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_befo
 
 def test_a_200_is_verified_once_the_connection_is_no_longer_listed(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(seconds=61)
@@ -236,9 +234,7 @@ def test_a_200_is_verified_once_the_connection_is_no_longer_listed(
     assert deletion.due_at is None
 
 
-def test_a_refused_deletion_is_not_contradicted_by_a_listing(
-    make_deletion: RequestDeletion,
-) -> None:
+def test_a_refused_deletion_is_not_contradicted_by_a_listing(make_deletion: RequestDeletion):
     deletion = make_deletion(RETURNS_403)
     assert deletion.outcome == Outcome.REFUSED
     due.run_request(change_request=deletion, actor=WORKER)
@@ -248,7 +244,7 @@ def test_a_refused_deletion_is_not_contradicted_by_a_listing(
 
 def test_verifying_a_deletion_ends_every_snapshot_even_one_from_before_the_clock_was_set_back(
     make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
+):
     deletion = make_deletion()
     retired = Credential.objects.get(pk=deletion.credential_id)
     retired.pk, retired.name, retired.fingerprint = uuid4(), "Retired", "f" * 12

@@ -177,7 +177,7 @@ def test_after_earlier_attempts_no_text_claims_that_nothing_was_sent(
     sandbox: SandboxServer,
     cause_failure: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
-) -> None:
+):
     is_lost, has_429 = "lost" in earlier, "429" in earlier
     deletion = make_deletion(RESET_AFTER_READING if is_lost else rate_limited(reset="7"))
     sandbox.world.clear_faults()
@@ -213,7 +213,7 @@ def test_a_wrong_confirmation_after_an_earlier_attempt_sends_no_new_delete(
     sandbox: SandboxServer,
     client_of: Callable[[Person], Client],
     ada: Person,
-) -> None:
+):
     deletion = make_deletion(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
@@ -234,7 +234,7 @@ def test_a_waiting_deletion_whose_check_failed_offers_no_confirmation(
     cause_failure: dict[str, Happen],
     client_of: Callable[[Person], Client],
     ada: Person,
-) -> None:
+):
     # It is confirmed and retried automatically, so another confirmation would do nothing.
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
@@ -330,7 +330,7 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     observer: Observer,
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="7"))
     sandbox.world.clear_faults()
     pause_sender()
@@ -363,7 +363,7 @@ def test_a_bundle_agrees_with_an_outcome_settled_by_a_late_200(
     observer: Observer,
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
-) -> None:
+):
     pause_sender()
     deletion = make_deletion()
     observer.work_after(deletion, seconds=1)
@@ -379,7 +379,7 @@ def test_a_late_200_settles_nothing_while_syncs_fail(
     sandbox: SandboxServer,
     pause_sender: Callable[[], None],
     cause_failure: dict[str, Happen],
-) -> None:
+):
     pause_sender()
     deletion = make_deletion()
     cause_failure["unreadable"](deletion)
@@ -396,7 +396,7 @@ def test_a_late_200_means_deleted_once_the_connection_is_no_longer_listed(
     sandbox: SandboxServer,
     credential: Credential,
     pause_sender: Callable[[], None],
-) -> None:
+):
     pause_sender()
     there = sandbox.world.connections()
     deletion = make_deletion()
@@ -429,7 +429,7 @@ def test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     pause_sender: Callable[[], None],
-) -> None:
+):
     pause_sender()
     there = sandbox.world.connections()
     deletion = make_deletion()
@@ -454,7 +454,7 @@ def test_after_a_late_200_and_a_404_a_sync_settles_it_as_deleted(
 
 def test_without_a_response_two_syncs_leave_it_unattributed(
     make_deletion: RequestDeletion, observer: Observer
-) -> None:
+):
     deletion = make_deletion(EXECUTES_THEN_RESET)
     for seconds in (36, 61):
         observer.check_after(deletion, seconds=seconds)
@@ -467,7 +467,7 @@ def test_without_a_response_two_syncs_leave_it_unattributed(
 @pytest.mark.database
 def test_a_late_200_makes_the_next_check_due_at_once(
     make_deletion: RequestDeletion, clock: SettableClock, pause_sender: Callable[[], None]
-) -> None:
+):
     pause_sender()
     deletion = make_deletion()
     assert deletion.due_at == clock.at
@@ -477,7 +477,7 @@ def test_a_late_200_makes_the_next_check_due_at_once(
 @pytest.mark.database
 def test_a_200_recorded_between_the_check_and_its_outcome_counts(
     make_deletion: RequestDeletion, observer: Observer, record_late_response: Callable[[], None]
-) -> None:
+):
     deletion = make_deletion()
     observer.check_after(deletion, seconds=36)
     record_late_response()
@@ -492,7 +492,7 @@ def test_a_200_recorded_between_the_check_and_its_outcome_counts_for_one_still_p
     observer: Observer,
     sandbox: SandboxServer,
     record_late_response: Callable[[], None],
-) -> None:
+):
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         observer.check_after(deletion, seconds=seconds)
@@ -510,7 +510,7 @@ def test_a_200_recorded_after_the_pre_send_check_counts(
     sandbox: SandboxServer,
     ada: Person,
     record_late_response: Callable[[], None],
-) -> None:
+):
     deletion = make_deletion(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         observer.check_after(deletion, seconds=seconds)
@@ -530,7 +530,7 @@ def test_a_response_and_an_outcome_wait_for_each_other(
     make_deletion: RequestDeletion,
     observer: Observer,
     lose_claim: list[Callable[[], object]],
-) -> None:
+):
     deletion = make_deletion()
     observer.check_after(deletion, seconds=36)
     with CaptureQueriesContext(connection) as captured:

@@ -88,7 +88,7 @@ def test_the_page_of_a_protected_deletion_asks_for_no_confirmation(
     ada: Person,
     linus: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     protect(key, linus)
     page = read(client_of(ada).get(f"/deletions/{approved.pk}/"))
     assert not page.has_form_to("/execute/")
@@ -100,7 +100,7 @@ def test_the_page_of_a_protected_deletion_asks_for_no_confirmation(
 
 def test_a_request_is_refused_and_says_who_protects_the_connection_and_why(
     ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey
-) -> None:
+):
     protect(key, linus)
     with pytest.raises(BlockedError, match=f"Linus protected it at .*{REASON}") as refused:
         request(actor=person_actor(person=ada), credential=credential, key=key)
@@ -110,7 +110,7 @@ def test_a_request_is_refused_and_says_who_protects_the_connection_and_why(
 
 def test_approving_is_refused(
     ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
@@ -126,7 +126,7 @@ def test_approving_is_refused(
 
 def test_confirming_is_refused_and_the_state_does_not_change(
     approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey, sandbox: SandboxServer
-) -> None:
+):
     protect(key, margaret)
     with pytest.raises(BlockedError, match="protected"):
         confirm(approved, ada)
@@ -144,7 +144,7 @@ def test_a_connection_protected_during_the_pre_send_check_is_not_sent(
     key: OrgConnectionKey,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     def protect_first(point: failpoints.Point, **_: object) -> None:
         if point == failpoints.Point.BEFORE_CLAIM:
             protect(key, margaret)
@@ -162,7 +162,7 @@ def test_the_worker_closes_a_waiting_deletion_as_not_sent(
     key: OrgConnectionKey,
     clock: SettableClock,
     sandbox: SandboxServer,
-) -> None:
+):
     deletion = make_deletion(rate_limited(reset="1"))
     assert deletion.state == State.WAITING
     protect(key, linus)
@@ -175,7 +175,7 @@ def test_the_worker_closes_a_waiting_deletion_as_not_sent(
 
 def test_after_an_ambiguous_attempt_the_worker_leaves_the_outcome_unknown(
     make_deletion: RequestDeletion, linus: Person, key: OrgConnectionKey, clock: SettableClock
-) -> None:
+):
     deletion = make_deletion(RESET_AFTER_READING)
     Deletion.objects.update(state=State.WAITING, due_at=clock.now(), expires_at=None)
     protect(key, linus)
@@ -189,7 +189,7 @@ def test_after_an_ambiguous_attempt_the_worker_leaves_the_outcome_unknown(
 @pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time")
 def test_a_concurrent_claim_and_protection_are_serialized(
     approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey
-) -> None:
+):
     is_claiming, started = Event(), Event()
 
     def hold(point: failpoints.Point, **_: object) -> None:
@@ -223,7 +223,7 @@ def test_it_outlives_every_sync_and_credential(
     credential: Credential,
     key: OrgConnectionKey,
     sandbox: SandboxServer,
-) -> None:
+):
     protect(key, linus)
     wanted = sandbox.world.connection(connection_id=str(key.connection_id))
     assert wanted
@@ -240,7 +240,7 @@ def test_it_outlives_every_sync_and_credential(
 
 def test_a_connection_that_was_never_seen_can_be_protected(
     linus: Person, ada: Person, credential: Credential
-) -> None:
+):
     key = OrgConnectionKey(site=credential.site, connection_id=uuid4())
     protect(key, linus)
     with pytest.raises(BlockedError):
@@ -249,7 +249,7 @@ def test_a_connection_that_was_never_seen_can_be_protected(
 
 def test_after_another_person_removes_the_protection_it_can_be_deleted(
     ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
-) -> None:
+):
     unprotect(protect(key, margaret), linus)
     deletion = request(actor=person_actor(person=ada), credential=credential, key=key)
     assert deletion.outcome == Outcome.DELETED
@@ -259,7 +259,7 @@ def test_after_another_person_removes_the_protection_it_can_be_deleted(
 
 def test_not_even_an_administrator_removes_their_own_protection(
     root: Person, key: OrgConnectionKey
-) -> None:
+):
     protection = protect(key, root)
     with pytest.raises(PermissionDenied, match="Another person"):
         unprotect(protection, root)
@@ -269,7 +269,7 @@ def test_not_even_an_administrator_removes_their_own_protection(
 @pytest.mark.database
 def test_the_database_refuses_the_removal_of_ones_own_protection(
     linus: Person, key: OrgConnectionKey
-) -> None:
+):
     protection = protect(key, linus)
     with pytest.raises(IntegrityError), transaction.atomic():
         ProtectionRemoval.objects.create(
@@ -284,7 +284,7 @@ def test_the_database_refuses_the_removal_of_ones_own_protection(
 @pytest.mark.database
 def test_the_database_refuses_a_false_copy_of_who_protected_it(
     linus: Person, ada: Person, key: OrgConnectionKey
-) -> None:
+):
     protection = protect(key, linus)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         ProtectionRemoval.objects.create(
@@ -311,7 +311,7 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
 )
 def test_the_database_refuses_to_change_past_protections(
     linus: Person, margaret: Person, key: OrgConnectionKey, statement: str
-) -> None:
+):
     unprotect(protect(key, margaret), linus)
     protect(key, margaret)
     with (
@@ -327,21 +327,19 @@ def test_the_database_refuses_to_change_past_protections(
 )
 def test_people_without_the_permission_cannot_unprotect(
     linus: Person, key: OrgConnectionKey, role: Role
-) -> None:
+):
     protection = protect(key, linus)
     with pytest.raises(PermissionDenied):
         unprotect(protection, make_person("barbara", role))
 
 
 @pytest.mark.parametrize("role", [Role.AUDITOR, Role.VIEWER])
-def test_people_without_the_permission_cannot_protect(
-    key: OrgConnectionKey, db: None, role: Role
-) -> None:
+def test_people_without_the_permission_cannot_protect(key: OrgConnectionKey, db: None, role: Role):
     with pytest.raises(PermissionDenied):
         protect(key, make_person("barbara", role))
 
 
-def test_no_command_protects_or_unprotects(linus: Person, key: OrgConnectionKey) -> None:
+def test_no_command_protects_or_unprotects(linus: Person, key: OrgConnectionKey):
     with pytest.raises(PermissionDenied):
         protections.protect_connection(actor=command_actor(), key=key, reason=REASON)
     with pytest.raises(PermissionDenied):
@@ -353,7 +351,7 @@ def test_no_command_protects_or_unprotects(linus: Person, key: OrgConnectionKey)
 @pytest.mark.database
 def test_a_protected_connection_cannot_be_protected_again(
     linus: Person, margaret: Person, key: OrgConnectionKey
-) -> None:
+):
     protect(key, linus)
     with pytest.raises(ConflictError, match="already"):
         protect(key, margaret)
@@ -362,7 +360,7 @@ def test_a_protected_connection_cannot_be_protected_again(
 @pytest.mark.database
 def test_a_protection_cannot_be_removed_twice(
     linus: Person, margaret: Person, root: Person, key: OrgConnectionKey
-) -> None:
+):
     protection = protect(key, margaret)
     unprotect(protection, linus)
     with pytest.raises(ConflictError):
@@ -370,7 +368,7 @@ def test_a_protection_cannot_be_removed_twice(
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\u200b", "x" * 4001])
-def test_a_reason_must_be_visible(linus: Person, key: OrgConnectionKey, reason: str) -> None:
+def test_a_reason_must_be_visible(linus: Person, key: OrgConnectionKey, reason: str):
     with pytest.raises(InvalidInputError) as refused:
         protections.protect_connection(actor=person_actor(person=linus), key=key, reason=reason)
     assert "reason" in refused.value.fields
@@ -379,7 +377,7 @@ def test_a_reason_must_be_visible(linus: Person, key: OrgConnectionKey, reason: 
 @pytest.mark.database
 def test_an_erased_person_who_protected_it_is_still_identified(
     linus: Person, root: Person, key: OrgConnectionKey
-) -> None:
+):
     protect(key, linus)
     erase_person(actor=person_actor(person=root), person=linus)
     [held] = protections.list_protections(key)

@@ -12,7 +12,7 @@ from tests.support.clock import SettableClock
 
 def test_a_429_to_a_delete_holds_back_deferrable_work(
     make_deletion: RequestDeletion, credential: Credential, clock: SettableClock
-) -> None:
+):
     assert make_deletion(faults.rate_limited(reset="50")).state == State.WAITING
     held_back_until = rate_limits.wait_until(
         site=credential.site, org_id=credential.org_id, now=clock.at
@@ -22,7 +22,7 @@ def test_a_429_to_a_delete_holds_back_deferrable_work(
 
 def test_a_confirmed_deletion_is_sent_while_its_org_is_held_back(
     make_deletion: RequestDeletion, credential: Credential, clock: SettableClock
-) -> None:
+):
     used_up = RateLimit(name="", limit=100, remaining=0, reset_seconds=60)
     rate_limits.record(
         site=credential.site, org_id=credential.org_id, rate_limits=[used_up], now=clock.at

@@ -131,7 +131,7 @@ def every_deletion() -> Iterator[Deletion]:
         yield deletion_in(State.SETTLED, outcome, due_at=NOW)
 
 
-def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
+def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes():
     for deletion in every_deletion():
         words = described(deletion)
         shown = (words.title, words.label, words.sentences, *words.lines)
@@ -147,12 +147,12 @@ def test_every_deletion_has_a_badge_and_a_headline_without_raw_codes() -> None:
         assert badge.icon in ICONS, where
 
 
-def test_every_state_of_a_bulk_deletion_has_a_badge() -> None:
+def test_every_state_of_a_bulk_deletion_has_a_badge():
     badges = {batch_badge(Batch(state=state), has_expired=False) for state in BatchState}
     assert len(badges) == len(BatchState)
 
 
-def test_only_unknown_deletions_use_the_unknown_color() -> None:
+def test_only_unknown_deletions_use_the_unknown_color():
     unknown = {
         (deletion.state, deletion.outcome)
         for deletion in every_deletion()
@@ -162,14 +162,14 @@ def test_only_unknown_deletions_use_the_unknown_color() -> None:
     assert unknown == {("unknown", "")}
 
 
-def test_every_cause_has_its_own_sentence() -> None:
+def test_every_cause_has_its_own_sentence():
     sentences = {cause_text(cause) for cause in CAUSES[1:]}
 
     assert len(sentences) == len(set(CAUSES[1:]))
     assert [each for each in sentences if not re.match(r"(?!Cause:)[A-Z].*\.$", each)] == []
 
 
-def test_an_unknown_cause_is_shown_by_its_code() -> None:
+def test_an_unknown_cause_is_shown_by_its_code():
     assert cause_text("moon_phase") == "Cause: moon_phase."
     assert cause_text("") == ""
 
@@ -188,7 +188,7 @@ STATUSES: dict[str, Iterable[Badge]] = {
 
 
 @pytest.mark.parametrize("subject", STATUSES)
-def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str) -> None:
+def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str):
     badges = list(STATUSES[subject])
 
     assert len({badge.label for badge in badges}) == len(badges)
@@ -235,7 +235,7 @@ def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str) -> No
         ({"outcome": "unresolved"}, "Unresolved"),
     ],
 )
-def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str) -> None:
+def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str):
     deletion = deletion_in(State.SETTLED, "deleted", settled_at=NOW)
     for name, value in values.items():
         setattr(deletion, name, value)
@@ -260,9 +260,7 @@ def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str) 
         (State.STILL_PRESENT, {"confirmed_at": NOW, "cause": "listings_agree"}, "No effect"),
     ],
 )
-def test_an_open_deletion_has_one_label(
-    state: State, values: dict[str, object], label: str
-) -> None:
+def test_an_open_deletion_has_one_label(state: State, values: dict[str, object], label: str):
     deletion = deletion_in(state)
     for name, value in values.items():
         setattr(deletion, name, value)
@@ -328,11 +326,11 @@ def test_an_open_deletion_has_one_label(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_texts_are_exactly_as_agreed(deletion: Deletion, sentences: str) -> None:
+def test_the_texts_are_exactly_as_agreed(deletion: Deletion, sentences: str):
     assert described(deletion).sentences == sentences
 
 
-def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> None:
+def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes():
     for cause in ("rate_limited", "connection_refused"):
         waiting = deletion_in(
             State.WAITING, cause=cause, attempts=[attempt()], due_at=NOW, expires_at=NOW
@@ -342,7 +340,7 @@ def test_a_deletion_whose_retry_would_come_too_late_says_when_it_closes() -> Non
         assert words.sentences.endswith("Closes at 2026-03-02 14:03:22 UTC without a retry.")
 
 
-def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
+def test_a_contradicted_deletion_says_once_what_each_attempt_returned():
     limited = attempt(
         verdict=AttemptResult.RATE_LIMITED, cause=Cause.RATE_LIMITED, http_status=429, errors=[]
     )
@@ -358,16 +356,14 @@ def test_a_contradicted_deletion_says_once_what_each_attempt_returned() -> None:
 
 
 @pytest.mark.parametrize("answered_at", [NOW, None])
-def test_a_contradicted_deletion_says_which_attempt_might_have_worked(
-    answered_at: datetime | None,
-) -> None:
+def test_a_contradicted_deletion_says_which_attempt_might_have_worked(answered_at: datetime | None):
     lost = attempt(http_status=None, answered_at=answered_at, errors=[])
     gone = Outcome.GONE_UNATTRIBUTED
     found = deletion_in(State.SETTLED, gone, contradicted_at=NOW, attempts=[lost])
     assert described(found).lines[-1] == "Attempt 1 might have worked."
 
 
-def test_a_deletion_being_rechecked_offers_no_decision() -> None:
+def test_a_deletion_being_rechecked_offers_no_decision():
     assert steps_of(DeletionStatus.CHECKING) == ()
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
         words = describe(deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING)
@@ -379,7 +375,7 @@ def test_a_deletion_being_rechecked_offers_no_decision() -> None:
     assert words.sentences.endswith("Nothing has been sent. Confirmed by Ada.")
 
 
-def test_an_approval_names_who_can_give_it() -> None:
+def test_an_approval_names_who_can_give_it():
     waiting = deletion_in(
         State.REQUESTED, policy=ApprovalPolicy.ONE, expires_at=NOW + timedelta(days=1)
     )
@@ -390,7 +386,7 @@ def test_an_approval_names_who_can_give_it() -> None:
     assert words.lines == ("Ada and Linus can approve.",)
 
 
-def test_an_approver_sees_who_requested_it() -> None:
+def test_an_approver_sees_who_requested_it():
     waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
 
     words = described(waiting, approvers=("Ada",), can_approve=True)
@@ -399,7 +395,7 @@ def test_an_approver_sees_who_requested_it() -> None:
     assert "Ada can approve." not in words.lines
 
 
-def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
+def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown():
     refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
     words = described(deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused]))
 
@@ -407,7 +403,7 @@ def test_an_unknown_after_a_refusal_says_which_attempt_is_unknown() -> None:
     assert words.facts[0] == "403 Forbidden in 143 ms"
 
 
-def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code() -> None:
+def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code():
     text = json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}})
     for code in (code for code in audit.EventCode if code.startswith("deletion.")):
         badge = event_text(AuditEvent(code=code, stored_sentence="A sentence.", text=text)).badge
@@ -415,7 +411,7 @@ def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code() -> Non
         assert (badge.tone in TONES, badge.icon in ICONS) == (True, True)
 
 
-def test_the_effect_of_a_deletion_names_the_data_types() -> None:
+def test_the_effect_of_a_deletion_names_the_data_types():
     types = ["logs", "audit", "rum"]
 
     effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
@@ -424,12 +420,12 @@ def test_the_effect_of_a_deletion_names_the_data_types() -> None:
     assert unknown_types(types) == ["rum"]
 
 
-def test_each_event_has_one_label_of_a_subject_and_what_happened() -> None:
+def test_each_event_has_one_label_of_a_subject_and_what_happened():
     labels = [event_label(code) for code in search.code_choices()]
     assert len(set(labels)) == len(labels)
     for label in labels:
         assert re.fullmatch(r"[A-Z][\w -]*: [^:_]+", label), label
 
 
-def test_every_special_label_is_of_a_code_that_exists() -> None:
+def test_every_special_label_is_of_a_code_that_exists():
     assert set(event_texts._ACTIONS) <= set(EventCode)

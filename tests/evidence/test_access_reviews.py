@@ -126,7 +126,7 @@ def test_a_decision_in_place_of_the_owner_needs_attention_and_another_owner_is_a
     grace: Person,
     edith: Person,
     tmp_path: Path,
-) -> None:
+):
     payments = store_credential(sandbox, "Payments US", is_read=False)
     [key] = add_connections(sandbox, 1)
     sync_now(payments)
@@ -151,7 +151,7 @@ def test_a_decision_in_place_of_the_owner_needs_attention_and_another_owner_is_a
 @pytest.mark.database
 def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
     review: AccessReview, tmp_path: Path
-) -> None:
+):
     made = make(review)
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
     assert (verdict.code, "VERIFIED: every check passed." in verdict.text) == (0, True)
@@ -183,7 +183,7 @@ def test_a_closed_access_review_is_evidence_from_its_start_to_the_deletions(
 @pytest.mark.sweep
 def test_no_leaf_of_its_bundle_becomes_markup(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     assert_no_leaf_becomes_markup(made, tmp_path, subtests)
 
 
@@ -194,7 +194,7 @@ def test_a_decision_that_was_carried_out_before_the_closing_names_its_deletion(
     edith: Person,
     client_of: Callable[[Person], Client],
     tmp_path: Path,
-) -> None:
+):
     payments = store_credential(sandbox, "Payments US", is_read=False)
     add_connections(sandbox, 1)
     sync_now(payments)
@@ -216,11 +216,8 @@ def test_a_decision_that_was_carried_out_before_the_closing_names_its_deletion(
 
 
 def test_its_page_links_to_the_bundle(
-    review: AccessReview,
-    edith: Person,
-    client_of: Callable[[Person], Client],
-    tmp_path: Path,
-) -> None:
+    review: AccessReview, edith: Person, client_of: Callable[[Person], Client], tmp_path: Path
+):
     client = client_of(edith)
     url = f"/reviews/{review.pk}/export/?format=bundle"
     assert url in client.get(f"/reviews/{review.pk}/").content.decode()
@@ -239,7 +236,7 @@ def test_its_page_links_to_the_bundle(
     ] * 2
 
 
-def test_an_open_access_review_has_no_bundle(review: AccessReview) -> None:
+def test_an_open_access_review_has_no_bundle(review: AccessReview):
     review.state = "open"
     with pytest.raises(ConflictError):
         make(review)
@@ -247,7 +244,7 @@ def test_an_open_access_review_has_no_bundle(review: AccessReview) -> None:
 
 def test_a_record_with_many_rows_continues_on_more_lines(
     review: AccessReview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(contents, "ROWS_PER_LINE", 4)
     made = make(review)
     assert [list(line) for line in lines_of(made)].count(["rows"]) == 2
@@ -261,7 +258,7 @@ def test_a_record_with_many_rows_continues_on_more_lines(
 @pytest.mark.database
 def test_it_still_verifies_when_its_people_are_erased(
     review: AccessReview, ada: Person, grace: Person, tmp_path: Path
-) -> None:
+):
     for person in (ada, grace):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make(review)
@@ -280,7 +277,7 @@ def review_in(records: Records) -> dict[str, Any]:
     return next(line for line in records if line.get("kind") == ACCESS_REVIEW)
 
 
-def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> None:
+def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made):
     record = review_in(lines_of(made))
     about = (ACCESS_REVIEW, record["id"])
     events = [event for event in Forger(made=made).events() if event.about == about]
@@ -292,7 +289,7 @@ def test_a_decision_by_someone_who_is_not_a_reviewer_is_named(made: Made) -> Non
     assert "Grace was not a reviewer when they decided in event" in named
 
 
-def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_elsewhere() -> None:
+def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_elsewhere():
     row = {"is_gone": True}
     assert gone_text(row, []) == "removed outside Org Admin"
     assert gone_text(row, [{"state": "unknown"}]) == "gone, but it is not proven how"
@@ -307,7 +304,7 @@ def test_a_connection_gone_after_an_unknown_deletion_was_not_surely_removed_else
 @pytest.mark.sweep
 def test_each_column_of_an_access_review_its_rows_reviewers_and_decisions_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     name = review_in(lines_of(made))["id"]
     assert_each_bundled_column_counts(made, name, tmp_path, subtests)
 
@@ -340,13 +337,13 @@ EDITS: dict[str, tuple[Callable[[Records], Any], str]] = {
 @pytest.mark.parametrize(("change", "named"), EDITS.values(), ids=EDITS.keys())
 def test_a_change_of_the_access_review_is_named(
     made: Made, tmp_path: Path, change: Callable[[Records], Any], named: str
-) -> None:
+):
     forger = Forger(made=made)
     forger.edit_records(change)
     assert named in complaint(forger.signed(), tmp_path)
 
 
-def test_a_replaced_decision_left_out_with_its_event_is_named(made: Made, tmp_path: Path) -> None:
+def test_a_replaced_decision_left_out_with_its_event_is_named(made: Made, tmp_path: Path):
     """The closing's digest covers only the decisions that count."""
     forger = Forger(made=made)
     replaced = '"keep_until":"20'
@@ -371,7 +368,7 @@ def test_a_replaced_decision_left_out_with_its_event_is_named(made: Made, tmp_pa
     assert "it does not have as many decisions as were recorded when it was closed" in found
 
 
-def test_an_access_review_left_out_with_its_events_is_named(made: Made, tmp_path: Path) -> None:
+def test_an_access_review_left_out_with_its_events_is_named(made: Made, tmp_path: Path):
     forger = Forger(made=made)
     forger.leave_out_events(lambda event: event["code"].startswith("access_review."))
     forger.edit_records(without_the_review)
@@ -390,9 +387,7 @@ def closing_problems_after(
     return list(closing_problems(review, review_rows, newest))
 
 
-def test_the_closing_digest_covers_states_appeared_connections_coverage_and_reason(
-    made: Made,
-) -> None:
+def test_the_closing_digest_covers_states_appeared_connections_coverage_and_reason(made: Made):
     digest = "its final states are not those of its closing digest"
 
     def keep(review: dict[str, Any], rows: Records) -> None:
@@ -420,7 +415,7 @@ def test_the_closing_digest_covers_states_appeared_connections_coverage_and_reas
 @pytest.mark.database
 def test_each_stored_column_of_an_access_review_counts(
     review: AccessReview, subtests: pytest.Subtests
-) -> None:
+):
     kind = kind_of(ACCESS_REVIEW)
     assert len(newest_rows(kind, review.pk)) == len(tables_of(kind))
     assert_each_stored_column_counts(kind, review.pk, subtests)

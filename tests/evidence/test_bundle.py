@@ -47,7 +47,7 @@ def pythons() -> list[str]:
 
 def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
     made: Made, tmp_path: Path
-) -> None:
+):
     for number, python in enumerate(pythons()):
         verdict = run_verifier(made.data, tmp_path / f"empty-{number}", python=python)
         assert verdict.code == 0, python
@@ -61,7 +61,7 @@ def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
 
 def test_without_a_fingerprint_the_result_says_that_the_key_was_not_checked(
     made: Made, tmp_path: Path
-) -> None:
+):
     lines = run_verifier(made.data, tmp_path / "x").text.splitlines()
     [verdict] = [line for line in lines if "VERIFIED:" in line]
     assert verdict.endswith(
@@ -71,7 +71,7 @@ def test_without_a_fingerprint_the_result_says_that_the_key_was_not_checked(
     assert lines[-1] == "RESULT: VERIFIED, BUT NOT ITS SIGNER (exit code 0)."
 
 
-def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only() -> None:
+def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only():
     for name, content in files_of(build_program()).items():
         tree = ast.parse(content, feature_version=(3, 9))
         imported = {
@@ -84,7 +84,7 @@ def test_the_verifier_runs_on_python_3_9_with_the_standard_library_only() -> Non
         assert {module.partition(".")[0] for module in others} <= STANDARD | {"connections"}, name
 
 
-def test_its_modules_are_short_enough_to_read_and_the_program_follows_from_them() -> None:
+def test_its_modules_are_short_enough_to_read_and_the_program_follows_from_them():
     files = files_of(build_program())
     assert max(len(content.splitlines()) for content in files.values()) <= 600
     assert pack(files) == build_program()
@@ -94,7 +94,7 @@ def test_its_modules_are_short_enough_to_read_and_the_program_follows_from_them(
     }
 
 
-def test_an_older_python_could_not_check() -> None:
+def test_an_older_python_could_not_check():
     code = (
         "import runpy, sys; sys.version_info = (3, 8, 20); "
         f"runpy.run_path({str(VERIFIER / '__main__.py')!r}, run_name='__main__')"
@@ -106,11 +106,11 @@ def test_an_older_python_could_not_check() -> None:
     )
 
 
-def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made) -> None:
+def test_the_verifier_in_the_bundle_is_the_reviewed_one(made: Made):
     assert files_of(made.data)["verify.pyz"] == build_program()
 
 
-def test_its_readme_names_every_file_and_only_existing_events(made: Made) -> None:
+def test_its_readme_names_every_file_and_only_existing_events(made: Made):
     text = files_of(made.data)["README.txt"].decode()
     assert [name for name in FILE_NAMES if f"\n  {name} " not in text] == []
     codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
@@ -123,7 +123,7 @@ def test_its_readme_names_every_file_and_only_existing_events(made: Made) -> Non
     assert {EventCode.DELETION_ANSWERED, EventCode.DELETION_VERIFIED} <= codes
 
 
-def test_the_named_key_is_followed_across_its_rotation(made: Made, tmp_path: Path) -> None:
+def test_the_named_key_is_followed_across_its_rotation(made: Made, tmp_path: Path):
     for fingerprint in (made.key.fingerprint, made.first_fingerprint):
         spelled = ":".join(fingerprint.upper()[n : n + 4] for n in range(0, 64, 4))
         verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", spelled)
@@ -131,16 +131,14 @@ def test_the_named_key_is_followed_across_its_rotation(made: Made, tmp_path: Pat
         assert "\nVERIFIED: every check passed.\n" in verdict.text
 
 
-def test_a_wrong_or_incomplete_fingerprint_is_refused(made: Made, tmp_path: Path) -> None:
+def test_a_wrong_or_incomplete_fingerprint_is_refused(made: Made, tmp_path: Path):
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", "0" * 64)
     assert (verdict.code, "belongs to no key of this bundle" in verdict.text) == (1, True)
     half = made.key.fingerprint[:32]
     assert run_verifier(made.data, tmp_path / "x", "--fingerprint", half).code == 2
 
 
-def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(
-    made: Made, tmp_path: Path
-) -> None:
+def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(made: Made, tmp_path: Path):
     kept = tmp_path / "kept.txt"
     # With line endings as a mail program might change them.
     kept.write_bytes(made.kept.replace("\n", "\r\n").encode() + b"\r\n\r\n")
@@ -148,7 +146,7 @@ def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(
     assert (verdict.code, "including the one you kept" in verdict.text) == (0, True)
 
 
-def test_a_checkpoint_of_another_audit_log_is_refused(made: Made, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_audit_log_is_refused(made: Made, tmp_path: Path):
     kept = tmp_path / "kept.txt"
     origin, size, root, *rest = made.kept.split("\n")
     for lines in (
@@ -160,18 +158,18 @@ def test_a_checkpoint_of_another_audit_log_is_refused(made: Made, tmp_path: Path
         assert "Your checkpoint" in complaint(made.data, tmp_path, kept=str(kept))
 
 
-def test_an_unreadable_bundle_is_not_reported_as_forged(made: Made, tmp_path: Path) -> None:
+def test_an_unreadable_bundle_is_not_reported_as_forged(made: Made, tmp_path: Path):
     assert run_verifier(made.data, tmp_path / "x", "--checkpoint", "nowhere.txt").code == 2
     assert run_verifier(made.data, tmp_path / "x", "--no-such-option").code == 2
 
 
-def test_a_module_next_to_the_verifier_is_not_imported(made: Made, tmp_path: Path) -> None:
+def test_a_module_next_to_the_verifier_is_not_imported(made: Made, tmp_path: Path):
     for name in ("hashlib", "json", "re", "zlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
     assert run_verifier(made.data, tmp_path).code == 0
 
 
-def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made) -> None:
+def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made):
     files = files_of(made.data)
     for text in (
         files["README.txt"].decode(),
@@ -182,7 +180,7 @@ def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made) -> None
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
-def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> None:
+def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str):
     path, bundle, program = (tmp_path / name for name in ("other", "bundle.zip", "verify.pyz"))
     bundle.write_bytes(made.data)
     program.write_bytes(build_program())
@@ -205,7 +203,7 @@ def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> N
         assert str(path) in done.stdout
 
 
-def test_a_file_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path):
     path, program = tmp_path / "missing.zip", tmp_path / "verify.pyz"
     program.write_bytes(build_program())
     command = [sys.executable, "-I", str(program), str(path)]
@@ -234,7 +232,7 @@ def places(data: bytes) -> Iterator[int]:
     yield from chance.sample(sorted(inside), 200)
 
 
-def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path) -> None:
+def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path):
     path, chance = tmp_path / "bundle.zip", random.Random(7)  # noqa: S311 - any will do
     missed = []
     path.write_bytes(made.data)
@@ -256,9 +254,7 @@ def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path) -
     assert missed == []
 
 
-def test_ten_random_flips_are_reported_by_the_verifier_as_a_program(
-    made: Made, tmp_path: Path
-) -> None:
+def test_ten_random_flips_are_reported_by_the_verifier_as_a_program(made: Made, tmp_path: Path):
     for _ in range(10):
         data = bytearray(made.data)
         place = random.randrange(len(data))  # noqa: S311 - any will do
@@ -267,12 +263,12 @@ def test_ten_random_flips_are_reported_by_the_verifier_as_a_program(
         assert (verdict.code, verdict.text[:20]) == (1, "VERIFICATION FAILED:"), place
 
 
-def test_a_truncated_bundle_is_refused(made: Made, tmp_path: Path) -> None:
+def test_a_truncated_bundle_is_refused(made: Made, tmp_path: Path):
     for length in (0, 1, 29, 5000, len(made.data) // 2, len(made.data) - 1):
         assert complaint(made.data[:length], tmp_path), length
 
 
-def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path) -> None:
+def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path):
     assert complaint(b"MZ" + made.data, tmp_path)
     assert complaint(made.data + b"\n", tmp_path)
     # A valid ZIP comment.
@@ -280,9 +276,7 @@ def test_data_before_or_after_the_archive_is_refused(made: Made, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)
-def test_a_missing_duplicate_or_renamed_file_is_refused(
-    made: Made, tmp_path: Path, name: str
-) -> None:
+def test_a_missing_duplicate_or_renamed_file_is_refused(made: Made, tmp_path: Path, name: str):
     files = files_of(made.data)
     assert complaint(pack({n: c for n, c in files.items() if n != name}), tmp_path)
     renamed = {n if n != name else f"../{n}": c for n, c in files.items()}
@@ -293,7 +287,7 @@ def test_a_missing_duplicate_or_renamed_file_is_refused(
     assert complaint(pack({**files, "extra.txt": b""}), tmp_path)
 
 
-def test_swapped_or_changed_files_are_refused(made: Made, tmp_path: Path) -> None:
+def test_swapped_or_changed_files_are_refused(made: Made, tmp_path: Path):
     files = files_of(made.data)
     assert complaint(pack(dict(sorted(files.items()))), tmp_path)
     swapped = {**files, "keys.json": files["values.ndjson"], "values.ndjson": files["keys.json"]}
@@ -301,7 +295,7 @@ def test_swapped_or_changed_files_are_refused(made: Made, tmp_path: Path) -> Non
     assert complaint(pack(files), tmp_path) == ""
 
 
-def test_numbers_that_are_not_integers_are_refused() -> None:
+def test_numbers_that_are_not_integers_are_refused():
     for text in ("1.5", "1e3", "NaN", "9" * 5000, '{"a":1,"a":2}', "[" * 100_000, "\ud800"):
         with pytest.raises(VerificationFailed):
             load_json(text.encode("utf-8", "surrogatepass"), "This")

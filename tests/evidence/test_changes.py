@@ -82,7 +82,7 @@ def assert_named(*named: Change) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 500])
 def test_untouched_changes_match_their_events(
     changes: list[Change], batch_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(comparison, "_BATCH_SIZE", batch_size)
     monkeypatch.setattr(comparison, "_EVENTS_PER_QUERY", batch_size)
     code, document = verified()
@@ -91,7 +91,7 @@ def test_untouched_changes_match_their_events(
 
 def test_an_altered_column_of_a_change_is_detected(
     changes: list[Change], subtests: pytest.Subtests
-) -> None:
+):
     acknowledgement = {"acknowledged_at", "note"}
     fields = {field.name: field for field in Change._meta.concrete_fields}
     for name in fields.keys() - NOT_COMPARED - {"id", "deletion", "acknowledged_by"}:
@@ -104,17 +104,17 @@ def test_an_altered_column_of_a_change_is_detected(
     assert verified()[0] == 0
 
 
-def test_an_altered_change_is_named_with_the_others_of_its_event(changes: list[Change]) -> None:
+def test_an_altered_change_is_named_with_the_others_of_its_event(changes: list[Change]):
     update(changes[2], needs_attention=not changes[2].needs_attention)
     assert_named(changes[1], changes[2])
 
 
-def test_a_removed_change_is_named(changes: list[Change]) -> None:
+def test_a_removed_change_is_named(changes: list[Change]):
     sql("DELETE FROM connections_change WHERE id = %s", changes[1].pk)
     assert_named(changes[1])
 
 
-def test_an_invented_change_is_named(changes: list[Change]) -> None:
+def test_an_invented_change_is_named(changes: list[Change]):
     invented = Change.objects.get(pk=changes[0].pk)
     invented.pk, invented.number = uuid4(), 4
     invented.save(force_insert=True)
@@ -131,21 +131,19 @@ def test_an_invented_change_is_named(changes: list[Change]) -> None:
 )
 def test_an_altered_acknowledgement_is_named(
     changes: list[Change], linus: Person, values: dict[str, object]
-) -> None:
+):
     values = {key: linus if value == "linus" else value for key, value in values.items()}
     update(changes[1], **values)
     assert_named(changes[1])
 
 
-def test_an_invented_acknowledgement_is_named(changes: list[Change], ada: Person) -> None:
+def test_an_invented_acknowledgement_is_named(changes: list[Change], ada: Person):
     update(changes[0], acknowledged_at=changes[0].recorded_at, acknowledged_by=ada, note="Known.")
     assert_named(changes[0])
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL refuses such a value.")
-def test_an_unreadable_change_is_named(
-    changes: list[Change], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_change_is_named(changes: list[Change], caplog: pytest.LogCaptureFixture):
     sql("UPDATE connections_change SET connection_id = 'x' WHERE id = %s", changes[0].pk)
     sql("UPDATE connections_change SET id = 'nonsense' WHERE id = %s", changes[1].pk)
     code, document = verified()
@@ -157,7 +155,7 @@ def test_an_unreadable_change_is_named(
 
 def test_what_is_stored_meanwhile_raises_no_alarm(
     changes: list[Change], clock: SettableClock, ada: Person
-) -> None:
+):
     steps = verify_in_steps()
     next(steps)
     clock.advance(minutes=15)

@@ -30,7 +30,7 @@ def run(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
     return code, json.loads(out.getvalue())
 
 
-def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
+def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path):
     path = tmp_path / "q3.zip"
     code, printed = run("--output", path, "--site", "sandbox-us1", "--from", "2026-01-01")
     assert (code, printed["deletions"], printed["file"]) == (0, 4, str(path))
@@ -42,7 +42,7 @@ def test_it_writes_a_valid_bundle_and_prints_its_digest(tmp_path: Path) -> None:
     assert started.details["filter"] == "since=2026-01-01&site=sandbox-us1"
 
 
-def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_a_newer_release_is_refused(tmp_path: Path):
     """Its records that this version doesn't know would be missing without a word."""
     AppliedMigration.objects.create(name="0100_next", sha256="0" * 64, release="9.10.0")
     code, printed = run("--output", tmp_path / "q3.zip")
@@ -55,7 +55,7 @@ def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     assert not AuditEvent.objects.filter(code="evidence_bundle.started").exists()
 
 
-def test_it_overwrites_nothing(tmp_path: Path) -> None:
+def test_it_overwrites_nothing(tmp_path: Path):
     path = tmp_path / "q3.zip"
     path.write_text("mine")
     code, printed = run("--output", path)
@@ -63,7 +63,7 @@ def test_it_overwrites_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(**_: Any) -> None:
         raise OSError("no space left")
 
@@ -85,20 +85,20 @@ def test_a_failure_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_invalid_arguments_are_a_usage_error(
     tmp_path: Path, arguments: tuple[str, ...], printed: str
-) -> None:
+):
     code, document = run("--output", tmp_path / "q3.zip", *arguments)
     assert (code, printed in document["error"]) == (2, True)
     assert not (tmp_path / "q3.zip").exists()
 
 
-def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path) -> None:
+def test_an_inconsistent_bundle_exits_with_1(tmp_path: Path):
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     code, printed = run("--output", tmp_path / "q3.zip")
     assert (code, printed["differing"], len(printed["differences"])) == (1, 1, 1)
 
 
-def test_it_writes_the_verifier_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_it_writes_the_verifier_and_overwrites_nothing(tmp_path: Path):
     path = tmp_path / "verify.pyz"
     code, printed = run("--verifier", path)
     assert (code, printed["file"]) == (0, str(path))

@@ -11,7 +11,7 @@ from tests.support.processes import PATIENCE, ROOT
 
 def test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle(
     shared_database: SharedDatabase, tmp_path: Path
-) -> None:
+):
     done = subprocess.run(
         [sys.executable, "-m", "tests.evidence.concurrent_writer", str(tmp_path)],
         cwd=ROOT,

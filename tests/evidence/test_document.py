@@ -55,7 +55,7 @@ DOCUMENTS = ("keys.json", "population.json", "manifest.json")
 
 
 @pytest.mark.django_db
-def test_the_keys_of_an_event() -> None:
+def test_the_keys_of_an_event():
     audit.record(
         code=audit.EventCode.PERSON_CHANGED,
         actor=WORKER,
@@ -64,7 +64,7 @@ def test_the_keys_of_an_event() -> None:
     assert set(json.loads(AuditEvent.objects.get().text)) == set(EVENT)
 
 
-def test_the_types_of_a_subject() -> None:
+def test_the_types_of_a_subject():
     key = OrgConnectionKey(site="datadoghq.com", connection_id=uuid4())
     subjects: list[audit.Subject] = [
         Deletion(),
@@ -86,35 +86,35 @@ def test_the_types_of_a_subject() -> None:
     assert codes_in(listed) == {audit.reference(subject)["type"] for subject in subjects}
 
 
-def test_the_kinds_of_an_actor() -> None:
+def test_the_kinds_of_an_actor():
     [listed] = re.findall(r"`kind` \(([^)]+)\)", EVENT["actor"])
     assert codes_in(listed) == set(get_args(get_type_hints(Actor)["kind"]))
 
 
-def test_the_kinds_of_an_erasable_value() -> None:
+def test_the_kinds_of_an_erasable_value():
     pattern = "|".join(PersonalValue.Kind.values)
     assert rf"`\{{\{{|\}}\}}|\{{({pattern}):([0-9]+)\}}`" in EVIDENCE
 
 
-def test_the_faults_that_a_verification_names() -> None:
+def test_the_faults_that_a_verification_names():
     table = rows("| what was done | named as | how exactly |")
     named = [codes_in(rest.partition("|")[0]) for rest in table.values()]
     assert set().union(*named) == set(Fault)
 
 
-def test_the_files_of_a_bundle_in_their_order() -> None:
+def test_the_files_of_a_bundle_in_their_order():
     assert tuple(FILES) == FILE_NAMES
 
 
 @pytest.mark.database
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_keys_of_a_document_in_a_bundle(made: Made, name: str) -> None:
+def test_the_keys_of_a_document_in_a_bundle(made: Made, name: str):
     keys = set(json.loads(files_of(made.data)[name]))
     row = FILES[name]
     assert [key for key in sorted(keys) if not re.search(rf"[`\"]{key}[`\"]", row)] == []
 
 
-def test_every_event_code_in_the_documents_exists() -> None:
+def test_every_event_code_in_the_documents_exists():
     subjects = "|".join({code.partition(".")[0] for code in audit.EventCode})
     named = re.compile(rf"`((?:{subjects})\.[a-z_]+)`|\"code\":\"([^\"]+)\"")
     files = {"signing_key.json", "access_review.js"}

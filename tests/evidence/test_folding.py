@@ -43,7 +43,7 @@ def event(rows: dict[str, Any], *, names: dict[str, Any] | None = None) -> Event
     )
 
 
-def test_later_events_win_and_names_are_filled_in() -> None:
+def test_later_events_win_and_names_are_filled_in():
     folded = fold(
         [
             event({"deletion": {"state": "requested", "site": "x"}}),
@@ -59,7 +59,7 @@ def test_later_events_win_and_names_are_filled_in() -> None:
     }
 
 
-def test_one_event_sets_the_same_columns_of_several_rows_and_removes_others() -> None:
+def test_one_event_sets_the_same_columns_of_several_rows_and_removes_others():
     before = event({"decision 3 4": {"reason": "x"}, "decision 4": {"row_id": 2}, "reviewer 9": {}})
     assert fold([before, event({"reviewer 9": None})]) == {
         "decision 3": {"reason": "x"},
@@ -67,7 +67,7 @@ def test_one_event_sets_the_same_columns_of_several_rows_and_removes_others() ->
     }
 
 
-def test_an_empty_value_counts_as_missing_and_false_does_not() -> None:
+def test_an_empty_value_counts_as_missing_and_false_does_not():
     folded: Rows = {"deletion": {"cause": "", "verified_at": None, "errors": [], "is_late": False}}
     assert list(differences({"deletion": {"is_late": False}}, folded)) == []
     assert list(differences({"deletion": {}}, folded)) == [
@@ -79,9 +79,7 @@ def test_an_empty_value_counts_as_missing_and_false_does_not() -> None:
     ]
 
 
-def test_missing_records_are_counted_once_each_up_to_a_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_missing_records_are_counted_once_each_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(differing, "_MAX_MISSING", 2)
     found = differing.DifferingRecords(noun="deletion")
     for ids in (["1"], ["3", "2", "1"]):
@@ -89,7 +87,7 @@ def test_missing_records_are_counted_once_each_up_to_a_limit(
     assert (found.count, found.ids) == (2, ["1", "2"])
 
 
-def test_every_table_with_a_record_is_covered_and_every_gap_has_a_reason() -> None:
+def test_every_table_with_a_record_is_covered_and_every_gap_has_a_reason():
     covered = {table.model for kind in KINDS for table in tables_of(kind)}
     assert set(NOT_RECORDED) <= covered
     for model, reasons in NOT_RECORDED.items():
@@ -116,7 +114,7 @@ def test_every_table_with_a_record_is_covered_and_every_gap_has_a_reason() -> No
 @pytest.mark.usefixtures("history")
 def test_each_column_of_a_deletion_its_attempts_and_approvals_counts(
     subtests: pytest.Subtests, tmp_path: Path
-) -> None:
+):
     deletion = Deletion.objects.get(approvals__isnull=False)
     kind = kind_of(DELETION)
     assert {table.name for table, _ in newest_rows(kind, deletion.pk)} == {
@@ -145,7 +143,7 @@ def protected(
 @pytest.mark.database
 def test_each_column_of_a_protection_and_its_removal_counts(
     protected: Protection, subtests: pytest.Subtests, tmp_path: Path
-) -> None:
+):
     kind, record = kind_of(ORG_CONNECTION), protected.connection_id
     assert_each_stored_column_counts(kind, record, subtests)
     assert_each_stored_row_counts(kind, record, subtests)
@@ -155,9 +153,7 @@ def test_each_column_of_a_protection_and_its_removal_counts(
 
 
 @pytest.mark.database
-def test_a_removal_of_a_protection_without_an_event_is_named(
-    protected: Protection, root: Person
-) -> None:
+def test_a_removal_of_a_protection_without_an_event_is_named(protected: Protection, root: Person):
     """The triggers let it in: only the comparison finds it."""
     ProtectionRemoval.objects.create(
         protection=protected,
@@ -173,7 +169,7 @@ def test_a_removal_of_a_protection_without_an_event_is_named(
 
 
 @pytest.mark.database
-def test_a_removed_protection_is_named(protected: Protection) -> None:
+def test_a_removed_protection_is_named(protected: Protection):
     with triggers_off():
         ProtectionRemoval.objects.all().delete()
         Protection.objects.all().delete()

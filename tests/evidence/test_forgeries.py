@@ -37,7 +37,7 @@ def settled(records: Records) -> dict[str, Any]:
 @pytest.mark.sweep
 def test_each_column_of_an_approved_deletion_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     records = Forger(made=made).records()
     [name] = [line["id"] for line in records if line["rows"] is settled(records)]
     assert_each_bundled_column_counts(made, name, tmp_path, subtests)
@@ -136,7 +136,7 @@ FILES: dict[str, tuple[str, Callable[[str], str], str]] = {
 @pytest.mark.parametrize(("name", "change", "complaint_text"), FILES.values(), ids=FILES.keys())
 def test_a_file_that_contradicts_the_others_is_named(
     made: Made, tmp_path: Path, name: str, change: Callable[[str], str], complaint_text: str
-) -> None:
+):
     forger = Forger(made=made)
     forger.edit(name, change)
     assert complaint_text in complaint(forger.signed(), tmp_path)
@@ -171,13 +171,13 @@ FACTS: dict[str, tuple[Callable[[Forger], None], str]] = {
 @pytest.mark.parametrize(("change", "complaint_text"), FACTS.values(), ids=FACTS.keys())
 def test_contradictory_facts_are_named(
     made: Made, tmp_path: Path, change: Callable[[Forger], None], complaint_text: str
-) -> None:
+):
     forger = Forger(made=made)
     change(forger)
     assert complaint_text in complaint(forger.signed(), tmp_path)
 
 
-def test_another_installations_key_is_refused(made: Made, tmp_path: Path) -> None:
+def test_another_installations_key_is_refused(made: Made, tmp_path: Path):
     stranger = SigningKey(private_key=Ed25519PrivateKey.generate(), previous_public_keys=())
     forger = Forger(made=made)
     assert "not signed by a trusted key" in complaint(forger.signed(stranger), tmp_path)
@@ -189,9 +189,7 @@ def test_another_installations_key_is_refused(made: Made, tmp_path: Path) -> Non
     assert "checkpoint.txt is not signed" in complaint(forger.signed(stranger), tmp_path)
 
 
-def test_a_name_omitted_as_if_erased_is_valid_and_listed_as_not_proven(
-    made: Made, tmp_path: Path
-) -> None:
+def test_a_name_omitted_as_if_erased_is_valid_and_listed_as_not_proven(made: Made, tmp_path: Path):
     forger = Forger(made=made)
     values = [json.loads(line) for line in forger.files["values.ndjson"].splitlines()]
     [approver] = [value for value in values if value["value"] == "Linus"]
@@ -251,7 +249,7 @@ def spoiled(name: str, content: bytes, chance: random.Random) -> bytes:
 
 def test_no_forged_content_causes_a_traceback(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     chance = random.Random(99)  # noqa: S311 - any will do
     path = tmp_path / "bundle.zip"
     for _ in range(80):
@@ -271,7 +269,7 @@ def test_no_forged_content_causes_a_traceback(
 LARGE = 128 << 20
 
 
-def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path: Path) -> None:
+def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path: Path):
     for name, byte in (("events.ndjson", b"x"), ("records.ndjson", b"\n"), ("keys.json", b"[")):
         forger = Forger(made=made)
         forger.files[name] = byte * LARGE
@@ -286,6 +284,6 @@ def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path
         assert b"MemoryError" not in done.stdout
 
 
-def test_differences_read_as_sentences(made: Made) -> None:
+def test_differences_read_as_sentences(made: Made):
     assert made.bundle.differing == 0
     assert list(RULES[DELETION]({}, [])) == ["it has no request event"]

@@ -73,7 +73,7 @@ def assert_named(*deletions: Deletion) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_settled_deletion_cannot_be_changed(subtests: pytest.Subtests) -> None:
+def test_a_settled_deletion_cannot_be_changed(subtests: pytest.Subtests):
     for what in sorted(DELETION.keys() - SET_ONCE):
         with subtests.test(what=what), pytest.raises(DatabaseError, match=REFUSED):
             sql(change_of_deletion(what, one_of(outcome="refused")))
@@ -81,7 +81,7 @@ def test_a_settled_deletion_cannot_be_changed(subtests: pytest.Subtests) -> None
 
 
 @pytest.mark.usefixtures("history")
-def test_an_attempt_with_its_response_cannot_be_changed(subtests: pytest.Subtests) -> None:
+def test_an_attempt_with_its_response_cannot_be_changed(subtests: pytest.Subtests):
     for what in ATTEMPT:
         with subtests.test(what=what), pytest.raises(DatabaseError, match=REFUSED):
             sql(change_of_attempt(what, one_of(outcome="refused").attempts.get()))
@@ -97,7 +97,7 @@ REVERTED_RESULTS = {
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("what", REVERTED_RESULTS)
-def test_a_later_finding_cannot_be_reverted(what: str) -> None:
+def test_a_later_finding_cannot_be_reverted(what: str):
     deletion = one_of(outcome="deleted")
     assert deletion.verified_at
     with pytest.raises(DatabaseError, match=REFUSED):
@@ -108,7 +108,7 @@ def test_a_later_finding_cannot_be_reverted(what: str) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_contradiction_cannot_be_removed() -> None:
+def test_a_contradiction_cannot_be_removed():
     deletion = one_of(outcome="deleted")
     sql(change_of_deletion("a contradiction", deletion))
     with pytest.raises(DatabaseError, match=REFUSED):
@@ -130,7 +130,7 @@ CLAIM = (
 
 
 @pytest.mark.usefixtures("history")
-def test_a_claimed_attempt_cannot_be_changed(subtests: pytest.Subtests) -> None:
+def test_a_claimed_attempt_cannot_be_changed(subtests: pytest.Subtests):
     deletion = one_of(outcome="refused")
     claimed = Attempt.objects.create(
         deletion=deletion,
@@ -163,14 +163,14 @@ REMOVED = {
 
 
 @pytest.mark.usefixtures("history")
-def test_results_cannot_be_removed_or_replaced() -> None:
+def test_results_cannot_be_removed_or_replaced():
     for statement in REMOVED[connection.vendor]:
         with pytest.raises(DatabaseError, match=REFUSED):
             sql(statement)
     assert_intact()
 
 
-def test_every_column_is_frozen_or_listed_as_changeable() -> None:
+def test_every_column_is_frozen_or_listed_as_changeable():
     kept = [*migration.REQUESTED, *migration.COPIED, *migration.SETTLED, *migration.NAMES]
     # Break glass is used once, and these columns have their own conditions.
     conditional = ["verified_at", "contradicted_at", "cause_details"]
@@ -191,7 +191,7 @@ def test_every_column_is_frozen_or_listed_as_changeable() -> None:
 @pytest.mark.usefixtures("history")
 def test_a_closed_deletion_can_be_commented_on_checked_again_and_have_names_erased(
     ada: Person, linus: Person
-) -> None:
+):
     deletion = one_of(outcome="deleted")
     comments.comment_on_deletion(
         deletion=deletion, actor=person_actor(person=ada), text="Agreed with the owner."
@@ -206,7 +206,7 @@ def test_a_closed_deletion_can_be_commented_on_checked_again_and_have_names_eras
 
 
 @pytest.mark.usefixtures("history")
-def test_only_one_of_two_concurrent_verifications_is_recorded() -> None:
+def test_only_one_of_two_concurrent_verifications_is_recorded():
     deletion = one_of(outcome="deleted")
     verified_at = deletion.verified_at
     # As another process has loaded it.
@@ -217,7 +217,7 @@ def test_only_one_of_two_concurrent_verifications_is_recorded() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_the_name_of_an_erased_person_cannot_be_reused(ada: Person) -> None:
+def test_the_name_of_an_erased_person_cannot_be_reused(ada: Person):
     erasure.erase_person(actor=command_actor(), person=ada)
     with pytest.raises(DatabaseError, match=REFUSED):
         sql("UPDATE connections_deletion SET requested_by_name = 'erased person no. 77'")
@@ -227,7 +227,7 @@ def test_the_name_of_an_erased_person_cannot_be_reused(ada: Person) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_changed_deletion_is_named(subtests: pytest.Subtests) -> None:
+def test_a_changed_deletion_is_named(subtests: pytest.Subtests):
     deletion = one_of(outcome="refused")
     stored = Deletion.objects.filter(pk=deletion.pk)
     original = stored.values().get()
@@ -242,7 +242,7 @@ def test_a_changed_deletion_is_named(subtests: pytest.Subtests) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_a_changed_attempt_is_named_by_its_deletion(subtests: pytest.Subtests) -> None:
+def test_a_changed_attempt_is_named_by_its_deletion(subtests: pytest.Subtests):
     deletion = one_of(outcome="refused")
     attempt = deletion.attempts.get()
     stored = Attempt.objects.filter(pk=attempt.pk)
@@ -258,7 +258,7 @@ def test_a_changed_attempt_is_named_by_its_deletion(subtests: pytest.Subtests) -
 
 
 @pytest.mark.usefixtures("history")
-def test_an_attempt_without_an_event_is_reported() -> None:
+def test_an_attempt_without_an_event_is_reported():
     deletion = one_of(outcome="refused")
     Attempt.objects.create(
         deletion=deletion,
@@ -273,7 +273,7 @@ def test_an_attempt_without_an_event_is_reported() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_an_invented_response_of_an_attempt_without_one_is_named() -> None:
+def test_an_invented_response_of_an_attempt_without_one_is_named():
     [unknown] = Deletion.objects.filter(state="unknown")
     [claimed] = sending.claim([unknown], actor=command_actor(), was_rechecked=True)
     attempt = claimed.attempt
@@ -287,14 +287,14 @@ def test_an_invented_response_of_an_attempt_without_one_is_named() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_an_open_deletion_is_also_compared() -> None:
+def test_an_open_deletion_is_also_compared():
     [unknown] = Deletion.objects.filter(state="unknown")
     Deletion.objects.filter(pk=unknown.pk).update(cause="too_late")
     assert_named(unknown)
 
 
 @pytest.mark.usefixtures("history")
-def test_a_removed_attempt_and_a_removed_deletion_are_named() -> None:
+def test_a_removed_attempt_and_a_removed_deletion_are_named():
     refused, deleted = one_of(outcome="refused"), one_of(outcome="deleted")
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM connections_attempt WHERE deletion_id = '{raw_id(refused)}'")  # noqa: S608 - our own words
@@ -306,7 +306,7 @@ def test_a_removed_attempt_and_a_removed_deletion_are_named() -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_an_invented_deletion_is_named() -> None:
+def test_an_invented_deletion_is_named():
     invented = one_of(outcome="deleted")
     invented.pk, invented.request_id = uuid.uuid4(), uuid.uuid4()
     invented.save(force_insert=True)
@@ -315,7 +315,7 @@ def test_an_invented_deletion_is_named() -> None:
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("form", ["UPPER(id)", "SUBSTR(id, 1, 8) || '-' || SUBSTR(id, 9)"])
-def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str) -> None:
+def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str):
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite stores an ID in another form")
     copied = one_of(outcome="refused")
@@ -333,7 +333,7 @@ def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str) -> No
 
 
 @pytest.mark.usefixtures("history")
-def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(differing, "MAX_DESCRIBED", 1)
     monkeypatch.setattr(comparison, "BATCH_SIZE", 2)
     with triggers_off():
@@ -347,7 +347,7 @@ def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("change", ["settled_at = 'soon'", "request_id = 'nonsense'"])
-def test_an_unreadable_column_is_named(change: str) -> None:
+def test_an_unreadable_column_is_named(change: str):
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite stores what is no time and no UUID")
     deletion = one_of(outcome="refused")
@@ -360,9 +360,7 @@ def test_an_unreadable_column_is_named(change: str) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_concurrent_changes_raise_no_false_alarm(
-    monkeypatch: pytest.MonkeyPatch, ada: Person
-) -> None:
+def test_concurrent_changes_raise_no_false_alarm(monkeypatch: pytest.MonkeyPatch, ada: Person):
     """When a change comes between reading row and events, both are read again."""
     deletion = one_of(outcome="deleted")
     read_events = comparison.read_events
@@ -386,7 +384,7 @@ def _contradict(deletion: Deletion) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_the_evidence_page_names_it(edith: Person, client_of: Callable[[Person], Client]) -> None:
+def test_the_evidence_page_names_it(edith: Person, client_of: Callable[[Person], Client]):
     deletion = one_of(outcome="refused")
     with triggers_off():
         sql(change_of_deletion("outcome", deletion))

@@ -83,14 +83,14 @@ def words_of(section: str) -> str:
     return "\n".join(" ".join(line.split()) for line in lines if line.strip())
 
 
-def test_a_record_has_every_recorded_column_in_words() -> None:
+def test_a_record_has_every_recorded_column_in_words():
     """Also a column that this release doesn't know."""
     many = [{"position": 3, "problem": "duplicate", "is_gone": None}]
     section = record_section("Deletion", "d1", ROWS, [Event(EVENT, {})], many)
     assert words_of(section) == TEXT.strip()
 
 
-def test_no_key_and_no_value_of_a_record_is_markup(made: Made) -> None:
+def test_no_key_and_no_value_of_a_record_is_markup(made: Made):
     forger = Forger(made=made)
     events = forger.events()
     for event in events:
@@ -108,17 +108,17 @@ def test_no_key_and_no_value_of_a_record_is_markup(made: Made) -> None:
 @pytest.mark.sweep
 def test_no_leaf_of_a_signed_bundle_becomes_markup(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     assert_no_leaf_becomes_markup(made, tmp_path, subtests)
 
 
-def test_the_page_forbids_scripts_and_loads_nothing(made: Made, tmp_path: Path) -> None:
+def test_the_page_forbids_scripts_and_loads_nothing(made: Made, tmp_path: Path):
     head = page_of(made.data, tmp_path).partition("</head>")[0]
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in head
     assert head.index("Content-Security-Policy") < head.index("<title>")
 
 
-def test_a_character_that_no_page_can_contain_is_named() -> None:
+def test_a_character_that_no_page_can_contain_is_named():
     section = record_section("Deletion", "d1", {"deletion": {"reason": "a\ud800\0b"}}, [])
     assert "a[U+D800][U+0000]b" in section

@@ -48,7 +48,7 @@ def with_attempts(made: Made, count: int) -> bytes:
 
 def test_attempts_without_approvals_are_found_in_one_pass(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     reads = 0
     read = Event.__getattribute__
 
@@ -76,7 +76,7 @@ class CountedNumber(int):
         return int(self) > other  # type: ignore[operator]
 
 
-def test_whether_a_bulk_deletion_was_running_is_looked_up() -> None:
+def test_whether_a_bulk_deletion_was_running_is_looked_up():
     codes = ["batch.requested", "batch.confirmed", *("batch.paused", "batch.resumed") * 500]
     actor = {"id": None, "kind": "person", "name": "Ada"}
     common = {"actor": actor, "at": "", "details": {}, "refs": {}, "sentence": "", "subject": None}

@@ -45,7 +45,7 @@ def event(code: EventCode) -> AuditEvent:
     return AuditEvent.objects.get(code=code)
 
 
-def test_a_bundle_larger_than_a_plain_zip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_larger_than_a_plain_zip_is_refused(monkeypatch: pytest.MonkeyPatch):
     size = len(make().data)
     monkeypatch.setattr(files, "_MAX_ZIP_BYTES", size // 2)
     with pytest.raises(BundleError, match="would be larger than"):
@@ -58,7 +58,7 @@ def document(data: bytes, name: str) -> dict[str, object]:
 
 
 @pytest.mark.database
-def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
+def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: Path):
     made = make(actor=person_actor(person=edith))
     started, finished = (
         event(code)
@@ -82,13 +82,13 @@ def test_making_a_bundle_is_recorded_before_and_after(edith: Person, tmp_path: P
 @pytest.mark.parametrize("who", ["ada", "linus", "margaret", "victor", "stranger"])
 def test_only_auditors_can_make_one(
     who: str, request: pytest.FixtureRequest, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     with pytest.raises(PermissionDenied):
         make(actor=actor_for(request.getfixturevalue(who)))
     assert not AuditEvent.objects.filter(code__startswith="evidence_bundle.").exists()
 
 
-def test_a_failed_bundle_is_recorded_as_aborted() -> None:
+def test_a_failed_bundle_is_recorded_as_aborted():
     class Full(io.BytesIO):
         def write(self, data: object) -> int:
             raise OSError("no space left")
@@ -100,7 +100,7 @@ def test_a_failed_bundle_is_recorded_as_aborted() -> None:
 
 
 @pytest.mark.database
-def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path: Path) -> None:
+def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path: Path):
     made = make(filters=replace(ONLY, status=("refused",)))
     facts = document(made.data, "population.json")
     assert (facts["selected"], facts["in_period"]) == (1, 4)
@@ -110,7 +110,7 @@ def test_it_contains_exactly_the_filtered_deletions_and_counts_the_rest(tmp_path
 
 
 @pytest.mark.database
-def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
+def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path):
     until = datetime(2020, 1, 1, tzinfo=UTC)
     made = make(filters=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
     facts = document(made.data, "population.json")
@@ -124,7 +124,7 @@ def test_a_bundle_of_an_empty_period_verifies(tmp_path: Path) -> None:
 
 
 @pytest.mark.database
-def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Path) -> None:
+def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Path):
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make()
@@ -138,7 +138,7 @@ def test_an_erased_person_is_not_named(ada: Person, linus: Person, tmp_path: Pat
 
 def test_an_erased_name_shared_by_other_people_is_not_shown(
     ada: Person, grace: Person, tmp_path: Path
-) -> None:
+):
     Person.objects.filter(pk=grace.pk).update(first_name="Ada")
     grace.refresh_from_db()
     audit.record(
@@ -154,7 +154,7 @@ def test_an_erased_name_shared_by_other_people_is_not_shown(
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path) -> None:
+def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path):
     first = make()
     kept = files_of(first.data)["checkpoint.txt"].decode()
     with triggers_off():
@@ -169,7 +169,7 @@ def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path) -> 
         make(notes=[("kept.txt", kept.replace("orgadmin/", "orgadmin/0"))])
 
 
-def test_no_bundle_is_made_of_a_damaged_log() -> None:
+def test_no_bundle_is_made_of_a_damaged_log():
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute("UPDATE connections_auditevent SET text = text || ' ' WHERE seq = 2")
     with pytest.raises(BundleError, match="verify_audit"):
@@ -178,7 +178,7 @@ def test_no_bundle_is_made_of_a_damaged_log() -> None:
 
 
 @pytest.mark.database
-def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) -> None:
+def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path):
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     made = make()
@@ -190,7 +190,7 @@ def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) ->
     assert "does not match its events" in complaint(made.data, tmp_path)
 
 
-def test_without_a_key_nothing_is_started(settings: Settings) -> None:
+def test_without_a_key_nothing_is_started(settings: Settings):
     make()
     Path(settings.SIGNING_KEY_FILE).unlink()
     with pytest.raises(SigningKeyError):
@@ -199,7 +199,7 @@ def test_without_a_key_nothing_is_started(settings: Settings) -> None:
 
 def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     ada: Person, sandbox: SandboxServer, tmp_path: Path
-) -> None:
+):
     credential = Credential.objects.get(name="Payments US")
     world = sandbox.world
     source, sink = org_named(world, "Payments US"), org_named(world, "Archive US")
@@ -214,7 +214,7 @@ def test_a_deletion_requested_by_a_command_for_a_person_verifies(
 
 
 @pytest.mark.database
-def test_a_deletion_settled_by_two_checks_verifies(tmp_path: Path) -> None:
+def test_a_deletion_settled_by_two_checks_verifies(tmp_path: Path):
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):
         with clock.offset(timedelta(seconds=seconds)):

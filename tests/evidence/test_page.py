@@ -43,7 +43,7 @@ def filled(reader: Client, query: str = "", **typed: str) -> dict[str, str]:
 
 
 @pytest.mark.database
-def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path) -> None:
+def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path):
     response = reader.post(URL, filled(reader))
     assert response["Content-Type"] == "application/zip"
     assert response["Content-Disposition"].startswith('attachment; filename="evidence-20')
@@ -58,7 +58,7 @@ def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path) -> 
     )
 
 
-def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: Path) -> None:
+def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: Path):
     page = read(reader.get(f"{URL}?outcome=refused&period=7&q=carve-out"))
     assert '<option value="refused" selected>' in page.html
     fields = page.form_to(URL).fields
@@ -72,7 +72,7 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
 
 
 @pytest.mark.parametrize("status", ["break_glass", "contradicted"])
-def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, status: str) -> None:
+def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, status: str):
     page = read(reader.get(f"{URL}?status={status}"))
     assert f'<option value="{status}" selected>' in page.html
     page = read(reader.get(f"{URL}?status={status}&status=open"))
@@ -86,7 +86,7 @@ def test_the_historys_filters_are_neither_widened_nor_left_out(reader: Client, s
     assert population["filter_in_words"] != "all deletions in the period"
 
 
-def test_every_filter_is_described() -> None:
+def test_every_filter_is_described():
     given: dict[Any, Any] = {str: "x", bool: True, UUID: uuid4()}
     for field in dataclasses.fields(HistoryFilter):
         kind = next((one for one in given if one in {field.type, *get_args(field.type)}), None)
@@ -96,7 +96,7 @@ def test_every_filter_is_described() -> None:
             assert words != filter_text(HistoryFilter()), field.name
 
 
-def test_a_kept_checkpoint_is_used(reader: Client, tmp_path: Path) -> None:
+def test_a_kept_checkpoint_is_used(reader: Client, tmp_path: Path):
     kept = files_of(make().data)["checkpoint.txt"].decode()
     path = tmp_path / "kept.txt"
     path.write_text(kept)
@@ -117,7 +117,7 @@ def test_a_kept_checkpoint_is_used(reader: Client, tmp_path: Path) -> None:
 )
 def test_an_invalid_form_is_shown_again_with_everything_typed(
     reader: Client, typed: dict[str, str], complaint_text: str
-) -> None:
+):
     response = reader.post(URL, filled(reader, org="Archive US") | typed)
     page = read(response)
     assert (response.status_code, complaint_text in page.text) == (422, True)
@@ -125,23 +125,21 @@ def test_an_invalid_form_is_shown_again_with_everything_typed(
     assert not AuditEvent.objects.filter(code="evidence_bundle.finished").exists()
 
 
-def test_without_a_key_the_page_says_so(reader: Client, settings: Settings) -> None:
+def test_without_a_key_the_page_says_so(reader: Client, settings: Settings):
     make()
     Path(settings.SIGNING_KEY_FILE).unlink()
     response = reader.post(URL, filled(reader))
     assert (response.status_code, "Put the file back" in read(response).text) == (409, True)
 
 
-def test_differences_are_shown_on_the_next_page(reader: Client) -> None:
+def test_differences_are_shown_on_the_next_page(reader: Client):
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     body(reader.post(URL, filled(reader)))
     assert "Records that differ from their audit events: 1." in read(reader.get("/evidence/")).text
 
 
-def test_the_history_links_there_for_auditors(
-    reader: Client, client_of: ClientOf, ada: Person
-) -> None:
+def test_the_history_links_there_for_auditors(reader: Client, client_of: ClientOf, ada: Person):
     page = read(reader.get("/deletions/?outcome=refused"))
     assert page.link("Evidence bundle of these…") == f"{URL}?status=refused"
     assert URL not in read(client_of(ada).get("/deletions/")).html

@@ -108,7 +108,7 @@ def has_plan(made: Made) -> bool:
 
 
 @pytest.mark.database
-def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_path: Path) -> None:
+def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_path: Path):
     made = make_of(batch)
     assert made.bundle.differences == ()
     verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", made.key.fingerprint)
@@ -140,11 +140,11 @@ def test_a_bulk_deletion_is_evidence_from_its_plan_to_its_end(batch: Batch, tmp_
 @pytest.mark.sweep
 def test_no_leaf_of_its_bundle_becomes_markup(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     assert_no_leaf_becomes_markup(made, tmp_path, subtests)
 
 
-def test_the_events_of_the_bundle_name_the_bulk_deletion(batch: Batch) -> None:
+def test_the_events_of_the_bundle_name_the_bulk_deletion(batch: Batch):
     make_of(batch)
     started, finished = AuditEvent.objects.filter(code__startswith="evidence_bundle.").order_by(
         "seq"
@@ -157,7 +157,7 @@ def test_the_events_of_the_bundle_name_the_bulk_deletion(batch: Batch) -> None:
 @pytest.mark.database
 def test_one_that_was_declined_verifies_without_a_confirmation(
     sandbox: SandboxServer, transactional_db: None, ada: Person, linus: Person, tmp_path: Path
-) -> None:
+):
     batch = request(plan_six(sandbox, ada), ada)
     decisions.decline_batch(batch=batch, actor=person_actor(person=linus), reason="In use.")
     made = make_of(batch)
@@ -166,9 +166,7 @@ def test_one_that_was_declined_verifies_without_a_confirmation(
     assert "The plan was not confirmed, and no attempt was made." in verdict.text
 
 
-def test_a_bundle_with_another_filter_says_that_the_plan_is_missing(
-    batch: Batch, tmp_path: Path
-) -> None:
+def test_a_bundle_with_another_filter_says_that_the_plan_is_missing(batch: Batch, tmp_path: Path):
     requested_at = batch.requested_at
     assert requested_at
     for filters in (
@@ -189,16 +187,14 @@ def test_a_bundle_with_another_filter_says_that_the_plan_is_missing(
 
 def test_a_draft_has_no_plan_in_a_bundle(
     sandbox: SandboxServer, transactional_db: None, ada: Person, tmp_path: Path
-) -> None:
+):
     made = make_of(plan_six(sandbox, ada))
     assert not has_plan(made)
     assert complaint(made.data, tmp_path) == ""
 
 
 @pytest.mark.database
-def test_it_names_no_erased_person(
-    batch: Batch, ada: Person, linus: Person, tmp_path: Path
-) -> None:
+def test_it_names_no_erased_person(batch: Batch, ada: Person, linus: Person, tmp_path: Path):
     for person in (ada, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     made = make_of(batch)
@@ -211,7 +207,7 @@ def test_it_names_no_erased_person(
     assert " confirmed the plan before every attempt" in run_verifier(made.data, tmp_path).text
 
 
-def test_each_reason_to_leave_a_row_out_has_texts() -> None:
+def test_each_reason_to_leave_a_row_out_has_texts():
     assert set(ROW_PROBLEMS) == set(RowProblem)
 
 
@@ -233,7 +229,7 @@ def deletions(records: Records) -> Records:
 @pytest.mark.sweep
 def test_each_column_of_a_bulk_deletion_and_its_plan_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
-) -> None:
+):
     [batch] = [line["id"] for line in Forger(made=made).records() if line.get("kind") == BATCH]
     assert_each_bundled_column_counts(made, batch, tmp_path, subtests)
 
@@ -269,7 +265,7 @@ EDITS: dict[str, tuple[Callable[[Records], Any], str]] = {
 @pytest.mark.parametrize(("change", "named"), EDITS.values(), ids=EDITS.keys())
 def test_a_change_of_the_plan_is_named(
     made: Made, tmp_path: Path, change: Callable[[Records], Any], named: str
-) -> None:
+):
     forger = Forger(made=made)
     forger.edit_records(change)
     assert named in complaint(forger.signed(), tmp_path)
@@ -288,13 +284,13 @@ LEFT_OUT_EVENTS = {
 @pytest.mark.parametrize(("word", "named"), LEFT_OUT_EVENTS.items(), ids=LEFT_OUT_EVENTS.keys())
 def test_an_event_of_the_bulk_deletion_left_out_is_named(
     made: Made, tmp_path: Path, word: str, named: str
-) -> None:
+):
     forger = Forger(made=made)
     forger.leave_out_events(lambda event: event["code"] == f"batch.{word}")
     assert named in complaint(forger.signed(), tmp_path)
 
 
-def test_a_deletion_left_out_with_its_events_is_named(made: Made, tmp_path: Path) -> None:
+def test_a_deletion_left_out_with_its_events_is_named(made: Made, tmp_path: Path):
     forger = Forger(made=made)
     [left_out, *_] = deletions_in(made)
     forger.leave_out_events(lambda event: (event["subject"] or {}).get("id") == left_out["id"])
@@ -304,14 +300,14 @@ def test_a_deletion_left_out_with_its_events_is_named(made: Made, tmp_path: Path
     assert found.endswith(" has no deletion.")
 
 
-def test_no_deletion_escapes_the_comparison_by_coming_after_the_plan() -> None:
+def test_no_deletion_escapes_the_comparison_by_coming_after_the_plan():
     verification = Verification("bundle.zip")
     verification.whole[BATCH] = str(uuid4())
     with pytest.raises(VerificationFailed, match="comes after the one that the bundle was made"):
         verification._check_record(DELETION, "1", {}, [])
 
 
-def test_two_deletions_cannot_share_a_row(made: Made) -> None:
+def test_two_deletions_cannot_share_a_row(made: Made):
     verification = Verification("bundle.zip")
     [verification.started] = [
         event for event in Forger(made=made).events() if event.code == "evidence_bundle.started"
@@ -324,7 +320,7 @@ def test_two_deletions_cannot_share_a_row(made: Made) -> None:
         verification._check_deletion("0", first["rows"], events)
 
 
-def test_a_bundle_of_another_bulk_deletion_than_recorded_is_refused(made: Made) -> None:
+def test_a_bundle_of_another_bulk_deletion_than_recorded_is_refused(made: Made):
     verification = Verification("bundle.zip")
     [verification.started] = [
         event for event in Forger(made=made).events() if event.code == "evidence_bundle.started"
@@ -335,7 +331,7 @@ def test_a_bundle_of_another_bulk_deletion_than_recorded_is_refused(made: Made) 
 
 def test_no_forged_plan_causes_a_traceback(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     chance = random.Random(7)  # noqa: S311 - any will do
     path = tmp_path / "bundle.zip"
     for _ in range(30):
@@ -372,7 +368,7 @@ def problems_after(made: Made, change: Callable[[list[Event]], None]) -> list[st
 
 def test_an_approval_counts_if_another_person_approved_this_plan_before_the_confirmation(
     made: Made,
-) -> None:
+):
     requester = plan_of(made)[0]["batch"]["requested_by_id"]
 
     def by_requester(events: list[Event]) -> None:
@@ -403,7 +399,7 @@ def problems_with(
     return list(plan_problems(rows, by_row))
 
 
-def test_each_row_of_a_plan_has_its_deletion_or_was_left_out(made: Made) -> None:
+def test_each_row_of_a_plan_has_its_deletion_or_was_left_out(made: Made):
     def swap(rows: Records, by_row: dict[Any, Any]) -> None:
         first, second = rows[FIRST]["id"], rows[SECOND]["id"]
         by_row[first], by_row[second] = by_row[second], by_row[first]
@@ -426,7 +422,7 @@ def test_each_row_of_a_plan_has_its_deletion_or_was_left_out(made: Made) -> None
 
 
 @pytest.mark.parametrize("key", ["digest", "sink_org_name", "connection_types", "snapshot_at"])
-def test_a_deletion_that_differs_from_its_row_is_named(made: Made, key: str) -> None:
+def test_a_deletion_that_differs_from_its_row_is_named(made: Made, key: str):
     def change(rows: Records, by_row: dict[Any, Any]) -> None:
         by_row[rows[FIRST]["id"]][key] = "other"
 
@@ -434,14 +430,14 @@ def test_a_deletion_that_differs_from_its_row_is_named(made: Made, key: str) -> 
 
 
 @pytest.mark.parametrize("word", ["requested", "paused", "finished"])
-def test_an_attempt_while_the_bulk_deletion_was_not_running_is_named(made: Made, word: str) -> None:
+def test_an_attempt_while_the_bulk_deletion_was_not_running_is_named(made: Made, word: str):
     _, events = plan_of(made)
     seq = event_of(events, word).seq + 1
     assert not RunningBatch(events).allowed(seq, 1)
     assert RunningBatch(events).allowed(event_of(events, "resumed").seq + 1, 1)
 
 
-def test_people_can_confirm_a_deletion_again_alone_after_the_end(made: Made) -> None:
+def test_people_can_confirm_a_deletion_again_alone_after_the_end(made: Made):
     _, events = plan_of(made)
     assert RunningBatch(events).allowed(event_of(events, "finished").seq + 1, 2)
     assert not RunningBatch(events).allowed(event_of(events, "requested").seq + 1, 2)
@@ -449,7 +445,7 @@ def test_people_can_confirm_a_deletion_again_alone_after_the_end(made: Made) -> 
 
 def test_a_deletion_sent_too_early_is_named(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(RunningBatch, "allowed", lambda *_: False)
     assert NOT_RUNNING in complaint(made.data, tmp_path)
 
@@ -460,13 +456,13 @@ def test_a_deletion_sent_too_early_is_named(
 @pytest.mark.database
 def test_each_stored_column_of_a_bulk_deletion_and_its_plan_counts(
     batch: Batch, subtests: pytest.Subtests
-) -> None:
+):
     assert_each_stored_column_counts(kind_of(BATCH), batch.pk, subtests)
     assert_each_stored_row_counts(kind_of(BATCH), batch.pk, subtests)
 
 
 @pytest.mark.database
-def test_a_stored_deletion_moved_to_another_row_is_named(batch: Batch, tmp_path: Path) -> None:
+def test_a_stored_deletion_moved_to_another_row_is_named(batch: Batch, tmp_path: Path):
     first, second = batch.deletions.order_by("batch_row__position")[:2]
     rows = {row.position: row.pk for row in batch.rows.all()}
     with triggers_off():

@@ -25,9 +25,7 @@ def assert_is_not_forged(text: str, *, code: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["format", "origin", "release"])
-def test_a_forged_manifest_prints_no_verdict_of_its_own(
-    made: Made, tmp_path: Path, key: str
-) -> None:
+def test_a_forged_manifest_prints_no_verdict_of_its_own(made: Made, tmp_path: Path, key: str):
     forger = Forger(made=made)
     forger.edit_json("manifest.json", lambda manifest: manifest.update({key: HOSTILE}))
     if key == "release":
@@ -50,7 +48,7 @@ def test_a_forged_manifest_prints_no_verdict_of_its_own(
 )
 def test_values_of_other_files_print_no_verdict_either(
     made: Made, tmp_path: Path, file: str, old: str
-) -> None:
+):
     forger = Forger(made=made)
     hostile = json.dumps(HOSTILE, ensure_ascii=False)[1:-1] if file.endswith("json") else HOSTILE
     forger.edit(file, lambda text: text.replace(old, old + hostile, 1))
@@ -59,7 +57,7 @@ def test_values_of_other_files_print_no_verdict_either(
     assert_is_not_forged(verdict.text, code=1)
 
 
-def test_every_message_is_a_literal_with_values_in_it() -> None:
+def test_every_message_is_a_literal_with_values_in_it():
     """So that no value reaches a message without being escaped and shortened."""
     taking_template = {"VerificationFailed", "UncheckedError", "fill", "fill_html", "require"}
     wrong = []
@@ -75,7 +73,7 @@ def test_every_message_is_a_literal_with_values_in_it() -> None:
     assert wrong == []
 
 
-def test_a_value_is_one_short_printable_line() -> None:
+def test_a_value_is_one_short_printable_line():
     text = messages.fill("{} and {}.", HOSTILE, "Süd → Nord")
     assert text.startswith("x\\u001b[2J\\u001b]0;title\\u0007\\u202e\\u2028\\u0085\\u000a")
     assert text.endswith("… and Süd → Nord.")
@@ -84,9 +82,7 @@ def test_a_value_is_one_short_printable_line() -> None:
     assert messages.fill("{}", "\U000e0001") == "\\U000e0001"
 
 
-def test_it_says_how_many_warnings_it_does_not_print_and_missing_approvals_are_first(
-    made: Made,
-) -> None:
+def test_it_says_how_many_warnings_it_does_not_print_and_missing_approvals_are_first(made: Made):
     done = Verification("bundle.zip", fingerprint=made.key.fingerprint)
     done.origin, done.manifest = "o", {"made_at": "", "period": {"since": None, "until": ""}}
     done.population = {"filter_in_words": "", "in_period": 0}
@@ -100,7 +96,7 @@ def test_it_says_how_many_warnings_it_does_not_print_and_missing_approvals_are_f
 
 def test_the_page_is_written_only_after_verification_and_overwrites_nothing(
     made: Made, tmp_path: Path
-) -> None:
+):
     page = tmp_path / "page.html"
     forger = Forger(made=made)
     forger.edit("records.ndjson", lambda text: text.replace("refused", "deleted"))
@@ -115,7 +111,7 @@ def test_the_page_is_written_only_after_verification_and_overwrites_nothing(
     assert page.read_text() == text
 
 
-def test_a_sample_is_drawn_by_a_seed_that_repeats_it(made: Made, tmp_path: Path) -> None:
+def test_a_sample_is_drawn_by_a_seed_that_repeats_it(made: Made, tmp_path: Path):
     def sample(*arguments: str) -> list[str]:
         verdict = run_verifier(made.data, tmp_path / "x", "--sample", "5", *arguments)
         assert verdict.code == 0
@@ -132,7 +128,7 @@ def test_a_sample_is_drawn_by_a_seed_that_repeats_it(made: Made, tmp_path: Path)
     assert sample("--seed", "mine")[1:] != drawn[1:]
 
 
-def test_a_bundle_of_format_1_is_named_as_such(made: Made, tmp_path: Path) -> None:
+def test_a_bundle_of_format_1_is_named_as_such(made: Made, tmp_path: Path):
     forger = Forger(made=made)
     old = {
         "verify.py" if name == "verify.pyz" else name: content
@@ -148,7 +144,7 @@ def test_a_bundle_of_format_1_is_named_as_such(made: Made, tmp_path: Path) -> No
     )
 
 
-def test_a_newer_format_is_named_with_its_release(made: Made, tmp_path: Path) -> None:
+def test_a_newer_format_is_named_with_its_release(made: Made, tmp_path: Path):
     forger = Forger(made=made)
     newer = {"format": "orgadmin evidence bundle 3", "release": "2.0"}
     forger.edit_json("manifest.json", lambda manifest: manifest.update(newer))
@@ -159,7 +155,7 @@ def test_a_newer_format_is_named_with_its_release(made: Made, tmp_path: Path) ->
 
 def test_an_unknown_kind_of_record_could_not_be_checked_and_names_the_release(
     made: Made, tmp_path: Path
-) -> None:
+):
     forger = Forger(made=made)
     forger.edit_json("manifest.json", lambda manifest: manifest.update(release="2.0"))
     record = '{"id":"1","kind":"transfer","rows":{}}\n'

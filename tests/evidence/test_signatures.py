@@ -53,11 +53,11 @@ def theirs(key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 @pytest.mark.parametrize(("key", "message", "signature"), VECTORS)
-def test_the_standards_test_vectors_verify(key: str, message: str, signature: str) -> None:
+def test_the_standards_test_vectors_verify(key: str, message: str, signature: str):
     assert is_signed(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
 
 
-def test_it_agrees_with_cryptography_on_good_and_bad_signatures() -> None:
+def test_it_agrees_with_cryptography_on_good_and_bad_signatures():
     chance = random.Random(8032)  # noqa: S311 - vectors, no keys
     for number in range(80):
         private = Ed25519PrivateKey.from_private_bytes(chance.randbytes(32))
@@ -76,7 +76,7 @@ def test_it_agrees_with_cryptography_on_good_and_bad_signatures() -> None:
         assert not is_signed(key, message, chance.randbytes(64)), number
 
 
-def test_a_signature_has_one_encoding() -> None:
+def test_a_signature_has_one_encoding():
     private = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     key, signature = private.public_key().public_bytes_raw(), private.sign(b"message")
     s = int.from_bytes(signature[32:], "little")
@@ -88,7 +88,7 @@ def test_a_signature_has_one_encoding() -> None:
 
 
 @pytest.mark.parametrize("key", SMALL)
-def test_a_key_of_small_order_is_refused(key: str) -> None:
+def test_a_key_of_small_order_is_refused(key: str):
     # For the neutral point, this signature is valid for every message.
     signature = bytes.fromhex(BASE) + (1).to_bytes(32, "little")
     point = bytes.fromhex(key)
@@ -97,7 +97,7 @@ def test_a_key_of_small_order_is_refused(key: str) -> None:
         assert not is_signed(point, message, point + bytes(32))
 
 
-def test_an_invalid_point_is_not_a_key() -> None:
+def test_an_invalid_point_is_not_a_key():
     private = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     signature = private.sign(b"message")
     for number in range(2, 60):

@@ -49,7 +49,7 @@ def lost_installation(
 
 def test_a_restored_database_with_its_key_ring_verifies_and_deletes(
     lost_installation: dict[str, str], tmp_path: Path, bare_sandbox: SandboxServer
-) -> None:
+):
     code, document = run_json("restore", "--from", str(tmp_path / "backup"), env=lost_installation)
     assert code == 0
     assert len(document["missing_key_ids"]) == 1
@@ -71,7 +71,7 @@ def test_a_restored_database_with_its_key_ring_verifies_and_deletes(
 
 def test_a_restored_database_without_its_key_ring_does_not_start(
     lost_installation: dict[str, str], tmp_path: Path
-) -> None:
+):
     restored = manage("restore", "--from", str(tmp_path / "backup"), env=lost_installation)
     assert restored.returncode == 0
     manifest = json.loads((tmp_path / "backup/manifest.json").read_text())

@@ -104,18 +104,16 @@ def assert_clean(text: str | bytes, keys: Keys, where: str) -> None:
     assert [where for key in keys if key.encode() in content] == []
 
 
-def test_the_search_finds_a_key(keys: Keys) -> None:
+def test_the_search_finds_a_key(keys: Keys):
     with pytest.raises(AssertionError):
         assert_clean(f"a log line with {keys[0]}", keys, "here")
 
 
-def test_the_keys_were_used(requester_after_use: Requester, sandbox: SandboxServer) -> None:
+def test_the_keys_were_used(requester_after_use: Requester, sandbox: SandboxServer):
     assert [d.outcome for d in Deletion.objects.order_by("requested_at")] == ["refused", "deleted"]
 
 
-def test_no_debug_log_contains_a_key(
-    requester_after_use: Requester, keys: Keys, log: list[str]
-) -> None:
+def test_no_debug_log_contains_a_key(requester_after_use: Requester, keys: Keys, log: list[str]):
     assert any("urllib3" in line for line in log), "the client logged nothing: this proves nothing"
     for line in log:
         assert_clean(line, keys, line[:200])
@@ -123,7 +121,7 @@ def test_no_debug_log_contains_a_key(
 
 def test_no_page_contains_a_key(
     requester_after_use: Requester, keys: Keys, root: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(root)
     credential = Credential.objects.get()
     site, wanted = credential.site, UUID(requester_after_use.connection.id)
@@ -165,7 +163,7 @@ def test_an_invalid_form_is_shown_again_without_keys(
     client_of: ClientOf,
     sandbox: SandboxServer,
     wrong: dict[str, str],
-) -> None:
+):
     site = org_named(sandbox.world, "Payments US").site.name
     typed = {"name": "P", "site": site} | key_fields | wrong
     response = client_of(margaret).post("/credentials/new/", typed)
@@ -185,7 +183,7 @@ def test_a_500_page_with_debug_on_contains_no_key(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     broken: str,
-) -> None:
+):
     site = org_named(sandbox.world, "Payments US").site.name
     client = client_of(margaret)
     client.raise_request_exception = False
@@ -208,7 +206,7 @@ def test_a_500_page_while_sending_contains_no_key(
     sandbox: SandboxServer,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken on purpose")
 
@@ -230,7 +228,7 @@ def test_a_500_page_while_sending_contains_no_key(
 
 def test_no_mail_session_cache_or_dump_contains_a_key(
     requester_after_use: Requester, keys: Keys, ada: Person
-) -> None:
+):
     Client().post("/accounts/password/reset/", {"email": ada.email})
     assert mail.outbox, "no mail was sent, so this would prove nothing"
     assert_clean(repr([vars(message) for message in mail.outbox]), keys, "mail")
@@ -247,7 +245,7 @@ def test_no_mail_session_cache_or_dump_contains_a_key(
 @pytest.mark.django_db(transaction=True)
 def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them(
     sandbox: SandboxServer, keys: Keys, migrated_directory: Path
-) -> None:
+):
     site = org_named(sandbox.world, "Payments US").site.name
     sandbox.world.set_fault(fault=delayed(seconds=0.5), site=site, operation="current_user")
     environment = os.environ | {
@@ -286,5 +284,5 @@ def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them
             assert_clean(path.read_bytes(), keys, path.name)
 
 
-def test_the_tests_use_a_temporary_data_directory() -> None:
+def test_the_tests_use_a_temporary_data_directory():
     assert "orgadmin-test-" in str(django_settings.DATA_DIR)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.database
 
 def test_our_removal_needs_no_attention_but_its_recreation_does(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     other_side = store_credential(sandbox, "Group SOC")
     former = requester.connection
     requester.delete_and_verify()
@@ -41,7 +41,7 @@ def test_our_removal_needs_no_attention_but_its_recreation_does(
 
 def test_a_removal_after_a_refused_delete_is_another_s(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="delete")
     requester.delete()
     sandbox.world.clear_faults()

@@ -18,7 +18,7 @@ from tests.support.sandbox import connection_between
 ClientOf = Callable[[Person], Client]
 
 
-def test_the_form_has_fields_for_a_credential_and_an_id(requester: Requester) -> None:
+def test_the_form_has_fields_for_a_credential_and_an_id(requester: Requester):
     page = requester.open("/deletions/new/")
 
     [form] = [form for form in page.forms if "connection_id" in form.fields]
@@ -27,7 +27,7 @@ def test_the_form_has_fields_for_a_credential_and_an_id(requester: Requester) ->
     assert f'<option value="{requester.credential.pk}">{label}</option>' in page.html
 
 
-def test_the_confirmation_page_describes_the_connection(requester: Requester) -> None:
+def test_the_confirmation_page_describes_the_connection(requester: Requester):
     page = requester.confirmation_page()
 
     for shown in (
@@ -43,9 +43,7 @@ def test_the_confirmation_page_describes_the_connection(requester: Requester) ->
     assert not Deletion.objects.exists()
 
 
-def test_an_unknown_data_type_is_shown_unchanged(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_an_unknown_data_type_is_shown_unchanged(requester: Requester, sandbox: SandboxServer):
     connection_id = requester.connection.id
     sandbox.world.change_connection(connection_id=connection_id, connection_types=("rum",))
     requester.client.post("/connections/refresh/")
@@ -65,7 +63,7 @@ def test_an_unknown_data_type_is_shown_unchanged(
 )
 def test_a_deletion_leads_back_to_the_list_that_it_came_from(
     requester: Requester, back: str, list_url: str
-) -> None:
+):
     page = requester.confirmation_page(back=back)
     assert page.link("Cancel") == list_url
     filled = requester.fill(page)
@@ -79,7 +77,7 @@ def test_a_deletion_leads_back_to_the_list_that_it_came_from(
 
 def test_the_confirmation_page_links_to_another_credential_that_lists_the_connection(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     other = store_credential(sandbox, "Group SOC")
 
     page = requester.open(requester.confirmation_page().link("Group SOC instead"))
@@ -98,7 +96,7 @@ def test_the_confirmation_page_links_to_another_credential_that_lists_the_connec
 )
 def test_an_invalid_form_shows_the_error_and_keeps_its_input(
     requester: Requester, sandbox: SandboxServer, typed: dict[str, str], message: str
-) -> None:
+):
     data = requester.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
 
     page = read(requester.client.post("/deletions/new/", data))
@@ -115,7 +113,7 @@ def test_an_invalid_form_shows_the_error_and_keeps_its_input(
 @pytest.mark.parametrize("missing", [{"request_id": "no id"}, {"request_id": ""}, {"digest": ""}])
 def test_an_outdated_page_links_to_a_new_one_and_keeps_the_reason(
     requester: Requester, missing: dict[str, str]
-) -> None:
+):
     page = read(
         requester.client.post("/deletions/new/", requester.typed(reason="carve-out", **missing))
     )
@@ -129,9 +127,7 @@ def test_an_outdated_page_links_to_a_new_one_and_keeps_the_reason(
 
 
 @pytest.mark.parametrize("connection_id", ["", "../../v2/org", "urn:uuid:" + "0" * 32, "{0}"])
-def test_a_malformed_id_is_refused_next_to_its_field(
-    requester: Requester, connection_id: str
-) -> None:
+def test_a_malformed_id_is_refused_next_to_its_field(requester: Requester, connection_id: str):
     fields = {"credential": str(requester.credential.pk), "connection_id": connection_id}
 
     pages = [
@@ -156,7 +152,7 @@ def test_without_a_usable_credential_the_page_says_what_to_do(
     root: Person,
     person: str,
     text: str,
-) -> None:
+):
     Credential.objects.update(org_id="", verified_at=None)
 
     page = read(client_of(request.getfixturevalue(person)).get("/deletions/new/"))
@@ -166,7 +162,7 @@ def test_without_a_usable_credential_the_page_says_what_to_do(
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
 
-def test_an_empty_form_is_refused_with_error_messages(requester: Requester) -> None:
+def test_an_empty_form_is_refused_with_error_messages(requester: Requester):
     page = read(requester.client.post("/deletions/new/", {}))
 
     assert page.status == 422
@@ -174,7 +170,7 @@ def test_an_empty_form_is_refused_with_error_messages(requester: Requester) -> N
     assert "A connection ID looks like" in page.text
 
 
-def test_an_unknown_credential_is_reported_once(requester: Requester) -> None:
+def test_an_unknown_credential_is_reported_once(requester: Requester):
     page = read(requester.client.get("/deletions/new/?credential=x&connection_id=y"))
 
     assert page.status == 422
@@ -182,21 +178,19 @@ def test_an_unknown_credential_is_reported_once(requester: Requester) -> None:
     assert "Select a valid choice" not in page.text
 
 
-def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(requester: Requester) -> None:
+def test_an_id_in_upper_case_with_surrounding_spaces_is_accepted(requester: Requester):
     page = requester.confirmation_page(connection_id=f"  {requester.connection.id.upper()} ")
 
     assert "Payments US's logs and metrics" in page.text
 
 
-def test_the_confirmation_ignores_case_and_whitespace(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_the_confirmation_ignores_case_and_whitespace(requester: Requester, sandbox: SandboxServer):
     page = requester.delete(confirmation="  payments   US ")
 
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_a_retired_credential_cannot_send(requester: Requester, sandbox: SandboxServer) -> None:
+def test_a_retired_credential_cannot_send(requester: Requester, sandbox: SandboxServer):
     data = requester.typed()
     Credential.objects.update(retired_at=requester.credential.created_at)
 
@@ -210,7 +204,7 @@ def test_a_retired_credential_cannot_send(requester: Requester, sandbox: Sandbox
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
+def test_an_unverified_credential_cannot_send(requester: Requester):
     Credential.objects.update(org_id="", verified_at=None)
 
     assert "The keys of Payments US haven't been checked" in requester.confirmation_page().text
@@ -218,7 +212,7 @@ def test_an_unverified_credential_cannot_send(requester: Requester) -> None:
 
 def test_posting_the_same_form_twice_creates_one_deletion(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     data = requester.typed()
 
     first = requester.client.post("/deletions/new/", data)
@@ -231,7 +225,7 @@ def test_posting_the_same_form_twice_creates_one_deletion(
 
 def test_a_person_cannot_post_a_form_that_another_person_posted(
     requester: Requester, grace: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     data = requester.typed()
     requester.client.post("/deletions/new/", data)
 
@@ -243,7 +237,7 @@ def test_a_person_cannot_post_a_form_that_another_person_posted(
 
 def test_two_open_pages_of_one_connection_create_one_deletion(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     one, two = requester.typed(), requester.typed()
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
 
@@ -256,7 +250,7 @@ def test_two_open_pages_of_one_connection_create_one_deletion(
 
 def test_the_confirmation_page_links_to_the_open_deletion(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=requester.connection.id)
     requester.delete()
 
@@ -270,7 +264,7 @@ def test_the_confirmation_page_links_to_the_open_deletion(
     assert requester.confirmation_page().link("View deletion") == url
 
 
-def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Requester) -> None:
+def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Requester):
     data = requester.typed()
     url = (
         requester.confirmation_page(request_id=data["request_id"])
@@ -284,7 +278,7 @@ def test_a_form_whose_response_was_lost_leads_to_its_deletion(requester: Request
     assert response["Location"] == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester) -> None:
+def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester):
     request_id = str(uuid4())
 
     page = requester.confirmation_page(request_id=request_id)
@@ -295,7 +289,7 @@ def test_a_form_that_never_arrived_is_reported_as_not_sent(requester: Requester)
 
 def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     labs = sandbox.world.add_org(name="Labs US", site=requester.credential.site)
     new = sandbox.world.add_connection(source_org=requester.connection.source_org, sink_org=labs)
     requester = Requester(client=requester.client, credential=requester.credential, connection=new)
@@ -318,7 +312,7 @@ def test_an_id_missing_from_the_last_sync_is_synced_and_shown_before_sending(
 
 def test_a_connection_that_changed_since_the_page_was_opened_is_shown_again(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
@@ -335,7 +329,7 @@ def test_a_connection_that_changed_since_the_page_was_opened_is_shown_again(
 
 def test_a_connection_of_an_org_without_keys_is_sent_without_a_listing(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     foreign = connection_between(sandbox.world, "Group SOC", "Payments US")
     requester = Requester(
@@ -354,7 +348,7 @@ def test_a_connection_of_an_org_without_keys_is_sent_without_a_listing(
 
 def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     data = requester.typed()
     Credential.objects.update(secret_version=7)
 
@@ -367,9 +361,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_and_nothing_is_sent(
     assert sandbox.world.deletes_received(requester.connection.id) == 0
 
 
-def test_an_unknown_site_is_reported_and_nothing_is_sent(
-    requester: Requester, settings: Settings
-) -> None:
+def test_an_unknown_site_is_reported_and_nothing_is_sent(requester: Requester, settings: Settings):
     data = requester.typed()
     settings.EXTRA_SITES = {}
 

@@ -26,7 +26,7 @@ def links_to_deletion(requester: Requester) -> bool:
     ]
 
 
-def test_the_confirmation_page_says_when_and_by_whom_it_was_deleted(requester: Requester) -> None:
+def test_the_confirmation_page_says_when_and_by_whom_it_was_deleted(requester: Requester):
     requester.delete_and_verify()
 
     page = requester.confirmation_page()
@@ -48,7 +48,7 @@ def test_the_confirmation_page_says_when_and_by_whom_it_was_deleted(requester: R
 )
 def test_the_confirmation_page_shows_the_outcome(
     requester: Requester, sandbox: SandboxServer, fault: Fault, text_shown: str
-) -> None:
+):
     sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
     requester.delete()
 
@@ -58,7 +58,7 @@ def test_the_confirmation_page_shows_the_outcome(
 
 def test_the_confirmation_page_says_that_it_is_gone_when_no_request_is_proven_to_have_removed_it(
     requester: Requester, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=requester.connection.id)
     page = requester.delete()
     for seconds in (36, 61):
@@ -73,7 +73,7 @@ def test_the_confirmation_page_says_that_it_is_gone_when_no_request_is_proven_to
 
 def test_a_connection_that_is_listed_again_is_confirmed_normally(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     requester.delete_and_verify()
     back = requester.connection
     sandbox.world.add_connection(source_org=back.source_org, sink_org=back.sink_org, id=back.id)
@@ -87,16 +87,14 @@ def test_a_connection_that_is_listed_again_is_confirmed_normally(
 
 def test_a_connection_whose_deletion_was_refused_is_confirmed_normally(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=requester.connection.id)
     requester.delete()
 
     assert not links_to_deletion(requester)
 
 
-def test_another_deletion_can_still_be_requested(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_another_deletion_can_still_be_requested(requester: Requester, sandbox: SandboxServer):
     requester.delete()
 
     page = read(requester.client.post("/deletions/new/", requester.typed(confirmation="wrong")))
@@ -109,7 +107,7 @@ def test_another_deletion_can_still_be_requested(
 
 def test_another_key_pair_can_delete_what_one_did_not_find(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.remove_connection(connection_id=requester.connection.id)
     assert requester.delete().outcome["data-outcome"] == "already_absent"
 
@@ -121,7 +119,7 @@ def test_another_key_pair_can_delete_what_one_did_not_find(
 
 def test_a_hidden_deletion_is_not_mentioned(
     requester: Requester, sandbox: SandboxServer, client_of: Callable[[Person], Client]
-) -> None:
+):
     other = store_credential(sandbox, "Group SOC")
     requester.delete()
     CredentialAccess.objects.create(

@@ -26,7 +26,7 @@ QUERIES_OF_VERIFICATION = {"sqlite": 29, "postgresql": 31}
 
 
 @pytest.mark.database
-def test_a_deletion_is_confirmed_and_verified(requester: Requester, sandbox: SandboxServer) -> None:
+def test_a_deletion_is_confirmed_and_verified(requester: Requester, sandbox: SandboxServer):
     page = requester.delete(ticket="SEC-212")
 
     assert "Deleted. Checking that Datadog no longer lists it…" in page.text
@@ -47,7 +47,7 @@ def test_a_deletion_is_confirmed_and_verified(requester: Requester, sandbox: San
 @pytest.mark.django_db(transaction=True)
 def test_a_deletion_and_its_verification_make_few_queries_and_commit_four_times(
     requester: Requester, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+):
     typed = requester.typed()
 
     with django_assert_num_queries(QUERIES_OF_POST[connection.vendor]) as posted:
@@ -67,7 +67,7 @@ def commits_in(captured: CaptureQueriesContext) -> int:
 
 def test_a_confirmed_deletion_lists_and_deletes_on_one_connection(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     typed = requester.typed()
     opened: list[object] = []
     connect = net_connection.connect_to_one_of
@@ -133,7 +133,7 @@ RESPONSES: dict[str, tuple[Fault, str, str, str, *tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", RESPONSES)
 def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
     name: str, requester: Requester, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     fault, headline, state, outcome, *also = RESPONSES[name]
     monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
     sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
@@ -152,7 +152,7 @@ def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
 
 def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=requester.connection.id)
 
     page = requester.delete_and_verify()
@@ -163,7 +163,7 @@ def test_a_404_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
 
 def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.stop()
 
@@ -180,7 +180,7 @@ def test_with_a_closed_port_nothing_is_sent_and_the_check_can_be_skipped(
 
 def test_a_connection_that_changed_after_the_page_was_opened_is_not_deleted(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("logs", "metrics", "audit")
@@ -197,7 +197,7 @@ def test_a_connection_that_changed_after_the_page_was_opened_is_not_deleted(
 
 def test_a_stale_deletion_can_be_requested_again_with_its_reason(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
@@ -215,7 +215,7 @@ def test_a_stale_deletion_can_be_requested_again_with_its_reason(
 
 def test_a_connection_that_is_already_gone_is_not_deleted(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.remove_connection(connection_id=requester.connection.id)
 
@@ -228,7 +228,7 @@ def test_a_connection_that_is_already_gone_is_not_deleted(
 
 def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
@@ -243,9 +243,7 @@ def test_a_failed_pre_send_check_sends_nothing_until_the_person_skips_it(
     assert requester.deletion().attempts.get().was_rechecked is False
 
 
-def test_confirming_again_repeats_the_pre_send_check(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_confirming_again_repeats_the_pre_send_check(requester: Requester, sandbox: SandboxServer):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
@@ -257,7 +255,7 @@ def test_confirming_again_repeats_the_pre_send_check(
     assert requester.deletion().attempts.get().was_rechecked is True
 
 
-def test_the_page_shows_the_requester_the_reason_and_the_response(requester: Requester) -> None:
+def test_the_page_shows_the_requester_the_reason_and_the_response(requester: Requester):
     page = requester.delete(ticket="SEC-212", reason="<b>entity sold</b>")
 
     assert "&lt;b&gt;entity sold&lt;/b&gt;" in page.html

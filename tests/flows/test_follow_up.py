@@ -39,7 +39,7 @@ def open_deletion(requester: Requester) -> Page:
 
 def test_one_person_requests_another_approves_and_the_first_confirms(
     requester_with_approval: Requester, sandbox: SandboxServer, linus: Person, client_of: ClientOf
-) -> None:
+):
     confirmation = requester_with_approval.confirmation_page().form_to("/deletions/new/")
     assert "data-confirm" not in confirmation.attributes
     assert "confirmation" not in confirmation.fields
@@ -66,7 +66,7 @@ def test_one_person_requests_another_approves_and_the_first_confirms(
 
 def test_declining_needs_a_reason_and_closes_the_deletion(
     requester_with_approval: Requester, linus: Person, client_of: ClientOf
-) -> None:
+):
     requester_with_approval.delete()
     approver = requester_as(requester_with_approval, client_of(linus))
 
@@ -82,7 +82,7 @@ def test_declining_needs_a_reason_and_closes_the_deletion(
 
 def test_a_deletion_that_needs_approval_cannot_be_confirmed(
     requester_with_approval: Requester, sandbox: SandboxServer
-) -> None:
+):
     requester_with_approval.delete()
 
     page = read(
@@ -99,7 +99,7 @@ def test_a_deletion_that_needs_approval_cannot_be_confirmed(
 
 def test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input(
     requester_with_approval: Requester, linus: Person, client_of: ClientOf
-) -> None:
+):
     requester_with_approval.delete()
     approver = requester_as(requester_with_approval, client_of(linus))
     approver.press(open_deletion(approver), "/approve/")
@@ -116,7 +116,7 @@ def test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input(
 @pytest.mark.parametrize("fault", [None, faults.RETURNS_403], ids=["deleted", "refused"])
 def test_a_closed_deletion_no_longer_shows_its_expected_impact(
     requester: Requester, sandbox: SandboxServer, fault: faults.Fault | None
-) -> None:
+):
     if fault:
         sandbox.world.set_fault(connection_id=requester.connection.id, fault=fault)
     assert "loses access" in requester.confirmation_page().text
@@ -126,7 +126,7 @@ def test_a_closed_deletion_no_longer_shows_its_expected_impact(
     assert "loses access" not in page
 
 
-def test_a_waiting_deletion_can_be_withdrawn(requester: Requester, sandbox: SandboxServer) -> None:
+def test_a_waiting_deletion_can_be_withdrawn(requester: Requester, sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
     page = requester.delete()
     assert "Stop retrying" in page.text
@@ -169,7 +169,7 @@ def test_after_two_checks_that_still_list_it_the_delete_can_be_sent_again(
     sandbox: SandboxServer,
     clock: SettableClock,
     send_and_lose_response: Callable[[faults.Fault], Page],
-) -> None:
+):
     page = check_twice(requester, clock, send_and_lose_response(faults.NO_RESPONSE))
     assert "No effect so far. Two complete syncs still list the connection." in page.text
     assert page.outcome["data-state"] == "still_present"
@@ -186,7 +186,7 @@ def test_a_failed_check_leaves_it_unknown_and_shows_the_cause(
     sandbox: SandboxServer,
     clock: SettableClock,
     send_and_lose_response: Callable[[faults.Fault], Page],
-) -> None:
+):
     page = send_and_lose_response(faults.NO_RESPONSE)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
@@ -199,7 +199,7 @@ def test_a_failed_check_leaves_it_unknown_and_shows_the_cause(
 
 def test_an_unknown_deletion_can_be_closed_with_a_reason(
     requester: Requester, send_and_lose_response: Callable[[faults.Fault], Page]
-) -> None:
+):
     page = requester.press(send_and_lose_response(faults.NO_RESPONSE), "/close/", reason="")
     assert page.status == 422
     assert "Enter a reason for closing it as unresolved." in page.text
@@ -211,9 +211,7 @@ def test_an_unknown_deletion_can_be_closed_with_a_reason(
     assert page.outcome["data-outcome"] == "unresolved"
 
 
-def test_a_deletion_that_was_never_sent_cannot_be_checked(
-    requester_with_approval: Requester,
-) -> None:
+def test_a_deletion_that_was_never_sent_cannot_be_checked(requester_with_approval: Requester):
     requester_with_approval.delete()
 
     response = requester_with_approval.client.post(
@@ -229,7 +227,7 @@ def test_a_viewer_sees_the_deletion_without_buttons(
     victor: Person,
     client_of: ClientOf,
     send_and_lose_response: Callable[[faults.Fault], Page],
-) -> None:
+):
     send_and_lose_response(faults.NO_RESPONSE)
 
     page = open_deletion(requester_as(requester, client_of(victor)))
@@ -241,7 +239,7 @@ def test_a_viewer_sees_the_deletion_without_buttons(
     assert not any(page.has_form_to(end) for end in ("/reconcile/", "/close/", "/execute/"))
 
 
-def test_a_ticket_links_to_its_page(requester: Requester, settings: Settings) -> None:
+def test_a_ticket_links_to_its_page(requester: Requester, settings: Settings):
     settings.TICKET_URL = "https://tickets.example/{ticket}"
 
     assert (
@@ -249,9 +247,7 @@ def test_a_ticket_links_to_its_page(requester: Requester, settings: Settings) ->
     )
 
 
-def test_a_check_can_be_started_only_once_it_is_overdue(
-    requester: Requester, clock: SettableClock
-) -> None:
+def test_a_check_can_be_started_only_once_it_is_overdue(requester: Requester, clock: SettableClock):
     heartbeats.record_heartbeat(name="worker", host="here", process_id=1)
     page = requester.delete()
     assert "Deleted. Checking that Datadog no longer lists it…" in page.text
@@ -265,7 +261,7 @@ def test_a_check_can_be_started_only_once_it_is_overdue(
 
 def test_the_page_starts_the_first_check_of_a_response_only_where_no_worker_runs(
     requester: Requester, client_of: ClientOf, victor: Person
-) -> None:
+):
     page = requester.delete()
     [form] = [form for form in page.forms if "load" in form.attributes.get("hx-trigger", "")]
     url = f"/deletions/{requester.deletion().pk}/"

@@ -24,9 +24,7 @@ def fetch_fragment(
     return requester.client.get(url, headers=HTMX | {"HX-Target": target})
 
 
-def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(
-    requester: Requester,
-) -> None:
+def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(requester: Requester):
     response = submit_confirmation(requester, requester.typed())
 
     page = read(response)
@@ -38,9 +36,7 @@ def test_submitting_returns_the_outcome_and_pushes_the_url_of_the_deletion(
     assert page.link("View record") == f"/deletions/{requester.deletion().pk}/"
 
 
-def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(
-    requester: Requester,
-) -> None:
+def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(requester: Requester):
     page = read(submit_confirmation(requester, requester.typed()))
     full_page = requester.open(f"/deletions/{requester.deletion().pk}/")
 
@@ -54,7 +50,7 @@ def test_the_fragment_contains_the_title_and_heading_of_the_deletions_page(
 
 def test_the_fragment_is_identical_to_that_part_of_the_page(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=requester.connection.id)
     requester.delete()
 
@@ -65,7 +61,7 @@ def test_the_fragment_is_identical_to_that_part_of_the_page(
     assert outcome.strip() in full_page.html
 
 
-def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
+def test_a_refused_form_returns_only_the_form(requester: Requester):
     page = read(
         submit_confirmation(requester, requester.typed(confirmation="wrong", reason="carve-out"))
     )
@@ -76,9 +72,7 @@ def test_a_refused_form_returns_only_the_form(requester: Requester) -> None:
     assert "Group SOC can no longer" not in page.text
 
 
-def test_a_changed_connection_returns_the_whole_page(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_a_changed_connection_returns_the_whole_page(requester: Requester, sandbox: SandboxServer):
     confirmation = requester.confirmation_page()
     sandbox.world.change_connection(
         connection_id=requester.connection.id, connection_types=("audit",)
@@ -94,7 +88,7 @@ def test_a_changed_connection_returns_the_whole_page(
     assert "Payments US's audit events" in page.text
 
 
-def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(requester: Requester) -> None:
+def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(requester: Requester):
     filled = requester.typed()
     Credential.objects.update(secret_version=7)
 
@@ -107,7 +101,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_above_the_form(requester: Re
 
 def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
     requester.delete()
     url = f"/deletions/{requester.deletion().pk}/withdraw/"
@@ -122,7 +116,7 @@ def test_an_action_returns_the_outcome_and_triggers_a_reload_of_the_details(
 
 def test_a_refused_action_keeps_its_http_status_and_explains_itself_in_the_outcome(
     requester: Requester,
-) -> None:
+):
     requester.delete()
     url = f"/deletions/{requester.deletion().pk}/withdraw/"
 
@@ -133,7 +127,7 @@ def test_a_refused_action_keeps_its_http_status_and_explains_itself_in_the_outco
     assert page.outcome["data-outcome"] == "deleted"
 
 
-def test_the_details_can_be_reloaded_without_the_outcome(requester: Requester) -> None:
+def test_the_details_can_be_reloaded_without_the_outcome(requester: Requester):
     requester.delete()
 
     page = read(fetch_fragment(requester, target="record"))
@@ -144,7 +138,7 @@ def test_the_details_can_be_reloaded_without_the_outcome(requester: Requester) -
 
 def test_the_outcome_polls_only_while_an_update_is_expected(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
     waiting = requester.delete().watch
     assert waiting["hx-trigger"] == "every 2s"
@@ -154,7 +148,7 @@ def test_the_outcome_polls_only_while_an_update_is_expected(
     assert read(fetch_fragment(requester)).watch == {}
 
 
-def test_polling_without_changes_returns_204(requester: Requester, sandbox: SandboxServer) -> None:
+def test_polling_without_changes_returns_204(requester: Requester, sandbox: SandboxServer):
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=requester.connection.id)
     polled = requester.delete().watch["hx-get"]
     headers = HTMX | {"HX-Target": "watch"}
@@ -168,7 +162,7 @@ def test_polling_without_changes_returns_204(requester: Requester, sandbox: Sand
     assert read(response).watch == {}
 
 
-def test_a_boosted_link_returns_the_full_page(requester: Requester) -> None:
+def test_a_boosted_link_returns_the_full_page(requester: Requester):
     requester.delete()
     url = f"/deletions/{requester.deletion().pk}/"
 

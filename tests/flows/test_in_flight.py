@@ -60,7 +60,7 @@ def during_recheck(monkeypatch: pytest.MonkeyPatch) -> RunDuring:
 
 def test_another_tab_shows_the_pre_send_check_and_polls(
     requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring
-) -> None:
+):
     here, there = requester.typed(), requester.typed()
     pages = during_recheck(
         lambda: requester.follow(requester.client.post("/deletions/new/", there))
@@ -79,7 +79,7 @@ def test_another_tab_shows_the_pre_send_check_and_polls(
 
 def test_the_list_shows_that_it_is_being_checked_as_its_page_does(
     requester: Requester, during_recheck: RunDuring
-) -> None:
+):
     pages = during_recheck(lambda: requester.open("/deletions/"))
 
     requester.delete()
@@ -90,7 +90,7 @@ def test_the_list_shows_that_it_is_being_checked_as_its_page_does(
 
 def test_a_second_confirmation_during_the_pre_send_check_neither_syncs_nor_sends(
     requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
@@ -108,7 +108,7 @@ def test_a_second_confirmation_during_the_pre_send_check_neither_syncs_nor_sends
 
 def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
     requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def killed(**_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -127,7 +127,7 @@ def test_a_killed_pre_send_check_can_be_confirmed_again_after_45_seconds(
 
 def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirmed(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
@@ -142,7 +142,7 @@ def test_keys_that_cannot_be_decrypted_are_reported_before_it_counts_as_confirme
 
 def test_a_second_submission_of_the_same_form_sends_nothing(
     requester: Requester, sandbox: SandboxServer, during_send: RunDuring
-) -> None:
+):
     filled = requester.typed()
     pages = during_send(lambda: requester.follow(requester.client.post("/deletions/new/", filled)))
 
@@ -157,7 +157,7 @@ def test_a_second_submission_of_the_same_form_sends_nothing(
 
 def test_another_tab_is_redirected_to_the_deletion_in_progress(
     requester: Requester, sandbox: SandboxServer, during_send: RunDuring
-) -> None:
+):
     here, there = requester.typed(), requester.typed()
     pages = during_send(lambda: requester.follow(requester.client.post("/deletions/new/", there)))
 
@@ -170,7 +170,7 @@ def test_another_tab_is_redirected_to_the_deletion_in_progress(
 
 def test_a_second_confirmation_sends_nothing(
     requester: Requester, sandbox: SandboxServer, during_send: RunDuring
-) -> None:
+):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))
@@ -185,7 +185,7 @@ def test_a_second_confirmation_sends_nothing(
 
 def test_a_deletion_being_sent_can_neither_be_checked_nor_withdrawn(
     requester: Requester, during_send: RunDuring
-) -> None:
+):
     def try_both() -> Page:
         url = f"/deletions/{requester.deletion().pk}"
         assert requester.client.post(f"{url}/withdraw/").status_code == 409
@@ -201,7 +201,7 @@ def test_a_deletion_being_sent_can_neither_be_checked_nor_withdrawn(
 
 def test_a_killed_attempt_can_be_checked_after_a_minute(
     requester: Requester, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def killed(_: ClaimedAttempt) -> None:
         raise KeyboardInterrupt
 
@@ -222,11 +222,8 @@ def test_a_killed_attempt_can_be_checked_after_a_minute(
 
 
 def test_a_confirmation_in_time_is_shown_as_being_checked_after_its_deadline(
-    requester: Requester,
-    sandbox: SandboxServer,
-    during_recheck: RunDuring,
-    clock: SettableClock,
-) -> None:
+    requester: Requester, sandbox: SandboxServer, during_recheck: RunDuring, clock: SettableClock
+):
     confirmation = requester.confirmation_page()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.follow(requester.client.post("/deletions/new/", requester.fill(confirmation)))

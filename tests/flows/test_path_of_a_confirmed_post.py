@@ -79,10 +79,8 @@ def traced() -> Iterator[Trace]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_confirmed_post_passes_few_files_and_frames_and_makes_few_queries(
-    requester: Requester,
-    sandbox: SandboxServer,
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
+    requester: Requester, sandbox: SandboxServer, django_assert_num_queries: DjangoAssertNumQueries
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = requester.delete()
     assert requester.deletion().state == State.REQUESTED

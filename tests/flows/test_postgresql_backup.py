@@ -68,9 +68,7 @@ def env(server: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", [("backup", "--output", "x"), ("restore", "--from", "x")])
-def test_our_commands_refer_to_the_postgresql_tools(
-    tmp_path: Path, command: tuple[str, ...]
-) -> None:
+def test_our_commands_refer_to_the_postgresql_tools(tmp_path: Path, command: tuple[str, ...]):
     env = clean_environment(
         data_dir=tmp_path, DATABASE_URL="postgres:///nowhere", SECRET_KEY="x" * 50
     )
@@ -81,7 +79,7 @@ def test_our_commands_refer_to_the_postgresql_tools(
 
 def test_the_documented_commands_restore_a_database_that_its_key_ring_decrypts(
     env: dict[str, str], tmp_path: Path
-) -> None:
+):
     script = ["sh", "-eu", "-c", documented_commands()]
     done = subprocess.run(
         script, cwd=tmp_path, env=env, capture_output=True, text=True, check=False

@@ -75,7 +75,7 @@ def records_of(process: Running) -> list[dict[str, Any]]:
 
 def test_every_line_is_a_record_and_none_contains_a_secret(
     environment: dict[str, str], migrated_directory: Path
-) -> None:
+):
     command = [sys.executable, str(ROOT / "manage.py"), "serve"]
     with Running(command, env=environment) as process:
         link = process.wait_for_line("/setup/#")

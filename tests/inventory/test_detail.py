@@ -36,7 +36,7 @@ def test_it_shows_who_lists_it_and_deletes_with_the_source_side(
     sandbox: SandboxServer,
     payments: Credential,
     connection: Connection,
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     page = open_detail(client_of(ada), connection)
     confirmation = f"/deletions/new/?credential={payments.pk}&connection_id={connection.id}"
@@ -52,7 +52,7 @@ def test_a_change_seen_by_two_credentials_is_shown_once(
     sandbox: SandboxServer,
     payments: Credential,
     connection: Connection,
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments, soc)
@@ -68,7 +68,7 @@ def test_an_unlisted_connection_is_shown_as_last_seen(
     sandbox: SandboxServer,
     payments: Credential,
     connection: Connection,
-) -> None:
+):
     sandbox.world.remove_connection(connection_id=connection.id)
     sync_again(payments)
     page = open_detail(client_of(ada), connection)

@@ -79,12 +79,8 @@ def add_rows(credential: Credential, number: int) -> None:
 
 @pytest.mark.database
 def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
-    client_of: ClientOf,
-    ada: Person,
-    sandbox: SandboxServer,
-    payments: Credential,
-    soc: Credential,
-) -> None:
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, soc: Credential
+):
     page = open_list(client_of(ada))
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     reviews = [href for href, _ in links_in(page.html) if f"connection_id={connection.id}" in href]
@@ -95,7 +91,7 @@ def test_a_connection_seen_from_both_sides_is_one_row_using_the_source_side(
 
 def test_it_shows_the_data_types_and_the_creator_of_each_connection(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     page = open_list(client_of(victor))
     assert "Payments US to Group SOC logs metrics" in page.text
     assert 'datetime="2025-08-26T' in page.html
@@ -104,13 +100,13 @@ def test_it_shows_the_data_types_and_the_creator_of_each_connection(
 
 def test_only_people_who_can_delete_see_a_link_to_do_so(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     assert "Delete…" not in open_list(client_of(victor)).text
 
 
 def test_an_open_deletion_replaces_the_delete_link(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential
-) -> None:
+):
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     deletion = store_open_deletion(payments, UUID(connection.id), ada)
     page = open_list(client_of(ada), q="payments soc logs")
@@ -142,7 +138,7 @@ def store_open_deletion(credential: Credential, connection_id: UUID, person: Per
 @pytest.mark.database
 def test_every_filter_is_in_the_url(
     client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
-) -> None:
+):
     everyone = {"Labs EU", "Group SOC", "Payments US"}
     client = client_of(victor)
     for name, value, shown in (
@@ -173,7 +169,7 @@ def needs_a_look(client: Client, flag: str) -> set[str]:
 @pytest.mark.database
 def test_connections_that_need_a_look_are_found_by_any_reason_and_by_one(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     client = client_of(ada)
     assert needs_a_look(client, "any") == {"Group SOC → Payments US"}
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -197,7 +193,7 @@ def test_connections_that_need_a_look_are_found_by_any_reason_and_by_one(
 @pytest.mark.database
 def test_a_connection_needs_a_look_until_its_change_is_acknowledged(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
-) -> None:
+):
     [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
     types = ("logs", "metrics", "rum")
     sandbox.world.change_connection(connection_id=connection.id, connection_types=types)
@@ -210,9 +206,7 @@ def test_a_connection_needs_a_look_until_its_change_is_acknowledged(
 
 
 @pytest.mark.database
-def test_connections_are_filtered_by_age(
-    client_of: ClientOf, victor: Person, labs: Credential
-) -> None:
+def test_connections_are_filtered_by_age(client_of: ClientOf, victor: Person, labs: Credential):
     OrgConnectionSnapshot.objects.all().delete()
     ages = (3, 30, 32, 183, 366)
     add_rows(labs, len(ages) + 1)
@@ -230,7 +224,7 @@ def test_connections_are_filtered_by_age(
 @pytest.mark.database
 def test_connections_that_no_access_review_decided_on_are_found(
     client_of: ClientOf, edith: Person, payments: Credential
-) -> None:
+):
     review = access_reviews.start(edith)
     access_reviews.decide(review, edith, access_reviews.texts_of(review)[0])
     decided, undecided = [row.source_org_name for row in review.rows.all()]
@@ -248,7 +242,7 @@ def test_connections_that_no_access_review_decided_on_are_found(
 
 def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
     client_of: ClientOf, victor: Person, labs: Credential, payments: Credential
-) -> None:
+):
     add_rows(labs, 3)
     OrgConnectionSnapshot.objects.filter(sink_org_id="sink-1").update(sink_org_name="Sink 0002")
     client = client_of(victor)
@@ -268,7 +262,7 @@ def test_an_org_is_filtered_by_site_and_id_because_orgs_can_share_a_name(
 
 def test_a_chip_removes_its_filter_and_keeps_the_others(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     page = open_list(client_of(victor), type="logs", q="soc", sort="-created", page="1")
     removal = '<a href="/connections/?q=soc&amp;sort=-created" aria-label="Remove filter Data type'
     assert removal in page.html
@@ -279,7 +273,7 @@ def test_a_chip_removes_its_filter_and_keeps_the_others(
 @pytest.mark.database
 def test_a_column_sorts_the_list(
     client_of: ClientOf, victor: Person, labs: Credential, soc: Credential
-) -> None:
+):
     OrgConnectionSnapshot.objects.all().delete()
     add_rows(labs, 3)
     seen_twice = OrgConnectionSnapshot.objects.get(sink_org_id="sink-1")
@@ -312,7 +306,7 @@ def test_a_column_sorts_the_list(
 
 def test_few_connections_of_one_org_have_a_search_and_little_else(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     add_rows(labs, 11)
     client = client_of(ada)
     page = open_list(client)
@@ -334,7 +328,7 @@ def test_few_connections_of_one_org_have_a_search_and_little_else(
 
 def test_an_id_that_no_sync_lists_can_be_deleted_by_id(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential
-) -> None:
+):
     unlisted = str(uuid4())
     page = open_list(client_of(ada), q=unlisted)
     assert link_with_text(page.html, "Delete by ID…") == f"/deletions/new/?connection_id={unlisted}"
@@ -344,7 +338,7 @@ def test_an_id_that_no_sync_lists_can_be_deleted_by_id(
 
 def test_what_a_connection_is_is_said_until_the_person_has_requested_a_deletion(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential
-) -> None:
+):
     store_open_deletion(labs, uuid4(), ada)
     assert EXPLANATION not in open_list(client_of(ada)).text
     assert EXPLANATION in open_list(client_of(victor)).text
@@ -353,7 +347,7 @@ def test_what_a_connection_is_is_said_until_the_person_has_requested_a_deletion(
 @pytest.mark.parametrize(("orgs", "has_matrix"), [(4, False), (5, True)])
 def test_the_matrix_appears_with_the_fifth_org(
     client_of: ClientOf, ada: Person, labs: Credential, orgs: int, has_matrix: bool
-) -> None:
+):
     for number in range(1, orgs):
         labs.pk, labs.org_id, labs.name = uuid4(), str(uuid4()), f"Labs {number}"
         labs.fingerprint = f"{number:064}"
@@ -368,7 +362,7 @@ def test_the_box_of_each_row_has_the_facts_to_warn_of(
     sandbox: SandboxServer,
     payments: Credential,
     labs: Credential,
-) -> None:
+):
     def key_of(source: str, sink: str) -> OrgConnectionKey:
         connection = connection_between(sandbox.world, source, sink)
         return OrgConnectionKey(site=payments.site, connection_id=UUID(connection.id))
@@ -386,7 +380,7 @@ def test_the_box_of_each_row_has_the_facts_to_warn_of(
 
 def test_a_failing_org_is_said_once_and_its_older_rows_are_out_of_date(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     client = client_of(ada)
     assert "Synced just now" in open_list(client).text
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -399,7 +393,7 @@ def test_a_failing_org_is_said_once_and_its_older_rows_are_out_of_date(
 
 def test_an_org_with_two_credentials_counts_as_one(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
-) -> None:
+):
     org = key_pair_of(sandbox.world, "Labs EU").org
     pair = sandbox.world.add_key_pair(org=org)
     store_credential(sandbox, "Labs EU", pair=pair, name="Labs EU again")
@@ -410,7 +404,7 @@ def test_an_org_with_two_credentials_counts_as_one(
 
 def test_a_refresh_syncs_again_and_returns_to_the_same_place(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
-) -> None:
+):
     client = client_of(ada)
     [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
     sandbox.world.remove_connection(connection_id=connection.id)
@@ -445,7 +439,7 @@ def test_a_refresh_says_which_orgs_failed_to_sync_and_why(
     labs: Credential,
     silent: list[str],
     says: str,
-) -> None:
+):
     for name in silent:
         org = org_named(sandbox.world, name)
         sandbox.world.set_fault(fault=RETURNS_500, org=org, operation="list")
@@ -456,7 +450,7 @@ def test_a_refresh_says_which_orgs_failed_to_sync_and_why(
 
 def test_recently_synced_orgs_are_not_synced_again_automatically(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     make_old(labs)
     before = Sync.objects.count()
     client_of(ada).post("/connections/refresh/", {"only_stale": "1"})
@@ -466,7 +460,7 @@ def test_recently_synced_orgs_are_not_synced_again_automatically(
 
 def test_an_outdated_page_syncs_automatically_if_the_person_can_refresh(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential
-) -> None:
+):
     assert "hx-trigger" not in open_list(client_of(ada)).html
     make_old(labs)
     assert 'hx-trigger="load"' in open_list(client_of(ada)).html
@@ -474,9 +468,7 @@ def test_an_outdated_page_syncs_automatically_if_the_person_can_refresh(
     assert not open_list(client_of(victor)).has_form_to("/connections/refresh/")
 
 
-def test_htmx_gets_only_the_inventory_fragment(
-    client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+def test_htmx_gets_only_the_inventory_fragment(client_of: ClientOf, ada: Person, labs: Credential):
     headers = {"HX-Request": "true", "HX-Target": "list"}
     html = client_of(ada).get(URL, headers=headers).content.decode()
     assert html.lstrip().startswith('<div id="list">')
@@ -485,7 +477,7 @@ def test_htmx_gets_only_the_inventory_fragment(
 
 def test_the_response_to_a_refresh_never_triggers_another(
     client_of: ClientOf, ada: Person, labs: Credential, key_ring_file: Path
-) -> None:
+):
     make_old(labs)
     key_ring_file.unlink()
     headers = {"HX-Request": "true", "HX-Target": "list"}
@@ -501,7 +493,7 @@ def test_the_response_to_a_refresh_never_triggers_another(
 
 def test_the_first_sync_returns_the_whole_page_with_its_filters(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     make_old(labs)
     requested = {"only_stale": "1", "reload": "1"}
     response = client_of(ada).post(
@@ -512,7 +504,7 @@ def test_the_first_sync_returns_the_whole_page_with_its_filters(
 
 def test_a_credential_that_was_never_verified_is_named_and_not_synced(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     Sync.objects.all().delete()
     Credential.objects.update(org_id="", verified_at=None)
     client = client_of(ada)
@@ -529,7 +521,7 @@ def test_a_credential_that_was_never_verified_is_named_and_not_synced(
 )
 def test_with_no_credential_it_says_what_to_do(
     request: pytest.FixtureRequest, client_of: ClientOf, root: Person, person: str, says: str
-) -> None:
+):
     client = client_of(request.getfixturevalue(person))
     for filters in ({}, {"source": "Payments"}):
         page = open_list(client, **filters)
@@ -540,7 +532,7 @@ def test_with_no_credential_it_says_what_to_do(
 
 def test_an_org_without_connections_shows_its_last_sync(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
     sandbox.world.remove_connection(connection_id=connection.id)
     store_credential(sandbox, "Labs EU")
@@ -553,7 +545,7 @@ def test_an_org_without_connections_shows_its_last_sync(
 @pytest.mark.database
 def test_pages_have_no_gaps_or_overlaps(
     client_of: ClientOf, victor: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(labs, 9)
     client = client_of(victor)
@@ -577,7 +569,7 @@ def test_an_invalid_page_number_shows_the_first_or_last_page(
     monkeypatch: pytest.MonkeyPatch,
     place: str,
     is_last: bool,
-) -> None:
+):
     monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(labs, 9)
     first = rows_in(open_list(client_of(victor), page=place).html)[0]
@@ -592,7 +584,7 @@ def test_more_connections_cost_no_more_queries_and_no_more_model_instances(
     soc: Credential,
     django_assert_num_queries: DjangoAssertNumQueries,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(lists, "PAGE_SIZE", 4)
     add_rows(payments, 60)
     client = client_of(ada)
@@ -619,7 +611,7 @@ def export(client: Client, **query: str) -> str:
 @pytest.mark.database
 def test_an_export_contains_exactly_the_filtered_rows_and_their_sync_times(
     client_of: ClientOf, edith: Person, payments: Credential, labs: Credential
-) -> None:
+):
     rows = json.loads(export(client_of(edith), format="json", site="sandbox-eu1"))
     [row] = rows
     assert row["source_org"]["name"] == "Labs EU"
@@ -630,9 +622,7 @@ def test_an_export_contains_exactly_the_filtered_rows_and_their_sync_times(
     )
 
 
-def test_no_exported_cell_is_a_formula(
-    client_of: ClientOf, edith: Person, labs: Credential
-) -> None:
+def test_no_exported_cell_is_a_formula(client_of: ClientOf, edith: Person, labs: Credential):
     OrgConnectionSnapshot.objects.update(source_org_name="=HYPERLINK(1)")
     text = export(client_of(edith), format="csv")
     [row] = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
@@ -641,7 +631,7 @@ def test_no_exported_cell_is_a_formula(
 
 def test_an_export_is_recorded_with_its_filter_and_named_by_its_time(
     client_of: ClientOf, edith: Person, labs: Credential
-) -> None:
+):
     response = client_of(edith).get("/connections/export/?format=csv&type=logs")
     # Before the first byte of the body is read.
     event = AuditEvent.objects.get(code="export.started")
@@ -655,7 +645,7 @@ def test_an_export_is_recorded_with_its_filter_and_named_by_its_time(
 @pytest.mark.database
 def test_the_filter_by_org_has_the_name_from_the_newest_sync_that_listed_the_org(
     payments: Credential, soc: Credential
-) -> None:
+):
     now, both_list = timezone.now(), uuid4()
     listed = [
         (payments, both_list, "Old name", 3),
@@ -690,9 +680,7 @@ def test_the_filter_by_org_has_the_name_from_the_newest_sync_that_listed_the_org
         ("group 0b7f", False),
     ],
 )
-def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(
-    text: str, is_found: bool
-) -> None:
+def test_words_of_a_search_can_be_part_of_the_id_as_pages_show_it(text: str, is_found: bool):
     listed = ListedConnection(
         site="datadoghq.eu",
         hex_id="0b7e3c1a00004000800000000000beef",

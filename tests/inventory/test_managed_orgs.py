@@ -46,9 +46,7 @@ def make_due() -> None:
 
 
 @pytest.mark.database
-def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(
-    parent: SandboxServer,
-) -> None:
+def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(parent: SandboxServer):
     credential = added(parent, "Group SOC")
     assert managed_by(credential) == ["Acquired", "Group SOC", "Payments US"]
     [acquired] = [org for org in list_orgs(actor=command_actor()) if org.org.name == "Acquired"]
@@ -58,7 +56,7 @@ def test_verifying_a_parent_orgs_credential_finds_orgs_without_a_connection(
 
 def test_orgs_that_only_a_hidden_credential_manages_are_not_named(
     parent: SandboxServer, ada: Person, victor: Person
-) -> None:
+):
     credential = added(parent, "Group SOC")
     CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=ada)
     assert "Acquired" in {org.name for org in list_known_orgs(actor=person_actor(person=ada))}
@@ -79,7 +77,7 @@ def test_orgs_that_only_a_hidden_credential_manages_are_not_named(
 )
 def test_a_failure_fails_no_verification_and_is_stored(
     parent: SandboxServer, fault: Fault, cause: str
-) -> None:
+):
     parent.world.set_fault(fault=fault, operation="managed_orgs")
     credential = added(parent, "Group SOC")
     credential.refresh_from_db()
@@ -90,7 +88,7 @@ def test_a_failure_fails_no_verification_and_is_stored(
     assert managed_by(credential) == []
 
 
-def test_a_failure_keeps_the_earlier_list(parent: SandboxServer) -> None:
+def test_a_failure_keeps_the_earlier_list(parent: SandboxServer):
     credential = added(parent, "Group SOC")
     parent.world.set_fault(fault=faults.RETURNS_403, operation="managed_orgs")
     make_due()
@@ -101,7 +99,7 @@ def test_a_failure_keeps_the_earlier_list(parent: SandboxServer) -> None:
 
 
 @pytest.mark.database
-def test_each_list_is_read_once_a_day(parent: SandboxServer) -> None:
+def test_each_list_is_read_once_a_day(parent: SandboxServer):
     credential = store_credential(parent, "Group SOC")
     assert (read_due_managed_orgs(), read_due_managed_orgs()) == (1, 0)
     assert requests_for_lists(parent) == 1
@@ -110,13 +108,13 @@ def test_each_list_is_read_once_a_day(parent: SandboxServer) -> None:
     assert "Acquired" in managed_by(credential)
 
 
-def test_a_list_read_in_the_future_is_read_again(parent: SandboxServer) -> None:
+def test_a_list_read_in_the_future_is_read_again(parent: SandboxServer):
     store_credential(parent, "Group SOC")
     Credential.objects.update(managed_orgs_read_at=clock.now() + timedelta(days=400))
     assert read_due_managed_orgs() == 1
 
 
-def test_retired_and_unverified_credentials_send_nothing(parent: SandboxServer) -> None:
+def test_retired_and_unverified_credentials_send_nothing(parent: SandboxServer):
     store_credential(parent, "Group SOC")
     Credential.objects.update(retired_at=clock.now())
     store_credential(parent, "Payments US", name="Unverified")
@@ -125,7 +123,7 @@ def test_retired_and_unverified_credentials_send_nothing(parent: SandboxServer) 
     assert requests_for_lists(parent) == 0
 
 
-def test_keys_that_cannot_be_decrypted_are_stored_as_a_failure(parent: SandboxServer) -> None:
+def test_keys_that_cannot_be_decrypted_are_stored_as_a_failure(parent: SandboxServer):
     credential = store_credential(parent, "Group SOC")
     Credential.objects.update(secret_version=99)
     assert read_due_managed_orgs() == 1
@@ -134,7 +132,7 @@ def test_keys_that_cannot_be_decrypted_are_stored_as_a_failure(parent: SandboxSe
 
 
 @pytest.mark.database
-def test_an_org_that_is_no_longer_managed_stays_known(parent: SandboxServer) -> None:
+def test_an_org_that_is_no_longer_managed_stays_known(parent: SandboxServer):
     credential = added(parent, "Group SOC")
     parent.world.set_parent(org=org_named(parent.world, "Acquired"), parent=None)
     make_due()
@@ -144,7 +142,7 @@ def test_an_org_that_is_no_longer_managed_stays_known(parent: SandboxServer) -> 
 
 
 @pytest.mark.database
-def test_a_managed_list_renames_no_org(parent: SandboxServer) -> None:
+def test_a_managed_list_renames_no_org(parent: SandboxServer):
     added(parent, "Group SOC")
     Org.objects.filter(name="Acquired").update(name="Known by another name")
     make_due()
@@ -152,7 +150,7 @@ def test_a_managed_list_renames_no_org(parent: SandboxServer) -> None:
     assert Org.objects.filter(name="Known by another name").exists()
 
 
-def test_the_worker_reads_what_is_due(parent: SandboxServer) -> None:
+def test_the_worker_reads_what_is_due(parent: SandboxServer):
     credential = store_credential(parent, "Group SOC")
     Worker().work_once()
     assert "Acquired" in managed_by(credential)

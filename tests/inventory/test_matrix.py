@@ -75,7 +75,7 @@ def add_connections(credential: Credential, pairs: list[tuple[int, int]]) -> Non
 
 def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     client = client_of(victor)
     page = open_matrix(client)
     assert heads_in(page, "row") == heads_in(page, "col") == ["Group SOC", "Payments US"]
@@ -90,7 +90,7 @@ def test_each_cell_names_its_orgs_and_data_types_and_links_to_the_connection(
 @pytest.mark.database
 def test_a_cell_with_several_connections_links_to_the_list_of_them(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     second = OrgConnectionSnapshot.objects.get(sink_org_name="Group SOC")
     second.pk, second.connection_id, second.connection_types = None, uuid4(), ["rum", "logs"]
     second.creator_name = "Eve"
@@ -108,7 +108,7 @@ def test_a_cell_with_several_connections_links_to_the_list_of_them(
 
 def test_one_site_is_shown_at_a_time_first_the_one_with_the_most_connections(
     client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
-) -> None:
+):
     client = client_of(victor)
     assert "Labs EU" not in heads_in(open_matrix(client), "row")
     europe = open_matrix(client, site=EU)
@@ -120,7 +120,7 @@ def test_one_site_is_shown_at_a_time_first_the_one_with_the_most_connections(
 
 def test_orgs_with_the_same_name_get_rows_of_their_own(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     add_connections(payments, [(1, 2), (3, 2)])
     OrgConnectionSnapshot.objects.filter(source_org_name="Org 003").update(
         source_org_name="Org 001"
@@ -152,7 +152,7 @@ def test_the_filters_of_the_list_apply_and_leave_out_empty_rows_and_columns(
     payments: Credential,
     filters: dict[str, str],
     labels: list[str],
-) -> None:
+):
     page = open_matrix(client_of(victor), **filters)
     assert [label for _, label, _ in cells_in(page)] == labels
     assert len(heads_in(page, "row")) == len(labels)
@@ -161,13 +161,13 @@ def test_the_filters_of_the_list_apply_and_leave_out_empty_rows_and_columns(
 
 def test_the_list_has_the_same_filters_by_source_and_destination(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     page = read(client_of(victor).get("/connections/", {"source": payments.org_id}))
     assert "1 of 2 connections" in page.text
     assert "Source: Payments US" in page.text
 
 
-def test_totals_count_connections(payments: Credential) -> None:
+def test_totals_count_connections(payments: Credential):
     add_connections(payments, [(1, 2), (1, 3), (2, 3)])
     matrix = build_matrix(actor=command_actor(), filters=InventoryFilter())
     first = str(uuid5(UUID(int=1), "1"))
@@ -198,7 +198,7 @@ def add_change(kind: Change.Kind, *, days: int, number: int = 1, **values: Any) 
 @pytest.mark.parametrize(("days", "is_marked"), [(6, True), (8, False)])
 def test_a_change_within_the_last_7_days_is_marked(
     client_of: ClientOf, victor: Person, payments: Credential, days: int, is_marked: bool
-) -> None:
+):
     add_change(Change.Kind.TYPES_CHANGED, days=days)
     page = open_matrix(client_of(victor))
     _, label, _ = cells_in(page)[1]
@@ -208,7 +208,7 @@ def test_a_change_within_the_last_7_days_is_marked(
 
 def test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it(
     client_of: ClientOf, ada: Person, victor: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     add_change(Change.Kind.APPEARED, days=3, after={"connection_types": ["audit"]})
     soc = store_credential(sandbox, "Group SOC")
     deletion = make_deletion(soc, make_connection())
@@ -223,7 +223,7 @@ def test_a_cell_names_its_last_change_and_a_deletion_only_to_who_can_see_it(
 @pytest.mark.parametrize(("days", "count"), [("1", 0), ("7", 1), ("30", 1), ("2", 0)])
 def test_connections_are_filtered_by_when_they_changed(
     client_of: ClientOf, victor: Person, payments: Credential, days: str, count: int
-) -> None:
+):
     add_change(Change.Kind.TYPES_CHANGED, days=3)
     client = client_of(victor)
     assert len(cells_in(open_matrix(client, changed=days))) == count
@@ -234,7 +234,7 @@ def test_connections_are_filtered_by_when_they_changed(
 
 def test_connections_are_filtered_by_a_disabled_creator(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     add_connections(payments, [(1, 2)])
     to_soc = OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC")
     to_soc.update(creator_is_disabled=True)
@@ -242,7 +242,7 @@ def test_connections_are_filtered_by_a_disabled_creator(
     assert label.startswith("Payments US to Group SOC")
 
 
-def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Credential) -> None:
+def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Credential):
     name = '"><script>alert(1)</script>'
     for column in ("source_org_name", "sink_org_name"):
         OrgConnectionSnapshot.objects.filter(**{column: "Group SOC"}).update(**{column: name})
@@ -255,7 +255,7 @@ def test_org_names_are_escaped(client_of: ClientOf, victor: Person, payments: Cr
 
 def test_beyond_100_orgs_it_asks_for_a_filter(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     add_connections(payments, [(number, 0) for number in range(1, MAX_ORGS + 2)])
     client = client_of(victor)
     page = open_matrix(client)
@@ -265,25 +265,19 @@ def test_beyond_100_orgs_it_asks_for_a_filter(
     assert heads_in(open_matrix(client, source=fifth), "row") == ["Org 005"]
 
 
-def test_without_connections_it_says_so(client_of: ClientOf, victor: Person) -> None:
+def test_without_connections_it_says_so(client_of: ClientOf, victor: Person):
     assert "No connections" in open_matrix(client_of(victor)).text
 
 
-def test_sync_now_returns_to_the_matrix(
-    client_of: ClientOf, ada: Person, payments: Credential
-) -> None:
+def test_sync_now_returns_to_the_matrix(client_of: ClientOf, ada: Person, payments: Credential):
     response = client_of(ada).post("/connections/refresh/", {"filters": f"site={US}&view=matrix"})
     assert response.headers["Location"] == f"/connections/?site={US}&view={matrix_view.MATRIX}"
 
 
 @pytest.mark.database
 def test_a_hidden_connection_is_in_no_cell_and_no_total(
-    client_of: ClientOf,
-    sandbox: SandboxServer,
-    ada: Person,
-    victor: Person,
-    payments: Credential,
-) -> None:
+    client_of: ClientOf, sandbox: SandboxServer, ada: Person, victor: Person, payments: Credential
+):
     soc = store_credential(sandbox, "Group SOC")
     world = sandbox.world
     world.add_connection(

@@ -37,7 +37,7 @@ def stored(key: OrgKey) -> tuple[str, Person | None]:
 
 
 @pytest.mark.database
-def test_what_is_not_set_stays_and_a_change_is_an_event(payments: Credential, ada: Person) -> None:
+def test_what_is_not_set_stays_and_a_change_is_an_event(payments: Credential, ada: Person):
     key, actor = org_of(payments), person_actor(person=ada)
     for details in (OrgDetails(group=" acquired  2026 "), OrgDetails(owner=ada)):
         assert len(set_org_details(actor=actor, orgs=[key], details=details)) == 1
@@ -55,7 +55,7 @@ def test_what_is_not_set_stays_and_a_change_is_an_event(payments: Credential, ad
 
 def test_only_operators_who_can_use_a_credential_and_administrators_set_them(
     payments: Credential, ada: Person, grace: Person, linus: Person, root: Person
-) -> None:
+):
     let_only(ada, credential=payments, kind=AccessKind.USE, actor=person_actor(person=root))
     details = OrgDetails(group="production")
     for person in (grace, linus):
@@ -72,7 +72,7 @@ def test_only_operators_who_can_use_a_credential_and_administrators_set_them(
 
 def test_unknown_orgs_and_people_who_left_are_refused(
     payments: Credential, grace: Person, root: Person
-) -> None:
+):
     key, actor = org_of(payments), command_actor()
     unknown = OrgKey(site=key.site, org_id="unknown")
     with pytest.raises(Http404):
@@ -87,7 +87,7 @@ def test_unknown_orgs_and_people_who_left_are_refused(
 
 def test_the_form_sets_one_org_and_its_page_and_the_list_show_it(
     payments: Credential, ada: Person, client_of: ClientOf
-) -> None:
+):
     client, key = client_of(ada), org_of(payments)
     page = client.get(f"/orgs/{key.site}/{key.org_id}/").content.decode()
     address = f"/orgs/details/?org={key.site}%2F{key.org_id}"
@@ -109,7 +109,7 @@ def test_the_form_sets_one_org_and_its_page_and_the_list_show_it(
 
 def test_several_orgs_keep_the_details_in_which_they_differ(
     payments: Credential, soc: Credential, ada: Person, client_of: ClientOf
-) -> None:
+):
     client, keys = client_of(ada), [org_of(payments), org_of(soc)]
     details = OrgDetails(group="production", owner=ada)
     set_org_details(actor=command_actor(), orgs=keys[:1], details=details)
@@ -126,7 +126,7 @@ def test_several_orgs_keep_the_details_in_which_they_differ(
 
 def test_an_owner_who_left_stays_when_the_form_changes_only_the_group(
     payments: Credential, ada: Person, grace: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     key = org_of(payments)
     set_org_details(actor=command_actor(), orgs=[key], details={"owner": grace})
     disable_person(actor=person_actor(person=root), person=grace)
@@ -143,7 +143,7 @@ def test_an_import_sets_what_each_line_says(
     ada: Person,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+):
     file = tmp_path / "groups.csv"
     file.write_text(
         "\ufeffsite,org,group,owner,note\n"

@@ -50,7 +50,7 @@ def hide(credential: Credential, *, from_all_but: Person) -> None:
 @pytest.mark.database
 def test_it_lists_own_orgs_and_the_other_sides_of_connections(
     payments: Credential, labs: Credential
-) -> None:
+):
     found = summaries()
     assert {name: (each.coverage.value, len(each.credentials)) for name, each in found.items()} == {
         "Data Lake EU": ("no-credential", 0),
@@ -66,7 +66,7 @@ def test_it_lists_own_orgs_and_the_other_sides_of_connections(
 @pytest.mark.database
 def test_a_connection_that_both_sides_list_counts_once(
     sandbox: SandboxServer, payments: Credential
-) -> None:
+):
     store_credential(sandbox, "Group SOC")
     soc = summaries()["Group SOC"]
     assert (soc.connections_out, soc.connections_in) == (1, 1)
@@ -75,7 +75,7 @@ def test_a_connection_that_both_sides_list_counts_once(
 @pytest.mark.database
 def test_a_connection_counts_once_while_its_listings_name_different_destinations(
     payments: Credential, labs: Credential
-) -> None:
+):
     before = find_connections(actor=command_actor()).count()
     listed = OrgConnectionSnapshot.objects.get(
         credential=payments, source_org_name="Payments US", is_current=True
@@ -97,7 +97,7 @@ def test_a_connection_counts_once_while_its_listings_name_different_destinations
 )
 def test_an_org_is_listed_only_by_a_complete_newest_sync_of_the_last_day(
     payments: Credential, is_complete: bool, hours: int, coverage: OrgCoverage
-) -> None:
+):
     complete = Sync.objects.get(credential=payments)
     at = timezone.now() - timedelta(hours=hours)
     if is_complete:
@@ -111,7 +111,7 @@ def test_an_org_is_listed_only_by_a_complete_newest_sync_of_the_last_day(
     assert (found.coverage, found.listed_at) == (coverage, complete.started_at)
 
 
-def test_one_of_two_credentials_is_enough(sandbox: SandboxServer, payments: Credential) -> None:
+def test_one_of_two_credentials_is_enough(sandbox: SandboxServer, payments: Credential):
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
     second = store_credential(sandbox, "Payments US", pair=pair, name="Second")
     now = timezone.now()
@@ -123,7 +123,7 @@ def test_one_of_two_credentials_is_enough(sandbox: SandboxServer, payments: Cred
     assert [credential.name for credential in found.credentials] == [payments.name, "Second"]
 
 
-def test_a_retired_credential_leaves_its_org_without_one(payments: Credential) -> None:
+def test_a_retired_credential_leaves_its_org_without_one(payments: Credential):
     Credential.objects.update(retired_at=timezone.now())
     assert set(summaries()) == {"Group SOC", "Payments US"}
     assert summaries()["Payments US"].coverage is OrgCoverage.NO_CREDENTIAL
@@ -133,7 +133,7 @@ def test_a_retired_credential_leaves_its_org_without_one(payments: Credential) -
 @pytest.mark.parametrize("site", [US, EU])
 def test_orgs_with_the_same_name_stay_apart(
     sandbox: SandboxServer, payments: Credential, labs: Credential, site: str
-) -> None:
+):
     world = sandbox.world
     twin = world.add_org(name="Payments US", site=site)
     world.add_connection(
@@ -154,7 +154,7 @@ def test_orgs_with_the_same_name_stay_apart(
 
 def test_the_page_marks_rows_and_filters(
     client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
-) -> None:
+):
     client = client_of(victor)
     page = read(client.get("/orgs/"))
     assert page.html.count("data-org=") == 4
@@ -170,13 +170,13 @@ def test_the_page_marks_rows_and_filters(
 
 def test_before_the_first_credential_the_page_says_what_to_do(
     client_of: ClientOf, victor: Person, margaret: Person
-) -> None:
+):
     assert "Add credential" in read(client_of(margaret).get("/orgs/")).text
     assert "No orgs yet" in read(client_of(victor).get("/orgs/")).text
 
 
 @pytest.mark.database
-def test_the_list_can_be_sorted(payments: Credential, labs: Credential) -> None:
+def test_the_list_can_be_sorted(payments: Credential, labs: Credential):
     names = [
         [org.org.name for org in list_orgs(actor=command_actor(), sort=sort)]
         for sort in ("-org", "-in")
@@ -221,7 +221,7 @@ def test_a_row_shows_its_worst_credential_and_the_next_step(
     part: str,
     text: str,
     step: str,
-) -> None:
+):
     Credential.objects.update(**values)
     client = client_of(margaret)
     row = row_of(client.get("/orgs/"), payments)
@@ -247,9 +247,7 @@ def row_of(response: Any, credential: Credential) -> str:
     return html.split(f'data-org="{US}/{credential.org_id}"')[1].split("</tr>")[0]
 
 
-def test_failing_read_only_and_unknown_orgs_come_first(
-    payments: Credential, labs: Credential
-) -> None:
+def test_failing_read_only_and_unknown_orgs_come_first(payments: Credential, labs: Credential):
     Credential.objects.filter(pk=payments.pk).update(
         verification=[{"check": "permissions", "ok": False}]
     )
@@ -260,7 +258,7 @@ def test_failing_read_only_and_unknown_orgs_come_first(
 
 def test_a_credential_whose_org_is_unknown_and_retired_ones_are_listed(
     client_of: ClientOf, margaret: Person, payments: Credential, labs: Credential
-) -> None:
+):
     Credential.objects.filter(pk=labs.pk).update(
         org_id="", verified_at=None, verification_cause="server_error"
     )
@@ -282,7 +280,7 @@ def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
     victor: Person,
     payments: Credential,
     labs: Credential,
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     world = sandbox.world
     world.add_connection(
@@ -311,7 +309,7 @@ def test_hidden_credentials_are_not_counted_and_their_orgs_not_named(
 @pytest.mark.database
 def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
     client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
-) -> None:
+):
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     Requester(client=client_of(ada), credential=payments, connection=connection).delete()
     deletion = Deletion.objects.get()
@@ -330,7 +328,7 @@ def test_an_orgs_page_shows_both_directions_credentials_and_deletions(
 
 def test_sync_now_on_an_orgs_page_syncs_that_org_only(
     client_of: ClientOf, ada: Person, payments: Credential, labs: Credential
-) -> None:
+):
     before = Sync.objects.filter(credential=labs).count()
     org = f"{US}/{payments.org_id}"
     response = client_of(ada).post("/connections/refresh/", {"org": org})
@@ -345,13 +343,13 @@ def test_sync_now_on_an_orgs_page_syncs_that_org_only(
 @pytest.mark.parametrize("url", ["/connections/refresh/", "/deletions/batches/"])
 def test_an_org_whose_id_no_database_can_store_is_refused(
     client_of: ClientOf, ada: Person, url: str
-) -> None:
+):
     assert client_of(ada).post(url, {"org": f"{US}/\0"}).status_code == 400
 
 
 def test_an_orgs_page_counts_orgs_and_not_connections(
     client_of: ClientOf, sandbox: SandboxServer, ada: Person, payments: Credential
-) -> None:
+):
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.add_connection(source_org=connection.source_org, sink_org=connection.sink_org)
     client_of(ada).post("/connections/refresh/")
@@ -359,9 +357,7 @@ def test_an_orgs_page_counts_orgs_and_not_connections(
     assert "1 org can query Payments US" in page.text
 
 
-def test_an_unknown_org_is_not_found(
-    client_of: ClientOf, ada: Person, payments: Credential
-) -> None:
+def test_an_unknown_org_is_not_found(client_of: ClientOf, ada: Person, payments: Credential):
     assert client_of(ada).get(f"/orgs/{US}/{uuid4()}/").status_code == 404
     assert client_of(ada).get(f"/orgs/{EU}/{payments.org_id}/").status_code == 404
     assert find_org(actor=command_actor(), site=EU, org_id=payments.org_id) is None
@@ -371,7 +367,7 @@ def test_an_unknown_org_is_not_found(
 
 def test_an_id_that_is_no_uuid_is_shown_without_a_link(
     client_of: ClientOf, ada: Person, payments: Credential
-) -> None:
+):
     OrgConnectionSnapshot.objects.filter(sink_org_name="Group SOC").update(sink_org_id="../x")
     page = read(client_of(ada).get("/orgs/"))
     assert f'data-org="{US}/../x"' in page.html
@@ -381,7 +377,7 @@ def test_an_id_that_is_no_uuid_is_shown_without_a_link(
 
 def test_the_list_filters_by_site_and_words(
     client_of: ClientOf, victor: Person, payments: Credential
-) -> None:
+):
     client = client_of(victor)
     payments_org = f'data-org="{US}/{payments.org_id}"'
     for query, is_found in (
@@ -393,9 +389,7 @@ def test_the_list_filters_by_site_and_words(
         assert (payments_org in read(client.get("/orgs/", query)).html) == is_found
 
 
-def test_the_command_prints_one_document(
-    capsys: pytest.CaptureFixture[str], payments: Credential
-) -> None:
+def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str], payments: Credential):
     call_command("list_orgs", "--json")
     [payments_org] = [
         org for org in json.loads(capsys.readouterr().out)["orgs"] if org["id"] == payments.org_id

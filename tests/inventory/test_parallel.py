@@ -64,7 +64,7 @@ def store_credential(number: int, *, site: str, org_id: str) -> Credential:
 
 def test_24_requests_are_sent_at_once(
     settings: Settings, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     barrier = Barrier(24, seconds=5)
     with ScriptedServer([barrier.play]) as server:
         settings.EXTRA_SITES = {"us": server.url}
@@ -75,9 +75,7 @@ def test_24_requests_are_sent_at_once(
     assert Sync.objects.filter(http_status=503).count() == 15
 
 
-def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(
-    settings: Settings,
-) -> None:
+def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(settings: Settings):
     barrier = Barrier(3, seconds=0.5)
     with ScriptedServer([barrier.play]) as server:
         settings.EXTRA_SITES = {"us": server.url}
@@ -86,9 +84,7 @@ def test_2_requests_are_sent_at_once_to_an_org_with_several_credentials(
     assert barrier.most == 2
 
 
-def test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline(
-    settings: Settings,
-) -> None:
+def test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline(settings: Settings):
     slot = partial(rate_limits.request_slot, site="us", org_id="org")
     with ScriptedServer([FAILURE]) as server, ExitStack() as in_progress:
         settings.EXTRA_SITES = {"us": server.url}
@@ -103,7 +99,7 @@ def test_a_sync_waits_for_other_requests_to_its_org_within_its_deadline(
     assert (result.is_complete, result.cause) == (False, Cause.NO_ANSWER_IN_TIME)
 
 
-def test_an_org_that_does_not_respond_delays_the_storing_of_no_other(settings: Settings) -> None:
+def test_an_org_that_does_not_respond_delays_the_storing_of_no_other(settings: Settings):
     stored = threading.Event()
     was_stored = []
 

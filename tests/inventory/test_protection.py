@@ -63,7 +63,7 @@ def submit(client: Client, page: Page, ending: str, **typed: str) -> Page:
     return read(client.get(response["Location"]) if response.status_code == 303 else response)
 
 
-def test_a_connection_can_be_protected_from_its_page(requester: Requester, linus: Person) -> None:
+def test_a_connection_can_be_protected_from_its_page(requester: Requester, linus: Person):
     page = requester.open(requester.open(url_of(requester)).link("Protect…"))
     after = submit(
         requester.client,
@@ -92,7 +92,7 @@ def test_a_connection_can_be_protected_from_its_page(requester: Requester, linus
 )
 def test_invalid_input_is_explained_and_nothing_is_protected(
     requester: Requester, typed: dict[str, str], complaint: str
-) -> None:
+):
     sent = {
         "site": requester.credential.site,
         "connection_id": requester.connection.id,
@@ -106,7 +106,7 @@ def test_invalid_input_is_explained_and_nothing_is_protected(
 
 def test_another_person_removes_it_with_a_reason(
     requester: Requester, linus: Person, client_of: ClientOf
-) -> None:
+):
     protect(requester, requester_person(requester))
     client = client_of(linus)
     page = read(client.get(read(client.get(url_of(requester))).link("Remove protection…")))
@@ -127,7 +127,7 @@ def requester_person(requester: Requester) -> Person:
 
 def test_no_one_is_offered_to_remove_their_own_protection(
     requester: Requester, linus: Person, client_of: ClientOf
-) -> None:
+):
     protect(requester, linus)
     client = client_of(linus)
     assert "Remove protection…" not in read(client.get(url_of(requester))).text
@@ -138,7 +138,7 @@ def test_no_one_is_offered_to_remove_their_own_protection(
 
 def test_removing_a_removed_protection_redirects_back(
     requester: Requester, linus: Person, margaret: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(linus)
     assert client.get(f"{url_of(requester)}lift/").status_code == 404
     protect(requester, margaret)
@@ -149,7 +149,7 @@ def test_removing_a_removed_protection_redirects_back(
 
 def test_the_confirmation_page_shows_the_protection_and_has_no_form(
     requester: Requester, linus: Person
-) -> None:
+):
     protect(requester, linus)
     page = requester.confirmation_page()
     assert "Linus" in page.text
@@ -160,7 +160,7 @@ def test_the_confirmation_page_shows_the_protection_and_has_no_form(
 @pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "request-form"}])
 def test_a_request_for_a_connection_protected_meanwhile_is_refused(
     requester: Requester, linus: Person, headers: dict[str, str], sandbox: SandboxServer
-) -> None:
+):
     typed = requester.typed()
     protect(requester, linus)
     response = requester.client.post("/deletions/new/", typed, headers=headers)
@@ -174,7 +174,7 @@ def test_a_request_for_a_connection_protected_meanwhile_is_refused(
 
 def test_the_inventory_marks_it_and_filters_by_it(
     requester: Requester, linus: Person, client_of: ClientOf
-) -> None:
+):
     protect(requester, linus)
     marked = requester.open("/connections/?protected=yes")
     rest = requester.open("/connections/?protected=no")
@@ -183,9 +183,7 @@ def test_the_inventory_marks_it_and_filters_by_it(
     assert "Delete…" not in marked.text
 
 
-def test_a_protected_connection_that_is_not_listed_is_named(
-    requester: Requester, linus: Person
-) -> None:
+def test_a_protected_connection_that_is_not_listed_is_named(requester: Requester, linus: Person):
     unseen = OrgConnectionKey(site=requester.credential.site, connection_id=uuid4())
     protections.protect_connection(actor=person_actor(person=linus), key=unseen, reason=REASON)
     page = requester.open("/connections/")
@@ -196,7 +194,7 @@ def test_a_protected_connection_that_is_not_listed_is_named(
     assert REASON in of_it.text
 
 
-def test_the_export_has_it(requester: Requester, linus: Person) -> None:
+def test_the_export_has_it(requester: Requester, linus: Person):
     protect(requester, linus)
     text = requester.client.get("/connections/export/?format=csv").getvalue().decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -205,14 +203,14 @@ def test_the_export_has_it(requester: Requester, linus: Person) -> None:
 
 def test_the_audit_log_links_to_the_connection(
     requester: Requester, linus: Person, edith: Person, client_of: ClientOf
-) -> None:
+):
     protect(requester, linus)
     assert f'href="{url_of(requester)}"' in read(client_of(edith).get("/audit/")).html
 
 
 def test_the_command_sends_nothing_and_explains_why(
     requester: Requester, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     protect(requester, linus)
     ended = run(requester.connection.id, "--yes")
     assert ended.code == 5
@@ -223,7 +221,7 @@ def test_the_command_sends_nothing_and_explains_why(
 
 def test_unprotecting_requires_an_identity_check_and_keeps_the_reason(
     requester: Requester, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
-) -> None:
+):
     protect(requester, margaret)
     client = client_of(linus)
     clock.advance(minutes=6)

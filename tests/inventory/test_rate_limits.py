@@ -63,7 +63,7 @@ def sync_until_low(credential: Credential) -> None:
 @pytest.mark.database
 def test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets(
     payments: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC", clock)
     sync_until_low(payments)
     clock.advance(minutes=9)
@@ -73,7 +73,7 @@ def test_a_sync_that_nobody_asked_for_waits_until_the_limit_resets(
     assert [org.credential for org in syncs.sync_orgs(actor=WORKER, only_stale=True)] == [payments]
 
 
-def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada: Person) -> None:
+def test_a_sync_that_a_person_starts_is_not_held_back(payments: Credential, ada: Person):
     sync_until_low(payments)
     assert managed_orgs.read_due_managed_orgs() == 0
     assert len(syncs.sync_orgs(actor=person_actor(person=ada))) == 1
@@ -84,7 +84,7 @@ def test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync(
     sandbox: SandboxServer,
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC", clock)
     monkeypatch.setattr(sync_schedule, "_SHORTEST", 1)
     rate_limits.record(
@@ -104,7 +104,7 @@ def test_a_reset_syncs_only_the_org_that_was_held_back_from_a_sync(
 
 def test_pages_say_why_an_org_is_not_synced(
     payments: Credential, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(ada)
     syncs.sync_orgs(actor=WORKER, credentials=[payments])
     pages = (
@@ -119,14 +119,14 @@ def test_pages_say_why_an_org_is_not_synced(
     assert [reason in client.get(page).content for page in pages] == [True] * 2
 
 
-def test_a_429_holds_back_even_where_it_names_no_limit(clock: SettableClock) -> None:
+def test_a_429_holds_back_even_where_it_names_no_limit(clock: SettableClock):
     refused = RateLimit(name="", limit=1, remaining=0, reset_seconds=60)
     rate_limits.record(**ORG, rate_limits=[refused], now=clock.at)
     assert rate_limits.wait_until(**ORG, now=clock.at) is not None
 
 
 @pytest.mark.database
-def test_of_several_limits_the_one_that_resets_last_counts(clock: SettableClock) -> None:
+def test_of_several_limits_the_one_that_resets_last_counts(clock: SettableClock):
     now = clock.at
     rate_limits.record(**ORG, rate_limits=[low("a", seconds=50), low("b", seconds=5)], now=now)
     rate_limits.record(**ORG, rate_limits=[low("b", seconds=20)], now=now)

@@ -10,7 +10,7 @@ from tests.support.clock import SettableClock
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
-def test_old_syncs_are_deleted_except_the_newest_complete_one(clock: SettableClock) -> None:
+def test_old_syncs_are_deleted_except_the_newest_complete_one(clock: SettableClock):
     stopped, synced = make_credential("a"), make_credential("b")
     for credential in (stopped, synced):
         sync(credential, make_connection())
@@ -28,7 +28,7 @@ def test_old_syncs_are_deleted_except_the_newest_complete_one(clock: SettableClo
     assert kinds(sync(synced)) == ["removed"]
 
 
-def test_recent_syncs_are_kept(clock: SettableClock) -> None:
+def test_recent_syncs_are_kept(clock: SettableClock):
     credential = make_credential("a")
     sync(credential)
     clock.advance(hours=89 * 24)
@@ -36,7 +36,7 @@ def test_recent_syncs_are_kept(clock: SettableClock) -> None:
     assert delete_old_syncs() == 0
 
 
-def test_each_day_on_which_an_org_was_synced_is_kept(clock: SettableClock) -> None:
+def test_each_day_on_which_an_org_was_synced_is_kept(clock: SettableClock):
     credential, of_same_org = make_credential("a"), make_credential("b")
     first_day = clock.now().date()
     sync(credential)

@@ -46,7 +46,7 @@ def due_at(credential: Credential) -> datetime:
 @pytest.mark.database
 def test_a_new_credential_is_due_at_once_and_then_before_fifteen_minutes_have_passed(
     payments: Credential, clock: SettableClock
-) -> None:
+):
     Worker().work_once()
     assert Sync.objects.count() == 1
     assert 12 * MINUTE <= due_at(payments) - clock.at <= 15 * MINUTE
@@ -58,15 +58,13 @@ def test_a_new_credential_is_due_at_once_and_then_before_fifteen_minutes_have_pa
     assert Sync.objects.count() == 2
 
 
-def test_syncs_that_began_together_spread_out(clock: SettableClock) -> None:
+def test_syncs_that_began_together_spread_out(clock: SettableClock):
     times = {sync_schedule.next_due_at(now=clock.at) for _ in range(100)}
     assert len(times) == 100
     assert max(times) - min(times) > MINUTE
 
 
-def test_any_sync_postpones_the_next_one(
-    payments: Credential, clock: SettableClock, ada: Person
-) -> None:
+def test_any_sync_postpones_the_next_one(payments: Credential, clock: SettableClock, ada: Person):
     Worker().work_once()
     clock.advance(minutes=11)
     syncs.sync_orgs(actor=person_actor(person=ada))
@@ -77,7 +75,7 @@ def test_any_sync_postpones_the_next_one(
 
 def test_a_failed_sync_is_repeated_as_late_as_a_complete_one(
     payments: Credential, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     [pair] = [pair for pair in sandbox.world.key_pairs() if pair.org.id == payments.org_id]
     sandbox.world.revoke(pair)
     Worker().work_once()
@@ -88,7 +86,7 @@ def test_a_failed_sync_is_repeated_as_late_as_a_complete_one(
 @pytest.mark.database
 def test_processes_claim_different_credentials_and_those_of_a_dead_one_after_a_minute(
     payments: Credential, soc: Credential, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(sync_schedule, "ORGS_AT_ONCE", 1)
     [first], [second] = sync_schedule.claim_due(), sync_schedule.claim_due()
     assert {first, second} == {payments, soc}
@@ -102,7 +100,7 @@ def test_processes_claim_different_credentials_and_those_of_a_dead_one_after_a_m
 @pytest.mark.database
 def test_neither_a_retired_nor_an_unverified_credential_is_ever_due(
     payments: Credential, soc: Credential, clock: SettableClock, margaret: Person
-) -> None:
+):
     retirement.retire_credential(
         actor=person_actor(person=margaret), credential=payments, confirmation=payments.name
     )
@@ -116,7 +114,7 @@ def test_neither_a_retired_nor_an_unverified_credential_is_ever_due(
 @pytest.mark.database
 def test_an_org_that_is_held_back_is_due_when_its_rate_limit_resets(
     payments: Credential, soc: Credential, clock: SettableClock
-) -> None:
+):
     rate_limits.record(
         site=US, org_id=payments.org_id, rate_limits=[low(seconds=420)], now=clock.at
     )
@@ -127,7 +125,7 @@ def test_an_org_that_is_held_back_is_due_when_its_rate_limit_resets(
 @pytest.mark.database
 def test_an_org_whose_limit_resets_late_is_considered_again_after_the_interval(
     payments: Credential, clock: SettableClock
-) -> None:
+):
     rate_limits.record(
         site=US, org_id=payments.org_id, rate_limits=[low(seconds=3600)], now=clock.at
     )
@@ -139,7 +137,7 @@ def test_an_org_whose_limit_resets_late_is_considered_again_after_the_interval(
 @pytest.mark.database
 def test_an_open_page_leaves_out_what_another_process_is_syncing(
     payments: Credential, soc: Credential, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(sync_schedule, "ORGS_AT_ONCE", 1)
     [claimed] = sync_schedule.claim_due()
     [other] = syncs.sync_orgs(actor=WORKER, only_stale=True)
@@ -152,7 +150,7 @@ def test_an_open_page_leaves_out_what_another_process_is_syncing(
 @pytest.mark.database
 def test_a_worker_leaves_out_what_an_open_page_is_syncing(
     payments: Credential, clock: SettableClock
-) -> None:
+):
     assert sync_schedule.claim([payments], now=clock.at) == [payments]
     assert sync_schedule.claim([payments], now=clock.at) == []
     assert sync_schedule.claim_due() == []
@@ -160,7 +158,7 @@ def test_a_worker_leaves_out_what_an_open_page_is_syncing(
 
 def test_syncs_that_fail_keep_no_periodic_task_from_running(
     payments: Credential, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**_: object) -> None:
         raise ValueError("no key ring")
 
@@ -198,7 +196,7 @@ def sync_being_stored(*, seconds: float) -> Iterator[threading.Thread]:
 @pytest.mark.django_db(transaction=True)
 def test_an_open_page_waits_for_a_sync_that_is_being_stored(
     payments: Credential, clock: SettableClock
-) -> None:
+):
     with sync_being_stored(seconds=0.3):
         assert sync_schedule.claim([payments], now=clock.at) == [payments]
 
@@ -208,7 +206,7 @@ def test_an_open_page_waits_for_a_sync_that_is_being_stored(
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_waits_for_no_sync_that_is_being_stored(
     payments: Credential, clock: SettableClock
-) -> None:
+):
     """It would lock the credentials of an org that is held back in another order: a deadlock."""
     rate_limits.record(site=US, org_id=payments.org_id, rate_limits=[low()], now=clock.at)
     with sync_being_stored(seconds=3) as store:
@@ -222,7 +220,7 @@ def test_pages_say_when_the_next_sync_is_due(
     clock: SettableClock,
     client_of: Callable[[Person], Client],
     ada: Person,
-) -> None:
+):
     syncs.sync_orgs(actor=command_actor())
     client = client_of(ada)
     # Pages show times relative to the web server's clock.

@@ -69,7 +69,7 @@ def in_order(found: list[str], *wanted: str) -> bool:
 
 def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
     sandbox: SandboxServer, requester: Requester, payments: Credential, connection: Connection
-) -> None:
+):
     sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
     sync_again(payments)
     assert requester.delete_and_verify().outcome["data-outcome"] == "deleted"
@@ -92,7 +92,7 @@ def test_the_timeline_runs_from_the_first_sync_to_the_verified_deletion(
 
 def test_a_version_that_no_complete_sync_compared_shows_what_differs(
     requester: Requester, payments: Credential, connection: Connection
-) -> None:
+):
     listed = payments.snapshots.get(connection_id=connection.id)
     created = listed.connection_created_at
     payments.snapshots.filter(pk=listed.pk).update(is_current=False)
@@ -110,7 +110,7 @@ def test_a_version_that_no_complete_sync_compared_shows_what_differs(
 
 def test_until_a_sync_lacks_it_a_deleted_connection_was_last_listed_just_before_sending(
     requester: Requester, payments: Credential, connection: Connection
-) -> None:
+):
     requester.delete()
     Credential.objects.update(retired_at=timezone.now())
     titles = timeline_in(open_timeline(requester.client, connection))
@@ -120,7 +120,7 @@ def test_until_a_sync_lacks_it_a_deleted_connection_was_last_listed_just_before_
 
 def test_each_entry_has_its_time_its_person_and_a_link_to_its_deletion(
     requester: Requester, client_of: ClientOf, edith: Person, connection: Connection
-) -> None:
+):
     requester.delete()
     deletion = requester.deletion()
     page = open_timeline(requester.client, connection)
@@ -142,7 +142,7 @@ def test_declined_and_withdrawn_deletions_are_shown_with_their_reasons(
     linus: Person,
     payments: Credential,
     connection: Connection,
-) -> None:
+):
     Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
     requester.client.post("/deletions/new/", requester.typed())
     other = Requester(client=client_of(linus), credential=payments, connection=connection)
@@ -165,7 +165,7 @@ def test_declined_and_withdrawn_deletions_are_shown_with_their_reasons(
 
 def test_an_unknown_outcome_and_its_later_result_are_shown(
     sandbox: SandboxServer, requester: Requester, connection: Connection
-) -> None:
+):
     sandbox.world.set_fault(fault=RETURNS_500, connection_id=connection.id)
     page = requester.delete()
     requester.press(
@@ -177,7 +177,7 @@ def test_an_unknown_outcome_and_its_later_result_are_shown(
 
 def test_a_connection_listed_again_under_the_same_id_is_shown_as_such(
     sandbox: SandboxServer, requester: Requester, payments: Credential, connection: Connection
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     requester.delete()
     sync_again(payments, soc)
@@ -225,7 +225,7 @@ def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapsh
 
 def test_a_connection_links_to_the_first_one_that_replaced_it(
     requester: Requester, payments: Credential, connection: Connection
-) -> None:
+):
     requester.delete()
     sync_again(payments)
     new = successor_of(connection, minutes=9)
@@ -237,14 +237,14 @@ def test_a_connection_links_to_the_first_one_that_replaced_it(
 
 def test_a_connection_that_is_still_listed_has_no_successor(
     requester: Requester, connection: Connection, payments: Credential
-) -> None:
+):
     successor_of(connection, minutes=9)
     assert "Recreated as" not in open_timeline(requester.client, connection).text
 
 
 def test_protecting_and_unprotecting_are_shown(
     requester: Requester, ada: Person, linus: Person, connection: Connection
-) -> None:
+):
     key = OrgConnectionKey(site=connection.source_org.site.name, connection_id=UUID(connection.id))
     held = protections.protect_connection(
         actor=person_actor(person=ada), key=key, reason="The SOC needs it."
@@ -259,7 +259,7 @@ def test_protecting_and_unprotecting_are_shown(
     assert "“Not any more.”" in page.text
 
 
-def test_comments_are_shown(requester: Requester, connection: Connection, edith: Person) -> None:
+def test_comments_are_shown(requester: Requester, connection: Connection, edith: Person):
     requester.delete()
     comments.comment_on_deletion(
         deletion=requester.deletion(), actor=person_actor(person=edith), text="Seen\nand agreed."
@@ -271,7 +271,7 @@ def test_comments_are_shown(requester: Requester, connection: Connection, edith:
 
 def test_a_connection_that_was_never_seen_shows_its_deletions(
     requester: Requester, payments: Credential
-) -> None:
+):
     nobody = uuid4()
     deletion = Deletion.objects.create(
         request_id=uuid4(),
@@ -305,7 +305,7 @@ def test_a_connection_that_was_never_seen_shows_its_deletions(
 
 def test_a_long_timeline_shows_its_start_and_end_and_folds_the_rest(
     requester: Requester, connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(timeline, "SHOWN_FIRST", 2)
     monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
     requester.delete_and_verify()
@@ -321,7 +321,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_deletions(
     connection: Connection,
     payments: Credential,
     django_assert_max_num_queries: DjangoAssertNumQueries,
-) -> None:
+):
     Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
     for _ in range(4):
         requester.client.post("/deletions/new/", requester.typed())

@@ -31,7 +31,7 @@ def run_with_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str
 @pytest.mark.parametrize("command", [("export_audit",), ("export_deletions", "--format=csv")])
 def test_an_export_to_a_closed_pipe_exits_quietly_and_is_recorded_as_aborted(
     env: dict[str, str], command: tuple[str, ...]
-) -> None:
+):
     assert run_with_closed_pipe(*command, env=env) == (141, "")
     recorded = manage("export_audit", env=env).stdout
     assert [code in recorded for code in ("export.aborted", "export.finished")] == [True, False]
@@ -43,12 +43,12 @@ def test_an_export_to_a_closed_pipe_exits_quietly_and_is_recorded_as_aborted(
 )
 def test_a_closed_pipe_does_not_change_the_exit_code(
     env: dict[str, str], command: tuple[str, ...], code: int
-) -> None:
+):
     found, errors = run_with_closed_pipe(*command, env=env)
     assert (found, "BrokenPipe" in errors) == (code, False)
 
 
-def test_output_is_utf_8_whatever_the_locale_is(env: dict[str, str]) -> None:
+def test_output_is_utf_8_whatever_the_locale_is(env: dict[str, str]):
     arguments = ("--username", "łukasz", "--email", "lukasz@example.com")
     done = manage("add_person", *arguments, env=env | {"PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stderr) == (0, "")

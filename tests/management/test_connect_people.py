@@ -34,7 +34,7 @@ def run(
 
 def test_each_line_is_connected_unchanged_or_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ada: Person, grace: Person
-) -> None:
+):
     assert run(tmp_path, capsys, b"\xef\xbb\xbfusername,subject\r\nada,1\r\n") == (
         0,
         {"set": [{"line": 2, "username": "ada"}], "unchanged": [], "failed": []},
@@ -53,7 +53,7 @@ def test_each_line_is_connected_unchanged_or_failed(
 
 
 @pytest.mark.parametrize("content", [b"", b"name,subject\n", b"username,subject\n\xff,1\n"])
-def test_another_file_is_a_usage_error(tmp_path: Path, db: None, content: bytes) -> None:
+def test_another_file_is_a_usage_error(tmp_path: Path, db: None, content: bytes):
     path = tmp_path / "people.csv"
     path.write_bytes(content)
     with pytest.raises(CommandError) as raised:
@@ -61,9 +61,7 @@ def test_another_file_is_a_usage_error(tmp_path: Path, db: None, content: bytes)
     assert raised.value.returncode == 2
 
 
-def test_without_an_issuer_nothing_is_connected(
-    tmp_path: Path, ada: Person, settings: Settings
-) -> None:
+def test_without_an_issuer_nothing_is_connected(tmp_path: Path, ada: Person, settings: Settings):
     settings.OIDC_ISSUER = ""
     path = tmp_path / "people.csv"
     path.write_bytes(b"username,subject\nada,1\n")

@@ -51,7 +51,7 @@ def add(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, *more: str) -> 
 
 def test_keys_on_two_lines_of_standard_input_are_added_and_verified(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     code, document = add(sandbox, monkeypatch, "--name", "Pay")
 
     assert code == 0
@@ -66,7 +66,7 @@ def test_keys_on_two_lines_of_standard_input_are_added_and_verified(
 
 def test_keys_can_be_a_json_document_on_standard_input(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     pair = key_pair_of(sandbox.world, "Payments US")
     keys = {"api_key": pair.api_key, "application_key": pair.application_key}
     set_stdin(monkeypatch, json.dumps(keys, indent=2))
@@ -77,13 +77,13 @@ def test_keys_can_be_a_json_document_on_standard_input(
 @pytest.mark.parametrize("document", [["access_token"], {"access_token": "t", "api_key": "k"}])
 def test_a_json_document_with_two_kinds_of_keys_or_none_is_refused(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, document: Any
-) -> None:
+):
     set_stdin(monkeypatch, json.dumps(document))
 
     assert run("add_credential", "--site", US)[0] == 2
 
 
-def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) -> None:
+def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path):
     pair = key_pair_of(sandbox.world, "Payments US")
     (tmp_path / "api").write_text(f"{pair.api_key}\n")
     (tmp_path / "application").write_text(f"{pair.application_key}\n")
@@ -100,7 +100,7 @@ def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) ->
 
 def test_a_key_pair_that_could_not_be_checked_is_stored_and_exits_1(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     code, document = add(sandbox, monkeypatch)
 
@@ -110,7 +110,7 @@ def test_a_key_pair_that_could_not_be_checked_is_stored_and_exits_1(
 
 def test_rejected_keys_are_not_stored_and_exit_1(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     pair = key_pair_of(sandbox.world, "Payments US")
     set_stdin(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
     code, document = run_json("add_credential", "--site", EU)
@@ -138,7 +138,7 @@ def test_malformed_input_exits_2_and_is_never_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     text: str,
-) -> None:
+):
     set_stdin(monkeypatch, text)
     with pytest.raises(CommandError) as refused:
         call_command("add_credential", "--site", US)
@@ -159,7 +159,7 @@ def test_malformed_input_exits_2_and_is_never_printed(
 )
 def test_invalid_arguments_exit_2(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
-) -> None:
+):
     set_stdin(monkeypatch, "")
     code, document = run_json("add_credential", *arguments)
     assert (code, list(document)) == (2, ["error"])
@@ -167,14 +167,14 @@ def test_invalid_arguments_exit_2(
 
 def test_the_exception_for_a_refused_key_does_not_contain_it(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     set_stdin(monkeypatch, json.dumps({"api_key": f"{CANARY} x", "application_key": CANARY}))
     with pytest.raises(CommandError) as refused:
         call_command("add_credential", "--site", US)
     assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
-def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         call_command("add_credential", "--help")
     options = {word.rstrip(",") for word in capsys.readouterr().out.split() if word[:2] == "--"}
@@ -184,7 +184,7 @@ def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> N
     }
 
 
-def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer) -> None:
+def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer):
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
     code, document = run_json("verify_credentials")
@@ -193,7 +193,7 @@ def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer) -> 
     assert [credential["verified"] for credential in document["credentials"]] == [True, True]
 
 
-def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
+def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer):
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
@@ -208,7 +208,7 @@ def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
     }
 
 
-def test_verifying_one_credential_sends_no_requests_for_others(sandbox: SandboxServer) -> None:
+def test_verifying_one_credential_sends_no_requests_for_others(sandbox: SandboxServer):
     added(sandbox, "Payments US")
     added(sandbox, "Labs EU")
     requests_before = len(sandbox.world.requests(site=EU))
@@ -218,7 +218,7 @@ def test_verifying_one_credential_sends_no_requests_for_others(sandbox: SandboxS
     assert len(sandbox.world.requests(site=EU)) == requests_before
 
 
-def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
+def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer):
     assert run_json("verify_credentials", "--credential", "nobody")[0] == 2
 
 
@@ -232,7 +232,7 @@ def token_file(sandbox: SandboxServer, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("source", ["file", "line", "document"])
 def test_an_access_token_is_added_and_verified(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
-) -> None:
+):
     path = token_file(sandbox, tmp_path)
     token = path.read_text()
     set_stdin(monkeypatch, json.dumps({"access_token": token}) if source == "document" else token)
@@ -243,9 +243,7 @@ def test_an_access_token_is_added_and_verified(
     assert Credential.objects.get().has_access_token
 
 
-def test_an_access_token_beside_keys_is_a_usage_error(
-    sandbox: SandboxServer, tmp_path: Path
-) -> None:
+def test_an_access_token_beside_keys_is_a_usage_error(sandbox: SandboxServer, tmp_path: Path):
     path = str(token_file(sandbox, tmp_path))
     code, document = run_json(
         "add_credential", "--site", US, "--access-token-file", path, "--api-key-file", path
@@ -280,7 +278,7 @@ def test_an_import_reports_each_line(
     tmp_path: Path,
     encoding: str,
     is_file: bool,
-) -> None:
+):
     added(sandbox, "Group SOC")
     text = csv_of(sandbox, "Payments US", "Group SOC") + f"Bad,{US},x,y\n"
     path = tmp_path / "keys.csv"
@@ -301,7 +299,7 @@ def test_an_import_reports_each_line(
 
 def test_an_import_without_failures_ends_with_0_and_can_rotate(
     sandbox: SandboxServer, tmp_path: Path
-) -> None:
+):
     added(sandbox, "Payments US")
     path = tmp_path / "keys.csv"
     pair = sandbox.world.add_key_pair(org=org_named(sandbox.world, "Payments US"))
@@ -317,7 +315,7 @@ def test_an_import_without_failures_ends_with_0_and_can_rotate(
 )
 def test_a_file_that_cannot_be_imported_is_a_usage_error_without_its_content(
     tmp_path: Path, content: bytes
-) -> None:
+):
     path = tmp_path / "keys.csv"
     path.write_bytes(content)
     code, document = run_json("import_credentials", "--file", str(path))
@@ -328,7 +326,7 @@ def test_a_file_that_cannot_be_imported_is_a_usage_error_without_its_content(
     assert "canary" not in exposed_by(refused.value, leave_out=__file__)
 
 
-def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_usage_error(tmp_path: Path):
     code, document = run_json("import_credentials", "--file", str(tmp_path / "absent.csv"))
     assert code == 2
     why = "absent.csv can't be read (No such file or directory). Check the path and that you can"

@@ -66,9 +66,7 @@ def run(
 
 
 @pytest.mark.usefixtures("credential")
-def test_it_syncs_sends_verifies_and_prints_the_outcome(
-    sandbox: SandboxServer, target: Connection
-) -> None:
+def test_it_syncs_sends_verifies_and_prints_the_outcome(sandbox: SandboxServer, target: Connection):
     result = run(target.id, "--yes", "--ticket", "SEC-212")
 
     assert result.code == 0
@@ -117,7 +115,7 @@ def test_each_response_has_its_exit_code(
     code: int,
     state: str,
     outcome: str | None,
-) -> None:
+):
     monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
     sandbox.world.set_fault(fault=fault, connection_id=target.id)
 
@@ -133,7 +131,7 @@ def test_each_response_has_its_exit_code(
 @pytest.mark.usefixtures("transactional_db", "credential")
 def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, first: int
-) -> None:
+):
     stops: list[Stop] = []
 
     def note_stop(command: Command, **options: Any) -> Result:
@@ -162,7 +160,7 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     assert (codes.pop(), set(codes)) == (0, {6})
 
 
-def test_signals_no_longer_change_the_exit_code_at_the_end() -> None:
+def test_signals_no_longer_change_the_exit_code_at_the_end():
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         ignore_signals()
@@ -175,7 +173,7 @@ def test_signals_no_longer_change_the_exit_code_at_the_end() -> None:
 @pytest.mark.usefixtures("credential")
 def test_an_error_before_the_response_is_recorded_is_no_exit_code_of_nothing_sent(
     sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(point: Point, **_: Any) -> None:
         if point == Point.AFTER_RESPONSE:
             raise LookupError("a bug")
@@ -190,7 +188,7 @@ def test_an_error_before_the_response_is_recorded_is_no_exit_code_of_nothing_sen
 @pytest.mark.usefixtures("credential")
 def test_a_connection_missing_from_a_complete_list_is_recorded_as_already_absent(
     sandbox: SandboxServer,
-) -> None:
+):
     connection_id = str(uuid4())
 
     result = run(connection_id, "--yes")
@@ -201,7 +199,7 @@ def test_a_connection_missing_from_a_complete_list_is_recorded_as_already_absent
 
 
 @pytest.mark.usefixtures("credential")
-def test_without_a_list_nothing_is_sent(sandbox: SandboxServer, target: Connection) -> None:
+def test_without_a_list_nothing_is_sent(sandbox: SandboxServer, target: Connection):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     result = run(target.id, "--yes")
@@ -215,7 +213,7 @@ def test_without_a_list_nothing_is_sent(sandbox: SandboxServer, target: Connecti
 @pytest.mark.parametrize("is_synced", [True, False], ids=["synced before", "never synced"])
 def test_unreviewed_sends_without_a_list(
     is_synced: bool, db: None, sandbox: SandboxServer, target: Connection
-) -> None:
+):
     store_credential(sandbox, "Payments US", is_read=is_synced)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
@@ -229,7 +227,7 @@ def test_unreviewed_sends_without_a_list(
 @pytest.mark.usefixtures("credential")
 def test_a_failed_pre_send_check_leaves_no_deletion_open(
     sandbox: SandboxServer, target: Connection
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", after=1)
 
     result = run(target.id, "--yes")
@@ -240,9 +238,7 @@ def test_a_failed_pre_send_check_leaves_no_deletion_open(
 
 
 @pytest.mark.usefixtures("credential")
-def test_an_open_deletion_is_named_and_nothing_is_sent(
-    sandbox: SandboxServer, target: Connection
-) -> None:
+def test_an_open_deletion_is_named_and_nothing_is_sent(sandbox: SandboxServer, target: Connection):
     sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=target.id)
     first = run(target.id, "--yes")
 
@@ -274,7 +270,7 @@ def test_a_usage_error_sends_nothing(
     more: tuple[str, ...],
     changes: dict[str, str],
     message: str,
-) -> None:
+):
     result = run(target.id, *more, **changes)
 
     assert result.code == 2
@@ -284,7 +280,7 @@ def test_a_usage_error_sends_nothing(
 
 def test_an_approval_is_required_when_the_policy_requires_one(
     db: None, sandbox: SandboxServer, target: Connection, ada: Person
-) -> None:
+):
     store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)
 
     assert run(target.id, "--yes").code == 2
@@ -299,7 +295,7 @@ def test_an_approval_is_required_when_the_policy_requires_one(
 @pytest.mark.usefixtures("credential")
 def test_a_person_without_permission_to_delete_cannot_be_named(
     sandbox: SandboxServer, target: Connection, victor: Person
-) -> None:
+):
     result = run(target.id, "--yes", "--as", "victor")
 
     assert result.code == 1
@@ -307,7 +303,7 @@ def test_a_person_without_permission_to_delete_cannot_be_named(
     assert not Deletion.objects.exists()
 
 
-def test_without_json_the_headline_comes_first(credential: Credential, target: Connection) -> None:
+def test_without_json_the_headline_comes_first(credential: Credential, target: Connection):
     output = StringIO()
 
     with pytest.raises(SystemExit, match="0"):
@@ -327,12 +323,10 @@ def test_without_json_the_headline_comes_first(credential: Credential, target: C
     ("outcome", "code"),
     [("declined", 1), ("withdrawn", 1), ("expired", 1), ("unresolved", 6)],
 )
-def test_a_deletion_that_another_person_closed_meanwhile_has_its_exit_code(
-    outcome: str, code: int
-) -> None:
+def test_a_deletion_that_another_person_closed_meanwhile_has_its_exit_code(outcome: str, code: int):
     assert exit_code_of(Deletion(state="settled", outcome=outcome)) == code
 
 
-def test_every_outcome_has_its_exit_code() -> None:
+def test_every_outcome_has_its_exit_code():
     for outcome in Outcome:
         assert exit_code_of(Deletion(state="settled", outcome=outcome)) in range(10)

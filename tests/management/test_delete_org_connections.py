@@ -99,7 +99,7 @@ def sent(sandbox: SandboxServer) -> int:
 
 
 @pytest.mark.usefixtures("payments")
-def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: SandboxServer) -> None:
+def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: SandboxServer):
     plan = csv_of(add_connections(sandbox, 3))
     result = run(plan, "--yes", "--ticket", "SEC-212")
     assert result.code == 0
@@ -119,7 +119,7 @@ def test_it_syncs_sends_verifies_and_prints_every_outcome(run: Run, sandbox: San
 
 
 @pytest.mark.usefixtures("payments")
-def test_a_json_plan_deletes_too(run: Run, sandbox: SandboxServer) -> None:
+def test_a_json_plan_deletes_too(run: Run, sandbox: SandboxServer):
     connections = add_connections(sandbox, 2)
     names = ("site", "connection_id")
     entries = [dict(zip(names, connection.split("/"), strict=True)) for connection in connections]
@@ -129,9 +129,7 @@ def test_a_json_plan_deletes_too(run: Run, sandbox: SandboxServer) -> None:
 
 
 @pytest.mark.usefixtures("payments")
-def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
-    run: Run, sandbox: SandboxServer
-) -> None:
+def test_each_line_that_cant_be_used_is_named_and_stops_no_other(run: Run, sandbox: SandboxServer):
     [good] = add_connections(sandbox, 1)
     site, connection_id = good.split("/")
     rows = [
@@ -161,7 +159,7 @@ def test_each_line_that_cant_be_used_is_named_and_stops_no_other(
 
 def test_a_line_that_the_requester_cannot_delete_names_them(
     run: Run, payments: Credential, ada: Person
-) -> None:
+):
     unknown = f"{payments.site}/{uuid4()}"
     result = run(csv_of([unknown]), "--yes", "--as", ada.username)
     assert result.failed == [(2, f"No sync that {ada.display_name} can see lists this ID.")]
@@ -169,7 +167,7 @@ def test_a_line_that_the_requester_cannot_delete_names_them(
 
 def test_a_line_that_no_credential_of_the_requester_can_delete_names_them(
     run: Run, payments: Credential, ada: Person, grace: Person, sandbox: SandboxServer
-) -> None:
+):
     [connection] = add_connections(sandbox, 1)
     sync_now(payments)
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=grace)
@@ -182,7 +180,7 @@ def test_a_line_that_no_credential_of_the_requester_can_delete_names_them(
 
 def test_a_line_that_no_credential_can_delete_says_so(
     run: Run, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     [connection] = add_connections(sandbox, 1)
     sync_now(payments)
     cannot_write = {"check": "permissions", "ok": False, "cause": "write_not_granted"}
@@ -193,7 +191,7 @@ def test_a_line_that_no_credential_can_delete_says_so(
 
 def test_a_protected_connection_is_not_sent(
     run: Run, payments: Credential, grace: Person, sandbox: SandboxServer
-) -> None:
+):
     [connection] = add_connections(sandbox, 1)
     sync_now(payments)
     row = payments.snapshots.get(connection_id=connection.split("/")[1])
@@ -206,7 +204,7 @@ def test_a_protected_connection_is_not_sent(
 
 def test_only_the_named_credential_sends_a_line(
     run: Run, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     both = connection_between(sandbox.world, "Payments US", "Group SOC")
     [only_payments] = add_connections(sandbox, 1)
@@ -230,7 +228,7 @@ CASES = {
 @pytest.mark.usefixtures("payments")
 def test_the_most_serious_result_decides_the_exit_code(
     case: tuple[Fault, int, str], run: Run, sandbox: SandboxServer
-) -> None:
+):
     fault, code, result_of_first = case
     first, second = add_connections(sandbox, 2)
     sandbox.world.set_fault(fault=fault, connection_id=first.split("/")[1])
@@ -241,7 +239,7 @@ def test_the_most_serious_result_decides_the_exit_code(
 @pytest.mark.usefixtures("payments", "ada")
 def test_a_dry_run_requests_nothing_and_exits_as_the_run_would_begin(
     run: Run, sandbox: SandboxServer
-) -> None:
+):
     connections = add_connections(sandbox, 2)
     result = run(csv_of(connections), "--dry-run")
     assert (result.code, len(result.document["deletions"])) == (0, 2)
@@ -256,7 +254,7 @@ def test_a_dry_run_requests_nothing_and_exits_as_the_run_would_begin(
 
 def test_a_plan_that_needs_approval_waits_for_it_and_is_named_when_it_is_given_again(
     run: Run, payments: Credential, ada: Person, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     plan = csv_of(add_connections(sandbox, 2))
     assert run(plan, "--yes").code == 2
@@ -275,7 +273,7 @@ def test_a_plan_that_needs_approval_waits_for_it_and_is_named_when_it_is_given_a
 @pytest.mark.usefixtures("payments")
 def test_a_paused_bulk_deletion_is_named_and_a_running_one_is_continued(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     plan = csv_of(add_connections(sandbox, 3))
     with monkeypatch.context() as patch:
         patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
@@ -297,7 +295,7 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+):
     plan = csv_of(add_connections(sandbox, 2))
     monkeypatch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
     run(plan, "--yes")
@@ -336,7 +334,7 @@ def test_a_dry_run_of_an_open_plan_reports_what_the_run_would_do_with_it(
 @pytest.mark.usefixtures("payments")
 def test_it_waits_for_a_rate_limit_while_that_brings_results(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(running, "PARALLEL_DELETES", 1)
     first, *rest = add_connections(sandbox, 3)
     limited = faults.rate_limited(reset="1")
@@ -352,7 +350,7 @@ def test_its_page_misses_no_worker_while_it_runs_but_the_overview_does(
     client_of: Callable[[Person], Client],
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     browser, send_due, seen = client_of(ada), running.send_due, []
 
     def look_and_send(*, batch: Batch, **options: Any) -> int:
@@ -368,7 +366,7 @@ def test_its_page_misses_no_worker_while_it_runs_but_the_overview_does(
 
 def test_rows_of_other_bulk_deletions_are_not_sent(
     run: Run, payments: Credential, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     mine, other = add_connections(sandbox, 2)
     with monkeypatch.context() as patch:
         patch.setattr(foreground.ForegroundRun, "run_to_end", lambda run: None)
@@ -383,7 +381,7 @@ def test_rows_of_other_bulk_deletions_are_not_sent(
 @pytest.mark.usefixtures("payments")
 def test_a_signal_while_it_requests_cancels_the_bulk_deletion(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     command, request_batch = Command(), requesting.request_batch
     seen = []
 
@@ -404,7 +402,7 @@ def test_a_signal_while_it_requests_cancels_the_bulk_deletion(
 @pytest.mark.usefixtures("payments")
 def test_a_request_whose_commit_may_have_succeeded_is_named_and_exits_with_6(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     request_batch = requesting.request_batch
 
     def lose_the_connection(**options: Any) -> None:
@@ -434,7 +432,7 @@ def test_a_failure_after_the_request_ends_with_what_is_known(
     run: Run,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -450,7 +448,7 @@ def test_a_failure_after_the_request_ends_with_what_is_known(
 @pytest.mark.usefixtures("payments")
 def test_one_failed_read_between_two_passes_ends_nothing(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     count_to_send, failures = confirming.count_to_send, [OperationalError("connection lost")]
 
     def fail_once(batch: Batch) -> int:
@@ -469,7 +467,7 @@ def test_one_failed_read_between_two_passes_ends_nothing(
 
 def test_the_same_plan_is_recognized_with_a_malformed_line_and_a_renamed_credential(
     run: Run, payments: Credential, ada: Person, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     good, other = (connection.split("/") for connection in add_connections(sandbox, 2))
     lines = [[*good, payments.name], [other[0], "\0" + "x" * 300, ""], [*other, "Nobody"]]
@@ -485,7 +483,7 @@ def test_the_same_plan_is_recognized_with_a_malformed_line_and_a_renamed_credent
 @pytest.mark.usefixtures("payments")
 def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
     run: Run, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     plan = csv_of(add_connections(sandbox, 2))
     request_batch = requesting.request_batch
     others: list[CommandResult] = []
@@ -505,7 +503,7 @@ def test_the_same_plan_requested_by_another_process_meanwhile_is_continued(
 @pytest.mark.usefixtures("payments")
 def test_a_json_entry_with_a_repeated_key_or_a_surrogate_deletes_nothing(
     run: Run, sandbox: SandboxServer
-) -> None:
+):
     first, second, third = (connection.split("/") for connection in add_connections(sandbox, 3))
     repeated = f'{{"site":"{first[0]}","connection_id":"{first[1]}","connection_id":"{second[1]}"}}'
     surrogate = f'{{"site":"{first[0]}","connection_id":"\\ud800"}}'
@@ -519,7 +517,7 @@ def test_a_json_entry_with_a_repeated_key_or_a_surrogate_deletes_nothing(
     "change",
     [{"credentials": "Payments US"}, {"connection_id": None}, [1], 7, "text", None],
 )
-def test_an_entry_of_a_json_plan_with_other_keys_is_refused(db: None, change: object) -> None:
+def test_an_entry_of_a_json_plan_with_other_keys_is_refused(db: None, change: object):
     good = {"site": "EU1", "connection_id": str(uuid4())}
     entry = (
         {name: value for name, value in (good | change).items() if value}
@@ -533,7 +531,7 @@ def test_an_entry_of_a_json_plan_with_other_keys_is_refused(db: None, change: ob
 
 def test_a_name_of_a_credential_is_preferred_as_it_is_written(
     payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     Credential.objects.update(name="Stra\u00dfe")
     soc = store_credential(sandbox, "Group SOC", is_read=False)
     Credential.objects.filter(pk=soc.pk).update(name="STRASSE", site=payments.site)
@@ -558,7 +556,7 @@ def test_a_name_of_a_credential_is_preferred_as_it_is_written(
 @pytest.mark.usefixtures("payments")
 def test_a_usage_error_sends_nothing(
     plan: str, more: tuple[str, ...], message: str, run: Run, sandbox: SandboxServer
-) -> None:
+):
     result = run(plan, *more)
     assert result.code == 2
     assert message in result.document["error"]

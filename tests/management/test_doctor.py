@@ -42,7 +42,7 @@ def levels(check: str) -> set[int]:
 @pytest.mark.usefixtures("root")
 @pytest.mark.django_db
 @pytest.mark.database
-def test_an_installation_without_problems_exits_with_0() -> None:
+def test_an_installation_without_problems_exits_with_0():
     document, code = run_json()
     assert (document["ok"], code) == (True, 0)
     names = {finding["check"] for finding in document["findings"]}
@@ -50,13 +50,13 @@ def test_an_installation_without_problems_exits_with_0() -> None:
 
 
 @pytest.mark.django_db
-def test_a_missing_administrator_is_a_warning_not_an_error() -> None:
+def test_a_missing_administrator_is_a_warning_not_an_error():
     assert levels("people") == {WARNING}
     assert run_json()[1] == 0
 
 
 @pytest.mark.django_db
-def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
+def test_an_altered_key_ring_is_an_error(key_ring_file: Path):
     key_ring_file.parent.mkdir(exist_ok=True)
     key_ring_file.write_text("{}")
     key_ring_file.chmod(0o600)
@@ -66,15 +66,13 @@ def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_without_a_credential_it_does_not_say_that_every_one_requires_approval() -> None:
+def test_without_a_credential_it_does_not_say_that_every_one_requires_approval():
     [finding] = [check for check in checks.run_all_checks() if check.obj == "approval policy"]
     assert (finding.level, finding.msg) == (INFO, "no credential yet")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_names_the_credentials_that_need_no_approval(
-    sandbox: SandboxServer,
-) -> None:
+def test_it_names_the_credentials_that_need_no_approval(sandbox: SandboxServer):
     credential = added(sandbox, "Payments US", name="Payments")
     [finding] = [check for check in checks.run_all_checks() if check.obj == "approval policy"]
     assert finding.level == WARNING
@@ -86,7 +84,7 @@ def test_it_names_the_credentials_that_need_no_approval(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_overdue_deletion_is_reported_as_a_missing_worker(sandbox: SandboxServer) -> None:
+def test_an_overdue_deletion_is_reported_as_a_missing_worker(sandbox: SandboxServer):
     assert ERROR not in levels("worker")
     credential, now = added(sandbox, "Payments US"), clock.now()
     Deletion.objects.create(
@@ -119,7 +117,7 @@ def public_findings(**values: Any) -> list[CheckMessage]:
 
 
 @pytest.mark.django_db
-def test_a_public_installation_can_pass_every_check() -> None:
+def test_a_public_installation_can_pass_every_check():
     assert public_findings() == []
 
 
@@ -134,18 +132,14 @@ def test_a_public_installation_can_pass_every_check() -> None:
         ({"DEBUG": True}, ERROR),
     ],
 )
-def test_it_reports_what_is_wrong_with_a_public_installation(
-    values: dict[str, Any], level: int
-) -> None:
+def test_it_reports_what_is_wrong_with_a_public_installation(values: dict[str, Any], level: int):
     findings = public_findings(**values)
     assert level in {finding.level for finding in findings}
     assert all(finding.hint for finding in findings)
 
 
 @pytest.mark.django_db
-def test_a_data_directory_that_others_can_read_is_a_warning(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_data_directory_that_others_can_read_is_a_warning(settings: Settings, tmp_path: Path):
     settings.DATA_DIR = tmp_path
     settings.DATABASE_IS_SQLITE = True
     tmp_path.chmod(0o755)
@@ -154,7 +148,7 @@ def test_a_data_directory_that_others_can_read_is_a_warning(
     assert levels("data directory") == {INFO}
 
 
-def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path) -> None:
+def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path):
     env = clean_environment(
         data_dir=tmp_path, DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing", SECRET_KEY="x" * 60
     )
@@ -168,7 +162,7 @@ def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path) 
 @pytest.mark.parametrize("is_empty", [False, True])
 def test_without_a_database_it_says_so_and_creates_nothing(
     tmp_path: Path, command: list[str], *, is_empty: bool
-) -> None:
+):
     directory = tmp_path / "data"
     if is_empty:
         directory.mkdir()
@@ -181,7 +175,7 @@ def test_without_a_database_it_says_so_and_creates_nothing(
 
 
 @pytest.mark.django_db
-def test_a_misspelled_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ORGADMIN_FOURYES", "one")
     monkeypatch.setenv("ORGADMIN_OTHER", "one")
     found = {each.msg: each.hint for each in checks.run_all_checks() if each.level == WARNING}
@@ -189,7 +183,7 @@ def test_a_misspelled_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert "CONFIGURATION.md" in str(found["nothing reads the variable ORGADMIN_OTHER"])
 
 
-def test_every_variable_that_something_reads_is_known() -> None:
+def test_every_variable_that_something_reads_is_known():
     files = [
         ROOT / "run",
         *(ROOT / "connections").rglob("*.py"),

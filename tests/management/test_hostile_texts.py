@@ -267,7 +267,7 @@ def run(name: str, *arguments: str) -> None:
         command.stderr.write(f"CommandError: {error}")
 
 
-def test_every_command_is_listed_here() -> None:
+def test_every_command_is_listed_here():
     assert sorted(RUNS) == COMMANDS
 
 
@@ -279,7 +279,7 @@ def test_no_text_from_outside_adds_a_line_or_an_unprintable_character(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
-) -> None:
+):
     # Not for `doctor`, which would request the provider's metadata.
     settings.OIDC_ISSUER = "https://sso.example.org" if name == "connect_people" else ""
     handler = logging.StreamHandler()
@@ -315,7 +315,7 @@ def test_no_text_from_outside_adds_a_line_or_an_unprintable_character(
 @pytest.mark.django_db
 def test_a_json_document_keeps_every_character_of_a_value(
     scene: Scene, capfd: pytest.CaptureFixture[str]
-) -> None:
+):
     run("list_orgs", "--json")
     orgs = json.loads(capfd.readouterr().out)["orgs"]
     assert {f"{HOSTILE} {number}" for number in "12"} <= {org["name"] for org in orgs}
@@ -324,7 +324,7 @@ def test_a_json_document_keeps_every_character_of_a_value(
 @pytest.mark.django_db
 def test_printable_letters_of_any_language_stay_as_they_are_in_text_and_json(
     sandbox: SandboxServer, capfd: pytest.CaptureFixture[str]
-) -> None:
+):
     org = sandbox.world.add_org(name="Zürich 東京 🙂", site=US)
     pair = sandbox.world.add_key_pair(org=org)
     store_credential(sandbox, "", pair=pair, name=org.name)
@@ -337,7 +337,7 @@ def test_printable_letters_of_any_language_stay_as_they_are_in_text_and_json(
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_csv_export_is_escaped_only_for_a_terminal(
     is_terminal: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     output = StringIO()
     monkeypatch.setattr(output, "isatty", lambda: is_terminal)
     call_command("export_deletions", "--format=csv", stdout=output, stderr=StringIO())
@@ -348,14 +348,14 @@ def test_a_csv_export_is_escaped_only_for_a_terminal(
         assert unprintable_in(text) == set()
 
 
-def test_the_color_of_an_error_is_the_only_escape_sequence() -> None:
+def test_the_color_of_an_error_is_the_only_escape_sequence():
     output = StringIO()
     LineOutput(output).write(HOSTILE, lambda text: f"\x1b[31m{text}\x1b[0m")
     assert output.getvalue().count("\x1b") == 2
     assert output.getvalue().count("\n") == 1
 
 
-def test_no_text_passes_for_a_record_of_the_log() -> None:
+def test_no_text_passes_for_a_record_of_the_log():
     formatter = TextFormatter(TEXT_FORMAT, style="{")
     error = (ValueError, ValueError(HOSTILE), None)
     record = logging.LogRecord("x", logging.ERROR, "x", 1, "%s", (HOSTILE,), error)
@@ -370,7 +370,7 @@ def test_no_text_passes_for_a_record_of_the_log() -> None:
 @pytest.mark.parametrize("option", ["--verbosity=1", "--traceback"])
 def test_a_process_prints_its_error_and_a_traceback_without_control_characters(
     option: str, tmp_path: Path
-) -> None:
+):
     (tmp_path / HOSTILE).mkdir()
     (tmp_path / HOSTILE / "keyring.json").touch()
     arguments = ("--output", str(tmp_path / HOSTILE), option)

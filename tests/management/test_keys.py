@@ -71,7 +71,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- make_keys ------------------------------------------------------------------------------
 
 
-def test_make_keys_creates_the_files_once_and_readable_only_by_their_owner(tmp_path: Path) -> None:
+def test_make_keys_creates_the_files_once_and_readable_only_by_their_owner(tmp_path: Path):
     directory = tmp_path / "made"
     command = ("manage.py", "make_keys", "--output", str(directory))
     made = run_python(*command, "--json", data=tmp_path / "data")
@@ -96,7 +96,7 @@ def test_make_keys_creates_the_files_once_and_readable_only_by_their_owner(tmp_p
     assert [path.read_bytes() for path in files] == before
 
 
-def test_make_keys_prints_which_settings_to_set_and_no_key(tmp_path: Path) -> None:
+def test_make_keys_prints_which_settings_to_set_and_no_key(tmp_path: Path):
     output = StringIO()
     call_command("make_keys", output=tmp_path, stdout=output)
     assert f"ORGADMIN_KEYRING_FILE={tmp_path}/keyring.json" in output.getvalue()
@@ -105,7 +105,7 @@ def test_make_keys_prints_which_settings_to_set_and_no_key(tmp_path: Path) -> No
     assert keys_in(tmp_path / "keyring.json").popitem()[1] not in output.getvalue()
 
 
-def test_make_keys_creates_no_file_when_one_exists(tmp_path: Path) -> None:
+def test_make_keys_creates_no_file_when_one_exists(tmp_path: Path):
     directory = tmp_path / "made"
     directory.mkdir()
     (directory / "secret_key").write_text("mine")
@@ -121,7 +121,7 @@ def test_make_keys_creates_no_file_when_one_exists(tmp_path: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
+def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path):
     old_key_id = primary_in(ring_file)
     credentials = [stored_credential(), stored_credential("Payments US", "datadoghq.com")]
     retired = stored_credential("Retired")
@@ -150,7 +150,7 @@ def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
+def test_rotation_is_recorded_without_a_key(ring_file: Path):
     old_key_id = primary_in(ring_file)
     rotate()
     event = AuditEvent.objects.get(code="encryption_key.rotated")
@@ -160,7 +160,7 @@ def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_key_that_was_primary_is_dropped_by_the_next_run(ring_file: Path) -> None:
+def test_a_key_that_was_primary_is_dropped_by_the_next_run(ring_file: Path):
     first = primary_in(ring_file)
     stored_credential()
     assert rotate("--drop-unused")["dropped_key_ids"] == []
@@ -177,9 +177,7 @@ def test_a_key_that_was_primary_is_dropped_by_the_next_run(ring_file: Path) -> N
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_an_interrupted_rotation_is_completed_without_another_key(
-    ring_file: Path,
-) -> None:
+def test_an_interrupted_rotation_is_completed_without_another_key(ring_file: Path):
     stored_credential()
     update_key_ring(with_new_primary)
     keys = keys_in(ring_file)
@@ -192,7 +190,7 @@ def test_an_interrupted_rotation_is_completed_without_another_key(
 @pytest.mark.django_db
 def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
     ring_file: Path, settings: Settings, tmp_path: Path
-) -> None:
+):
     first = primary_in(ring_file)
     credential = stored_credential()
     staged = rotate("--stage")["staged_key_id"]
@@ -215,7 +213,7 @@ def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
 @pytest.mark.django_db
 def test_a_row_that_changes_while_a_rotation_encrypts_it_is_not_overwritten(
     ring_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     credential = stored_credential()
     # As another process does that still has the old ring.
     credential.seal_keys(credential.open_keys())
@@ -236,7 +234,7 @@ def test_a_row_that_changes_while_a_rotation_encrypts_it_is_not_overwritten(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_file: Path) -> None:
+def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_file: Path):
     old_key_id = primary_in(ring_file)
     moved = stored_credential()
     Credential.objects.filter(pk=moved.pk).update(site="datadoghq.com")
@@ -258,7 +256,7 @@ def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_fi
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("ring_file")
-def test_rotation_asks_for_a_backup_of_the_new_key_only() -> None:
+def test_rotation_asks_for_a_backup_of_the_new_key_only():
     with_new_key, without = StringIO(), StringIO()
     call_command("rotate_encryption_key", stdout=with_new_key)
     call_command("rotate_encryption_key", "--no-new-key", "--drop-unused", stdout=without)
@@ -271,7 +269,7 @@ def test_rotation_asks_for_a_backup_of_the_new_key_only() -> None:
 @pytest.mark.django_db
 def test_rotation_with_the_wrong_key_ring_changes_nothing(
     ring_file: Path, settings: Settings, tmp_path: Path
-) -> None:
+):
     stored_credential()
     before = Credential.objects.values().get()
     settings.KEYRING_FILE = other = make_key_ring(tmp_path / "other.json")
@@ -289,16 +287,14 @@ def test_rotation_with_the_wrong_key_ring_changes_nothing(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_when_the_key_ring_cannot_be_replaced_no_rotation_is_recorded(
-    ring_file: Path,
-) -> None:
+def test_when_the_key_ring_cannot_be_replaced_no_rotation_is_recorded(ring_file: Path):
     ring_file.with_name("keyring.json.lock").mkdir()
     with pytest.raises(CommandError, match="The key ring wasn't changed"):
         call_command("rotate_encryption_key", stdout=StringIO())
     assert not AuditEvent.objects.exists()
 
 
-def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path) -> None:
+def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path):
     race = run_python("-m", "tests.support.rotation_race", data=migrated)
     assert (race.returncode, race.stderr) == (0, "")
 
@@ -308,7 +304,7 @@ def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path
 
 def test_a_start_with_the_wrong_key_ring_exits_1_and_names_the_missing_key(
     migrated: Path, tmp_path: Path
-) -> None:
+):
     store = "import django; django.setup(); from tests.support.key_rings import stored_credential; "
     storing = run_python("-c", store + "stored_credential()", data=migrated)
     assert (storing.returncode, storing.stderr) == (0, "")

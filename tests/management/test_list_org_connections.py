@@ -47,7 +47,7 @@ def run_json(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 def test_it_syncs_stores_and_prints_every_connection(
     sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     code, document = run_json()
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     [found] = [one for one in document["org_connections"] if one["id"] == connection.id]
@@ -77,7 +77,7 @@ def test_it_syncs_stores_and_prints_every_connection(
 
 def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other_org(
     sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     code, document = run_json()
     [failure] = document["failures"]
@@ -90,7 +90,7 @@ def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other_org(
 @pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
 def test_a_listing_that_contradicts_itself_is_a_failure(
     sandbox: SandboxServer, payments: Credential, fault: Fault
-) -> None:
+):
     sandbox.world.set_fault(fault=fault, operation="list")
     code, document = run_json()
     assert code == 1
@@ -98,7 +98,7 @@ def test_a_listing_that_contradicts_itself_is_a_failure(
     assert failure["message"] == cause_text(Sync.objects.get().cause)
 
 
-def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxServer) -> None:
+def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxServer):
     run()
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
     code, document = run_json("--stored")
@@ -107,20 +107,20 @@ def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxS
     assert Sync.objects.count() == 1
 
 
-def test_stored_reports_what_was_never_synced(payments: Credential) -> None:
+def test_stored_reports_what_was_never_synced(payments: Credential):
     code, document = run_json("--stored")
     assert code == 1
     assert document["failures"][0]["message"] == "Never synced."
 
 
-def test_one_credential_can_be_selected_by_name(payments: Credential, labs: Credential) -> None:
+def test_one_credential_can_be_selected_by_name(payments: Credential, labs: Credential):
     code, document = run_json("--credential", "labs eu")
     assert code == 0
     assert [connection["seen_by"] for connection in document["org_connections"]] == [["Labs EU"]]
     assert Sync.objects.get().credential == labs
 
 
-def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential) -> None:
+def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential):
     code, document = run_json("--credential", "Nobody")
     assert code == 2
     assert document == {"error": "No credential in use is named 'Nobody'."}
@@ -128,7 +128,7 @@ def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential)
 
 def test_text_output_has_one_line_per_connection_and_failures_on_standard_error(
     sandbox: SandboxServer, payments: Credential, labs: Credential
-) -> None:
+):
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     code, out, err = run()
     assert code == 1
@@ -137,7 +137,7 @@ def test_text_output_has_one_line_per_connection_and_failures_on_standard_error(
     assert err.startswith("Labs EU: ")
 
 
-def test_no_key_is_printed(payments: Credential, sandbox: SandboxServer) -> None:
+def test_no_key_is_printed(payments: Credential, sandbox: SandboxServer):
     pair = key_pair_of(sandbox.world, "Payments US")
     _, out, err = run("--json")
     assert pair.api_key not in out + err

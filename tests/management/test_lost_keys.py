@@ -72,7 +72,7 @@ def codes() -> list[str]:
     return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
 
 
-def test_without_a_key_ring_the_error_names_the_way_out(key_ring_file: Path) -> None:
+def test_without_a_key_ring_the_error_names_the_way_out(key_ring_file: Path):
     stored_credential()
     key_ring_file.unlink()
     with pytest.raises(KeyRingError, match=r"make_keys --output DIR.*forget_lost_keys"):
@@ -83,7 +83,7 @@ def test_without_a_key_ring_the_error_names_the_way_out(key_ring_file: Path) -> 
 
 def test_it_first_says_what_it_will_do(
     credential: Credential, ada: Person, lose_key_ring: Callable[[], None]
-) -> None:
+):
     set_up_app(ada, "SECRET")
     lose_key_ring()
     before = codes()
@@ -97,7 +97,7 @@ def test_it_first_says_what_it_will_do(
 
 def test_it_removes_only_what_no_key_can_decrypt(
     ada: Person, grace: Person, key_ring_file: Path, lose_key_ring: Callable[[], None]
-) -> None:
+):
     lost = stored_credential("Lost")
     set_up_app(ada, "SECRET")
     old = key_ring_file.read_text()
@@ -121,7 +121,7 @@ def test_it_removes_only_what_no_key_can_decrypt(
     )
 
 
-def test_a_ring_that_still_has_every_key_loses_nothing(key_ring_file: Path) -> None:
+def test_a_ring_that_still_has_every_key_loses_nothing(key_ring_file: Path):
     credential = stored_credential()
     update_key_ring(with_new_primary)
     assert run("forget_lost_keys", "--yes")[0] == 0
@@ -131,7 +131,7 @@ def test_a_ring_that_still_has_every_key_loses_nothing(key_ring_file: Path) -> N
 
 def test_without_its_lost_mfa_a_password_alone_signs_no_one_in(
     client: Client, ada: Person, lose_key_ring: Callable[[], None]
-) -> None:
+):
     set_up_app(ada, "SECRET")
     set_up_recovery_codes(ada)
     lose_key_ring()
@@ -147,7 +147,7 @@ def test_without_its_lost_mfa_a_password_alone_signs_no_one_in(
 @pytest.mark.parametrize("fault", [None, faults.rate_limited(reset="7")], ids=["requested", "429"])
 def test_requests_that_changed_nothing_are_withdrawn(
     delete: Delete, lose_key_ring: Callable[[], None], fault: Fault | None
-) -> None:
+):
     if fault is None:
         Credential.objects.update(policy="one")
     deletion = delete(fault)
@@ -159,11 +159,8 @@ def test_requests_that_changed_nothing_are_withdrawn(
 
 
 def test_what_is_unknown_stays_until_syncs_of_another_credential_settle_it(
-    delete: Delete,
-    sandbox: SandboxServer,
-    lose_key_ring: Callable[[], None],
-    clock: SettableClock,
-) -> None:
+    delete: Delete, sandbox: SandboxServer, lose_key_ring: Callable[[], None], clock: SettableClock
+):
     deletion = delete(faults.EXECUTES_THEN_RESET)
     assert deletion.state == State.UNKNOWN
     lose_key_ring()
@@ -184,7 +181,7 @@ def test_what_is_unknown_stays_until_syncs_of_another_credential_settle_it(
 # --- retire_credential ------------------------------------------------------------------------
 
 
-def test_a_credential_is_retired_by_name(credential: Credential) -> None:
+def test_a_credential_is_retired_by_name(credential: Credential):
     assert run("retire_credential", "--name", "PAYMENTS us")[0] == 2
     assert run("retire_credential", "--name", "Another", "--yes")[0] == 2
     code, document = run_json("retire_credential", "--name", "PAYMENTS us", "--yes")
@@ -195,7 +192,7 @@ def test_a_credential_is_retired_by_name(credential: Credential) -> None:
 
 def test_a_credential_whose_keys_a_request_needs_is_not_retired(
     delete: Delete, credential: Credential
-) -> None:
+):
     delete(faults.EXECUTES_THEN_RESET)
     code, document = run_json("retire_credential", "--name", credential.name, "--yes")
     assert (code, "is unknown" in document["error"]) == (1, True)

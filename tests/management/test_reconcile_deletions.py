@@ -53,7 +53,7 @@ def reconcile() -> tuple[int, dict[str, Any]]:
 
 def test_two_passes_settle_an_unknown_deletion_without_resending_it(
     send_with_fault: SendWithFault, sandbox: SandboxServer, clock: SettableClock
-) -> None:
+):
     connection = send_with_fault(faults.EXECUTES_THEN_RESET)
 
     clock.advance(seconds=36)
@@ -70,7 +70,7 @@ def test_two_passes_settle_an_unknown_deletion_without_resending_it(
 
 def test_a_delete_without_effect_is_recorded_as_still_present(
     send_with_fault: SendWithFault, clock: SettableClock
-) -> None:
+):
     send_with_fault(faults.NO_RESPONSE)
 
     clock.advance(seconds=36)
@@ -90,7 +90,7 @@ def test_a_delete_without_effect_is_recorded_as_still_present(
 
 def test_an_unfinished_attempt_becomes_unknown(
     send_with_fault: SendWithFault, clock: SettableClock
-) -> None:
+):
     send_with_fault(faults.NO_RESPONSE)
     Deletion.objects.update(state="sending", cause="")
 
@@ -102,9 +102,7 @@ def test_an_unfinished_attempt_becomes_unknown(
     assert document["deletions"][0]["cause"] == "answer_lost"
 
 
-def test_a_waiting_deletion_is_left_alone(
-    send_with_fault: SendWithFault, sandbox: SandboxServer
-) -> None:
+def test_a_waiting_deletion_is_left_alone(send_with_fault: SendWithFault, sandbox: SandboxServer):
     connection = send_with_fault(faults.rate_limited())
 
     code, document = reconcile()
@@ -113,9 +111,7 @@ def test_a_waiting_deletion_is_left_alone(
     assert sandbox.world.deletes_received(connection.id) == 1
 
 
-def test_an_unverified_deletion_is_checked(
-    send_with_fault: SendWithFault, clock: SettableClock
-) -> None:
+def test_an_unverified_deletion_is_checked(send_with_fault: SendWithFault, clock: SettableClock):
     send_with_fault(faults.RETURNS_200_WITHOUT_DELETING)
 
     clock.advance(minutes=6)

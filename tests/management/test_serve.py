@@ -59,7 +59,7 @@ def port_of(process: Running) -> int:
     return int(line.rstrip("/").rpartition(":")[2])
 
 
-def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: Path) -> None:
+def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: Path):
     with serving_process(tmp_path / "data") as process:
         port = port_of(process)
         link = process.wait_for_line("/setup/#")
@@ -71,7 +71,7 @@ def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: 
 
 def test_its_pages_use_stylesheets_with_hashed_names_and_ctrl_c_stops_all_its_processes(
     migrated_directory: Path,
-) -> None:
+):
     with serving_process(migrated_directory) as process:
         port = port_of(process)
         status, page = get(port, "/accounts/login/")
@@ -85,7 +85,7 @@ def test_its_pages_use_stylesheets_with_hashed_names_and_ctrl_c_stops_all_its_pr
         assert not any(is_alive(child) for child in children)
 
 
-def test_its_child_processes_stop_when_it_is_killed(migrated_directory: Path) -> None:
+def test_its_child_processes_stop_when_it_is_killed(migrated_directory: Path):
     with serving_process(migrated_directory) as process:
         port = port_of(process)
         get(port, "/healthz")
@@ -95,7 +95,7 @@ def test_its_child_processes_stop_when_it_is_killed(migrated_directory: Path) ->
         assert any(not any(is_alive(child) for child in children) for _ in until(20))
 
 
-def test_it_exits_with_an_error_when_one_of_its_processes_dies(migrated_directory: Path) -> None:
+def test_it_exits_with_an_error_when_one_of_its_processes_dies(migrated_directory: Path):
     with serving_process(migrated_directory) as process:
         process.wait_for_line("Worker started")
         worker = process.children()[1]
@@ -104,7 +104,7 @@ def test_it_exits_with_an_error_when_one_of_its_processes_dies(migrated_director
         assert process.wait_for_line("The worker ended unexpectedly (SIGKILL)")
 
 
-def test_the_web_server_alone_outlives_a_killed_worker(migrated_directory: Path) -> None:
+def test_the_web_server_alone_outlives_a_killed_worker(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     with Running([*MANAGE, "web"], env=env) as web, Running([*MANAGE, "worker"], env=env) as worker:
         web.wait_for_line("It runs no worker. Start one too, here or elsewhere: ./run worker")
@@ -120,7 +120,7 @@ def test_the_web_server_alone_outlives_a_killed_worker(migrated_directory: Path)
 
 def test_a_killed_web_server_is_restarted_and_a_signal_stops_all_processes(
     migrated_directory: Path,
-) -> None:
+):
     with serving_process(migrated_directory) as process:
         port = port_of(process)
         get(port, "/healthz")
@@ -135,7 +135,7 @@ def test_a_killed_web_server_is_restarted_and_a_signal_stops_all_processes(
 
 
 @pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8"])
-def test_a_malformed_trusted_proxy_is_reported_in_one_line(tmp_path: Path, proxies: str) -> None:
+def test_a_malformed_trusted_proxy_is_reported_in_one_line(tmp_path: Path, proxies: str):
     env = clean_environment(data_dir=tmp_path, PORT="0", ORGADMIN_TRUSTED_PROXIES=proxies)
     done = manage("serve", env=env)
     assert done.returncode == 1
@@ -143,7 +143,7 @@ def test_a_malformed_trusted_proxy_is_reported_in_one_line(tmp_path: Path, proxi
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_port_in_use_is_reported_in_one_line_and_no_database_is_created(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_no_database_is_created(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         env = clean_environment(data_dir=tmp_path, PORT=port)
@@ -156,22 +156,20 @@ def test_a_port_in_use_is_reported_in_one_line_and_no_database_is_created(tmp_pa
     ]
 
 
-def test_a_port_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+def test_a_port_that_is_not_a_number_is_refused(tmp_path: Path):
     done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="http"))
     assert done.returncode == 1
     assert "PORT must be a number" in done.stderr
 
 
-def test_it_serves_on_an_ipv6_address(migrated_directory: Path) -> None:
+def test_it_serves_on_an_ipv6_address(migrated_directory: Path):
     with serving_process(migrated_directory, ORGADMIN_BIND="::1") as process:
         line = process.wait_for_line("Org Admin is running at")
         assert line.startswith("Org Admin is running at http://[::1]:")
         assert get(port_of(process), "/healthz", host="::1") == (200, "ok\n")
 
 
-def test_a_database_without_its_key_ring_is_neither_served_nor_changed(
-    migrated_directory: Path,
-) -> None:
+def test_a_database_without_its_key_ring_is_neither_served_nor_changed(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     assert manage("shell", "--no-imports", "-c", STORE_A_CREDENTIAL, env=env).returncode == 0
     ring = (migrated_directory / "keyring.json").read_text()
@@ -185,7 +183,7 @@ def test_a_database_without_its_key_ring_is_neither_served_nor_changed(
     assert (migrated_directory / "orgadmin.sqlite3").read_bytes() == before
 
 
-def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
+def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path):
     env = clean_environment(data_dir=tmp_path, PORT="0")
     assert manage("migrate", "contenttypes", "--verbosity=0", env=env).returncode == 0
     with Running(SERVE, env=env) as process:
@@ -199,7 +197,7 @@ def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path) -> No
         assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
-def test_an_older_database_that_cannot_be_copied_is_not_migrated(tmp_path: Path) -> None:
+def test_an_older_database_that_cannot_be_copied_is_not_migrated(tmp_path: Path):
     env = clean_environment(data_dir=tmp_path, PORT="0")
     assert manage("migrate", "contenttypes", "--verbosity=0", env=env).returncode == 0
     (tmp_path / "backups").touch()
@@ -211,9 +209,7 @@ def test_an_older_database_that_cannot_be_copied_is_not_migrated(tmp_path: Path)
     assert (tmp_path / "orgadmin.sqlite3").read_bytes() == before
 
 
-def test_it_never_migrates_on_postgresql(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_never_migrates_on_postgresql(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     settings.DATABASE_IS_SQLITE = False
     older = schema.Schema(fit=schema.Fit.OLDER, hint=schema.MIGRATE)
     monkeypatch.setattr(schema, "read_schema", lambda: older)
@@ -221,9 +217,7 @@ def test_it_never_migrates_on_postgresql(
         serve.Command()._prepare()
 
 
-def test_make_keys_needs_no_keys_and_missing_settings_are_reported_in_one_line(
-    tmp_path: Path,
-) -> None:
+def test_make_keys_needs_no_keys_and_missing_settings_are_reported_in_one_line(tmp_path: Path):
     env = clean_environment(data_dir=tmp_path, DATABASE_URL="postgres:///orgadmin")
     done = manage("serve", env=env)
     assert done.returncode == 1
@@ -232,14 +226,14 @@ def test_make_keys_needs_no_keys_and_missing_settings_are_reported_in_one_line(
     assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
 
 
-def test_a_signal_during_startup_stops_it_gracefully(migrated_directory: Path) -> None:
+def test_a_signal_during_startup_stops_it_gracefully(migrated_directory: Path):
     with serving_process(migrated_directory) as process:
         assert any(process.children() for _ in until(30))
         assert process.end() == 0
         assert "Traceback" not in process.output
 
 
-def test_a_trusted_proxy_can_declare_that_a_request_used_https(migrated_directory: Path) -> None:
+def test_a_trusted_proxy_can_declare_that_a_request_used_https(migrated_directory: Path):
     public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": "127.0.0.1"}
     with serving_process(migrated_directory, **public) as process:
         headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
@@ -248,14 +242,14 @@ def test_a_trusted_proxy_can_declare_that_a_request_used_https(migrated_director
 
 def test_without_usable_static_files_it_starts_only_where_it_can_collect_them(
     tmp_path: Path, settings: Settings
-) -> None:
+):
     settings.BASE_DIR = tmp_path / "file"
     settings.BASE_DIR.touch()
     with pytest.raises(CommandError, match=r"\.static\)\. Run \./run install as the user that "):
         serve.Command()._prepare()
 
 
-def test_a_read_only_data_directory_is_reported_in_one_line(migrated_directory: Path) -> None:
+def test_a_read_only_data_directory_is_reported_in_one_line(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     with read_only_directory(migrated_directory):
         done = manage("serve", env=env, hindrance=modes_apply)
@@ -265,7 +259,7 @@ def test_a_read_only_data_directory_is_reported_in_one_line(migrated_directory: 
     assert "writable" in line
 
 
-def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path):
     collect_static_files()  # as `./run install` does, where there is space
     env = clean_environment(data_dir=tmp_path, PORT="0")
     done = manage("serve", env=env, hindrance=no_space)
@@ -277,9 +271,7 @@ def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(
-    migrated_directory: Path,
-) -> None:
+def test_one_line_for_each_start_warns_of_secrets_that_everyone_can_read(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     secrets = migrated_directory / "secrets"
     assert manage("make_keys", "--output", str(secrets), env=env).returncode == 0
@@ -329,7 +321,7 @@ def lose_database(data_dir: Path) -> Path:
 @pytest.mark.parametrize("is_empty_file_left", [False, True])
 def test_keys_without_their_database_are_not_a_first_start(
     tmp_path: Path, *, is_empty_file_left: bool
-) -> None:
+):
     database = lose_database(tmp_path)
     if is_empty_file_left:
         database.touch()
@@ -344,7 +336,7 @@ def test_keys_without_their_database_are_not_a_first_start(
 @pytest.mark.parametrize("missing", ["keyring.json", "signing_key.json"])
 def test_only_one_of_the_two_keys_is_a_first_start(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
+):
     database = lose_database(tmp_path)
     (tmp_path / missing).unlink()
     settings.KEYRING_FILE = tmp_path / "keyring.json"
@@ -353,7 +345,7 @@ def test_only_one_of_the_two_keys_is_a_first_start(
     serve._require_expected_database(starts_new=False)
 
 
-def test_new_starts_a_new_audit_log(tmp_path: Path) -> None:
+def test_new_starts_a_new_audit_log(tmp_path: Path):
     lose_database(tmp_path)
     arguments = [*SERVE, "--new"]
     env = clean_environment(data_dir=tmp_path, PORT="0")

@@ -55,7 +55,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quiet_database")
 def test_it_continues_after_an_error_with_longer_pauses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     calls: list[int] = []
     sleeps: list[float] = []
     subject = Worker()
@@ -78,7 +78,7 @@ def test_it_continues_after_an_error_with_longer_pauses(
 
 
 @pytest.mark.usefixtures("quiet_database")
-def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch):
     subject = Worker()
     done: list[int] = []
 
@@ -97,7 +97,7 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("quiet_database")
 def test_bulk_deletions_run_although_single_deletions_are_always_due(
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     subject = Worker()
     singles: list[int] = []
 
@@ -119,9 +119,7 @@ def test_bulk_deletions_run_although_single_deletions_are_always_due(
 
 
 @pytest.mark.django_db
-def test_it_raises_alarms_while_bulk_deletions_keep_it_busy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_it_raises_alarms_while_bulk_deletions_keep_it_busy(monkeypatch: pytest.MonkeyPatch):
     subject = Worker()
     done: list[str] = []
 
@@ -136,19 +134,19 @@ def test_it_raises_alarms_while_bulk_deletions_keep_it_busy(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_pass_prints_one_json_document() -> None:
+def test_one_pass_prints_one_json_document():
     out = StringIO()
     call_command("worker", "--once", "--json", stdout=out)
     assert json.loads(out.getvalue()) == {"deletions": 0, "notices": 0}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_one_pass_no_worker_counts_as_running() -> None:
+def test_after_one_pass_no_worker_counts_as_running():
     call_command("worker", "--once", stdout=StringIO())
     assert heartbeats.last_seen_at() is None
 
 
-def test_it_does_not_wait_for_an_sqlite_database_that_is_missing(tmp_path: Path) -> None:
+def test_it_does_not_wait_for_an_sqlite_database_that_is_missing(tmp_path: Path):
     done = manage("worker", env=clean_environment(data_dir=tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     missing = f"The database {tmp_path / 'orgadmin.sqlite3'} is gone or empty."
@@ -164,7 +162,7 @@ class ImpatientWorker(Worker):
 
 def test_it_ends_when_its_sqlite_database_is_removed(
     migrated_directory: Path, django_db_blocker: DjangoDbBlocker
-) -> None:
+):
     path = migrated_directory / "orgadmin.sqlite3"
     create_private_text(migrated_directory / "keyring.json", new_key_ring_text())
     database = SharedDatabase(url=f"sqlite:///{path}", data_dir=migrated_directory)
@@ -179,7 +177,7 @@ def test_it_ends_when_its_sqlite_database_is_removed(
             subject.run()
 
 
-def test_a_signal_wakes_and_stops_it(migrated_directory: Path) -> None:
+def test_a_signal_wakes_and_stops_it(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory)
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
         process.wait_for_line("Worker started")
@@ -198,7 +196,7 @@ def test_a_signal_wakes_and_stops_it(migrated_directory: Path) -> None:
 )
 def test_only_a_recent_heartbeat_of_this_host_counts(
     host: str, minutes_ago: int, *, is_alive: bool
-) -> None:
+):
     host = host or heartbeats.this_host()
     heartbeats.record_heartbeat(name="one", host=host, process_id=1)
     seen_at = clock.now() - timedelta(minutes=minutes_ago)

@@ -41,7 +41,7 @@ the next file
 """
 
 
-def test_a_list_of_safeguards_is_read_block_by_block() -> None:
+def test_a_list_of_safeguards_is_read_block_by_block():
     one, two, three = read_mutants(LIST)
     assert one == Mutant(
         name="one file",
@@ -55,12 +55,12 @@ def test_a_list_of_safeguards_is_read_block_by_block() -> None:
         read_mutants(LIST.replace("file\n-x", "file\n!x"))
 
 
-def test_every_safeguard_stands_where_the_list_says() -> None:
+def test_every_safeguard_stands_where_the_list_says():
     problems = {mutant.name: misplaced(mutant) for mutant in MUTANTS}
     assert {name: problem for name, problem in problems.items() if problem} == {}
 
 
-def test_every_named_test_exists() -> None:
+def test_every_named_test_exists():
     assert all(mutant.tests for mutant in MUTANTS)
     missing = []
     for test in {test for mutant in MUTANTS for test in mutant.tests}:
@@ -70,7 +70,7 @@ def test_every_named_test_exists() -> None:
     assert missing == []
 
 
-def test_no_safeguard_is_replaced_by_an_undefined_name(tmp_path: Path) -> None:
+def test_no_safeguard_is_replaced_by_an_undefined_name(tmp_path: Path):
     # Its tests would fail with a NameError, whether or not they notice that it is missing.
     for number, mutant in enumerate(MUTANTS):
         for path in {edit.path for edit in mutant.edits if edit.path.endswith(".py")}:
@@ -142,7 +142,7 @@ def test_b():
 )
 def test_a_safeguard_is_removed_again_when_its_code_or_its_test_changes(
     tmp_path: Path, path: str, old: str, new: str, is_removed_again: bool
-) -> None:
+):
     edit = Edit(path="code.py", old="    if n > LIMIT:", new="    if False:")
     mutant = Mutant(name="x", edits=(edit,), tests=("test_code.py::test_a[1]",))
     for name, text in {"code.py": CODE, "test_code.py": TESTS}.items():
@@ -154,7 +154,7 @@ def test_a_safeguard_is_removed_again_when_its_code_or_its_test_changes(
     assert (hash_of(mutant, root=tmp_path) != before) == is_removed_again
 
 
-def test_a_change_of_two_functions_concerns_the_whole_file(tmp_path: Path) -> None:
+def test_a_change_of_two_functions_concerns_the_whole_file(tmp_path: Path):
     edit = Edit(path="code.py", old=CODE[CODE.index("raise") :], new="pass")
     mutant = Mutant(name="x", edits=(edit,), tests=())
     hashes = []
@@ -164,7 +164,7 @@ def test_a_change_of_two_functions_concerns_the_whole_file(tmp_path: Path) -> No
     assert hashes[0] != hashes[1]
 
 
-def test_every_safeguard_names_tests_that_exist() -> None:
+def test_every_safeguard_names_tests_that_exist():
     names = {test for mutant in MUTANTS for test in mutant.tests}
     missing = {name for name in names if not _defines(*name.partition("[")[0].split("::"))}
     assert missing == set()
@@ -185,7 +185,7 @@ def _defines(path: str, test: str = "") -> bool:
     return f"def {test}(" in (ROOT / path).read_text() if test else (ROOT / path).is_file()
 
 
-def test_no_two_safeguards_have_one_name() -> None:
+def test_no_two_safeguards_have_one_name():
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
@@ -200,14 +200,14 @@ def test_no_two_safeguards_have_one_name() -> None:
 )
 def test_a_mutant_is_judged_by_what_its_tests_say(
     tmp_path: Path, path: str, old: str, new: str, problem: str
-) -> None:
+):
     mutant = Mutant(name="x", edits=(Edit(path=path, old=old, new=new),), tests=(A_QUICK_TEST,))
     verdict = try_mutant(mutant, root=copy_tree(tmp_path / "copy"))
     assert verdict.problem.startswith(problem)
     assert bool(verdict.problem) == bool(problem)
 
 
-def test_mypy_judges_what_no_test_notices(tmp_path: Path) -> None:
+def test_mypy_judges_what_no_test_notices(tmp_path: Path):
     (tmp_path / "code.py").write_text("def one() -> int:\n    return 1\n")
     for new, problem in (("return 2", "survived"), ("return None", "")):
         edits = (Edit(path="code.py", old="return 1", new=new),)

@@ -47,7 +47,7 @@ A_PACKAGE = ("connections/lookups",)
 )
 def test_each_operator_changes_one_thing(
     tmp_path: Path, statement: str, operator: str, changed: list[str]
-) -> None:
+):
     source = f"class A:\n    def é(self, default=1):\n        {statement}\n"
     (tmp_path / "code.py").write_text(source)
     faults = [fault for faults in faults_of("code.py", root=tmp_path) for fault in faults]
@@ -62,7 +62,7 @@ def test_each_operator_changes_one_thing(
     assert {(fault.function, fault.lines) for fault in faults} <= {("A.é", range(3, 4))}
 
 
-def test_a_seed_draws_the_same_faults_again_one_for_each_function() -> None:
+def test_a_seed_draws_the_same_faults_again_one_for_each_function():
     faults = draw(5, seed=1, code=A_PACKAGE)
     assert faults == draw(5, seed=1, code=A_PACKAGE) != draw(5, seed=2, code=A_PACKAGE)
     assert len({(fault.path, fault.function) for fault in faults}) == 5
@@ -70,7 +70,7 @@ def test_a_seed_draws_the_same_faults_again_one_for_each_function() -> None:
     assert {Path(fault.path).parent.name for fault in everything} == {"orgadmin"}
 
 
-def test_the_tests_with_similar_names_judge_first_and_only_those_that_run_the_line() -> None:
+def test_the_tests_with_similar_names_judge_first_and_only_those_that_run_the_line():
     fault = Fault(
         operator="", path="a/buy/c.py", function="_send", lines=range(7, 9), start=0, end=0, new=""
     )
@@ -97,9 +97,7 @@ def test_the_tests_with_similar_names_judge_first_and_only_those_that_run_the_li
     )
 
 
-def test_the_recording_has_the_lines_of_tests_that_pass_and_of_their_processes(
-    tmp_path: Path,
-) -> None:
+def test_the_recording_has_the_lines_of_tests_that_pass_and_of_their_processes(tmp_path: Path):
     halves = "def half(a):\n    if a % 2:\n        a -= 1\n    return a // 2\n"
     (tmp_path / "halves.py").write_text(halves)
     (tmp_path / "sitecustomize.py").write_text(WATCH_CHILD)

@@ -33,7 +33,7 @@ def unknown(deletion: Deletion, clock: SettableClock) -> Deletion:
 
 def test_a_deletion_still_unknown_after_an_hour_is_reported_once(
     unknown: Deletion, clock: SettableClock, ada: Person, root: Person
-) -> None:
+):
     clock.advance(minutes=59)
     assert due.raise_alarms(actor=WORKER) == []
     clock.advance(minutes=2)
@@ -44,7 +44,7 @@ def test_a_deletion_still_unknown_after_an_hour_is_reported_once(
 
 def test_it_is_reported_again_for_a_later_attempt(
     unknown: Deletion, clock: SettableClock, record_event: RecordEvent
-) -> None:
+):
     clock.advance(hours=2)
     due.raise_alarms(actor=WORKER)
     record_event(audit.EventCode.DELETION_SENDING)
@@ -54,9 +54,7 @@ def test_it_is_reported_again_for_a_later_attempt(
     assert due.raise_alarms(actor=WORKER) == [unknown]
 
 
-def test_a_deletion_settled_meanwhile_raises_no_alarm(
-    unknown: Deletion, clock: SettableClock
-) -> None:
+def test_a_deletion_settled_meanwhile_raises_no_alarm(unknown: Deletion, clock: SettableClock):
     clock.advance(hours=2)
     Deletion.objects.update(state="settled", outcome="unresolved", settled_at=clock.now())
     assert due.raise_alarms(actor=WORKER) == []
@@ -64,7 +62,7 @@ def test_a_deletion_settled_meanwhile_raises_no_alarm(
 
 def test_administrators_and_auditors_are_notified_of_a_failed_verification(
     root: Person, edith: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     broken = VerificationReport(
         size=3, checkpoints=0, fault=Fault.EDITED, first_bad_seq=2, message="Event 2 was edited."
     )
@@ -81,7 +79,7 @@ def _refuse(*_: object, **__: object) -> None:
     raise IntegrityError("The record refuses.")
 
 
-def test_an_intact_log_notifies_no_one(root: Person) -> None:
+def test_an_intact_log_notifies_no_one(root: Person):
     list(verification.verify_and_store())
     assert AuditVerification.objects.exists()
     assert not Notification.objects.exists()

@@ -65,7 +65,7 @@ def only(channel: Notification.Channel) -> Notification:
 
 def test_a_webhook_is_signed_and_can_be_verified_by_its_receiver(
     record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
-) -> None:
+):
     deletion = record_event(outcome="deleted")
     assert delivery.run_due(channel=WEBHOOK) == 1
     [seen] = receiver.seen
@@ -85,7 +85,7 @@ def test_a_webhook_is_signed_and_can_be_verified_by_its_receiver(
 
 def test_while_a_secret_is_replaced_both_sign(
     record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
-) -> None:
+):
     file = Path(settings.WEBHOOK_SECRET_FILE)
     file.write_text(f"{file.read_text()}\nwhsec_{base64.b64encode(b'n' * 32).decode()}\n")
     record_event()
@@ -98,13 +98,13 @@ def test_while_a_secret_is_replaced_both_sign(
     ["", "whsec_" + "A" * 28, "A" * 32, "whsec_" + "?" * 32, "whsec_" + "A" * 32 + "\nother"],
     ids=["empty", "short", "no prefix", "no base64", "second line"],
 )
-def test_an_unusable_secret_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_unusable_secret_is_refused(tmp_path: Path, text: str):
     create_private_text(tmp_path / "secret", Secret(text))
     with pytest.raises(PrivateFileError, match="must contain one secret per line"):
         webhooks.load_secrets(tmp_path / "secret", make=False)
 
 
-def test_a_missing_secret_is_only_created_where_it_should_be(tmp_path: Path) -> None:
+def test_a_missing_secret_is_only_created_where_it_should_be(tmp_path: Path):
     with pytest.raises(PrivateFileError):
         webhooks.load_secrets(tmp_path / "secret", make=False)
     [made] = webhooks.load_secrets(tmp_path / "secret", make=True)
@@ -134,7 +134,7 @@ def test_a_missing_secret_is_only_created_where_it_should_be(tmp_path: Path) -> 
 )
 def test_a_message_that_a_receiver_rejects_is_retried(
     record_event: RecordEvent, receiver: ScriptedServer, play: Play, words: str, status: int | None
-) -> None:
+):
     receiver.plays = [play]
     record_event()
     delivery.run_due(channel=WEBHOOK)
@@ -147,7 +147,7 @@ def test_a_message_that_a_receiver_rejects_is_retried(
 
 def test_an_unreachable_receiver_is_retried(
     record_event: RecordEvent, receiver: ScriptedServer, settings: Settings
-) -> None:
+):
     settings.WEBHOOK_URL = "http://127.0.0.1:1/"
     record_event()
     delivery.run_due(channel=WEBHOOK)
@@ -156,7 +156,7 @@ def test_an_unreachable_receiver_is_retried(
 
 def test_a_huge_response_is_not_read_completely(
     record_event: RecordEvent, receiver: ScriptedServer
-) -> None:
+):
     receiver.plays = [respond_and_close(http_response(body=b"x" * 2_000_000))]
     record_event()
     delivery.run_due(channel=WEBHOOK)
@@ -166,7 +166,7 @@ def test_a_huge_response_is_not_read_completely(
 
 def test_a_receiver_that_returns_410_is_not_retried(
     record_event: RecordEvent, receiver: ScriptedServer
-) -> None:
+):
     receiver.plays = [respond(http_response("410 Gone", b""))]
     record_event()
     delivery.run_due(channel=WEBHOOK)
@@ -177,7 +177,7 @@ def test_a_receiver_that_returns_410_is_not_retried(
 
 def test_a_failed_message_is_retried_later_with_the_same_id(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
-) -> None:
+):
     receiver.plays = [
         respond(http_response("500 Oops", b"")),
         respond(http_response("200 OK", b"")),
@@ -204,7 +204,7 @@ def test_a_receiver_can_request_a_later_attempt_within_limits(
     clock: SettableClock,
     requested: str,
     seconds: int,
-) -> None:
+):
     receiver.plays = [respond(http_response("503 Later", b"", headers={"Retry-After": requested}))]
     record_event()
     delivery.run_due(channel=WEBHOOK)
@@ -217,7 +217,7 @@ def test_after_the_last_attempt_it_fails_and_administrators_are_notified_once(
     mail_server: MailServer,
     clock: SettableClock,
     root: Person,
-) -> None:
+):
     receiver.plays = [respond(http_response("500 Oops", b""))]
     record_event()
     record_event()
@@ -235,7 +235,7 @@ def test_after_the_last_attempt_it_fails_and_administrators_are_notified_once(
 @pytest.mark.database
 def test_no_transaction_is_open_during_a_delivery(
     record_event: RecordEvent, receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     depths = []
     send = channels.send
 
@@ -256,7 +256,7 @@ def test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id(
     receiver: ScriptedServer,
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     record_event()
     with monkeypatch.context() as patch:
         patch.setattr("connections.notifications.delivery._store_result", _die)
@@ -276,7 +276,7 @@ def _die(*_: object) -> None:
 @pytest.mark.database
 def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
-) -> None:
+):
     record_event()
     frozen = delivery.claim_next(channel=WEBHOOK)
     assert frozen
@@ -290,7 +290,7 @@ def test_a_frozen_worker_does_not_overwrite_another_workers_result(
 @pytest.mark.database
 def test_a_notification_that_kills_every_worker_fails(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
-) -> None:
+):
     record_event()
     for _ in range(6):
         assert delivery.claim_next(channel=WEBHOOK)
@@ -317,7 +317,7 @@ def six_threads(transactional_db: None) -> Iterator[list[threading.Thread]]:
 @pytest.mark.database
 def test_six_workers_at_once_deliver_each_once(
     six_threads: list[threading.Thread], record_event: RecordEvent, receiver: ScriptedServer
-) -> None:
+):
     if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
         pytest.skip("Threads share an in-memory database and lock each other out.")
     for _ in range(12):
@@ -335,7 +335,7 @@ def test_six_workers_at_once_deliver_each_once(
 
 def test_a_mail_describes_the_event_and_links_to_it(
     record_event: RecordEvent, mail_server: MailServer, ada: Person, linus: Person
-) -> None:
+):
     deletion = record_event(audit.EventCode.DELETION_REQUESTED, by=ada, reason="contract\nended")
     delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
@@ -356,7 +356,7 @@ def test_a_mail_describes_the_event_and_links_to_it(
 )
 def test_external_names_cannot_add_a_header_or_reverse_text(
     record_event: RecordEvent, mail_server: MailServer, ada: Person
-) -> None:
+):
     record_event()
     delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
@@ -369,7 +369,7 @@ def test_external_names_cannot_add_a_header_or_reverse_text(
 HOSTILE = "Eve\r\nView: https://evil.example\n\u2028Approved \u202egnp.exe\x1b[2J\x85\u200b"
 
 
-def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text() -> None:
+def test_only_a_quoted_reason_has_line_breaks_and_nothing_reverses_the_text():
     message = Message(
         code="deletion.requested",
         title="Approval needed",
@@ -415,7 +415,7 @@ def test_a_name_adds_no_line_to_a_mail_and_to_the_sentence_of_the_webhook(
     receiver: ScriptedServer,
     ada: Person,
     linus: Person,
-) -> None:
+):
     Person.objects.filter(pk=ada.pk).update(first_name=HOSTILE)
     record_event(audit.EventCode.DELETION_REQUESTED, by=Person.objects.get(pk=ada.pk))
     delivery.run_due(channel=MAIL)
@@ -446,7 +446,7 @@ def test_a_mail_that_the_server_rejects_is_retried(
     fault: str,
     words: str,
     status: int | None,
-) -> None:
+):
     mail_server.faults = [fault]
     record_event()
     started = time.monotonic()
@@ -468,7 +468,7 @@ def test_a_mail_server_has_to_prove_who_it_is_with_the_certificates_of_the_setti
     ada: Person,
     *,
     is_trusted: bool,
-) -> None:
+):
     certificate = make_certificate(tmp_path)
     mail_server.tls = certificate.server
     settings.MAILERS = mail_server.mailers
@@ -483,7 +483,7 @@ def test_a_mail_server_has_to_prove_who_it_is_with_the_certificates_of_the_setti
 @pytest.mark.usefixtures("_short_deadlines")
 def test_a_mail_server_that_does_not_answer_quit_has_accepted_the_mail(
     record_event: RecordEvent, mail_server: MailServer, ada: Person
-) -> None:
+):
     mail_server.faults = ["hang at quit"]
     record_event()
     delivery.run_due(channel=MAIL)
@@ -496,7 +496,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
     ada: Person,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     mail_server.faults = ["535"]
     settings.MAILERS["default"]["OPTIONS"] |= {"username": "us", "password": "canary-password"}
     with caplog.at_level(logging.DEBUG):
@@ -509,7 +509,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
 
 def test_a_person_disabled_meanwhile_is_not_notified(
     record_event: RecordEvent, mail_server: MailServer, ada: Person
-) -> None:
+):
     record_event()
     Person.objects.filter(pk=ada.pk).update(is_active=False)
     delivery.run_due(channel=MAIL)
@@ -519,7 +519,7 @@ def test_a_person_disabled_meanwhile_is_not_notified(
 
 def test_the_address_is_read_when_sending(
     record_event: RecordEvent, mail_server: MailServer, ada: Person
-) -> None:
+):
     record_event()
     Person.objects.filter(pk=ada.pk).update(email="ada@new.example.com")
     delivery.run_due(channel=MAIL)
@@ -531,7 +531,7 @@ def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
     receiver: ScriptedServer,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     receiver.plays = [respond(http_response("500 Oops", b""))]
     with caplog.at_level(logging.DEBUG, logger="connections"):
         record_event()
@@ -546,7 +546,7 @@ def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
 @pytest.mark.database
 def test_the_log_is_kept_for_ninety_days_and_pending_deliveries_for_longer(
     record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
-) -> None:
+):
     record_event()
     delivery.run_due(channel=WEBHOOK)
     record_event()

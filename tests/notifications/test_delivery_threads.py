@@ -24,7 +24,7 @@ def env(migrated_directory: Path) -> dict[str, str]:
 
 def test_a_worker_signs_a_checkpoint_and_delivers_it_to_the_webhook_and_the_file(
     env: dict[str, str], tmp_path: Path
-) -> None:
+):
     arrived = threading.Event()
     took = http_response("204 No Content", b"")
 
@@ -49,7 +49,7 @@ def test_a_worker_signs_a_checkpoint_and_delivers_it_to_the_webhook_and_the_file
     assert document["data"]["note"] in witness.read_text()
 
 
-def test_a_worker_stops_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_worker_stops_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path):
     with ScriptedServer([respond_and_wait()]) as receiver:
         env |= {"ORGADMIN_WEBHOOK_URL": receiver.url}
         assert (
@@ -61,7 +61,7 @@ def test_a_worker_stops_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_
             assert process.end() == 0
 
 
-def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch):
     calls = threading.Semaphore(0)
 
     def fail(**_: object) -> int:
@@ -81,7 +81,7 @@ def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch
     assert threading.active_count() == before
 
 
-def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPatch):
     channels: SimpleQueue[Notification.Channel] = SimpleQueue()
 
     def run_due(*, channel: Notification.Channel, is_over: object) -> int:
@@ -101,7 +101,7 @@ def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPat
 @pytest.mark.django_db
 def test_the_worker_wakes_the_threads_when_a_notification_is_due(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     subject = worker.Worker()
     subject.work_once()

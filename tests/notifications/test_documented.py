@@ -47,13 +47,13 @@ def secret(settings: Settings, receiver: ScriptedServer) -> str:
 
 def test_the_documented_function_accepts_our_webhooks(
     is_ours: Callable[..., bool], sent: ReceivedRequest, secret: str
-) -> None:
+):
     assert is_ours(sent.headers, sent.body, secret)
 
 
 def test_it_refuses_another_body_another_time_and_another_secret(
     is_ours: Callable[..., bool], sent: ReceivedRequest, secret: str
-) -> None:
+):
     old = dict(sent.headers) | {"webhook-timestamp": "1700000000"}
     assert not is_ours(sent.headers, sent.body + b" ", secret)
     assert not is_ours(old, sent.body, secret)
@@ -84,12 +84,12 @@ def verify(path: Path) -> tuple[int, dict[str, Any]]:
     return 0, json.loads(out.getvalue())
 
 
-def test_an_auditor_can_compare_a_recipients_whole_file(recipient_file: Path) -> None:
+def test_an_auditor_can_compare_a_recipients_whole_file(recipient_file: Path):
     code, found = verify(recipient_file)
     assert (code, found["whole"]) == (0, True)
 
 
-def test_every_checkpoint_of_the_file_is_verified(recipient_file: Path) -> None:
+def test_every_checkpoint_of_the_file_is_verified(recipient_file: Path):
     oldest = Checkpoint.objects.order_by("size")[0]
     other = oldest.note.replace(f"\n{oldest.size}\n", "\n9\n")
     recipient_file.write_text(recipient_file.read_text().replace(oldest.note, other))

@@ -54,13 +54,13 @@ def status(header: str | None, *, path: str = "/metrics", method: str = "GET") -
     return Client().generic(method, path, headers=headers).status_code
 
 
-def test_the_token_opens_the_metrics() -> None:
+def test_the_token_opens_the_metrics():
     response = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 200
     assert b"orgadmin_deletions_total" in response.content
 
 
-def test_closed_deletions_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_deletions_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch):
     def counts_closed_deletions() -> bool:
         with CaptureQueriesContext(connection) as queries:
             assert status(f"Bearer {TOKEN}") == 200
@@ -76,39 +76,39 @@ def test_closed_deletions_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", f"Basic {TOKEN}", "Bearer wrong", f"Bearer {TOKEN}x", TOKEN]
 )
-def test_anything_else_is_refused(header: str) -> None:
+def test_anything_else_is_refused(header: str):
     assert status(header) == 401
 
 
-def test_without_a_token_the_page_requires_a_sign_in() -> None:
+def test_without_a_token_the_page_requires_a_sign_in():
     assert status(None) == 302
 
 
-def test_where_no_token_is_set_no_header_opens_it(settings: Settings) -> None:
+def test_where_no_token_is_set_no_header_opens_it(settings: Settings):
     settings.METRICS_TOKEN_FILE = ""
     assert status("Bearer ") == 401
     assert status(f"Bearer {TOKEN}") == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/deletions/", "/audit/", "/notices/"])
-def test_the_token_opens_nothing_else(path: str) -> None:
+def test_the_token_opens_nothing_else(path: str):
     assert status(f"Bearer {TOKEN}", path=path) == 302
 
 
-def test_the_token_only_reads() -> None:
+def test_the_token_only_reads():
     assert status(f"Bearer {TOKEN}", method="POST") in {403, 405}
 
 
 def test_a_wrong_token_is_refused_even_when_signed_in(
     victor: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     response = client_of(victor).get("/metrics", headers={"Authorization": "Bearer wrong"})
     assert response.status_code == 401
 
 
 def test_a_second_factor_is_still_required_of_people(
     ada: Person, settings: Settings, client_of: Callable[[Person], Client]
-) -> None:
+):
     settings.REQUIRE_MFA = True
     assert client_of(ada).get("/metrics").status_code == 302
 
@@ -116,7 +116,7 @@ def test_a_second_factor_is_still_required_of_people(
 @pytest.mark.parametrize("fault", ["short", "open", "missing"])
 def test_an_invalid_token_file_grants_nothing_and_is_logged_without_the_token(
     token_file: Path, fault: str, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     given = TOKEN
     if fault == "short":
         given = "canary"
@@ -131,7 +131,7 @@ def test_an_invalid_token_file_grants_nothing_and_is_logged_without_the_token(
     assert "canary" not in caplog.text
 
 
-def test_the_token_opens_the_metrics_by_address_and_over_http(settings: Settings) -> None:
+def test_the_token_opens_the_metrics_by_address_and_over_http(settings: Settings):
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["orgadmin.example.org"], True
     for header, status in ((f"Bearer {TOKEN}", 200), ("Bearer wrong", 401), (None, 301)):
         headers = {"Host": "10.0.0.5:8000" if header else "orgadmin.example.org"}
@@ -141,7 +141,7 @@ def test_the_token_opens_the_metrics_by_address_and_over_http(settings: Settings
     assert Client().get("/metrics", headers={"Host": "10.0.0.5:8000"}).status_code == 400
 
 
-def test_the_response_to_a_token_is_not_stored() -> None:
+def test_the_response_to_a_token_is_not_stored():
     response = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert response["Cache-Control"] == "no-store"
 
@@ -183,7 +183,7 @@ def sync_of(credential: Credential, *, at: datetime, seconds: float, **changes: 
 
 def test_they_say_what_waits_and_for_how_long(
     record_event: RecordEvent, settings: Settings, clock: SettableClock
-) -> None:
+):
     settings.WEBHOOK_URL = "https://hooks.example.org/in"
     deletion = record_event()
     checkpoints.make_checkpoint()
@@ -219,7 +219,7 @@ def test_they_say_what_waits_and_for_how_long(
     )
 
 
-def test_a_contradicted_deletion_counts_while_the_connection_is_listed(deletion: Deletion) -> None:
+def test_a_contradicted_deletion_counts_while_the_connection_is_listed(deletion: Deletion):
     gone = closed_copy_of(deletion, Outcome.DELETED, contradicted_at=timezone.now())
     assert samples()["orgadmin_contradicted_deletions{}"] == 0
     snapshot = OrgConnectionSnapshot.objects.create(
@@ -235,9 +235,7 @@ def test_a_contradicted_deletion_counts_while_the_connection_is_listed(deletion:
     assert samples()["orgadmin_contradicted_deletions{}"] == 0
 
 
-def test_workers_are_counted_and_each_host_has_its_newest_heartbeat(
-    db: None, clock: SettableClock
-) -> None:
+def test_workers_are_counted_and_each_host_has_its_newest_heartbeat(db: None, clock: SettableClock):
     for host, minutes in (("a", 1), ("a", 2), ("b", 4)):
         seen_at = clock.at - timedelta(minutes=minutes)
         WorkerHeartbeat.objects.create(
@@ -251,9 +249,7 @@ def test_workers_are_counted_and_each_host_has_its_newest_heartbeat(
     assert hosts == {"a": 60, "b": 240}
 
 
-def test_each_org_has_the_age_of_its_newest_complete_sync(
-    deletion: Deletion, clock: SettableClock
-) -> None:
+def test_each_org_has_the_age_of_its_newest_complete_sync(deletion: Deletion, clock: SettableClock):
     first = deletion.credential
     Credential.objects.update(org_name='A "b"\\\n\x1b', created_at=clock.at - timedelta(hours=3))
     labels = f'site="{first.site}",org="A \\"b\\"\\\\ \ufffd",org_id="{first.org_id}"'
@@ -274,7 +270,7 @@ def test_each_org_has_the_age_of_its_newest_complete_sync(
 
 def test_they_say_how_long_each_site_took_recently_and_how_often_it_limited_requests(
     deletion: Deletion, clock: SettableClock
-) -> None:
+):
     credential = deletion.credential
     for number in range(20):
         sync_of(credential, at=clock.at - timedelta(minutes=1), seconds=number + 1)
@@ -303,7 +299,7 @@ def test_they_say_how_long_each_site_took_recently_and_how_often_it_limited_requ
 @pytest.mark.database
 def test_they_take_the_same_statements_whatever_there_is(
     deletion: Deletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def count() -> int:
         scrape()
         with CaptureQueriesContext(connection) as queries:
@@ -329,7 +325,7 @@ def test_they_take_the_same_statements_whatever_there_is(
     assert scrape().count("orgadmin_sync_age_seconds{") == 2
 
 
-def test_the_format_is_what_prometheus_expects(deletion: Deletion) -> None:
+def test_the_format_is_what_prometheus_expects(deletion: Deletion):
     sync_of(deletion.credential, at=timezone.now(), seconds=1)
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -37,7 +37,7 @@ def notified_people() -> set[str]:
     return set(mails.values_list("person__username", flat=True))
 
 
-def test_every_notification_has_a_title() -> None:
+def test_every_notification_has_a_title():
     others = (outbox.VERIFICATION_FAILED, "checkpoint.made", "notification.tested")
     for code in (*outbox.AUDIENCES, *others):
         assert notification_title(code, details={"outcome": "refused"}) != code
@@ -45,7 +45,7 @@ def test_every_notification_has_a_title() -> None:
 
 def test_possible_approvers_are_notified_and_the_requester_is_not(
     record_event: RecordEvent, ada: Person, linus: Person, root: Person, edith: Person
-) -> None:
+):
     record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert notified_people() == {"linus", "root"}
 
@@ -53,7 +53,7 @@ def test_possible_approvers_are_notified_and_the_requester_is_not(
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
 def test_no_one_is_notified_when_no_approval_is_needed(
     record_event: RecordEvent, ada: Person, linus: Person
-) -> None:
+):
     record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert notified_people() == set()
     assert Notification.objects.get().channel == Notification.Channel.WEBHOOK
@@ -62,7 +62,7 @@ def test_no_one_is_notified_when_no_approval_is_needed(
 @pytest.mark.database
 def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     sandbox: SandboxServer, ada: Person, linus: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     asking = Requester(client=client_of(ada), credential=credential, connection=connection)
@@ -93,7 +93,7 @@ def test_the_requester_and_approvers_are_notified_of_the_outcome(
     linus: Person,
     root: Person,
     code: audit.EventCode,
-) -> None:
+):
     Approval.objects.create(
         deletion=deletion,
         approver=linus,
@@ -108,7 +108,7 @@ def test_the_requester_and_approvers_are_notified_of_the_outcome(
 
 def test_approvers_are_notified_when_a_new_approval_is_needed(
     record_event: RecordEvent, deletion: Deletion, linus: Person, root: Person
-) -> None:
+):
     record_event(audit.EventCode.DELETION_STILL_PRESENT)
     assert notified_people() == {"ada", "linus", "root"}
 
@@ -116,14 +116,12 @@ def test_approvers_are_notified_when_a_new_approval_is_needed(
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
 def test_approvers_are_not_notified_when_no_approval_is_needed(
     record_event: RecordEvent, deletion: Deletion, linus: Person, root: Person
-) -> None:
+):
     record_event(audit.EventCode.DELETION_STILL_PRESENT)
     assert notified_people() == {"ada"}
 
 
-def test_people_are_not_notified_of_their_own_actions(
-    record_event: RecordEvent, ada: Person
-) -> None:
+def test_people_are_not_notified_of_their_own_actions(record_event: RecordEvent, ada: Person):
     record_event(audit.EventCode.DELETION_SETTLED, by=ada)
     assert notified_people() == set()
 
@@ -138,30 +136,28 @@ def test_people_are_not_notified_of_their_own_actions(
 )
 def test_administrators_are_notified_of_an_alarm(
     record_event: RecordEvent, code: audit.EventCode, ada: Person, root: Person, linus: Person
-) -> None:
+):
     record_event(code)
     assert notified_people() == {"ada", "root"}
 
 
 def test_disabled_people_and_people_without_an_address_are_not_notified(
     record_event: RecordEvent, ada: Person, linus: Person, root: Person
-) -> None:
+):
     Person.objects.filter(pk=linus.pk).update(is_active=False)
     Person.objects.filter(pk=root.pk).update(email="")
     record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert notified_people() == set()
 
 
-def test_a_person_with_several_roles_is_notified_once(
-    record_event: RecordEvent, ada: Person
-) -> None:
+def test_a_person_with_several_roles_is_notified_once(record_event: RecordEvent, ada: Person):
     make_person("many", Role.APPROVER, Role.OPERATOR, Role.AUDITOR, is_administrator=True)
     record_event(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert Notification.objects.filter(person__username="many").count() == 1
 
 
 @pytest.mark.database
-def test_a_rolled_back_event_queues_nothing(record_event: RecordEvent, ada: Person) -> None:
+def test_a_rolled_back_event_queues_nothing(record_event: RecordEvent, ada: Person):
     with transaction.atomic():
         record_event(audit.EventCode.DELETION_SETTLED)
         assert Notification.objects.exists()
@@ -171,13 +167,13 @@ def test_a_rolled_back_event_queues_nothing(record_event: RecordEvent, ada: Pers
 
 def test_without_mail_and_webhook_no_row_is_written(
     record_event: RecordEvent, settings: Settings, ada: Person
-) -> None:
+):
     settings.HAS_MAIL, settings.WEBHOOK_URL = False, ""
     record_event(audit.EventCode.DELETION_SETTLED)
     assert not Notification.objects.exists()
 
 
-def test_an_event_without_audience_queues_nothing(root: Person) -> None:
+def test_an_event_without_audience_queues_nothing(root: Person):
     audit.record(
         code=audit.EventCode.SIGNED_OUT,
         actor=person_actor(person=root),
@@ -186,7 +182,7 @@ def test_an_event_without_audience_queues_nothing(root: Person) -> None:
     assert not Notification.objects.exists()
 
 
-def test_a_row_holds_no_address_no_name_and_no_text(record_event: RecordEvent, ada: Person) -> None:
+def test_a_row_holds_no_address_no_name_and_no_text(record_event: RecordEvent, ada: Person):
     record_event(audit.EventCode.DELETION_SETTLED, reason="canary-reason")
     for row in Notification.objects.values():
         values = " ".join(str(value) for value in row.values())
@@ -195,14 +191,14 @@ def test_a_row_holds_no_address_no_name_and_no_text(record_event: RecordEvent, a
 
 def test_an_erased_person_is_no_longer_notified(
     record_event: RecordEvent, ada: Person, root: Person
-) -> None:
+):
     erasure.erase_person(actor=person_actor(person=root), person=ada)
     Notification.objects.all().delete()
     record_event(audit.EventCode.DELETION_SETTLED)
     assert notified_people() == set()
 
 
-def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Person) -> None:
+def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Person):
     settings.CHECKPOINT_EMAILS = ["witness@example.org", "Notary@example.net"]
     settings.CHECKPOINT_FILE = "/var/lib/witness/checkpoints"
     audit.record(
@@ -215,7 +211,7 @@ def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Per
 
 
 @pytest.mark.database
-def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
+def test_an_existing_checkpoint_is_not_queued_again(settings: Settings):
     audit.record(
         code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
     )
@@ -227,7 +223,7 @@ def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
 @pytest.mark.database
 def test_the_same_notification_for_a_destination_is_queued_once(
     record_event: RecordEvent, ada: Person
-) -> None:
+):
     record_event()
     outbox.enqueue(events=audit.events_of(subject=Deletion.objects.get()))
     assert Notification.objects.count() == 2
@@ -236,7 +232,7 @@ def test_the_same_notification_for_a_destination_is_queued_once(
 @pytest.mark.database
 def test_the_number_of_queries_does_not_depend_on_the_number_of_people_notified(
     record_event: RecordEvent, ada: Person, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
+):
     for number in range(20):
         make_person(f"approver{number}-{uuid4().hex[:4]}", Role.APPROVER)
     record_event(audit.EventCode.DELETION_APPROVED, by=ada)

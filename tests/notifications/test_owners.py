@@ -64,7 +64,7 @@ def reminded() -> list[str]:
 
 def test_the_agreements_owner_comes_before_the_orgs_and_nobody_before_everyone(
     pair: OrgPair, payments: Credential, victor: Person, edith: Person, ada: Person, root: Person
-) -> None:
+):
     def responsible() -> Person | None:
         return find_responsible([pair]).by_pair.get(pair)
 
@@ -82,7 +82,7 @@ def test_the_agreements_owner_comes_before_the_orgs_and_nobody_before_everyone(
 
 def test_an_owner_is_reminded_three_times_of_all_that_ends(
     pair: OrgPair, ada: Person, victor: Person, clock: SettableClock
-) -> None:
+):
     end = clock.now().date() + timedelta(days=20)
     agree(pair, actor=command_actor(), owner=victor, ends_on=end, purpose="Fraud\nalerts")
     for days, count in ((5, 0), (1, 1), (0.2, 1), (1, 1), (9, 1), (1, 2), (2, 3), (2, 3)):
@@ -106,9 +106,7 @@ def test_an_owner_is_reminded_three_times_of_all_that_ends(
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_at_once_send_one_reminder(
-    pair: OrgPair, victor: Person, clock: SettableClock
-) -> None:
+def test_two_workers_at_once_send_one_reminder(pair: OrgPair, victor: Person, clock: SettableClock):
     for number in range(4):
         today = clock.now().date()
         ends_on = today + timedelta(days=15)
@@ -137,7 +135,7 @@ def test_a_message_leaves_out_what_was_hidden_since_it_was_queued(
     linus: Person,
     root: Person,
     clock: SettableClock,
-) -> None:
+):
     labs = store_credential(sandbox, "Labs EU")
     other = pair_between(sandbox, "Labs EU", "Data Lake EU")
     for each in (pair, other):
@@ -161,7 +159,7 @@ def test_a_message_leaves_out_what_was_hidden_since_it_was_queued(
 
 def test_without_an_owner_those_who_get_all_messages_are_reminded(
     pair: OrgPair, ada: Person, linus: Person, victor: Person, clock: SettableClock
-) -> None:
+):
     today = clock.now().date()
     agree(pair, actor=command_actor(), owner_text="SOC", ends_on=today + timedelta(days=15))
     clock.advance(seconds=DAY)
@@ -171,7 +169,7 @@ def test_without_an_owner_those_who_get_all_messages_are_reminded(
 
 def test_a_reminder_due_before_the_agreement_was_set_is_skipped(
     pair: OrgPair, victor: Person, clock: SettableClock
-) -> None:
+):
     today = clock.now().date()
     agree(pair, actor=command_actor(), owner=victor, ends_on=today + timedelta(days=5))
     agreement_ends.remind(actor=WORKER)
@@ -183,7 +181,7 @@ def test_a_reminder_due_before_the_agreement_was_set_is_skipped(
 
 def test_nobody_is_reminded_of_what_was_extended_or_is_not_listed(
     pair: OrgPair, payments: Credential, victor: Person, root: Person, clock: SettableClock
-) -> None:
+):
     today = clock.now().date()
     agree(pair, actor=command_actor(), owner=victor, ends_on=today + timedelta(days=14))
     set_agreements(actor=command_actor(), pairs=[pair], terms={"ends_on": date(2099, 1, 1)})

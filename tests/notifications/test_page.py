@@ -29,7 +29,7 @@ def administrator(root: Person, client_of: Callable[[Person], Client]) -> Client
     return client_of(root)
 
 
-def test_without_configuration_it_says_what_to_configure(administrator: Client) -> None:
+def test_without_configuration_it_says_what_to_configure(administrator: Client):
     page = read(administrator.get("/notices/"))
     assert "No destinations configured" in page.text
     assert not page.has_form_to("/notices/test/")
@@ -37,15 +37,13 @@ def test_without_configuration_it_says_what_to_configure(administrator: Client) 
 
 def test_it_shows_the_webhooks_host_and_not_its_path(
     administrator: Client, receiver: ScriptedServer
-) -> None:
+):
     page = read(administrator.get("/notices/"))
     assert receiver.url in page.text
     assert "capability-canary" not in page.html
 
 
-def test_a_webhook_test_is_sent_shown_and_recorded(
-    administrator: Client, receiver: ScriptedServer
-) -> None:
+def test_a_webhook_test_is_sent_shown_and_recorded(administrator: Client, receiver: ScriptedServer):
     page = read(administrator.get("/notices/"))
     form = page.form_to("/notices/test/")
     after = read(administrator.post(form.action, form.fields))
@@ -57,7 +55,7 @@ def test_a_webhook_test_is_sent_shown_and_recorded(
 
 def test_a_failed_test_shows_its_reason_and_is_not_retried(
     administrator: Client, receiver: ScriptedServer
-) -> None:
+):
     receiver.plays = [respond(http_response("500 Oops", b""))]
     after = read(administrator.post("/notices/test/", {"destination": "webhook:"}))
     assert "Test not delivered" in after.text
@@ -68,7 +66,7 @@ def test_a_failed_test_shows_its_reason_and_is_not_retried(
 
 def test_a_mail_test_is_sent_only_to_the_person_who_starts_it(
     administrator: Client, mail_server: MailServer, ada: Person
-) -> None:
+):
     after = read(administrator.post("/notices/test/", {"destination": "mail:"}))
     assert "Test delivered" in after.text
     assert mail_server.recipients == ["root@example.com"]
@@ -76,7 +74,7 @@ def test_a_mail_test_is_sent_only_to_the_person_who_starts_it(
 
 def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
     administrator: Client, mail_server: MailServer, settings: Settings
-) -> None:
+):
     settings.CHECKPOINT_EMAILS = ["witness@example.org"]
     audit.record(
         code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
@@ -96,7 +94,7 @@ def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
 @pytest.mark.parametrize("destination", ["webhook:", "mail:elsewhere", "", "file:"])
 def test_nothing_is_sent_to_an_unconfigured_destination(
     administrator: Client, mail_server: MailServer, destination: str
-) -> None:
+):
     response = administrator.post("/notices/test/", {"destination": destination})
     assert response.status_code == 409
     assert mail_server.connections == 0
@@ -104,7 +102,7 @@ def test_nothing_is_sent_to_an_unconfigured_destination(
 
 def test_an_administrator_without_an_address_sees_a_message(
     administrator: Client, mail_server: MailServer, root: Person
-) -> None:
+):
     Person.objects.filter(pk=root.pk).update(email="")
     response = administrator.post("/notices/test/", {"destination": "mail:"})
     assert response.status_code == 409
@@ -113,7 +111,7 @@ def test_an_administrator_without_an_address_sees_a_message(
 
 def test_retrying_includes_all_failed_messages_of_a_destination(
     administrator: Client, record_event: RecordEvent, receiver: ScriptedServer
-) -> None:
+):
     works, fails = (respond(http_response(status, b"")) for status in ("200 OK", "410 Gone"))
     receiver.plays = [works, fails, fails, works]
     for _ in range(3):
@@ -138,7 +136,7 @@ def test_the_overview_shows_failed_notifications_for_a_week(
     ada: Person,
     client_of: Callable[[Person], Client],
     clock: SettableClock,
-) -> None:
+):
     receiver.plays = [respond(http_response("410 Gone", b""))]
     assert "Not delivered" not in read(administrator.get("/")).text
     record_event()
@@ -152,7 +150,7 @@ def test_the_overview_shows_failed_notifications_for_a_week(
 
 def test_the_checkpoint_file_is_created_for_its_owner_only(
     administrator: Client, settings: Settings, tmp_path: Path
-) -> None:
+):
     file = tmp_path / "witness"
     settings.CHECKPOINT_FILE = str(file)
     audit.record(
@@ -169,7 +167,7 @@ def test_the_checkpoint_file_is_created_for_its_owner_only(
 
 def test_a_symbolic_link_in_place_of_the_file_is_not_followed(
     settings: Settings, tmp_path: Path, db: None
-) -> None:
+):
     target = tmp_path / "target"
     target.write_text("mine")
     (tmp_path / "witness").symlink_to(target)
@@ -185,7 +183,7 @@ def test_a_symbolic_link_in_place_of_the_file_is_not_followed(
 
 def test_the_evidence_page_shows_who_has_which_checkpoint(
     administrator: Client, settings: Settings, tmp_path: Path
-) -> None:
+):
     assert "None outside this server." in read(administrator.get("/evidence/")).text
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     audit.record(

@@ -53,7 +53,7 @@ def message(*, to: Person | None = None) -> Message:
 
 def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
     credential: Credential, by_root: Actor, linus: Person, ada: Person, edith: Person
-) -> None:
+):
     credential_lifecycle.change_policy(
         actor=by_root, credential=credential, policy=ApprovalPolicy.NONE
     )
@@ -69,7 +69,7 @@ def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
 @pytest.mark.database
 def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
     credential: Credential, by_root: Actor, linus: Person
-) -> None:
+):
     grete = make_person("grete", Role.APPROVER)
     access_lists.change_access(
         actor=by_root, credential=credential, wanted={AccessKind.SEE: [f"person:{grete.pk}"]}
@@ -100,14 +100,14 @@ def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
 )
 def test_the_person_and_other_administrators_are_notified_of_role_changes(
     act: Callable[[Actor, Person], object], by_root: Actor, ada: Person, linus: Person
-) -> None:
+):
     act(by_root, ada)
     assert notified_people() == {"ada", "margot"}
 
 
 def test_other_administrators_are_notified_of_people_added_disabled_and_enabled(
     by_root: Actor, linus: Person
-) -> None:
+):
     added = people.add_person(
         actor=by_root, username="new", email="new@example.org", roles=[Role.APPROVER]
     )
@@ -118,9 +118,7 @@ def test_other_administrators_are_notified_of_people_added_disabled_and_enabled(
     assert notified_people() == {"margot", "new"}
 
 
-def test_a_single_administrator_is_not_notified_of_their_own_action(
-    ada: Person, root: Person
-) -> None:
+def test_a_single_administrator_is_not_notified_of_their_own_action(ada: Person, root: Person):
     people.set_roles(
         actor=person_actor(person=root), person=root, roles=[Role.AUDITOR], is_administrator=True
     )
@@ -129,7 +127,7 @@ def test_a_single_administrator_is_not_notified_of_their_own_action(
 
 def test_the_recipient_of_a_mail_can_open_its_link(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     people.set_break_glass(actor=by_root, person=ada, is_allowed=True)
     for notification in Notification.objects.exclude(person=None):
         assert notification.person
@@ -140,7 +138,7 @@ def test_the_recipient_of_a_mail_can_open_its_link(
 @pytest.mark.database
 def test_the_delivery_log_links_to_the_subject(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     people.set_break_glass(actor=by_root, person=ada, is_allowed=True)
     page = client_of(root).get(reverse("notification-list")).content.decode()
     assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

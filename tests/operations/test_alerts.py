@@ -21,14 +21,14 @@ def expressions() -> dict[str, str]:
 
 
 @pytest.mark.django_db
-def test_each_alert_uses_metrics_that_are_served() -> None:
+def test_each_alert_uses_metrics_that_are_served():
     served = {metric.name for metric in read_metrics()}
     used = {name: set(re.findall(r"\borgadmin_\w+", text)) for name, text in expressions().items()}
     assert {name for name, metrics in used.items() if not metrics} == {"OrgAdminDown"}
     assert set().union(*used.values()) - served == set()
 
 
-def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
+def test_each_alert_fires_when_it_should(tmp_path: Path):
     cases = (Path(__file__).parent / "alerts_test.yaml").read_text()
     tested = re.findall(r"alertname: (\w+)", cases)
     assert set(tested) == set(expressions())

@@ -151,7 +151,7 @@ def rewrite_manifest(directory: Path, **values: object) -> None:
 
 def test_a_backup_is_two_private_files_with_a_manifest_of_their_contents(
     database: Path, tmp_path: Path
-) -> None:
+):
     make_person("ada")
     deletion = stored_deletion()
     Attempt.objects.create(
@@ -185,7 +185,7 @@ def test_a_backup_is_two_private_files_with_a_manifest_of_their_contents(
 
 def test_a_backup_is_recorded_with_its_digest_and_names_the_keys_to_keep(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     stored_credential()
     manifest = back_up(tmp_path / "backup")
     event = AuditEvent.objects.get(code="database.backed_up")
@@ -195,14 +195,14 @@ def test_a_backup_is_recorded_with_its_digest_and_names_the_keys_to_keep(
     assert f"(keys in use: {primary_in(django_settings.KEYRING_FILE)})." in capsys.readouterr().out
 
 
-def test_a_backup_next_to_the_key_ring_is_refused(database: Path, tmp_path: Path) -> None:
+def test_a_backup_next_to_the_key_ring_is_refused(database: Path, tmp_path: Path):
     for directory in (database.parent, tmp_path, database.parent / ".." / "data"):
         with pytest.raises(BackupError, match=r"key ring .*keyring\.json.* Choose another"):
             back_up(directory)
     assert not list(tmp_path.rglob("manifest.json"))
 
 
-def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path) -> None:
+def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path):
     directory = tmp_path / "backup"
     back_up(directory)
     before = (directory / "orgadmin.sqlite3").read_bytes()
@@ -212,7 +212,7 @@ def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path)
     assert (directory / "orgadmin.sqlite3").read_bytes() == before
 
 
-def test_a_backup_is_consistent_while_other_processes_write(database: Path, tmp_path: Path) -> None:
+def test_a_backup_is_consistent_while_other_processes_write(database: Path, tmp_path: Path):
     with closing(sqlite3.connect(database)) as opened:
         # As Django sets it up. Switching to WAL while another connection writes fails at once.
         opened.execute("PRAGMA journal_mode = WAL")
@@ -256,7 +256,7 @@ def damage(file: Path) -> None:
         opened_file.write(b"\xff" * 4096)
 
 
-def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Path) -> None:
+def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Path):
     make_person("ada")
     connection.close()
     damage(database)
@@ -265,9 +265,7 @@ def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Pa
     assert not (tmp_path / "copy").exists()
 
 
-def test_copies_made_before_migrations_are_checked_and_the_last_five_are_kept(
-    database: Path,
-) -> None:
+def test_copies_made_before_migrations_are_checked_and_the_last_five_are_kept(database: Path):
     at = timezone.now()
     copies = [copy_before_migrating(now=at + timedelta(seconds=second)) for second in range(7)]
     assert sorted((database.parent / "backups").iterdir()) == copies[-5:]
@@ -278,7 +276,7 @@ def test_copies_made_before_migrations_are_checked_and_the_last_five_are_kept(
 
 def test_a_restored_database_contains_what_was_backed_up(
     database: Path, migrated: Path, tmp_path: Path
-) -> None:
+):
     make_person("ada")
     credential = stored_credential()
     back_up(tmp_path / "backup")
@@ -296,7 +294,7 @@ def test_a_restored_database_contains_what_was_backed_up(
     assert [path.name for path in database.parent.glob(".restore-*")] == []
 
 
-def test_a_new_database_is_readable_only_by_its_owner(database: Path, tmp_path: Path) -> None:
+def test_a_new_database_is_readable_only_by_its_owner(database: Path, tmp_path: Path):
     back_up(tmp_path / "backup")
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
@@ -306,7 +304,7 @@ def test_a_new_database_is_readable_only_by_its_owner(database: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["person", "deletion"])
-def test_a_database_with_data_is_not_overwritten(database: Path, tmp_path: Path, kind: str) -> None:
+def test_a_database_with_data_is_not_overwritten(database: Path, tmp_path: Path, kind: str):
     back_up(tmp_path / "backup")
     if kind == "person":
         make_person("grace")
@@ -322,9 +320,7 @@ def test_a_database_with_data_is_not_overwritten(database: Path, tmp_path: Path,
     ]
 
 
-def test_replacing_keeps_a_complete_copy_of_the_old_database(
-    database: Path, tmp_path: Path
-) -> None:
+def test_replacing_keeps_a_complete_copy_of_the_old_database(database: Path, tmp_path: Path):
     make_person("ada")
     back_up(tmp_path / "backup")
     make_person("grace")
@@ -351,7 +347,7 @@ def test_replacing_keeps_a_complete_copy_of_the_old_database(
 )
 def test_a_backup_with_another_schema_is_refused(
     database: Path, tmp_path: Path, change: str, problem: str
-) -> None:
+):
     directory = tmp_path / "backup"
     back_up(directory)
     copy = directory / "orgadmin.sqlite3"
@@ -365,9 +361,7 @@ def test_a_backup_with_another_schema_is_refused(
     assert contents(database) == before
 
 
-def test_a_backup_of_an_older_version_is_migrated(
-    database: Path, migrated: Path, tmp_path: Path
-) -> None:
+def test_a_backup_of_an_older_version_is_migrated(database: Path, migrated: Path, tmp_path: Path):
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
         path.unlink()
@@ -428,9 +422,7 @@ def point_to_another_path(directory: Path) -> None:
         point_to_another_path,
     ],
 )
-def test_an_incomplete_backup_is_refused(
-    database: Path, tmp_path: Path, damage_backup: Any
-) -> None:
+def test_an_incomplete_backup_is_refused(database: Path, tmp_path: Path, damage_backup: Any):
     make_person("ada")
     directory = tmp_path / "backup"
     back_up(directory)
@@ -445,7 +437,7 @@ def test_an_incomplete_backup_is_refused(
 
 def test_deletions_that_might_have_been_sent_since_the_backup_become_unresolved(
     database: Path, migrated: Path, tmp_path: Path
-) -> None:
+):
     expected = {
         stored_deletion(state).pk: (state in {"requested", "approved", "waiting"})
         for state in (
@@ -472,7 +464,7 @@ def test_deletions_that_might_have_been_sent_since_the_backup_become_unresolved(
 
 def test_approvals_that_might_have_been_used_since_the_backup_do_not_count(
     database: Path, migrated: Path, tmp_path: Path
-) -> None:
+):
     policies = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in ApprovalPolicy}
     back_up(tmp_path / "backup")
     start_with_empty_database(database, migrated)
@@ -487,7 +479,7 @@ def test_approvals_that_might_have_been_used_since_the_backup_do_not_count(
 
 def test_sessions_links_and_workers_of_the_backup_are_invalid(
     database: Path, migrated: Path, tmp_path: Path
-) -> None:
+):
     at = timezone.now()
     session = connections[DEFAULT_DB_ALIAS].cursor()
     session.execute(
@@ -516,9 +508,7 @@ def test_sessions_links_and_workers_of_the_backup_are_invalid(
         assert cursor.fetchone() == (0,)
 
 
-def test_nothing_is_restored_while_a_process_has_the_database_open(
-    database: Path, tmp_path: Path
-) -> None:
+def test_nothing_is_restored_while_a_process_has_the_database_open(database: Path, tmp_path: Path):
     back_up(tmp_path / "backup")
     with closing(sqlite3.connect(database)) as other:
         other.execute("SELECT COUNT(*) FROM connections_person").fetchone()
@@ -526,7 +516,7 @@ def test_nothing_is_restored_while_a_process_has_the_database_open(
             restore(tmp_path / "backup")
 
 
-def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path) -> None:
+def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path):
     back_up(tmp_path / "backup")
     at = timezone.now()
     WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
@@ -536,7 +526,7 @@ def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path)
     restore(tmp_path / "backup", replace=True)
 
 
-def test_a_damaged_database_is_reported_and_left_in_place(database: Path, tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported_and_left_in_place(database: Path, tmp_path: Path):
     back_up(tmp_path / "backup")
     connection.close()
     database.write_bytes(b"not a database" * 1000)
@@ -547,7 +537,7 @@ def test_a_damaged_database_is_reported_and_left_in_place(database: Path, tmp_pa
 
 def test_a_missing_key_is_reported_and_no_key_ring_is_created(
     database: Path, migrated: Path, tmp_path: Path
-) -> None:
+):
     stored_credential()
     key_id = primary_in(django_settings.KEYRING_FILE)
     back_up(tmp_path / "backup")
@@ -559,7 +549,7 @@ def test_a_missing_key_is_reported_and_no_key_ring_is_created(
     assert not django_settings.KEYRING_FILE.exists()
 
 
-def test_a_manifest_with_other_fields_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_with_other_fields_is_refused(tmp_path: Path):
     (tmp_path / "manifest.json").write_text(
         json.dumps({"format": FORMAT, "database": "orgadmin.sqlite3", "sha256": "0"})
     )
@@ -567,7 +557,7 @@ def test_a_manifest_with_other_fields_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_copy_contains_no_session_data(database: Path, tmp_path: Path) -> None:
+def test_a_copy_contains_no_session_data(database: Path, tmp_path: Path):
     client = Client()
     client.force_login(make_person("ada"))
     key = client.cookies[django_settings.SESSION_COOKIE_NAME].value
@@ -586,7 +576,7 @@ def test_a_copy_contains_no_session_data(database: Path, tmp_path: Path) -> None
     assert PersonSession.objects.get() == row
 
 
-def test_a_copy_contains_no_rows_that_were_deleted_earlier(database: Path, tmp_path: Path) -> None:
+def test_a_copy_contains_no_rows_that_were_deleted_earlier(database: Path, tmp_path: Path):
     key = "an-old-session-key-in-clear-text"
     with closing(sqlite3.connect(database)) as opened:
         opened.execute("PRAGMA secure_delete = OFF")

@@ -30,7 +30,7 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_the_key_ring_of_this_database_passes(ring_file: Path) -> None:
+def test_the_key_ring_of_this_database_passes(ring_file: Path):
     credential = stored_credential()
     update_key_ring(with_new_primary)
     stored_credential("Payments US", "datadoghq.com")
@@ -43,7 +43,7 @@ def test_the_key_ring_of_this_database_passes(ring_file: Path) -> None:
 @pytest.mark.django_db
 def test_a_database_restored_without_its_key_ring_is_refused(
     ring_file: Path, settings: Settings, tmp_path: Path
-) -> None:
+):
     stored_credential()
     settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
     before = settings.KEYRING_FILE.read_bytes()
@@ -54,7 +54,7 @@ def test_a_database_restored_without_its_key_ring_is_refused(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_an_unknown_key_is_refused(ring_file: Path) -> None:
+def test_an_unknown_key_is_refused(ring_file: Path):
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(site="datadoghq.com")
     with pytest.raises(KeyRingError, match=f"Key {primary_in(ring_file)} .* decrypts none"):
@@ -63,7 +63,7 @@ def test_an_unknown_key_is_refused(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_one_altered_row_does_not_prevent_startup(ring_file: Path) -> None:
+def test_one_altered_row_does_not_prevent_startup(ring_file: Path):
     altered = stored_credential()
     Credential.objects.filter(pk=altered.pk).update(site="datadoghq.com")
     stored_credential("Payments US", "datadoghq.com")
@@ -72,7 +72,7 @@ def test_one_altered_row_does_not_prevent_startup(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_plain_text_key_in_the_database_is_refused_and_not_shown(ring_file: Path) -> None:
+def test_a_plain_text_key_in_the_database_is_refused_and_not_shown(ring_file: Path):
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=API_KEY)
     with pytest.raises(KeyRingError, match="a secret that isn't an encrypted envelope") as caught:

@@ -26,7 +26,7 @@ def read() -> DueWork:
 
 
 @pytest.mark.database
-def test_an_idle_worker_runs_one_statement_in_a_pass() -> None:
+def test_an_idle_worker_runs_one_statement_in_a_pass():
     subject = Worker()
     subject.work_once()
     with CaptureQueriesContext(connection) as queries:
@@ -39,7 +39,7 @@ def test_an_idle_worker_runs_one_statement_in_a_pass() -> None:
 
 
 @pytest.mark.database
-def test_an_idle_delivery_thread_runs_one_statement_and_takes_no_lock() -> None:
+def test_an_idle_delivery_thread_runs_one_statement_and_takes_no_lock():
     with CaptureQueriesContext(connection) as queries:
         assert delivery.run_due(channel=Notification.Channel.MAIL) == 0
     assert len(queries) == 1, [query["sql"] for query in queries]
@@ -47,7 +47,7 @@ def test_an_idle_delivery_thread_runs_one_statement_and_takes_no_lock() -> None:
 
 
 @pytest.mark.database
-def test_a_notification_is_due_at_its_time(clock: SettableClock) -> None:
+def test_a_notification_is_due_at_its_time(clock: SettableClock):
     assert not read().has_notifications
     Notification.objects.create(
         code=EventCode.NOTIFICATION_TESTED,
@@ -63,9 +63,7 @@ def test_a_notification_is_due_at_its_time(clock: SettableClock) -> None:
 
 
 @pytest.mark.database
-def test_workers_share_the_periodic_tasks(
-    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_share_the_periodic_tasks(clock: SettableClock, monkeypatch: pytest.MonkeyPatch):
     alarms: list[int] = []
     monkeypatch.setattr(due, "raise_alarms", lambda **_: alarms.append(1))
     workers = [Worker() for _ in range(3)]
@@ -78,7 +76,7 @@ def test_workers_share_the_periodic_tasks(
 
 def test_a_task_that_fails_keeps_no_other_from_running_and_is_tried_again_after_a_minute(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     runs: list[str] = []
 
     def fail() -> None:
@@ -99,7 +97,7 @@ def test_a_task_that_fails_keeps_no_other_from_running_and_is_tried_again_after_
 
 
 @pytest.mark.database
-def test_only_one_process_claims_a_task(clock: SettableClock) -> None:
+def test_only_one_process_claims_a_task(clock: SettableClock):
     read()
     [task], [same] = read().tasks, read().tasks
     assert due_work.postpone(task, until=clock.at + MINUTE)
@@ -122,7 +120,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return runs
 
 
-def test_a_worker_looks_at_all_deletions_when_it_starts(passes: list[int]) -> None:
+def test_a_worker_looks_at_all_deletions_when_it_starts(passes: list[int]):
     Worker().work_once()
     passes.clear()
     subject = Worker()
@@ -133,7 +131,7 @@ def test_a_worker_looks_at_all_deletions_when_it_starts(passes: list[int]) -> No
 
 def test_one_of_the_workers_looks_at_all_deletions_each_minute(
     clock: SettableClock, passes: list[int]
-) -> None:
+):
     workers = [Worker(), Worker()]
     for subject in workers:
         subject.work_once()

@@ -225,7 +225,7 @@ def test_nothing_starts_by_itself_until_the_hold_is_released(
     installation: Installation,
     prepare: Callable[[Installation], Callable[[], bool]],
     seconds: float,
-) -> None:
+):
     is_done = prepare(installation)
     put_on_hold()
     writes = installation.writes()
@@ -244,7 +244,7 @@ def test_nothing_starts_by_itself_until_the_hold_is_released(
 )
 def test_a_hold_that_is_put_on_just_before_the_claim_counts(
     installation: Installation, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     prepare, seconds = ACTIONS[name]
     prepare(installation)
     writes = installation.writes()
@@ -269,7 +269,7 @@ def test_a_hold_that_is_put_on_just_before_the_claim_counts(
 # --- What people do -----------------------------------------------------------------------------
 
 
-def test_what_a_person_confirms_is_sent_once(installation: Installation) -> None:
+def test_what_a_person_confirms_is_sent_once(installation: Installation):
     put_on_hold()
     installation.clock.advance(seconds=1)
     repeat_a_delete(installation)
@@ -277,14 +277,14 @@ def test_what_a_person_confirms_is_sent_once(installation: Installation) -> None
     assert installation.writes() == 1
 
 
-def test_a_move_that_a_person_confirms_is_sent_whole(installation: Installation) -> None:
+def test_a_move_that_a_person_confirms_is_sent_whole(installation: Installation):
     put_on_hold()
     installation.clock.advance(seconds=1)
     installation.confirm_move(installation.approved_move())
     assert installation.writes() == 2
 
 
-def test_a_bulk_deletion_that_a_person_confirms_is_sent(installation: Installation) -> None:
+def test_a_bulk_deletion_that_a_person_confirms_is_sent(installation: Installation):
     put_on_hold()
     installation.clock.advance(seconds=1)
     is_done = rows_of_a_bulk_deletion(installation)
@@ -294,7 +294,7 @@ def test_a_bulk_deletion_that_a_person_confirms_is_sent(installation: Installati
 
 def test_what_was_claimed_before_is_sent_and_recorded(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     send = sending.send_claimed
 
     def put_on_hold_and_send(claimed: ClaimedAttempt) -> WriteResponse:
@@ -313,7 +313,7 @@ def test_what_was_claimed_before_is_sent_and_recorded(
 # --- The hold itself ----------------------------------------------------------------------------
 
 
-def test_a_hold_can_only_be_released(installation: Installation) -> None:
+def test_a_hold_can_only_be_released(installation: Installation):
     put_on_hold()
     for change in (
         "DELETE FROM connections_hold",
@@ -333,13 +333,13 @@ def test_a_hold_can_only_be_released(installation: Installation) -> None:
 
 def test_a_verification_notices_every_change_of_a_hold(
     installation: Installation, subtests: pytest.Subtests
-) -> None:
+):
     put_on_hold()
     release()
     assert_each_stored_column_counts(kind_of("hold"), Hold.objects.get().pk, subtests)
 
 
-def test_a_hold_of_a_kind_is_put_on_once(installation: Installation) -> None:
+def test_a_hold_of_a_kind_is_put_on_once(installation: Installation):
     put_on_hold()
     with pytest.raises(ConflictError):
         put_on_hold()
@@ -347,9 +347,7 @@ def test_a_hold_of_a_kind_is_put_on_once(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("name", ["ada", "linus", "edith"])
-def test_only_administrators_put_it_on_and_release_it(
-    installation: Installation, name: str
-) -> None:
+def test_only_administrators_put_it_on_and_release_it(installation: Installation, name: str):
     actor = person_actor(person=getattr(installation, name))
     with pytest.raises(PermissionDenied):
         holds.put_on_hold(actor=actor, reason="Mine.")
@@ -360,7 +358,7 @@ def test_only_administrators_put_it_on_and_release_it(
         holds.release_holds(actor=WORKER, digest="")
 
 
-def test_a_hold_needs_a_reason(installation: Installation) -> None:
+def test_a_hold_needs_a_reason(installation: Installation):
     with pytest.raises(InvalidInputError):
         holds.put_on_hold(actor=command_actor(), reason=" ")
 
@@ -384,7 +382,7 @@ def test_the_page_lists_what_the_release_starts(
     prepare: Callable[[Installation], Callable[[], bool]],
     name: str,
     seconds: float,
-) -> None:
+):
     prepare(installation)
     put_on_hold()
     installation.clock.advance(seconds=seconds)
@@ -393,7 +391,7 @@ def test_the_page_lists_what_the_release_starts(
 
 def test_a_release_of_another_list_than_the_one_read_is_refused(
     installation: Installation, client_of: ClientOf, root: Person
-) -> None:
+):
     put_on_hold()
     client = client_of(root)
     seen = holds.find_held_work().digest
@@ -406,9 +404,7 @@ def test_a_release_of_another_list_than_the_one_read_is_refused(
     assert find_hold() is None
 
 
-def test_every_page_says_that_it_is_on_hold(
-    installation: Installation, client_of: ClientOf
-) -> None:
+def test_every_page_says_that_it_is_on_hold(installation: Installation, client_of: ClientOf):
     client = client_of(installation.ada)
     assert 'id="hold"' not in html(client.get("/"))
     put_on_hold()
@@ -418,7 +414,7 @@ def test_every_page_says_that_it_is_on_hold(
 
 def test_an_administrator_puts_it_on_hold_and_is_notified_of_others(
     installation: Installation, client_of: ClientOf, root: Person, settings: Settings
-) -> None:
+):
     settings.HAS_MAIL = True
     chief = make_person("chief", is_administrator=True)
     client = client_of(root)
@@ -430,7 +426,7 @@ def test_an_administrator_puts_it_on_hold_and_is_notified_of_others(
     assert message.path == "/hold/"
 
 
-def test_doctor_fails_while_it_is_on(installation: Installation) -> None:
+def test_doctor_fails_while_it_is_on(installation: Installation):
     put_on_hold()
     [found] = [each for each in run_all_checks() if each.obj == "hold"]
     assert found.level == ERROR
@@ -453,7 +449,7 @@ def run(*arguments: str) -> int:
     return 0
 
 
-def test_the_commands(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(installation: Installation, capsys: pytest.CaptureFixture[str]):
     is_done = rows_of_a_bulk_deletion(installation)
     assert run("release_hold", "--yes") == 3
     assert run("hold", "--reason", "We look first.") == 0
@@ -499,9 +495,7 @@ def is_deleted(on: Installation) -> bool:
     return Deletion.objects.filter(epoch__gt=0).exists()
 
 
-def test_a_restored_database_deletes_nothing_that_was_extended_since(
-    restored: Installation,
-) -> None:
+def test_a_restored_database_deletes_nothing_that_was_extended_since(restored: Installation):
     kept_checkpoint.get_path().unlink()
     assert run("after_restore") == 0
     assert not is_deleted(restored)
@@ -509,7 +503,7 @@ def test_a_restored_database_deletes_nothing_that_was_extended_since(
     assert is_deleted(restored)
 
 
-def test_a_restore_does_not_decide_that_access_stays(installation: Installation) -> None:
+def test_a_restore_does_not_decide_that_access_stays(installation: Installation):
     alert_that_access_did_not_end(installation)
     installation.work(seconds=5 * DAYS)
     assert Deletion.objects.get().state == State.REQUESTED
@@ -520,9 +514,7 @@ def test_a_restore_does_not_decide_that_access_stays(installation: Installation)
     assert Deletion.objects.filter(state=State.REQUESTED).exists()
 
 
-def test_a_worker_puts_an_older_database_on_hold_before_it_does_anything(
-    restored: Installation,
-) -> None:
+def test_a_worker_puts_an_older_database_on_hold_before_it_does_anything(restored: Installation):
     assert not is_deleted(restored)
     hold = find_hold()
     assert hold is not None
@@ -530,7 +522,7 @@ def test_a_worker_puts_an_older_database_on_hold_before_it_does_anything(
     assert AuditEvent.objects.filter(code=EventCode.SERVICE_HELD).count() == 1
 
 
-def test_after_the_release_the_database_counts_for_every_worker(restored: Installation) -> None:
+def test_after_the_release_the_database_counts_for_every_worker(restored: Installation):
     path = kept_checkpoint.get_path()
     of_another_worker = path.read_bytes()
     assert not is_deleted(restored)
@@ -542,7 +534,7 @@ def test_after_the_release_the_database_counts_for_every_worker(restored: Instal
     assert path.read_bytes() != of_another_worker
 
 
-def test_a_database_that_is_restored_again_is_put_on_hold_again(restored: Installation) -> None:
+def test_a_database_that_is_restored_again_is_put_on_hold_again(restored: Installation):
     checkpoints.make_checkpoint()
     again = transaction.savepoint_create()
     restored.work(seconds=61)
@@ -558,9 +550,7 @@ def test_a_database_that_is_restored_again_is_put_on_hold_again(restored: Instal
     assert find_hold()
 
 
-def test_a_release_also_counts_for_a_checkpoint_with_a_time_in_the_future(
-    restored: Installation,
-) -> None:
+def test_a_release_also_counts_for_a_checkpoint_with_a_time_in_the_future(restored: Installation):
     path = kept_checkpoint.get_path()
     document = json.loads(path.read_bytes())
     path.write_text(json.dumps(document | {"made_at": "2099-01-01T00:00:00+00:00"}))
@@ -570,9 +560,7 @@ def test_a_release_also_counts_for_a_checkpoint_with_a_time_in_the_future(
     assert find_hold() is None
 
 
-def test_a_hold_by_hand_is_released_without_accepting_an_older_database(
-    restored: Installation,
-) -> None:
+def test_a_hold_by_hand_is_released_without_accepting_an_older_database(restored: Installation):
     put_on_hold()
     restored.clock.advance(seconds=1)
     release()
@@ -580,7 +568,7 @@ def test_a_hold_by_hand_is_released_without_accepting_an_older_database(
     assert find_hold()
 
 
-def test_the_checkpoint_of_another_installation_says_nothing(restored: Installation) -> None:
+def test_the_checkpoint_of_another_installation_says_nothing(restored: Installation):
     path = kept_checkpoint.get_path()
     document = json.loads(path.read_bytes())
     _, _, rest = document["note"].partition("\n")
@@ -592,7 +580,7 @@ def test_the_checkpoint_of_another_installation_says_nothing(restored: Installat
 @pytest.mark.parametrize("text", ["", "{}", '{"note": "x", "made_at": "y"}', "[]"])
 def test_doctor_says_without_a_kept_checkpoint_that_workers_cannot_tell(
     installation: Installation, text: str
-) -> None:
+):
     installation.give_access()
     checkpoints.make_checkpoint()
     path = kept_checkpoint.get_path()
@@ -609,7 +597,7 @@ def test_doctor_says_without_a_kept_checkpoint_that_workers_cannot_tell(
 
 def test_a_worker_that_cannot_keep_the_checkpoint_works_on(
     installation: Installation, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     settings.KEPT_CHECKPOINT_FILE = tmp_path / "file" / "newest_checkpoint.json"
     (tmp_path / "file").touch()
     is_done = rows_of_a_bulk_deletion(installation)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.usefixtures("postgresql_url"), pytest.mark.slow]
 
 def test_workers_the_verification_and_bundles_need_no_connection_of_their_own(
     shared_database: SharedDatabase, tmp_path: Path, django_db_blocker: DjangoDbBlocker
-) -> None:
+):
     with django_db_blocker.unblock(), stack_on(shared_database, connections=6) as stack:
         first, *others = stack.connection_ids
         signing_key = shared_database.data_dir / "signing_key.json"

@@ -52,7 +52,7 @@ def assert_refused(client: Client, *, fit: Fit, text: str) -> None:
     assert (finding.level, finding.msg) == (ERROR, found.problem)
 
 
-def test_a_migrated_database_has_exactly_the_schema_of_this_version() -> None:
+def test_a_migrated_database_has_exactly_the_schema_of_this_version():
     assert schema.read_schema() == schema.Schema(fit=Fit.SAME)
     present = schema._present_objects()
     expected = schema.expected_objects(connection.vendor)
@@ -67,12 +67,12 @@ def test_a_migrated_database_has_exactly_the_schema_of_this_version() -> None:
     assert finding.level == INFO
 
 
-def test_an_older_database_has_to_be_migrated(client: Client) -> None:
+def test_an_older_database_has_to_be_migrated(client: Client):
     execute("DELETE FROM django_migrations WHERE app = 'mfa'")
     assert_refused(client, fit=Fit.OLDER, text="older than this version.*manage migrate")
 
 
-def test_a_database_of_the_next_release_works_and_doctor_warns(client: Client) -> None:
+def test_a_database_of_the_next_release_works_and_doctor_warns(client: Client):
     add_migration("0100_next", release="9.1.0")
     add_migration("0101_next", release="9.1.0")
     # The next release can have replaced it.
@@ -83,20 +83,20 @@ def test_a_database_of_the_next_release_works_and_doctor_warns(client: Client) -
     assert (finding.level, "release 9.1.0, the next" in finding.msg) == (WARNING, True)
 
 
-def test_a_database_newer_by_two_releases_is_refused(client: Client) -> None:
+def test_a_database_newer_by_two_releases_is_refused(client: Client):
     add_migration("0100_next", release="9.9.0")
     add_migration("0101_next", release="9.10.0")
     assert_refused(client, fit=Fit.TOO_NEW, text=r"of release 9\.10\.0.*Start release 9\.9\.0 or")
 
 
-def test_a_database_of_a_build_before_1_0_is_refused(client: Client) -> None:
+def test_a_database_of_a_build_before_1_0_is_refused(client: Client):
     AppliedMigration.objects.all().delete()
     assert_refused(client, fit=Fit.FOREIGN, text=f"before 1.0.*{EXPORT_FIRST}")
     with pytest.raises(CommandError, match=r"before 1\.0.*Nothing was changed"):
         call_command("migrate")
 
 
-def test_a_database_of_an_unreleased_build_is_refused(client: Client) -> None:
+def test_a_database_of_an_unreleased_build_is_refused(client: Client):
     AppliedMigration.objects.filter(name="0001_initial").update(sha256="0" * 64)
     assert_refused(client, fit=Fit.FOREIGN, text=f"before 1.0.*{EXPORT_FIRST}")
 
@@ -115,7 +115,7 @@ TRIGGER = "connections_attempt_response"
         ),
     ],
 )
-def test_what_is_missing_is_named(client: Client, statement: str, name: str) -> None:
+def test_what_is_missing_is_named(client: Client, statement: str, name: str):
     if statement.startswith("DROP TRIGGER") and connection.vendor == "postgresql":
         statement += " ON connections_attempt"
     execute(statement)
@@ -123,7 +123,7 @@ def test_what_is_missing_is_named(client: Client, statement: str, name: str) -> 
     assert not [check for check in checks.run_all_checks() if "not available" in check.msg]
 
 
-def test_a_disabled_trigger_is_named(client: Client) -> None:
+def test_a_disabled_trigger_is_named(client: Client):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite disables no triggers")
     execute(f"ALTER TABLE connections_attempt DISABLE TRIGGER {TRIGGER}")
@@ -140,7 +140,7 @@ def test_a_disabled_trigger_is_named(client: Client) -> None:
 )
 def test_a_role_that_cannot_read_a_table_is_told_what_to_do(
     client: Client, revoked: str, named: str
-) -> None:
+):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no roles")
     execute("CREATE ROLE unprivileged")
@@ -151,7 +151,7 @@ def test_a_role_that_cannot_read_a_table_is_told_what_to_do(
     assert_refused(client, fit=Fit.ALTERED, text=text)
 
 
-def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatch):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one lock")
     seen: list[str] = []
@@ -179,9 +179,7 @@ def test_a_migration_waits_ten_seconds_for_a_lock(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("command", [["worker", "--once"], ["serve"], ["add_person"]])
-def test_no_process_starts_with_another_schema(
-    migrated_directory: Path, command: list[str]
-) -> None:
+def test_no_process_starts_with_another_schema(migrated_directory: Path, command: list[str]):
     env = clean_environment(data_dir=migrated_directory, PORT="0")
     statement = "ALTER TABLE connections_person RENAME COLUMN has_break_glass TO may_break_glass"
     code = f"from django.db import connection; connection.cursor().execute('{statement}')"

@@ -45,15 +45,13 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_files_that_did_not_change_are_not_written_again(collected: Path) -> None:
+def test_files_that_did_not_change_are_not_written_again(collected: Path):
     before = {path: path.stat().st_ino for path in collected.rglob("*")}
     assert collect_static_files() == collected
     assert {path: path.stat().st_ino for path in collected.rglob("*")} == before
 
 
-def test_usable_files_need_no_write_access(
-    collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_usable_files_need_no_write_access(collected: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError
 
@@ -87,9 +85,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_files_are_collected_again(
-    collected: Path, damage: Callable[[Path], object]
-) -> None:
+def test_damaged_files_are_collected_again(collected: Path, damage: Callable[[Path], object]):
     before = contents(collected)
     damage(collected)
     assert collect_static_files() == collected
@@ -99,7 +95,7 @@ def test_damaged_files_are_collected_again(
 
 def test_a_directory_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     settings.BASE_DIR = tmp_path
     synced: list[Path] = []
 
@@ -115,7 +111,7 @@ def test_a_directory_is_on_the_disk_before_it_gets_its_name(
 
 def test_changed_sources_are_collected_into_another_directory(
     collected: Path, settings: Settings, tmp_path: Path
-) -> None:
+):
     sources = tmp_path / "sources"
     shutil.copytree(ROOT / "static", sources)
     settings.STATICFILES_DIRS = [sources]
@@ -132,7 +128,7 @@ def test_changed_sources_are_collected_into_another_directory(
 
 def test_another_version_collects_again_and_those_of_two_earlier_ones_are_kept(
     collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     collections = [collected]
     for version in ("9.1", "9.2", "9.3"):
         monkeypatch.setattr("connections.__version__", version)
@@ -157,7 +153,7 @@ print(directory, len(files), min(path.stat().st_size for path in files) > 0)
 """
 
 
-def test_concurrent_processes_use_the_same_complete_directory(collected: Path) -> None:
+def test_concurrent_processes_use_the_same_complete_directory(collected: Path):
     expected = f"{collected} {len(contents(collected))} True\n"
     empty(collected / "staticfiles.json")
     env = clean_environment(

@@ -38,7 +38,7 @@ def errors_about_the_database() -> list[str]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.database
-def test_a_read_only_database_is_not_ready() -> None:
+def test_a_read_only_database_is_not_ready():
     with read_only_database():
         assert readiness() == UNWRITABLE
         [message] = errors_about_the_database()
@@ -48,7 +48,7 @@ def test_a_read_only_database_is_not_ready() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.database
-def test_the_probe_leaves_nothing_behind() -> None:
+def test_the_probe_leaves_nothing_behind():
     cache.clear()
     assert write_probe.find_write_problem() is None
     with connection.cursor() as cursor:
@@ -71,13 +71,13 @@ def test_the_probe_leaves_nothing_behind() -> None:
 )
 def test_too_little_free_space_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, free: int, expected: tuple[int, str]
-) -> None:
+):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free, 0, free))
     assert readiness() == expected
     assert bool(errors_about_the_database()) == (expected[0] == 503)
 
 
-def test_doctor_reports_a_full_disk(migrated_directory: Path) -> None:
+def test_doctor_reports_a_full_disk(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory)
     with grown_log(migrated_directory / "orgadmin.sqlite3"):
         done = manage("doctor", "--json", env=env, hindrance=no_space)
@@ -88,7 +88,7 @@ def test_doctor_reports_a_full_disk(migrated_directory: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_busy_database_counts_as_writable(migrated_directory: Path) -> None:
+def test_a_busy_database_counts_as_writable(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory)
     database = migrated_directory / "orgadmin.sqlite3"
     with closing(sqlite3.connect(database, isolation_level=None)) as writer:

@@ -115,7 +115,7 @@ def search(page: Page, text: str) -> None:
 
 
 @pytest.mark.browser
-def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: Page) -> None:
+def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: Page):
     page.goto("/demo/")
     page.get_by_role("button", name="Open the confirmation page").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Delete {SOURCE} → {SINK}?")
@@ -139,18 +139,18 @@ def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: 
 
 
 @pytest.mark.browser
-def test_the_start_page_is_accessible_and_in_bounds(page: Page) -> None:
+def test_the_start_page_is_accessible_and_in_bounds(page: Page):
     page.goto("/demo/")
     assert_fit_to_show(page)
 
 
-def test_it_shows_every_lasting_state_and_every_common_outcome(demo: Demo) -> None:
+def test_it_shows_every_lasting_state_and_every_common_outcome(demo: Demo):
     rows = demo.rows("SELECT state, outcome FROM connections_deletion")
     assert {str(state) for state, _ in rows} >= STATES
     assert {str(outcome) for _, outcome in rows} >= OUTCOMES
 
 
-def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
+def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo):
     assert demo.rows("SELECT COUNT(*), COUNT(DISTINCT site) FROM connections_credential") == [
         (45, 3)
     ]
@@ -162,7 +162,7 @@ def test_it_shows_fifty_orgs_and_four_hundred_connections(demo: Demo) -> None:
     assert demo.rows(f"SELECT COUNT(*) FROM ({orgs})") == [(50,)]  # noqa: S608
 
 
-def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo) -> None:
+def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo):
     [(days,)] = demo.rows(
         "SELECT julianday('now') - julianday(MIN(requested_at)) FROM connections_deletion"
     )
@@ -172,7 +172,7 @@ def test_its_history_goes_back_weeks_and_has_verified_deletions(demo: Demo) -> N
     assert demo.rows("SELECT 1 FROM connections_deletion WHERE contradicted_at IS NOT NULL")
 
 
-def test_it_shows_access_requests_in_every_step(demo: Demo) -> None:
+def test_it_shows_access_requests_in_every_step(demo: Demo):
     rows = demo.rows("SELECT kind, state FROM connections_accessrequest")
     assert set(rows) == {
         ("create", "requested"),
@@ -186,7 +186,7 @@ def test_it_shows_access_requests_in_every_step(demo: Demo) -> None:
     assert demo.rows(f"SELECT julianday(date()) - julianday('{ends_on}') IN (0, 1)") == [(1,)]
 
 
-def test_its_audit_log_is_in_the_order_of_time(demo: Demo) -> None:
+def test_its_audit_log_is_in_the_order_of_time(demo: Demo):
     times = demo.rows("SELECT at FROM connections_auditevent ORDER BY seq")
     assert times == sorted(times)
 
@@ -194,7 +194,7 @@ def test_its_audit_log_is_in_the_order_of_time(demo: Demo) -> None:
 @pytest.mark.parametrize(
     "username", ["operator", "approver", "credentials", "auditor", "viewer", "administrator"]
 )
-def test_every_demo_person_can_sign_in_with_the_printed_password(demo: Demo, username: str) -> None:
+def test_every_demo_person_can_sign_in_with_the_printed_password(demo: Demo, username: str):
     password = demo.process.wait_for_line("with the password").split()[-2]
     visitor = Visitor(demo.port)
     status, _ = visitor.post("/accounts/login/", login=username, password=password)
@@ -207,7 +207,7 @@ def start_page(demo: Demo) -> ParsedPage:
     return read(HttpResponse(text, status=status))
 
 
-def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
+def test_its_start_page_lists_scenes_and_every_person(demo: Demo):
     page = start_page(demo)
     assert page.status == 200
     headings = (
@@ -233,7 +233,7 @@ def test_its_start_page_lists_scenes_and_every_person(demo: Demo) -> None:
     assert usernames >= {"operator", "approver", "credentials", "auditor", "viewer"}
 
 
-def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
+def test_each_step_of_a_scene_is_one_click_away(demo: Demo):
     buttons = [form.fields for form in start_page(demo).forms]
     steps = {(one["username"], one["next"]) for one in buttons if one.get("next", "/") != "/"}
     assert len(steps) > 15
@@ -249,14 +249,14 @@ def test_each_step_of_a_scene_is_one_click_away(demo: Demo) -> None:
         assert visitors[username].get(path)[0] == 200, (username, path)
 
 
-def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo) -> None:
+def test_a_one_click_sign_in_needs_no_identity_check(demo: Demo):
     visitor = Visitor(demo.port)
     visitor.post("/demo/sign-in/", form_on="/demo/", username="credentials", next="/")
     status, page = visitor.get("/credentials/new/")
     assert (status, "application_key" in page) == (200, True)
 
 
-def test_a_connection_can_be_changed_in_the_simulated_datadog(demo: Demo) -> None:
+def test_a_connection_can_be_changed_in_the_simulated_datadog(demo: Demo):
     visitor = Visitor(demo.port)
     status, _ = visitor.post("/demo/change/", form_on="/demo/", change="reviewed")
     assert status == 302
@@ -266,7 +266,7 @@ def test_a_connection_can_be_changed_in_the_simulated_datadog(demo: Demo) -> Non
         assert text in visitor.get("/demo/")[1]
 
 
-def test_it_starts_with_changes_that_real_syncs_detected(demo: Demo) -> None:
+def test_it_starts_with_changes_that_real_syncs_detected(demo: Demo):
     kinds = demo.rows("SELECT DISTINCT kind FROM connections_change WHERE needs_attention")
     assert {str(kind) for (kind,) in kinds} >= {
         "recreated",
@@ -276,7 +276,7 @@ def test_it_starts_with_changes_that_real_syncs_detected(demo: Demo) -> None:
     }
 
 
-def test_the_start_page_exists_in_the_demo_only() -> None:
+def test_the_start_page_exists_in_the_demo_only():
     for path in ("/demo/", "/demo/sign-in/", "/demo/change/"):
         with pytest.raises(Resolver404):
             resolve(path)
@@ -294,7 +294,7 @@ def seed(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_does_not_seed_a_database_that_contains_a_person(migrated_directory: Path) -> None:
+def test_it_does_not_seed_a_database_that_contains_a_person(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory, ORGADMIN_DEMO="1")
     add = ("add_person", "--username=ada", "--email=ada@example.com")
     assert manage(*add, env=env).returncode == 0
@@ -303,13 +303,13 @@ def test_it_does_not_seed_a_database_that_contains_a_person(migrated_directory: 
     assert "leaves it alone" in done.stderr
 
 
-def test_it_does_not_seed_outside_the_demo(tmp_path: Path) -> None:
+def test_it_does_not_seed_outside_the_demo(tmp_path: Path):
     done = seed(clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "only for ./run demo" in done.stderr
 
 
-def test_ctrl_c_stops_everything_and_leaves_nothing_behind(demo: Demo) -> None:
+def test_ctrl_c_stops_everything_and_leaves_nothing_behind(demo: Demo):
     # The last test: it ends the demo of all others.
     children = demo.process.children()
     assert len(children) == 2

@@ -127,15 +127,13 @@ def quick_python(installed: Path) -> Path:
 
 
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
-def test_every_shell_can_parse_it(shell: str) -> None:
+def test_every_shell_can_parse_it(shell: str):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     assert subprocess.run([shell, "-n", str(SCRIPT)], check=False).returncode == 0
 
 
-def test_it_uses_the_first_python_that_is_new_enough_and_works(
-    tmp_path: Path, quick_python: Path
-) -> None:
+def test_it_uses_the_first_python_that_is_new_enough_and_works(tmp_path: Path, quick_python: Path):
     checkout = make_checkout(tmp_path / "checkout")
     programs = {"python3_14": BROKEN_SHIM, "python3": OLDER, "python": str(quick_python)}
     path = make_path(tmp_path / "bin", **programs)
@@ -146,9 +144,7 @@ def test_it_uses_the_first_python_that_is_new_enough_and_works(
 
 
 @pytest.mark.parametrize("command", ["install", "demo"])
-def test_it_runs_nothing_of_the_current_directory(
-    tmp_path: Path, quick_python: Path, command: str
-) -> None:
+def test_it_runs_nothing_of_the_current_directory(tmp_path: Path, quick_python: Path, command: str):
     checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     hostile = tmp_path / "hostile"
     for directory, text in ((checkout, ""), (hostile, "open('owned', 'w')\n")):
@@ -163,7 +159,7 @@ def test_it_runs_nothing_of_the_current_directory(
     assert not (hostile / "owned").exists()
 
 
-def test_without_such_a_python_it_uses_uv(tmp_path: Path, quick_python: Path) -> None:
+def test_without_such_a_python_it_uses_uv(tmp_path: Path, quick_python: Path):
     checkout = make_checkout(tmp_path / "checkout")
     path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=quick_python))
     done = run(checkout / "run", "manage", "hello", path=path)
@@ -171,7 +167,7 @@ def test_without_such_a_python_it_uses_uv(tmp_path: Path, quick_python: Path) ->
     assert "run: creating .venv with uv" in done.stderr
 
 
-def test_without_either_it_prints_in_one_line_what_to_install(tmp_path: Path) -> None:
+def test_without_either_it_prints_in_one_line_what_to_install(tmp_path: Path):
     checkout = make_checkout(tmp_path / "checkout")
     path = make_path(tmp_path / "bin", python3=OLDER)
     done = run(checkout / "run", "serve", path=path)
@@ -187,16 +183,14 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installed: Path) -> None:
+def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installed: Path):
     before = processor_seconds()
     done = run(installed / "run", "manage", "hello")
     assert processor_seconds() - before < 1
     assert done.stderr == ""
 
 
-def test_standard_output_contains_only_what_the_command_wrote(
-    tmp_path: Path, quick_python: Path
-) -> None:
+def test_standard_output_contains_only_what_the_command_wrote(tmp_path: Path, quick_python: Path):
     checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     path = make_path(tmp_path / "bin")
     done = run(checkout / "run", "manage", "list", "--json", path=path)
@@ -209,7 +203,7 @@ def test_standard_output_contains_only_what_the_command_wrote(
 @pytest.mark.parametrize("changed", ["requirements.txt", "requirements-postgres.txt"])
 def test_service_commands_require_an_install_and_download_nothing(
     installed: Path, command: str, changed: str
-) -> None:
+):
     run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
     before = (installed / changed).read_text()
     with socket.create_server(("127.0.0.1", 0)) as index:
@@ -239,7 +233,7 @@ def test_service_commands_require_an_install_and_download_nothing(
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_a_failed_install_leaves_the_previous_version_usable(installed: Path) -> None:
+def test_a_failed_install_leaves_the_previous_version_usable(installed: Path):
     before = (installed / "requirements.txt").read_text()
     run(installed / "run", "install")
     (installed / "requirements.txt").write_text("new\n")  # no version, no hash
@@ -248,21 +242,21 @@ def test_a_failed_install_leaves_the_previous_version_usable(installed: Path) ->
     assert run(installed / "run", "manage", "hello").returncode == 0
 
 
-def test_it_works_from_anywhere_and_through_symbolic_links(installed: Path, tmp_path: Path) -> None:
+def test_it_works_from_anywhere_and_through_symbolic_links(installed: Path, tmp_path: Path):
     (tmp_path / "one").symlink_to(installed / "run")
     (tmp_path / "two").symlink_to("one")
     done = run(tmp_path / "two", "manage", "hello", cwd=tmp_path)
     assert done.stdout == f"['hello'] {tmp_path}\n"
 
 
-def test_it_works_from_its_own_directory(installed: Path) -> None:
+def test_it_works_from_its_own_directory(installed: Path):
     done = subprocess.run(
         ["sh", "run", "manage", "hello"], cwd=installed, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("['hello']")
 
 
-def test_installing_with_a_postgresql_url_installs_its_driver(installed: Path) -> None:
+def test_installing_with_a_postgresql_url_installs_its_driver(installed: Path):
     (installed / ".venv" / "installed-requirements-postgres.txt").unlink(missing_ok=True)
     done = run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
     assert "run: installing requirements-postgres.txt" in done.stderr.splitlines()
@@ -270,7 +264,7 @@ def test_installing_with_a_postgresql_url_installs_its_driver(installed: Path) -
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_the_database_url_can_come_from_a_file(installed: Path, tmp_path: Path) -> None:
+def test_the_database_url_can_come_from_a_file(installed: Path, tmp_path: Path):
     stamp = installed / ".venv" / "installed-requirements-postgres.txt"
     stamp.unlink(missing_ok=True)
     (tmp_path / "url").write_text("postgres:///orgadmin\n")
@@ -284,7 +278,7 @@ def test_the_database_url_can_come_from_a_file(installed: Path, tmp_path: Path) 
     assert stamp.exists()
 
 
-def test_only_test_and_check_install_development_tools(installed: Path) -> None:
+def test_only_test_and_check_install_development_tools(installed: Path):
     stamp = installed / ".venv" / "installed-requirements-dev.txt"
     run(installed / "run", "serve")
     assert not stamp.exists()
@@ -292,7 +286,7 @@ def test_only_test_and_check_install_development_tools(installed: Path) -> None:
     assert stamp.exists()
 
 
-def test_nothing_starts_when_the_install_fails(tmp_path: Path, quick_python: Path) -> None:
+def test_nothing_starts_when_the_install_fails(tmp_path: Path, quick_python: Path):
     checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     (checkout / "requirements.txt").write_text("django\n")  # no version, no hash
     done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
@@ -305,7 +299,7 @@ def test_nothing_starts_when_the_install_fails(tmp_path: Path, quick_python: Pat
 
 def test_install_recreates_a_venv_without_its_python_and_serve_does_not(
     tmp_path: Path, quick_python: Path
-) -> None:
+):
     checkout = make_checkout(tmp_path / "checkout", system_python=quick_python)
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -319,7 +313,7 @@ def test_install_recreates_a_venv_without_its_python_and_serve_does_not(
     assert done.stdout.startswith("['hello']")
 
 
-def test_help_lists_every_command_on_standard_output() -> None:
+def test_help_lists_every_command_on_standard_output():
     done = run(SCRIPT, "help")
     assert done.returncode == 0
     for command in ("install", "demo", "serve", "web", "worker", "manage", "test", "check", "help"):
@@ -329,7 +323,7 @@ def test_help_lists_every_command_on_standard_output() -> None:
 @pytest.mark.parametrize("is_file_in_file", [True, False])
 def test_a_variable_that_is_set_leaves_out_its_counterpart_in_the_file(
     installed: Path, tmp_path: Path, *, is_file_in_file: bool
-) -> None:
+):
     value, file = ("EMAIL_URL", "smtp://here"), ("EMAIL_URL_FILE", "/run/email_url")
     outside, inside = (value, file) if is_file_in_file else (file, value)
     (tmp_path / "settings").write_text("{}={}\n".format(*inside))
@@ -347,7 +341,7 @@ def test_a_variable_that_is_set_leaves_out_its_counterpart_in_the_file(
     assert exported() == dict([inside, outside])
 
 
-def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path) -> None:
+def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path):
     checkout = make_checkout(tmp_path / "checkout")
     done = run(checkout / "run", "start")
     assert done.returncode == 1
@@ -405,7 +399,7 @@ VALUES = {
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_every_value_of_the_environment_file_is_taken_as_it_is(
     installed: Path, tmp_path: Path, shell: str
-) -> None:
+):
     (tmp_path / "a file").write_bytes(LINES.encode())
     run(installed / "run", "install", DATABASE_URL=DATABASE_URL)
     done = run(
@@ -449,7 +443,7 @@ NO_VARIABLES = (
 )
 def test_a_line_of_another_kind_is_named_by_its_number_and_nothing_starts(
     tmp_path: Path, command: str, line: str
-) -> None:
+):
     checkout = make_checkout(tmp_path / "checkout")
     file = tmp_path / "environment"
     file.write_text(f"# Settings\nPORT=9000\n{line}\nDEBUG=1\n")
@@ -464,7 +458,7 @@ def test_a_line_of_another_kind_is_named_by_its_number_and_nothing_starts(
 
 
 @pytest.mark.parametrize("name", ["missing", "checkout", ""])
-def test_without_its_environment_file_nothing_starts(tmp_path: Path, name: str) -> None:
+def test_without_its_environment_file_nothing_starts(tmp_path: Path, name: str):
     checkout = make_checkout(tmp_path / "checkout")
     done = run(checkout / "run", "serve", cwd=tmp_path, ORGADMIN_ENV_FILE=name)
     assert (done.returncode, done.stdout) == (1, "")
@@ -473,7 +467,7 @@ def test_without_its_environment_file_nothing_starts(tmp_path: Path, name: str) 
     )
 
 
-def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Path) -> None:
+def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Path):
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(page.read_text() for page in pages)
     assert "EnvironmentFile" not in text
@@ -489,7 +483,7 @@ def test_the_documented_files_and_commands_use_it(installed: Path, tmp_path: Pat
         assert json.loads(done.stdout).items() >= settings.items()
 
 
-def test_verify_audit_ends_with_2_if_it_could_not_start(tmp_path: Path) -> None:
+def test_verify_audit_ends_with_2_if_it_could_not_start(tmp_path: Path):
     """1 would mean that the audit log is damaged."""
     script = make_checkout(tmp_path / "checkout") / "run"
     done = run(script, "manage", "verify_audit", ORGADMIN_ENV_FILE="missing")

@@ -51,7 +51,7 @@ from tests.support.processes import ROOT, clean_environment, manage
 )
 def test_an_invalid_setting_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
-) -> None:
+):
     env = clean_environment(data_dir=tmp_path) | {name: value}
     for key in os.environ:
         monkeypatch.delenv(key)
@@ -63,14 +63,14 @@ def test_an_invalid_setting_is_reported_in_one_line(
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_command_ends_with_the_line_about_an_invalid_setting(tmp_path: Path) -> None:
+def test_a_command_ends_with_the_line_about_an_invalid_setting(tmp_path: Path):
     env = clean_environment(data_dir=tmp_path) | {"ORGADMIN_FOUR_EYES": "three"}
     done = manage("check", env=env)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
     assert "must be none, one or two" in done.stderr
 
 
-def test_a_flag_is_true_or_false_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_is_true_or_false_in_any_case(monkeypatch: pytest.MonkeyPatch):
     assert read_flag("DEBUG", default=True)
     for text, value in [("1", True), ("Yes", True), ("false", False), ("OFF", False)]:
         monkeypatch.setenv("DEBUG", text)
@@ -83,7 +83,7 @@ def test_a_flag_is_true_or_false_in_any_case(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SECRET_KEY", "EMAIL_URL", "ORGADMIN_HTTP_PROXY"])
 def test_a_secret_comes_from_its_variable_or_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+):
     path = tmp_path / "secret"
     monkeypatch.delenv(name, raising=False)
     assert read_secret(name, default="nothing") == "nothing"
@@ -100,7 +100,7 @@ def test_a_secret_comes_from_its_variable_or_its_file(
         read_secret(name)
 
 
-def test_the_settings_read_secrets_from_files(tmp_path: Path) -> None:
+def test_the_settings_read_secrets_from_files(tmp_path: Path):
     values = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere.sqlite3",
         "SECRET_KEY": "k" * 50,
@@ -123,13 +123,13 @@ def test_the_settings_read_secrets_from_files(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == expected
 
 
-def test_a_number_must_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_must_be_whole(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ORGADMIN_SESSION_IDLE_MINUTES", "5.5")
     with pytest.raises(ImproperlyConfigured, match="must be a whole number"):
         read_integer("ORGADMIN_SESSION_IDLE_MINUTES", default=60, minimum=5)
 
 
-def test_a_list_has_no_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_has_no_blanks(monkeypatch: pytest.MonkeyPatch):
     assert read_list("ALLOWED_HOSTS", default="a,b") == ["a", "b"]
     monkeypatch.setenv("ALLOWED_HOSTS", " a.example.com, ,b.example.com")
     assert read_list("ALLOWED_HOSTS", default="c") == ["a.example.com", "b.example.com"]
@@ -137,7 +137,7 @@ def test_a_list_has_no_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_list("ALLOWED_HOSTS", default="c") == []
 
 
-def test_an_invalid_url_is_refused_without_its_password() -> None:
+def test_an_invalid_url_is_refused_without_its_password():
     for parse in (parse_database_url, parse_email_url):
         for url in ("nonsense://secret@host", "submission://user:secret@host:port"):
             with pytest.raises(ImproperlyConfigured) as refused:

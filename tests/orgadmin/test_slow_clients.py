@@ -33,7 +33,7 @@ def assert_it_responds_at_once(port: int) -> None:
         assert time.monotonic() - started < settings.WEB_REQUEST_SECONDS / 2
 
 
-def test_it_responds_at_once_despite_260_idle_and_trickling_connections(port: int) -> None:
+def test_it_responds_at_once_despite_260_idle_and_trickling_connections(port: int):
     with (
         connections(port, 200),
         connections(port, 30, first=HEAD + b"X: ") as heads,
@@ -44,13 +44,13 @@ def test_it_responds_at_once_despite_260_idle_and_trickling_connections(port: in
     assert_it_responds_at_once(port)
 
 
-def test_it_responds_at_once_despite_an_incomplete_request_for_each_thread(port: int) -> None:
+def test_it_responds_at_once_despite_an_incomplete_request_for_each_thread(port: int):
     with connections(port, 8, first=b"G"):
         assert_it_responds_at_once(port)
     assert_it_responds_at_once(port)
 
 
-def test_a_connection_is_reused_for_the_next_page(port: int) -> None:
+def test_a_connection_is_reused_for_the_next_page(port: int):
     with connections(port, 1) as [connection]:
         for _ in range(2):
             connection.sendall(HEAD.replace(b"GET", b"HEAD") + b"\r\n")

@@ -127,7 +127,7 @@ def installation(shared_database: SharedDatabase, tmp_path: Path) -> Iterator[In
 
 def test_the_new_release_serves_on_the_migrated_database(
     installation: Installation, shared_database: SharedDatabase
-) -> None:
+):
     new = installation.release("1.1")
     installation.add_migration(new, sql="CREATE TABLE connections_next (id integer)")
     before = installation.process()
@@ -152,9 +152,7 @@ def test_the_new_release_serves_on_the_migrated_database(
     assert installation.is_ready()
 
 
-def test_a_failed_migration_leaves_the_old_release_running(
-    installation: Installation,
-) -> None:
+def test_a_failed_migration_leaves_the_old_release_running(installation: Installation):
     new = installation.release("1.1")
     installation.add_migration(new, sql="ALTER TABLE connections_nowhere ADD COLUMN x integer")
     done = installation.upgrade(new, "--dump-done")
@@ -175,7 +173,7 @@ esac
 """
 
 
-def test_an_interrupt_after_the_switch_does_not_undo_it(installation: Installation) -> None:
+def test_an_interrupt_after_the_switch_does_not_undo_it(installation: Installation):
     new = installation.release("1.1")
     (new / ".venv/bin").unlink()
     (new / ".venv/bin").mkdir()
@@ -190,7 +188,7 @@ def test_an_interrupt_after_the_switch_does_not_undo_it(installation: Installati
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_root_writes_as_the_owner_of_the_data_directory(
     installation: Installation, shared_database: SharedDatabase, tmp_path: Path
-) -> None:
+):
     if not shared_database.is_sqlite:
         pytest.skip("only SQLite is backed up to the data directory")
     new = installation.release("1.1")
@@ -208,7 +206,7 @@ def test_root_writes_as_the_owner_of_the_data_directory(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-def test_root_does_not_upgrade_what_belongs_to_root(installation: Installation) -> None:
+def test_root_does_not_upgrade_what_belongs_to_root(installation: Installation):
     os.chown(installation.env["ORGADMIN_DATA_DIR"], 0, -1)
     done = installation.upgrade(installation.release("1.1"), "--dump-done")
     assert done.returncode == 1
@@ -219,7 +217,7 @@ def test_root_does_not_upgrade_what_belongs_to_root(installation: Installation) 
 
 def test_without_a_migration_it_needs_no_dump_and_only_restarts(
     installation: Installation, shared_database: SharedDatabase
-) -> None:
+):
     """For example, to go back to the previous release."""
     new, before = installation.release("1.1"), installation.process()
     done = installation.upgrade(new)
@@ -232,7 +230,7 @@ def test_without_a_migration_it_needs_no_dump_and_only_restarts(
 
 def test_the_dump_is_private_named_by_release_and_overwrites_nothing(
     installation: Installation, shared_database: SharedDatabase, tmp_path: Path
-) -> None:
+):
     if shared_database.is_sqlite:
         pytest.skip("only PostgreSQL needs a dump")
     new = installation.release("1.1")
@@ -251,9 +249,7 @@ def test_the_dump_is_private_named_by_release_and_overwrites_nothing(
     assert file.name.startswith(f"orgadmin-{__version__}-20")
 
 
-def test_nothing_is_stopped_when_the_database_cannot_be_upgraded(
-    installation: Installation,
-) -> None:
+def test_nothing_is_stopped_when_the_database_cannot_be_upgraded(installation: Installation):
     new = installation.release("1.1")
     with (new / "connections/migrations/0001_initial.py").open("a") as file:
         file.write("# edited\n")

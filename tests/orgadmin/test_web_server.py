@@ -114,7 +114,7 @@ class BlockingApp:
 
 def test_the_body_of_an_import_alone_stays_in_memory_whatever_its_size(
     serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     # The first request loads all pages.
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     files: list[str] = []
@@ -143,7 +143,7 @@ def test_the_body_of_an_import_alone_stays_in_memory_whatever_its_size(
     assert read == [len(content)] * 2
 
 
-def test_a_request_that_takes_too_long_to_arrive_is_disconnected(serve: Serve) -> None:
+def test_a_request_that_takes_too_long_to_arrive_is_disconnected(serve: Serve):
     port = serve(BlockingApp()).port
     head, form = b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
     with (
@@ -159,7 +159,7 @@ def test_a_request_that_takes_too_long_to_arrive_is_disconnected(serve: Serve) -
             assert any(is_cut(connection) for _ in until(PATIENCE))
 
 
-def test_a_connection_in_use_is_not_disconnected(serve: Serve) -> None:
+def test_a_connection_in_use_is_not_disconnected(serve: Serve):
     client = http.client.HTTPConnection("127.0.0.1", serve(BlockingApp()).port, timeout=PATIENCE)
     with contextlib.closing(client):
         client.connect()
@@ -171,9 +171,7 @@ def test_a_connection_in_use_is_not_disconnected(serve: Serve) -> None:
         assert client.sock is connection
 
 
-def test_when_all_connections_are_in_use_idle_ones_are_closed(
-    serve: Serve, settings: Settings
-) -> None:
+def test_when_all_connections_are_in_use_idle_ones_are_closed(serve: Serve, settings: Settings):
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     settings.WEB_CONNECTIONS = 10
     running = serve(BlockingApp())
@@ -183,23 +181,21 @@ def test_when_all_connections_are_in_use_idle_ones_are_closed(
         assert not is_cut(opened[-1])
 
 
-def test_a_body_that_is_too_large_is_refused_unread(serve: Serve, settings: Settings) -> None:
+def test_a_body_that_is_too_large_is_refused_unread(serve: Serve, settings: Settings):
     settings.WEB_MAX_BODY_SIZE = 1000
     with serve(BlockingApp()).connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_long_stream_arrives_completely(serve: Serve) -> None:
+def test_a_long_stream_arrives_completely(serve: Serve):
     stream = Stream()
     status, body = serve(streaming(stream)).request()
     assert (status, len(body)) == (200, 100 * MIB)
     assert stream.is_closed.is_set()
 
 
-def test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops(
-    serve: Serve,
-) -> None:
+def test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_stops(serve: Serve):
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -208,7 +204,7 @@ def test_a_stream_is_generated_as_fast_as_it_is_read_and_closed_when_reading_sto
     assert stream.generated < 15 * MIB
 
 
-def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Settings) -> None:
+def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Settings):
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:
@@ -219,7 +215,7 @@ def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Setti
     assert stream.generated < 15 * MIB
 
 
-def test_the_response_to_head_has_no_body_and_none_is_generated(serve: Serve) -> None:
+def test_the_response_to_head_has_no_body_and_none_is_generated(serve: Serve):
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:
         connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -229,7 +225,7 @@ def test_the_response_to_head_has_no_body_and_none_is_generated(serve: Serve) ->
     assert (stream.generated, stream.is_closed.is_set()) == (0, True)
 
 
-def test_a_slow_application_is_not_treated_as_a_slow_client(serve: Serve) -> None:
+def test_a_slow_application_is_not_treated_as_a_slow_client(serve: Serve):
     app = BlockingApp()
     running = serve(app)
     with ThreadPoolExecutor() as pool:
@@ -241,9 +237,7 @@ def test_a_slow_application_is_not_treated_as_a_slow_client(serve: Serve) -> Non
         assert response.result() == (200, b"done")
 
 
-def test_stopping_finishes_a_running_request_and_serves_the_page_after_it(
-    serve: Serve,
-) -> None:
+def test_stopping_finishes_a_running_request_and_serves_the_page_after_it(serve: Serve):
     app = BlockingApp()
     running = serve(app)
     with ThreadPoolExecutor() as pool:
@@ -261,7 +255,7 @@ def test_stopping_finishes_a_running_request_and_serves_the_page_after_it(
         running.connect()
 
 
-def test_stopping_finishes_a_request_even_if_its_client_has_disconnected(serve: Serve) -> None:
+def test_stopping_finishes_a_request_even_if_its_client_has_disconnected(serve: Serve):
     app = BlockingApp()
     running = serve(app)
     with running.connect() as connection:
@@ -274,7 +268,7 @@ def test_stopping_finishes_a_request_even_if_its_client_has_disconnected(serve: 
     assert running.has_ended()
 
 
-def test_draining_answers_503_to_readyz_alone_and_ends_connections(serve: Serve) -> None:
+def test_draining_answers_503_to_readyz_alone_and_ends_connections(serve: Serve):
     running = serve(BlockingApp())
     client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
 
@@ -296,9 +290,7 @@ def test_draining_answers_503_to_readyz_alone_and_ends_connections(serve: Serve)
     assert running.has_ended()
 
 
-def test_stopping_does_not_wait_for_idle_connections(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopping_does_not_wait_for_idle_connections(serve: Serve, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(web_server, "FOLLOW_SECONDS", 2 * PATIENCE)
     running = serve(BlockingApp())
     with connections(running.port, 2, first=b"G"):
@@ -308,9 +300,7 @@ def test_stopping_does_not_wait_for_idle_connections(
         assert running.has_ended()
 
 
-def test_it_stops_even_if_a_request_never_ends(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_stops_even_if_a_request_never_ends(serve: Serve, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(web_server, "STOP_SECONDS", 0.5)
     app = BlockingApp()
     running = serve(app)
@@ -341,7 +331,7 @@ def test_it_stops_even_if_a_request_never_ends(
 )
 def test_the_scheme_comes_from_a_trusted_proxy_and_the_address_is_the_peers(
     serve: Serve, settings: Settings, trusted: list[str], headers: dict[str, str], scheme: str
-) -> None:
+):
     settings.TRUSTED_PROXIES = trusted
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.processes import ROOT, Running, clean_environment, free_port, get, manage
 
 
-def test_runserver_shows_styled_pages_with_debug_off(migrated_directory: Path) -> None:
+def test_runserver_shows_styled_pages_with_debug_off(migrated_directory: Path):
     env = clean_environment(data_dir=migrated_directory)
     port = free_port()
     command = [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", str(port)]
@@ -23,7 +23,7 @@ def test_runserver_shows_styled_pages_with_debug_off(migrated_directory: Path) -
         assert status in {302, 404}
 
 
-def test_files_created_by_the_first_command_are_private(tmp_path: Path) -> None:
+def test_files_created_by_the_first_command_are_private(tmp_path: Path):
     data_dir = tmp_path / "srv" / "data"
     old = os.umask(0o022)
     try:

@@ -239,7 +239,7 @@ def test_the_documented_commands_lead_to_production(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
-) -> None:
+):
     """And it prints how long each step took (without other processes: `-n 0`)."""
     monkeypatch.setenv("CERTIFIED_PROVIDER", os.environ.get("CERTIFIED_PROVIDER", "install"))
     package = find_package(tmp_path)

@@ -34,13 +34,13 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @needs_systemd
-def test_systemd_finds_no_fault_in_a_unit(unit: Path) -> None:
+def test_systemd_finds_no_fault_in_a_unit(unit: Path):
     done = analyze("verify", "--man=no", str(unit))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @needs_systemd
-def test_a_unit_is_confined(unit: Path) -> None:
+def test_a_unit_is_confined(unit: Path):
     # The threshold is ten times the exposure.
     done = analyze("security", "--offline=true", "--threshold=20", str(unit))
     assert done.returncode == 0, done.stdout
@@ -52,7 +52,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_units_differ_only_in_their_role() -> None:
+def test_the_units_differ_only_in_their_role():
     web, worker = (path.read_text().splitlines() for path in UNITS)
     # Neither stops, or is stopped by, the other one.
     assert not re.search("Requires|BindsTo|PartOf|Upholds", "\n".join(worker + web))
@@ -70,7 +70,7 @@ def documented_variables() -> set[str]:
     return set(re.findall(r"`([A-Z][A-Z_]+)`", text))
 
 
-def test_every_variable_is_documented() -> None:
+def test_every_variable_is_documented():
     used = set()
     for path in (*UNITS, *MANIFESTS, *PACKAGING.glob("*")):
         if path.is_file():
@@ -95,7 +95,7 @@ def config_maps() -> Iterator[dict[str, str]]:
     return (one["data"] for one in objects() if one["kind"] == "ConfigMap")
 
 
-def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_owner() -> None:
+def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_owner():
     services = compose()["services"]
     roles = [
         service["command"]
@@ -122,7 +122,7 @@ def test_compose_runs_two_web_servers_and_two_workers_after_migrating_as_the_own
     assert "header_up X-Request-ID {http.request.uuid}" in proxy
 
 
-def test_the_proxy_reaches_no_database_and_the_database_nobody_else() -> None:
+def test_the_proxy_reaches_no_database_and_the_database_nobody_else():
     services, networks = compose()["services"], compose()["networks"]
     members = {
         name: {one for one in services if name in services[one]["networks"]} for name in networks
@@ -137,7 +137,7 @@ def test_the_proxy_reaches_no_database_and_the_database_nobody_else() -> None:
     assert services["proxy"]["networks"]["proxy"]["ipv4_address"] == trusted
 
 
-def test_every_container_is_limited_and_confined_and_its_image_has_a_full_version() -> None:
+def test_every_container_is_limited_and_confined_and_its_image_has_a_full_version():
     for service in compose()["services"].values():
         limits = service["deploy"]["resources"]["limits"]
         assert limits.keys() == {"cpus", "memory", "pids"}
@@ -157,7 +157,7 @@ def test_every_container_is_limited_and_confined_and_its_image_has_a_full_versio
     assert all(re.search(r":\d+\.\d+-slim$", base) for base in bases)
 
 
-def test_a_pod_accepts_only_what_its_policy_names() -> None:
+def test_a_pod_accepts_only_what_its_policy_names():
     """A policy that selects a pod refuses everything else."""
     policies = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "NetworkPolicy"}
     everywhere = policies["orgadmin"]["spec"]
@@ -172,7 +172,7 @@ def test_a_pod_accepts_only_what_its_policy_names() -> None:
     assert all("namespaceSelector" in source for source in rule["from"])
 
 
-def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
+def test_the_manifests_probe_confine_and_keep_what_is_saved():
     sets = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "StatefulSet"}
     assert sets.keys() == {"orgadmin-web", "orgadmin-worker"}
     for stateful in sets.values():
@@ -197,7 +197,7 @@ def test_the_manifests_probe_confine_and_keep_what_is_saved() -> None:
     assert worker["livenessProbe"]["exec"]["command"] == check
 
 
-def test_the_builder_gets_what_it_copies_and_no_secrets() -> None:
+def test_the_builder_gets_what_it_copies_and_no_secrets():
     lines = (PACKAGING / "Containerfile").read_text().splitlines()
     copied = {
         source
@@ -210,13 +210,13 @@ def test_the_builder_gets_what_it_copies_and_no_secrets() -> None:
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
-def test_the_image_has_the_public_certificates() -> None:
+def test_the_image_has_the_public_certificates():
     """For `sslrootcert=system`: what Python requests has its own."""
     _, _, image = (PACKAGING / "Containerfile").read_text().split("FROM ")[-3:]
     assert "ca-certificates" in image
 
 
-def test_only_the_job_knows_the_owner_of_the_database() -> None:
+def test_only_the_job_knows_the_owner_of_the_database():
     for one in objects():
         assert ("orgadmin-owner" in str(one)) == (one["kind"] == "Job")
         if one["kind"] == "Job":

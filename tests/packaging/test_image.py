@@ -95,7 +95,7 @@ def options(directory: Path) -> list[str]:
 # One test, so that one process builds the image.
 def test_it_runs_both_roles_without_rights_and_writes_only_to_its_volume(
     buildah: Buildah, tmp_path: Path
-) -> None:
+):
     check_content(buildah)
     check_roles(buildah, tmp_path)
 

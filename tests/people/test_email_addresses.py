@@ -22,7 +22,7 @@ NEW = "ada.lovelace@example.com"
 
 def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
     ada: Person, root: Person
-) -> None:
+):
     address = reverse("person-email", kwargs={"pk": ada.pk})
     just_signed_in(root).post(address, {"email": NEW})
     assert Person.objects.get(pk=ada.pk).email == NEW
@@ -33,7 +33,7 @@ def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
 
 def test_changing_it_neither_bypasses_nor_removes_mfa_nor_ends_a_session(
     client: Client, ada: Person, client_of: ClientOf
-) -> None:
+):
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     here = client_of(ada)
     change_email(actor=command_actor(), person=ada, email=NEW)
@@ -44,7 +44,7 @@ def test_changing_it_neither_bypasses_nor_removes_mfa_nor_ends_a_session(
     assert AuditEvent.objects.latest("seq").code == "person.sign_in_failed"
 
 
-def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: Person) -> None:
+def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: Person):
     client.post(RESET, {"email": ada.email})
     link = mailed_link()
     change_email(actor=command_actor(), person=ada, email=NEW)
@@ -57,7 +57,7 @@ def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: P
 @pytest.mark.parametrize("email", ["", "nonsense", "grace@example.com", "GRACE@example.com"])
 def test_an_email_address_that_is_malformed_or_taken_is_refused(
     ada: Person, grace: Person, root: Person, email: str
-) -> None:
+):
     with pytest.raises(InvalidInputError):
         change_email(actor=command_actor(), person=ada, email=email)
     address = reverse("person-email", kwargs={"pk": ada.pk})
@@ -65,11 +65,11 @@ def test_an_email_address_that_is_malformed_or_taken_is_refused(
     assert Person.objects.get(pk=ada.pk).email == "ada@example.com"
 
 
-def test_no_one_changes_their_own(ada: Person) -> None:
+def test_no_one_changes_their_own(ada: Person):
     with pytest.raises(PermissionDenied):
         change_email(actor=person_actor(person=ada), person=ada, email=NEW)
 
 
-def test_saving_the_same_address_changes_nothing(ada: Person) -> None:
+def test_saving_the_same_address_changes_nothing(ada: Person):
     change_email(actor=command_actor(), person=ada, email="ada@EXAMPLE.com")
     assert not AuditEvent.objects.exists()

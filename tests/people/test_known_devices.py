@@ -45,14 +45,14 @@ def fail_as_strangers(
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
 def test_a_known_browser_signs_in_while_strangers_are_locked_out(
     ada: Person, address: str, login: str
-) -> None:
+):
     client = known_browser()
     fail_as_strangers(login, address=address)
     assert signs_in(client, login)
     assert not signs_in(Client(REMOTE_ADDR="192.0.2.99"), login)
 
 
-def test_its_mfa_code_is_accepted_too(ada: Person) -> None:
+def test_its_mfa_code_is_accepted_too(ada: Person):
     client = known_browser()
     set_up_app(ada, SECRET)
     fail_as_strangers()
@@ -61,7 +61,7 @@ def test_its_mfa_code_is_accepted_too(ada: Person) -> None:
     assert "_auth_user_id" in client.session
 
 
-def test_its_passkey_is_accepted_too(ada: Person) -> None:
+def test_its_passkey_is_accepted_too(ada: Person):
     client, key = known_browser(), SoftKey(ada)
     address = "/accounts/2fa/webauthn/login/"
     for _ in range(TOO_MANY_FROM_AN_ADDRESS):
@@ -72,7 +72,7 @@ def test_its_passkey_is_accepted_too(ada: Person) -> None:
     assert "_auth_user_id" in client.session
 
 
-def test_a_known_browser_has_its_own_identical_limit(ada: Person, grace: Person) -> None:
+def test_a_known_browser_has_its_own_identical_limit(ada: Person, grace: Person):
     client, other = known_browser(), known_browser()
     for _ in range(5):
         assert not signs_in(client, password="wrong")
@@ -81,13 +81,13 @@ def test_a_known_browser_has_its_own_identical_limit(ada: Person, grace: Person)
     assert signs_in(Client(REMOTE_ADDR="192.0.2.99"))
 
 
-def test_it_is_known_only_for_people_who_signed_in_with_it(ada: Person, grace: Person) -> None:
+def test_it_is_known_only_for_people_who_signed_in_with_it(ada: Person, grace: Person):
     client = known_browser("grace")
     fail_as_strangers(times=TOO_MANY_FOR_AN_ACCOUNT)
     assert not signs_in(client, "ada")
 
 
-def test_it_can_be_known_for_several_people(ada: Person, grace: Person) -> None:
+def test_it_can_be_known_for_several_people(ada: Person, grace: Person):
     client = known_browser("grace")
     assert signs_in(client, "ada")
     client.post("/accounts/logout/")
@@ -98,7 +98,7 @@ def test_it_can_be_known_for_several_people(ada: Person, grace: Person) -> None:
     assert signs_in(client, "ada")
 
 
-def test_it_remembers_only_the_last_few_people(root: Person) -> None:
+def test_it_remembers_only_the_last_few_people(root: Person):
     client = Client()
     for number in range(8):
         people.add_person(
@@ -116,7 +116,7 @@ def test_it_remembers_only_the_last_few_people(root: Person) -> None:
 
 
 @pytest.mark.parametrize("change", ["password", "disabled"])
-def test_a_new_password_ends_it(ada: Person, change: str) -> None:
+def test_a_new_password_ends_it(ada: Person, change: str):
     client = known_browser()
     password = "quite another pass phrase"
     if change == "password":
@@ -130,14 +130,14 @@ def test_a_new_password_ends_it(ada: Person, change: str) -> None:
 
 
 @pytest.mark.parametrize("forged", ["{}x", "x{}", "", "a:b:c"])
-def test_a_forged_cookie_is_ignored(ada: Person, forged: str) -> None:
+def test_a_forged_cookie_is_ignored(ada: Person, forged: str):
     client = known_browser()
     client.cookies[COOKIE] = forged.format(client.cookies[COOKIE].value)
     fail_as_strangers(times=TOO_MANY_FOR_AN_ACCOUNT)
     assert not signs_in(client)
 
 
-def test_the_cookie_is_http_only_and_grants_no_access(ada: Person, settings: Settings) -> None:
+def test_the_cookie_is_http_only_and_grants_no_access(ada: Person, settings: Settings):
     client = known_browser()
     cookie = client.cookies[COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")

@@ -34,14 +34,14 @@ def run(*arguments: str, data: Path) -> str:
     return done.stdout
 
 
-def test_attempts_counted_by_one_process_limit_another(migrated_directory: Path) -> None:
+def test_attempts_counted_by_one_process_limit_another(migrated_directory: Path):
     data = migrated_directory
     run("manage.py", "add_person", "--username=ada", "--email=ada@example.com", data=data)
     assert run("-c", ATTEMPT_THREE_TIMES, data=data).split() == ["False", "False", "False"]
     assert run("-c", ATTEMPT_THREE_TIMES, data=data).split() == ["False", "False", "True"]
 
 
-def test_a_limit_is_stored_in_the_database(client: Client, ada: Person) -> None:
+def test_a_limit_is_stored_in_the_database(client: Client, ada: Person):
     client.post("/accounts/login/", {"login": "ada", "password": "a-wrong-password"})
     another = DatabaseCache("orgadmin_cache", {})
     key = "allauth:rl:allauth.account:login_failed:10/60/ip:ip:127.0.0.1"
@@ -50,9 +50,7 @@ def test_a_limit_is_stored_in_the_database(client: Client, ada: Person) -> None:
 
 # A dotless i, which PostgreSQL treats as an i.
 @pytest.mark.parametrize("login", ["linus", "LINUS", "lınus"])
-def test_neither_the_host_nor_the_case_of_the_name_resets_the_limit(
-    linus: Person, login: str
-) -> None:
+def test_neither_the_host_nor_the_case_of_the_name_resets_the_limit(linus: Person, login: str):
     for number in range(5):
         guesser = Client(REMOTE_ADDR=f"192.0.2.{number}", headers={"host": f"testserver:{number}"})
         guesser.post("/accounts/login/", {"login": login, "password": "wrong"})
@@ -61,12 +59,12 @@ def test_neither_the_host_nor_the_case_of_the_name_resets_the_limit(
 
 
 @pytest.mark.parametrize("path", ["/sign-in/", "/setup/"])
-def test_attempts_to_use_links_are_limited(db: None, path: str) -> None:
+def test_attempts_to_use_links_are_limited(db: None, path: str):
     statuses = [Client().post(path, {"token": "guess"}).status_code for _ in range(21)]
     assert statuses == [422] * 20 + [429]
 
 
-def test_an_attacker_at_one_address_locks_no_one_else_out(ada: Person) -> None:
+def test_an_attacker_at_one_address_locks_no_one_else_out(ada: Person):
     for number in range(12):
         Client().post("/accounts/login/", {"login": f"name{number}", "password": "wrong"})
     refused = Client().post("/accounts/login/", {"login": "ada", "password": PASSWORD})

@@ -50,7 +50,7 @@ def ask_for_code(person: Person) -> Client:
     return client
 
 
-def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> None:
+def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person):
     client = just_signed_in(ada)
     response = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
     assert len(re.findall(r"<li>\d{8}</li>", response.text)) == 10
@@ -59,7 +59,7 @@ def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> 
     assert (last_event().actor_id, last_event().subject_id) == (ada.pk, str(ada.pk))
 
 
-def test_the_secret_of_an_app_being_set_up_is_never_stored_in_plain_text(ada: Person) -> None:
+def test_the_secret_of_an_app_being_set_up_is_never_stored_in_plain_text(ada: Person):
     client = just_signed_in(ada)
     secret = shown_secret(client)
     assert secret not in repr(dict(client.session))
@@ -71,7 +71,7 @@ def test_the_secret_of_an_app_being_set_up_is_never_stored_in_plain_text(ada: Pe
     assert secret not in repr(list(Authenticator.objects.values_list("data", flat=True)))
 
 
-def test_an_encryption_key_removed_during_setup_requires_scanning_again(ada: Person) -> None:
+def test_an_encryption_key_removed_during_setup_requires_scanning_again(ada: Person):
     client = just_signed_in(ada)
     secret = shown_secret(client)
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_an_encryption_key_removed_during_setup_requires_scanning_again(ada: Per
     assert not Authenticator.objects.exists()
 
 
-def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None:
+def test_a_code_is_required_after_the_password_and_recorded(ada: Person):
     set_up_app(ada, SECRET)
     client = ask_for_code(ada)
     client.post(CODE, {"code": code_of(SECRET)})
@@ -94,14 +94,14 @@ def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None
     )
 
 
-def test_only_people_with_a_passkey_are_offered_to_use_it(ada: Person) -> None:
+def test_only_people_with_a_passkey_are_offered_to_use_it(ada: Person):
     set_up_app(ada, SECRET)
     assert "Use a passkey" not in ask_for_code(ada).get(CODE).text
     SoftKey(ada)
     assert "Use a passkey" in ask_for_code(ada).get(CODE).text
 
 
-def test_a_code_works_for_one_sign_in(ada: Person) -> None:
+def test_a_code_works_for_one_sign_in(ada: Person):
     set_up_app(ada, SECRET)
     code = code_of(SECRET)
     first, second = ask_for_code(ada), ask_for_code(ada)
@@ -110,7 +110,7 @@ def test_a_code_works_for_one_sign_in(ada: Person) -> None:
     assert (is_signed_in(first), is_signed_in(second)) == (True, False)
 
 
-def test_a_recovery_code_signs_in_once(ada: Person) -> None:
+def test_a_recovery_code_signs_in_once(ada: Person):
     set_up_app(ada, SECRET)
     code = set_up_recovery_codes(ada)[0]
     client = ask_for_code(ada)
@@ -125,9 +125,7 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
     assert not is_signed_in(client)
 
 
-def test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused(
-    ada: Person,
-) -> None:
+def test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused(ada: Person):
     set_up_app(ada, SECRET)
     recovery = set_up_recovery_codes(ada)[0]
     client = ask_for_code(ada)
@@ -145,7 +143,7 @@ def test_wrong_codes_are_recorded_and_after_five_even_a_correct_one_is_refused(
     assert "000000" not in repr([(event.sentence, event.details) for event in refused])
 
 
-def test_turning_it_off_is_recorded_and_redirects_to_setup(ada: Person, settings: Settings) -> None:
+def test_turning_it_off_is_recorded_and_redirects_to_setup(ada: Person, settings: Settings):
     settings.REQUIRE_MFA = True
     set_up_app(ada, SECRET)
     client = just_signed_in(ada)
@@ -154,7 +152,7 @@ def test_turning_it_off_is_recorded_and_redirects_to_setup(ada: Person, settings
     assert client.get("/")["Location"] == "/accounts/2fa/"
 
 
-def test_making_new_recovery_codes_is_recorded(ada: Person) -> None:
+def test_making_new_recovery_codes_is_recorded(ada: Person):
     set_up_app(ada, SECRET)
     old = set_up_recovery_codes(ada)
     just_signed_in(ada).post("/accounts/2fa/recovery-codes/generate/")
@@ -180,15 +178,13 @@ def test_everyone_but_viewers_needs_mfa(
     request: pytest.FixtureRequest,
     settings: Settings,
     client_of: ClientOf,
-) -> None:
+):
     settings.REQUIRE_MFA = True
     response = client_of(request.getfixturevalue(who)).get("/")
     assert (response.status_code == 302) is is_required
 
 
-def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(
-    ada: Person, settings: Settings
-) -> None:
+def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(ada: Person, settings: Settings):
     settings.REQUIRE_MFA = True
     client = just_signed_in(ada)
     assert "Set up MFA first" in client.get("/", follow=True).text
@@ -199,7 +195,7 @@ def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(
     assert not is_signed_in(other)
 
 
-def test_a_malformed_passkey_response_is_refused_and_recorded(ada: Person) -> None:
+def test_a_malformed_passkey_response_is_refused_and_recorded(ada: Person):
     SoftKey(ada)
     client = ask_for_code(ada)
     assert client.post(CODE, {"credential": '{"id": "AA"}'}).status_code == 200

@@ -48,7 +48,7 @@ def public(settings: Settings) -> None:
 )
 def test_a_requests_host_counts_if_it_is_named_exactly(
     settings: Settings, allowed: list[str], host: str, origin: str
-) -> None:
+):
     settings.ALLOWED_HOSTS = allowed
     request = RequestFactory().get("/", headers={"host": host}, secure=True, SERVER_PORT="8000")
     assert own_origin(request) == origin
@@ -67,12 +67,12 @@ def test_a_requests_host_counts_if_it_is_named_exactly(
 )
 def test_without_a_request_the_only_public_host_counts(
     settings: Settings, allowed: list[str], origin: str
-) -> None:
+):
     settings.ALLOWED_HOSTS = allowed
     assert own_origin() == origin
 
 
-def test_the_base_url_counts_first_and_is_written_as_browsers_do(settings: Settings) -> None:
+def test_the_base_url_counts_first_and_is_written_as_browsers_do(settings: Settings):
     settings.BASE_URL = "https://Org.Example.com:443"
     request = RequestFactory().get("/", headers={"host": EVIL})
     assert own_origin(request) == own_origin() == "https://org.example.com"
@@ -80,7 +80,7 @@ def test_the_base_url_counts_first_and_is_written_as_browsers_do(settings: Setti
 
 def test_no_reset_link_is_mailed_for_a_host_that_a_stranger_chose(
     client: Client, ada: Person, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     with caplog.at_level(logging.WARNING, logger="connections"):
         response = client.post(RESET, {"email": ada.email}, headers={"host": EVIL}, secure=True)
     # As for an address without an account.
@@ -90,7 +90,7 @@ def test_no_reset_link_is_mailed_for_a_host_that_a_stranger_chose(
     assert "Set ORGADMIN_BASE_URL" in caplog.text
 
 
-def test_the_page_offers_no_reset_link_there(client: Client, settings: Settings) -> None:
+def test_the_page_offers_no_reset_link_there(client: Client, settings: Settings):
     page = client.get(RESET, headers={"host": EVIL}, secure=True).text
     assert "can't email reset links from this address" in page
     assert "Send reset link" not in page
@@ -100,7 +100,7 @@ def test_the_page_offers_no_reset_link_there(client: Client, settings: Settings)
 
 def test_a_sign_in_link_names_no_host_that_only_a_pattern_allows(
     root: Person, ada: Person, settings: Settings
-) -> None:
+):
     settings.ALLOWED_HOSTS = ["testserver", ".example.com"]
     administrator = signed_in(root)
     url = reverse("person-link", kwargs={"pk": ada.pk})
@@ -110,7 +110,7 @@ def test_a_sign_in_link_names_no_host_that_only_a_pattern_allows(
     assert "/sign-in/#" in pages[1]
 
 
-def test_a_notification_has_no_link_without_a_certain_address(clock: SettableClock) -> None:
+def test_a_notification_has_no_link_without_a_certain_address(clock: SettableClock):
     message = Message(code="test", title="Test", at=clock.now(), sentence="Test.", path="/notices/")
     assert "View: /notices/\n" in message.as_text()
 
@@ -133,7 +133,7 @@ def test_a_notification_has_no_link_without_a_certain_address(clock: SettableClo
 )
 def test_doctor_reports_an_uncertain_address(
     settings: Settings, changes: dict[str, object], levels: set[int]
-) -> None:
+):
     for name, value in changes.items():
         setattr(settings, name, value)
     hint = "Set ORGADMIN_BASE_URL to the address at which people open Org Admin."
@@ -143,7 +143,7 @@ def test_doctor_reports_an_uncertain_address(
 PRODUCT = Path(__file__).resolve().parents[2] / "connections"
 
 
-def test_no_other_code_builds_this_services_address() -> None:
+def test_no_other_code_builds_this_services_address():
     """BASE_URL says only in passkeys.py and checks.py whether it is set."""
     uses = {
         path.name

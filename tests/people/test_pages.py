@@ -24,14 +24,14 @@ def post(name: str, person: Person) -> str:
 
 def test_the_list_shows_everyone_with_roles_and_state(
     root: Person, ada: Person, victor: Person, client_of: ClientOf
-) -> None:
+):
     Person.objects.filter(pk=victor.pk).update(is_active=False)
     page = client_of(root).get("/people/").text
     for expected in ("Ada", "ada@example.com", "Operator", "Administrator", "Disabled"):
         assert expected in page
 
 
-def test_adding_a_person_shows_their_link_once(root: Person, client_of: ClientOf) -> None:
+def test_adding_a_person_shows_their_link_once(root: Person, client_of: ClientOf):
     client = client_of(root)
     values = {"username": "hedy", "email": "hedy@example.com", "roles": ["Viewer", "Auditor"]}
     page = client.post("/people/new/", values)
@@ -43,7 +43,7 @@ def test_adding_a_person_shows_their_link_once(root: Person, client_of: ClientOf
 
 def test_a_duplicate_name_is_refused_with_an_error_at_the_field(
     root: Person, ada: Person, client_of: ClientOf
-) -> None:
+):
     values = {"username": "Ada", "email": "new@example.com"}
     page = client_of(root).post("/people/new/", values)
     assert page.status_code == 422
@@ -51,7 +51,7 @@ def test_a_duplicate_name_is_refused_with_an_error_at_the_field(
     assert "new@example.com" in page.text
 
 
-def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: ClientOf) -> None:
+def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: ClientOf):
     page = client_of(root).post(post("roles", ada), {"roles": ["Emperor"]})
     assert page.status_code == 422
     assert Person.objects.get(pk=ada.pk).roles == {Role.OPERATOR}
@@ -59,13 +59,13 @@ def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: Client
 
 def test_roles_are_assigned_and_the_page_confirms_it(
     root: Person, ada: Person, client_of: ClientOf
-) -> None:
+):
     response = client_of(root).post(post("roles", ada), {"roles": ["Approver"]}, follow=True)
     assert "Roles of Ada saved." in response.text
     assert Person.objects.get(pk=ada.pk).roles == {Role.APPROVER}
 
 
-def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of: ClientOf) -> None:
+def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of: ClientOf):
     client = client_of(root)
     client.post(post("disable", ada))
     assert "Enable" in client.get(detail(ada)).text
@@ -76,15 +76,13 @@ def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of
 
 def test_a_link_that_removes_the_second_factor_says_so(
     root: Person, ada: Person, client_of: ClientOf
-) -> None:
+):
     page = client_of(root).post(post("link", ada), {"removes_second_factor": "on"})
     assert "Using this link removes MFA" in page.text
     assert SignInLink.objects.get().removes_second_factor
 
 
-def test_the_page_of_a_person_shows_their_events(
-    root: Person, ada: Person, client_of: ClientOf
-) -> None:
+def test_the_page_of_a_person_shows_their_events(root: Person, ada: Person, client_of: ClientOf):
     client = client_of(root)
     client.post(post("roles", ada), {"roles": ["Viewer"]})
     page = client.get(detail(ada)).text
@@ -95,14 +93,14 @@ def test_the_page_of_a_person_shows_their_events(
 
 def test_a_person_without_a_role_sees_who_can_give_one(
     stranger: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     page = client_of(stranger).get("/metrics")
     assert page.status_code == 403
     assert "You don't have a role yet" in unescape(page.text)
     assert "Ask Root" in page.text
 
 
-def test_the_theme_is_kept_in_a_cookie_for_everyone(client: Client, db: None) -> None:
+def test_the_theme_is_kept_in_a_cookie_for_everyone(client: Client, db: None):
     response = client.post("/appearance/", {"theme": "dark", "next": "/accounts/login/"})
     assert (response.status_code, response["Location"]) == (303, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
@@ -112,38 +110,36 @@ def test_the_theme_is_kept_in_a_cookie_for_everyone(client: Client, db: None) ->
     "elsewhere",
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
 )
-def test_the_theme_switch_redirects_to_no_other_host(
-    client: Client, db: None, elsewhere: str
-) -> None:
+def test_the_theme_switch_redirects_to_no_other_host(client: Client, db: None, elsewhere: str):
     response = client.post("/appearance/", {"theme": "dark", "next": elsewhere})
     assert response["Location"] == "/"
 
 
-def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
+def test_an_unknown_theme_follows_the_system(client: Client, db: None):
     client.post("/appearance/", {"theme": '"><script>'})
     assert "theme" not in client.cookies
 
 
-def test_metrics_are_available_to_people_with_a_role(victor: Person, client_of: ClientOf) -> None:
+def test_metrics_are_available_to_people_with_a_role(victor: Person, client_of: ClientOf):
     response = client_of(victor).get("/metrics")
     assert response["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'orgadmin_deletions_total{outcome="unresolved"} 0' in response.text
 
 
-def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:
+def test_the_events_of_a_command_name_the_os_user(db: None, root: Person):
     from connections.access.actor import command_actor
 
     people.disable_person(actor=command_actor(), person=make_person("hedy"))
     assert AuditEvent.objects.get().actor_name.startswith("command: ")
 
 
-def test_a_page_about_the_account_has_one_title_with_the_product(client: Client, db: None) -> None:
+def test_a_page_about_the_account_has_one_title_with_the_product(client: Client, db: None):
     assert "<title>Sign in · Org Admin</title>" in client.get("/accounts/login/").text
 
 
 def test_missing_sign_ins_and_roles_are_shown_as_text(
     root: Person, stranger: Person, client_of: ClientOf
-) -> None:
+):
     page = client_of(root).get("/people/").text
     row = next(row for row in page.split("<tr") if "Stranger</a>" in row)
     assert "Never" in row
@@ -155,7 +151,7 @@ def test_missing_sign_ins_and_roles_are_shown_as_text(
 @pytest.mark.parametrize("path", ["disable", "break-glass"])
 def test_actions_that_remove_access_need_a_second_click(
     root: Person, ada: Person, client_of: ClientOf, path: str
-) -> None:
+):
     ada.has_break_glass = True
     ada.save()
     page = client_of(root).get(f"/people/{ada.pk}/").text
@@ -170,5 +166,5 @@ def test_actions_that_remove_access_need_a_second_click(
 )
 def test_pages_of_allauth_that_are_not_offered_do_not_exist(
     ada: Person, client_of: ClientOf, path: str
-) -> None:
+):
     assert client_of(ada).get(f"/accounts/{path}/").status_code == 404

@@ -85,19 +85,19 @@ def accepted(key: SoftKey, client: Client, origin: str) -> list[bool]:
 
 
 @pytest.mark.parametrize("origin", OWN)
-def test_the_exact_origin_is_accepted(ada: Person, client_of: ClientOf, origin: str) -> None:
+def test_the_exact_origin_is_accepted(ada: Person, client_of: ClientOf, origin: str):
     assert accepted(SoftKey(ada), client_of(ada), origin) == [True] * 4
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_no_subdomain_port_or_other_allowed_host_is_accepted(
     ada: Person, client_of: ClientOf, origin: str
-) -> None:
+):
     assert accepted(SoftKey(ada), client_of(ada), origin) == [False] * 4
 
 
 @pytest.mark.parametrize("base_url", ["https://testserver", "https://TestServer:443"])
-def test_only_the_base_url_is_accepted(ada: Person, settings: Settings, base_url: str) -> None:
+def test_only_the_base_url_is_accepted(ada: Person, settings: Settings, base_url: str):
     settings.BASE_URL = base_url
     key = SoftKey(ada)
     assert signs_in_alone(key, "https://testserver")
@@ -107,14 +107,12 @@ def test_only_the_base_url_is_accepted(ada: Person, settings: Settings, base_url
     assert signs_in_alone(key, "https://testserver:8443")
 
 
-def test_a_host_that_only_a_pattern_allows_accepts_no_passkey(
-    ada: Person, settings: Settings
-) -> None:
+def test_a_host_that_only_a_pattern_allows_accepts_no_passkey(ada: Person, settings: Settings):
     settings.ALLOWED_HOSTS = ["*", ".testserver"]
     assert not signs_in_alone(SoftKey(ada), "https://testserver")
 
 
-def test_a_host_pattern_without_a_base_url_is_a_warning(settings: Settings) -> None:
+def test_a_host_pattern_without_a_base_url_is_a_warning(settings: Settings):
     settings.IS_LOCAL = False
 
     def warned() -> bool:

@@ -48,14 +48,14 @@ def reset_password(client: Client) -> None:
 @pytest.mark.parametrize("has_mail", [True, False])
 def test_a_link_by_mail_is_offered_only_if_mail_is_configured(
     client: Client, db: None, settings: Settings, has_mail: bool
-) -> None:
+):
     settings.HAS_MAIL = has_mail
     page = client.get(RESET).text
     assert ("Send reset link" in page) is has_mail
     assert ("Ask an administrator for a sign-in link." in page) is not has_mail
 
 
-def test_a_reset_neither_bypasses_nor_removes_mfa(client: Client, ada: Person) -> None:
+def test_a_reset_neither_bypasses_nor_removes_mfa(client: Client, ada: Person):
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
     assert "_auth_user_id" not in client.session
@@ -65,7 +65,7 @@ def test_a_reset_neither_bypasses_nor_removes_mfa(client: Client, ada: Person) -
     assert Authenticator.objects.filter(user=ada).count() == 1
 
 
-def test_a_reset_is_recorded_when_requested_and_when_completed(client: Client, ada: Person) -> None:
+def test_a_reset_is_recorded_when_requested_and_when_completed(client: Client, ada: Person):
     reset_password(client)
     mailed, done = AuditEvent.objects.order_by("seq")
     assert mailed.code == "person.password_reset_mailed"
@@ -75,9 +75,7 @@ def test_a_reset_is_recorded_when_requested_and_when_completed(client: Client, a
     assert done.code == "person.password_set"
 
 
-def test_the_reset_email_has_one_link_and_says_until_when_it_works(
-    client: Client, ada: Person
-) -> None:
+def test_the_reset_email_has_one_link_and_says_until_when_it_works(client: Client, ada: Person):
     client.post(RESET, {"email": "ada@example.com"})
     [message] = mail.outbox
     assert message.subject == "Reset your Org Admin password"
@@ -89,7 +87,7 @@ def test_the_reset_email_has_one_link_and_says_until_when_it_works(
 @pytest.mark.parametrize("path", ["/setup/", "/sign-in/", "/accounts/password/change/"])
 def test_every_page_to_choose_a_password_shows_the_same_rules(
     client: Client, ada: Person, client_of: ClientOf, path: str
-) -> None:
+):
     if path == "/setup/":
         ada.delete()
     else:
@@ -98,7 +96,7 @@ def test_every_page_to_choose_a_password_shows_the_same_rules(
     assert escape(PASSWORD_RULES) in page
 
 
-def test_a_reset_ends_all_sessions(client: Client, ada: Person, client_of: ClientOf) -> None:
+def test_a_reset_ends_all_sessions(client: Client, ada: Person, client_of: ClientOf):
     elsewhere = client_of(ada)
     reset_password(client)
     assert elsewhere.get("/").status_code == 302
@@ -106,7 +104,7 @@ def test_a_reset_ends_all_sessions(client: Client, ada: Person, client_of: Clien
 
 def test_the_link_uses_the_base_url_regardless_of_the_host_header(
     client: Client, ada: Person, settings: Settings
-) -> None:
+):
     settings.BASE_URL = "http://testserver"
     client.post(RESET, {"email": "ada@example.com"}, headers={"host": "testserver:666"})
     assert client.get(mailed_link()).status_code == 302
@@ -136,7 +134,7 @@ ENDING: dict[str, Callable[[Person], object]] = {
 @pytest.mark.parametrize("is_form_open", [False, True])
 def test_a_reset_link_ends_with_a_persons_other_access(
     client: Client, ada: Person, ending: str, *, is_form_open: bool
-) -> None:
+):
     client.post(RESET, {"email": "ada@example.com"})
     url = client.get(mailed_link())["Location"] if is_form_open else mailed_link()
     ENDING[ending](ada)
@@ -147,12 +145,12 @@ def test_a_reset_link_ends_with_a_persons_other_access(
     assert not AuditEvent.objects.filter(code="person.password_set").exists()
 
 
-def test_ending_all_sessions_is_recorded_even_if_none_is_open(ada: Person) -> None:
+def test_ending_all_sessions_is_recorded_even_if_none_is_open(ada: Person):
     assert sessions.end_sessions(actor=command_actor(), person=ada) == 0
     assert AuditEvent.objects.latest("seq").sentence.endswith("ended 0 sessions of Ada.")
 
 
-def test_a_disabled_person_sets_no_password(ada: Person) -> None:
+def test_a_disabled_person_sets_no_password(ada: Person):
     people.disable_person(actor=command_actor(), person=ada)
     # As read before.
     ada.is_active = True
@@ -163,12 +161,12 @@ def test_a_disabled_person_sets_no_password(ada: Person) -> None:
     assert AuditEvent.objects.latest("seq").code == "person.disabled"
 
 
-def test_a_link_to_reset_works_once(client: Client, ada: Person) -> None:
+def test_a_link_to_reset_works_once(client: Client, ada: Person):
     reset_password(client)
     assert "no longer valid" in Client().get(mailed_link()).text
 
 
-def test_changing_a_password_ends_all_other_sessions(ada: Person, client_of: ClientOf) -> None:
+def test_changing_a_password_ends_all_other_sessions(ada: Person, client_of: ClientOf):
     here, elsewhere = client_of(ada), client_of(ada)
     here.post(
         "/accounts/password/change/",
@@ -191,7 +189,7 @@ def test_changing_a_password_ends_all_other_sessions(ada: Person, client_of: Cli
 )
 def test_an_easily_guessed_password_is_refused_with_the_reason(
     ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
-) -> None:
+):
     settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
     response = client_of(ada).post(
         "/accounts/password/change/",
@@ -202,7 +200,7 @@ def test_an_easily_guessed_password_is_refused_with_the_reason(
     assert ada.check_password(PASSWORD)
 
 
-def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
+def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: ClientOf):
     phrase = "our datadog eats green apples"
     client_of(ada).post(
         "/accounts/password/change/",
@@ -215,7 +213,7 @@ def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: 
 @pytest.mark.parametrize("address", ["nobody@example.com", "victor@example.com"])
 def test_an_unknown_or_disabled_address_gets_the_same_response_and_no_mail(
     client: Client, ada: Person, victor: Person, address: str
-) -> None:
+):
     Person.objects.filter(pk=victor.pk).update(is_active=False)
     known = client.post(RESET, {"email": "ada@example.com"}, follow=True)
     del mail.outbox[:]
@@ -227,7 +225,7 @@ def test_an_unknown_or_disabled_address_gets_the_same_response_and_no_mail(
 
 def test_an_unreachable_mail_server_does_not_reveal_whether_the_person_exists(
     client: Client, ada: Person, settings: Settings
-) -> None:
+):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         options = {"host": "127.0.0.1", "port": closed.getsockname()[1], "timeout": 5}
@@ -238,7 +236,7 @@ def test_an_unreachable_mail_server_does_not_reveal_whether_the_person_exists(
     assert known["Location"] == unknown["Location"]
 
 
-def test_resets_of_one_address_are_limited(client: Client, ada: Person) -> None:
+def test_resets_of_one_address_are_limited(client: Client, ada: Person):
     for number in range(7):
         address = f"127.0.1.{number}"
         Client(REMOTE_ADDR=address).post(RESET, {"email": "ada@example.com"})
@@ -248,7 +246,7 @@ def test_resets_of_one_address_are_limited(client: Client, ada: Person) -> None:
 @pytest.mark.parametrize("login", ["ada", "nobody", "invited"])
 def test_a_failed_sign_in_costs_one_hash_for_everyone(
     client: Client, ada: Person, login: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     invited = Person(username="invited", email="invited@example.com")
     invited.set_unusable_password()
     invited.save()

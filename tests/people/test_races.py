@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-def test_two_administrators_cannot_disable_each_other() -> None:
+def test_two_administrators_cannot_disable_each_other():
     one = make_person("one", is_administrator=True)
     two = make_person("two", is_administrator=True)
     results = run_concurrently(
@@ -28,7 +28,7 @@ def test_two_administrators_cannot_disable_each_other() -> None:
     assert Person.objects.filter(is_active=True).count() == 1
 
 
-def test_a_link_used_twice_concurrently_signs_in_once() -> None:
+def test_a_link_used_twice_concurrently_signs_in_once():
     ada = make_person("ada")
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.rpartition("#")[2]
@@ -39,7 +39,7 @@ def test_a_link_used_twice_concurrently_signs_in_once() -> None:
     assert run_concurrently(use, use, use) == ["done", "refused", "refused"]
 
 
-def test_two_concurrent_set_up_links_create_one_administrator() -> None:
+def test_two_concurrent_set_up_links_create_one_administrator():
     tokens = [
         people.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
         for _ in range(2)

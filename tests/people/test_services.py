@@ -29,7 +29,7 @@ def is_signed_in(client: Client) -> bool:
     return client.get(reverse("account_change_password")).status_code == 200
 
 
-def test_an_administrator_adds_a_person_who_has_no_password_yet(root: Person) -> None:
+def test_an_administrator_adds_a_person_who_has_no_password_yet(root: Person):
     person = add_person(root)
     assert person.roles == {Role.OPERATOR}
     assert not person.has_usable_password()
@@ -38,7 +38,7 @@ def test_an_administrator_adds_a_person_who_has_no_password_yet(root: Person) ->
     assert event.sentence == "hedy was added. Roles: Operator."
 
 
-def test_a_command_can_add_people_and_the_worker_cannot(db: None) -> None:
+def test_a_command_can_add_people_and_the_worker_cannot(db: None):
     for actor, is_allowed in ((command_actor(), True), (WORKER, False)):
         with nullcontext() if is_allowed else pytest.raises(PermissionDenied):
             people.add_person(
@@ -46,7 +46,7 @@ def test_a_command_can_add_people_and_the_worker_cannot(db: None) -> None:
             )
 
 
-def test_no_one_else_can_add_people(ada: Person, edith: Person, margaret: Person) -> None:
+def test_no_one_else_can_add_people(ada: Person, edith: Person, margaret: Person):
     for person in (ada, edith, margaret):
         with pytest.raises(PermissionDenied):
             add_person(person)
@@ -67,7 +67,7 @@ def test_no_one_else_can_add_people(ada: Person, edith: Person, margaret: Person
 )
 def test_an_ambiguous_name_or_address_is_refused_with_an_error_at_its_field(
     root: Person, ada: Person, changes: dict[str, str], field: str
-) -> None:
+):
     with pytest.raises(InvalidInputError) as refused:
         add_person(root, **changes)
     assert list(refused.value.fields) == [field]
@@ -76,7 +76,7 @@ def test_an_ambiguous_name_or_address_is_refused_with_an_error_at_its_field(
 
 def test_gaining_a_role_keeps_the_session_and_losing_one_ends_it(
     root: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client, actor = client_of(ada), person_actor(person=root)
     both = [Role.OPERATOR, Role.AUDITOR]
     people.set_roles(actor=actor, person=ada, roles=both, is_administrator=False)
@@ -86,7 +86,7 @@ def test_gaining_a_role_keeps_the_session_and_losing_one_ends_it(
     assert AuditEvent.objects.latest("seq").details["previous_roles"] == ["Auditor", "Operator"]
 
 
-def test_assigning_the_same_roles_again_records_nothing(root: Person, ada: Person) -> None:
+def test_assigning_the_same_roles_again_records_nothing(root: Person, ada: Person):
     actor = person_actor(person=root)
     people.set_roles(actor=actor, person=ada, roles=[Role.OPERATOR], is_administrator=False)
     assert codes() == []
@@ -94,7 +94,7 @@ def test_assigning_the_same_roles_again_records_nothing(root: Person, ada: Perso
 
 def test_no_longer_being_an_administrator_ends_the_sessions(
     root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     other = make_person("second", is_administrator=True)
     client = client_of(other)
     actor = person_actor(person=root)
@@ -103,7 +103,7 @@ def test_no_longer_being_an_administrator_ends_the_sessions(
     assert not is_signed_in(client)
 
 
-def test_the_last_active_administrator_cannot_be_removed(root: Person) -> None:
+def test_the_last_active_administrator_cannot_be_removed(root: Person):
     disabled = make_person("gone", is_administrator=True)
     Person.objects.filter(pk=disabled.pk).update(is_active=False)
     actor = person_actor(person=root)
@@ -118,7 +118,7 @@ def test_the_last_active_administrator_cannot_be_removed(root: Person) -> None:
 
 def test_disabling_ends_the_sessions_and_enabling_does_not_restore_them(
     root: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client, actor = client_of(ada), person_actor(person=root)
     people.disable_person(actor=actor, person=ada)
     assert not is_signed_in(client)
@@ -128,7 +128,7 @@ def test_disabling_ends_the_sessions_and_enabling_does_not_restore_them(
     assert codes() == ["person.disabled", "person.enabled"]
 
 
-def test_disabling_twice_is_recorded_once(root: Person, ada: Person) -> None:
+def test_disabling_twice_is_recorded_once(root: Person, ada: Person):
     actor = person_actor(person=root)
     people.disable_person(actor=actor, person=ada)
     people.disable_person(actor=actor, person=ada)
@@ -137,7 +137,7 @@ def test_disabling_twice_is_recorded_once(root: Person, ada: Person) -> None:
 
 def test_an_action_without_its_audit_event_is_undone(
     root: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**values: object) -> None:
         raise RuntimeError("no record")
 

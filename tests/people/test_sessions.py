@@ -52,7 +52,7 @@ def shown_ids(page: str) -> list[str]:
     return re.findall(r'name="session" value="([0-9a-f]{32})"', page)
 
 
-def test_the_page_shows_a_persons_sessions_and_marks_the_current_one(ada: Person) -> None:
+def test_the_page_shows_a_persons_sessions_and_marks_the_current_one(ada: Person):
     here = signed_in(ada)
     signed_in(ada, address="192.0.2.7", agent=CHROME)
     page = here.get("/sessions/").text
@@ -67,7 +67,7 @@ def test_the_page_shows_a_persons_sessions_and_marks_the_current_one(ada: Person
     assert len(shown_ids(page)) == 1
 
 
-def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Person) -> None:
+def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Person):
     clients = [signed_in(ada), signed_in(ada), signed_in(root)]
     page = clients[0].get("/sessions/").text
     page += clients[2].get(reverse("person-detail", kwargs={"pk": ada.pk})).text
@@ -75,7 +75,7 @@ def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Perso
     assert [secret for secret in secrets if secret in page] == []
 
 
-def test_no_table_contains_the_value_of_the_cookie(ada: Person) -> None:
+def test_no_table_contains_the_value_of_the_cookie(ada: Person):
     client = signed_in(ada)
     assert is_signed_in(client)
     assert len(key_in(client)) == 32
@@ -86,7 +86,7 @@ def test_no_table_contains_the_value_of_the_cookie(ada: Person) -> None:
             assert key_in(client) not in str(cursor.fetchall()), table
 
 
-def test_no_stored_session_value_works_as_a_cookie(ada: Person) -> None:
+def test_no_stored_session_value_works_as_a_cookie(ada: Person):
     signed_in(ada)
     row = PersonSession.objects.get()
     for stored in (row.key_hash, row.public_id, row.session_data):
@@ -95,13 +95,13 @@ def test_no_stored_session_value_works_as_a_cookie(ada: Person) -> None:
         assert thief.get("/sessions/").status_code == 302
 
 
-def test_a_new_secret_key_ends_every_session(ada: Person, settings: Settings) -> None:
+def test_a_new_secret_key_ends_every_session(ada: Person, settings: Settings):
     client = signed_in(ada)
     settings.SECRET_KEY = "another secret key " * 3
     assert client.get("/sessions/").status_code == 302
 
 
-def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
+def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person):
     here, there = signed_in(ada), signed_in(ada, address="192.0.2.7")
     (one,) = shown_ids(here.get("/sessions/").text)
     assert here.post("/sessions/end/", {"session": one}).status_code == 303
@@ -111,14 +111,14 @@ def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
     assert "already ended" in here.post("/sessions/end/", {"session": one}, follow=True).text
 
 
-def test_signing_out_everywhere_else_keeps_this_session(ada: Person) -> None:
+def test_signing_out_everywhere_else_keeps_this_session(ada: Person):
     here, first, second = signed_in(ada), signed_in(ada), signed_in(ada)
     here.post("/sessions/end/")
     assert [is_signed_in(one) for one in (here, first, second)] == [True, False, False]
     assert AuditEvent.objects.latest("seq").sentence == "Ada ended 2 sessions of their own."
 
 
-def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, root: Person) -> None:
+def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, root: Person):
     theirs, other = signed_in(ada, address="192.0.2.7"), signed_in(ada, address="192.0.2.8")
     administrator = signed_in(root)
     detail = reverse("person-detail", kwargs={"pk": ada.pk})
@@ -134,7 +134,7 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
     assert AuditEvent.objects.latest("seq").sentence == "Root ended 1 session of Ada."
 
 
-def test_no_one_else_can_see_or_end_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
+def test_no_one_else_can_see_or_end_the_sessions_of_a_person(ada: Person, grace: Person):
     theirs, mine = signed_in(ada), signed_in(grace)
     (one,) = sessions.list_sessions(person=ada)
     with pytest.raises(PermissionDenied):
@@ -161,7 +161,7 @@ def test_no_one_else_can_see_or_end_the_sessions_of_a_person(ada: Person, grace:
 )
 def test_what_ends_all_sessions_leaves_none_in_the_list(
     action: Callable[[Actor, Person], object], ada: Person
-) -> None:
+):
     client = signed_in(ada)
     action(command_actor(), ada)
     assert client.get("/sessions/").status_code == 302
@@ -171,13 +171,13 @@ def test_what_ends_all_sessions_leaves_none_in_the_list(
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
-def test_signing_out_clears_the_destination_page(ada: Person) -> None:
+def test_signing_out_clears_the_destination_page(ada: Person):
     client = signed_in(ada, address="192.0.2.7")
     client.post("/accounts/logout/")
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
-def test_expired_sessions_are_deleted_and_open_ones_stay(ada: Person) -> None:
+def test_expired_sessions_are_deleted_and_open_ones_stay(ada: Person):
     old, new = signed_in(ada), signed_in(ada)
     PersonSession.objects.filter(pk=hash_in(old)).update(
         expire_date=now.now() - timedelta(seconds=1)
@@ -203,5 +203,5 @@ def test_expired_sessions_are_deleted_and_open_ones_stay(ada: Person) -> None:
         ("", "Unknown browser"),
     ],
 )
-def test_a_browser_is_named_in_two_words(agent: str, words: str) -> None:
+def test_a_browser_is_named_in_two_words(agent: str, words: str):
     assert browser_name(agent) == words

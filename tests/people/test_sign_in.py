@@ -36,7 +36,7 @@ def sign_in(client: Client, login: str, password: str = PASSWORD, **extra: str) 
 @pytest.mark.parametrize("login", ["ada", "ADA", "ada@example.com"])
 def test_a_person_signs_in_by_name_or_address_and_out_again(
     client: Client, ada: Person, login: str
-) -> None:
+):
     sign_in(client, login)
     assert client.session["_auth_user_id"] == str(ada.pk)
     client.post("/accounts/logout/")
@@ -45,7 +45,7 @@ def test_a_person_signs_in_by_name_or_address_and_out_again(
     assert set(AuditEvent.objects.values_list("actor_id", flat=True)) == {ada.pk}
 
 
-def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada: Person) -> None:
+def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada: Person):
     sign_in(client, "ada", "a-wrong-password")
     sign_in(client, "my-password-in-the-wrong-field", "x")
     known, unknown = AuditEvent.objects.order_by("seq")
@@ -55,7 +55,7 @@ def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada
     assert "password" not in repr([known.__dict__, unknown.__dict__])
 
 
-def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Person) -> None:
+def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Person):
     for _ in range(8):
         sign_in(client, "ada", "a-wrong-password")
     assert codes() == ["person.sign_in_failed"] * 6
@@ -64,9 +64,7 @@ def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Pers
     assert "_auth_user_id" not in client.session
 
 
-def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
-    client: Client, ada: Person
-) -> None:
+def test_a_wrong_name_and_a_wrong_password_get_the_same_response(client: Client, ada: Person):
     def response(login: str) -> str:
         page = client.post(LOGIN, {"login": login, "password": "a-wrong-password"})
         form = page.context["form"]
@@ -75,7 +73,7 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_response(
     assert response("ada") == response("nobody")
 
 
-def test_no_one_can_sign_up(client: Client, db: None) -> None:
+def test_no_one_can_sign_up(client: Client, db: None):
     values = {"username": "eve", "email": "eve@example.com", "password1": PASSWORD}
     client.post("/accounts/signup/", values)
     assert not Person.objects.exists()
@@ -94,13 +92,13 @@ def test_no_one_can_sign_up(client: Client, db: None) -> None:
 )
 def test_signing_in_redirects_only_to_this_host(
     client: Client, ada: Person, settings: Settings, wanted: str, location: str
-) -> None:
+):
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
     response = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": wanted})
     assert response["Location"] == location
 
 
-def test_signing_in_gives_the_browser_a_new_session(client: Client, ada: Person) -> None:
+def test_signing_in_gives_the_browser_a_new_session(client: Client, ada: Person):
     session = client.session
     session["planted"] = "yes"
     session.save()
@@ -108,15 +106,13 @@ def test_signing_in_gives_the_browser_a_new_session(client: Client, ada: Person)
     assert client.session.session_key != session.session_key
 
 
-def test_a_disabled_person_cannot_sign_in(client: Client, ada: Person) -> None:
+def test_a_disabled_person_cannot_sign_in(client: Client, ada: Person):
     Person.objects.filter(pk=ada.pk).update(is_active=False)
     sign_in(client, "ada")
     assert "_auth_user_id" not in client.session
 
 
-def test_changing_the_password_is_recorded(
-    ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+def test_changing_the_password_is_recorded(ada: Person, client_of: Callable[[Person], Client]):
     new = "quite another pass phrase"
     values = {"oldpassword": PASSWORD, "password1": new, "password2": new}
     client_of(ada).post("/accounts/password/change/", values)
@@ -125,7 +121,7 @@ def test_changing_the_password_is_recorded(
     assert codes() == ["person.password_set"]
 
 
-def test_the_secret_of_an_authenticator_app_is_encrypted(ada: Person) -> None:
+def test_the_secret_of_an_authenticator_app_is_encrypted(ada: Person):
     client = just_signed_in(ada)
     page = "/accounts/2fa/totp/activate/"
     secret = client.get(page).context["form"].secret
@@ -137,7 +133,7 @@ def test_the_secret_of_an_authenticator_app_is_encrypted(ada: Person) -> None:
         MFAAdapter().decrypt(secret)
 
 
-def test_mfa_keeps_working_after_a_rotation_of_the_encryption_key(ada: Person) -> None:
+def test_mfa_keeps_working_after_a_rotation_of_the_encryption_key(ada: Person):
     app = set_up_app(ada, "JBSWY3DPEHPK3PXP")
     codes_before = set_up_recovery_codes(ada)
     before = app.data["secret"]
@@ -165,7 +161,7 @@ def test_mfa_keeps_working_after_a_rotation_of_the_encryption_key(ada: Person) -
 )
 def test_only_trusted_proxies_set_the_client_address(
     settings: Settings, trusted: list[str], remote: str, forwarded: str, address: str
-) -> None:
+):
     settings.TRUSTED_PROXIES = trusted
     request = RequestFactory().get("/", REMOTE_ADDR=remote, headers={"X-Forwarded-For": forwarded})
     assert client_address(request) == address
@@ -174,7 +170,7 @@ def test_only_trusted_proxies_set_the_client_address(
 PASSKEY = "/accounts/2fa/webauthn/login/"
 
 
-def test_a_passkey_with_user_verification_signs_in_alone(client: Client, ada: Person) -> None:
+def test_a_passkey_with_user_verification_signs_in_alone(client: Client, ada: Person):
     key = SoftKey(ada)
     options = client.get(PASSKEY, headers={"X-Requested-With": "XMLHttpRequest"}).json()
     challenge = options["request_options"]["publicKey"]["challenge"]
@@ -183,7 +179,7 @@ def test_a_passkey_with_user_verification_signs_in_alone(client: Client, ada: Pe
 
 
 @pytest.mark.parametrize("response", ["", '{"id": "AA"}'])
-def test_a_refused_passkey_is_recorded(client: Client, ada: Person, response: str) -> None:
+def test_a_refused_passkey_is_recorded(client: Client, ada: Person, response: str):
     client.post(PASSKEY, {"credential": response or SoftKey(ada).respond("made-up")})
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.get()
@@ -195,7 +191,7 @@ def test_a_refused_passkey_is_recorded(client: Client, ada: Person, response: st
 
 def test_a_passkey_without_user_verification_is_refused_even_for_an_mfa_challenge(
     client: Client, ada: Person, grace: Person
-) -> None:
+):
     key = SoftKey(ada)
     set_up_app(grace, "JBSWY3DPEHPK3PXP")
     sign_in(client, "grace")

@@ -68,7 +68,7 @@ def on_postgresql(env: dict[str, str], url: str) -> dict[str, str]:
 
 def test_everything_arrives_and_the_service_goes_on_there(
     source: dict[str, str], target: str, tmp_path: Path
-) -> None:
+):
     before = contents(source)
     moved = json.loads(checked("move_database", "--to", target, "--json", env=source))
     assert contents(source) == before
@@ -108,7 +108,7 @@ def _is_uuid(value: object) -> bool:
     return isinstance(value, str) and len(value) == 32 and value.isalnum() and value.islower()
 
 
-def test_a_target_with_data_is_refused(source: dict[str, str], target: str) -> None:
+def test_a_target_with_data_is_refused(source: dict[str, str], target: str):
     with psycopg.connect(target) as there:
         there.execute("CREATE TABLE accounts (id bigint)")
     done = manage("move_database", "--to", target, env=source)
@@ -119,7 +119,7 @@ def test_a_target_with_data_is_refused(source: dict[str, str], target: str) -> N
 WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'connections_person'::regclass"
 
 
-def test_data_that_arrives_during_a_move_is_kept(source: dict[str, str], target: str) -> None:
+def test_data_that_arrives_during_a_move_is_kept(source: dict[str, str], target: str):
     checked("migrate", "--verbosity=0", env=on_postgresql(source, target))
     program = [sys.executable, str(ROOT / "manage.py"), "move_database", "--to", target]
     with psycopg.connect(target) as there, psycopg.connect(target, autocommit=True) as watching:
@@ -135,7 +135,7 @@ def test_data_that_arrives_during_a_move_is_kept(source: dict[str, str], target:
         ]
 
 
-def test_a_service_that_still_runs_is_noticed(source: dict[str, str], target: str) -> None:
+def test_a_service_that_still_runs_is_noticed(source: dict[str, str], target: str):
     path = f"{source['ORGADMIN_DATA_DIR']}/orgadmin.sqlite3"
     with closing(sqlite3.connect(path)) as opened:
         opened.execute("SELECT 1 FROM connections_person").fetchall()
@@ -160,7 +160,7 @@ def test_a_service_that_still_runs_is_noticed(source: dict[str, str], target: st
 )
 def test_what_does_not_arrive_whole_is_not_moved(
     source: dict[str, str], target: str, change: str, problem: str
-) -> None:
+):
     path = f"{source['ORGADMIN_DATA_DIR']}/orgadmin.sqlite3"
     with closing(sqlite3.connect(path)) as opened, opened:
         trigger = opened.execute(
@@ -177,6 +177,6 @@ def test_what_does_not_arrive_whole_is_not_moved(
 
 
 @pytest.mark.parametrize("url", ["sqlite:///other.sqlite3", "nonsense"])
-def test_the_target_must_be_postgresql(source: dict[str, str], url: str) -> None:
+def test_the_target_must_be_postgresql(source: dict[str, str], url: str):
     done = manage("move_database", "--to", url, env=source)
     assert (done.returncode, "postgres://owner" in done.stderr) == (2, True)

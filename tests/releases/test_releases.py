@@ -25,14 +25,14 @@ print(client.post("/accounts/login/", form).status_code, client.get("/").status_
 """
 
 
-def test_the_migrations_of_a_release_never_change() -> None:
+def test_the_migrations_of_a_release_never_change():
     """Those who run it have them: a change needs a new migration."""
     for release in RELEASES:
         known = known_hashes()
         assert {name: known.get(name) for name in release.hashes} == release.hashes, release
 
 
-def test_a_migration_names_the_release_that_introduces_it() -> None:
+def test_a_migration_names_the_release_that_introduces_it():
     """From that name, an older version tells how much newer a database is."""
     released = {name for release in RELEASES for name in release.hashes}
     newest = max((release.version for release in RELEASES), default=(0,))
@@ -69,7 +69,7 @@ def installation(
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.folder.name)
 def test_a_stored_release_upgrades_and_is_used(
     release: StoredRelease, installation: dict[str, str], tmp_path: Path
-) -> None:
+):
     env = installation
     checked("migrate", "--verbosity=0", env=env)
     assert schema_finding(env)["level"] == "ok"

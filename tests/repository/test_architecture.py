@@ -35,5 +35,5 @@ def imports_in_the_document() -> dict[str, set[str]]:
     return {package: set(imports.split(", ")) - {"none"} for package, imports in rows}
 
 
-def test_the_document_lists_every_package_with_what_it_imports() -> None:
+def test_the_document_lists_every_package_with_what_it_imports():
     assert imports_in_the_document() == imports_in_the_code()

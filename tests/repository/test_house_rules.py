@@ -45,7 +45,7 @@ def public_functions(module_name: str) -> Iterator[FunctionType]:
             yield value
 
 
-def test_services_take_their_arguments_by_keyword() -> None:
+def test_services_take_their_arguments_by_keyword():
     wrong = []
     for module_name in ACTS:
         for function in public_functions(module_name):
@@ -63,7 +63,7 @@ CODE = [
 ]
 
 
-def test_large_results_are_read_in_chunks_without_a_server_side_cursor() -> None:
+def test_large_results_are_read_in_chunks_without_a_server_side_cursor():
     """`iterator` loads everything on PostgreSQL: see DISABLE_SERVER_SIDE_CURSORS."""
     wrong = [
         f"{path.name}:{node.lineno}"
@@ -75,7 +75,7 @@ def test_large_results_are_read_in_chunks_without_a_server_side_cursor() -> None
     assert wrong == []
 
 
-def test_the_template_of_every_sentence_is_a_literal() -> None:
+def test_the_template_of_every_sentence_is_a_literal():
     """Text from outside is a value, so it can't pass for a template or a reference to a name."""
     calls = [
         (path.name, node)
@@ -93,7 +93,7 @@ def test_the_template_of_every_sentence_is_a_literal() -> None:
     assert wrong == []
 
 
-def test_templates_use_nothing_that_the_content_security_policy_blocks() -> None:
+def test_templates_use_nothing_that_the_content_security_policy_blocks():
     forbidden = {
         "a style attribute": r"\sstyle\s*=",
         "an inline style": r"<style",
@@ -118,7 +118,7 @@ def test_templates_use_nothing_that_the_content_security_policy_blocks() -> None
     assert found == []
 
 
-def test_no_text_repeats_the_number_of_a_time_limit() -> None:
+def test_no_text_repeats_the_number_of_a_time_limit():
     """The constant and the sentence could disagree: see `format_limit` and `{% limit %}`."""
     limit = re.compile(r"(?<![\w.])\d+ (h|hours?|min|minutes?|s|seconds?|days?)\b")
     texts = [(path.name, path.read_text()) for path in TEMPLATES]
@@ -135,7 +135,7 @@ def test_no_text_repeats_the_number_of_a_time_limit() -> None:
     assert [(name, text) for name, text in texts if limit.search(text)] == []
 
 
-def test_every_button_has_a_type() -> None:
+def test_every_button_has_a_type():
     buttons = [
         f"{path.name}: {button}"
         for path in TEMPLATES
@@ -149,7 +149,7 @@ FREE_TEXT = {"reason", "break_glass_reason", "note", "text"}
 IT_STAYS = re.compile("Kept permanently.* Don't include personal data")
 
 
-def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:
+def test_a_field_for_free_text_says_that_it_outlives_an_erased_person():
     fields = [
         field
         for path in TEMPLATES
@@ -161,14 +161,12 @@ def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:
 
 
 @pytest.mark.parametrize("form", [CommentForm, DeletionForm, ReasonForm, ProtectionForm])
-def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
-    form: type[forms.Form],
-) -> None:
+def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(form: type[forms.Form]):
     [name] = FREE_TEXT & set(form.base_fields)
     assert IT_STAYS.search(str(form.base_fields[name].help_text))
 
 
-def test_no_file_names_a_package_registry_or_this_machine_or_has_a_conflict() -> None:
+def test_no_file_names_a_package_registry_or_this_machine_or_has_a_conflict():
     pattern = re.compile(
         r"pypi\.o" r"rg|pythonhos" r"ted|registry\.np" r"mjs|/ro" r"ot/\.|/wo" r"rk/main|^[<>]{7} ",
         re.MULTILINE,
@@ -195,7 +193,7 @@ BELOW_THE_ACTS = {
 }
 
 
-def test_services_take_their_locks_in_one_order() -> None:
+def test_services_take_their_locks_in_one_order():
     """The chain's head is locked last, and no row lock conflicts with another row's foreign key."""
     wrong = []
     for path in SERVICE_FILES:
@@ -211,14 +209,14 @@ def test_services_take_their_locks_in_one_order() -> None:
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_documents_name_only_tests_that_exist() -> None:
+def test_documents_name_only_tests_that_exist():
     text = "".join(path.read_text() for path in DOCUMENTS)
     named = set(re.findall(r"`(tests/[\w./]+?)(?:::\w+)?`", text))
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_documents_link_only_to_headings_that_exist() -> None:
+def test_documents_link_only_to_headings_that_exist():
     def anchors(of: Path) -> set[str]:
         headings = re.findall(r"^#+ (.+)$", of.read_text(), re.MULTILINE)
         return {

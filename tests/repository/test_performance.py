@@ -4,7 +4,7 @@ from benchmarks import report
 from benchmarks.rows import ROWS
 
 
-def test_every_table_and_plot_is_that_of_the_stored_results() -> None:
+def test_every_table_and_plot_is_that_of_the_stored_results():
     results = report.load()
     assert set(results) <= set(ROWS)
     document = report.DOCUMENT.read_text()

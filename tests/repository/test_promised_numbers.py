@@ -28,10 +28,10 @@ PROMISED = [
 @pytest.mark.parametrize(
     ("module", "name", "number"), PROMISED, ids=lambda one: getattr(one, "__name__", str(one))
 )
-def test_a_number_is_the_one_that_was_promised(module: Any, name: str, number: int) -> None:
+def test_a_number_is_the_one_that_was_promised(module: Any, name: str, number: int):
     assert getattr(module, name) == number
 
 
-def test_the_newest_release_has_the_one_digest_of_its_verifier() -> None:
+def test_the_newest_release_has_the_one_digest_of_its_verifier():
     newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
     assert re.findall("`([0-9a-f]{64})`", newest) == [program_digest()]

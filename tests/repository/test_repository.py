@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_stands_in_one_place():
     assert "version" not in PROJECT["project"]
     read_from = PROJECT["tool"]["setuptools"]["dynamic"]["version"]
     assert read_from == {"attr": "connections.__version__"}
@@ -29,7 +29,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert found.stdout.split() == ["connections/__init__.py"]
 
 
-def test_hooks_are_local_and_run_what_is_installed_here() -> None:
+def test_hooks_are_local_and_run_what_is_installed_here():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert {repo["repo"] for repo in hooks["repos"]} == {"local"}
     for hook in hooks["repos"][0]["hooks"]:
@@ -37,14 +37,14 @@ def test_hooks_are_local_and_run_what_is_installed_here() -> None:
         assert re.match(r"(\.venv/bin/|\./run )", hook["entry"])
 
 
-def test_the_license_is_the_whole_text_that_the_project_names() -> None:
+def test_the_license_is_the_whole_text_that_the_project_names():
     text = (ROOT / "LICENSE").read_text()
     assert PROJECT["project"]["license"] == "Apache-2.0"
     assert text.lstrip().startswith("Apache License\n")
     assert "APPENDIX: How to apply the Apache License to your work." in text
 
 
-def test_every_decision_is_in_the_index_and_on_one_page() -> None:
+def test_every_decision_is_in_the_index_and_on_one_page():
     directory = ROOT / "docs/decisions"
     index = (directory / "README.md").read_text()
     records = sorted(directory.glob("[0-9]*.md"))
@@ -56,7 +56,7 @@ def test_every_decision_is_in_the_index_and_on_one_page() -> None:
         assert len(text.splitlines()) <= 40
 
 
-def test_the_glossary_has_at_most_forty_terms_and_names_none_twice() -> None:
+def test_the_glossary_has_at_most_forty_terms_and_names_none_twice():
     table = (ROOT / "docs/GLOSSARY.md").read_text().partition("|---|")[2]
     rows = [row.split("|")[1].strip() for row in table.splitlines()[1:]]
     terms = [term for row in rows for term in re.split(r"[,;] | → ", row)]

@@ -40,9 +40,7 @@ from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 __all__ = ["credential", "make_deletion"]
 
 
-def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Session, "get_redirect_target", requests.Session.get_redirect_target)
     with ScriptedServer([respond(http_response())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
@@ -58,7 +56,7 @@ def unknown(make_deletion: RequestDeletion) -> Deletion:
 
 
 @pytest.mark.django_db
-def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: Person) -> None:
+def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: Person):
     actor = person_actor(person=ada)
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         sending.claim([unknown], actor=actor, was_rechecked=True)
@@ -84,7 +82,7 @@ def settle(deletion: Deletion, *, actor: Actor) -> bool:
 )
 def test_what_somebody_else_moved_is_not_moved(
     unknown: Deletion, ada: Person, change: dict[str, object]
-) -> None:
+):
     Deletion.objects.filter(pk=unknown.pk).update(**change)
     events = audit.events_of(subject=unknown)
     assert settle(unknown, actor=person_actor(person=ada)) is False
@@ -95,7 +93,7 @@ def test_what_somebody_else_moved_is_not_moved(
 @pytest.mark.django_db
 def test_without_its_event_nothing_moves(
     unknown: Deletion, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**event: object) -> None:
         raise DatabaseError("The record is not to be had.")
 
@@ -106,9 +104,7 @@ def test_without_its_event_nothing_moves(
 
 
 @pytest.mark.django_db
-def test_a_404_after_a_lost_answer_is_not_called_absent_before(
-    unknown: Deletion, ada: Person
-) -> None:
+def test_a_404_after_a_lost_answer_is_not_called_absent_before(unknown: Deletion, ada: Person):
     deletion = Deletion.objects.get(pk=unknown.pk)
     Deletion.objects.filter(pk=unknown.pk).update(state=State.STILL_PRESENT, cause="")
     deletion.refresh_from_db()
@@ -164,7 +160,7 @@ ACTS: dict[str, Act] = {
 @pytest.mark.parametrize("act", ACTS)
 def test_the_service_itself_refuses_people_without_permission(
     unknown: Deletion, stranger: Person, act: str
-) -> None:
+):
     unknown.policy = ApprovalPolicy.ONE
     with pytest.raises(PermissionDenied):
         ACTS[act](unknown, person_actor(person=stranger))

@@ -82,15 +82,15 @@ def banned_in(texts: Iterable[tuple[str, str]], phrases: dict[str, str]) -> list
     ]
 
 
-def test_no_text_of_the_program_has_a_word_that_the_glossary_replaced() -> None:
+def test_no_text_of_the_program_has_a_word_that_the_glossary_replaced():
     assert banned_in(of_the_program(), BANNED | BANNED_IN_THE_PROGRAM) == []
 
 
-def test_no_document_has_a_word_that_the_glossary_replaced() -> None:
+def test_no_document_has_a_word_that_the_glossary_replaced():
     assert banned_in(of_documents(), BANNED) == []
 
 
-def test_every_kind_of_text_is_collected() -> None:
+def test_every_kind_of_text_is_collected():
     found = {(text.group, text.text) for text in collect_texts()}
     assert {
         ("Pages", "Page not found Page not found"),

@@ -18,13 +18,13 @@ from tests.sandbox.client import LIST, send
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def test_the_demo_world_is_always_the_same() -> None:
+def test_the_demo_world_is_always_the_same():
     one, two = demo_world(now=NOW), demo_world(now=NOW)
     assert one.connections() == two.connections()
     assert one.key_pairs() == two.key_pairs() == demo_key_pairs()
 
 
-def test_the_key_pairs_of_44_of_50_orgs_list_400_connections() -> None:
+def test_the_key_pairs_of_44_of_50_orgs_list_400_connections():
     world = demo_world()
     pairs = world.key_pairs()
     seen = {connection.id for pair in pairs for connection in world.connections(org=pair.org)}
@@ -34,14 +34,14 @@ def test_the_key_pairs_of_44_of_50_orgs_list_400_connections() -> None:
     assert len(world.connections()) == 402
 
 
-def test_two_credentials_of_one_org_list_different_connections() -> None:
+def test_two_credentials_of_one_org_list_different_connections():
     token = demo_access_token()
     [pair] = [pair for pair in demo_key_pairs() if pair.org == token.org]
     assert pair.unlisted == {connection_id_between(source="Robotics", sink="Mobile")}
     assert demo_access_token() == token
 
 
-def test_two_connections_are_listed_by_both_of_their_orgs() -> None:
+def test_two_connections_are_listed_by_both_of_their_orgs():
     world = demo_world()
     payments, soc = world.key_pairs()[:2]
     both = [
@@ -52,7 +52,7 @@ def test_two_connections_are_listed_by_both_of_their_orgs() -> None:
     assert len(both) == 2
 
 
-def test_every_fault_belongs_to_a_connection_that_a_key_pair_lists() -> None:
+def test_every_fault_belongs_to_a_connection_that_a_key_pair_lists():
     world = demo_world()
     seen = {
         connection.id
@@ -63,7 +63,7 @@ def test_every_fault_belongs_to_a_connection_that_a_key_pair_lists() -> None:
     assert len(DEMO_FAULTS) >= 12
 
 
-def test_a_fault_applies_to_its_connection_only() -> None:
+def test_a_fault_applies_to_its_connection_only():
     with SandboxServer(demo_world()) as server:
         soc = server.world.key_pairs()[1]
         assert soc.org.site.name == EU1

@@ -55,7 +55,7 @@ def bytes_with_fault(sandbox: SandboxServer, fault: Fault) -> bytes:
 @pytest.mark.parametrize("method", ["DELETE", "POST", "PATCH"])
 def test_a_request_is_executed_only_if_its_fault_says_so(
     sandbox: SandboxServer, method: str, fault: Fault
-) -> None:
+):
     request = make_write(sandbox, method)
     world = sandbox.world
     before = world.connections()
@@ -93,7 +93,7 @@ def test_somebody_else_can_act_just_before_a_request(
     types_if_lost: list[str] | None,
     *,
     is_lost: bool,
-) -> None:
+):
     request = make_write(sandbox, method)
     if is_lost:
         fault, status, types = replace(fault, executes=False, status=500), 500, types_if_lost
@@ -115,7 +115,7 @@ def test_somebody_else_can_act_just_before_a_request(
 @pytest.mark.parametrize("fault", WITH_STATUS, ids=lambda fault: fault.name)
 def test_a_fault_with_a_status_returns_it_and_its_content_type(
     sandbox: SandboxServer, fault: Fault
-) -> None:
+):
     response = response_with_fault(sandbox, fault)
     assert response.status_code == fault.status
     assert response.headers["Content-Type"] == fault.content_type
@@ -133,9 +133,7 @@ def test_a_fault_with_a_status_returns_it_and_its_content_type(
         ("returns_429_hostile", "99999999999999999999; rm"),
     ],
 )
-def test_a_429_has_the_given_reset_header(
-    sandbox: SandboxServer, name: str, reset: str | None
-) -> None:
+def test_a_429_has_the_given_reset_header(sandbox: SandboxServer, name: str, reset: str | None):
     response = response_with_fault(sandbox, FAULTS[name])
     assert response.headers.get("X-RateLimit-Reset") == reset
     assert response.headers["X-RateLimit-Remaining"] == "0"
@@ -146,7 +144,7 @@ def test_a_429_has_the_given_reset_header(
     [faults.RESET_BEFORE_READING, faults.RESET_AFTER_READING, faults.EXECUTES_THEN_RESET],
     ids=lambda fault: fault.name,
 )
-def test_a_reset_fault_is_a_tcp_reset(sandbox: SandboxServer, fault: Fault) -> None:
+def test_a_reset_fault_is_a_tcp_reset(sandbox: SandboxServer, fault: Fault):
     with pytest.raises(ConnectionResetError):
         bytes_with_fault(sandbox, fault)
 
@@ -165,18 +163,18 @@ def test_a_reset_fault_is_a_tcp_reset(sandbox: SandboxServer, fault: Fault) -> N
 )
 def test_a_fault_sends_exactly_these_bytes_and_closes(
     sandbox: SandboxServer, fault: Fault, received: bytes
-) -> None:
+):
     assert re.fullmatch(received, bytes_with_fault(sandbox, fault), re.DOTALL)
 
 
-def test_invalid_gzip_cannot_be_decompressed(sandbox: SandboxServer) -> None:
+def test_invalid_gzip_cannot_be_decompressed(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=faults.INVALID_GZIP)
     with pytest.raises(requests.exceptions.ContentDecodingError):
         send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
 
 
-def test_a_gzip_bomb_is_small_until_it_is_decompressed(sandbox: SandboxServer) -> None:
+def test_a_gzip_bomb_is_small_until_it_is_decompressed(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=faults.GZIP_BOMB)
     with send_delete(sandbox, pair, connection_id) as client, client.makefile("rb") as received:
@@ -191,9 +189,7 @@ def test_a_gzip_bomb_is_small_until_it_is_decompressed(sandbox: SandboxServer) -
 @pytest.mark.parametrize(
     "fault", [faults.SLOW_HEADERS, faults.SLOW_BODY], ids=lambda fault: fault.name
 )
-def test_a_slow_response_takes_longer_than_any_deadline(
-    sandbox: SandboxServer, fault: Fault
-) -> None:
+def test_a_slow_response_takes_longer_than_any_deadline(sandbox: SandboxServer, fault: Fault):
     received = read_at_least(sandbox, replace(fault, interval=0.0001), length=1200)
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert 1200 * fault.interval > 30
@@ -209,7 +205,7 @@ def read_at_least(sandbox: SandboxServer, fault: Fault, *, length: int) -> bytes
     return received
 
 
-def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer) -> None:
+def test_a_held_response_comes_when_the_test_lets_it(sandbox: SandboxServer):
     event = threading.Event()
     with ThreadPoolExecutor() as pool:
         response = pool.submit(response_with_fault, sandbox, faults.held(until=event))

@@ -75,11 +75,11 @@ def responses_without_faults(server: SandboxServer) -> Iterator[requests.Respons
     yield send(server, "PATCH", one, pair=pair, body=update_body(connection_id, "audit"))
 
 
-def test_the_openapi_document_is_valid() -> None:
+def test_the_openapi_document_is_valid():
     validate(document())
 
 
-def test_every_response_without_faults_matches_the_document(sandbox: SandboxServer) -> None:
+def test_every_response_without_faults_matches_the_document(sandbox: SandboxServer):
     statuses = set()
     for response in responses_without_faults(sandbox):
         check_response(response)
@@ -102,7 +102,7 @@ def test_every_response_without_faults_matches_the_document(sandbox: SandboxServ
     }
 
 
-def test_every_list_of_the_demo_matches_the_document() -> None:
+def test_every_list_of_the_demo_matches_the_document():
     with SandboxServer(demo_world()) as server:
         for pair in server.world.key_pairs():
             check_response(send(server, "GET", LIST, pair=pair))
@@ -115,7 +115,7 @@ def test_every_list_of_the_demo_matches_the_document() -> None:
     [faults.TRUNCATED_JSON, faults.NOT_AN_OBJECT, faults.RETURNS_200_HTML, faults.RETURNS_202],
     ids=lambda fault: fault.name,
 )
-def test_broken_lists_do_not_match_the_document(sandbox: SandboxServer, fault: Fault) -> None:
+def test_broken_lists_do_not_match_the_document(sandbox: SandboxServer, fault: Fault):
     pair, _ = payments_connection(sandbox)
     sandbox.world.set_fault(org=pair.org, method="GET", fault=fault)
     response = send(sandbox, "GET", LIST, pair=pair)

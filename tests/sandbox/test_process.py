@@ -43,7 +43,7 @@ def send_control(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_its_addresses_and_stops_on_a_signal(number: signal.Signals) -> None:
+def test_it_prints_its_addresses_and_stops_on_a_signal(number: signal.Signals):
     with run_process("-m", "sandbox") as process:
         assert process.stdout is not None
         document = json.loads(process.stdout.readline())
@@ -57,7 +57,7 @@ def test_it_prints_its_addresses_and_stops_on_a_signal(number: signal.Signals) -
     assert [line.split()[1] for line in errors.splitlines()] == list(SITES)
 
 
-def test_it_stops_when_its_parent_process_ends() -> None:
+def test_it_stops_when_its_parent_process_ends():
     command = ("-c", START_AND_EXIT, "-m", "sandbox")
     with run_process(*command) as parent:
         # Standard output ends only when the simulator has stopped too.
@@ -66,7 +66,7 @@ def test_it_stops_when_its_parent_process_ends() -> None:
     assert output == "" or "sites" in json.loads(output)
 
 
-def test_a_port_in_use_is_reported_in_one_line(sandbox: SandboxServer) -> None:
+def test_a_port_in_use_is_reported_in_one_line(sandbox: SandboxServer):
     port = sandbox.base_urls[US].rpartition(":")[2]
     with run_process("-m", "sandbox", "--port", port) as process:
         output, errors = process.communicate(timeout=PATIENCE)
@@ -74,7 +74,7 @@ def test_a_port_in_use_is_reported_in_one_line(sandbox: SandboxServer) -> None:
     assert errors == "sandbox: cannot listen: Address already in use\n"
 
 
-def test_the_control_api_sets_and_clears_faults(sandbox: SandboxServer) -> None:
+def test_the_control_api_sets_and_clears_faults(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     path = f"{LIST}/{connection_id}"
     values = {"fault": "returns_403", "connection_id": connection_id}
@@ -84,7 +84,7 @@ def test_the_control_api_sets_and_clears_faults(sandbox: SandboxServer) -> None:
     assert send(sandbox, "DELETE", path, pair=pair).status_code == 200
 
 
-def test_the_control_api_changes_a_connection(sandbox: SandboxServer) -> None:
+def test_the_control_api_changes_a_connection(sandbox: SandboxServer):
     connection = sandbox.world.connections()[0]
     values = {"connection_id": connection.id, "connection_types": ["audit"]}
     assert send_control(sandbox, "POST", "connections", values).status_code == 200
@@ -104,13 +104,11 @@ def test_the_control_api_changes_a_connection(sandbox: SandboxServer) -> None:
         {"connection_id": connection_id_between(source="Labs", sink="Search")},
     ],
 )
-def test_the_control_api_refuses_an_invalid_fault(
-    sandbox: SandboxServer, body: dict[str, Any]
-) -> None:
+def test_the_control_api_refuses_an_invalid_fault(sandbox: SandboxServer, body: dict[str, Any]):
     assert send_control(sandbox, "POST", "faults", body).status_code == 400
 
 
-def test_the_control_api_returns_received_requests(sandbox: SandboxServer) -> None:
+def test_the_control_api_returns_received_requests(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
     [received] = send_control(sandbox, "GET", "requests").json()["requests"]
@@ -119,7 +117,7 @@ def test_the_control_api_returns_received_requests(sandbox: SandboxServer) -> No
     assert pair.api_key not in json.dumps(received)
 
 
-def test_the_control_api_resets_the_world(sandbox: SandboxServer) -> None:
+def test_the_control_api_resets_the_world(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
     assert send_control(sandbox, "POST", "reset").status_code == 200
@@ -127,7 +125,7 @@ def test_the_control_api_resets_the_world(sandbox: SandboxServer) -> None:
     assert send_control(sandbox, "GET", "requests").json() == {"requests": []}
 
 
-def test_its_keys_are_printed_as_csv() -> None:
+def test_its_keys_are_printed_as_csv():
     done = subprocess.run(
         [sys.executable, "-m", "sandbox", "--keys"], capture_output=True, check=True
     )

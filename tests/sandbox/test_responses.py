@@ -30,14 +30,14 @@ def errors(text: str) -> str:
     return f'{{"errors":["{text}"]}}\n'
 
 
-def test_delete_returns_an_empty_object_and_a_newline(sandbox: SandboxServer) -> None:
+def test_delete_returns_an_empty_object_and_a_newline(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
     assert (response.status_code, response.text) == (200, "{}\n")
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_a_second_delete_returns_404(sandbox: SandboxServer) -> None:
+def test_a_second_delete_returns_404(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
     response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
@@ -47,7 +47,7 @@ def test_a_second_delete_returns_404(sandbox: SandboxServer) -> None:
 
 
 @pytest.mark.parametrize("bad", ["1234", "z" * 36, f"{{{ABSENT}}}", "..%2F..%2Fv2%2Forg"])
-def test_a_malformed_id_returns_400(sandbox: SandboxServer, bad: str) -> None:
+def test_a_malformed_id_returns_400(sandbox: SandboxServer, bad: str):
     pair, _ = payments_connection(sandbox)
     response = send(sandbox, "DELETE", f"{LIST}/{bad}", pair=pair)
     assert (response.status_code, response.text) == (
@@ -56,7 +56,7 @@ def test_a_malformed_id_returns_400(sandbox: SandboxServer, bad: str) -> None:
     )
 
 
-def test_an_org_that_is_neither_source_nor_sink_gets_404(sandbox: SandboxServer) -> None:
+def test_an_org_that_is_neither_source_nor_sink_gets_404(sandbox: SandboxServer):
     other = sandbox.world.add_key_pair(org=sandbox.world.add_org(name="Other", site=US))
     _, connection_id = payments_connection(sandbox)
     response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=other)
@@ -64,7 +64,7 @@ def test_an_org_that_is_neither_source_nor_sink_gets_404(sandbox: SandboxServer)
     assert sandbox.world.connection(connection_id=connection_id) is not None
 
 
-def test_a_connection_object_has_the_recorded_shape(sandbox: SandboxServer) -> None:
+def test_a_connection_object_has_the_recorded_shape(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     listed = send(sandbox, "GET", LIST, pair=pair).json()["data"][0]
@@ -89,9 +89,7 @@ def test_a_connection_object_has_the_recorded_shape(sandbox: SandboxServer) -> N
     }
 
 
-def test_limit_and_offset_select_a_page_and_do_not_change_the_totals(
-    sandbox: SandboxServer,
-) -> None:
+def test_limit_and_offset_select_a_page_and_do_not_change_the_totals(sandbox: SandboxServer):
     world = sandbox.world
     pair, _ = payments_connection(sandbox)
     for number in range(5):
@@ -108,7 +106,7 @@ def test_limit_and_offset_select_a_page_and_do_not_change_the_totals(
     assert sorted(ids) == sorted(connection.id for connection in world.connections(org=pair.org))
 
 
-def test_a_list_has_rate_limit_headers(sandbox: SandboxServer) -> None:
+def test_a_list_has_rate_limit_headers(sandbox: SandboxServer):
     pair, _ = payments_connection(sandbox)
     headers = send(sandbox, "GET", LIST, pair=pair).headers
     for name in ("Limit", "Period", "Remaining", "Reset"):
@@ -116,7 +114,7 @@ def test_a_list_has_rate_limit_headers(sandbox: SandboxServer) -> None:
     assert headers["X-RateLimit-Name"]
 
 
-def test_key_checks_return_org_and_permissions(sandbox: SandboxServer) -> None:
+def test_key_checks_return_org_and_permissions(sandbox: SandboxServer):
     pair, _ = payments_connection(sandbox)
     assert send(sandbox, "GET", "/api/v1/validate", pair=pair).json() == {"valid": True}
     assert send(sandbox, "GET", "/api/v2/validate_keys", pair=pair).json() == {"status": "ok"}
@@ -143,7 +141,7 @@ def test_key_checks_return_org_and_permissions(sandbox: SandboxServer) -> None:
 )
 def test_keys_of_another_site_and_revoked_keys_return_the_same_403(
     sandbox: SandboxServer, method: str, path: str
-) -> None:
+):
     pair, _ = payments_connection(sandbox)
     elsewhere = send(sandbox, method, path, pair=pair, site=EU)
     sandbox.world.revoke(pair)
@@ -152,7 +150,7 @@ def test_keys_of_another_site_and_revoked_keys_return_the_same_403(
     assert elsewhere.text == revoked.text == errors("Forbidden")
 
 
-def test_a_request_without_keys_returns_401(sandbox: SandboxServer) -> None:
+def test_a_request_without_keys_returns_401(sandbox: SandboxServer):
     response = send(sandbox, "GET", LIST, pair=None)
     assert (response.status_code, response.text) == (401, errors("Unauthorized"))
 
@@ -163,7 +161,7 @@ def test_a_request_without_keys_returns_401(sandbox: SandboxServer) -> None:
 )
 def test_an_access_token_works_until_revoked_and_never_beside_keys(
     sandbox: SandboxServer, is_revoked: bool, beside_keys: bool, status: int
-) -> None:
+):
     pair, _ = payments_connection(sandbox)
     token = sandbox.world.add_access_token(org=pair.org)
     if is_revoked:
@@ -183,7 +181,7 @@ def test_an_access_token_works_until_revoked_and_never_beside_keys(
 @pytest.mark.parametrize("is_service_account", [True, False])
 def test_the_owner_of_the_keys_creates_a_connection_and_stays_its_creator(
     sandbox: SandboxServer, *, is_service_account: bool
-) -> None:
+):
     sandbox.world.max_destinations = 2
     source = org_named(sandbox.world, "Payments US")
     owner = make_user(name="Ada Lovelace", service_account=is_service_account)
@@ -217,9 +215,7 @@ def test_the_owner_of_the_keys_creates_a_connection_and_stays_its_creator(
     assert again["data"]["id"] != document["id"]
 
 
-def test_only_keys_of_the_source_org_with_permission_change_a_connection(
-    sandbox: SandboxServer,
-) -> None:
+def test_only_keys_of_the_source_org_with_permission_change_a_connection(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     path, body = f"{LIST}/{connection_id}", update_body(connection_id, "audit")
     before = sandbox.world.connections()
@@ -239,7 +235,7 @@ def test_only_keys_of_the_source_org_with_permission_change_a_connection(
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange.name)
-def test_a_recorded_request_has_the_recorded_response(exchange: Exchange) -> None:
+def test_a_recorded_request_has_the_recorded_response(exchange: Exchange):
     world = World(sites=[US])
     parent = world.add_org(name="Parent", site=US, id=recorded.SOURCE_ORG_ID)
     child = world.add_org(name="Child", site=US, id=recorded.SINK_ORG_ID)
@@ -264,7 +260,7 @@ def test_a_recorded_request_has_the_recorded_response(exchange: Exchange) -> Non
     assert (response.status_code, received) == (int(exchange.status[:3]), expected)
 
 
-def test_a_connection_to_itself_or_to_another_site_is_refused(sandbox: SandboxServer) -> None:
+def test_a_connection_to_itself_or_to_another_site_is_refused(sandbox: SandboxServer):
     pair, _ = payments_connection(sandbox)
     world = sandbox.world
     own = f"connection between orgs {pair.org.id} and"
@@ -280,9 +276,7 @@ def test_a_connection_to_itself_or_to_another_site_is_refused(sandbox: SandboxSe
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", f"{LIST}/{ABSENT}"), ("GET", "/api/v2/orgs"), ("PUT", LIST)]
 )
-def test_an_unknown_path_or_method_returns_404(
-    sandbox: SandboxServer, method: str, path: str
-) -> None:
+def test_an_unknown_path_or_method_returns_404(sandbox: SandboxServer, method: str, path: str):
     pair, _ = payments_connection(sandbox)
     response = send(sandbox, method, path, pair=pair)
     assert (response.status_code, response.text) == (404, errors("Not found"))
@@ -298,7 +292,7 @@ def managed_names(sandbox: SandboxServer, org: str, query: str = "") -> list[str
     return [names[item["id"]] for item in relations["managed_orgs"]["data"]]
 
 
-def test_a_parent_org_lists_itself_and_the_orgs_it_manages(sandbox: SandboxServer) -> None:
+def test_a_parent_org_lists_itself_and_the_orgs_it_manages(sandbox: SandboxServer):
     world = sandbox.world
     world.set_parent(org=org_named(world, "Payments US"), parent=org_named(world, "Group SOC"))
     assert managed_names(sandbox, "Group SOC") == ["Group SOC", "Payments US"]

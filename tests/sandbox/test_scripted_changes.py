@@ -29,7 +29,7 @@ def change(server: SandboxServer, **values: Any) -> int:
     return status
 
 
-def test_a_removed_connection_is_recreated_with_another_id(server: SandboxServer) -> None:
+def test_a_removed_connection_is_recreated_with_another_id(server: SandboxServer):
     before = connection_between(server.world, "Payments US", "Group SOC")
     assert change(server, connection_id=before.id, change="recreate") == 404
     assert change(server, connection_id=before.id, change="remove") == 200
@@ -40,7 +40,7 @@ def test_a_removed_connection_is_recreated_with_another_id(server: SandboxServer
     assert after.connection_types == before.connection_types
 
 
-def test_a_disabled_creator_is_disabled_on_all_connections(server: SandboxServer) -> None:
+def test_a_disabled_creator_is_disabled_on_all_connections(server: SandboxServer):
     one = connection_between(server.world, "Payments US", "Group SOC")
     assert change(server, connection_id=one.id, change="disable_creator") == 200
     assert all(connection.created_by.disabled for connection in server.world.connections())

@@ -19,7 +19,7 @@ from tests.support.processes import PATIENCE
 from tests.support.sandbox import US, key_headers, make_world
 
 
-def test_a_fixed_port_is_used_or_reported_as_in_use() -> None:
+def test_a_fixed_port_is_used_or_reported_as_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
@@ -28,7 +28,7 @@ def test_a_fixed_port_is_used_or_reported_as_in_use() -> None:
         assert server.base_urls[US] == f"http://127.0.0.1:{port}"
 
 
-def test_with_a_certificate_it_serves_https_alone(tmp_path: Path) -> None:
+def test_with_a_certificate_it_serves_https_alone(tmp_path: Path):
     certificate = make_certificate(tmp_path)
     with SandboxServer(make_world(), tls=certificate.server) as server:
         url = f"{server.base_urls[US]}{LIST}"
@@ -38,7 +38,7 @@ def test_with_a_certificate_it_serves_https_alone(tmp_path: Path) -> None:
             requests.get(url.replace("https", "http"), timeout=PATIENCE)
 
 
-def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
+def test_one_connection_serves_many_requests(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     address = urlsplit(sandbox.base_urls[US])
     client = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
@@ -52,7 +52,7 @@ def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
             assert client.sock is first_socket
 
 
-def test_it_stops_at_once_while_clients_wait() -> None:
+def test_it_stops_at_once_while_clients_wait():
     before = set(threading.enumerate())
     with SandboxServer(make_world()) as server:
         pair, connection_id = payments_connection(server)
@@ -72,7 +72,7 @@ def test_it_stops_at_once_while_clients_wait() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_the_server_can_close_idle_connections(sandbox: SandboxServer) -> None:
+def test_the_server_can_close_idle_connections(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     with send_delete(sandbox, pair, connection_id) as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
@@ -80,7 +80,7 @@ def test_the_server_can_close_idle_connections(sandbox: SandboxServer) -> None:
         assert client.recv(1) == b""
 
 
-def test_concurrent_deletes_delete_a_connection_once(sandbox: SandboxServer) -> None:
+def test_concurrent_deletes_delete_a_connection_once(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     statuses: list[int] = []
 
@@ -98,7 +98,7 @@ def test_concurrent_deletes_delete_a_connection_once(sandbox: SandboxServer) -> 
     assert sandbox.world.deletes_executed(connection_id) == 1
 
 
-def test_the_request_log_has_header_names_but_no_keys(sandbox: SandboxServer) -> None:
+def test_the_request_log_has_header_names_but_no_keys(sandbox: SandboxServer):
     pair, _ = payments_connection(sandbox)
     send(sandbox, "GET", f"{LIST}?limit=1", pair=pair)
     [received] = sandbox.world.requests()
@@ -109,7 +109,7 @@ def test_the_request_log_has_header_names_but_no_keys(sandbox: SandboxServer) ->
     assert pair.application_key not in repr(pair)
 
 
-def test_reset_restores_the_initial_state(sandbox: SandboxServer) -> None:
+def test_reset_restores_the_initial_state(sandbox: SandboxServer):
     pair, connection_id = payments_connection(sandbox)
     before = sandbox.world.connections()
     send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)

@@ -333,12 +333,12 @@ def url_names(patterns: list[Any]) -> Iterator[str]:
             yield pattern.name
 
 
-def test_every_url_is_in_the_matrix() -> None:
+def test_every_url_is_in_the_matrix():
     known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
     assert set(url_names(get_resolver().url_patterns)) == known
 
 
-def test_no_other_url_contains_a_sequential_number() -> None:
+def test_no_other_url_contains_a_sequential_number():
     counted = {
         pattern.name
         for pattern in urlpatterns
@@ -353,14 +353,14 @@ def test_no_other_url_contains_a_sequential_number() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_another_persons_passkey_is_not_found(
     name: str, method: str, ada: Person, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     key = Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data={})
     url = reverse(name, kwargs={"pk": key.pk})
     assert status_of(client_of(root), method, url) == 404
     assert Authenticator.objects.get() == key
 
 
-def test_every_url_is_listed_for_the_visibility_tests() -> None:
+def test_every_url_is_listed_for_the_visibility_tests():
     assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
 
 
@@ -372,7 +372,7 @@ def patterns(of: list[Any]) -> Iterator[URLPattern]:
             yield pattern
 
 
-def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
+def test_every_url_declares_its_access_rules_or_is_one_of_allauths():
     declared: set[str | None] = set()
     named: set[str | None] = set()
     for pattern in patterns(get_resolver().url_patterns):
@@ -383,7 +383,7 @@ def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
     assert named - declared == set(ALLAUTH)
 
 
-def test_reauthentication_is_declared_where_the_table_requires_it() -> None:
+def test_reauthentication_is_declared_where_the_table_requires_it():
     declared = {
         pattern.name for pattern in patterns(get_resolver().url_patterns) if needs_proof(pattern)
     }
@@ -395,7 +395,7 @@ def needs_proof(pattern: URLPattern) -> bool:
     return isinstance(access, Access) and access.reauthenticate
 
 
-def test_every_post_url_requires_an_identity_check_or_documents_why_not() -> None:
+def test_every_post_url_requires_an_identity_check_or_documents_why_not():
     posting = {name for name, (_, may_post) in MATRIX.items() if may_post is not None}
     assert posting == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | set(NOT_REAUTHENTICATED)
 
@@ -497,7 +497,7 @@ def test_each_role_can_access_exactly_what_the_matrix_allows(
     client_of: Callable[[Person], Client],
     subtests: pytest.Subtests,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     # What a page shows doesn't decide who can open it, and takes most of the time.
     monkeypatch.setattr(Template, "render", lambda *_: "")
     for who in CAST:
@@ -528,7 +528,7 @@ def wrong_statuses(client: Client, who: str, addresses: dict[str, str]) -> list[
 
 def test_no_url_accepts_any_other_method(
     root: Person, addresses: dict[str, str], client_of: Callable[[Person], Client]
-) -> None:
+):
     # The methods of a URL don't depend on the person; an administrator is refused nothing else.
     client = client_of(root)
     statuses = {}
@@ -539,9 +539,7 @@ def test_no_url_accepts_any_other_method(
     assert {key: status for key, status in statuses.items() if status != 405} == {}
 
 
-def test_no_form_is_accepted_without_its_csrf_token(
-    addresses: dict[str, str], root: Person
-) -> None:
+def test_no_form_is_accepted_without_its_csrf_token(addresses: dict[str, str], root: Person):
     client = Client(enforce_csrf_checks=True)
     client.force_login(root)
     posting = [addresses[name] for name, (_, may_post) in MATRIX.items() if may_post is not None]
@@ -553,7 +551,7 @@ def test_no_form_is_accepted_without_its_csrf_token(
 @pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
 def test_not_even_an_administrator_decides_on_their_own_request(
     act: str, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(root)
     requester = Requester(
         client=client,
@@ -564,7 +562,7 @@ def test_not_even_an_administrator_decides_on_their_own_request(
     assert client.post(reverse(act, args=[requester.deletion().pk])).status_code == 403
 
 
-def test_no_url_is_accessible_without_signing_in(addresses: dict[str, str]) -> None:
+def test_no_url_is_accessible_without_signing_in(addresses: dict[str, str]):
     public = {"setup", "sign-in-link", "appearance-set"}
     public |= {f"provider-{name}" for name in ("start", "callback", "renewal", "signed-out")}
     client = Client()
@@ -578,7 +576,7 @@ def test_no_url_is_accessible_without_signing_in(addresses: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
-def test_account_pages_require_a_sign_in(name: str) -> None:
+def test_account_pages_require_a_sign_in(name: str):
     response = Client().get(address_of_allauth(name))
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
@@ -586,11 +584,11 @@ def test_account_pages_require_a_sign_in(name: str) -> None:
 
 def test_no_one_changes_their_own_sign_in_address(
     ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     assert client_of(ada).get("/accounts/email/").status_code == 404
 
 
-def test_signing_up_is_closed(db: None) -> None:
+def test_signing_up_is_closed(db: None):
     response = Client().post(
         "/accounts/signup/",
         {"username": "mallory", "email": "m@example.com", "password1": "a long pass phrase"},
@@ -600,13 +598,11 @@ def test_signing_up_is_closed(db: None) -> None:
 
 
 @pytest.mark.parametrize("noun", ["batch", "credential", "deletion", "person"])
-def test_an_unknown_url_is_a_404(
-    noun: str, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+def test_an_unknown_url_is_a_404(noun: str, root: Person, client_of: Callable[[Person], Client]):
     url = reverse(f"{noun}-detail", kwargs={"pk": uuid4()})
     assert client_of(root).get(url).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_respond_to_any_host_without_signing_in(db: None, path: str) -> None:
+def test_probes_respond_to_any_host_without_signing_in(db: None, path: str):
     assert Client().get(path, headers={"host": "10.1.2.3:9"}).status_code == 200

@@ -21,7 +21,7 @@ def refusals() -> list[AuditEvent]:
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_request_that_a_role_does_not_allow_is_refused_and_recorded(
     victor: Person, client_of: Callable[[Person], Client], method: str
-) -> None:
+):
     assert getattr(client_of(victor), method)("/people/new/").status_code == 403
     [event] = refusals()
     assert event.actor_id == victor.pk
@@ -34,7 +34,7 @@ def test_a_request_that_a_role_does_not_allow_is_refused_and_recorded(
 
 def test_refusals_are_recorded_once_a_minute_per_person_and_url_name(
     victor: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(victor)
     for _ in range(5):
         assert client.get(f"/people/{uuid4()}/").status_code == 403
@@ -43,7 +43,7 @@ def test_refusals_are_recorded_once_a_minute_per_person_and_url_name(
 
 def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal(
     victor: Person, client_of: Callable[[Person], Client], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(**_: Any) -> None:
         raise OperationalError("database is locked")
 
@@ -51,6 +51,6 @@ def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal(
     assert client_of(victor).get("/people/").status_code == 403
 
 
-def test_a_signed_out_person_is_redirected_to_sign_in_without_an_event() -> None:
+def test_a_signed_out_person_is_redirected_to_sign_in_without_an_event():
     assert Client().get("/people/").status_code == 302
     assert refusals() == []

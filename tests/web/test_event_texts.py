@@ -43,13 +43,13 @@ QUOTED = {"http_status": 403, "duration_ms": 143, "errors": ["No", "Never"]}
 )
 def test_a_timeline_says_what_the_details_say(
     code: str, details: dict[str, Any], title: str, tone: str, detail: str
-) -> None:
+):
     text = event_text(event(f"deletion.{code}", attempt=2, **details))
     assert text.badge.label.removesuffix(", attempt 2").removesuffix(" to attempt 2") == title
     assert (text.badge.tone, text.detail) == (tone, detail)
 
 
-def test_a_finished_bulk_deletion_lists_its_results() -> None:
+def test_a_finished_bulk_deletion_lists_its_results():
     text = event_text(event("batch.finished", counts={"Deleted": 1200, "Refused": 1}))
     assert text.badge.label == "Bulk deletion finished"
     assert text.detail == "1,200 deleted, 1 refused"

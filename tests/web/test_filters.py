@@ -18,7 +18,7 @@ from tests.flows.support import read, store_credential
 ClientOf = Callable[[Person], Client]
 
 
-def test_a_repeated_filter_matches_any_of_its_values() -> None:
+def test_a_repeated_filter_matches_any_of_its_values():
     form = ConnectionFilters(MultiValueDict({"type": ["logs", "", "audit", "logs"]}))
     assert form.filters().connection_type == ("logs", "audit")
     filters, query = parse_filter("type=logs&type=audit&site=datadoghq.eu&page=2")
@@ -37,7 +37,7 @@ def test_a_repeated_filter_matches_any_of_its_values() -> None:
         (CharField(), list(map(str, range(51)))),
     ],
 )
-def test_each_value_is_checked(each: Any, values: list[str]) -> None:
+def test_each_value_is_checked(each: Any, values: list[str]):
     with pytest.raises(ValidationError):
         AnyOf(each).clean(values)
 
@@ -48,7 +48,7 @@ def labs(sandbox: SandboxServer, db: None) -> Credential:
 
 
 @pytest.mark.usefixtures("labs")
-def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, ada: Person) -> None:
+def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, ada: Person):
     bar = client_of(ada).get("/connections/?type=logs&type=audit&sort=-created").context["bar"]
     assert [(chip.value_label, chip.remove_url) for chip in bar.chips] == [
         ("logs", "/connections/?sort=-created&type=audit"),
@@ -62,7 +62,7 @@ def test_each_value_is_a_chip_with_the_address_without_it(client_of: ClientOf, a
 @pytest.mark.parametrize("path", ["/deletions/", "/audit/"])
 def test_the_history_and_the_audit_log_take_several_values(
     client_of: ClientOf, edith: Person, ada: Person, path: str
-) -> None:
+):
     query = {"/deletions/": f"person={ada.pk}&person={edith.pk}", "/audit/": "actor=a&actor=b"}
     response = client_of(edith).get(f"{path}?{query[path]}")
     bar = response.context["bar"]
@@ -87,7 +87,7 @@ def test_the_history_and_the_audit_log_take_several_values(
 )
 def test_a_filter_that_cannot_be_used_lists_nothing(
     client_of: ClientOf, ada: Person, query: str, problem: str, chip: str | None
-) -> None:
+):
     response = client_of(ada).get(f"/connections/?type=logs&{query}&sort=-created")
     page = read(response)
     assert "Nothing is listed, because a filter can't be used" in page.text
@@ -119,5 +119,5 @@ def test_a_filter_that_cannot_be_used_lists_nothing(
 )
 def test_every_list_shows_nothing_for_a_filter_that_cannot_be_used(
     client_of: ClientOf, edith: Person, path: str
-) -> None:
+):
     assert "Nothing is listed, because a filter can't be used" in client_of(edith).get(path).text

@@ -90,7 +90,7 @@ def visitor() -> Client:
 
 
 @pytest.mark.parametrize("unreachable", [port_that_refuses, port_that_hangs_up])
-def test_every_page_says_that_the_server_cannot_be_reached(unreachable: Any) -> None:
+def test_every_page_says_that_the_server_cannot_be_reached(unreachable: Any):
     with unreachable() as port, using_database(**POSTGRESQL, HOST="127.0.0.1", PORT=port):
         responses = visit(visitor())
         ready = Client().get("/readyz")
@@ -122,7 +122,7 @@ def replace_by_directory(path: Path) -> None:
 @pytest.mark.parametrize("lose", [replace_by_other_text, Path.unlink, replace_by_directory])
 def test_every_page_says_that_the_file_is_lost(
     migrated_directory: Path, lose: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     file = migrated_directory / "orgadmin.sqlite3"
     with SharedDatabase(url=f"sqlite:///{file}", data_dir=migrated_directory).opened():
         client = signed_in()
@@ -141,7 +141,7 @@ def test_every_page_says_that_the_file_is_lost(
     assert "AttributeError" not in caplog.text
 
 
-def test_a_file_that_stays_locked_is_unavailable(migrated_directory: Path) -> None:
+def test_a_file_that_stays_locked_is_unavailable(migrated_directory: Path):
     file = migrated_directory / "orgadmin.sqlite3"
     with SharedDatabase(url=f"sqlite:///{file}", data_dir=migrated_directory).opened():
         client = signed_in()
@@ -167,7 +167,7 @@ class Cut:
 @pytest.mark.database
 def test_a_form_whose_connection_was_lost_points_to_deletions(
     postgresql_url: str, postgresql_template: str, tmp_path: Path
-) -> None:
+):
     name = postgresql_template
     with (
         copied_postgresql(postgresql_url, template=name, data_dir=tmp_path) as database,
@@ -184,7 +184,7 @@ def test_a_form_whose_connection_was_lost_points_to_deletions(
 
 
 @pytest.mark.database
-def test_pages_work_again_after_the_server_was_stopped(postgresql_url: str, tmp_path: Path) -> None:
+def test_pages_work_again_after_the_server_was_stopped(postgresql_url: str, tmp_path: Path):
     with (
         throw_away_postgresql() as url,
         migrate_postgresql(url, "migrated", data_dir=tmp_path).opened(),
@@ -204,7 +204,7 @@ def test_pages_work_again_after_the_server_was_stopped(postgresql_url: str, tmp_
 @pytest.mark.database
 def test_a_web_server_that_starts_before_postgresql_waits_for_it(
     postgresql_url: str, tmp_path: Path
-) -> None:
+):
     create_private_text(tmp_path / "keyring.json", new_key_ring_text())
     with throw_away_postgresql() as url:
         database = migrate_postgresql(url, "migrated", data_dir=tmp_path)
@@ -217,7 +217,7 @@ def test_a_web_server_that_starts_before_postgresql_waits_for_it(
             assert web.end() == 0
 
 
-def test_an_error_of_one_statement_is_no_lost_database() -> None:
+def test_an_error_of_one_statement_is_no_lost_database():
     with pytest.raises(OperationalError) as error, connection.cursor() as cursor:
         cursor.execute("SELECT missing FROM connections_person")
     assert not is_unavailable_error(error.value)

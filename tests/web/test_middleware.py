@@ -87,15 +87,13 @@ def reader(victor: Person, client_of: Callable[[Person], Client]) -> Client:
 
 @with_test_views
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_view_without_access_rules_never_runs(
-    reader: Client, client: Client, method: str
-) -> None:
+def test_a_view_without_access_rules_never_runs(reader: Client, client: Client, method: str):
     for visitor in (reader, client):
         with pytest.raises(ImproperlyConfigured, match="no access rules"):
             visitor.generic(method, "/of-a-test/unregistered/")
 
 
-def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: RequestFactory) -> None:
+def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: RequestFactory):
     view = form_page("x/", unregistered, SEE, post_permission=APPROVE).callback
     for request in (rf.get("/x/"), rf.post("/x/")):
         request.user = victor
@@ -108,13 +106,13 @@ def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: Reque
 
 @with_test_views
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_view_that_writes_during_a_get_raises(reader: Client, method: str) -> None:
+def test_a_view_that_writes_during_a_get_raises(reader: Client, method: str):
     with pytest.raises(WriteInReadError, match="Make it a POST"):
         reader.generic(method, "/of-a-test/writing/")
 
 
 @with_test_views
-def test_a_post_can_write(reader: Client) -> None:
+def test_a_post_can_write(reader: Client):
     assert reader.post("/of-a-test/writing/").status_code == 200
     assert Person.objects.filter(username="written").exists()
 
@@ -135,7 +133,7 @@ def test_a_post_can_write(reader: Client) -> None:
         "TRUNCATE connections_person",
     ],
 )
-def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str) -> None:
+def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str):
     with pytest.raises(WriteInReadError):
         reader.get("/of-a-test/by-hand/", {"sql": sql})
 
@@ -150,12 +148,12 @@ def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str) -> 
         "DELETE FROM orgadmin_cache WHERE cache_key = 'none'",
     ],
 )
-def test_reads_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str) -> None:
+def test_reads_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str):
     assert reader.get("/of-a-test/by-hand/", {"sql": sql}).text == "done"
 
 
 @with_test_views
-def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client) -> None:
+def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client):
     response = reader.get("/of-a-test/streaming/")
     chunks = iter(response.streaming_content)  # type: ignore[attr-defined]
     assert next(chunks) == b"first,"
@@ -166,14 +164,14 @@ def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client) -> No
 
 
 @with_test_views
-def test_a_get_can_append_an_event_and_save_its_session(reader: Client) -> None:
+def test_a_get_can_append_an_event_and_save_its_session(reader: Client):
     assert reader.get("/of-a-test/recording/").text == "recorded"
     assert AuditEvent.objects.get().code == "export.started"
     assert reader.session["seen"] == "yes"
 
 
 @with_test_views
-def test_the_guard_is_off_again_after_the_request(reader: Client) -> None:
+def test_the_guard_is_off_again_after_the_request(reader: Client):
     assert reader.get("/of-a-test/recording/").text == "recorded"
     assert Person.objects.create(username="later").pk
 
@@ -181,7 +179,7 @@ def test_the_guard_is_off_again_after_the_request(reader: Client) -> None:
 @pytest.mark.parametrize("address", ["/healthz", "/readyz"])
 def test_health_checks_respond_to_anyone_under_any_host(
     client: Client, db: None, settings: Settings, address: str
-) -> None:
+):
     settings.SECURE_SSL_REDIRECT = True
     response = client.get(address, headers={"Host": "10.1.2.3:8000"})
     assert (response.status_code, response.text) == (200, "ok\n")
@@ -191,19 +189,19 @@ def test_health_checks_respond_to_anyone_under_any_host(
 
 def test_the_process_is_alive_without_a_database(
     client: Client, django_db_blocker: DjangoDbBlocker
-) -> None:
+):
     with django_db_blocker.block():
         assert client.get("/healthz").status_code == 200
 
 
-def test_it_is_not_ready_without_its_key_ring(client: Client, db: None, settings: Settings) -> None:
+def test_it_is_not_ready_without_its_key_ring(client: Client, db: None, settings: Settings):
     settings.KEYRING_FILE.parent.mkdir(parents=True, exist_ok=True)
     settings.KEYRING_FILE.write_text("nonsense")
     response = client.get("/readyz")
     assert (response.status_code, response.text) == (503, "the key ring cannot be used\n")
 
 
-def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db: None) -> None:
+def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db: None):
     response = client.get("/accounts/login/")
     assert response["Cache-Control"] == "no-store"
     assert response["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -231,7 +229,7 @@ def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db:
 )
 def test_only_a_trusted_proxy_can_give_a_request_its_id(
     client: Client, settings: Settings, proxies: list[str], request_id: str, *, is_kept: bool
-) -> None:
+):
     settings.TRUSTED_PROXIES = proxies
     for address in ("/healthz", "/metrics"):
         given = client.get(address, headers={"X-Request-ID": request_id})["X-Request-ID"]
@@ -240,7 +238,7 @@ def test_only_a_trusted_proxy_can_give_a_request_its_id(
 
 def test_records_of_a_refused_request_have_its_id_and_the_person(
     victor: Person, client_of: Callable[[Person], Client], caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.handler.setFormatter(JsonFormatter())
     response = client_of(victor).get("/people/")
     # The client runs in this thread, whose next record is still about this request.
@@ -255,14 +253,14 @@ def test_records_of_a_refused_request_have_its_id_and_the_person(
     assert "person" not in json.loads(caplog.handler.format(caplog.records[-1]))
 
 
-def test_a_static_file_can_be_cached(client: Client, db: None) -> None:
+def test_a_static_file_can_be_cached(client: Client, db: None):
     response = client.get("/static/connections/app.css")
     assert response.status_code == 200
     assert "no-store" not in response["Cache-Control"]
     response.close()
 
 
-def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None) -> None:
+def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None):
     open_to_all = {
         "setup",
         "sign-in-link",
@@ -297,7 +295,7 @@ BATCH = "/deletions/batches/0190a9a4-8a65-7000-8000-000000000001/"
 )
 def test_a_post_while_signed_out_says_so_and_links_back_to_its_page(
     client: Client, db: None, sent_from: str, leads_to: str
-) -> None:
+):
     response = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
     assert "You were signed out, so nothing was changed." in response.text
     assert f'name="next" value="{leads_to}"' in response.text
@@ -317,7 +315,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 )
 def test_the_address_of_a_form_leads_a_browser_to_the_page_of_the_form(
     client_of: Callable[[Person], Client], ada: Person, address: str, leads_to: str | None
-) -> None:
+):
     response = client_of(ada).get(address, headers=BROWSER)
     if leads_to:
         assert (response.status_code, response["Location"]) == (302, leads_to)
@@ -329,7 +327,7 @@ def test_the_address_of_a_form_leads_a_browser_to_the_page_of_the_form(
 
 
 @with_test_views
-def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -> None:
+def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None):
     client.raise_request_exception = False
     response = client.get("/of-a-test/failing/")
     assert response.status_code == 500
@@ -341,15 +339,13 @@ def test_an_error_page_shows_no_details_of_the_error(client: Client, db: None) -
 
 
 @with_test_views
-def test_the_error_page_needs_no_database(
-    client: Client, django_db_blocker: DjangoDbBlocker
-) -> None:
+def test_the_error_page_needs_no_database(client: Client, django_db_blocker: DjangoDbBlocker):
     client.raise_request_exception = False
     with django_db_blocker.block():
         assert client.get("/of-a-test/failing/").status_code == 500
 
 
-def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person) -> None:
+def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person):
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada)
     response = client.post("/people/new/", {"username": "hedy"})
@@ -357,7 +353,7 @@ def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person) -> None:
     assert "Nothing was changed" in response.text
 
 
-def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada: Person) -> None:
+def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada: Person):
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
     client.force_login(ada)
     response = client.get("/nowhere/")
@@ -367,7 +363,7 @@ def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada:
 
 def test_where_mfa_is_required_nothing_is_shown_without_it(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
-) -> None:
+):
     settings.REQUIRE_MFA = True
     client = client_of(ada)
     for url in ("/", "/deletions/", "/connections/", "/deletions/new/"):
@@ -378,7 +374,7 @@ def test_where_mfa_is_required_nothing_is_shown_without_it(
 
 def test_where_mfa_is_required_everyone_can_still_set_it_up(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
-) -> None:
+):
     settings.REQUIRE_MFA = True
     client = client_of(ada)
     page = client.get("/accounts/2fa/", follow=True)
@@ -389,7 +385,7 @@ def test_where_mfa_is_required_everyone_can_still_set_it_up(
 
 def test_mfa_grants_access_and_recovery_codes_alone_do_not(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
-) -> None:
+):
     settings.REQUIRE_MFA = True
     client = client_of(ada)
     Authenticator.objects.create(user=ada, type=Authenticator.Type.RECOVERY_CODES, data={})

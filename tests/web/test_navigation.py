@@ -54,7 +54,7 @@ def entries_for(client: Client) -> dict[str, str]:
 
 def test_entries_that_a_role_cannot_open_or_that_list_nothing_are_hidden(
     client_of: ClientOf, victor: Person, edith: Person, labs: Credential
-) -> None:
+):
     anyone = ["Overview", "Connections", "Deletions", "Orgs", "Settings"]
     assert list(entries_for(client_of(victor))) == anyone
     assert list(entries_for(client_of(edith))) == [*anyone[:4], "Audit log", "Settings"]
@@ -62,7 +62,7 @@ def test_entries_that_a_role_cannot_open_or_that_list_nothing_are_hidden(
 
 def test_a_size_counts_what_the_reader_can_see(
     client_of: ClientOf, ada: Person, root: Person, labs: Credential
-) -> None:
+):
     sizes = entries_for(client_of(ada))
     assert int(sizes["Connections"]) == len(client_of(ada).get("/connections/").context["rows"]) > 0
     assert int(sizes["Orgs"]) > 1
@@ -72,7 +72,7 @@ def test_a_size_counts_what_the_reader_can_see(
 
 def test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time(
     client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, policy="one")
     add_deletion(labs, by=root, policy="one")
     approver, administrator = client_of(linus), client_of(root)
@@ -90,7 +90,7 @@ def test_each_page_counts_for_its_reader_under_the_access_lists_of_that_time(
 
 def test_a_request_counts_until_it_expires_by_the_database_clock(
     client_of: ClientOf, ada: Person, linus: Person, labs: Credential
-) -> None:
+):
     approver, now = client_of(linus), timezone.now()
     for seconds, counted in ((30, "1"), (-1, "1"), (-3600, "1")):
         add_deletion(labs, by=ada, policy="one", expires_at=now + timedelta(seconds=seconds))
@@ -101,7 +101,7 @@ def test_a_request_counts_until_it_expires_by_the_database_clock(
 
 def test_what_a_person_can_confirm_or_resolve_counts_for_them(
     client_of: ClientOf, ada: Person, root: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, policy="none", expires_at=timezone.now() + timedelta(hours=1))
     add_deletion(labs, by=root, policy="none", expires_at=timezone.now() + timedelta(hours=1))
     add_deletion(labs, by=root, policy="one", state=State.UNKNOWN)
@@ -115,7 +115,7 @@ def test_what_a_person_can_confirm_or_resolve_counts_for_them(
 
 def test_a_bulk_deletion_to_confirm_counts_for_its_requester(
     client_of: ClientOf, ada: Person, root: Person, labs: Credential
-) -> None:
+):
     org = KnownOrg(site=labs.site, org_id=labs.org_id, name=labs.org_name)
     batch = create_draft_from_org(actor=person_actor(person=ada), org=org)
     Batch.objects.filter(pk=batch.pk).update(
@@ -130,7 +130,7 @@ def test_a_bulk_deletion_to_confirm_counts_for_its_requester(
 
 def test_two_people_with_the_same_roles_have_numbers_of_their_own(
     client_of: ClientOf, linus: Person, labs: Credential
-) -> None:
+):
     other = Person.objects.create(username="other")
     other.groups.set(linus.groups.all())
     add_deletion(labs, by=other, policy="one")
@@ -140,7 +140,7 @@ def test_two_people_with_the_same_roles_have_numbers_of_their_own(
 
 def test_a_page_counts_for_the_roles_of_that_time(
     client_of: ClientOf, ada: Person, linus: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, policy="one")
     approver = client_of(linus)
     assert counts_in(approver) == {"deletion-list": "1"}
@@ -148,9 +148,7 @@ def test_a_page_counts_for_the_roles_of_that_time(
     assert counts_in(approver) == {}
 
 
-def test_the_numbers_take_one_statement(
-    client_of: ClientOf, root: Person, labs: Credential
-) -> None:
+def test_the_numbers_take_one_statement(client_of: ClientOf, root: Person, labs: Credential):
     administrator = client_of(root)
     with CaptureQueriesContext(connection) as captured:
         counts_in(administrator)
@@ -160,7 +158,7 @@ def test_the_numbers_take_one_statement(
 
 def test_a_large_size_is_not_counted_to_the_end(
     client_of: ClientOf, ada: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(navigation, "_MOST", 0)
     sizes = entries_for(client_of(ada))
     assert (sizes["Connections"], sizes["Orgs"]) == ("0+", "0+")

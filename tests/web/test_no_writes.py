@@ -38,7 +38,7 @@ def add_person(visitor: Client) -> HttpResponse:
 
 def test_an_action_on_a_read_only_database_shows_a_page_that_says_so(
     visitor: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.handler.setFormatter(TextFormatter(TEXT_FORMAT, style="{"))
     with read_only_database():
         response = add_person(visitor)
@@ -50,7 +50,7 @@ def test_an_action_on_a_read_only_database_shows_a_page_that_says_so(
     assert Person.objects.filter(username="new").exists()
 
 
-def test_signing_in_with_a_read_only_database_explains_the_failure(ada: Person) -> None:
+def test_signing_in_with_a_read_only_database_explains_the_failure(ada: Person):
     browser = Client(raise_request_exception=False)
     with read_only_database():
         assert browser.get("/accounts/login/").status_code == 200
@@ -64,7 +64,7 @@ def test_signing_in_with_a_read_only_database_explains_the_failure(ada: Person) 
 
 def test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored(
     visitor: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     PersonSession.objects.update(expire_date=F("expire_date") - timedelta(minutes=5))
     session = dict(visitor.cookies)
     with read_only_database():
@@ -78,7 +78,7 @@ def test_a_page_is_shown_even_if_the_sessions_last_use_cannot_be_stored(
 
 def test_other_errors_while_storing_a_sessions_use_are_not_hidden(
     visitor: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(store: object) -> None:
         raise OperationalError("a fault of another kind")
 
@@ -103,7 +103,7 @@ def fill_disk() -> None:
             cursor.execute("PRAGMA max_page_count = 1073741823")
 
 
-def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
+def test_a_full_disk_is_distinguished_from_a_read_only_database():
     with pytest.raises(DatabaseError) as full:
         fill_disk()
     assert is_unwritable_error(full.value)
@@ -113,7 +113,7 @@ def test_a_full_disk_is_distinguished_from_a_read_only_database() -> None:
 @pytest.mark.parametrize(
     "statement", ["SELECT 1 FROM missing", "INSERT INTO connections_person DEFAULT VALUES"]
 )
-def test_an_error_about_a_statement_does_not_mention_the_disk(statement: str) -> None:
+def test_an_error_about_a_statement_does_not_mention_the_disk(statement: str):
     with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
         cursor.execute(statement)
     assert not is_unwritable_error(error.value)

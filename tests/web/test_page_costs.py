@@ -131,7 +131,7 @@ def _keep_until_yesterday(review: AccessReview, person: Person) -> None:
 @pytest.mark.django_db
 def test_a_page_with_few_rows_takes_as_many_statements_as_a_full_one(
     client: Callable[[data.Size], Client],
-) -> None:
+):
     browser = client(FEW)
     counted = {name: open_page(browser, path)[0] for name, path in pages().items()}
     assert counted == STATEMENTS
@@ -140,7 +140,7 @@ def test_a_page_with_few_rows_takes_as_many_statements_as_a_full_one(
 @pytest.mark.django_db
 def test_a_full_page_takes_no_more_statements_and_is_small_when_compressed(
     client: Callable[[data.Size], Client],
-) -> None:
+):
     browser = client(MANY)
     opened = {name: open_page(browser, path) for name, path in pages().items()}
     assert {name: statements for name, (statements, _) in opened.items()} == STATEMENTS
@@ -161,7 +161,7 @@ def open_page(browser: Client, path: str) -> tuple[int, float]:
 
 
 @pytest.mark.django_db
-def test_a_plan_of_1000_connections_is_small_when_compressed(client_of: ClientOf) -> None:
+def test_a_plan_of_1000_connections_is_small_when_compressed(client_of: ClientOf):
     data.fill(data.Size(orgs=100, links=10, deletions=1, changes=1))
     administrator = Person.objects.get(username="person0")
     plan = drafts.create_draft_from_filter(
@@ -189,7 +189,7 @@ WHOLE_TABLE = {
 @pytest.mark.django_db
 def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
     client: Callable[[data.Size], Client],
-) -> None:
+):
     browser = client(FEW)
     facts = data.facts()
     paths = addresses.inventory() | addresses.lists() | addresses.filtered(facts) | batches()
@@ -209,7 +209,7 @@ def test_no_query_of_a_page_or_of_the_worker_reads_a_whole_table(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_postgresql_prefers_indexes() -> None:
+def test_postgresql_prefers_indexes():
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no such setting")
     with connection.cursor() as cursor:
@@ -219,7 +219,7 @@ def test_postgresql_prefers_indexes() -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_postgresql_vacuums_the_snapshots_after_each_sync() -> None:
+def test_postgresql_vacuums_the_snapshots_after_each_sync():
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no autovacuum of this kind")
     with connection.cursor() as cursor:

@@ -56,7 +56,7 @@ def only_hit(client: Client, text: str, title: str) -> Hit:
 
 def test_an_arrow_finds_the_connection_and_both_orgs(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     for text in ("Labs EU → lake", "labs eu -> lake"):
         found = names_found(client_of(ada), text)
         assert found["Connections"] == ["Labs EU → Data Lake EU"]
@@ -71,7 +71,7 @@ def test_an_arrow_finds_the_connection_and_both_orgs(
 @pytest.mark.parametrize("text", ["ops-4181", "contract ended", "labs → payments"])
 def test_a_deletion_is_found_by_ticket_reason_and_pair(
     text: str, client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     deletion = add_deletion(
         *(labs,),
         by=ada,
@@ -91,7 +91,7 @@ def test_a_deletion_is_found_by_ticket_reason_and_pair(
 @pytest.mark.database
 def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
     client_of: ClientOf, ada: Person, root: Person, labs: Credential, sandbox: SandboxServer
-) -> None:
+):
     pair = pair_between(sandbox, "Labs EU", "Data Lake EU")
     agree(pair, actor=command_actor(), purpose="Old words")
     terms = {"owner": ada, "owner_text": "SOC team", "purpose": "Fraud alerts", "ticket": "SEC-1"}
@@ -121,7 +121,7 @@ def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
 
 def test_people_and_pages_are_found_only_by_those_who_can_open_them(
     client_of: ClientOf, ada: Person, root: Person
-) -> None:
+):
     assert "People" not in names_found(client_of(ada), "ada")
     assert names_found(client_of(root), "ada")["People"] == [ada.display_name]
     for number in range(6):
@@ -133,7 +133,7 @@ def test_people_and_pages_are_found_only_by_those_who_can_open_them(
 
 def test_what_an_access_list_hides_is_not_found(
     client_of: ClientOf, ada: Person, root: Person, labs: Credential
-) -> None:
+):
     deletion = add_deletion(labs, by=root, ticket="OPS-9", search_text="ops-9")
     assert names_found(client_of(ada), "labs")
     assert names_found(client_of(ada), "ops-9")
@@ -143,14 +143,14 @@ def test_what_an_access_list_hides_is_not_found(
     assert "No deletions yet" in client_of(ada).get("/deletions/").text
 
 
-def test_the_exact_name_comes_first(client_of: ClientOf, ada: Person, labs: Credential) -> None:
+def test_the_exact_name_comes_first(client_of: ClientOf, ada: Person, labs: Credential):
     assert next(iter(names_found(client_of(ada), "labs eu"))) == "Orgs"
     assert next(iter(names_found(client_of(ada), "settings"))) == "Pages"
 
 
 def test_an_id_that_finds_nothing_can_be_deleted_by_whoever_can_delete(
     client_of: ClientOf, ada: Person, victor: Person
-) -> None:
+):
     missing = {"q": str(uuid4())}
     link = f'href="/deletions/new/?connection_id={missing["q"]}"'
     assert link in client_of(ada).get("/search/", missing).text
@@ -159,19 +159,19 @@ def test_an_id_that_finds_nothing_can_be_deleted_by_whoever_can_delete(
 
 def test_matches_are_marked_and_foreign_text_is_escaped(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, reason="<b>OPS</b> & co", search_text="<b>ops</b> & co")
     text = client_of(ada).get("/search/", {"q": "<b>ops"}).text
     assert "<mark>&lt;b&gt;OPS</mark>&lt;/b&gt; &amp; co" in text
 
 
-def test_htmx_gets_only_the_results(client_of: ClientOf, ada: Person) -> None:
+def test_htmx_gets_only_the_results(client_of: ClientOf, ada: Person):
     text = client_of(ada).get("/search/", {"q": "settings"}, headers={"HX-Request": "true"}).text
     assert text.lstrip().startswith("<div data-results-of=")
     assert "<html" not in text
 
 
-def test_one_letter_or_nothing_says_what_can_be_found(client_of: ClientOf, ada: Person) -> None:
+def test_one_letter_or_nothing_says_what_can_be_found(client_of: ClientOf, ada: Person):
     for text in ("", "x", "\0", "%", "🔥", "“x”"):
         page = read(client_of(ada).get("/search/", {"q": text})).text
         assert "Type at least 2 characters." in page
@@ -181,7 +181,7 @@ def test_one_letter_or_nothing_says_what_can_be_found(client_of: ClientOf, ada: 
 @pytest.mark.parametrize("text", ['"Labs EU"', "“labs” eu", "\u202eLabs\u200fEU", "Labs\u200b EU"])
 def test_quotes_and_invisible_marks_are_ignored(
     client_of: ClientOf, ada: Person, labs: Credential, text: str
-) -> None:
+):
     assert "Labs EU" in names_found(client_of(ada), text)["Orgs"]
     listed = client_of(ada).get("/connections/", {"q": text}).text
     assert "data-connection=" in listed
@@ -195,7 +195,7 @@ def test_bulk_deletions_and_access_reviews_are_found(
     victor: Person,
     labs: Credential,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     review = start(edith)
     decide(review, ada, *texts_of(review)[:1], decision="delete")
     of_review = plan_deletions(review=review, actor=person_actor(person=ada)).batch
@@ -230,22 +230,20 @@ def test_bulk_deletions_and_access_reviews_are_found(
 @pytest.mark.parametrize("text", ["x" * 201, "ab " * 11, "a→b→" * 6])
 def test_a_text_that_is_too_long_is_not_looked_for(
     client_of: ClientOf, ada: Person, labs: Credential, text: str
-) -> None:
+):
     page = client_of(ada).get("/search/", {"q": text})
     assert page.status_code == 400
     assert "Search for at most 200 characters and 10 words." in page.text
     assert page.context["groups"] == []
 
 
-def test_the_longest_text_is_looked_for(client_of: ClientOf, ada: Person, labs: Credential) -> None:
+def test_the_longest_text_is_looked_for(client_of: ClientOf, ada: Person, labs: Credential):
     for text in ("x" * 200, "ab " * 10):
         page = client_of(ada).get("/search/", {"q": text})
         assert (page.status_code, "at most 200" in page.text) == (200, False)
 
 
-def test_a_person_searches_60_times_a_minute(
-    client_of: ClientOf, ada: Person, grace: Person
-) -> None:
+def test_a_person_searches_60_times_a_minute(client_of: ClientOf, ada: Person, grace: Person):
     client = client_of(ada)
     assert {client.get("/search/").status_code for _ in range(60)} == {200}
     assert client.get("/search/").status_code == 429

@@ -27,7 +27,7 @@ ClientOf = Callable[[Person], Client]
 )
 def test_settings_lists_what_a_role_can_open(
     who: str, labels: list[str], request: pytest.FixtureRequest, client_of: ClientOf
-) -> None:
+):
     person = request.getfixturevalue(who)
     html = client_of(person).get("/settings/").text.partition("<main")[2]
     assert [label for label in labels if f">{label}</a>" in html] == labels
@@ -36,7 +36,7 @@ def test_settings_lists_what_a_role_can_open(
 
 def test_system_status_shows_what_doctor_reports_problems_first(
     client_of: ClientOf, root: Person, settings: Settings
-) -> None:
+):
     settings.DEBUG = True
     text = client_of(root).get("/settings/status/").text
     assert "DEBUG is on: error pages show internals" in text
@@ -52,7 +52,5 @@ def test_system_status_shows_what_doctor_reports_problems_first(
         ("no credential yet", "No credential yet"),
     ],
 )
-def test_a_sentence_starts_with_a_capital_letter_but_an_address_does_not(
-    text: str, sentence: str
-) -> None:
+def test_a_sentence_starts_with_a_capital_letter_but_an_address_does_not(text: str, sentence: str):
     assert start_sentence(text) == sentence

@@ -41,7 +41,7 @@ def event(code: str) -> AuditEvent:
 
 def test_requesting_needs_no_confirmation_text_and_approving_sends_nothing(
     requested: Deletion, linus: Person, ada: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     assert (requested.state, requested.confirmed_at) == (State.REQUESTED, None)
     assert approve(requested, linus).state == State.APPROVED
     assert sandbox.world.deletes_received(wanted.id) == 0
@@ -49,7 +49,7 @@ def test_requesting_needs_no_confirmation_text_and_approving_sends_nothing(
     assert sandbox.world.deletes_received(wanted.id) == 1
 
 
-def test_commands_and_the_worker_never_approve_or_decline(requested: Deletion) -> None:
+def test_commands_and_the_worker_never_approve_or_decline(requested: Deletion):
     for actor in (command_actor(), WORKER):
         with pytest.raises(PermissionDenied):
             approvals.approve(
@@ -63,7 +63,7 @@ def test_commands_and_the_worker_never_approve_or_decline(requested: Deletion) -
 @pytest.mark.parametrize("part", ["reason", "ticket", "digest"])
 def test_an_approval_covers_everything_that_was_shown(
     requested: Deletion, linus: Person, part: str
-) -> None:
+):
     other = Deletion.objects.get(pk=requested.pk)
     setattr(other, part, "something else")
     shown = approval_digest_of(digest=other.digest, reason=other.reason, ticket=other.ticket)
@@ -74,7 +74,7 @@ def test_an_approval_covers_everything_that_was_shown(
 
 def test_a_changed_connection_closes_the_deletion_and_cannot_be_approved(
     requested: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     sandbox.world.change_connection(connection_id=wanted.id, connection_types=("audit",))
     with pytest.raises(ConflictError, match="The connection changed after the request"):
         approve(requested, linus)
@@ -84,7 +84,7 @@ def test_a_changed_connection_closes_the_deletion_and_cannot_be_approved(
 
 def test_a_new_request_after_a_change_can_be_approved(
     request_deletion: RequestFor, linus: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     first = request_deletion()
     sandbox.world.change_connection(connection_id=wanted.id, connection_types=("audit",))
     with pytest.raises(ConflictError):
@@ -96,7 +96,7 @@ def test_a_new_request_after_a_change_can_be_approved(
 
 def test_a_connection_that_disappeared_closes_the_deletion_and_cannot_be_approved(
     requested: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     sandbox.world.remove_connection(connection_id=wanted.id)
     with pytest.raises(ConflictError, match="no longer lists the connection"):
         approve(requested, linus)
@@ -105,14 +105,14 @@ def test_a_connection_that_disappeared_closes_the_deletion_and_cannot_be_approve
 
 def test_after_a_failed_sync_the_snapshot_is_approved_and_the_audit_log_says_so(
     requested: Deletion, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     assert approve(requested, linus).state == State.APPROVED
     details = event("deletion.approved").details
     assert (details["was_read"], details["not_read_because"]) == (False, "forbidden")
 
 
-def test_declining_needs_a_visible_reason(requested: Deletion, linus: Person) -> None:
+def test_declining_needs_a_visible_reason(requested: Deletion, linus: Person):
     with pytest.raises(InvalidInputError):
         approvals.decline(
             change_request=requested, actor=person_actor(person=linus), reason=" \u200b"
@@ -128,7 +128,7 @@ def test_everyones_permissions_are_checked_again_before_sending(
     ada: Person,
     sandbox: SandboxServer,
     wanted: Connection,
-) -> None:
+):
     approve(requested, linus)
     Person.objects.get(username=who).groups.clear()
     with pytest.raises((BlockedError, PermissionDenied)):
@@ -138,7 +138,7 @@ def test_everyones_permissions_are_checked_again_before_sending(
 
 def test_a_confirmation_that_would_be_refused_is_not_offered(
     requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     url = f"/deletions/{requested.pk}/"
     approve(requested, linus)
     assert read(client_of(ada).get(url)).has_form_to("/execute/")
@@ -153,7 +153,7 @@ def test_a_confirmation_that_would_be_refused_is_not_offered(
 
 def test_others_read_why_the_requester_can_no_longer_confirm(
     requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     approve(requested, linus)
     ada.groups.clear()
     page = read(client_of(linus).get(f"/deletions/{requested.pk}/"))
@@ -164,7 +164,7 @@ def test_others_read_why_the_requester_can_no_longer_confirm(
 
 def test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted(
     requested: Deletion, linus: Person, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     approve(requested, linus)
     client, roles = client_of(ada), list(linus.groups.all())
     linus.groups.clear()
@@ -183,7 +183,7 @@ def test_one_remaining_approver_does_not_satisfy_policy_two(
     barbara: Person,
     ada: Person,
     sandbox: SandboxServer,
-) -> None:
+):
     deletion = request_deletion(ApprovalPolicy.TWO)
     approve(deletion, linus)
     approve(deletion, barbara)
@@ -195,7 +195,7 @@ def test_one_remaining_approver_does_not_satisfy_policy_two(
 @pytest.mark.database
 def test_starting_an_attempt_counts_the_approvals_itself(
     request_deletion: RequestFor, ada: Person, linus: Person
-) -> None:
+):
     deletion = request_deletion(ApprovalPolicy.TWO)
     approve(deletion, linus)
     # As if a bug had marked it as approved.
@@ -205,7 +205,7 @@ def test_starting_an_attempt_counts_the_approvals_itself(
     assert refused.value.cause == Cause.APPROVALS_MISSING
 
 
-def test_only_the_requester_can_confirm(requested: Deletion, linus: Person, grace: Person) -> None:
+def test_only_the_requester_can_confirm(requested: Deletion, linus: Person, grace: Person):
     approve(requested, linus)
     with pytest.raises(ConflictError, match="Only Ada, who requested it"):
         confirm(requested, grace)
@@ -214,7 +214,7 @@ def test_only_the_requester_can_confirm(requested: Deletion, linus: Person, grac
 @pytest.mark.database
 def test_24_hours_after_the_request_it_cannot_be_approved_and_expires(
     requested: Deletion, linus: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=24)
     with pytest.raises(ConflictError):
         approve(requested, linus)
@@ -226,7 +226,7 @@ def test_24_hours_after_the_request_it_cannot_be_approved_and_expires(
 @pytest.mark.database
 def test_only_the_last_approval_extends_the_deadline_by_24_hours(
     request_deletion: RequestFor, linus: Person, barbara: Person, ada: Person, clock: SettableClock
-) -> None:
+):
     deletion = request_deletion(ApprovalPolicy.TWO)
     expires_at = deletion.expires_at
     clock.advance(hours=20)
@@ -243,7 +243,7 @@ def test_only_the_last_approval_extends_the_deadline_by_24_hours(
     assert (deletion.outcome, deletion.cause) == (Outcome.EXPIRED, Cause.NOT_CONFIRMED_IN_TIME)
 
 
-def test_an_approver_can_withdraw_an_approved_deletion(requested: Deletion, linus: Person) -> None:
+def test_an_approver_can_withdraw_an_approved_deletion(requested: Deletion, linus: Person):
     approve(requested, linus)
     lifecycle.withdraw(change_request=requested, actor=person_actor(person=linus))
     assert requested.outcome == Outcome.WITHDRAWN
@@ -251,7 +251,7 @@ def test_an_approver_can_withdraw_an_approved_deletion(requested: Deletion, linu
 
 def test_a_person_with_both_roles_still_needs_another_approver(
     request_deletion: RequestFor, guarded: Credential, root: Person
-) -> None:
+):
     deletion = request_deletion(person=root)
     with pytest.raises(PermissionDenied, match="Another person must approve"):
         approve(deletion, root)

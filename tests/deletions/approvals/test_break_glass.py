@@ -78,7 +78,7 @@ def record(client: Client, deletion: Deletion) -> Page:
 @pytest.mark.database
 def test_it_sends_without_approvals_and_records_its_own_events(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     assert use_break_glass(requested, break_glass_user).outcome == Outcome.DELETED
     assert sandbox.world.deletes_received(wanted.id) == 1
     assert (requested.break_glass_by, requested.break_glass_reason) == (break_glass_user, REASON)
@@ -94,7 +94,7 @@ def test_break_glass_covers_one_deletion_only(
     request_deletion: RequestFor,
     sandbox: SandboxServer,
     wanted: Connection,
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=wanted.id)
     use_break_glass(requested, break_glass_user)
     again = request_deletion()
@@ -103,7 +103,7 @@ def test_break_glass_covers_one_deletion_only(
 
 def test_existing_approvals_remain_and_only_the_missing_one_is_skipped(
     request_deletion: RequestFor, linus: Person, break_glass_user: Person
-) -> None:
+):
     deletion = approve(request_deletion(ApprovalPolicy.TWO), linus)
     assert use_break_glass(deletion, break_glass_user).outcome == Outcome.DELETED
     assert AuditEvent.objects.get(code="deletion.break_glass_used").details["approvals_given"] == 1
@@ -115,7 +115,7 @@ def test_existing_approvals_remain_and_only_the_missing_one_is_skipped(
 )
 def test_the_permission_is_effective_only_for_an_operator(
     requested: Deletion, roles: tuple[Role, ...]
-) -> None:
+):
     person = make_person("hedy", *roles)
     person.has_break_glass = True
     person.save()
@@ -125,13 +125,13 @@ def test_the_permission_is_effective_only_for_an_operator(
 
 def test_neither_the_operator_role_nor_being_an_administrator_is_enough(
     requested: Deletion, grace: Person, root: Person
-) -> None:
+):
     for person in (grace, root):
         with pytest.raises(PermissionDenied):
             use_break_glass(requested, person)
 
 
-def test_commands_and_the_worker_never_break_glass(requested: Deletion) -> None:
+def test_commands_and_the_worker_never_break_glass(requested: Deletion):
     for actor in (command_actor(), WORKER):
         with pytest.raises(PermissionDenied):
             break_glass.break_glass(
@@ -143,9 +143,7 @@ def test_commands_and_the_worker_never_break_glass(requested: Deletion) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "urgent", " " * 40, "\u200b" * 40])
-def test_it_needs_a_longer_reason(
-    requested: Deletion, break_glass_user: Person, reason: str
-) -> None:
+def test_it_needs_a_longer_reason(requested: Deletion, break_glass_user: Person, reason: str):
     with pytest.raises(InvalidInputError) as refused:
         use_break_glass(requested, break_glass_user, reason=reason)
     assert refused.value.fields["break_glass_reason"] == (
@@ -153,7 +151,7 @@ def test_it_needs_a_longer_reason(
     )
 
 
-def test_a_reason_can_be_too_long(requested: Deletion, break_glass_user: Person) -> None:
+def test_a_reason_can_be_too_long(requested: Deletion, break_glass_user: Person):
     with pytest.raises(InvalidInputError) as refused:
         use_break_glass(requested, break_glass_user, reason="x" * 4001)
     assert refused.value.fields["break_glass_reason"] == (
@@ -163,7 +161,7 @@ def test_a_reason_can_be_too_long(requested: Deletion, break_glass_user: Person)
 
 def test_it_needs_the_confirmation(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     with pytest.raises(InvalidInputError) as refused:
         use_break_glass(requested, break_glass_user, typed="Payments")
     assert "confirmation" in refused.value.fields
@@ -173,7 +171,7 @@ def test_it_needs_the_confirmation(
 
 def test_a_changed_connection_is_not_sent_even_with_break_glass(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     sandbox.world.change_connection(connection_id=wanted.id, connection_types=("audit",))
     assert use_break_glass(requested, break_glass_user).outcome == Outcome.STALE
     assert sandbox.world.deletes_received(wanted.id) == 0
@@ -181,7 +179,7 @@ def test_a_changed_connection_is_not_sent_even_with_break_glass(
 
 def test_break_glass_does_not_help_a_requester_who_lost_the_permission(
     requested: Deletion, ada: Person, break_glass_user: Person
-) -> None:
+):
     ada.groups.clear()
     with pytest.raises(BlockedError):
         use_break_glass(requested, break_glass_user)
@@ -190,7 +188,7 @@ def test_break_glass_does_not_help_a_requester_who_lost_the_permission(
 
 def test_after_a_failed_check_the_person_who_used_break_glass_confirms_again(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     use_break_glass(requested, break_glass_user)
     assert (requested.state, requested.cause) == (State.REQUESTED, "listing_failed")
@@ -200,7 +198,7 @@ def test_after_a_failed_check_the_person_who_used_break_glass_confirms_again(
 
 def test_a_person_who_lost_the_break_glass_permission_cannot_send_again(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     use_break_glass(requested, break_glass_user)
     Person.objects.update(has_break_glass=False)
@@ -216,7 +214,7 @@ def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_mor
     sandbox: SandboxServer,
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     connection_id = str(requested.connection_id)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="1"), connection_id=connection_id)
     use_break_glass(requested, break_glass_user)
@@ -236,7 +234,7 @@ def test_break_glass_that_is_revoked_during_the_pre_send_check_sends_nothing_mor
 
 def test_break_glass_is_refused_when_no_approval_is_missing(
     requested: Deletion, linus: Person, break_glass_user: Person
-) -> None:
+):
     approve(requested, linus)
     with pytest.raises(ConflictError, match="no longer waiting for approval"):
         use_break_glass(requested, break_glass_user)
@@ -244,7 +242,7 @@ def test_break_glass_is_refused_when_no_approval_is_missing(
 
 def test_break_glass_is_refused_after_24_hours(
     requested: Deletion, break_glass_user: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(hours=24)
     with pytest.raises(ConflictError):
         use_break_glass(requested, break_glass_user)
@@ -253,7 +251,7 @@ def test_break_glass_is_refused_after_24_hours(
 @pytest.mark.database
 def test_a_second_click_does_nothing_more(
     requested: Deletion, break_glass_user: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     use_break_glass(requested, break_glass_user)
     use_break_glass(Deletion.objects.get(), break_glass_user)
     assert sandbox.world.deletes_received(wanted.id) == 1
@@ -270,7 +268,7 @@ INCOMPLETE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", INCOMPLETE)
 def test_the_database_requires_person_reason_and_time_together(
     requested: Deletion, break_glass_user: Person, clock: SettableClock, what: str
-) -> None:
+):
     values = dict(INCOMPLETE[what])
     if values.pop("has_person", False):
         values["break_glass_by"] = break_glass_user
@@ -282,9 +280,7 @@ def test_the_database_requires_person_reason_and_time_together(
 
 
 @pytest.mark.database
-def test_the_database_keeps_the_use_of_break_glass(
-    requested: Deletion, break_glass_user: Person
-) -> None:
+def test_the_database_keeps_the_use_of_break_glass(requested: Deletion, break_glass_user: Person):
     use_break_glass(requested, break_glass_user)
     for change in ("break_glass_reason = 'x'", "break_glass_at = NULL, break_glass_by_id = NULL"):
         with (
@@ -298,7 +294,7 @@ def test_the_database_keeps_the_use_of_break_glass(
 @pytest.mark.database
 def test_the_database_refuses_break_glass_for_a_settled_deletion(
     requested: Deletion, break_glass_user: Person, linus: Person, clock: SettableClock
-) -> None:
+):
     approve(requested, linus)
     with pytest.raises(IntegrityError, match="The use of break glass"), transaction.atomic():
         Deletion.objects.update(
@@ -308,7 +304,7 @@ def test_the_database_refuses_break_glass_for_a_settled_deletion(
 
 def test_another_person_gives_late_approval_with_a_note(
     requested: Deletion, break_glass_user: Person, linus: Person
-) -> None:
+):
     use_break_glass(requested, break_glass_user)
     with pytest.raises(InvalidInputError):
         approve_late(requested, linus, note=" \u200b")
@@ -325,7 +321,7 @@ def test_another_person_gives_late_approval_with_a_note(
 @pytest.mark.parametrize("who", ["ada", "grace"])
 def test_the_requester_and_the_user_of_break_glass_cannot_give_late_approval(
     requested: Deletion, break_glass_user: Person, who: str
-) -> None:
+):
     use_break_glass(requested, break_glass_user)
     Person.objects.update(is_superuser=True)
     with pytest.raises(PermissionDenied):
@@ -351,7 +347,7 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
     reviewer: str,
     copies: dict[str, str],
     refused_by: str,
-) -> None:
+):
     use_break_glass(requested, break_glass_user)
     by_name = {person.username: person for person in Person.objects.all()}
     right = {
@@ -371,9 +367,7 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
 
 
 @pytest.mark.database
-def test_a_review_cannot_be_changed(
-    requested: Deletion, break_glass_user: Person, linus: Person
-) -> None:
+def test_a_review_cannot_be_changed(requested: Deletion, break_glass_user: Person, linus: Person):
     approve_late(use_break_glass(requested, break_glass_user), linus)
     for statement in (
         "UPDATE connections_breakglassreview SET note = 'x'",
@@ -389,7 +383,7 @@ def test_a_review_cannot_be_changed(
 
 def test_the_page_uses_break_glass_keeps_the_input_and_shows_it_permanently(
     requested: Deletion, break_glass_user: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     client, url = client_of(break_glass_user), f"/deletions/{requested.pk}/break-glass/"
     form = record(client, requested).form_to("/break-glass/")
     typed = form.fields | {"break_glass_reason": "urgent", "confirmation": "Payments"}
@@ -423,7 +417,7 @@ def test_the_page_uses_break_glass_keeps_the_input_and_shows_it_permanently(
 
 def test_it_requires_an_identity_check_and_keeps_the_input(
     requested: Deletion, break_glass_user: Person, late_client_of: ClientOf
-) -> None:
+):
     client, url = late_client_of(break_glass_user), f"/deletions/{requested.pk}/break-glass/"
     typed = {"break_glass_reason": REASON, "confirmation": "Payments US"}
     response = client.post(url, typed)
@@ -438,14 +432,14 @@ def test_it_requires_an_identity_check_and_keeps_the_input(
 
 def test_a_person_without_the_permission_is_not_shown_break_glass(
     requested: Deletion, ada: Person, linus: Person, root: Person, client_of: ClientOf
-) -> None:
+):
     for person in (ada, linus, root):
         assert not record(client_of(person), requested).has_form_to("/break-glass/")
 
 
 def test_an_export_shows_it_in_the_last_columns(
     requested: Deletion, break_glass_user: Person, linus: Person
-) -> None:
+):
     assert exported_row()["broke_glass"] is None
     approve_late(use_break_glass(requested, break_glass_user), linus)
     row = exported_row()
@@ -462,7 +456,7 @@ def test_an_export_shows_it_in_the_last_columns(
 
 def test_an_administrator_grants_break_glass_to_another_person(
     root: Person, grace: Person, client_of: ClientOf
-) -> None:
+):
     client, page_url = client_of(root), f"/people/{grace.pk}/"
     form = read(client.get(page_url)).form_to("/break-glass/")
     client.post(form.action, {"allow": "yes"})
@@ -474,14 +468,14 @@ def test_an_administrator_grants_break_glass_to_another_person(
     assert codes == ["person.break_glass_allowed", "person.break_glass_forbidden"]
 
 
-def test_no_one_grants_break_glass_to_themselves(root: Person, client_of: ClientOf) -> None:
+def test_no_one_grants_break_glass_to_themselves(root: Person, client_of: ClientOf):
     page = read(client_of(root).post(f"/people/{root.pk}/break-glass/", {"allow": "yes"}))
     assert page.status == 409
     assert "You can't give yourself break glass." in page.text
     assert not Person.objects.get().has_break_glass
 
 
-def test_a_command_grants_break_glass(grace: Person) -> None:
+def test_a_command_grants_break_glass(grace: Person):
     output = StringIO()
     call_command("change_person", "--username", "grace", "--break-glass", "--json", stdout=output)
     assert json.loads(output.getvalue())["may_break_glass"] is True
@@ -493,7 +487,7 @@ def test_a_command_grants_break_glass(grace: Person) -> None:
 @pytest.mark.database
 def test_the_names_of_the_people_who_used_and_reviewed_it_can_be_erased(
     requested: Deletion, break_glass_user: Person, linus: Person
-) -> None:
+):
     approve_late(use_break_glass(requested, break_glass_user), linus)
     for person in (break_glass_user, linus):
         erasure.erase_person(actor=command_actor(), person=person)

@@ -34,9 +34,7 @@ def store(deletion: Deletion, *, approver: Person, at: Any, **values: Any) -> No
         Approval.objects.create(**right | values)
 
 
-def test_a_valid_approval_is_stored(
-    requested: Deletion, linus: Person, clock: SettableClock
-) -> None:
+def test_a_valid_approval_is_stored(requested: Deletion, linus: Person, clock: SettableClock):
     store(requested, approver=linus, at=clock.at)
     assert Approval.objects.count() == 1
 
@@ -44,13 +42,13 @@ def test_a_valid_approval_is_stored(
 @pytest.mark.parametrize("is_administrator", [False, True])
 def test_no_one_approves_their_own_deletion(
     requested: Deletion, ada: Person, clock: SettableClock, is_administrator: bool
-) -> None:
+):
     Person.objects.update(is_superuser=is_administrator)
     with pytest.raises(IntegrityError, match="nobody_approves_their_own"):
         store(requested, approver=ada, at=clock.at)
 
 
-def test_no_one_approves_twice(requested: Deletion, linus: Person, clock: SettableClock) -> None:
+def test_no_one_approves_twice(requested: Deletion, linus: Person, clock: SettableClock):
     store(requested, approver=linus, at=clock.at)
     with pytest.raises(IntegrityError):
         store(requested, approver=linus, at=clock.at)
@@ -64,12 +62,8 @@ WRONG_COPIES: dict[str, Callable[[Person], dict[str, Any]]] = {
 
 
 def test_an_approval_must_match_the_deletions_values(
-    requested: Deletion,
-    ada: Person,
-    grace: Person,
-    clock: SettableClock,
-    subtests: pytest.Subtests,
-) -> None:
+    requested: Deletion, ada: Person, grace: Person, clock: SettableClock, subtests: pytest.Subtests
+):
     for what, wrong in WRONG_COPIES.items():
         # Also Ada, pretending that another person made the request.
         with subtests.test(what=what), pytest.raises(IntegrityError, match="must match"):
@@ -79,7 +73,7 @@ def test_an_approval_must_match_the_deletions_values(
 @pytest.mark.parametrize("state", [State.SENDING, State.WAITING])
 def test_a_deletion_that_no_longer_waits_cannot_be_approved(
     request_deletion: RequestFor, linus: Person, barbara: Person, clock: SettableClock, state: State
-) -> None:
+):
     deletion = approve(request_deletion(), linus)
     Deletion.objects.update(state=state)
     with pytest.raises(IntegrityError, match="An approval must match"):
@@ -96,7 +90,7 @@ CHANGES = {
 
 def test_a_decision_cannot_be_changed(
     requested: Deletion, linus: Person, subtests: pytest.Subtests
-) -> None:
+):
     approve(requested, linus)
     refused = r"A decision can't|nobody_approves_their_own"
     for what, statement in CHANGES.items():
@@ -104,7 +98,7 @@ def test_a_decision_cannot_be_changed(
             sql(statement)
 
 
-def test_an_approvers_name_can_be_erased(requested: Deletion, linus: Person) -> None:
+def test_an_approvers_name_can_be_erased(requested: Deletion, linus: Person):
     approve(requested, linus)
     sql("UPDATE connections_approval SET approver_name = 'erased person no. 2'")
     assert Approval.objects.get().approver_name == "erased person no. 2"
@@ -125,14 +119,14 @@ REQUEST_CHANGES = {
 
 
 @pytest.mark.usefixtures("requested")
-def test_the_requested_values_of_a_deletion_cannot_be_changed(subtests: pytest.Subtests) -> None:
+def test_the_requested_values_of_a_deletion_cannot_be_changed(subtests: pytest.Subtests):
     refused = "The request of a deletion can't be changed"
     for what, change in REQUEST_CHANGES.items():
         with subtests.test(what=what), pytest.raises(IntegrityError, match=refused):
             sql(f"UPDATE connections_deletion SET {change}")  # noqa: S608 - our own words
 
 
-def test_a_deletion_cannot_be_removed_and_requested_differently(requested: Deletion) -> None:
+def test_a_deletion_cannot_be_removed_and_requested_differently(requested: Deletion):
     with pytest.raises(DatabaseError, match="A deletion can't be removed"):
         sql("DELETE FROM connections_deletion")
 
@@ -143,7 +137,7 @@ def test_a_deletion_cannot_be_removed_and_requested_differently(requested: Delet
 )
 def test_nothing_is_approved_or_sent_with_too_few_approvals(
     request_deletion: RequestFor, linus: Person, state: str, policy: ApprovalPolicy, given: int
-) -> None:
+):
     deletion = request_deletion(policy)
     if given:
         approve(deletion, linus)
@@ -151,7 +145,7 @@ def test_nothing_is_approved_or_sent_with_too_few_approvals(
         sql(f"UPDATE connections_deletion SET state = '{state}'")  # noqa: S608 - our own words
 
 
-def test_a_decline_needs_a_reason(requested: Deletion, linus: Person, clock: SettableClock) -> None:
+def test_a_decline_needs_a_reason(requested: Deletion, linus: Person, clock: SettableClock):
     with pytest.raises(IntegrityError, match="declining_has_a_reason"):
         store(requested, approver=linus, at=clock.at, decision=Approval.Decision.DECLINED)
 
@@ -163,7 +157,7 @@ REPLACING_STATEMENTS = {
 
 
 @pytest.mark.parametrize("what", REPLACING_STATEMENTS)
-def test_sqlite_refuses_to_replace_rows(requested: Deletion, linus: Person, what: str) -> None:
+def test_sqlite_refuses_to_replace_rows(requested: Deletion, linus: Person, what: str):
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
     approve(requested, linus)
@@ -178,9 +172,7 @@ MOVING_STATEMENTS = {
 
 
 @pytest.mark.parametrize("what", MOVING_STATEMENTS)
-def test_sqlite_refuses_to_move_a_row_over_another(
-    requested: Deletion, linus: Person, what: str
-) -> None:
+def test_sqlite_refuses_to_move_a_row_over_another(requested: Deletion, linus: Person, what: str):
     if connection.vendor != "sqlite":
         pytest.skip("SQLite's own words")
     approve(requested, linus)
@@ -188,7 +180,7 @@ def test_sqlite_refuses_to_move_a_row_over_another(
         sql(MOVING_STATEMENTS[what])
 
 
-def test_postgresql_refuses_to_truncate_decisions(requested: Deletion, linus: Person) -> None:
+def test_postgresql_refuses_to_truncate_decisions(requested: Deletion, linus: Person):
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's own words")
     approve(requested, linus)

@@ -37,9 +37,7 @@ __all__ = ["break_glass_user", "lose_response"]
 pytestmark = pytest.mark.django_db
 
 
-def test_an_approved_deletion_matches_its_events(
-    requested: Deletion, linus: Person, ada: Person
-) -> None:
+def test_an_approved_deletion_matches_its_events(requested: Deletion, linus: Person, ada: Person):
     confirm(approve(requested, linus), ada)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
@@ -48,7 +46,7 @@ def test_an_approved_deletion_matches_its_events(
 
 def test_break_glass_and_its_review_are_compared_with_their_events_and_shown(
     requested: Deletion, break_glass_user: Person, linus: Person
-) -> None:
+):
     approve_late(use_break_glass(requested, break_glass_user), linus)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
@@ -67,7 +65,7 @@ def test_each_column_of_break_glass_and_its_review_counts(
     clock: SettableClock,
     tmp_path: Path,
     subtests: pytest.Subtests,
-) -> None:
+):
     approve_late(use_break_glass(requested, break_glass_user), linus)
     kind = kind_of(DELETION)
     assert {table.name for table, _ in newest_rows(kind, requested.pk)} == {
@@ -81,7 +79,7 @@ def test_each_column_of_break_glass_and_its_review_counts(
 
 def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
     requested: Deletion, linus: Person, barbara: Person, ada: Person, lose_response: LoseResponse
-) -> None:
+):
     deletion = lose_response(approve(requested, linus))
     decline(deletion, barbara)
     confirm(approve(deletion, barbara), ada)
@@ -100,7 +98,7 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
     ada: Person,
     lose_response: LoseResponse,
     clock: SettableClock,
-) -> None:
+):
     deletion = approve(lose_response(approve(requested, linus)), linus)
     clock.advance(hours=25)
     confirm(approve(deletion, linus), ada)
@@ -114,7 +112,7 @@ def test_lapsed_approvals_do_not_count_for_a_later_attempt(
 @pytest.mark.parametrize("names_rounds", [True, False])
 def test_a_second_attempt_on_the_first_approval_is_detected(
     requested: Deletion, linus: Person, ada: Person, lose_response: LoseResponse, names_rounds: bool
-) -> None:
+):
     """Also in an audit log written before approval rounds were recorded."""
     confirm(approve(lose_response(approve(requested, linus)), linus), ada)
     rows, events = rows_and_events(requested)
@@ -130,7 +128,7 @@ def test_a_second_attempt_on_the_first_approval_is_detected(
 
 def test_an_event_that_names_another_round_is_detected(
     requested: Deletion, linus: Person, ada: Person, lose_response: LoseResponse
-) -> None:
+):
     confirm(approve(lose_response(approve(requested, linus)), linus), ada)
     rows, events = rows_and_events(requested)
     second = [event for event in events if event.code == "deletion.sending"][1]
@@ -140,7 +138,7 @@ def test_an_event_that_names_another_round_is_detected(
 
 def test_a_decision_of_the_requester_about_their_own_deletion_is_detected(
     requested: Deletion, linus: Person, ada: Person
-) -> None:
+):
     confirm(approve(requested, linus), ada)
     rows, events = rows_and_events(requested)
     [name] = [name for name in rows if name.startswith("approval ")]
@@ -150,7 +148,7 @@ def test_a_decision_of_the_requester_about_their_own_deletion_is_detected(
 
 def test_a_response_to_an_attempt_that_was_never_sent_is_detected(
     requested: Deletion, linus: Person, ada: Person
-) -> None:
+):
     confirm(approve(requested, linus), ada)
     rows, events = rows_and_events(requested)
     assert differences_of(rows, events) == []
@@ -162,7 +160,7 @@ def test_a_response_to_an_attempt_that_was_never_sent_is_detected(
 
 def test_an_approval_of_something_else_does_not_count(
     requested: Deletion, linus: Person, ada: Person
-) -> None:
+):
     confirm(approve(requested, linus), ada)
     _, events = rows_and_events(requested)
     [approved] = [event for event in events if event.code == "deletion.approved"]
@@ -178,7 +176,7 @@ def test_break_glass_covers_its_own_attempt_only(
     ada: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     use_break_glass(requested, break_glass_user)
     sandbox.world.clear_faults()
@@ -201,7 +199,7 @@ def test_a_bundle_reports_a_second_attempt_on_the_first_approval(
     lose_response: LoseResponse,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> None:
+):
     deletion = lose_response(approve(requested, linus))
     # As a service without this safeguard would send it on a database without its triggers.
     monkeypatch.setattr(sending, "_find_approval_block", lambda deletion: None)

@@ -19,7 +19,7 @@ def test_approvers_administrators_and_the_requester_are_notified(
     root: Person,
     victor: Person,
     settings: Settings,
-) -> None:
+):
     settings.HAS_MAIL = True
     use_break_glass(requested, break_glass_user)
     notifications = Notification.objects.filter(

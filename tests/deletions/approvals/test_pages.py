@@ -28,7 +28,7 @@ def record(client: Browser, deletion: Deletion) -> Page:
 
 def test_the_approver_sees_all_the_facts_on_one_page(
     request_deletion: RequestFor, linus: Person, barbara: Person, client_of: ClientOf
-) -> None:
+):
     deletion = approve(request_deletion(ApprovalPolicy.TWO), barbara)
     page = record(client_of(linus), deletion)
     outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
@@ -55,7 +55,7 @@ def test_an_approver_sees_what_happened_to_the_connection_before(
     client_of: ClientOf,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     declined = request_deletion()
     approvals.decline(
         change_request=declined, actor=person_actor(person=linus), reason="still in use"
@@ -78,7 +78,7 @@ def test_an_approver_sees_what_happened_to_the_connection_before(
 
 def test_an_approver_can_decline_with_a_reason_and_sees_no_withdraw_button(
     requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     page = record(client_of(linus), requested)
     assert page.has_form_to("/decline/")
     assert not page.has_form_to("/withdraw/")
@@ -103,7 +103,7 @@ def test_changes_are_shown_field_by_field_and_cannot_be_approved(
     wanted: Connection,
     change: dict[str, tuple[str, ...]],
     row: tuple[str, str, str],
-) -> None:
+):
     client = client_of(linus)
     digest = record(client, requested).form_to("/approve/").fields["digest"]
     sandbox.world.change_connection(connection_id=wanted.id, **change)
@@ -133,7 +133,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_withdrawn_while_n
     linus: Person,
     client_of: ClientOf,
     clock: SettableClock,
-) -> None:
+):
     if is_approved:
         approve(requested, linus)
     expired = f"Expired at {format_time(requested.expires_at)}. Nothing was deleted."
@@ -162,7 +162,7 @@ def test_an_unlisted_connection_cannot_be_approved(
     client_of: ClientOf,
     sandbox: SandboxServer,
     wanted: Connection,
-) -> None:
+):
     sandbox.world.remove_connection(connection_id=wanted.id)
     page = record(client_of(linus), requested)
     assert "Datadog no longer lists it." in page.text
@@ -171,7 +171,7 @@ def test_an_unlisted_connection_cannot_be_approved(
 
 def test_a_failed_check_is_shown_with_the_time_of_the_snapshot(
     requested: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     page = record(client_of(linus), requested)
     assert "The check failed just now. Datadog denied permission" in page.text
@@ -185,16 +185,14 @@ def test_a_check_that_takes_too_long_is_canceled(
     client_of: ClientOf,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     monkeypatch.setattr(rechecks, "PAGE_SECONDS", 0.2)
     sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
     page = record(client_of(linus), requested)
     assert "The check failed just now. No response arrived in time." in page.text
 
 
-def test_viewing_the_page_writes_nothing(
-    requested: Deletion, linus: Person, client_of: ClientOf
-) -> None:
+def test_viewing_the_page_writes_nothing(requested: Deletion, linus: Person, client_of: ClientOf):
     before = AuditEvent.objects.count()
     listings = requested.credential.syncs.count()
     record(client_of(linus), requested)
@@ -208,7 +206,7 @@ def test_only_an_approvers_page_checks_with_datadog(
     victor: Person,
     client_of: ClientOf,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     def fail(**_: object) -> None:
         raise AssertionError("Datadog was called")
 
@@ -219,7 +217,7 @@ def test_only_an_approvers_page_checks_with_datadog(
 
 def test_the_requesters_page_updates_when_it_is_approved(
     requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     page = record(client, requested)
     assert page.watch["hx-trigger"] == "every 5s"
@@ -233,7 +231,7 @@ def test_the_requesters_page_updates_when_it_is_approved(
 
 def test_it_polls_less_often_the_longer_it_waits(
     requested: Deletion, ada: Person, client_of: ClientOf, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     page = record(client, requested)
     seen = [page.watch["hx-trigger"]]
@@ -249,7 +247,7 @@ def test_it_polls_less_often_the_longer_it_waits(
 
 def test_a_closed_deletion_is_not_polled(
     requested: Deletion, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     client = client_of(ada)
     page = record(client, requested)
     client_of(linus).post(f"/deletions/{requested.pk}/decline/", {"reason": "still in use"})
@@ -260,11 +258,8 @@ def test_a_closed_deletion_is_not_polled(
 
 
 def test_without_an_approval_policy_the_page_and_the_audit_log_say_no_approval_was_required(
-    ada: Person,
-    client_of: ClientOf,
-    sandbox: SandboxServer,
-    wanted: Connection,
-) -> None:
+    ada: Person, client_of: ClientOf, sandbox: SandboxServer, wanted: Connection
+):
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.NONE)
     requester = Requester(client=client_of(ada), credential=credential, connection=wanted)
     page = requester.delete()
@@ -278,7 +273,7 @@ def test_without_an_approval_policy_the_page_and_the_audit_log_say_no_approval_w
 
 def test_a_person_can_leave_an_approval_that_came_too_late(
     requested: Deletion, linus: Person, late_client_of: ClientOf
-) -> None:
+):
     client, url = late_client_of(linus), f"/deletions/{requested.pk}/"
     page = client.post(f"{url}approve/", {"digest": requested.approval_digest})
     assert page.status_code == 422

@@ -20,12 +20,12 @@ ClientOf = Callable[[Person], Client]
 
 def test_after_it_is_set_everyone_who_sees_the_credential_is_warned(
     guarded: Credential, victor: Person, client_of: ClientOf
-) -> None:
+):
     page = read(client_of(victor).get(f"/credentials/{guarded.pk}/"))
     assert "0 active approvers, but 1 approval" in page.text
 
 
-def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
+def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Person):
     def found() -> list[CheckMessage]:
         return [check for check in checks.run_all_checks() if check.obj == "approval policy"]
 
@@ -37,7 +37,7 @@ def test_doctor_reports_the_same(guarded: Credential, linus: Person, barbara: Pe
     assert ok.level == INFO
 
 
-def test_doctor_names_only_the_first_credentials_without_approval(guarded: Credential) -> None:
+def test_doctor_names_only_the_first_credentials_without_approval(guarded: Credential):
     for number in range(6):
         stored_credential(f"Partner {number}")
     Credential.objects.update(policy=ApprovalPolicy.NONE)
@@ -47,7 +47,7 @@ def test_doctor_names_only_the_first_credentials_without_approval(guarded: Crede
 
 def test_the_confirmation_page_warns_that_no_one_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
-) -> None:
+):
     requester = Requester(client=client_of(root), credential=guarded, connection=wanted)
     warning = "No one else can approve this request. It would expire after 24 hours."
     text = requester.confirmation_page().text

@@ -103,7 +103,7 @@ def codes_of(deletion: Deletion) -> list[str]:
 
 def test_a_missing_reason_is_shown_in_the_form_that_was_posted(
     still_present: Deletion, root: Person, client_of: ClientOf
-) -> None:
+):
     url = f"/deletions/{still_present.pk}/"
     for posted, other in (("decline", "close"), ("close", "decline")):
         page = read(client_of(root).post(f"{url}{posted}/", {"reason": ""}))
@@ -115,7 +115,7 @@ def test_a_missing_reason_is_shown_in_the_form_that_was_posted(
 
 def test_the_worker_also_lapses_approvals(
     still_present: Deletion, linus: Person, clock: SettableClock
-) -> None:
+):
     approve(still_present, linus)
     clock.advance(hours=24)
     due.run_due(actor=WORKER)
@@ -130,7 +130,7 @@ def test_the_approvals_of_an_earlier_attempt_do_not_allow_another(
     delete_count: Callable[[], int],
     clock: SettableClock,
     days: int,
-) -> None:
+):
     clock.advance(hours=24 * days)
     with pytest.raises(ConflictError, match=r"needs approval again\. No new DELETE"):
         confirm(still_present, ada)
@@ -140,7 +140,7 @@ def test_the_approvals_of_an_earlier_attempt_do_not_allow_another(
 
 def test_the_confirmation_form_returns_409_and_sends_nothing(
     still_present: Deletion, ada: Person, client_of: ClientOf, delete_count: Callable[[], int]
-) -> None:
+):
     client = client_of(ada)
     page = record(client, still_present)
     assert "A new DELETE is approved by" not in page.text
@@ -158,7 +158,7 @@ def test_the_same_person_can_approve_another_attempt_within_a_new_24_hours(
     linus: Person,
     delete_count: Callable[[], int],
     clock: SettableClock,
-) -> None:
+):
     assert still_present.expires_at == clock.at + time_limits.APPROVAL_WINDOW
     clock.advance(hours=23)
     approve(still_present, linus)
@@ -176,7 +176,7 @@ def test_two_people_must_approve_again_under_policy_two(
     ada: Person,
     lose_response: LoseResponse,
     delete_count: Callable[[], int],
-) -> None:
+):
     deletion = approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara)
     approve(lose_response(deletion), barbara)
     with pytest.raises(ConflictError, match="needs approval again"):
@@ -188,20 +188,18 @@ def test_two_people_must_approve_again_under_policy_two(
 
 def test_the_requester_cannot_approve_the_second_attempt_either(
     still_present: Deletion, ada: Person
-) -> None:
+):
     with pytest.raises(PermissionDenied, match="Another person must approve"):
         approve(still_present, ada)
 
 
-def test_no_one_approves_the_same_attempt_twice(still_present: Deletion, linus: Person) -> None:
+def test_no_one_approves_the_same_attempt_twice(still_present: Deletion, linus: Person):
     approve(still_present, linus)
     with pytest.raises(ConflictError):
         approve(still_present, linus)
 
 
-def test_no_one_gives_both_approvals_of_an_attempt(
-    request_deletion: RequestFor, linus: Person
-) -> None:
+def test_no_one_gives_both_approvals_of_an_attempt(request_deletion: RequestFor, linus: Person):
     deletion = approve(request_deletion(ApprovalPolicy.TWO), linus)
     with pytest.raises(OvertakenError, match="You already approved or declined this deletion"):
         approve(deletion, linus)
@@ -210,7 +208,7 @@ def test_no_one_gives_both_approvals_of_an_attempt(
 
 def test_a_page_opened_before_the_first_attempt_cannot_approve_a_second_one(
     still_present: Deletion, linus: Person, barbara: Person
-) -> None:
+):
     for person in (linus, barbara):
         with pytest.raises(ConflictError, match="The request has changed since you opened it"):
             approvals.approve(
@@ -226,7 +224,7 @@ def test_a_second_lost_response_needs_a_third_approval(
     linus: Person,
     lose_response: LoseResponse,
     delete_count: Callable[[], int],
-) -> None:
+):
     lose_response(approve(still_present, linus))
     assert still_present.approval_round == 3
     with pytest.raises(ConflictError, match="needs approval again"):
@@ -241,7 +239,7 @@ def test_automatic_retries_stay_within_one_approval(
     sandbox: SandboxServer,
     clock: SettableClock,
     delete_count: Callable[[], int],
-) -> None:
+):
     approve(requested, linus)
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), operation="delete")
     assert confirm(requested, ada).state == State.WAITING
@@ -255,7 +253,7 @@ def test_automatic_retries_stay_within_one_approval(
 
 def test_a_failed_check_before_sending_uses_up_no_approval(
     still_present: Deletion, ada: Person, linus: Person, sandbox: SandboxServer
-) -> None:
+):
     approve(still_present, linus)
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     confirm(still_present, ada)
@@ -272,7 +270,7 @@ def test_a_second_unknown_attempt_uses_up_its_approval_too(
     sandbox: SandboxServer,
     clock: SettableClock,
     response: faults.Fault,
-) -> None:
+):
     """Refused, or too late to send again, after an attempt that might have worked."""
     approve(still_present, linus)
     sandbox.world.set_fault(fault=response, operation="delete")
@@ -290,7 +288,7 @@ def test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again(
     linus: Person,
     clock: SettableClock,
     delete_count: Callable[[], int],
-) -> None:
+):
     approve(still_present, linus)
     clock.advance(hours=24)
     due.run_due(actor=WORKER)
@@ -316,7 +314,7 @@ def test_approvals_lapse_even_without_a_worker(
     delete_count: Callable[[], int],
     client_of: ClientOf,
     act: str,
-) -> None:
+):
     approve(still_present, linus)
     url = f"/deletions/{still_present.pk}/"
     assert read(client_of(ada).get(url)).has_form_to("/execute/")
@@ -345,7 +343,7 @@ def test_a_first_approval_after_the_window_starts_another(
     barbara: Person,
     lose_response: LoseResponse,
     clock: SettableClock,
-) -> None:
+):
     deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     clock.advance(hours=25)
     approve(deletion, linus)
@@ -363,7 +361,7 @@ def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
     barbara: Person,
     client_of: ClientOf,
     delete_count: Callable[[], int],
-) -> None:
+):
     approve(still_present, linus)
     assert not record(client_of(linus), still_present).has_form_to("/decline/")
     assert record(client_of(barbara), still_present).has_form_to("/decline/")
@@ -380,7 +378,7 @@ def test_a_decline_ends_the_approval_of_another_person(
     barbara: Person,
     ada: Person,
     lose_response: LoseResponse,
-) -> None:
+):
     deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     decline(deletion, barbara)
@@ -396,7 +394,7 @@ def test_a_decline_ends_the_approval_of_another_person(
 @pytest.mark.database
 def test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing(
     still_present: Deletion, ada: Person, linus: Person, delete_count: Callable[[], int]
-) -> None:
+):
     approve(still_present, linus)
     stale = Deletion.objects.get(pk=still_present.pk)
     Deletion.objects.filter(pk=still_present.pk).update(approval_round=3)
@@ -412,7 +410,7 @@ def test_break_glass_covers_one_attempt(
     sandbox: SandboxServer,
     clock: SettableClock,
     delete_count: Callable[[], int],
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     assert use_break_glass(requested, break_glass_user).state == State.UNKNOWN
     sandbox.world.clear_faults()
@@ -436,7 +434,7 @@ def test_a_lost_break_glass_permission_does_not_block_an_approved_attempt(
     linus: Person,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     use_break_glass(requested, break_glass_user)
     sandbox.world.clear_faults()
@@ -447,14 +445,14 @@ def test_a_lost_break_glass_permission_does_not_block_an_approved_attempt(
 
 def test_break_glass_can_be_used_for_a_second_attempt_after_an_approved_one(
     still_present: Deletion, break_glass_user: Person, delete_count: Callable[[], int]
-) -> None:
+):
     assert use_break_glass(still_present, break_glass_user).outcome == Outcome.DELETED
     assert (still_present.break_glass_round, delete_count()) == (2, 2)
 
 
 def test_an_approver_who_lost_the_permission_does_not_count_for_a_second_attempt(
     still_present: Deletion, ada: Person, linus: Person
-) -> None:
+):
     approve(still_present, linus)
     linus.groups.clear()
     with pytest.raises(BlockedError, match="no longer has permission to approve"):
@@ -463,7 +461,7 @@ def test_an_approver_who_lost_the_permission_does_not_count_for_a_second_attempt
 
 def test_a_missing_or_changed_connection_is_not_approved(
     still_present: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
-) -> None:
+):
     sandbox.world.remove_connection(connection_id=wanted.id)
     with pytest.raises(ConflictError, match=r"nothing to approve\. No new DELETE"):
         approve(still_present, linus)
@@ -472,7 +470,7 @@ def test_a_missing_or_changed_connection_is_not_approved(
 
 def test_the_page_requests_approval_again_and_keeps_the_first_approval(
     still_present: Deletion, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     page = record(client_of(linus), still_present)
     assert "A new DELETE needs new approvals" in page.text
     assert "Approvals 0 of 1" in page.text
@@ -488,7 +486,7 @@ def test_the_page_requests_approval_again_and_keeps_the_first_approval(
 
 def test_the_overview_and_the_menu_count_it_for_approvers_who_must_decide(
     still_present: Deletion, ada: Person, linus: Person, client_of: ClientOf
-) -> None:
+):
     assert verbs(linus, client_of) == ["Decide…"]
     assert verbs(ada, client_of) == ["Resolve"]
     assert menu_count(client_of(linus)) == 1
@@ -505,7 +503,7 @@ def test_the_menu_counts_the_second_of_two_approvals(
     root: Person,
     lose_response: LoseResponse,
     client_of: ClientOf,
-) -> None:
+):
     deletion = lose_response(approve(approve(request_deletion(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     assert [menu_count(client_of(one)) for one in (linus, barbara)] == [0, 1]
@@ -521,7 +519,7 @@ def menu_count(client: Client) -> int:
 
 def test_an_export_names_the_approvers_of_each_attempt(
     still_present: Deletion, ada: Person, linus: Person, barbara: Person
-) -> None:
+):
     row = exported_row()
     assert (row["approved_by"], row["settled_at"]) == (["Linus"], None)
     approve(still_present, barbara)
@@ -579,7 +577,7 @@ def assert_database_refuses(match: str) -> Iterator[None]:
 @pytest.mark.database
 def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
     still_present: Deletion,
-) -> None:
+):
     with assert_database_refuses("The deletion needs more approvals"):
         Deletion.objects.update(state=State.SENDING)
 
@@ -588,7 +586,7 @@ def test_the_database_refuses_to_send_with_the_approvals_of_an_earlier_round(
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.STILL_PRESENT, State.APPROVED])
 def test_the_database_ends_an_approval_round_with_its_attempt(
     requested: Deletion, linus: Person, state: State
-) -> None:
+):
     approve(requested, linus)
     Deletion.objects.update(state=State.SENDING)
     with assert_database_refuses("An approval covers one attempt"):
@@ -620,13 +618,13 @@ def waiting_with_unknown_attempt(
 @pytest.mark.database
 def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
     waiting_with_unknown_attempt: Deletion,
-) -> None:
+):
     with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(state=State.SENDING, epoch=3)
 
 
 @pytest.mark.database
-def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person) -> None:
+def test_the_database_refuses_an_attempt_during_another(requested: Deletion, linus: Person):
     approve(requested, linus)
     assert sending.claim([requested], actor=WORKER, was_rechecked=True)
     with assert_database_refuses("A deletion that is being sent can't be claimed again"):
@@ -636,7 +634,7 @@ def test_the_database_refuses_an_attempt_during_another(requested: Deletion, lin
 @pytest.mark.database
 def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
     waiting_with_unknown_attempt: Deletion,
-) -> None:
+):
     with pytest.raises(BlockedError, match="might have worked"):
         sending.claim([waiting_with_unknown_attempt], actor=WORKER, was_rechecked=True)
 
@@ -645,7 +643,7 @@ def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
 @pytest.mark.parametrize("number", [1, 4])
 def test_the_database_lets_a_round_neither_decrease_nor_skip_a_number(
     still_present: Deletion, number: int
-) -> None:
+):
     with assert_database_refuses("An approval covers one attempt"):
         Deletion.objects.update(approval_round=number)
 
@@ -653,7 +651,7 @@ def test_the_database_lets_a_round_neither_decrease_nor_skip_a_number(
 @pytest.mark.database
 def test_the_database_refuses_an_approval_for_another_round(
     still_present: Deletion, linus: Person, clock: SettableClock
-) -> None:
+):
     first = Approval.objects.get()
     for number in (1, 3):
         with assert_database_refuses(r"An approval must match|The row already exists"):
@@ -670,9 +668,7 @@ def test_the_database_refuses_an_approval_for_another_round(
 
 
 @pytest.mark.database
-def test_the_database_refuses_to_move_an_approval_into_another_round(
-    still_present: Deletion,
-) -> None:
+def test_the_database_refuses_to_move_an_approval_into_another_round(still_present: Deletion):
     with assert_database_refuses("A decision can't be changed"):
         Approval.objects.update(round=2)
 
@@ -680,7 +676,7 @@ def test_the_database_refuses_to_move_an_approval_into_another_round(
 @pytest.mark.database
 def test_the_database_limits_break_glass_to_its_round(
     still_present: Deletion, break_glass_user: Person, clock: SettableClock
-) -> None:
+):
     values = {
         "break_glass_at": clock.at,
         "break_glass_by": break_glass_user,
@@ -697,7 +693,7 @@ def test_the_database_limits_break_glass_to_its_round(
 
 
 @pytest.mark.database
-def test_the_database_refuses_an_attempt_under_another_round(still_present: Deletion) -> None:
+def test_the_database_refuses_an_attempt_under_another_round(still_present: Deletion):
     attempt = still_present.attempts.get()
     attempt.pk, attempt.number, attempt.epoch = None, 2, 2
     with assert_database_refuses("An attempt must belong to the deletion's current round"):
@@ -707,6 +703,6 @@ def test_the_database_refuses_an_attempt_under_another_round(still_present: Dele
 @pytest.mark.database
 def test_starting_an_attempt_counts_the_approvals_of_its_round_itself(
     still_present: Deletion, ada: Person
-) -> None:
+):
     with pytest.raises(BlockedError, match="still needs approval"):
         sending.require_sendable(change_request=still_present, confirmed_by=ada)

@@ -26,7 +26,7 @@ def table(client: Client, query: str = "") -> dict[str, list[str]]:
 
 def test_the_chart_has_the_numbers_of_the_list_by_week(
     client_of: ClientOf, victor: Person, make: Make
-) -> None:
+):
     make()
     make(outcome=Outcome.REFUSED)
     make(minute=2 * WEEK)
@@ -47,7 +47,7 @@ def test_the_chart_has_the_numbers_of_the_list_by_week(
     assert "2 deletions" in found
 
 
-def test_a_long_period_is_shown_by_month(client_of: ClientOf, victor: Person, make: Make) -> None:
+def test_a_long_period_is_shown_by_month(client_of: ClientOf, victor: Person, make: Make):
     make()
     make(minute=40 * WEEK)
     months = table(client_of(victor))
@@ -57,7 +57,7 @@ def test_a_long_period_is_shown_by_month(client_of: ClientOf, victor: Person, ma
 
 def test_the_legend_filters_and_says_what_is_filtered(
     client_of: ClientOf, victor: Person, make: Make
-) -> None:
+):
     make()
     make(**OPEN | {"state": State.UNKNOWN})
     make(outcome=Outcome.UNRESOLVED)
@@ -75,7 +75,7 @@ def test_the_legend_filters_and_says_what_is_filtered(
 )
 def test_the_chart_counts_what_the_filters_find(
     client_of: ClientOf, victor: Person, make: Make, query: str, count: int
-) -> None:
+):
     make(sink_org_id="org-payments")
     make(reason="Quarterly review")
     make(source_org_id="org-labs", outcome=Outcome.REFUSED)
@@ -85,7 +85,7 @@ def test_the_chart_counts_what_the_filters_find(
 
 def test_the_chart_counts_nothing_that_is_hidden(
     client_of: ClientOf, victor: Person, ada: Person, make: Make, credential: Credential
-) -> None:
+):
     make()
     CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=ada)
     assert table(client_of(victor)) == {}

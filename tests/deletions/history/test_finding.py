@@ -23,7 +23,7 @@ def found(viewer: Person, **filters: Any) -> list[Deletion]:
     return page.deletions
 
 
-def test_the_newest_deletion_comes_first(make: Make, victor: Person) -> None:
+def test_the_newest_deletion_comes_first(make: Make, victor: Person):
     old, new = make(minute=1), make(minute=2)
     assert found(victor) == [new, old]
 
@@ -54,16 +54,14 @@ def test_the_newest_deletion_comes_first(make: Make, victor: Person) -> None:
 )
 def test_a_filter_finds_the_matching_deletion(
     make: Make, victor: Person, fields: dict[str, Any], filters: dict[str, Any]
-) -> None:
+):
     make(minute=1)
     wanted = make(minute=2, **fields)
     make(minute=3)
     assert found(victor, **filters) == [wanted]
 
 
-def test_an_org_is_filtered_by_its_site_and_id_and_never_by_its_name(
-    make: Make, victor: Person
-) -> None:
+def test_an_org_is_filtered_by_its_site_and_id_and_never_by_its_name(make: Make, victor: Person):
     make(minute=1, sink_org_id="org-other", sink_org_name="Data Lake")
     make(minute=2, sink_org_id="org-lake", sink_org_name="Data Lake", site="us5.datadoghq.com")
     wanted = make(minute=3, sink_org_id="org-lake", sink_org_name="Data Lake")
@@ -72,15 +70,13 @@ def test_an_org_is_filtered_by_its_site_and_id_and_never_by_its_name(
         assert found(victor, org=(other,)) == []
 
 
-def test_an_id_is_found_by_its_last_characters(make: Make, victor: Person) -> None:
+def test_an_id_is_found_by_its_last_characters(make: Make, victor: Person):
     make(minute=1)
     wanted = make(minute=2)
     assert found(victor, text=str(wanted.connection_id)[-8:]) == [wanted]
 
 
-def test_a_person_and_a_connection_can_be_filtered(
-    make: Make, victor: Person, grace: Person
-) -> None:
+def test_a_person_and_a_connection_can_be_filtered(make: Make, victor: Person, grace: Person):
     make(minute=1)
     wanted = make(minute=2, requested_by=grace)
     assert found(victor, person=(grace.pk,)) == [wanted]
@@ -89,7 +85,7 @@ def test_a_person_and_a_connection_can_be_filtered(
 
 def test_several_values_are_merged_in_order_and_each_match_is_listed_once(
     make: Make, victor: Person, grace: Person
-) -> None:
+):
     first = make(minute=0, source_org_id="a", sink_org_id="b")
     make(minute=1)
     second = make(minute=2, source_org_id="b", sink_org_id="c", requested_by=grace)
@@ -113,7 +109,7 @@ def test_several_values_are_merged_in_order_and_each_match_is_listed_once(
 @pytest.mark.parametrize("name", ["org", "person", "credential", "site"])
 def test_several_values_are_each_read_from_an_index_in_its_order(
     make: Make, victor: Person, name: str
-) -> None:
+):
     deletion = make()
     values: dict[str, Any] = {"org": ("x/a", "x/b"), "site": ("a", "b")}
     ids = {"person": deletion.requested_by_id, "credential": deletion.credential_id}
@@ -126,14 +122,14 @@ def test_several_values_are_each_read_from_an_index_in_its_order(
     assert not any("TEMP B-TREE" in plan for plan in plans)
 
 
-def test_a_period_includes_its_start_and_excludes_its_end(make: Make, victor: Person) -> None:
+def test_a_period_includes_its_start_and_excludes_its_end(make: Make, victor: Person):
     first, last = make(minute=0), make(minute=10)
     filters = {"since": START, "until": START + timedelta(minutes=10)}
     assert found(victor, **filters) == [first]
     assert last not in found(victor, **filters)
 
 
-def test_pages_have_no_gaps_or_repeats_even_at_equal_times(make: Make, victor: Person) -> None:
+def test_pages_have_no_gaps_or_repeats_even_at_equal_times(make: Make, victor: Person):
     stored = {make(minute=minute // 3).pk for minute in range(10)}
     actor = person_actor(person=victor)
     seen: list[object] = []
@@ -148,9 +144,7 @@ def test_pages_have_no_gaps_or_repeats_even_at_equal_times(make: Make, victor: P
     assert set(seen) == stored
 
 
-def test_pages_sorted_oldest_first_are_the_reverse_of_newest_first(
-    make: Make, victor: Person
-) -> None:
+def test_pages_sorted_oldest_first_are_the_reverse_of_newest_first(make: Make, victor: Person):
     for minute in range(10):
         make(minute=minute // 3)
     actor = person_actor(person=victor)
@@ -167,7 +161,7 @@ def test_pages_sorted_oldest_first_are_the_reverse_of_newest_first(
 
 def test_the_history_count_is_exact_up_to_its_limit(
     make: Make, victor: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(history, "MAX_COUNTED", 3)
     actor = person_actor(person=victor)
     for minute in range(3):
@@ -177,7 +171,7 @@ def test_the_history_count_is_exact_up_to_its_limit(
     assert history.history_page(actor=actor, filters=HistoryFilter()).count is None
 
 
-def test_a_deletion_with_one_org_on_both_sides_counts_once(make: Make, victor: Person) -> None:
+def test_a_deletion_with_one_org_on_both_sides_counts_once(make: Make, victor: Person):
     make(minute=0)
     make(minute=1, sink_org_id="org-payments")
     make(minute=2, source_org_id="org-labs", sink_org_id="org-payments")
@@ -188,6 +182,6 @@ def test_a_deletion_with_one_org_on_both_sides_counts_once(make: Make, victor: P
 
 
 @pytest.mark.parametrize("text", ["", "x", "2026-01-01T09:00:00", "2026-01-01T09:00:00+00:00~no"])
-def test_an_invalid_cursor_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str):
     with pytest.raises(ValueError, match=r"."):
         Cursor.parse(text)

@@ -26,7 +26,7 @@ def body_of(client: Client, url: str) -> str:
     return client.get(url).getvalue().decode()
 
 
-def test_an_empty_history_links_to_the_next_step(client_of: ClientOf, victor: Person) -> None:
+def test_an_empty_history_links_to_the_next_step(client_of: ClientOf, victor: Person):
     page = body_of(client_of(victor), "/deletions/")
     assert "Every deletion is kept, with requester" in page
     assert "/connections/" in page
@@ -34,7 +34,7 @@ def test_an_empty_history_links_to_the_next_step(client_of: ClientOf, victor: Pe
 
 def test_a_row_links_to_its_deletion_and_shows_its_status(
     client_of: ClientOf, victor: Person, make: Make
-) -> None:
+):
     deletion = make(reason="vendor <b>gone</b>", ticket="SEC-1")
     page = body_of(client_of(victor), "/deletions/")
     assert f'href="/deletions/{deletion.pk}/"' in page
@@ -45,7 +45,7 @@ def test_a_row_links_to_its_deletion_and_shows_its_status(
     assert "1 deletion" in page
 
 
-def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, make: Make) -> None:
+def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, make: Make):
     make()
     page = body_of(client_of(victor), "/deletions/?ticket=NONE-1")
     assert "No deletions match these filters" in page
@@ -59,14 +59,12 @@ def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, m
         "0001-01-01T00:00:00+23:59~0b7e3c1a-0000-4000-8000-000000000000",
     ],
 )
-def test_an_invalid_cursor_is_a_400(client_of: ClientOf, victor: Person, after: str) -> None:
+def test_an_invalid_cursor_is_a_400(client_of: ClientOf, victor: Person, after: str):
     response = client_of(victor).get("/deletions/", {"after": after})
     assert response.status_code == 400
 
 
-def test_the_last_possible_date_causes_no_error(
-    client_of: ClientOf, victor: Person, make: Make
-) -> None:
+def test_the_last_possible_date_causes_no_error(client_of: ClientOf, victor: Person, make: Make):
     make(ticket="SEC-3")
     assert "SEC-3" in body_of(client_of(victor), "/deletions/?until=9999-12-31")
 
@@ -74,7 +72,7 @@ def test_the_last_possible_date_causes_no_error(
 @pytest.mark.database
 def test_people_orgs_and_credentials_to_choose_from_are_on_the_page_that_more_links_to(
     client_of: ClientOf, edith: Person, make: Make
-) -> None:
+):
     deletion = make(ticket="SEC-1")
     client = client_of(edith)
     choices = {
@@ -94,7 +92,7 @@ def test_people_orgs_and_credentials_to_choose_from_are_on_the_page_that_more_li
 @pytest.mark.database
 def test_older_pages_keep_the_filter(
     client_of: ClientOf, victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     for minute in range(history.PAGE_SIZE + 1):
         make(minute=minute, ticket="SEC-1")
     page = body_of(client_of(victor), "/deletions/?ticket=SEC-1")
@@ -102,9 +100,7 @@ def test_older_pages_keep_the_filter(
 
 
 @pytest.mark.database
-def test_a_csv_export_is_exactly_the_filtered_set(
-    client_of: ClientOf, edith: Person, make: Make
-) -> None:
+def test_a_csv_export_is_exactly_the_filtered_set(client_of: ClientOf, edith: Person, make: Make):
     make(minute=1)
     wanted = make(minute=2, outcome=Outcome.REFUSED)
     text = body_of(
@@ -114,7 +110,7 @@ def test_a_csv_export_is_exactly_the_filtered_set(
     assert [row["id"] for row in rows] == [str(wanted.pk)]
 
 
-def test_json_and_ndjson_hold_the_same_rows(client_of: ClientOf, edith: Person, make: Make) -> None:
+def test_json_and_ndjson_hold_the_same_rows(client_of: ClientOf, edith: Person, make: Make):
     for minute in range(3):
         make(minute=minute)
     client = client_of(edith)
@@ -124,14 +120,14 @@ def test_json_and_ndjson_hold_the_same_rows(client_of: ClientOf, edith: Person, 
     assert set(DELETION_EXPORT_COLUMNS.values) <= set(as_json[0])
 
 
-def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Person) -> None:
+def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Person):
     assert json.loads(body_of(client_of(edith), "/deletions/export/?format=json")) == []
 
 
 @pytest.mark.database
 def test_exports_include_every_batch(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(history, "EXPORT_BATCH", 2)
     for minute in range(5):
         make(minute=minute)
@@ -144,7 +140,7 @@ HIDDEN = ("\t", "\r", "\n", "\x0b", "\u200b", "\ufeff", "\u2028")
 @pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", *(f"{first}=1" for first in HIDDEN)]
 )
-def test_no_cell_can_be_read_as_a_formula(text: str) -> None:
+def test_no_cell_can_be_read_as_a_formula(text: str):
     assert tabular.as_cell(text).startswith("'")
 
 
@@ -160,18 +156,18 @@ def test_no_cell_can_be_read_as_a_formula(text: str) -> None:
         pytest.param("\u00a0=", id="no-break space first"),
     ],
 )
-def test_a_full_width_sign_cannot_start_a_formula(start: str) -> None:
+def test_a_full_width_sign_cannot_start_a_formula(start: str):
     assert tabular.as_cell(f"{start}1+1") == f"'{start}1+1"
 
 
-def test_other_full_width_text_is_exported_as_it_is() -> None:
+def test_other_full_width_text_is_exported_as_it_is():
     assert tabular.as_cell("\uff21\uff23\uff2d\uff25\uff1d") == "\uff21\uff23\uff2d\uff25\uff1d"
 
 
 @pytest.mark.database
 def test_an_export_is_recorded_before_its_first_byte(
     client_of: ClientOf, edith: Person, make: Make
-) -> None:
+):
     make()
     client_of(edith).get("/deletions/export/?format=csv&ticket=SEC-1")
     event = AuditEvent.objects.get(code=audit.EventCode.EXPORT_STARTED)
@@ -181,7 +177,7 @@ def test_an_export_is_recorded_before_its_first_byte(
 
 def test_a_person_without_the_export_permission_gets_nothing_and_sees_no_button(
     client_of: ClientOf, victor: Person, make: Make
-) -> None:
+):
     make()
     client = client_of(victor)
     assert client.get("/deletions/export/?format=csv").status_code == 403
@@ -191,14 +187,12 @@ def test_a_person_without_the_export_permission_gets_nothing_and_sees_no_button(
 @pytest.mark.parametrize("query", ["format=xml", "format=csv&since=yesterday"])
 def test_an_export_with_an_invalid_filter_is_refused_rather_than_widened(
     client_of: ClientOf, edith: Person, query: str
-) -> None:
+):
     assert client_of(edith).get(f"/deletions/export/?{query}").status_code == 400
 
 
 @pytest.mark.database
-def test_every_state_and_outcome_can_be_filtered(
-    client_of: ClientOf, victor: Person, make: Make
-) -> None:
+def test_every_state_and_outcome_can_be_filtered(client_of: ClientOf, victor: Person, make: Make):
     make()
     page = body_of(client_of(victor), "/deletions/")
     values: list[Any] = [state for state in State if state != State.SETTLED]
@@ -206,9 +200,7 @@ def test_every_state_and_outcome_can_be_filtered(
     assert '<optgroup label="Not deleted">' in page
 
 
-def test_the_command_writes_what_the_page_exports(
-    make: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_what_the_page_exports(make: Make, capsys: pytest.CaptureFixture[str]):
     deletion = make(ticket="SEC-7")
     make(minute=1)
     call_command("export_deletions", "--format", "ndjson", "--ticket", "SEC-7")
@@ -220,9 +212,7 @@ def test_the_command_writes_what_the_page_exports(
         call_command("export_deletions", "--format", "xml")
 
 
-def test_the_command_with_json_is_one_document(
-    make: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_with_json_is_one_document(make: Make, capsys: pytest.CaptureFixture[str]):
     make()
     call_command("export_deletions", "--json")
     assert len(json.loads(capsys.readouterr().out)) == 1

@@ -43,11 +43,11 @@ def record_event() -> None:
     ("ahead", "expected"),
     [(-HOUR, HOUR), (timedelta(), timedelta()), (timedelta(seconds=5), timedelta())],
 )
-def test_the_age_of_a_time(ahead: timedelta, expected: timedelta) -> None:
+def test_the_age_of_a_time(ahead: timedelta, expected: timedelta):
     assert clocks.elapsed_since(NOW + ahead, now=NOW) == expected
 
 
-def test_the_age_of_a_time_in_the_future_is_unknown() -> None:
+def test_the_age_of_a_time_in_the_future_is_unknown():
     assert clocks.elapsed_since(NOW + timedelta(seconds=6), now=NOW) == timedelta.max
 
 
@@ -57,7 +57,7 @@ def test_the_age_of_a_time_in_the_future_is_unknown() -> None:
 )
 def test_a_session_last_used_in_the_future_has_expired(
     ada: Person, ahead: timedelta, is_active: bool
-) -> None:
+):
     client = signed_in(ada)
     expires_at = timezone.now() + django_settings.SESSION_IDLE + ahead
     PersonSession.objects.update(expire_date=expires_at)
@@ -69,7 +69,7 @@ def test_a_session_last_used_in_the_future_has_expired(
 )
 def test_a_link_created_in_the_future_is_no_longer_valid(
     ada: Person, clock: SettableClock, seconds: int, is_valid: bool
-) -> None:
+):
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.partition("#")[2]
     clock.advance(seconds=seconds)
@@ -80,7 +80,7 @@ def test_a_link_created_in_the_future_is_no_longer_valid(
         people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
 
 
-def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableClock) -> None:
+def test_a_heartbeat_from_the_future_counts_as_a_dead_worker(clock: SettableClock):
     heartbeats.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=-1)
     assert not heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
@@ -92,7 +92,7 @@ def verify() -> AuditVerification:
     return last
 
 
-def test_a_verification_from_the_future_counts_until_the_next_one(clock: SettableClock) -> None:
+def test_a_verification_from_the_future_counts_until_the_next_one(clock: SettableClock):
     record_event()
     last = verify()
     clock.advance(hours=-1)
@@ -104,9 +104,7 @@ def test_a_verification_from_the_future_counts_until_the_next_one(clock: Settabl
 
 
 @pytest.mark.database
-def test_a_verification_requested_in_the_future_runs_once(
-    clock: SettableClock, root: Person
-) -> None:
+def test_a_verification_requested_in_the_future_runs_once(clock: SettableClock, root: Person):
     record_event()
     verify()
     audit.record(
@@ -120,7 +118,7 @@ def test_a_verification_requested_in_the_future_runs_once(
     assert verification.verification_requested_at() is None
 
 
-def test_a_checkpoint_from_the_future_is_followed_by_a_current_one(clock: SettableClock) -> None:
+def test_a_checkpoint_from_the_future_is_followed_by_a_current_one(clock: SettableClock):
     record_event()
     assert checkpoints.make_checkpoint_if_due()
     record_event()
@@ -129,7 +127,7 @@ def test_a_checkpoint_from_the_future_is_followed_by_a_current_one(clock: Settab
     assert checkpoints.is_checkpoint_due(now=clock.at)
 
 
-def test_a_deletion_confirmed_in_the_future_is_not_being_rechecked() -> None:
+def test_a_deletion_confirmed_in_the_future_is_not_being_rechecked():
     deletion = Deletion(state=State.APPROVED, confirmed_at=NOW)
     assert states.is_being_rechecked(deletion, now=NOW)
     assert not states.is_being_rechecked(deletion, now=NOW - HOUR)

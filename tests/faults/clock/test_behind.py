@@ -82,22 +82,20 @@ def writes_sent(sandbox: SandboxServer) -> list[object]:
 
 @pytest.mark.database
 @pytest.mark.parametrize(("seconds", "behind"), [(1, 0), (0, 0), (-5, 0), (-6, 6), (-3600, 3600)])
-def test_it_is_behind_by_more_than_five_seconds(
-    clock: SettableClock, seconds: int, behind: int
-) -> None:
+def test_it_is_behind_by_more_than_five_seconds(clock: SettableClock, seconds: int, behind: int):
     record_event()
     clock.advance(seconds=seconds)
     assert clock_guard.read_clock().behind == timedelta(seconds=behind)
     assert behind_metric() == behind
 
 
-def test_what_is_recorded_while_it_is_behind_does_not_make_it_right(clock: SettableClock) -> None:
+def test_what_is_recorded_while_it_is_behind_does_not_make_it_right(clock: SettableClock):
     set_back(clock)
     record_event()
     assert clock_guard.read_clock().behind == HOUR
 
 
-def test_it_is_right_once_it_has_caught_up(clock: SettableClock) -> None:
+def test_it_is_right_once_it_has_caught_up(clock: SettableClock):
     set_back(clock)
     clock.advance(seconds=3595)
     assert not clock_guard.read_clock().behind
@@ -108,7 +106,7 @@ def test_it_is_right_once_it_has_caught_up(clock: SettableClock) -> None:
 
 def test_a_deletion_is_not_requested_and_sent(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     set_back(clock)
     with pytest.raises(ClockBehindError, match="Nothing was sent"):
         make_deletion()
@@ -118,7 +116,7 @@ def test_a_deletion_is_not_requested_and_sent(
 
 def test_access_is_not_requested_and_sent(
     create: RequestAccess, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     set_back(clock)
     with pytest.raises(ClockBehindError):
         create()
@@ -139,7 +137,7 @@ def test_a_confirmation_is_refused_with_503_and_counts_once_the_clock_is_right(
     sandbox: SandboxServer,
     ada: Person,
     client_of: ClientOf,
-) -> None:
+):
     set_back(clock)
     confirmed_at = unconfirmed.confirmed_at
     client = client_of(ada)
@@ -163,7 +161,7 @@ def test_nothing_is_sent_when_the_clock_is_set_back_right_before_the_claim(
     sandbox: SandboxServer,
     ada: Person,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     def set_back_before_claim(point: Point, **_: object) -> None:
         if point == Point.BEFORE_CLAIM:
             set_back(clock)
@@ -182,7 +180,7 @@ def test_nothing_is_sent_when_the_clock_is_set_back_right_before_the_claim(
 
 def test_a_bulk_deletion_is_neither_confirmed_nor_resumed(
     make_draft: MakeDraft, ada: Person, linus: Person, clock: SettableClock
-) -> None:
+):
     actor = person_actor(person=ada)
     approved = approve(request(make_draft(2, policy=ApprovalPolicy.ONE), ada), linus)
     running = request(make_draft(2), ada)
@@ -199,11 +197,8 @@ def test_a_bulk_deletion_is_neither_confirmed_nor_resumed(
 
 
 def test_a_pass_of_a_bulk_deletion_stops_and_leaves_its_rows_waiting(
-    make_draft: MakeDraft,
-    ada: Person,
-    clock: SettableClock,
-    sandbox: SandboxServer,
-) -> None:
+    make_draft: MakeDraft, ada: Person, clock: SettableClock, sandbox: SandboxServer
+):
     batch = request(make_draft(3), ada)
     set_back(clock)
     clock.advance(minutes=59)
@@ -226,7 +221,7 @@ def test_a_worker_does_nothing_until_the_clock_is_right(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     alarms: list[int] = []
@@ -247,7 +242,7 @@ def test_a_worker_does_nothing_until_the_clock_is_right(
 
 def test_a_command_that_sends_exits_with_5(
     credential: Credential, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     set_back(clock)
     wanted = connection_between(sandbox.world, "Payments US", "Group SOC").id
     arguments = ("--credential", credential.name, "--connection-id", wanted)
@@ -261,7 +256,7 @@ def test_a_command_that_sends_exits_with_5(
     assert not writes_sent(sandbox)
 
 
-def test_a_worker_that_runs_once_exits_with_5(clock: SettableClock) -> None:
+def test_a_worker_that_runs_once_exits_with_5(clock: SettableClock):
     set_back(clock)
     with pytest.raises(CommandError) as failure:
         call_command("worker", "--once")
@@ -270,7 +265,7 @@ def test_a_worker_that_runs_once_exits_with_5(clock: SettableClock) -> None:
 
 def test_a_bulk_deletion_by_command_exits_with_5(
     credential: Credential, clock: SettableClock, sandbox: SandboxServer, tmp_path: Path
-) -> None:
+):
     wanted = connection_between(sandbox.world, "Payments US", "Group SOC").id
     (tmp_path / "plan").write_text(f"site,connection_id\n{credential.site},{wanted}\n")
     set_back(clock)
@@ -285,7 +280,7 @@ def test_a_bulk_deletion_by_command_exits_with_5(
 
 def test_a_bulk_deletion_is_not_continued_in_the_foreground(
     make_draft: MakeDraft, ada: Person, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     run = ForegroundRun(
         batch=request(make_draft(2), ada),
         actor=command_actor(),
@@ -302,7 +297,7 @@ def test_a_bulk_deletion_is_not_continued_in_the_foreground(
 # --- Who says so --------------------------------------------------------------------------------
 
 
-def test_doctor_says_so_and_exits_with_1(clock: SettableClock) -> None:
+def test_doctor_says_so_and_exits_with_1(clock: SettableClock):
     record_event()
     assert clock_finding().level == INFO
     clock.advance(hours=-1)
@@ -315,7 +310,7 @@ def test_doctor_says_so_and_exits_with_1(clock: SettableClock) -> None:
     assert end.value.code == 1
 
 
-def test_the_overview_says_so(clock: SettableClock, victor: Person, client_of: ClientOf) -> None:
+def test_the_overview_says_so(clock: SettableClock, victor: Person, client_of: ClientOf):
     banner = "The clock is behind: nothing is sent"
     record_event()
     assert banner not in read(client_of(victor).get("/")).text

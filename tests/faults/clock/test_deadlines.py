@@ -31,7 +31,7 @@ def calls_in(source: str) -> set[str]:
     }
 
 
-def test_no_deadline_uses_the_time_of_day() -> None:
+def test_no_deadline_uses_the_time_of_day():
     found = {
         (str(path.relative_to(ROOT)), call)
         for path in (ROOT / "connections").rglob("*.py")
@@ -41,7 +41,7 @@ def test_no_deadline_uses_the_time_of_day() -> None:
     assert found == NO_DEADLINE
 
 
-def test_the_search_finds_calls() -> None:
+def test_the_search_finds_calls():
     source = "time.time(); datetime.now(UTC); timezone.now(); time.monotonic(); clock.now()"
     assert calls_in("datetime.datetime.now()") == {"datetime.now"}
     assert calls_in(source) == {"time.time", "datetime.now", "timezone.now"}

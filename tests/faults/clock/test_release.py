@@ -77,7 +77,7 @@ def run_due(deletion: Deletion) -> Deletion:
 
 
 @pytest.mark.database
-def test_a_release_records_both_times_and_only_later_events_count(clock: SettableClock) -> None:
+def test_a_release_records_both_times_and_only_later_events_count(clock: SettableClock):
     newest = clock.at
     release(clock)
     event = AuditEvent.objects.first()
@@ -93,7 +93,7 @@ def test_a_release_records_both_times_and_only_later_events_count(clock: Settabl
     assert clock_guard.read_clock().behind == timedelta(seconds=6)
 
 
-def test_only_an_administrator_releases_it(clock: SettableClock, ada: Person, root: Person) -> None:
+def test_only_an_administrator_releases_it(clock: SettableClock, ada: Person, root: Person):
     record_event()
     clock.at -= YEAR
     with pytest.raises(PermissionDenied):
@@ -102,14 +102,14 @@ def test_only_an_administrator_releases_it(clock: SettableClock, ada: Person, ro
     assert release_clock(actor=person_actor(person=root))
 
 
-def test_a_clock_that_is_right_is_not_released(clock: SettableClock) -> None:
+def test_a_clock_that_is_right_is_not_released(clock: SettableClock):
     record_event()
     assert not release_clock(actor=command_actor())
     assert not AuditEvent.objects.filter(code=EventCode.SERVICE_RELEASED).exists()
 
 
 @pytest.mark.database
-def test_the_newest_time_is_read_from_an_index() -> None:
+def test_the_newest_time_is_read_from_an_index():
     record_event()
     with CaptureQueriesContext(connection) as queries:
         clock_guard.read_clock()
@@ -123,9 +123,7 @@ def test_the_newest_time_is_read_from_an_index() -> None:
 
 
 @pytest.mark.database
-def test_a_worker_syncs_and_runs_its_tasks_at_once(
-    credential: Credential, clock: SettableClock
-) -> None:
+def test_a_worker_syncs_and_runs_its_tasks_at_once(credential: Credential, clock: SettableClock):
     worker = Worker()
     worker.work_once()
     release(clock)
@@ -139,7 +137,7 @@ def test_a_worker_syncs_and_runs_its_tasks_at_once(
 
 def test_a_claim_becomes_unknown_and_two_lists_settle_it(
     make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     class KilledError(Exception):
         """Simulates the end of the process."""
 
@@ -165,7 +163,7 @@ def test_a_claim_becomes_unknown_and_two_lists_settle_it(
 @pytest.mark.database
 def test_lists_count_from_the_release(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     clock.advance(seconds=36)
     assert run_due(deletion).last_checked_at == clock.at
@@ -184,7 +182,7 @@ def test_lists_count_from_the_release(
 
 def test_a_connection_still_listed_contradicts_a_200_five_minutes_after_the_release(
     make_deletion: RequestDeletion, clock: SettableClock
-) -> None:
+):
     deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     release(clock)
     assert run_due(deletion).due_at == clock.at + time_limits.VERIFICATION_AT[0]
@@ -198,11 +196,8 @@ def test_a_connection_still_listed_contradicts_a_200_five_minutes_after_the_rele
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=1), YEAR])
 def test_what_was_confirmed_before_is_not_sent_again(
-    make_deletion: RequestDeletion,
-    clock: SettableClock,
-    sandbox: SandboxServer,
-    ahead: timedelta,
-) -> None:
+    make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer, ahead: timedelta
+):
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     release(clock, ahead=ahead)
@@ -212,7 +207,7 @@ def test_what_was_confirmed_before_is_not_sent_again(
 
 def test_a_request_of_another_time_expires(
     make_deletion: RequestDeletion, credential: Credential, clock: SettableClock
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = make_deletion()
@@ -222,7 +217,7 @@ def test_a_request_of_another_time_expires(
 
 def test_a_request_keeps_the_time_that_it_could_have_been_given(
     make_deletion: RequestDeletion, credential: Credential, clock: SettableClock
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     deletion = make_deletion()
     expires_at = deletion.expires_at
@@ -234,7 +229,7 @@ def test_a_request_keeps_the_time_that_it_could_have_been_given(
 
 def test_rows_of_a_bulk_deletion_are_verified(
     make_draft: MakeDraft, ada: Person, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     batch = request(make_draft(2), ada)
     sandbox.world.set_fault(fault=faults.RETURNS_200_WITHOUT_DELETING, method="DELETE")
     Worker().run_due_requests()
@@ -246,7 +241,7 @@ def test_rows_of_a_bulk_deletion_are_verified(
 
 def test_notifications_limits_and_heartbeats_hold_nothing_back(
     credential: Credential, clock: SettableClock
-) -> None:
+):
     Notification.objects.create(
         code=EventCode.NOTIFICATION_TESTED,
         channel=Notification.Channel.MAIL,
@@ -270,7 +265,7 @@ def test_notifications_limits_and_heartbeats_hold_nothing_back(
 
 def test_syncs_report_what_changed_since(
     credential: Credential, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     release(clock)
     clock.advance(minutes=1)
@@ -290,7 +285,7 @@ def test_access_ends_on_its_day_although_a_worker_handled_the_end_before(
     clock: SettableClock,
     sandbox: SandboxServer,
     retry_after: timedelta | None,
-) -> None:
+):
     ends_on = (clock.at + timedelta(days=30)).date()
     access_request = request_for(
         actor=person_actor(person=ada),
@@ -311,7 +306,7 @@ def test_access_ends_on_its_day_although_a_worker_handled_the_end_before(
 
 def test_an_administrator_releases_it_on_the_page_of_the_hold(
     clock: SettableClock, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     record_event()
     clock.at -= YEAR
     client = client_of(root)
@@ -326,7 +321,7 @@ def test_an_administrator_releases_it_on_the_page_of_the_hold(
 
 def test_a_command_releases_it_and_administrators_are_notified(
     clock: SettableClock, root: Person, settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+):
     settings.HAS_MAIL = True
     record_event()
     clock.at -= YEAR
@@ -342,7 +337,7 @@ def test_a_command_releases_it_and_administrators_are_notified(
     assert not verification.verify_audit_log().fault
 
 
-def test_a_release_covers_a_hold_and_the_clock(clock: SettableClock) -> None:
+def test_a_release_covers_a_hold_and_the_clock(clock: SettableClock):
     holds.put_on_hold(actor=command_actor(), reason="We look first.")
     clock.at -= YEAR
     holds.release_holds(actor=command_actor(), digest=holds.find_held_work().digest)

@@ -41,7 +41,7 @@ def test_the_timeline_is_in_order_of_occurrence(
     sandbox: SandboxServer,
     ada: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     set_back(clock)
@@ -71,7 +71,7 @@ def test_events_recorded_after_the_clock_was_set_back_come_last(
     clock: SettableClock,
     ada: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     due.reconcile_all(actor=WORKER)
@@ -92,7 +92,7 @@ def test_the_history_is_ordered_by_request_time(
     sandbox: SandboxServer,
     ada: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     first = make_deletion(faults.RETURNS_403)
     sandbox.world.clear_faults()
     set_back(clock)
@@ -109,7 +109,7 @@ def test_the_history_is_ordered_by_request_time(
 
 def test_a_waiting_deletion_survives_a_clock_set_back_by_a_few_seconds(
     make_deletion: RequestDeletion, clock: SettableClock, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.rate_limited(reset="7"))
     sandbox.world.clear_faults()
     clock.advance(seconds=-5)
@@ -140,7 +140,7 @@ def test_a_person_can_check_a_claim_from_the_future_at_once(
     clock: SettableClock,
     ada: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     url = f"/deletions/{killed_deletion.pk}/"
     client = client_of(ada)
     assert not read(client.get(url)).has_form_to(f"{url}reconcile/")
@@ -154,7 +154,7 @@ def test_a_person_can_check_a_claim_from_the_future_at_once(
 
 def test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds(
     killed_deletion: Deletion, clock: SettableClock
-) -> None:
+):
     clock.advance(seconds=-5)
     assert run_due(killed_deletion).state == State.SENDING
     clock.advance(seconds=65)
@@ -166,7 +166,7 @@ def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_
     clock: SettableClock,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     send = sending.send_claimed
 
     def send_and_set_clock_forward(claimed: ClaimedAttempt) -> WriteResponse:
@@ -188,7 +188,7 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is
     clock: SettableClock,
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     deletion = make_deletion(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before the attempt starts: proof that nothing was sent.

@@ -17,7 +17,7 @@ FIFTY = [f"owner-{number}" for number in range(50)]
 @pytest.mark.parametrize("sends_version", [True, False])
 def test_fifty_people_who_set_one_pair_at_once_never_replace_what_they_did_not_see(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, *, sends_version: bool
-) -> None:
+):
     [(_, connection)] = add_connections(bare_sandbox.world, orgs=1, each=1)
     plan = {
         "kind": "agree",

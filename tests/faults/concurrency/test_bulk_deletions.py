@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.processes(sqlite=2)]
 
 def test_confirmations_at_once_queue_each_row_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=10)
     plan = {"person": PEOPLE[0], "connections": wanted}
     results = run_concurrently(
@@ -36,7 +36,7 @@ def test_confirmations_at_once_queue_each_row_once(
 
 def test_three_workers_that_claim_several_rows_at_a_time_send_each_row_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=18)
     # A third of the rows gets a 429 first, so that it is claimed twice.
     for _, connection_id in wanted[2::3]:

@@ -42,7 +42,7 @@ def count_results(results: list[list[dict[str, str]]]) -> list[Counter[str]]:
 @pytest.mark.parametrize(("policy", "needed"), [("one", 1), ("two", 2)])
 def test_of_four_concurrent_approvals_only_the_required_number_counts(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, policy: str, needed: int
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     results = run_concurrently(
         [decision_plan(person, "approve") for person in APPROVERS],
@@ -71,7 +71,7 @@ def test_a_concurrent_approval_and_end_leave_one_valid_state(
     person: str,
     act: str,
     outcome: str,
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     run_concurrently(
         [decision_plan(APPROVERS[0], "approve"), decision_plan(person, act)],
@@ -90,7 +90,7 @@ def test_a_concurrent_approval_and_end_leave_one_valid_state(
 
 def test_a_concurrent_approval_and_break_glass_send_it_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     run_concurrently(
         [
@@ -115,7 +115,7 @@ def test_a_concurrent_approval_and_break_glass_send_it_once(
 
 def test_a_connection_that_changes_during_approval_is_never_deleted(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=2)
     with started_processes(
         [decision_plan(person, "approve") for person in APPROVERS[:2]],

@@ -35,7 +35,7 @@ def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Coun
 
 def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=4)
     results = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
@@ -53,7 +53,7 @@ def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_ea
 
 def test_six_people_who_request_the_same_deletions_send_each_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
     results = run_concurrently(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
@@ -76,7 +76,7 @@ def test_six_people_who_request_the_same_deletions_send_each_once(
 
 def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=2, each=2)
     results = run_concurrently(
         plans("visit", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox

@@ -64,7 +64,7 @@ def hang(sandbox: SandboxServer) -> None:
 @pytest.mark.usefixtures("postgresql_url")
 def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
     samples: list[tuple[float, int]] = []
     with started_processes(
@@ -91,7 +91,7 @@ def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
 
 def test_others_can_write_while_datadog_hangs(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
     acts = {"kind": "record", "number": 1, "acts": 20}
     plans = [plan(wanted), acts]
@@ -112,7 +112,7 @@ def test_others_can_write_while_datadog_hangs(
 
 def test_900_events_from_six_processes_are_all_recorded(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     plans = [{"kind": "record", "number": number, "acts": 150} for number in range(6)]
     results = run_concurrently(plans, database=shared_database, sandbox=bare_sandbox)
     query = "SELECT sentence FROM connections_auditevent WHERE code = 'export.started'"

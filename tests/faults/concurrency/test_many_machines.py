@@ -96,7 +96,7 @@ def run_rounds() -> None:
 
 def test_they_share_the_work_and_nothing_is_done_twice(
     shared_database: SharedDatabase, django_db_blocker: DjangoDbBlocker
-) -> None:
+):
     with ExitStack() as together:
         together.enter_context(django_db_blocker.unblock())
         stack = together.enter_context(

@@ -10,7 +10,7 @@ LISTING = "/api/v2/org_connections"
 
 def test_processes_share_a_low_rate_limit(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     world = bare_sandbox.world
     payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
     # Used up by the process that stores the credentials, which ends before the others begin.

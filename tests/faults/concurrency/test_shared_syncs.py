@@ -82,7 +82,7 @@ def lists_requested(datadog: SandboxServer) -> list[int]:
 
 def test_three_workers_sync_each_org_once_in_a_round(
     database: SharedDatabase, datadog: SandboxServer
-) -> None:
+):
     with ExitStack() as together:
         workers = [together.enter_context(start_worker(database, datadog)) for _ in range(3)]
         wait_for_syncs(database, ORGS)
@@ -96,7 +96,7 @@ def test_three_workers_sync_each_org_once_in_a_round(
 
 def test_a_worker_that_is_killed_during_a_sync_leaves_its_orgs_to_the_others(
     database: SharedDatabase, datadog: SandboxServer
-) -> None:
+):
     world = datadog.world
     with start_worker(database, datadog) as killed:
         assert world.wait_until(lambda: bool(world.requests(path=LISTING)), seconds=60)

@@ -9,7 +9,7 @@ from tests.support.sandbox import org_named
 
 def test_simultaneous_syncs_of_both_sides_neither_fail_nor_deadlock(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     world = bare_sandbox.world
     payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
     for _ in range(150):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_six_workers_send_each_waiting_deletion_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
-) -> None:
+):
     wanted = add_connections(bare_sandbox.world, orgs=3, each=3)
     for _, connection_id in wanted:
         bare_sandbox.world.set_fault(

@@ -66,7 +66,7 @@ def wait_for_deletes(stack: Stack, number: int) -> None:
 @on_sqlite
 def test_after_a_signal_it_records_what_it_sent_and_goes_on_when_it_is_run_again(
     make_stack: MakeStack,
-) -> None:
+):
     stack = make_stack(connections=20, delete_seconds=20, claim_seconds=60)
     stack.world.set_fault(fault=faults.delayed(seconds=0.5), method="DELETE")
     stack.prepare()
@@ -88,7 +88,7 @@ def test_after_a_signal_it_records_what_it_sent_and_goes_on_when_it_is_run_again
 
 
 @on_sqlite
-def test_a_signal_during_the_first_sync_stores_and_sends_nothing(make_stack: MakeStack) -> None:
+def test_a_signal_during_the_first_sync_stores_and_sends_nothing(make_stack: MakeStack):
     stack = make_stack(connections=2)
     stack.prepare()
     stack.world.set_fault(fault=faults.delayed(seconds=1.0), operation="list")
@@ -104,7 +104,7 @@ def test_a_signal_during_the_first_sync_stores_and_sends_nothing(make_stack: Mak
 
 
 @on_sqlite
-def test_a_second_signal_stops_it_at_once_and_says_what_is_open(make_stack: MakeStack) -> None:
+def test_a_second_signal_stops_it_at_once_and_says_what_is_open(make_stack: MakeStack):
     stack = make_stack(connections=2, delete_seconds=20, claim_seconds=60)
     stack.prepare()
     stack.world.set_fault(fault=faults.NO_RESPONSE, method="DELETE")
@@ -122,7 +122,7 @@ def test_a_second_signal_stops_it_at_once_and_says_what_is_open(make_stack: Make
 
 def test_after_it_was_killed_the_same_plan_goes_on_and_sends_nothing_twice(
     make_stack: MakeStack, tally: Tally
-) -> None:
+):
     stack = make_stack(connections=30)
     stack.prepare()
     killed_at = (point for point in POINTS if point != WHILE_SENDING)

@@ -93,9 +93,7 @@ def check(stack: Stack, cases: Sequence[Case], *, fault: str, tally: Tally) -> N
     assert state_of(stack) == "finished"
 
 
-def test_after_killed_workers_every_row_is_recorded_correctly(
-    make_stack: MakeStack, tally: Tally
-) -> None:
+def test_after_killed_workers_every_row_is_recorded_correctly(make_stack: MakeStack, tally: Tally):
     pairs = EVERY_PAIR if TAKES_ALL else EVERY_PAIR[:: len(DATADOG)]
     # Other rows in between, so that few are in progress when a worker is killed.
     stack = make_stack(connections=len(pairs) * 4)
@@ -132,7 +130,7 @@ KILLED_AT_EVENTS: list[tuple[Until, str, bool]] = [
 )
 def test_a_killed_web_server_has_confirmed_every_row_or_none(
     make_stack: MakeStack, tally: Tally, before: Until, event: str, is_committed: bool
-) -> None:
+):
     stack = make_stack(connections=12, delete_seconds=20, claim_seconds=60)
     stack.plan.signal_event, stack.plan.signal_after_commit = event, is_committed
     stack.prepare(batch=stack.connection_ids, until=before)
@@ -170,7 +168,7 @@ def finish(stack: Stack, tally: Tally, *, fault: str) -> None:
 
 def test_rows_claimed_together_are_not_sent_after_their_worker_was_killed(
     make_stack: MakeStack, tally: Tally
-) -> None:
+):
     stack = make_stack(connections=8)
     stack.prepare(batch=stack.connection_ids)
     # The first row makes the check that the others share, and is claimed before them.
@@ -193,7 +191,7 @@ def test_rows_claimed_together_are_not_sent_after_their_worker_was_killed(
     assert {rows[row]["state"] for row in together} == {"still_present"}
 
 
-def test_no_row_is_claimed_once_a_pause_was_committed(make_stack: MakeStack) -> None:
+def test_no_row_is_claimed_once_a_pause_was_committed(make_stack: MakeStack):
     stack = make_stack(connections=60, delete_seconds=20, claim_seconds=60)
     stack.world.set_fault(fault=delayed(seconds=0.4))
     stack.prepare(batch=stack.connection_ids)
@@ -227,7 +225,7 @@ def command_running(stack: Stack, connection_ids: Sequence[str]) -> Iterator[Run
 @pytest.mark.parametrize("runner", ["worker", "command"])
 def test_while_the_database_is_unavailable_no_row_is_lost_or_sent_twice(
     database: SharedDatabase, tally: Tally, runner: str
-) -> None:
+):
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
     with stack_on(database, connections=SIZE, **limits) as stack:
         cases = [Case(target=each, point=BESIDE, datadog=DELETES) for each in stack.connection_ids]
@@ -259,7 +257,7 @@ def test_while_the_database_is_unavailable_no_row_is_lost_or_sent_twice(
             )
 
 
-def test_two_workers_share_the_windows_of_a_rate_limit(make_stack: MakeStack, tally: Tally) -> None:
+def test_two_workers_share_the_windows_of_a_rate_limit(make_stack: MakeStack, tally: Tally):
     stack = make_stack(connections=SIZE, delete_seconds=20, claim_seconds=60)
     # So slow that most are in progress when the first response says how much is left.
     stack.world.set_fault(fault=delayed(seconds=1.0), method="DELETE")
@@ -289,7 +287,7 @@ def test_two_workers_share_the_windows_of_a_rate_limit(make_stack: MakeStack, ta
 
 def test_after_cut_connections_every_row_is_settled_with_its_record(
     make_stack: MakeStack, tally: Tally
-) -> None:
+):
     stack = make_stack(connections=SIZE)
     cut = [
         "deletes and resets the connection",

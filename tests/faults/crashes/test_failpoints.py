@@ -19,14 +19,14 @@ print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)])
 """
 
 
-def test_a_failpoint_executes_no_statements() -> None:
+def test_a_failpoint_executes_no_statements():
     [function] = ast.parse(inspect.getsource(failpoints.hit)).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(each) for each in function.body] == [ast.Expr]
     assert inspect.getdoc(failpoints.hit)
 
 
-def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None:
+def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path):
     plan = tmp_path / "plan.json"
     Plan(marks=str(tmp_path), signal_points={"x": Point.BEFORE_CLAIM}).write(plan)
     env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
@@ -38,7 +38,7 @@ def test_a_plan_has_no_effect_with_the_products_settings(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("folder", ["connections", "orgadmin", "sandbox"])
-def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: str) -> None:
+def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: str):
     root = Path(failpoints.__file__).resolve().parents[2]
     named = [
         path

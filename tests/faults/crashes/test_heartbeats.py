@@ -29,7 +29,7 @@ def overview(victor: Person, credential: Credential, client_of: ClientOf) -> Cal
 
 def test_the_overview_reports_a_missing_worker_before_and_after_its_heartbeats(
     overview: Callable[[], str], clock: SettableClock
-) -> None:
+):
     assert NO_WORKER in overview()
     heartbeats.record_heartbeat(name="one", host="here", process_id=1)
     assert NO_WORKER not in overview()
@@ -43,14 +43,12 @@ def test_the_overview_reports_a_missing_worker_before_and_after_its_heartbeats(
     assert NO_WORKER in overview()
 
 
-def test_readiness_does_not_depend_on_a_worker(client: Client) -> None:
+def test_readiness_does_not_depend_on_a_worker(client: Client):
     assert not WorkerHeartbeat.objects.exists()
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_worker_records_a_heartbeat_before_it_works_and_not_on_every_pass(
-    clock: SettableClock,
-) -> None:
+def test_a_worker_records_a_heartbeat_before_it_works_and_not_on_every_pass(clock: SettableClock):
     subject = Worker()
     subject.work_once()
     first = WorkerHeartbeat.objects.get().seen_at
@@ -59,7 +57,7 @@ def test_a_worker_records_a_heartbeat_before_it_works_and_not_on_every_pass(
     assert WorkerHeartbeat.objects.get().seen_at == first
 
 
-def test_the_heartbeat_of_a_killed_worker_is_removed_after_a_day(clock: SettableClock) -> None:
+def test_the_heartbeat_of_a_killed_worker_is_removed_after_a_day(clock: SettableClock):
     heartbeats.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
     heartbeats.record_heartbeat(name="next", host="here", process_id=2)

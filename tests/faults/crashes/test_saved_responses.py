@@ -63,9 +63,7 @@ def problems() -> list[str]:
     ]
 
 
-def test_a_saved_response_is_recorded_like_any_other(
-    send_without_database: SendWithoutDatabase,
-) -> None:
+def test_a_saved_response_is_recorded_like_any_other(send_without_database: SendWithoutDatabase):
     deletion = send_without_database()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert recording.record_saved_responses() == 1
@@ -85,7 +83,7 @@ def test_a_saved_response_is_recorded_like_any_other(
 
 def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
     make_deletion: RequestDeletion,
-) -> None:
+):
     table = Checkpoint._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO renamed")
@@ -107,7 +105,7 @@ def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
 
 def test_a_saved_response_recorded_after_its_claim_expired_is_late(
     send_without_database: SendWithoutDatabase, clock: SettableClock
-) -> None:
+):
     deletion = send_without_database()
     clock.advance(seconds=61)
     reconciliation.expire_lost_claim(change_request=deletion, actor=WORKER)
@@ -119,7 +117,7 @@ def test_a_saved_response_recorded_after_its_claim_expired_is_late(
 
 def test_a_file_left_after_recording_is_not_recorded_again(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     deletion = send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_bytes()
@@ -135,7 +133,7 @@ def test_a_file_left_after_recording_is_not_recorded_again(
 
 def test_recording_the_same_response_twice_records_it_once(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     deletion = send_without_database()
     saved, attempt = saved_responses.check_file(saved_responses.list_files()[0])
     counts = [recording.record([(attempt, saved.response)], actor=WORKER) for _ in range(2)]
@@ -147,7 +145,7 @@ def test_recording_the_same_response_twice_records_it_once(
 
 def test_while_another_process_records_them_files_are_left_alone(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     send_without_database()
     with saved_responses.locked() as is_alone:
         assert is_alone
@@ -158,7 +156,7 @@ def test_while_another_process_records_them_files_are_left_alone(
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
 def test_an_unreadable_file_is_kept_logged_once_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     send_without_database()
     [path] = saved_responses.list_files()
     path.write_text(text)
@@ -173,7 +171,7 @@ def test_an_unreadable_file_is_kept_logged_once_and_reported_by_doctor(
 
 def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     deletion = send_without_database()
     with triggers_off():
         deletion.attempts.update(epoch=7)
@@ -184,7 +182,7 @@ def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
 
 def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     send_without_database()
     [path] = saved_responses.list_files()
     path.chmod(0o644)
@@ -194,7 +192,7 @@ def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
 
 def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
     send_without_database: SendWithoutDatabase,
-) -> None:
+):
     send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_text()
@@ -210,7 +208,7 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:
+):
     (data_dir / "saved_responses").write_text("a file where the directory should be")
 
     def refuse(*_: object, **__: object) -> int:
@@ -228,7 +226,7 @@ def test_a_response_that_cannot_be_kept_either_is_reported_and_logged(
 
 def test_a_database_failure_after_recording_changes_nothing(
     make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def fail(*_: object) -> None:
         raise OperationalError("the database went away")
 

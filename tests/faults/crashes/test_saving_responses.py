@@ -44,7 +44,7 @@ def check_file(stack: Stack) -> None:
 @pytest.mark.parametrize("htmx", [False, True], ids=["plain", "htmx"])
 def test_a_response_received_during_an_outage_is_recorded_afterwards(
     database: SharedDatabase, htmx: bool, tally: Tally
-) -> None:
+):
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
     with stack_on(database, connections=1, **limits) as stack:
         [connection_id] = stack.connection_ids
@@ -98,7 +98,7 @@ def submit_during_outage(stack: Stack, browser: Browser, connection_id: str, *, 
 )
 def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start(
     database: SharedDatabase, command: str, method: str, outcome: str
-) -> None:
+):
     limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
     with stack_on(database, connections=1, **limits) as stack:
         world = stack.world
@@ -120,7 +120,7 @@ def test_a_response_that_a_worker_could_not_record_is_recorded_at_the_next_start
 @pytest.mark.database
 def test_a_database_connection_cut_while_sending_is_reopened_and_nothing_is_kept(
     postgresql: SharedDatabase,
-) -> None:
+):
     limits = {"delete_seconds": 20, "claim_seconds": 60}
     with stack_on(postgresql, connections=1, **limits) as stack:
         [connection_id] = stack.connection_ids
@@ -139,7 +139,7 @@ def test_a_database_connection_cut_while_sending_is_reopened_and_nothing_is_kept
 
 def test_the_command_reports_where_the_response_is_kept_and_an_unknown_outcome(
     sqlite: SharedDatabase,
-) -> None:
+):
     limits = {"delete_seconds": 20, "claim_seconds": 2, "lock_seconds": 0.5}
     with stack_on(sqlite, connections=1, **limits) as stack, ThreadPoolExecutor(1) as pool:
         [connection_id] = stack.connection_ids

@@ -76,7 +76,7 @@ def run_past(stack: Stack, targets: list[str]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_process_that_stood_still_undoes_nothing_that_others_did(
     make_stack: MakeStack, tally: Tally, point: Point
-) -> None:
+):
     stack = make_stack(
         connections=len(METHODS), delete_seconds=60, claim_seconds=60, **limits_at(point)
     )
@@ -101,9 +101,7 @@ def test_a_process_that_stood_still_undoes_nothing_that_others_did(
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_row_of_a_bulk_deletion_undoes_nothing_either(
-    make_stack: MakeStack, point: Point
-) -> None:
+def test_a_row_of_a_bulk_deletion_undoes_nothing_either(make_stack: MakeStack, point: Point):
     stack = make_stack(connections=3, delete_seconds=60, claim_seconds=60, **limits_at(point))
     targets = stack.connection_ids
     stack.prepare(batch=targets)
@@ -115,7 +113,7 @@ def test_a_row_of_a_bulk_deletion_undoes_nothing_either(
 
 def test_a_database_that_is_busy_past_the_limit_lets_nothing_be_undone(
     make_stack: MakeStack, tally: Tally
-) -> None:
+):
     stack = make_stack(
         connections=len(METHODS), delete_seconds=60, claim_seconds=60, list_seconds=LIMIT
     )

@@ -22,7 +22,7 @@ def status_of(url: str) -> int:
     return requests.get(url, timeout=PATIENCE).status_code
 
 
-def test_while_draining_forms_are_served_and_readyz_answers_503(make_stack: MakeStack) -> None:
+def test_while_draining_forms_are_served_and_readyz_answers_503(make_stack: MakeStack):
     stack = make_stack(connections=2, delete_seconds=20.0, claim_seconds=30.0)
     stack.more["ORGADMIN_DRAIN_SECONDS"] = "6"
     stack.prepare(waiting=[])
@@ -52,7 +52,7 @@ def test_while_draining_forms_are_served_and_readyz_answers_503(make_stack: Make
     assert {row["outcome"] for row in stack.stored().values()} == {"deleted"}
 
 
-def test_ctrl_c_does_not_wait(make_stack: MakeStack) -> None:
+def test_ctrl_c_does_not_wait(make_stack: MakeStack):
     stack = make_stack(connections=1)
     stack.more["ORGADMIN_DRAIN_SECONDS"] = "40"
     with stack.start("web") as process:
@@ -66,7 +66,7 @@ def test_ctrl_c_does_not_wait(make_stack: MakeStack) -> None:
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}], ids=["plain form", "htmx"])
 def test_a_deletion_in_progress_is_finished_and_its_page_is_shown(
     make_stack: MakeStack, headers: dict[str, str]
-) -> None:
+):
     stack = make_stack(connections=1, delete_seconds=20.0, claim_seconds=30.0)
     stack.prepare(waiting=[])
     [connection_id] = stack.connection_ids

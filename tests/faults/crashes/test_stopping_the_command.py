@@ -110,7 +110,7 @@ def only_deletion(stack: Stack) -> dict[str, Any]:
 @on_sqlite
 def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
     stack: Stack, number: signal.Signals
-) -> None:
+):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack, "--json") as process:
@@ -130,7 +130,7 @@ def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
 
 
 @on_sqlite
-def test_after_a_signal_the_exit_code_is_that_of_the_outcome(stack: Stack) -> None:
+def test_after_a_signal_the_exit_code_is_that_of_the_outcome(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.plan.signal_points = {connection_id: Point.AFTER_CLAIM}
     stack.plan.signal = "SIGINT"
@@ -146,7 +146,7 @@ def test_after_a_signal_the_exit_code_is_that_of_the_outcome(stack: Stack) -> No
 @pytest.mark.parametrize("point", POINTS_AFTER_CLAIM)
 def test_a_signal_after_the_claim_is_committed_lets_it_print_the_outcome(
     stack: Stack, point: Point
-) -> None:
+):
     [connection_id] = stack.connection_ids
     stack.plan.signal_points = {connection_id: point}
     stack.plan.signal = "SIGINT"
@@ -161,7 +161,7 @@ def test_a_signal_after_the_claim_is_committed_lets_it_print_the_outcome(
 
 
 @on_sqlite
-def test_a_signal_while_django_loads_sends_nothing(stack: Stack) -> None:
+def test_a_signal_while_django_loads_sends_nothing(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.plan.signal_at_start = "SIGHUP"
     with running(stack, "--json") as process:
@@ -176,7 +176,7 @@ def test_a_signal_while_django_loads_sends_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS_BEFORE_CLAIM)
-def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, point: Point) -> None:
+def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, point: Point):
     [connection_id] = stack.connection_ids
     stack.plan.signal_points = {connection_id: point}
     stack.plan.signal = "SIGINT"
@@ -195,7 +195,7 @@ def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, poin
 
 
 @on_sqlite
-def test_a_signal_during_the_first_sync_records_and_sends_nothing(stack: Stack) -> None:
+def test_a_signal_during_the_first_sync_records_and_sends_nothing(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
     so_far = len(list_requests(stack))
@@ -212,7 +212,7 @@ def test_a_signal_during_the_first_sync_records_and_sends_nothing(stack: Stack) 
 
 
 @on_sqlite
-def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: Stack) -> None:
+def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: Stack):
     [connection_id] = stack.connection_ids
     # The first sync and the pre-send check pass; the verification afterwards is delayed.
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list", after=2)
@@ -230,7 +230,7 @@ def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: 
 
 
 @on_sqlite
-def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(stack: Stack) -> None:
+def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.NO_RESPONSE, connection_id=connection_id)
     with running(stack, "--json") as process:
@@ -255,7 +255,7 @@ def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(stack: Stack) 
 
 
 @on_sqlite
-def test_a_second_hangup_of_the_same_terminal_is_ignored(stack: Stack) -> None:
+def test_a_second_hangup_of_the_same_terminal_is_ignored(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack) as process:
@@ -271,9 +271,7 @@ def test_a_second_hangup_of_the_same_terminal_is_ignored(stack: Stack) -> None:
 
 
 @on_sqlite
-def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(
-    stack: Stack,
-) -> None:
+def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(stack: Stack):
     with Path("/dev/full").open("w") as full, running(stack, stdout=full) as process:
         _, errors = finish(process)
 
@@ -281,7 +279,7 @@ def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(
     assert only_deletion(stack)["outcome"] == "deleted"
 
 
-def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored() -> None:
+def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored():
     stop = Stop(when_noted=lambda: None, end_immediately=lambda: None, is_requested=True)
 
     with pytest.raises(StopRequestedError):

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 def test_after_a_killed_web_server_every_request_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally
-) -> None:
+):
     methods = [method for method, pairs in WEB_PAIRS_OF.items() for _ in pairs]
     stack = make_stack(connections=len(methods))
     targets = stack.prepare_pages(methods=methods)

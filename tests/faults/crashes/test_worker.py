@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 )
 def test_after_a_killed_worker_every_request_is_recorded_correctly(
     make_stack: MakeStack, tally: Tally, method: str
-) -> None:
+):
     stack = make_stack(connections=len(WORKER_PAIRS))
     targets = stack.prepare_waiting(methods=[method] * len(WORKER_PAIRS))
     cases = cases_for(stack, WORKER_PAIRS, targets=targets, method=method)

@@ -48,9 +48,7 @@ def received(stack: Stack, target: str, *, method: str) -> list[ReceivedRequest]
     return stack.world.requests(method=method.split()[0], connection_id=target)
 
 
-def test_a_stopping_worker_first_records_the_response_to_its_delete(
-    make_stack: MakeStack,
-) -> None:
+def test_a_stopping_worker_first_records_the_response_to_its_delete(make_stack: MakeStack):
     stack = make_stack(connections=2, delete_seconds=20, claim_seconds=60)
     first, second = stack.connection_ids
     stack.world.set_fault(fault=delayed(seconds=1.5))
@@ -68,7 +66,7 @@ def test_a_stopping_worker_first_records_the_response_to_its_delete(
     assert rows_of(stack.database, HEARTBEATS) == []
 
 
-def test_four_workers_send_each_request_once(make_stack: MakeStack, tally: Tally) -> None:
+def test_four_workers_send_each_request_once(make_stack: MakeStack, tally: Tally):
     methods = [*["DELETE"] * 6, *["POST"] * 5, *["PATCH"] * 5, *["DELETE of a move"] * 4]
     stack = make_stack(connections=20, delete_seconds=20, claim_seconds=60)
     for method in ("DELETE", "POST", "PATCH"):
@@ -116,7 +114,7 @@ def is_frozen(process: Running) -> bool:
 @EACH_METHOD
 def test_a_worker_frozen_while_sending_overwrites_nothing(
     make_stack: MakeStack, tally: Tally, method: str, outcome: str
-) -> None:
+):
     stack = make_stack(connections=1, delete_seconds=60)
     stack.world.set_fault(fault=delayed(seconds=0.5), method=method.split()[0])
     [target] = stack.prepare_waiting(methods=[method])
@@ -164,7 +162,7 @@ def wait_for_response(stack: Stack, target: str, *, method: str) -> dict[str, An
 @EACH_METHOD
 def test_a_worker_frozen_between_claim_and_sending_sends_nothing_afterwards(
     make_stack: MakeStack, tally: Tally, method: str, outcome: str
-) -> None:
+):
     del outcome
     stack = make_stack(connections=1, signal="SIGSTOP")
     [target] = stack.prepare_waiting(methods=[method])

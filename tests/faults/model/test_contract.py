@@ -130,7 +130,7 @@ def or_error(call_datadog: Callable[[], object]) -> object:
 @pytest.mark.parametrize("operation", ["delete", "create", "update"])
 def test_a_write_has_the_same_result(
     bare_sandbox: SandboxServer, operation: str, fault: Fault | None
-) -> None:
+):
     wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
     sink = bare_sandbox.world.add_org(name="Analytics", site=US)
 
@@ -157,7 +157,7 @@ def test_a_write_has_the_same_result(
 @pytest.mark.parametrize("page_size", [1000, 1])
 def test_a_list_has_the_same_result(
     bare_sandbox: SandboxServer, fault: Fault | None, page_size: int
-) -> None:
+):
     compare(
         bare_sandbox,
         fault,
@@ -167,13 +167,11 @@ def test_a_list_has_the_same_result(
 
 
 @pytest.mark.parametrize("fault", [None, faults.ANOTHER_ORG, faults.RETURNS_403], ids=name_of)
-def test_the_owner_of_the_keys_is_the_same(
-    bare_sandbox: SandboxServer, fault: Fault | None
-) -> None:
+def test_the_owner_of_the_keys_is_the_same(bare_sandbox: SandboxServer, fault: Fault | None):
     compare(bare_sandbox, fault, "current_user", lambda datadog: or_error(lambda: datadog.whoami()))
 
 
-def test_a_closed_port_has_the_same_result() -> None:
+def test_a_closed_port_has_the_same_result():
     world = make_world()
     pair = key_pair_of(world, ORG)
     wanted = connection_between(world, ORG, "Group SOC").id
@@ -189,7 +187,7 @@ def test_a_closed_port_has_the_same_result() -> None:
     assert fake_result.verdict == AttemptResult.NOT_SENT
 
 
-def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer) -> None:
+def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer):
     wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
     verdicts = {
         each.delete_org_connection(connection_id=wanted, deadline_seconds=-1).verdict

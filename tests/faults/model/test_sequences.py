@@ -142,7 +142,7 @@ def machine(
     return machine
 
 
-def test_no_sequence_of_actions_breaks_an_invariant(machine: type[Simulator]) -> None:
+def test_no_sequence_of_actions_breaks_an_invariant(machine: type[Simulator]):
     count, first = number_of_sequences(), seed_of_sequences()
     # pytest shows it when the test fails.
     print(f"{count} sequences of {STEPS_PER_SEQUENCE} steps, SEQUENCES_SEED={first}")  # noqa: T201

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_200_for_a_connection_that_is_still_listed_is_flagged_as_contradicted(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.RETURNS_200_WITHOUT_DELETING)
     page = observer.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
@@ -123,7 +123,7 @@ def reappear(sandbox: SandboxServer, original: Connection) -> None:
 )
 def test_a_later_sync_that_lists_it_raises_the_alarm_and_rewrites_nothing(
     settle: Settle, observer: Observer, sandbox: SandboxServer, original: Connection, gone: Gone
-) -> None:
+):
     deletion = settle(gone)
     settled_at, verified_at = deletion.settled_at, deletion.verified_at
     assert observer.sync_after(deletion, seconds=600).contradicted_at is None
@@ -148,7 +148,7 @@ def test_a_later_sync_that_lists_it_raises_the_alarm_and_rewrites_nothing(
 
 def test_a_check_from_the_page_raises_the_alarm_on_the_overview(
     settle: Settle, observer: Observer, sandbox: SandboxServer, original: Connection
-) -> None:
+):
     deletion = settle(DELETED)
     reappear(sandbox, original)
     observer.clock.advance(seconds=600)
@@ -160,7 +160,7 @@ def test_a_check_from_the_page_raises_the_alarm_on_the_overview(
 
 def test_an_alarm_stays_on_the_page_when_the_connection_disappears_again(
     settle: Settle, observer: Observer, sandbox: SandboxServer, original: Connection
-) -> None:
+):
     deletion = settle(DELETED)
     reappear(sandbox, original)
     observer.sync_after(deletion, seconds=600)
@@ -182,7 +182,7 @@ def test_an_alarm_stays_on_the_page_when_the_connection_disappears_again(
 )
 def test_a_200_is_not_verified_by_an_unusable_list(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, fault: Fault
-) -> None:
+):
     sandbox.world.set_fault(fault=fault, operation="list", after=1)
     deletion = make_deletion()
     assert (deletion.outcome, deletion.verified_at) == (Outcome.DELETED, None)
@@ -199,7 +199,7 @@ def test_a_contradictory_list_does_not_settle_a_deletion_as_absent(
     sandbox: SandboxServer,
     original: Connection,
     fault: Fault,
-) -> None:
+):
     sandbox.world.set_fault(fault=fault, operation="list")
     deletion = make_deletion()
     assert (deletion.state, deletion.outcome) == (State.REQUESTED, "")

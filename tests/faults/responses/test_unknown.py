@@ -46,7 +46,7 @@ def codes_of(deletion: Deletion) -> list[str]:
 @pytest.mark.parametrize("fault", UNUSABLE_LISTS, ids=lambda fault: fault.name)
 def test_it_stays_unknown_while_lists_are_unusable(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, fault: Fault
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     sandbox.world.set_fault(fault=fault, site=US, operation="list")
     check_twice(observer, deletion)
@@ -65,7 +65,7 @@ def test_it_stays_unknown_while_lists_are_unusable(
 
 def test_it_stays_unknown_while_the_keys_belong_to_another_org(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for operation in ("list", "current_user"):
@@ -78,7 +78,7 @@ def test_it_stays_unknown_while_the_keys_belong_to_another_org(
 
 def test_a_single_complete_list_decides_nothing(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     assert observer.work_after(deletion, seconds=36).state == State.UNKNOWN
     sandbox.world.set_fault(fault=faults.RETURNS_403, site=US, operation="list")
@@ -89,7 +89,7 @@ def test_a_single_complete_list_decides_nothing(
 
 def test_a_connection_that_disappears_and_reappears_decides_nothing(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
@@ -107,7 +107,7 @@ def test_a_connection_that_disappears_and_reappears_decides_nothing(
 
 def test_an_id_in_upper_case_is_the_same_connection(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
@@ -121,7 +121,7 @@ def test_an_id_in_upper_case_is_the_same_connection(
 
 def test_a_list_with_a_duplicate_connection_is_unusable(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     other = next(
         connection
@@ -144,7 +144,7 @@ def test_a_list_with_a_duplicate_connection_is_unusable(
 
 def test_a_check_within_35_s_of_the_attempt_does_not_count(
     make_deletion: RequestDeletion, observer: Observer
-) -> None:
+):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     observer.check_after(deletion, seconds=34)
     # Absent, but the DELETE might still be in progress. The next check is the first that counts.
@@ -152,9 +152,7 @@ def test_a_check_within_35_s_of_the_attempt_does_not_count(
     assert observer.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_two_checks_within_60_s_decide_nothing(
-    make_deletion: RequestDeletion, observer: Observer
-) -> None:
+def test_two_checks_within_60_s_decide_nothing(make_deletion: RequestDeletion, observer: Observer):
     deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     for seconds in (36, 20, 20, 19):
         assert observer.check_after(deletion, seconds=seconds).state == State.UNKNOWN
@@ -163,7 +161,7 @@ def test_two_checks_within_60_s_decide_nothing(
 
 def test_a_change_after_a_lost_response_makes_it_stale_and_the_attempt_stays_visible(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert check_twice(observer, deletion).state == State.STILL_PRESENT
@@ -183,7 +181,7 @@ def test_a_change_after_a_lost_response_makes_it_stale_and_the_attempt_stays_vis
 
 def test_a_deletion_that_might_have_worked_cannot_be_withdrawn(
     make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     deletion = make_deletion(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert check_twice(observer, deletion).state == State.STILL_PRESENT

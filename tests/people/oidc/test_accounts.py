@@ -26,7 +26,7 @@ def address(person: Person) -> str:
 
 def test_an_administrator_connects_a_subject_before_its_first_sign_in(
     client: Client, ada: Person, root: Person, provider: TestProvider
-) -> None:
+):
     just_signed_in(root).post(address(ada), {"subject": provider.subject})
     assert last_event().sentence.startswith(f"The account {provider.subject} at {provider.issuer}")
     assert last_event().subject_id == str(ada.pk)
@@ -36,7 +36,7 @@ def test_an_administrator_connects_a_subject_before_its_first_sign_in(
 
 def test_disconnecting_ends_the_sessions_and_prevents_new_ones(
     client: Client, ada: Person, root: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     sign_in_at_provider(client)
     just_signed_in(root).post(address(ada), {"disconnect": ""})
@@ -47,7 +47,7 @@ def test_disconnecting_ends_the_sessions_and_prevents_new_ones(
 
 def test_a_person_connects_their_own_account_after_seeing_which_it_is(
     ada: Person, provider: TestProvider
-) -> None:
+):
     client = just_signed_in(ada)
     assert sign_in_at_provider(client, CONNECT)["Location"] == PAGE
     assert not ProviderAccount.objects.exists()
@@ -63,7 +63,7 @@ def test_a_person_connects_their_own_account_after_seeing_which_it_is(
 
 def test_connecting_requires_an_identity_check_before_and_after(
     ada: Person, provider: TestProvider
-) -> None:
+):
     client = just_signed_in(ada)
     sign_in_at_provider(client, CONNECT)
     forget_proof(client)
@@ -81,7 +81,7 @@ def forget_proof(client: Client) -> None:
 
 def test_one_persons_provider_account_is_not_connected_to_the_next_person_in_the_browser(
     ada: Person, grace: Person, provider: TestProvider
-) -> None:
+):
     client = just_signed_in(ada)
     sign_in_at_provider(client, CONNECT)
     session = client.session
@@ -96,7 +96,7 @@ def test_one_persons_provider_account_is_not_connected_to_the_next_person_in_the
 
 def test_a_response_meant_to_connect_signs_no_one_in(
     client: Client, ada: Person, grace: Person, provider: TestProvider
-) -> None:
+):
     connect(grace, provider)
     mine = just_signed_in(ada)
     sign_in_at_provider(mine, CONNECT)
@@ -105,7 +105,7 @@ def test_a_response_meant_to_connect_signs_no_one_in(
 
 def test_an_account_belongs_to_one_person_and_a_person_has_one_account(
     ada: Person, grace: Person, root: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     administrator = just_signed_in(root)
     page = administrator.post(address(grace), {"subject": provider.subject})
@@ -118,7 +118,7 @@ def test_an_account_belongs_to_one_person_and_a_person_has_one_account(
 @pytest.mark.parametrize("subject", ["", "x" * 256, "a\nb", "a\0b"])
 def test_a_malformed_subject_is_refused(
     ada: Person, root: Person, provider: TestProvider, subject: str
-) -> None:
+):
     with pytest.raises(InvalidInputError):
         provider_accounts.connect_account(
             actor=person_actor(person=root), person=ada, issuer=provider.issuer, subject=subject
@@ -128,7 +128,7 @@ def test_a_malformed_subject_is_refused(
 
 def test_only_administrators_connect_or_disconnect_accounts_of_others(
     ada: Person, grace: Person, provider: TestProvider, actor_for: Callable[[Person], Actor]
-) -> None:
+):
     connect(ada, provider)
     actor = actor_for(grace)
     with pytest.raises(PermissionDenied):
@@ -141,9 +141,7 @@ def test_only_administrators_connect_or_disconnect_accounts_of_others(
     assert just_signed_in(grace).post(address(ada), {"disconnect": ""}).status_code == 403
 
 
-def test_a_refused_connection_leaves_no_event(
-    ada: Person, grace: Person, provider: TestProvider
-) -> None:
+def test_a_refused_connection_leaves_no_event(ada: Person, grace: Person, provider: TestProvider):
     connect(ada, provider)
     count = AuditEvent.objects.count()
     with pytest.raises(ConflictError):
@@ -153,7 +151,7 @@ def test_a_refused_connection_leaves_no_event(
 
 def test_the_page_of_a_person_shows_which_account_is_connected(
     ada: Person, root: Person, provider: TestProvider
-) -> None:
+):
     administrator = just_signed_in(root)
     detail = reverse("person-detail", kwargs={"pk": ada.pk})
     assert 'name="subject"' in administrator.get(detail).text
@@ -165,7 +163,7 @@ def test_the_page_of_a_person_shows_which_account_is_connected(
 
 def test_account_security_shows_what_a_person_without_a_password_has(
     ada: Person, provider: TestProvider
-) -> None:
+):
     page = just_signed_in(ada).get("/accounts/2fa/").text
     assert "Not connected" in page
     connect(ada, provider)

@@ -130,7 +130,7 @@ def late(seconds: int) -> Change:
 )
 def test_it_is_refused_and_the_reason_is_recorded(
     client: Client, ada: Person, provider: TestProvider, change: Change, reason: str
-) -> None:
+):
     connect(ada, provider)
     change(provider)
     page = sign_in_at_provider(client, f"{START}?next=/deletions/")
@@ -157,16 +157,14 @@ def test_it_is_refused_and_the_reason_is_recorded(
 )
 def test_unusable_provider_keys_sign_no_one_in(
     client: Client, ada: Person, provider: TestProvider, keys: Claims
-) -> None:
+):
     connect(ada, provider)
     provider.keys = keys
     assert sign_in_at_provider(client).status_code == 403
     assert "_auth_user_id" not in client.session
 
 
-def test_a_key_that_is_too_short_is_refused(
-    client: Client, ada: Person, provider: TestProvider
-) -> None:
+def test_a_key_that_is_too_short_is_refused(client: Client, ada: Person, provider: TestProvider):
     connect(ada, provider)
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - meant
 
@@ -184,7 +182,7 @@ def test_a_key_that_is_too_short_is_refused(
 @pytest.mark.parametrize("state", ["", "another", "../../", "\0"])
 def test_a_wrong_state_is_refused_and_leaves_no_event(
     client: Client, ada: Person, provider: TestProvider, state: str
-) -> None:
+):
     connect(ada, provider)
     events = AuditEvent.objects.count()
     provider.change_answer = lambda given: given | {"state": state}
@@ -208,7 +206,7 @@ def test_a_wrong_state_is_refused_and_leaves_no_event(
 )
 def test_no_one_is_redirected_to_a_provider_with_wrong_metadata(
     client: Client, db: None, provider: TestProvider, change: Change
-) -> None:
+):
     change(provider)
     assert client.get(START).status_code in {403, 502}
 
@@ -257,7 +255,7 @@ def test_no_one_is_redirected_to_a_provider_with_wrong_metadata(
 )
 def test_malformed_metadata_shows_an_error_page_without_a_redirect(
     client: Client, db: None, provider: TestProvider, change: Change
-) -> None:
+):
     change(provider)
     page = client.get(START)
     assert page.status_code in {403, 502}
@@ -286,7 +284,7 @@ def test_malformed_metadata_shows_an_error_page_without_a_redirect(
 )
 def test_metadata_that_is_not_strict_json_is_refused(
     client: Client, db: None, provider: TestProvider, text: str
-) -> None:
+):
     rest = json.dumps({**provider.metadata()} | {"issuer": None}).removeprefix('{"issuer": null, ')
     text = text.replace("REST}", rest).replace("ISSUER", provider.issuer)
     provider.metadata_text = text.encode("latin-1")
@@ -308,7 +306,7 @@ def test_metadata_that_is_not_strict_json_is_refused(
 )
 def test_valid_metadata_is_accepted(
     client: Client, db: None, provider: TestProvider, change: Change
-) -> None:
+):
     change(provider)
     assert client.get(START).status_code == 302
 
@@ -319,7 +317,7 @@ def test_a_malformed_issuer_gets_no_request(
     provider: TestProvider,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+):
     fetched: list[str] = []
     monkeypatch.setattr(ProviderExchange, "fetch", lambda exchange, url: fetched.append(url))
     for issuer in ("http://[", "sso.example.com", f"{provider.issuer}#", "http://192.0.2.1"):
@@ -330,7 +328,7 @@ def test_a_malformed_issuer_gets_no_request(
 
 def test_an_unreachable_provider_is_named_and_passwords_still_work(
     client: Client, ada: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
     page = client.get(START)
     assert page.status_code == 502
@@ -338,7 +336,7 @@ def test_an_unreachable_provider_is_named_and_passwords_still_work(
     assert "/accounts/login/" in page.text
 
 
-def test_invalid_keys_are_refused(client: Client, ada: Person, provider: TestProvider) -> None:
+def test_invalid_keys_are_refused(client: Client, ada: Person, provider: TestProvider):
     connect(ada, provider)
     provider.change_metadata = lambda given: given | {"jwks_uri": f"{provider.issuer}/nothing"}
     assert sign_in_at_provider(client).status_code == 502
@@ -346,7 +344,7 @@ def test_invalid_keys_are_refused(client: Client, ada: Person, provider: TestPro
 
 def test_a_wrong_pkce_verifier_is_refused_by_the_provider(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     there = client.get(START)
     session = client.session

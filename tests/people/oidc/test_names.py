@@ -29,7 +29,7 @@ RESERVED = "Org Admin itself is called this. Choose a different one."
         ("\u3164\u3164", "Enter a name that can be read."),
     ],
 )
-def test_such_a_username_is_refused(grace: Person, username: str, problem: str) -> None:
+def test_such_a_username_is_refused(grace: Person, username: str, problem: str):
     with pytest.raises(InvalidInputError) as refused:
         people.add_person(
             actor=command_actor(), username=username, email="new@example.com", roles=[]
@@ -38,7 +38,7 @@ def test_such_a_username_is_refused(grace: Person, username: str, problem: str) 
 
 
 @pytest.mark.parametrize("username", ["commander", "orgadmin", "workers", "boss2", "босс"])
-def test_a_username_of_its_own_is_not(username: str) -> None:
+def test_a_username_of_its_own_is_not(username: str):
     added = people.add_person(
         actor=command_actor(), username=username, email="new@example.com", roles=[]
     )
@@ -62,7 +62,7 @@ def test_a_username_of_its_own_is_not(username: str) -> None:
 )
 def test_such_a_display_name_of_the_identity_provider_is_left_out(
     client: Client, grace: Person, provider: TestProvider, settings: Settings, name: str
-) -> None:
+):
     settings.OIDC_CREATE_PEOPLE, settings.OIDC_SCOPES = True, "openid profile email"
     provider.extra = {"preferred_username": "g2", "email": "g2@example.com", "name": name}
     sign_in_at_provider(client)
@@ -71,14 +71,14 @@ def test_such_a_display_name_of_the_identity_provider_is_left_out(
 
 def test_the_address_replaces_a_reserved_username_of_the_identity_provider(
     client: Client, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_CREATE_PEOPLE, settings.OIDC_SCOPES = True, "openid profile email"
     provider.extra = {"preferred_username": "worker", "email": "w@example.com", "name": "Wim"}
     sign_in_at_provider(client)
     assert Person.objects.get().username == "w@example.com"
 
 
-def test_doctor_names_those_who_have_such_a_name_already(grace: Person) -> None:
+def test_doctor_names_those_who_have_such_a_name_already(grace: Person):
     def names() -> list[str]:
         return [message.msg for message in run_all_checks() if message.obj == "names"]
 

@@ -27,7 +27,7 @@ def creating(settings: Settings, db: None) -> None:
 
 def test_the_first_sign_in_at_either_provider_adds_a_person(
     client: Client, either_provider: Provider, settings: Settings
-) -> None:
+):
     settings.OIDC_ROLE_MAP = parse_role_map("deleters=Operator")
     assert sign_in_at_provider(client)["Location"] == "/"
     person = Person.objects.get()
@@ -44,7 +44,7 @@ def test_the_first_sign_in_at_either_provider_adds_a_person(
     ]
 
 
-def test_username_address_and_name_are_the_claims(client: Client, provider: TestProvider) -> None:
+def test_username_address_and_name_are_the_claims(client: Client, provider: TestProvider):
     provider.extra = dict(GRACE)
     sign_in_at_provider(client)
     person = Person.objects.get()
@@ -58,7 +58,7 @@ def test_username_address_and_name_are_the_claims(client: Client, provider: Test
 
 def test_a_person_who_signs_in_at_the_provider_is_not_called_invited(
     client: Client, provider: TestProvider, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     provider.extra = dict(GRACE)
     sign_in_at_provider(client)
     grace = Person.objects.get(username="grace")
@@ -71,7 +71,7 @@ def test_a_person_who_signs_in_at_the_provider_is_not_called_invited(
 )
 def test_the_name_or_address_of_another_person_adds_and_connects_no_one(
     client: Client, provider: TestProvider, taken: dict[str, str]
-) -> None:
+):
     other = make_person("other")
     Person.objects.filter(pk=other.pk).update(**taken)
     provider.extra = dict(GRACE)
@@ -101,7 +101,7 @@ def test_the_name_or_address_of_another_person_adds_and_connects_no_one(
 )
 def test_without_a_usable_name_and_address_no_one_is_added(
     client: Client, provider: TestProvider, changed: Claims
-) -> None:
+):
     provider.extra = GRACE | changed
     page = sign_in_at_provider(client)
     assert page.status_code == 403
@@ -112,7 +112,7 @@ def test_without_a_usable_name_and_address_no_one_is_added(
 @pytest.mark.parametrize("username", [None, "", "a b", "CORP\\ada", "x" * 151, "<script>"])
 def test_the_address_replaces_an_unusable_username(
     client: Client, provider: TestProvider, username: str | None
-) -> None:
+):
     provider.extra = GRACE | {"preferred_username": username, "email_verified": "true"}
     sign_in_at_provider(client)
     assert Person.objects.get().username == GRACE["email"]
@@ -120,7 +120,7 @@ def test_the_address_replaces_an_unusable_username(
 
 def test_two_first_sign_ins_at_once_sign_in_the_same_person(
     client: Client, provider: TestProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     def add_twice(identity: ProviderIdentity, **arguments: Any) -> Person:
         add_person(identity, **arguments)
         return add_person(identity, **arguments)
@@ -138,7 +138,7 @@ def test_two_first_sign_ins_at_once_sign_in_the_same_person(
 )
 def test_a_name_that_pages_already_show_is_left_out(
     client: Client, provider: TestProvider, name: object
-) -> None:
+):
     make_person("ada")
     provider.extra = GRACE | {"name": name}
     sign_in_at_provider(client)
@@ -147,7 +147,7 @@ def test_a_name_that_pages_already_show_is_left_out(
 
 def test_someone_without_a_mapped_group_is_not_added(
     client: Client, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_ROLE_MAP = parse_role_map("deleters=Operator")
     provider.extra = GRACE | {"groups": ["others"]}
     page = sign_in_at_provider(client)
@@ -156,7 +156,7 @@ def test_someone_without_a_mapped_group_is_not_added(
     assert last_event().details == {"reason": "no_role"}
 
 
-def test_a_disabled_person_is_not_added_again(client: Client, provider: TestProvider) -> None:
+def test_a_disabled_person_is_not_added_again(client: Client, provider: TestProvider):
     provider.extra = dict(GRACE)
     sign_in_at_provider(client)
     person = Person.objects.get()
@@ -167,7 +167,7 @@ def test_a_disabled_person_is_not_added_again(client: Client, provider: TestProv
 
 def test_claims_are_escaped_and_an_identity_check_adds_no_one(
     client: Client, provider: TestProvider
-) -> None:
+):
     provider.extra = GRACE | {"name": "<b>Grace</b>"}
     sign_in_at_provider(client)
     page = client.get("/accounts/2fa/").text

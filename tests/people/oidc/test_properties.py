@@ -44,9 +44,7 @@ def is_refused_as(client: Client, back: str, reason: str) -> bool:
     return bool(last_event().details == {"reason": reason})
 
 
-def test_a_connected_person_signs_in(
-    client: Client, ada: Person, either_provider: Provider
-) -> None:
+def test_a_connected_person_signs_in(client: Client, ada: Person, either_provider: Provider):
     connect(ada, either_provider)
     sign_in_at_provider(client)
     assert is_signed_in(client, ada)
@@ -54,7 +52,7 @@ def test_a_connected_person_signs_in(
 
 def test_the_subject_alone_identifies_a_person_and_nothing_else_is_stored(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     assert ada.email == "ada@example.com"
     assert is_refused_as(client, redirect_back(client), "unknown_account")
     assert not ProviderAccount.objects.exists()
@@ -65,7 +63,7 @@ def test_the_subject_alone_identifies_a_person_and_nothing_else_is_stored(
 
 def test_the_nonce_of_another_sign_in_is_refused(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     connect(ada, either_provider)
     back = redirect_back(client)
     change_pending(client, nonce="another")
@@ -74,7 +72,7 @@ def test_the_nonce_of_another_sign_in_is_refused(
 
 def test_the_code_of_another_sign_in_is_refused(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     connect(ada, either_provider)
     back = redirect_back(client)
     change_pending(client, verifier="another" * 8)
@@ -83,7 +81,7 @@ def test_the_code_of_another_sign_in_is_refused(
 
 def test_a_response_of_another_issuer_is_refused(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     connect(ada, either_provider)
     back = redirect_back(client)
     (issuer,) = parse_qs(urlsplit(back).query)["iss"]
@@ -94,7 +92,7 @@ def test_a_response_of_another_issuer_is_refused(
 
 def test_a_response_without_issuer_is_refused_where_the_provider_sends_it(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     connect(ada, either_provider)
     path, _, query = redirect_back(client).partition("?")
     rest = "&".join(part for part in query.split("&") if not part.startswith("iss="))
@@ -103,7 +101,7 @@ def test_a_response_without_issuer_is_refused_where_the_provider_sends_it(
 
 def test_a_token_signed_with_another_key_is_refused(
     client: Client, ada: Person, either_provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     connect(ada, either_provider)
     fetch: Callable[..., dict[str, Any]] = ProviderExchange.fetch
 
@@ -120,7 +118,7 @@ def test_a_token_signed_with_another_key_is_refused(
 
 def test_an_identity_check_needs_a_sign_in_after_it_was_requested(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     connect(ada, either_provider)
     sign_in_at_provider(client)
     again = f"{START}again/"
@@ -130,7 +128,7 @@ def test_an_identity_check_needs_a_sign_in_after_it_was_requested(
     assert last_event().code == "person.reauthenticated"
 
 
-def test_a_response_counts_once(client: Client, ada: Person, either_provider: Provider) -> None:
+def test_a_response_counts_once(client: Client, ada: Person, either_provider: Provider):
     connect(ada, either_provider)
     back = redirect_back(client)
     client.get(back)

@@ -33,13 +33,13 @@ def is_prompted(client: Client) -> bool:
     return bool(response.status_code == 302 and "reauthenticate" in response["Location"])
 
 
-def test_signing_in_at_the_provider_is_not_a_reauthentication(client: Client) -> None:
+def test_signing_in_at_the_provider_is_not_a_reauthentication(client: Client):
     assert is_prompted(client)
 
 
 def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     client: Client, provider: TestProvider
-) -> None:
+):
     page = client.get(client.get(GUARDED)["Location"])
     assert "Sign in with Example SSO again" in page.text
     (link,) = [
@@ -50,15 +50,13 @@ def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     assert client.get(GUARDED).status_code == 200
 
 
-def test_the_provider_is_required_to_authenticate_again(client: Client) -> None:
+def test_the_provider_is_required_to_authenticate_again(client: Client):
     requested = parse_qs(urlsplit(client.get(AGAIN)["Location"]).query)
     assert requested["prompt"] == ["login"]
     assert requested["max_age"] == ["0"]
 
 
-def test_reauthentication_at_the_provider_counts_and_is_recorded(
-    client: Client, ada: Person
-) -> None:
+def test_reauthentication_at_the_provider_counts_and_is_recorded(client: Client, ada: Person):
     sign_in_at_provider(client, AGAIN)
     assert not is_prompted(client)
     assert last_event().actor_id == ada.pk
@@ -77,9 +75,7 @@ def test_reauthentication_at_the_provider_counts_and_is_recorded(
         pytest.param({"auth_time": 10**30}, id="the end of time"),
     ],
 )
-def test_any_other_sign_in_time_is_refused(
-    client: Client, provider: TestProvider, changes: Claims
-) -> None:
+def test_any_other_sign_in_time_is_refused(client: Client, provider: TestProvider, changes: Claims):
     provider.change_claims = lambda claims: claims | changes
     page = sign_in_at_provider(client, AGAIN)
     assert page.status_code == 403
@@ -89,7 +85,7 @@ def test_any_other_sign_in_time_is_refused(
 
 def test_a_provider_that_does_not_reauthenticate_proves_nothing(
     client: Client, provider: TestProvider
-) -> None:
+):
     provider.obeys_prompt = False
     assert sign_in_at_provider(client, AGAIN).status_code == 403
     assert is_prompted(client)
@@ -97,7 +93,7 @@ def test_a_provider_that_does_not_reauthenticate_proves_nothing(
 
 def test_another_account_at_the_provider_proves_nothing(
     client: Client, ada: Person, grace: Person, provider: TestProvider
-) -> None:
+):
     provider.subject = "of-grace"
     connect(grace, provider)
     page = sign_in_at_provider(client, AGAIN)
@@ -106,15 +102,13 @@ def test_another_account_at_the_provider_proves_nothing(
     assert is_prompted(client)
 
 
-def test_a_response_for_signing_in_is_not_a_reauthentication(client: Client, ada: Person) -> None:
+def test_a_response_for_signing_in_is_not_a_reauthentication(client: Client, ada: Person):
     client.post("/accounts/logout/")
     sign_in_at_provider(client)
     assert is_signed_in(client, ada)
     assert is_prompted(client)
 
 
-def test_a_visitor_who_is_not_signed_in_gets_no_identity_check(
-    provider: TestProvider, db: None
-) -> None:
+def test_a_visitor_who_is_not_signed_in_gets_no_identity_check(provider: TestProvider, db: None):
     assert person_as_administrator()
     assert Client().get(AGAIN)["Location"].startswith("/accounts/login/")

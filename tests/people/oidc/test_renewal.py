@@ -55,14 +55,14 @@ def is_asked(client: Client, path: str = "/sessions/") -> bool:
     return response.status_code == 302 and response["Location"].startswith(RENEW)
 
 
-def test_within_an_hour_no_page_asks(client: Client, clock: SettableClock) -> None:
+def test_within_an_hour_no_page_asks(client: Client, clock: SettableClock):
     clock.advance(minutes=60)
     assert not is_asked(client)
 
 
 def test_the_next_page_after_an_hour_goes_through_the_provider_and_comes_back(
     client: Client, person: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=61)
     there = client.get("/deletions/?q=a&q=b")
     assert there["Location"] == f"{RENEW}?next=%2Fdeletions%2F%3Fq%3Da%26q%3Db"
@@ -73,13 +73,13 @@ def test_the_next_page_after_an_hour_goes_through_the_provider_and_comes_back(
     assert AuditEvent.objects.count() == events
 
 
-def test_a_link_from_an_email_is_followed_too(client: Client, clock: SettableClock) -> None:
+def test_a_link_from_an_email_is_followed_too(client: Client, clock: SettableClock):
     clock.advance(minutes=61)
     there = client.get(RENEW, headers={"Sec-Fetch-Site": "cross-site"})
     assert "/authorize?" in there["Location"]
 
 
-def test_a_form_is_never_interrupted(client: Client, person: Person, clock: SettableClock) -> None:
+def test_a_form_is_never_interrupted(client: Client, person: Person, clock: SettableClock):
     clock.advance(minutes=90)
     assert client.post(CHANGE_EMAILS, {"wanted": "no"}).status_code == 303
     person.refresh_from_db()
@@ -89,7 +89,7 @@ def test_a_form_is_never_interrupted(client: Client, person: Person, clock: Sett
 
 def test_after_two_hours_without_a_page_a_form_ends_the_session(
     client: Client, person: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=121)
     response = client.post(CHANGE_EMAILS, {"wanted": "no"})
     assert response["Location"].startswith("/accounts/login/?next=")
@@ -100,7 +100,7 @@ def test_after_two_hours_without_a_page_a_form_ends_the_session(
 
 def test_then_a_form_of_a_page_that_stays_open_is_not_replaced_by_the_sign_in_page(
     client: Client, person: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=121)
     response = client.post(CHANGE_EMAILS, {"wanted": "no"}, headers={"HX-Request": "true"})
     assert response.status_code == 401
@@ -109,7 +109,7 @@ def test_then_a_form_of_a_page_that_stays_open_is_not_replaced_by_the_sign_in_pa
 
 def test_who_was_sent_to_the_provider_and_does_not_come_back_sends_no_form(
     client: Client, person: Person, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=61)
     # Not a page: a script on one, whose form might still be open.
     client.get(RENEW, headers={"Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"})
@@ -121,7 +121,7 @@ def test_who_was_sent_to_the_provider_and_does_not_come_back_sends_no_form(
     assert not is_signed_in(client, person)
 
 
-def test_a_part_of_a_page_is_not_fetched_either(client: Client, clock: SettableClock) -> None:
+def test_a_part_of_a_page_is_not_fetched_either(client: Client, clock: SettableClock):
     clock.advance(minutes=61)
     response = client.get("/sessions/", headers={"HX-Request": "true"})
     assert response.status_code == 401
@@ -129,7 +129,7 @@ def test_a_part_of_a_page_is_not_fetched_either(client: Client, clock: SettableC
 
 def test_a_leavers_session_ends(
     client: Client, person: Person, provider: TestProvider, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=61)
     provider.extra = {"groups": []}
     assert sign_in_at_provider(client, RENEW).status_code == 403
@@ -141,7 +141,7 @@ def test_a_leavers_session_ends(
 @pytest.mark.parametrize("error", ["access_denied", "login_required"])
 def test_the_session_of_someone_whom_the_provider_refuses_ends(
     client: Client, person: Person, clock: SettableClock, error: str
-) -> None:
+):
     clock.advance(minutes=61)
     state = parse_qs(urlsplit(redirect_back(client, RENEW)).query)["state"][0]
     assert client.get(f"{ANSWER}?state=of-another&error={error}").status_code == 403
@@ -171,7 +171,7 @@ def test_a_session_that_ends_while_the_provider_answers_stays_ended(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[Person], None],
-) -> None:
+):
     def admit_later(*args: Any, **arguments: Any) -> provider_sign_in.Admission:
         end(person)
         return provider_sign_in.admit(*args, **arguments)
@@ -186,7 +186,7 @@ def test_a_session_that_ends_while_the_provider_answers_stays_ended(
 
 def test_while_the_provider_is_down_one_event_a_minute_says_so(
     client: Client, person: Person, clock: SettableClock, settings: Settings
-) -> None:
+):
     clock.advance(minutes=61)
     settings.OIDC_ISSUER = "https://127.0.0.1:1"
     refused = AuditEvent.objects.filter(code="person.provider_sign_in_refused")
@@ -201,7 +201,7 @@ def test_while_the_provider_is_down_one_event_a_minute_says_so(
 
 def test_renewals_do_not_use_up_the_sign_ins_of_an_address(
     client: Client, clock: SettableClock, settings: Settings
-) -> None:
+):
     clock.advance(minutes=61)
     settings.ACCOUNT_RATE_LIMITS = settings.ACCOUNT_RATE_LIMITS | {"use_of_provider": "1/m/ip"}
     Client().get(START)
@@ -209,9 +209,7 @@ def test_renewals_do_not_use_up_the_sign_ins_of_an_address(
     assert "/authorize?" in client.get(RENEW)["Location"]
 
 
-def test_a_disabled_persons_session_ends(
-    client: Client, person: Person, clock: SettableClock
-) -> None:
+def test_a_disabled_persons_session_ends(client: Client, person: Person, clock: SettableClock):
     clock.advance(minutes=61)
     back = redirect_back(client, RENEW)
     people.disable_person(actor=command_actor(), person=person)
@@ -221,7 +219,7 @@ def test_a_disabled_persons_session_ends(
 
 def test_another_account_ends_the_session_and_changes_no_role_of_its_own_person(
     client: Client, person: Person, provider: TestProvider, clock: SettableClock
-) -> None:
+):
     grace = make_person("grace", Role.OPERATOR)
     provider.subject = "of-grace"
     connect(grace, provider)
@@ -235,7 +233,7 @@ def test_another_account_ends_the_session_and_changes_no_role_of_its_own_person(
 
 def test_a_lost_role_ends_other_sessions_but_not_this_one(
     client: Client, person: Person, provider: TestProvider, clock: SettableClock
-) -> None:
+):
     other = Client()
     other.force_login(person)
     clock.advance(minutes=61)
@@ -249,7 +247,7 @@ def test_a_lost_role_ends_other_sessions_but_not_this_one(
 
 def test_a_refused_claim_ends_the_session_and_changes_no_role(
     client: Client, person: Person, provider: TestProvider, clock: SettableClock
-) -> None:
+):
     clock.advance(minutes=61)
     provider.extra = {"hasgroups": True}
     assert sign_in_at_provider(client, RENEW).status_code == 403
@@ -257,9 +255,7 @@ def test_a_refused_claim_ends_the_session_and_changes_no_role(
     assert person.groups.get().name == "Operator"
 
 
-def test_without_a_map_no_session_asks(
-    client: Client, clock: SettableClock, settings: Settings
-) -> None:
+def test_without_a_map_no_session_asks(client: Client, clock: SettableClock, settings: Settings):
     settings.OIDC_ROLE_MAP = {}
     clock.advance(hours=3)
     assert not is_asked(client)
@@ -267,7 +263,7 @@ def test_without_a_map_no_session_asks(
 
 def test_a_connected_person_who_signs_in_with_a_password_is_asked_at_once(
     client: Client, person: Person
-) -> None:
+):
     browser = Client()
     browser.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
     assert is_signed_in(browser, person)
@@ -278,6 +274,6 @@ def test_a_connected_person_who_signs_in_with_a_password_is_asked_at_once(
     assert not is_asked(browser)
 
 
-def test_a_session_that_is_current_is_not_renewed(client: Client, person: Person) -> None:
+def test_a_session_that_is_current_is_not_renewed(client: Client, person: Person):
     assert client.get(RENEW)["Location"] == "/"
     assert Client().get(RENEW)["Location"] == "/"

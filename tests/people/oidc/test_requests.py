@@ -35,7 +35,7 @@ def test_only_an_acr_value_that_the_provider_knows_is_requested(
     metadata: Claims,
     values: list[str],
     expected: list[str] | None,
-) -> None:
+):
     provider.more_metadata = metadata
     settings.OIDC_MFA_VALUES = values
     assert asked(client).get("acr_values") == expected
@@ -44,7 +44,7 @@ def test_only_an_acr_value_that_the_provider_knows_is_requested(
 @pytest.mark.parametrize("values", [[], ["mfa"]])
 def test_claims_are_requested_where_the_provider_takes_the_parameter(
     client: Client, provider: TestProvider, settings: Settings, db: None, values: list[str]
-) -> None:
+):
     settings.OIDC_MFA_VALUES = values
     assert "claims" not in asked(client)
     provider.more_metadata = {"claims_parameter_supported": True}
@@ -56,7 +56,7 @@ def test_claims_are_requested_where_the_provider_takes_the_parameter(
 @pytest.mark.parametrize("value", ["mfa", "urn:mfa"])
 def test_mfa_at_either_provider_is_asked_for_and_not_set_up_twice(
     client: Client, ada: Person, either_provider: Provider, settings: Settings, value: str
-) -> None:
+):
     if isinstance(either_provider, TestProvider):
         either_provider.extra |= {"acr": "urn:mfa"}
     settings.REQUIRE_MFA = True
@@ -68,7 +68,7 @@ def test_mfa_at_either_provider_is_asked_for_and_not_set_up_twice(
 
 def test_a_fresh_sign_in_at_either_provider_counts_as_an_identity_check(
     client: Client, ada: Person, either_provider: Provider
-) -> None:
+):
     if isinstance(either_provider, TestProvider):
         either_provider.signed_in_ago = 0
     connect(ada, either_provider)
@@ -88,7 +88,7 @@ def test_a_fresh_sign_in_at_either_provider_counts_as_an_identity_check(
 )
 def test_it_counts_from_the_time_that_the_provider_names(
     client: Client, ada: Person, provider: TestProvider, claims: Claims, counts: bool
-) -> None:
+):
     ago = claims["auth_time"]
 
     def change(given: Claims) -> Claims:
@@ -104,7 +104,7 @@ def test_it_counts_from_the_time_that_the_provider_names(
 
 def test_signing_out_leads_on_to_the_providers_logout(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     provider.more_metadata = {"end_session_endpoint": f"{provider.issuer}/logout?x=1"}
     connect(ada, provider)
     sign_in_at_provider(client)
@@ -118,7 +118,7 @@ def test_signing_out_leads_on_to_the_providers_logout(
 
 def test_without_an_address_to_sign_out_there_the_sign_in_page_follows(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     sign_in_at_provider(client)
     assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
@@ -128,6 +128,6 @@ def test_without_an_address_to_sign_out_there_the_sign_in_page_follows(
 @pytest.mark.parametrize("url", ["http://evil.example/", "javascript:alert(1)", 5])
 def test_a_malformed_address_to_sign_out_starts_no_sign_in(
     client: Client, provider: TestProvider, db: None, url: object
-) -> None:
+):
     provider.more_metadata = {"end_session_endpoint": url}
     assert client.get(START).status_code == 502

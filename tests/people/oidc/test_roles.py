@@ -43,7 +43,7 @@ def roles_of(person: Person) -> set[str]:
 
 def test_the_groups_of_either_provider_become_roles_and_the_change_is_recorded(
     client: Client, person: Person, either_provider: Provider
-) -> None:
+):
     connect(person, either_provider)
     sign_in_at_provider(client)
     assert is_signed_in(client, person)
@@ -60,7 +60,7 @@ def test_the_groups_of_either_provider_become_roles_and_the_change_is_recorded(
 
 def test_a_sign_in_that_changes_no_role_records_none(
     client: Client, person: Person, provider: TestProvider
-) -> None:
+):
     provider.extra = {"groups": ["approvers", "unrelated"]}
     connect(person, provider)
     sign_in_at_provider(client)
@@ -70,7 +70,7 @@ def test_a_sign_in_that_changes_no_role_records_none(
 
 def test_a_lost_group_ends_the_persons_other_sessions(
     client: Client, person: Person, provider: TestProvider
-) -> None:
+):
     connect(person, provider)
     other = just_signed_in(person)
     provider.extra = {"groups": ["deleters"]}
@@ -80,9 +80,7 @@ def test_a_lost_group_ends_the_persons_other_sessions(
     assert other.get("/")["Location"].startswith("/accounts/login/")
 
 
-def test_a_role_that_the_map_does_not_name_stays(
-    client: Client, provider: TestProvider, db: None
-) -> None:
+def test_a_role_that_the_map_does_not_name_stays(client: Client, provider: TestProvider, db: None):
     person = make_person("ada", Role.CREDENTIAL_MANAGER, Role.AUDITOR)
     connect(person, provider)
     provider.extra = {"groups": "approvers"}
@@ -93,7 +91,7 @@ def test_a_role_that_the_map_does_not_name_stays(
 @pytest.mark.parametrize("groups", [[], ["unrelated"], ["Deleters", "deleters "]])
 def test_without_a_mapped_group_a_person_is_refused_and_keeps_no_role(
     client: Client, person: Person, provider: TestProvider, groups: list[str]
-) -> None:
+):
     person.groups.add(Group.objects.get(name="Credential manager"))
     provider.extra = {"groups": groups}
     connect(person, provider)
@@ -124,7 +122,7 @@ def test_without_a_mapped_group_a_person_is_refused_and_keeps_no_role(
 )
 def test_an_absent_or_too_large_claim_refuses_the_sign_in_and_changes_no_role(
     client: Client, person: Person, provider: TestProvider, claims: Claims, reason: str
-) -> None:
+):
     provider.extra = claims
     connect(person, provider)
     page = sign_in_at_provider(client)
@@ -137,7 +135,7 @@ def test_an_absent_or_too_large_claim_refuses_the_sign_in_and_changes_no_role(
 
 def test_userinfo_of_another_subject_gives_no_role(
     client: Client, person: Person, provider: TestProvider
-) -> None:
+):
     connect(person, provider)
     provider.userinfo = {"sub": "another", "groups": ["approvers"]}
     assert sign_in_at_provider(client).status_code == 403
@@ -146,7 +144,7 @@ def test_userinfo_of_another_subject_gives_no_role(
 
 def test_the_token_counts_more_than_userinfo(
     client: Client, person: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_CREATE_PEOPLE = True
     connect(person, provider)
     provider.extra = {"groups": ["deleters"]}
@@ -166,7 +164,7 @@ def test_only_a_map_that_names_the_role_makes_an_administrator(
     settings: Settings,
     role_map: str,
     is_administrator: bool,
-) -> None:
+):
     settings.OIDC_ROLE_MAP = parse_role_map(role_map)
     provider.extra = {"groups": ["it", "Administrator"], "is_superuser": True, "roles": ["admin"]}
     connect(person, provider)
@@ -179,7 +177,7 @@ def test_only_a_map_that_names_the_role_makes_an_administrator(
 @pytest.mark.parametrize(("count", "is_still"), [(1, True), (2, False)])
 def test_the_last_administrator_is_refused_but_keeps_that_role(
     client: Client, provider: TestProvider, db: None, count: int, is_still: bool
-) -> None:
+):
     root, *_ = [make_person(f"root{number}", is_administrator=True) for number in range(count)]
     root.groups.add(Group.objects.get_or_create(name="Credential manager")[0])
     provider_accounts.connect_account(
@@ -195,9 +193,7 @@ def test_the_last_administrator_is_refused_but_keeps_that_role(
     assert ("you are the last one" in page.text) is is_still
 
 
-def test_a_disabled_person_gets_no_role(
-    client: Client, person: Person, provider: TestProvider
-) -> None:
+def test_a_disabled_person_gets_no_role(client: Client, person: Person, provider: TestProvider):
     connect(person, provider)
     people.disable_person(actor=person_as_administrator(), person=person)
     provider.extra = {"groups": ["auditors"]}
@@ -205,9 +201,7 @@ def test_a_disabled_person_gets_no_role(
     assert roles_of(person) == {"Approver"}
 
 
-def test_an_identity_check_changes_no_role(
-    client: Client, person: Person, provider: TestProvider
-) -> None:
+def test_an_identity_check_changes_no_role(client: Client, person: Person, provider: TestProvider):
     connect(person, provider)
     provider.extra = {"groups": ["approvers"]}
     sign_in_at_provider(client)
@@ -218,7 +212,7 @@ def test_an_identity_check_changes_no_role(
 
 def test_mapped_roles_are_read_only_on_the_page_of_a_connected_person(
     person: Person, root: Person, provider: TestProvider
-) -> None:
+):
     administrator = just_signed_in(root)
     page = reverse("person-detail", args=[person.pk])
     assert "disabled" not in administrator.get(page).text
@@ -233,7 +227,7 @@ def test_mapped_roles_are_read_only_on_the_page_of_a_connected_person(
 
 def test_a_read_only_administrator_stays_one(
     person: Person, root: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_ROLE_MAP = parse_role_map("it=Administrator")
     person.is_superuser = True
     person.save()
@@ -246,7 +240,7 @@ def test_a_read_only_administrator_stays_one(
 
 def test_the_other_roles_of_the_only_administrator_can_be_changed(
     root: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_ROLE_MAP = parse_role_map("it=Administrator")
     # Not with `connect`, which makes another administrator.
     provider_accounts.connect_account(
@@ -260,7 +254,7 @@ def test_the_other_roles_of_the_only_administrator_can_be_changed(
 
 def test_userinfo_is_not_asked_for_the_address_of_someone_known(
     client: Client, person: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_CREATE_PEOPLE = True
     connect(person, provider)
     provider.extra = {"groups": ["deleters"]}
@@ -271,13 +265,13 @@ def test_userinfo_is_not_asked_for_the_address_of_someone_known(
 
 def test_profile_and_email_are_asked_for_with_a_map(
     client: Client, provider: TestProvider, settings: Settings, db: None
-) -> None:
+):
     settings.OIDC_SCOPES = "openid groups profile email"
     asked = parse_qs(urlsplit(client.get(START)["Location"]).query)
     assert asked["scope"] == ["openid groups profile email"]
 
 
-def test_the_map_knows_every_role() -> None:
+def test_the_map_knows_every_role():
     assert (*Role.values, ADMINISTRATOR) == ROLE_NAMES
 
 
@@ -290,7 +284,7 @@ def test_the_map_knows_every_role() -> None:
         ('{"cn=a,dc=b+c": ["Viewer", "Operator"]}', {"cn=a,dc=b+c": {"Viewer", "Operator"}}),
     ],
 )
-def test_a_map_is_pairs_or_json(text: str, expected: dict[str, set[str]] | None) -> None:
+def test_a_map_is_pairs_or_json(text: str, expected: dict[str, set[str]] | None):
     wanted = {"a": {"Viewer", "Credential manager"}, "b": {"Auditor"}}
     assert parse_role_map(text) == (wanted if expected is None else expected)
 
@@ -317,6 +311,6 @@ def test_a_map_is_pairs_or_json(text: str, expected: dict[str, set[str]] | None)
         "{}",
     ],
 )
-def test_any_other_map_is_refused(text: str) -> None:
+def test_any_other_map_is_refused(text: str):
     with pytest.raises(ValueError, match=r"role|Write|twice"):
         parse_role_map(text)

@@ -24,7 +24,7 @@ from tests.support.provider import TestProvider
 
 def test_a_connected_person_signs_in_and_the_audit_log_says_how(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     response = sign_in_at_provider(client, f"{START}?next=/deletions/")
     assert response["Location"] == "/deletions/"
@@ -37,7 +37,7 @@ def test_a_connected_person_signs_in_and_the_audit_log_says_how(
 
 def test_only_the_openid_scope_is_requested_with_pkce(
     client: Client, db: None, provider: TestProvider
-) -> None:
+):
     options = parse_qs(urlsplit(client.get(START)["Location"]).query)
     assert options["scope"] == ["openid"]
     assert options["response_type"] == ["code"]
@@ -50,7 +50,7 @@ def test_only_the_openid_scope_is_requested_with_pkce(
 
 def test_a_matching_email_address_signs_no_one_in(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     provider.extra = {
         "email": ada.email,
         "email_verified": True,
@@ -67,7 +67,7 @@ def test_a_matching_email_address_signs_no_one_in(
 
 def test_an_unknown_account_sees_the_details_an_administrator_needs(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     page = sign_in_at_provider(client)
     assert "Account not connected" in page.text
     assert provider.subject in page.text
@@ -78,7 +78,7 @@ def test_an_unknown_account_sees_the_details_an_administrator_needs(
 
 def test_the_same_subject_at_another_issuer_is_another_person(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     ProviderAccount.objects.create(
         person=ada,
         issuer="https://other.example",
@@ -92,7 +92,7 @@ def test_the_same_subject_at_another_issuer_is_another_person(
 @pytest.mark.parametrize("other", ["248289761001 ", "248289761002", "2482897610"])
 def test_a_subject_must_match_exactly(
     client: Client, ada: Person, provider: TestProvider, other: str
-) -> None:
+):
     connect(ada, provider)
     provider.subject = other
     assert sign_in_at_provider(client).status_code == 403
@@ -100,7 +100,7 @@ def test_a_subject_must_match_exactly(
 
 def test_a_disabled_person_is_refused_and_the_refusal_is_recorded(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     people.disable_person(actor=person_as_administrator(), person=ada)
     page = sign_in_at_provider(client)
@@ -112,7 +112,7 @@ def test_a_disabled_person_is_refused_and_the_refusal_is_recorded(
 
 def test_mfa_set_up_here_is_still_required(
     client: Client, ada: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_MFA_VALUES = ["mfa"]
     provider.extra = {"amr": ["pwd", "mfa"]}
     connect(ada, provider)
@@ -140,7 +140,7 @@ def test_the_providers_mfa_counts_only_with_configured_claim_values(
     configured: list[str],
     extra_claims: dict[str, object],
     is_enough: bool,
-) -> None:
+):
     settings.REQUIRE_MFA = True
     settings.OIDC_MFA_VALUES = configured
     provider.extra = extra_claims
@@ -151,7 +151,7 @@ def test_the_providers_mfa_counts_only_with_configured_claim_values(
 
 def test_the_providers_mfa_does_not_count_for_another_person(
     client: Client, ada: Person, grace: Person, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.REQUIRE_MFA = True
     settings.OIDC_MFA_VALUES = ["mfa"]
     provider.extra = {"amr": ["mfa"]}
@@ -161,9 +161,7 @@ def test_the_providers_mfa_does_not_count_for_another_person(
     assert client.get("/")["Location"] == "/accounts/2fa/"
 
 
-def test_the_browser_gets_a_new_session(
-    client: Client, ada: Person, provider: TestProvider
-) -> None:
+def test_the_browser_gets_a_new_session(client: Client, ada: Person, provider: TestProvider):
     connect(ada, provider)
     back = redirect_back(client)
     before = client.session.session_key
@@ -174,7 +172,7 @@ def test_the_browser_gets_a_new_session(
 
 def test_another_persons_session_ends_first(
     client: Client, ada: Person, grace: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     back = redirect_back(client)
     client.force_login(grace)
@@ -184,7 +182,7 @@ def test_another_persons_session_ends_first(
     assert list(codes)[-2:] == [("person.signed_out", grace.pk), ("person.signed_in", ada.pk)]
 
 
-def test_a_response_can_be_used_once(client: Client, ada: Person, provider: TestProvider) -> None:
+def test_a_response_can_be_used_once(client: Client, ada: Person, provider: TestProvider):
     connect(ada, provider)
     back = redirect_back(client)
     client.get(back)
@@ -197,7 +195,7 @@ def test_a_response_can_be_used_once(client: Client, ada: Person, provider: Test
 
 def test_a_response_in_another_browser_is_refused(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     other = Client()
     assert other.get(redirect_back(client)).status_code == 403
@@ -210,7 +208,7 @@ def test_a_response_in_another_browser_is_refused(
 )
 def test_it_redirects_only_to_this_host(
     client: Client, ada: Person, provider: TestProvider, elsewhere: str
-) -> None:
+):
     connect(ada, provider)
     assert sign_in_at_provider(client, f"{START}?next={elsewhere}")["Location"] == "/"
 
@@ -218,19 +216,19 @@ def test_it_redirects_only_to_this_host(
 @pytest.mark.parametrize(("site", "status"), [("cross-site", False), ("same-origin", True)])
 def test_another_site_cannot_start_a_sign_in(
     client: Client, db: None, provider: TestProvider, site: str, status: bool
-) -> None:
+):
     response = client.get(START, headers={"Sec-Fetch-Site": site})
     assert response["Location"].startswith(provider.issuer) is status
 
 
-def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestProvider) -> None:
+def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestProvider):
     statuses = [client.get(START).status_code for _ in range(31)]
     assert statuses == [302] * 30 + [429]
 
 
 def test_the_sign_in_page_offers_it_by_name_and_keeps_the_destination(
     client: Client, db: None, provider: TestProvider
-) -> None:
+):
     page = client.get("/accounts/login/?next=/deletions/").text
     assert "Sign in with Example SSO" in page
     assert 'href="/sign-in/provider/?next=/deletions/"' in page
@@ -239,9 +237,7 @@ def test_the_sign_in_page_offers_it_by_name_and_keeps_the_destination(
 @pytest.mark.parametrize(
     "path", [START, f"{START}again/", f"{START}connect/", f"{START}answer/", f"{START}account/"]
 )
-def test_without_configuration_the_page_does_not_exist(
-    client: Client, ada: Person, path: str
-) -> None:
+def test_without_configuration_the_page_does_not_exist(client: Client, ada: Person, path: str):
     client.force_login(ada)
     response = client.get(path)
     assert response.status_code == 404 or (path == START and response["Location"] == "/")
@@ -250,7 +246,7 @@ def test_without_configuration_the_page_does_not_exist(
 
 def test_nothing_from_the_response_is_stored_in_the_logs_or_the_audit_log(
     client: Client, ada: Person, provider: TestProvider, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     tokens: list[str] = []
     sign = provider.sign
 
@@ -271,7 +267,7 @@ def test_nothing_from_the_response_is_stored_in_the_logs_or_the_audit_log(
 
 def test_a_sign_in_that_took_too_long_at_the_provider_is_refused(
     client: Client, ada: Person, provider: TestProvider, clock: SettableClock
-) -> None:
+):
     connect(ada, provider)
     back = redirect_back(client)
     clock.advance(minutes=11)

@@ -88,7 +88,7 @@ LONG_RESPONSE = http_response(body=json.dumps({"filler": "x" * 1000}).encode())
         pytest.param(LONG_RESPONSE.index(b"\r\n\r\n") + 4, id="the body drips"),
     ],
 )
-def test_a_slow_response_ends_at_the_deadline(at_once: int) -> None:
+def test_a_slow_response_ends_at_the_deadline(at_once: int):
     with (
         ScriptedServer([drip(LONG_RESPONSE, at_once=at_once)]) as server,
         ends_in_time(),
@@ -97,7 +97,7 @@ def test_a_slow_response_ends_at_the_deadline(at_once: int) -> None:
         oidc.fetch_metadata(requested)
 
 
-def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline() -> None:
+def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline():
     def silent(_: socket.socket, is_over: threading.Event) -> None:
         is_over.wait(ENDED_SECONDS)
 
@@ -109,7 +109,7 @@ def test_a_provider_that_accepts_and_sends_nothing_ends_at_the_deadline() -> Non
         oidc.fetch_metadata(requested)
 
 
-def test_three_slow_responses_share_one_deadline() -> None:
+def test_three_slow_responses_share_one_deadline():
     plays: list[Play] = []
     # Each alone is in time; two leave room for a busy machine, and three are too much.
     deadline_seconds = 1.5
@@ -136,7 +136,7 @@ def test_three_slow_responses_share_one_deadline() -> None:
     assert server.targets == ["/.well-known/openid-configuration", "/token", "/keys"]
 
 
-def test_no_request_is_sent_after_the_deadline() -> None:
+def test_no_request_is_sent_after_the_deadline():
     with ScriptedServer([after(0, http_response())]) as server:
         provider = provider_at(server.url, deadline_seconds=0)
         with ends_in_time(), open_exchange(provider) as requested:
@@ -144,7 +144,7 @@ def test_no_request_is_sent_after_the_deadline() -> None:
         assert server.seen == []
 
 
-def test_a_response_that_is_too_long_is_refused() -> None:
+def test_a_response_that_is_too_long_is_refused():
     document = metadata_of("an issuer") | {"filler": "x" * exchange.MAX_BODY}
     with (
         ScriptedServer([after(0, http_response(body=json.dumps(document).encode()))]) as server,
@@ -154,7 +154,7 @@ def test_a_response_that_is_too_long_is_refused() -> None:
         oidc.fetch_metadata(requested)
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_a_redirect_is_not_followed():
     with ScriptedServer(
         [after(0, http_response("302 Found", headers={"Location": "/"}))]
     ) as server:
@@ -166,7 +166,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert len(server.seen) == 1
 
 
-def test_no_error_or_log_contains_a_client_secret_sent_in_the_form() -> None:
+def test_no_error_or_log_contains_a_client_secret_sent_in_the_form():
     seen = []
 
     def spying(**sent: object) -> None:
@@ -192,7 +192,7 @@ def two_waiting_sign_ins(issuer: str) -> Iterator[None]:
 
 def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
     client: Client, db: None, provider: TestProvider
-) -> None:
+):
     """The two wait in threads until the provider disconnects."""
     may_end = threading.Event()
     have_asked = threading.Barrier(3)
@@ -230,7 +230,7 @@ def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
 
 def test_returning_while_two_sign_ins_wait_loses_nothing(
     client: Client, ada: Person, provider: TestProvider
-) -> None:
+):
     connect(ada, provider)
     back = redirect_back(client)
     with two_waiting_sign_ins(provider.issuer):
@@ -242,7 +242,7 @@ def test_returning_while_two_sign_ins_wait_loses_nothing(
 
 def test_a_sign_in_that_found_no_free_slot_can_be_retried(
     client: Client, db: None, provider: TestProvider
-) -> None:
+):
     """Django stores no session with a 5xx response; this holds whatever the page's status is."""
     request = RequestFactory().get(redirect_back(client))
     request.session = client.session
@@ -254,7 +254,7 @@ def test_a_sign_in_that_found_no_free_slot_can_be_retried(
 
 def test_a_sign_in_that_fails_frees_its_slot(
     client: Client, db: None, provider: TestProvider, settings: Settings
-) -> None:
+):
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
     statuses = [client.get(START).status_code for _ in range(exchange.MAX_CONCURRENT + 1)]
     assert statuses == [502] * (exchange.MAX_CONCURRENT + 1)

@@ -27,7 +27,7 @@ def token_for(person: Person) -> str:
     return link.rpartition("#")[2]
 
 
-def test_a_password_signs_no_one_in(client: Client, ada: Person) -> None:
+def test_a_password_signs_no_one_in(client: Client, ada: Person):
     for password in (PASSWORD, "wrong"):
         posted = {"login": ada.username, "password": password}
         response = client.post("/accounts/login/", posted)
@@ -40,37 +40,35 @@ def test_a_password_signs_no_one_in(client: Client, ada: Person) -> None:
     "name", ["mfa_login_webauthn", "account_reset_password", "account_reset_password_done"]
 )
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_other_ways_to_sign_in_are_closed(
-    client: Client, ada: Person, name: str, method: str
-) -> None:
+def test_other_ways_to_sign_in_are_closed(client: Client, ada: Person, name: str, method: str):
     assert getattr(client, method)(reverse(name)).status_code == 403
 
 
-def test_a_reset_link_is_closed_too(client: Client, ada: Person) -> None:
+def test_a_reset_link_is_closed_too(client: Client, ada: Person):
     url = reverse("account_reset_password_from_key", kwargs={"uidb36": "1", "key": "set-password"})
     assert client.get(url).status_code == 403
 
 
-def test_the_sign_in_page_offers_sso_alone(client: Client, ada: Person) -> None:
+def test_the_sign_in_page_offers_sso_alone(client: Client, ada: Person):
     page = client.get("/accounts/login/").text
     assert "Sign in with Example SSO" in page
     assert 'name="password"' not in page
     assert "Sign in with a passkey" not in page
 
 
-def test_sso_works(client: Client, ada: Person, provider: TestProvider) -> None:
+def test_sso_works(client: Client, ada: Person, provider: TestProvider):
     connect(ada, provider)
     sign_in_at_provider(client)
     assert is_signed_in(client, ada)
 
 
-def test_break_glass_is_an_administrators_sign_in_link(client: Client, root: Person) -> None:
+def test_break_glass_is_an_administrators_sign_in_link(client: Client, root: Person):
     client.post("/sign-in/", {"token": token_for(root), "password": "quite another pass phrase"})
     assert is_signed_in(client, root)
     assert client.get("/").status_code == 200
 
 
-def test_no_one_else_gets_a_link(ada: Person, root: Person) -> None:
+def test_no_one_else_gets_a_link(ada: Person, root: Person):
     with pytest.raises(ConflictError, match="only for administrators"):
         token_for(ada)
     page = just_signed_in(root).get(reverse("person-detail", args=[ada.pk])).text
@@ -80,7 +78,7 @@ def test_no_one_else_gets_a_link(ada: Person, root: Person) -> None:
 
 def test_an_older_link_of_anyone_else_no_longer_works(
     client: Client, ada: Person, settings: Settings
-) -> None:
+):
     settings.SSO_ONLY = False
     token = token_for(ada)
     settings.SSO_ONLY = True
@@ -90,12 +88,12 @@ def test_an_older_link_of_anyone_else_no_longer_works(
 
 
 @pytest.mark.parametrize("methods", [[], ["password"], ["webauthn"], ["sign_in_link", "totp"]])
-def test_whatever_led_to_a_sign_in_is_checked_last(ada: Person, methods: list[str]) -> None:
+def test_whatever_led_to_a_sign_in_is_checked_last(ada: Person, methods: list[str]):
     with pytest.raises(PermissionDenied):
         single_sign_on.require_allowed_way_in(ada, methods=methods)
 
 
-def test_a_person_who_is_added_gets_no_link(root: Person) -> None:
+def test_a_person_who_is_added_gets_no_link(root: Person):
     posted = {"username": "new", "email": "new@example.com"}
     response = just_signed_in(root).post("/people/new/", posted)
     person = Person.objects.get(username="new")
@@ -104,7 +102,7 @@ def test_a_person_who_is_added_gets_no_link(root: Person) -> None:
 
 def test_without_a_provider_no_password_works_either(
     client: Client, ada: Person, settings: Settings
-) -> None:
+):
     settings.OIDC_ISSUER = ""
     posted = {"login": ada.username, "password": PASSWORD}
     assert client.post("/accounts/login/", posted).status_code == 403

@@ -19,7 +19,7 @@ ClientOf = Callable[[Person], Client]
 
 def test_the_list_links_to_the_event_and_the_event_to_its_subject(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
-) -> None:
+):
     deletion = make()
     event = add_event("It happened.", by=ada, about=deletion, request_id="7" * 32)
     add_event("A later one.")
@@ -37,7 +37,7 @@ def test_the_list_links_to_the_event_and_the_event_to_its_subject(
 
 def test_the_shown_values_are_enough_to_compute_its_hash(
     client_of: ClientOf, edith: Person, ada: Person
-) -> None:
+):
     add_event("The one before.")
     event = add_event(audit.Sentence("{ada} <did> it.", ada=personal_data.name_of(ada)), by=ada)
     page = read(client_of(edith).get(f"/audit/{event.seq}/"))
@@ -50,12 +50,12 @@ def test_the_shown_values_are_enough_to_compute_its_hash(
     assert made in page.text
 
 
-def test_the_first_event_has_no_previous_hash(client_of: ClientOf, edith: Person) -> None:
+def test_the_first_event_has_no_previous_hash(client_of: ClientOf, edith: Person):
     add_event("The first.")
     assert f"Previous hash: {'0' * 64}" in read(client_of(edith).get("/audit/1/")).text
 
 
-def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith: Person) -> None:
+def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith: Person):
     event = add_event("The one.")
     client = client_of(edith)
     assert "Not covered yet." in read(client.get(f"/audit/{event.seq}/")).text
@@ -70,12 +70,12 @@ def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith
 
 
 @pytest.mark.parametrize("seq", ["0", "2", "9" * 30])
-def test_an_unknown_event_number_is_not_found(client_of: ClientOf, edith: Person, seq: str) -> None:
+def test_an_unknown_event_number_is_not_found(client_of: ClientOf, edith: Person, seq: str):
     add_event("The only one.")
     assert client_of(edith).get(f"/audit/{seq}/").status_code == 404
 
 
-def test_the_hash_of_the_first_event_is_the_documented_one(edith: Person) -> None:
+def test_the_hash_of_the_first_event_is_the_documented_one(edith: Person):
     event = AuditEvent.objects.get(pk=add_event("The first.").seq)
     text = event.text.encode()
     given = b"orgadmin audit event 1\n" + bytes(32) + len(text).to_bytes(8, "big") + text

@@ -57,7 +57,7 @@ def press_verify(reader: Client) -> Page:
     return read(reader.get(response["Location"]))
 
 
-def test_the_newest_checkpoint_is_shown_with_its_key(reader: Client) -> None:
+def test_the_newest_checkpoint_is_shown_with_its_key(reader: Client):
     checkpoint = signed()
     page = show(reader)
     key = load_signing_key()
@@ -67,7 +67,7 @@ def test_the_newest_checkpoint_is_shown_with_its_key(reader: Client) -> None:
 
 def test_without_keys_and_checkpoints_the_page_explains_how_they_are_created(
     reader: Client, settings: Settings
-) -> None:
+):
     Path(settings.SIGNING_KEY_FILE).unlink(missing_ok=True)
     page = show(reader)
     assert "No checkpoint yet" in page.text
@@ -76,14 +76,14 @@ def test_without_keys_and_checkpoints_the_page_explains_how_they_are_created(
     assert ("make_keys --output DIR" in page.text) is not by_itself
 
 
-def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
+def test_events_that_no_checkpoint_covers_are_counted(reader: Client):
     signed()
     act()
     act()
     assert "2 events" in show(reader).text
 
 
-def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client) -> None:
+def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client):
     checkpoint = signed()
     path = f"/evidence/checkpoints/{checkpoint.pk}/"
     assert path in [href for href, _ in show(reader).links]
@@ -93,7 +93,7 @@ def test_a_checkpoint_is_downloaded_exactly_as_signed(reader: Client) -> None:
     assert response["Content-Disposition"] == f'attachment; filename="{name}"'
 
 
-def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client) -> None:
+def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client):
     act()
     old = load_signing_key().fingerprint
     new = checkpoints.rotate_signing_key(actor=command_actor()).fingerprint
@@ -109,7 +109,7 @@ def test_a_replaced_key_is_shown_with_the_event_that_replaced_it(reader: Client)
 
 
 @pytest.mark.database
-def test_verifying_now_records_who_did_it(reader: Client, edith: Person) -> None:
+def test_verifying_now_records_who_did_it(reader: Client, edith: Person):
     signed()
     page = press_verify(reader)
     assert "Audit log intact: 1 event verified." in page.text
@@ -118,7 +118,7 @@ def test_verifying_now_records_who_did_it(reader: Client, edith: Person) -> None
     assert "Intact" in show(reader).text
 
 
-def test_a_failed_verification_is_shown_and_recorded(reader: Client) -> None:
+def test_a_failed_verification_is_shown_and_recorded(reader: Client):
     act()
     act()
     with triggers_off():
@@ -129,7 +129,7 @@ def test_a_failed_verification_is_shown_and_recorded(reader: Client) -> None:
     assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
 
 
-def test_a_failed_verification_is_detected_even_if_no_event_can_be_recorded(reader: Client) -> None:
+def test_a_failed_verification_is_detected_even_if_no_event_can_be_recorded(reader: Client):
     act()
     act()
     with triggers_off():
@@ -141,7 +141,7 @@ def test_a_failed_verification_is_detected_even_if_no_event_can_be_recorded(read
 
 def test_a_large_log_is_verified_by_the_worker_and_requested_once(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
-) -> None:
+):
     monkeypatch.setattr(verification, "MAX_EVENTS_IN_REQUEST", 0)
     act()
     Worker().work_once()
@@ -159,7 +159,7 @@ def test_a_large_log_is_verified_by_the_worker_and_requested_once(
 
 def test_without_the_public_keys_the_page_says_the_log_could_not_be_verified(
     reader: Client, settings: Settings
-) -> None:
+):
     signed()
     settings.SIGNING_KEY_FILE.unlink()
     assert "Not verified." in press_verify(reader).text
@@ -176,7 +176,7 @@ def test_without_the_public_keys_the_page_says_the_log_could_not_be_verified(
 )
 def test_the_overview_shows_the_state_of_the_audit_log(
     reader: Client, clock: SettableClock, age: int | None, fault: str, word: str
-) -> None:
+):
     make_credential("Prod")
     if age is not None:
         AuditVerification.objects.create(
@@ -188,5 +188,5 @@ def test_the_overview_shows_the_state_of_the_audit_log(
     assert ("/evidence/", f"Audit log {word.lower()}") in links
 
 
-def test_an_empty_log_is_not_called_intact(reader: Client) -> None:
+def test_an_empty_log_is_not_called_intact(reader: Client):
     assert "There were no events yet." in press_verify(reader).text

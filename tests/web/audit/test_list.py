@@ -25,7 +25,7 @@ ClientOf = Callable[[Person], Client]
 
 def test_the_newest_event_is_first_with_actor_and_subject(
     client_of: ClientOf, edith: Person, ada: Person
-) -> None:
+):
     add_event("Something older.")
     event = add_event("Ada exported deletions as csv.", by=ada)
     page = open_audit(client_of(edith))
@@ -34,7 +34,7 @@ def test_the_newest_event_is_first_with_actor_and_subject(
     assert f'<tr id="{event.seq}">' in page.html
 
 
-def test_external_text_in_a_sentence_is_escaped(client_of: ClientOf, edith: Person) -> None:
+def test_external_text_in_a_sentence_is_escaped(client_of: ClientOf, edith: Person):
     add_event("<script>alert(1)</script>")
     assert "&lt;script&gt;alert(1)" in open_audit(client_of(edith)).html
 
@@ -47,7 +47,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 )
 def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
-) -> None:
+):
     event = add_event(
         audit.Sentence(
             "She came with {{{agent}}}.", agent=personal_data.browser_of(agent, person=ada)
@@ -61,7 +61,7 @@ def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
 
 def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person
-) -> None:
+):
     event = add_event("Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1).", by=ada)
     client = client_of(edith)
     assert "Sent (…5e529f07 on EU1)." in open_audit(client).text
@@ -81,7 +81,7 @@ def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
 )
 def test_a_filter_shows_only_matching_events(
     client_of: ClientOf, edith: Person, ada: Person, name: str, value: str
-) -> None:
+):
     add_event("Linus was disabled everywhere.", code=EventCode.PERSON_DISABLED, by=ada)
     add_event("Connections were exported.")
     page = open_audit(client_of(edith), **{name: value})
@@ -91,7 +91,7 @@ def test_a_filter_shows_only_matching_events(
 
 def test_a_person_and_a_subject_are_found_by_their_id(
     client_of: ClientOf, edith: Person, ada: Person
-) -> None:
+):
     add_event("By Ada.", by=ada)
     add_event("By nobody.")
     client = client_of(edith)
@@ -105,7 +105,7 @@ def test_a_person_and_a_subject_are_found_by_their_id(
 @pytest.mark.database
 def test_pages_follow_each_other_by_number(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     client = client_of(edith)
     events = [add_event(f"Act {number}.") for number in range(5)]
     page = search.get_event_page(actor=person_actor(person=edith), filters=EventFilter(), size=2)
@@ -128,7 +128,7 @@ def test_pages_follow_each_other_by_number(
 )
 def test_the_choices_of_events_use_the_words_of_the_pages(
     client_of: ClientOf, edith: Person, code: str, label: str
-) -> None:
+):
     add_event("Something.")
     assert f'<option value="{code}">{label}</option>' in open_audit(client_of(edith)).html
 
@@ -136,7 +136,7 @@ def test_the_choices_of_events_use_the_words_of_the_pages(
 @pytest.mark.database
 def test_a_period_includes_its_start_and_its_last_minute(
     client_of: ClientOf, edith: Person, clock: SettableClock
-) -> None:
+):
     for minute in range(4):
         add_event(f"Act {minute}.")
         clock.advance(seconds=60)
@@ -155,7 +155,7 @@ def test_a_period_includes_its_start_and_its_last_minute(
 @pytest.mark.database
 def test_a_period_includes_its_events_even_if_the_clock_was_set_back(
     edith: Person, clock: SettableClock
-) -> None:
+):
     start = clock.now()
     events = []
     for seconds in (3600, -7200, 3600, 3600):
@@ -169,7 +169,7 @@ def test_a_period_includes_its_events_even_if_the_clock_was_set_back(
 @pytest.mark.database
 def test_events_can_be_filtered_by_deletion_and_by_request(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
-) -> None:
+):
     deletion = make()
     add_event("About it.", about=deletion, by=ada, request_id="7" * 32)
     add_event("In the same request.", by=ada, request_id="7" * 32)
@@ -185,7 +185,7 @@ def test_events_can_be_filtered_by_deletion_and_by_request(
 
 def test_a_deletion_links_auditors_to_its_events(
     client_of: ClientOf, edith: Person, ada: Person, make: Make
-) -> None:
+):
     deletion = make()
     event = add_event("About it.", about=deletion, by=ada)
     page = read(client_of(edith).get(f"/deletions/{deletion.pk}/"))
@@ -209,7 +209,7 @@ def test_a_deletion_links_auditors_to_its_events(
 )
 def test_text_is_found_anywhere_and_a_name_through_its_person(
     client_of: ClientOf, edith: Person, ada: Person, text: str, is_found: bool
-) -> None:
+):
     event = add_event(
         audit.Sentence('{ada} said "no" to Gruppe Süd: 50 % off.', ada=personal_data.name_of(ada))
     )
@@ -218,7 +218,7 @@ def test_text_is_found_anywhere_and_a_name_through_its_person(
     assert re.findall(r'<tr id="(\d+)">', page.html) == ([str(event.seq)] if is_found else [])
 
 
-def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: Person) -> None:
+def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: Person):
     add_event("By a command.")
     audit.record(
         code=EventCode.EXPORT_STARTED, actor=WORKER, sentence=audit.Sentence("By the worker.")
@@ -244,7 +244,7 @@ def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: P
 )
 def test_an_invalid_filter_is_named_and_typed_text_is_kept(
     client_of: ClientOf, edith: Person, ada: Person, name: str, value: str, says: str
-) -> None:
+):
     if value == "Person":
         for number in range(21):
             person = Person.objects.create(username=f"p{number}", first_name=f"Person {number}")
@@ -260,7 +260,7 @@ def test_an_invalid_filter_is_named_and_typed_text_is_kept(
 @pytest.mark.database
 def test_the_audit_log_count_is_exact_up_to_its_limit(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(search, "MAX_EXACT_COUNT", 3)
     monkeypatch.setattr(events, "LIST", replace(events.LIST, most=3))
     client = client_of(edith)
@@ -272,14 +272,12 @@ def test_the_audit_log_count_is_exact_up_to_its_limit(
 
 
 @pytest.mark.parametrize("after", ["x", "0", "9" * 30])
-def test_a_made_up_cursor_is_a_bad_request(client_of: ClientOf, edith: Person, after: str) -> None:
+def test_a_made_up_cursor_is_a_bad_request(client_of: ClientOf, edith: Person, after: str):
     assert client_of(edith).get("/audit/", {"after": after}).status_code == 400
 
 
 @pytest.mark.database
-def test_the_list_is_sorted_by_number_in_both_directions(
-    client_of: ClientOf, edith: Person
-) -> None:
+def test_the_list_is_sorted_by_number_in_both_directions(client_of: ClientOf, edith: Person):
     client = client_of(edith)
     events = [add_event(f"Act {number}.") for number in range(5)]
     actor = person_actor(person=edith)

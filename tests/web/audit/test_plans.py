@@ -52,9 +52,7 @@ def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [{}, {"below": 7}, {"above": 7, "is_oldest_first": True}])
-def test_every_filter_uses_an_index_in_the_order_of_the_log(
-    ada: Person, more: dict[str, Any]
-) -> None:
+def test_every_filter_uses_an_index_in_the_order_of_the_log(ada: Person, more: dict[str, Any]):
     add_event(audit.Sentence("{ada} came.", ada=personal_data.name_of(ada)), by=ada)
     for values, plan in [(one, plan) for one in FILTERS for plan in plans_of(one, **more)]:
         assert "TEMP B-TREE" not in plan

@@ -67,7 +67,7 @@ def form_for(client: Client, batch: Batch, act: str) -> Any:
 
 def test_selected_connections_become_a_draft(
     operator: Client, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     keys = add_connections(sandbox, 2)
     sync_now(payments)
     response = operator.post(LIST, {"connection": [*keys, "sandbox-us1/nonsense"]})
@@ -83,7 +83,7 @@ def test_selected_connections_become_a_draft(
 @pytest.mark.database
 def test_a_filter_takes_everything_that_matches(
     operator: Client, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     add_connections(sandbox, 2)
     sync_now(payments)
     operator.post(LIST, {"filter": "destination=partner&q="})
@@ -93,7 +93,7 @@ def test_a_filter_takes_everything_that_matches(
 
 def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
     operator: Client, payments: Credential
-) -> None:
+):
     soc = payments.snapshots.filter(sink_org_name="Group SOC").get()
     operator.post(LIST, {"org": f"{soc.site}/{soc.sink_org_id}"})
     assert (the_batch().org_name, the_batch().rows.count()) == ("Group SOC", 2)
@@ -105,7 +105,7 @@ def test_an_org_is_confirmed_by_its_name_and_warned_of_without_a_credential(
 
 def test_several_orgs_are_planned_together_and_confirmed_by_the_number(
     operator: Client, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     add_connections(sandbox, 3)
     sync_now(payments)
     partners = payments.snapshots.filter(sink_org_name__in=["Partner 0", "Partner 2"])
@@ -118,7 +118,7 @@ def test_several_orgs_are_planned_together_and_confirmed_by_the_number(
 
 def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
     operator: Client, payments: Credential
-) -> None:
+):
     fields = {"connection": [f"sandbox-us1/{number}" for number in range(1000)]}
     assert operator.post(LIST, fields).status_code == 303
     assert the_batch().rows.count() == 1000
@@ -128,7 +128,7 @@ def test_a_thousand_connections_are_accepted_here_and_nowhere_else(
 @pytest.mark.parametrize("wrong", ["protected=maybe", f"q={'x' * 201}", "tpye=audit"])
 def test_a_filter_that_is_not_valid_plans_nothing(
     operator: Client, payments: Credential, wrong: str
-) -> None:
+):
     response = operator.post(LIST, {"filter": f"sort=-source&page=2&{wrong}"})
     name = wrong.partition("=")[0]
     assert response.status_code == 422
@@ -139,7 +139,7 @@ def test_a_filter_that_is_not_valid_plans_nothing(
 # --- Changing and requesting a plan ---
 
 
-def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: MakeDraft) -> None:
+def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: MakeDraft):
     batch = make_draft(2)
     first, second = (row.reference for row in batch.rows.all())
     assert operator.post(url_of(batch, "remove"), {"connection": first}).status_code == 303
@@ -153,7 +153,7 @@ def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: M
 @pytest.mark.parametrize("act", ["remove", "credential"])
 def test_changing_rows_needs_a_selection(
     operator: Client, payments: Credential, make_draft: MakeDraft, act: str
-) -> None:
+):
     response = operator.post(url_of(make_draft(2), act), {"credential": payments.pk})
     assert response.status_code == 422
     assert "Select at least 1 connection." in response.text
@@ -161,7 +161,7 @@ def test_changing_rows_needs_a_selection(
 
 def test_a_split_links_the_new_drafts(
     operator: Client, payments: Credential, sandbox: SandboxServer, ada: Person
-) -> None:
+):
     store_credential(sandbox, "Labs EU")
     pairs = [("Payments US", "Group SOC"), ("Labs EU", "Data Lake EU")]
     batch = draft(ada, [key_of(connection_between(sandbox.world, *pair)) for pair in pairs])
@@ -170,9 +170,7 @@ def test_a_split_links_the_new_drafts(
     assert f'<a href="{url_of(new)}">1 connection with Labs EU</a>' in page.html
 
 
-def test_the_form_confirms_the_plan_that_the_page_shows(
-    operator: Client, make_draft: MakeDraft
-) -> None:
+def test_the_form_confirms_the_plan_that_the_page_shows(operator: Client, make_draft: MakeDraft):
     batch = make_draft(3)
     form = form_for(operator, batch, "request")
     typed = form.fields | {"reason": REASON, "confirmation": form.attributes["data-confirm"]}
@@ -186,7 +184,7 @@ def test_the_form_confirms_the_plan_that_the_page_shows(
 
 def test_a_wrong_confirmation_sends_nothing_and_keeps_the_input(
     operator: Client, make_draft: MakeDraft
-) -> None:
+):
     batch = make_draft(3)
     typed = form_for(operator, batch, "request").fields | {
         "reason": REASON,
@@ -209,7 +207,7 @@ def test_a_wrong_confirmation_sends_nothing_and_keeps_the_input(
 
 def test_a_plan_that_changed_since_the_page_is_not_requested(
     operator: Client, make_draft: MakeDraft
-) -> None:
+):
     batch = make_draft(2)
     form = form_for(operator, batch, "request")
     operator.post(url_of(batch, "remove"), {"connection": batch.rows.all()[0].reference})
@@ -225,7 +223,7 @@ def test_a_plan_that_changed_since_the_page_is_not_requested(
 
 def test_another_operator_sees_a_draft_and_cannot_change_it(
     grace: Person, make_draft: MakeDraft, client_of: Any
-) -> None:
+):
     batch = make_draft(2)
     other = client_of(grace)
     page = other.get(url_of(batch)).text
@@ -235,7 +233,7 @@ def test_another_operator_sees_a_draft_and_cannot_change_it(
     assert other.post(url_of(batch, "credential"), {"credential": "nonsense"}).status_code == 403
 
 
-def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft) -> None:
+def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: MakeDraft):
     batch = make_draft(2, policy=ApprovalPolicy.ONE)
     text = read(operator.get(url_of(batch))).text
     assert (
@@ -246,7 +244,7 @@ def test_a_plan_without_enough_approvers_says_so(operator: Client, make_draft: M
 
 def test_a_plan_says_what_needs_approval_and_splits_it_off(
     operator: Client, ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     Credential.objects.filter(pk=soc.pk).update(policy=ApprovalPolicy.ONE)
     shared = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
@@ -267,7 +265,7 @@ def test_a_plan_says_what_needs_approval_and_splits_it_off(
 
 def test_a_credential_that_is_hidden_is_not_named_as_the_one_that_requires_approval(
     operator: Client, ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     Credential.objects.filter(pk=soc.pk).update(policy=ApprovalPolicy.TWO)
     other = make_person("other")
@@ -279,7 +277,7 @@ def test_a_credential_that_is_hidden_is_not_named_as_the_one_that_requires_appro
 
 def test_a_draft_says_what_became_of_its_connections_and_deletes_the_rest(
     operator: Client, ada: Person, make_draft: MakeDraft, payments: Credential
-) -> None:
+):
     batch = make_draft(3)
     keys = [row.reference for row in batch.rows.all()]
     other = request(draft(ada, keys[:2]), ada, ticket="OPS-1")
@@ -305,7 +303,7 @@ def test_a_draft_says_what_became_of_its_connections_and_deletes_the_rest(
 
 def test_a_draft_says_nothing_of_a_deletion_with_a_hidden_credential(
     operator: Client, grace: Person, ada: Person, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     key = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
     batch, other = draft(ada, [key]), draft(grace, [key])
@@ -322,7 +320,7 @@ def test_a_draft_says_nothing_of_a_deletion_with_a_hidden_credential(
 
 def test_a_draft_with_nothing_to_delete_has_no_form_to_confirm(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = make_draft(2)
     for row in batch.rows.all():
         request(draft(ada, [row.reference]), ada)
@@ -334,7 +332,7 @@ def test_a_draft_with_nothing_to_delete_has_no_form_to_confirm(
 
 def test_a_row_that_was_left_out_stays_left_out_and_can_be_planned_again(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     keys = [row.reference for row in make_draft(2).rows.all()]
     other = request(draft(ada, keys[:1]), ada)
     batch = draft(ada, keys)
@@ -350,7 +348,7 @@ def test_a_row_that_was_left_out_stays_left_out_and_can_be_planned_again(
 
 def test_another_person_sees_a_draft_as_its_author_can_delete_it(
     grace: Person, ada: Person, make_draft: MakeDraft, payments: Credential, client_of: Any
-) -> None:
+):
     batch = make_draft(1)
     CredentialAccess.objects.create(credential=payments, kind=AccessKind.USE, person=ada)
     assert "Delete 1 connection?" in client_of(grace).get(url_of(batch)).text
@@ -358,7 +356,7 @@ def test_another_person_sees_a_draft_as_its_author_can_delete_it(
 
 def test_a_draft_stays_as_it_is_while_a_sync_fails(
     operator: Client, make_draft: MakeDraft, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     batch = make_draft(1)
     sandbox.world.set_fault(fault=faults.RETURNS_503, method="GET")
     sync_now(payments)
@@ -367,7 +365,7 @@ def test_a_draft_stays_as_it_is_while_a_sync_fails(
 
 def test_the_same_plan_is_drafted_once_for_each_person(
     operator: Client, grace: Person, payments: Credential, client_of: Any, clock: SettableClock
-) -> None:
+):
     org = {"org": f"{payments.site}/{payments.org_id}"}
     first, again, other = (
         client.post(LIST, org)["Location"] for client in (operator, operator, client_of(grace))
@@ -383,7 +381,7 @@ def test_the_same_plan_is_drafted_once_for_each_person(
 
 def test_a_second_tab_is_told_that_what_it_posted_was_not_used(
     operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = make_draft(2, policy=ApprovalPolicy.ONE)
     form = form_for(operator, batch, "request")
     not_used = "what you just entered wasn't used"
@@ -400,7 +398,7 @@ def test_a_second_tab_is_told_that_what_it_posted_was_not_used(
 
 def test_another_person_approves_what_the_page_shows_and_the_requester_confirms(
     operator: Client, approver: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
     assert url_of(batch, "approve") not in operator.get(url_of(batch)).text
     form = form_for(approver, batch, "approve")
@@ -424,7 +422,7 @@ def test_a_withdrawn_row_hides_no_approval_of_the_others(
     linus: Person,
     barbara: Person,
     make_draft: MakeDraft,
-) -> None:
+):
     batch = request(make_draft(3, policy=ApprovalPolicy.TWO), ada)
     withdrawn = batch.deletions.order_by("pk")[0]
     lifecycle.withdraw(change_request=withdrawn, actor=person_actor(person=ada))
@@ -453,7 +451,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_canceled_while_no
     ada: Person,
     linus: Person,
     clock: SettableClock,
-) -> None:
+):
     batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
     if is_approved:
         batch = approve(batch, linus)
@@ -474,9 +472,7 @@ def test_an_expired_request_says_so_everywhere_and_can_only_be_canceled_while_no
     assert "Plan all 2 again" in operator.get(url_of(batch)).text
 
 
-def test_declining_needs_a_reason_and_ends_it(
-    approver: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+def test_declining_needs_a_reason_and_ends_it(approver: Client, ada: Person, make_draft: MakeDraft):
     batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
     response = approver.post(url_of(batch, "decline"), {"reason": " "})
     assert (response.status_code, "Enter a reason for declining." in response.text) == (422, True)
@@ -493,7 +489,7 @@ def test_declining_needs_a_reason_and_ends_it(
 
 def test_an_approver_sees_what_was_decided_earlier_about_these_connections(
     approver: Client, ada: Person, linus: Person, make_draft: MakeDraft, clock: SettableClock
-) -> None:
+):
     first = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     decisions.decline_batch(batch=first, actor=person_actor(person=linus), reason="Still in use")
     again = draft(ada, [first.rows.get().reference])
@@ -511,7 +507,7 @@ def test_earlier_decisions_with_a_hidden_credential_are_not_shown(
     payments: Credential,
     sandbox: SandboxServer,
     clock: SettableClock,
-) -> None:
+):
     soc = store_credential(sandbox, "Group SOC")
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     key = key_of(connection_between(sandbox.world, "Payments US", "Group SOC"))
@@ -531,7 +527,7 @@ def test_earlier_decisions_with_a_hidden_credential_are_not_shown(
 
 def test_an_open_page_shows_the_approval_and_lets_the_requester_confirm(
     operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(2, policy=ApprovalPolicy.ONE), ada)
     watch = read(operator.get(url_of(batch))).watch["hx-get"]
     approve(batch, linus)
@@ -542,7 +538,7 @@ def test_an_open_page_shows_the_approval_and_lets_the_requester_confirm(
 @pytest.mark.parametrize("is_manager", [True, False])
 def test_after_an_org_is_removed_its_credential_can_be_retired(
     ada: Person, payments: Credential, client_of: Any, is_manager: bool
-) -> None:
+):
     operator = client_of(ada)
     operator.post(LIST, {"org": f"{payments.site}/{payments.org_id}"})
     request(the_batch(), ada)
@@ -555,7 +551,7 @@ def test_after_an_org_is_removed_its_credential_can_be_retired(
 
 def test_a_row_is_decided_on_the_page_of_its_bulk_deletion(
     operator: Client, approver: Client, ada: Person, linus: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(1, policy=ApprovalPolicy.ONE), ada)
     pk = Deletion.objects.get().pk
     url = reverse("deletion-detail", args=[pk])
@@ -570,7 +566,7 @@ def test_a_row_is_decided_on_the_page_of_its_bulk_deletion(
 
 def test_a_bulk_deletion_waits_for_an_approver_as_one(
     approver: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(3, policy=ApprovalPolicy.ONE), ada)
     page = approver.get("/").text
     assert page.count("Needs approval</span>") == 1
@@ -584,7 +580,7 @@ def test_a_bulk_deletion_waits_for_an_approver_as_one(
 
 def test_a_poll_replaces_the_page_only_when_there_is_news(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(2), ada)
     watch = read(operator.get(url_of(batch))).watch["hx-get"]
     headers = HTMX | {"HX-Target": "batch"}
@@ -607,7 +603,7 @@ def send_without_verifying() -> None:
 
 def test_polling_ends_once_every_result_is_verified(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
-) -> None:
+):
     batch = request(make_draft(2), ada)
     send_without_verifying()
     page = read(operator.get(url_of(batch)))
@@ -625,7 +621,7 @@ def test_polling_ends_once_every_result_is_verified(
 
 def test_an_export_has_the_deletions_of_one_bulk_deletion(
     operator: Client, edith: Person, ada: Person, make_draft: MakeDraft, client_of: Any
-) -> None:
+):
     batch, _ = request(make_draft(2), ada), request(make_draft(1), ada)
     exported = operator.get(url_of(batch, "export"), {"format": "json"})
     rows = json.loads(exported.getvalue())
@@ -638,14 +634,14 @@ def test_an_export_has_the_deletions_of_one_bulk_deletion(
 
 def test_a_running_bulk_deletion_without_a_worker_says_so(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(1), ada)
     assert "Nothing is sent until a worker runs." in read(operator.get(url_of(batch))).text
 
 
 def test_an_open_page_notices_that_its_worker_died(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
-) -> None:
+):
     heartbeats.record_heartbeat(name="first", host="localhost", process_id=1)
     batch = request(make_draft(1), ada)
     page = read(operator.get(url_of(batch)))
@@ -657,7 +653,7 @@ def test_an_open_page_notices_that_its_worker_died(
 
 def test_an_open_page_stops_polling_when_no_check_comes(
     operator: Client, ada: Person, make_draft: MakeDraft, clock: SettableClock
-) -> None:
+):
     batch = request(make_draft(1), ada)
     send_without_verifying()
     watch = read(operator.get(url_of(batch))).watch["hx-get"]
@@ -668,7 +664,7 @@ def test_an_open_page_stops_polling_when_no_check_comes(
 
 def test_a_canceled_bulk_deletion_says_what_is_still_in_progress(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(2), ada)
     first = batch.deletions.all()[0].pk
     Deletion.objects.filter(pk=first).update(state="sending", epoch=1, due_at=batch.confirmed_at)
@@ -681,7 +677,7 @@ def test_a_canceled_bulk_deletion_says_what_is_still_in_progress(
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_a_row_of_a_paused_bulk_deletion_waits_until_it_is_resumed(
     operator: Client, ada: Person, make_draft: MakeDraft, sandbox: SandboxServer, method: str
-) -> None:
+):
     batch = request(make_draft(3), ada)
     fault = faults.RETURNS_503 if method == "GET" else faults.rate_limited(reset="7")
     sandbox.world.set_fault(fault=fault, method=method)
@@ -695,7 +691,7 @@ def test_a_row_of_a_paused_bulk_deletion_waits_until_it_is_resumed(
 
 def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
     ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer, client_of: Any
-) -> None:
+):
     labs = store_credential(sandbox, "Labs EU")
     pairs = [("Payments US", "Group SOC"), ("Labs EU", "Data Lake EU")]
     keys = [key_of(connection_between(sandbox.world, *pair)) for pair in pairs]
@@ -719,7 +715,7 @@ def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
 
 def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
     operator: Client, ada: Person, make_draft: MakeDraft, client_of: Any
-) -> None:
+):
     batch = request(make_draft(2), ada)
     actor = person_actor(person=ada)
     stopping.pause_batch(batch=batch, actor=actor)
@@ -746,7 +742,7 @@ def test_the_status_warns_when_a_connection_is_not_gone(
     sandbox: SandboxServer,
     refused: int,
     tone: str,
-) -> None:
+):
     batch = request(make_draft(2), ada)
     if refused:
         sandbox.world.set_fault(fault=faults.RETURNS_403, times=refused)
@@ -757,7 +753,7 @@ def test_the_status_warns_when_a_connection_is_not_gone(
 
 def test_what_was_not_deleted_comes_first_and_can_be_planned_again(
     operator: Client, ada: Person, make_draft: MakeDraft, sandbox: SandboxServer
-) -> None:
+):
     batch = request(make_draft(3), ada)
     first = batch.rows.all()[0]
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=str(first.connection_id))
@@ -770,7 +766,7 @@ def test_what_was_not_deleted_comes_first_and_can_be_planned_again(
 
 def test_a_running_bulk_deletion_with_nothing_left_to_send_can_not_be_stopped(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(1), ada)
     assert "Stop (1 not sent)" in operator.get(url_of(batch)).text
     batch.deletions.update(state="sending", epoch=1)
@@ -780,7 +776,7 @@ def test_a_running_bulk_deletion_with_nothing_left_to_send_can_not_be_stopped(
 
 def test_the_list_tells_bulk_deletions_apart(
     operator: Client, payments: Credential, sandbox: SandboxServer
-) -> None:
+):
     keys = add_connections(sandbox, 2)
     sync_now(payments)
     for selected in (keys[:1], keys):
@@ -792,7 +788,7 @@ def test_the_list_tells_bulk_deletions_apart(
 
 def test_a_finished_bulk_deletion_says_no_effect_instead_of_open(
     operator: Client, ada: Person, make_draft: MakeDraft
-) -> None:
+):
     batch = request(make_draft(3), ada)
     first = batch.deletions.order_by("batch_row__position")[0].pk
     Deletion.objects.filter(pk=first).update(state="still_present", epoch=1, due_at=None)

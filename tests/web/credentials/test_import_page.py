@@ -45,9 +45,7 @@ def rows_of(response: Any) -> list[tuple[int, str]]:
     return [(result.number, result.outcome.value) for result in results]
 
 
-def test_pasted_lines_are_imported_and_each_gets_a_result(
-    sandbox: SandboxServer, manager: Client
-) -> None:
+def test_pasted_lines_are_imported_and_each_gets_a_result(sandbox: SandboxServer, manager: Client):
     added(sandbox, "Group SOC")
     text = csv_of(sandbox, "Payments US", "Group SOC") + f"Bad,{US},{CANARY}x,{CANARY}\r\n"
     response = manager.post(URL, {"csv": text})
@@ -65,7 +63,7 @@ def test_pasted_lines_are_imported_and_each_gets_a_result(
 
 
 @pytest.mark.parametrize("marker", [b"", b"\xef\xbb\xbf"])
-def test_a_file_is_imported(sandbox: SandboxServer, manager: Client, marker: bytes) -> None:
+def test_a_file_is_imported(sandbox: SandboxServer, manager: Client, marker: bytes):
     content = marker + csv_of(sandbox, "Payments US", "Labs EU").encode()
     response = manager.post(URL, {"file": SimpleUploadedFile("keys.csv", content)})
 
@@ -90,7 +88,7 @@ def test_a_file_is_imported(sandbox: SandboxServer, manager: Client, marker: byt
 )
 def test_what_cannot_be_imported_is_refused_without_repeating_it(
     sandbox: SandboxServer, manager: Client, typed: dict[str, Any], says: str
-) -> None:
+):
     if "file" in typed:
         typed = typed | {"file": SimpleUploadedFile(f"{CANARY}.csv", typed["file"])}
     response = manager.post(URL, typed | {"rotate": "on"})
@@ -104,7 +102,7 @@ def test_what_cannot_be_imported_is_refused_without_repeating_it(
 
 def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, manager: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(imports, "IMPORT_SECONDS", 0.3)
     sandbox.world.set_fault(fault=faults.delayed(seconds=0.5), operation="validate")
     text = csv_of(sandbox, "Payments US")
@@ -119,7 +117,7 @@ def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
 
 def test_the_lines_are_in_no_log_session_cache_or_table(
     sandbox: SandboxServer, manager: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.set_level(logging.DEBUG)
     token = sandbox.world.add_access_token(org=org_named(sandbox.world, "Payments US"))
     pair = key_pair_of(sandbox.world, "Group SOC")
@@ -157,7 +155,7 @@ def test_a_500_page_with_debug_on_contains_no_key(
     monkeypatch: pytest.MonkeyPatch,
     field: str,
     broken: str,
-) -> None:
+):
     text = csv_of(sandbox, "Payments US")
     pair = key_pair_of(sandbox.world, "Payments US")
     manager.raise_request_exception = False
@@ -177,6 +175,6 @@ def test_a_500_page_with_debug_on_contains_no_key(
 
 def test_the_list_links_to_the_import_only_for_managers(
     manager: Client, ada: Person, client_of: ClientOf
-) -> None:
+):
     assert URL in text_of(manager.get("/orgs/"))
     assert URL not in text_of(client_of(ada).get("/orgs/"))

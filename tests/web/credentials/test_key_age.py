@@ -43,7 +43,7 @@ def flag(page: str) -> bool:
 @pytest.mark.parametrize(("days", "is_flagged"), [(89.9, False), (90.1, True), (-1, True)])
 def test_old_keys_are_flagged_on_every_page_and_by_doctor(
     sandbox: SandboxServer, margaret: Person, client_of: ClientOf, days: float, is_flagged: bool
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     let_keys_age(days=days)
     client = client_of(margaret)
@@ -56,7 +56,7 @@ def test_old_keys_are_flagged_on_every_page_and_by_doctor(
 
 def test_the_age_is_a_setting(
     sandbox: SandboxServer, ada: Person, client_of: ClientOf, settings: Settings
-) -> None:
+):
     settings.KEY_MAX_AGE = timedelta(days=10)
     credential = added(sandbox, "Payments US")
     let_keys_age(days=11)
@@ -65,7 +65,7 @@ def test_the_age_is_a_setting(
 
 def test_rotation_clears_the_flag_and_retired_credentials_have_none(
     sandbox: SandboxServer, ada: Person, client_of: ClientOf
-) -> None:
+):
     credential = added(sandbox, "Payments US")
     let_keys_age(days=100)
     keys = keys_of(second_pair(sandbox, "Payments US"))
@@ -80,7 +80,7 @@ def test_rotation_clears_the_flag_and_retired_credentials_have_none(
 
 def test_the_overview_has_one_line_for_all_old_keys_for_people_who_can_rotate_them(
     sandbox: SandboxServer, ada: Person, margaret: Person, client_of: ClientOf
-) -> None:
+):
     added(sandbox, "Payments US")
     added(sandbox, "Group SOC")
     let_keys_age(days=100)

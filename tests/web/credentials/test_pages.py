@@ -59,7 +59,7 @@ def text_of(response: Any) -> str:
 
 def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
     sandbox: SandboxServer, manager: Client
-) -> None:
+):
     pair = key_pair_of(sandbox.world, "Payments US")
     response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
     credential = Credential.objects.get()
@@ -83,7 +83,7 @@ def test_adding_redirects_to_its_page_with_its_key_checks_and_first_sync(
 )
 def test_a_rejected_pair_is_not_stored_and_the_form_keeps_the_rest(
     sandbox: SandboxServer, manager: Client, operation: str, field: str
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation=operation)
     pair = key_pair_of(sandbox.world, "Payments US")
     response = manager.post(reverse("credential-new"), fields_of(pair, site=US, name="Pay"))
@@ -101,7 +101,7 @@ def test_a_rejected_pair_is_not_stored_and_the_form_keeps_the_rest(
 
 def test_a_pair_that_could_not_be_checked_can_be_replaced_or_discarded(
     sandbox: SandboxServer, manager: Client
-) -> None:
+):
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     pair = key_pair_of(sandbox.world, "Payments US")
     response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
@@ -116,9 +116,7 @@ def test_a_pair_that_could_not_be_checked_can_be_replaced_or_discarded(
     assert "Who can see it" not in page
 
 
-def test_a_form_error_keeps_what_was_typed_but_never_a_key(
-    sandbox: SandboxServer, manager: Client
-) -> None:
+def test_a_form_error_keeps_what_was_typed_but_never_a_key(sandbox: SandboxServer, manager: Client):
     response = manager.post(
         reverse("credential-new"),
         {"name": "Payments", "site": US, "api_key": f"{API_CANARY} {API_CANARY}"}
@@ -135,7 +133,7 @@ def test_a_form_error_keeps_what_was_typed_but_never_a_key(
 
 def test_a_key_pasted_into_the_name_is_refused_and_not_repeated(
     sandbox: SandboxServer, manager: Client
-) -> None:
+):
     response = manager.post(
         reverse("credential-new"), {"name": f"my {API_CANARY}", "site": US} | CANARIES
     )
@@ -148,7 +146,7 @@ def test_a_key_pasted_into_the_name_is_refused_and_not_repeated(
 
 def test_adding_the_same_pair_again_links_to_the_existing_credential(
     sandbox: SandboxServer, manager: Client, credential: Credential
-) -> None:
+):
     pair = key_pair_of(sandbox.world, "Payments US")
     response = manager.post(reverse("credential-new"), fields_of(pair, site=US))
 
@@ -156,7 +154,7 @@ def test_adding_the_same_pair_again_links_to_the_existing_credential(
     assert "already stored as “Payments US”" in text_of(response)
 
 
-def test_the_form_offers_every_site_and_preselects_none(manager: Client) -> None:
+def test_the_form_offers_every_site_and_preselects_none(manager: Client):
     page = text_of(manager.get(reverse("credential-new")))
 
     assert '<option value="datadoghq.eu">EU1 (datadoghq.eu)</option>' in page
@@ -171,7 +169,7 @@ def test_the_form_offers_every_site_and_preselects_none(manager: Client) -> None
 
 def test_a_viewer_sees_everything_except_the_actions(
     client_of: ClientOf, victor: Person, credential: Credential
-) -> None:
+):
     page = text_of(client_of(victor).get(address("detail", credential)))
 
     assert credential.fingerprint in page
@@ -182,7 +180,7 @@ def test_a_viewer_sees_everything_except_the_actions(
 
 def test_verifying_again_redirects_to_the_page(
     sandbox: SandboxServer, manager: Client, credential: Credential
-) -> None:
+):
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
     response = manager.post(address("verify", credential))
     page = text_of(manager.get(address("detail", credential)))
@@ -193,7 +191,7 @@ def test_verifying_again_redirects_to_the_page(
 
 def test_renaming_to_a_duplicate_name_shows_an_error_at_the_field(
     sandbox: SandboxServer, manager: Client, credential: Credential
-) -> None:
+):
     added(sandbox, "Group SOC")
     response = manager.post(address("rename", credential), {"name": "group soc"})
 
@@ -202,7 +200,7 @@ def test_renaming_to_a_duplicate_name_shows_an_error_at_the_field(
     assert 'value="group soc"' in text_of(response)
 
 
-def test_renaming_redirects_to_the_page(manager: Client, credential: Credential) -> None:
+def test_renaming_redirects_to_the_page(manager: Client, credential: Credential):
     response = manager.post(address("rename", credential), {"name": "Pay"})
 
     assert response.status_code == 303
@@ -211,7 +209,7 @@ def test_renaming_redirects_to_the_page(manager: Client, credential: Credential)
 
 def test_rotating_says_at_the_field_why_a_pair_is_refused(
     sandbox: SandboxServer, manager: Client, credential: Credential
-) -> None:
+):
     pair = key_pair_of(sandbox.world, "Group SOC")
     typed = {"api_key": pair.api_key, "application_key": pair.application_key}
     response = manager.post(address("rotate", credential), typed)
@@ -226,7 +224,7 @@ def test_rotating_says_at_the_field_why_a_pair_is_refused(
 
 def test_rotating_redirects_to_the_page(
     sandbox: SandboxServer, manager: Client, credential: Credential
-) -> None:
+):
     pair = second_pair(sandbox, "Payments US")
     typed = {"api_key": pair.api_key, "application_key": pair.application_key}
     response = manager.post(address("rotate", credential), typed)
@@ -237,7 +235,7 @@ def test_rotating_redirects_to_the_page(
 
 def test_an_administrator_is_warned_that_no_one_could_approve(
     client_of: ClientOf, root: Person, credential: Credential
-) -> None:
+):
     client = client_of(root)
     client.post(address("policy", credential), {"policy": "two"})
     page = text_of(client.get(address("detail", credential)))
@@ -246,7 +244,7 @@ def test_an_administrator_is_warned_that_no_one_could_approve(
     assert "Nothing can be deleted until an administrator adds an Approver." in page
 
 
-def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: Credential) -> None:
+def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: Credential):
     deletion = deletion_of(credential, State.REQUESTED)
     page = text_of(manager.get(address("retire", credential)))
 
@@ -255,9 +253,7 @@ def test_retiring_names_the_deletions_it_withdraws(manager: Client, credential: 
     assert 'data-confirm="Payments US"' in page
 
 
-def test_retiring_with_a_wrong_name_keeps_the_typed_text(
-    manager: Client, credential: Credential
-) -> None:
+def test_retiring_with_a_wrong_name_keeps_the_typed_text(manager: Client, credential: Credential):
     response = manager.post(address("retire", credential), {"confirmation": "Payment"})
 
     assert response.status_code == 422
@@ -276,10 +272,8 @@ def cache_rows() -> str:
 
 
 def test_no_page_log_session_cache_or_event_contains_pasted_keys(
-    sandbox: SandboxServer,
-    manager: Client,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    sandbox: SandboxServer, manager: Client, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.DEBUG)
     credential = added(sandbox, "Payments US")
     response = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
@@ -317,7 +311,7 @@ def test_an_error_page_shows_no_key_even_while_debugging(
     name: str,
     *,
     debug: bool,
-) -> None:
+):
     def fail(**arguments: object) -> None:
         raise RuntimeError("a fault of ours")
 

@@ -21,25 +21,25 @@ def client(root: Person, client_of: Callable[[Person], Client]) -> Client:
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_body_over_the_limit_is_refused_with_a_page(client: Client, path: str) -> None:
+def test_a_body_over_the_limit_is_refused_with_a_page(client: Client, path: str):
     response = client.post(path, {"reason": "x" * 300_000})
     assert response.status_code in {400, 413}
     assert "<html" in response.text
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_thousand_fields_are_refused(client: Client, path: str) -> None:
+def test_a_thousand_fields_are_refused(client: Client, path: str):
     response = client.post(path, {f"field{number}": "x" for number in range(1000)})
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_file_upload_is_refused_everywhere(client: Client, path: str) -> None:
+def test_a_file_upload_is_refused_everywhere(client: Client, path: str):
     response = client.post(path, {"reason": SimpleUploadedFile("a.txt", b"text")})
     assert response.status_code == 400
 
 
-def test_only_an_import_accepts_a_file(client: Client) -> None:
+def test_only_an_import_accepts_a_file(client: Client):
     accesses = {pattern.name: getattr(pattern.callback, "access", None) for pattern in urlpatterns}
     accepting = [name for name, access in accesses.items() if access and access.accepts_file]
     assert accepting == ["agreement-import", "credential-import"]
@@ -48,7 +48,7 @@ def test_only_an_import_accepts_a_file(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_body_that_is_not_a_form_does_nothing(client: Client, path: str) -> None:
+def test_a_body_that_is_not_a_form_does_nothing(client: Client, path: str):
     before = AuditEvent.objects.count()
     for content_type in ("application/json", "text/xml", "multipart/form-data; boundary=x"):
         response = client.post(path, b"{\xff\x00", content_type=content_type)
@@ -56,7 +56,7 @@ def test_a_body_that_is_not_a_form_does_nothing(client: Client, path: str) -> No
     assert AuditEvent.objects.count() == before
 
 
-def test_a_name_of_ten_thousand_letters_is_refused_with_a_message(client: Client) -> None:
+def test_a_name_of_ten_thousand_letters_is_refused_with_a_message(client: Client):
     response = client.post("/people/new/", {"username": "x" * 10_000, "email": "x@example.com"})
     assert response.status_code == 422
     assert "characters" in response.text

@@ -43,7 +43,7 @@ def encoding(response: HttpResponseBase) -> str:
 
 
 @pytest.mark.parametrize("path", ["/", "/connections/", "/deletions/", "/orgs/"])
-def test_a_page_is_compressed(client_of: ClientOf, victor: Person, path: str) -> None:
+def test_a_page_is_compressed(client_of: ClientOf, victor: Person, path: str):
     response = client_of(victor).get(path, headers=ACCEPTS_GZIP)
     assert encoding(response) == "gzip"
     assert "Accept-Encoding" in response["Vary"]
@@ -53,17 +53,17 @@ def test_a_page_is_compressed(client_of: ClientOf, victor: Person, path: str) ->
 
 def test_a_browser_that_does_not_accept_gzip_gets_it_uncompressed(
     client_of: ClientOf, victor: Person
-) -> None:
+):
     assert encoding(client_of(victor).get("/deletions/")) == ""
 
 
-def test_the_size_of_a_compressed_page_varies(client_of: ClientOf, victor: Person) -> None:
+def test_the_size_of_a_compressed_page_varies(client_of: ClientOf, victor: Person):
     client = client_of(victor)
     sizes = {len(client.get("/deletions/", headers=ACCEPTS_GZIP).content) for _ in range(12)}
     assert len(sizes) > 3
 
 
-def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victor: Person) -> None:
+def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victor: Person):
     client = client_of(victor)
     pages = [client.get("/deletions/").content.decode() for _ in range(2)]
     tokens = {re.search(r'X-CSRFToken": "(\w{64})"', page)[1] for page in pages}  # type: ignore[index]
@@ -72,7 +72,7 @@ def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victo
 
 def test_a_compressed_export_holds_no_row_back(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(export, "CHUNK_BYTES", 1)
     make(minute=1, ticket="SEC-1")
     make(minute=2, ticket="SEC-2")
@@ -86,7 +86,7 @@ def test_a_compressed_export_holds_no_row_back(
     assert json.loads(rest)["ticket"] == "SEC-1"
 
 
-def test_a_file_of_a_known_size_is_not_compressed(rf: RequestFactory) -> None:
+def test_a_file_of_a_known_size_is_not_compressed(rf: RequestFactory):
     request = rf.get("/evidence/bundle/", headers=ACCEPTS_GZIP)
     file = FileResponse(io.BytesIO(bytes(1000)), filename="evidence.zip")
     response = CompressionMiddleware(HttpResponse).process_response(request, file)
@@ -95,7 +95,7 @@ def test_a_file_of_a_known_size_is_not_compressed(rf: RequestFactory) -> None:
 
 def test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached(
     client_of: ClientOf, root: Person, ada: Person
-) -> None:
+):
     client = client_of(root)
     url = f"/people/{ada.pk}/link/"
     response = client.post(url, headers=ACCEPTS_GZIP)
@@ -115,7 +115,7 @@ def declared(patterns: list[URLPattern | URLResolver]) -> dict[str, Access]:
     return found
 
 
-def test_urls_that_show_a_secret_declare_it() -> None:
+def test_urls_that_show_a_secret_declare_it():
     every = ALLAUTH | declared(get_resolver().url_patterns)
     assert {name for name, access in every.items() if access.shows_secret} == SHOWS_SECRET
 
@@ -140,7 +140,7 @@ print(path, answer.headers["Content-Encoding"], answer.headers["Cache-Control"])
 """
 
 
-def test_collected_files_are_hashed_compressed_and_cached_for_a_year(tmp_path: Path) -> None:
+def test_collected_files_are_hashed_compressed_and_cached_for_a_year(tmp_path: Path):
     environment = {
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "orgadmin.settings",

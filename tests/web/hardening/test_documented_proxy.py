@@ -30,7 +30,7 @@ def forwarded_headers(*, port: str) -> Mapping[str, str]:
 @pytest.mark.parametrize("port", ["", ":8443"])
 def test_a_form_behind_the_documented_proxy_is_accepted_on_any_port(
     ada: Person, settings: Settings, port: str
-) -> None:
+):
     settings.ALLOWED_HOSTS = [HOST]
     headers = {**forwarded_headers(port=port), "Origin": f"https://{HOST}{port}"}
     client = Client(enforce_csrf_checks=True, headers=headers)

@@ -31,9 +31,7 @@ def page_after(requester: Requester, sandbox: SandboxServer, text: str) -> str:
     return page.html
 
 
-def test_an_error_with_markup_is_shown_as_text(
-    requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_an_error_with_markup_is_shown_as_text(requester: Requester, sandbox: SandboxServer):
     html = page_after(requester, sandbox, MARKUP)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     for raw in ("<script>alert", "<img src=x", "<form action=//"):
@@ -42,7 +40,7 @@ def test_an_error_with_markup_is_shown_as_text(
 
 def test_bidirectional_control_characters_are_shown_visibly(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     html = page_after(requester, sandbox, BIDI)
     assert "[U+202E]DROWSSAP[U+2066] [U+200F] hidden" in html
     assert not set(BIDI[:1] + "\u2066\u200f") & set(html)
@@ -53,7 +51,7 @@ def test_exports_keep_them_unchanged(
     sandbox: SandboxServer,
     edith: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     page_after(requester, sandbox, BIDI)
     response = client_of(edith).get("/deletions/export/?format=json")
     [row] = json.loads(b"".join(response))
@@ -62,7 +60,7 @@ def test_exports_keep_them_unchanged(
 
 def test_an_error_of_a_megabyte_leaves_a_readable_page(
     requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     html = page_after(requester, sandbox, LONG)
     assert "A very long error." in html
     assert len(html.encode()) < PAGE_BYTES

@@ -170,7 +170,7 @@ def test_no_hostile_value_causes_an_error_or_is_echoed_as_markup(
     pages: list[Page],
     root: Person,
     client_of: Callable[[Person], Client],
-) -> None:
+):
     chance = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret
     wrong = []
     for name, allowed in sample(MATRIX.items(), every=2):
@@ -192,7 +192,7 @@ def test_no_hostile_value_causes_an_error_or_is_echoed_as_markup(
 @pytest.mark.django_db(transaction=True)
 def test_no_hostile_value_in_the_bundle_form_causes_an_error(
     root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client, url = client_of(root), reverse("bundle-new")
     form = form_for(url, [read(client.get(url))])
     assert form

@@ -120,7 +120,7 @@ def run(command: str, options: dict[str, str]) -> str:
     ("number", "command", "option"),
     [(number, *each) for number, each in enumerate(typed_options())],
 )
-def test_a_hostile_value_is_refused_with_a_message(number: int, command: str, option: str) -> None:
+def test_a_hostile_value_is_refused_with_a_message(number: int, command: str, option: str):
     # In a test run, every option gets a twelfth of the values, each another one than the next.
     for value in sample(VALUES, every=12, start=number):
         # At most one document in every case.

@@ -57,18 +57,18 @@ def faults_of(client: Client, url: str, **given: str) -> list[str]:
 
 
 @pytest.mark.parametrize("url", OPEN)
-def test_no_hostile_value_without_signing_in_causes_an_error(url: str, ada: Person) -> None:
+def test_no_hostile_value_without_signing_in_causes_an_error(url: str, ada: Person):
     assert faults_of(Client(), url) == []
 
 
-def test_no_hostile_mfa_code_causes_an_error(ada: Person) -> None:
+def test_no_hostile_mfa_code_causes_an_error(ada: Person):
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     client = Client()
     response = client.post("/accounts/login/", {"login": ada.username, "password": PASSWORD})
     assert faults_of(client, response["Location"]) == []
 
 
-def test_no_hostile_value_during_setup_causes_an_error(db: None) -> None:
+def test_no_hostile_value_during_setup_causes_an_error(db: None):
     link = people.make_set_up_link(actor=command_actor(), now=clock.now())
     token = link.removeprefix("/setup/#")
     assert faults_of(Client(), "/setup/", token=token, password=PASSWORD) == []
@@ -77,13 +77,13 @@ def test_no_hostile_value_during_setup_causes_an_error(db: None) -> None:
 @pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
 def test_no_hostile_value_on_account_pages_causes_an_error(
     name: str, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     assert faults_of(client_of(ada), address_of_allauth(name)) == []
 
 
 def test_no_hostile_url_causes_an_error(
     addresses: dict[str, str], root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     client = client_of(root)
     chance = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret
     faults = []

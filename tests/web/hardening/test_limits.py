@@ -36,7 +36,7 @@ def send_request(client: Client, method: str, path: str) -> int:
 @pytest.mark.parametrize("what", EXPENSIVE)
 def test_too_many_requests_in_a_minute_are_refused_and_do_nothing(
     what: str, root: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     limit, method, path = EXPENSIVE[what]
     client = client_of(root)
     assert 429 not in {send_request(client, method, path) for _ in range(limit)}
@@ -47,7 +47,7 @@ def test_too_many_requests_in_a_minute_are_refused_and_do_nothing(
 
 def test_one_persons_limit_does_not_affect_another(
     root: Person, edith: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     _, method, path = EXPENSIVE["verifications"]
     one, other = client_of(root), client_of(edith)
     while send_request(one, method, path) != 429:
@@ -55,9 +55,7 @@ def test_one_persons_limit_does_not_affect_another(
     assert send_request(other, method, path) != 429
 
 
-def test_the_refusal_explains_what_to_do(
-    root: Person, client_of: Callable[[Person], Client]
-) -> None:
+def test_the_refusal_explains_what_to_do(root: Person, client_of: Callable[[Person], Client]):
     client = client_of(root)
     _, _, path = EXPENSIVE["verifications"]
     response = client.post(path)

@@ -86,7 +86,7 @@ def browser(
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: str) -> None:
+def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: str):
     multipart = b'--x\r\nContent-Disposition: form-data; name="login"\r\n\r\na\xff\r\n--x--\r\n'
     responses = {
         (charset, kind): browser.send(address, body=body, kind=f"{kind}; charset={charset}")
@@ -101,13 +101,13 @@ def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: s
     assert all("<html" in text for _, text in responses.values())
 
 
-def test_the_charset_of_a_get_is_refused_before_its_query_is_read(browser: Browser) -> None:
+def test_the_charset_of_a_get_is_refused_before_its_query_is_read(browser: Browser):
     for charset in CHARSETS:
         kind = f"text/plain; charset={charset}"
         assert browser.send("/connections/", method="GET", kind=kind, query="q=%ff")[0] == 400
 
 
-def test_utf_8_can_be_declared(browser: Browser) -> None:
+def test_utf_8_can_be_declared(browser: Browser):
     for name in ("utf-8", "UTF-8"):
         assert browser.send("/connections/", method="GET", kind=f"{FORM}; charset={name}")[0] != 400
 
@@ -115,7 +115,7 @@ def test_utf_8_can_be_declared(browser: Browser) -> None:
 @pytest.mark.parametrize(
     "kind", ["a/b; x*=nonsense''y", "a/b; x*0*=undefined''%ff", "a/b;" + "x" * 20_000]
 )
-def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, kind: str) -> None:
+def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, kind: str):
     status, text = browser.send("/connections/", method="GET", kind=kind)
     assert (status, "<html" in text) == (400, True)
 
@@ -126,7 +126,7 @@ def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, 
 )
 def test_too_many_fields_get_an_error_page_and_are_not_read_again(
     browser: Browser, address: str, count: int
-) -> None:
+):
     fields = "&".join(f"field{number}=x" for number in range(count))
     status, text = browser.send(address, body=fields.encode())
     assert status == (404 if address == UNKNOWN else 400)
@@ -136,7 +136,7 @@ def test_too_many_fields_get_an_error_page_and_are_not_read_again(
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_too_large_a_body_gets_an_error_page(browser: Browser, address: str) -> None:
+def test_too_large_a_body_gets_an_error_page(browser: Browser, address: str):
     status, text = browser.send(address, body=b"x=" + b"x" * 300_000)
     assert status == (404 if address == UNKNOWN else 400)
     assert "<html" in text
@@ -184,7 +184,7 @@ PASSKEY_RESPONSES = {
 @pytest.mark.parametrize("credential", PASSKEY_RESPONSES.values(), ids=PASSKEY_RESPONSES)
 def test_any_malformed_passkey_response_is_refused_without_an_error(
     credential: str, ada: Person, client_of: Callable[[Person], Client]
-) -> None:
+):
     SoftKey(ada)
     stranger = Client()
     stranger.get(KEY_LOGIN, headers={"X-Requested-With": "XMLHttpRequest"})
@@ -243,7 +243,7 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 @pytest.mark.parametrize("debug", [False, True])
 def test_an_error_in_a_view_logs_its_traceback_once_and_no_key(
     browser: Browser, tracebacks: Callable[[], list[str]], settings: Settings, debug: bool
-) -> None:
+):
     settings.DEBUG = debug
     body = f"application_key={CANARY}&password={CANARY}"
     status, text = browser.send("/of-a-test/broken/", method="GET", query=body)
@@ -260,7 +260,7 @@ def test_an_error_in_an_error_page_logs_its_traceback_once(
     tracebacks: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     address: str,
-) -> None:
+):
     monkeypatch.setattr(errors, "render", _failing)
     status, text = browser.send(address, method="GET")
     (traceback,) = tracebacks()
@@ -270,14 +270,14 @@ def test_an_error_in_an_error_page_logs_its_traceback_once(
 
 def test_an_unknown_host_name_is_logged_in_one_line(
     client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     client.get("/", headers={"Host": "10.0.0.7:8000"})
     [record] = [each for each in caplog.records if each.name == "django.security.DisallowedHost"]
     assert "10.0.0.7:8000" in record.getMessage()
     assert record.exc_info is None
 
 
-def test_an_unknown_host_name_gets_a_page_that_names_the_setting(client: Client) -> None:
+def test_an_unknown_host_name_gets_a_page_that_names_the_setting(client: Client):
     response = client.get("/", headers={"Host": "10.0.0.7:8000"})
     assert response.status_code == 400
     page = response.content.decode()
@@ -288,7 +288,7 @@ def test_an_unknown_host_name_gets_a_page_that_names_the_setting(client: Client)
 @pytest.mark.urls(__name__)
 def test_an_error_in_the_bad_request_page_logs_its_traceback_once(
     browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(errors, "render", _failing)
     status, _ = browser.send(LOGIN, kind=f"{FORM}; charset=base64")
     (traceback,) = tracebacks()
@@ -303,7 +303,7 @@ def _failing(*args: Any, **kwargs: Any) -> HttpResponse:
 @pytest.mark.urls(__name__)
 def test_a_failing_500_page_still_responds_and_both_tracebacks_are_logged(
     browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     monkeypatch.setattr(errors, "get_template", _failing)
     status, text = browser.send("/of-a-test/broken/", method="GET")
     assert (status, text.startswith("Something went wrong.")) == (500, True)
@@ -312,14 +312,14 @@ def test_a_failing_500_page_still_responds_and_both_tracebacks_are_logged(
     assert "RuntimeError: the view broke" in view
 
 
-def test_a_django_log_record_is_written_by_one_handler() -> None:
+def test_a_django_log_record_is_written_by_one_handler():
     """pytest adds handlers of its own to the root; ours is the one that the settings name."""
     assert logging.getLogger("django").handlers == []
     assert logging.getLogger("django.request").handlers == []
     assert django_settings.LOGGING["root"]["handlers"] == ["stderr"]
 
 
-def test_unreadable_requests_leave_no_event(browser: Browser) -> None:
+def test_unreadable_requests_leave_no_event(browser: Browser):
     before = AuditEvent.objects.count()
     browser.send(LOGIN, body=b"login=%ff", kind=f"{FORM}; charset=base64")
     assert AuditEvent.objects.count() == before

@@ -96,7 +96,7 @@ def listed_id() -> UUID:
 
 def test_an_overview_with_nothing_to_do_is_three_lines_of_facts(
     client_of: ClientOf, victor: Person, labs: Credential
-) -> None:
+):
     clear = "No unknown outcomes; all credentials work."
     without_worker = open_overview(client_of(victor)).text
     assert clear in without_worker
@@ -131,7 +131,7 @@ OUTCOMES: list[tuple[dict[str, Any], str | None]] = [
 
 def test_an_outcome_needs_people_who_can_check_it_and_is_shown_to_everyone(
     client_of: ClientOf, victor: Person, grace: Person, ada: Person, labs: Credential
-) -> None:
+):
     for fields, line in OUTCOMES:
         with undone():
             add_deletion(labs, by=ada, **fields)
@@ -146,7 +146,7 @@ def test_an_outcome_needs_people_who_can_check_it_and_is_shown_to_everyone(
 
 def test_a_bulk_deletion_has_one_line_for_each_open_outcome_that_counts_its_deletions(
     client_of: ClientOf, ada: Person, labs: Credential, sandbox: SandboxServer
-) -> None:
+):
     keys = add_connections(sandbox, 3, source="Labs EU")
     sync_now(labs)
     batch = draft(ada, keys)
@@ -166,7 +166,7 @@ def test_a_bulk_deletion_has_one_line_for_each_open_outcome_that_counts_its_dele
 
 def test_people_not_on_the_use_list_are_not_asked_to_check(
     client_of: ClientOf, ada: Person, grace: Person, labs: Credential
-) -> None:
+):
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=ada)
     unknown = add_deletion(labs, by=ada, state="unknown")
     add_deletion(labs, by=grace, policy="one", state="approved")
@@ -180,7 +180,7 @@ def test_people_not_on_the_use_list_are_not_asked_to_check(
 
 def test_a_contradiction_needs_attention_while_it_is_still_listed(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, outcome="deleted", contradicted_at=NOW, connection_id=listed_id())
     assert yours(ada, client_of) == [f"Still listed: {PAYMENTS}, Requested by Ada, View"]
     OrgConnectionSnapshot.objects.update(is_current=False)
@@ -189,7 +189,7 @@ def test_a_contradiction_needs_attention_while_it_is_still_listed(
 
 def test_a_connection_with_a_newer_unknown_deletion_is_listed_once(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": NOW}
     add_deletion(labs, by=ada, connection_id=listed_id(), **before)
     add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
@@ -198,7 +198,7 @@ def test_a_connection_with_a_newer_unknown_deletion_is_listed_once(
 
 def test_a_deletion_waiting_for_approval_needs_only_other_approvers(
     client_of: ClientOf, ada: Person, linus: Person, victor: Person, root: Person, labs: Credential
-) -> None:
+):
     add_deletion(labs, by=ada, policy="one")
     add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
     line = f"Needs approval: {PAYMENTS}, Ada: “unused”, Decide…"
@@ -211,7 +211,7 @@ def test_a_deletion_waiting_for_approval_needs_only_other_approvers(
 
 def test_people_not_on_the_approve_list_are_not_asked_to_approve(
     client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
-) -> None:
+):
     CredentialAccess.objects.create(credential=labs, kind=AccessKind.APPROVE, person=root)
     add_deletion(labs, by=ada, policy="one")
     assert len(yours(root, client_of)) == 1
@@ -220,7 +220,7 @@ def test_people_not_on_the_approve_list_are_not_asked_to_approve(
 
 def test_an_approver_is_not_asked_twice(
     client_of: ClientOf, ada: Person, linus: Person, labs: Credential
-) -> None:
+):
     deletion = add_deletion(labs, by=ada, policy="two")
     Approval.objects.create(
         deletion=deletion,
@@ -235,7 +235,7 @@ def test_an_approver_is_not_asked_twice(
 
 def test_break_glass_needs_an_approver_who_neither_used_nor_requested_it(
     client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
-) -> None:
+):
     broken: dict[str, Any] = {
         "break_glass_at": NOW,
         "break_glass_by": grace,
@@ -250,7 +250,7 @@ def test_break_glass_needs_an_approver_who_neither_used_nor_requested_it(
 
 def test_what_expires_first_comes_first(
     client_of: ClientOf, ada: Person, grace: Person, labs: Credential
-) -> None:
+):
     for hours, sink in ((3, "Later"), (1, "Sooner")):
         expires_at = timezone.now() + timedelta(hours=hours)
         add_deletion(
@@ -268,7 +268,7 @@ def test_what_expires_first_comes_first(
 
 def test_a_failing_credential_needs_its_managers(
     client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer, labs: Credential
-) -> None:
+):
     client = client_of(ada)
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     assert client.post("/connections/refresh/", {"back": "overview"})["Location"] == "/"
@@ -284,7 +284,7 @@ def test_a_failing_credential_needs_its_managers(
 
 def test_more_than_ten_items_are_folded_and_more_of_a_kind_link_to_their_list(
     client_of: ClientOf, ada: Person, labs: Credential
-) -> None:
+):
     for _ in range(13):
         add_deletion(labs, by=ada, state="unknown")
     add_deletion(labs, by=ada, policy="one", state="approved")
@@ -300,7 +300,7 @@ def test_more_than_ten_items_are_folded_and_more_of_a_kind_link_to_their_list(
     assert 'href="/deletions/?status=unknown"' in page.html
 
 
-def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margaret: Person) -> None:
+def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margaret: Person):
     page = open_overview(client_of(margaret))
     assert "Connect your first Datadog org" in page.text
     form = page.form_to("/credentials/new/")
@@ -310,7 +310,7 @@ def test_without_a_credential_managers_see_the_form(client_of: ClientOf, margare
 
 def test_without_a_credential_others_see_who_can_add_one(
     client_of: ClientOf, victor: Person, root: Person
-) -> None:
+):
     page = open_overview(client_of(victor))
     assert "once a Credential manager adds the keys of a Datadog org. Ask Root." in page.text
     assert not page.has_form_to("/credentials/new/")
@@ -318,6 +318,6 @@ def test_without_a_credential_others_see_who_can_add_one(
 
 def test_people_without_the_refresh_permission_see_no_button(
     client_of: ClientOf, victor: Person, ada: Person, labs: Credential
-) -> None:
+):
     assert not open_overview(client_of(victor)).has_form_to("/connections/refresh/")
     assert open_overview(client_of(ada)).has_form_to("/connections/refresh/")

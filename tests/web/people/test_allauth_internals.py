@@ -25,21 +25,21 @@ CALLED_WITH: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", sorted(CALLED_WITH))
-def test_each_allauth_function_accepts_our_arguments(name: str) -> None:
+def test_each_allauth_function_accepts_our_arguments(name: str):
     positional, by_name = CALLED_WITH[name]
     function = getattr(allauth_internals, name)
     inspect.signature(function).bind(*positional, **dict.fromkeys(by_name))
 
 
-def test_the_secret_of_a_new_authenticator_app_is_stored_where_allauth_reads_it() -> None:
+def test_the_secret_of_a_new_authenticator_app_is_stored_where_allauth_reads_it():
     assert allauth_internals.SECRET_SESSION_KEY == "mfa.totp.secret"
 
 
-def test_every_imported_name_is_tested_here() -> None:
+def test_every_imported_name_is_tested_here():
     assert set(allauth_internals.__all__) == {*CALLED_WITH, "SECRET_SESSION_KEY"}
 
 
-def test_only_one_file_imports_internals_of_allauth() -> None:
+def test_only_one_file_imports_internals_of_allauth():
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\0")
@@ -52,7 +52,7 @@ def test_only_one_file_imports_internals_of_allauth() -> None:
     assert importing == ["connections/web/people/allauth_internals.py"]
 
 
-def test_allauth_is_pinned_to_one_minor_version() -> None:
+def test_allauth_is_pinned_to_one_minor_version():
     [bound] = re.findall(r"^django-allauth\[mfa\]~=(\S+)", read("requirements.in"), re.MULTILINE)
     [locked] = re.findall(r"^django-allauth==(\S+)", read("requirements.txt"), re.MULTILINE)
     assert bound.split(".")[:2] == locked.split(".")[:2]

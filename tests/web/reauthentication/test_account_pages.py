@@ -70,7 +70,7 @@ def state_of(person: Person) -> Any:
 @pytest.mark.parametrize(("name", "method"), CASES)
 def test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing(
     name: str, has_password: bool, method: str, ada_with_mfa: Person, late_client_of: ClientOf
-) -> None:
+):
     if not has_password:
         ada_with_mfa.set_unusable_password()
         ada_with_mfa.save()
@@ -94,14 +94,14 @@ def test_a_page_that_changes_sign_in_methods_prompts_first_and_replays_nothing(
 @pytest.mark.parametrize("name", ["mfa_activate_totp", "mfa_add_webauthn"])
 def test_a_person_without_password_or_mfa_cannot_set_up_mfa_without_reauthentication(
     name: str, ada: Person, late_client_of: ClientOf
-) -> None:
+):
     ada.set_unusable_password()
     ada.save()
     response = late_client_of(ada).get(reverse(name))
     assert response["Location"].startswith("/accounts/reauthenticate/?next=")
 
 
-def test_they_work_after_the_identity_check(ada: Person, late_client_of: ClientOf) -> None:
+def test_they_work_after_the_identity_check(ada: Person, late_client_of: ClientOf):
     client, url = late_client_of(ada), "/accounts/2fa/totp/activate/"
     client.post(f"/accounts/reauthenticate/?next={url}", {"step_up-password": PASSWORD})
     secret = client.get(url).context["form"].secret
@@ -109,9 +109,7 @@ def test_they_work_after_the_identity_check(ada: Person, late_client_of: ClientO
     assert Authenticator.objects.filter(type=Authenticator.Type.TOTP).exists()
 
 
-def test_htmx_redirects_the_whole_page_to_reauthentication(
-    ada: Person, late_client_of: ClientOf
-) -> None:
+def test_htmx_redirects_the_whole_page_to_reauthentication(ada: Person, late_client_of: ClientOf):
     url = "/accounts/2fa/totp/activate/"
     response = late_client_of(ada).get(url, headers={"HX-Request": "true"})
     assert response["HX-Redirect"].startswith("/accounts/reauthenticate/?next=")
@@ -120,7 +118,7 @@ def test_htmx_redirects_the_whole_page_to_reauthentication(
 @pytest.mark.parametrize("password", [NEW, ""], ids=["choosing a password", "without"])
 def test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password(
     root: Person, ada: Person, client: Client, actor_for: Callable[..., Any], password: str
-) -> None:
+):
     link = people.make_sign_in_link(actor=actor_for(root), person=ada, now=clock.now())
     token = link.partition("#")[2]
     client.post("/sign-in/", {"token": token, "password": password})
@@ -131,7 +129,7 @@ def test_a_sign_in_link_counts_as_an_identity_check_only_if_it_sets_the_password
 
 def test_a_person_who_signed_in_by_a_link_cannot_set_a_password_in_the_session(
     ada: Person, late_client_of: ClientOf
-) -> None:
+):
     ada.set_unusable_password()
     ada.save()
     client = late_client_of(ada)
@@ -140,9 +138,7 @@ def test_a_person_who_signed_in_by_a_link_cannot_set_a_password_in_the_session(
     assert not Person.objects.get(pk=ada.pk).has_usable_password()
 
 
-def test_password_guesses_are_limited_on_the_page_that_changes_it(
-    ada: Person, client_of: ClientOf
-) -> None:
+def test_password_guesses_are_limited_on_the_page_that_changes_it(ada: Person, client_of: ClientOf):
     client = client_of(ada)
     let_proof_age(client)
     for _ in range(7):

@@ -59,7 +59,7 @@ def test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_pro
     addresses: dict[str, str],
     late_client_of: ClientOf,
     subtests: pytest.Subtests,
-) -> None:
+):
     client = late_client_of(root)
     before, events = everything_stored(), AuditEvent.objects.count()
     for name in sorted(REAUTHENTICATED):
@@ -73,11 +73,8 @@ def test_a_guarded_post_without_an_identity_check_does_nothing_and_shows_the_pro
 
 
 def test_a_guarded_post_with_a_wrong_password_does_nothing(
-    root: Person,
-    addresses: dict[str, str],
-    late_client_of: ClientOf,
-    subtests: pytest.Subtests,
-) -> None:
+    root: Person, addresses: dict[str, str], late_client_of: ClientOf, subtests: pytest.Subtests
+):
     client = late_client_of(root)
     for name in sorted(REAUTHENTICATED):
         with subtests.test(name=name):
@@ -95,11 +92,8 @@ def test_a_guarded_post_with_a_wrong_password_does_nothing(
 
 
 def test_a_guarded_post_with_the_right_password_is_accepted(
-    root: Person,
-    addresses: dict[str, str],
-    late_client_of: ClientOf,
-    subtests: pytest.Subtests,
-) -> None:
+    root: Person, addresses: dict[str, str], late_client_of: ClientOf, subtests: pytest.Subtests
+):
     for name in sorted(REAUTHENTICATED):
         with subtests.test(name=name), undone():
             client = late_client_of(root)
@@ -115,7 +109,7 @@ def test_a_person_without_permission_is_refused_and_not_prompted(
     addresses: dict[str, str],
     late_client_of: ClientOf,
     subtests: pytest.Subtests,
-) -> None:
+):
     # For all people and URLs, see the matrix of `test_access`; these two can do nothing here.
     for who in (VICTOR, "stranger"):
         with subtests.test(who=who):
@@ -132,11 +126,8 @@ def test_a_person_without_permission_is_refused_and_not_prompted(
 
 
 def test_a_page_with_only_an_action_prompts_before_it_is_shown(
-    root: Person,
-    addresses: dict[str, str],
-    late_client_of: ClientOf,
-    subtests: pytest.Subtests,
-) -> None:
+    root: Person, addresses: dict[str, str], late_client_of: ClientOf, subtests: pytest.Subtests
+):
     for name in sorted(ASK_FIRST):
         with subtests.test(name=name), undone():
             client, url = late_client_of(root), addresses[name]
@@ -154,6 +145,6 @@ def test_a_page_with_only_an_action_prompts_before_it_is_shown(
 
 def test_an_htmx_get_redirects_the_whole_page_to_reauthentication(
     root: Person, late_client_of: ClientOf
-) -> None:
+):
     response = late_client_of(root).get("/people/new/", headers={"HX-Request": "true"})
     assert response["HX-Redirect"] == "/accounts/reauthenticate/?next=%2Fpeople%2Fnew%2F"

@@ -34,7 +34,7 @@ def codes() -> list[str]:
 @pytest.mark.parametrize("is_htmx", [False, True], ids=["page", "htmx"])
 def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
     late_requester: Requester, sandbox: SandboxServer, is_htmx: bool
-) -> None:
+):
     typed = late_requester.typed(ticket="SEC-212")
     if is_htmx:
         response = post_htmx(late_requester.client, "/deletions/new/", typed, target="request-form")
@@ -58,7 +58,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
 
 def test_the_confirmation_page_shows_the_identity_check_in_its_form_from_the_start(
     late_requester: Requester,
-) -> None:
+):
     page = late_requester.confirmation_page()
     assert page.status == 200
     assert page.form_to("/deletions/new/").fields[PASSWORD_FIELD] == ""
@@ -66,9 +66,7 @@ def test_the_confirmation_page_shows_the_identity_check_in_its_form_from_the_sta
     assert "autofocus" not in page.html
 
 
-def test_the_password_in_the_same_form_sends_it(
-    late_requester: Requester, sandbox: SandboxServer
-) -> None:
+def test_the_password_in_the_same_form_sends_it(late_requester: Requester, sandbox: SandboxServer):
     page = late_requester.delete(**{PASSWORD_FIELD: PASSWORD})
     assert page.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(late_requester.connection.id) == 1
@@ -77,7 +75,7 @@ def test_the_password_in_the_same_form_sends_it(
 
 def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
     late_requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     page = late_requester.delete(**{PASSWORD_FIELD: "not it"})
     assert (page.status, page.form_to("/deletions/new/").fields["confirmation"]) == (
         422,
@@ -89,7 +87,7 @@ def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
 
 def test_the_right_password_beside_a_wrong_confirmation_is_not_asked_for_again(
     late_requester: Requester, sandbox: SandboxServer
-) -> None:
+):
     page = late_requester.delete(confirmation="Payments EU", **{PASSWORD_FIELD: PASSWORD})
     form = page.form_to("/deletions/new/")
     assert (page.status, form.fields["confirmation"]) == (422, "Payments EU")
@@ -97,7 +95,7 @@ def test_the_right_password_beside_a_wrong_confirmation_is_not_asked_for_again(
     assert sandbox.world.deletes_received(late_requester.connection.id) == 0
 
 
-def test_a_completed_action_is_shown_without_a_prompt(late_requester: Requester) -> None:
+def test_a_completed_action_is_shown_without_a_prompt(late_requester: Requester):
     typed = late_requester.typed(**{PASSWORD_FIELD: PASSWORD})
     late_requester.client.post("/deletions/new/", typed)
     let_proof_age(late_requester.client)
@@ -109,7 +107,7 @@ def test_a_completed_action_is_shown_without_a_prompt(late_requester: Requester)
 
 def test_requesting_approval_sends_nothing_and_needs_no_identity_check(
     ada: Person, sandbox: SandboxServer, late_requester: Requester
-) -> None:
+):
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = late_requester.delete()
     assert page.outcome["data-state"] == "requested"
@@ -125,7 +123,7 @@ def requested(requester: Requester) -> Deletion:
 
 def test_approving_prompts_on_its_page_and_counts_with_the_password(
     late_requester: Requester, linus: Person, late_client_of: ClientOf
-) -> None:
+):
     url = f"/deletions/{requested(late_requester).pk}/"
     approver = Requester(
         client=late_client_of(linus),
@@ -140,7 +138,7 @@ def test_approving_prompts_on_its_page_and_counts_with_the_password(
 
 def test_confirming_after_the_approval_prompts_on_its_page(
     late_requester: Requester, linus: Person, client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     deletion = requested(late_requester)
     url = f"/deletions/{deletion.pk}/"
     approver = Requester(
@@ -168,7 +166,7 @@ def pasted(sandbox: SandboxServer) -> dict[str, str]:
 
 def test_a_late_credential_form_keeps_its_name_but_not_its_keys(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     typed = pasted(sandbox)
     page = read(late_client_of(margaret).post("/credentials/new/", typed))
     fields = page.form_to("/credentials/new/").fields
@@ -183,7 +181,7 @@ def test_a_late_credential_form_keeps_its_name_but_not_its_keys(
 
 def test_a_late_import_keeps_nothing_but_the_choice_to_rotate(
     sandbox: SandboxServer, margaret: Person, late_client_of: ClientOf
-) -> None:
+):
     lines = "name,site,api_key,application_key\ncanary0,canary1,canary2,canary3"
     typed = {"csv": lines, "file": SimpleUploadedFile("canary4", b"x"), "rotate": "on"}
     response = late_client_of(margaret).post("/credentials/import/", typed)
@@ -198,7 +196,7 @@ def test_a_late_import_keeps_nothing_but_the_choice_to_rotate(
 
 def test_the_first_credential_form_prompts_on_its_page_so_that_no_pasted_key_is_lost(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     client = late_client_of(margaret)
     assert PASSWORD_FIELD in read(client.get("/")).form_to("/credentials/new/").fields
     stored = client.post("/credentials/new/", pasted(sandbox) | {PASSWORD_FIELD: PASSWORD})
@@ -208,7 +206,7 @@ def test_the_first_credential_form_prompts_on_its_page_so_that_no_pasted_key_is_
 
 def test_a_late_change_of_roles_keeps_the_selection(
     root: Person, victor: Person, late_client_of: ClientOf
-) -> None:
+):
     client, url = late_client_of(root), f"/people/{victor.pk}/"
     assert "reauthentication_first" in client.get(url).content.decode()
     typed = {"roles": [Role.OPERATOR.value, Role.AUDITOR.value], "is_administrator": "on"}
@@ -225,7 +223,7 @@ def test_a_late_change_of_roles_keeps_the_selection(
 
 def test_the_prompt_before_a_page_redirects_back_to_it(
     root: Person, victor: Person, late_client_of: ClientOf
-) -> None:
+):
     client, url = late_client_of(root), f"/people/{victor.pk}/"
     form = read(client.get(url)).form_to(f"?next=%2Fpeople%2F{victor.pk}%2F")
     response = client.post(form.action, form.fields | {PASSWORD_FIELD: PASSWORD})
@@ -235,7 +233,7 @@ def test_the_prompt_before_a_page_redirects_back_to_it(
 
 def test_the_verify_button_shows_the_prompt(
     margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(margaret), f"/credentials/{credential.pk}/verify/"
     forms = [form for form in read(client.post(url)).forms if form.action == url]
@@ -261,7 +259,7 @@ def test_nothing_from_a_late_form_reaches_a_session_a_table_or_a_log(
     sandbox: SandboxServer,
     caplog: pytest.LogCaptureFixture,
     response: str,
-) -> None:
+):
     caplog.set_level("DEBUG")
     keys = pasted(sandbox) | {"name": "typed-name-zq"}
     late_client_of(margaret).post("/credentials/new/", keys | {PASSWORD_FIELD: response})
@@ -276,7 +274,7 @@ def test_nothing_from_a_late_form_reaches_a_session_a_table_or_a_log(
 
 def test_a_correct_password_is_stored_nowhere(
     root: Person, late_client_of: ClientOf, caplog: pytest.LogCaptureFixture
-) -> None:
+):
     caplog.set_level("DEBUG")
     client = late_client_of(root)
     client.post(
@@ -287,11 +285,8 @@ def test_a_correct_password_is_stored_nowhere(
 
 
 def test_an_error_page_with_debug_on_shows_no_password(
-    root: Person,
-    late_client_of: ClientOf,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    root: Person, late_client_of: ClientOf, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("broken on purpose")
 
@@ -314,7 +309,7 @@ def test_an_error_page_with_debug_on_shows_no_password(
 
 def test_a_person_without_a_password_sees_what_to_do_and_cannot_continue(
     late_client_of: ClientOf, victor: Person
-) -> None:
+):
     admin = make_person("invited", is_administrator=True)
     admin.set_unusable_password()
     admin.save()

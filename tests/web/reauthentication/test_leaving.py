@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_late_action_can_be_canceled_to_return_to_its_page(
     root: Person, late_client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(root), f"/credentials/{credential.pk}/"
     for act, typed in (("verify", {}), ("rename", {"name": "x"}), ("policy", {"policy": "none"})):
@@ -28,7 +28,7 @@ def test_a_late_action_can_be_canceled_to_return_to_its_page(
 
 def test_the_prompt_says_that_viewing_needs_no_identity_check(
     root: Person, victor: Person, late_client_of: ClientOf
-) -> None:
+):
     page = read(late_client_of(root).get(f"/people/{victor.pk}/"))
     assert "Only changes on this page need it." in page.text
     assert "Not now" not in page.text
@@ -36,7 +36,7 @@ def test_the_prompt_says_that_viewing_needs_no_identity_check(
 
 def test_the_prompt_links_back_to_the_page_of_the_action(
     root: Person, late_client_of: ClientOf, sandbox: SandboxServer
-) -> None:
+):
     credential = store_credential(sandbox, "Payments US", is_read=False)
     client, url = late_client_of(root), f"/credentials/{credential.pk}/"
     requested = client.get(f"{url}rotate/", follow=True)
@@ -55,5 +55,5 @@ def test_the_prompt_links_back_to_the_page_of_the_action(
         ("", "/"),
     ],
 )
-def test_the_page_of_each_action_can_be_opened(path: str, behind: str) -> None:
+def test_the_page_of_each_action_can_be_opened(path: str, behind: str):
     assert parent_page_url(path) == behind

@@ -32,7 +32,7 @@ def codes() -> list[str]:
 
 def test_a_passkey_with_user_verification_passes_the_identity_check(
     ada: Person, late_client_of: ClientOf
-) -> None:
+):
     client, key = late_client_of(ada), SoftKey(ada)
     response = client.post(ASK, {ANSWER: key.respond(challenge(client)), "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
@@ -42,7 +42,7 @@ def test_a_passkey_with_user_verification_passes_the_identity_check(
 
 def test_a_person_with_only_a_passkey_is_prompted_only_for_it(
     ada: Person, late_client_of: ClientOf
-) -> None:
+):
     ada.set_unusable_password()
     ada.save()
     key, client = SoftKey(ada), late_client_of(ada)
@@ -60,16 +60,14 @@ def assert_refused(client: Client, passkey_response: str) -> None:
     assert codes() == ["person.reauthentication_failed"]
 
 
-def test_a_passkey_without_user_verification_is_refused(
-    ada: Person, late_client_of: ClientOf
-) -> None:
+def test_a_passkey_without_user_verification_is_refused(ada: Person, late_client_of: ClientOf):
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.respond(challenge(client), is_verified=False))
 
 
 def test_it_is_refused_even_for_a_challenge_that_required_no_user_verification(
     ada: Person, client_of: ClientOf
-) -> None:
+):
     client, key = client_of(ada), SoftKey(ada)
     page = client.get("/accounts/2fa/webauthn/add/")
     options = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
@@ -77,28 +75,26 @@ def test_it_is_refused_even_for_a_challenge_that_required_no_user_verification(
     assert_refused(client, key.respond(options, is_verified=False))
 
 
-def test_another_persons_passkey_is_refused(
-    ada: Person, grace: Person, late_client_of: ClientOf
-) -> None:
+def test_another_persons_passkey_is_refused(ada: Person, grace: Person, late_client_of: ClientOf):
     SoftKey(ada)
     client, other = late_client_of(ada), SoftKey(grace)
     assert_refused(client, other.respond(challenge(client)))
 
 
-def test_a_response_for_another_origin_is_refused(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_response_for_another_origin_is_refused(ada: Person, late_client_of: ClientOf):
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.respond(challenge(client), origin="https://evil.example"))
 
 
 def test_a_response_without_a_challenge_of_this_session_is_refused(
     ada: Person, late_client_of: ClientOf
-) -> None:
+):
     key = SoftKey(ada)
     elsewhere = challenge(late_client_of(ada))
     assert_refused(late_client_of(ada), key.respond(elsewhere))
 
 
-def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: ClientOf) -> None:
+def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: ClientOf):
     client, key = late_client_of(ada), SoftKey(ada)
     options = challenge(client)
     client.post(ASK, {ANSWER: key.respond(options, is_verified=False)})
@@ -141,7 +137,7 @@ def test_a_passkey_response_can_be_used_once(ada: Person, late_client_of: Client
 )
 def test_any_malformed_passkey_response_is_refused_with_a_message(
     ada: Person, late_client_of: ClientOf, passkey_response: str
-) -> None:
+):
     client = late_client_of(ada)
     SoftKey(ada)
     challenge(client)
@@ -150,7 +146,7 @@ def test_any_malformed_passkey_response_is_refused_with_a_message(
     assert "role=" in response.content.decode()
 
 
-def test_passkeys_count_towards_the_same_limit(ada: Person, late_client_of: ClientOf) -> None:
+def test_passkeys_count_towards_the_same_limit(ada: Person, late_client_of: ClientOf):
     client, key = late_client_of(ada), SoftKey(ada)
     for _ in range(5):
         client.post(ASK, {ANSWER: key.respond(challenge(client), is_verified=False)})

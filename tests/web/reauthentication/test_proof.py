@@ -39,7 +39,7 @@ def events() -> list[tuple[str, str]]:
 
 def test_signing_in_with_the_password_counts_for_five_minutes(
     client: Client, ada: Person, clock: SettableClock
-) -> None:
+):
     client.post(LOGIN, {"login": "ada", "password": PASSWORD})
     clock.advance(minutes=4, seconds=59)
     assert is_recent(client, ada)
@@ -49,7 +49,7 @@ def test_signing_in_with_the_password_counts_for_five_minutes(
 
 def test_setting_the_clock_back_does_not_renew_an_identity_check(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     clock.advance(seconds=-150)
     assert not is_recent(client, ada)
@@ -57,7 +57,7 @@ def test_setting_the_clock_back_does_not_renew_an_identity_check(
 
 def test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     clock.advance(minutes=6)
     options = client.get("/accounts/2fa/totp/activate/")
@@ -71,7 +71,7 @@ def test_an_expired_identity_check_stays_expired_after_the_clock_is_set_back(
 
 def test_one_persons_identity_check_does_not_count_for_another(
     client_of: ClientOf, ada: Person, grace: Person
-) -> None:
+):
     client = client_of(ada)
     assert is_recent(client, ada)
     assert not is_recent(client, grace)
@@ -79,7 +79,7 @@ def test_one_persons_identity_check_does_not_count_for_another(
 
 def test_entering_the_password_renews_the_identity_check_and_is_recorded(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     clock.advance(minutes=6)
     response = client.post(ASK, {"step_up-password": PASSWORD, "next": "/people/"})
@@ -88,7 +88,7 @@ def test_entering_the_password_renews_the_identity_check_and_is_recorded(
     assert events() == [("person.reauthenticated", "Ada passed an identity check with a password.")]
 
 
-def test_only_the_demo_names_its_password_where_it_asks_for_it(ada: Person, settings: Any) -> None:
+def test_only_the_demo_names_its_password_where_it_asks_for_it(ada: Person, settings: Any):
     request = RequestFactory().get("/")
     request.user, request.session = ada, SessionStore()
     template = "components/forms/reauthentication.html"
@@ -100,7 +100,7 @@ def test_only_the_demo_names_its_password_where_it_asks_for_it(ada: Person, sett
 
 def test_a_wrong_password_is_reported_recorded_and_does_not_count(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     clock.advance(minutes=6)
     response = client.post(ASK, {"step_up-password": "wrong but typed", "next": "/people/"})
@@ -118,7 +118,7 @@ def test_a_wrong_password_is_reported_recorded_and_does_not_count(
 
 def test_after_five_wrong_passwords_even_the_right_one_is_refused_and_recorded_once(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     clock.advance(minutes=6)
     for _ in range(5):
@@ -133,7 +133,7 @@ def test_after_five_wrong_passwords_even_the_right_one_is_refused_and_recorded_o
 
 def test_a_correct_password_resets_the_limit(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     client = client_of(ada)
     for _ in range(3):
         clock.advance(minutes=6)
@@ -144,7 +144,7 @@ def test_a_correct_password_resets_the_limit(
 
 def test_an_app_or_recovery_code_alone_is_no_identity_check(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     secret = "JBSWY3DPEHPK3PXP"
     set_up_app(ada, secret)
     paper = set_up_recovery_codes(ada)[0]
@@ -159,7 +159,7 @@ def test_an_app_or_recovery_code_alone_is_no_identity_check(
 @pytest.mark.parametrize("is_verified", [True, False])
 def test_a_passkey_as_the_second_step_of_a_link_is_no_identity_check(
     client: Client, ada: Person, is_verified: bool
-) -> None:
+):
     key = SoftKey(ada)
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
     client.post("/sign-in/", {"token": link.partition("#")[2]})
@@ -172,7 +172,7 @@ def test_a_passkey_as_the_second_step_of_a_link_is_no_identity_check(
 
 def test_completing_mfa_does_not_renew_the_password_check(
     client: Client, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+):
     secret = "JBSWY3DPEHPK3PXP"
     set_up_app(ada, secret)
     client.post(LOGIN, {"login": "ada", "password": PASSWORD})
@@ -185,7 +185,7 @@ def test_completing_mfa_does_not_renew_the_password_check(
     assert not is_recent(client, ada)
 
 
-def test_without_a_stored_identity_check_no_one_is_recent(db: None) -> None:
+def test_without_a_stored_identity_check_no_one_is_recent(db: None):
     request = RequestFactory().get("/")
     request.user, request.session = AnonymousUser(), SessionStore()
     assert not reauthentication.is_recent(request)
@@ -203,7 +203,7 @@ def test_without_a_stored_identity_check_no_one_is_recent(db: None) -> None:
 )
 def test_the_prompt_redirects_only_to_this_host(
     client_of: ClientOf, ada: Person, clock: SettableClock, wanted: str, location: str
-) -> None:
+):
     client = client_of(ada)
     clock.advance(minutes=6)
     page = client.get(ASK, {"next": wanted})
@@ -214,7 +214,7 @@ def test_the_prompt_redirects_only_to_this_host(
 
 def test_a_person_without_password_or_passkey_sees_what_to_do(
     client_of: ClientOf, ada: Person, clock: SettableClock
-) -> None:
+):
     ada.set_unusable_password()
     ada.save()
     client = client_of(ada)
