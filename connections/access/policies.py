@@ -24,6 +24,12 @@ def strictest_policy(
     return ApprovalPolicy.strictest(credential.policy for credential in counted)
 
 
+def policy_change_text(*, org: str, previous: str, new: str) -> str:
+    """That the strictest policy of an org changed, without the credential that changed it."""
+    before, after = (ApprovalPolicy(policy).approvals_needed for policy in (previous, new))
+    return f"The approvals needed for {org} changed from {before} to {after}."
+
+
 def retired_that_decide() -> list[Credential]:
     """The retired credentials that are stricter than every credential in use of their org."""
     in_use = dict[tuple[str, str], int]()

@@ -24,7 +24,7 @@ from connections.core.causes import KEYS_REJECTED, KEYS_UNDECRYPTABLE, Cause, fa
 from connections.core.errors import UnavailableError
 from connections.core.sites import DatadogSite, get_site
 from connections.core.text import pluralize
-from connections.credentials import access_lists
+from connections.credentials import access_lists, policies
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
@@ -403,8 +403,12 @@ def store_report(
         access_lists.copy_access_of_org(
             actor=actor, credential=credential, org_id=report.owner.org.id
         )
-        _record_policy(
-            credential=credential, policy=values["policy"], same_org=same_org, actor=actor
+        policies.record_first(
+            credential=credential,
+            org=report.owner.org.name or report.owner.org.id,
+            policy=values["policy"],
+            same_org=same_org,
+            actor=actor,
         )
     if report.fetched:
         result = replace(report.fetched, credential=credential, started_at=started_at)
@@ -471,36 +475,6 @@ def _report_values(credential: Credential, report: KeyReport, *, now: datetime) 
             "errors": [],
         }
     return values
-
-
-def _record_policy(
-    *, credential: Credential, policy: ApprovalPolicy, same_org: list[Credential], actor: Actor
-) -> None:
-    """Record the policy that the first verification sets, or that this changes its org's."""
-    previous = ApprovalPolicy(credential.policy)
-    sentence = audit.Sentence(
-        "The approval policy of {credential} was changed from “{previous}” to “{new}”, the "
-        "strictest of any credential of its org.",
-        credential=credential.name,
-        previous=previous.label,
-        new=policy.label,
-    )
-    if policy == previous and same_org:
-        previous = ApprovalPolicy.strictest(each.policy for each in same_org)
-        sentence = audit.Sentence(
-            "{credential} changed the approval policy of its org from “{previous}” to “{new}”.",
-            credential=credential.name,
-            previous=previous.label,
-            new=policy.label,
-        )
-    if policy != previous:
-        audit.record(
-            code=EventCode.CREDENTIAL_POLICY_CHANGED,
-            actor=actor,
-            subject=credential,
-            sentence=sentence,
-            details={"previous_policy": previous, "policy": policy},
-        )
 
 
 def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:

@@ -17,7 +17,7 @@ from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.datadog_keys import DatadogKeys
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
-from connections.credentials import key_checks
+from connections.credentials import key_checks, policies
 from connections.credentials.key_checks import KeyCheck, KeyCheckResult, KeyReport, unchanged_row
 from connections.credentials.keys import clean_keys, require_no_key
 from connections.models import ApprovalPolicy, Credential
@@ -456,20 +456,30 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
     previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
+    # Locked so that the event says how the org's policy changed.
+    same_org = Credential.objects.filter(site=credential.site, org_id=credential.org_id)
+    rows = same_org.order_by("pk").select_for_update(no_key=True)
+    before = dict(rows.values_list("pk", "policy"))
     if not Credential.objects.filter(pk=credential.pk, policy=previous).update(policy=policy):
         raise ConflictError(_JUST_CHANGED)
     credential.policy = policy
-    audit.record(
-        code=EventCode.CREDENTIAL_POLICY_CHANGED,
-        actor=actor,
-        subject=credential,
+    after = before | {credential.pk: policy}
+    policies.record_change(
+        credential=credential,
         sentence=audit.Sentence(
             "The approval policy of {credential} was changed from “{previous}” to “{new}”.",
             credential=credential.name,
             previous=previous.label,
             new=policy.label,
         ),
-        details={"previous_policy": previous, "policy": policy},
+        previous=previous,
+        policy=policy,
+        org=credential.org_name or credential.org_id,
+        of_org=(
+            ApprovalPolicy.strictest(before.values()),
+            ApprovalPolicy.strictest(after.values()),
+        ),
+        actor=actor,
     )
     return credential
 

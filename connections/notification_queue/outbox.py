@@ -183,6 +183,8 @@ def _enqueue_event(event: models.AuditEvent) -> None:
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
     people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
+    if "org_policy" in event.details and isinstance(subject, models.Credential):
+        people |= _approvers_of_org(subject)
     if event.code in _REVIEWER_KEYS:
         ids = [pk for key in _REVIEWER_KEYS[event.code] for pk in event.details.get(key, ())]
         people = people.filter(pk__in=ids)
@@ -253,9 +255,7 @@ def people_to_notify(
     is_addressed = Q(pk__in=[])
     for audience in audiences:
         is_addressed |= _audience_filter(audience, subject=subject)
-    people = (
-        models.Person.objects.filter(is_addressed, is_active=True).exclude(email="").order_by("pk")
-    )
+    people = _with_address(is_addressed)
     match subject:
         case models.ChangeRequest():
             credential_ids = {subject.credential_id}
@@ -324,6 +324,23 @@ def _is_involved(subject: models.Batch | models.ChangeRequest) -> Q:
         ended = models.AccessRequest.objects.filter(deletion=subject.pk)
         ids |= {pk for ids_of in ended.values_list("requested_by", "owner") for pk in ids_of}
     return Q(pk__in=ids - {None}) | Q(pk__in=subject.approvals.values("approver"))
+
+
+def _approvers_of_org(credential: models.Credential) -> QuerySet[models.Person]:
+    """Who can approve with another credential of its org, even if this one is hidden from them."""
+    others = models.Credential.objects.filter(
+        site=credential.site, org_id=credential.org_id, retired_at=None
+    )
+    can_approve = Q(pk__in=[])
+    for credential_id in others.values_list("pk", flat=True):
+        people = permissions.people_who_can_approve_with(credential_id=credential_id)
+        can_approve |= Q(pk__in=people.values("pk"))
+    return _with_address(can_approve)
+
+
+def _with_address(is_addressed: Q) -> QuerySet[models.Person]:
+    people = models.Person.objects.filter(is_addressed, is_active=True)
+    return people.exclude(email="").order_by("pk")
 
 
 def _with_role(role: models.Role) -> Q:

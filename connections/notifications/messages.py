@@ -11,6 +11,7 @@ from django.urls import reverse
 from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.access.policies import policy_change_text
 from connections.access_requests.concealing import READABLE_CODES, conceal
 from connections.agreements.approved import automatic_end, find_grants
 from connections.audit import EventCode
@@ -146,7 +147,7 @@ def build_message(notification: models.Notification) -> Message:
 # The details of an event that the webhook gets.
 _WEBHOOK_DETAILS = (
     *("state", "outcome", "cause", "reason", "ticket"),
-    *("policy", "previous_policy", "before", "after"),
+    *("policy", "previous_policy", "org_policy", "previous_org_policy", "before", "after"),
     *("roles", "previous_roles", "is_administrator", "was_administrator"),
     "removes_second_factor",
 )
@@ -161,6 +162,8 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
         _require_still_waiting(subject, reader=reader, may_be_closed=may_be_closed)
     if isinstance(subject, models.AccessRequest):
         _require_visible(subject, reader=reader)
+    if isinstance(subject, models.Credential) and not _sees(subject, reader=reader):
+        return _org_policy_message(event, credential=subject)
     sentence = _sentence(event, reader=reader)
     if isinstance(subject, models.AccessRequest) and event.code not in READABLE_CODES:
         [subject] = conceal([subject], actor=_actor_of(reader))
@@ -213,6 +216,32 @@ def _require_visible(access_request: models.AccessRequest, *, reader: models.Per
     visible = visibility.visible_access_requests(actor=_actor_of(reader))
     if not visible.filter(pk=access_request.pk).exists():
         raise models.AccessRequest.DoesNotExist
+
+
+def _sees(credential: models.Credential, *, reader: models.Person | None) -> bool:
+    return credential.pk not in permissions.visibility_of(_actor_of(reader)).hidden
+
+
+def _org_policy_message(event: models.AuditEvent, *, credential: models.Credential) -> Message:
+    """What an approver of the org learns of a credential that is hidden from them.
+
+    Raises DoesNotExist if its org's approvals didn't change.
+    """
+    details, org = event.details, credential.org_name or credential.org_id
+    if "org_policy" not in details:
+        raise models.Credential.DoesNotExist
+    return Message(
+        code=event.code,
+        title=notification_title(event.code, details=details),
+        about=_short(org),
+        at=event.at,
+        sentence=policy_change_text(
+            org=org, previous=details["previous_org_policy"], new=details["org_policy"]
+        ),
+        path=reverse("org-detail", args=[credential.site, credential.org_id]),
+        seq=event.seq,
+        by=event.actor_name,
+    )
 
 
 _NAMES_REVIEWERS = {

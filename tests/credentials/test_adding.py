@@ -265,7 +265,12 @@ def test_adding_a_stricter_credential_records_the_policy_of_its_org(
         actor=command_actor(), name="Second", site=US, keys=keys_of(pair)
     )
     event = AuditEvent.objects.get(code=EventCode.CREDENTIAL_POLICY_CHANGED)
-    assert event.details == {"previous_policy": "none", "policy": "two"}
+    assert event.details == {
+        "previous_policy": "none",
+        "policy": "two",
+        "previous_org_policy": "none",
+        "org_policy": "two",
+    }
     assert "of its org" in event.sentence
 
 

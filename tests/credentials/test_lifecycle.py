@@ -245,7 +245,13 @@ def test_an_administrator_changes_the_policy_and_it_is_recorded(
     assert Credential.objects.get().policy == ApprovalPolicy.TWO
     event = last_event()
     assert event.code == "credential.policy_changed"
-    assert event.details == {"previous_policy": "none", "policy": "two"}
+    assert event.details == {
+        "previous_policy": "none",
+        "policy": "two",
+        "previous_org_policy": "none",
+        "org_policy": "two",
+    }
+    assert event.sentence.endswith("The approvals needed for Payments US changed from 0 to 2.")
 
 
 def test_an_administrator_allows_a_persons_keys_to_create_and_it_is_recorded(

@@ -16,6 +16,7 @@ from connections.models import AccessKind, ApprovalPolicy, Credential, Notificat
 from connections.notifications.messages import Message, build_message
 from connections.people import people, provider_accounts
 from sandbox.server import SandboxServer
+from tests.credentials.support import second_pair
 from tests.flows.support import store_credential
 from tests.support.people import make_person
 
@@ -76,6 +77,67 @@ def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
     )
     assert notified_people() == {"grete", "margot"}
     assert message().data["after"]["see"] == [f"person:{grete.pk}"]
+
+
+@pytest.fixture
+def other(sandbox: SandboxServer, credential: Credential) -> Credential:
+    """Another credential of the org, which everybody can see."""
+    pair = second_pair(sandbox, "Payments US")
+    return store_credential(
+        sandbox, "Payments US", name="Second", pair=pair, policy=ApprovalPolicy.ONE, is_read=False
+    )
+
+
+@pytest.fixture
+def hidden(credential: Credential, by_root: Actor) -> Credential:
+    """The credential with the stricter policy, which only auditors and administrators can see."""
+    access_lists.change_access(
+        actor=by_root, credential=credential, wanted={AccessKind.SEE: ["role:Auditor"]}
+    )
+    Notification.objects.all().delete()
+    return credential
+
+
+@pytest.mark.database
+def test_an_approver_of_the_org_learns_of_its_policy_but_not_of_a_hidden_credential(
+    hidden: Credential,
+    other: Credential,
+    by_root: Actor,
+    linus: Person,
+    client_of: Callable[[Person], Client],
+):
+    credential_lifecycle.change_policy(actor=by_root, credential=hidden, policy=ApprovalPolicy.NONE)
+    assert notified_people() == {"linus", "margot"}
+    mail = message(to=linus)
+    assert mail.sentence == "The approvals needed for Payments US changed from 2 to 1."
+    assert mail.subject == "Org Admin: Approval policy changed: Payments US"
+    assert not mail.data
+    assert client_of(linus).get(mail.path).status_code == 200
+    assert "“2 approvals required” to “No approval required”" in message().sentence
+    assert message().data["org_policy"] == "one"
+
+
+def test_an_approver_learns_nothing_of_a_hidden_credential_that_leaves_the_policy_of_its_org(
+    hidden: Credential, other: Credential, by_root: Actor, linus: Person
+):
+    other.policy = ApprovalPolicy.TWO
+    other.save()
+    credential_lifecycle.change_policy(actor=by_root, credential=hidden, policy=ApprovalPolicy.NONE)
+    assert notified_people() == {"margot"}
+
+
+def test_a_message_is_not_sent_to_an_approver_from_whom_its_credential_is_hidden_since(
+    credential: Credential, by_root: Actor, linus: Person
+):
+    credential_lifecycle.allow_person_to_create(
+        actor=by_root, credential=credential, allow_person=True
+    )
+    access_lists.change_access(
+        actor=by_root, credential=credential, wanted={AccessKind.SEE: ["role:Auditor"]}
+    )
+    queued = Notification.objects.get(person=linus)
+    with pytest.raises(Credential.DoesNotExist):
+        build_message(queued)
 
 
 @pytest.mark.parametrize(
