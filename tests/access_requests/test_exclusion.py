@@ -1,11 +1,14 @@
 """Of an access request and a deletion of the same pair, the one confirmed first ends the other."""
 
+import re
 import threading
 from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
 from connections import audit
@@ -19,12 +22,14 @@ from connections.core.errors import ConflictError
 from connections.deletions import break_glass, confirmations, requesting
 from connections.inventory import syncs
 from connections.models import (
+    AccessKind,
     AccessOutcome,
     AccessRequest,
     ApprovalPolicy,
     Batch,
     ChangeRequest,
     Credential,
+    CredentialAccess,
     Deletion,
     Notification,
     OrgPair,
@@ -37,10 +42,15 @@ from sandbox.faults import EXECUTES_THEN_500
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.batches.support import add_connections, approve, draft, execute, request, sync_now
+from tests.credentials.support import second_pair
+from tests.flows.support import read, store_credential
 from tests.support.access_requests import request_for
 from tests.support.at_once import start_until_it_waits
 
 pytestmark = pytest.mark.database
+
+# Of the access requests of `mixed`, those that are open and have sent nothing.
+OPEN = ("requested", "approved")
 
 
 def request_deletion(credential: Credential, pair: OrgPair, *, by: Person) -> Deletion:
@@ -193,6 +203,91 @@ def test_a_bulk_deletion_ends_an_access_request_when_it_claims_the_row(
     unsent.refresh_from_db()
     assert unsent.outcome == AccessOutcome.STALE
     assert Deletion.objects.get().outcome == Outcome.DELETED
+
+
+@pytest.mark.django_db
+def test_the_people_of_an_access_request_that_a_bulk_deletion_ends_are_notified(
+    ada: Person,
+    grace: Person,
+    linus: Person,
+    credential: Credential,
+    listed_pair: OrgPair,
+    settings: Settings,
+):
+    settings.HAS_MAIL = True
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    credential.refresh_from_db()
+    mine = request_for(
+        actor=person_actor(person=grace),
+        pair=listed_pair,
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"},
+    )
+    execute(approve(request_bulk_deletion(credential, listed_pair, by=ada), linus), ada)
+    running.run_due(actor=WORKER)
+    ended = Notification.objects.filter(code="access_request.settled", subject_id=str(mine.pk))
+    assert list(ended.values_list("person", flat=True)) == [grace.pk]
+
+
+@pytest.mark.django_db
+def test_a_plan_names_the_access_requests_that_it_ends_until_it_is_confirmed(
+    ada: Person,
+    linus: Person,
+    credential: Credential,
+    mixed: tuple[list[str], dict[str, AccessRequest]],
+    client_of: Callable[[Person], Client],
+):
+    connections, requests = mixed
+    del connections[list(requests).index("unknown")]
+    batch, client = draft(ada, connections), client_of(ada)
+    url = reverse("batch-detail", args=[batch.pk])
+    # Of the five, two are open and have sent nothing.
+    ends = {reverse("access-request-detail", args=[requests[name].pk]) for name in OPEN}
+    for act in (lambda: request(batch, ada), lambda: approve(batch, linus), lambda: None):
+        page = read(client.get(url))
+        assert "2 access requests end when this is sent: " in page.text
+        assert set(re.findall(r'href="(/access-requests/[^"]{36}/)"', page.html)) == ends
+        shown = read(client.get(url, {"show": "ends-request"})).html
+        assert shown.count('data-connection="') == 2
+        act()
+    execute(batch, ada)
+    assert "end when this is sent" not in read(client.get(url)).text
+
+
+@pytest.mark.django_db
+def test_a_plan_says_which_access_request_was_sent_and_keeps_it_from_being_requested(
+    ada: Person,
+    mixed: tuple[list[str], dict[str, AccessRequest]],
+    client_of: Callable[[Person], Client],
+):
+    connections, requests = mixed
+    batch = draft(ada, [connections[list(requests).index("unknown")]])
+    page = read(client_of(ada).get(reverse("batch-detail", args=[batch.pk])))
+    assert "1 access request was sent to Datadog: Nothing here can be" in page.text
+    assert reverse("access-request-detail", args=[requests["unknown"].pk]) in page.html
+
+
+@pytest.mark.django_db
+def test_a_plan_says_of_a_hidden_access_request_only_that_something_is_in_progress(
+    ada: Person,
+    linus: Person,
+    unsent: AccessRequest,
+    credential: Credential,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
+):
+    second = store_credential(
+        sandbox, "Payments US", name="Second", pair=second_pair(sandbox, "Payments US")
+    )
+    snapshot = second.snapshots.get(is_current=True, **listed_pair._asdict())
+    CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, person=linus)
+    # Read again, because a person keeps what they can see.
+    ada = Person.objects.get(pk=ada.pk)
+    batch = draft(ada, [f"{listed_pair.site}/{snapshot.connection_id}"])
+    page = read(client_of(ada).get(reverse("batch-detail", args=[batch.pk])))
+    assert "Something about the orgs of 1 connection is in progress" in page.text
+    assert str(unsent.pk) not in page.html
 
 
 @pytest.mark.django_db

@@ -54,7 +54,7 @@ STATEMENTS = {
     "access reviews": 13,
     "one access review": 25,
     "bulk deletions": 7,
-    "plan": 18,
+    "plan": 19,
     "progress": 18,
 }
 # The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.

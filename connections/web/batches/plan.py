@@ -17,8 +17,16 @@ from connections.batches import facts
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
-from connections.models import Batch, BatchRow, Deletion, OrgConnectionKey, RowProblem
+from connections.models import (
+    Batch,
+    BatchRow,
+    Deletion,
+    OrgConnectionKey,
+    OrgPair,
+    RowProblem,
+)
 from connections.verifier.labels import ROW_PROBLEMS
+from connections.web.change_requests.excluded import Excluded, find_excluded_by_deletions
 from connections.web.framework.support import PageWarning
 
 # How many lines of a total are shown before the others are folded away, and how many names a
@@ -48,6 +56,8 @@ class PlanFilter(TextChoices):
     NEW = "new"
     UNKNOWN_TYPE = "unknown-type"
     KEPT = "kept"
+    ENDS_REQUEST = "ends-request"
+    SENT_REQUEST = "sent-request"
 
 
 class PlanRow(NamedTuple):
@@ -73,6 +83,11 @@ class PlanRow(NamedTuple):
     def is_to_delete(self) -> bool:
         """Whether the bulk deletion deletes it."""
         return not self.problem and self.ended_at is None
+
+    @property
+    def pair(self) -> OrgPair:
+        """The orgs that it connects."""
+        return OrgPair(self.site, self.source_org_id, self.sink_org_id)
 
     @property
     def key(self) -> OrgConnectionKey:
@@ -110,6 +125,8 @@ class Plan:
     kept_ids: Collection[int]
     # The deletions that keep left out rows from being deleted, by row.
     others: Mapping[int, Deletion]
+    # The open access requests of the orgs of those to delete, which deleting them ends, by row.
+    excluded: Mapping[int, Excluded]
     at: datetime
 
     @property
@@ -134,12 +151,19 @@ class Plan:
                 row.is_to_delete and unknown_types(row.connection_types)
             ),
             PlanFilter.KEPT: lambda row: row.is_to_delete and row.id in self.kept_ids,
+            PlanFilter.ENDS_REQUEST: lambda row: self._is_excluded(row, was_sent=False),
+            PlanFilter.SENT_REQUEST: lambda row: self._is_excluded(row, was_sent=True),
         }
         return [row for row in self.rows if tests[row_filter](row)]
 
     def _is_new(self, row: PlanRow) -> bool:
         created = row.connection_created_at
         return created is not None and self.at - created < NEW
+
+    def _is_excluded(self, row: PlanRow, *, was_sent: bool) -> bool:
+        found = self.excluded.get(row.id)
+        other = found.visible if found else None
+        return other is not None and (other.epoch > 0) == was_sent
 
     @property
     def numbers(self) -> list[tuple[str, int]]:
@@ -169,6 +193,7 @@ class Plan:
                 count=len(kept),
                 rows_url=url_of(PlanFilter.KEPT),
             ),
+            *self._excluded_warnings(url_of=url_of),
             self._gone_warning(rows_url=url_of(PlanFilter.LEFT_OUT)),
             PageWarning(
                 headline=f"{len(left_out)} can't be deleted and {_is_or_are(left_out)} left out",
@@ -200,6 +225,34 @@ class Plan:
             ),
         ]
         return [warning for warning in warnings if warning.count]
+
+    def _excluded_warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:
+        """Which access requests the deletions end, and which ones keep them from being sent."""
+        sent, ended = self.rows_of(PlanFilter.SENT_REQUEST), self.rows_of(PlanFilter.ENDS_REQUEST)
+        hidden = [row for row in self.excluded.values() if row.visible is None]
+        closed = "it is" if len(sent) == 1 else "they are"
+        return [
+            PageWarning(
+                headline=f"{pluralize(len(sent), 'access request')} "
+                f"{'was' if len(sent) == 1 else 'were'} sent to Datadog",
+                detail=f"Nothing here can be requested or confirmed until {closed} closed",
+                count=len(sent),
+                rows_url=url_of(PlanFilter.SENT_REQUEST),
+            ),
+            PageWarning(
+                headline=f"{pluralize(len(ended), 'access request')} "
+                f"{_verb_form(ended, 'end')} when this is sent",
+                detail=_names(f"{row.source} → {row.sink}" for row in ended),
+                count=len(ended),
+                rows_url=url_of(PlanFilter.ENDS_REQUEST),
+            ),
+            PageWarning(
+                headline=f"Something about the orgs of {pluralize(len(hidden), 'connection')} "
+                "is in progress",
+                detail="Whichever is confirmed first ends the other",
+                count=len(hidden),
+            ),
+        ]
 
     def _gone_warning(self, *, rows_url: str) -> PageWarning:
         """What was deleted since the plan was made, with a link to the bulk deletion that did."""
@@ -244,7 +297,7 @@ class Plan:
 def load_plan(
     batch: Batch, *, actor: Actor, at: datetime, current: Sequence[BatchRow] = ()
 ) -> Plan:
-    """The plan as this person sees it. Two queries, whatever the number of rows.
+    """The plan as this person sees it. Three queries, whatever the number of rows.
 
     `current` are the rows of a draft with the problems that they have now.
     """
@@ -259,10 +312,13 @@ def load_plan(
         stored = stored.annotate(ended_at=F("deletion__settled_at"))
         rows = [PlanRow._make(row) for row in stored.values_list(*PlanRow._fields)]
     overtaken = [row for row in current if row.problem in _OVERTAKEN]
+    pairs = {row.id: row.pair for row in rows if row.is_to_delete and row.source_org_id}
+    excluded = find_excluded_by_deletions(set(pairs.values()), actor=actor)
     return Plan(
         rows=rows,
         kept_ids=facts.find_kept(batch=batch),
         others=facts.find_later_deletions(overtaken, actor=actor) if overtaken else {},
+        excluded={row: excluded[pair] for row, pair in pairs.items() if pair in excluded},
         at=at,
     )
 

@@ -34,6 +34,7 @@ from connections.web.badges import (
     row_problem_badge,
 )
 from connections.web.batches.plan import Plan, PlanFilter
+from connections.web.change_requests.excluded import Excluded
 from connections.web.deletions.bars import BarPart, bar_parts
 from connections.web.framework.lists import (
     ViewLink,
@@ -71,6 +72,8 @@ class BatchRowView:
     result: str
     # In a plan with agreements.
     agreed: AgreedView | None = None
+    # The visible access request that deleting it ends.
+    excluded: Excluded | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +135,21 @@ def plan_rows(
     ids = {row.id for row in page.object_list}
     if current:
         shown = [row for row in current if row.pk in ids]
-        views = [_plan_row(row, other=plan.others.get(row.pk)) for row in shown]
+        views = [
+            _plan_row(row, other=plan.others.get(row.pk), excluded=plan.excluded.get(row.pk))
+            for row in shown
+        ]
     else:
         stored = visibility.visible_batch_rows(batch, actor=actor).filter(pk__in=ids)
         stored = stored.select_related("credential", "deletion").order_by("position")
-        views = [_plan_row(row, deletion=getattr(row, "deletion", None)) for row in stored]
+        views = [
+            _plan_row(
+                row,
+                deletion=getattr(row, "deletion", None),
+                excluded=plan.excluded.get(row.pk),
+            )
+            for row in stored
+        ]
     views = _with_agreements(views, today=time_of(request).date())
     return RowsPage(
         views=views,
@@ -210,6 +223,7 @@ def _plan_row(
     *,
     deletion: models.Deletion | None = None,
     other: models.Deletion | None = None,
+    excluded: Excluded | None = None,
 ) -> BatchRowView:
     """A row of a plan. `other` is the deletion that keeps a row of a draft from being deleted."""
     url = ""
@@ -226,6 +240,7 @@ def _plan_row(
         badge=ALREADY_DELETED if other and other.is_settled else _plan_badge(row, deletion),
         deletion=deletion,
         result="",
+        excluded=excluded if excluded and excluded.visible else None,
     )
 
 

@@ -1,12 +1,16 @@
 """What confirming a deletion or an access request ends: an open request of the other kind."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
+from django.db.models import Exists, OuterRef
 from django.urls import reverse
 
+from connections.access import visibility
 from connections.access.actor import Actor
+from connections.agreements.agreed import of_these_pairs
 from connections.change_requests import exclusion
-from connections.models import ChangeRequest, Deletion, OrgPair
+from connections.models import AccessRequest, ChangeRequest, Deletion, OrgPair
 
 
 class Excluded(NamedTuple):
@@ -25,3 +29,20 @@ def find_excluded(kind: type[ChangeRequest], pair: OrgPair, *, actor: Actor) -> 
         return Excluded(None, "")
     name = "deletion-detail" if kind is Deletion else "access-request-detail"
     return Excluded(other, reverse(name, args=[other.pk]))
+
+
+def find_excluded_by_deletions(
+    pairs: Collection[OrgPair], *, actor: Actor
+) -> dict[OrgPair, Excluded]:
+    """The open access request of each of these pairs that has one. One query."""
+    if not pairs:
+        return {}
+    visible = visibility.visible_access_requests(actor=actor).filter(pk=OuterRef("pk"))
+    rows = AccessRequest.objects.filter(of_these_pairs(pairs), settled_at=None)
+    found = list(rows.annotate(is_visible=Exists(visible)))
+    return {
+        pair: Excluded(each, reverse("access-request-detail", args=[each.pk]))
+        if each.is_visible
+        else Excluded(None, "")
+        for pair, each in zip(exclusion.pairs_of(found), found, strict=True)
+    }
