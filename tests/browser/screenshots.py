@@ -1,8 +1,7 @@
 """Screenshots for review: `python -m tests.browser.screenshots DIRECTORY`.
 
 Every page at three widths in both themes, from the demo's company. It also makes the pictures that
-the README and docs/OPERATIONS.md show. `--orgs 5 50 100` takes pictures of the matrix of this
-many orgs instead, on screen and as printed.
+the README and docs/OPERATIONS.md show.
 """
 
 import argparse
@@ -11,8 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +26,6 @@ from connections.models import Person  # noqa: E402
 from sandbox.demo_world import demo_world  # noqa: E402
 from sandbox.server import SandboxServer  # noqa: E402
 from sandbox.world import World  # noqa: E402
-from tests.browser import made_up_orgs  # noqa: E402
 from tests.browser.chromium import find_chromium  # noqa: E402
 from tests.browser.demo_world import build  # noqa: E402
 from tests.browser.live_service import database_at, make_blank_database, served  # noqa: E402
@@ -47,9 +43,6 @@ DOCS_PICTURES = {
     "change-list": ("screenshot-changes.png", 540),
     "access-review-open": ("screenshot-access-review.png", 540),
 }
-
-MATRIX = Listed(slug="matrix", name="org-connection-list", path=lambda: "/connections/?view=matrix")
-A4_WIDTH = 1123  # CSS pixels, landscape
 
 
 @contextmanager
@@ -108,22 +101,6 @@ def docs_picture(page: Page, listed: Listed) -> None:
     page.screenshot(path=DOCS / name)
 
 
-def card_picture(page: Page, *, directory: Path, name: str) -> None:
-    """Save the matrix with the card of its first changed cell."""
-    page.set_viewport_size({"width": 1280, "height": 800})
-    page.emulate_media(color_scheme="light")
-    page.locator("a.is-changed").first.hover()
-    page.screenshot(path=directory / f"{name}-card.png")
-
-
-def print_picture(page: Page, *, directory: Path, name: str) -> None:
-    """Save the matrix as it is printed."""
-    page.emulate_media(media="print")
-    page.set_viewport_size({"width": A4_WIDTH, "height": 794})
-    page.screenshot(path=directory / f"{name}-print.png", full_page=True)
-    page.pdf(path=directory / f"{name}.pdf", prefer_css_page_size=True)
-
-
 def take_demo_pictures(browser: Browser, *, address: str, directory: Path, slugs: set[str]) -> None:
     """Take pictures of the demo's pages, all or those with these slugs, and the docs'."""
     open_as = opener(browser, address=address)
@@ -136,15 +113,6 @@ def take_demo_pictures(browser: Browser, *, address: str, directory: Path, slugs
             page.context.close()
 
 
-def take_matrix_pictures(browser: Browser, *, address: str, directory: Path, count: int) -> None:
-    """Take pictures of the matrix of this many orgs."""
-    page = opener(browser, address=address)("operator")
-    name = f"{MATRIX.slug}-{count}"
-    picture(page, replace(MATRIX, slug=name), directory=directory)
-    card_picture(page, directory=directory, name=name)
-    print_picture(page, directory=directory, name=name)
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed arguments. Ends the process with a usage message if they are invalid."""
     parser = argparse.ArgumentParser(
@@ -153,14 +121,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("directory", type=Path, help="where to save them")
     slugs = sorted(listed.slug for listed in PAGES if not listed.is_fresh)
     parser.add_argument("pages", nargs="*", metavar="page", help=f"only these: {', '.join(slugs)}")
-    parser.add_argument(
-        "--orgs",
-        nargs="+",
-        type=int,
-        default=[],
-        metavar="N",
-        help="the matrix of so many made-up orgs, at most 102, instead of the demo's pages",
-    )
     given = parser.parse_args(arguments)
     if unknown := set(given.pages) - set(slugs):
         parser.error(f"no page is called {', '.join(sorted(unknown))}")
@@ -175,20 +135,12 @@ def main(arguments: Sequence[str]) -> int:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"]
         )
-        for count in given.orgs:
-            fill = partial(made_up_orgs.build_orgs, count=count)
-            with (
-                tempfile.TemporaryDirectory() as scratch,
-                service_with(made_up_orgs.make_world(), fill=fill, directory=Path(scratch)) as at,
-            ):
-                take_matrix_pictures(browser, address=at, directory=given.directory, count=count)
-        if not given.orgs:
-            with (
-                tempfile.TemporaryDirectory() as scratch,
-                service_with(demo_world(), fill=build, directory=Path(scratch)) as at,
-            ):
-                slugs = set(given.pages)
-                take_demo_pictures(browser, address=at, directory=given.directory, slugs=slugs)
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            service_with(demo_world(), fill=build, directory=Path(scratch)) as at,
+        ):
+            slugs = set(given.pages)
+            take_demo_pictures(browser, address=at, directory=given.directory, slugs=slugs)
         browser.close()
     return 0
 

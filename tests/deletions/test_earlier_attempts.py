@@ -43,19 +43,16 @@ from sandbox.faults import (
     rate_limited,
 )
 from sandbox.server import SandboxServer
-from tests.deletions.conftest import RequestDeletion
+from tests.deletions.conftest import Observer, RequestDeletion
 from tests.deletions.test_attempt_facts import (
     CLAIMS_NOTHING_DELETED,
     CLAIMS_NOTHING_SENT,
 )
 from tests.evidence.support import differences_of, rows_and_events
-from tests.faults.responses.conftest import Observer, observer
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
-
-__all__ = ["observer"]
 
 type Happen = Callable[[Deletion], object]
 

@@ -1,4 +1,4 @@
-"""The repository as a whole: version, hooks, license, documents."""
+"""The repository as a whole: version, hooks, the verifier's digest, documents."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from connections import __version__
+from connections.evidence.program import program_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -37,11 +38,9 @@ def test_hooks_are_local_and_run_what_is_installed_here():
         assert re.match(r"(\.venv/bin/|\./run )", hook["entry"])
 
 
-def test_the_license_is_the_whole_text_that_the_project_names():
-    text = (ROOT / "LICENSE").read_text()
-    assert PROJECT["project"]["license"] == "Apache-2.0"
-    assert text.lstrip().startswith("Apache License\n")
-    assert "APPENDIX: How to apply the Apache License to your work." in text
+def test_the_newest_release_has_the_one_digest_of_its_verifier():
+    newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert re.findall("`([0-9a-f]{64})`", newest) == [program_digest()]
 
 
 def test_every_decision_is_in_the_index_and_on_one_page():

@@ -30,8 +30,8 @@ KEY_LOGIN = "/accounts/2fa/webauthn/login/"
 KEY_ADD = "/accounts/2fa/webauthn/add/"
 UNKNOWN = "/no/such/page/"
 CANARY = "canary-0123456789abcdef0123456789abcdef"
-# Forms with and without the CSRF token, and pages without a form.
-ADDRESSES = (LOGIN, "/deletions/new/", UNKNOWN, "/connections/")
+# Forms for everyone and for people, and no page.
+ADDRESSES = (LOGIN, "/deletions/new/", UNKNOWN)
 CHARSETS = (
     *("utf-16", "base64", "idna", "punycode", "rot13", "undefined", "zlib", "iso-8859-1", "utf-7"),
     *("nonsense", "x" * 300, "*", '"', "utf-8\\"),
@@ -160,21 +160,15 @@ def client_data(text: str) -> str:
 
 PASSKEY_RESPONSES = {
     "nothing": "",
-    "null": "null",
     "no JSON": "no json",
     "too deep": deep(),
     "too long a number": "9" * 5000,
     "a list": "[]",
-    "a number": "5",
     "an empty object": "{}",
     "other ids": json.dumps({"id": "AA", "rawId": "BB", "type": "public-key", "response": {}}),
-    "no raw id": json.dumps({"id": "AA"}),
     "a response that is none": json.dumps({"id": "AA", "rawId": "AA", "response": 5}),
     "client data too deep": client_data(deep()),
-    "client data with too long a number": client_data("9" * 5000),
-    "client data that is a list": client_data("[]"),
     "client data of other kinds": client_data('{"type": 1, "challenge": 2, "origin": []}'),
-    "client data that lacks everything": client_data("{}"),
     "client data of a key": client_data(
         '{"type": "webauthn.create", "challenge": "AA", "origin": ""}'
     ),
