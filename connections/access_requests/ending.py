@@ -479,7 +479,10 @@ class _End:
         except UnavailableError as error:
             cause = error.cause
         is_unsent = deletion.state == State.REQUESTED
-        if cause := cause or (deletion.cause if is_unsent else ""):
+        if is_unsent and not cause:
+            is_slow = deletion.cause_details.get("cause") == Cause.LIST_TOO_SLOW
+            cause = Cause.LIST_TOO_SLOW if is_slow else deletion.cause
+        if cause:
             self._record_not_ended(cause)
         return self.now + RETRY_AFTER if is_unsent else None
 

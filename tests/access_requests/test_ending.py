@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.audit import EventCode
 from connections.change_requests import approvals, lifecycle, sending
+from connections.change_requests.hold import find_hold
 from connections.core.errors import ConflictError, UnavailableError
 from connections.credentials.retirement import retire_credential
 from connections.deletions import break_glass, requesting
@@ -35,13 +37,14 @@ from connections.models import (
     RequestKind,
     State,
 )
-from connections.operations import due
+from connections.operations import due, holds
 from sandbox import faults
 from tests.access_requests.conftest import DAY, End, RequestAccess, approved_again
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -114,6 +117,19 @@ def refused(end: End) -> None:
 
 def response_lost(end: End) -> None:
     end.sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, method="DELETE")
+
+
+def list_too_slow(end: End) -> None:
+    """Both times that it is read."""
+    claim, left = sending.claim, [1, 2]
+
+    def claim_late(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            left.pop()
+            end.clock.advance(seconds=11)
+        return claim(*args, **kwargs)
+
+    end.monkeypatch.setattr(sending, "claim", claim_late)
 
 
 def crashed_before_sending(end: End) -> None:
@@ -228,6 +244,7 @@ CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], in
     (refused, [REFUSED], [], [REFUSED, WAITING], 0),
     (response_lost, [UNKNOWN], [], [UNKNOWN], 1),
     (crashed_before_sending, [STALLED], ["client_failure"], [COVERED], 1),
+    (list_too_slow, [STALLED], ["list_too_slow"], [COVERED], 1),
     (unsent_request, [COVERED], [], [COVERED], 1),
     (approved_request, [COVERED], [], [COVERED], 1),
     (rate_limited_request, [], [], [], 0),
@@ -261,10 +278,6 @@ def test_it_deletes_what_was_approved_or_people_decide(
     then: Sequence[Found],
     deletes: int,
 ):
-    def found() -> list[Found]:
-        rows = Deletion.objects.order_by("requested_at")
-        return list(rows.values_list("state", "outcome"))
-
     case(end)
     ending.end_due(actor=WORKER)
     assert (found(), causes_of_alerts()) == (first, alerts)
@@ -289,9 +302,126 @@ def test_it_deletes_what_was_approved_or_people_decide(
         assert deletion.reason == end.given.reason
 
 
+def found() -> list[Found]:
+    """The deletions that there are, oldest first."""
+    rows = Deletion.objects.order_by("requested_at")
+    return list(rows.values_list("state", "outcome"))
+
+
 def causes_of_alerts() -> list[str]:
     events = AuditEvent.objects.filter(code=EventCode.ACCESS_REQUEST_NOT_ENDED)
     return [event.details["cause"] for event in events.order_by("seq")]
+
+
+@pytest.mark.parametrize(
+    ("case", "then", "alerts"),
+    [
+        (nothing, [COVERED], []),
+        (other_types, [WAITING], ["changed_when_read"]),
+        (gone, [], []),
+        (extended, [], []),
+    ],
+    ids=["nothing", "other_types", "gone", "extended"],
+)
+def test_on_hold_nothing_ends_and_after_the_release_what_is_due_then(
+    end: End, case: Callable[[End], None], then: Sequence[Found], alerts: Sequence[str]
+):
+    put_on_hold()
+    for _ in range(2):
+        ending.end_due(actor=WORKER)
+        end.clock.advance(seconds=DAY)
+    assert (found(), causes_of_alerts()) == ([], [])
+    case(end)
+    release()
+    ending.end_due(actor=WORKER)
+    assert (found(), causes_of_alerts()) == (then, alerts)
+    assert end.sandbox.world.deletes_received(end.connection_id) == then.count(COVERED)
+
+
+def test_what_waits_for_people_when_a_hold_is_put_on_waits_on(end: End, grace: Person):
+    other_types(end)
+    ending.end_due(actor=WORKER)
+    put_on_hold()
+    end.clock.advance(seconds=DAY)
+    for _ in range(2):
+        ending.end_due(actor=WORKER)
+        due.run_due(actor=WORKER)
+        assert found() == [WAITING]
+        if find_hold():
+            release()
+    # What people confirm is sent, also while a hold is on.
+    put_on_hold()
+    end.clock.advance(seconds=1)
+    assert confirm(Deletion.objects.get(), by=grace).outcome == Outcome.DELETED
+
+
+def put_on_hold() -> None:
+    holds.put_on_hold(actor=command_actor(), reason="We look first.")
+
+
+def release() -> None:
+    holds.release_holds(actor=command_actor(), digest=holds.find_held_work().digest)
+
+
+def test_what_was_left_unsent_waits_for_people_if_it_has_changed_since(end: End):
+    crashed_before_sending(end)
+    ending.end_due(actor=WORKER)
+    assert found() == [STALLED]
+    other_types(end)
+    end.clock.advance(minutes=16)
+    ending.end_due(actor=WORKER)
+    assert found() == [NOT_SENT]
+    end.clock.advance(hours=1)
+    ending.end_due(actor=WORKER)
+    assert found() == [NOT_SENT, WAITING]
+    assert end.sandbox.world.deletes_received(end.connection_id) == 0
+
+
+def test_a_delete_that_is_not_sent_in_time_is_requested_again_an_hour_later(end: End):
+    end.sandbox.world.set_fault(fault=faults.rate_limited(reset="60"), method="DELETE")
+    ending.end_due(actor=WORKER)
+    while Deletion.objects.get().settled_at is None:
+        end.clock.advance(minutes=2)
+        due.run_due(actor=WORKER)
+    assert found() == [NOT_SENT]
+    end.sandbox.world.clear_faults()
+    ending.end_due(actor=WORKER)
+    assert found() == [NOT_SENT]
+    end.clock.advance(hours=1)
+    ending.end_due(actor=WORKER)
+    assert found() == [NOT_SENT, COVERED]
+
+
+def test_a_deletion_that_a_person_requested_is_waited_for(end: End, linus: Person):
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    deletion = request_deletion(
+        actor=person_actor(person=end.ada),
+        credential=end.credential,
+        connection_id=UUID(end.connection_id),
+    )
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
+    ending.end_due(actor=WORKER)
+    assert (found(), causes_of_alerts()) == ([WAITING], [])
+    lifecycle.withdraw(change_request=deletion, actor=person_actor(person=end.ada))
+    end.clock.advance(minutes=16)
+    ending.end_due(actor=WORKER)
+    assert found() == [WITHDRAWN, COVERED]
+
+
+def test_a_rate_limit_on_the_day_after_is_reported_once_it_has_lasted_an_hour(end: End):
+    end.clock.at = end.clock.now().replace(hour=0, minute=1) - timedelta(days=1)
+    end.sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), method="GET")
+    for _ in range(58):
+        assert ending.end_due(actor=WORKER) == [end.given]
+        end.clock.advance(minutes=1)
+    assert causes_of_alerts() == []
+    end.clock.advance(minutes=2)
+    ending.end_due(actor=WORKER)
+    assert causes_of_alerts() == ["rate_limited"]
+    end.sandbox.world.clear_faults()
+    end.clock.advance(minutes=15)
+    ending.end_due(actor=WORKER)
+    assert found() == [COVERED]
 
 
 def test_other_data_types_that_change_again_are_shown_again(end: End):
