@@ -44,7 +44,7 @@ from connections.models import (
     State,
 )
 from connections.notifications.messages import build_message
-from connections.operations import holds, kept_checkpoint
+from connections.operations import heartbeats, holds, kept_checkpoint
 from connections.operations.checks import run_all_checks
 from connections.operations.worker import Worker
 from sandbox import faults
@@ -501,6 +501,12 @@ def test_a_restored_database_deletes_nothing_that_was_extended_since(restored: I
     assert not is_deleted(restored)
     release()
     assert is_deleted(restored)
+
+
+def test_no_worker_of_the_backup_counts_as_running(installation: Installation):
+    heartbeats.record_heartbeat(name="one", host="here", process_id=1)
+    assert run("after_restore") == 0
+    assert heartbeats.last_seen_at() is None
 
 
 def test_a_restore_does_not_decide_that_access_stays(installation: Installation):

@@ -104,6 +104,20 @@ def test_everything_arrives_and_the_service_goes_on_there(
     checked("make_evidence_bundle", "--output", str(tmp_path / "bundle.zip"), env=env)
 
 
+def test_a_hold_is_carried_over_and_none_is_put_on(source: dict[str, str], target: str):
+    # Keeps its newest checkpoint in the data directory.
+    checked("worker", "--once", env=source)
+    checked("hold", "--reason", "We look first.", env=source)
+    checked("move_database", "--to", target, env=source)
+    checked("worker", "--once", env=on_postgresql(source, target))
+    columns = "kind, reason, released_at"
+    path = f"{source['ORGADMIN_DATA_DIR']}/orgadmin.sqlite3"
+    with closing(sqlite3.connect(path)) as here, psycopg.connect(target) as there:
+        held = here.execute(CONTENTS.format(columns, "connections_hold")).fetchall()
+        moved = there.execute(CONTENTS.format(columns, "connections_hold")).fetchall()
+    assert held == moved == [("by_hand", "We look first.", None)]
+
+
 def _is_uuid(value: object) -> bool:
     return isinstance(value, str) and len(value) == 32 and value.isalnum() and value.islower()
 
