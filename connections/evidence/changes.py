@@ -10,6 +10,7 @@ from itertools import batched
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
@@ -28,14 +29,12 @@ from connections.models import AuditEvent, Change
 
 logger = logging.getLogger(__name__)
 
-# Changes per query.
-_BATCH_SIZE = 500
-# Events per query. One event can name thousands of changes.
-_EVENTS_PER_QUERY = 100
-_ALL = "SELECT id FROM connections_change"
-_ACKNOWLEDGED = (
-    f"{_ALL} WHERE acknowledged_at IS NOT NULL OR acknowledged_by_id IS NOT NULL OR note <> ''"
-)
+# One event can name thousands of changes.
+_EVENTS_PER_QUERY = 20
+_ROWS = """
+    SELECT id, acknowledged_at IS NOT NULL OR acknowledged_by_id IS NOT NULL OR note <> ''
+    FROM connections_change
+"""
 
 
 def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[None]:
@@ -44,47 +43,40 @@ def compare_all_changes(differing: DifferingRecords, *, upto: int) -> Iterator[N
     Yield after each batch.
 
     The events are assumed to be intact. Changes and acknowledgements that were stored in the
-    meantime are compared with later events, so they cause no false alarm.
+    meantime are looked for in later events, so they cause no false alarm.
     """
-    named = acknowledged = 0
-    for events in _event_batches(EventCode.CHANGES_DETECTED, upto=upto):
-        rows = _load_changes(events)
-        for event in events:
-            _compare_detected(event, rows, differing)
-        named += len(rows)
-        yield
-    for events in _event_batches(EventCode.CHANGES_ACKNOWLEDGED, upto=upto):
-        rows = _load_changes(events)
-        for event in events:
-            _compare_acknowledged(event, rows, differing)
-        acknowledged += sum(1 for row in rows.values() if row and row.acknowledged_at)
-        yield
-    for query, compared, code, sentence in (
-        (_ALL, named, EventCode.CHANGES_DETECTED, "it is stored, but no event records it"),
-        (
-            _ACKNOWLEDGED,
-            acknowledged,
-            EventCode.CHANGES_ACKNOWLEDGED,
-            "it is acknowledged, but no event records that",
-        ),
-    ):
-        if _count(query) != compared:
-            for change_id in _find_unrecorded(query, code=code):
-                differing.add(change_id, sentence)
-        yield
+    detected, acknowledged = set[str](), set[str]()
+    kinds = (
+        (EventCode.CHANGES_DETECTED, _compare_detected, detected),
+        (EventCode.CHANGES_ACKNOWLEDGED, _compare_acknowledged, acknowledged),
+    )
+    for code, compare, named in kinds:
+        for events in _batches(AuditEvent.objects.filter(code=code, seq__lte=upto)):
+            ids = [change_id for event in events for change_id in _ids_in(event)]
+            rows = _read(ids)
+            for event in events:
+                compare(event, rows, differing)
+            named.update(ids)
+            yield
+    with connection.cursor() as cursor:
+        cursor.execute(_ROWS)
+        # IDs as the database returns them, valid or not.
+        stored = [(format_id(pk), is_acknowledged) for pk, is_acknowledged in cursor]
+    # Read after the changes, so that they include those of changes stored in the meantime.
+    for code, _, named in kinds:
+        for events in _batches(AuditEvent.objects.filter(code=code, seq__gt=upto)):
+            named.update(change_id for event in events for change_id in _ids_in(event))
+    for change_id, is_acknowledged in stored:
+        if change_id not in detected:
+            differing.add(change_id, "it is stored, but no event records it")
+        if is_acknowledged and change_id not in acknowledged:
+            differing.add(change_id, "it is acknowledged, but no event records that")
+    yield
 
 
-def _event_batches(code: EventCode, *, upto: int) -> Iterator[list[AuditEvent]]:
-    """The events with this code, in batches that name about as many changes as one query reads."""
-    batch: list[AuditEvent] = []
-    events = AuditEvent.objects.filter(code=code, seq__lte=upto)
-    for event in read_in_chunks(events, key="seq", chunk_size=_EVENTS_PER_QUERY):
-        batch.append(event)
-        if sum(len(_ids_in(event)) for event in batch) >= _BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _batches(events: QuerySet[AuditEvent]) -> Iterator[tuple[AuditEvent, ...]]:
+    chunks = read_in_chunks(events, key="seq", chunk_size=_EVENTS_PER_QUERY)
+    return batched(chunks, _EVENTS_PER_QUERY)
 
 
 def _ids_in(event: AuditEvent) -> list[str]:
@@ -92,17 +84,8 @@ def _ids_in(event: AuditEvent) -> list[str]:
     return ids
 
 
-def _load_changes(events: Sequence[AuditEvent]) -> dict[str, Change | None]:
-    """The changes that the events name, by ID. None for a change that can't be read."""
-    rows: dict[str, Change | None] = {}
-    for ids in batched(
-        (change_id for event in events for change_id in _ids_in(event)), _BATCH_SIZE
-    ):
-        rows |= _read(ids)
-    return rows
-
-
 def _read(ids: Sequence[str]) -> dict[str, Change | None]:
+    """These changes by ID. None for a change that can't be read."""
     try:
         changes = Change.objects.in_bulk([UUID(change_id) for change_id in ids])
     except UNREADABLE:
@@ -172,23 +155,3 @@ def _compare_acknowledged(
         if not is_same:
             sentence = f"its acknowledgement isn't what event {event.seq} recorded"
             differing.add(change_id, sentence)
-
-
-def _count(query: str) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM ({query}) AS rows_of_query")  # noqa: S608 - our own query
-        count: int = cursor.fetchone()[0]
-    return count
-
-
-def _find_unrecorded(query: str, *, code: EventCode) -> list[str]:
-    """The IDs from this query that no event with this code contains."""
-    with connection.cursor() as cursor:
-        cursor.execute(query)
-        # As the database returns them, valid or not.
-        unrecorded = {format_id(stored) for (stored,) in cursor.fetchall()}
-    # Read after the changes, so that it includes the events of changes stored in the meantime.
-    events = AuditEvent.objects.filter(code=code)
-    for event in read_in_chunks(events, key="seq", chunk_size=_EVENTS_PER_QUERY):
-        unrecorded.difference_update(event.details["changes"])
-    return sorted(unrecorded)

@@ -2,8 +2,8 @@
 
 If the chain is intact, every deletion, access request, bulk deletion, access review, protection,
 agreement and change outside Org Admin is compared with its events. It reads in batches and keeps
-one hash and one frontier, so its memory doesn't grow with the log. Events appended while it runs
-are left to the next verification.
+one hash, one frontier and the IDs of changes, so its memory hardly grows with the log. Events
+appended while it runs are left to the next verification.
 """
 
 import logging

@@ -83,7 +83,6 @@ def assert_named(*named: Change) -> None:
 def test_untouched_changes_match_their_events(
     changes: list[Change], batch_size: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(comparison, "_BATCH_SIZE", batch_size)
     monkeypatch.setattr(comparison, "_EVENTS_PER_QUERY", batch_size)
     code, document = verified()
     assert (code, document["fault"], document["changes"]) == (0, None, [])
