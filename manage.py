@@ -32,9 +32,8 @@ def main() -> None:
         # It creates the other commands' secret key, and needs only a temporary one itself.
         os.environ.pop("SECRET_KEY_FILE", None)
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
-    if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"]):
-        # Signals are delivered once the command handles them
-        # (connections/management/interruption.py).
+    if sys.argv[1:2] in (["delete_org_connection"], ["delete_org_connections"], ["request_access"]):
+        # Signals are delivered once the command handles them (connections/management/deleting.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     if "--version" in sys.argv or sys.argv[1:] == ["version"]:
         # Django would print its own.

@@ -17,7 +17,6 @@ from connections.access_requests.targets import (
     find_target,
 )
 from connections.change_requests import clock_guard, exclusion, requesting, sending
-from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches, find_text_problem
@@ -161,13 +160,12 @@ def request_access(
     credential: Credential | None = None,
     restored_from: Deletion | None = None,
     requester: Person | None = None,
-    note_claim: NoteClaim | None = None,
 ) -> AccessRequest:
     """Request access. If no approval is required, a person who can confirm it sends it too.
 
     `digest` is that of the form, so that what was listed and agreed then is so now.
-    `requester` is the person for whom a command requests it, and `note_claim` is as in
-    `sending.claim`. The same `request_id` again returns the same access request.
+    `requester` is the person for whom a command requests it. The same
+    `request_id` again returns the same access request.
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
     naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
@@ -218,7 +216,6 @@ def request_access(
         actor=actor,
         client=client,
         now=now,
-        note_claim=note_claim,
     )
 
 

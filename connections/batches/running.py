@@ -10,7 +10,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -38,6 +38,7 @@ from connections.change_requests.sending import ClaimedAttempt, OldListError
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ClockBehindError, UnavailableError
+from connections.core.threads import RequestThreads
 from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions.action import DELETE
 from connections.inventory import fetching, rate_limits, storing
@@ -173,7 +174,7 @@ class _Pass:
 
     actor: Actor
     is_stopped: Callable[[], bool]
-    threads: ThreadPoolExecutor
+    threads: RequestThreads
     ends_at: float
     # The only bulk deletion to send. None for all.
     only: Batch | None
@@ -426,7 +427,7 @@ def send_due(
 
     `batch` limits this to one. Raises what `run_due` raises.
     """
-    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_DELETES) as threads:
+    with pool(), RequestThreads(max_workers=PARALLEL_DELETES) as threads:
         ends_at = time.monotonic() + PASS_SECONDS
         return _Pass(
             actor=actor, is_stopped=is_stopped, threads=threads, ends_at=ends_at, only=batch

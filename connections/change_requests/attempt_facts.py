@@ -135,10 +135,6 @@ _NOT_RECORDED = {
         "Saved on this server, waiting for the database.",
         "The response is safe in a file and is recorded when the database is back.",
     ),
-    ResponseLocation.IN_DATABASE: (
-        "Recorded, but the database failed afterwards.",
-        "You can open the {label} when the database is back.",
-    ),
     ResponseLocation.NOWHERE: (
         "Sent, but the response couldn't be saved.",
         "Copy it now: the attempt is recorded, but its response isn't. Org Admin will check "
@@ -150,7 +146,6 @@ _NOT_RECORDED = {
 def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
     """The banner for a response that was not recorded."""
     headline, then = _NOT_RECORDED[error.location]
-    label = error.noun.replace("_", " ")
-    again = "Don't delete again." if label == "deletion" else "Don't request it again."
-    lines = (error.response_text, then.format(label=label), again)
+    again = "Don't delete again." if error.noun == "deletion" else "Don't request it again."
+    lines = (error.response_text, then, again)
     return BannerText(headline=headline, lines=lines)

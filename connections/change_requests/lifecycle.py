@@ -7,7 +7,6 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, exclusion, follow_ups, sending, states
 from connections.change_requests.actions import action_of
-from connections.change_requests.sending import NoteClaim
 from connections.change_requests.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.core import clock, time_limits
 from connections.core.causes import Cause, cause_text
@@ -23,14 +22,13 @@ def execute[R: ChangeRequest](
     actor: Actor,
     confirmation: str,
     skip_recheck: bool = False,
-    note_claim: NoteClaim | None = None,
 ) -> R:
     """Confirm a request by its typed text and send it.
 
     A request that is already being sent, or is settled, is returned unchanged, so a second click
     does nothing. A request without effect that needs approval is refused until it is approved
-    again. `note_claim` is as in `sending.claim`. Raises PermissionDenied, InvalidInputError,
-    ConflictError and UnavailableError with nothing sent.
+    again. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError, each with
+    nothing sent.
     """
     action = action_of(change_request)
     permissions.require(
@@ -85,7 +83,6 @@ def execute[R: ChangeRequest](
         client=client,
         skip_recheck=skip_recheck,
         now=now,
-        note_claim=note_claim,
     )
 
 

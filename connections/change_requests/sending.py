@@ -5,7 +5,7 @@ Everything that can change something at Datadog goes through this module.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
@@ -51,9 +51,6 @@ from connections.models import (
 )
 from connections.net.http import pool
 
-# Gets the ID of a request that will be sent once the claim is committed.
-type NoteClaim = Callable[[UUID], None]
-
 
 @pool()
 def send[R: ChangeRequest](
@@ -64,7 +61,6 @@ def send[R: ChangeRequest](
     skip_recheck: bool = False,
     result: SyncResult | None = None,
     now: datetime | None = None,
-    note_claim: NoteClaim | None = None,
 ) -> R:
     """Send a confirmed request once, if it is still what was requested.
 
@@ -72,7 +68,7 @@ def send[R: ChangeRequest](
     `require_sendable`. The claim runs those checks again. `skip_recheck` means that the person
     chose to send although the pre-send check failed. `result` is the sync that this same action has
     just made, so that Datadog isn't queried twice. `now` is the database time, if the caller has
-    just read it. `note_claim` is as in `claim`.
+    just read it.
 
     Returns the request with the recorded response, which is not verified yet: `due_at` is now, for
     the worker. Never raises for a failure at Datadog. Raises BlockedError when a person involved
@@ -83,7 +79,7 @@ def send[R: ChangeRequest](
     logs.add_ids(**{change_request.noun: change_request.pk})
     action = action_of(change_request)
     if skip_recheck:
-        claims = claim([change_request], actor=actor, was_rechecked=False, note_claim=note_claim)
+        claims = claim([change_request], actor=actor, was_rechecked=False)
     else:
         client = client or require_sendable(
             change_request=change_request, confirmed_by=change_request.confirmed_by
@@ -94,7 +90,6 @@ def send[R: ChangeRequest](
             client=client,
             result=result,
             now=now,
-            note_claim=note_claim,
         )
     if not claims:
         return change_request
@@ -104,7 +99,7 @@ def send[R: ChangeRequest](
     if sent.state == State.WAITING and action_of(sent) is not action:
         # The second step follows at once. If it can't, a worker repeats it.
         with contextlib.suppress(BlockedError, UnavailableError):
-            return send(change_request=sent, actor=actor, note_claim=note_claim)
+            return send(change_request=sent, actor=actor)
     return sent
 
 
@@ -115,7 +110,6 @@ def _check_and_claim(
     client: DatadogClient,
     result: SyncResult | None,
     now: datetime | None,
-    note_claim: NoteClaim | None,
 ) -> "list[ClaimedAttempt]":
     """Claim it if a list shows that it can still be sent, and close it if nothing has to be sent.
 
@@ -149,7 +143,6 @@ def _check_and_claim(
                 actor=actor,
                 was_rechecked=recheck.result == RecheckResult.SAME,
                 listed_at=result.started_at,
-                note_claim=note_claim,
             )
         except OldListError:
             failed = replace(result, cause=Cause.LIST_TOO_SLOW)
@@ -318,14 +311,12 @@ def claim(
     actor: Actor,
     was_rechecked: bool,
     listed_at: datetime | None = None,
-    note_claim: NoteClaim | None = None,
 ) -> list[ClaimedAttempt]:
     """Claim requests for this process and record their attempts, durably, before they are sent.
 
     They belong to one credential and, if at all, to one bulk deletion. Each has its own
     attempt. The keys come from the locked credential, which might have been
-    rotated during the pre-send check. `note_claim` is called at the end of each transaction that
-    claims a request, which it can still roll back.
+    rotated during the pre-send check.
 
     Leaves out what another process claimed or changed first, what can no longer be sent in time
     and what a hold keeps back. Raises OldListError when the list that began at `listed_at` is now
@@ -395,8 +386,6 @@ def claim(
         claimed = model._default_manager.bulk_create(attempts.values())
         for attempt in claimed:
             failpoints.hit(Point.INSIDE_CLAIM, change_request_id=attempt.change_request_id)
-            if note_claim:
-                note_claim(attempt.change_request_id)
     for attempt in claimed:
         failpoints.hit(Point.AFTER_CLAIM, change_request_id=attempt.change_request_id)
     return [

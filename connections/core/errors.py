@@ -55,7 +55,6 @@ class ResponseLocation(StrEnum):
     """Where the response to an attempt is stored if it can't be shown as usual."""
 
     LOCALLY = "locally"  # in a file on this machine, until the database accepts it
-    IN_DATABASE = "in_database"  # recorded; the database failed afterwards
     NOWHERE = "nowhere"  # nowhere: the audit log only says that an attempt was made
 
 

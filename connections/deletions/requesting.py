@@ -11,7 +11,6 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
 from connections.change_requests import clock_guard, exclusion, requesting, sending
-from connections.change_requests.sending import NoteClaim
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches
@@ -111,15 +110,13 @@ def request_deletion(
     confirmation: str | None,
     requester: Person | None = None,
     now: datetime | None = None,
-    note_claim: NoteClaim | None = None,
 ) -> Deletion:
     """Request a deletion. Under policy `none`, also confirm and send it.
 
-    `digest` is the target's, so that exactly what was shown is requested. `requester`
-    is the person for whom a command requests it. `now` is the database time, if the caller has just
-    read it. `note_claim` is as in `sending.claim`. The same `request_id` again returns the same
-    deletion. If the connection has an open deletion, that one is returned instead of creating a
-    second one.
+    `digest` is the target's, so that exactly what was shown is requested. `requester` is the person
+    for whom a command requests it. `now` is the database time, if the caller has just read it. The
+    same `request_id` again returns the same deletion. If the connection has an open deletion, that
+    one is returned instead of creating a second one.
 
     An open access request of its orgs ends as stale once the deletion is confirmed. Raises
     PermissionDenied;
@@ -172,7 +169,6 @@ def request_deletion(
         client=client,
         result=result,
         now=now,
-        note_claim=note_claim,
     )
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import UnknownSiteError, get_site
+from connections.core.threads import RequestThreads
 from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner, OrgConnection
@@ -141,7 +141,7 @@ def fetch(
         slot = partial(rate_limits.request_slot, site=credential.site, org_id=credential.org_id)
     fetch_owner = partial(_fetch_owner, client, deadline=deadline, slot=slot)
     if find is None:
-        with ThreadPoolExecutor(max_workers=1) as thread:
+        with RequestThreads(max_workers=1) as thread:
             owner = thread.submit(copy_context().run, fetch_owner)
             result = list_connections(client, deadline=deadline, slot=slot)
         result = _with_checked_owner(result, owner=owner.result(), org_id=credential.org_id)

@@ -1,7 +1,7 @@
 """Syncs many orgs at once, and reads the syncs that were stored."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,6 +12,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import UnavailableError
+from connections.core.threads import RequestThreads
 from connections.datadog.client import DatadogClient
 from connections.inventory import rate_limits, sync_schedule
 from connections.inventory.fetching import SyncResult, fetch, open_client_or_failure
@@ -76,7 +77,7 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
     now = clock.now()
     clients = [open_client_or_failure(credential=credential) for credential in credentials]
     stored: dict[UUID, Sync] = {}
-    with pool(), ThreadPoolExecutor(max_workers=sync_schedule.ORGS_AT_ONCE) as threads:
+    with pool(), RequestThreads(max_workers=sync_schedule.ORGS_AT_ONCE) as threads:
         fetching = [
             # Each thread gets a copy of the context so that all share the connections.
             threads.submit(copy_context().run, _fetch, credential, client, now)

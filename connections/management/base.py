@@ -274,10 +274,10 @@ _FAILURES = (
 )
 
 
-def link_to(noun: str, pk: UUID) -> str:
-    """What a request is called, and the address of its page."""
-    label = noun.replace("_", " ").capitalize()
-    return f"{label}: /{noun.replace('_', '-')}s/{pk}/"
+def link_to(noun: str, pk: UUID | None) -> str:
+    """What a request is called, and the address of its page or, without an ID, of the list."""
+    label, page = noun.replace("_", " ").capitalize(), f"{pk}/" if pk else ""
+    return f"{label}: /{noun.replace('_', '-')}s/{page}"
 
 
 def reason_of(error: Exception) -> str:

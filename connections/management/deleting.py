@@ -1,22 +1,20 @@
 """The base class of the commands that send: exit codes, and what a signal does to them."""
 
-import contextlib
-import json
+import logging
 import os
 import signal
-import sys
 from abc import abstractmethod
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
+from django.db import connection
 
 from connections.change_requests.actions import action_of
 from connections.change_requests.requesting import find_input_problems
 from connections.core.causes import Cause
-from connections.core.errors import STOP_SIGNALS, StopRequestedError
-from connections.core.text import printable
-from connections.management import interruption
+from connections.core.errors import STOP_SIGNALS
 from connections.management.base import FAILED, NOT_SENT, UNKNOWN, OrgAdminCommand, Result
 from connections.models import (
     AccessOutcome,
@@ -26,6 +24,8 @@ from connections.models import (
     Person,
     State,
 )
+
+logger = logging.getLogger(__name__)
 
 STILL_LISTED = 9
 _EXIT_CODES_BY_OUTCOME: dict[str, int] = {
@@ -88,54 +88,31 @@ def _is_not_shown(change_request: ChangeRequest) -> bool:
     return listed != action.is_listed_when_done or bool(is_unverified)
 
 
-STOPPED = "Stopped. Nothing was sent."
-
-
 class DeletingCommand(OrgAdminCommand):
-    """A command that a signal ends in a defined state, with an exit code that tells which state.
+    """A command that a signal ends at once, with an exit code that tells if it might have sent.
 
-    While `stop.is_held`, a signal is only noted. Otherwise it ends the command with nothing sent.
+    SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does. A worker settles what was sent.
     """
 
     needs_keys = True
     # Why it needs --yes.
     why_yes = "a deletion can't be fully undone"
 
-    @property
-    def failure_code(self) -> int:
-        """6 once something might have been sent, because 1 means that nothing was."""
-        return UNKNOWN if self.has_sent else FAILED
-
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._is_result_written = False
-        self.stop = interruption.Stop(
-            when_noted=self._print_waiting, end_immediately=self._end_immediately
-        )
-
-    def stopped_result(self) -> Result:
-        """The result after a signal that came while nothing was sent or everything was recorded."""
-        raise CommandError(STOPPED, returncode=FAILED)
-
-    @property
-    @abstractmethod
-    def waiting_text(self) -> str:
-        """What it still waits for after a signal; "" if nothing."""
-
-    @property
-    @abstractmethod
-    def has_sent(self) -> bool:
-        """Whether something might have been sent."""
+        # Whether something might have been requested, so that it could be sent.
+        self.has_begun = False
+        self._is_stopped = False
+        self._handled_signals: list[signal.Signals] = []
 
     @property
     @abstractmethod
     def unfinished_text(self) -> str:
-        """What is left behind when it ends immediately after something might have been sent."""
+        """What might have been sent, and where to see it."""
 
-    @property
-    def stopped_text(self) -> str:
-        """What a second signal leaves behind."""
-        return f"Stopped. {self.unfinished_text}" if self.has_sent else STOPPED
+    @abstractmethod
+    def withdraw_unsent(self) -> str | None:
+        """Withdraw what was requested. Return its address, or None if it might have been sent."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add why it sends, for whom, and the confirmation."""
@@ -147,28 +124,37 @@ class DeletingCommand(OrgAdminCommand):
         parser.add_argument("--yes", action="store_true", help=f"Required: {self.why_yes}.")
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run as a separate process, with signal handlers until it ends."""
-        interruption.handle_signals(self.stop)
+        """Run as a process of its own, which signals end. One that is ignored stays ignored."""
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
+                self._handled_signals.append(number)
         try:
             super().run_from_argv(argv)
-        finally:
-            self.stop.is_held = True
-            interruption.ignore_signals()
+        except SystemExit as end:
+            if self._is_stopped and isinstance(end.code, int):
+                # Its threads might wait for Datadog.
+                os._exit(end.code)
+            raise
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run, and print the result even if a signal stops it."""
+        """Run until the end or a signal."""
         try:
-            try:
-                self.stop.release()
-                super().handle(*args, **options)
-            finally:
-                self.stop.is_held = True
-        except StopRequestedError:
-            self.finish(self.stopped_result())
+            # manage.py blocks signals while Django is loaded.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            super().handle(*args, **options)
+        except KeyboardInterrupt:
+            self._ignore_signals()
+            self._stop()
+
+    def find_failure(self, error: Exception) -> tuple[str, int] | None:
+        """The failure, which a signal no longer changes."""
+        self._ignore_signals()
+        return super().find_failure(error)
 
     def finish(self, result: Result) -> NoReturn:
         """Print the result and exit with its code, which a signal no longer changes."""
-        self.stop.is_held = True
+        self._ignore_signals()
         super().finish(result)
         raise SystemExit(result.exit_code)
 
@@ -191,30 +177,28 @@ class DeletingCommand(OrgAdminCommand):
 
         A lost terminal is ignored, because the exit code still tells the result.
         """
-        self._is_result_written = True
         try:
             super().emit(document, *lines)
         except OSError:
             self.drop_output()
 
-    def _print_waiting(self) -> None:
-        text = self.waiting_text
-        if text:
-            write_now(sys.stderr.fileno(), f"{text} A second signal stops immediately.")
+    def _stop(self) -> NoReturn:
+        """End with 1 if nothing was sent, otherwise with 6."""
+        self._is_stopped = True
+        address: str | None = ""
+        if self.has_begun:
+            try:
+                connection.close()
+                # In a thread, because the signal might have interrupted a transaction of this one.
+                with ThreadPoolExecutor(max_workers=1) as thread:
+                    address = thread.submit(self.withdraw_unsent).result()
+            except Exception as error:  # noqa: BLE001 - whatever failed, it might have been sent
+                logger.warning("What was sent can't be read: %s", error)
+                address = None
+        if address is None:
+            raise CommandError(f"Stopped. {self.unfinished_text}", returncode=UNKNOWN)
+        raise CommandError(f"Stopped. Nothing was sent. {address}".strip(), returncode=FAILED)
 
-    def _end_immediately(self) -> NoReturn:
-        """End the process immediately, from a signal handler."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        text = self.stopped_text
-        if "--json" in sys.argv and not self._is_result_written:
-            write_now(sys.stdout.fileno(), json.dumps({"error": text}))
-        write_now(sys.stderr.fileno(), text)
-        os._exit(UNKNOWN if self.has_sent else FAILED)
-
-
-def write_now(descriptor: int, text: str) -> None:
-    """Write a line without Python's buffers, which a signal handler must not use."""
-    # The reader might have gone away.
-    with contextlib.suppress(OSError):
-        os.write(descriptor, f"{printable(text)}\n".encode())
+    def _ignore_signals(self) -> None:
+        for number in self._handled_signals:
+            signal.signal(number, signal.SIG_IGN)

@@ -1,38 +1,31 @@
 """The base class of the commands that request one change and send it."""
 
 import logging
-from abc import abstractmethod
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
-from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
 from connections.change_requests import lifecycle
 from connections.change_requests.actions import action_of
-from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import (
     BlockedError,
-    ResponseLocation,
+    ConflictError,
     ResponseNotRecordedError,
     UnavailableError,
 )
-from connections.management.base import FAILED, NOT_SENT, Result, link_to
-from connections.management.deleting import STOPPED, DeletingCommand
+from connections.management.base import FAILED, NOT_SENT, UNKNOWN, link_to
+from connections.management.deleting import DeletingCommand
 from connections.models import ApprovalPolicy, ChangeRequest, State
 
 logger = logging.getLogger(__name__)
 
 
 class SendingCommand[R: ChangeRequest](DeletingCommand):
-    """Requests and confirms in one run. Doesn't wait for rate limits or reconciliation.
-
-    Until the claim is committed, SIGTERM, SIGINT or SIGHUP ends it with nothing sent. After that,
-    it first records Datadog's response and then exits with the outcome's code.
-    """
+    """Requests and confirms in one run. Doesn't wait for rate limits or reconciliation."""
 
     model: type[R]
     # What is sent, and what not to do again: "The DELETE", "delete".
@@ -40,20 +33,27 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.request_id = uuid4()
+        self._request_id = uuid4()
+        self._pk: UUID | None = None
 
-    @abstractmethod
-    def result_of(self, change_request: R) -> Result:
-        """The result, read from the database again."""
+    def begin_request(self) -> UUID:
+        """The ID of the request, which might be sent from now on."""
+        self.has_begun = True
+        return self._request_id
+
+    @property
+    def failure_code(self) -> int:
+        """6 once something might have been sent, because 1 means that nothing was."""
+        return UNKNOWN if self._might_have_sent() else FAILED
 
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
         """The failure, and the address of what might have been sent before."""
         failure = super().find_failure(error)
-        if failure and isinstance(error, BlockedError) and not self.has_sent:
-            return failure[0], NOT_SENT
-        if not failure or not self.has_sent or isinstance(error, ResponseNotRecordedError):
+        if not failure or isinstance(error, CommandError | ResponseNotRecordedError):
             return failure
-        return f"{failure[0]} {self.stopped_text}", failure[1]
+        if self._might_have_sent():
+            return f"{failure[0]} {self.unfinished_text}", UNKNOWN
+        return (failure[0], NOT_SENT) if isinstance(error, BlockedError) else failure
 
     def withdraw_if_unchecked(self, change_request: R) -> R:
         """Withdraw what a failed pre-send check kept from being sent, so nothing stays open."""
@@ -78,51 +78,54 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
                 change_request.label.capitalize(),
                 change_request.pk,
             )
-        except DatabaseError as error:
-            raise unreadable_record(change_request) from error
 
-    def stopped_result(self) -> Result:
-        """What was requested, if anything. What was not sent is withdrawn."""
-        # The signal might have interrupted a query on this connection.
-        connection.close()
-        change_request = self.model._default_manager.filter(request_id=self.request_id).first()
+    def withdraw_unsent(self) -> str | None:
+        """Withdraw the request. Return its address, or None if it might have been sent."""
+        change_request = self._find_request()
         if change_request is None:
-            return super().stopped_result()
-        if change_request.state != State.REQUESTED or change_request.policy != ApprovalPolicy.NONE:
-            return self.result_of(change_request)
-        lifecycle.withdraw(
-            change_request=change_request,
-            actor=command_actor(),
-            reason="The command was stopped before sending.",
-        )
-        link = link_to(change_request.noun, change_request.pk)
-        raise CommandError(f"{STOPPED} {link}", returncode=FAILED)
-
-    @property
-    def waiting_text(self) -> str:
-        """What it waits for if something might have been sent whose response is not recorded."""
-        if self.stop.sent_id is None or self.stop.is_response_recorded:
             return ""
-        return f"Waiting up to {time_limits.DELETE_SECONDS:.0f} s for Datadog's response."
-
-    @property
-    def has_sent(self) -> bool:
-        """Whether something might have been sent."""
-        return self.stop.sent_id is not None
+        try:
+            if not (change_request.is_settled or change_request.epoch):
+                lifecycle.withdraw(
+                    change_request=change_request,
+                    actor=command_actor(),
+                    reason="The command was stopped before sending.",
+                )
+        except ConflictError:
+            # Someone confirmed it meanwhile.
+            return None
+        return None if change_request.epoch else self._link
 
     @property
     def unfinished_text(self) -> str:
-        """Whether the response is recorded."""
-        if self.stop.sent_id is None:
-            return ""
+        """What might have been sent, and where to see it."""
         what, again = self.sent
-        text = (
-            "Datadog's response is recorded."
-            if self.stop.is_response_recorded
-            else f"{what} might have been sent and might have worked. Don't {again} again: "
-            "a worker or reconcile_deletions checks Datadog's list."
+        return (
+            f"{what} might have been sent and might have worked. Don't {again} again: a worker or "
+            f"reconcile_deletions checks Datadog's list. {self._link}"
         )
-        return f"{text} {link_to(self.model.noun, self.stop.sent_id)}"
+
+    @property
+    def _link(self) -> str:
+        return link_to(self.model.noun, self._pk)
+
+    def _might_have_sent(self) -> bool:
+        """Whether something might have been sent, which an unreadable database doesn't rule out."""
+        if not self.has_begun:
+            return False
+        try:
+            connection.close_if_unusable_or_obsolete()
+            change_request = self._find_request()
+        except Exception as error:  # noqa: BLE001 - whatever failed, it might have been sent
+            logger.warning("What was sent can't be read: %s", error)
+            return True
+        return bool(change_request and change_request.epoch)
+
+    def _find_request(self) -> R | None:
+        change_request = self.model._default_manager.filter(request_id=self._request_id).first()
+        if change_request:
+            self._pk = change_request.pk
+        return change_request
 
 
 def is_check_failed(change_request: ChangeRequest) -> bool:
@@ -131,14 +134,4 @@ def is_check_failed(change_request: ChangeRequest) -> bool:
         change_request.state == State.REQUESTED
         and change_request.cause == Cause.LISTING_FAILED
         and change_request.policy == ApprovalPolicy.NONE
-    )
-
-
-def unreadable_record(change_request: ChangeRequest) -> ResponseNotRecordedError:
-    """It was sent, which is recorded, so the error must not say that nothing was sent."""
-    return ResponseNotRecordedError(
-        noun=change_request.noun,
-        change_request_id=change_request.pk,
-        response_text="The database failed, so its record can't be read now.",
-        location=ResponseLocation.IN_DATABASE,
     )

@@ -137,7 +137,6 @@ FLAGS = {
 # Where the response of a DELETE is that the database didn't record.
 UNRECORDED_RESPONSES = {
     ResponseLocation.LOCALLY: ("unknown", "clock"),
-    ResponseLocation.IN_DATABASE: ("warn", "warning"),
     ResponseLocation.NOWHERE: ("danger", "warning"),
 }
 

@@ -1,13 +1,12 @@
 """delete_org_connection: one run, one JSON document, one exit code for each outcome."""
 
 import json
-import signal
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from itertools import count
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -16,11 +15,9 @@ from django.db import InterfaceError
 from connections.change_requests import failpoints
 from connections.change_requests.failpoints import Point
 from connections.core import time_limits
-from connections.core.errors import STOP_SIGNALS
-from connections.management.base import Result
+from connections.deletions import requesting
 from connections.management.commands.delete_org_connection import Command
 from connections.management.deleting import exit_code_of
-from connections.management.interruption import Stop, ignore_signals
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -129,17 +126,16 @@ def test_each_response_has_its_exit_code(
 @pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("first", range(3))
 @pytest.mark.usefixtures("transactional_db", "credential")
-def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
+def test_after_the_claim_it_never_exits_with_1_whichever_statement_fails(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, first: int
 ):
-    stops: list[Stop] = []
+    claimed: list[UUID] = []
 
-    def note_stop(command: Command, **options: Any) -> Result:
-        stops.append(command.stop)
-        return run_command(command, **options)
+    def note_claim(point: Point, *, change_request_id: UUID) -> None:
+        if point == Point.AFTER_CLAIM:
+            claimed.append(change_request_id)
 
-    run_command = Command.run
-    monkeypatch.setattr(Command, "run", note_stop)
+    monkeypatch.setattr(failpoints, "hit", note_claim)
     world = sandbox.world
     source = org_named(world, "Payments US")
     # Each fails every third statement, beginning with another.
@@ -148,11 +144,11 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     for number in count(1):
         sink = world.add_org(name=f"Partner {number}", site=source.site)
         connection = world.add_connection(source_org=source, sink_org=sink)
-        stops.clear()
+        claimed.clear()
         with failing_statement(
             number,
             fail=partial(raise_error, kinds[(first + number) % len(kinds)]),
-            starts=lambda: bool(stops) and stops[-1].is_response_recorded,
+            starts=lambda: bool(claimed),
         ) as statement:
             codes.append(run(connection.id, "--yes").code)
         if not statement.has_failed:
@@ -160,14 +156,21 @@ def test_after_sending_it_never_exits_with_1_whichever_statement_fails(
     assert (codes.pop(), set(codes)) == (0, {6})
 
 
-def test_signals_no_longer_change_the_exit_code_at_the_end():
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    try:
-        ignore_signals()
-        assert {signal.getsignal(number) for number in STOP_SIGNALS} == {signal.SIG_IGN}
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+@pytest.mark.usefixtures("credential")
+def test_what_cannot_be_read_after_the_request_might_have_been_sent(
+    target: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(_: object) -> None:
+        raise InterfaceError("the connection is closed")
+
+    def lose_the_database(**_: object) -> None:
+        monkeypatch.setattr(Command, "_find_request", fail)
+        raise InterfaceError("the connection is closed")
+
+    monkeypatch.setattr(requesting, "request_deletion", lose_the_database)
+    result = run(target.id, "--yes")
+    assert result.code == 6
+    assert result.document["error"].endswith("checks Datadog's list. Deletion: /deletions/")
 
 
 @pytest.mark.usefixtures("credential")

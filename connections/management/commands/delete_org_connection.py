@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db import Error as DatabaseError
 
 from connections.access.actor import command_actor
 from connections.change_requests import lifecycle
@@ -20,7 +19,7 @@ from connections.deletions.texts import describe
 from connections.inventory import syncs
 from connections.management.base import FAILED, Result
 from connections.management.deleting import exit_code_of
-from connections.management.sending import SendingCommand, is_check_failed, unreadable_record
+from connections.management.sending import SendingCommand, is_check_failed
 from connections.models import Credential, Deletion, Sync
 
 logger = logging.getLogger(__name__)
@@ -71,13 +70,11 @@ class Command(SendingCommand[Deletion]):
             connection_id=connection_id,
             reason=options["reason"],
             ticket=options["ticket"],
-            request_id=self.request_id,
+            request_id=self.begin_request(),
             digest=target.digest,
             confirmation=target.text_to_type,
             requester=requester,
-            note_claim=self.stop.begin_sending,
         )
-        self.stop.end_sending()
         deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self.verify(deletion)
         return _result_of(deletion)
@@ -100,27 +97,16 @@ class Command(SendingCommand[Deletion]):
         """If the pre-send check failed, send anyway if --unreviewed allows it, or withdraw."""
         if not (allow_unreviewed and is_check_failed(deletion)):
             return self.withdraw_if_unchecked(deletion)
-        deletion = lifecycle.execute(
+        return lifecycle.execute(
             change_request=deletion,
             actor=command_actor(),
             confirmation=confirmations.confirmation_text(deletion, actor=command_actor()),
             skip_recheck=True,
-            note_claim=self.stop.begin_sending,
         )
-        self.stop.end_sending()
-        return deletion
-
-    def result_of(self, change_request: Deletion) -> Result:
-        return _result_of(change_request)
 
 
 def _result_of(deletion: Deletion, *, is_existing: bool = False) -> Result:
-    try:
-        deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
-    except DatabaseError as error:
-        if deletion.sending_at is None:
-            raise
-        raise unreadable_record(deletion) from error
+    deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
     status = status_at(deletion, now=clock.now())
     description = describe(deletion, status=status)
     url = f"/deletions/{deletion.pk}/"

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.batches import drafts, plan_files, requesting, stopping
-from connections.batches.foreground import ForegroundRun
+from connections.batches import drafts, foreground, plan_files, requesting, stopping
 from connections.batches.plan_files import FailedLine, FilePlan, OpenPlan, PlanLine
-from connections.core import clock, time_limits
+from connections.core import clock
 from connections.core.causes import cause_text
-from connections.core.errors import DomainError, StopRequestedError
+from connections.core.errors import DomainError
 from connections.core.text import format_time, pluralize
 from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.inventory import syncs
-from connections.management.base import FAILED, UNKNOWN, USAGE, Result, database_error_text
+from connections.management.base import FAILED, UNKNOWN, USAGE, Result
 from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
 from connections.models import Batch, BatchState, Deletion
 from connections.operations.heartbeats import Heartbeat
@@ -49,9 +49,9 @@ class Command(DeletingCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # The address of the bulk deletion, as soon as it might have been requested.
-        self._url = ""
-        self._is_sending = False
+        self._batch: Batch | None = None
+        # Whether this process requested it, so that a signal cancels it while nothing was sent.
+        self._is_new = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -78,7 +78,7 @@ class Command(DeletingCommand):
         if open_plan:
             if options["dry_run"]:
                 return _dry_run_of_open(open_plan)
-            return self._send(open_plan.batch, failed=open_plan.failed)
+            return self._continue(open_plan)
         plan = plan_files.build_plan(lines=lines, actor=command_actor(), requester=requester)
         if plan is None or not plan.sendable:
             failed = plan.failed if plan else plan_files.find_failed(lines=lines, rows={})
@@ -110,11 +110,8 @@ class Command(DeletingCommand):
     ) -> Result:
         """Request the bulk deletion, which also confirms it if no approval is needed."""
         actor = command_actor()
-        self.stop.is_held = True
-        if self.stop.is_requested:
-            raise StopRequestedError
         drafts.store_draft(plan.batch, rows=plan.rows)
-        self._url = _url_of(plan.batch)
+        self._begin(plan.batch, is_new=True)
         try:
             requesting.request_batch(
                 batch=plan.batch,
@@ -124,101 +121,82 @@ class Command(DeletingCommand):
                 digest=plan.batch.digest,
             )
         except DomainError:
-            self._url = ""
             stopping.cancel_batch(batch=plan.batch, actor=actor)
+            self.has_begun = False
             # Another process might just have requested the same plan.
             open_plan = self._find_open_plan(lines)
             if not open_plan:
                 raise
-            return self._send(open_plan.batch, failed=open_plan.failed)
-        except DatabaseError as error:
-            # It might have been committed anyway, which exit code 1 would deny.
-            return self._unknown(plan.batch, error=database_error_text(error), failed=plan.failed)
-        return self._send(plan.batch, failed=plan.failed, is_new=True)
+            return self._continue(open_plan)
+        return self._send(plan.batch, failed=plan.failed)
 
-    def _send(self, batch: Batch, *, failed: Sequence[FailedLine], is_new: bool = False) -> Result:
-        """Send what can be sent.
+    def _continue(self, open_plan: OpenPlan) -> Result:
+        self._begin(open_plan.batch)
+        return self._send(open_plan.batch, failed=open_plan.failed)
 
-        `is_new` means that this process requested it, so a signal cancels it while nothing was
-        sent.
-        """
-        self.stop.is_held = True
-        self._url = _url_of(batch)
-        error = ""
+    def _send(self, batch: Batch, *, failed: Sequence[FailedLine]) -> Result:
+        """Send what can be sent, as a worker does."""
+        heartbeat, error = Heartbeat(batch=batch), ""
         try:
-            if batch.state == BatchState.RUNNING:
-                self._run_to_end(batch)
-            if is_new and self.stop.is_requested and not batch.deletions.exclude(epoch=0).exists():
-                stopping.cancel_batch(batch=batch, actor=command_actor())
+            foreground.run_to_end(
+                batch=batch,
+                actor=command_actor(),
+                record_heartbeat=heartbeat.record,
+                note_wait=self._note_wait,
+            )
         except Exception as failure:
             # Some rows might have been sent, so it reports what is known.
-            error, _ = self.find_failure(failure) or (f"Unexpected error: {failure}", UNKNOWN)
+            error, _ = super().find_failure(failure) or (f"Unexpected error: {failure}", UNKNOWN)
             logger.exception("Bulk deletion %s was not completed.", batch.pk)
             if isinstance(failure, DatabaseError):
                 # Closed because a broken connection would never recover.
                 connection.close()
-        try:
-            batch.refresh_from_db()
-            result = _result_of(batch, failed=failed, next_step=_next_step(batch))
-        except DatabaseError as failure:
-            error = error or database_error_text(failure)
-            return self._unknown(batch, error=error, failed=failed)
+        heartbeat.remove()
+        batch.refresh_from_db()
+        result = _result_of(batch, failed=failed, next_step=_next_step(batch))
         if error:
             result.document["error"] = error
             result.errors = [error]
         return result
 
-    def _unknown(self, batch: Batch, *, error: str, failed: Sequence[FailedLine]) -> Result:
-        """The result when the database doesn't say what was requested and sent."""
-        error = f"{error} {self.unfinished_text}"
-        document = _document_of(batch, deletions=(), failed=failed)
-        document |= {"state": None, "error": error}
-        return Result(document, errors=[error], exit_code=UNKNOWN)
-
-    def _run_to_end(self, batch: Batch) -> None:
-        self._is_sending = True
-        heartbeat = Heartbeat(batch=batch)
-        try:
-            ForegroundRun(
-                batch=batch,
-                actor=command_actor(),
-                is_stopped=lambda: self.stop.is_requested,
-                note_wait=self._note_wait,
-                record_heartbeat=heartbeat.record,
-            ).run_to_end()
-        finally:
-            heartbeat.remove()
+    def _begin(self, batch: Batch, *, is_new: bool = False) -> None:
+        self.has_begun, self._batch, self._is_new = True, batch, is_new
 
     def _note_wait(self, until: datetime) -> None:
         self.stderr.write(f"Waiting until {format_time(until)} to send the next.")
 
     @property
-    def waiting_text(self) -> str:
-        """What it waits for: the DELETEs in progress are recorded first."""
-        if not self._is_sending:
-            return "Stopping."
-        return (
-            f"Stopping after the DELETEs in progress (at most {time_limits.DELETE_SECONDS:.0f} s). "
-            "If a worker is running, it sends the rest; pause the bulk deletion to prevent that."
-        )
+    def failure_code(self) -> int:
+        """6 once it might have been requested, so that this process or a worker sends it."""
+        return UNKNOWN if self.has_begun else FAILED
 
-    @property
-    def has_sent(self) -> bool:
-        """Whether it might have been requested, so that this process or a worker sends it."""
-        return bool(self._url)
+    def find_failure(self, error: Exception) -> tuple[str, int] | None:
+        """The failure, and how to continue what might have been requested."""
+        failure = super().find_failure(error)
+        if not failure or not self.has_begun or isinstance(error, CommandError):
+            return failure
+        return f"{failure[0]} {self.unfinished_text}", UNKNOWN
 
     @property
     def unfinished_text(self) -> str:
         """What might have been requested or sent, and how to continue."""
-        text = (
-            "DELETEs in progress might have worked."
-            if self._is_sending
-            else "The bulk deletion might have been requested."
-        )
+        url = _url_of(self._batch) if self._batch else ""
         return (
-            f"{text} A worker, or this command run again with the same plan, continues. "
-            f"Bulk deletion: {self._url}"
+            "DELETEs might have been sent and might have worked. A worker, or this command run "
+            f"again with the same plan, continues. Bulk deletion: {url}"
         )
+
+    def withdraw_unsent(self) -> str | None:
+        """Cancel what this process requested. Return its address, or None if it might be sent."""
+        batch = Batch.objects.filter(pk=self._batch.pk).first() if self._batch else None
+        if batch is None:
+            return ""
+        sent = batch.deletions.exclude(epoch=0)
+        if not self._is_new or sent.exists():
+            return None
+        if not batch.has_ended:
+            stopping.cancel_batch(batch=batch, actor=command_actor())
+        return None if sent.exists() else f"Bulk deletion: {_url_of(batch)}"
 
 
 def _dry_run_of_new(plan: FilePlan) -> Result:

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db import Error as DatabaseError
 from django.http import Http404
 
 from connections.access.actor import command_actor
@@ -22,7 +21,7 @@ from connections.inventory.org_details import find_by_id_or_name, find_owner
 from connections.inventory.orgs import list_known_orgs
 from connections.management.base import FAILED, NOT_SENT, Result
 from connections.management.deleting import exit_code_of
-from connections.management.sending import SendingCommand, unreadable_record
+from connections.management.sending import SendingCommand
 from connections.models import (
     AccessRequest,
     Credential,
@@ -99,15 +98,13 @@ class Command(SendingCommand[AccessRequest]):
             wanted=wanted,
             reason=reason,
             ticket=ticket,
-            request_id=self.request_id,
+            request_id=self.begin_request(),
             digest=target.form_digest,
             confirmation=target.text_to_type,
             credential=target.credential,
             restored_from=deletion,
             requester=requester,
-            note_claim=self.stop.begin_sending,
         )
-        self.stop.end_sending()
         access_request = self.withdraw_if_unchecked(access_request)
         self.verify(access_request)
         return _result_of(access_request)
@@ -182,9 +179,6 @@ class Command(SendingCommand[AccessRequest]):
             raise CommandError(f"Nothing was sent: the sync failed. {why}", returncode=FAILED)
         return find_target(actor=command_actor(), **wanted)
 
-    def result_of(self, change_request: AccessRequest) -> Result:
-        return _result_of(change_request)
-
 
 def _require_difference(target: AccessTarget, terms: AccessTerms) -> None:
     """Raise CommandError, with nothing recorded, if it is already so or differs from the kind."""
@@ -207,13 +201,8 @@ def _require_difference(target: AccessTarget, terms: AccessTerms) -> None:
 
 
 def _result_of(access_request: AccessRequest, *, is_existing: bool = False) -> Result:
-    try:
-        rows = AccessRequest.objects.filter(pk=access_request.pk)
-        [listed] = as_listed(rows, actor=command_actor())
-    except DatabaseError as error:
-        if access_request.sending_at is None:
-            raise
-        raise unreadable_record(access_request) from error
+    rows = AccessRequest.objects.filter(pk=access_request.pk)
+    [listed] = as_listed(rows, actor=command_actor())
     document = document_of(listed) | {"is_existing": is_existing}
     request = listed.request
     lines = [f"{label_of(request)}: {request.description}", cause_text(request.reported_cause)]

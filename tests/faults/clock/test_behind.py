@@ -13,8 +13,7 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
-from connections.batches import confirming, stopping
-from connections.batches.foreground import ForegroundRun
+from connections.batches import confirming, foreground, stopping
 from connections.batches.running import run_due
 from connections.change_requests import clock_guard, failpoints, lifecycle
 from connections.change_requests.failpoints import Point
@@ -281,16 +280,15 @@ def test_a_bulk_deletion_by_command_exits_with_5(
 def test_a_bulk_deletion_is_not_continued_in_the_foreground(
     make_draft: MakeDraft, ada: Person, clock: SettableClock, sandbox: SandboxServer
 ):
-    run = ForegroundRun(
-        batch=request(make_draft(2), ada),
-        actor=command_actor(),
-        is_stopped=lambda: False,
-        note_wait=lambda until: None,
-        record_heartbeat=lambda: None,
-    )
+    batch = request(make_draft(2), ada)
     set_back(clock)
     with pytest.raises(ClockBehindError):
-        run.run_to_end()
+        foreground.run_to_end(
+            batch=batch,
+            actor=command_actor(),
+            record_heartbeat=lambda: None,
+            note_wait=lambda until: None,
+        )
     assert not writes_sent(sandbox)
 
 

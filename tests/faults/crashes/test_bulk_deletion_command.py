@@ -3,11 +3,14 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from connections.change_requests.failpoints import Point
+from connections.management.base import FAILED, UNKNOWN
 from sandbox import faults
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import POINTS, Case, violations
@@ -63,28 +66,53 @@ def wait_for_deletes(stack: Stack, number: int) -> None:
     )
 
 
-@on_sqlite
-def test_after_a_signal_it_records_what_it_sent_and_goes_on_when_it_is_run_again(
-    make_stack: MakeStack,
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_at_once_and_the_same_plan_again_sends_nothing_twice(
+    make_stack: MakeStack, number: signal.Signals
 ):
-    stack = make_stack(connections=20, delete_seconds=20, claim_seconds=60)
-    stack.world.set_fault(fault=faults.delayed(seconds=0.5), method="DELETE")
+    stack = make_stack(connections=20, delete_seconds=20, claim_seconds=2)
+    # Longer than a command takes that ends at once.
+    stack.world.set_fault(fault=faults.delayed(seconds=15), method="DELETE")
     stack.prepare()
     with running(stack) as process:
         wait_for_deletes(stack, 1)
-        process.send_signal(signal.SIGTERM)
+        signaled_at = time.monotonic()
+        process.send_signal(number)
         output, errors = finish(process)
-    assert process.returncode == 5, errors
-    assert "Stopping after the DELETEs in progress" in errors
-    sent = len(stack.world.requests(method="DELETE"))
-    assert json.loads(output)["counts"] == {"deleted": sent, "waiting": 20 - sent}
+        assert time.monotonic() - signaled_at < 10
+    assert process.returncode == UNKNOWN
+    [text] = json.loads(output).values()
+    assert text.startswith("Stopped. DELETEs might have been sent and might have worked.")
+    assert "/deletions/batches/" in text
+    assert errors == f"CommandError: {text}\n"
 
+    stack.world.clear_faults()
     with running(stack) as process:
         output, errors = finish(process)
-    assert process.returncode == 0, errors
-    assert json.loads(output)["counts"] == {"deleted": 20}
+    # Rows that the first command left are unknown until a worker has checked them twice.
+    assert process.returncode == UNKNOWN, errors
+    assert set(json.loads(output)["counts"]) == {"deleted", "unknown"}
+    with stack.start("worker"):
+        rows = stack.settled()
+    assert {row["outcome"] for row in rows.values()} <= {"deleted", "gone_unattributed"}
     assert len(stack.world.requests(method="DELETE")) == 20
     assert rows_of(stack.database, BATCHES) == [("finished",)]
+
+
+@on_sqlite
+def test_a_signal_before_the_first_claim_cancels_what_it_requested(make_stack: MakeStack):
+    stack = make_stack(connections=2)
+    stack.plan.signal_points = dict.fromkeys(stack.connection_ids, Point.INSIDE_CLAIM)
+    stack.plan.signal = "SIGTERM"
+    stack.prepare()
+    with running(stack) as process:
+        output, _ = finish(process)
+    assert process.returncode == FAILED
+    [text] = json.loads(output).values()
+    assert text.startswith("Stopped. Nothing was sent. Bulk deletion: /deletions/batches/")
+    assert rows_of(stack.database, BATCHES) == [("cancelled",)]
+    assert {row["outcome"] for row in stack.stored().values()} == {"withdrawn"}
+    assert stack.world.requests(method="DELETE") == []
 
 
 @on_sqlite
@@ -97,27 +125,10 @@ def test_a_signal_during_the_first_sync_stores_and_sends_nothing(make_stack: Mak
         wait_for_list_requests(stack, more_than=so_far)
         process.send_signal(signal.SIGTERM)
         output, _ = finish(process)
-    assert process.returncode == 1
+    assert process.returncode == FAILED
     assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
     assert rows_of(stack.database, BATCHES) == []
     assert stack.world.requests(method="DELETE") == []
-
-
-@on_sqlite
-def test_a_second_signal_stops_it_at_once_and_says_what_is_open(make_stack: MakeStack):
-    stack = make_stack(connections=2, delete_seconds=20, claim_seconds=60)
-    stack.prepare()
-    stack.world.set_fault(fault=faults.NO_RESPONSE, method="DELETE")
-    with running(stack) as process:
-        assert process.stderr
-        wait_for_deletes(stack, 1)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr.readline().startswith("Stopping after the DELETEs in progress")
-        process.send_signal(signal.SIGINT)
-        output, errors = finish(process)
-    assert process.returncode == 6
-    assert "DELETEs in progress might have worked" in json.loads(output)["error"]
-    assert "/deletions/batches/" in errors
 
 
 def test_after_it_was_killed_the_same_plan_goes_on_and_sends_nothing_twice(

@@ -1,40 +1,44 @@
-"""`delete_org_connection` gets a signal: it reports what was sent and the outcome."""
+"""A signal ends `delete_org_connection` at once. A worker settles what might have been sent."""
 
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 import pytest
 
 from connections.audit.signing import new_signing_key_text
 from connections.change_requests.failpoints import Point
-from connections.core.errors import STOP_SIGNALS, StopRequestedError
+from connections.core.errors import STOP_SIGNALS
 from connections.core.private_files import create_private_text
-from connections.management.interruption import Stop
+from connections.management.base import UNKNOWN
 from sandbox import faults
 from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
-from tests.faults.crashes.stack import MANAGE, Stack
+from tests.faults.crashes.outages import outage_of
+from tests.faults.crashes.stack import MANAGE, Stack, stack_on
+from tests.support.databases import SharedDatabase
 from tests.support.processes import PATIENCE
 from tests.support.template_process import start
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=3)]
 
-HELD_SECONDS = 1.0
+# Longer than any test waits for a command that ends at once.
+HELD_SECONDS = 15.0
 POINTS_BEFORE_CLAIM = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
 # For signals while nothing is written: the code is the same for both databases.
 on_sqlite = pytest.mark.parametrize("shared_database", ["sqlite"], indirect=True)
-POINTS_AFTER_CLAIM = [
-    Point.AFTER_CLAIM,
-    Point.AFTER_RESPONSE,
-    Point.INSIDE_RESULT,
-    Point.AFTER_RESULT,
-]
+# What becomes of the request, depending on how far it was when the signal came.
+RESULTS_AFTER_CLAIM = {
+    Point.AFTER_CLAIM: "still_present",
+    Point.AFTER_RESPONSE: "gone_unattributed",
+    Point.INSIDE_RESULT: "gone_unattributed",
+    Point.AFTER_RESULT: "deleted",
+}
 
 
 @pytest.fixture
@@ -49,10 +53,10 @@ def stack(make_stack: MakeStack) -> Stack:
 
 @contextmanager
 def running(
-    stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE
+    stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE, connection_id: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """The running command, which deletes the one connection."""
-    [connection_id] = stack.connection_ids
+    """The running command, which deletes the one connection or this one."""
+    connection_id = connection_id or stack.connection_ids[0]
     process = start(
         [
             *MANAGE,
@@ -106,58 +110,60 @@ def only_deletion(stack: Stack) -> dict[str, Any]:
     return deletion
 
 
+def stop_text(deletion: dict[str, Any]) -> str:
+    """What a command says that might have sent this deletion."""
+    return (
+        "Stopped. The DELETE might have been sent and might have worked. Don't delete again: a "
+        "worker or reconcile_deletions checks Datadog's list. "
+        f"Deletion: /deletions/{deletion['id']}/"
+    )
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 @on_sqlite
-def test_a_signal_during_the_delete_lets_it_record_and_print_the_outcome(
+def test_a_signal_during_the_delete_ends_it_at_once_and_a_worker_settles_it(
     stack: Stack, number: signal.Signals
 ):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack, "--json") as process:
         wait_for_delete(stack, connection_id)
+        signaled_at = time.monotonic()
         process.send_signal(number)
         output, errors = finish(process)
+        assert time.monotonic() - signaled_at < HELD_SECONDS
 
-    assert process.returncode == 0, errors
-    document = json.loads(output)
-    assert (document["state"], document["outcome"]) == ("settled", "deleted")
-    assert errors == (
-        "Waiting up to 20 s for Datadog's response. A second signal stops immediately.\n"
-    )
     deletion = only_deletion(stack)
-    assert [attempt["http_status"] for attempt in deletion["attempts"]] == [200]
+    assert process.returncode == UNKNOWN
+    assert errors == f"CommandError: {stop_text(deletion)}\n"
+    assert json.loads(output) == {"error": stop_text(deletion)}
+    assert deletion["state"] == "sending"
+    assert [attempt["is_answered"] for attempt in deletion["attempts"]] == [False]
+    with running(stack, connection_id=connection_id) as process:
+        finish(process)
+    assert process.returncode == UNKNOWN
+    stack.plan.claim_seconds = 2.0
+    with stack.start("worker"):
+        assert stack.settled()[connection_id]["outcome"] == "gone_unattributed"
     assert stack.world.deletes_received(connection_id) == 1
 
 
-@on_sqlite
-def test_after_a_signal_the_exit_code_is_that_of_the_outcome(stack: Stack):
-    [connection_id] = stack.connection_ids
-    stack.plan.signal_points = {connection_id: Point.AFTER_CLAIM}
-    stack.plan.signal = "SIGINT"
-    stack.world.set_fault(fault=faults.RETURNS_403, connection_id=connection_id)
-    with running(stack) as process:
-        output, errors = finish(process)
-
-    assert process.returncode == 4, errors
-    assert "Datadog: '" in output
-    assert "Traceback" not in errors
-
-
-@pytest.mark.parametrize("point", POINTS_AFTER_CLAIM)
-def test_a_signal_after_the_claim_is_committed_lets_it_print_the_outcome(
-    stack: Stack, point: Point
-):
+@pytest.mark.parametrize("point", RESULTS_AFTER_CLAIM)
+def test_a_signal_after_the_claim_never_says_that_nothing_was_sent(stack: Stack, point: Point):
     [connection_id] = stack.connection_ids
     stack.plan.signal_points = {connection_id: point}
-    stack.plan.signal = "SIGINT"
+    stack.plan.signal, stack.plan.claim_seconds = "SIGINT", 2.0
     with running(stack, "--json") as process:
         output, errors = finish(process)
+    text = stop_text(only_deletion(stack))
+    assert process.returncode == UNKNOWN
+    assert json.loads(output) == {"error": text}
+    assert errors == f"CommandError: {text}\n"
 
-    assert process.returncode == 0, errors
-    assert json.loads(output)["outcome"] == "deleted"
-    assert "Traceback" not in errors
-    assert only_deletion(stack)["outcome"] == "deleted"
-    assert stack.world.deletes_received(connection_id) == 1
+    with stack.start("worker"):
+        row = stack.settled()[connection_id]
+    assert (row["outcome"] or row["state"]) == RESULTS_AFTER_CLAIM[point]
+    assert stack.world.deletes_received(connection_id) == (point != Point.AFTER_CLAIM)
 
 
 @on_sqlite
@@ -195,79 +201,57 @@ def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, poin
 
 
 @on_sqlite
-def test_a_signal_during_the_first_sync_records_and_sends_nothing(stack: Stack):
-    [connection_id] = stack.connection_ids
+def test_a_signal_during_the_first_sync_ends_it_at_once_and_records_nothing(stack: Stack):
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
     so_far = len(list_requests(stack))
     with running(stack, "--json") as process:
         wait_for_list_requests(stack, more_than=so_far)
+        signaled_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         output, errors = finish(process)
+        # A sync ends after 10 s.
+        assert time.monotonic() - signaled_at < 8
 
     assert process.returncode == 1
     assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
     assert errors == "CommandError: Stopped. Nothing was sent.\n"
     assert stack.stored() == {}
-    assert stack.world.deletes_received(connection_id) == 0
 
 
 @on_sqlite
-def test_a_signal_during_verification_lets_it_print_the_recorded_outcome(stack: Stack):
-    [connection_id] = stack.connection_ids
-    # The first sync and the pre-send check pass; the verification afterwards is delayed.
-    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list", after=2)
-    so_far = len(list_requests(stack))
-    with running(stack, "--json") as process:
-        wait_for_delete(stack, connection_id)
-        wait_for_list_requests(stack, more_than=so_far + 2)
-        process.send_signal(signal.SIGINT)
-        output, errors = finish(process)
-
-    assert process.returncode == 0, errors
-    document = json.loads(output)
-    assert (document["outcome"], document["verified_at"]) == ("deleted", None)
-    assert errors == ""
-
-
-@on_sqlite
-def test_a_second_signal_stops_it_at_once_and_prints_the_deletion(stack: Stack):
+def test_a_second_signal_changes_nothing(stack: Stack):
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.NO_RESPONSE, connection_id=connection_id)
-    with running(stack, "--json") as process:
-        assert process.stderr
-        wait_for_delete(stack, connection_id)
-        process.send_signal(signal.SIGTERM)
-        assert process.stderr.readline().startswith("Waiting up to ")
-        process.send_signal(signal.SIGINT)
-        output, errors = finish(process)
-
-    deletion = only_deletion(stack)
-    text = (
-        "Stopped. The DELETE might have been sent and might have worked. Don't delete again: a "
-        "worker or reconcile_deletions checks Datadog's list. "
-        f"Deletion: /deletions/{deletion['id']}/"
-    )
-    assert process.returncode == 6
-    assert errors == f"{text}\n"
-    assert json.loads(output) == {"error": text}
-    assert deletion["state"] == "sending"
-    assert [attempt["is_answered"] for attempt in deletion["attempts"]] == [False]
-
-
-@on_sqlite
-def test_a_second_hangup_of_the_same_terminal_is_ignored(stack: Stack):
-    [connection_id] = stack.connection_ids
-    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack) as process:
-        assert process.stderr
         wait_for_delete(stack, connection_id)
+        # A closing terminal sends two.
         process.send_signal(signal.SIGHUP)
-        assert process.stderr.readline().startswith("Waiting up to ")
-        process.send_signal(signal.SIGHUP)
-        output, errors = finish(process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = finish(process)
 
-    assert process.returncode == 0, errors
-    assert "Deletion: /deletions/" in output
+    assert process.returncode == UNKNOWN
+    assert errors == f"CommandError: {stop_text(only_deletion(stack))}\n"
+
+
+def test_a_database_that_is_lost_after_the_claim_is_no_exit_code_of_nothing_sent(
+    database: SharedDatabase,
+):
+    limits = {"delete_seconds": 20, "claim_seconds": 2, "lock_seconds": 0.5}
+    with stack_on(database, connections=1, **limits) as stack:
+        [connection_id] = stack.connection_ids
+        stack.world.set_fault(fault=faults.delayed(seconds=1.0), connection_id=connection_id)
+        stack.prepare(waiting=[])
+        with running(stack) as process:
+            wait_for_delete(stack, connection_id)
+            with outage_of(stack):
+                process.send_signal(signal.SIGINT)
+                _, errors = finish(process)
+        assert process.returncode == UNKNOWN, errors
+        assert "CommandError: Stopped. The DELETE might have been sent" in errors
+        with stack.start("worker"):
+            row = stack.settled()[connection_id]
+        assert row["outcome"] == "gone_unattributed"
+    assert stack.world.deletes_received(connection_id) == 1
 
 
 @on_sqlite
@@ -277,12 +261,3 @@ def test_the_exit_code_is_that_of_the_outcome_even_if_it_cannot_be_printed(stack
 
     assert (process.returncode, errors) == (0, "")
     assert only_deletion(stack)["outcome"] == "deleted"
-
-
-def test_a_claim_is_not_committed_after_a_signal_that_the_code_ignored():
-    stop = Stop(when_noted=lambda: None, end_immediately=lambda: None, is_requested=True)
-
-    with pytest.raises(StopRequestedError):
-        stop.begin_sending(uuid4())
-
-    assert stop.sent_id is None
