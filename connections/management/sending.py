@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
+from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
@@ -48,6 +49,9 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
 
     def find_failure(self, error: Exception) -> tuple[str, int] | None:
         """The failure, and the address of what might have been sent before."""
+        if isinstance(error, DatabaseError):
+            # A broken connection couldn't tell what was sent.
+            connection.close_if_unusable_or_obsolete()
         failure = super().find_failure(error)
         if not failure or isinstance(error, CommandError | ResponseNotRecordedError):
             return failure
@@ -114,7 +118,6 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
         if not self.has_begun:
             return False
         try:
-            connection.close_if_unusable_or_obsolete()
             change_request = self._find_request()
         except Exception as error:  # noqa: BLE001 - whatever failed, it might have been sent
             logger.warning("What was sent can't be read: %s", error)
