@@ -63,6 +63,8 @@ def fill(env: dict[str, str]) -> None:
     subprocess.run(seed, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     delete(env, first=0, last=3)
     checked("shell", "--no-imports", "--command", REVIEW, env=env)
+    checked("hold", "--reason", "The data center is being moved", env=env)
+    checked("release_hold", "--yes", env=env)
     checked("erase_person", "--username", "viewer", "--yes", env=env)
     # Email that isn't delivered: who is to be reminded, and of what, is stored first.
     checked("worker", "--once", env=env | {"EMAIL_URL": "smtp://127.0.0.1:1"})
