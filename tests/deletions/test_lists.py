@@ -174,3 +174,19 @@ def test_a_later_sync_that_lists_it_raises_the_alarm_and_rewrites_nothing(
     )
     assert observer.page(deletion).outcome["data-contradicted"]
     assert world.deletes_executed(original.id) <= 1
+
+
+def test_a_check_from_the_page_raises_the_alarm_on_the_overview(
+    make_deletion: RequestDeletion, observer: Observer, sandbox: SandboxServer
+):
+    original = connection_between(sandbox.world, "Payments US", "Group SOC")
+    deletion = observer.work_after(make_deletion(), seconds=0)
+    assert deletion.verified_at
+    sandbox.world.add_connection(
+        source_org=original.source_org, sink_org=original.sink_org, id=original.id
+    )
+    observer.clock.advance(seconds=600)
+    observer.client.post(f"/deletions/{deletion.pk}/reconcile/")
+    deletion.refresh_from_db()
+    assert deletion.contradicted_at
+    assert observer.is_on_overview(deletion)
