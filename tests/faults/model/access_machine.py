@@ -1,8 +1,8 @@
-"""Random sequences in which people also request access, extend it, restore it and let it end."""
+"""Random sequences in which people also request, extend, restore and move access, or let it end."""
 
 from contextlib import suppress
 from datetime import date, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -12,27 +12,34 @@ from connections.access_requests import ending, requesting
 from connections.access_requests.requesting import WantedTerms, complete_terms
 from connections.access_requests.targets import find_target
 from connections.agreements.agreed import find_agreements
-from connections.agreements.setting import set_agreements
+from connections.agreements.setting import Terms, set_agreements
 from connections.core.errors import DomainError
 from connections.deletions import confirmations
 from connections.deletions import requesting as deletion_requesting
 from connections.inventory import protections, syncs
 from connections.models import (
+    AccessRequest,
+    AccessState,
     AuditEvent,
     Deletion,
+    MoveStep,
     OrgConnectionSnapshot,
+    OrgPair,
     RequestKind,
     approval_digest_of,
 )
 from sandbox.entities import make_user
-from tests.faults.model.expected_state import AskedFor
+from tests.faults.model.expected_state import OWNER, AskedFor
 from tests.faults.model.machine import DeletionMachine, numbers, planned_faults
 from tests.faults.model.simulator import RESPONSES
 
-kinds = st.sampled_from(["create", "create", "change", "change", "extend", "restore"])
+kinds = st.sampled_from(["create", "create", "change", "change", "extend", "restore", "move"])
 data_types = st.sampled_from([["audit"], ["logs"], ["audit", "logs"]])
+any_response = st.sampled_from(sorted(RESPONSES))
 # Access that was given is needed for what follows, so most requests work.
 responses = st.sampled_from([*["deletes"] * len(RESPONSES), *sorted(RESPONSES)])
+# What goes wrong, and whether that is in the second step only.
+faults_of_move = st.tuples(planned_faults, st.booleans())
 # The last day, counted from today.
 days = st.sampled_from([None, 0, 0, 1, 3])
 
@@ -96,15 +103,8 @@ class AccessMachine(DeletionMachine):
         """A Viewer or an Operator requests it, who can also confirm it."""
         actor = self.setup.victor if views else self.setup.ada
         of_pair = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
-        wanted: WantedTerms = {"owner_text": "SOC team", "purpose": "incident response"}
-        wanted["ends_on"] = self._in_days(ends)
+        wanted = self._wanted(kind=kind, pair=of_pair, types=types, ends=ends)
         restored = None
-        if kind == "extend":
-            agreement = find_agreements([of_pair]).get(of_pair)
-            if agreement and agreement.ends_on and ends is not None:
-                wanted["ends_on"] = agreement.ends_on + timedelta(days=ends)
-        else:
-            wanted["types"] = types
         if kind == "restore":
             of_it = Deletion.objects.filter(**of_pair._asdict(), settled_at__isnull=False)
             restored = of_it.order_by("-requested_at").first()
@@ -121,6 +121,7 @@ class AccessMachine(DeletionMachine):
                 connection_id=str(target.snapshot.connection_id) if target.snapshot else "",
                 types=list(terms.types),
                 ends_on=terms.ends_on,
+                named=_named_columns(wanted),
                 approval_digest=approval_digest_of(digest=digest, reason=terms.reason, ticket=""),
             )
             self.run_action(
@@ -139,6 +140,21 @@ class AccessMachine(DeletionMachine):
                 response=response,
                 fault=fault,
             )
+
+    def _wanted(
+        self, *, kind: str, pair: OrgPair, types: list[str], ends: int | None
+    ) -> WantedTerms:
+        """What the form names."""
+        wanted: WantedTerms = {"owner_text": OWNER, "purpose": "incident response"}
+        wanted["ends_on"] = self._in_days(ends)
+        agreement = find_agreements([pair]).get(pair)
+        if kind == "move" and agreement:
+            return {}
+        if kind == "extend" and agreement and agreement.ends_on and ends is not None:
+            wanted["ends_on"] = agreement.ends_on + timedelta(days=ends)
+        if kind not in {"extend", "move"}:
+            wanted["types"] = types
+        return wanted
 
     @rule(pair=numbers, kind=kinds, types=data_types, ends=days, response=responses)
     def request_approve_and_confirm(
@@ -183,6 +199,59 @@ class AccessMachine(DeletionMachine):
             )
         self.days_pass(count=1, response="deletes", fault="none")
 
+    @initialize(pair=numbers, types=data_types, response=any_response, fault=faults_of_move)
+    def move_first(
+        self, pair: int, types: list[str], response: str, fault: tuple[str, bool]
+    ) -> None:
+        self.move(pair=pair, types=types, response=response, fault=fault)
+        self.unknown_deletions_are_checked_again()
+
+    @rule(pair=numbers, types=data_types, response=any_response, fault=faults_of_move)
+    def move(self, pair: int, types: list[str], response: str, fault: tuple[str, bool]) -> None:
+        """What someone else created is moved. Something goes wrong, at once or after the DELETE."""
+        self._let_someone_else_connect(pair, types=types)
+        self.request_access(
+            pair=pair,
+            kind="move",
+            types=types,
+            ends=None,
+            views=True,
+            response=response,
+            fault="none",
+        )
+        for who in (False, True):
+            self.decide(which=0, who=who, stale=False, agrees=1)
+        planned, self.is_postponed = fault
+        self.confirm(which=0, stale=False, unread=False, response=response, fault=planned)
+        self.is_postponed = False
+
+    def _let_someone_else_connect(self, pair: int, *, types: list[str]) -> None:
+        """The pair has a connection that our keys' owner didn't create, and every list shows it."""
+        world, of_pair = self.setup.world, self.setup.org_pairs[pair % len(self.setup.org_pairs)]
+        there = world.between(of_pair.source_org_id, of_pair.sink_org_id)
+        if there and UUID(there.id) in self.ledger.created:
+            world.remove_connection(connection_id=there.id)
+        self.someone_else_connects(of_pair, types=tuple(types))
+        self.set_listing("correct")
+        self.run_action(
+            lambda: syncs.sync_credentials(credentials=self.setup.credentials, actor=WORKER),
+            response="deletes",
+            fault="none",
+        )
+
+    def _find_interrupted(self) -> list[AccessRequest]:
+        """A move whose POST can be confirmed again."""
+        rows = AccessRequest.objects.filter(step=MoveStep.POST, state=AccessState.APPROVED)
+        # In this order, because a run must be repeatable.
+        by_pair = [rows.filter(**pair._asdict()) for pair in self.setup.org_pairs]
+        return [move for moves in by_pair for move in moves][:1]
+
+    @precondition(lambda self: self._find_interrupted())
+    @rule(response=responses, fault=planned_faults)
+    def confirm_the_post_again(self, response: str, fault: str) -> None:
+        self.copies = [*self._find_interrupted()]
+        self.confirm(which=0, stale=True, unread=False, response=response, fault=fault)
+
     @rule(which=numbers, credential=numbers, response=responses, fault=planned_faults)
     def request(self, which: int, credential: int, response: str, fault: str) -> None:
         """The deletion of what a pair has now."""
@@ -212,19 +281,14 @@ class AccessMachine(DeletionMachine):
     def edit_an_agreement(self, pair: int, types: list[str], ends: int | None) -> None:
         of_pair = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
         with suppress(DomainError):
+            terms: Terms = {"owner_text": "another team", "ends_on": self._in_days(ends)}
+            terms["connection_types"] = types
             done = set_agreements(
-                actor=self.setup.ada,
-                pairs=[of_pair],
-                terms={
-                    "owner_text": "another team",
-                    "purpose": "fraud alerts",
-                    "ends_on": self._in_days(ends),
-                    "connection_types": types,
-                },
+                actor=self.setup.ada, pairs=[of_pair], terms={**terms, "purpose": "fraud alerts"}
             )
             if done.new:
                 newest = AuditEvent.objects.latest("seq")
-                self.ledger.edited_at[of_pair] = newest.seq
+                self.ledger.edits.setdefault(of_pair, {})[newest.seq] = dict(terms)
 
     @rule(pair=numbers)
     def protect_or_unprotect(self, pair: int) -> None:
@@ -265,15 +329,26 @@ class AccessMachine(DeletionMachine):
         there = world.between(pair.source_org_id, pair.sink_org_id)
         types = (("audit",), ("logs",), ("metrics",), ("audit", "logs"))[act]
         if there is None:
-            world.add_connection(
-                source_org=world.orgs[pair.source_org_id],
-                sink_org=world.orgs[pair.sink_org_id],
-                connection_types=types,
-                created_by=make_user(name="Dana Keller"),
-            )
+            self.someone_else_connects(pair, types=types)
         elif act % 2:
             world.remove_connection(connection_id=there.id)
             if act == 3:
                 world.recreate_connection(connection_id=there.id)
         else:
             world.change_connection(connection_id=there.id, connection_types=types)
+
+    def someone_else_connects(self, pair: OrgPair, *, types: tuple[str, ...]) -> None:
+        """Unless the pair is connected."""
+        world = self.setup.world
+        world.add_connection(
+            source_org=world.orgs[pair.source_org_id],
+            sink_org=world.orgs[pair.sink_org_id],
+            connection_types=types,
+            created_by=make_user(name="Dana Keller"),
+        )
+
+
+def _named_columns(wanted: WantedTerms) -> frozenset[str]:
+    """The columns of an agreement that these terms name."""
+    columns = {"types": "connection_types", "ends_on": "ends_on", "owner_text": "owner_text"}
+    return frozenset(column for name, column in columns.items() if name in wanted)

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from connections import audit
@@ -17,7 +19,9 @@ from connections.models import (
     ChangeRequest,
     Credential,
     Deletion,
+    Hold,
     OrgPair,
+    RequestKind,
     State,
     Step,
 )
@@ -25,6 +29,9 @@ from sandbox.entities import Connection, KeyPair, Org, User
 from sandbox.world import World
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
+
+# The owner that access requests name.
+OWNER = "SOC team"
 
 
 class DiedError(Exception):
@@ -118,6 +125,7 @@ class SentWrite:
 
     change_request: UUID
     attempt: int
+    method: str
     # Sends it with this client.
     call: Callable[[FakeDatadog], WriteResponse]
     # Does what it asks for, later; returns whether that changed anything.
@@ -132,6 +140,12 @@ class SentWrite:
     def is_ambiguous(self) -> bool:
         """Whether what was recorded in time doesn't say if it was carried out."""
         return self.response is None or self.is_late or self.response.verdict == "ambiguous"
+
+    @property
+    def is_success(self) -> bool:
+        """Whether Datadog confirmed it in time."""
+        verdict = self.response.verdict if self.response and not self.is_late else ""
+        return verdict in {"deleted", "created", "changed"}
 
 
 @dataclass(kw_only=True)
@@ -152,6 +166,8 @@ class AskedFor:
     connection_id: str
     types: list[str]
     ends_on: date | None
+    # The columns of the agreement that it names. The others stay as agreed.
+    named: frozenset[str]
     approval_digest: str
 
 
@@ -161,7 +177,8 @@ class Ledger:
 
     sent: list[SentWrite] = field(default_factory=list)
     late: list[LateExecution] = field(default_factory=list)
-    listed_as_absent: set[UUID] = field(default_factory=set)
+    # For each complete list without the connection, how many requests had been sent by then.
+    listed_as_absent: dict[UUID, list[int]] = field(default_factory=dict)
     listed_as_present: set[UUID] = field(default_factory=set)
     # Each connection's data types in some list.
     listed_types: set[tuple[UUID, tuple[str, ...]]] = field(default_factory=set)
@@ -169,14 +186,14 @@ class Ledger:
     created: set[UUID] = field(default_factory=set)
     # By the ID of the form.
     asked_for: dict[UUID, AskedFor] = field(default_factory=dict)
-    # The number of the event at which a person last set a pair's agreement.
-    edited_at: dict[OrgPair, int] = field(default_factory=dict)
+    # What a person set in a pair's agreement, by the number of its event.
+    edits: dict[OrgPair, dict[int, dict[str, Any]]] = field(default_factory=dict)
 
-    def statuses_in_time(self, change_request: UUID) -> list[int | None]:
+    def statuses_in_time(self, change_request: UUID, method: str = "") -> list[int | None]:
         """The statuses that were recorded while the claim of their attempt still stood."""
         return [
             sent.response.http_status
-            for sent in self.of(change_request)
+            for sent in self.of(change_request, method)
             if sent.response and not sent.is_late
         ]
 
@@ -188,9 +205,10 @@ class Ledger:
             if sent.response and sent.is_late
         ]
 
-    def of(self, change_request: UUID) -> list[SentWrite]:
-        """What was sent for one deletion or access request."""
-        return [one for one in self.sent if one.change_request == change_request]
+    def of(self, change_request: UUID, method: str = "") -> list[SentWrite]:
+        """What was sent for one deletion or access request, or in one step of a move."""
+        sent = [one for one in self.sent if one.change_request == change_request]
+        return [one for one in sent if method in {"", one.method}]
 
 
 @dataclass(kw_only=True)
@@ -201,12 +219,15 @@ class PlannedFaults:
     dies_after: bool = False
     freezes_before: bool = False
     freezes_after: bool = False
+    dies_listing: bool = False
     executes_late: timedelta | None = None
     # What others do while this process waits for a list, or for the response to its request.
     while_listing: Callable[[], None] | None = None
     while_sending: Callable[[], None] | None = None
     # The keys belong to another org, so a missing connection proves nothing.
     other_org: bool = False
+    # Nothing goes wrong until a DELETE has left, so it does in the second step of a move.
+    is_postponed: bool = False
 
 
 class ModelDatadog(FakeDatadog):
@@ -231,16 +252,21 @@ class ModelDatadog(FakeDatadog):
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> WriteResponse:
-        [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
+        deletions = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
+        moves = AccessRequest.objects.filter(moved_from=connection_id, state=State.SENDING)
+        [change_request] = [each for rows in (deletions, moves) for each in rows]
+        if isinstance(change_request, AccessRequest):
+            self._require_reviewed(change_request, connection_id=connection_id)
         sent = self._enter(
-            deletion,
+            change_request,
+            method="DELETE",
             call=lambda datadog: FakeDatadog.delete_org_connection(
                 datadog, connection_id=connection_id
             ),
             execute=lambda: self.world.remove_connection(connection_id=connection_id),
         )
-        if not deletion.confirmed_by_id:
-            require_covered(deletion, ledger=self.ledger, today=self.clock.at.date())
+        if isinstance(change_request, Deletion) and not change_request.confirmed_by_id:
+            require_covered(change_request, ledger=self.ledger, today=self.clock.at.date())
         return self._let_leave(sent)
 
     def create_org_connection(
@@ -251,7 +277,11 @@ class ModelDatadog(FakeDatadog):
             source_org_id=self.pair.org.id, sink_org_id=sink_org_id, state=State.SENDING
         )
         asked_for = self._require_as_asked_for(access_request, types=types)
-        assert asked_for.kind in {"create", "restore"}
+        assert asked_for.kind in {"create", "restore", "move"}
+        if asked_for.kind == RequestKind.MOVE:
+            self._require_removed(access_request, connection_id=UUID(asked_for.connection_id))
+        # The list just before showed no connection of the pair, unless it was wrong.
+        assert self.world.hides or not self.world.between(self.pair.org.id, sink_org_id)
 
         def execute() -> bool:
             sink = self.world.orgs[sink_org_id]
@@ -269,6 +299,7 @@ class ModelDatadog(FakeDatadog):
         return self._let_leave(
             self._enter(
                 access_request,
+                method="POST",
                 call=lambda datadog: FakeDatadog.create_org_connection(
                     datadog, sink_org_id=sink_org_id, connection_types=types
                 ),
@@ -295,6 +326,7 @@ class ModelDatadog(FakeDatadog):
         return self._let_leave(
             self._enter(
                 access_request,
+                method="PATCH",
                 call=lambda datadog: FakeDatadog.update_org_connection(
                     datadog, connection_id=connection_id, connection_types=types
                 ),
@@ -305,6 +337,10 @@ class ModelDatadog(FakeDatadog):
     def _let_leave(self, sent: SentWrite) -> WriteResponse:
         """Apply the planned faults."""
         self.clock.advance(seconds=0.25)
+        if self.script.is_postponed:
+            self.script.is_postponed = False
+            sent.response = self.carry_out(sent)
+            return sent.response
         action, self.script.while_sending = self.script.while_sending, None
         if action:
             action()
@@ -345,9 +381,8 @@ class ModelDatadog(FakeDatadog):
         if threading.current_thread() is threading.main_thread():
             # No two things happen at the same moment, so that a run can be repeated.
             self.clock.advance(seconds=0.25)
-            action, self.script.while_listing = self.script.while_listing, None
-            if action:
-                action()
+            if not self.script.is_postponed:
+                self._go_wrong_while_listing()
         listing = super().list_org_connections(page_size=page_size)
         listed = {UUID(connection.id) for connection in listing.org_connections}
         self.ledger.listed_as_present |= listed
@@ -358,8 +393,40 @@ class ModelDatadog(FakeDatadog):
         if listing.is_complete and not self.script.other_org:
             known = self.world.known
             ours = {each for each in known if known[each].involves(self.pair.org)}
-            self.ledger.listed_as_absent |= ours - listed
+            for absent in ours - listed:
+                absences = self.ledger.listed_as_absent.setdefault(absent, [])
+                absences.append(len(self.ledger.sent))
         return listing
+
+    def _go_wrong_while_listing(self) -> None:
+        action, self.script.while_listing = self.script.while_listing, None
+        if action:
+            action()
+        if self.script.dies_listing:
+            raise DiedError
+
+    def _require_reviewed(self, access_request: AccessRequest, *, connection_id: str) -> None:
+        """A move deletes what was shown and approved, and nothing after its POST."""
+        types = tuple(access_request.types_after)
+        asked_for = self._require_as_asked_for(access_request, types=types)
+        assert (asked_for.kind, asked_for.connection_id) == ("move", connection_id)
+        assert not self.ledger.of(access_request.pk, "POST")
+        there = self.world.between(self.pair.org.id, access_request.sink_org_id)
+        if there and there.id == connection_id:
+            assert sorted(there.connection_types) == asked_for.types
+
+    def _require_removed(self, access_request: AccessRequest, *, connection_id: UUID) -> None:
+        """The DELETE of a move certainly worked, and not so long ago that the approvals lapsed."""
+        deletes = self.ledger.of(access_request.pk, "DELETE")
+        before = self.ledger.sent.index(deletes[-1])
+        absences = self.ledger.listed_as_absent.get(connection_id, [])
+        # Two lists agreed, and there is the one right before the POST.
+        is_shown = sum(after > before for after in absences) >= 3
+        assert is_shown or 200 in self.ledger.statuses_in_time(access_request.pk, "DELETE")
+        events = {event.code: event for event in audit.events_of(subject=access_request)}
+        removed_at = events["access_request.removed"].at
+        is_in_time = self.clock.at - removed_at <= timedelta(minutes=76)
+        assert is_in_time or "access_request.no_effect" in events
 
     def _require_as_asked_for(
         self, access_request: AccessRequest, *, types: tuple[str, ...]
@@ -380,6 +447,7 @@ class ModelDatadog(FakeDatadog):
         self,
         change_request: ChangeRequest,
         *,
+        method: str,
         call: Callable[[FakeDatadog], WriteResponse],
         execute: Callable[[], bool],
     ) -> SentWrite:
@@ -389,12 +457,18 @@ class ModelDatadog(FakeDatadog):
         approvers = approvers_in_current_round(change_request)
         assert len(approvers) >= approvals_needed_by(change_request)
         confirmations = confirmations_of(change_request)
-        earlier = [one for one in self.ledger.of(change_request.pk) if one.is_ambiguous]
-        # A person confirmed again after each request that might have been carried out.
+        earlier = self.ledger.of(change_request.pk, method)
+        # What worked isn't sent again.
+        assert not any(one.is_success for one in earlier)
+        held = require_confirmed_during_hold(change_request)
+        # A person confirmed again after each request that might have been carried out, and during a
+        # hold after each one.
+        earlier = [one for one in earlier if held or one.is_ambiguous]
         assert all(one.confirmations < confirmations for one in earlier)
         sent = SentWrite(
             change_request=change_request.pk,
             attempt=attempt.pk,
+            method=method,
             confirmations=confirmations,
             call=call,
             execute=execute,
@@ -429,8 +503,30 @@ def require_covered(deletion: Deletion, *, ledger: Ledger, today: date) -> None:
     assert asked_for.ends_on < today
 
 
+def require_confirmed_during_hold(change_request: ChangeRequest) -> bool:
+    """While a hold is on, a person has confirmed since what is sent. Return whether one is on."""
+    if not Hold.objects.filter(released_at=None).exists():
+        return False
+    held = AuditEvent.objects.filter(code="service.held").latest("seq")
+    confirmed = [
+        event
+        for event in audit.events_of(subject=change_request)
+        if event.code == change_request.event_code(Step.CONFIRMED) and event.actor_kind == "person"
+    ]
+    assert confirmed[-1].seq > held.seq
+    return True
+
+
 def newest_completed(pair: OrgPair) -> AccessRequest | None:
-    """The access request that last gave the pair access, approved as it had to be."""
+    """The access request that last gave the pair access."""
+    return next((each for _, each in reversed(completed_requests(pair))), None)
+
+
+def completed_requests(pair: OrgPair) -> list[tuple[int, AccessRequest]]:
+    """The access requests that gave the pair access, approved as they had to be, in order.
+
+    Each with the number of its last event.
+    """
     settled = AuditEvent.objects.filter(code="access_request.settled")
     events = dict(settled.values_list("subject_id", "seq"))
     completed = [
@@ -439,7 +535,7 @@ def newest_completed(pair: OrgPair) -> AccessRequest | None:
         if each.epoch
         or len(approvers_in_current_round(each)) >= ApprovalPolicy(each.policy).approvals_needed
     ]
-    return max(completed, key=lambda each: events[str(each.pk)], default=None)
+    return sorted(((events[str(each.pk)], each) for each in completed), key=itemgetter(0))
 
 
 def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
@@ -449,11 +545,17 @@ def approvers_in_current_round(change_request: ChangeRequest) -> set[str]:
         names |= set() if change_request.confirmed_by_id else approvers_of_access(change_request)
     for event in audit.events_of(subject=change_request):
         step = event.code.partition(".")[2]
-        if step in {"unknown", "declined", "approvals_lapsed"}:
+        if step in {round_ends_in(change_request), "declined", "approvals_lapsed"}:
             names = set()
         elif step == "approved":
             names.add(event.actor_name)
     return names - {change_request.requested_by_name}
+
+
+def round_ends_in(change_request: ChangeRequest) -> str:
+    """The state that needs new approvals. Those of a move are for both of its steps."""
+    is_move = isinstance(change_request, AccessRequest) and change_request.kind == RequestKind.MOVE
+    return "no_effect" if is_move else "unknown"
 
 
 def approvers_of_access(deletion: Deletion) -> set[str]:

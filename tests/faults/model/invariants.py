@@ -16,6 +16,7 @@ from connections.models import (
     ChangeRequest,
     Deletion,
     Outcome,
+    RequestKind,
     State,
 )
 from connections.operations.due import KINDS
@@ -24,8 +25,14 @@ from tests.faults.model.access_invariants import (
     check_access_outcome,
     check_agreements,
     check_final_access,
+    check_move,
 )
-from tests.faults.model.expected_state import Ledger, WrongListWorld, pair_of
+from tests.faults.model.expected_state import (
+    Ledger,
+    WrongListWorld,
+    pair_of,
+    round_ends_in,
+)
 
 # The states that one step can lead to from each state. Except in settled, a step can also change
 # nothing.
@@ -37,6 +44,14 @@ ALLOWED_STATES_AFTER: dict[str, set[str]] = {
     State.UNKNOWN: {State.STILL_PRESENT, State.SETTLED},
     State.STILL_PRESENT: {State.SENDING, State.UNKNOWN, State.SETTLED},
     State.SETTLED: set(),
+}
+# Of a move besides: its POST follows once lists show that the DELETE worked. If it doesn't work, it
+# can be confirmed again.
+OF_MOVES_TOO: dict[str, set[str]] = {
+    State.SENDING: {State.APPROVED},
+    State.WAITING: {State.APPROVED},
+    State.UNKNOWN: {State.WAITING, State.APPROVED},
+    State.APPROVED: {State.UNKNOWN},
 }
 # Outcomes that mean we deleted nothing. Stale only describes the check before sending again.
 NOT_DELETED_BY_US = {
@@ -60,6 +75,16 @@ POSSIBLE_AFTER_A_DELETE = {
 def _state_of(change_request: ChangeRequest, state: str) -> str:
     """The state, with one name for having had no effect."""
     return State.STILL_PRESENT if state == change_request.no_effect else state
+
+
+def _allowed_states_after(change_request: ChangeRequest) -> dict[str, set[str]]:
+    is_move = isinstance(change_request, AccessRequest) and change_request.kind == RequestKind.MOVE
+    if not is_move:
+        return ALLOWED_STATES_AFTER
+    return {
+        state: states | OF_MOVES_TOO.get(state, set())
+        for state, states in ALLOWED_STATES_AFTER.items()
+    }
 
 
 @dataclass(kw_only=True)
@@ -107,6 +132,7 @@ class Invariants:
                 self._check_outcome(each)
             elif isinstance(each, AccessRequest):
                 check_access_outcome(each, ledger=self.ledger)
+                check_move(each, ledger=self.ledger, events=recorded)
             self._check_events(each, recorded, late=sum(one.is_late for one in tried))
             self._check_memory(each, events=len(recorded))
         for subject in (DELETION, ACCESS_REQUEST):
@@ -114,17 +140,19 @@ class Invariants:
             differing = DifferingRecords(noun=kind.noun)
             list(compare_all(kind, differing=differing))
             assert not differing.count, differing.message
-        check_agreements(ledger=self.ledger, events=events)
+        check_agreements(ledger=self.ledger)
 
     @staticmethod
     def _check_open(requests: Sequence[ChangeRequest]) -> None:
-        """A pair has one open access request and no open deletion, or the other way round."""
+        """A pair has one open access request, and one of them and a deletion if none was sent."""
         deletions = [each for each in requests if isinstance(each, Deletion)]
         of_access = Counter(pair_of(each) for each in requests if isinstance(each, AccessRequest))
         of_connections = Counter((each.site, each.connection_id) for each in deletions)
         assert max(of_connections.values(), default=0) <= 1
         assert max(of_access.values(), default=0) <= 1
-        assert not of_access.keys() & {pair_of(each) for each in deletions}
+        for deletion in deletions:
+            of_pair = [each for each in requests if pair_of(each) == pair_of(deletion)]
+            assert len(of_pair) == 1 or not any(each.epoch for each in of_pair)
 
     def _check_attempts(self, change_request: ChangeRequest, attempts: list[Any]) -> None:
         """Each request that was sent has its attempt, and vice versa."""
@@ -173,6 +201,8 @@ class Invariants:
         noun = change_request.noun
         state, outcome, epoch, approval_round = str(State.REQUESTED), "", 0, 1
         codes = Counter(event.code for event in events)
+        over = _state_of(change_request, round_ends_in(change_request))
+        allowed = _allowed_states_after(change_request)
         assert events[0].code == f"{noun}.requested"
         for event in events:
             if event.code == f"{noun}.sending":
@@ -181,12 +211,12 @@ class Invariants:
             if "state" not in event.details:
                 continue
             to = _state_of(change_request, event.details["state"])
-            # An approval covers one attempt: a new round begins when its result is unknown.
-            is_over = to == State.UNKNOWN != state
+            # An approval covers one attempt, or a move: a new round begins then.
+            is_over = to == over != state
             is_declined = event.code == f"{noun}.declined" and to == State.STILL_PRESENT
             is_lapsed = event.code == f"{noun}.approvals_lapsed"
             approval_round += int(is_over or is_declined or is_lapsed)
-            assert to == state or to in ALLOWED_STATES_AFTER[state], (state, to, event.code)
+            assert to == state or to in allowed[state], (state, to, event.code)
             assert not outcome or to == state
             state, outcome = to, event.details["outcome"]
         stored = _state_of(change_request, change_request.state)

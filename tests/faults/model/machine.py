@@ -13,6 +13,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from connections.access.actor import WORKER
 from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.change_requests.actions import action_of
+from connections.change_requests.hold import find_hold
 from connections.change_requests.recording import record_or_save
 from connections.core.errors import DomainError
 from connections.deletions import confirmations, requesting
@@ -162,6 +163,13 @@ class DeletionMachine(Simulator):
     @rule(seconds=pauses)
     def no_worker_runs_for_a_while(self, seconds: int) -> None:
         self.let_time_pass(seconds)
+
+    @rule(holds=numbers)
+    def hold_or_release(self, holds: int) -> None:
+        if find_hold():
+            self.release()
+        elif holds == 0:
+            self.hold()
 
     @rule(refreshes=st.booleans())
     def every_org_is_synced_or_checked(self, refreshes: bool) -> None:

@@ -10,7 +10,8 @@ from uuid import UUID
 from django.db import transaction
 from hypothesis.stateful import RuleBasedStateMachine
 
-from connections.access.actor import WORKER, Actor
+from connections.access.actor import WORKER, Actor, command_actor
+from connections.change_requests.hold import find_hold
 from connections.core.errors import DomainError
 from connections.datadog.responses import WriteResponse
 from connections.models import (
@@ -19,7 +20,7 @@ from connections.models import (
     Credential,
     OrgPair,
 )
-from connections.operations import due
+from connections.operations import due, holds
 from sandbox import faults
 from sandbox.entities import Connection, KeyPair
 from sandbox.faults import Fault
@@ -82,9 +83,11 @@ PLANNED_FAULTS = [
     "dies after",
     "freezes before",
     "freezes after",
+    "dies while listing",
     "executes late",
     "others while listing",
     "others while sending",
+    "hold while sending",
 ]
 PAUSES = [8, 36, 61, 61, 61, 301, 301, 16 * 60, 25 * 3600, -3600]
 
@@ -133,6 +136,8 @@ class Simulator(RuleBasedStateMachine):
         self.frozen: list[tuple[Any, SentWrite, WriteResponse | None]] = []
         self.listing = "correct"
         self.is_closed = False
+        # Whether faults wait for the second step of a move.
+        self.is_postponed = False
         setup.open_client = self.client
 
     def teardown(self) -> None:
@@ -149,6 +154,7 @@ class Simulator(RuleBasedStateMachine):
     def _check_final_state(self) -> None:
         """List correctly until nothing is due automatically."""
         self.set_listing("correct")
+        self.release()
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
             self.run_action(self.work, response="deletes", fault="none")
@@ -166,7 +172,7 @@ class Simulator(RuleBasedStateMachine):
             script=self.script,
             clock=self.clock,
         )
-        datadog.is_closed = self.is_closed
+        datadog.is_closed = self.is_closed and not self.script.is_postponed
         return datadog
 
     def run_action(self, action: Callable[[], object], *, response: str, fault: str) -> None:
@@ -179,7 +185,8 @@ class Simulator(RuleBasedStateMachine):
         if of_list is faults.ANOTHER_ORG:
             world.set_fault(fault=of_list, operation="current_user")
         if of_write:
-            for operation in ("delete", "create", "update"):
+            of_first_step = [] if self.is_postponed else ["delete"]
+            for operation in (*of_first_step, "create", "update"):
                 world.set_fault(fault=of_write, operation=operation)
         self._set_script(fault)
         with suppress(DomainError, DiedError):
@@ -197,9 +204,14 @@ class Simulator(RuleBasedStateMachine):
         script.dies_after = fault == "dies after"
         script.freezes_before = fault == "freezes before"
         script.freezes_after = fault == "freezes after"
+        script.dies_listing = fault == "dies while listing"
+        script.is_postponed = self.is_postponed
         script.executes_late = timedelta(seconds=33) if fault == "executes late" else None
         script.while_listing = self._others_work if fault == "others while listing" else None
-        script.while_sending = self._others_work if fault == "others while sending" else None
+        script.while_sending = {
+            "others while sending": self._others_work,
+            "hold while sending": self.hold,
+        }.get(fault)
         script.other_org = self.listing == "another org"
         self.is_closed = fault == "closed port"
 
@@ -220,6 +232,19 @@ class Simulator(RuleBasedStateMachine):
         """Another worker runs a minute later, while this process still waits for Datadog."""
         self.let_time_pass(61)
         self.work()
+
+    @staticmethod
+    def hold() -> None:
+        """An administrator puts Org Admin on hold."""
+        if not find_hold():
+            holds.put_on_hold(actor=command_actor(), reason="maintenance")
+
+    @staticmethod
+    def release() -> None:
+        """An administrator releases the hold, and the clock with it."""
+        if find_hold():
+            held = holds.find_held_work()
+            holds.release_holds(actor=command_actor(), digest=held.digest)
 
     def let_time_pass(self, seconds: float) -> None:
         """Move the clock; what Datadog carries out late is carried out when its time comes."""

@@ -120,6 +120,7 @@ def machine(
             verified_at=timezone.now(),
             key_owner_id=pair.user.id,
             key_owner_is_service_account=True,
+            verification=[{"check": "permissions", "ok": True}],
         )
         credential.seal_keys(
             KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
