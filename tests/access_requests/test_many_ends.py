@@ -1,24 +1,19 @@
 """Many ends of one day: none delays another, nor anything else, and they share their org's list.
 
-`./run check --all` ends 500 with three workers and measures how long that takes.
+`tests/faults/concurrency/test_many_ends.py` measures how long they take.
 """
 
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
 from connections.audit import EventCode
-from connections.core import clock
 from connections.inventory import fetching, syncs
 from connections.models import (
     AccessRequest,
-    Attempt,
     AuditEvent,
     Credential,
     Deletion,
@@ -34,7 +29,6 @@ from sandbox import faults
 from tests.access_requests.conftest import End
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
-from tests.support.at_once import at_once
 from tests.support.sandbox import org_named
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -161,38 +155,3 @@ def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
         "alive",
     ]
     assert deleted([end.given]) == 1
-
-
-@pytest.mark.sweep(every=2)
-@pytest.mark.parametrize("count", [45, 500])
-def test_three_workers_end_all_of_one_day_in_15_minutes(
-    end: End, make_ends: MakeEnds, monkeypatch: pytest.MonkeyPatch, count: int
-):
-    """By the real time that it takes, with all that a worker does besides."""
-    ends = make_ends(count)
-    # The clock that workers share goes on as real time does.
-    began_at, began = end.clock.at, time.monotonic()
-    monkeypatch.setattr(
-        type(end.clock),
-        "at",
-        property(lambda _: began_at + timedelta(seconds=time.monotonic() - began)),
-        raising=False,
-    )
-
-    def work() -> None:
-        worker = Worker()
-        while AccessRequest.objects.filter(end_due_at__lte=clock.now()).exists():
-            worker.work_once()
-        if connection.vendor != "sqlite":
-            connection.close()
-
-    if connection.vendor == "sqlite":
-        # The tests' database is in memory, so its connections can't wait for each other.
-        work()
-    else:
-        at_once([work] * 3, seconds=900)
-    took = time.monotonic() - began
-    print(f"{count} ends of one day with 3 workers: {took:.0f} s")  # noqa: T201 - measured
-    assert deleted(ends) == count
-    assert Attempt.objects.count() == count + 1
-    assert took < 15 * 60
