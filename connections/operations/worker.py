@@ -195,7 +195,9 @@ class Worker:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._heartbeat = Heartbeat()
-        self._lists = ending.SharedLists(work_between=self._send_waiting)
+        self._lists = ending.SharedLists(work_between=self._heartbeat.record)
+        # Set while it ends access.
+        self._is_ending = threading.Event()
         self._last_read: DueWork | None = None
         # When to compare the database with the kept checkpoint, by the monotonic clock.
         self._compare_at = 0.0
@@ -316,14 +318,49 @@ class Worker:
 
     def _end_due(self) -> int:
         """End access whose last day has passed, for a few seconds."""
-        ended = ending.end_due(actor=WORKER, lists=self._lists, is_stopped=lambda: self._is_stopped)
+        self._is_ending.set()
+        try:
+            ended = ending.end_due(
+                actor=WORKER, lists=self._lists, is_stopped=lambda: self._is_stopped
+            )
+        finally:
+            self._is_ending.clear()
         self._heartbeat.record()
         return len(ended)
 
-    def _send_waiting(self) -> None:
-        """What can't wait until other work is done."""
-        self._heartbeat.record()
-        due.run_due(actor=WORKER, limit=1, only=due.TO_BE_SENT)
+    @contextmanager
+    def run_sending_thread(self) -> Iterator[None]:
+        """Until the end of the block, send what waits to be sent while this worker ends access.
+
+        The DELETE of an end can take 30 s, and the POST of a move can't wait for that. What is
+        being sent when the block ends is finished, within its own deadlines.
+        """
+        stopped = threading.Event()
+
+        def work() -> float:
+            # Otherwise the worker sends it, once it has looked at the clock and for an older
+            # database. It has just done that when it ends access.
+            if self._is_ending.is_set():
+                due.run_due(actor=WORKER, limit=1, only=due.TO_BE_SENT)
+            return MIN_SLEEP
+
+        def run() -> None:
+            _repeat(
+                "Sending",
+                work,
+                is_stopped=stopped.is_set,
+                sleep=stopped.wait,
+                max_pause=startup.MAX_PAUSE,
+            )
+            connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
 
     def _sync_due(self) -> int:
         if self._is_stopped:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from connections.access.actor import WORKER, person_actor
+from connections.access.actor import WORKER
 from connections.access_requests import ending
 from connections.audit import EventCode
 from connections.inventory import fetching, syncs
@@ -18,17 +18,14 @@ from connections.models import (
     Credential,
     Deletion,
     OrgConnectionSnapshot,
-    OrgPair,
     Outcome,
-    Person,
-    RequestKind,
     State,
 )
+from connections.operations.heartbeats import Heartbeat
 from connections.operations.worker import Worker
 from sandbox import faults
 from tests.access_requests.conftest import End
 from tests.flows.support import store_credential
-from tests.support.access_requests import request_for
 from tests.support.sandbox import org_named
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -108,50 +105,25 @@ def test_ends_of_one_org_share_a_list(
     assert count <= 10
 
 
-def test_before_each_list_the_worker_is_alive_and_sends_what_waits(
-    end: End, monkeypatch: pytest.MonkeyPatch, root: Person
-):
-    """A request that waits to be sent comes due while a list is read that fails."""
+def test_before_each_list_the_worker_is_alive(end: End, monkeypatch: pytest.MonkeyPatch):
     store_credential(end.sandbox, "Group SOC")
-    [snapshot] = store_credential(end.sandbox, "Labs EU").snapshots.filter(
-        source_org_name="Labs EU"
-    )
     end.clock.advance(seconds=1)
     world = end.sandbox.world
-    world.set_fault(fault=faults.rate_limited(), method="PATCH", times=1)
-    waiting = request_for(
-        actor=person_actor(person=root),
-        pair=OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id),
-        kind=RequestKind.CHANGE,
-        wanted={"types": ["traces"], "owner_text": "Labs", "purpose": "tests"},
-    )
-    assert waiting.state == State.WAITING
     org = org_named(world, "Payments US")
     world.set_fault(fault=faults.INCOMPLETE_PAGE, method="GET", org=org)
-    worker, happened, fetch = Worker(), list[str](), fetching.fetch
-    record = worker._heartbeat.record
+    happened, fetch, record = list[str](), fetching.fetch, Heartbeat.record
 
-    def be_alive() -> None:
+    def be_alive(heartbeat: Heartbeat) -> None:
         happened.append("alive")
-        record()
+        record(heartbeat)
 
-    monkeypatch.setattr(worker._heartbeat, "record", be_alive)
-    monkeypatch.setattr(worker, "run_due_requests", lambda: 0)
-
-    def slow(*, credential: Credential, **kwargs: object) -> object:
-        waiting.refresh_from_db()
-        happened.append(f"list of {credential.name}, {waiting.state}")
-        end.clock.advance(seconds=8)
+    def listed(*, credential: Credential, **kwargs: object) -> object:
+        happened.append(f"list of {credential.name}")
         return fetch(credential=credential, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fetching, "fetch", slow)
-    worker._end_due()
-    assert happened[:6] == [
-        "alive",
-        "list of Payments US, waiting",
-        "alive",
-        "list of Labs EU, waiting",
-        "list of Group SOC, settled",
-        "alive",
-    ]
+    monkeypatch.setattr(Heartbeat, "record", be_alive)
+    monkeypatch.setattr(fetching, "fetch", listed)
+    Worker()._end_due()
+    lists = ["alive", "list of Payments US", "alive", "list of Group SOC"]
+    assert happened[:5] == [*lists, "alive"]
     assert deleted([end.given]) == 1

@@ -73,7 +73,8 @@ class Command(OrgAdminCommand):
         # Instead of `needs_keys`, because this waits for an unavailable database.
         worker.wait_for_database(_check_database)
         logger.info("Worker started.")
-        with operations_worker.run_delivery_threads() as wake_delivery:
+        deliver = operations_worker.run_delivery_threads
+        with deliver() as wake_delivery, worker.run_sending_thread():
             worker.run(wake_delivery=wake_delivery)
         logger.info("Worker stopped.")
         return None

@@ -4,6 +4,7 @@
 """
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 from connections.access.actor import person_actor
 from connections.inventory import syncs
 from connections.models import (
+    AccessOutcome,
     AccessRequest,
     AuditEvent,
     Credential,
@@ -25,11 +27,13 @@ from connections.models import (
     OrgConnectionSnapshot,
     OrgPair,
     Outcome,
+    Person,
     RequestKind,
     Role,
     State,
     WorkerHeartbeat,
 )
+from sandbox.faults import held, rate_limited
 from sandbox.server import SandboxServer
 from sandbox.world import World
 from tests.flows.support import store_credential
@@ -130,3 +134,37 @@ def test_three_workers_end_all_of_one_day_in_15_minutes(
     assert alerts.count() == len(waiting)
     assert took < 15 * 60
     assert oldest < timedelta(seconds=60)
+
+
+def test_what_waits_to_be_sent_leaves_while_the_delete_of_an_end_hangs(
+    opened: SharedDatabase, datadog: SandboxServer, clock: SettableClock
+):
+    """Such as the POST of a move: within 10 s of its time, with one worker too."""
+    world, responds = datadog.world, threading.Event()
+    ended, other = give_access(datadog, clock, count=2)
+    first = AccessRequest.objects.get(connection_id=other)
+    AccessRequest.objects.filter(pk=first.pk).update(end_due_at=None)
+    world.set_fault(fault=rate_limited(), method="PATCH", times=1)
+    waiting = request_for(
+        actor=person_actor(person=Person.objects.get()),
+        pair=OrgPair(first.site, first.source_org_id, first.sink_org_id),
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["metrics"], "ends_on": datetime.now(UTC).date() + timedelta(days=2)},
+    )
+    rows = AccessRequest.objects.filter(pk=waiting.pk, state=State.WAITING)
+    assert rows.update(due_at=None, end_due_at=None)
+    world.set_fault(fault=held(until=responds), method="DELETE", connection_id=ended)
+
+    def is_sent() -> bool:
+        return bool(world.requests(method="PATCH", connection_id=other)[2:])
+
+    with start_worker(opened, datadog) as worker:
+        assert world.wait_until(lambda: world.deletes_received(ended) == 1)
+        now = datetime.now(UTC)
+        rows.update(due_at=now, expires_at=now + timedelta(minutes=15))
+        assert world.wait_until(is_sent, seconds=10)
+        assert not Deletion.objects.exclude(settled_at=None).exists()
+        responds.set()
+        assert worker.end() == 0
+    assert Deletion.objects.get().outcome == Outcome.DELETED
+    assert rows.model.objects.get(pk=waiting.pk).outcome == AccessOutcome.CHANGED
