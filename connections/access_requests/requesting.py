@@ -164,13 +164,13 @@ def request_access(
     """Request access. If no approval is required, a person who can confirm it sends it too.
 
     `digest` is that of the form, so that what was listed and agreed then is so now.
-    `requester` is the person for whom a command requests it. The same
-    `request_id` again returns the same access request.
+    `requester` is the person for whom a command requests it. The same `request_id` again returns
+    the same access request.
 
     Raises Http404 for a pair that the actor doesn't know; PermissionDenied; InvalidInputError
     naming the fields; AccessChangedError; ConflictError when the pair has an open deletion or
-    another open access request, or a protected connection would lose a data type; ClockBehindError
-    and UnavailableError; each with nothing stored and nothing sent.
+    another open access request, or a protected connection would be moved or lose a data type;
+    ClockBehindError and UnavailableError; each with nothing stored and nothing sent.
     """
     repeated = AccessRequest.objects.filter(request_id=request_id).first()
     if repeated:
@@ -220,6 +220,8 @@ def request_access(
 
 
 def _require_possible(target: AccessTarget, *, requester: Person | None) -> None:
+    if target.kind == RequestKind.MOVE:
+        protections.require_unprotected(target.protection)
     if target.problem:
         raise InvalidInputError({"credential": target.problem})
     if target.needs_approval and requester is None:
