@@ -114,6 +114,8 @@ SIGNING_KEY_FILE = Path(
 )
 # Where workers keep the newest checkpoint, to notice an older database.
 KEPT_CHECKPOINT_FILE = DATA_DIR / "newest_checkpoint.json"
+# Datadog's responses that the database couldn't record yet.
+SAVED_RESPONSES_DIRECTORY = DATA_DIR / "saved_responses"
 SECRET_KEY_FILE = os.environ.get("SECRET_KEY_FILE", "")
 SECRET_KEY = read_secret("SECRET_KEY") or environment.create_secret_key(
     DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None

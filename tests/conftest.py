@@ -120,6 +120,7 @@ def key_ring_file(settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
     settings.KEYRING_FILE = path
     settings.SIGNING_KEY_FILE = path.with_name("signing_key.json")
     settings.KEPT_CHECKPOINT_FILE = path.with_name("newest_checkpoint.json")
+    settings.SAVED_RESPONSES_DIRECTORY = path.with_name("saved_responses")
     if not settings.DATABASE_IS_SQLITE:
         create_private_text(path, new_key_ring_text())
         create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())

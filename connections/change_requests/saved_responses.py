@@ -62,7 +62,7 @@ class SavedResponse:
 
 def directory() -> Path:
     """The directory of the files. It is created with the first file."""
-    return Path(settings.DATA_DIR) / "saved_responses"
+    return Path(settings.SAVED_RESPONSES_DIRECTORY)
 
 
 def save(*, attempt: AttemptFields, response: WriteResponse, actor: Actor) -> Path:

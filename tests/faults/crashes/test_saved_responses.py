@@ -29,8 +29,8 @@ SendWithoutDatabase = Callable[[], Deletion]
 
 @pytest.fixture(autouse=True)
 def data_dir(settings: Settings, tmp_path: Path) -> Path:
-    """A separate data directory for this test."""
-    settings.DATA_DIR = tmp_path
+    """Where responses are saved in this test."""
+    settings.SAVED_RESPONSES_DIRECTORY = tmp_path / "saved_responses"
     return tmp_path
 
 
