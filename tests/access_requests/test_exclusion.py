@@ -247,8 +247,8 @@ def test_a_plan_names_the_access_requests_that_it_ends_until_it_is_confirmed(
         page = read(client.get(url))
         assert "2 access requests end when this is sent: " in page.text
         assert set(re.findall(r'href="(/access-requests/[^"]{36}/)"', page.html)) == ends
-        shown = read(client.get(url, {"show": "ends-request"})).html
-        assert shown.count('data-connection="') == 2
+        filtered = read(client.get(url, {"show": "ends-request"})).html
+        assert filtered.count('data-connection="') == 2
         act()
     execute(batch, ada)
     assert "end when this is sent" not in read(client.get(url)).text

@@ -290,7 +290,7 @@ def _words_of(text: str) -> set[str]:
 def main(arguments: list[str]) -> int:
     """Print a line for each fault, and those that no test noticed again at the end.
 
-    These are no failure: somebody has to read whether a test is missing.
+    The exit code doesn't count them, because no test could notice some faults.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.mutations")
     parser.add_argument("--random", type=int, required=True, metavar="N", help="faults to draw")

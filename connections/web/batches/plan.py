@@ -17,14 +17,7 @@ from connections.batches import facts
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
-from connections.models import (
-    Batch,
-    BatchRow,
-    Deletion,
-    OrgConnectionKey,
-    OrgPair,
-    RowProblem,
-)
+from connections.models import Batch, BatchRow, Deletion, OrgConnectionKey, OrgPair, RowProblem
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.change_requests.excluded import Excluded, find_excluded_by_deletions
 from connections.web.framework.support import PageWarning
@@ -161,9 +154,9 @@ class Plan:
         return created is not None and self.at - created < NEW
 
     def _is_excluded(self, row: PlanRow, *, was_sent: bool) -> bool:
-        found = self.excluded.get(row.id)
-        other = found.visible if found else None
-        return other is not None and (other.epoch > 0) == was_sent
+        excluded = self.excluded.get(row.id)
+        access_request = excluded.visible if excluded else None
+        return access_request is not None and (access_request.epoch > 0) == was_sent
 
     @property
     def numbers(self) -> list[tuple[str, int]]:
@@ -229,7 +222,7 @@ class Plan:
     def _excluded_warnings(self, *, url_of: Callable[[PlanFilter], str]) -> list[PageWarning]:
         """Which access requests the deletions end, and which ones keep them from being sent."""
         sent, ended = self.rows_of(PlanFilter.SENT_REQUEST), self.rows_of(PlanFilter.ENDS_REQUEST)
-        hidden = [row for row in self.excluded.values() if row.visible is None]
+        hidden = [excluded for excluded in self.excluded.values() if excluded.visible is None]
         closed = "it is" if len(sent) == 1 else "they are"
         return [
             PageWarning(

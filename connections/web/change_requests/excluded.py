@@ -39,10 +39,10 @@ def find_excluded_by_deletions(
         return {}
     visible = visibility.visible_access_requests(actor=actor).filter(pk=OuterRef("pk"))
     rows = AccessRequest.objects.filter(of_these_pairs(pairs), settled_at=None)
-    found = list(rows.annotate(is_visible=Exists(visible)))
+    access_requests = list(rows.annotate(is_visible=Exists(visible)))
     return {
         pair: Excluded(each, reverse("access-request-detail", args=[each.pk]))
         if each.is_visible
         else Excluded(None, "")
-        for pair, each in zip(exclusion.pairs_of(found), found, strict=True)
+        for pair, each in zip(exclusion.pairs_of(access_requests), access_requests, strict=True)
     }
