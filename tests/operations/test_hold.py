@@ -404,12 +404,18 @@ def test_a_release_of_another_list_than_the_one_read_is_refused(
     assert find_hold() is None
 
 
-def test_every_page_says_that_it_is_on_hold(installation: Installation, client_of: ClientOf):
+def test_every_page_says_that_it_is_on_hold(
+    installation: Installation, client_of: ClientOf, root: Person
+):
     client = client_of(installation.ada)
     assert 'id="hold"' not in html(client.get("/"))
     put_on_hold()
     assert "We look first." in html(client.get("/deletions/"))
     assert client.get("/readyz").status_code == 200
+    link = "See what waits, and release it"
+    administrator = client_of(root)
+    assert link in html(administrator.get("/"))
+    assert link not in html(administrator.get("/hold/"))
 
 
 def test_an_administrator_puts_it_on_hold_and_is_notified_of_others(
