@@ -94,6 +94,16 @@ def confirm(change_request: ChangeRequest, *, by: Person) -> None:
     change_request.refresh_from_db()
 
 
+def request_audit(pair: OrgPair, *, by: Person) -> AccessRequest:
+    """Request audit events instead of what the pair shares, which waits for an approval."""
+    return request_for(
+        actor=person_actor(person=by),
+        pair=pair,
+        kind=RequestKind.CHANGE,
+        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"},
+    )
+
+
 @pytest.fixture
 def unsent(change: RequestAccess, credential: Credential) -> AccessRequest:
     """An access request that waits for an approval."""
@@ -129,12 +139,7 @@ def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
     settings.HAS_MAIL = True
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    mine = request_for(
-        actor=person_actor(person=grace),
-        pair=listed_pair,
-        kind=RequestKind.CHANGE,
-        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"},
-    )
+    mine = request_audit(listed_pair, by=grace)
     deletion = request_deletion(credential, listed_pair, by=ada)
     approve_one(deletion, by=linus)
     confirm(deletion, by=ada)
@@ -217,12 +222,7 @@ def test_the_people_of_an_access_request_that_a_bulk_deletion_ends_are_notified(
     settings.HAS_MAIL = True
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
-    mine = request_for(
-        actor=person_actor(person=grace),
-        pair=listed_pair,
-        kind=RequestKind.CHANGE,
-        wanted={"types": ["audit"], "owner_text": "SOC team", "purpose": "alerts"},
-    )
+    mine = request_audit(listed_pair, by=grace)
     execute(approve(request_bulk_deletion(credential, listed_pair, by=ada), linus), ada)
     running.run_due(actor=WORKER)
     ended = Notification.objects.filter(code="access_request.settled", subject_id=str(mine.pk))
