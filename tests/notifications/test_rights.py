@@ -90,9 +90,10 @@ def other(sandbox: SandboxServer, credential: Credential) -> Credential:
 
 @pytest.fixture
 def hidden(credential: Credential, by_root: Actor) -> Credential:
-    """The credential with the stricter policy, which only auditors and administrators can see."""
+    """The credential with the stricter policy, which only Vera and administrators can see."""
+    vera = make_person("vera", Role.VIEWER)
     access_lists.change_access(
-        actor=by_root, credential=credential, wanted={AccessKind.SEE: ["role:Auditor"]}
+        actor=by_root, credential=credential, wanted={AccessKind.SEE: [f"person:{vera.pk}"]}
     )
     Notification.objects.all().delete()
     return credential
