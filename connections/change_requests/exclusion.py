@@ -5,6 +5,8 @@ Whatever requests or confirms one of them first locks the source org, and then l
 
 from collections.abc import Collection, Sequence
 
+from django.db import connection
+
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import Actor
@@ -40,8 +42,10 @@ def pairs_of(change_requests: Sequence[ChangeRequest]) -> list[OrgPair]:
 def lock_source_orgs(pairs: Collection[OrgPair]) -> None:
     """Lock what requesting or confirming anything about these pairs locks first.
 
-    Call it after locking credentials, and before locking requests.
+    Call it after locking credentials, and before locking requests. SQLite has only one writer.
     """
+    if not connection.features.has_select_for_update:
+        return
     # In a fixed order, so that two processes don't wait for each other.
     rows = Org.objects.filter(
         site__in={pair.site for pair in pairs}, org_id__in={pair.source_org_id for pair in pairs}
