@@ -200,10 +200,12 @@ def is_being_sent(key: OrgConnectionKey) -> bool:
 
 def protection_text(protection: Protection) -> str:
     """The text of a refusal: who protects the connection, since when, why, and what to do."""
+    end = "" if protection.reason.endswith((".", "!", "?")) else "."
     return (
         "This connection is protected, so nothing new was sent. "
         f"{protection.protected_by} protected it at {format_time(protection.protected_at)}: "
-        f"“{protection.reason}”. Another person can remove the protection on the connection's page."
+        f"“{protection.reason}”{end} Another person can remove the protection on the connection's "
+        "page."
     )
 
 

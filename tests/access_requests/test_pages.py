@@ -13,6 +13,7 @@ from django.utils.html import escape
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
+from connections.access_requests.status import effect_of
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
@@ -124,6 +125,24 @@ def test_fields_that_change_say_at_once_what_they_mean(
         "-d",
         {"connection_types": ["it's", "logs"]},
     )
+
+
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        (["logs", "metrics", "audit"], "can then query Labs' logs, metrics and audit events"),
+        (["logs"], "loses access to Labs' metrics. It keeps logs"),
+        (["logs", "audit"], "loses access to Labs' metrics and gains access to its audit events. "
+         "It keeps logs"),
+        (["audit"], "loses access to Labs' logs and metrics and gains access to its audit events"),
+    ],
+)  # fmt: skip
+def test_the_sentence_about_a_change_begins_with_what_it_takes_away(
+    types: list[str], expected: str
+):
+    before, end = ["logs", "metrics"], "1 Mar 2027"
+    sentence = effect_of(source="Labs", sink="SOC", types=types, end=end, types_before=before)
+    assert sentence == f"SOC {expected} until {end}."
 
 
 @pytest.mark.parametrize(
@@ -511,7 +530,7 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     address = f"/connections/{listed_pair.site}/{old.id}/"
     assert "Move to a service account…" in client.get(address).text
     page = client.get(NEW, page_of(listed_pair, "move"))
-    for words in ("interrupted for a few seconds", "A restriction policy", "new ID"):
+    for words in ("access is interrupted for a few seconds", "A restriction policy", "new ID"):
         assert words in page.text
     for method in ("DELETE", "POST"):
         assert f"curl -X {method}" in page.text

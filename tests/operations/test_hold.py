@@ -412,7 +412,7 @@ def test_every_page_says_that_it_is_on_hold(
     put_on_hold()
     assert "We look first." in html(client.get("/deletions/"))
     assert client.get("/readyz").status_code == 200
-    link = "See what waits, and release it"
+    link = "See what's waiting and release it"
     administrator = client_of(root)
     assert link in html(administrator.get("/"))
     assert link not in html(administrator.get("/hold/"))

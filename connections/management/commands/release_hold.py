@@ -38,7 +38,7 @@ class Command(OrgAdminCommand):
             document,
             *filter(None, [work.clock.problem]),
             *(f"On hold since {format_time(hold.put_on_at)}: {hold.reason}" for hold in work.holds),
-            "Once released, Org Admin does this by itself:" if lines else "Nothing waits.",
+            "Once released, Org Admin does this by itself:" if lines else "Nothing is waiting.",
             *lines,
             errors=["Nothing was changed. Add --yes to release the hold."],
             exit_code=USAGE,

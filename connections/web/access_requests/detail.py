@@ -76,6 +76,11 @@ BUTTONS = {
 }
 
 
+def tone_of(kind: RequestKind) -> str:
+    """The color of that button: a move starts as a deletion."""
+    return "danger" if kind == RequestKind.MOVE else "accent"
+
+
 class AccessRequestPage(RequestPage[AccessRequest]):
     """The page of one access request."""
 
@@ -168,11 +173,15 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if preview
             else None,
             "protection": _find_protection(access_request),
+            "protected": "Protected: no data type can be removed"
+            if kind == RequestKind.CHANGE
+            else "",
             "effect": access_text(access_request),
             "extension": _extension(access_request),
             **_creator(access_request),
             "button": button,
             "busy": busy,
+            "tone": tone_of(kind),
             "added": sorted(set(access_request.types_after) - _before(access_request)),
             "removed": sorted(_before(access_request) - set(access_request.types_after)),
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),

@@ -19,7 +19,12 @@ from connections.access_requests.requesting import (
     find_problems,
     request_access,
 )
-from connections.access_requests.status import effect_of, extension_text, title_of
+from connections.access_requests.status import (
+    effect_of,
+    extension_text,
+    move_text,
+    title_of,
+)
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
@@ -44,7 +49,7 @@ from connections.models import (
     RequestKind,
 )
 from connections.web.access_requests.before import list_before
-from connections.web.access_requests.detail import BUTTONS, PAGE
+from connections.web.access_requests.detail import BUTTONS, PAGE, tone_of
 from connections.web.access_requests.forms import AccessForm
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
@@ -330,6 +335,7 @@ def _page(
         "uses": _uses(target, form),
         "button": BUTTONS[target.kind][0] if target.is_sent_at_once else "",
         "busy": BUTTONS[target.kind][1],
+        "tone": tone_of(target.kind),
         **_approval_context(target, actor=actor),
         "cancel_url": support.connection_url(target.snapshot.key)
         if target.snapshot
@@ -414,14 +420,7 @@ def _terms_context(
         "ends_on": ends_on,
         "protection": target.protection,
         "kept_end": kept_end,
-        "effect": effect_of(
-            source=source,
-            sink=sink,
-            types=list(terms.types),
-            end=f"{until:%-d %b %Y}" if until else "",
-        )
-        if terms.types
-        else "Choose at least 1 data type.",
+        "effect": _effect(target, terms, source=source, sink=sink, until=until),
         "extension": extension_text(before=target.agreement.ends_on, ends_on=ends_on)
         if target.agreement and target.kind == RequestKind.EXTEND
         else "",
@@ -431,6 +430,29 @@ def _terms_context(
         "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,
         "latest": target.latest_day(today=support.time_of(request).date()),
     }
+
+
+def _effect(
+    target: AccessTarget, terms: AccessTerms, *, source: str, sink: str, until: date | None
+) -> str:
+    """What it changes, in one sentence."""
+    if not terms.types:
+        return "Choose at least 1 data type."
+    snapshot, credential = target.snapshot, target.credential
+    if target.kind == RequestKind.MOVE:
+        return move_text(
+            before=snapshot.creator_name if snapshot else "",
+            after=credential.key_owner_name if credential else "",
+            is_interrupting=True,
+        )
+    is_change = target.kind == RequestKind.CHANGE
+    return effect_of(
+        source=source,
+        sink=sink,
+        types=list(terms.types),
+        types_before=snapshot.connection_types if snapshot and is_change else (),
+        end=f"{until:%-d %b %Y}" if until else "",
+    )
 
 
 def _uses(target: AccessTarget, form: AccessForm) -> list[tuple[str, str, bool]]:

@@ -187,6 +187,7 @@ class DecidingOwnerForm(ServiceForm):
     connection = ListField(required=False, widget=forms.MultipleHiddenInput)
     owner = forms.ModelChoiceField(
         label="Who decides on the connections listed above",
+        help_text="Filter the list to choose the connections. The change is recorded.",
         queryset=Person.objects.none(),
         to_field_name="username",
         error_messages={
