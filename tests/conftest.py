@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,6 +112,13 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _fixed_ids(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records of a test have the same IDs in every run, and no other test's."""
+    source = Random(request.node.nodeid)  # noqa: S311 - they protect nothing
+    monkeypatch.setattr("uuid.os", SimpleNamespace(urandom=source.randbytes))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Erasing a person removes names and keeps the audit log intact."""
 
 import json
+import re
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
@@ -54,13 +55,20 @@ def everything_stored() -> str:
     return "\n".join(stored)
 
 
+def is_in(stored: str, text: str) -> bool:
+    """Whether it stands there, not only among the letters of a hash."""
+    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", stored) is not None
+
+
 def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person):
     before = everything_stored()
     assert all(text in before for text in ("Ada", "ada@example.com", "192.0.2.3", "Browser of"))
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     after = everything_stored()
     assert not [
-        text for text in ("Ada", "'ada'", "ada@example.com", "192.0.2.3", "of ada") if text in after
+        text
+        for text in ("Ada", "'ada'", "ada@example.com", "192.0.2.3", "of ada")
+        if is_in(after, text)
     ]
     assert "Grace" in after
     assert "192.0.2.5" in after
@@ -93,7 +101,7 @@ def test_a_request_still_running_does_not_restore_an_erased_name(
         sentence=audit.Sentence("{person} finished.", person=personal_data.name_of(before)),
     )
     assert AuditEvent.objects.latest("seq").sentence == f"erased person no. {done.number} finished."
-    assert "Ada" not in everything_stored()
+    assert not is_in(everything_stored(), "Ada")
     assert verification.verify_audit_log().fault is None
 
 

@@ -1,8 +1,8 @@
 """A migrated database that real processes share: SQLite, or PostgreSQL when the tests run on it."""
 
 import os
+import secrets
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -158,7 +158,7 @@ def migrate_postgresql(server: str, name: str, *, data_dir: Path) -> SharedDatab
 @contextmanager
 def copied_postgresql(server: str, *, template: str, data_dir: Path) -> Iterator[SharedDatabase]:
     """Copy a database of this server."""
-    name = f"shared_{uuid.uuid4().hex[:12]}"
+    name = f"shared_{secrets.token_hex(6)}"
     administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
     yield SharedDatabase(url=url_of(server, name), data_dir=data_dir)
     administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
