@@ -246,10 +246,10 @@ def test_lines_that_were_not_reached_in_time_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(imports, "PARALLEL_REQUESTS", 1)
-    fault = faults.delayed(seconds=0.6)
+    fault = faults.delayed(seconds=4)
     sandbox.world.set_fault(fault=fault, site=EU, operation="validate")
     rows = [row_of(sandbox, org) for org in ("Payments US", "Labs EU", "Group SOC")]
-    results = run(*rows, seconds=0.5)
+    results = run(*rows, seconds=3)
 
     assert outcomes(results) == [(2, "added"), (3, "not_reached"), (4, "not_reached")]
     sandbox.world.clear_faults()

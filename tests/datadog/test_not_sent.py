@@ -39,7 +39,7 @@ def test_a_full_backlog_causes_a_connect_timeout_and_is_not_sent(write: WriteUnd
         address = listener.getsockname()
         # One connection fills the backlog of a server that never accepts.
         with socket.create_connection(address):
-            result = write.send(f"http://127.0.0.1:{address[1]}", connect_seconds=0.2)
+            result = write.send(f"http://127.0.0.1:{address[1]}", connect_seconds=2)
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
 
 
@@ -94,7 +94,7 @@ def test_a_failed_handshake_is_not_sent(
     with ScriptedServer([], on_accept=play) as server:
         result = write.send(
             f"https://127.0.0.1:{server.port}",
-            connect_seconds=0.3,
+            connect_seconds=2,
             ca_bundle=str(certificate.bundle),
         )
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, cause)
@@ -106,7 +106,7 @@ def test_the_total_deadline_also_ends_a_handshake(write: WriteUnderTest, certifi
     with ScriptedServer([], on_accept=drip) as server:
         result = write.send(
             f"https://127.0.0.1:{server.port}",
-            deadline_seconds=0.4,
+            deadline_seconds=2,
             ca_bundle=str(certificate.bundle),
         )
     assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)

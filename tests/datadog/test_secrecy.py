@@ -68,7 +68,7 @@ def call_and_catch(url: str, call: str) -> DatadogError:
         keys=key_pair(),
     )
     try:
-        getattr(client, call)(deadline_seconds=0.3)
+        getattr(client, call)(deadline_seconds=2)
     except DatadogError as error:
         return error
     raise AssertionError("The call must fail.")

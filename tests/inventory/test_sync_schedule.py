@@ -1,7 +1,6 @@
 """When an org's next sync is due, and how processes share the syncs."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -172,14 +171,14 @@ def test_syncs_that_fail_keep_no_periodic_task_from_running(
 
 @contextmanager
 def sync_being_stored(*, seconds: float) -> Iterator[threading.Thread]:
-    """Another process stores a sync of the site, which takes this long."""
-    is_locked = threading.Event()
+    """Another process stores a sync of the site, which takes this long at most."""
+    is_locked, is_over = threading.Event(), threading.Event()
 
     def store() -> None:
         with transaction.atomic():
             storing.lock_snapshots(site=US)
             is_locked.set()
-            time.sleep(seconds)
+            is_over.wait(seconds)
         connection.close()
 
     thread = threading.Thread(target=store)
@@ -188,6 +187,7 @@ def sync_being_stored(*, seconds: float) -> Iterator[threading.Thread]:
         assert is_locked.wait(10)
         yield thread
     finally:
+        is_over.set()
         thread.join()
 
 
@@ -209,7 +209,7 @@ def test_a_worker_waits_for_no_sync_that_is_being_stored(
 ):
     """It would lock the credentials of an org that is held back in another order: a deadlock."""
     rate_limits.record(site=US, org_id=payments.org_id, rate_limits=[low()], now=clock.at)
-    with sync_being_stored(seconds=3) as store:
+    with sync_being_stored(seconds=30) as store:
         assert sync_schedule.claim_due() == []
         assert store.is_alive()
 

@@ -16,7 +16,7 @@ EU = "sandbox-eu1"
 
 def seconds_for(fault: Fault | None) -> float:
     """Return how long to wait for the response to a DELETE: short when none will come."""
-    return 0.5 if fault and fault.transmission is Transmission.NOTHING else 20
+    return 2 if fault and fault.transmission is Transmission.NOTHING else 20
 
 
 def make_world() -> World:

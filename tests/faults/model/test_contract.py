@@ -137,14 +137,14 @@ def test_a_write_has_the_same_result(
     def send(datadog: DatadogClient) -> WriteResponse:
         match operation:
             case "delete":
-                return datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
+                return datadog.delete_org_connection(connection_id=wanted, deadline_seconds=2)
             case "create":
                 return datadog.create_org_connection(
-                    sink_org_id=sink.id, connection_types=["logs", "rum"], deadline_seconds=0.3
+                    sink_org_id=sink.id, connection_types=["logs", "rum"], deadline_seconds=2
                 )
             case _:
                 return datadog.update_org_connection(
-                    connection_id=wanted, connection_types=["audit"], deadline_seconds=0.3
+                    connection_id=wanted, connection_types=["audit"], deadline_seconds=2
                 )
 
     result = compare(bare_sandbox, fault, operation, lambda datadog: without_id(send(datadog)))

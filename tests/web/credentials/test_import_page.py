@@ -103,8 +103,8 @@ def test_what_cannot_be_imported_is_refused_without_repeating_it(
 def test_lines_that_were_not_reached_are_listed_and_can_be_sent_again(
     sandbox: SandboxServer, manager: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(imports, "IMPORT_SECONDS", 0.3)
-    sandbox.world.set_fault(fault=faults.delayed(seconds=0.5), operation="validate")
+    monkeypatch.setattr(imports, "IMPORT_SECONDS", 2.0)
+    sandbox.world.set_fault(fault=faults.delayed(seconds=3), operation="validate")
     text = csv_of(sandbox, "Payments US")
     response = manager.post(URL, {"csv": text})
 
