@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
@@ -32,12 +33,19 @@ from tests.support.databases import (
     shared_database,
     sqlite_template,
 )
-from tests.support.fault_table import pytest_terminal_summary
+from tests.support.fault_table import print_fault_table
 from tests.support.lock_order import _lock_order
 from tests.support.mfa import _no_code_expires
 from tests.support.people import just_signed_in, make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 from tests.support.sweeps import leave_out_cases
+from tests.support.tiers import (
+    mark_desk,
+    print_skipped,
+    pytest_addoption,
+    pytest_configure,
+    pytest_report_header,
+)
 
 HERE = Path(__file__).parent
 KEY_DIRECTORIES = count()
@@ -52,7 +60,9 @@ __all__ = [
     "pooled_url",
     "postgresql_template",
     "postgresql_url",
-    "pytest_terminal_summary",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_report_header",
     "pytest_unconfigure",
     "shared_database",
     "sqlite_template",
@@ -60,12 +70,13 @@ __all__ = [
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take a sample of long sweeps, and start slow files first.
+    """Mark the tests at the desk, take a sample of long sweeps, and start slow files first.
 
     So no worker is still running one after the others are done. Those of each directory are spread
     among the others: the browser's keep a CPU busy, and those that kill processes wait for
     deadlines.
     """
+    mark_desk(items)
     leave_out_cases(config, items)
     slow: dict[str, list[Path]] = {}
     for path in dict.fromkeys(one.path for one in items if one.get_closest_marker("slow")):
@@ -82,6 +93,12 @@ def pytest_collection_finish() -> None:
     """Look for garbage less often, and not among the thousands of objects that stay to the end."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the table of faults, and what was skipped."""
+    print_fault_table(terminalreporter)
+    print_skipped(terminalreporter)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -51,6 +51,7 @@ def row_of(page: Page, partner: int) -> Locator:
     return page.locator(f"tr[data-pair='Payments US → Partner {partner}']")
 
 
+@pytest.mark.smoke
 def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
 ):

@@ -26,6 +26,7 @@ LISTEN = """() => {
 POLLS = re.compile(r"\?seen=")
 
 
+@pytest.mark.smoke
 def test_the_page_updates_by_itself_and_then_shows_the_confirmation_form(
     requester: Requester, monkeypatch: pytest.MonkeyPatch
 ):

@@ -52,6 +52,7 @@ def plan(page: Page, *names: str) -> None:
     page.wait_for_url(PLAN)
 
 
+@pytest.mark.smoke
 def test_selected_connections_are_planned_deleted_and_the_rest_is_planned_again(
     payments: Credential, operator: Person, open_as: OpenAs, sandbox: SandboxServer
 ):

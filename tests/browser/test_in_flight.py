@@ -54,6 +54,7 @@ def expect_sending(page: Page) -> None:
     expect(page.locator("#live")).to_have_text(SENTENCE)
 
 
+@pytest.mark.smoke
 def test_the_confirmation_page_says_that_it_is_being_sent_and_has_no_cancel_link(
     requester: Requester, response: threading.Event
 ):
@@ -106,6 +107,7 @@ def test_a_refusal_that_keeps_the_form_restores_the_cancel_link(
     expect(requester.page.get_by_label("Reason")).to_have_value(REASON)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("status", [408, 500, None])
 def test_text_that_says_nothing_was_sent_stays_hidden_after_a_lost_response(
     requester: Requester, operator: Person, watch: Watch, status: int | None
@@ -165,6 +167,7 @@ def approved(requester: Requester) -> None:
     requester.page.get_by_label("To confirm, type").fill(SOURCE)
 
 
+@pytest.mark.smoke
 def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
     requester: Requester, response: threading.Event, monkeypatch: pytest.MonkeyPatch
 ):

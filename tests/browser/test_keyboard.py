@@ -151,6 +151,7 @@ def test_reduced_motion_disables_animations(requester: Requester):
     assert moving == 0
 
 
+@pytest.mark.smoke
 def test_a_deletion_can_be_made_with_the_keyboard_alone(requester: Requester):
     requester.page.goto(requester.confirmation_path)
     requester.page.get_by_label("Reason").focus()

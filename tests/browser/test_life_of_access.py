@@ -78,6 +78,7 @@ def outcome_of(page: Page, *, state: str, outcome: str | None) -> None:
         expect(page.locator("#outcome")).to_have_attribute("data-outcome", outcome)
 
 
+@pytest.mark.smoke
 def test_access_is_requested_approved_given_extended_and_ended_and_its_record_proves_it(
     service_url: str, sandbox: SandboxServer, open_as: OpenAs, clock: SettableClock, tmp_path: Path
 ):

@@ -54,6 +54,7 @@ def find_in_history(page: Page) -> None:
     expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     java_script: bool, open_as: Callable[..., Page], sandbox: SandboxServer
@@ -87,6 +88,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     find_in_history(page)
 
 
+@pytest.mark.smoke
 def test_back_from_a_deletion_the_list_is_as_it_was_with_the_focus_on_the_next_row(
     requester: Requester,
 ):
@@ -112,6 +114,7 @@ def test_back_from_a_deletion_the_list_is_as_it_was_with_the_focus_on_the_next_r
         expect(remaining.get_by_role("link").first).to_be_focused()
 
 
+@pytest.mark.smoke
 def test_a_mistyped_name_shows_an_error_at_the_field_and_nothing_is_lost_or_sent(
     requester: Requester, watch: Watch
 ):

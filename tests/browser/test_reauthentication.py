@@ -76,6 +76,7 @@ def sign_in_with_passkey(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
+@pytest.mark.smoke
 def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     open_by_name: OpenAs, sandbox: SandboxServer
 ):

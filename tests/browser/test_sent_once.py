@@ -25,6 +25,7 @@ def assert_deleted_once(requester: Requester) -> None:
     assert Deletion.objects.filter(outcome="deleted").count() == 1
 
 
+@pytest.mark.smoke
 def test_a_double_click_sends_once(requester: Requester):
     requester.fill()
     requester.delete_button.dblclick()
@@ -34,6 +35,7 @@ def test_a_double_click_sends_once(requester: Requester):
     assert Deletion.objects.count() == 1
 
 
+@pytest.mark.smoke
 def test_a_double_click_without_javascript_sends_once(
     operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
 ):
@@ -51,6 +53,7 @@ def test_a_double_click_without_javascript_sends_once(
     assert Deletion.objects.count() == 1
 
 
+@pytest.mark.smoke
 def test_a_second_tab_is_redirected_to_the_deletion_started_in_the_first(requester: Requester):
     requester.world.set_fault(
         fault=faults.delayed(seconds=1.5), connection_id=requester.connection.id
@@ -92,6 +95,7 @@ def test_a_later_second_tab_shows_the_deletion_that_ended_meanwhile(
     assert Deletion.objects.count() == 1
 
 
+@pytest.mark.smoke
 def test_the_result_replaces_the_confirmation_page(requester: Requester):
     requester.delete()
 
@@ -125,6 +129,7 @@ def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
     assert_deleted_once(requester)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
 def test_going_back_and_submitting_again_deletes_nothing_more(
     java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
@@ -188,6 +193,7 @@ def lose_responses(page: Page, *, is_let_through: bool) -> None:
     page.route("**/deletions/**", handle)
 
 
+@pytest.mark.smoke
 def test_a_lost_response_links_to_the_deletion(requester: Requester, watch: Watch):
     expect_lost_response(watch)
     requester.fill()

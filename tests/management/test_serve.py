@@ -59,6 +59,7 @@ def port_of(process: Running) -> int:
     return int(line.rstrip("/").rpartition(":")[2])
 
 
+@pytest.mark.smoke
 def test_the_first_start_creates_private_keys_and_prints_a_setup_link(tmp_path: Path):
     with serving_process(tmp_path / "data") as process:
         port = port_of(process)

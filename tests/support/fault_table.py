@@ -19,12 +19,12 @@ def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
     return folder, named[0] if named else own, file.replace("_", " ")
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+def print_fault_table(reporter: TerminalReporter) -> None:
     """Print the table: cases and violations for each kind of fault and each database."""
     cases: Counter[tuple[str, str, str]] = Counter()
     violations: Counter[tuple[str, str, str]] = Counter()
     for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
+        for report in reporter.stats.get(outcome, []):
             for name, values in getattr(report, "user_properties", ()):
                 if name == "faults":
                     cases[tuple(values[:3])] += values[3]
@@ -35,9 +35,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
                 violations[row] += outcome == "failed"
     if not cases:
         return
-    terminalreporter.section("faults")
+    reporter.section("faults")
     line = "{:<24} {:<11} {:<58} {:>6} {:>10}"
     rows = [line.format("what", "database", "fault", "cases", "violations")]
     rows += [line.format(*key, cases[key], violations[key]) for key in sorted(cases)]
     rows.append(line.format("all", "", "", cases.total(), violations.total()))
-    terminalreporter.write_line("\n".join(rows))
+    reporter.write_line("\n".join(rows))

@@ -38,7 +38,7 @@ from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 from tests.support.undo import undone
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.smoke]
 
 ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT = "ada", "linus", "margaret", "edith", "victor", "root"
 CAST = (ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT, "stranger")

@@ -39,6 +39,7 @@ def count_results(results: list[list[dict[str, str]]]) -> list[Counter[str]]:
     return [Counter(each["response"] for each in result) for result in results]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("policy", "needed"), [("one", 1), ("two", 2)])
 def test_of_four_concurrent_approvals_only_the_required_number_counts(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, policy: str, needed: int

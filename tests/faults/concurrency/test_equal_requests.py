@@ -33,6 +33,7 @@ def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Coun
     return Counter(sandbox.world.deletes_received(one) for _, one in connections)
 
 
+@pytest.mark.smoke
 def test_equal_requests_from_six_processes_create_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ):

@@ -13,6 +13,7 @@ from tests.support.rows import rows_of
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.smoke
 def test_six_workers_send_each_waiting_deletion_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ):

@@ -167,6 +167,7 @@ def finish(stack: Stack, tally: Tally, *, fault: str) -> None:
     check(stack, cases, fault=fault, tally=tally)
 
 
+@pytest.mark.smoke
 def test_rows_claimed_together_are_not_sent_after_their_worker_was_killed(
     make_stack: MakeStack, tally: Tally
 ):

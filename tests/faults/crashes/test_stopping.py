@@ -52,6 +52,7 @@ def test_while_draining_forms_are_served_and_readyz_answers_503(make_stack: Make
     assert {row["outcome"] for row in stack.stored().values()} == {"deleted"}
 
 
+@pytest.mark.smoke
 def test_ctrl_c_does_not_wait(make_stack: MakeStack):
     stack = make_stack(connections=1)
     stack.more["ORGADMIN_DRAIN_SECONDS"] = "40"

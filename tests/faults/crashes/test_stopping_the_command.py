@@ -218,6 +218,7 @@ def test_a_signal_during_the_first_sync_ends_it_at_once_and_records_nothing(stac
     assert stack.stored() == {}
 
 
+@pytest.mark.smoke
 @on_sqlite
 def test_a_second_signal_changes_nothing(stack: Stack):
     [connection_id] = stack.connection_ids

@@ -6,26 +6,41 @@ import pytest
 
 from connections.change_requests.failpoints import Point
 from tests.faults.conftest import Tally
-from tests.faults.crashes.cases import POINTS, WORKER_PAIRS
+from tests.faults.crashes.cases import POINTS, WORKER_PAIRS, Case
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.matrix import cases_for, find_violations
 
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
+METHODS = ("DELETE", "POST", "PATCH", "DELETE of a move", "POST of a move")
+ONE_PAIR = ((Point.AFTER_RESPONSE, "deletes and responds"),)
+
 
 @pytest.mark.parametrize(
-    "method", ["DELETE", "POST", "PATCH", "DELETE of a move", "POST of a move"]
+    ("methods", "pairs"),
+    [
+        pytest.param(METHODS, ONE_PAIR, id="each", marks=pytest.mark.smoke),
+        *(pytest.param((method,), WORKER_PAIRS, id=method) for method in METHODS),
+    ],
 )
 def test_after_a_killed_worker_every_request_is_recorded_correctly(
-    make_stack: MakeStack, tally: Tally, method: str
+    make_stack: MakeStack,
+    tally: Tally,
+    methods: tuple[str, ...],
+    pairs: tuple[tuple[str, str], ...],
 ):
-    stack = make_stack(connections=len(WORKER_PAIRS))
-    targets = stack.prepare_waiting(methods=[method] * len(WORKER_PAIRS))
-    cases = cases_for(stack, WORKER_PAIRS, targets=targets, method=method)
-    assert stack.run_workers(len(cases)) == [-signal.SIGKILL] * len(cases)
-    assert all(stack.plan.was_signaled(case.target) for case in cases)
+    named = [method for method in methods for _ in pairs]
+    stack = make_stack(connections=len(named))
+    targets = stack.prepare_waiting(methods=named)
+    cases_of: dict[str, list[Case]] = {}
+    for start, method in zip(range(0, len(named), len(pairs)), methods, strict=True):
+        own = targets[start : start + len(pairs)]
+        cases_of[method] = cases_for(stack, pairs, targets=own, method=method)
+    assert stack.run_workers(len(named)) == [-signal.SIGKILL] * len(named)
+    assert all(map(stack.plan.was_signaled, targets))
     with stack.start("worker"):
         # A request killed before its claim is sent by the next worker; a claimed one never is.
         sent_at = tuple(point for point in POINTS if point != Point.AFTER_CLAIM)
-        what = f"worker ({method})"
-        assert find_violations(stack, cases, what=what, tally=tally, sent_at=sent_at) == []
+        for method, cases in cases_of.items():
+            what = f"worker ({method})"
+            assert find_violations(stack, cases, what=what, tally=tally, sent_at=sent_at) == []

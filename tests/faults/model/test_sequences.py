@@ -89,7 +89,7 @@ def _connect(
     return world
 
 
-@pytest.fixture(params=[DeletionMachine, AccessMachine])
+@pytest.fixture(params=[pytest.param(DeletionMachine, marks=pytest.mark.smoke), AccessMachine])
 def machine(
     request: pytest.FixtureRequest,
     clock: SettableClock,
