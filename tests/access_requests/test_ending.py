@@ -355,6 +355,14 @@ def test_what_waits_for_people_when_a_hold_is_put_on_waits_on(end: End, grace: P
     assert confirm(Deletion.objects.get(), by=grace).outcome == Outcome.DELETED
 
 
+def test_another_connection_in_its_place_is_reported_once_a_day(end: End):
+    another_id(end)
+    for alerts in (1, 1, 2):
+        ending.end_due(actor=WORKER)
+        assert causes_of_alerts() == ["another_connection"] * alerts
+        end.clock.advance(seconds=DAY / 2)
+
+
 def put_on_hold() -> None:
     holds.put_on_hold(actor=command_actor(), reason="We look first.")
 

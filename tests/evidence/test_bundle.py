@@ -18,7 +18,7 @@ from connections.audit import EventCode
 from connections.evidence.program import build_program
 from connections.verifier.archive import FILE_NAMES, pack
 from connections.verifier.messages import VerificationFailed
-from connections.verifier.strict_json import load_json
+from connections.verifier.strict_json import get, load_json
 from connections.verifier.verification import Verification
 from tests.evidence.support import Made, complaint, files_of, run_verifier
 
@@ -300,3 +300,11 @@ def test_numbers_that_are_not_integers_are_refused():
         with pytest.raises(VerificationFailed):
             load_json(text.encode("utf-8", "surrogatepass"), "This")
     assert load_json(json.dumps({"a": [1, None, True]}).encode(), "This")
+
+
+def test_a_value_of_another_type_is_refused():
+    assert get({"seq": 7}, "seq", int, "This") == 7
+    documents: list[object] = [{"seq": True}, {"seq": "7"}, {"seq": None}, {}, [], 7]
+    for document in documents:
+        with pytest.raises(VerificationFailed, match="This has no valid “seq”"):
+            get(document, "seq", int, "This")

@@ -73,3 +73,7 @@ def test_no_one_changes_their_own(ada: Person):
 def test_saving_the_same_address_changes_nothing(ada: Person):
     change_email(actor=command_actor(), person=ada, email="ada@EXAMPLE.com")
     assert not AuditEvent.objects.exists()
+
+
+def test_only_another_persons_address_is_taken(ada: Person):
+    assert change_email(actor=command_actor(), person=ada, email="ADA@example.com").email[0] == "A"
