@@ -35,7 +35,7 @@ from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import org_named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 WANTED: WantedTerms = {"types": ["logs"], "owner_text": "SOC team", "purpose": "incident response"}
 Ask = Callable[..., AccessRequest]
@@ -89,6 +89,7 @@ def sent(sandbox: SandboxServer) -> int:
     return len(sandbox.world.requests(method="POST"))
 
 
+@pytest.mark.database
 def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     ask: Ask, linus: Person, ada: Person, victor: Person, sandbox: SandboxServer
 ):
@@ -111,6 +112,7 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     assert access_request.confirmed_by == ada
 
 
+@pytest.mark.database
 def test_nothing_is_given_after_the_last_day(
     ask: Ask, linus: Person, ada: Person, sandbox: SandboxServer, clock: SettableClock
 ):
@@ -121,6 +123,7 @@ def test_nothing_is_given_after_the_last_day(
     assert (sent(sandbox), Agreement.objects.exists()) == (0, False)
 
 
+@pytest.mark.database
 def test_without_a_policy_a_viewers_request_waits_for_an_operator(
     ask: Ask, ada: Person, sandbox: SandboxServer
 ):
@@ -130,6 +133,7 @@ def test_without_a_policy_a_viewers_request_waits_for_an_operator(
     assert confirm(access_request, ada).outcome == AccessOutcome.CREATED
 
 
+@pytest.mark.database
 def test_two_approvals_are_those_of_two_people(
     ask: Ask, linus: Person, barbara: Person, ada: Person
 ):
@@ -143,6 +147,7 @@ def test_two_approvals_are_those_of_two_people(
     assert confirm(access_request, ada).outcome == AccessOutcome.CREATED
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("name", ["Payments US", "Group SOC"], ids=["source", "destination"])
 def test_the_strictest_credential_of_either_org_decides_also_once_it_is_retired(
     ask: Ask, sandbox: SandboxServer, name: str
@@ -199,6 +204,7 @@ def test_a_credential_is_part_of_what_is_approved(
     assert again.approval_digest != access_request.approval_digest
 
 
+@pytest.mark.database
 def test_a_pair_that_was_connected_meanwhile_cannot_be_approved(
     ask: Ask, linus: Person, sandbox: SandboxServer
 ):
@@ -214,6 +220,7 @@ def test_a_pair_that_was_connected_meanwhile_cannot_be_approved(
     assert not access_request.approvals.exists()
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("is_approved", [False, True])
 def test_it_expires_a_day_after_the_request_or_the_last_approval(
     ask: Ask, linus: Person, ada: Person, clock: SettableClock, is_approved: bool
@@ -259,6 +266,7 @@ def test_its_requester_and_approvers_withdraw_it(
     assert access_request.outcome == AccessOutcome.WITHDRAWN
 
 
+@pytest.mark.database
 def test_an_operator_closes_an_unknown_one_and_no_one_withdraws_it(
     ask: Ask, linus: Person, ada: Person, victor: Person, sandbox: SandboxServer
 ):
@@ -279,6 +287,7 @@ def test_an_operator_closes_an_unknown_one_and_no_one_withdraws_it(
     assert not Agreement.objects.exists()
 
 
+@pytest.mark.database
 def test_sending_again_after_an_unknown_result_needs_the_approvals_again(
     ask: Ask, linus: Person, ada: Person, clock: SettableClock, sandbox: SandboxServer
 ):

@@ -17,7 +17,7 @@ from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between, org_named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=3)]
 
 
 def newest_change() -> ChangeRow:

@@ -30,7 +30,7 @@ from tests.access_requests.conftest import RequestAccess
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=5)]
 
 # What is stored: state, outcome, cause.
 type Result = tuple[str, str, str]

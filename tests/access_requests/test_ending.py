@@ -46,7 +46,7 @@ from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 
 # --- The table of what can have happened --------------------------------------------------------
@@ -256,6 +256,7 @@ CASES: list[tuple[Callable[[End], None], list[Found], list[str], list[Found], in
 ]
 
 
+@pytest.mark.database
 def test_a_worker_that_stands_still_before_its_claim_deletes_nothing_that_was_widened(end: End):
     def stand_still() -> None:
         end.clock.advance(seconds=11)
@@ -267,6 +268,7 @@ def test_a_worker_that_stands_still_before_its_claim_deletes_nothing_that_was_wi
     assert end.sandbox.world.deletes_received(end.connection_id) == 0
 
 
+@pytest.mark.database(every=4)
 @pytest.mark.parametrize(
     ("case", "first", "alerts", "then", "deletes"), CASES, ids=[case[0].__name__ for case in CASES]
 )
@@ -535,6 +537,7 @@ def confirm(deletion: Deletion, *, by: Person) -> Deletion:
     return lifecycle.execute(change_request=deletion, actor=actor, confirmation="Payments US")
 
 
+@pytest.mark.database
 def test_an_approver_approves_and_any_operator_confirms(
     waiting: Deletion, linus: Person, grace: Person, end: End
 ):
@@ -570,6 +573,7 @@ def test_a_protected_connection_can_be_approved_and_deleted_once_it_is_unprotect
     assert confirm(waiting, by=grace).outcome == Outcome.DELETED
 
 
+@pytest.mark.database
 def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linus: Person):
     approve(waiting, by=linus)
     rows = Deletion.objects.filter(pk=waiting.pk)
@@ -583,6 +587,7 @@ def test_the_database_counts_no_approval_by_who_confirms(waiting: Deletion, linu
             rows.update(state=State.SENDING, confirmed_by=confirmed_by)
 
 
+@pytest.mark.database
 def test_an_approval_of_it_names_no_requester(waiting: Deletion, ada: Person, linus: Person):
     of = {
         "deletion": waiting,
@@ -654,6 +659,7 @@ def test_what_people_decided_to_keep_is_left_to_them(
     assert extension.state == State.REQUESTED
 
 
+@pytest.mark.database
 def test_break_glass_of_it_gets_a_late_approval(waiting: Deletion, grace: Person, linus: Person):
     grace.has_break_glass = True
     grace.save()
@@ -683,6 +689,7 @@ def test_what_a_person_confirmed_is_not_sent_later_by_itself(end: End, grace: Pe
     assert confirm(unsent, by=grace).outcome == Outcome.DELETED
 
 
+@pytest.mark.database
 def test_approvals_that_expire_are_asked_for_again(waiting: Deletion, linus: Person, end: End):
     approve(waiting, by=linus)
     end.clock.advance(seconds=DAY + 60)
@@ -705,6 +712,7 @@ def assert_deleted_once(end: End) -> None:
     assert (events.count(), causes_of_alerts()) == (1, [])
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     ("module", "name"),
     [(fetching, "fetch"), (requesting, "request_at_end"), (sending, "send"), (sending, "claim")],
@@ -717,6 +725,7 @@ def test_a_second_worker_between_two_steps_of_the_first_changes_nothing(
     assert_deleted_once(end)
 
 
+@pytest.mark.database
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time.")
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_at_once_delete_once(end: End):
@@ -724,6 +733,7 @@ def test_two_workers_at_once_delete_once(end: End):
     assert_deleted_once(end)
 
 
+@pytest.mark.database
 def test_one_that_cannot_end_delays_no_other(end: End, root: Person):
     other = store_credential(end.sandbox, "Labs EU")
     end.clock.advance(seconds=1)
@@ -747,6 +757,7 @@ def test_one_that_cannot_end_delays_no_other(end: End, root: Person):
     assert Deletion.objects.get().connection_id == changed.connection_id
 
 
+@pytest.mark.database
 def test_access_without_an_end_stays(create: RequestAccess, clock: SettableClock):
     create()
     clock.advance(seconds=400 * DAY)

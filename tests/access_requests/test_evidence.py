@@ -61,7 +61,7 @@ from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 from tests.support.processes import ROOT
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database(every=3)]
 
 KIND = kind_of(ACCESS_REQUEST)
 TERMS: WantedTerms = {"types": ["logs"], "owner_text": "SOC team", "purpose": "incident response"}
@@ -213,7 +213,6 @@ def test_the_command_names_an_access_request_that_differs(approved: AccessReques
     assert document["access_requests"] == [str(approved.pk)]
 
 
-@pytest.mark.database
 def test_a_verification_that_names_an_access_request_is_stored(approved: AccessRequest):
     with triggers_off():
         AccessRequest.objects.update(purpose="something else")

@@ -38,7 +38,7 @@ from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=4)]
 
 type MakeSender = Callable[[str], Sender]
 

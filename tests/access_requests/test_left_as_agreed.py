@@ -27,7 +27,7 @@ from tests.agreements.support import agree
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=4)]
 
 MAY_CHANGE = {
     RequestKind.CHANGE: WantedTerms(types=["audit", "logs", "metrics"]),

@@ -40,7 +40,7 @@ from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 migration = import_module("connections.migrations.0005_corrections")
 
@@ -166,6 +166,7 @@ def mover(
     return Mover(ada=ada, linus=linus, pair=listed_pair, clock=clock, world=sandbox.world)
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("mover", [ApprovalPolicy.NONE, ApprovalPolicy.ONE], indirect=True)
 def test_a_move_is_one_delete_and_one_post_under_one_approval(mover: Mover):
     old = mover.found()
@@ -299,6 +300,7 @@ CELLS = {
 }
 
 
+@pytest.mark.database(every=4)
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_each_answer_leads_to_what_is_true(mover: Mover, cell: Cell):
     moved = mover.move(delete=cell.delete, between=cell.between, post=cell.post)
@@ -388,6 +390,7 @@ def test_a_list_before_the_second_post_shows_that_the_first_one_worked(mover: Mo
     assert mover.sent() == ["DELETE", "POST"]
 
 
+@pytest.mark.database
 def test_after_an_hour_the_post_needs_new_approvals(mover: Mover):
     moved = mover.move(post=faults.RESET_AFTER_READING)
     assert mover.work(moved, minutes=80) == WITHOUT_EFFECT
@@ -399,6 +402,7 @@ def test_after_an_hour_the_post_needs_new_approvals(mover: Mover):
     assert [each.approval_round for each in moved.attempts.all()] == [1, 1, 2]
 
 
+@pytest.mark.database
 def test_a_delete_without_effect_needs_new_approvals(mover: Mover):
     moved = mover.move(delete=faults.RESET_AFTER_READING)
     assert mover.work(moved, minutes=10) == WITHOUT_EFFECT
@@ -432,6 +436,7 @@ def test_a_connection_that_is_gone_long_after_a_delete_is_not_created(mover: Mov
 # --- Late responses, and processes that end ---
 
 
+@pytest.mark.database
 def test_a_late_200_to_the_delete_is_followed_by_one_post(
     mover: Mover, monkeypatch: pytest.MonkeyPatch
 ):
@@ -452,6 +457,7 @@ def test_a_late_200_to_the_delete_is_followed_by_one_post(
     assert mover.sent() == ["DELETE", "POST"]
 
 
+@pytest.mark.database
 def test_two_processes_send_one_post(mover: Mover):
     moved = mover.move(between=faults.RETURNS_403)
     mover.world.clear_faults()
@@ -616,6 +622,7 @@ def test_a_failed_check_is_never_skipped(mover: Mover):
 # --- What the database refuses ---
 
 
+@pytest.mark.database
 def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytest.Subtests):
     moved = mover.move(between=faults.RETURNS_403)
     table = AccessRequest._meta.db_table
@@ -635,6 +642,7 @@ def test_the_database_refuses_what_no_service_does(mover: Mover, subtests: pytes
         delete.save(force_insert=True)
 
 
+@pytest.mark.database
 def test_the_database_lets_no_post_precede_the_delete(mover: Mover):
     access_request = mover.request()
     mover.approve(access_request)
@@ -655,6 +663,7 @@ def test_the_database_lets_no_post_precede_the_delete(mover: Mover):
         )
 
 
+@pytest.mark.database
 def test_a_move_that_was_open_at_the_upgrade_goes_on(mover: Mover):
     moved = mover.move(post=faults.RETURNS_403)
     table = AccessRequest._meta.db_table

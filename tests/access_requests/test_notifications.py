@@ -30,7 +30,7 @@ from tests.agreements.support import let_only
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database(every=4)]
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ from tests.support.people import make_person
 from tests.support.sandbox import connection_between
 
 __all__ = ["credential", "free_pair", "listed_pair"]
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 TERMS = {"types": ["logs"], "owner_text": "SOC team", "purpose": "incident response"}
@@ -220,6 +220,7 @@ ACTIONS: dict[str, tuple[Callable[[Installation], Callable[[], bool]], float]] =
 }
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(("prepare", "seconds"), ACTIONS.values(), ids=ACTIONS)
 def test_nothing_starts_by_itself_until_the_hold_is_released(
     installation: Installation,
@@ -239,6 +240,7 @@ def test_nothing_starts_by_itself_until_the_hold_is_released(
     assert is_done()
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     "name", ["end of access", "DELETE after a 429", "POST of a move", "rows of a bulk deletion"]
 )
@@ -292,6 +294,7 @@ def test_a_bulk_deletion_that_a_person_confirms_is_sent(installation: Installati
     assert is_done()
 
 
+@pytest.mark.database
 def test_what_was_claimed_before_is_sent_and_recorded(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ):
@@ -313,6 +316,7 @@ def test_what_was_claimed_before_is_sent_and_recorded(
 # --- The hold itself ----------------------------------------------------------------------------
 
 
+@pytest.mark.database
 def test_a_hold_can_only_be_released(installation: Installation):
     put_on_hold()
     for change in (
@@ -331,6 +335,7 @@ def test_a_hold_can_only_be_released(installation: Installation):
         Hold.objects.update(released_at=None)
 
 
+@pytest.mark.database
 def test_a_verification_notices_every_change_of_a_hold(
     installation: Installation, subtests: pytest.Subtests
 ):
@@ -339,6 +344,7 @@ def test_a_verification_notices_every_change_of_a_hold(
     assert_each_stored_column_counts(kind_of("hold"), Hold.objects.get().pk, subtests)
 
 
+@pytest.mark.database
 def test_a_hold_of_a_kind_is_put_on_once(installation: Installation):
     put_on_hold()
     with pytest.raises(ConflictError):
@@ -389,6 +395,7 @@ def test_the_page_lists_what_the_release_starts(
     assert f"data-{name}=" in html(client_of(root).get("/hold/"))
 
 
+@pytest.mark.database
 def test_a_release_of_another_list_than_the_one_read_is_refused(
     installation: Installation, client_of: ClientOf, root: Person
 ):
@@ -501,6 +508,7 @@ def is_deleted(on: Installation) -> bool:
     return Deletion.objects.filter(epoch__gt=0).exists()
 
 
+@pytest.mark.database
 def test_a_restored_database_deletes_nothing_that_was_extended_since(restored: Installation):
     kept_checkpoint.get_path().unlink()
     assert run("after_restore") == 0
@@ -515,6 +523,7 @@ def test_no_worker_of_the_backup_counts_as_running(installation: Installation):
     assert heartbeats.last_seen_at() is None
 
 
+@pytest.mark.database
 def test_a_restore_does_not_decide_that_access_stays(installation: Installation):
     alert_that_access_did_not_end(installation)
     installation.work(seconds=5 * DAYS)
@@ -526,6 +535,7 @@ def test_a_restore_does_not_decide_that_access_stays(installation: Installation)
     assert Deletion.objects.filter(state=State.REQUESTED).exists()
 
 
+@pytest.mark.database
 def test_a_worker_puts_an_older_database_on_hold_before_it_does_anything(restored: Installation):
     assert not is_deleted(restored)
     hold = find_hold()
@@ -546,6 +556,7 @@ def test_after_the_release_the_database_counts_for_every_worker(restored: Instal
     assert path.read_bytes() != of_another_worker
 
 
+@pytest.mark.database
 def test_a_database_that_is_restored_again_is_put_on_hold_again(restored: Installation):
     checkpoints.make_checkpoint()
     again = transaction.savepoint_create()
