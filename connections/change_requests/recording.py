@@ -25,7 +25,7 @@ from connections.change_requests.saved_responses import UnusableFileError
 from connections.change_requests.states import Settle, Wait
 from connections.change_requests.transition import Transition
 from connections.core import clock, logs
-from connections.core.causes import cause_text
+from connections.core.causes import KEYS_REJECTED, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError
 from connections.datadog.responses import SUCCESSES, AttemptResult, WriteResponse
@@ -189,8 +189,9 @@ def _record_use(
 ) -> None:
     """Record what a response says about the credential and its org."""
     change_request = attempt.change_request
-    if response.verdict not in SUCCESSES:
-        # The sync that verifies a 200 records the use.
+    # Other failures are about one connection or the network. The next sync tells whether the keys
+    # still work, and the one that verifies a 200 records the use.
+    if response.verdict == AttemptResult.NOT_FOUND or response.cause in KEYS_REJECTED:
         storing.record_use(
             credential_id=change_request.credential_id, at=at, failure=_failure_of(response)
         )
@@ -323,7 +324,7 @@ def _response_rows(attempt: AttemptFields) -> audit.Rows:
 
 
 def _failure_of(response: WriteResponse) -> dict[str, object] | None:
-    if response.verdict in {*SUCCESSES, AttemptResult.NOT_FOUND}:
+    if response.verdict == AttemptResult.NOT_FOUND:
         return None
     return {
         "cause": response.cause or "",

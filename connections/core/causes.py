@@ -250,6 +250,32 @@ def cause_text(cause: str) -> str:
 
 # Datadog refused the keys themselves, or what they were used for.
 KEYS_REJECTED = frozenset({Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID})
+# No response that Datadog itself might have sent.
+_UNREACHABLE = frozenset(
+    {
+        *(Cause.CONNECTION_REFUSED, Cause.NAME_NOT_RESOLVED, Cause.CONNECT_TIMEOUT),
+        *(Cause.HOST_UNREACHABLE, Cause.CERTIFICATE_REFUSED, Cause.TLS_FAILED),
+        *(Cause.PROXY_UNREACHABLE, Cause.PROXY_REFUSED, Cause.CONNECTION_LOST),
+        *(Cause.NO_ANSWER_IN_TIME, Cause.HALF_STATUS_LINE, Cause.NOT_HTTP),
+    }
+)
+
+
+class FailureKind(StrEnum):
+    """Why syncs fail, as far as it decides what a person does about it."""
+
+    REJECTED = "rejected"  # Datadog rejects the keys
+    UNREACHABLE = "unreachable"  # Datadog doesn't respond
+    ERROR = "error"
+
+
+def failure_kind(cause: str) -> FailureKind:
+    """The kind of a sync's cause."""
+    if cause in KEYS_REJECTED:
+        return FailureKind.REJECTED
+    return FailureKind.UNREACHABLE if cause in _UNREACHABLE else FailureKind.ERROR
+
+
 # The stored keys can't be decrypted, so Datadog was not contacted.
 KEYS_UNDECRYPTABLE = "not_opened"
 

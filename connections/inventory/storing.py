@@ -78,7 +78,9 @@ def store(result: SyncResult, *, actor: Actor, deleted: Collection[UUID] = ()) -
             credential_id=credential.pk,
             at=now,
             failure=None if result.is_complete else result.failure,
-            sync_due_at=sync_schedule.next_due_at(now=now),
+            sync_due_at=sync_schedule.next_due_at(
+                now=now, has_just_failed=not result.is_complete and before.was_complete is not False
+            ),
         )
         if result.is_complete:
             _record_day(site=credential.site, org_id=own_org.id, at=now)
@@ -123,17 +125,21 @@ class _StateBefore:
 
     now: datetime
     last_complete_at: datetime | None
+    # Of the newest sync. None without one.
+    was_complete: bool | None
     # Nearly always false, which avoids a search.
     might_be_contradicted: bool
     might_be_lost: bool
 
 
 def _read_state_before(*, credential: Credential, result: SyncResult) -> _StateBefore:
-    complete = Sync.objects.filter(credential=OuterRef("pk"), is_complete=True)
+    newest = Sync.objects.filter(credential=OuterRef("pk"))
+    complete = newest.filter(is_complete=True)
     closed = contradictions.closed_as_gone(site=credential.site, listed=_ids_of(result))
     row = Credential.objects.filter(pk=credential.pk).values(
         now=clock.now_in_query(),
         last_complete_at=Subquery(complete.values("started_at")[:1]),
+        was_complete=Subquery(newest.values("is_complete")[:1]),
         might_be_contradicted=Exists(closed),
         might_be_lost=losses.is_any_lost(site=credential.site),
     )

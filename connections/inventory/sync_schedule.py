@@ -22,14 +22,21 @@ from connections.net.http import PARALLEL_REQUESTS
 # Each sync is due up to a fifth of its interval earlier, at random, so that syncs that began at
 # the same time spread out.
 _SHORTEST = 0.8
+# A sync that fails after a complete one is tried again this soon.
+RETRY_AFTER = timedelta(minutes=5)
 # How long a claimed sync can take. After that, another process starts one.
 CLAIM_TIMEOUT = timedelta(minutes=1)
 # How many orgs one process syncs at once.
 ORGS_AT_ONCE = PARALLEL_REQUESTS // rate_limits.REQUESTS_AT_ONCE
 
 
-def next_due_at(*, now: datetime) -> datetime:
-    """When a credential that was just synced is due again."""
+def next_due_at(*, now: datetime, has_just_failed: bool = False) -> datetime:
+    """When a credential that was just synced is due again.
+
+    `has_just_failed` is for the first failed sync after a complete one.
+    """
+    if has_just_failed:
+        return now + RETRY_AFTER
     return now + settings.SYNC_INTERVAL * random.uniform(_SHORTEST, 1)  # noqa: S311 - not for security
 
 

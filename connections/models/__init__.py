@@ -86,6 +86,7 @@ from connections.models.org_connections import (
     SnapshotFields,
     Sync,
     SyncDay,
+    SyncProblem,
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink

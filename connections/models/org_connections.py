@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -54,6 +55,28 @@ class SyncDay(models.Model):
 
     def __str__(self) -> str:
         return f"complete syncs of {self.org_id} on {self.site} on {self.day}"
+
+
+class SyncProblem(models.Model):
+    """Syncs of a site that fail for one kind of reason, and what was last reported about it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    site = models.CharField(max_length=100)
+    # A FailureKind.
+    cause = models.CharField(max_length=20)
+    # When the first of the failed syncs began. None while none fails.
+    failing_since = models.DateTimeField(null=True)
+    found_at = models.DateTimeField(null=True)
+    # The credentials whose syncs fail or, after they recovered, whose syncs failed.
+    credential_ids = models.JSONField(default=list)
+    failing_notified_at = models.DateTimeField(null=True)
+    recovered_notified_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["site", "cause"], name="one_sync_problem")]
+
+    def __str__(self) -> str:
+        return f"syncs of {self.site}: {self.cause}"
 
 
 class SnapshotFields(models.Model):

@@ -6,6 +6,7 @@ rolled-back change has none. connections/notifications/delivery.py sends them.
 
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -24,6 +25,8 @@ CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
 CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 AGREEMENTS_ENDING = EventCode.AGREEMENTS_ENDING
+SYNCS_FAILING = "syncs.failing"
+SYNCS_RECOVERED = "syncs.recovered"
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
@@ -232,6 +235,16 @@ def enqueue_changes(*, numbers: tuple[int, int], people: Sequence[models.Person]
 def enqueue_agreement_ends(*, day: str, people: Sequence[models.Person]) -> None:
     """Queue one message about the agreements that end soon, as of this day (YYYY-MM-DD)."""
     _enqueue(code=AGREEMENTS_ENDING, key=day, subject=("agreements", day), people=people)
+
+
+def enqueue_sync_problem(*, problem: models.SyncProblem, is_failing: bool, at: datetime) -> None:
+    """Queue one message that the syncs of a site fail or work again, for all its orgs."""
+    _enqueue(
+        code=SYNCS_FAILING if is_failing else SYNCS_RECOVERED,
+        key=f"{problem.pk}:{at.isoformat()}",
+        subject=("sync_problem", str(problem.pk)),
+        people=people_to_notify(_KEYS, subject=None),
+    )
 
 
 def enqueue_checkpoint(*, checkpoint: models.Checkpoint) -> None:

@@ -23,10 +23,10 @@ from connections.changes.changes import (
 )
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
-from connections.core.causes import Cause
+from connections.core.causes import Cause, FailureKind
 from connections.core.own_address import own_origin
 from connections.core.sites import site_name
-from connections.core.text import limited_lines, one_line, pluralize
+from connections.core.text import format_time, limited_lines, one_line, pluralize
 from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject
@@ -140,6 +140,8 @@ def build_message(notification: models.Notification) -> Message:
             return _changes_message(notification)
         case "agreements":
             return _agreement_ends_message(notification)
+        case "sync_problem":
+            return _sync_problem_message(notification)
         case _:
             return _test_message(notification)
 
@@ -498,6 +500,48 @@ def _ending_line(
     deleted = f"; Org Admin deletes it after {approved}" if approved else ""
     ends = f"ends on {agreement.ends_on}, {when}{deleted}"
     return f"{source} → {sink} ({site}) {ends}: {agreement.purpose}"
+
+
+_FAILURES = {
+    FailureKind.REJECTED: "Datadog rejects the keys of {orgs}",
+    FailureKind.UNREACHABLE: "Datadog doesn't respond to the syncs of {orgs}",
+    FailureKind.ERROR: "The syncs of {orgs} fail",
+}
+
+
+def _sync_problem_message(notification: models.Notification) -> Message:
+    """The message about failing syncs of the orgs that the reader can see. The webhook sees all."""
+    problem = models.SyncProblem.objects.get(pk=notification.subject_id)
+    is_failing = notification.code == outbox.SYNCS_FAILING
+    credentials = visibility.visible(
+        models.Credential.objects.filter(pk__in=problem.credential_ids, retired_at=None),
+        actor=_actor_of(notification.person),
+        by="pk",
+    )
+    names = {each.org_id: each.org_name or each.org_id for each in credentials}
+    if not names:
+        raise models.SyncProblem.DoesNotExist
+    orgs = f"{pluralize(len(names), 'org')} on {site_name(problem.site)}"
+    if is_failing:
+        since = format_time(problem.failing_since)
+        what = _FAILURES[FailureKind(problem.cause)].format(orgs=orgs)
+        sentence = f"{what} since {since}. Org Admin can't see what changes there."
+    else:
+        sentence = f"The syncs of {orgs} work again."
+    return Message(
+        code=notification.code,
+        title=notification_title(notification.code, details={}),
+        about=orgs,
+        at=notification.created_at,
+        sentence=sentence,
+        path=reverse("org-list", query={"show": "failing"} if is_failing else {}),
+        rows=tuple(map(_short, sorted(names.values())[:MAX_ROWS])),
+        data={
+            "site": problem.site,
+            "cause": problem.cause,
+            "orgs": [{"org_id": org_id, "name": name} for org_id, name in sorted(names.items())],
+        },
+    )
 
 
 def _test_message(notification: models.Notification) -> Message:

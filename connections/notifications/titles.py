@@ -21,6 +21,8 @@ _NOTIFICATION_TITLES = {
     "record.broken": "Audit log verification failed",
     "service.held": "Org Admin is on hold",
     "service.released": "Hold released",
+    "syncs.failing": "Syncs are failing",
+    "syncs.recovered": "Syncs work again",
 }
 _REQUESTED = {"deletion.requested", "access_request.requested", "batch.requested"}
 # Longer names are cut off to keep subject lines short.

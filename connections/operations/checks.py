@@ -33,6 +33,7 @@ from connections.core.text import format_time, join_some_names, pluralize
 from connections.core.urls import origin_of
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.evidence.verification import last_verification
+from connections.inventory.failing import find_failing
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks
 from connections.operations import (
@@ -427,6 +428,17 @@ def _check_worker() -> Iterator[CheckMessage]:
         yield Warning(f"not running ({last_seen}). Nothing overdue.", hint=_START_WORKER)
 
 
+def _check_syncs() -> Iterator[CheckMessage]:
+    failing = find_failing()
+    for group in failing:
+        yield Warning(
+            f"{group.orgs} failing since {format_time(group.since)}: {group.reason}",
+            hint="Changes there aren't seen. See /orgs/?show=failing.",
+        )
+    if not failing:
+        yield Info("no org's syncs are failing")
+
+
 def _check_hold() -> Iterator[CheckMessage]:
     hold = find_hold()
     if hold is None:
@@ -503,6 +515,7 @@ _WITH_SCHEMA: Checks = {
     "approval policy": _check_approvals,
     "key age": _check_key_age,
     "worker": _check_worker,
+    "syncs": _check_syncs,
     "hold": _check_hold,
     "kept checkpoint": _check_kept_checkpoint,
     "clock": _check_clock,

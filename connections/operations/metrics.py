@@ -22,8 +22,10 @@ from connections.change_requests.clock_guard import ClockReading, newest_event_t
 from connections.change_requests.hold import find_hold
 from connections.changes.changes import AWAITING, matching_changes
 from connections.core import clock
+from connections.core.causes import FailureKind
 from connections.core.text import format_limit, one_line
 from connections.inventory import contradictions, sync_schedule
+from connections.inventory.failing import find_failing
 from connections.models import (
     Attempt,
     AuditEvent,
@@ -165,6 +167,15 @@ def _read_orgs(now: datetime) -> Iterator[Metric]:
         synced = (synced_at, name)
         orgs[site, org_id] = max(orgs.get((site, org_id), synced), synced)
         due_syncs += due_at <= now
+    failing = {(group.site, group.kind): len(group.credentials) for group in find_failing()}
+    metric = Metric(
+        name="orgadmin_failing_credentials",
+        help="Credentials whose last two syncs failed, by site and cause.",
+    )
+    for site in sorted({site for site, _ in orgs}):
+        for kind in FailureKind:
+            metric.add(failing.get((site, kind), 0), site=site, cause=kind.value)
+    yield metric
     metric = Metric(
         name="orgadmin_sync_age_seconds",
         help="Time since the last complete sync of the org, or since its keys were added.",

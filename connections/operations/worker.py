@@ -35,7 +35,7 @@ from connections.models import (
     Notification,
     PeriodicTask,
 )
-from connections.notifications import agreement_ends, change_digests, delivery
+from connections.notifications import agreement_ends, change_digests, delivery, sync_problems
 from connections.operations import due, due_work, kept_checkpoint, startup
 from connections.operations.due_work import DueWork
 from connections.operations.heartbeats import Heartbeat
@@ -167,6 +167,7 @@ _TASKS = {
     "change_notifications": _Task(
         every=MINUTE, run=lambda worker: change_digests.enqueue_changes()
     ),
+    "sync_problems": _Task(every=MINUTE, run=lambda worker: sync_problems.report_sync_problems()),
     "agreement_ends": _Task(every=HOUR, run=lambda worker: agreement_ends.remind(actor=WORKER)),
     "review_reminders": _Task(every=MINUTE, run=lambda worker: reminders.send_due(actor=WORKER)),
     "review_repetitions": _Task(every=MINUTE, run=_unless_on_hold(repeating.start_due)),

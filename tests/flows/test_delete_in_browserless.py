@@ -270,3 +270,15 @@ def test_the_page_shows_the_requester_the_reason_and_the_response(requester: Req
         assert shown in page.text
     deletion = Deletion.objects.get()
     assert deletion.attempts.get().body_sha256 in page.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_failing"), [(faults.RETURNS_400, False), (faults.RETURNS_403, True)]
+)
+def test_only_a_response_about_the_keys_marks_the_credential_as_failing(
+    requester: Requester, sandbox: SandboxServer, fault: faults.Fault, is_failing: bool
+):
+    sandbox.world.set_fault(fault=fault)
+    requester.delete()
+    requester.credential.refresh_from_db()
+    assert requester.credential.is_failing is is_failing

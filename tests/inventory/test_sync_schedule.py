@@ -72,13 +72,16 @@ def test_any_sync_postpones_the_next_one(payments: Credential, clock: SettableCl
     assert Sync.objects.count() == 2
 
 
-def test_a_failed_sync_is_repeated_as_late_as_a_complete_one(
+def test_a_failed_sync_is_repeated_after_five_minutes_and_then_as_late_as_a_complete_one(
     payments: Credential, sandbox: SandboxServer, clock: SettableClock
 ):
     [pair] = [pair for pair in sandbox.world.key_pairs() if pair.org.id == payments.org_id]
     sandbox.world.revoke(pair)
     Worker().work_once()
     assert not Sync.objects.get().is_complete
+    assert due_at(payments) - clock.at == 5 * MINUTE
+    clock.advance(minutes=5)
+    Worker().work_once()
     assert due_at(payments) - clock.at >= 12 * MINUTE
 
 

@@ -28,10 +28,12 @@ from connections.changes.changes import (
     find_awaiting_acknowledgement,
     get_change_page,
 )
+from connections.core.causes import FailureKind
 from connections.core.text import format_limit, join_facts, pluralize
 from connections.deletions import break_glass
 from connections.deletions.status import DeletionStatus, status_at
 from connections.inventory import contradictions
+from connections.inventory.failing import find_failing
 from connections.models import (
     RUN_BY_BATCH,
     ApprovalPolicy,
@@ -356,21 +358,44 @@ def _changes(situation: Situation) -> Iterator[Item]:
         yield replace(item, count=count - len(page.rows))
 
 
+_FAILING_BADGES = {
+    FailureKind.REJECTED: CredentialStatus.KEYS_REJECTED,
+    FailureKind.UNREACHABLE: CredentialStatus.UNREACHABLE,
+    FailureKind.ERROR: CredentialStatus.FAILING,
+}
+
+
 def _failing_credentials(situation: Situation) -> Iterator[Item]:
-    """Not verified, or failed when last used."""
+    """One line for all orgs of a site whose syncs fail for one reason, then unverified ones."""
     can_manage = permissions.can_manage_credentials(situation.actor)
+    in_use = Credential.objects.filter(pk__in=[each.pk for each in situation.credentials])
+    failing = find_failing(in_use)
+    reported = {each.pk for group in failing for each in group.credentials}
+    for group in failing:
+        item = _credential_item(group.credentials[0], is_yours=can_manage)
+        item = replace(
+            item, badge=_FAILING_BADGES[group.kind].value, note=group.reason, at=group.since
+        )
+        if len(group.credentials) > 1:
+            url = reverse("org-list", query={"show": "failing", "site": group.site})
+            item = replace(item, name=group.orgs, url=url, action="View orgs")
+        yield item
     for credential in situation.credentials:
-        if credential.is_failing:
-            failed_at = credential.last_error["at"] if credential.last_error else None
-            yield Item(
-                badge=credential_badge(credential),
-                name=credential.name,
-                note=problem_of(credential),
-                at=parse_datetime(failed_at) if failed_at else None,
-                url=reverse("credential-detail", args=[credential.pk]),
-                action="View credential",
-                is_yours=can_manage,
-            )
+        if not credential.is_verified and credential.pk not in reported:
+            yield _credential_item(credential, is_yours=can_manage)
+
+
+def _credential_item(credential: Credential, *, is_yours: bool) -> Item:
+    failed_at = credential.last_error["at"] if credential.last_error else None
+    return Item(
+        badge=credential_badge(credential),
+        name=credential.name,
+        note=problem_of(credential),
+        at=parse_datetime(failed_at) if failed_at else None,
+        url=reverse("credential-detail", args=[credential.pk]),
+        action="View credential",
+        is_yours=is_yours,
+    )
 
 
 def _old_keys(situation: Situation) -> Iterator[Item]:

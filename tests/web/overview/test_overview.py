@@ -21,6 +21,7 @@ from connections.models import (
 )
 from connections.operations import heartbeats
 from connections.web.overview.attention import Item
+from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, draft, sync_now
 from tests.flows.support import Page, read, store_credential
@@ -272,14 +273,30 @@ def test_a_failing_credential_needs_its_managers(
     client = client_of(ada)
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     assert client.post("/connections/refresh/", {"back": "overview"})["Location"] == "/"
+    assert yours(margaret, client_of) == []
+    client.post("/connections/refresh/", {"back": "overview"})
     [line] = yours(margaret, client_of)
-    assert line.startswith("Keys rejected: Labs EU, ")
+    assert line == "Keys rejected: Labs EU, 403 Forbidden, View credential"
     assert others(ada, client_of) == [line]
     assert "Not synced yet" in open_overview(client).text
     store_credential(sandbox, "Payments US")
     page = open_overview(client)
     assert "Synced just now , 1 org not synced" in page.text
     assert 'href="/orgs/?show=failing"' in page.html
+
+
+def test_orgs_that_fail_for_the_same_reason_are_one_line(
+    client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer
+):
+    for name in ("Payments US", "Group SOC"):
+        store_credential(sandbox, name)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
+    for _ in range(2):
+        client_of(ada).post("/connections/refresh/")
+    [line] = yours(margaret, client_of)
+    assert line == "Keys rejected: 2 orgs on sandbox-us1, 403 Forbidden, View orgs"
+    page = open_overview(client_of(margaret))
+    assert 'href="/orgs/?show=failing&amp;site=sandbox-us1"' in page.html
 
 
 def test_more_than_ten_items_are_folded_and_more_of_a_kind_link_to_their_list(
