@@ -8,7 +8,6 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from connections.operations import (
     metrics_token,
     schema,
 )
+from connections.operations.due_work import OVERDUE_AFTER
 from connections.operations.secret_files import EXPOSED_FILES_HINT, describe_exposed_files
 from connections.operations.variables import find_unknown_variables
 from connections.operations.write_probe import find_write_problem
@@ -52,8 +52,6 @@ from connections.people.oidc import client
 from connections.people.oidc.exchange import is_usable_issuer, open_exchange
 from connections.people.oidc.identity import ProviderError
 
-# Longer than any single task of a worker.
-OVERDUE_AFTER = timedelta(minutes=5)
 _ROUTE_SETTINGS = (
     "ORGADMIN_HTTP_PROXY, ORGADMIN_NO_PROXY, ORGADMIN_CA_BUNDLE and ORGADMIN_EXTRA_CA_FILE"
 )

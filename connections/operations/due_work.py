@@ -26,6 +26,8 @@ from connections.models import (
 
 # The claim of a periodic task ends after this time, unless it is extended.
 CLAIM_TIMEOUT = timedelta(minutes=1)
+# What has been due for longer is late: no single task of a worker takes that long.
+OVERDUE_AFTER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)

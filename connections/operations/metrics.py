@@ -14,10 +14,24 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Count, F, Max, Min, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    Max,
+    Min,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextChoices,
+)
 from django.db.models.functions import Coalesce
 
 from connections import __version__
+from connections.access.actor import WORKER
+from connections.agreements.agreed import Reason
 from connections.change_requests.clock_guard import ClockReading, newest_event_time
 from connections.change_requests.hold import find_hold
 from connections.changes.changes import AWAITING, matching_changes
@@ -25,25 +39,36 @@ from connections.core import clock
 from connections.core.causes import FailureKind
 from connections.core.text import format_limit, one_line
 from connections.inventory import contradictions, sync_schedule
+from connections.inventory.agreed_counts import AgreedCounts, count_agreed
 from connections.inventory.failing import find_failing
 from connections.models import (
+    COMPLETED,
+    AccessRequest,
+    AccessReview,
+    AccessReviewState,
+    AccessState,
     Attempt,
     AuditEvent,
     AuditHead,
+    AuditVerification,
     BatchState,
+    ChangeRequest,
     Checkpoint,
     Deletion,
+    KnownConnection,
     Notification,
+    OrgPair,
     Outcome,
     State,
     Sync,
     WorkerHeartbeat,
 )
 from connections.operations import heartbeats
+from connections.operations.due_work import OVERDUE_AFTER
 
-# In seconds. Counting closed deletions reads a whole index.
-SETTLED_COUNTED_EVERY = 60
-_SETTLED_COUNTS = "orgadmin:metrics:settled"
+# In seconds. Counting closed deletions or agreed connections reads a whole index or table.
+COUNTED_EVERY = 60
+_COUNTS = "orgadmin:metrics:counts"
 # Each org is synced once in this time. Older rows, and rows beyond MAX_RECENT, aren't
 # read.
 RECENT = settings.SYNC_INTERVAL
@@ -89,13 +114,17 @@ def _escape(text: str) -> str:
 def read_metrics() -> list[Metric]:
     """All metrics. Takes the same number of statements whatever the database holds."""
     audit, now = _read_audit_log()
+    settled, agreed = _read_counts(now)
     return [
         Metric(
             name="orgadmin_build_info",
             help="The version of the web server that answers.",
             samples=[({"version": __version__}, 1)],
         ),
-        *_read_deletions(now),
+        *_read_deletions(settled, now=now),
+        *_read_access(now),
+        *_read_agreed(agreed),
+        *_read_reviews(now),
         *_read_orgs(now),
         *_read_recent_requests(now),
         _one(
@@ -115,24 +144,84 @@ def _age(at: datetime | None, *, now: datetime) -> float:
     return max((now - at).total_seconds(), 0) if at else 0
 
 
-def _read_deletions(now: datetime) -> Iterator[Metric]:
-    open_ones = Deletion.objects.filter(settled_at=None).order_by()
+def _read_open(
+    kind: type[ChangeRequest], *, states: type[TextChoices], age: str, now: datetime
+) -> Iterator[Metric]:
+    """How many requests of one kind are open, and for how long an outcome has been unknown.
+
+    `age` is the name of the second metric.
+    """
+    noun = kind.noun.replace("_", " ")
+    open_ones = kind._default_manager.filter(settled_at=None).order_by()
     by_state = open_ones.values("state").annotate(count=Count("pk"), oldest=Min("sending_at"))
     rows: dict[str, Any] = {row["state"]: row for row in by_state}
-    metric = Metric(name="orgadmin_open_deletions", help="Deletions without an outcome, by state.")
-    for state in State:
+    metric = Metric(
+        name=f"orgadmin_open_{kind.noun}s",
+        help=f"{noun.capitalize()}s without an outcome, by state.",
+    )
+    for state in states.values:
         if state != State.SETTLED:
-            metric.add(rows[state]["count"] if state in rows else 0, state=state.value)
+            metric.add(rows[state]["count"] if state in rows else 0, state=state)
     yield metric
     yield _one(
-        "oldest_unknown_deletion_age_seconds",
+        age,
         _age(rows[State.UNKNOWN]["oldest"], now=now) if State.UNKNOWN in rows else 0,
-        "Time since the DELETE of the oldest deletion whose outcome is unknown; 0 if none.",
+        f"Time since the attempt of the oldest {noun} whose outcome is unknown; 0 if none.",
     )
+
+
+def _read_access(now: datetime) -> Iterator[Metric]:
+    """Access requests, interrupted access, and the ends of approved access."""
+    age = "oldest_unknown_access_request_seconds"
+    yield from _read_open(AccessRequest, states=AccessState, age=age, now=now)
+    listed = KnownConnection.objects.filter(
+        **{name: OuterRef(name) for name in OrgPair._fields}, is_present=True
+    )
+    moved = AccessRequest.objects.exclude(removed_at=None).exclude(outcome__in=COMPLETED)
+    interrupted = [each for each in moved.exclude(Exists(listed)) if each.interrupts_access]
+    yield _one(
+        "access_interrupted",
+        len(interrupted),
+        "Moves that deleted a connection and created no new one, while the orgs have none.",
+    )
+    waiting = [State.REQUESTED, State.APPROVED, State.STILL_PRESENT]
+    ends = Deletion.objects.filter(automatic=True, settled_at=None, state__in=waiting)
+    yield _one("ends_waiting", ends.count(), "Ends of approved access that wait for people.")
+    overdue = AccessRequest.objects.filter(end_due_at__lt=now - OVERDUE_AFTER)
+    yield _one("ends_overdue", overdue.count(), "Ends of approved access that are late.")
+
+
+def _read_agreed(counts: AgreedCounts) -> Iterator[Metric]:
+    connections = Metric(
+        name="orgadmin_connections", help="Connections, by whether they're agreed."
+    )
+    connections.add(counts.agreed, agreed="yes")
+    connections.add(counts.total - counts.agreed, agreed="no")
+    yield connections
+    reasons = Metric(
+        name="orgadmin_not_agreed",
+        help="Connections that aren't agreed, by reason. One can have several.",
+    )
+    for reason in Reason:
+        reasons.add(counts.reasons[reason], reason=reason.value)
+    yield reasons
+
+
+def _read_reviews(now: datetime) -> Iterator[Metric]:
+    is_overdue = Q(due_at__lt=now)
+    counts = AccessReview.objects.filter(state=AccessReviewState.OPEN).aggregate(
+        open=Count("pk"), overdue=Count("pk", filter=is_overdue)
+    )
+    yield _one("open_reviews", counts["open"], "Open access reviews.")
+    yield _one("overdue_reviews", counts["overdue"], "Open access reviews past their due date.")
+
+
+def _read_deletions(settled: dict[str, int], *, now: datetime) -> Iterator[Metric]:
+    age = "oldest_unknown_deletion_age_seconds"
+    yield from _read_open(Deletion, states=State, age=age, now=now)
     total = Metric(name="orgadmin_deletions_total", help="Closed deletions, by outcome.")
-    counts = _settled_counts()
     for outcome in Outcome:
-        total.add(counts.get(outcome.value, 0), outcome=outcome.value)
+        total.add(settled.get(outcome.value, 0), outcome=outcome.value)
     yield total
     yield _one(
         "contradicted_deletions",
@@ -145,12 +234,14 @@ def _read_deletions(now: datetime) -> Iterator[Metric]:
     yield _one("due_deletions", due.count(), "Deletions that a worker should handle now.")
 
 
-def _settled_counts() -> dict[str, int]:
-    counts: dict[str, int] | None = cache.get(_SETTLED_COUNTS)
+def _read_counts(now: datetime) -> tuple[dict[str, int], AgreedCounts]:
+    """How many deletions were closed, by outcome, and how many connections are agreed."""
+    counts: tuple[dict[str, int], AgreedCounts] | None = cache.get(_COUNTS)
     if counts is None:
         settled = Deletion.objects.exclude(outcome="").order_by("outcome")
-        counts = dict(settled.values_list("outcome").annotate(count=Count("pk")))
-        cache.set(_SETTLED_COUNTS, counts, timeout=SETTLED_COUNTED_EVERY)
+        by_outcome = dict(settled.values_list("outcome").annotate(count=Count("pk")))
+        counts = by_outcome, count_agreed(actor=WORKER, today=now.date())
+        cache.set(_COUNTS, counts, timeout=COUNTED_EVERY)
     return counts
 
 
@@ -162,8 +253,10 @@ def _read_orgs(now: datetime) -> Iterator[Metric]:
     )
     orgs: dict[tuple[str, str], tuple[datetime, str]] = {}
     due_syncs = 0
-    columns = ("site", "org_id", "org_name", "synced_at", "sync_due_at")
-    for site, org_id, name, synced_at, due_at in credentials.order_by().values_list(*columns):
+    oldest_keys: datetime | None = None
+    columns = ("site", "org_id", "org_name", "synced_at", "sync_due_at", "keys_set_at")
+    for site, org_id, name, synced_at, due_at, keys_set_at in credentials.values_list(*columns):
+        oldest_keys = min(oldest_keys or keys_set_at, keys_set_at)
         synced = (synced_at, name)
         orgs[site, org_id] = max(orgs.get((site, org_id), synced), synced)
         due_syncs += due_at <= now
@@ -185,6 +278,7 @@ def _read_orgs(now: datetime) -> Iterator[Metric]:
         metric.add(_age(synced_at, now=now), site=site, org=name or org_id, org_id=org_id)
     yield metric
     yield _one("due_syncs", due_syncs, "Syncs that a worker should start now.")
+    yield _one("key_age_seconds_max", _age(oldest_keys, now=now), "Age of the oldest stored keys.")
 
 
 def _read_recent_requests(now: datetime) -> Iterator[Metric]:
@@ -266,12 +360,15 @@ def _read_audit_log() -> tuple[list[Metric], datetime]:
     """Metrics of the audit log and the clock, and the database's time, read in one statement."""
     newest = Checkpoint.objects.order_by("-size", "-id")
     first_at = AuditEvent.objects.filter(pk=1).values("at")
+    verified = AuditVerification.objects.order_by("-id")
     head: Any = AuditHead.objects.values(
         "size",
         covered=Coalesce(Subquery(newest.values("size")[:1]), 0),
         made_at=Coalesce(Subquery(newest.values("made_at")[:1]), Subquery(first_at)),
         now=clock.now_in_query(),
         newest_event_at=newest_event_time(),
+        verified_at=Coalesce(Subquery(verified.values("checked_at")[:1]), Subquery(first_at)),
+        fault=Subquery(verified.values("fault")[:1]),
     ).get()
     now: datetime = head["now"]
     age = _age(head["made_at"], now=now)
@@ -282,6 +379,16 @@ def _read_audit_log() -> tuple[list[Metric], datetime]:
             "checkpoint_age_seconds",
             age,
             "Time since the newest checkpoint or, if there is none, since the first event.",
+        ),
+        _one(
+            "audit_verification_ok",
+            not head["fault"],
+            "0 if the last verification of the audit log found a fault, otherwise 1.",
+        ),
+        _one(
+            "audit_verification_age_seconds",
+            _age(head["verified_at"], now=now),
+            "Time since the last verification or, if there is none, since the first event.",
         ),
         _one(
             "clock_behind_seconds",

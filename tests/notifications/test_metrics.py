@@ -20,7 +20,9 @@ from pytest_django import Settings
 from connections import __version__
 from connections.audit import checkpoints
 from connections.models import (
+    AccessReview,
     Attempt,
+    AuditVerification,
     Credential,
     Deletion,
     Notification,
@@ -64,7 +66,8 @@ def test_closed_deletions_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPa
     def counts_closed_deletions() -> bool:
         with CaptureQueriesContext(connection) as queries:
             assert status(f"Bearer {TOKEN}") == 200
-        return any('"outcome"' in query["sql"] for query in queries)
+        counting = 'SELECT "connections_deletion"."outcome"'
+        return any(query["sql"].startswith(counting) for query in queries)
 
     assert counts_closed_deletions()
     assert not counts_closed_deletions()
@@ -149,7 +152,7 @@ def test_the_response_to_a_token_is_not_stored():
 # --- What they say ----------------------------------------------------------------------------
 
 # While the closed deletions were counted less than a minute ago.
-STATEMENTS = 12
+STATEMENTS = 18
 
 
 def scrape() -> str:
@@ -233,6 +236,55 @@ def test_a_contradicted_deletion_counts_while_the_connection_is_listed(deletion:
     assert samples()["orgadmin_contradicted_deletions{}"] == 1
     OrgConnectionSnapshot.objects.filter(pk=snapshot.pk).update(is_current=False)
     assert samples()["orgadmin_contradicted_deletions{}"] == 0
+
+
+def test_they_count_agreements_reviews_and_the_age_of_keys(
+    deletion: Deletion, clock: SettableClock, ada: Person
+):
+    credential = deletion.credential
+    Credential.objects.update(keys_set_at=clock.at - timedelta(days=2))
+    for connection_id in (uuid4(), uuid4()):
+        OrgConnectionSnapshot.objects.create(
+            credential=credential,
+            site=credential.site,
+            connection_id=connection_id,
+            digest="0" * 64,
+            first_seen_at=clock.at,
+            last_seen_at=clock.at,
+        )
+    for days in (-1, 1):
+        AccessReview.objects.create(
+            name=f"{days}",
+            due_at=clock.at + timedelta(days=days),
+            is_for_everyone=True,
+            row_count=0,
+            without_reviewer=0,
+            coverage={},
+            created_at=clock.at,
+            created_by=ada,
+        )
+    AuditVerification.objects.create(
+        checked_at=clock.at - timedelta(hours=3), size=1, fault="hash", message="A fault."
+    )
+    found = samples()
+    assert (
+        found
+        | {
+            'orgadmin_connections{agreed="yes"}': 0,
+            'orgadmin_connections{agreed="no"}': 2,
+            'orgadmin_not_agreed{reason="no_agreement"}': 2,
+            'orgadmin_not_agreed{reason="wider"}': 0,
+            "orgadmin_open_reviews{}": 2,
+            "orgadmin_overdue_reviews{}": 1,
+            "orgadmin_key_age_seconds_max{}": 2 * 86_400,
+            "orgadmin_audit_verification_ok{}": 0,
+            "orgadmin_audit_verification_age_seconds{}": 3 * 3600,
+            "orgadmin_access_interrupted{}": 0,
+            "orgadmin_ends_waiting{}": 0,
+            "orgadmin_ends_overdue{}": 0,
+        }
+        == found
+    )
 
 
 def test_workers_are_counted_and_each_host_has_its_newest_heartbeat(db: None, clock: SettableClock):
