@@ -99,10 +99,9 @@ class Message:
         document = {
             "type": self.code,
             "timestamp": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
+            "text": self._as_slack_text(),
             "data": {"sentence": self._whole_sentence(), "url": self.url} | self.data,
         }
-        if self.rows:
-            document["text"] = self._as_slack_text()
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
     def _whole_sentence(self) -> str:

@@ -79,7 +79,9 @@ def test_a_webhook_is_signed_and_can_be_verified_by_its_receiver(
     assert document["type"] == "deletion.unknown"
     assert document["data"]["outcome"] == "deleted"
     assert document["data"]["source_org"] == "Payments US"
-    assert document["data"]["url"] == f"https://orgadmin.example.org/deletions/{deletion.pk}/"
+    url = f"https://orgadmin.example.org/deletions/{deletion.pk}/"
+    assert document["data"]["url"] == url
+    assert document["text"] == f"{document['data']['sentence']}\n{url}"
     assert only(WEBHOOK).state == State.DELIVERED
 
 

@@ -1,5 +1,6 @@
 """The alert rules for Prometheus: each uses metrics that exist, and fires when it should."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,18 @@ def expressions() -> dict[str, str]:
     """The expression of each alert."""
     [group] = yaml.safe_load(RULES.read_text())["groups"]
     return {rule["alert"]: rule["expr"] for rule in group["rules"]}
+
+
+@pytest.mark.django_db
+def test_the_dashboard_uses_metrics_that_are_served():
+    dashboard = json.loads((ROOT / "packaging/grafana/org-admin.json").read_text())
+    used = [
+        set(re.findall(r"\borgadmin_\w+", target["expr"]))
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    ]
+    assert all(used)
+    assert set().union(*used) <= {metric.name for metric in read_metrics()}
 
 
 @pytest.mark.django_db
