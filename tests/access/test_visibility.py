@@ -49,6 +49,7 @@ from tests.batches.support import draft, key_of
 from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Requester, read, store_credential
 from tests.support.access_requests import request_for
+from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.reach_addresses import OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between, key_pair_of, org_named
@@ -116,7 +117,11 @@ def grace(db: None) -> Person:
 
 @pytest.fixture
 def data(
-    ada: Person, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+    clock: SettableClock,
+    ada: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
 ) -> Data:
     own = store_credential(sandbox, "Payments US")
     hidden = store_credential(sandbox, SECRET, policy=ApprovalPolicy.ONE)
