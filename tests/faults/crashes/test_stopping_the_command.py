@@ -125,6 +125,8 @@ def test_a_signal_during_the_delete_ends_it_at_once_and_a_worker_settles_it(
     stack: Stack, number: signal.Signals
 ):
     [connection_id] = stack.connection_ids
+    # The worker waits for the end of the claim.
+    stack.plan.claim_seconds = 5.0
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
     with running(stack, "--json") as process:
         wait_for_delete(stack, connection_id)
@@ -142,7 +144,6 @@ def test_a_signal_during_the_delete_ends_it_at_once_and_a_worker_settles_it(
     with running(stack, connection_id=connection_id) as process:
         finish(process)
     assert process.returncode == UNKNOWN
-    stack.plan.claim_seconds = 2.0
     with stack.start("worker"):
         assert stack.settled()[connection_id]["outcome"] == "gone_unattributed"
     assert stack.world.deletes_received(connection_id) == 1
