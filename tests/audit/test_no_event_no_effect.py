@@ -108,6 +108,7 @@ def everything_stored() -> dict[str, list[tuple[Any, ...]]]:
     return stored
 
 
+@pytest.mark.slow
 def test_no_page_changes_anything_without_its_event(
     addresses: dict[str, str],
     pages: list[Page],

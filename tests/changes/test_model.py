@@ -289,6 +289,7 @@ def last_listed_by_retired() -> set[str]:
     return {str(pk) for pk in current.values_list("connection_id", flat=True)}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100 if TAKES_ALL else 3 if ON_POSTGRESQL else 8,
     deadline=None,

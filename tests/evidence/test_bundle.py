@@ -45,6 +45,7 @@ def pythons() -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.slow
 def test_an_unchanged_bundle_verifies_in_an_empty_directory_and_environment(
     made: Made, tmp_path: Path
 ):
@@ -232,6 +233,7 @@ def places(data: bytes) -> Iterator[int]:
     yield from chance.sample(sorted(inside), 200)
 
 
+@pytest.mark.slow
 def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path):
     path, chance = tmp_path / "bundle.zip", random.Random(7)  # noqa: S311 - any will do
     missed = []
@@ -254,6 +256,7 @@ def test_a_single_flipped_bit_is_detected_anywhere(made: Made, tmp_path: Path):
     assert missed == []
 
 
+@pytest.mark.slow
 def test_ten_random_flips_are_reported_by_the_verifier_as_a_program(made: Made, tmp_path: Path):
     for _ in range(10):
         data = bytearray(made.data)

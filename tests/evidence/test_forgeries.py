@@ -34,6 +34,7 @@ def settled(records: Records) -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 def test_each_column_of_an_approved_deletion_counts(
     made: Made, tmp_path: Path, subtests: pytest.Subtests
@@ -269,6 +270,7 @@ def test_no_forged_content_causes_a_traceback(
 LARGE = 128 << 20
 
 
+@pytest.mark.slow
 def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path: Path):
     for name, byte in (("events.ndjson", b"x"), ("records.ndjson", b"\n"), ("keys.json", b"[")):
         forger = Forger(made=made)

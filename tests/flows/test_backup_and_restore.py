@@ -12,6 +12,8 @@ from sandbox.server import SandboxServer
 from tests.support.processes import clean_environment, manage
 from tests.support.sandbox import US, connection_between, key_pair_of
 
+pytestmark = pytest.mark.slow
+
 
 def run_json(*arguments: str, env: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """The exit code and the one JSON document of a command."""

@@ -271,6 +271,7 @@ def test_every_command_is_listed_here():
     assert sorted(RUNS) == COMMANDS
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_text_from_outside_adds_a_line_or_an_unprintable_character(

@@ -294,6 +294,7 @@ def test_when_the_key_ring_cannot_be_replaced_no_rotation_is_recorded(ring_file:
     assert not AuditEvent.objects.exists()
 
 
+@pytest.mark.slow
 def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path):
     race = run_python("-m", "tests.support.rotation_race", data=migrated)
     assert (race.returncode, race.stderr) == (0, "")
@@ -302,6 +303,7 @@ def test_no_secret_is_lost_during_a_rotation_in_a_running_service(migrated: Path
 # --- At start -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_start_with_the_wrong_key_ring_exits_1_and_names_the_missing_key(
     migrated: Path, tmp_path: Path
 ):

@@ -189,6 +189,7 @@ def test_no_two_safeguards_have_one_name():
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "old", "new", "problem"),
     [
@@ -207,6 +208,7 @@ def test_a_mutant_is_judged_by_what_its_tests_say(
     assert bool(verdict.problem) == bool(problem)
 
 
+@pytest.mark.slow
 def test_mypy_judges_what_no_test_notices(tmp_path: Path):
     (tmp_path / "code.py").write_text("def one() -> int:\n    return 1\n")
     for new, problem in (("return 2", "survived"), ("return None", "")):

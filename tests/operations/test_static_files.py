@@ -153,6 +153,7 @@ print(directory, len(files), min(path.stat().st_size for path in files) > 0)
 """
 
 
+@pytest.mark.slow
 def test_concurrent_processes_use_the_same_complete_directory(collected: Path):
     expected = f"{collected} {len(contents(collected))} True\n"
     empty(collected / "staticfiles.json")

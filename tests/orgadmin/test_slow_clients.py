@@ -10,6 +10,8 @@ from django.conf import settings
 from tests.support.connections import connections, trickling
 from tests.support.processes import ROOT, Running, clean_environment, get
 
+pytestmark = pytest.mark.slow
+
 HEAD = b"GET /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 FORM = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n"
 

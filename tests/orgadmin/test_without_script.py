@@ -5,7 +5,11 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import ROOT, Running, clean_environment, free_port, get, manage
+
+pytestmark = pytest.mark.slow
 
 
 def test_runserver_shows_styled_pages_with_debug_off(migrated_directory: Path):

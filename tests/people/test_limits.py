@@ -34,6 +34,7 @@ def run(*arguments: str, data: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_attempts_counted_by_one_process_limit_another(migrated_directory: Path):
     data = migrated_directory
     run("manage.py", "add_person", "--username=ada", "--email=ada@example.com", data=data)

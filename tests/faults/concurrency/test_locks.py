@@ -110,6 +110,7 @@ def test_others_can_write_while_datadog_hangs(
         started.results()
 
 
+@pytest.mark.slow
 def test_900_events_from_six_processes_are_all_recorded(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ):

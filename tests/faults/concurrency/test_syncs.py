@@ -1,10 +1,14 @@
 """Six processes sync the same orgs at once; a connection that two orgs list is stored once."""
 
+import pytest
+
 from sandbox.server import SandboxServer
 from tests.faults.concurrency.support import run_concurrently
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 from tests.support.sandbox import org_named
+
+pytestmark = pytest.mark.slow
 
 
 def test_simultaneous_syncs_of_both_sides_neither_fail_nor_deadlock(

@@ -182,6 +182,7 @@ def test_a_signal_while_django_loads_sends_nothing(stack: Stack):
     assert stack.world.deletes_received(connection_id) == 0
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("point", POINTS_BEFORE_CLAIM)
 def test_a_signal_before_the_claim_is_committed_sends_nothing(stack: Stack, point: Point):
     [connection_id] = stack.connection_ids
@@ -219,7 +220,6 @@ def test_a_signal_during_the_first_sync_ends_it_at_once_and_records_nothing(stac
     assert stack.stored() == {}
 
 
-@pytest.mark.smoke
 @on_sqlite
 def test_a_second_signal_changes_nothing(stack: Stack):
     [connection_id] = stack.connection_ids

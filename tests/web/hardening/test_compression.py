@@ -140,6 +140,7 @@ print(path, answer.headers["Content-Encoding"], answer.headers["Cache-Control"])
 """
 
 
+@pytest.mark.slow
 def test_collected_files_are_hashed_compressed_and_cached_for_a_year(tmp_path: Path):
     environment = {
         "PATH": os.environ["PATH"],
