@@ -27,13 +27,12 @@ def _page_not_offered(route: str, *, name: str) -> URLPattern:
 
 
 def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = False) -> URLPattern:
-    # allauth's page with audit events. It keeps its progress in database tables, so a GET writes.
+    # allauth's page with audit events.
     return form_page(
         f"accounts/{route}",
         view,
         Visitors.SIGNED_IN,
         name=name,
-        is_read_only=False,
         shows_secret=shows_secret,
     )
 

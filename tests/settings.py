@@ -34,6 +34,8 @@ from orgadmin import settings as product  # noqa: E402
 # Every setting of the product; what stands below replaces some of them.
 globals().update({name: value for name, value in vars(product).items() if name.isupper()})
 
+# Last, so that it sees what the pages do, and not the product's own middleware.
+MIDDLEWARE = [*product.MIDDLEWARE, "tests.support.read_only.ReadOnlyMiddleware"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 if product.DATABASE_IS_SQLITE:

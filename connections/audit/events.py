@@ -58,22 +58,6 @@ SETTLING_CODES = frozenset(
     for step in (Step.SETTLED, Step.WITHDRAWN, Step.DECLINED)
 )
 
-_is_appending: ContextVar[bool] = ContextVar("audit_is_appending", default=False)
-
-
-def is_appending() -> bool:
-    """Whether `_append` is running. The audit tables can only be written while it is."""
-    return _is_appending.get()
-
-
-@contextmanager
-def _appending() -> Iterator[None]:
-    token = _is_appending.set(True)
-    try:
-        yield
-    finally:
-        _is_appending.reset(token)
-
 
 @dataclass(frozen=True, kw_only=True)
 class EventDraft:
@@ -161,35 +145,32 @@ def _append(pending: list[_Pending]) -> list[AuditEvent]:
     """Append the events to the chain, and keep its head locked until the commit."""
     if not pending:
         return []
-    with _appending():
-        now = clock.now_in_query()
-        head = AuditHead.objects.select_for_update().annotate(now=now).get()
-        at = head.now
-        values = personal_data.store_values(
-            value for draft, actor, _ in pending for value in _values_in(draft, actor)
-        )
-        frontier = chain.parse_frontier(head.frontier)
-        events = []
-        for draft, actor, subject in pending:
-            about = {"at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", "seq": head.size + 1, "subject": subject}
-            text = chain.canonical_text(about | _document(draft, actor, values))
-            data = text.encode()
-            chain.extend(frontier, size=head.size, leaf=leaf_hash(data))
-            previous = head.hash
-            head.hash = chain.event_hash(bytes.fromhex(previous), data).hex()
-            head.size += 1
-            columns = copied_columns(json.loads(text))
-            events.append(
-                AuditEvent(text=text, previous=previous, hash=head.hash, at=at, **columns)
-            )
-        AuditEvent.objects.bulk_create(events)
-        head.frontier = chain.format_frontier(frontier)
-        head.save(update_fields=["size", "hash", "frontier"])
-        has_settled = any(draft.code in SETTLING_CODES for draft, _, _ in pending)
-        if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
-            signing.sign_new_head(head, at=at)
-        outbox.enqueue(events=events)
-        return events
+    now = clock.now_in_query()
+    head = AuditHead.objects.select_for_update().annotate(now=now).get()
+    at = head.now
+    values = personal_data.store_values(
+        value for draft, actor, _ in pending for value in _values_in(draft, actor)
+    )
+    frontier = chain.parse_frontier(head.frontier)
+    events = []
+    for draft, actor, subject in pending:
+        about = {"at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z", "seq": head.size + 1, "subject": subject}
+        text = chain.canonical_text(about | _document(draft, actor, values))
+        data = text.encode()
+        chain.extend(frontier, size=head.size, leaf=leaf_hash(data))
+        previous = head.hash
+        head.hash = chain.event_hash(bytes.fromhex(previous), data).hex()
+        head.size += 1
+        columns = copied_columns(json.loads(text))
+        events.append(AuditEvent(text=text, previous=previous, hash=head.hash, at=at, **columns))
+    AuditEvent.objects.bulk_create(events)
+    head.frontier = chain.format_frontier(frontier)
+    head.save(update_fields=["size", "hash", "frontier"])
+    has_settled = any(draft.code in SETTLING_CODES for draft, _, _ in pending)
+    if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
+        signing.sign_new_head(head, at=at)
+    outbox.enqueue(events=events)
+    return events
 
 
 def _values_in(draft: EventDraft, actor: Actor) -> Iterator[ReferencedValue]:

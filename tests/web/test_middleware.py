@@ -1,55 +1,24 @@
-"""Health checks, headers, error pages, and the guard that prevents writes during a GET."""
+"""Health checks, headers and error pages."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import connection
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, path
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
-from connections import audit
-from connections.access.actor import WORKER
 from connections.access.permissions import APPROVE, SEE
-from connections.audit import EventCode
 from connections.core.logs import JsonFormatter
-from connections.models import AuditEvent, Person
+from connections.models import Person
 from connections.urls import urlpatterns as own_urlpatterns
-from connections.web.framework.read_only import WriteInReadError
 from connections.web.framework.routing import Access, View, Visitors, enforce, form_page
 from orgadmin import urls as project_urls
-
-
-def writing(request: HttpRequest) -> HttpResponse:
-    Person.objects.create(username="written")
-    return HttpResponse("written")
-
-
-def writing_by_hand(request: HttpRequest) -> HttpResponse:
-    with connection.cursor() as cursor:
-        cursor.execute(request.GET["sql"])
-    return HttpResponse("done")
-
-
-def streaming(request: HttpRequest) -> StreamingHttpResponse:
-    def body() -> Iterator[bytes]:
-        yield b"first,"
-        Person.objects.create(username="streamed")
-        yield b"second"
-
-    return StreamingHttpResponse(body())
-
-
-def recording(request: HttpRequest) -> HttpResponse:
-    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence=audit.Sentence("Exported."))
-    request.session["seen"] = "yes"
-    return HttpResponse("recorded")
 
 
 def failing(request: HttpRequest) -> HttpResponse:
@@ -67,10 +36,6 @@ def registered(name: str, view: View, permission: Visitors = Visitors.SIGNED_IN)
 
 
 urlpatterns = [
-    registered("writing", writing),
-    registered("by-hand", writing_by_hand),
-    registered("streaming", streaming),
-    registered("recording", recording),
     registered("failing", failing, Visitors.ANYONE),
     path("of-a-test/unregistered/", unregistered),
     *project_urls.urlpatterns,
@@ -102,78 +67,6 @@ def test_a_post_can_need_another_permission_than_a_get(victor: Person, rf: Reque
         else:
             with pytest.raises(PermissionDenied, match="approve or decline"):
                 view(request)
-
-
-@with_test_views
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_view_that_writes_during_a_get_raises(reader: Client, method: str):
-    with pytest.raises(WriteInReadError, match="Make it a POST"):
-        reader.generic(method, "/of-a-test/writing/")
-
-
-@with_test_views
-def test_a_post_can_write(reader: Client):
-    assert reader.post("/of-a-test/writing/").status_code == 200
-    assert Person.objects.filter(username="written").exists()
-
-
-@with_test_views
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "update connections_person set is_superuser = true",
-        "  DELETE FROM connections_person",
-        "INSERT OR REPLACE INTO connections_person (id) VALUES (1)",
-        "CREATE TABLE mine (id integer)",
-        "DROP TABLE connections_person",
-        "/* SELECT */ DELETE FROM connections_person",
-        "(DELETE FROM connections_person)",
-        "(WITH gone AS (DELETE FROM connections_person) SELECT 1)",
-        "WITH gone AS (SELECT 1) DELETE FROM connections_person",
-        "TRUNCATE connections_person",
-    ],
-)
-def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str):
-    with pytest.raises(WriteInReadError):
-        reader.get("/of-a-test/by-hand/", {"sql": sql})
-
-
-@with_test_views
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 1",
-        "WITH one AS (SELECT 1) SELECT * FROM one",
-        "DELETE FROM connections_personsession WHERE key_hash = 'none'",
-        "DELETE FROM orgadmin_cache WHERE cache_key = 'none'",
-    ],
-)
-def test_reads_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str):
-    assert reader.get("/of-a-test/by-hand/", {"sql": sql}).text == "done"
-
-
-@with_test_views
-def test_a_stream_cannot_write_after_its_view_has_returned(reader: Client):
-    response = reader.get("/of-a-test/streaming/")
-    chunks = iter(response.streaming_content)  # type: ignore[attr-defined]
-    assert next(chunks) == b"first,"
-    # Between two chunks the guard doesn't affect other requests.
-    Person.objects.create(username="between")
-    with pytest.raises(WriteInReadError):
-        next(chunks)
-
-
-@with_test_views
-def test_a_get_can_append_an_event_and_save_its_session(reader: Client):
-    assert reader.get("/of-a-test/recording/").text == "recorded"
-    assert AuditEvent.objects.get().code == "export.started"
-    assert reader.session["seen"] == "yes"
-
-
-@with_test_views
-def test_the_guard_is_off_again_after_the_request(reader: Client):
-    assert reader.get("/of-a-test/recording/").text == "recorded"
-    assert Person.objects.create(username="later").pk
 
 
 @pytest.mark.parametrize("address", ["/healthz", "/readyz"])

@@ -30,11 +30,5 @@ urlpatterns = [
     ),
     action("reviews/<uuid:pk>/repeat/", actions.access_review_repeat, MANAGE_ACCESS_REVIEWS),
     form_page("reviews/<uuid:pk>/close/", actions.access_review_close, MANAGE_ACCESS_REVIEWS),
-    # A bundle stores its checkpoint, and an export its events.
-    page(
-        "reviews/<uuid:pk>/export/",
-        downloads.access_review_export,
-        MANAGE_ACCESS_REVIEWS,
-        is_read_only=False,
-    ),
+    page("reviews/<uuid:pk>/export/", downloads.access_review_export, MANAGE_ACCESS_REVIEWS),
 ]

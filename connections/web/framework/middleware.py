@@ -252,7 +252,7 @@ class AccessMiddleware(MiddlewareMixin):
     """Applies the rules of a URL that come before its view, and before anything reads the body.
 
     In this order: files, fields, sign-in, MFA, and a database that can be written. routing.py
-    declares the rules, and applies those of the view itself: methods, permissions, read-only.
+    declares the rules, and applies those of the view itself: methods and permissions.
     """
 
     def process_view(self, request: HttpRequest, view: View, *args: Any) -> HttpResponseBase | None:

@@ -7,7 +7,7 @@ middleware refuses a view that was registered in any other way. A URL is named a
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, TypedDict, Unpack
 
 from django.core.exceptions import ImproperlyConfigured
@@ -19,7 +19,6 @@ from django.urls import URLPattern, path
 
 from connections.access.permissions import Permission
 from connections.core.text import join_names
-from connections.web.framework.read_only import respond_without_writing
 from connections.web.framework.support import actor_of, find_parent_page
 
 type View = Callable[..., HttpResponseBase]
@@ -46,8 +45,6 @@ class Access:
     # A POST needs a password or passkey from the last five minutes: the view has
     # @requires_reauthentication.
     reauthenticate: bool = False
-    # A GET that writes to the database raises WriteInReadError.
-    is_read_only: bool = True
     # The response can show a secret, so it is never compressed: its compressed size would reveal
     # something about the secret (BREACH).
     shows_secret: bool = False
@@ -70,7 +67,6 @@ class Access:
 class AccessRules(TypedDict, total=False):
     """The fields of Access that most URLs leave at their defaults."""
 
-    is_read_only: bool
     shows_secret: bool
     accepts_file: bool
     max_fields: int
@@ -135,9 +131,7 @@ def enforce(view: View, *, access: Access) -> View:
         )
         if isinstance(permission, Permission):
             permission.require(actor_of(request))
-        if is_posted or not access.is_read_only:
-            return view(request, *args, **kwargs)
-        return respond_without_writing(partial(view, request, *args, **kwargs))
+        return view(request, *args, **kwargs)
 
     enforced.access = access  # type: ignore[attr-defined]
     return enforced
@@ -172,9 +166,8 @@ def access_of(request: HttpRequest, view: View) -> Access:
 
 
 _ALL = READ | WRITE | {"OPTIONS"}
-# Several of django-allauth's views write to its own tables during a GET.
-_OPEN = Access(methods=_ALL, permission=Visitors.ANYONE, is_read_only=False)
-_OWN = Access(methods=_ALL, permission=Visitors.SIGNED_IN, is_read_only=False)
+_OPEN = Access(methods=_ALL, permission=Visitors.ANYONE)
+_OWN = Access(methods=_ALL, permission=Visitors.SIGNED_IN)
 _OWN_SECRET = replace(_OWN, shows_secret=True)
 # django-allauth registers its views itself. A name that is missing here is refused.
 ALLAUTH = {

@@ -25,7 +25,6 @@ urlpatterns = [
         "sign-in/provider/answer/",
         single_sign_on_views.provider_callback,
         Visitors.ANYONE,
-        is_read_only=False,
     ),
     form_page(
         "sign-in/provider/account/", single_sign_on_views.provider_account, Visitors.SIGNED_IN
