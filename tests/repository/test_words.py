@@ -93,7 +93,7 @@ def test_no_document_has_a_word_that_the_glossary_replaced():
 def test_every_kind_of_text_is_collected():
     found = {(text.group, text.text) for text in collect_texts()}
     assert {
-        ("Pages", "Page not found Page not found"),
+        ("Pages", "Page not found"),
         ("Event sentences", "{person} signed out."),
         ("Emails and webhook", "Reset your Org Admin password"),
         ("Commands", f"Make a one-time link to sign in and choose a password, valid for {VALUE}."),

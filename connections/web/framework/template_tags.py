@@ -10,6 +10,7 @@ from django import template
 from django.template import RequestContext
 from django.template.base import Parser, Token, token_kwargs
 from django.template.loader import render_to_string
+from django.template.loader_tags import BLOCK_CONTEXT_KEY
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -63,6 +64,15 @@ def badge(
         case _:
             chosen = about
     return _rendered_badge(chosen)
+
+
+@register.simple_tag(takes_context=True)
+def page_title(context: RequestContext) -> str:
+    """What the block page_title of the page says, for a second place on the page."""
+    rendered: str = (
+        context.render_context[BLOCK_CONTEXT_KEY].get_block("page_title").render(context)
+    )
+    return rendered
 
 
 @register.filter
