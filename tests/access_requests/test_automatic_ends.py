@@ -13,14 +13,12 @@ from django.test import Client
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.agreements.setting import set_agreements
-from connections.audit import EventCode
 from connections.change_requests import approvals, lifecycle
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
     ApprovalPolicy,
-    AuditEvent,
     Credential,
     Deletion,
     OrgPair,
@@ -33,17 +31,13 @@ from connections.operations.worker import Worker
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import DAY, End, approved_again
+from tests.access_requests.test_ending import causes_of_alerts
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.sandbox import org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
-
-
-def causes_of_alerts() -> list[str]:
-    events = AuditEvent.objects.filter(code=EventCode.ACCESS_REQUEST_NOT_ENDED)
-    return [event.details["cause"] for event in events.order_by("seq")]
 
 
 def assert_waits_for_people(cause: str) -> Deletion:

@@ -13,7 +13,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
 from connections.audit import EventCode
 from connections.change_requests import approvals, lifecycle, sending
@@ -37,10 +37,11 @@ from connections.models import (
     RequestKind,
     State,
 )
-from connections.operations import due, holds
+from connections.operations import due
 from sandbox import faults
 from tests.access_requests.conftest import DAY, End, RequestAccess, approved_again
 from tests.flows.support import store_credential
+from tests.operations.test_hold import put_on_hold, release
 from tests.support.access_requests import request_for
 from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
@@ -363,14 +364,6 @@ def test_another_connection_in_its_place_is_reported_once_a_day(end: End):
         ending.end_due(actor=WORKER)
         assert causes_of_alerts() == ["another_connection"] * alerts
         end.clock.advance(seconds=DAY / 2)
-
-
-def put_on_hold() -> None:
-    holds.put_on_hold(actor=command_actor(), reason="We look first.")
-
-
-def release() -> None:
-    holds.release_holds(actor=command_actor(), digest=holds.find_held_work().digest)
 
 
 def test_what_was_left_unsent_waits_for_people_if_it_has_changed_since(end: End):

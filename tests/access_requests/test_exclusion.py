@@ -127,7 +127,19 @@ def test_a_deletion_ends_the_access_request_of_its_pair_only_when_it_is_confirme
     assert "Nothing was sent." in audit.events_of(subject=unsent)[-1].sentence
 
 
+def delete_one(credential: Credential, pair: OrgPair, *, by: Person, approver: Person) -> None:
+    deletion = request_deletion(credential, pair, by=by)
+    approve_one(deletion, by=approver)
+    confirm(deletion, by=by)
+
+
+def delete_in_bulk(credential: Credential, pair: OrgPair, *, by: Person, approver: Person) -> None:
+    execute(approve(request_bulk_deletion(credential, pair, by=by), approver), by)
+    running.run_due(actor=WORKER)
+
+
 @pytest.mark.django_db
+@pytest.mark.parametrize("delete", [delete_one, delete_in_bulk])
 def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
     ada: Person,
     grace: Person,
@@ -135,14 +147,13 @@ def test_the_people_of_an_access_request_that_a_deletion_ends_are_notified(
     credential: Credential,
     listed_pair: OrgPair,
     settings: Settings,
+    delete: Callable[..., None],
 ):
     settings.HAS_MAIL = True
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     mine = request_audit(listed_pair, by=grace)
-    deletion = request_deletion(credential, listed_pair, by=ada)
-    approve_one(deletion, by=linus)
-    confirm(deletion, by=ada)
+    delete(credential, listed_pair, by=ada, approver=linus)
     ended = Notification.objects.filter(code="access_request.settled", subject_id=str(mine.pk))
     assert list(ended.values_list("person", flat=True)) == [grace.pk]
 
@@ -208,25 +219,6 @@ def test_a_bulk_deletion_ends_an_access_request_when_it_claims_the_row(
     unsent.refresh_from_db()
     assert unsent.outcome == AccessOutcome.STALE
     assert Deletion.objects.get().outcome == Outcome.DELETED
-
-
-@pytest.mark.django_db
-def test_the_people_of_an_access_request_that_a_bulk_deletion_ends_are_notified(
-    ada: Person,
-    grace: Person,
-    linus: Person,
-    credential: Credential,
-    listed_pair: OrgPair,
-    settings: Settings,
-):
-    settings.HAS_MAIL = True
-    Credential.objects.update(policy=ApprovalPolicy.ONE)
-    credential.refresh_from_db()
-    mine = request_audit(listed_pair, by=grace)
-    execute(approve(request_bulk_deletion(credential, listed_pair, by=ada), linus), ada)
-    running.run_due(actor=WORKER)
-    ended = Notification.objects.filter(code="access_request.settled", subject_id=str(mine.pk))
-    assert list(ended.values_list("person", flat=True)) == [grace.pk]
 
 
 @pytest.mark.django_db

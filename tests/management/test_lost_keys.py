@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from connections.access.actor import WORKER, command_actor, person_actor
+from connections.access.actor import WORKER, command_actor
 from connections.core import clock as database_clock
 from connections.core.causes import Cause
 from connections.crypto.encryption import (
@@ -15,46 +15,23 @@ from connections.crypto.encryption import (
     update_key_ring,
     with_new_primary,
 )
-from connections.models import AuditEvent, Credential, Deletion, Outcome, Person, State
+from connections.models import AuditEvent, Credential, Outcome, Person, State
 from connections.models.credentials import ENVELOPE_FIELDS
 from connections.operations import due
 from connections.people import people
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
+from tests.deletions.conftest import RequestDeletion, credential, make_deletion
 from tests.flows.support import store_credential
 from tests.management.test_credentials import run, run_json
 from tests.support.clock import SettableClock
-from tests.support.deletions import request_deletion
 from tests.support.key_rings import make_key_ring, stored_credential
 from tests.support.mfa import recovery_codes_of, set_up_app, set_up_recovery_codes
 from tests.support.people import PASSWORD
-from tests.support.sandbox import connection_between
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
-Delete = Callable[..., Deletion]
-
-
-@pytest.fixture
-def credential(sandbox: SandboxServer, clock: SettableClock) -> Credential:
-    stored = store_credential(sandbox, "Payments US")
-    clock.advance(seconds=1)
-    return stored
-
-
-@pytest.fixture
-def delete(ada: Person, credential: Credential, sandbox: SandboxServer) -> Delete:
-    """Ada deletes the connection from Payments US to Group SOC; `fault` is how Datadog responds."""
-    wanted = connection_between(sandbox.world, "Payments US", "Group SOC").id
-
-    def act(fault: Fault | None = None) -> Deletion:
-        if fault:
-            sandbox.world.set_fault(fault=fault, connection_id=wanted, method="DELETE")
-        return request_deletion(
-            actor=person_actor(person=ada), credential=credential, connection_id=wanted
-        )
-
-    return act
+__all__ = ["credential", "make_deletion"]
 
 
 @pytest.fixture
@@ -146,11 +123,11 @@ def test_without_its_lost_mfa_a_password_alone_signs_no_one_in(
 
 @pytest.mark.parametrize("fault", [None, faults.rate_limited(reset="7")], ids=["requested", "429"])
 def test_requests_that_changed_nothing_are_withdrawn(
-    delete: Delete, lose_key_ring: Callable[[], None], fault: Fault | None
+    make_deletion: RequestDeletion, lose_key_ring: Callable[[], None], fault: Fault | None
 ):
     if fault is None:
         Credential.objects.update(policy="one")
-    deletion = delete(fault)
+    deletion = make_deletion(fault)
     lose_key_ring()
     assert run_json("forget_lost_keys", "--yes")[1]["withdrawn"] == [str(deletion.pk)]
     deletion.refresh_from_db()
@@ -159,9 +136,12 @@ def test_requests_that_changed_nothing_are_withdrawn(
 
 
 def test_what_is_unknown_stays_until_syncs_of_another_credential_settle_it(
-    delete: Delete, sandbox: SandboxServer, lose_key_ring: Callable[[], None], clock: SettableClock
+    make_deletion: RequestDeletion,
+    sandbox: SandboxServer,
+    lose_key_ring: Callable[[], None],
+    clock: SettableClock,
 ):
-    deletion = delete(faults.EXECUTES_THEN_RESET)
+    deletion = make_deletion(faults.EXECUTES_THEN_RESET)
     assert deletion.state == State.UNKNOWN
     lose_key_ring()
     assert run_json("forget_lost_keys", "--yes")[1]["withdrawn"] == []
@@ -191,9 +171,9 @@ def test_a_credential_is_retired_by_name(credential: Credential):
 
 
 def test_a_credential_whose_keys_a_request_needs_is_not_retired(
-    delete: Delete, credential: Credential
+    make_deletion: RequestDeletion, credential: Credential
 ):
-    delete(faults.EXECUTES_THEN_RESET)
+    make_deletion(faults.EXECUTES_THEN_RESET)
     code, document = run_json("retire_credential", "--name", credential.name, "--yes")
     assert (code, "is unknown" in document["error"]) == (1, True)
     credential.refresh_from_db()

@@ -24,6 +24,7 @@ from connections.models import (
 from connections.operations import heartbeats
 from connections.people import people
 from connections.web.badges import audit_log_badge
+from tests.faults.clock.test_behind import record_event
 from tests.people.test_sessions import is_signed_in, signed_in
 from tests.support.clock import SettableClock
 
@@ -31,12 +32,6 @@ pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=timezone.get_default_timezone())
 HOUR = timedelta(hours=1)
-
-
-def record_event() -> None:
-    audit.record(
-        code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
-    )
 
 
 @pytest.mark.parametrize(

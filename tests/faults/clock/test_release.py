@@ -12,13 +12,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.agreements.approved import day_after
 from connections.change_requests import clock_guard
 from connections.change_requests.hold import find_hold
-from connections.change_requests.sending import ClaimedAttempt
 from connections.core import time_limits
 from connections.evidence import verification
 from connections.inventory import rate_limits, syncs
@@ -48,6 +46,8 @@ from sandbox.server import SandboxServer
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import low_limit, request
 from tests.deletions.conftest import RequestDeletion
+from tests.deletions.test_due import run_due
+from tests.faults.clock.test_behind import record_event
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.query_plans import plan_of
@@ -62,18 +62,6 @@ def release(clock: SettableClock, *, ahead: timedelta = YEAR) -> None:
     record_event()
     clock.at -= ahead
     assert release_clock(actor=command_actor())
-
-
-def record_event() -> None:
-    audit.record(
-        code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
-    )
-
-
-def run_due(deletion: Deletion) -> Deletion:
-    due.run_due(actor=WORKER)
-    deletion.refresh_from_db()
-    return deletion
 
 
 @pytest.mark.database
@@ -140,20 +128,10 @@ def test_a_worker_syncs_and_runs_its_tasks_at_once(credential: Credential, clock
 
 
 def test_a_claim_becomes_unknown_and_two_lists_settle_it(
-    make_deletion: RequestDeletion, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+    killed_deletion: Deletion, clock: SettableClock
 ):
-    class KilledError(Exception):
-        """Simulates the end of the process."""
-
-    def die(_: ClaimedAttempt) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patched:
-        patched.setattr("connections.change_requests.sending.send_claimed", die)
-        with pytest.raises(KilledError):
-            make_deletion()
     release(clock)
-    deletion = run_due(Deletion.objects.get())
+    deletion = run_due(killed_deletion)
     assert (deletion.state, deletion.due_at) == (
         State.UNKNOWN,
         clock.at + time_limits.FIRST_CHECK_DELAY,

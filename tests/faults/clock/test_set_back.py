@@ -16,6 +16,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import RequestDeletion
+from tests.deletions.test_due import run_due
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -27,12 +28,6 @@ NEGATIVE = re.compile(r"(?<![\w-])[-−]\s?\d+\s?(?:ms|s|min|h|hours?|minutes?|s
 
 def set_back(clock: SettableClock) -> None:
     clock.advance(hours=-1)
-
-
-def run_due(deletion: Deletion) -> Deletion:
-    due.run_due(actor=WORKER)
-    deletion.refresh_from_db()
-    return deletion
 
 
 def test_the_timeline_is_in_order_of_occurrence(
@@ -116,23 +111,6 @@ def test_a_waiting_deletion_survives_a_clock_set_back_by_a_few_seconds(
     assert run_due(deletion).state == State.WAITING
     clock.advance(seconds=13)
     assert run_due(deletion).outcome == Outcome.DELETED
-
-
-@pytest.fixture
-def killed_deletion(make_deletion: RequestDeletion, monkeypatch: pytest.MonkeyPatch) -> Deletion:
-    """A deletion whose process died while Datadog had the request."""
-
-    class KilledError(Exception):
-        """Simulates the end of the process."""
-
-    def die(_: ClaimedAttempt) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patched:
-        patched.setattr("connections.change_requests.sending.send_claimed", die)
-        with pytest.raises(KilledError):
-            make_deletion()
-    return Deletion.objects.get(state=State.SENDING)
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(

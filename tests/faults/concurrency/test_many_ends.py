@@ -3,7 +3,6 @@
 `./run check --all` ends 500 with three workers and prints how long that takes.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db.models import Q
 from django.test import override_settings
-from pytest_django import DjangoDbBlocker
 
 from connections.access.actor import person_actor
 from connections.inventory import syncs
@@ -36,24 +34,23 @@ from connections.models import (
 from sandbox.faults import held, rate_limited
 from sandbox.server import SandboxServer
 from sandbox.world import World
+from tests.faults.concurrency.test_shared_syncs import (
+    _the_test_reads_the_database_too,
+    start_worker,
+)
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
 from tests.support.databases import SharedDatabase
 from tests.support.people import make_person
-from tests.support.processes import ROOT, Running, until
+from tests.support.processes import until
 from tests.support.sandbox import US
 
+__all__ = ["_the_test_reads_the_database_too"]
 pytestmark = [pytest.mark.slow, pytest.mark.processes(sqlite=2)]
 
 ORGS = 5
 TERMS = {"types": ["audit", "logs"], "owner_text": "SOC team", "purpose": "incident response"}
-
-
-@pytest.fixture(autouse=True)
-def _the_test_uses_the_database_too(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    with django_db_blocker.unblock():
-        yield
 
 
 @pytest.fixture
@@ -95,11 +92,6 @@ def give_access(datadog: SandboxServer, clock: SettableClock, *, count: int) -> 
     syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=actor)
     AccessRequest.objects.update(due_at=None)
     return [each.id for each in world.connections()]
-
-
-def start_worker(database: SharedDatabase, datadog: SandboxServer) -> Running:
-    env = database.environment(ORGADMIN_EXTRA_SITES=datadog.extra_sites_setting())
-    return Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env)
 
 
 @pytest.mark.sweep(every=2)
