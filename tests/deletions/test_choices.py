@@ -202,15 +202,6 @@ def test_policy_two_requires_two_approvals_and_then_the_confirmation(
     assert confirm(deletion, ada).outcome == Outcome.DELETED
 
 
-def test_one_person_does_not_count_twice(approved: Deletion, linus: Person):
-    with pytest.raises(ConflictError):
-        approvals.approve(
-            change_request=approved,
-            actor=person_actor(person=linus),
-            digest=approved.approval_digest,
-        )
-
-
 def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     ada: Person, credential: Credential, sandbox: SandboxServer, wanted: UUID
 ):

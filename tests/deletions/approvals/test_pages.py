@@ -269,12 +269,3 @@ def test_without_an_approval_policy_the_page_and_the_audit_log_say_no_approval_w
     confirmed = AuditEvent.objects.get(code="deletion.confirmed")
     assert "No approval was required." in confirmed.sentence
     assert Credential.objects.get().policy == ApprovalPolicy.NONE
-
-
-def test_a_person_can_leave_an_approval_that_came_too_late(
-    requested: Deletion, linus: Person, late_client_of: ClientOf
-):
-    client, url = late_client_of(linus), f"/deletions/{requested.pk}/"
-    page = client.post(f"{url}approve/", {"digest": requested.approval_digest})
-    assert page.status_code == 422
-    assert f'<a href="{url}">Back</a>' in page.text
