@@ -10,7 +10,6 @@ from django.db.models import Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.access_requests.texts import label_of_outcome
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import schedule_end
 from connections.agreements.setting import Terms, set_approved
@@ -62,9 +61,6 @@ class AccessAction(Action[AccessRequest]):
     is_listed_when_done = True
     lists = "lists what was requested:"
     is_not_seen = "is as before"
-
-    def label_of_outcome(self, outcome: str) -> str:
-        return label_of_outcome(outcome)
 
     def attempt_columns(self) -> dict[str, str]:
         return {"method": self.method}

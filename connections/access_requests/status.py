@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from connections.access_requests.moving import interrupted_since
-from connections.access_requests.texts import OUTCOME_LABELS
+from connections.access_requests.texts import KIND_TEXTS
 from connections.change_requests import attempt_facts
 from connections.change_requests.actions import action_of
 from connections.change_requests.exclusion import stale_text
@@ -169,7 +169,7 @@ _TEXTS: dict[AccessStatus, _Text] = {
     ClosedStatus.CREATED: _Text("Created", "Created and verified"),
     ClosedStatus.CREATED_VERIFYING: _Text("Created, verifying", "Created", "{then}"),
     ClosedStatus.CREATED_UNVERIFIED: _Text("Created, unverified", "Created", "{not_verified}"),
-    ClosedStatus.CHANGED: _Text("Data types changed", "Data types changed and verified"),
+    ClosedStatus.CHANGED: _Text(AccessOutcome.CHANGED.label, "Data types changed and verified"),
     ClosedStatus.CHANGED_VERIFYING: _Text(
         "Data types changed, verifying", "Data types changed", "{then}"
     ),
@@ -183,27 +183,29 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "Extended", "Extended to {end}", "Nothing was sent to Datadog: only the end changed."
     ),
     ClosedStatus.ALREADY_EXISTS: _Text(
-        "Already connected", "These orgs were already connected", "{nothing}"
+        AccessOutcome.ALREADY_EXISTS.label, "These orgs were already connected", "{nothing}"
     ),
     ClosedStatus.ALREADY_AS_REQUESTED: _Text(
-        "Already as requested",
+        AccessOutcome.ALREADY_AS_REQUESTED.label,
         "The connection already had the requested data types",
         "{nothing}",
     ),
     ClosedStatus.EXISTS_UNATTRIBUTED: _Text(
-        "Connected, unproven", "Connected, but not proven to be this request"
+        AccessOutcome.EXISTS_UNATTRIBUTED.label, "Connected, but not proven to be this request"
     ),
     ClosedStatus.CHANGED_ELSEWHERE: _Text(
-        "Changed elsewhere",
+        AccessOutcome.CHANGED_ELSEWHERE.label,
         "The data types are neither the old nor the requested ones",
         "Someone else changed them.",
     ),
     ClosedStatus.GONE: _Text("Gone", "The connection no longer exists"),
     ClosedStatus.REFUSED: _Text(
-        "Failed{http_status}", "Datadog refused the request{http_status}", "{nothing}"
+        AccessOutcome.REFUSED.label + "{http_status}",
+        "Datadog refused the request{http_status}",
+        "{nothing}",
     ),
-    ClosedStatus.NOT_SENT: _Text("Not sent", "{cause}", "{nothing}"),
-    ClosedStatus.STALE: _Text("Outdated", "{stale}", "{nothing}"),
+    ClosedStatus.NOT_SENT: _Text(AccessOutcome.NOT_SENT.label, "{cause}", "{nothing}"),
+    ClosedStatus.STALE: _Text(AccessOutcome.STALE.label, "{stale}", "{nothing}"),
     ClosedStatus.DECLINED: _Text("Declined", "Declined by {by}", "{nothing}"),
     ClosedStatus.WITHDRAWN: _Text("Withdrawn", "Withdrawn by {by}", "{nothing}"),
     ClosedStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
@@ -222,7 +224,6 @@ def _fields(
     access_request: AccessRequest, *, nothing: str, method: str, is_confirming: bool
 ) -> dict[str, str]:
     status = _HTTP_STATUS.get(access_request.reason_code)
-    label = OUTCOME_LABELS[AccessOutcome(access_request.outcome or AccessOutcome.CREATED)]
     approvers = [approval.approver_name for approval in access_request.current_approvals]
     return {
         "nothing": nothing,
@@ -243,7 +244,7 @@ def _fields(
         "by": access_request.settled_by_name or "a person",
         "cause": cause_text(access_request.cause).removesuffix(".") or "Org Admin stopped trying",
         "stale": stale_text(access_request.cause),
-        "label": label,
+        "label": access_request.get_outcome_display(),
         "http_status": f" ({status})" if status else "",
     }
 
@@ -316,7 +317,7 @@ def describe_access(
     return RequestText(
         title=f"{access_request.requested_by_name} requests your approval"
         if is_deciding
-        else f"{_TITLES[RequestKind(access_request.kind)]} {access_request.pair}",
+        else f"{KIND_TEXTS[RequestKind(access_request.kind)].title} {access_request.pair}",
         label=access_label_of(access_request, status=status),
         headline=headline,
         meaning=meaning,
@@ -325,20 +326,6 @@ def describe_access(
         quotes=tuple(str(each) for each in attempts[-1].errors) if attempts else (),
         alarms=attempt_facts.late_response_texts(attempts),
     )
-
-
-_TITLES = {
-    RequestKind.CREATE: "Connect",
-    RequestKind.CHANGE: "Change data types of",
-    RequestKind.EXTEND: "Extend",
-    RequestKind.RESTORE: "Restore",
-    RequestKind.MOVE: "Move",
-}
-
-
-def title_of(kind: RequestKind) -> str:
-    """What is done to the pair, which follows: "Change data types of"."""
-    return _TITLES[kind]
 
 
 def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method: str) -> str:

@@ -5,15 +5,9 @@ from datetime import date, datetime
 
 from connections.core.text import format_span, join_some_names, pluralize
 from connections.models import AccessReview, Assignment, RowState
-from connections.verifier.labels import DECISIONS
 
 # How many names of reviewers a page shows.
 MAX_REVIEWERS = 5
-ROW_STATE_LABELS: dict[str, str] = {
-    **DECISIONS,
-    RowState.PENDING: "To decide",
-    RowState.GONE: "Gone",
-}
 # What happened after a decision to delete, if no deletion shows it.
 REMOVED_OUTSIDE = "Removed outside Org Admin"
 NOT_DELETED = "Not deleted"
@@ -50,7 +44,7 @@ def age_text(created_at: datetime | None, *, now: datetime) -> str:
 
 def decision_text(decision: str, *, keep_until: date | None) -> str:
     """ "Keep", "Keep until 2027-03-31", "Delete"."""
-    label = ROW_STATE_LABELS[decision]
+    label = RowState(decision).label
     return f"{label} until {keep_until:%Y-%m-%d}" if keep_until else label
 
 

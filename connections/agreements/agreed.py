@@ -3,11 +3,10 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, TextChoices, Value, When
 from django.db.models.functions import Concat
 from django.db.models.lookups import In
 
@@ -27,12 +26,13 @@ OWNER_LEFT = Q(owner__in=Person.objects.filter(is_active=False).order_by(), owne
 PAIRS_PER_QUERY = 200
 
 
-class Reason(StrEnum):
+class Reason(TextChoices):
     """Why a current connection isn't agreed."""
 
-    NO_AGREEMENT = "no_agreement"
-    OWNER_LEFT = "owner_left"  # the owner's account is disabled, and no owner text replaces it
-    WIDER = "wider"  # it shares a data type that the agreement lacks
+    NO_AGREEMENT = "no_agreement", "No agreement"
+    # The owner's account is disabled, and no owner text replaces it.
+    OWNER_LEFT = "owner_left", "Owner left"
+    WIDER = "wider", "Wider than agreed"  # it shares a data type that the agreement lacks
     ENDED = "ended"  # the last day of the agreement has passed
 
 

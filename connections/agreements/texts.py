@@ -2,18 +2,11 @@
 
 from datetime import date
 
-from connections.agreements.agreed import Reason
 from connections.agreements.setting import AgreementsSet
 from connections.core.text import pluralize
 
 # An end in so many days is soon, and then urgent.
 DAYS_SOON, DAYS_URGENT = 30, 3
-REASON_LABELS = {
-    Reason.NO_AGREEMENT: "No agreement",
-    Reason.OWNER_LEFT: "Owner left",
-    Reason.WIDER: "Wider than agreed",
-    Reason.ENDED: "Ended",
-}
 
 
 def result_text(result: AgreementsSet) -> str:

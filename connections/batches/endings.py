@@ -13,7 +13,6 @@ from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
 from connections.core.text import pluralize
-from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.models import (
     RUN_BY_BATCH,
     Batch,
@@ -101,7 +100,7 @@ def _finish(batch: Batch, *, actor: Actor) -> None:
     for state, outcome, count in (
         batch.deletions.order_by().values_list("state", "outcome").annotate(Count("pk"))
     ):
-        counts[label_of_outcome(outcome) if outcome else label_of_state(state)] += count
+        counts[Outcome(outcome).label if outcome else State(state).label] += count
     audit.record(
         code=EventCode.BATCH_FINISHED,
         actor=actor,

@@ -61,10 +61,6 @@ class Action[R: ChangeRequest](ABC):
         """Whether it removes the connection."""
         return not self.is_listed_when_done
 
-    @abstractmethod
-    def label_of_outcome(self, outcome: str) -> str:
-        """The outcome as people read it."""
-
     # --- Before sending -------------------------------------------------------------------------
 
     @abstractmethod

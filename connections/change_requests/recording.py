@@ -352,7 +352,6 @@ def _sentence_for(transition: Transition, *, attempt: AttemptFields) -> audit.Se
     """What the response to this attempt led to, for the audit log."""
     change_request = attempt.change_request
     connection = change_request.description
-    action = action_of(change_request)
     match transition:
         case Settle(outcome=CommonOutcome.NOT_SENT):
             # The response of this attempt is not stored yet.
@@ -369,7 +368,7 @@ def _sentence_for(transition: Transition, *, attempt: AttemptFields) -> audit.Se
                 "The {title} {connection} is closed: {outcome}.",
                 title=change_request.title,
                 connection=connection,
-                outcome=action.label_of_outcome(transition.outcome),
+                outcome=change_request.outcomes(transition.outcome).label,
             )
         case Wait():
             return audit.Sentence(

@@ -157,7 +157,7 @@ def _settle_unsent(change_request: ChangeRequest, *, actor: Actor) -> None:
         "The {title} {connection} is closed: {outcome}.",
         title=change_request.title,
         connection=change_request.description,
-        outcome=action.label_of_outcome(action.success),
+        outcome=change_request.outcomes(action.success).label,
     )
     states.apply(
         change_request,

@@ -11,15 +11,6 @@ from connections.models import AccessRequest, Change, ChangeRequest, Deletion
 Kind = Change.Kind
 type State = dict[str, Any] | None
 
-KIND_LABELS = {
-    Kind.APPEARED: "Appeared",
-    Kind.REMOVED: "Removed",
-    Kind.RECREATED: "Recreated",
-    Kind.TYPES_CHANGED: "Types changed",
-    Kind.CREATOR_CHANGED: "Creator changed",
-    Kind.ORG_RENAMED: "Org renamed",
-}
-
 
 def change_title(
     change: Change, *, deletion: Deletion | None, access_request: AccessRequest | None = None
@@ -46,7 +37,7 @@ def change_title(
             return "Narrowed"
         case Kind.CREATOR_CHANGED if _is_disabled(change.after):
             return "Creator disabled"
-    return KIND_LABELS[Kind(change.kind)]
+    return change.get_kind_display()
 
 
 def _ticket_or_requester(change_request: ChangeRequest) -> str:

@@ -17,7 +17,6 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import OrgConnection
 from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.deletions import confirmations
-from connections.deletions.texts import label_of_outcome
 from connections.inventory import contradictions, storing
 from connections.inventory.fetching import SyncResult
 from connections.models import (
@@ -48,9 +47,6 @@ class DeleteAction(Action[Deletion]):
 
     lists = "no longer lists"
     is_not_seen = "is still listed"
-
-    def label_of_outcome(self, outcome: str) -> str:
-        return label_of_outcome(outcome)
 
     def can_confirm(self, change_request: Deletion, *, person: Person | None) -> bool:
         """Whether it is up to this person. Anyone can if no approval is needed."""

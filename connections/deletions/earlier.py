@@ -7,7 +7,6 @@ from uuid import UUID
 
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.deletions.texts import label_of_outcome
 from connections.models import (
     AccessReviewDecision,
     Deletion,
@@ -71,7 +70,7 @@ def _of_deletion(deletion: Deletion) -> EarlierDecision:
         raise ValueError("This deletion is open.")
     return EarlierDecision(
         at=deletion.settled_at,
-        label=f"Deletion: {label_of_outcome(deletion.outcome)}",
+        label=f"Deletion: {deletion.progress}",
         connection=deletion.pair,
         by=deletion.settled_by_name if deletion.settled_reason else deletion.requested_by_name,
         reason=deletion.settled_reason or deletion.reason,

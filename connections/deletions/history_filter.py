@@ -12,7 +12,6 @@ from connections.core import clock
 from connections.core.any_of import AnyOf, SearchField
 from connections.deletions.history import BREAK_GLASS, CONTRADICTED, HistoryFilter
 from connections.deletions.status import STATUS_GROUPS
-from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.models import Credential, Outcome, Person, State
 
 
@@ -57,7 +56,7 @@ DATE = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
 
 def _exact(statuses: Iterable[str]) -> dict[str, str]:
     return {
-        str(status): label_of_state(status) if status in State.values else label_of_outcome(status)
+        str(status): str((State if status in State.values else Outcome)(status).label)
         for status in statuses
     }
 

@@ -14,8 +14,6 @@ from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
 from connections.deletions.confirmations import confirming_people
 from connections.deletions.status import (
-    STATUS_OF_OUTCOME,
-    STATUS_OF_STATE,
     DeletionStatus,
     is_retry_too_late,
     retried_since,
@@ -84,11 +82,11 @@ _TEXTS = {
         "Unknown", "Outcome unknown", Claim.MIGHT_HAVE_WORKED, "{claim} Never resent automatically."
     ),
     DeletionStatus.NO_EFFECT: StatusText(
-        "No effect",
+        State.STILL_PRESENT.label,
         "No effect so far",
         meaning="Two complete syncs still list the connection. Never resent automatically.",
     ),
-    DeletionStatus.DELETED: StatusText("Deleted", "Deleted and verified"),
+    DeletionStatus.DELETED: StatusText(Outcome.DELETED.label, "Deleted and verified"),
     DeletionStatus.DELETED_VERIFYING: StatusText("Deleted, verifying", "Deleted", meaning="{then}"),
     DeletionStatus.DELETED_UNVERIFIED: StatusText(
         "Deleted, unverified", "Deleted", meaning="No complete sync has confirmed it yet."
@@ -102,7 +100,9 @@ _TEXTS = {
     DeletionStatus.GONE_LATER: StatusText(
         "Gone later", "Listed after this deletion, but not in the latest complete sync"
     ),
-    DeletionStatus.NOT_FOUND: StatusText("Not found", "Not found (404)", Claim.DELETED_NOTHING),
+    DeletionStatus.NOT_FOUND: StatusText(
+        Outcome.ALREADY_ABSENT.label, "Not found (404)", Claim.DELETED_NOTHING
+    ),
     DeletionStatus.ALREADY_GONE: StatusText(
         "Already gone", "No longer listed in the pre-send check", Claim.NOTHING_SENT
     ),
@@ -110,12 +110,16 @@ _TEXTS = {
         "Not listed", "This credential doesn't list that ID", Claim.NOTHING_SENT
     ),
     DeletionStatus.GONE_UNPROVEN: StatusText(
-        "Gone, unproven", "Gone, but not proven to be this request", Claim.RESPONSE_LOST
+        Outcome.GONE_UNATTRIBUTED.label,
+        "Gone, but not proven to be this request",
+        Claim.RESPONSE_LOST,
     ),
-    DeletionStatus.FAILED: StatusText("Failed ({http_status})", "{refusal}", Claim.NOTHING_DELETED),
+    DeletionStatus.FAILED: StatusText(
+        Outcome.REFUSED.label + "{http_status}", "{refusal}", Claim.NOTHING_DELETED
+    ),
     DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause}", Claim.NOTHING_SENT),
-    DeletionStatus.GAVE_UP: StatusText("Gave up", "{cause}", Claim.DELETED_NOTHING),
-    DeletionStatus.CHANGED: StatusText("Changed", "{stale}", Claim.NOTHING_SENT),
+    DeletionStatus.GAVE_UP: StatusText(Outcome.NOT_SENT.label, "{cause}", Claim.DELETED_NOTHING),
+    DeletionStatus.CHANGED: StatusText(Outcome.STALE.label, "{stale}", Claim.NOTHING_SENT),
     DeletionStatus.DECLINED: StatusText("Declined", "Declined by {by}", Claim.NOTHING_DELETED),
     DeletionStatus.WITHDRAWN: StatusText("Withdrawn", "Withdrawn by {by}", Claim.NOTHING_DELETED),
     DeletionStatus.EXPIRED: StatusText("Expired", "Expired at {ended}", Claim.NOTHING_DELETED),
@@ -147,7 +151,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
         else f", up to {format_span(SENDING_WINDOW)} after {retried_since(deletion)}",
         "ended": format_time(deletion.settled_at or deletion.expires_at),
         "reported": "Deleted" if deletion.outcome == Outcome.DELETED else "Not found (404)",
-        "http_status": str(http_status or ""),
+        "http_status": f" ({http_status})" if http_status else "",
         "refusal": refusal,
         "cause": cause_text(deletion.cause).removesuffix(".") or "Org Admin stopped trying",
     }
@@ -155,7 +159,7 @@ def _fields(deletion: Deletion) -> dict[str, str]:
 
 def label_of(deletion: Deletion, *, status: DeletionStatus) -> str:
     """The label of a deletion's status: "Failed (403)"."""
-    return _TEXTS[status].label.format_map(_fields(deletion)).removesuffix(" ()")
+    return _TEXTS[status].label.format_map(_fields(deletion))
 
 
 def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent | None) -> str:
@@ -203,21 +207,6 @@ def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
     if status == DeletionStatus.UNKNOWN:
         return claim_text(Claim.MIGHT_HAVE_WORKED, sent=sent)
     return explain(deletion, status=status, sent=sent)
-
-
-def label_of_state(state: str) -> str:
-    """The label of a state, for filters."""
-    labels = {
-        State.REQUESTED: "Needs approval or confirmation",
-        State.WAITING: "Queued or retrying",
-        State.SETTLED: "Closed",
-    }
-    return labels.get(State(state)) or _TEXTS[STATUS_OF_STATE[State(state)]].label
-
-
-def label_of_outcome(outcome: str) -> str:
-    """The label of an outcome, for filters and titles: true of every deletion with that outcome."""
-    return _TEXTS[STATUS_OF_OUTCOME[Outcome(outcome)]].label.removesuffix(" ({http_status})")
 
 
 @dataclass(frozen=True, kw_only=True)

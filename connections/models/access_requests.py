@@ -13,6 +13,7 @@ from connections.models.change_requests import (
     ChangeRequest,
     State,
 )
+from connections.models.coded import CodeField
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.deletions import Deletion
 from connections.models.references import optional_person_reference
@@ -21,11 +22,11 @@ from connections.models.references import optional_person_reference
 class RequestKind(models.TextChoices):
     """What is asked for."""
 
-    CREATE = "create", "Create"  # a connection of a pair that has none: POST
-    CHANGE = "change", "Change"  # other data types of a connection: PATCH
-    EXTEND = "extend", "Extend"  # a later end; nothing is sent to Datadog
-    RESTORE = "restore", "Restore"  # a connection that was deleted here: POST
-    MOVE = "move", "Move"  # to a service account's key: DELETE and POST of the same pair
+    CREATE = "create"  # a connection of a pair that has none: POST
+    CHANGE = "change", "Change data types"  # of a connection: PATCH
+    EXTEND = "extend"  # a later end; nothing is sent to Datadog
+    RESTORE = "restore"  # a connection that was deleted here: POST
+    MOVE = "move"  # to a service account's key: DELETE and POST of the same pair
 
 
 class MoveStep(models.TextChoices):
@@ -41,28 +42,31 @@ class AccessState(models.TextChoices):
     REQUESTED = "requested"
     APPROVED = "approved"
     SENDING = "sending"
-    WAITING = "waiting"
+    WAITING = "waiting", "Retrying"
     UNKNOWN = "unknown"
-    NO_EFFECT = "no_effect"  # two complete lists show that it had no effect
-    SETTLED = "settled"
+    NO_EFFECT = "no_effect", "No effect"  # two complete lists show that it had no effect
+    SETTLED = "settled", "Closed"
 
 
 class AccessOutcome(models.TextChoices):
     """How an access request ended. Empty while it is open."""
 
     CREATED = "created"  # Datadog returned 200 or 201, or lists show that our key created it
-    CHANGED = "changed"  # Datadog returned 200, or lists show the requested data types
+    # Datadog returned 200, or lists show the requested data types.
+    CHANGED = "changed", "Data types changed"
     EXTENDED = "extended"  # the agreement has the later end
-    ALREADY_EXISTS = "already_exists"  # the pair had a connection before anything was sent
-    ALREADY_AS_REQUESTED = "already_as_requested"  # it had the data types already
+    # The pair had a connection before anything was sent.
+    ALREADY_EXISTS = "already_exists", "Already connected"
+    # It had the data types already.
+    ALREADY_AS_REQUESTED = "already_as_requested", "Already as requested"
     # The pair has a connection after an unknown result, but our key didn't create it.
-    EXISTS_UNATTRIBUTED = "exists_unattributed"
+    EXISTS_UNATTRIBUTED = "exists_unattributed", "Connected, unproven"
     # It has other data types than before and than requested, after an unknown result.
-    CHANGED_ELSEWHERE = "changed_elsewhere"
+    CHANGED_ELSEWHERE = "changed_elsewhere", "Changed elsewhere"
     GONE = "gone"  # the connection that was to be changed is gone
-    REFUSED = "refused"
-    NOT_SENT = "not_sent"
-    STALE = "stale"
+    REFUSED = "refused", "Failed"
+    NOT_SENT = "not_sent", "Not sent"
+    STALE = "stale", "Outdated"
     DECLINED = "declined"
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
@@ -99,8 +103,9 @@ class AccessRequest(ChangeRequest):
     title = "access request for"
     wanted = "access for"
     no_effect = AccessState.NO_EFFECT
+    outcomes = AccessOutcome
 
-    kind = models.CharField(max_length=8, choices=RequestKind)
+    kind = CodeField(max_length=8, choices=RequestKind)
     credential = models.ForeignKey(
         Credential, on_delete=models.PROTECT, related_name="access_requests"
     )
@@ -131,8 +136,8 @@ class AccessRequest(ChangeRequest):
         Deletion, on_delete=models.PROTECT, null=True, related_name="ended_requests"
     )
 
-    state = models.CharField(max_length=16, choices=AccessState, default=AccessState.REQUESTED)
-    outcome = models.CharField(max_length=20, choices=AccessOutcome, blank=True)
+    state = CodeField(max_length=16, choices=AccessState, default=AccessState.REQUESTED)
+    outcome = CodeField(max_length=20, choices=AccessOutcome, blank=True)
     # What the last complete list would end an unknown result as, or `no_effect`.
     last_check_outcome = models.CharField(max_length=20, blank=True)
 

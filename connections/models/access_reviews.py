@@ -10,6 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from connections.models.coded import CodeField
 from connections.models.org_connections import ConnectionFields, SnapshotFields
 from connections.models.references import optional_person_reference, person_reference
 
@@ -31,7 +32,8 @@ class ReviewDecision(models.TextChoices):
 class RowState(models.TextChoices):
     """The state of one connection of an access review, now or at its closing."""
 
-    PENDING = "pending"  # no decision counts: there is none, it expired, or what it covers changed
+    # No decision counts: there is none, it expired, or what it covers changed.
+    PENDING = "pending", "To decide"
     KEEP = "keep"
     DELETE = "delete"
     GONE = "gone"  # no credential in use still lists it, so it needs no decision
@@ -156,7 +158,7 @@ class AccessReviewRow(ConnectionFields, SnapshotFields):
     # Who alone decides on it, if that was fixed. An auditor can name someone else.
     owner = optional_person_reference()
     # Set at the closing. For "keep" and "delete", the newest decision is the one that counts.
-    closed_as = models.CharField(max_length=8, choices=RowState, blank=True)
+    closed_as = CodeField(max_length=8, choices=RowState, blank=True)
 
     class Meta:
         ordering = ("position",)

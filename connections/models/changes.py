@@ -5,6 +5,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from connections.models.coded import CodeField
 from connections.models.credentials import Credential
 from connections.models.deletions import Deletion
 from connections.models.org_connections import ConnectionFields, OrgConnectionKey
@@ -91,14 +92,15 @@ class Change(models.Model):
         APPEARED = "appeared"
         REMOVED = "removed"
         RECREATED = "recreated"  # another ID for the same source and destination org
-        TYPES_CHANGED = "types_changed"
-        CREATOR_CHANGED = "creator_changed"  # a different creator, or one who became disabled
-        ORG_RENAMED = "org_renamed"
+        TYPES_CHANGED = "types_changed", "Types changed"
+        # A different creator, or one who became disabled.
+        CREATOR_CHANGED = "creator_changed", "Creator changed"
+        ORG_RENAMED = "org_renamed", "Org renamed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # 1, 2, 3, … in the order of the commits.
     number = models.BigIntegerField(unique=True)
-    kind = models.CharField(max_length=16, choices=Kind)
+    kind = CodeField(max_length=16, choices=Kind)
     site = models.CharField(max_length=100)
     # Null for a renamed org, which is in `org_id` and `org_name`.
     connection_id = models.UUIDField(null=True)

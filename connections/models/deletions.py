@@ -12,6 +12,7 @@ from connections.models.change_requests import (
     ChangeRequest,
     State,
 )
+from connections.models.coded import CodeField
 from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.references import optional_person_reference, person_reference
 from connections.verifier import labels
@@ -24,11 +25,12 @@ class Outcome(models.TextChoices):
     """How a deletion ended. Empty while it is open."""
 
     DELETED = "deleted"  # Datadog returned 200, in time or late
-    ALREADY_ABSENT = "already_absent"  # gone before sending, or Datadog returned 404
-    GONE_UNATTRIBUTED = "gone_unattributed"  # gone after an attempt without a usable response
-    REFUSED = "refused"  # Datadog returned 400, 401 or 403
-    NOT_SENT = "not_sent"  # gave up: no attempt left, or Datadog refused each one
-    STALE = "stale"  # the connection changed after the request
+    ALREADY_ABSENT = "already_absent", "Not found"  # gone before sending, or Datadog returned 404
+    # Gone after an attempt without a usable response.
+    GONE_UNATTRIBUTED = "gone_unattributed", "Gone, unproven"
+    REFUSED = "refused", "Failed"  # Datadog returned 400, 401 or 403
+    NOT_SENT = "not_sent", "Gave up"  # gave up: no attempt left, or Datadog refused each one
+    STALE = "stale", "Changed"  # the connection changed after the request
     DECLINED = "declined"  # by an approver
     WITHDRAWN = "withdrawn"  # by the requester or an approver
     EXPIRED = "expired"  # not approved or confirmed in time
@@ -48,6 +50,7 @@ class Deletion(ChangeRequest):
     action = "connections.deletions.action.DELETE"
     title = wanted = "deletion of"
     no_effect = State.STILL_PRESENT
+    outcomes = Outcome
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")
     # The bulk deletion that it belongs to, and its row there.
@@ -59,7 +62,7 @@ class Deletion(ChangeRequest):
     automatic = models.BooleanField(null=True)
     # False if there was no snapshot to show to the requester.
     is_reviewed = models.BooleanField()
-    outcome = models.CharField(max_length=20, choices=Outcome, blank=True)
+    outcome = CodeField(max_length=20, choices=Outcome, blank=True)
 
     # Set if a person used break glass because approvals were missing.
     break_glass_at = models.DateTimeField(null=True)

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connections.access_requests import texts as access_request_texts
 from connections.audit.texts import event_title
-from connections.deletions.texts import label_of_outcome
 from connections.models import AccessOutcome, Outcome
 
 # Titles of notifications that are about more than one event, or about none.
@@ -41,7 +39,7 @@ def notification_title(
     if code == "access_review.reminded" and details.get("reminder") == "overdue":
         return "Access review overdue"
     if code == "deletion.settled" and outcome in set(Outcome):
-        return label_of_outcome(outcome)
+        return Outcome(outcome).label
     if code == "access_request.settled" and outcome in set(AccessOutcome):
-        return f"Access request: {access_request_texts.label_of_outcome(outcome).lower()}"
+        return f"Access request: {AccessOutcome(outcome).label.lower()}"
     return _NOTIFICATION_TITLES.get(code) or event_title(code)

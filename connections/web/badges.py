@@ -12,9 +12,7 @@ from connections.access_requests.status import (
     MoveStatus,
     access_label_of,
 )
-from connections.access_requests.texts import label_of_outcome as label_of_access_outcome
 from connections.agreements.agreed import Reason
-from connections.agreements.texts import REASON_LABELS
 from connections.batches.texts import is_discarded
 from connections.changes.texts import change_title
 from connections.core import clock
@@ -22,8 +20,9 @@ from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.errors import ResponseLocation
 from connections.core.text import format_limit
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus, OutcomeGroup
-from connections.deletions.texts import explain, label_of, label_of_outcome
+from connections.deletions.texts import explain, label_of
 from connections.models import (
+    AccessOutcome,
     AccessRequest,
     AccessReview,
     AuditVerification,
@@ -162,13 +161,13 @@ def access_request_badge(access_request: AccessRequest, *, status: AccessStatus)
 def access_outcome_badge(outcome: str) -> Badge:
     """The badge of the outcome of an access request."""
     tone, icon = _ACCESS_REQUESTS[ClosedStatus(outcome)]
-    return Badge(label_of_access_outcome(outcome), tone, icon)
+    return Badge(AccessOutcome(outcome).label, tone, icon)
 
 
 def outcome_badge(outcome: str) -> Badge:
     """The badge of an outcome."""
     tone, icon = _DELETIONS[STATUS_OF_OUTCOME[Outcome(outcome)]]
-    return Badge(label_of_outcome(outcome), tone, icon)
+    return Badge(Outcome(outcome).label, tone, icon)
 
 
 class BatchStatus(Enum):
@@ -404,16 +403,14 @@ class ConnectionStatus(Enum):
 # Why a connection isn't agreed.
 AGREEMENT_REASONS = {
     Reason.NO_AGREEMENT: Badge(
-        REASON_LABELS[Reason.NO_AGREEMENT], "warn", "warning", "No one answers for this access."
+        Reason.NO_AGREEMENT.label, "warn", "warning", "No one answers for this access."
     ),
     Reason.OWNER_LEFT: Badge(
-        REASON_LABELS[Reason.OWNER_LEFT], "warn", "person", "The owner's account is disabled."
+        Reason.OWNER_LEFT.label, "warn", "person", "The owner's account is disabled."
     ),
-    Reason.WIDER: Badge(
-        REASON_LABELS[Reason.WIDER], "warn", "widen", "It shares data that wasn't agreed."
-    ),
+    Reason.WIDER: Badge(Reason.WIDER.label, "warn", "widen", "It shares data that wasn't agreed."),
     Reason.ENDED: Badge(
-        REASON_LABELS[Reason.ENDED], "warn", "clock", "The last day of the agreement has passed."
+        Reason.ENDED.label, "warn", "clock", "The last day of the agreement has passed."
     ),
 }
 

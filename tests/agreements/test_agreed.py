@@ -16,7 +16,6 @@ from django.test import Client
 
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.agreements.agreed import Reason
-from connections.agreements.texts import REASON_LABELS
 from connections.core import clock
 from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.choices import find_agreement_choices
@@ -152,7 +151,7 @@ def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
     [cell] = re.findall(r'aria-label="Payments US to Group SOC: ([^"]*)"', matrix)
     # Before the first agreement, nothing is marked.
     has_none = not Agreement.objects.exists()
-    marked = [reason for reason in Reason if REASON_LABELS[reason].lower() in cell]
+    marked = [reason for reason in Reason if reason.label.lower() in cell]
     return [
         listed.split(),
         [reason for reason in said if said[reason] in page],

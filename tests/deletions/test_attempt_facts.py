@@ -16,7 +16,7 @@ from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
 from connections.deletions.status import DeletionStatus, status_of
-from connections.deletions.texts import describe, label_of_outcome
+from connections.deletions.texts import describe
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -168,7 +168,7 @@ def texts_of(deletion: Deletion) -> list[str]:
     ]
     if deletion.outcome:
         texts += [
-            label_of_outcome(deletion.outcome),
+            Outcome(deletion.outcome).label,
             notification_title("deletion.settled", details={"outcome": deletion.outcome}),
             OUTCOMES[deletion.outcome],
         ]

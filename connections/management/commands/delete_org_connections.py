@@ -18,7 +18,6 @@ from connections.core import clock
 from connections.core.causes import cause_text
 from connections.core.errors import DomainError
 from connections.core.text import format_time, pluralize
-from connections.deletions.texts import label_of_outcome, label_of_state
 from connections.inventory import syncs
 from connections.management.base import FAILED, UNKNOWN, USAGE, Result
 from connections.management.deleting import STILL_LISTED, DeletingCommand, exit_code_of
@@ -275,10 +274,7 @@ def _document_of(
 def _lines_of(
     batch: Batch, *, deletions: Iterable[Deletion], failed: Iterable[FailedLine], next_step: str
 ) -> Iterable[str]:
-    counts = Counter(
-        label_of_outcome(deletion.outcome) if deletion.outcome else label_of_state(deletion.state)
-        for deletion in deletions
-    )
+    counts = Counter(deletion.progress for deletion in deletions)
     lines = [f"{count:,} {label.lower()}" for label, count in counts.most_common()]
     lines += [*_failed_texts(failed), next_step, f"Bulk deletion: {_url_of(batch)}"]
     return filter(None, lines)

@@ -9,10 +9,8 @@ from connections.access_requests.listing import (
     ListedAccessRequest,
     iterate_access_requests,
 )
-from connections.access_requests.texts import KIND_LABELS, label_of
 from connections.core.text import format_time
 from connections.management.base import OrgAdminCommand, Result
-from connections.models import RequestKind
 
 
 class Command(OrgAdminCommand):
@@ -31,8 +29,8 @@ def _line(row: ListedAccessRequest) -> str:
     parts = (
         str(request.pk),
         format_time(request.requested_at),
-        KIND_LABELS[RequestKind(request.kind)],
-        label_of(request),
+        request.get_kind_display(),
+        request.progress,
         request.description,
     )
     return "  ".join(parts)

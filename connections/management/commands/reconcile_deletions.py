@@ -5,7 +5,6 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.access_requests.listing import as_listed, document_of
-from connections.access_requests.texts import label_of
 from connections.change_requests import recording
 from connections.core import clock
 from connections.deletions.export import deletion_row
@@ -48,7 +47,7 @@ class Command(OrgAdminCommand):
         now = clock.now()
         lines = [_line(deletion, now=now) for deletion in deletions]
         lines += [
-            f"{listed.request.pk}  {label_of(listed.request)}  {listed.request.pair}"
+            f"{listed.request.pk}  {listed.request.progress}  {listed.request.pair}"
             for listed in access_requests
         ]
         exit_code = UNKNOWN if unknown else 0

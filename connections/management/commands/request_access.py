@@ -13,7 +13,6 @@ from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
 from connections.access_requests.requesting import TooManyOpenError, WantedTerms, complete_terms
 from connections.access_requests.targets import AccessTarget, AccessTerms, find_target
-from connections.access_requests.texts import label_of
 from connections.change_requests.exclusion import find_open
 from connections.core.causes import cause_text
 from connections.inventory import syncs
@@ -205,7 +204,7 @@ def _result_of(access_request: AccessRequest, *, is_existing: bool = False) -> R
     [listed] = as_listed(rows, actor=command_actor())
     document = document_of(listed) | {"is_existing": is_existing}
     request = listed.request
-    lines = [f"{label_of(request)}: {request.description}", cause_text(request.reported_cause)]
+    lines = [f"{request.progress}: {request.description}", cause_text(request.reported_cause)]
     lines += [f"Datadog: '{text}'" for attempt in request.attempts.all() for text in attempt.errors]
     if is_existing:
         lines.insert(0, "These orgs already have an open access request. Nothing new was sent.")

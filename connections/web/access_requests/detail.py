@@ -23,6 +23,7 @@ from connections.access_requests.status import (
     extension_text,
     last_day_text,
 )
+from connections.access_requests.texts import KIND_TEXTS
 from connections.agreements.agreed import find_end_before
 from connections.change_requests import approvals, rechecks, states
 from connections.change_requests.actions import action_of
@@ -66,19 +67,6 @@ _GAVE_NOTHING = {
     AccessOutcome.WITHDRAWN,
     AccessOutcome.EXPIRED,
 }
-# What the button that confirms says, and while the request runs.
-BUTTONS = {
-    RequestKind.CREATE: ("Create connection", "Creating…"),
-    RequestKind.CHANGE: ("Change data types", "Changing…"),
-    RequestKind.EXTEND: ("Extend access", "Extending…"),
-    RequestKind.RESTORE: ("Restore connection", "Restoring…"),
-    RequestKind.MOVE: ("Move connection", "Moving…"),
-}
-
-
-def tone_of(kind: RequestKind) -> str:
-    """The color of that button: a move starts as a deletion."""
-    return "danger" if kind == RequestKind.MOVE else "accent"
 
 
 class AccessRequestPage(RequestPage[AccessRequest]):
@@ -126,7 +114,6 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         status = access_status_at(access_request, now=now)
         # Once a move has deleted the connection, only creating it is left.
         kind = RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
-        button, busy = BUTTONS[kind]
         pair = pair_of(access_request)
         text = describe_access(
             access_request,
@@ -179,9 +166,9 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "effect": access_text(access_request),
             "extension": _extension(access_request),
             **_creator(access_request),
-            "button": button,
-            "busy": busy,
-            "tone": tone_of(kind),
+            "button": KIND_TEXTS[kind].button,
+            "busy": KIND_TEXTS[kind].busy,
+            "tone": KIND_TEXTS[kind].tone,
             "added": sorted(set(access_request.types_after) - _before(access_request)),
             "removed": sorted(_before(access_request) - set(access_request.types_after)),
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),

@@ -6,18 +6,15 @@ from django import forms
 
 from connections.access_requests.listing import AccessRequestFilter
 from connections.access_requests.targets import AccessTarget
-from connections.access_requests.texts import KIND_LABELS, OUTCOME_LABELS, STATE_LABELS
 from connections.change_requests.requesting import OUT_OF_DATE
 from connections.core.any_of import AnyOf, SearchField
-from connections.models import AccessState
+from connections.models import AccessOutcome, AccessState, RequestKind
 from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices
 from connections.web.framework.forms import ConfirmationForm, ListField, reason_field
 
 _STATUSES = {
-    "Open": {
-        str(state): label for state, label in STATE_LABELS.items() if state != AccessState.SETTLED
-    },
-    "Closed": {str(outcome): label for outcome, label in OUTCOME_LABELS.items()},
+    "Open": dict(AccessState.choices[:-1]),
+    "Closed": dict(AccessOutcome.choices),
 }
 
 
@@ -25,7 +22,7 @@ class AccessRequestFilters(forms.Form):
     """The filters, from the query string. All are optional."""
 
     status = AnyOf(forms.ChoiceField(choices=_STATUSES))
-    kind = AnyOf(forms.ChoiceField(choices=KIND_LABELS))
+    kind = AnyOf(forms.ChoiceField(choices=RequestKind.choices))
     site = AnyOf(forms.CharField(max_length=100))
     org = AnyOf(forms.CharField(max_length=1000))
     group = AnyOf(forms.CharField(max_length=60))

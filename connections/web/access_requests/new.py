@@ -19,18 +19,14 @@ from connections.access_requests.requesting import (
     find_problems,
     request_access,
 )
-from connections.access_requests.status import (
-    effect_of,
-    extension_text,
-    move_text,
-    title_of,
-)
+from connections.access_requests.status import effect_of, extension_text, move_text
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
     AccessTerms,
     find_target,
 )
+from connections.access_requests.texts import KIND_TEXTS
 from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
@@ -49,7 +45,7 @@ from connections.models import (
     RequestKind,
 )
 from connections.web.access_requests.before import list_before
-from connections.web.access_requests.detail import BUTTONS, PAGE, tone_of
+from connections.web.access_requests.detail import PAGE
 from connections.web.access_requests.forms import AccessForm
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
@@ -333,9 +329,9 @@ def _page(
         else "",
         "instead_url": _url_instead(target, form),
         "uses": _uses(target, form),
-        "button": BUTTONS[target.kind][0] if target.is_sent_at_once else "",
-        "busy": BUTTONS[target.kind][1],
-        "tone": tone_of(target.kind),
+        "button": KIND_TEXTS[target.kind].button if target.is_sent_at_once else "",
+        "busy": KIND_TEXTS[target.kind].busy,
+        "tone": KIND_TEXTS[target.kind].tone,
         **_approval_context(target, actor=actor),
         "cancel_url": support.connection_url(target.snapshot.key)
         if target.snapshot
@@ -410,7 +406,7 @@ def _terms_context(
     until = min(filter(None, [ends_on, kept_end]), default=None)
     return {
         "target": target,
-        "title": title_of(target.kind),
+        "title": KIND_TEXTS[target.kind].title,
         "source": source,
         "sink": sink,
         "site_label": site_label(target.pair.site),

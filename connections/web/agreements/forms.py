@@ -12,7 +12,6 @@ from django.http import Http404, QueryDict
 from connections.access.actor import Actor
 from connections.agreements.agreed import Reason
 from connections.agreements.setting import LISTED, Terms
-from connections.agreements.texts import REASON_LABELS
 from connections.core.any_of import AnyOf
 from connections.core.data_types import DATA_TYPES
 from connections.inventory.pairs import PairFilter, PairRow, find_pairs_of
@@ -30,7 +29,7 @@ MAX_LINES = 1000
 class PairFilters(forms.Form):
     """The filters, from the query string. All are optional."""
 
-    reason = AnyOf(forms.ChoiceField(choices=[(ANY, "Not agreed"), *REASON_LABELS.items()]))
+    reason = AnyOf(forms.ChoiceField(choices=[(ANY, "Not agreed"), *Reason.choices]))
     owner = AnyOf(forms.CharField(max_length=150))
     org = AnyOf(forms.CharField(max_length=1000))
     group = AnyOf(forms.CharField(max_length=60))

@@ -25,7 +25,7 @@ from connections.deletions.status import (
     status_of,
     statuses_in,
 )
-from connections.deletions.texts import label_of_state, result_text
+from connections.deletions.texts import result_text
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import (
     ALREADY_DELETED,
@@ -106,7 +106,7 @@ def progress_parts(batch: models.Batch, *, progress: Progress) -> list[BarPart]:
     blank = OutcomeGroup.NOTHING_SENT if batch.state == models.BatchState.CANCELLED else None
     # "Open" would contradict "Finished".
     is_all_sent = set(progress.by_open_state) <= {models.State.STILL_PRESENT, models.State.UNKNOWN}
-    no_effect = label_of_state(models.State.STILL_PRESENT)
+    no_effect = models.State.STILL_PRESENT.label
     return [
         replace(
             part,

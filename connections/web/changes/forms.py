@@ -8,8 +8,8 @@ from django import forms
 from django.core.exceptions import BadRequest
 
 from connections.changes.changes import ChangeFilter
-from connections.changes.texts import KIND_LABELS
 from connections.core.any_of import AnyOf, SearchField
+from connections.models import Change
 from connections.web.framework.forms import ListField, ServiceForm
 
 
@@ -19,7 +19,7 @@ class ChangeFilters(forms.Form):
     # The parts of the list.
     attention = forms.ChoiceField(choices={"yes": "yes"}, required=False)
     acknowledged = forms.ChoiceField(choices={"no": "no", "yes": "yes"}, required=False)
-    kind = AnyOf(forms.ChoiceField(label="Change", choices=KIND_LABELS))
+    kind = AnyOf(forms.ChoiceField(label="Change", choices=Change.Kind.choices))
     site = AnyOf(forms.CharField(max_length=100))
     org = AnyOf(forms.CharField(max_length=1000))
     group = AnyOf(forms.CharField(max_length=60))

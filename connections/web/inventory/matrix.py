@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 
 from connections.access import permissions
 from connections.agreements.agreed import Reason
-from connections.agreements.texts import REASON_LABELS
 from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
@@ -199,7 +198,7 @@ def _marks_html(change: str, reasons: tuple[Reason, ...]) -> SafeString:
     """The end of the label and of its tag. Each mark gets its own line in the card."""
     css, label = "", ""
     if reasons:
-        label = f". Not agreed: {join_names([REASON_LABELS[each] for each in reasons]).lower()}"
+        label = f". Not agreed: {join_names([each.label for each in reasons]).lower()}"
         css = "is-not-agreed"
     if change:
         label, css = f"{label}. {change}", f"{css} is-changed".strip()

@@ -9,7 +9,6 @@ from django.shortcuts import render
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import Reason
-from connections.agreements.texts import REASON_LABELS
 from connections.change_requests.clock_guard import read_clock
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
@@ -55,7 +54,7 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
         "agreed": agreed,
         # Those that hold for some connection: code, label and number.
         "reasons": [
-            (reason.value, REASON_LABELS[reason], agreed.reasons[reason])
+            (reason.value, reason.label, agreed.reasons[reason])
             for reason in Reason
             if agreed.reasons[reason]
         ],
