@@ -1,8 +1,7 @@
 """What is particular to access requests: a POST or PATCH, and lists that show its effect."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from django.db.models import Q
@@ -13,7 +12,6 @@ from connections.access.actor import Actor, person_actor
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import schedule_end
 from connections.agreements.setting import Terms, set_approved
-from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
 from connections.core.causes import Cause, cause_text
@@ -58,24 +56,13 @@ class AccessAction(Action[AccessRequest]):
     """What creating and changing have in common."""
 
     permission = "change connections"
-    is_listed_when_done = True
     lists = "lists what was requested:"
     is_not_seen = "is as before"
-
-    def attempt_columns(self) -> dict[str, str]:
-        return {"method": self.method}
-
-    def can_confirm(self, change_request: AccessRequest, *, person: Person | None) -> bool:
-        """Anyone who can use the credential can confirm it, including the requester."""
-        return True
 
     def confirmation_text(self, change_request: AccessRequest, *, actor: Actor) -> str:
         return text_to_type(
             sink_org_id=change_request.sink_org_id, sink_org_name=change_request.sink_org_name
         )
-
-    def requesters_who_send(self, change_requests: Sequence[AccessRequest]) -> set[UUID | None]:
-        return set()
 
     def find_block(self, change_request: AccessRequest) -> BlockedError | None:
         """Nothing is sent for a person who has left, but what is interrupted is restored."""
@@ -96,14 +83,8 @@ class AccessAction(Action[AccessRequest]):
             return None
         return BlockedError(cause_text(Cause.ACCESS_ENDED), cause=Cause.ACCESS_ENDED)
 
-    def lock_parent(self, change_request: AccessRequest) -> bool:
-        return True
-
-    def requires_listing(self, change_request: AccessRequest) -> bool:
-        return True
-
     def find(self, change_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
-        """The connection that it is about. None unless the list is complete, which proves more."""
+        """The connection that it is about. None if the list is incomplete: it might lack it."""
         if change_request.connection_id:
             return result.find(change_request.connection_id) if result.is_complete else None
         return find_pair(change_request, result=result)
@@ -132,11 +113,11 @@ class AccessAction(Action[AccessRequest]):
             connection_id=str(known) if known else None,
         )
 
-    def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
+    def after_transition(self, change_request: AccessRequest, *, actor: Actor) -> None:
         """A completed request sets what it names in the agreement of its pair, if it was approved.
 
-        One that an approver's check ends, because the pair is already connected, was not. Moving
-        or extending what is wider than agreed doesn't agree it.
+        Does nothing if the request ended as already connected before anyone approved it. Moving or
+        extending what is wider than agreed doesn't agree it.
         """
         is_unapproved = change_request.epoch == 0 and change_request.lacks_approvals
         if change_request.outcome not in COMPLETED or is_unapproved:
@@ -158,15 +139,6 @@ class AccessAction(Action[AccessRequest]):
         others = AccessRequest.objects.filter(**pair._asdict()).exclude(pk=change_request.pk)
         others.exclude(end_due_at=None).update(end_due_at=None)
         schedule_end(change_request, agreement=find_agreements([pair]).get(pair))
-
-    def verify(
-        self, change_request: AccessRequest, *, actor: Actor, now: datetime | None = None
-    ) -> None:
-        if change_request.outcome in self.checked_outcomes:
-            verification.verify_effect(change_request=change_request, actor=actor, now=now)
-
-    def record_effect(self, change_request: AccessRequest, *, seen_at: datetime) -> None:
-        """The sync that showed it is stored like every other."""
 
     def flag_contradiction(
         self, change_request: AccessRequest, *, at: datetime, listed_by: str, actor: Actor
@@ -216,7 +188,6 @@ class CreateAction(AccessAction):
     method = "POST"
     done = "created"
     success = AccessOutcome.CREATED
-    verified_outcomes = frozenset({AccessOutcome.CREATED})
     checked_outcomes = frozenset({AccessOutcome.CREATED})
     lists = "now lists"
     is_not_seen = "is not listed"
@@ -307,7 +278,6 @@ class ChangeAction(AccessAction):
     method = "PATCH"
     done = "changed"
     success = AccessOutcome.CHANGED
-    verified_outcomes = frozenset({AccessOutcome.CHANGED})
     checked_outcomes = frozenset({AccessOutcome.CHANGED})
     lists = "lists the requested data types of"
     is_not_seen = "has the data types that it had before"
@@ -381,14 +351,12 @@ class ChangeAction(AccessAction):
         )
 
 
-class ExtendAction(ChangeAction):
+class ExtendAction(AccessAction):
     """Sets a later end. Nothing is sent to Datadog."""
 
     method = ""
     done = "extended"
-    sends = False
     success = AccessOutcome.EXTENDED
-    verified_outcomes = frozenset[str]()
     checked_outcomes = frozenset[str]()
 
     def compare(self, change_request: AccessRequest, *, result: SyncResult) -> Recheck:
@@ -398,6 +366,12 @@ class ExtendAction(ChangeAction):
 
     def outcome_before_sending(self, change_request: AccessRequest, comparison: Recheck) -> str:
         return AccessOutcome.STALE
+
+    @staticmethod
+    def _nothing_is_sent(*args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("An extension sends nothing to Datadog, so it has no response or effect.")
+
+    send = outcome_of = find_outcome = settled_by_lists_sentence = _nothing_is_sent
 
 
 def find_pair(access_request: AccessRequest, *, result: SyncResult) -> OrgConnection | None:
@@ -464,6 +438,6 @@ def compare_with_snapshot(
     )
 
 
-CREATE = RESTORE = CreateAction()
+CREATE = CreateAction()
 CHANGE = ChangeAction()
 EXTEND = ExtendAction()

@@ -135,9 +135,8 @@ class MoveDeleteAction(AccessAction):
     done = "deleted"
     checks_keys = True
     success = REMOVED
-    verified_outcomes = frozenset[str]()
     checked_outcomes = frozenset[str]()
-    is_listed_when_done = False
+    deletes = True
     lists = "no longer lists"
     is_not_seen = "is still listed"
 
@@ -196,8 +195,8 @@ class MoveDeleteAction(AccessAction):
             return BeginCreating(at=now)
         return transition
 
-    def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
-        """The access might be gone because of an attempt that might have worked."""
+    def after_transition(self, change_request: AccessRequest, *, actor: Actor) -> None:
+        """Record that access is interrupted if a DELETE with an unknown result might be why."""
         is_gone = change_request.outcome == AccessOutcome.GONE
         if is_gone and change_request.cause != Cause.NOT_FOUND:
             _record_interruption(change_request, actor=actor)
@@ -290,8 +289,8 @@ class MoveCreateAction(CreateAction):
         )
         return audit.EventDraft(code=EventCode.ACCESS_REQUEST_INTERRUPTED, sentence=sentence)
 
-    def entered(self, change_request: AccessRequest, *, actor: Actor) -> None:
-        super().entered(change_request, actor=actor)
+    def after_transition(self, change_request: AccessRequest, *, actor: Actor) -> None:
+        super().after_transition(change_request, actor=actor)
         is_told = change_request.state in {State.UNKNOWN, State.SETTLED}
         is_unclear = change_request.reason_code == Cause.STILL_LISTED
         if is_told and (change_request.interrupts_access or is_unclear):

@@ -40,7 +40,6 @@ from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ClockBehindError, UnavailableError
 from connections.core.threads import RequestThreads
 from connections.datadog.responses import AttemptResult, WriteResponse
-from connections.deletions.action import DELETE
 from connections.inventory import fetching, rate_limits, storing
 from connections.inventory.fetching import SyncResult
 from connections.inventory.rate_limits import OrgKey
@@ -565,7 +564,7 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
         storing.store(result, actor=actor)
         alone = deletions[:MAX_VERIFIED_ALONE]
         for deletion in alone:
-            DELETE.verify(deletion, actor=actor)
+            verification.verify(change_request=deletion, actor=actor)
         return len(alone)
     closed = [
         deletion

@@ -29,20 +29,20 @@ from connections.models import AttemptFields, ChangeRequest, Person, Protection
 class Action[R: ChangeRequest](ABC):
     """One kind of request to Datadog, for the requests of one model."""
 
+    # "" if nothing is sent to Datadog: the request settles as a success once it is confirmed.
     method: ClassVar[str]
-    # False if nothing is sent to Datadog: the request settles as a success once it is confirmed.
-    sends: ClassVar[bool] = True
     # In "permission to …", and in "might have been …".
     permission: ClassVar[str]
     done: ClassVar[str]
 
     # The outcome after a response that it worked.
     success: ClassVar[str]
-    # Outcomes that a list is compared with: as soon as the response is recorded, or ever.
-    verified_outcomes: ClassVar[frozenset[str]]
+    # Outcomes that lists are compared with.
     checked_outcomes: ClassVar[frozenset[str]]
-    # Whether the connection is listed once the request has had its effect.
-    is_listed_when_done: ClassVar[bool]
+    # Whether it removes the connection, so that lists show its effect by not having it.
+    deletes: ClassVar[bool] = False
+    # Whether its requester needs the permission to send too, besides who confirmed it.
+    requester_sends: ClassVar[bool] = False
 
     # How sentences say that lists show the effect, or don't: "A complete sync no longer lists …",
     # "… is still listed".
@@ -56,16 +56,11 @@ class Action[R: ChangeRequest](ABC):
     # Whether its approvals end with an attempt that might have worked.
     approved_once: ClassVar[bool] = True
 
-    @property
-    def deletes(self) -> bool:
-        """Whether it removes the connection."""
-        return not self.is_listed_when_done
-
     # --- Before sending -------------------------------------------------------------------------
 
-    @abstractmethod
     def can_confirm(self, change_request: R, *, person: Person | None) -> bool:
         """Whether this person can confirm it. Their permission is checked elsewhere."""
+        return True
 
     @abstractmethod
     def confirmation_text(self, change_request: R, *, actor: Actor) -> str:
@@ -75,30 +70,17 @@ class Action[R: ChangeRequest](ABC):
         """Whether it takes the connection or a data type away, which a protection forbids."""
         return self.deletes
 
-    def protections_of(self, change_requests: Sequence[R]) -> QuerySet[Protection]:
-        """The protections that forbid sending these requests, which have one site."""
-        return protections.active_protections_of(
-            site=change_requests[0].site,
-            connection_ids=[
-                each.connection_id for each in change_requests if self.takes_away(each)
-            ],
-        )
-
-    @abstractmethod
-    def requesters_who_send(self, change_requests: Sequence[R]) -> set[UUID | None]:
-        """The requesters who need the permission to send too, besides who confirmed."""
-
     @abstractmethod
     def find_block(self, change_request: R) -> BlockedError | None:
         """Why what replaces its approvals no longer counts, or None."""
 
-    @abstractmethod
     def lock_parent(self, change_request: R) -> bool:
         """Lock what decides whether it can be sent now. Return whether it can."""
+        return True
 
-    @abstractmethod
     def requires_listing(self, change_request: R) -> bool:
         """Whether it can only be sent after a sync that lists what it is about."""
+        return True
 
     @abstractmethod
     def compare(self, change_request: R, *, result: SyncResult) -> Recheck:
@@ -115,10 +97,6 @@ class Action[R: ChangeRequest](ABC):
     def find_block_at(self, change_request: R, *, now: datetime) -> BlockedError | None:
         """Why it can't be claimed at this time, or None."""
         return None
-
-    def attempt_columns(self) -> dict[str, str]:
-        """What an attempt stores besides the columns that every kind has."""
-        return {}
 
     # --- Sending --------------------------------------------------------------------------------
 
@@ -151,8 +129,8 @@ class Action[R: ChangeRequest](ABC):
         return transition
 
     @abstractmethod
-    def entered(self, change_request: R, *, actor: Actor) -> None:
-        """Do what a new state or an outcome brings with it, in the transaction that sets it."""
+    def after_transition(self, change_request: R, *, actor: Actor) -> None:
+        """Make the changes that a new state or outcome requires, in its transaction."""
 
     # --- Afterwards -----------------------------------------------------------------------------
 
@@ -178,17 +156,6 @@ class Action[R: ChangeRequest](ABC):
     def settled_by_lists_sentence(self, change_request: R, *, outcome: str) -> audit.Sentence:
         """What ended an unknown result, for the audit log."""
 
-    @abstractmethod
-    def verify(self, change_request: R, *, actor: Actor, now: datetime | None = None) -> None:
-        """Compare a settled request with Datadog's lists. Does nothing if they prove nothing.
-
-        Raises UnavailableError.
-        """
-
-    @abstractmethod
-    def record_effect(self, change_request: R, *, seen_at: datetime) -> None:
-        """Record its effect in the inventory, which a sync that began at `seen_at` showed."""
-
     def unlisted_event(self, change_request: R) -> audit.EventDraft | None:
         """The alarm if the first list after a success lacks the connection, or None."""
         return None
@@ -200,8 +167,17 @@ class Action[R: ChangeRequest](ABC):
         """Set `contradicted_at` once, with its event. Call it inside a transaction."""
 
 
+def protections_of(change_requests: Sequence[ChangeRequest]) -> QuerySet[Protection]:
+    """The protections that forbid sending these requests, which have one site and action."""
+    action = action_of(change_requests[0])
+    return protections.active_protections_of(
+        site=change_requests[0].site,
+        connection_ids=[each.connection_id for each in change_requests if action.takes_away(each)],
+    )
+
+
 def action_of(change_request: ChangeRequest) -> Action[Any]:
-    """The action of this request."""
+    """The action of this request. Each kind of request names its actions in its model."""
     return _load(change_request.action)
 
 

@@ -14,7 +14,7 @@ from connections import audit
 from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, lifecycle, rechecks, states
-from connections.change_requests.actions import action_of
+from connections.change_requests.actions import action_of, protections_of
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.states import Approve, EndRound, Settle
 from connections.core import clock
@@ -52,9 +52,7 @@ def approve[R: ChangeRequest](
         # The page showed the round that has just lapsed, and nothing has been sent since.
         shown_round += 1
     _require_awaiting_approval(change_request)
-    protections.require_unprotected(
-        action_of(change_request).protections_of([change_request]).first()
-    )
+    protections.require_unprotected(protections_of([change_request]).first())
     if (digest, shown_round) != (change_request.approval_digest, change_request.approval_round):
         raise ConflictError("The request has changed since you opened it. Open it again.")
     _require_undecided(change_request=change_request, actor=actor)

@@ -39,7 +39,7 @@ def check[R: ChangeRequest](*, change_request: R, actor: Actor) -> R:
     if change_request.awaits_outcome:
         reconcile_unknown(change_request=change_request, actor=actor)
     elif change_request.outcome in action.checked_outcomes:
-        action.verify(change_request, actor=actor)
+        verification.verify(change_request=change_request, actor=actor)
     elif change_request.state == State.SENDING:
         raise ConflictError(f"The {action.method} is in progress. Wait for the response.")
     else:

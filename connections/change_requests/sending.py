@@ -27,7 +27,7 @@ from connections.change_requests import (
     recording,
     states,
 )
-from connections.change_requests.actions import action_of
+from connections.change_requests.actions import action_of, protections_of
 from connections.change_requests.clock_guard import ClockReading
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
@@ -134,7 +134,7 @@ def _check_and_claim(
         recheck = rechecks.recheck(change_request=change_request, result=result, actor=actor)
         if recheck is None:
             return []
-        if not action.sends:
+        if not action.method:
             _settle_unsent(change_request, actor=actor)
             return []
         try:
@@ -242,9 +242,10 @@ def _check_sendable(
             f"The credential {credential.name} was retired.", cause=Cause.CREDENTIAL_RETIRED
         )
     action = action_of(change_requests[0])
-    protected = action.protections_of(change_requests)
+    protected = protections_of(change_requests)
     # A command can do it without naming a person.
-    involved = {*confirmed_by, *action.requesters_who_send(change_requests)}
+    requesters = change_requests if action.requester_sends else ()
+    involved = {*confirmed_by, *(each.requested_by_id for each in requesters)}
     people = {pk for pk in involved if pk}
     operators = permissions.people_who_can_delete().filter(pk__in=people)
     # Most credentials have no access list, and its query is slow to build.
@@ -360,7 +361,6 @@ def claim(
         attempts = {
             change_request.pk: model(
                 **{model.parent: change_request},
-                **action.attempt_columns(),
                 number=change_request.epoch + 1,
                 epoch=change_request.epoch + 1,
                 approval_round=change_request.approval_round,
@@ -383,6 +383,8 @@ def claim(
         exclusion.settle_excluded(
             excluded, by=[attempt.change_request for attempt in attempts.values()], actor=actor
         )
+        for attempt in attempts.values():
+            attempt.method = action.method
         claimed = model._default_manager.bulk_create(attempts.values())
         for attempt in claimed:
             failpoints.hit(Point.INSIDE_CLAIM, change_request_id=attempt.change_request_id)

@@ -313,7 +313,8 @@ def transition_for(
         item = action.find_in_response(change_request, response)
         columns = action.columns_from(change_request, item)
         return Settle(outcome=outcome, due_at=now, at=now, connection_columns=columns)
-    due_at = now if outcome in action.verified_outcomes else None
+    is_compared = outcome in action.checked_outcomes and not was_ambiguous
+    due_at = now if is_compared else None
     return Settle(outcome=outcome, cause=cause, due_at=due_at)
 
 
@@ -435,7 +436,7 @@ def _compare_and_swap[R: ChangeRequest](
                     actor=actor,
                 )
                 if "state" in columns:
-                    action_of(change_request).entered(change_request, actor=actor)
+                    action_of(change_request).after_transition(change_request, actor=actor)
     return True
 
 

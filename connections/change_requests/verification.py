@@ -18,7 +18,7 @@ from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.inventory import fetching, storing, syncs
 from connections.inventory.fetching import SyncResult
-from connections.models import ChangeRequest, Credential, OrgConnectionSnapshot, Step
+from connections.models import ChangeRequest, Credential, OrgConnectionSnapshot, Outcome, Step
 from connections.net.http import pool
 
 
@@ -155,26 +155,38 @@ def settle_late_success(
             ],
         )
         if settled:
-            action.record_effect(change_request, seen_at=seen_at)
+            if action.deletes:
+                storing.record_absence(
+                    site=change_request.site,
+                    connection_ids=[change_request.connection_id],
+                    lacked_at=seen_at,
+                )
             _record_verified(
                 change_request,
-                is_listed=action.is_listed_when_done,
+                is_listed=not action.deletes,
                 connection_columns={},
                 actor=actor,
                 at=seen_at,
             )
 
 
-def verify_effect(
-    *, change_request: ChangeRequest, actor: Actor, now: datetime | None = None
-) -> None:
+def verify(*, change_request: ChangeRequest, actor: Actor, now: datetime | None = None) -> None:
     """Check whether a settled request has the effect that its outcome says.
 
     If a complete list shows the effect, `verified_at` is set. If it shows the opposite 5 minutes or
     more after the response, `contradicted_at` is set and every credential that has listed the
-    connection syncs, so that the inventory shows it too. The outcome is never rewritten. `now` is
-    the database time, if the caller has just read it.
+    connection syncs, so that the inventory shows it too. After a 404 to a DELETE, these credentials
+    sync first. The outcome is never rewritten. Does nothing for outcomes that lists can't
+    contradict.
+    `now` is the database time, if the caller has just read it. Raises UnavailableError.
     """
+    if change_request.outcome not in action_of(change_request).checked_outcomes:
+        return
+    if change_request.outcome == Outcome.ALREADY_ABSENT and change_request.due_at:
+        sync_observing_credentials(change_requests=[change_request], actor=actor)
+        type(change_request)._default_manager.filter(pk=change_request.pk).update(due_at=None)
+        change_request.refresh_from_db()
+        return
     result = _fetch_with_any_credential(change_request=change_request, actor=actor, now=now)
     verify_together(change_requests=[change_request], result=result, actor=actor)
 
@@ -182,7 +194,7 @@ def verify_effect(
 def verify_together(
     *, change_requests: Sequence[ChangeRequest], result: SyncResult, actor: Actor
 ) -> None:
-    """`verify_effect` for several requests with one sync, in one transaction.
+    """`verify` for several requests with one sync, in one transaction.
 
     `result` began after the responses to all of them, and hasn't been stored yet.
     """

@@ -1,13 +1,10 @@
 """What is particular to a deletion: it sends a DELETE, and lists prove it by not having it."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.change_requests import verification
 from connections.change_requests.actions import Action
 from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
 from connections.core import time_limits
@@ -41,9 +38,9 @@ class DeleteAction(Action[Deletion]):
 
     can_skip_recheck = True
     success = Outcome.DELETED
-    verified_outcomes = frozenset({Outcome.DELETED, Outcome.ALREADY_ABSENT})
     checked_outcomes = frozenset(GONE_OUTCOMES)
-    is_listed_when_done = False
+    deletes = True
+    requester_sends = True
 
     lists = "no longer lists"
     is_not_seen = "is still listed"
@@ -55,9 +52,6 @@ class DeleteAction(Action[Deletion]):
 
     def confirmation_text(self, change_request: Deletion, *, actor: Actor) -> str:
         return confirmations.confirmation_text(change_request, actor=actor)
-
-    def requesters_who_send(self, change_requests: Sequence[Deletion]) -> set[UUID | None]:
-        return {deletion.requested_by_id for deletion in change_requests}
 
     def find_block(self, change_request: Deletion) -> BlockedError | None:
         """Why break glass no longer replaces its approvals, or None."""
@@ -119,7 +113,7 @@ class DeleteAction(Action[Deletion]):
     def send(
         self, change_request: Deletion, *, client: DatadogClient, deadline_seconds: float
     ) -> WriteResponse:
-        # This is the only line in Org Admin that can delete a connection.
+        # Only this line and the one that begins a move can delete a connection.
         return client.delete_org_connection(
             connection_id=str(change_request.connection_id), deadline_seconds=deadline_seconds
         )
@@ -138,7 +132,7 @@ class DeleteAction(Action[Deletion]):
                 return Outcome.REFUSED
         return None
 
-    def entered(self, change_request: Deletion, *, actor: Actor) -> None:
+    def after_transition(self, change_request: Deletion, *, actor: Actor) -> None:
         """If it was the end of access, a worker looks later whether the connection is gone."""
         if change_request.settled_at and change_request.requested_by_id is None:
             # After a refusal, at once: another credential might do.
@@ -164,30 +158,6 @@ class DeleteAction(Action[Deletion]):
         return audit.Sentence(
             "{connection} is no longer listed. This doesn't prove that this request deleted it.",
             connection=change_request.description,
-        )
-
-    def verify(
-        self, change_request: Deletion, *, actor: Actor, now: datetime | None = None
-    ) -> None:
-        """Compare a connection that was closed as gone with Datadog's lists.
-
-        After a 404, first check with every credential that has listed it. Does nothing for other
-        outcomes, because a connection that was not deleted can be listed.
-        """
-        if change_request.outcome not in self.checked_outcomes:
-            return
-        if change_request.outcome == Outcome.ALREADY_ABSENT and change_request.due_at:
-            verification.sync_observing_credentials(change_requests=[change_request], actor=actor)
-            Deletion.objects.filter(pk=change_request.pk).update(due_at=None)
-            change_request.refresh_from_db()
-        else:
-            verification.verify_effect(change_request=change_request, actor=actor, now=now)
-
-    def record_effect(self, change_request: Deletion, *, seen_at: datetime) -> None:
-        storing.record_absence(
-            site=change_request.site,
-            connection_ids=[change_request.connection_id],
-            lacked_at=seen_at,
         )
 
     def flag_contradiction(

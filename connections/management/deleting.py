@@ -85,7 +85,7 @@ def _is_not_shown(change_request: ChangeRequest) -> bool:
     is_unverified = change_request.verified_at is None and (
         change_request.due_at or change_request.contradicted_at
     )
-    return listed != action.is_listed_when_done or bool(is_unverified)
+    return listed == action.deletes or bool(is_unverified)
 
 
 class DeletingCommand(OrgAdminCommand):

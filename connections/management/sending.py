@@ -9,8 +9,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.change_requests import lifecycle
-from connections.change_requests.actions import action_of
+from connections.change_requests import lifecycle, verification
 from connections.core.causes import Cause
 from connections.core.errors import (
     BlockedError,
@@ -74,7 +73,7 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
         if not (change_request.is_settled and change_request.due_at):
             return
         try:
-            action_of(change_request).verify(change_request, actor=command_actor())
+            verification.verify(change_request=change_request, actor=command_actor())
         except UnavailableError:
             # It was sent and recorded, and the worker repeats the check.
             logger.warning(

@@ -141,6 +141,15 @@ class AccessRequest(ChangeRequest):
     # What the last complete list would end an unknown result as, or `no_effect`.
     last_check_outcome = models.CharField(max_length=20, blank=True)
 
+    ACTIONS: ClassVar[dict[str, str]] = {
+        RequestKind.CREATE: "connections.access_requests.actions.CREATE",
+        RequestKind.CHANGE: "connections.access_requests.actions.CHANGE",
+        RequestKind.EXTEND: "connections.access_requests.actions.EXTEND",
+        RequestKind.RESTORE: "connections.access_requests.actions.CREATE",
+        MoveStep.DELETE: "connections.access_requests.moving.DELETE",
+        MoveStep.POST: "connections.access_requests.moving.POST",
+    }
+
     class Meta(ChangeRequest.Meta):
         constraints = [
             models.UniqueConstraint(
@@ -183,9 +192,7 @@ class AccessRequest(ChangeRequest):
     @property
     def action(self) -> str:
         """The import path of the action of its kind or, to move a connection, of its step."""
-        if self.step:
-            return f"connections.access_requests.moving.{self.step}"
-        return f"connections.access_requests.actions.{self.kind.upper()}"
+        return self.ACTIONS[self.step or self.kind]
 
     @property
     def step_attempts(self) -> "models.QuerySet[AttemptFields]":

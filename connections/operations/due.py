@@ -6,8 +6,7 @@ from django.db.models import Q, QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.change_requests import lifecycle, rechecks, reconciliation, sending
-from connections.change_requests.actions import action_of
+from connections.change_requests import lifecycle, rechecks, reconciliation, sending, verification
 from connections.change_requests.hold import find_hold
 from connections.core import clock, logs, time_limits
 from connections.core.errors import BlockedError, UnavailableError
@@ -134,7 +133,7 @@ def reconcile_all(*, actor: Actor) -> list[ChangeRequest]:
         if change_request.awaits_outcome:
             reconciliation.reconcile_unknown(change_request=change_request, actor=actor)
         elif change_request.is_settled:
-            action_of(change_request).verify(change_request, actor=actor)
+            verification.verify(change_request=change_request, actor=actor)
     return change_requests
 
 
@@ -174,7 +173,7 @@ def run_request(
     elif change_request.awaits_outcome:
         reconciliation.reconcile_unknown(change_request=change_request, actor=actor)
     elif change_request.is_settled:
-        action_of(change_request).verify(change_request, actor=actor, now=now)
+        verification.verify(change_request=change_request, actor=actor, now=now)
 
 
 def _send_waiting(*, change_request: ChangeRequest, actor: Actor) -> None:

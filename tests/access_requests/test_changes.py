@@ -3,8 +3,7 @@
 import pytest
 
 from connections.access.actor import WORKER, command_actor, person_actor
-from connections.change_requests import reconciliation
-from connections.change_requests.actions import action_of
+from connections.change_requests import reconciliation, verification
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.texts import access_request_name, change_title
 from connections.inventory import syncs
@@ -26,7 +25,7 @@ def newest_change() -> ChangeRow:
 
 def verify(access_request: AccessRequest, clock: SettableClock) -> None:
     clock.advance(seconds=5)
-    action_of(access_request).verify(access_request, actor=WORKER)
+    verification.verify(change_request=access_request, actor=WORKER)
     clock.advance(seconds=5)
     syncs.sync_credentials(credentials=[access_request.credential], actor=WORKER)
 

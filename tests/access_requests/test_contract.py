@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from django.utils.module_loading import import_string
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests.actions import text_to_type
-from connections.change_requests import lifecycle, reconciliation, sending
-from connections.change_requests.actions import action_of
+from connections.change_requests import lifecycle, reconciliation, sending, verification
 from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.datadog.responses import WriteResponse
@@ -18,7 +18,9 @@ from connections.models import (
     AccessRequest,
     Agreement,
     Credential,
+    MoveStep,
     Person,
+    RequestKind,
 )
 from connections.operations import due
 from sandbox import faults
@@ -85,7 +87,7 @@ class Sender:
     def verify(self, access_request: AccessRequest, *, seconds: float) -> None:
         """Verify a settled one against Datadog's list after this time."""
         self.clock.advance(seconds=seconds)
-        action_of(access_request).verify(access_request, actor=WORKER)
+        verification.verify(change_request=access_request, actor=WORKER)
         access_request.refresh_from_db()
 
     def without_effect(self) -> AccessRequest:
@@ -593,3 +595,23 @@ def test_what_replaced_a_connection_after_a_late_201_is_not_claimed(
     assert access_request.state == "unknown"
     sender.check(access_request, seconds=61)
     sender.require(access_request, listed("exists_unattributed"), sent=1)
+
+
+def test_every_kind_and_every_step_of_a_move_has_its_action():
+    kinds = {*RequestKind} - {RequestKind.MOVE}
+    assert AccessRequest.ACTIONS.keys() == kinds | {*MoveStep}
+    methods = {name: import_string(path).method for name, path in AccessRequest.ACTIONS.items()}
+    assert methods == {
+        "create": "POST",
+        "change": "PATCH",
+        "extend": "",
+        "restore": "POST",
+        "DELETE": "DELETE",
+        "POST": "POST",
+    }
+
+
+def test_an_extension_has_nothing_to_send():
+    action = import_string(AccessRequest.ACTIONS[RequestKind.EXTEND])
+    with pytest.raises(TypeError, match="sends nothing"):
+        action.send(AccessRequest(), client=None, deadline_seconds=1.0)

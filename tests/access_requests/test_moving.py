@@ -13,8 +13,13 @@ from django.db import connection, transaction
 
 from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
-from connections.change_requests import approvals, lifecycle, reconciliation, sending
-from connections.change_requests.actions import action_of
+from connections.change_requests import (
+    approvals,
+    lifecycle,
+    reconciliation,
+    sending,
+    verification,
+)
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
@@ -182,7 +187,7 @@ def test_a_move_is_one_delete_and_one_post_under_one_approval(mover: Mover):
     assert attempts == [(1, "DELETE", 1), (2, "POST", 1)]
     assert Agreement.objects.get().connection_types == []
     mover.clock.advance(seconds=61)
-    action_of(moved).verify(moved, actor=WORKER)
+    verification.verify(change_request=moved, actor=WORKER)
     moved.refresh_from_db()
     assert moved.verified_at == mover.clock.at
     assert not alarms()
@@ -317,9 +322,9 @@ def test_a_post_that_worked_without_effect_is_told_at_once_and_not_sent_again(mo
     moved = mover.move(post=Fault(name="nothing", executes=False, status=200, body="{}"))
     assert (mover.stored(moved), alarms()) == (CREATED, 0)
     mover.clock.advance(seconds=2)
-    action_of(moved).verify(moved, actor=WORKER)
+    verification.verify(change_request=moved, actor=WORKER)
     mover.clock.advance(seconds=60)
-    action_of(moved).verify(moved, actor=WORKER)
+    verification.verify(change_request=moved, actor=WORKER)
     sentences = [
         event.sentence
         for event in audit.events_of(subject=moved)

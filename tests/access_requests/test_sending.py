@@ -3,7 +3,7 @@
 import pytest
 
 from connections.access.actor import WORKER
-from connections.change_requests.actions import action_of
+from connections.change_requests import verification
 from connections.models import AccessOutcome, Agreement, Credential
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
@@ -21,7 +21,7 @@ def test_a_connection_is_created_and_verified_and_its_agreement_set(
     assert access_request.outcome == AccessOutcome.CREATED
     assert str(access_request.connection_id) == created.id
     clock.advance(seconds=5)
-    action_of(access_request).verify(access_request, actor=WORKER)
+    verification.verify(change_request=access_request, actor=WORKER)
     access_request.refresh_from_db()
     assert access_request.verified_at
     # The sync that verified it also shows it in the inventory.
@@ -38,7 +38,7 @@ def test_data_types_are_changed_and_verified(
     changed = connection_between(sandbox.world, "Payments US", "Group SOC")
     assert sorted(changed.connection_types) == ["audit", "logs"]
     clock.advance(seconds=5)
-    action_of(access_request).verify(access_request, actor=WORKER)
+    verification.verify(change_request=access_request, actor=WORKER)
     access_request.refresh_from_db()
     assert access_request.verified_at
     listed = credential.snapshots.get(is_current=True, connection_id=changed.id)

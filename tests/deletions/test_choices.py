@@ -253,9 +253,9 @@ def test_a_resolved_contradiction_is_shown_as_resolved(
     clock.advance(minutes=6)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
-    verification.verify_effect(change_request=deletions_due, actor=WORKER)
+    verification.verify(change_request=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(minutes=1)
-    verification.verify_effect(change_request=deletions_due, actor=WORKER)
+    verification.verify(change_request=deletions_due, actor=WORKER)
     assert (deletions_due.last_check_listed, deletions_due.outcome) == (False, Outcome.DELETED)

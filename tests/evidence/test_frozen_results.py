@@ -211,7 +211,7 @@ def test_only_one_of_two_concurrent_verifications_is_recorded():
     verified_at = deletion.verified_at
     # As another process has loaded it.
     deletion.verified_at = None
-    verification.verify_effect(change_request=deletion, actor=command_actor())
+    verification.verify(change_request=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
     assert_intact()
 

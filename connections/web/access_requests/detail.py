@@ -26,7 +26,7 @@ from connections.access_requests.status import (
 from connections.access_requests.texts import KIND_TEXTS
 from connections.agreements.agreed import find_end_before
 from connections.change_requests import approvals, rechecks, states
-from connections.change_requests.actions import action_of
+from connections.change_requests.actions import protections_of
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
 from connections.models import (
@@ -214,7 +214,7 @@ def _find_protection(access_request: AccessRequest) -> Protection | None:
     """The protection that forbids what an open request would take away."""
     if access_request.is_settled:
         return None
-    return action_of(access_request).protections_of([access_request]).first()
+    return protections_of([access_request]).first()
 
 
 def _extension(access_request: AccessRequest) -> str:
