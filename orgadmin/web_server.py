@@ -89,7 +89,7 @@ class Task(WSGITask):  # type: ignore[misc]
         return bool(super().has_body) and not (is_head and self.content_length is None)
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class ClientChannel(HTTPChannel):  # type: ignore[misc]
     """One connection. Its times are monotonic, and only the I/O thread uses them."""
 
     task_class = Task
@@ -147,7 +147,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """Serves an application on a listening socket until `stop` is called."""
 
-    channel_class = Channel
+    channel_class = ClientChannel
 
     def __init__(self, application: Application, *, listener: socket.socket) -> None:
         self.is_stopping = False
@@ -234,13 +234,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             for channel in self._channels():
                 channel.close_if_overdue(now=now)
 
-    def _channels(self) -> list[Channel]:
+    def _channels(self) -> list[ClientChannel]:
         return list(self.active_channels.values())
 
     def maintenance(self, now: float) -> None:
         """Do nothing, because waitress's own timeouts use the wall clock."""
 
-    def add_task(self, task: Channel) -> None:
+    def add_task(self, task: ClientChannel) -> None:
         """Queue a complete request for a worker thread."""
         task.await_request()
         super().add_task(task)

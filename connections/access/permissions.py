@@ -328,10 +328,15 @@ class OwnRequestError(PermissionDenied):
         super().__init__("You requested this. Another person must approve it.")
 
 
+def denied(what: str) -> PermissionDenied:
+    """The refusal of what isn't allowed; `what` completes "permission to …"."""
+    return PermissionDenied(f"You don't have permission to {what}.")
+
+
 def require(is_allowed: bool, what: str) -> None:
-    """Raise PermissionDenied unless `is_allowed`; `what` completes "permission to …"."""
+    """Raise PermissionDenied unless `is_allowed`; `what` is as for `denied`."""
     if not is_allowed:
-        raise PermissionDenied(f"You don't have permission to {what}.")
+        raise denied(what)
 
 
 @dataclass(frozen=True, kw_only=True)

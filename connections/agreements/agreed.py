@@ -26,7 +26,7 @@ OWNER_LEFT = Q(owner__in=Person.objects.filter(is_active=False).order_by(), owne
 PAIRS_PER_QUERY = 200
 
 
-class Reason(TextChoices):
+class NotAgreed(TextChoices):
     """Why a current connection isn't agreed."""
 
     NO_AGREEMENT = "no_agreement", "No agreement"
@@ -69,11 +69,11 @@ class Agreements:
     by_pair: dict[tuple[str, str, str], AgreedTerms]
     today: date
 
-    def reasons(self, pair: tuple[str, str, str], types_text: str) -> tuple[Reason, ...]:
+    def reasons(self, pair: tuple[str, str, str], types_text: str) -> tuple[NotAgreed, ...]:
         """Why a connection of this pair with these data types, a JSON array, isn't agreed."""
         terms = self.by_pair.get(pair)
         if terms is None:
-            return (Reason.NO_AGREEMENT,)
+            return (NotAgreed.NO_AGREEMENT,)
         return reasons_when(
             has_left=bool(terms.has_left),
             is_wider=not _types(types_text) <= _types(terms.types_text),
@@ -183,10 +183,10 @@ def has_owner_left(agreement: Agreement) -> bool:
 
 def reasons_of(
     agreement: Agreement | None, connection_types: Collection[str], *, today: date
-) -> tuple[Reason, ...]:
+) -> tuple[NotAgreed, ...]:
     """Why a connection with these data types isn't agreed, as `Agreements.reasons`."""
     if agreement is None:
-        return (Reason.NO_AGREEMENT,)
+        return (NotAgreed.NO_AGREEMENT,)
     return reasons_when(
         has_left=has_owner_left(agreement),
         is_wider=not set(connection_types) <= set(agreement.connection_types),
@@ -195,7 +195,11 @@ def reasons_of(
 
 
 @cache
-def reasons_when(*, has_left: bool, is_wider: bool, has_ended: bool) -> tuple[Reason, ...]:
-    """The reasons that hold about a connection with an agreement, in the order of Reason."""
-    is_so = {Reason.OWNER_LEFT: has_left, Reason.WIDER: is_wider, Reason.ENDED: has_ended}
+def reasons_when(*, has_left: bool, is_wider: bool, has_ended: bool) -> tuple[NotAgreed, ...]:
+    """The reasons that hold about a connection with an agreement, in the order of NotAgreed."""
+    is_so = {
+        NotAgreed.OWNER_LEFT: has_left,
+        NotAgreed.WIDER: is_wider,
+        NotAgreed.ENDED: has_ended,
+    }
     return tuple(reason for reason in is_so if is_so[reason])

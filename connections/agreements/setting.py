@@ -55,6 +55,10 @@ class Terms(TypedDict, total=False):
     connection_types: Sequence[str] | Literal["listed"]
 
 
+# What an agreement says, in the order in which it is shown and exported.
+FIELDS = tuple(Terms.__annotations__)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgreementsSet:
     """The new versions, and the pairs whose agreement already said the same."""
@@ -267,7 +271,7 @@ def _make_drafts(
                 drafts[pair] = None
                 continue
             if pair not in allowed:
-                _require_owner(draft, before, actor=actor)
+                _require_what_owners_can(draft, before, actor=actor)
             _require_valid(draft, before, today=today)
             _require_approved_end(draft, before, approved=approved_ends.get(pair))
         except (InvalidInputError, PermissionDenied) as problem:
@@ -286,8 +290,7 @@ def _draft(
     """The version that would follow. Raises InvalidInputError for `pair` and `purpose`."""
     stays: dict[str, Any] = {}
     if newest:
-        names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
-        stays = {name: getattr(newest, name) for name in names}
+        stays = {name: getattr(newest, name) for name in FIELDS}
     values = stays | dict(terms)
     types = values.get("connection_types", LISTED)
     if types == LISTED:
@@ -311,8 +314,7 @@ def _draft(
 
 
 def _differing_fields(draft: Agreement, newest: Agreement) -> set[str]:
-    names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
-    return {name for name in names if getattr(draft, name) != getattr(newest, name)}
+    return {name for name in FIELDS if getattr(draft, name) != getattr(newest, name)}
 
 
 def _raise_problems(drafts: Mapping[OrgPair, Outcome]) -> None:
@@ -335,11 +337,10 @@ def _which(pairs: Sequence[OrgPair]) -> str:
     return join_some_names(names, limit=MAX_NAMED)
 
 
-def _require_owner(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> None:
-    """Raise PermissionDenied unless the owner names another owner or an earlier end."""
+def _require_what_owners_can(draft: Agreement, newest: Agreement | None, *, actor: Actor) -> None:
+    """Raise PermissionDenied unless the actor is the owner and names another or an earlier end."""
     if newest is None or newest.owner is None or newest.owner != actor.person:
-        permissions.require(False, WHO_CAN)
-        return
+        raise permissions.denied(WHO_CAN)
     differing = _differing_fields(draft, newest)
     if not differing <= _OWNERS_FIELDS:
         raise PermissionDenied(

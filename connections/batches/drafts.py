@@ -23,6 +23,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
+from connections.core.time_limits import DRAFT_WINDOW
 from connections.datadog.payloads import canonical_connection_id
 from connections.deletions.status import GROUP_OF, OutcomeGroup
 from connections.inventory.inventory import build_inventory
@@ -46,7 +47,6 @@ from connections.models import (
 )
 
 MAX_ROWS = 1_000
-DRAFT_WINDOW = timedelta(hours=24)
 EXPIRED = (
     f"This draft expired after {pluralize(DRAFT_WINDOW // timedelta(hours=1), 'hour')}. "
     "Nothing was sent."

@@ -31,7 +31,7 @@ from connections.change_requests.actions import action_of, protections_of
 from connections.change_requests.clock_guard import ClockReading
 from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
-from connections.change_requests.states import Claim, Settle
+from connections.change_requests.states import Settle, StartSending
 from connections.core import boot_clock, clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError, UnavailableError
@@ -186,7 +186,7 @@ def send_claimed(claimed: ClaimedAttempt) -> WriteResponse:
     """Send the request of an attempt. Doesn't use the database, so threads can call it."""
     # A process that was paused after its claim must not send once others have given the claim up.
     # So the deadline starts before the claim, and no request begins after it.
-    seconds = time_limits.DELETE_SECONDS - (time.monotonic() - claimed.began_at)
+    seconds = time_limits.SEND_SECONDS - (time.monotonic() - claimed.began_at)
     change_request = claimed.attempt.change_request
     return action_of(change_request).send(
         change_request, client=claimed.client, deadline_seconds=seconds
@@ -376,7 +376,7 @@ def claim(
         }
         states.apply_to_all(
             [attempt.change_request for attempt in attempts.values()],
-            transition=Claim(at=now),
+            transition=StartSending(at=now),
             actor=actor,
             events_of=lambda change_request: [_sending_event(attempts[change_request.pk])],
         )

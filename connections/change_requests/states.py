@@ -131,7 +131,7 @@ class FailRecheck(Transition):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim(Transition):
+class StartSending(Transition):
     """One process claims it, to send the attempt of the next epoch."""
 
     at: datetime

@@ -38,8 +38,7 @@ from connections.changes.known import (
 from connections.core import clock
 from connections.core.tabular import as_time
 from connections.core.text import pluralize
-from connections.datadog.payloads import Org as ListedOrg
-from connections.datadog.payloads import OrgConnection
+from connections.datadog.payloads import ListedOrg, OrgConnection
 from connections.models import (
     Change,
     Credential,

@@ -1,8 +1,10 @@
-"""How long a deletion can take, and when it is checked and verified."""
+"""Time limits of requests of every kind, and when their outcomes are checked and verified."""
 
 from datetime import timedelta
 
-# The longest that a deletion stays open without an action by a person.
+# The longest that a request, or the draft of a bulk deletion, stays open without an action by a
+# person.
+DRAFT_WINDOW = timedelta(hours=24)
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 # How long a 429, or a request that never left this server, is retried after the confirmation.
@@ -13,12 +15,14 @@ MAX_RESET_SECONDS = 3_600
 # SENDING_WINDOW applies. A 429 extends it, because the org is held back until the rate limit
 # resets.
 QUEUE_WINDOW = timedelta(hours=24)
+# No deadline is further ahead, so one that is was set by a wrong clock.
+LONGEST_WINDOW = max(DRAFT_WINDOW, APPROVAL_WINDOW, CONFIRMING_WINDOW, QUEUE_WINDOW)
 # After a deletion at the end of access was closed, a worker looks whether the connection is gone.
 END_RETRY_AFTER = timedelta(minutes=55)
 # How long after the DELETE of a move its POST can be confirmed again under the same approvals.
 MOVE_WINDOW = timedelta(hours=1)
-# Seconds for one DELETE in total, from just before its claim. Tests change this.
-DELETE_SECONDS = 30.0
+# Seconds for one DELETE, POST or PATCH in total, from just before its claim. Tests change this.
+SEND_SECONDS = 30.0
 # Clocks of Datadog and of the database can differ by this much.
 CLOCK_MARGIN = timedelta(minutes=2)
 # A claim without a response expires after this time.
@@ -29,8 +33,8 @@ LIST_WINDOW = timedelta(seconds=10)
 FIRST_BYTE_SECONDS = 10.0
 # By then, the pre-send check has ended or its process has died.
 RECHECK_WINDOW = timedelta(seconds=45)
-# From then on, a list counts for an unknown deletion: the deadline of the DELETE plus a margin.
-FIRST_CHECK_DELAY = timedelta(seconds=35)
+# From then on, a list counts for an unknown outcome.
+FIRST_CHECK_DELAY = timedelta(seconds=SEND_SECONDS + 5)
 SECOND_CHECK_DELAY = timedelta(seconds=60)
 # After this time, an outcome that is still unknown has been checked a dozen times, and a person
 # should act.

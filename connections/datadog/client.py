@@ -13,7 +13,7 @@ from connections.core.urls import is_secure
 from connections.datadog.payloads import (
     ConnectionList,
     KeyOwner,
-    Org,
+    ListedOrg,
     OrgConnection,
     Page,
     body_of_create,
@@ -263,7 +263,7 @@ class DatadogClient:
             raise _wrong_type()
         return identity
 
-    def list_managed_orgs(self, *, deadline_seconds: float = 10) -> tuple[Org, ...]:
+    def list_managed_orgs(self, *, deadline_seconds: float = 10) -> tuple[ListedOrg, ...]:
         """GET /api/v2/org: the keys' own org and the orgs that it manages.
 
         Only a parent org manages others. Raises DatadogError, with 403 if both permissions

@@ -27,7 +27,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Org:
+class ListedOrg:
     """A Datadog organization. `name` is "" if Datadog gives none."""
 
     id: str
@@ -53,8 +53,8 @@ class OrgConnection:
     """
 
     id: str
-    source_org: Org
-    sink_org: Org
+    source_org: ListedOrg
+    sink_org: ListedOrg
     connection_types: tuple[str, ...]
     created_at: datetime | None
     created_by: Creator
@@ -86,7 +86,7 @@ class KeyOwner:
     `is_service_account` None if Datadog gives no value.
     """
 
-    org: Org
+    org: ListedOrg
     user_id: str
     user_name: str
     is_service_account: bool | None
@@ -282,7 +282,7 @@ def parse_identity(document: object) -> KeyOwner | None:
     if not org_id or len(org_id) > MAX_ORG_ID_LENGTH or org is None or is_contradictory:
         return None
     return KeyOwner(
-        org=Org(id=org_id, name=_text(org.get("name"))),
+        org=ListedOrg(id=org_id, name=_text(org.get("name"))),
         user_id=_text(_mapping(data).get("id")),
         user_name=_text(user.get("name")),
         is_service_account=_flag(user.get("service_account")),
@@ -294,7 +294,7 @@ def parse_identity(document: object) -> KeyOwner | None:
     )
 
 
-def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
+def parse_managed_orgs(document: object) -> tuple[ListedOrg, ...] | None:
     """GET /api/v2/org: every org it names. None if an org has no ID, or if there is no list."""
     data = _mapping(document).get("data")
     managed = _related(data, "managed_orgs")
@@ -305,7 +305,7 @@ def parse_managed_orgs(document: object) -> tuple[Org, ...] | None:
     if is_contradictory or not all(ids):
         return None
     return tuple(
-        Org(id=org_id, name=_text(included.get(("orgs", org_id), {}).get("name")))
+        ListedOrg(id=org_id, name=_text(included.get(("orgs", org_id), {}).get("name")))
         for org_id in dict.fromkeys(ids)
     )
 
@@ -335,12 +335,12 @@ def _parse_org_connection(
 
 def _parse_org(
     relation: Mapping[str, Any], *, included: dict[tuple[str, str], Mapping[str, Any]]
-) -> Org:
+) -> ListedOrg:
     org_id = _text(relation.get("id"))
     if not org_id or len(org_id) > MAX_ORG_ID_LENGTH:
         raise PayloadError("An org connection without a usable ID of one of its orgs.")
     more = included.get(("orgs", org_id), {})
-    return Org(id=org_id, name=_text(relation.get("name")) or _text(more.get("name")))
+    return ListedOrg(id=org_id, name=_text(relation.get("name")) or _text(more.get("name")))
 
 
 def _parse_creator(

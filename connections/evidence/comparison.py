@@ -17,7 +17,13 @@ from django.db import connection
 from connections.core.database import consistent_read
 from connections.core.text import uuid_or_none
 from connections.evidence.differing import UNREADABLE, UNREADABLE_TEXT, DifferingRecords, format_id
-from connections.evidence.records import Kind, compare_record, existing_ids, kind_of, load_rows
+from connections.evidence.records import (
+    RecordKind,
+    compare_record,
+    existing_ids,
+    kind_of,
+    load_rows,
+)
 from connections.models import AuditEvent, PersonalValue
 from connections.verifier.events import ACCESS_REQUEST, DELETION, Event
 from connections.verifier.folding import Rows
@@ -43,7 +49,7 @@ def value_row(value: PersonalValue) -> dict[str, Any]:
     }
 
 
-def find_missing(kind: Kind, *, ids: Collection[str]) -> set[str]:
+def find_missing(kind: RecordKind, *, ids: Collection[str]) -> set[str]:
     """The IDs among these, which come from events, of records that have no row."""
     pks = {text: uuid_or_none(text) for text in ids}
     existing: set[UUID] = set()
@@ -52,7 +58,7 @@ def find_missing(kind: Kind, *, ids: Collection[str]) -> set[str]:
     return {text for text, pk in pks.items() if pk not in existing}
 
 
-def compare_all(kind: Kind, *, differing: DifferingRecords) -> Iterator[None]:
+def compare_all(kind: RecordKind, *, differing: DifferingRecords) -> Iterator[None]:
     """Compare all stored records of a kind, in batches. Yield after each batch.
 
     A record that differs is read again in one consistent read, so that concurrent changes cause no
@@ -68,7 +74,7 @@ def compare_all(kind: Kind, *, differing: DifferingRecords) -> Iterator[None]:
         yield
 
 
-def _id_batches(kind: Kind) -> Iterator[list[Any]]:
+def _id_batches(kind: RecordKind) -> Iterator[list[Any]]:
     """The IDs of all records as the database returns them, valid or not."""
     meta = kind.main.model._meta
     column = meta.get_field(kind.main.record).column  # type: ignore[union-attr]
@@ -86,7 +92,7 @@ def _id_batches(kind: Kind) -> Iterator[list[Any]]:
         where, last = f"WHERE {column} > %s", ids[-1:]
 
 
-def _find_differences(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
+def _find_differences(kind: RecordKind, ids: Sequence[Any]) -> dict[Any, str]:
     """The records among these that don't match their events, with the first difference."""
     try:
         return _compare(kind, ids)
@@ -101,7 +107,7 @@ def _find_differences(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
         return {ids[0]: UNREADABLE_TEXT}
 
 
-def _compare(kind: Kind, ids: Sequence[Any]) -> dict[Any, str]:
+def _compare(kind: RecordKind, ids: Sequence[Any]) -> dict[Any, str]:
     pks = [UUID(str(record_id)) for record_id in ids]
     records = load_rows(kind, ids=pks)
     documents, texts = read_events(subject_type=kind.name, subject_ids=[str(pk) for pk in pks])

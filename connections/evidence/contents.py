@@ -23,7 +23,13 @@ from connections.evidence.access_requests import count_access_requests
 from connections.evidence.comparison import value_row
 from connections.evidence.differing import DifferingRecords
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
-from connections.evidence.records import Kind, compare_record, iterate_many, kind_of, load_rows
+from connections.evidence.records import (
+    RecordKind,
+    compare_record,
+    iterate_many,
+    kind_of,
+    load_rows,
+)
 from connections.models import (
     AccessReviewRow,
     AuditEvent,
@@ -99,7 +105,7 @@ class BundleWriter:
             self.values[value.number] = canonical_text(value_row(value))
             self.texts[str(value.number)] = value.shown
 
-    def write_records(self, kind: Kind, ids: Iterable[UUID]) -> None:
+    def write_records(self, kind: RecordKind, ids: Iterable[UUID]) -> None:
         """Write these records and their events."""
         for some in batched(ids, _BATCH_SIZE):
             events = self._events_of(kind, some)
@@ -151,7 +157,7 @@ class BundleWriter:
     def _write_line(self, document: dict[str, Any]) -> None:
         self.files["records.ndjson"].write(f"{canonical_text(document)}\n")
 
-    def _events_of(self, kind: Kind, ids: Iterable[UUID]) -> dict[str, list[tuple[int, str]]]:
+    def _events_of(self, kind: RecordKind, ids: Iterable[UUID]) -> dict[str, list[tuple[int, str]]]:
         rows = AuditEvent.objects.filter(
             subject_type=kind.name,
             subject_id__in=[str(pk) for pk in ids],

@@ -68,7 +68,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class RecordKind:
     """A kind of record: what its events are about, and the tables with its rows.
 
     The rows of `many` are so many that events have only a digest of all rows of a record.
@@ -87,7 +87,7 @@ class Kind:
 
 
 KINDS = (
-    Kind(
+    RecordKind(
         name=DELETION,
         noun="deletion",
         fault=Fault.DELETION,
@@ -98,7 +98,7 @@ KINDS = (
             Table(name="break_glass_review", model=BreakGlassReview, record="deletion_id"),
         ),
     ),
-    Kind(
+    RecordKind(
         name=ACCESS_REQUEST,
         noun="access request",
         fault=Fault.ACCESS_REQUEST,
@@ -118,14 +118,14 @@ KINDS = (
             ),
         ),
     ),
-    Kind(
+    RecordKind(
         name=BATCH,
         noun="bulk deletion",
         fault=Fault.BATCH,
         tables=(Table(name="batch", model=Batch, record="id"),),
         many=Table(name="batch_rows", model=BatchRow, record="batch_id", number="position"),
     ),
-    Kind(
+    RecordKind(
         name=ACCESS_REVIEW,
         noun="access review",
         fault=Fault.ACCESS_REVIEW,
@@ -142,7 +142,7 @@ KINDS = (
             name="access_review_rows", model=AccessReviewRow, record="review_id", number="position"
         ),
     ),
-    Kind(
+    RecordKind(
         name=ORG_CONNECTION,
         noun="protected connection",
         fault=Fault.PROTECTION,
@@ -156,13 +156,13 @@ KINDS = (
             ),
         ),
     ),
-    Kind(
+    RecordKind(
         name=AGREEMENT,
         noun="agreement",
         fault=Fault.AGREEMENT,
         tables=(Table(name="agreement", model=Agreement, record="id"),),
     ),
-    Kind(
+    RecordKind(
         name=HOLD,
         noun="hold",
         fault=Fault.HOLD,
@@ -171,12 +171,12 @@ KINDS = (
 )
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> RecordKind:
     """The kind with this name."""
     return next(kind for kind in KINDS if kind.name == name)
 
 
-def load_rows(kind: Kind, *, ids: Collection[UUID]) -> dict[UUID, Rows]:
+def load_rows(kind: RecordKind, *, ids: Collection[UUID]) -> dict[UUID, Rows]:
     """The stored rows of these records. A record without a row is left out."""
     records: dict[UUID, Rows] = {}
     for table in kind.tables:
@@ -197,7 +197,7 @@ def _is_requested(rows: Rows) -> bool:
     return "requested_at" in batch or "confirmed_at" in batch
 
 
-def iterate_many(kind: Kind, *, record: UUID) -> Iterator[Columns]:
+def iterate_many(kind: RecordKind, *, record: UUID) -> Iterator[Columns]:
     """The rows of a record that events have only a digest of, in their order."""
     if kind.many:
         for _, _, columns in _read(kind.many, [record], ordered=True):
@@ -219,7 +219,7 @@ def _read(
         yield record, at, without_empty(columns_of(row))
 
 
-def compare_record(kind: Kind, *, rows: Rows, events: Sequence[Event]) -> list[str]:
+def compare_record(kind: RecordKind, *, rows: Rows, events: Sequence[Event]) -> list[str]:
     """How a record differs from its events, oldest first.
 
     Replaces names of erased people in `rows` that are stored without the person's ID: erasing a
@@ -237,7 +237,7 @@ def compare_record(kind: Kind, *, rows: Rows, events: Sequence[Event]) -> list[s
     return [*differences(rows, folded), *RULES[kind.name](rows, events)]
 
 
-def existing_ids(kind: Kind, *, ids: Iterable[UUID]) -> set[UUID]:
+def existing_ids(kind: RecordKind, *, ids: Iterable[UUID]) -> set[UUID]:
     """Those of these records that have a row in the main table."""
     table = kind.main
     rows = table.model._default_manager.filter(**{f"{table.record}__in": list(ids)})

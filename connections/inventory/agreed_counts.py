@@ -9,7 +9,7 @@ from django.db.models import Case, TextField, Value, When
 from django.db.models.functions import Concat
 
 from connections.access.actor import Actor
-from connections.agreements.agreed import OWNER_LEFT, Reason, reasons_when
+from connections.agreements.agreed import OWNER_LEFT, NotAgreed, reasons_when
 from connections.inventory.inventory import current_snapshots
 from connections.models import newest_agreements
 from connections.models.text_columns import (
@@ -33,7 +33,7 @@ class AgreedCounts:
 
     total: int
     agreed: int
-    reasons: Counter[Reason]
+    reasons: Counter[NotAgreed]
 
 
 def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
@@ -50,7 +50,7 @@ def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
     rows = (rest.rpartition(SEPARATOR) for rest in connections.values())
     # There are few combinations of listed data types and agreed terms.
     combinations = Counter((types, terms_of.get(pair)) for pair, _, types in rows)
-    agreed, reasons = 0, Counter[Reason]()
+    agreed, reasons = 0, Counter[NotAgreed]()
     for (types, terms), count in combinations.items():
         found = _find_reasons(types, terms)
         reasons.update(dict.fromkeys(found, count))
@@ -69,10 +69,10 @@ def _load_terms(*, today: date) -> dict[str, str]:
     )
 
 
-def _find_reasons(types: str, terms: str | None) -> tuple[Reason, ...]:
+def _find_reasons(types: str, terms: str | None) -> tuple[NotAgreed, ...]:
     """Why connections with these data types and terms aren't agreed. Empty if they are."""
     if terms is None:
-        return (Reason.NO_AGREEMENT,)
+        return (NotAgreed.NO_AGREEMENT,)
     problems, _, agreed_types = terms.partition("[")
     return reasons_when(
         has_left=_LEFT in problems,

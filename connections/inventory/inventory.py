@@ -15,7 +15,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.agreements.agreed import (
     Agreements,
-    Reason,
+    NotAgreed,
     find_agreements,
     load_agreements,
     reasons_of,
@@ -132,7 +132,7 @@ class InventoryRow:
     protection: Protection | None
     agreement: Agreement | None
     # Why it isn't agreed. Empty if it is.
-    reasons: tuple[Reason, ...]
+    reasons: tuple[NotAgreed, ...]
 
     def default_credential(self, *, actor: Actor) -> Credential | None:
         """The credential that sends a deletion unless the person picks another: the source side's.

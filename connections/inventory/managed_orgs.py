@@ -15,8 +15,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.datadog.client import DatadogClient
-from connections.datadog.payloads import MAX_ORG_ID_LENGTH
-from connections.datadog.payloads import Org as ListedOrg
+from connections.datadog.payloads import MAX_ORG_ID_LENGTH, ListedOrg
 from connections.datadog.responses import DatadogError, RateLimit
 from connections.inventory import rate_limits
 from connections.inventory.fetching import SyncResult, open_client_or_failure

@@ -8,7 +8,7 @@ from itertools import chain
 
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.agreements.agreed import Agreements, Reason
+from connections.agreements.agreed import Agreements, NotAgreed
 from connections.inventory.inventory import Inventory, build_inventory
 from connections.inventory.matching import InventoryFilter, KnownOrg, ListedConnection
 from connections.models import Change, Deletion
@@ -36,7 +36,7 @@ class Cell:
     creators: set[str]
     count: int = 0
     # Why its connections aren't agreed, once there is an agreement about one of the site.
-    reasons: set[Reason] = field(default_factory=set)
+    reasons: set[NotAgreed] = field(default_factory=set)
     # In the last 7 days.
     last_change: LastChange | None = None
 

@@ -10,7 +10,7 @@ from typing import Any
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements
-from connections.agreements.setting import Terms, set_separately
+from connections.agreements.setting import FIELDS, Terms, set_separately
 from connections.core.csv_import import ImportResult, Outcome, import_csv
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import Columns, as_time
@@ -23,8 +23,7 @@ from connections.inventory.pairs import PairFilter, PairRow, list_pairs, load_pa
 from connections.models import Agreement, OrgPair, Person
 
 _PAIR = ("site", "source_org", "destination_org")
-_TERMS = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
-COLUMNS = (*_PAIR, *_TERMS)
+COLUMNS = (*_PAIR, *FIELDS)
 # In one transaction, for as long as SQLite's other writers can wait.
 LINES_TOGETHER = 100
 

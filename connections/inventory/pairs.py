@@ -18,7 +18,7 @@ from connections.agreements.agreed import (
     PAIRS_PER_QUERY,
     AgreedTerms,
     Agreements,
-    Reason,
+    NotAgreed,
     ends_within,
     find_agreements,
     listed_types,
@@ -43,7 +43,7 @@ from connections.models import (
 from connections.models.text_columns import AsText, HexId, parse_types
 
 # In the order of the list: a pair that has several stands with the first.
-_RANKS = {reason: rank for rank, reason in enumerate(Reason)}
+_RANKS = {reason: rank for rank, reason in enumerate(NotAgreed)}
 _AGREED, _GONE = len(_RANKS), len(_RANKS) + 1
 _NO_END = "9999-12-31"
 _PAIR = ("site", "source_org_id", "sink_org_id")
@@ -59,7 +59,7 @@ class ListedPair(NamedTuple):
     types_text: str
     terms: AgreedTerms | None
     # Why its connection isn't agreed. Empty without a connection.
-    reasons: tuple[Reason, ...]
+    reasons: tuple[NotAgreed, ...]
 
     @property
     def pair(self) -> OrgPair:

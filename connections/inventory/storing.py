@@ -14,7 +14,7 @@ from connections.access.actor import Actor
 from connections.agreements.approved import look_again_at_ends
 from connections.changes import detection, losses
 from connections.core import clock
-from connections.datadog.payloads import Org, OrgConnection
+from connections.datadog.payloads import ListedOrg, OrgConnection
 from connections.inventory import contradictions, rate_limits, sync_schedule
 from connections.inventory.fetching import SyncResult
 from connections.models import (
@@ -40,7 +40,7 @@ def store(result: SyncResult, *, actor: Actor, deleted: Collection[UUID] = ()) -
     if credential is None or started_at is None or not result.is_checked:
         return None
     owner = result.identity
-    own_org = owner.org if owner else Org(id=credential.org_id, name="")
+    own_org = owner.org if owner else ListedOrg(id=credential.org_id, name="")
     with audit.atomic(savepoint=False):
         lock_snapshots(site=credential.site)
         before = _read_state_before(credential=credential, result=result)

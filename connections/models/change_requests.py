@@ -351,7 +351,7 @@ class AttemptFields(PartOfRequest):
     def can_have_created(self, at: datetime) -> bool:
         """Whether a connection that Datadog created at this time, by its clock, can be its."""
         earliest = self.claimed_at - time_limits.CLOCK_MARGIN
-        seconds = timedelta(seconds=time_limits.DELETE_SECONDS)
+        seconds = timedelta(seconds=time_limits.SEND_SECONDS)
         return earliest <= at <= self.claimed_at + seconds + time_limits.CLOCK_MARGIN
 
 

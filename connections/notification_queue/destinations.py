@@ -13,7 +13,7 @@ from connections.models import Notification
 Channel = Notification.Channel
 
 
-class Purpose(StrEnum):
+class Contents(StrEnum):
     """What a destination receives, as people read it."""
 
     EVENTS = (
@@ -31,7 +31,7 @@ class Destination:
     channel: Channel
     label: str
     address: str
-    purpose: Purpose
+    purpose: Contents
     # The key of a checkpoint recipient's email address; "" for other destinations.
     address_key: str = ""
 
@@ -43,23 +43,23 @@ class Destination:
     @property
     def takes_events(self) -> bool:
         """Whether it receives notifications of events."""
-        return self.purpose != Purpose.CHECKPOINTS
+        return self.purpose != Contents.CHECKPOINTS
 
 
 def list_destinations() -> Iterator[Destination]:
     """Every configured destination."""
     if settings.HAS_MAIL:
         sender = f"From {settings.DEFAULT_FROM_EMAIL}"
-        yield Destination(Channel.MAIL, "Email to people", sender, Purpose.EVENTS)
+        yield Destination(Channel.MAIL, "Email to people", sender, Contents.EVENTS)
         label = "Email to a checkpoint recipient"
         for key, address in checkpoint_addresses().items():
-            yield Destination(Channel.MAIL, label, address, Purpose.CHECKPOINTS, address_key=key)
+            yield Destination(Channel.MAIL, label, address, Contents.CHECKPOINTS, address_key=key)
     if settings.WEBHOOK_URL:
         origin = origin_of(settings.WEBHOOK_URL)
-        yield Destination(Channel.WEBHOOK, "Webhook", origin, Purpose.EVERYTHING)
+        yield Destination(Channel.WEBHOOK, "Webhook", origin, Contents.EVERYTHING)
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
-        yield Destination(Channel.FILE, "Checkpoint file", path, Purpose.CHECKPOINTS)
+        yield Destination(Channel.FILE, "Checkpoint file", path, Contents.CHECKPOINTS)
 
 
 def list_event_channels() -> list[Channel]:
@@ -70,7 +70,7 @@ def list_event_channels() -> list[Channel]:
 def list_checkpoint_recipients() -> list[Destination]:
     """The destinations of checkpoints."""
     return [
-        destination for destination in list_destinations() if destination.purpose != Purpose.EVENTS
+        destination for destination in list_destinations() if destination.purpose != Contents.EVENTS
     ]
 
 

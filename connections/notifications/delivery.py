@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # The wait after the first attempt, after the second, and so on. The attempt after the last wait is
 # the last one.
 RETRY_DELAYS = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
-MAX_RETRY_DELAY = timedelta(hours=2)
+MAX_RETRY_DELAY = max(RETRY_DELAYS)
 # A claim without a result expires after this time, which is longer than any attempt takes.
 CLAIM_TIMEOUT = timedelta(minutes=2)
 # How long finished notifications stay in the delivery log.

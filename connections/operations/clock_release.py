@@ -11,7 +11,6 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
-from connections.batches.drafts import DRAFT_WINDOW
 from connections.change_requests import clock_guard
 from connections.core import time_limits
 from connections.core.text import format_time
@@ -85,9 +84,8 @@ def _end_windows(*, now: datetime) -> None:
     # A worker handles each of these again, and finds its day.
     is_early = Q(end_due_at__gt=now) | Q(end_due_at=None, ends_on__gte=now.date())
     AccessRequest.objects.filter(GAVE_ACCESS, is_early).update(end_due_at=now)
-    Batch.objects.filter(expires_at__gt=now + DRAFT_WINDOW).update(expires_at=now)
-    # Rows of a bulk deletion that weren't sent yet have as long as an approval.
-    is_too_late = Q(expires_at__gt=now + time_limits.APPROVAL_WINDOW)
+    Batch.objects.filter(expires_at__gt=now + time_limits.LONGEST_WINDOW).update(expires_at=now)
+    is_too_late = Q(expires_at__gt=now + time_limits.LONGEST_WINDOW)
     is_too_late |= Q(
         state=State.WAITING, epoch__gt=0, expires_at__gt=now + time_limits.SENDING_WINDOW
     )

@@ -31,7 +31,7 @@ from django.db.models.functions import Coalesce
 
 from connections import __version__
 from connections.access.actor import WORKER
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.change_requests.clock_guard import ClockReading, newest_event_time
 from connections.change_requests.hold import find_hold
 from connections.changes.changes import AWAITING, matching_changes
@@ -202,7 +202,7 @@ def _read_agreed(counts: AgreedCounts) -> Iterator[Metric]:
         name="orgadmin_not_agreed",
         help="Connections that aren't agreed, by reason. One can have several.",
     )
-    for reason in Reason:
+    for reason in NotAgreed:
         reasons.add(counts.reasons[reason], reason=reason.value)
     yield reasons
 

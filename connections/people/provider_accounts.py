@@ -14,7 +14,7 @@ from connections.core.secret import Secret
 from connections.models import Person, ProviderAccount
 from connections.people import people
 from connections.people.oidc.exchange import IdentityProvider
-from connections.people.oidc.identity import ProviderError, Reason, is_valid_subject
+from connections.people.oidc.identity import Failure, ProviderError, is_valid_subject
 
 
 def load_identity_provider() -> IdentityProvider:
@@ -22,7 +22,7 @@ def load_identity_provider() -> IdentityProvider:
     try:
         secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
     except PrivateFileError as error:
-        raise ProviderError(Reason.UNREACHABLE, str(error)) from None
+        raise ProviderError(Failure.UNREACHABLE, str(error)) from None
     return IdentityProvider(
         issuer=settings.OIDC_ISSUER,
         client_id=settings.OIDC_CLIENT_ID,

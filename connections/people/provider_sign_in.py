@@ -19,7 +19,7 @@ from connections.people.provider_roles import list_mapped_roles
 _TAKEN = {names.NAME_TAKEN, names.LOOKS_TAKEN}
 
 
-class Refusal(StrEnum):
+class SignInRefusal(StrEnum):
     """Why a valid identity from the provider is refused here."""
 
     UNKNOWN_ACCOUNT = "unknown_account"  # not connected to a person here
@@ -31,10 +31,10 @@ class Refusal(StrEnum):
     NAME_TAKEN = "name_taken"  # the username or address is another person's
 
 
-class RefusedError(Exception):
+class SignInRefusedError(Exception):
     """The identity is valid, but doesn't sign anyone in."""
 
-    def __init__(self, refusal: Refusal, *, person: Person | None = None) -> None:
+    def __init__(self, refusal: SignInRefusal, *, person: Person | None = None) -> None:
         super().__init__(refusal)
         self.refusal, self.person = refusal, person
 
@@ -64,19 +64,19 @@ def admit(identity: ProviderIdentity, *, request_id: str) -> Admission:
     person = _find_person(identity)
     if person is None:
         if not settings.OIDC_CREATE_PEOPLE:
-            raise RefusedError(Refusal.UNKNOWN_ACCOUNT)
+            raise SignInRefusedError(SignInRefusal.UNKNOWN_ACCOUNT)
         if settings.OIDC_ROLE_MAP and not granted:
-            raise RefusedError(Refusal.NO_ROLE)
+            raise SignInRefusedError(SignInRefusal.NO_ROLE)
         person = _add_person(identity, actor=actor, roles=granted)
     if not person.is_active:
-        raise RefusedError(Refusal.DISABLED, person=person)
+        raise SignInRefusedError(SignInRefusal.DISABLED, person=person)
     if not settings.OIDC_ROLE_MAP:
         return Admission(person=person, previous_hash=person.get_session_auth_hash())
     admission = _set_mapped_roles(actor=actor, person=person, groups=groups)
     if admission.person.is_superuser and _takes_administrator(granted):
-        raise RefusedError(Refusal.LAST_ADMINISTRATOR, person=person)
+        raise SignInRefusedError(SignInRefusal.LAST_ADMINISTRATOR, person=person)
     if not granted:
-        raise RefusedError(Refusal.NO_ROLE, person=person)
+        raise SignInRefusedError(SignInRefusal.NO_ROLE, person=person)
     return admission
 
 
@@ -128,7 +128,7 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
     """
     claims = identity.claims
     if not claims.email:
-        raise RefusedError(Refusal.NO_PROFILE)
+        raise SignInRefusedError(SignInRefusal.NO_PROFILE)
     try:
         with audit.atomic():
             person = people.build_person(
@@ -151,7 +151,9 @@ def _add_person(identity: ProviderIdentity, *, actor: Actor, roles: frozenset[st
         if added := _find_person(identity):
             return added
         is_taken = isinstance(error, ConflictError) or not _TAKEN.isdisjoint(error.fields.values())
-        raise RefusedError(Refusal.NAME_TAKEN if is_taken else Refusal.NO_PROFILE) from None
+        raise SignInRefusedError(
+            SignInRefusal.NAME_TAKEN if is_taken else SignInRefusal.NO_PROFILE
+        ) from None
     return person
 
 

@@ -21,7 +21,7 @@ class AgreedView:
     # "in 12 days" or "30 Jun 2027". "" without an end.
     end: str
     is_end_urgent: bool
-    # What is wrong with it, where the owner is shown; by the name of the Reason.
+    # What is wrong with it, where the owner is shown; by the name of a NotAgreed.
     flags: dict[str, Badge]
     # Data types that weren't agreed.
     wider: list[str]

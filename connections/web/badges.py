@@ -12,7 +12,7 @@ from connections.access_requests.status import (
     MoveStatus,
     access_label_of,
 )
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import is_discarded
 from connections.changes.texts import change_title
 from connections.core import clock
@@ -402,15 +402,17 @@ class ConnectionStatus(Enum):
 
 # Why a connection isn't agreed.
 AGREEMENT_REASONS = {
-    Reason.NO_AGREEMENT: Badge(
-        Reason.NO_AGREEMENT.label, "warn", "warning", "No one answers for this access."
+    NotAgreed.NO_AGREEMENT: Badge(
+        NotAgreed.NO_AGREEMENT.label, "warn", "warning", "No one answers for this access."
     ),
-    Reason.OWNER_LEFT: Badge(
-        Reason.OWNER_LEFT.label, "warn", "person", "The owner's account is disabled."
+    NotAgreed.OWNER_LEFT: Badge(
+        NotAgreed.OWNER_LEFT.label, "warn", "person", "The owner's account is disabled."
     ),
-    Reason.WIDER: Badge(Reason.WIDER.label, "warn", "widen", "It shares data that wasn't agreed."),
-    Reason.ENDED: Badge(
-        Reason.ENDED.label, "warn", "clock", "The last day of the agreement has passed."
+    NotAgreed.WIDER: Badge(
+        NotAgreed.WIDER.label, "warn", "widen", "It shares data that wasn't agreed."
+    ),
+    NotAgreed.ENDED: Badge(
+        NotAgreed.ENDED.label, "warn", "clock", "The last day of the agreement has passed."
     ),
 }
 

@@ -68,7 +68,7 @@ CONFIRM = "Give a reason and type the org's name."
 
 
 @dataclass(frozen=True)
-class Step:
+class SceneStep:
     """One thing to do. `label` is the button, which signs in as `person` and opens `path`.
 
     A step with a `change`, a key of CHANGES, changes the simulated Datadog instead.
@@ -87,7 +87,7 @@ class Scene:
 
     title: str
     text: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[SceneStep] = field(default_factory=list)
     deletion: Deletion | None = None
     access_request: AccessRequest | None = None
 
@@ -99,7 +99,7 @@ class Failure:
     response: str
     pair: tuple[str, str]
     effect: str
-    step: Step
+    step: SceneStep
     deletion: Deletion | None
 
 
@@ -147,8 +147,8 @@ def _approve() -> Scene:
         "Approve someone else's request",
         "Group SOC's credential needs one approval by another person.",
         steps=[
-            Step("Approve or decline.", "Open as the Approver", APPROVER, _path_of(waiting)),
-            Step(
+            SceneStep("Approve or decline.", "Open as the Approver", APPROVER, _path_of(waiting)),
+            SceneStep(
                 "Confirm it, which sends the DELETE.",
                 "Open as the Operator",
                 OPERATOR,
@@ -160,7 +160,7 @@ def _approve() -> Scene:
 
 
 def _change_outside() -> Scene:
-    step = Step("Add audit events in the simulated Datadog.", "Change it", change="widened")
+    step = SceneStep("Add audit events in the simulated Datadog.", "Change it", change="widened")
     return Scene(
         "Someone changes a connection in Datadog",
         "Fraud Detection → Payments EU shares logs.",
@@ -173,13 +173,13 @@ def _access_requests() -> Iterator[Scene]:
         "Request access to another org's data",
         "Anyone who sees both orgs can request it. Requesting sends nothing to Datadog.",
         steps=[
-            Step(
+            SceneStep(
                 "Choose data types, and say who answers for it, what it is for and until when.",
                 "Open as the Viewer",
                 VIEWER,
                 _access_form(RequestKind.CREATE, NOT_CONNECTED),
             ),
-            Step(
+            SceneStep(
                 "Find it, and confirm it. This sends a POST, which creates the connection.",
                 "Open as the Operator",
                 OPERATOR,
@@ -192,8 +192,10 @@ def _access_requests() -> Iterator[Scene]:
         "Approve access to your org's data",
         "Risk Engine wants to query Group SOC's logs. Group SOC requires one approval.",
         steps=[
-            Step("Approve or decline.", "Open as the Approver", APPROVER, _page_of(to_approve)),
-            Step(
+            SceneStep(
+                "Approve or decline.", "Open as the Approver", APPROVER, _page_of(to_approve)
+            ),
+            SceneStep(
                 "Confirm it, which sends the POST.",
                 "Open as the Operator",
                 OPERATOR,
@@ -207,7 +209,7 @@ def _access_requests() -> Iterator[Scene]:
         "Confirm more data types",
         "The Viewer requested that Catalog can also query Pricing's logs. No approval is required.",
         steps=[
-            Step(
+            SceneStep(
                 "Confirm it, which sends one PATCH.",
                 "Open as the Operator",
                 OPERATOR,
@@ -222,13 +224,13 @@ def _access_requests() -> Iterator[Scene]:
         "Open Banking can query Group SOC's metrics until today (UTC), as approved. Then Org Admin "
         "deletes the connection.",
         steps=[
-            Step(
+            SceneStep(
                 "See who approved it and until when.",
                 "Open as the Operator",
                 OPERATOR,
                 _page_of(ends_today),
             ),
-            Step(
+            SceneStep(
                 "Request a later end, if it is still needed.",
                 "Extend it",
                 VIEWER,
@@ -245,13 +247,13 @@ def _restore() -> Scene:
         "Restore a deleted connection",
         "A deletion can't be undone exactly: the connection gets a new ID and a new creator.",
         steps=[
-            Step(
+            SceneStep(
                 "Choose Restore… on the deletion's page.",
                 "Open the deletion",
                 OPERATOR,
                 _path_of(deletion),
             ),
-            Step(
+            SceneStep(
                 f"{' → '.join(access_requests.RESTORED)} has been restored already.",
                 "Open that access request",
                 OPERATOR,
@@ -268,14 +270,14 @@ def _move() -> Scene:
         "Move a connection to a service account",
         "Datadog deletes a connection when its creator's account is deactivated.",
         steps=[
-            Step(
+            SceneStep(
                 f"Tom Aldridge's account is disabled, and he created {source} → {sink}. Move it, "
                 "which sends a DELETE and then a POST.",
                 "Open as the Operator",
                 OPERATOR,
                 _access_form(RequestKind.MOVE, CREATED_BY_A_PERSON),
             ),
-            Step(
+            SceneStep(
                 f"{' → '.join(access_requests.MOVED)} has been moved already.",
                 "Open that access request",
                 OPERATOR,
@@ -291,7 +293,7 @@ def _review_access() -> Scene:
         "Decide in an access review",
         "Reviewers decide for each connection whether to keep or delete it.",
         steps=[
-            Step(
+            SceneStep(
                 "Press K to keep or D to delete; each decision needs a reason.",
                 "Open as a reviewer",
                 OPERATOR,
@@ -307,7 +309,7 @@ def _agree() -> Scene:
         "An agreement names the owner, the purpose, the data types and the end of one org's access "
         "to another's data. Nearly every connection has one.",
         steps=[
-            Step(
+            SceneStep(
                 "Select the connections that aren't agreed, and set their owner and purpose.",
                 "Open as the Operator",
                 OPERATOR,
@@ -328,19 +330,19 @@ def _review_as_owner() -> Scene:
         "The owner that the agreement names, or else the owner of the source org, decides on each "
         "connection. Org Admin starts the same access review again every month.",
         steps=[
-            Step(
+            SceneStep(
                 "Decide on the connections that you own.",
                 "Open as an owner",
                 OPERATOR,
                 f"{path}?show=yours",
             ),
-            Step(
+            SceneStep(
                 "The Approver owns other connections.",
                 "Open as another owner",
                 APPROVER,
                 f"{path}?show=yours",
             ),
-            Step(
+            SceneStep(
                 f"{source} → {sink} has no agreement. Keep it, and set its owner and purpose in "
                 "the same form.",
                 "Open that connection",
@@ -352,7 +354,7 @@ def _review_as_owner() -> Scene:
 
 
 def _changed_meanwhile() -> Scene:
-    change = Step(
+    change = SceneStep(
         "Someone adds audit events in Datadog, after the last sync.",
         "Change it in Datadog",
         change="reviewed",
@@ -373,7 +375,9 @@ def _resolve_unknown() -> Scene:
         "An unknown outcome",
         "The response to this DELETE was lost. Org Admin never resends it automatically; "
         "two complete syncs show whether it worked.",
-        steps=[Step("Check Datadog's list now.", "Open the deletion", OPERATOR, _path_of(unknown))],
+        steps=[
+            SceneStep("Check Datadog's list now.", "Open the deletion", OPERATOR, _path_of(unknown))
+        ],
         deletion=unknown,
     )
 
@@ -396,23 +400,23 @@ def _recreate() -> Scene:
         title="Someone recreates the connection that you deleted",
         text="Terraform still has it in its plan, so it comes back with another ID.",
     )
-    recreate = Step(
+    recreate = SceneStep(
         "Then let Terraform run in one minute.", "Recreate it in one minute", change="recreated"
     )
     return replace(scene, steps=[*scene.steps, recreate, _sync(), _see_changes()])
 
 
-def _sync() -> Step:
+def _sync() -> SceneStep:
     limit = format_limit(settings.SYNC_INTERVAL)
     return _in_connections(f"Sync now, or wait: the worker syncs each org within {limit}.")
 
 
-def _in_connections(text: str) -> Step:
-    return Step(text, "Open Connections", OPERATOR, reverse("org-connection-list"))
+def _in_connections(text: str) -> SceneStep:
+    return SceneStep(text, "Open Connections", OPERATOR, reverse("org-connection-list"))
 
 
-def _see_changes() -> Step:
-    return Step(
+def _see_changes() -> SceneStep:
+    return SceneStep(
         "See what changed, and acknowledge it with a note.",
         "Open Changes",
         OPERATOR,
@@ -425,7 +429,7 @@ def _evidence() -> Iterator[Scene]:
         "Find a past deletion",
         "Every deletion is kept, with its requester, reason and Datadog's response.",
         steps=[
-            Step(
+            SceneStep(
                 "Filter by status, person, org or ticket.",
                 "Open Deletions",
                 AUDITOR,
@@ -437,13 +441,13 @@ def _evidence() -> Iterator[Scene]:
         "Verify the audit log offline",
         "An evidence bundle is a ZIP file that anyone can check with Python alone.",
         steps=[
-            Step(
+            SceneStep(
                 "See the newest checkpoint and the last verification.",
                 "Open Evidence",
                 AUDITOR,
                 reverse("evidence-detail"),
             ),
-            Step(
+            SceneStep(
                 "Download a bundle, take verify.pyz out of it, and run python3 -I verify.pyz "
                 "on it, with the fingerprint from Evidence.",
                 "Create a bundle",
@@ -460,19 +464,19 @@ def _look_around() -> Iterator[Scene]:
         "50 orgs on 3 sites. 6 have no credential: they are known from other orgs' "
         "connections, or because Group SOC manages them.",
         steps=[
-            Step(
+            SceneStep(
                 "See which orgs have no working credential.",
                 "Open Orgs",
                 OPERATOR,
                 reverse("org-list"),
             ),
-            Step(
+            SceneStep(
                 "See which org shares what with which other org.",
                 "Open the matrix",
                 OPERATOR,
                 f"{reverse('org-connection-list')}?view=matrix",
             ),
-            Step(
+            SceneStep(
                 "Robotics has a key pair and an access token. Only the token lists its "
                 "connection to Mobile.",
                 "Open that connection",
@@ -486,7 +490,7 @@ def _look_around() -> Iterator[Scene]:
         "Org Admin checks a key pair before using it. The demo's own keys are already added; "
         "the simulator rejects any others.",
         steps=[
-            Step(
+            SceneStep(
                 "Enter any two keys and see which check fails.",
                 "Add a credential",
                 CREDENTIAL_MANAGER,
@@ -544,9 +548,9 @@ def _confirm_scene(
     )
 
 
-def _confirm_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> Step:
+def _confirm_step(credential: Credential, connection_id: str, *, text: str = CONFIRM) -> SceneStep:
     query = urlencode({"credential": credential.pk, "connection_id": connection_id})
-    return Step(
+    return SceneStep(
         text, "Open the confirmation page", OPERATOR, f"{reverse('deletion-confirm')}?{query}"
     )
 

@@ -522,7 +522,7 @@ def test_what_never_left_is_tried_four_more_times(
 ):
     access_request = sender.without_effect() if was_ambiguous else None
     # A deadline that has passed before the attempt starts: proof that nothing was sent.
-    monkeypatch.setattr(time_limits, "DELETE_SECONDS", -1.0)
+    monkeypatch.setattr(time_limits, "SEND_SECONDS", -1.0)
     if access_request:
         sender.confirm(access_request)
     access_request = access_request or sender.request()

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from connections.access.actor import Actor, command_actor, person_actor
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.core import clock
 from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.choices import find_agreement_choices
@@ -151,7 +151,7 @@ def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
     [cell] = re.findall(r'aria-label="Payments US to Group SOC: ([^"]*)"', matrix)
     # Before the first agreement, nothing is marked.
     has_none = not Agreement.objects.exists()
-    marked = [reason for reason in Reason if reason.label.lower() in cell]
+    marked = [reason for reason in NotAgreed if reason.label.lower() in cell]
     return [
         listed.split(),
         [reason for reason in said if said[reason] in page],
@@ -163,7 +163,7 @@ def reasons_shown(pair: OrgPair) -> list[list[str]]:
     """The reasons in the inventory, its filter, the overview, the command and --not-agreed."""
     counts = count_agreed(actor=command_actor(), today=clock.now().date())
     # The other connection has no agreement.
-    counted = counts.reasons - Counter([Reason.NO_AGREEMENT])
+    counted = counts.reasons - Counter([NotAgreed.NO_AGREEMENT])
     assert counts.agreed == counts.total - 1 - bool(counted)
     inventory = build_inventory(actor=command_actor(), filters=InventoryFilter())
     [row] = [each for each in inventory.load_rows(inventory.matches) if pair_of(each) == pair]
@@ -174,7 +174,7 @@ def reasons_shown(pair: OrgPair) -> list[list[str]]:
     return [
         list(row.reasons),
         [reason for each in found for reason in each.reasons],
-        [reason for reason in Reason if counted[reason]],
+        [reason for reason in NotAgreed if counted[reason]],
         *(listed_reasons(pair, *flags) for flags in ([], ["--not-agreed"])),
     ]
 
@@ -251,7 +251,7 @@ def test_where_credentials_list_other_data_types_the_newest_counts(
     for credential, expected in {payments: 0, soc: 1}.items():
         of_pair.filter(credential=credential).update(last_seen_at=clock.now())
         counts = count_agreed(actor=command_actor(), today=clock.now().date())
-        assert counts.reasons[Reason.WIDER] == expected
+        assert counts.reasons[NotAgreed.WIDER] == expected
         not_agreed = InventoryFilter(agreed="no")
         listed = build_inventory(actor=command_actor(), filters=not_agreed)
         assert counts.total - counts.agreed == len(listed.matches)

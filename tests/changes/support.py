@@ -8,7 +8,7 @@ from typing import Any
 
 from connections.access.actor import WORKER
 from connections.core import clock
-from connections.datadog.payloads import Creator, KeyOwner, Org, OrgConnection
+from connections.datadog.payloads import Creator, KeyOwner, ListedOrg, OrgConnection
 from connections.inventory import storing
 from connections.inventory.fetching import SyncResult
 from connections.models import (
@@ -33,8 +33,8 @@ def make_connection(
     """A connection whose ID ends with this number."""
     return OrgConnection(
         id=str(uuid.UUID(int=number)),
-        source_org=Org(id=source, name=NAMES.get(source, source.title())),
-        sink_org=Org(id=sink, name=NAMES.get(sink, sink.title())),
+        source_org=ListedOrg(id=source, name=NAMES.get(source, source.title())),
+        sink_org=ListedOrg(id=sink, name=NAMES.get(sink, sink.title())),
         connection_types=tuple(types),
         created_at=CREATED_AT,
         created_by=ADA,
@@ -60,7 +60,7 @@ def make_credential(name: str, *, org_id: str = "prod", site: str = SITE) -> Cre
     )
 
 
-def owner_of(org: Org) -> KeyOwner:
+def owner_of(org: ListedOrg) -> KeyOwner:
     """The owner of a credential's keys."""
     return KeyOwner(
         org=org,
@@ -88,7 +88,7 @@ def sync(
         is_complete=is_complete,
         cause="" if is_complete else "forbidden",
         http_status=200 if is_complete else 403,
-        identity=owner_of(Org(id=credential.org_id, name=name)) if is_complete else None,
+        identity=owner_of(ListedOrg(id=credential.org_id, name=name)) if is_complete else None,
     )
     storing.store(result, actor=WORKER)
     return list(Change.objects.filter(number__gt=last).order_by("number"))

@@ -7,7 +7,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.payloads import KeyOwner, Org
+from connections.datadog.payloads import KeyOwner, ListedOrg
 from connections.datadog.responses import DatadogError
 from tests.datadog.servers import (
     ReceivedRequest,
@@ -56,7 +56,7 @@ def send_request(call: str, data: bytes) -> tuple[Any, ReceivedRequest]:
 def test_whoami_names_org_person_and_permissions():
     identity, seen = send_request("whoami", json_response(USER))
     assert identity == KeyOwner(
-        org=Org(id="org-1", name="Parent"),
+        org=ListedOrg(id="org-1", name="Parent"),
         user_id="user-1",
         user_name="Ann",
         is_service_account=True,

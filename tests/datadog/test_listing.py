@@ -11,7 +11,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.payloads import ConnectionList, Creator, Org
+from connections.datadog.payloads import ConnectionList, Creator, ListedOrg
 from connections.datadog.responses import DatadogError
 from tests.datadog.servers import (
     Play,
@@ -95,8 +95,8 @@ def test_one_page_is_complete_and_read_in_full():
     assert listing.is_complete
     assert (listing.cause, listing.http_status) == (None, 200)
     (found,) = listing.org_connections
-    assert found.source_org == Org(id="org-1", name="Parent")
-    assert found.sink_org == Org(id="org-2", name="Child")
+    assert found.source_org == ListedOrg(id="org-1", name="Parent")
+    assert found.sink_org == ListedOrg(id="org-2", name="Child")
     assert found.connection_types == ("logs", "metrics")
     assert found.created_at == datetime(2025, 8, 26, 18, 19, 35, 554634, tzinfo=UTC)
     assert found.created_by == Creator(
@@ -114,7 +114,7 @@ def test_a_missing_included_leaves_the_creators_flags_unknown():
     listing = list_against(respond(json_response(page([1], total=1))), requests=1)
     assert listing.is_complete
     (found,) = listing.org_connections
-    assert found.sink_org == Org(id="org-2", name="")
+    assert found.sink_org == ListedOrg(id="org-2", name="")
     assert (found.created_by.disabled, found.created_by.service_account) == (None, None)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.payloads import Org
+from connections.datadog.payloads import ListedOrg
 from connections.datadog.responses import DatadogError
 from tests.datadog.servers import ScriptedServer, http_response, json_response, key_pair, respond
 
@@ -26,7 +26,7 @@ def document(managed: Any, *, included: Any = (), own: Any = OWN) -> dict[str, A
     }
 
 
-def list_managed_orgs(data: bytes) -> tuple[Org, ...]:
+def list_managed_orgs(data: bytes) -> tuple[ListedOrg, ...]:
     """The client's result for this response."""
     with ScriptedServer([respond(data)]) as server:
         client = DatadogClient(base_url=server.url, keys=key_pair())
@@ -46,9 +46,9 @@ def test_it_names_the_keys_own_org_and_each_managed_org_once():
     ]
     managed = [CHILD, OWN["data"], {"type": "orgs", "id": "org-3"}]
     assert list_managed_orgs(json_response(document(managed, included=included))) == (
-        Org(id="org-1", name="Parent"),
-        Org(id="org-2", name="Child"),
-        Org(id="org-3", name=""),
+        ListedOrg(id="org-1", name="Parent"),
+        ListedOrg(id="org-2", name="Child"),
+        ListedOrg(id="org-3", name=""),
     )
 
 

@@ -198,7 +198,7 @@ def test_a_retired_credential_sends_nothing(
 def test_no_response_within_the_deadline_is_unknown(
     make_deletion: RequestDeletion, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("connections.core.time_limits.DELETE_SECONDS", 2.0)
+    monkeypatch.setattr("connections.core.time_limits.SEND_SECONDS", 2.0)
     deletion = make_deletion(EXECUTES_THEN_NO_RESPONSE)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1

@@ -14,7 +14,7 @@ from django.db import connection, models, transaction
 
 from connections.audit.recorded_columns import NOT_RECORDED
 from connections.evidence import comparison
-from connections.evidence.records import Kind, Table
+from connections.evidence.records import RecordKind, Table
 from tests.evidence.support import Forger, Made, complaint
 from tests.support.append_only import TABLES, triggers_off
 from tests.support.sweeps import ON_POSTGRESQL, sample
@@ -47,11 +47,11 @@ def tampering() -> Iterator[None]:
             cursor.execute("PRAGMA ignore_check_constraints = OFF")
 
 
-def tables_of(kind: Kind) -> list[Table]:
+def tables_of(kind: RecordKind) -> list[Table]:
     return [*kind.tables, *([kind.many] if kind.many else [])]
 
 
-def newest_rows(kind: Kind, record: uuid.UUID) -> list[tuple[Table, models.Model]]:
+def newest_rows(kind: RecordKind, record: uuid.UUID) -> list[tuple[Table, models.Model]]:
     """The newest row of each table that has one of this record."""
     rows = [
         (table, table.model._default_manager.filter(**{table.record: record}).order_by("pk").last())
@@ -60,17 +60,17 @@ def newest_rows(kind: Kind, record: uuid.UUID) -> list[tuple[Table, models.Model
     return [(table, row) for table, row in rows if row]
 
 
-def differences(kind: Kind, record: uuid.UUID) -> dict[Any, str]:
+def differences(kind: RecordKind, record: uuid.UUID) -> dict[Any, str]:
     raw = record if connection.vendor == "postgresql" else record.hex
     return comparison._find_differences(kind, [raw])
 
 
-def is_found(kind: Kind, record: uuid.UUID) -> bool:
+def is_found(kind: RecordKind, record: uuid.UUID) -> bool:
     return bool(differences(kind, record))
 
 
 def assert_each_stored_column_counts(
-    kind: Kind, record: uuid.UUID, subtests: pytest.Subtests
+    kind: RecordKind, record: uuid.UUID, subtests: pytest.Subtests
 ) -> None:
     """Every column of every table of this record: changed, it is found; or it isn't recorded."""
     assert differences(kind, record) == {}
@@ -88,7 +88,9 @@ def assert_each_stored_column_counts(
                 assert is_found(kind, record)
 
 
-def assert_each_stored_row_counts(kind: Kind, record: uuid.UUID, subtests: pytest.Subtests) -> None:
+def assert_each_stored_row_counts(
+    kind: RecordKind, record: uuid.UUID, subtests: pytest.Subtests
+) -> None:
     """A removed row of each table, and one more, are found."""
     for table, row in newest_rows(kind, record):
         with subtests.test(removed=table.name), tampering():

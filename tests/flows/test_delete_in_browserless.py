@@ -135,7 +135,7 @@ def test_each_response_is_shown_and_stored_and_the_delete_is_never_resent(
     name: str, requester: Requester, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ):
     fault, headline, state, outcome, *also = RESPONSES[name]
-    monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
+    monkeypatch.setattr(time_limits, "SEND_SECONDS", seconds_for(fault))
     sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
 
     page = requester.delete()

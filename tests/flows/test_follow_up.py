@@ -150,7 +150,7 @@ def send_and_lose_response(
     def send(fault: faults.Fault) -> Page:
         sandbox.world.set_fault(fault=fault, connection_id=requester.connection.id)
         with monkeypatch.context() as patch:
-            patch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
+            patch.setattr(time_limits, "SEND_SECONDS", seconds_for(fault))
             return requester.delete()
 
     return send

@@ -113,7 +113,7 @@ def test_each_response_has_its_exit_code(
     state: str,
     outcome: str | None,
 ):
-    monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
+    monkeypatch.setattr(time_limits, "SEND_SECONDS", seconds_for(fault))
     sandbox.world.set_fault(fault=fault, connection_id=target.id)
 
     result = run(target.id, "--yes")

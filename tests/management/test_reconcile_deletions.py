@@ -32,7 +32,7 @@ def send_with_fault(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
 
     def send(fault: Fault) -> Connection:
-        monkeypatch.setattr(time_limits, "DELETE_SECONDS", seconds_for(fault))
+        monkeypatch.setattr(time_limits, "SEND_SECONDS", seconds_for(fault))
         sandbox.world.set_fault(fault=fault, connection_id=connection.id)
         request_deletion(actor=command_actor(), credential=credential, connection_id=connection.id)
         return connection

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connections.people.oidc.identity import PersonClaims, ProviderError, Reason
+from connections.people.oidc.identity import Failure, PersonClaims, ProviderError
 
 type Claims = Mapping[str, Any]
 
@@ -48,9 +48,9 @@ def _get_values(claims: Claims, name: str) -> frozenset[str]:
     values = claims.get(name)
     values = [values] if isinstance(values, str) else values
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ProviderError(Reason.NO_ROLES_CLAIM, "The claim for roles is absent or no list.")
+        raise ProviderError(Failure.NO_ROLES_CLAIM, "The claim for roles is absent or no list.")
     if len(values) > MAX_VALUES:
-        raise ProviderError(Reason.ROLES_CLAIM_TOO_LARGE, f"It has over {MAX_VALUES} values.")
+        raise ProviderError(Failure.ROLES_CLAIM_TOO_LARGE, f"It has over {MAX_VALUES} values.")
     return frozenset(values)
 
 
@@ -59,4 +59,4 @@ def _check_size(claims: Claims, name: str) -> None:
     elsewhere = claims.get("_claim_names", {})
     is_elsewhere = not isinstance(elsewhere, dict) or name in elsewhere
     if is_elsewhere or ("hasgroups" in claims and name not in claims):
-        raise ProviderError(Reason.ROLES_CLAIM_TOO_LARGE, "The provider left the claim out.")
+        raise ProviderError(Failure.ROLES_CLAIM_TOO_LARGE, "The provider left the claim out.")

@@ -22,7 +22,7 @@ from connections.people.oidc.exchange import (
     is_usable_endpoint,
     is_usable_issuer,
 )
-from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.identity import Failure, ProviderError, ProviderIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,11 @@ def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
     """The provider's current configuration. Raises ProviderError."""
     issuer = exchange.provider.issuer
     if not is_usable_issuer(issuer):
-        raise ProviderError(Reason.UNREACHABLE, "The issuer URL isn't safe to use.")
+        raise ProviderError(Failure.UNREACHABLE, "The issuer URL isn't safe to use.")
     document = exchange.fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if document.get("issuer") != issuer:
         raise ProviderError(
-            Reason.WRONG_ISSUER, "The provider's configuration names another issuer."
+            Failure.WRONG_ISSUER, "The provider's configuration names another issuer."
         )
     methods = _get_texts(document, "token_endpoint_auth_methods_supported")
     return ProviderMetadata(
@@ -123,7 +123,7 @@ def _get_flag(metadata: dict[str, Any], name: str) -> bool:
 
 
 def _unusable_error(name: str) -> ProviderError:
-    return ProviderError(Reason.UNREACHABLE, f"The provider publishes no usable {name}.")
+    return ProviderError(Failure.UNREACHABLE, f"The provider publishes no usable {name}.")
 
 
 def build_authorization_url(
@@ -179,14 +179,14 @@ def fetch_identity(
 
     provider = exchange.provider
     if callback.get("error"):
-        reason = Reason.CANCELLED if callback["error"] == "access_denied" else Reason.REFUSED
+        reason = Failure.CANCELLED if callback["error"] == "access_denied" else Failure.REFUSED
         raise ProviderError(reason, "The provider returned an error.")
     metadata = fetch_metadata(exchange)
     # RFC 9207: a response meant for another provider must not be accepted.
     if ("iss" in callback or metadata.sends_issuer) and callback.get("iss") != provider.issuer:
-        raise ProviderError(Reason.WRONG_ISSUER, "The response names another issuer.")
+        raise ProviderError(Failure.WRONG_ISSUER, "The response names another issuer.")
     if not callback.get("code"):
-        raise ProviderError(Reason.REFUSED, "The response has no code.")
+        raise ProviderError(Failure.REFUSED, "The response has no code.")
     id_token, access_token = _fetch_tokens(
         exchange, metadata, request=request, redirect_uri=redirect_uri, code=callback["code"]
     )
@@ -220,7 +220,7 @@ def _fetch_userinfo(
     """The claims of the UserInfo endpoint, which must be about the same subject."""
     claims = exchange.fetch(metadata.userinfo_endpoint, authorization=access_token)
     if claims.get("sub") != identity.subject:
-        raise ProviderError(Reason.BAD_TOKEN, "The userinfo is about another subject.")
+        raise ProviderError(Failure.BAD_TOKEN, "The userinfo is about another subject.")
     return claims
 
 
@@ -250,7 +250,7 @@ def _fetch_tokens(
     document = exchange.fetch(metadata.token_endpoint, form=form, authorization=authorization)
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token.isascii():
-        raise ProviderError(Reason.BAD_TOKEN, "The provider returned no ID token.")
+        raise ProviderError(Failure.BAD_TOKEN, "The provider returned no ID token.")
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or not re.fullmatch(r"[!-~]+", access_token):
         return id_token, None

@@ -13,7 +13,7 @@ from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
 from connections.net.http import OutboundRequest, OutboundResponse, pool, send
 from connections.net.route import DIRECT, Route
-from connections.people.oidc.identity import ProviderError, Reason
+from connections.people.oidc.identity import Failure, ProviderError
 
 # In characters. URLs go into a Location header, which servers and browsers limit.
 MAX_URL_LENGTH = 2000
@@ -127,7 +127,7 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
     """An exchange in one of the free slots. Raises ProviderError if no slot is free."""
     if not _slots.acquire(blocking=False):
         raise ProviderError(
-            Reason.BUSY, f"{MAX_CONCURRENT} sign-ins are already waiting for the provider."
+            Failure.BUSY, f"{MAX_CONCURRENT} sign-ins are already waiting for the provider."
         )
     try:
         with pool():
@@ -139,14 +139,14 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
 def _parse_response(response: OutboundResponse, *, url: str) -> dict[str, Any]:
     # A token endpoint returns 400 for a code that was already used or belongs to another client.
     if response.status == 400:
-        raise ProviderError(Reason.REFUSED, f"{url} returned 400.")
+        raise ProviderError(Failure.REFUSED, f"{url} returned 400.")
     if response.status != 200 or not response.is_body_complete:
         why = str(response.cause or f"status {response.status}").replace("_", " ")
-        raise ProviderError(Reason.UNREACHABLE, f"{url} gave no usable response: {why}.")
+        raise ProviderError(Failure.UNREACHABLE, f"{url} gave no usable response: {why}.")
     try:
         document = parse_json(response.body)
     except PayloadError as error:
-        raise ProviderError(Reason.UNREACHABLE, f"{url}: {error}") from None
+        raise ProviderError(Failure.UNREACHABLE, f"{url}: {error}") from None
     if not isinstance(document, dict):
-        raise ProviderError(Reason.UNREACHABLE, f"{url} returned no JSON object.")
+        raise ProviderError(Failure.UNREACHABLE, f"{url} returned no JSON object.")
     return document

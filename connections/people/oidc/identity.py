@@ -7,7 +7,7 @@ from enum import StrEnum
 MAX_SUBJECT = 255
 
 
-class Reason(StrEnum):
+class Failure(StrEnum):
     """Why a sign-in failed. connections/web/people/single_sign_on.py has the texts for people."""
 
     UNREACHABLE = "unreachable"  # no response, or not one that OpenID Connect allows
@@ -29,7 +29,7 @@ class Reason(StrEnum):
 class ProviderError(Exception):
     """The sign-in failed. The text is for the log and contains no token and no code."""
 
-    def __init__(self, reason: Reason, text: str) -> None:
+    def __init__(self, reason: Failure, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 

@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 
 from connections.people.oidc.identity import (
+    Failure,
     ProviderError,
     ProviderIdentity,
-    Reason,
     is_valid_subject,
 )
 
@@ -29,11 +29,11 @@ ALGORITHMS = (
 # Allowed difference between the clocks of two machines.
 LEEWAY = timedelta(seconds=60)
 
-_REASONS: tuple[tuple[type[jwt.PyJWTError], Reason], ...] = (
-    (jwt.InvalidIssuerError, Reason.WRONG_ISSUER),
-    (jwt.InvalidAudienceError, Reason.WRONG_AUDIENCE),
-    (jwt.ExpiredSignatureError, Reason.EXPIRED),
-    (jwt.ImmatureSignatureError, Reason.EXPIRED),
+_REASONS: tuple[tuple[type[jwt.PyJWTError], Failure], ...] = (
+    (jwt.InvalidIssuerError, Failure.WRONG_ISSUER),
+    (jwt.InvalidAudienceError, Failure.WRONG_AUDIENCE),
+    (jwt.ExpiredSignatureError, Failure.EXPIRED),
+    (jwt.ImmatureSignatureError, Failure.EXPIRED),
 )
 
 
@@ -65,7 +65,7 @@ def verify(
             },
         )
     except jwt.PyJWTError as error:
-        reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
+        reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Failure.BAD_TOKEN)
         raise ProviderError(reason, f"The ID token isn't valid: {type(error).__name__}.") from None
     _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)
     authenticated_at = _get_auth_time(claims, now=now)
@@ -111,11 +111,11 @@ def _check_nonce_and_audience(claims: dict[str, Any], *, nonce: str, client_id: 
     if not isinstance(token_nonce, str) or not token_nonce.isascii():
         token_nonce = ""
     if not secrets.compare_digest(token_nonce, nonce):
-        raise ProviderError(Reason.WRONG_NONCE, "The ID token is for another sign-in.")
+        raise ProviderError(Failure.WRONG_NONCE, "The ID token is for another sign-in.")
     audience = claims["aud"]
     is_for_several = isinstance(audience, list) and len(audience) > 1
     if (is_for_several or "azp" in claims) and claims.get("azp") != client_id:
-        raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token is for another client.")
+        raise ProviderError(Failure.WRONG_AUDIENCE, "The ID token is for another client.")
 
 
 def _get_auth_time(claims: dict[str, Any], *, now: datetime) -> datetime | None:
@@ -129,16 +129,16 @@ def _get_auth_time(claims: dict[str, Any], *, now: datetime) -> datetime | None:
 
 def _check_auth_time(at: datetime | None, *, since: datetime) -> None:
     if at is None:
-        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The ID token has no valid auth_time.")
+        raise ProviderError(Failure.NOT_REAUTHENTICATED, "The ID token has no valid auth_time.")
     # auth_time is in whole seconds.
     if at < since - LEEWAY:
-        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person didn't sign in again.")
+        raise ProviderError(Failure.NOT_REAUTHENTICATED, "The person didn't sign in again.")
 
 
 def _get_subject(claims: dict[str, Any]) -> str:
     subject = claims["sub"]
     if not isinstance(subject, str) or not is_valid_subject(subject):
-        raise ProviderError(Reason.BAD_TOKEN, "The ID token names no usable subject.")
+        raise ProviderError(Failure.BAD_TOKEN, "The ID token names no usable subject.")
     return subject
 
 

@@ -9,7 +9,7 @@ from connections.web.access_requests.detail import PAGE, access_request_detail
 from connections.web.deletions.forms import ApprovalForm
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 
 _SUBJECT = Subject[AccessRequest](
     name="change_request",

@@ -37,7 +37,7 @@ class AccessRequestFilters(forms.Form):
         return AccessRequestFilter(text=data.pop("q"), **data)
 
 
-class AccessForm(OwnerForm, ConfirmationForm):
+class AccessRequestForm(OwnerForm, ConfirmationForm):
     """What access is requested, and the typed confirmation."""
 
     kind = forms.CharField(widget=forms.HiddenInput)

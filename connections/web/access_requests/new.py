@@ -46,7 +46,7 @@ from connections.models import (
 )
 from connections.web.access_requests.before import list_before
 from connections.web.access_requests.detail import PAGE
-from connections.web.access_requests.forms import AccessForm
+from connections.web.access_requests.forms import AccessRequestForm
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
 from connections.web.change_requests.page import notice_about
@@ -124,7 +124,9 @@ def _page_with_input(request: HttpRequest) -> HttpResponse:
     """The page with the input and the reauthentication prompt."""
     actor = support.actor_of(request)
     asked = _Asked(request.POST.dict(), actor=actor)
-    return _page(request, asked.find_target(actor=actor), form=AccessForm(request.POST), status=422)
+    return _page(
+        request, asked.find_target(actor=actor), form=AccessRequestForm(request.POST), status=422
+    )
 
 
 def _is_preview(request: HttpRequest) -> bool:
@@ -165,7 +167,7 @@ def _choice_page(request: HttpRequest, *, actor: Actor, problem: str = "") -> Ht
 
 def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
     asked = _Asked(request.POST.dict(), actor=actor)
-    form = AccessForm(request.POST)
+    form = AccessRequestForm(request.POST)
     if _is_preview(request) and not support.wants_fragment(request):
         return _page(request, asked.find_target(actor=actor), form=form)
     if _is_preview(request):
@@ -217,7 +219,9 @@ def _find_requested(request_id: str, *, actor: Actor) -> AccessRequest | None:
     return own.filter(request_id=pk).first()
 
 
-def _wanted(form: AccessForm, agreement: Agreement | None, *, kind: RequestKind) -> WantedTerms:
+def _wanted(
+    form: AccessRequestForm, agreement: Agreement | None, *, kind: RequestKind
+) -> WantedTerms:
     """What the form asks for. What isn't posted, or is as agreed, stays as agreed.
 
     Extending or moving keeps the data types.
@@ -244,12 +248,12 @@ def _wanted(form: AccessForm, agreement: Agreement | None, *, kind: RequestKind)
     return wanted
 
 
-def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessForm:
+def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessRequestForm:
     """The form as it is opened: as agreed, or the data types of the deleted connection."""
     today = support.time_of(request).date()
     terms = complete_terms(target, {}, reason="", ticket="")
     agreement, query = target.agreement, request.GET
-    return AccessForm(
+    return AccessRequestForm(
         initial={
             "kind": target.kind,
             "source": f"{target.pair.site}/{target.pair.source_org_id}",
@@ -279,7 +283,7 @@ def _default_end(target: AccessTarget, agreement: Agreement | None, *, today: da
     return min(end, latest) if latest else end
 
 
-def _terms_of(target: AccessTarget, form: AccessForm) -> AccessTerms:
+def _terms_of(target: AccessTarget, form: AccessRequestForm) -> AccessTerms:
     """What the form says now, whether or not it is valid."""
     if form.is_bound:
         form.is_valid()
@@ -296,7 +300,9 @@ def _terms_of(target: AccessTarget, form: AccessForm) -> AccessTerms:
     return complete_terms(target, wanted, reason="", ticket="")
 
 
-def _preview(request: HttpRequest, target: AccessTarget, *, form: AccessForm) -> HttpResponse:
+def _preview(
+    request: HttpRequest, target: AccessTarget, *, form: AccessRequestForm
+) -> HttpResponse:
     """What follows the fields as they change: nothing is requested."""
     context = _terms_context(request, target, _terms_of(target, form))
     return render(request, "access_requests/preview.html", context)
@@ -306,7 +312,7 @@ def _page(
     request: HttpRequest,
     target: AccessTarget,
     *,
-    form: AccessForm,
+    form: AccessRequestForm,
     notice: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -352,7 +358,7 @@ def _is_unfolded(request: HttpRequest, target: AccessTarget, terms: AccessTerms)
     return not agreed <= {*terms.as_agreed} or bool(agreed & problems.keys())
 
 
-def _url_instead(target: AccessTarget, form: AccessForm) -> str:
+def _url_instead(target: AccessTarget, form: AccessRequestForm) -> str:
     """The page that requests what fits, with the same data types; "" if nothing else fits."""
     kind, agreement = target.possible_instead, target.agreement
     types = form["connection_types"].value() or (agreement.connection_types if agreement else ())
@@ -451,7 +457,7 @@ def _effect(
     )
 
 
-def _uses(target: AccessTarget, form: AccessForm) -> list[tuple[str, str, bool]]:
+def _uses(target: AccessTarget, form: AccessRequestForm) -> list[tuple[str, str, bool]]:
     """Each data type with what it is for, and whether it is chosen."""
     chosen = form["connection_types"].value() or []
     had = target.snapshot.connection_types if target.snapshot else []

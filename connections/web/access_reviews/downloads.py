@@ -17,7 +17,7 @@ from connections.lookups.objects import find_access_review
 from connections.models import AccessReview
 from connections.web.audit.evidence import bundle_response
 from connections.web.framework import support
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 
 BUNDLE = "bundle"
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from connections.access_reviews import texts
 from connections.access_reviews.details import DeletionResult, RowDetails
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.changes.texts import change_title
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, Agreement, OrgPair, RequestKind, RowState
@@ -141,15 +141,15 @@ def review_row_view(
 
 
 _MISSING = {
-    Reason.NO_AGREEMENT: set(TERMS),
-    Reason.OWNER_LEFT: {"owner", "owner_text"},
-    Reason.ENDED: {"ends_on"},
+    NotAgreed.NO_AGREEMENT: set(TERMS),
+    NotAgreed.OWNER_LEFT: {"owner", "owner_text"},
+    NotAgreed.ENDED: {"ends_on"},
 }
 
 
 def _offered(agreed: AgreedView, form: DecisionForm | None) -> list[str]:
     """What is missing, and what was typed before someone else set it."""
-    missing = {name for reason in agreed.flags for name in _MISSING.get(Reason[reason], ())}
+    missing = {name for reason in agreed.flags for name in _MISSING.get(NotAgreed[reason], ())}
     typed = form.typed_terms if form else []
     return [name for name in TERMS if name in missing or name in typed]
 

@@ -10,8 +10,8 @@ from django.core.validators import RegexValidator
 from django.http import Http404, QueryDict
 
 from connections.access.actor import Actor
-from connections.agreements.agreed import Reason
-from connections.agreements.setting import LISTED, Terms
+from connections.agreements.agreed import NotAgreed
+from connections.agreements.setting import FIELDS, LISTED, Terms
 from connections.core.any_of import AnyOf
 from connections.core.data_types import DATA_TYPES
 from connections.inventory.pairs import PairFilter, PairRow, find_pairs_of
@@ -29,7 +29,7 @@ MAX_LINES = 1000
 class PairFilters(forms.Form):
     """The filters, from the query string. All are optional."""
 
-    reason = AnyOf(forms.ChoiceField(choices=[(ANY, "Not agreed"), *Reason.choices]))
+    reason = AnyOf(forms.ChoiceField(choices=[(ANY, "Not agreed"), *NotAgreed.choices]))
     owner = AnyOf(forms.CharField(max_length=150))
     org = AnyOf(forms.CharField(max_length=1000))
     group = AnyOf(forms.CharField(max_length=60))
@@ -48,7 +48,7 @@ class PairFilters(forms.Form):
         self.is_valid()
         values = {name: value for name, value in self.cleaned_data.items() if value}
         if ANY in values.get("reason", ()):
-            values["reason"] = tuple(Reason)
+            values["reason"] = tuple(NotAgreed)
         days, text = values.pop("ends_within", None), values.pop("q", "")
         return PairFilter(ends_within=int(days) if days else None, text=text, **values)
 
@@ -162,9 +162,10 @@ class AgreementForm(OwnerForm):
 
     def _terms(self) -> Terms:
         cleaned = self.cleaned_data
-        names = ("owner", "owner_text", "purpose", "ticket", "ends_on", "connection_types")
         left = set(cleaned["different"] or ())
-        sent = {name for name in names if name in self.data and (cleaned[name] or name not in left)}
+        sent = {
+            name for name in FIELDS if name in self.data and (cleaned[name] or name not in left)
+        }
         terms = cast(Terms, {name: cleaned[name] for name in sent})
         # What the other kind of owner has is hidden.
         if cleaned["owner_kind"] == PERSON:
@@ -258,7 +259,7 @@ _SHOWN: dict[str, Callable[[Agreement], Any]] = {
 }
 
 
-class ImportForm(ServiceForm):
+class AgreementImportForm(ServiceForm):
     """Lines of CSV, pasted or as a file."""
 
     csv = forms.CharField(

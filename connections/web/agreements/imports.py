@@ -7,17 +7,17 @@ from connections.core.csv_import import ImportResult
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_names, pluralize
 from connections.inventory.pair_files import COLUMNS, import_agreements
-from connections.web.agreements.forms import MAX_LINES, ImportForm
-from connections.web.framework.rate_limits import limited
+from connections.web.agreements.forms import MAX_LINES, AgreementImportForm
+from connections.web.framework.person_limits import limited
 from connections.web.framework.support import actor_of
 
 
 @limited("import-agreements", per_minute=10)
 def agreement_import(request: HttpRequest) -> HttpResponse:
     """The form. A POST imports the lines and says which of them failed."""
-    form, result = ImportForm(), None
+    form, result = AgreementImportForm(), None
     if request.method == "POST":
-        form = ImportForm(request.POST, request.FILES)
+        form = AgreementImportForm(request.POST, request.FILES)
         try:
             form.require_valid()
             content = form.cleaned_data["content"]

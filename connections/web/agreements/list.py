@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.agreements.texts import DAYS_SOON
 from connections.core.text import pluralize
 from connections.inventory.choices import AgreementChoices, find_agreement_choices
@@ -69,7 +69,7 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         "can_import": can_set,
     }
     rows = load_pair_rows(list(page.object_list), actor=actor)
-    if tuple(filters.reason) == (Reason.ENDED,) and permissions.can_delete(actor):
+    if tuple(filters.reason) == (NotAgreed.ENDED,) and permissions.can_delete(actor):
         # Only with every match on the page, so that the plan has what the reader sees.
         context["to_delete"] = [] if page.has_other_pages() else _connections_of(rows)
     return LIST.render(

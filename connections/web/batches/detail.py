@@ -36,8 +36,8 @@ from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import KEPT, ConfirmationForm, ReasonForm, ServiceForm
 from connections.web.framework.lists import as_page_request, list_url
+from connections.web.framework.person_limits import limited
 from connections.web.framework.polling import poll
-from connections.web.framework.rate_limits import limited
 from connections.web.timeline import event_entry
 
 # Seconds between the page's polls.

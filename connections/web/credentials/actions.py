@@ -21,7 +21,7 @@ from connections.models import ApprovalPolicy, ChangeRequest, Credential
 from connections.web.credentials import detail, forms
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ConfirmationForm
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import SeeOther, actor_of, redirect_to, subject_url
 
@@ -200,7 +200,10 @@ credential_retire = _action(
 
 def _access_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     credential = find_credential(actor=actor_of(request), pk=pk)
-    context = {"credential": credential, "form": refusal.form or forms.AccessForm.about(credential)}
+    context = {
+        "credential": credential,
+        "form": refusal.form or forms.AccessListForm.about(credential),
+    }
     return render(request, "credentials/access.html", context, status=refusal.status)
 
 
@@ -208,7 +211,7 @@ def _access_page(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
 credential_access = _action(
     "credential-access",
     access_lists.change_access,
-    form=forms.AccessForm,
+    form=forms.AccessListForm,
     page=_access_page,
     done=lambda credential, result: f"Access to {credential.name} saved.",
 )

@@ -133,7 +133,7 @@ def _name_contains_key(cleaned: dict[str, Any]) -> bool:
     return contains_a_key(name, keys=[secret for secret in secrets if secret])
 
 
-class ImportForm(ServiceForm):
+class CredentialImportForm(ServiceForm):
     """Lines of CSV, pasted or as a file. It never shows them again."""
 
     csv = SecretField(label="Lines", help_text="Paste CSV with its header.", widget=_SecretTextarea)
@@ -194,7 +194,7 @@ class CreatorForm(ServiceForm):
     )
 
 
-class AccessForm(ServiceForm):
+class AccessListForm(ServiceForm):
     """The access lists of a credential, which the page shows as columns of one table."""
 
     choices: list[tuple[str, str]]

@@ -11,8 +11,8 @@ from connections.core.errors import InvalidInputError
 from connections.credentials.import_file import COLUMNS, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
 from connections.web.badges import Badge
-from connections.web.credentials.forms import ImportForm
-from connections.web.framework.rate_limits import limited
+from connections.web.credentials.forms import CredentialImportForm
+from connections.web.framework.person_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
 from connections.web.framework.support import actor_of
 
@@ -35,10 +35,10 @@ _LINE_EXPLANATIONS = {
 
 def _import_page(
     request: HttpRequest,
-    form: ImportForm | None = None,
+    form: CredentialImportForm | None = None,
     results: list[LineResult] | None = None,
 ) -> HttpResponse:
-    form = form or ImportForm(initial={"rotate": bool(request.POST.get("rotate"))})
+    form = form or CredentialImportForm(initial={"rotate": bool(request.POST.get("rotate"))})
     context = {
         "form": form,
         "headers": [",".join(columns) for columns in COLUMNS],
@@ -80,7 +80,7 @@ def credential_import(request: HttpRequest) -> HttpResponse:
     """The form. A POST imports the lines and shows the result of each."""
     if request.method != "POST":
         return _import_page(request)
-    form = ImportForm(request.POST, request.FILES)
+    form = CredentialImportForm(request.POST, request.FILES)
     try:
         form.require_valid()
         results = import_credentials(

@@ -34,7 +34,7 @@ from connections.core.text import format_limit
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.web.framework import support
-from connections.web.framework.rate_limits import is_first_this_minute
+from connections.web.framework.person_limits import is_first_this_minute
 from connections.web.people import allauth_internals, passkeys, single_sign_on
 
 WINDOW = timedelta(minutes=5)
@@ -52,7 +52,7 @@ class Method(StrEnum):
     PROVIDER = "provider"  # a new sign-in at the identity provider
 
 
-class RefusedError(Exception):
+class CheckRefusedError(Exception):
     """The proof was not accepted. The message is for the person."""
 
 
@@ -163,14 +163,14 @@ def _count(request: HttpRequest, *, person: Person) -> None:
         sign_in_events.record_failed_reauthentication(
             person=person, origin=support.origin_of(request), is_over_limit=True
         )
-    raise RefusedError(TOO_MANY)
+    raise CheckRefusedError(TOO_MANY)
 
 
-def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedError:
+def _refused(request: HttpRequest, *, person: Person, message: str) -> CheckRefusedError:
     sign_in_events.record_failed_reauthentication(
         person=person, origin=support.origin_of(request), is_over_limit=False
     )
-    return RefusedError(message)
+    return CheckRefusedError(message)
 
 
 class PasswordField(forms.CharField):
@@ -301,7 +301,7 @@ def _is_reauthenticated(request: HttpRequest) -> bool:
         return is_recent(request)
     try:
         _reauthenticate(request, form)
-    except RefusedError as error:
+    except CheckRefusedError as error:
         request._reauthentication_problem = str(error)  # type: ignore[attr-defined]
         return False
     return True
@@ -315,7 +315,7 @@ def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
     elif isinstance(passkey, dict):
         reauthenticate_by_passkey(request, credential=passkey)
     else:
-        raise RefusedError(passkeys.WRONG_PASSKEY)
+        raise CheckRefusedError(passkeys.WRONG_PASSKEY)
 
 
 def prompt_url(request: HttpRequest) -> str:

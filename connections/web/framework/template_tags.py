@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from connections.access_requests.status import access_status_at
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import batch_origin_text
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_label, site_name
@@ -28,7 +28,7 @@ from connections.web import badges
 from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
 from connections.web.framework import lists
-from connections.web.framework.limits import LIMITS
+from connections.web.framework.limit_texts import LIMITS
 from connections.web.framework.support import org_url, time_of
 from connections.web.icons import DOT, SHAPES
 
@@ -152,7 +152,7 @@ def agreed_owner(agreed: AgreedView) -> SafeString:
 
 @lru_cache(maxsize=500)
 def _rendered_owner(owner: str, flags: tuple[str, ...], wider: tuple[str, ...]) -> SafeString:
-    problems = {name: badges.AGREEMENT_REASONS[Reason[name]] for name in flags}
+    problems = {name: badges.AGREEMENT_REASONS[NotAgreed[name]] for name in flags}
     context = {"owner": owner, "flags": problems, "wider": wider}
     return SafeString(render_to_string("components/connections/owner.html", context).strip())
 
@@ -164,7 +164,7 @@ def agreed_end(agreed: AgreedView) -> SafeString:
         return SafeString("")
     ends_on = agreed.agreement.ends_on
     return _rendered_end(
-        ends_on, agreed.end, agreed.is_end_urgent, Reason.ENDED.name in agreed.flags
+        ends_on, agreed.end, agreed.is_end_urgent, NotAgreed.ENDED.name in agreed.flags
     )
 
 

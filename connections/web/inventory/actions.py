@@ -16,7 +16,7 @@ from connections.lookups.objects import require_connection
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 from connections.web.framework.support import (
     SeeOther,
     actor_of,

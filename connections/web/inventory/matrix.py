@@ -13,7 +13,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.changes.texts import change_title
 from connections.core.data_types import DATA_TYPES
 from connections.core.sites import site_name
@@ -194,7 +194,7 @@ def _contents(types: frozenset[str], count: int, creators: frozenset[str]) -> Sa
     return escape(", ".join(parts))
 
 
-def _marks_html(change: str, reasons: tuple[Reason, ...]) -> SafeString:
+def _marks_html(change: str, reasons: tuple[NotAgreed, ...]) -> SafeString:
     """The end of the label and of its tag. Each mark gets its own line in the card."""
     css, label = "", ""
     if reasons:

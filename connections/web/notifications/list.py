@@ -20,7 +20,7 @@ from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.notifications.titles import notification_title
 from connections.web.badges import label_of_notification
 from connections.web.framework import lists
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 from connections.web.framework.support import SeeOther, actor_of, subject_url
 
 

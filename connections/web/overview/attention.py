@@ -471,7 +471,7 @@ def _expired_keeps(situation: Situation) -> Iterator[Item]:
 # --- The list ---
 
 
-class Kind(NamedTuple):
+class AttentionKind(NamedTuple):
     """One kind of what needs attention, what one is called, and the list of all of them."""
 
     find: Callable[[Situation], Iterable[Item]]
@@ -483,25 +483,27 @@ class Kind(NamedTuple):
 # In the order of the list. Those in one group are sorted by their deadlines.
 KINDS = (
     (
-        Kind(_unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
-        Kind(_still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}),
-        Kind(_late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
+        AttentionKind(_unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
+        AttentionKind(
+            _still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}
+        ),
+        AttentionKind(_late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
     ),
     (
-        Kind(_requests, "requested deletion", "deletion-list", {"status": "requested"}),
-        Kind(_access_requests, "access request", "access-request-list"),
-        Kind(_bulk_deletions, "bulk deletion", "batch-list"),
+        AttentionKind(_requests, "requested deletion", "deletion-list", {"status": "requested"}),
+        AttentionKind(_access_requests, "access request", "access-request-list"),
+        AttentionKind(_bulk_deletions, "bulk deletion", "batch-list"),
     ),
-    (Kind(_changes, "change", "change-list", AWAITING_QUERY),),
+    (AttentionKind(_changes, "change", "change-list", AWAITING_QUERY),),
     (
-        Kind(_failing_credentials, "credential", "org-list", {"show": "failing"}),
-        Kind(_unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
-        Kind(_old_keys, "credential", "org-list", {"show": "old-keys"}),
-        Kind(_failed_notifications, "notification", "notification-list"),
+        AttentionKind(_failing_credentials, "credential", "org-list", {"show": "failing"}),
+        AttentionKind(_unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
+        AttentionKind(_old_keys, "credential", "org-list", {"show": "old-keys"}),
+        AttentionKind(_failed_notifications, "notification", "notification-list"),
     ),
     (
-        Kind(_access_reviews, "access review", "access-review-list"),
-        Kind(_expired_keeps, "connection", "access-review-list"),
+        AttentionKind(_access_reviews, "access review", "access-review-list"),
+        AttentionKind(_expired_keeps, "connection", "access-review-list"),
     ),
 )
 _NO_DEADLINE = datetime.min.replace(tzinfo=UTC)

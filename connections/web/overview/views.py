@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.agreements.agreed import Reason
+from connections.agreements.agreed import NotAgreed
 from connections.change_requests.clock_guard import read_clock
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
@@ -55,7 +55,7 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
         # Those that hold for some connection: code, label and number.
         "reasons": [
             (reason.value, reason.label, agreed.reasons[reason])
-            for reason in Reason
+            for reason in NotAgreed
             if agreed.reasons[reason]
         ],
         "orgs": len(orgs),

@@ -28,7 +28,7 @@ from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
 from connections.web.framework import reauthentication, support
-from connections.web.framework.rate_limits import is_first_this_minute
+from connections.web.framework.person_limits import is_first_this_minute
 from connections.web.people import known_devices, single_sign_on
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from connections.people import people, provider_accounts
 from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
-from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.identity import Failure, ProviderError, ProviderIdentity
 from connections.people.provider_roles import list_provider_roles
-from connections.people.provider_sign_in import Refusal
+from connections.people.provider_sign_in import SignInRefusal
 from connections.web.framework.support import signed_in_person, time_of
 
 
@@ -39,103 +39,105 @@ _INVALID = "Invalid response"
 _FAULT = "The identity provider might be set up wrongly. Tell an administrator."
 # How long a sign-in can take.
 MAX_DURATION = timedelta(minutes=10)
-REFUSAL_TEXTS: dict[Reason | Refusal, RefusalText] = {
-    Reason.UNREACHABLE: RefusalText(
+REFUSAL_TEXTS: dict[Failure | SignInRefusal, RefusalText] = {
+    Failure.UNREACHABLE: RefusalText(
         "the identity provider gave no usable response",
         "No response from the identity provider",
         "Try again in a minute.",
     ),
-    Reason.BUSY: RefusalText(
+    Failure.BUSY: RefusalText(
         "too many sign-ins were waiting for the identity provider",
         "Try again in a minute",
         "The identity provider is slow and other sign-ins are waiting for it. Reload this page in "
         "a minute.",
     ),
-    Reason.UNKNOWN_ADDRESS: RefusalText(
+    Failure.UNKNOWN_ADDRESS: RefusalText(
         "it was started at a host that ALLOWED_HOSTS doesn't name exactly",
         "No SSO sign-in at this address",
         "Open Org Admin at its usual address. Administrators: set ORGADMIN_BASE_URL.",
     ),
-    Reason.CANCELLED: RefusalText(
+    Failure.CANCELLED: RefusalText(
         "it was canceled there",
         "Sign-in canceled",
         "Nothing was changed. Try again.",
     ),
-    Reason.REFUSED: RefusalText(
+    Failure.REFUSED: RefusalText(
         "the identity provider refused it",
         "The identity provider refused the sign-in",
         "Try again. If it keeps failing, tell an administrator.",
     ),
-    Reason.STALE: RefusalText(
+    Failure.STALE: RefusalText(
         "no sign-in was in progress in this browser",
         "Sign-in expired",
         f"It took longer than {format_limit(MAX_DURATION)}, was already used, or started in "
         "another browser. Sign in again.",
     ),
-    Reason.BAD_TOKEN: RefusalText("the ID token isn't from this provider", _INVALID, _FAULT),
-    Reason.WRONG_ISSUER: RefusalText("the response is from another issuer", _INVALID, _FAULT),
-    Reason.WRONG_AUDIENCE: RefusalText("the ID token is for another application", _INVALID, _FAULT),
-    Reason.WRONG_NONCE: RefusalText("the ID token is for another sign-in", _INVALID, _FAULT),
-    Reason.EXPIRED: RefusalText(
+    Failure.BAD_TOKEN: RefusalText("the ID token isn't from this provider", _INVALID, _FAULT),
+    Failure.WRONG_ISSUER: RefusalText("the response is from another issuer", _INVALID, _FAULT),
+    Failure.WRONG_AUDIENCE: RefusalText(
+        "the ID token is for another application", _INVALID, _FAULT
+    ),
+    Failure.WRONG_NONCE: RefusalText("the ID token is for another sign-in", _INVALID, _FAULT),
+    Failure.EXPIRED: RefusalText(
         "the ID token is too old or from the future",
         "Response expired",
         "The clocks of this server and the provider differ, or the response took too long. "
         "Sign in again.",
     ),
-    Reason.NOT_REAUTHENTICATED: RefusalText(
+    Failure.NOT_REAUTHENTICATED: RefusalText(
         "the person didn't sign in again there",
         "Sign in again there",
         "The provider didn't confirm that you just entered your password or used a key. Try again.",
     ),
-    Reason.NO_ROLES_CLAIM: RefusalText(
+    Failure.NO_ROLES_CLAIM: RefusalText(
         "the identity provider didn't say which groups the account is in",
         "Your groups are unknown",
         "The identity provider sent no usable list of groups, so your roles weren't changed and "
         "you aren't signed in. Administrators: see ORGADMIN_OIDC_ROLES_CLAIM.",
     ),
-    Reason.ROLES_CLAIM_TOO_LARGE: RefusalText(
+    Failure.ROLES_CLAIM_TOO_LARGE: RefusalText(
         "the account is in too many groups for the identity provider to name them",
         "Too many groups",
         "You are in too many groups for the identity provider to send them, so your roles weren't "
         "changed and you aren't signed in. Administrators: let the identity provider send only the "
         "groups that are assigned to Org Admin, or application roles.",
     ),
-    Refusal.UNKNOWN_ACCOUNT: RefusalText(
+    SignInRefusal.UNKNOWN_ACCOUNT: RefusalText(
         "the account isn't connected to anyone here",
         "Account not connected",
         "An administrator can connect it on your page under People, with the subject below. A "
         "matching name or email address isn't enough.",
     ),
-    Refusal.DISABLED: RefusalText(
+    SignInRefusal.DISABLED: RefusalText(
         "the person is disabled",
         "Account disabled",
         "You aren't signed in. Ask an administrator to enable the account.",
     ),
-    Refusal.OTHER_ACCOUNT: RefusalText(
+    SignInRefusal.OTHER_ACCOUNT: RefusalText(
         "they used a different account there",
         "Different account",
         "Sign in there with the account that is connected to yours here.",
     ),
-    Refusal.NO_ROLE: RefusalText(
+    SignInRefusal.NO_ROLE: RefusalText(
         "none of the account's groups has a role here",
         "No access",
         "None of your groups at the identity provider has a role in Org Admin. Ask for a group "
         "that has one.",
     ),
-    Refusal.LAST_ADMINISTRATOR: RefusalText(
+    SignInRefusal.LAST_ADMINISTRATOR: RefusalText(
         "their groups would take the Administrator role from the last active administrator",
         "No access",
         "Your groups at the identity provider no longer make you an administrator, but you are "
         "the last one, so you keep that role and aren't signed in. Make another person an "
         "administrator with change_person on the server.",
     ),
-    Refusal.NO_PROFILE: RefusalText(
+    SignInRefusal.NO_PROFILE: RefusalText(
         "the identity provider sent no usable username and email address for a new person",
         "Account not created",
         "The identity provider sent no usable username and verified email address. Ask an "
         "administrator to add you and to connect your account, with the subject below.",
     ),
-    Refusal.NAME_TAKEN: RefusalText(
+    SignInRefusal.NAME_TAKEN: RefusalText(
         "a new person's username or email address already belongs to another person",
         "Account not created",
         "Another person here already has your username or email address, which isn't proof that "
@@ -229,20 +231,20 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
 def finish(request: HttpRequest) -> CompletedSignIn:
     """Complete a sign-in that was started in this browser.
 
-    Raises ProviderError. After Reason.BUSY the same response can be used again.
+    Raises ProviderError. After Failure.BUSY the same response can be used again.
     """
     pending = _pending(request)
     started_here = pending.pop(request.GET.get("state", ""), None)
     if started_here is None:
-        raise ProviderError(Reason.STALE, "No such sign-in was started in this browser.")
+        raise ProviderError(Failure.STALE, "No such sign-in was started in this browser.")
     now = clock.now()
     at = datetime.fromisoformat(started_here["request"]["at"])
     started = SignInRequest(**started_here["request"] | {"at": at})
     purpose = SignInPurpose(started_here["purpose"])
     if clock.elapsed_since(started.at, now=now) > MAX_DURATION:
-        raise ProviderError(Reason.STALE, "The sign-in took too long.")
+        raise ProviderError(Failure.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
-        # From now on the response counts as used. Reason.BUSY never gets here.
+        # From now on the response counts as used. Failure.BUSY never gets here.
         request.session[_SESSION_KEY] = pending
         identity = client.fetch_identity(
             exchange,
@@ -362,7 +364,7 @@ def _redirect_uri(request: HttpRequest) -> str:
     origin = own_origin(request)
     if not origin:
         raise ProviderError(
-            Reason.UNKNOWN_ADDRESS,
+            Failure.UNKNOWN_ADDRESS,
             f"ALLOWED_HOSTS doesn't name {request.get_host()} exactly. Set ORGADMIN_BASE_URL.",
         )
     return f"{origin}{reverse('provider-callback')}"

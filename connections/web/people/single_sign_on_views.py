@@ -14,10 +14,10 @@ from django.urls import reverse
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
-from connections.people.oidc.identity import ProviderError, ProviderIdentity, Reason
-from connections.people.provider_sign_in import Refusal, RefusedError, admit
+from connections.people.oidc.identity import Failure, ProviderError, ProviderIdentity
+from connections.people.provider_sign_in import SignInRefusal, SignInRefusedError, admit
 from connections.web.framework import reauthentication, support
-from connections.web.framework.rate_limits import is_first_this_minute, too_many_requests
+from connections.web.framework.person_limits import is_first_this_minute, too_many_requests
 from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
@@ -29,11 +29,19 @@ logger = logging.getLogger(__name__)
 USE_OF_PROVIDER = "use_of_provider"
 _RENEWAL = "provider_renewal"
 # Reasons that say nothing about the account: a session that is being renewed can try again.
-_SAYS_NOTHING = {Reason.UNREACHABLE, Reason.BUSY, Reason.UNKNOWN_ADDRESS, Reason.STALE}
+_SAYS_NOTHING = {
+    Failure.UNREACHABLE,
+    Failure.BUSY,
+    Failure.UNKNOWN_ADDRESS,
+    Failure.STALE,
+}
 _SHOWN = "provider_account_shown"
-_STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
+_STATUSES: dict[Failure | SignInRefusal, int] = {
+    Failure.UNREACHABLE: 502,
+    Failure.BUSY: 503,
+}
 # Where an administrator can help if they know the account.
-_NAMES_ACCOUNT = {Refusal.UNKNOWN_ACCOUNT, Refusal.NO_PROFILE, Refusal.NAME_TAKEN}
+_NAMES_ACCOUNT = {SignInRefusal.UNKNOWN_ACCOUNT, SignInRefusal.NO_PROFILE, SignInRefusal.NAME_TAKEN}
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
@@ -108,7 +116,7 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
         return _sign_in(request, completed)
     person = support.signed_in_person(request)
     if person is None or str(person.pk) != completed.person_id:
-        return _refused(request, Reason.STALE, text="Another person has signed in since.")
+        return _refused(request, Failure.STALE, text="Another person has signed in since.")
     if completed.purpose == single_sign_on.SignInPurpose.CONNECT:
         request.session[_SHOWN] = {
             "person": completed.person_id,
@@ -125,7 +133,7 @@ def _sign_in(request: HttpRequest, completed: single_sign_on.CompletedSignIn) ->
     identity = completed.identity
     try:
         person = admit(identity, request_id=support.request_id_of(request)).person
-    except RefusedError as error:
+    except SignInRefusedError as error:
         return _refused_here(request, error, identity)
     if support.signed_in_person(request) is not None:
         # Never reuse one person's session for another.
@@ -152,13 +160,13 @@ def _renew(
     try:
         _require_account_of(person, identity)
         admission = admit(identity, request_id=support.request_id_of(request))
-    except RefusedError as error:
+    except SignInRefusedError as error:
         get_adapter(request).logout(request)
         return _refused_here(request, error, identity)
     if admission.previous_hash != person.get_session_auth_hash():
         get_adapter(request).logout(request)
         return _refused(
-            request, Reason.STALE, text="The session was ended meanwhile.", person=person
+            request, Failure.STALE, text="The session was ended meanwhile.", person=person
         )
     # A lost role ends every session of the person. This one continues with what is left, unless
     # its row was deleted meanwhile: saving it then fails.
@@ -178,7 +186,7 @@ def _reauthenticated(
 ) -> HttpResponse:
     try:
         _require_account_of(person, completed.identity)
-    except RefusedError as error:
+    except SignInRefusedError as error:
         return _refused_here(request, error, completed.identity)
     reauthentication.record_reauthentication(request, method=reauthentication.Method.PROVIDER)
     return HttpResponseRedirect(completed.to)
@@ -227,17 +235,17 @@ def _shown_account(request: HttpRequest) -> dict[str, str] | None:
 def _require_account_of(person: Person, identity: ProviderIdentity) -> None:
     """Raise RefusedError unless the account is this person's."""
     if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
-        raise RefusedError(Refusal.OTHER_ACCOUNT, person=person)
+        raise SignInRefusedError(SignInRefusal.OTHER_ACCOUNT, person=person)
 
 
 def _refused_here(
-    request: HttpRequest, error: RefusedError, identity: ProviderIdentity
+    request: HttpRequest, error: SignInRefusedError, identity: ProviderIdentity
 ) -> HttpResponse:
     account = identity if error.refusal in _NAMES_ACCOUNT else None
     return _refused(request, error.refusal, person=error.person, identity=account)
 
 
-def _is_repeated(request: HttpRequest, reason: Reason | Refusal) -> bool:
+def _is_repeated(request: HttpRequest, reason: Failure | SignInRefusal) -> bool:
     """Whether the renewal of this person's sessions, which each page asks for, just failed so."""
     person = support.signed_in_person(request)
     is_renewal = single_sign_on.roles_state(request) != single_sign_on.RolesState.CURRENT
@@ -248,7 +256,7 @@ def _is_repeated(request: HttpRequest, reason: Reason | Refusal) -> bool:
 
 def _refused(
     request: HttpRequest,
-    reason: Reason | Refusal,
+    reason: Failure | SignInRefusal,
     *,
     text: str = "",
     person: Person | None = None,
@@ -258,8 +266,8 @@ def _refused(
     refusal = single_sign_on.REFUSAL_TEXTS[reason]
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
-    # Reason.BUSY refuses nothing, because the provider was not contacted.
-    if is_recorded and reason != Reason.BUSY and not _is_repeated(request, reason):
+    # Failure.BUSY refuses nothing, because the provider was not contacted.
+    if is_recorded and reason != Failure.BUSY and not _is_repeated(request, reason):
         sign_in_events.record_single_sign_on_refused(
             person=person,
             reason=reason,
@@ -269,6 +277,6 @@ def _refused(
     context = {"refusal": refusal, "identity": identity}
     response = render(request, "people/single_sign_on_refused.html", context)
     response.status_code = _STATUSES.get(reason, 403)
-    if reason == Reason.BUSY:
+    if reason == Failure.BUSY:
         response.headers["Retry-After"] = "60"
     return response

@@ -41,7 +41,7 @@ from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
 from connections.web.framework.navigation import GROUPS
-from connections.web.framework.rate_limits import limited
+from connections.web.framework.person_limits import limited
 from connections.web.framework.support import (
     access_request_url,
     actor_of,

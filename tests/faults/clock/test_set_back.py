@@ -170,7 +170,7 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_even_if_the_clock_is
     deletion = make_deletion(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before the attempt starts: proof that nothing was sent.
-    monkeypatch.setattr("connections.core.time_limits.DELETE_SECONDS", -1.0)
+    monkeypatch.setattr("connections.core.time_limits.SEND_SECONDS", -1.0)
     # So little that its 15-minute limit still applies.
     clock.advance(seconds=-5)
     for _ in range(5):

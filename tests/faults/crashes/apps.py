@@ -41,7 +41,7 @@ def _shorten_deadlines(plan: Plan) -> None:
     # The whole matrix leaves more open requests of one person than people can have.
     requesting.MAX_OPEN = 1_000
     _limit_sending(Plan(marks=""))
-    time_limits.DELETE_SECONDS = plan.delete_seconds
+    time_limits.SEND_SECONDS = plan.delete_seconds
     time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
     time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_check_seconds)
     time_limits.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_check_seconds)
@@ -94,7 +94,7 @@ class _SignalSender:
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM
         if in_flight and self._is_first(target):
             # However slow the machine is, it is killed before it stops waiting for the response.
-            time_limits.DELETE_SECONDS = HELD_SECONDS
+            time_limits.SEND_SECONDS = HELD_SECONDS
             threading.Thread(target=self._kill_in_flight, args=(target,)).start()
 
     def _is_first(self, target: str) -> bool:

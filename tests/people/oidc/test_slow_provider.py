@@ -17,7 +17,7 @@ from connections.models import AuditEvent, Person
 from connections.people.oidc import client as oidc
 from connections.people.oidc import exchange
 from connections.people.oidc.exchange import IdentityProvider, open_exchange
-from connections.people.oidc.identity import ProviderError, Reason
+from connections.people.oidc.identity import Failure, ProviderError
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, http_response
 from tests.people.oidc.support import START, connect, is_signed_in, redirect_back
@@ -73,7 +73,7 @@ def ends_in_time() -> Iterator[None]:
     began = time.monotonic()
     with pytest.raises(ProviderError) as failure:
         yield
-    assert failure.value.reason == Reason.UNREACHABLE
+    assert failure.value.reason == Failure.UNREACHABLE
     assert time.monotonic() - began < ENDED_SECONDS
 
 
@@ -171,7 +171,7 @@ def test_no_error_or_log_contains_a_client_secret_sent_in_the_form():
 
     def spying(**sent: object) -> None:
         seen.append(repr(sent))
-        raise ProviderError(Reason.UNREACHABLE, "")
+        raise ProviderError(Failure.UNREACHABLE, "")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange, "send", spying)
@@ -224,7 +224,7 @@ def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
         may_end.set()
         for thread in waiting:
             thread.join(5)
-    assert reasons == [Reason.UNREACHABLE] * 2
+    assert reasons == [Failure.UNREACHABLE] * 2
     assert client.get(START).status_code == 302
 
 
@@ -248,7 +248,7 @@ def test_a_sign_in_that_found_no_free_slot_can_be_retried(
     request.session = client.session
     with two_waiting_sign_ins(provider.issuer), pytest.raises(ProviderError) as failure:
         single_sign_on.finish(request)
-    assert failure.value.reason == Reason.BUSY
+    assert failure.value.reason == Failure.BUSY
     assert single_sign_on.pending_purpose(request)
 
 

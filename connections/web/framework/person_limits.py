@@ -1,4 +1,7 @@
-"""Rate limits per person for requests that are expensive here or at Datadog."""
+"""Rate limits per person for requests that are expensive here or at Datadog.
+
+Those of signing in are ACCOUNT_RATE_LIMITS in orgadmin/settings.py.
+"""
 
 from collections.abc import Callable
 from functools import wraps
