@@ -12,8 +12,7 @@ from connections.access.actor import Actor, person_actor
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import schedule_end
 from connections.agreements.setting import Terms, set_approved
-from connections.change_requests.actions import Action
-from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.change_requests.actions import Action, Recheck, RecheckResult, changed_fields
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import BlockedError
 from connections.datadog.client import DatadogClient

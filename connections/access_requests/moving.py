@@ -19,7 +19,7 @@ from connections.access_requests.actions import (
 )
 from connections.audit import EventCode
 from connections.change_requests import states
-from connections.change_requests.comparison import Recheck, RecheckResult
+from connections.change_requests.actions import Recheck, RecheckResult
 from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.states import BecomeNoEffect, Settle, new_state
 from connections.change_requests.transition import Transition

@@ -14,8 +14,7 @@ from connections import audit
 from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, lifecycle, rechecks, states
-from connections.change_requests.actions import action_of, protections_of
-from connections.change_requests.comparison import RecheckResult
+from connections.change_requests.actions import RecheckResult, action_of, protections_of
 from connections.change_requests.states import Approve, EndRound, Settle
 from connections.core import clock
 from connections.core.errors import ConflictError, OvertakenError

@@ -7,8 +7,7 @@ from typing import Any
 from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, states, verification
-from connections.change_requests.actions import action_of
-from connections.change_requests.comparison import Recheck, RecheckResult
+from connections.change_requests.actions import Recheck, RecheckResult, action_of
 from connections.change_requests.states import FailRecheck, Settle
 from connections.core import clock, time_limits
 from connections.core.causes import Cause

@@ -27,9 +27,8 @@ from connections.change_requests import (
     recording,
     states,
 )
-from connections.change_requests.actions import action_of, protections_of
+from connections.change_requests.actions import RecheckResult, action_of, protections_of
 from connections.change_requests.clock_guard import ClockReading
-from connections.change_requests.comparison import RecheckResult
 from connections.change_requests.failpoints import Point
 from connections.change_requests.states import Settle, StartSending
 from connections.core import boot_clock, clock, logs, time_limits

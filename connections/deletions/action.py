@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.change_requests.actions import Action
-from connections.change_requests.comparison import Recheck, RecheckResult, changed_fields
+from connections.change_requests.actions import Action, Recheck, RecheckResult, changed_fields
 from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError

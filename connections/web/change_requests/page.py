@@ -17,8 +17,7 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
-from connections.change_requests.actions import action_of
-from connections.change_requests.comparison import Recheck, RecheckResult
+from connections.change_requests.actions import Recheck, RecheckResult, action_of
 from connections.core import clock, time_limits
 from connections.core.causes import cause_text, unavailable_text
 from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
