@@ -125,7 +125,6 @@ def installation(shared_database: SharedDatabase, tmp_path: Path) -> Iterator[In
     made.stop()
 
 
-@pytest.mark.smoke
 def test_the_new_release_serves_on_the_migrated_database(
     installation: Installation, shared_database: SharedDatabase
 ):

@@ -38,7 +38,7 @@ from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 from tests.support.undo import undone
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.smoke]
+pytestmark = pytest.mark.django_db
 
 ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT = "ada", "linus", "margaret", "edith", "victor", "root"
 CAST = (ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT, "stranger")
@@ -491,6 +491,7 @@ def status_of(client: Client, method: str, url: str) -> int:
 FORM = "application/x-www-form-urlencoded"
 
 
+@pytest.mark.slow
 def test_each_role_can_access_exactly_what_the_matrix_allows(
     request: pytest.FixtureRequest,
     addresses: dict[str, str],
