@@ -49,7 +49,7 @@ def chromium() -> str:
         return path
     if os.environ.get("CI") == "true":
         pytest.fail("Chromium is missing: install the package `chromium-headless-shell`.")
-    pytest.skip("Chromium is not installed: install the package `chromium-headless-shell`.")
+    pytest.skip("Chromium is missing")
 
 
 @pytest.fixture(scope="session", autouse=True)
