@@ -1,6 +1,7 @@
 """Workers: stopping one, several at once, and one that freezes and resumes."""
 
 import signal
+import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +12,11 @@ from connections.change_requests.failpoints import Point
 from sandbox.faults import delayed
 from sandbox.request_log import ReceivedRequest
 from tests.faults.conftest import Tally
+from tests.faults.crashes.cases import Case, violations
 from tests.faults.crashes.conftest import MakeStack
+from tests.faults.crashes.plan import WHILE_SENDING
 from tests.faults.crashes.stack import Browser, Stack, address_of
-from tests.support.processes import Running, until
+from tests.support.processes import PATIENCE, Running, until
 from tests.support.rows import rows_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes(postgresql=2)]
@@ -103,6 +106,64 @@ def test_four_workers_send_each_request_once(make_stack: MakeStack, tally: Tally
     assert {target: rows[target]["outcome"] for target in targets} == {
         target: outcomes[method] for target, method in zip(targets, methods, strict=True)
     }
+
+
+# Where a worker that moves a connection is killed, from its DELETE to its POST.
+WITHIN_A_MOVE = [
+    ("DELETE of a move", WHILE_SENDING),
+    ("DELETE of a move", Point.AFTER_RESPONSE),
+    ("DELETE of a move", Point.INSIDE_RESULT),
+    ("DELETE of a move", Point.AFTER_RESULT),
+    ("POST of a move", Point.BEFORE_CLAIM),
+    ("POST of a move", Point.INSIDE_CLAIM),
+    ("POST of a move", Point.AFTER_CLAIM),
+]
+
+
+def test_a_worker_killed_within_a_move_leaves_it_to_two_others(make_stack: MakeStack, tally: Tally):
+    stack = make_stack(connections=len(WITHIN_A_MOVE))
+    targets = stack.prepare_waiting(methods=[method for method, _ in WITHIN_A_MOVE])
+    cases = [
+        Case(method=method, target=target, point=point, datadog="deletes and responds")
+        for target, (method, point) in zip(targets, WITHIN_A_MOVE, strict=True)
+    ]
+    for case in cases:
+        case.set_fault(stack.world)
+    stack.plan.signal_points |= {case.target: case.point for case in cases}
+    program = [sys.executable, "-m", "tests.faults.crashes.restarting", str(len(cases))]
+    with ExitStack() as together:
+        # Each kill ends one of three workers, which is then started again.
+        for _ in range(3):
+            together.enter_context(Running(program, env=stack.environment()))
+        for _ in until(PATIENCE):
+            if all(stack.plan.was_signaled(case.target) for case in cases):
+                break
+        rows = stack.settled()
+    wrong = [
+        each
+        for case in cases
+        for each in violations(case, row=rows[case.target], world=stack.world)
+    ]
+    tally(
+        what="3 workers (move)",
+        database=stack.database_name,
+        fault="killed at each point between DELETE and POST",
+        cases=len(cases),
+        violations=len(wrong),
+    )
+    assert wrong == []
+    sent = {
+        case.point: (
+            len(received(stack, row["moved_from"], method="DELETE")),
+            len(received(stack, row["sink_org"], method="POST")),
+            row["outcome"] or row["state"],
+        )
+        for case in cases
+        for row in [rows[case.target]]
+    }
+    # Only an attempt that was claimed and never left isn't made again by itself.
+    never_sent = {Point.AFTER_CLAIM: (1, 0, "approved")}
+    assert sent == {case.point: (1, 1, "created") for case in cases} | never_sent
 
 
 def is_frozen(process: Running) -> bool:
