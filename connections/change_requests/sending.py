@@ -343,15 +343,16 @@ def claim(
         )
         waiting = [
             change_request
-            for change_request in hold.leave_out_held(change_requests, actor=actor)
+            for change_request in change_requests
             # One that was read after another process claimed it would seem unchanged.
             if change_request.state != State.SENDING
         ]
         # A row of a bulk deletion counts as confirmed when it is claimed.
         rows = waiting if first.is_run_by_batch else []
         excluded = exclusion.lock_excluded(rows, actor=actor)
-        unchanged = states.lock_unchanged(waiting)
+        locked = states.lock_unchanged(waiting)
         # After taking all locks, because waiting for them takes time.
+        unchanged = hold.leave_out_held(locked, actor=actor)
         write_by = boot_clock.seconds_since_boot() + time_limits.FIRST_BYTE_SECONDS
         now = clock.now()
         _require_in_time(unchanged, listed_at=listed_at, now=now)

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.access_reviews.repeating import change_repetition
 from connections.audit import checkpoints
-from connections.change_requests import approvals, failpoints, lifecycle, sending
+from connections.change_requests import approvals, failpoints, lifecycle, sending, states
 from connections.change_requests.hold import find_hold
 from connections.change_requests.sending import ClaimedAttempt
 from connections.core.errors import ConflictError, InvalidInputError
@@ -242,23 +242,32 @@ def test_nothing_starts_by_itself_until_the_hold_is_released(
 
 @pytest.mark.database
 @pytest.mark.parametrize(
+    "moment", [(failpoints, "hit"), (states, "lock_unchanged")], ids=lambda m: m[1]
+)
+@pytest.mark.parametrize(
     "name", ["end of access", "DELETE after a 429", "POST of a move", "rows of a bulk deletion"]
 )
 def test_a_hold_that_is_put_on_just_before_the_claim_counts(
-    installation: Installation, name: str, monkeypatch: pytest.MonkeyPatch
+    installation: Installation,
+    name: str,
+    moment: tuple[Any, str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    """Also while the claim waits for a lock."""
+    original = getattr(*moment)
     prepare, seconds = ACTIONS[name]
     prepare(installation)
     writes = installation.writes()
     installation.clock.advance(seconds=seconds)
 
-    def act(*_: object, **__: object) -> None:
+    def act(*args: Any, **named: Any) -> Any:
         if find_hold() is None:
             installation.clock.advance(seconds=0.001)
             put_on_hold()
+        return original(*args, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(failpoints, "hit", act)
+        patch.setattr(*moment, act)
         installation.work(seconds=1)
     assert find_hold()
     assert installation.writes() == writes
