@@ -40,6 +40,14 @@ any_response = st.sampled_from(sorted(RESPONSES))
 responses = st.sampled_from([*["deletes"] * len(RESPONSES), *sorted(RESPONSES)])
 # What goes wrong, and whether that is in the second step only.
 faults_of_move = st.tuples(planned_faults, st.booleans())
+# What random actions seldom lead to, by the names of the functions.
+SITUATIONS = (
+    "list_lags",
+    "hold_between_both_steps",
+    "moved_with_an_end_set_by_hand",
+    "post_lost",
+    "someone_else_connects_after_a_lost_post",
+)
 # The last day, counted from today.
 days = st.sampled_from([None, 0, 0, 1, 3])
 
@@ -225,6 +233,49 @@ class AccessMachine(DeletionMachine):
         self.confirm(which=0, stale=False, unread=False, response=response, fault=planned)
         self.is_postponed = False
 
+    # --- What they seldom lead to
+
+    @rule(name=st.sampled_from(SITUATIONS), pair=numbers, types=data_types)
+    def situation(self, name: str, pair: int, types: list[str]) -> None:
+        getattr(self, f"_{name}")(pair, types)
+
+    def _list_lags(self, pair: int, types: list[str]) -> None:
+        """The list after the DELETE of a move still shows the old connection."""
+        self.move(pair=pair, types=types, response="deletes", fault=("lags", False))
+        self.time_passes_without_faults(seconds=61)
+
+    def _hold_between_both_steps(self, pair: int, types: list[str]) -> None:
+        self.release()
+        fault = ("hold while sending", False)
+        self.move(pair=pair, types=types, response="deletes", fault=fault)
+        self.time_passes_without_faults(seconds=61)
+
+    def _moved_with_an_end_set_by_hand(self, pair: int, types: list[str]) -> None:
+        self.edit_an_agreement(pair=pair, types=types, ends=3)
+        self.move(pair=pair, types=types, response="deletes", fault=("none", False))
+
+    def _post_lost(self, pair: int, types: list[str]) -> None:
+        """It never arrives, so lists show no effect, and only people can have it sent again."""
+        self._lose_post(pair, types)
+        self.unknown_deletions_are_checked_again()
+
+    def _someone_else_connects_after_a_lost_post(self, pair: int, types: list[str]) -> None:
+        """What a list then shows is as requested, but isn't ours."""
+        self._lose_post(pair, types)
+        of_pair = self.setup.org_pairs[pair % len(self.setup.org_pairs)]
+        self.someone_else_connects(of_pair, types=tuple(types))
+        self.unknown_deletions_are_checked_again()
+
+    def _lose_post(self, pair: int, types: list[str]) -> None:
+        world, of_pair = self.setup.world, self.setup.org_pairs[pair % len(self.setup.org_pairs)]
+        there = world.between(of_pair.source_org_id, of_pair.sink_org_id)
+        if there:
+            world.remove_connection(connection_id=there.id)
+        self._sync_correctly()
+        self.request_approve_and_confirm(
+            pair=pair, kind="create", types=types, ends=None, response="cut"
+        )
+
     def _let_someone_else_connect(self, pair: int, *, types: list[str]) -> None:
         """The pair has a connection that our keys' owner didn't create, and every list shows it."""
         world, of_pair = self.setup.world, self.setup.org_pairs[pair % len(self.setup.org_pairs)]
@@ -232,6 +283,9 @@ class AccessMachine(DeletionMachine):
         if there and UUID(there.id) in self.ledger.created:
             world.remove_connection(connection_id=there.id)
         self.someone_else_connects(of_pair, types=tuple(types))
+        self._sync_correctly()
+
+    def _sync_correctly(self) -> None:
         self.set_listing("correct")
         self.run_action(
             lambda: syncs.sync_credentials(credentials=self.setup.credentials, actor=WORKER),

@@ -180,6 +180,8 @@ class Ledger:
     # For each complete list without the connection, how many requests had been sent by then.
     listed_as_absent: dict[UUID, list[int]] = field(default_factory=dict)
     listed_as_present: set[UUID] = field(default_factory=set)
+    # What the newest complete list of each org showed.
+    newest_lists: dict[str, set[UUID]] = field(default_factory=dict)
     # Each connection's data types in some list.
     listed_types: set[tuple[UUID, tuple[str, ...]]] = field(default_factory=set)
     # The connections that our POSTs created.
@@ -226,6 +228,8 @@ class PlannedFaults:
     while_sending: Callable[[], None] | None = None
     # The keys belong to another org, so a missing connection proves nothing.
     other_org: bool = False
+    # Lists still show what a DELETE has removed.
+    lags: bool = False
     # Nothing goes wrong until a DELETE has left, so it does in the second step of a move.
     is_postponed: bool = False
 
@@ -359,6 +363,7 @@ class ModelDatadog(FakeDatadog):
     def carry_out(self, sent: SentWrite) -> WriteResponse:
         """Let it reach Datadog; returns the response, not yet received by the process."""
         known = set(self.world.known)
+        there = World.connections(self.world)
         before = len(self.world.requests())
         response = sent.call(self)
         sent.executed = any(request.executed for request in self.world.requests()[before:])
@@ -369,6 +374,9 @@ class ModelDatadog(FakeDatadog):
                 for made, connection in self.world.known.items()
                 if made not in known and connection.created_by.id == ours
             }
+        if self.script.lags and sent.executed and sent.method == "DELETE":
+            left = {connection.id for connection in World.connections(self.world)}
+            self.world.ghosts = tuple(one for one in there if one.id not in left)
         if self.script.executes_late and response.verdict == "ambiguous" and not sent.executed:
             at = self.clock.at + self.script.executes_late
             self.ledger.late.append(LateExecution(at=at, sent=sent))
@@ -391,6 +399,7 @@ class ModelDatadog(FakeDatadog):
             for connection in listing.org_connections
         }
         if listing.is_complete and not self.script.other_org:
+            self.ledger.newest_lists[self.pair.org.id] = listed
             known = self.world.known
             ours = {each for each in known if known[each].involves(self.pair.org)}
             for absent in ours - listed:
@@ -416,7 +425,11 @@ class ModelDatadog(FakeDatadog):
             assert sorted(there.connection_types) == asked_for.types
 
     def _require_removed(self, access_request: AccessRequest, *, connection_id: UUID) -> None:
-        """The DELETE of a move certainly worked, and not so long ago that the approvals lapsed."""
+        """The DELETE of a move certainly worked, and not so long ago that the approvals lapsed.
+
+        The list right before the POST shows that too.
+        """
+        assert connection_id not in self.ledger.newest_lists[self.pair.org.id]
         deletes = self.ledger.of(access_request.pk, "DELETE")
         before = self.ledger.sent.index(deletes[-1])
         absences = self.ledger.listed_as_absent.get(connection_id, [])

@@ -88,6 +88,7 @@ PLANNED_FAULTS = [
     "others while listing",
     "others while sending",
     "hold while sending",
+    "lags",
 ]
 PAUSES = [8, 36, 61, 61, 61, 301, 301, 16 * 60, 25 * 3600, -3600]
 
@@ -212,6 +213,7 @@ class Simulator(RuleBasedStateMachine):
             "others while sending": self._others_work,
             "hold while sending": self.hold,
         }.get(fault)
+        script.lags = fault == "lags"
         script.other_org = self.listing == "another org"
         self.is_closed = fault == "closed port"
 
@@ -249,6 +251,8 @@ class Simulator(RuleBasedStateMachine):
     def let_time_pass(self, seconds: float) -> None:
         """Move the clock; what Datadog carries out late is carried out when its time comes."""
         self.clock.advance(seconds=seconds)
+        # Lists that lagged behind a DELETE show its effect now.
+        self.set_listing(self.listing)
         for late in [one for one in self.ledger.late if one.at <= self.clock.at]:
             self.ledger.late.remove(late)
             if late.sent.execute():

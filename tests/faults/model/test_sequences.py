@@ -22,7 +22,7 @@ from connections.core.secret import Secret
 from connections.inventory import syncs
 from connections.models import ApprovalPolicy, Credential, OrgPair, Person, Role
 from sandbox.entities import Org, make_user
-from tests.faults.model.access_machine import AccessMachine
+from tests.faults.model.access_machine import SITUATIONS, AccessMachine
 from tests.faults.model.expected_state import WrongListWorld
 from tests.faults.model.machine import DeletionMachine
 from tests.faults.model.simulator import SimulatedSetup, Simulator
@@ -158,3 +158,16 @@ def test_no_sequence_of_actions_breaks_an_invariant(machine: type[Simulator]):
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("machine", [AccessMachine], indirect=True)
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_no_situation_breaks_an_invariant(machine: type[AccessMachine], situation: str):
+    run = machine()
+    try:
+        # The pairs have a credential of each policy.
+        for pair in range(3):
+            run.situation(name=situation, pair=pair, types=["logs"])
+            run.invariant_checks.check()
+    finally:
+        run.teardown()
