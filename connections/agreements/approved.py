@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Q
 
-from connections.agreements.agreed import PAIRS_PER_QUERY, of_these_pairs
+from connections.agreements.agreed import PAIRS_PER_QUERY, find_agreements, of_these_pairs
 from connections.models import (
     GAVE_ACCESS,
     SEEN,
@@ -19,6 +19,7 @@ from connections.models import (
 )
 
 _DAY = timedelta(days=1)
+_SOON = timedelta(minutes=15)
 
 
 def find_grants(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
@@ -64,7 +65,11 @@ def automatic_end(grant: AccessRequest, *, today: date) -> date | None:
 
 def first_end(grant: AccessRequest, agreement: Agreement | None) -> date | None:
     """The last day that the request names, or an earlier one in the agreement of its pair."""
-    days = (grant.ends_on, agreement.ends_on if agreement else None)
+    return _first(grant.ends_on, agreement)
+
+
+def _first(ends_on: date | None, agreement: Agreement | None) -> date | None:
+    days = (ends_on, agreement.ends_on if agreement else None)
     return min(filter(None, days), default=None)
 
 
@@ -87,11 +92,24 @@ def look_again_at_ends(pairs: Iterable[OrgPair], *, orgs: Q, now: datetime) -> N
 
     `orgs` selects requests of the org that was synced.
     """
-    is_undecided = Q(deletion__state__in=[State.REQUESTED, State.APPROVED])
-    rests = Q(end_due_at=None, ends_on__lt=now.date()) | is_undecided
+    undecided = {State.REQUESTED, State.APPROVED}
+    # What is due soon is looked at anyway, and a worker might handle it now.
+    rests = Q(end_due_at=None) | Q(end_due_at__gt=now + _SOON)
+    rests |= Q(deletion__state__in=undecided)
     rows = AccessRequest.objects.filter(GAVE_ACCESS, orgs, rests)
-    columns = ("pk", "site", "source_org_id", "sink_org_id")
+    columns = ("pk", "ends_on", "deletion__state", "site", "source_org_id", "sink_org_id")
     changed = set(pairs)
-    due = [pk for pk, *pair in rows.values_list(*columns) if OrgPair(*pair) in changed]
+    found = [
+        (pk, ends_on, state, OrgPair(*pair))
+        for pk, ends_on, state, *pair in rows.values_list(*columns)
+        if OrgPair(*pair) in changed
+    ]
+    agreements = find_agreements({pair for *_, pair in found}) if found else {}
+    today = now.date()
+    due = [
+        pk
+        for pk, ends_on, state, pair in found
+        if state in undecided or (_first(ends_on, agreements.get(pair)) or today) < today
+    ]
     if due:
         AccessRequest.objects.filter(pk__in=due).update(end_due_at=now)

@@ -35,7 +35,7 @@ from tests.access_requests.test_ending import causes_of_alerts
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
-from tests.support.sandbox import org_named
+from tests.support.sandbox import connection_between, org_named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -209,9 +209,8 @@ def test_the_page_of_closed_access_says_what_happens_on_its_last_day(
 # --- An earlier end, set by hand ----------------------------------------------------------------
 
 
-@pytest.fixture
-def early(end: End) -> Deletion:
-    """The deletion on the day after an end that Ada set, 2 days before the approved one."""
+def set_an_earlier_end(end: End) -> None:
+    """Ada sets an end 2 days before the approved one, while the access lasts."""
     assert end.given.ends_on
     end.clock.advance(seconds=-5 * DAY)
     set_agreements(
@@ -219,9 +218,31 @@ def early(end: End) -> Deletion:
         pairs=[OrgPair(end.given.site, end.given.source_org_id, end.given.sink_org_id)],
         terms={"ends_on": end.given.ends_on - timedelta(days=2)},
     )
+
+
+@pytest.fixture
+def early(end: End) -> Deletion:
+    """The deletion on the day after that end."""
+    set_an_earlier_end(end)
     end.clock.advance(seconds=2 * DAY)
     ending.end_due(actor=WORKER)
     return Deletion.objects.get()
+
+
+def test_it_is_looked_at_again_once_a_list_shows_the_connection_again(end: End):
+    set_an_earlier_end(end)
+    world, credentials = end.sandbox.world, [end.credential]
+    listed = connection_between(world, "Payments US", "Group SOC")
+    world.remove_connection(connection_id=listed.id)
+    end.clock.advance(seconds=2 * DAY)
+    syncs.sync_credentials(credentials=credentials, actor=WORKER)
+    ending.end_due(actor=WORKER)
+    assert not Deletion.objects.exists()
+    world.add_connection(source_org=listed.source_org, sink_org=listed.sink_org, id=listed.id)
+    end.clock.advance(seconds=60)
+    syncs.sync_credentials(credentials=credentials, actor=WORKER)
+    ending.end_due(actor=WORKER)
+    assert (Deletion.objects.get().state, causes_of_alerts()) == ("requested", ["end_set_by_hand"])
 
 
 def test_an_earlier_end_set_by_hand_makes_a_deletion_that_waits_for_people(
