@@ -17,7 +17,7 @@ from tests.support.sandbox import connection_between, key_pair_of
 from tests.support.sweeps import sample
 from tests.web.hardening.test_fuzz import HOSTILE
 
-pytestmark = [pytest.mark.django_db, pytest.mark.sweep]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.sweep]
 
 COMMANDS = Path(__file__).parents[3] / "connections/management/commands"
 ORG = "Payments US"
