@@ -374,6 +374,9 @@ def claim(
             if change_request.state != State.WAITING
             or not states.has_expired(change_request, now=now)
         }
+        # Before the event, which records the row.
+        for attempt in attempts.values():
+            attempt.method = action.method
         states.apply_to_all(
             [attempt.change_request for attempt in attempts.values()],
             transition=StartSending(at=now),
@@ -383,8 +386,6 @@ def claim(
         exclusion.settle_excluded(
             excluded, by=[attempt.change_request for attempt in attempts.values()], actor=actor
         )
-        for attempt in attempts.values():
-            attempt.method = action.method
         claimed = model._default_manager.bulk_create(attempts.values())
         for attempt in claimed:
             failpoints.hit(Point.INSIDE_CLAIM, change_request_id=attempt.change_request_id)
