@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from connections import __version__
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.access_requests.requesting import WantedTerms
@@ -368,9 +369,8 @@ def test_an_older_verifier_could_not_check_what_it_does_not_know(tmp_path: Path)
     old = (ROOT / "tests/releases/1.1.0/verify.pyz").read_bytes()
     verdict = run_verifier(make().data, tmp_path / "x", program=old)
     assert verdict.code == 2, verdict.text
-    assert "doesn't know, “access_request”. Org Admin 1.2.0 made it: use the verifier of" in (
-        verdict.text
-    )
+    made_by = f"Org Admin {__version__} made it: use the verifier of"
+    assert f"doesn't know, “access_request”. {made_by}" in verdict.text
     without = make(filters=HistoryFilter(status=("deleted",)))
     assert run_verifier(without.data, tmp_path / "x", program=old).code == 0
 

@@ -35,7 +35,7 @@ STATEMENTS = {
     "inventory": 16,
     "agreements": 13,
     "matrix": 15,
-    "overview": 36,
+    "overview": 37,
     "history": 8,
     "chart": 8,
     "changes": 10,
