@@ -311,6 +311,9 @@ DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 WEBHOOK_URL = read_checked(
     "ORGADMIN_WEBHOOK_URL", check_webhook_url, text=read_secret("ORGADMIN_WEBHOOK_URL")
 )
+SLACK_URL = read_checked(
+    "ORGADMIN_SLACK_URL", check_webhook_url, text=read_secret("ORGADMIN_SLACK_URL")
+)
 WEBHOOK_SECRET_FILE = os.environ.get("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
 CHECKPOINT_EMAILS = read_list("ORGADMIN_CHECKPOINT_EMAILS")
 CHECKPOINT_FILE = os.environ.get("ORGADMIN_CHECKPOINT_FILE", "")

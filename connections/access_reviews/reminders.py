@@ -37,9 +37,9 @@ _BEFORE = {
 def send_due(*, actor: Actor) -> None:
     """Queue the emails to reviewers who have something to decide.
 
-    Does nothing unless email is configured. Raises DatabaseError.
+    Does nothing unless a destination is configured. Raises DatabaseError.
     """
-    if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
+    if not (settings.WEBHOOK_URL or settings.SLACK_URL or settings.HAS_MAIL):
         return
     now = clock.now()
     is_due = Q()

@@ -1,14 +1,21 @@
-"""What was reported about failing syncs.
+"""What was reported about failing syncs, and a channel of notifications.
 
 Nothing in it stops release 1.2.0 from working: it only adds a table.
 """
 
 import uuid
 
-from django.db.migrations import CreateModel
+from django.db.migrations import AlterField, CreateModel, SeparateDatabaseAndState
 from django.db.models import CharField, DateTimeField, JSONField, UniqueConstraint, UUIDField
 
 from connections.models.released_migrations import ReleasedMigration
+
+CHANNELS = [
+    ("mail", "Mail"),
+    ("webhook", "Webhook"),
+    ("file", "Checkpoint file"),
+    ("slack", "Slack"),
+]
 
 
 class Migration(ReleasedMigration):
@@ -33,5 +40,11 @@ class Migration(ReleasedMigration):
                     UniqueConstraint(fields=["site", "cause"], name="one_sync_problem")
                 ],
             },
+        ),
+        # Only names of values. SQLite would rebuild the table.
+        SeparateDatabaseAndState(
+            state_operations=[
+                AlterField("notification", "channel", CharField(choices=CHANNELS, max_length=16))
+            ]
         ),
     ]

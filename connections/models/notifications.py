@@ -18,6 +18,7 @@ class Notification(models.Model):
         MAIL = "mail"  # to a person or to a checkpoint recipient
         WEBHOOK = "webhook"  # to the configured URL
         FILE = "file", "Checkpoint file"  # a line appended to it
+        SLACK = "slack"  # to the configured URL, only text
 
     class State(models.TextChoices):
         WAITING = "waiting"  # not delivered yet; attempted when due

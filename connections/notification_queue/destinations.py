@@ -22,6 +22,7 @@ class Contents(StrEnum):
     )
     EVERYTHING = "All of these, and every checkpoint"
     CHECKPOINTS = "Every checkpoint of the audit log"
+    NEEDS_PEOPLE = "What someone has to decide, check or repair"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def list_destinations() -> Iterator[Destination]:
     if settings.WEBHOOK_URL:
         origin = origin_of(settings.WEBHOOK_URL)
         yield Destination(Channel.WEBHOOK, "Webhook", origin, Contents.EVERYTHING)
+    if settings.SLACK_URL:
+        yield Destination(
+            Channel.SLACK, "Slack", origin_of(settings.SLACK_URL), Contents.NEEDS_PEOPLE
+        )
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
         yield Destination(Channel.FILE, "Checkpoint file", path, Contents.CHECKPOINTS)
@@ -69,9 +74,8 @@ def list_event_channels() -> list[Channel]:
 
 def list_checkpoint_recipients() -> list[Destination]:
     """The destinations of checkpoints."""
-    return [
-        destination for destination in list_destinations() if destination.purpose != Contents.EVENTS
-    ]
+    contents = (Contents.EVERYTHING, Contents.CHECKPOINTS)
+    return [destination for destination in list_destinations() if destination.purpose in contents]
 
 
 def checkpoint_addresses() -> dict[str, str]:

@@ -140,6 +140,37 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.SERVICE_HELD: (Audience.ADMINISTRATORS,),
     EventCode.SERVICE_RELEASED: (Audience.ADMINISTRATORS,),
 }
+_REQUESTED = {
+    EventCode.DELETION_REQUESTED,
+    EventCode.ACCESS_REQUEST_REQUESTED,
+    EventCode.BATCH_REQUESTED,
+}
+# What someone has to decide, check or repair. Slack gets only this.
+NEEDS_PEOPLE = {
+    *_REQUESTED,
+    *(
+        f"{kind.noun}.{step}"
+        for kind in models.ChangeRequest.__subclasses__()
+        for step in ("unknown", "still_unknown", "approvals_lapsed", "contradicted")
+    ),
+    EventCode.DELETION_STILL_PRESENT,
+    EventCode.DELETION_BREAK_GLASS_USED,
+    EventCode.ACCESS_REQUEST_NO_EFFECT,
+    EventCode.ACCESS_REQUEST_INTERRUPTED,
+    EventCode.ACCESS_REQUEST_NOT_ENDED,
+    EventCode.BATCH_PAUSED,
+    EventCode.ACCESS_REVIEW_STARTED,
+    EventCode.ACCESS_REVIEW_REMINDED,
+    EventCode.ACCESS_REVIEW_REPEAT_FAILED,
+    EventCode.CREDENTIAL_PERMISSION_LOST,
+    EventCode.SECOND_FACTOR_LOST,
+    EventCode.NOTIFICATION_FAILED,
+    EventCode.SERVICE_HELD,
+    VERIFICATION_FAILED,
+    CHANGES_DETECTED,
+    AGREEMENTS_ENDING,
+    SYNCS_FAILING,
+}
 # The keys in the event's details that hold the IDs of the reviewers to notify.
 _REVIEWER_KEYS: dict[str, tuple[str, ...]] = {
     EventCode.ACCESS_REVIEW_STARTED: ("reviewers", "owners"),
@@ -197,7 +228,20 @@ def _enqueue_event(event: models.AuditEvent) -> None:
         event_seq=event.seq,
         subject=(event.subject_type, event.subject_id),
         people=people.exclude(pk=event.actor_id) if event.actor_id else people,
+        needs_people=_needs_people(event, subject),
     )
+
+
+def _needs_people(event: models.AuditEvent, subject: NotificationSubject | None) -> bool:
+    """Whether someone has to act on it; on a new request, someone other than its requester."""
+    if event.code not in _REQUESTED:
+        return event.code in NEEDS_PEOPLE
+    others = Q(pk__in=[])
+    if isinstance(subject, models.ChangeRequest | models.Batch):
+        others |= _can_approve(subject)
+    if isinstance(subject, models.ChangeRequest):
+        others |= _can_confirm(subject)
+    return models.Person.objects.filter(others, is_active=True).exists()
 
 
 def _is_undecided(subject: NotificationSubject | None) -> bool:
@@ -368,9 +412,13 @@ def _enqueue(
     subject: tuple[str, str],
     people: Iterable[models.Person],
     event_seq: int | None = None,
+    needs_people: bool | None = None,
 ) -> None:
     rows = []
     for channel in list_event_channels():
+        is_for_slack = code in NEEDS_PEOPLE if needs_people is None else needs_people
+        if channel == models.Notification.Channel.SLACK and not is_for_slack:
+            continue
         recipients = people if channel == models.Notification.Channel.MAIL else [None]
         rows += [_notification(channel, code=code, key=key, person=person) for person in recipients]
     for row in rows:

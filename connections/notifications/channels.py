@@ -19,6 +19,7 @@ from connections.core.own_address import own_origin
 from connections.core.private_files import PrivateFileError
 from connections.core.text import one_line
 from connections.models import Notification
+from connections.net.http import OutboundResponse
 from connections.notification_queue.destinations import checkpoint_addresses
 from connections.notifications import webhooks
 from connections.notifications.messages import Message
@@ -103,6 +104,8 @@ def send(*, notification: Notification, message: Message) -> DeliveryResult:
             return _send_mail(notification, message)
         case Notification.Channel.WEBHOOK:
             return _send_webhook(notification, message)
+        case Notification.Channel.SLACK:
+            return _send_to_slack(message)
         case Notification.Channel.FILE:
             return _append_to_file(message)
 
@@ -204,6 +207,18 @@ def _send_webhook(notification: Notification, message: Message) -> DeliveryResul
         body=message.as_json(),
         keys=keys,
     )
+    return _result_of(response)
+
+
+def _send_to_slack(message: Message) -> DeliveryResult:
+    if not settings.SLACK_URL:
+        return DeliveryResult(
+            status=DeliveryStatus.NO_RECIPIENT, text="Slack is no longer configured."
+        )
+    return _result_of(webhooks.post_to_slack(body=message.as_slack_json()))
+
+
+def _result_of(response: OutboundResponse) -> DeliveryResult:
     if response.status is None:
         cause = str(response.cause).replace("_", " ")
         return DeliveryResult(status=DeliveryStatus.FAILED, text=f"No response: {cause}.")

@@ -104,6 +104,10 @@ class Message:
         }
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
+    def as_slack_json(self) -> bytes:
+        """The body of a message to Slack."""
+        return json.dumps({"text": self._as_slack_text()}).encode()
+
     def _whole_sentence(self) -> str:
         return one_line(self.sentence, limit=len(self.sentence))
 

@@ -89,21 +89,30 @@ def post(
 ) -> OutboundResponse:
     """Send one JSON document once. Never raises network errors; the result contains them."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
-    headers["Content-Type"] = "application/json"
-    return _send(method="POST", headers=headers, body=body, seconds=DEADLINE_SECONDS)
+    return _post(url=settings.WEBHOOK_URL, headers=headers, body=body)
 
 
-def probe() -> OutboundResponse:
+def post_to_slack(*, body: bytes) -> OutboundResponse:
+    """Send one JSON document to Slack once, unsigned, as `post` does."""
+    return _post(url=settings.SLACK_URL, headers={}, body=body)
+
+
+def _post(*, url: str, headers: dict[str, str], body: bytes) -> OutboundResponse:
+    headers = headers | {"Content-Type": "application/json"}
+    return _send(method="POST", url=url, headers=headers, body=body, seconds=DEADLINE_SECONDS)
+
+
+def probe(*, url: str) -> OutboundResponse:
     """Send a HEAD request, which changes nothing. Any status shows that the receiver responds."""
-    return _send(method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
+    return _send(method="HEAD", url=url, headers={}, body=None, seconds=CONNECT_SECONDS)
 
 
 def _send(
-    *, method: str, headers: dict[str, str], body: bytes | None, seconds: float
+    *, method: str, url: str, headers: dict[str, str], body: bytes | None, seconds: float
 ) -> OutboundResponse:
     request = OutboundRequest(
         method=method,
-        url=settings.WEBHOOK_URL,
+        url=url,
         keys={},
         headers=headers,
         body=body,

@@ -182,21 +182,29 @@ def _check_email() -> Iterator[CheckMessage]:
 def _check_webhook() -> Iterator[CheckMessage]:
     if not settings.WEBHOOK_URL:
         return
-    origin = origin_of(settings.WEBHOOK_URL)
     path = Path(settings.WEBHOOK_SECRET_FILE)
     try:
         if path.exists() or not settings.DATABASE_IS_SQLITE:
             webhooks.load_secrets(path, make=False)
     except PrivateFileError as error:
         yield Error(str(error), hint="See docs/OPERATIONS.md, “Notifications”.")
-    response = webhooks.probe()
+    found = f"; its secret is {path}"
+    yield _check_receiver(settings.WEBHOOK_URL, variable="ORGADMIN_WEBHOOK_URL", found=found)
+
+
+def _check_slack() -> Iterator[CheckMessage]:
+    if settings.SLACK_URL:
+        yield _check_receiver(settings.SLACK_URL, variable="ORGADMIN_SLACK_URL")
+
+
+def _check_receiver(url: str, *, variable: str, found: str = "") -> CheckMessage:
+    origin, response = origin_of(url), webhooks.probe(url=url)
     if response.status is None:
-        yield Error(
+        return Error(
             f"no response from {origin}: {str(response.cause).replace('_', ' ')}",
-            hint=f"Check ORGADMIN_WEBHOOK_URL, {_ROUTE_SETTINGS}.",
+            hint=f"Check {variable}, {_ROUTE_SETTINGS}.",
         )
-    else:
-        yield Info(f"{origin} responds; its secret is {path}")
+    return Info(f"{origin} responds{found}")
 
 
 def _check_checkpoint_file() -> Iterator[CheckMessage]:
@@ -495,6 +503,7 @@ _WITHOUT_DATABASE: Checks = {
     "secrets": _check_secret_files,
     "email": _check_email,
     "webhook": _check_webhook,
+    "slack": _check_slack,
     "checkpoint file": _check_checkpoint_file,
     "metrics": _check_metrics_token,
     "identity provider": check_identity_provider,

@@ -23,6 +23,7 @@ _VARIABLES = (
     "DATABASE_URL_FILE",
     "EMAIL_URL_FILE",
     "ORGADMIN_HTTP_PROXY_FILE",
+    "ORGADMIN_SLACK_URL_FILE",
     "ORGADMIN_WEBHOOK_URL_FILE",
 )
 EXPOSED_FILES_HINT = "Restrict them to the service's user or group."
