@@ -506,14 +506,17 @@ def _ending_line(
 
 
 _FAILURES = {
-    FailureKind.REJECTED: "Datadog rejects the keys of {orgs}",
-    FailureKind.UNREACHABLE: "Datadog doesn't respond to the syncs of {orgs}",
-    FailureKind.ERROR: "The syncs of {orgs} fail",
+    FailureKind.REJECTED: "Datadog has rejected the keys of {orgs}",
+    FailureKind.UNREACHABLE: "Datadog hasn't responded to the syncs of {orgs}",
+    FailureKind.ERROR: "The syncs of {orgs} have failed",
 }
 
 
 def _sync_problem_message(notification: models.Notification) -> Message:
-    """The message about failing syncs of the orgs that the reader can see. The webhook sees all."""
+    """The message about failing syncs of the orgs that the reader can see. The webhook sees all.
+
+    Raises DoesNotExist if there are none, or if those that it reports as failing have recovered.
+    """
     problem = models.SyncProblem.objects.get(pk=notification.subject_id)
     is_failing = notification.code == outbox.SYNCS_FAILING
     credentials = visibility.visible(
@@ -522,7 +525,8 @@ def _sync_problem_message(notification: models.Notification) -> Message:
         by="pk",
     )
     names = {each.org_id: each.org_name or each.org_id for each in credentials}
-    if not names:
+    has_recovered = is_failing and problem.failing_since is None
+    if not names or has_recovered:
         raise models.SyncProblem.DoesNotExist
     orgs = f"{pluralize(len(names), 'org')} on {site_name(problem.site)}"
     if is_failing:

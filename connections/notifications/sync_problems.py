@@ -33,6 +33,8 @@ def report_sync_problems() -> None:
         problems = SyncProblem.objects.select_for_update(no_key=True).order_by("pk")
         for problem in problems:
             group = failing.get((problem.site, problem.cause))
+            if not (group or problem.failing_since or _is_reported(problem)):
+                continue
             _follow(problem, group, now=now)
             _notify(problem, now=now)
             problem.save()

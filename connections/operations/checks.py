@@ -188,8 +188,8 @@ def _check_webhook() -> Iterator[CheckMessage]:
             webhooks.load_secrets(path, make=False)
     except PrivateFileError as error:
         yield Error(str(error), hint="See docs/OPERATIONS.md, “Notifications”.")
-    found = f"; its secret is {path}"
-    yield _check_receiver(settings.WEBHOOK_URL, variable="ORGADMIN_WEBHOOK_URL", found=found)
+    detail = f"; its secret is {path}"
+    yield _check_receiver(settings.WEBHOOK_URL, variable="ORGADMIN_WEBHOOK_URL", detail=detail)
 
 
 def _check_slack() -> Iterator[CheckMessage]:
@@ -197,14 +197,14 @@ def _check_slack() -> Iterator[CheckMessage]:
         yield _check_receiver(settings.SLACK_URL, variable="ORGADMIN_SLACK_URL")
 
 
-def _check_receiver(url: str, *, variable: str, found: str = "") -> CheckMessage:
+def _check_receiver(url: str, *, variable: str, detail: str = "") -> CheckMessage:
     origin, response = origin_of(url), webhooks.probe(url=url)
     if response.status is None:
         return Error(
             f"no response from {origin}: {str(response.cause).replace('_', ' ')}",
             hint=f"Check {variable}, {_ROUTE_SETTINGS}.",
         )
-    return Info(f"{origin} responds{found}")
+    return Info(f"{origin} responds{detail}")
 
 
 def _check_checkpoint_file() -> Iterator[CheckMessage]:

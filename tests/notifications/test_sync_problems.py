@@ -59,7 +59,8 @@ def messages(reader: Person | None = None) -> list[Message]:
 
 
 def codes(reader: Person) -> list[str]:
-    return [message.code for message in messages(reader)]
+    rows = Notification.objects.filter(code__startswith="syncs.", person=reader)
+    return list(rows.order_by("created_at").values_list("code", flat=True))
 
 
 @pytest.mark.database
@@ -72,7 +73,9 @@ def test_keys_that_datadog_rejects_twice_are_reported_once_for_all_orgs_of_the_s
     sync(times=3)
     [message] = messages(root)
     assert (message.code, message.title) == ("syncs.failing", "Syncs are failing")
-    assert message.sentence.startswith("Datadog rejects the keys of 2 orgs on sandbox-us1 since ")
+    assert message.sentence.startswith(
+        "Datadog has rejected the keys of 2 orgs on sandbox-us1 since "
+    )
     assert message.rows == ("Group SOC", "Payments US")
     assert message.data["cause"] == "rejected"
     assert [org["name"] for org in message.data["orgs"]]
@@ -88,8 +91,8 @@ def test_each_site_and_cause_has_its_own_message(
     sandbox.world.set_fault(fault=fault, operation="list", org=orgs[1].org_id)
     sync(times=2)
     assert sorted(message.sentence.partition(" since ")[0] for message in messages(root)) == [
-        "Datadog doesn't respond to the syncs of 1 org on sandbox-us1",
-        "Datadog rejects the keys of 1 org on sandbox-us1",
+        "Datadog has rejected the keys of 1 org on sandbox-us1",
+        "Datadog hasn't responded to the syncs of 1 org on sandbox-us1",
     ]
 
 
@@ -102,12 +105,26 @@ def test_the_end_is_reported_and_a_relapse_within_a_day_is_not(
         sandbox.world.clear_faults()
         sync()
         assert codes(root) == ["syncs.failing", "syncs.recovered"]
-    assert messages(root)[1].sentence == "The syncs of 2 orgs on sandbox-us1 work again."
+    recovered = Notification.objects.get(code="syncs.recovered", person=root)
+    sentence = build_message(recovered).sentence
+    assert sentence == "The syncs of 2 orgs on sandbox-us1 work again."
     sandbox.world.set_fault(fault=REJECTED, operation="list")
     sync(times=2)
     clock.advance(hours=24)
     report_sync_problems()
     assert codes(root) == ["syncs.failing", "syncs.recovered", "syncs.failing"]
+
+
+def test_a_message_that_they_fail_is_not_sent_once_they_work_again(
+    sync: Callable[..., None], sandbox: SandboxServer, root: Person
+):
+    sandbox.world.set_fault(fault=REJECTED, operation="list")
+    sync(times=2)
+    sandbox.world.clear_faults()
+    sync()
+    failing = Notification.objects.get(code="syncs.failing", person=root)
+    with pytest.raises(SyncProblem.DoesNotExist):
+        build_message(failing)
 
 
 def test_a_message_names_only_orgs_that_its_reader_can_see(
