@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from connections.batches.running import PARALLEL_DELETES
 from connections.change_requests.failpoints import Point
 from connections.management.base import FAILED, UNKNOWN
 from sandbox import faults
@@ -75,7 +76,8 @@ def test_a_signal_ends_it_at_once_and_the_same_plan_again_sends_nothing_twice(
     stack.world.set_fault(fault=faults.delayed(seconds=15), method="DELETE")
     stack.prepare()
     with running(stack) as process:
-        wait_for_deletes(stack, 1)
+        # Every claim has been sent: what was claimed only would be found still present.
+        wait_for_deletes(stack, PARALLEL_DELETES)
         signaled_at = time.monotonic()
         process.send_signal(number)
         output, errors = finish(process)
