@@ -437,9 +437,8 @@
     const { xhr, target } = event.detail;
     previousHeading = outcomeHeading()?.textContent.trim() ?? "";
     if (xhr.status < 400 || event.detail.shouldSwap) return;
-    /* Swap an error only if it is the target's own fragment, never a whole page. */
-    const body = xhr.responseText;
-    if (target?.id && !/<html[\s>]/i.test(body) && body.includes(`id="${target.id}"`)) {
+    /* Swap an error only if it has the target's own part of the page. */
+    if (target?.id && xhr.responseText.includes(`id="${target.id}"`)) {
       event.detail.shouldSwap = true;
       event.detail.isError = false;
     }

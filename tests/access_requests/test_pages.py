@@ -336,12 +336,12 @@ def test_the_page_polls_until_nothing_changes(
     url = reverse("access-request-detail", args=[change().pk])
     client = client_of(ada)
     version = client.get(url).context["outcome"]["version"]
-    poll = {"HX-Request": "true", "HX-Target": "watch"}
-    same = client.get(url, {"seen": version, "every": "5"}, headers=poll)
+    poll = {"HX-Request": "true", "HX-Target": "outcome"}
+    same = client.get(url, {"seen": version}, headers=poll)
     assert same.status_code == 204
     client.post(f"{url}withdraw/")
-    changed = client.get(url, {"seen": version, "every": "5"}, headers=poll)
-    assert changed["HX-Retarget"] == "#outcome"
+    changed = client.get(url, {"seen": version}, headers=poll)
+    assert changed["HX-Reselect"] == "#outcome"
     assert "Withdrawn" in changed.text
 
 

@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import cast
 
 import pytest
@@ -171,7 +170,7 @@ def approved(requester: Requester) -> None:
 def test_a_poll_while_a_delete_is_in_flight_replaces_nothing(
     requester: Requester, response: threading.Event, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(request_page, "POLL_INTERVALS", ((timedelta.max, 1),))
+    monkeypatch.setattr(request_page, "POLL_WAITING", 1)
     approved(requester)
     polls = hold_poll(requester.page)
     requester.delete_button.click()

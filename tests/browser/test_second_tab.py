@@ -1,7 +1,6 @@
 """A second tab on the same deletion shows its current status, not an error."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,9 +15,7 @@ from tests.support.people import make_person
 @pytest.fixture(autouse=True)
 def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     # A tab that has just polled would show the new status before anyone clicks.
-    monkeypatch.setattr(
-        "connections.web.change_requests.page.POLL_INTERVALS", ((timedelta.max, 300),)
-    )
+    monkeypatch.setattr("connections.web.change_requests.page.POLL_WAITING", 300)
 
 
 def request_approval(requester: Requester) -> str:

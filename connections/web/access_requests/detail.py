@@ -77,7 +77,6 @@ class AccessRequestPage(RequestPage[AccessRequest]):
     noun = "access"
     url_prefix = "access-request"
     actions = ("execute", "approve", "decline", "withdraw", "reconcile", "close")
-    trigger = "accessRequestChanged"
 
     def rows(self) -> QuerySet[AccessRequest]:
         return _with_details(AccessRequest.objects.all())

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.db.models import Count, Max, Min, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 
 from connections import audit, models
@@ -29,7 +28,7 @@ from connections.web.badges import batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, load_plan
 from connections.web.batches.rows import plan_rows, progress_parts, result_rows
-from connections.web.change_requests.page import idle_interval
+from connections.web.change_requests.page import POLL_CHANGING, POLL_WAITING
 from connections.web.change_requests.page import notice_about as deletion_notice_about
 from connections.web.deletions.bars import BarPart
 from connections.web.framework import support
@@ -37,15 +36,11 @@ from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import KEPT, ConfirmationForm, ReasonForm, ServiceForm
 from connections.web.framework.lists import as_page_request, list_url
 from connections.web.framework.person_limits import limited
-from connections.web.framework.polling import poll
 from connections.web.timeline import event_entry
 
-# Seconds between the page's polls.
-POLL_SENDING = 2
 # After the end, the page polls for checks that are due this soon.
 SOON = timedelta(minutes=2)
 _GONE = {OutcomeGroup.DELETED, OutcomeGroup.GONE}
-_TEMPLATE = "batches/detail.html"
 # Bulk deletions in these states wait for people, who need the plan rather than the results.
 UNDECIDED = {models.BatchState.REQUESTED, models.BatchState.APPROVED}
 
@@ -56,29 +51,24 @@ def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
     batch = find_batch(actor=actor, pk=pk)
     if request.method == "POST":
         request = as_page_request(request, path=reverse("batch-detail", args=[pk]))
-    elif support.wants_fragment(request):
-        return _poll_response(request, batch=batch, actor=actor)
+    # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
+    elif (seen := support.polled_version(request)) and seen == _current_version(batch):
+        return HttpResponse(status=204)
     context = _page_context(request, batch=batch, actor=actor, refusal=refusal)
-    name = f"{_TEMPLATE}#titled_batch" if support.wants_fragment(request) else _TEMPLATE
-    return render(request, name, context, status=refusal.status)
+    return support.render_for(
+        request, "batches/detail.html", context, part="batch", status=refusal.status
+    )
 
 
-def _poll_response(request: HttpRequest, *, batch: models.Batch, actor: Actor) -> HttpResponse:
+def _current_version(batch: models.Batch) -> str:
     now = clock.now()
-
-    def respond() -> HttpResponse:
-        context = _page_context(request, batch=batch, actor=actor)
-        return render(request, f"{_TEMPLATE}#batch", context)
-
-    interval = poll_interval(batch, now=now)
-    version = page_version(
+    return page_version(
         batch,
         progress=get_progress(batch),
-        interval=interval,
+        interval=poll_interval(batch, now=now),
         no_sender=_no_sender(batch, now=now),
         now=now,
     )
-    return poll(request, version=version, interval=interval, respond=respond, watch=respond)
 
 
 def notice_about(refusal: Refusal) -> str:
@@ -391,12 +381,7 @@ def _record_context(
         "to_retire": _credential_to_retire(batch, parts, actor=actor),
         "can_retire": permissions.can_manage_credentials(actor),
         "poll_interval": interval,
-        "poll_url": list_url(
-            request,
-            seen=version,
-            every=str(interval),
-            page=request.GET.get("page", ""),
-        ),
+        "poll_url": list_url(request, seen=version, page=request.GET.get("page", "")),
     }
 
 
@@ -468,12 +453,12 @@ def _cancel_label(batch: models.Batch, progress: Progress) -> str:
 def poll_interval(batch: models.Batch, *, now: datetime) -> int | None:
     """Seconds between the page's polls. None if nothing can change soon."""
     if batch.state == models.BatchState.RUNNING:
-        return POLL_SENDING
+        return POLL_CHANGING
     if batch.state in UNDECIDED:
-        return idle_interval(batch.requested_at, batch.approved_at, now=now)
+        return POLL_WAITING
     if not batch.confirmed_at:
         return None
     # A row that waits to be sent changes nothing while the bulk deletion is paused.
     others = batch.deletions.exclude(state=models.State.WAITING)
     checked = others.filter(due_at__gt=now - SOON, due_at__lt=now + SOON)
-    return POLL_SENDING if checked.exists() else None
+    return POLL_CHANGING if checked.exists() else None

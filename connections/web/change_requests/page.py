@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
@@ -32,17 +31,12 @@ from connections.web.change_requests.record import timeline_of
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
-from connections.web.framework.polling import poll
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
-# While it waits for people: seconds between polls, by the time since the last action.
-POLL_INTERVALS = (
-    (timedelta(minutes=2), 5),
-    (timedelta(minutes=15), 15),
-    (timedelta(hours=2), 60),
-    (timedelta.max, 300),
-)
+# Seconds between the polls, while something happens by itself and while it waits for people.
+POLL_CHANGING = 2
+POLL_WAITING = 10
 
 _NO_OTHERS: Mapping[NextStep, Callable[[], bool]] = MappingProxyType({})
 
@@ -67,8 +61,6 @@ class RequestPage[R: ChangeRequest](ABC):
     url_prefix: ClassVar[str]
     # The names of its actions.
     actions: ClassVar[tuple[str, ...]]
-    # The event that makes the record reload itself.
-    trigger: ClassVar[str]
     # The filter of the audit log by its ID.
     audit_filter: ClassVar[str] = "subject"
 
@@ -115,14 +107,11 @@ class RequestPage[R: ChangeRequest](ABC):
         """One request: its outcome, next steps and details."""
         actor = support.actor_of(request)
         change_request = self.find(actor=actor, pk=pk)
-        target = request.htmx.target if request.method == "GET" else ""  # type: ignore[attr-defined]
-        if target == "watch":
-            return self._poll_response(request, change_request, actor=actor)
-        if target == "record":
-            change_request = self.as_read(change_request, actor=actor)
-            context = self.facts_context(change_request, actor=actor)
-            context |= self._record_context(change_request, actor=actor)
-            return render(request, f"{self.template}#record", context)
+        # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
+        if (seen := support.polled_version(request)) and seen == self.version(
+            change_request, actor=actor, now=clock.now()
+        ):
+            return HttpResponse(status=204)
         return self.render(
             request,
             change_request,
@@ -159,50 +148,23 @@ class RequestPage[R: ChangeRequest](ABC):
         notice: Badge | None = None,
         status: int = 200,
     ) -> HttpResponse:
-        """The page of one request. For htmx, only `#outcome` and the title, also on other pages."""
+        """The page of one request. htmx takes `#outcome` from it, also on other pages."""
         change_request = self.as_read(change_request, actor=actor)
-        context = self.facts_context(change_request, actor=actor) | {
+        query = {self.audit_filter: str(change_request.pk)}
+        context = {
+            **self.facts_context(change_request, actor=actor),
             "outcome": self._outcome_context(
                 request, change_request, actor=actor, form=form, notice=notice
             ),
+            "timeline": timeline_of(change_request, actor=actor),
+            "audit_url": reverse("audit-list", query=query) if permissions.can_audit(actor) else "",
+            **self.page_context(actor=actor, form=form),
         }
-        if not support.wants_fragment(request):
-            context |= self._record_context(change_request, actor=actor)
-            context |= self.page_context(actor=actor, form=form)
-            return render(request, self.template, context, status=status)
-        response = render(request, f"{self.template}#titled_outcome", context, status=status)
-        # The details next to the outcome reload themselves.
-        response["HX-Trigger"] = self.trigger
-        return response
+        return support.render_for(request, self.template, context, part="outcome", status=status)
 
     def url(self, change_request: R) -> str:
         """The address of its page."""
         return reverse(f"{self.url_prefix}-detail", args=[change_request.pk])
-
-    def _record_context(self, change_request: R, *, actor: Actor) -> dict[str, Any]:
-        query = {self.audit_filter: str(change_request.pk)}
-        return {
-            "timeline": timeline_of(change_request, actor=actor),
-            "audit_url": reverse("audit-list", query=query) if permissions.can_audit(actor) else "",
-        }
-
-    def _poll_response(
-        self, request: HttpRequest, change_request: R, *, actor: Actor
-    ) -> HttpResponse:
-        now = clock.now()
-        version = self.version(change_request, actor=actor, now=now)
-        interval = poll_interval(change_request, now=now)
-
-        def respond() -> HttpResponse:
-            response = self.render(request, change_request, actor=actor)
-            response["HX-Retarget"] = "#outcome"
-            return response
-
-        def watch() -> HttpResponse:
-            outcome = {"url": request.path, "version": version, "poll_interval": interval}
-            return render(request, "change_requests/watch.html", {"outcome": outcome})
-
-        return poll(request, version=version, interval=interval, respond=respond, watch=watch)
 
     def _outcome_context(
         self,
@@ -277,26 +239,11 @@ def notice_about(refusal: Refusal, *, change_request: ChangeRequest | None = Non
 
 
 def poll_interval(change_request: ChangeRequest, *, now: datetime) -> int | None:
-    """Seconds between the page's polls. None if nothing can change soon.
-
-    While a request waits for people, the page polls less often the longer no one acts.
-    """
+    """Seconds between the page's polls. None if nothing can change soon."""
     if is_changing_soon(change_request, now=now):
-        return 2
-    if change_request.state not in {State.REQUESTED, State.APPROVED}:
-        return None
-    return idle_interval(
-        change_request.requested_at,
-        change_request.approved_at,
-        change_request.confirmed_at,
-        now=now,
-    )
-
-
-def idle_interval(*times: datetime | None, now: datetime) -> int:
-    """Seconds between the polls of a page that waits for people since the last of these times."""
-    idle = now - max(at for at in times if at)
-    return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
+        return POLL_CHANGING
+    is_waiting = change_request.state in {State.REQUESTED, State.APPROVED}
+    return POLL_WAITING if is_waiting else None
 
 
 def is_changing_soon(change_request: ChangeRequest, *, now: datetime) -> bool:

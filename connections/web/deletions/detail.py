@@ -49,7 +49,6 @@ class DeletionPage(RequestPage[models.Deletion]):
         *("execute", "approve", "decline", "break-glass", "late-approval", "withdraw"),
         *("reconcile", "close"),
     )
-    trigger = "deletionChanged"
     audit_filter = "deletion"
 
     def rows(self) -> QuerySet[models.Deletion]:

@@ -19,6 +19,7 @@ from django.http import (
     QueryDict,
     StreamingHttpResponse,
 )
+from django.shortcuts import render
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -62,6 +63,27 @@ def redirect_to(item: Any, *, query: QueryDict | None = None) -> SeeOther:
 def wants_fragment(request: HttpRequest) -> bool:
     """Whether htmx requests a fragment. A boosted link requests the whole page."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
+
+
+def polled_version(request: HttpRequest) -> str:
+    """The version of the page that polls. Empty if this request is no poll."""
+    return request.GET.get("seen", "") if wants_fragment(request) else ""
+
+
+def render_for(
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+    *,
+    part: str,
+    status: int = 200,
+) -> HttpResponse:
+    """The page. htmx takes the element whose ID is `part` from it, so it gets no sidebar."""
+    is_part = wants_fragment(request)
+    response = render(request, template, context | {"is_part": is_part}, status=status)
+    if is_part:
+        response["HX-Reselect"] = f"#{part}"
+    return response
 
 
 def request_id_of(request: HttpRequest) -> str:

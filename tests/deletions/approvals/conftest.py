@@ -86,9 +86,9 @@ def confirm(deletion: Deletion, person: Person) -> Deletion:
     )
 
 
-def polled_fragment(client: Client, page: Page) -> Page:
-    """The fragment that the page polls."""
-    return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
+def polled(client: Client, page: Page) -> Page:
+    """What the page gets when it polls."""
+    return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "outcome"}))
 
 
 def exported_row() -> tabular.Row:

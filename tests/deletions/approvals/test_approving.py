@@ -26,7 +26,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm, polled_fragment
+from tests.deletions.approvals.conftest import RequestFor, approve, confirm, polled
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -161,12 +161,12 @@ def test_an_open_page_offers_the_confirmation_again_once_it_would_be_accepted(
     client, roles = client_of(ada), list(linus.groups.all())
     linus.groups.clear()
     page = read(client.get(f"/deletions/{requested.pk}/"))
-    assert polled_fragment(client, page).status == 204
+    assert polled(client, page).status == 204
     linus.groups.set(roles)
-    page = polled_fragment(client, page)
+    page = polled(client, page)
     assert page.has_form_to("/execute/")
     linus.groups.clear()
-    assert not polled_fragment(client, page).has_form_to("/execute/")
+    assert not polled(client, page).has_form_to("/execute/")
 
 
 def test_one_remaining_approver_does_not_satisfy_policy_two(

@@ -590,7 +590,7 @@ def test_a_poll_replaces_the_page_only_when_there_is_news(
         state="unknown", sending_at=batch.created_at
     )
     news = operator.get(watch, headers=headers)
-    assert news.text.lstrip().startswith('<div class="stack" id="batch"')
+    assert news["HX-Reselect"] == "#batch"
     assert "1 of 2" in read(news).text
     shown = operator.get(f"{url_of(batch)}?show=unknown").text
     assert shown.count("data-connection") == 1
