@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.mail import mailers
 from django.db import Error as DatabaseError
 from django.db import connection
+from django.db.models import Q
 
 from connections import __version__
 from connections.access import approvers, policies
@@ -28,12 +29,12 @@ from connections.change_requests.hold import find_hold
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text
-from connections.core.text import format_time, join_some_names, pluralize
+from connections.core.text import format_time, join_names, join_some_names, pluralize
 from connections.core.urls import origin_of
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.evidence.verification import last_verification
 from connections.inventory.failing import find_failing
-from connections.models import Checkpoint, Credential, Deletion, Person
+from connections.models import AccessRequest, Checkpoint, Credential, Deletion, Person
 from connections.notifications import channels, webhooks
 from connections.operations import (
     database_guards,
@@ -418,13 +419,18 @@ def _check_key_age() -> Iterator[CheckMessage]:
 
 def _check_worker() -> Iterator[CheckMessage]:
     now = clock.now()
-    due = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER)
-    overdue = due.exclude(running.is_held_back(now=now)).count()
+    is_overdue = Q(due_at__lt=now - OVERDUE_AFTER)
+    deletions = Deletion.objects.filter(is_overdue).exclude(running.is_held_back(now=now))
+    counts = {
+        "deletion": deletions.count(),
+        "access request": AccessRequest.objects.filter(is_overdue).count(),
+    }
+    overdue = [pluralize(count, noun) for noun, count in counts.items() if count]
     seen_at = heartbeats.last_seen_at()
     if overdue:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)
         yield Error(
-            f"not running: {pluralize(overdue, 'deletion')} overdue by more than {minutes} min",
+            f"not running: {join_names(overdue)} overdue by more than {minutes} min",
             hint=_START_WORKER,
         )
     elif heartbeats.is_alive(seen_at, now=now):

@@ -15,7 +15,12 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from connections.core import clock
-from connections.models import ApprovalPolicy, Deletion
+from connections.models import (
+    AccessRequest,
+    ApprovalPolicy,
+    Deletion,
+    RequestKind,
+)
 from connections.operations import checks
 from connections.operations.variables import NAMES
 from sandbox.server import SandboxServer
@@ -83,20 +88,38 @@ def test_it_names_the_credentials_that_need_no_approval(sandbox: SandboxServer):
     assert levels("approval policy") == {INFO, WARNING}
 
 
+@pytest.mark.parametrize(
+    ("kind", "named"), [(Deletion, "1 deletion"), (AccessRequest, "1 access request")]
+)
 @pytest.mark.django_db(transaction=True)
-def test_an_overdue_deletion_is_reported_as_a_missing_worker(sandbox: SandboxServer):
+def test_an_overdue_request_is_reported_as_a_missing_worker(
+    sandbox: SandboxServer, kind: Any, named: str
+):
     assert ERROR not in levels("worker")
     credential, now = added(sandbox, "Payments US"), clock.now()
-    Deletion.objects.create(
+    ids = (
+        {"connection_id": uuid.uuid4(), "is_reviewed": False}
+        if kind is Deletion
+        else {
+            "kind": RequestKind.CREATE,
+            "source_org_id": "1",
+            "sink_org_id": "2",
+            "types_after": ["logs"],
+            "owner_text": "SOC",
+            "purpose": "alerts",
+        }
+    )
+    kind.objects.create(
         request_id=uuid.uuid4(),
         site=credential.site,
-        connection_id=uuid.uuid4(),
         credential=credential,
-        is_reviewed=False,
         requested_at=now,
         due_at=now - timedelta(minutes=6),
+        **ids,
     )
-    assert levels("worker") == {ERROR}
+    [finding] = [check for check in checks.run_all_checks() if check.obj == "worker"]
+    message = f"not running: {named} overdue by more than 5 min"
+    assert (finding.level, finding.msg) == (ERROR, message)
 
 
 def public_findings(**values: Any) -> list[CheckMessage]:
