@@ -26,6 +26,7 @@ from connections.web.credentials.forms import CredentialForm
 from connections.web.framework.lists import shared_names
 from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, Situation, change_item, find_items
+from connections.web.overview.first_steps import find_first_steps
 from connections.web.overview.texts import no_worker_text
 
 # How many items are shown at once, and how many recent changes. With more items, the changes that
@@ -50,8 +51,12 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
     )
     orgs = own | {org[:2] for org in known}
     agreed = count_agreed(actor=actor, today=now.date())
+    without_credential = [org for org in known if org[:2] not in own]
     return {
         "agreed": agreed,
+        "first_steps": find_first_steps(
+            actor=actor, agreed=agreed, orgs=len(own), without_credential=without_credential
+        ),
         # Those that hold for some connection: code, label and number.
         "reasons": [
             (reason.value, reason.label, agreed.reasons[reason])
@@ -59,7 +64,7 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
             if agreed.reasons[reason]
         ],
         "orgs": len(orgs),
-        "without_credential": len(orgs - own),
+        "without_credential": len(without_credential),
         # Orgs with credentials, of which none completed its newest sync.
         "not_synced": len(own - synced),
         # When the oldest of the newest complete syncs began.
