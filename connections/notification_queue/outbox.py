@@ -171,6 +171,21 @@ NEEDS_PEOPLE = {
     AGREEMENTS_ENDING,
     SYNCS_FAILING,
 }
+# Many of one of these at once are one email to each person. Each of the others is about a decision
+# or an outcome of its own.
+SENT_TOGETHER = {
+    EventCode.CREDENTIAL_POLICY_CHANGED,
+    EventCode.CREDENTIAL_CREATOR_CHANGED,
+    EventCode.CREDENTIAL_ACCESS_CHANGED,
+    EventCode.CREDENTIAL_PERMISSION_RESTORED,
+    EventCode.PERSON_ADDED,
+    EventCode.PERSON_CHANGED,
+    EventCode.PERSON_ENABLED,
+    EventCode.PERSON_DISABLED,
+    EventCode.SIGN_IN_LINK_MADE,
+    EventCode.EMAIL_CHANGED,
+    EventCode.PROVIDER_ACCOUNT_CONNECTED,
+}
 # The keys in the event's details that hold the IDs of the reviewers to notify.
 _REVIEWER_KEYS: dict[str, tuple[str, ...]] = {
     EventCode.ACCESS_REVIEW_STARTED: ("reviewers", "owners"),

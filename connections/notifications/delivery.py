@@ -3,6 +3,9 @@
 The table is the queue, so any number of workers can run. A claim moves `due_at` ahead and is
 committed before anything is sent, so no lock is held while sending. If a process dies in between,
 the row becomes due again, and the receiver can get the notification twice, with the same ID.
+
+The messages about one object are first tried in the order of their events, one after the other for
+each recipient. A message that waits for its retry holds none back.
 """
 
 import logging
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from connections import audit
 from connections.access import permissions
@@ -21,9 +24,10 @@ from connections.core.database import skip_locked
 from connections.core.errors import ConflictError
 from connections.core.text import pluralize
 from connections.models import Notification
+from connections.notification_queue import outbox
 from connections.notifications import channels
 from connections.notifications.channels import DeliveryResult, DeliveryStatus
-from connections.notifications.messages import build_message
+from connections.notifications.messages import MAX_ROWS, Message, build_message, join_messages
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +57,50 @@ def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lamb
 
 def claim_next(*, channel: Notification.Channel) -> Notification | None:
     """Claim the notification that has been due longest, so that no other worker sends it."""
-    waiting = Notification.objects.filter(channel=channel, due_at__isnull=False)
+    waiting = Notification.objects.filter(~Exists(_EARLIER), channel=channel, due_at__isnull=False)
     due = waiting.filter(due_at__lte=clock.now_in_query())
     # Nearly always false, which saves a transaction.
     if not due.exists():
         return None
     with audit.atomic():
-        notification = skip_locked(due.order_by("due_at")).first()
+        notification = skip_locked(due.order_by("due_at", "event_seq")).first()
         if notification is None or not _claim(notification):
             return None
     notification.refresh_from_db()
     return notification
+
+
+# Earlier messages about the same object to the same recipient whose first attempt has no result
+# yet. One whose process has died in it holds nothing back from its second attempt on.
+_EARLIER = Notification.objects.filter(
+    Q(person=OuterRef("person")) | Q(person=None),
+    channel=OuterRef("channel"),
+    subject_type=OuterRef("subject_type"),
+    subject_id=OuterRef("subject_id"),
+    event_seq__lt=OuterRef("event_seq"),
+    due_at__isnull=False,
+    answered_at=None,
+    attempts__lte=1,
+)
+
+
+def _claim_together(notification: Notification) -> list[Notification]:
+    """Claim what goes into the same email: what is due of the same kind for the same person."""
+    is_email = notification.channel == Notification.Channel.MAIL
+    if not is_email or notification.code not in outbox.SENT_TOGETHER:
+        return []
+    same = Notification.objects.filter(
+        person=notification.person_id,
+        channel=notification.channel,
+        code=notification.code,
+        due_at__lte=clock.now_in_query(),
+    )
+    with audit.atomic():
+        due = skip_locked(same.order_by("due_at", "event_seq"))[: MAX_ROWS - 1]
+        claimed = [each for each in due if _claim(each)]
+    for each in claimed:
+        each.refresh_from_db()
+    return claimed
 
 
 def _claim(notification: Notification) -> bool:
@@ -74,27 +111,38 @@ def _claim(notification: Notification) -> bool:
 
 
 def deliver(*, notification: Notification) -> Notification:
-    """Send a claimed notification once and store the result.
+    """Send a claimed notification once, with others of its kind, and store the result.
 
     Raises database errors. The notification is then sent again later.
     """
-    _store_result(notification, _send(notification))
+    messages: dict[Notification, Message] = {}
+    for each in (notification, *_claim_together(notification)):
+        message = _build_message(each)
+        if isinstance(message, Message):
+            messages[each] = message
+        else:
+            _store_result(each, message)
+    if messages:
+        message = join_messages(list(messages.values()))
+        result = channels.send(notification=next(iter(messages)), message=message)
+        for each in messages:
+            _store_result(each, result)
     notification.refresh_from_db()
     return notification
 
 
-def _send(notification: Notification) -> DeliveryResult:
+def _build_message(notification: Notification) -> Message | DeliveryResult:
+    """The message or, if there is none to send, the result."""
     if notification.attempts > len(RETRY_DELAYS) + 1:
         # Every process that claimed it died or failed before storing a result.
         return DeliveryResult(status=DeliveryStatus.FAILED, text="No attempt returned a result.")
     try:
-        message = build_message(notification)
+        return build_message(notification)
     except ObjectDoesNotExist:
         return DeliveryResult(
             status=DeliveryStatus.NO_RECIPIENT,
             text="Nothing to send: its subject is gone, hidden or acknowledged.",
         )
-    return channels.send(notification=notification, message=message)
 
 
 def _store_result(notification: Notification, result: DeliveryResult) -> None:

@@ -1,7 +1,7 @@
 """The text of a notification, built from the audit log when it is sent by email or webhook."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -147,6 +147,22 @@ def build_message(notification: models.Notification) -> Message:
             return _sync_problem_message(notification)
         case _:
             return _test_message(notification)
+
+
+def join_messages(messages: Sequence[Message]) -> Message:
+    """One email with a line for each of these messages of one kind; a single one as it is."""
+    first, *others = messages
+    if not others:
+        return first
+    return Message(
+        code=first.code,
+        title=first.title,
+        about=f"{len(messages)} times",
+        at=max(message.at for message in messages),
+        sentence=f"{len(messages)} notifications in one email:",
+        path=reverse("overview"),
+        rows=tuple(f"{message.sentence} {message.url}" for message in messages),
+    )
 
 
 # The details of an event that the webhook gets.

@@ -322,14 +322,78 @@ def test_six_workers_at_once_deliver_each_once(
 ):
     if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
         pytest.skip("Threads share an in-memory database and lock each other out.")
-    for _ in range(12):
+    for number in range(12):
         record_event()
+        # Messages about one object would be sent one after the other.
+        Notification.objects.filter(subject_id__contains="-").update(subject_id=number)
     for thread in six_threads:
         thread.start()
     for thread in six_threads:
         thread.join(timeout=30)
     ids = [seen.headers["webhook-id"] for seen in receiver.seen]
     assert len(ids) == len(set(ids)) == 12
+
+
+# --- Order --------------------------------------------------------------------------------------
+
+
+def record_two_events(record_event: RecordEvent) -> tuple[Notification, Notification]:
+    """Two webhook messages about one deletion, of which the later one has been due longer."""
+    record_event()
+    record_event()
+    first, second = Notification.objects.filter(channel=WEBHOOK).order_by("event_seq")
+    assert second.due_at
+    first.due_at = second.due_at + timedelta(milliseconds=1)
+    first.save()
+    return first, second
+
+
+@pytest.mark.database
+def test_messages_about_one_object_are_first_tried_in_the_order_of_their_events(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
+):
+    first, second = record_two_events(record_event)
+    clock.advance(seconds=1)
+    claimed = delivery.claim_next(channel=WEBHOOK)
+    assert claimed == first
+    # Another worker waits for the result of the first attempt.
+    assert delivery.claim_next(channel=WEBHOOK) is None
+    delivery.deliver(notification=claimed)
+    assert delivery.claim_next(channel=WEBHOOK) == second
+
+
+def test_a_message_that_waits_for_its_retry_holds_no_later_one_back(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
+):
+    receiver.plays = [
+        respond(http_response("500 Oops", b"")),
+        respond(http_response("200 OK", b"")),
+    ]
+    first, second = record_two_events(record_event)
+    clock.advance(seconds=1)
+    assert delivery.run_due(channel=WEBHOOK) == 2
+    sent = [seen.headers["webhook-id"] for seen in receiver.seen]
+    assert sent == [str(first.pk), str(second.pk)]
+
+
+def test_a_message_whose_worker_died_holds_later_ones_back_for_its_first_claim_only(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
+):
+    first, second = record_two_events(record_event)
+    clock.advance(seconds=1)
+    assert delivery.claim_next(channel=WEBHOOK) == first
+    clock.advance(minutes=3)
+    assert delivery.claim_next(channel=WEBHOOK) == first
+    assert delivery.claim_next(channel=WEBHOOK) == second
+
+
+def test_messages_about_other_objects_do_not_wait(
+    record_event: RecordEvent, receiver: ScriptedServer, clock: SettableClock
+):
+    first, second = record_two_events(record_event)
+    Notification.objects.filter(pk=first.pk).update(subject_id="another")
+    clock.advance(seconds=1)
+    assert {delivery.claim_next(channel=WEBHOOK) for _ in range(2)} == {first, second}
 
 
 # --- Mail ---------------------------------------------------------------------------------------
