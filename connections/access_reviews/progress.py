@@ -13,27 +13,19 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
-    UUIDField,
-    Value,
     Window,
 )
-from django.db.models.functions import Coalesce
-from django.db.models.lookups import Exact
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access_reviews.current import deciding_credentials, is_last_listed
-from connections.access_reviews.owners import deciding_owner
+from connections.access_reviews.current import deciding_credentials
 from connections.access_reviews.rows import ReviewRow, count_rows
 from connections.core import clock
 from connections.inventory.inventory import current_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
-    AccessReviewRow,
     AccessReviewState,
-    Assignment,
-    KnownConnection,
     OrgConnectionKey,
     Person,
     ReviewDecision,
@@ -119,70 +111,6 @@ def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
         named, state=AccessReviewState.OPEN
     )
     return reviews.distinct().order_by("due_at", "id")
-
-
-def find_awaiting_decisions(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
-    """The open access reviews with a connection that still needs the actor's decision.
-
-    No one has decided about it, or the last day of the newest decision has passed.
-    `find_possibly_awaiting` finds the others in which something might have to be decided.
-    """
-    return open_reviews_to_decide(actor=actor).filter(_is_awaiting(actor, today=today))
-
-
-def _is_awaiting(actor: Actor, *, today: date) -> Exists:
-    is_undecided = ~Exists(AccessReviewDecision.objects.filter(row=OuterRef("pk")))
-    ended = _newest_of_rows().filter(keep_until__lt=today).values("row")
-    # In this order because SQLite would otherwise first look up the snapshots of every decided row.
-    pending = AccessReviewRow.objects.filter(is_undecided | Q(pk__in=ended), review=OuterRef("pk"))
-    return Exists(_decidable(pending, actor=actor))
-
-
-def _newest_of_rows() -> QuerySet[AccessReviewDecision]:
-    """The newest decision about each row."""
-    later = AccessReviewDecision.objects.filter(row=OuterRef("row"), pk__gt=OuterRef("pk"))
-    return AccessReviewDecision.objects.filter(~Exists(later)).order_by()
-
-
-def _decidable(rows: QuerySet[AccessReviewRow], *, actor: Actor) -> QuerySet[AccessReviewRow]:
-    """The rows of an outer query's access review that the actor can decide on if pending."""
-    hidden = permissions.visibility_of(actor).hidden
-    row = {name: OuterRef(name) for name in ("site", "connection_id")}
-    listed = is_last_listed(~Q(credential__in=hidden), **row)
-    is_of_all = Q(Exact(OuterRef("assignment"), Assignment.REVIEWERS.value))
-    own_id = actor.person.pk if actor.person else None
-    # Once, because each mention of the owner makes the database find it again.
-    decides = Coalesce(deciding_owner(), Value(own_id, output_field=UUIDField()))
-    return rows.alias(decides=decides).filter(listed, is_of_all | Q(decides=own_id))
-
-
-def find_possibly_awaiting(*, actor: Actor, today: date) -> QuerySet[AccessReview]:
-    """The other open access reviews that might have a connection that needs the actor's decision.
-
-    Only `count_awaiting_decisions` knows: a connection that changed after its newest decision might
-    have changed back.
-    """
-    # Not every difference is a change to report, such as a creator who can sign in again.
-    changed = KnownConnection.objects.filter(
-        site=OuterRef("row__site"),
-        connection_id=OuterRef("row__connection_id"),
-        is_present=True,
-        established_at__gt=OuterRef("decided_at"),
-    )
-    outdated = _newest_of_rows().filter(Exists(changed), row__review=OuterRef("pk"))
-    return open_reviews_to_decide(actor=actor).filter(
-        Exists(outdated), ~_is_awaiting(actor, today=today)
-    )
-
-
-def count_awaiting_decisions(*, actor: Actor) -> int:
-    """How many open access reviews have a pending connection that the actor can decide on.
-
-    This reads every row of these access reviews.
-    """
-    reviews = list(open_reviews_to_decide(actor=actor))
-    counts = count_rows(reviews=reviews, actor=actor)
-    return sum(1 for count in counts.values() if count.decidable)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Expression, Q
+from django.db.models import Q
 
 from connections import audit
 from connections.access import permissions
@@ -383,7 +383,7 @@ def has_expired(batch: Batch, *, now: datetime) -> bool:
     return batch.expires_at is not None and batch.expires_at <= now
 
 
-def has_expired_in_query(*, now: datetime | Expression) -> Q:
+def has_expired_in_query(*, now: datetime) -> Q:
     """`has_expired` as a condition of a query."""
     return Q(expires_at__lte=now)
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Exists, Expression, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -91,11 +91,8 @@ def _time_left(
 _WAITING = (BatchState.REQUESTED, BatchState.APPROVED, BatchState.PAUSED)
 
 
-def find_to_approve(*, actor: Actor, now: datetime | Expression) -> QuerySet[Batch]:
-    """The bulk deletions that the actor can still approve: every row, and never their own.
-
-    `now` can be `clock.now_in_query()`.
-    """
+def find_to_approve(*, actor: Actor, now: datetime) -> QuerySet[Batch]:
+    """The bulk deletions that the actor can still approve: every row, and never their own."""
     person = actor.person
     if person is None or not permissions.can_approve_any(actor):
         return Batch.objects.none()
@@ -109,15 +106,6 @@ def find_to_approve(*, actor: Actor, now: datetime | Expression) -> QuerySet[Bat
     if unapprovable:
         others = others.exclude(Exists(rows.filter(credential__in=unapprovable)))
     return others.exclude(Exists(decided))
-
-
-def find_to_continue(*, actor: Actor, now: datetime | Expression) -> QuerySet[Batch]:
-    """`can_continue` as a query. `now` is as in `find_to_approve`."""
-    is_next = Q(state=BatchState.PAUSED) | Q(state=BatchState.APPROVED, requested_by=actor.person)
-    unusable = permissions.visibility_of(actor).unusable
-    rows = BatchRow.objects.filter(SENDABLE, batch=OuterRef("pk"), credential__in=unusable)
-    waiting = visible_batches(actor=actor).filter(is_next, ended_at=None)
-    return waiting.exclude(drafts.has_expired_in_query(now=now)).exclude(Exists(rows))
 
 
 def list_waiting_batches(*, actor: Actor, now: datetime) -> list[tuple[Batch, bool]]:

@@ -76,11 +76,8 @@ def skip_locked[Rows: QuerySet[Any, Any]](rows: Rows) -> Rows:
     return rows
 
 
-type Statement = tuple[str, tuple[Any, ...]]
-
-
-def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
-    """A statement that returns one row: how many rows each of these queries finds.
+def count_each(*counted: QuerySet[Any, Any]) -> list[int]:
+    """How many rows each of these queries finds, in one statement.
 
     Choose few columns with `values`, and no order.
     """
@@ -90,13 +87,8 @@ def counting_statement(*counted: QuerySet[Any, Any]) -> Statement:
         sql, of_query = rows.query.sql_with_params()
         columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS found)")  # noqa: S608 - the ORM's SQL
         values += of_query
-    return f"SELECT {', '.join(columns)}", tuple(values)
-
-
-def count_each(*counted: QuerySet[Any, Any]) -> list[int]:
-    """How many rows each of these queries finds: the result of `counting_statement`."""
     with connection.cursor() as cursor:
-        cursor.execute(*counting_statement(*counted))
+        cursor.execute(f"SELECT {', '.join(columns)}", values)
         return list(cursor.fetchone())
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from connections.access.actor import person_actor
-from connections.access_reviews import closing, decisions, population
+from connections.access_reviews import closing, decisions, population, progress
 from connections.access_reviews.rows import ReviewRow, review_rows
 from connections.core import clock
 from connections.models import AccessReview, AccessReviewDecision, Assignment, Person
@@ -48,6 +48,12 @@ def decide(
         connections=connections or texts_of(review),
         **(given | values),
     )
+
+
+def count_to_decide(person: Person) -> int:
+    """How many open access reviews wait for a decision of the person."""
+    waiting = progress.list_waiting_reviews(actor=person_actor(person=person))
+    return sum(1 for each in waiting if each.to_decide)
 
 
 def rows_of(review: AccessReview, person: Person) -> list[ReviewRow]:

@@ -292,7 +292,8 @@ def test_the_navigation_counts_what_needs_attention_and_leads_to_it(
         items = {item.label: item for item in operator.get(LIST).context["nav"].items}
         return items["Changes"].count, items["Changes"].url
 
-    assert entry() == ("1", "/changes/?attention=yes&acknowledged=no")
+    assert entry() == ("1", "/changes/?needs=you")
+    assert operator.get("/changes/?needs=you").context["rows"][0].row.change == widened
     operator.post(acknowledge_url(widened), {"note": NOTE})
     assert entry() == ("", "/changes/")
 

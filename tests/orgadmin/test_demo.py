@@ -127,6 +127,7 @@ def test_a_newcomer_deletes_a_connection_within_three_minutes(demo: Demo, page: 
     expect(outcome.get_by_role("heading").first).to_contain_text("Deleted and verified")
 
     open_from_navigation(page, "Deletions")
+    page.get_by_role("navigation", name="Part").get_by_role("link", name="All").click()
     search(page, REASON)
     expect(page.locator("#count")).to_have_text("1 deletion")
     page.get_by_role("link", name=re.compile(f"{SOURCE}.*{SINK}")).click()

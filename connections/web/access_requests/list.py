@@ -14,6 +14,7 @@ from connections.inventory.orgs import list_known_orgs
 from connections.web.access_requests.forms import AccessRequestFilters
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
+from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(
     title="Access requests",
@@ -26,6 +27,8 @@ LIST = lists.ListPage(
 
 def access_request_list(request: HttpRequest) -> HttpResponse:
     """All access requests, newest first."""
+    if is_part(request):
+        return render_part(request, entry="access-request-list", title=LIST.title)
     actor, form = actor_of(request), AccessRequestFilters(request.GET)
     rows = list_access_requests(actor=actor, filters=form.filters())
     page = lists.numbered_page(request, rows)

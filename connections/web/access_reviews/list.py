@@ -14,6 +14,7 @@ from connections.models import AccessReview, AccessReviewState
 from connections.web.badges import Badge, review_badge
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of, time_of
+from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(
     title="Access reviews", noun="access review", template="access_reviews/list.html"
@@ -38,6 +39,8 @@ def access_review_list(request: HttpRequest) -> HttpResponse:
 
     Open ones come first, by due date.
     """
+    if is_part(request):
+        return render_part(request, entry="access-review-list", title=LIST.title)
     actor, now = actor_of(request), time_of(request)
     visible = visibility.visible_access_reviews(actor=actor)
     open_ones = list(

@@ -1,6 +1,6 @@
 """The list of changes and their export."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 
 from connections.changes import changes
@@ -30,6 +30,8 @@ def change_list(
     request: HttpRequest, *, form: AcknowledgementForm | None = None, status: int = 200
 ) -> HttpResponse:
     """All changes, newest first. A `form` has errors. The address can name a row to open."""
+    if request.GET.get("needs") == "you":
+        request.GET = _without_needs(request.GET)  # type: ignore[assignment]
     actor, filters = actor_of(request), ChangeFilters(request.GET)
     chosen, after = filters.filters(), lists.parse_after(request, lists.parse_positive_number)
     page = changes.get_change_page(actor=actor, filters=chosen, after=after)
@@ -62,6 +64,14 @@ def change_list(
         without=[] if groups or chosen.group else ["group"],
         status=status,
     )
+
+
+def _without_needs(query: QueryDict) -> QueryDict:
+    """What an address asks for that says `needs=you`, as in other lists."""
+    asked = query.copy()
+    asked.pop("needs")
+    asked.update(changes.AWAITING_QUERY)
+    return asked
 
 
 def _part_links(

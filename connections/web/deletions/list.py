@@ -17,6 +17,7 @@ from connections.inventory.orgs import list_known_orgs
 from connections.web.deletions.chart import build_chart
 from connections.web.framework import lists
 from connections.web.framework.support import actor_of
+from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(
     title="Deletions",
@@ -58,6 +59,8 @@ def view_links(request: HttpRequest, *, current: str) -> list[lists.ViewLink]:
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
     """All deletions, newest first unless sorted the other way around; or their chart."""
+    if is_part(request):
+        return render_part(request, entry="deletion-list", title=LIST.title)
     actor = actor_of(request)
     form, orgs = _form(request, actor), list_known_orgs(actor=actor)
     choices: dict[str, lists.Options] = {

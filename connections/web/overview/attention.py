@@ -1,11 +1,10 @@
-"""What needs attention, of every kind, one line each. `KINDS` declares them all."""
+"""Finds what waits for people, one line each. `kinds.KINDS` declares what there is."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -36,6 +35,7 @@ from connections.inventory import contradictions
 from connections.inventory.failing import find_failing
 from connections.models import (
     RUN_BY_BATCH,
+    AccessRequest,
     ApprovalPolicy,
     Batch,
     BatchState,
@@ -59,7 +59,7 @@ from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.texts import problem_of
 from connections.web.framework.support import connection_url
 
-# How many lines of one kind are shown. A last line links to the list with the others.
+# How many lines of one kind the overview shows. A last line links to the list with the others.
 MAX_OF_KIND = 10
 # An access review that is due this soon, or overdue, is marked.
 SOON = timedelta(days=7)
@@ -69,6 +69,8 @@ SOON = timedelta(days=7)
 class Item:
     """One line: of which kind, about what, and a link to where a person can act."""
 
+    # One of `kinds.KINDS`.
+    kind: str
     # Its label is the kind.
     badge: Badge
     # The orgs of the connection (of any model that has both), or the name of something else.
@@ -87,6 +89,10 @@ class Item:
     is_yours: bool = True
     # How many such items the line stands for.
     count: int = 1
+    # What it is about, if this person can acknowledge it.
+    acknowledges: UUID | None = None
+    # The entry of the navigation whose number counts it.
+    entry: str = ""
 
 
 @dataclass(kw_only=True)
@@ -97,6 +103,8 @@ class Situation:
     now: datetime
     # Those in use.
     credentials: list[Credential]
+    # How many lines of one kind are loaded.
+    limit: int = MAX_OF_KIND
 
     @cached_property
     def deletions(self) -> QuerySet[Deletion]:
@@ -113,17 +121,17 @@ class Situation:
 # --- Deletions ---
 
 
-def _unknown_outcomes(situation: Situation) -> Iterator[Item]:
+def unknown_outcomes(situation: Situation) -> Iterator[Item]:
     return _deletion_items(situation.awaiting_outcome, situation=situation)
 
 
-def _still_listed(situation: Situation) -> Iterator[Item]:
+def still_listed(situation: Situation) -> Iterator[Item]:
     """Closed as gone, but a credential in use still lists the connection."""
     rows = contradictions.find_still_listed(situation.deletions)
     return _deletion_items(rows, situation=situation)
 
 
-def _unverified(situation: Situation) -> Iterator[Item]:
+def unverified(situation: Situation) -> Iterator[Item]:
     """Datadog returned 200, no sync has confirmed it, and no automatic check is left."""
     rows = situation.deletions.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
@@ -131,14 +139,27 @@ def _unverified(situation: Situation) -> Iterator[Item]:
     return _deletion_items(rows, situation=situation)
 
 
-_ACTIONS = {DeletionStatus.UNKNOWN: "Check outcome", DeletionStatus.NO_EFFECT: "Resolve"}
-
-
+_ACTIONS = {"unknown": "Check outcome", "no_effect": "Resolve", "failed": "Request again…"}
+_ACTIONS["refused"] = _ACTIONS["failed"]
 # What a line about a bulk deletion says of those of its deletions that it is about.
 _COUNTED = {
+    "unknown": "unknown",
+    "no_effect": "had no effect",
+    "still_listed": "still listed",
+    "unverified": "unverified",
+    "refused": "failed",
+    "failed": "not sent",
+    "confirmation": "being checked",
+}
+_KINDS = {
     DeletionStatus.UNKNOWN: "unknown",
-    DeletionStatus.NO_EFFECT: "had no effect",
+    DeletionStatus.NO_EFFECT: "no_effect",
+    DeletionStatus.STILL_LISTED: "still_listed",
+    DeletionStatus.REAPPEARED: "still_listed",
     DeletionStatus.DELETED_UNVERIFIED: "unverified",
+    DeletionStatus.FAILED: "refused",
+    DeletionStatus.NOT_SENT: "failed",
+    DeletionStatus.GAVE_UP: "failed",
 }
 
 
@@ -150,16 +171,17 @@ def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterat
     first = rows.exclude(Exists(of_same_batch)).select_related("batch")
     for part, is_yours in _by_user(first, actor=situation.actor):
         counted = part.annotate(total=Window(Count("*"))).order_by("requested_at", "id")
-        oldest = list(counted[:MAX_OF_KIND])
+        oldest = list(counted[: situation.limit])
         batch_ids = visibility.visible_batch_ids(oldest, actor=situation.actor)
         counts = _counts_in_batches(rows, batch_ids=batch_ids)
         for deletion in oldest:
             item = _deletion_item(deletion, now=situation.now, is_yours=is_yours)
             if deletion.batch and deletion.batch.pk in batch_ids:
-                said = _COUNTED.get(status_at(deletion, now=situation.now), "still listed")
-                label = f"{counts[deletion.batch.pk, deletion.state]} {said}"
-                item = replace(item, badge=replace(item.badge, label=label))
-                item = replace(item, pair=None, action="View", **_about_batch(deletion.batch))
+                count, label = counts[deletion.batch.pk, deletion.state]
+                badge = replace(item.badge, label=f"{label} {_COUNTED[item.kind]}")
+                about = _about_batch(deletion.batch)
+                item = replace(item, badge=badge, count=count, pair=None, **about)
+                item = replace(item, action="View deletions")
             yield item
         if oldest and oldest[0].total > len(oldest):
             yield replace(item, count=oldest[0].total - len(oldest))
@@ -167,15 +189,15 @@ def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterat
 
 def _counts_in_batches(
     rows: QuerySet[Deletion], *, batch_ids: Collection[UUID]
-) -> dict[tuple[UUID | None, str], str]:
-    """ "2 of 32" for each bulk deletion and state of these deletions."""
+) -> dict[tuple[UUID | None, str], tuple[int, str]]:
+    """How many, and "2 of 32", for each bulk deletion and state of these deletions."""
     if not batch_ids:
         return {}
     same = Deletion.objects.filter(batch=OuterRef("batch")).order_by().values("batch")
     groups = rows.filter(batch__in=batch_ids).order_by().values("batch", "state")
     counted = groups.annotate(total=Subquery(same.annotate(n=Count("pk")).values("n")))
     return {
-        (batch, state): f"{count:,} of {total:,}"
+        (batch, state): (count, f"{count:,} of {total:,}")
         for batch, state, total, count in counted.annotate(count=Count("pk")).values_list(
             "batch", "state", "total", "count"
         )
@@ -198,19 +220,21 @@ def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item
     badge = deletion_badge(deletion, status=status)
     if status == DeletionStatus.UNKNOWN:
         badge = replace(badge, label="Outcome unknown")
+    kind = _KINDS.get(status, "confirmation")
     return Item(
+        kind=kind,
         badge=badge,
         pair=deletion if deletion.is_reviewed else None,
         name=f"Connection …{str(deletion.connection_id)[-8:]}",
         note=join_facts(deletion.ticket, f"Requested by {deletion.requested_by_name}"),
         at=deletion.sending_at or deletion.requested_at,
         url=reverse("deletion-detail", args=[deletion.pk]),
-        action=_ACTIONS.get(status, "View"),
+        action=_ACTIONS.get(kind, "View"),
         is_yours=is_yours,
     )
 
 
-def _late_approvals(situation: Situation) -> Iterator[Item]:
+def late_approvals(situation: Situation) -> Iterator[Item]:
     """Sent by break glass, and not approved since."""
     actor = situation.actor
     lacking = break_glass.find_lacking_late_approval(actor=actor)
@@ -218,6 +242,7 @@ def _late_approvals(situation: Situation) -> Iterator[Item]:
         is_yours = permissions.can_give_late_approval(actor, deletion=deletion)
         yield replace(
             _deletion_item(deletion, now=situation.now, is_yours=is_yours),
+            kind="late_approval",
             badge=Badge("Late approval due", "danger", "warning"),
             note=f"Break glass used by {deletion.break_glass_by_name}",
             at=deletion.break_glass_at,
@@ -225,7 +250,7 @@ def _late_approvals(situation: Situation) -> Iterator[Item]:
         )
 
 
-def _requests(situation: Situation) -> Iterator[Item]:
+def deletion_requests(situation: Situation) -> Iterator[Item]:
     """Deletions that wait for approval or confirmation, oldest first.
 
     There are few, because people's expire within two days, and Org Admin's are of connections that
@@ -260,11 +285,13 @@ def _requests(situation: Situation) -> Iterator[Item]:
             deadline = "expired" if has_expired else "expires"
             item = replace(item, at=deletion.expires_at, deadline=deadline)
         if needs_approval:
-            item = replace(item, note=f"{deletion.requested_by_name}: “{deletion.reason}”")
-        yield replace(item, action="Decide…" if needs_approval else "Confirm…")
+            note = f"{deletion.requested_by_name}: “{deletion.reason}”"
+            yield replace(item, kind="approval", note=note, action="Decide…")
+        else:
+            yield replace(item, kind="confirmation", action="Confirm…")
 
 
-def _access_requests(situation: Situation) -> Iterator[Item]:
+def access_requests(situation: Situation) -> Iterator[Item]:
     """Access requests that wait for approval, confirmation or their outcome, oldest first."""
     actor, now = situation.actor, situation.now
     rows = visibility.visible_access_requests(actor=actor).filter(settled_at=None)
@@ -280,8 +307,9 @@ def _access_requests(situation: Situation) -> Iterator[Item]:
             can_use = permissions.can_use(actor, credential_id=request.credential_id)
             is_yours = can_use and not has_expired
         deadline = ("expired" if has_expired else "expires") if request.expires_at else ""
-        action = "Decide…" if needs_approval else "Confirm…"
+        kind = _kind_of_open(request, needs_approval=needs_approval)
         yield Item(
+            kind=kind,
             badge=access_request_badge(request, status=access_status_at(request, now=now)),
             pair=request,
             types=request.types_after,
@@ -289,27 +317,50 @@ def _access_requests(situation: Situation) -> Iterator[Item]:
             at=request.expires_at or request.sending_at or request.requested_at,
             deadline=deadline,
             url=reverse("access-request-detail", args=[request.pk]),
-            action="Check outcome"
-            if request.awaits_outcome and not needs_approval and request.state != State.APPROVED
-            else action,
+            action=_OPEN_ACTIONS[kind],
             is_yours=is_yours,
         )
 
 
-_BATCH_ACTIONS = {BatchState.REQUESTED: "Decide…", BatchState.APPROVED: "Confirm…"}
+_OPEN_ACTIONS = {
+    "approval": "Decide…",
+    "confirmation": "Confirm…",
+    "interrupted": "Continue…",
+    "unknown": "Check outcome",
+    "no_effect": "Check outcome",
+}
 
 
-def _bulk_deletions(situation: Situation) -> Iterator[Item]:
+def _kind_of_open(request: AccessRequest, *, needs_approval: bool) -> str:
+    if needs_approval:
+        return "approval"
+    if request.interrupts_access:
+        return "interrupted"
+    if not request.awaits_outcome:
+        return "confirmation"
+    return "no_effect" if request.has_no_effect else "unknown"
+
+
+_OF_BATCH = {
+    BatchState.REQUESTED: ("approval", "Decide…"),
+    BatchState.APPROVED: ("confirmation", "Confirm…"),
+    BatchState.PAUSED: ("paused", "Resume…"),
+}
+
+
+def bulk_deletions(situation: Situation) -> Iterator[Item]:
     """Bulk deletions that wait for approval or confirmation, or are paused."""
     now = situation.now
     for batch, is_yours in list_waiting_batches(actor=situation.actor, now=now):
         has_expired = drafts.has_expired(batch, now=now)
         deadline = "expired" if has_expired else "expires" if batch.expires_at else ""
+        kind, action = _OF_BATCH[BatchState(batch.state)]
         yield Item(
+            kind=kind,
             badge=batch_badge(batch, has_expired=has_expired),
             at=batch.expires_at or batch.requested_at,
             deadline=deadline,
-            action=_BATCH_ACTIONS.get(BatchState(batch.state), "View"),
+            action=action,
             is_yours=is_yours,
             **_about_batch(batch),
         )
@@ -332,6 +383,7 @@ def _about_batch(batch: Batch) -> dict[str, Any]:
 def change_item(view: ChangeRowView, **fields: Any) -> Item:
     """A row of the changes as a line, with other `fields`."""
     item = Item(
+        kind="change",
         badge=view.badge,
         pair=None if view.name else view.row.change,
         name=view.name,
@@ -344,50 +396,53 @@ def change_item(view: ChangeRowView, **fields: Any) -> Item:
     return replace(item, **fields)
 
 
-def _changes(situation: Situation) -> Iterator[Item]:
+def changes(situation: Situation) -> Iterator[Item]:
     """Changes that need attention and that no one has acknowledged."""
     actor = situation.actor
-    page = get_change_page(actor=actor, filters=AWAITING, size=MAX_OF_KIND)
+    page = get_change_page(actor=actor, filters=AWAITING, size=situation.limit)
     for view in change_row_views(page.rows, actor=actor):
         query = AWAITING_QUERY | {"open": str(view.row.change.pk)}
         is_yours = permissions.can_acknowledge(actor)
-        item = change_item(view, url=reverse("change-list", query=query), is_yours=is_yours)
+        action = "Acknowledge…" if is_yours else "View"
+        url = reverse("change-list", query=query)
+        item = change_item(view, url=url, action=action, is_yours=is_yours)
         yield item
     if page.next:
         count = find_awaiting_acknowledgement(actor=actor).count()
         yield replace(item, count=count - len(page.rows))
 
 
-_FAILING_BADGES = {
-    FailureKind.REJECTED: CredentialStatus.KEYS_REJECTED,
-    FailureKind.UNREACHABLE: CredentialStatus.UNREACHABLE,
-    FailureKind.ERROR: CredentialStatus.FAILING,
+_FAILING = {
+    FailureKind.REJECTED: ("keys_rejected", CredentialStatus.KEYS_REJECTED),
+    FailureKind.UNREACHABLE: ("unreachable", CredentialStatus.UNREACHABLE),
+    FailureKind.ERROR: ("sync_failed", CredentialStatus.FAILING),
 }
 
 
-def _failing_credentials(situation: Situation) -> Iterator[Item]:
+def failing_credentials(situation: Situation) -> Iterator[Item]:
     """One line for all orgs of a site whose syncs fail for one reason, then unverified ones."""
     can_manage = permissions.can_manage_credentials(situation.actor)
     in_use = Credential.objects.filter(pk__in=[each.pk for each in situation.credentials])
     failing = find_failing(in_use)
     reported = {each.pk for group in failing for each in group.credentials}
     for group in failing:
-        item = _credential_item(group.credentials[0], is_yours=can_manage)
-        item = replace(
-            item, badge=_FAILING_BADGES[group.kind].value, note=group.reason, at=group.since
-        )
+        kind, status = _FAILING[group.kind]
+        item = _credential_item(group.credentials[0], kind=kind, is_yours=can_manage)
+        item = replace(item, badge=status.value, note=group.reason, at=group.since)
         if len(group.credentials) > 1:
             url = reverse("org-list", query={"show": "failing", "site": group.site})
-            item = replace(item, name=group.orgs, url=url, action="View orgs")
+            count = len(group.credentials)
+            item = replace(item, name=group.orgs, url=url, action="View orgs", count=count)
         yield item
     for credential in situation.credentials:
         if not credential.is_verified and credential.pk not in reported:
-            yield _credential_item(credential, is_yours=can_manage)
+            yield _credential_item(credential, kind="not_verified", is_yours=can_manage)
 
 
-def _credential_item(credential: Credential, *, is_yours: bool) -> Item:
+def _credential_item(credential: Credential, *, kind: str, is_yours: bool) -> Item:
     failed_at = credential.last_error["at"] if credential.last_error else None
     return Item(
+        kind=kind,
         badge=credential_badge(credential),
         name=credential.name,
         note=problem_of(credential),
@@ -398,32 +453,39 @@ def _credential_item(credential: Credential, *, is_yours: bool) -> Item:
     )
 
 
-def _old_keys(situation: Situation) -> Iterator[Item]:
+def old_keys(situation: Situation) -> Iterator[Item]:
     old = [each.name for each in situation.credentials if each.has_old_keys(now=situation.now)]
     if old and permissions.can_manage_credentials(situation.actor):
         yield Item(
+            kind="old_keys",
             badge=CredentialStatus.ROTATION_DUE.value,
             name=pluralize(len(old), "credential"),
             note=f"Keys stored for more than {format_limit(settings.KEY_MAX_AGE)}",
             url=reverse("org-list", query={"show": "old-keys"}),
+            action="View orgs",
+            count=len(old),
         )
 
 
-def _failed_notifications(situation: Situation) -> Iterator[Item]:
+def failed_notifications(situation: Situation) -> Iterator[Item]:
     if count := delivery_log.count_given_up(actor=situation.actor, now=situation.now):
         yield Item(
+            kind="not_delivered",
             badge=replace(NotificationStatus.FAILED.value, label="Not delivered"),
             name=pluralize(count, "notification"),
             note="Delivery stopped after several attempts.",
             url=reverse("notification-list"),
+            action="View attempts",
+            count=count,
         )
 
 
-def _access_reviews(situation: Situation) -> Iterator[Item]:
+def access_reviews(situation: Situation) -> Iterator[Item]:
     """Open access reviews with something to decide, or that this person can close or repeat."""
     if permissions.can_manage_access_reviews(situation.actor):
         for review in find_last_repeating().exclude(repeat_failed_at=None):
             yield Item(
+                kind="repeat_failed",
                 badge=Badge("Not repeated", "danger", "warning"),
                 name=review.name,
                 note="The next access review wasn't started.",
@@ -432,29 +494,39 @@ def _access_reviews(situation: Situation) -> Iterator[Item]:
             )
     for waiting in list_waiting_reviews(actor=situation.actor):
         review = waiting.review
-        note = "Ready to close: every connection has a decision"
+        note, action = "Ready to close: every connection has a decision", "Close…"
         if waiting.to_decide:
-            note = f"{pluralize(waiting.to_decide, 'connection')} for you to decide"
+            note, action = (
+                f"{pluralize(waiting.to_decide, 'connection')} for you to decide",
+                "Continue",
+            )
         elif waiting.pending:
             note = f"{pluralize(waiting.pending, 'connection')} to decide"
+            action = "View"
         is_soon = review.due_at - situation.now < SOON
         yield Item(
+            kind="review",
             badge=Badge("Access review", "warn" if is_soon else "info", "clock"),
             name=review.name,
             note=note,
             at=review.due_at,
             deadline="due",
             url=reverse("access-review-detail", args=[review.pk]),
-            action="Continue" if waiting.to_decide else "View",
+            action=action,
+            # Until all have decided, whoever closes it waits for them.
+            is_yours=action != "View",
         )
 
 
-def _expired_keeps(situation: Situation) -> Iterator[Item]:
+def expired_keeps(situation: Situation) -> Iterator[Item]:
     """Connections that were kept until a date that has passed."""
-    keeps = find_expired_keeps(actor=situation.actor, today=situation.now.date(), limit=MAX_OF_KIND)
+    keeps = find_expired_keeps(
+        actor=situation.actor, today=situation.now.date(), limit=situation.limit
+    )
     for decision in keeps.earliest:
         row, last_day = decision.row, decision.keep_until
         item = Item(
+            kind="keep_ended",
             badge=Badge("Keep date passed", "warn", "clock"),
             pair=row,
             note=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
@@ -464,76 +536,5 @@ def _expired_keeps(situation: Situation) -> Iterator[Item]:
             is_yours=permissions.can_be_reviewer(situation.actor),
         )
         yield item
-    if keeps.count > MAX_OF_KIND:
-        yield replace(item, count=keeps.count - MAX_OF_KIND)
-
-
-# --- The list ---
-
-
-class AttentionKind(NamedTuple):
-    """One kind of what needs attention, what one is called, and the list of all of them."""
-
-    find: Callable[[Situation], Iterable[Item]]
-    noun: str
-    list_name: str
-    filters: Mapping[str, str] = MappingProxyType({})
-
-
-# In the order of the list. Those in one group are sorted by their deadlines.
-KINDS = (
-    (
-        AttentionKind(_unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
-        AttentionKind(
-            _still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}
-        ),
-        AttentionKind(_late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
-    ),
-    (
-        AttentionKind(_requests, "requested deletion", "deletion-list", {"status": "requested"}),
-        AttentionKind(_access_requests, "access request", "access-request-list"),
-        AttentionKind(_bulk_deletions, "bulk deletion", "batch-list"),
-    ),
-    (AttentionKind(_changes, "change", "change-list", AWAITING_QUERY),),
-    (
-        AttentionKind(_failing_credentials, "credential", "org-list", {"show": "failing"}),
-        AttentionKind(_unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
-        AttentionKind(_old_keys, "credential", "org-list", {"show": "old-keys"}),
-        AttentionKind(_failed_notifications, "notification", "notification-list"),
-    ),
-    (
-        AttentionKind(_access_reviews, "access review", "access-review-list"),
-        AttentionKind(_expired_keeps, "connection", "access-review-list"),
-    ),
-)
-_NO_DEADLINE = datetime.min.replace(tzinfo=UTC)
-
-
-def find_items(situation: Situation) -> list[Item]:
-    """Everything that needs attention and that the person can see, most urgent first."""
-    items: list[Item] = []
-    for group in KINDS:
-        first: list[Item] = []
-        rest: list[Item] = []
-        for kind in group:
-            found = list(kind.find(situation))
-            for is_yours in (True, False):
-                same = [item for item in found if item.is_yours is is_yours]
-                first += same[:MAX_OF_KIND]
-                if count := sum(item.count for item in same[MAX_OF_KIND:]):
-                    rest.append(
-                        Item(
-                            badge=replace(same[-1].badge, label="More"),
-                            name=pluralize(count, kind.noun),
-                            url=reverse(kind.list_name, query=kind.filters),
-                            action="View all",
-                            is_yours=is_yours,
-                            count=count,
-                        )
-                    )
-        items += sorted(first, key=_deadline_of) + rest
-    return items
-
-
-def _deadline_of(item: Item) -> datetime:
-    return (item.at if item.deadline else None) or _NO_DEADLINE
+    if keeps.count > situation.limit:
+        yield replace(item, count=keeps.count - situation.limit)

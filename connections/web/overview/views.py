@@ -16,7 +16,7 @@ from connections.core.text import format_limit
 from connections.evidence.verification import last_verification
 from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.orgs import list_known_orgs
-from connections.inventory.syncs import credentials_in_use, newest_syncs
+from connections.inventory.syncs import newest_syncs
 from connections.models import Credential
 from connections.operations import heartbeats
 from connections.people import people
@@ -25,8 +25,9 @@ from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.forms import CredentialForm
 from connections.web.framework.lists import shared_names
 from connections.web.framework.support import actor_of
-from connections.web.overview.attention import Item, Situation, change_item, find_items
+from connections.web.overview.attention import Item, change_item
 from connections.web.overview.first_steps import find_first_steps
+from connections.web.overview.navigation import items_of, situation_of
 from connections.web.overview.texts import no_worker_text
 
 # How many items are shown at once, and how many recent changes. With more items, the changes that
@@ -85,8 +86,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     The number of queries is fixed, and each uses an index.
     """
     actor, now = actor_of(request), clock.now()
-    credentials = credentials_in_use(actor=actor)
-    items = find_items(Situation(actor=actor, now=now, credentials=credentials))
+    credentials, items = situation_of(request).credentials, items_of(request)
     settled = ChangeFilter(is_settled=True)
     yours = [item for item in items if item.is_yours]
     size = MAX_CHANGES_BELOW_ITEMS if len(yours) > MAX_ITEMS else MAX_CHANGES

@@ -19,10 +19,12 @@ from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, sessions
 from connections.web.framework import support
-from connections.web.framework.context_processors import THEMES
 from connections.web.framework.person_limits import too_many_requests
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import LinkForm, SetUpForm, SignInLinkForm
+
+# What a person can choose, stored in a cookie. The first value is the default.
+THEMES = ("system", "light", "dark")
 
 
 def session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:

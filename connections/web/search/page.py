@@ -40,7 +40,6 @@ from connections.models import (
 from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
-from connections.web.framework.navigation import GROUPS
 from connections.web.framework.person_limits import limited
 from connections.web.framework.support import (
     access_request_url,
@@ -50,6 +49,7 @@ from connections.web.framework.support import (
     time_of,
     wants_fragment,
 )
+from connections.web.overview.navigation import GROUPS
 
 # A shorter text finds too much to be of use.
 MIN_LENGTH = 2

@@ -158,7 +158,8 @@ def test_a_bulk_deletion_has_one_line_for_each_open_outcome_that_counts_its_dele
     assert set(yours(ada, client_of)) == {
         f"Outcome unknown: {PAYMENTS}, Requested by Ada, Check outcome",
         *(
-            f"{count}: Selected connections, Bulk deletion · OPS-1 · Requested by Ada, View"
+            f"{count}: Selected connections, Bulk deletion · OPS-1 · Requested by Ada, View "
+            "deletions"
             for count in ("2 of 3 unknown", "1 of 3 had no effect")
         ),
     }

@@ -10,13 +10,11 @@ from connections.change_requests.hold import find_hold
 from connections.core.own_address import own_origin
 from connections.models import Person, ProviderAccount
 from connections.people import provider_accounts
-from connections.web.framework.navigation import navigation_of
 from connections.web.framework.reauthentication import prompt_for
 from connections.web.framework.support import signed_in_person
+from connections.web.overview.navigation import navigation_of
 from connections.web.people import single_sign_on
-
-# What a person can choose, stored in a cookie. The first value is the default.
-THEMES = ("system", "light", "dark")
+from connections.web.people.account import THEMES
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:

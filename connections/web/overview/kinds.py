@@ -1,0 +1,114 @@
+"""What waits for people: every kind, where it stands in the list, and where it is counted.
+
+The overview, the numbers in the navigation and the part "Needs you" of a list read this.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
+
+from django.urls import reverse
+
+from connections.changes.changes import AWAITING_QUERY
+from connections.core.text import pluralize
+from connections.web.overview import attention
+from connections.web.overview.attention import Item, Situation
+
+# The kinds in the order of the list. Within a group, the earliest deadline comes first.
+KINDS = (
+    # What is unknown, then what failed.
+    (
+        *("unknown", "no_effect", "still_listed", "late_approval"),
+        *("keys_rejected", "unreachable", "sync_failed", "not_verified", "unverified"),
+        *("repeat_failed", "not_delivered"),
+    ),
+    # What people decide.
+    ("paused", "approval", "confirmation", "interrupted", "review", "keep_ended", "old_keys"),
+    ("change",),
+)
+_ORDER = {
+    kind: (group, place) for group, kinds in enumerate(KINDS) for place, kind in enumerate(kinds)
+}
+_NO_DEADLINE = datetime.min.replace(tzinfo=UTC)
+
+
+class Source(NamedTuple):
+    """Finds items of some kinds: what one is called, the list of them, and its filters."""
+
+    find: Callable[[Situation], Iterable[Item]]
+    noun: str
+    list_name: str
+    filters: Mapping[str, str] = MappingProxyType({})
+
+
+SOURCES = (
+    Source(attention.unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
+    Source(
+        attention.still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}
+    ),
+    Source(attention.late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
+    Source(
+        attention.deletion_requests, "requested deletion", "deletion-list", {"status": "requested"}
+    ),
+    Source(attention.access_requests, "access request", "access-request-list"),
+    Source(attention.bulk_deletions, "bulk deletion", "batch-list"),
+    Source(attention.changes, "change", "change-list", AWAITING_QUERY),
+    Source(attention.failing_credentials, "credential", "org-list", {"show": "failing"}),
+    Source(attention.unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
+    Source(attention.old_keys, "credential", "org-list", {"show": "old-keys"}),
+    Source(attention.failed_notifications, "notification", "notification-list"),
+    Source(attention.access_reviews, "access review", "access-review-list"),
+    Source(attention.expired_keeps, "connection", "access-review-list"),
+)
+# Bulk deletions have no entry of their own in the navigation.
+_ENTRIES = {"batch-list": "deletion-list"}
+
+
+def find_items(situation: Situation, *, entry: str = "") -> list[Item]:
+    """Everything that needs attention and that the person can see, most urgent first.
+
+    With an `entry` of the navigation, only what its number counts.
+    """
+    sources = [source for source in SOURCES if entry in {"", _entry_of(source)}]
+    items = [item for source in sources for item in _found(source, situation)]
+    return sorted(items, key=_place_of)
+
+
+def count_by_entry(items: Iterable[Item]) -> Counter[str]:
+    """How many of these wait for the person, by entry of the navigation."""
+    counts = Counter[str]()
+    for item in items:
+        counts[item.entry] += item.count if item.is_yours else 0
+    return counts
+
+
+def _entry_of(source: Source) -> str:
+    return _ENTRIES.get(source.list_name, source.list_name)
+
+
+def _found(source: Source, situation: Situation) -> Iterator[Item]:
+    found = [replace(item, entry=_entry_of(source)) for item in source.find(situation)]
+    for is_yours in (True, False):
+        same = [item for item in found if item.is_yours is is_yours]
+        yield from same[: situation.limit]
+        if rest := same[situation.limit :]:
+            count = sum(item.count for item in rest)
+            yield Item(
+                kind=rest[-1].kind,
+                badge=replace(rest[-1].badge, label="More"),
+                name=pluralize(count, source.noun),
+                url=reverse(source.list_name, query=source.filters),
+                action="View all",
+                is_yours=is_yours,
+                count=count,
+                entry=_entry_of(source),
+            )
+
+
+def _place_of(item: Item) -> tuple[int, bool, datetime, int]:
+    group, place = _ORDER[item.kind]
+    is_rest = item.badge.label == "More"
+    return group, is_rest, (item.at if item.deadline else None) or _NO_DEADLINE, place
