@@ -21,6 +21,7 @@ from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
 from connections.change_requests import states
+from connections.change_requests.clock_guard import ClockReading, read_clock
 from connections.changes.changes import (
     AWAITING,
     AWAITING_QUERY,
@@ -31,12 +32,14 @@ from connections.core.causes import FailureKind
 from connections.core.text import format_limit, join_facts, pluralize
 from connections.deletions import break_glass
 from connections.deletions.status import DeletionStatus, status_at
+from connections.evidence.verification import last_verification
 from connections.inventory import contradictions
 from connections.inventory.failing import find_failing
 from connections.models import (
     RUN_BY_BATCH,
     AccessRequest,
     ApprovalPolicy,
+    AuditVerification,
     Batch,
     BatchState,
     Credential,
@@ -105,6 +108,16 @@ class Situation:
     credentials: list[Credential]
     # How many lines of one kind are loaded.
     limit: int = MAX_OF_KIND
+
+    @cached_property
+    def clock(self) -> ClockReading:
+        """The database's clock and the newest event."""
+        return read_clock()
+
+    @cached_property
+    def verification(self) -> AuditVerification | None:
+        """The newest verification of the audit log."""
+        return last_verification()
 
     @cached_property
     def deletions(self) -> QuerySet[Deletion]:

@@ -14,13 +14,16 @@ from django.urls import reverse
 
 from connections.changes.changes import AWAITING_QUERY
 from connections.core.text import pluralize
-from connections.web.overview import attention
+from connections.web.overview import attention, upcoming
 from connections.web.overview.attention import Item, Situation
 
 # The kinds in the order of the list. Within a group, the earliest deadline comes first.
 KINDS = (
+    # What Org Admin does by itself soon.
+    ("ends", "review_starts"),
     # What is unknown, then what failed.
     (
+        *("hold", "clock", "verification_failed"),
         *("unknown", "no_effect", "still_listed", "late_approval"),
         *("keys_rejected", "unreachable", "sync_failed", "not_verified", "unverified"),
         *("repeat_failed", "not_delivered"),
@@ -45,6 +48,10 @@ class Source(NamedTuple):
 
 
 SOURCES = (
+    Source(upcoming.ends, "end", "access-request-list"),
+    Source(upcoming.starting_reviews, "access review", "access-review-list"),
+    Source(upcoming.stopped_work, "hold", "settings"),
+    Source(upcoming.failed_verification, "verification", "settings"),
     Source(attention.unknown_outcomes, "unknown outcome", "deletion-list", {"status": "unknown"}),
     Source(
         attention.still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}

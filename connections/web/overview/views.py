@@ -9,11 +9,9 @@ from django.shortcuts import render
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import NotAgreed
-from connections.change_requests.clock_guard import read_clock
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.text import format_limit
-from connections.evidence.verification import last_verification
 from connections.inventory.agreed_counts import count_agreed
 from connections.inventory.orgs import list_known_orgs
 from connections.inventory.syncs import newest_syncs
@@ -86,15 +84,14 @@ def overview(request: HttpRequest) -> HttpResponse:
     The number of queries is fixed, and each uses an index.
     """
     actor, now = actor_of(request), clock.now()
-    credentials, items = situation_of(request).credentials, items_of(request)
+    situation, items = situation_of(request), items_of(request)
+    credentials = situation.credentials
     settled = ChangeFilter(is_settled=True)
     yours = [item for item in items if item.is_yours]
     size = MAX_CHANGES_BELOW_ITEMS if len(yours) > MAX_ITEMS else MAX_CHANGES
     changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
-    reading = read_clock()
-    verification = last_verification()
     can_manage = permissions.can_manage_credentials(actor)
     context: dict[str, Any] = {
         "has_credential": bool(credentials),
@@ -109,11 +106,11 @@ def overview(request: HttpRequest) -> HttpResponse:
             if view.row.change.detected_at > now - RECENT
         ],
         **_facts(credentials, actor=actor, now=now),
-        "verification": verification,
-        "audit_log": audit_log_badge(verification, now=now),
+        "verification": situation.verification,
+        "audit_log": audit_log_badge(situation.verification, now=now),
         "can_audit": permissions.can_audit(actor),
         "no_worker": None if has_worker else no_worker_text(worker_seen_at),
-        "clock": reading.explanation if reading.problem else None,
+        "clock": situation.clock.explanation if situation.clock.problem else None,
         "can_sync": permissions.can_sync(actor),
         "form": CredentialForm() if can_manage and not credentials else None,
         "administrators": [] if credentials else people.list_administrator_names(),
