@@ -1,14 +1,25 @@
-"""What was reported about failing syncs, and a channel of notifications.
+"""What was reported about failing syncs, acknowledged problems, and a channel of notifications.
 
-Nothing in it stops release 1.2.0 from working: it only adds a table.
+Nothing in it stops release 1.2.0 from working: it only adds tables.
 """
 
 import uuid
 
-from django.db.migrations import AlterField, CreateModel, SeparateDatabaseAndState
-from django.db.models import CharField, DateTimeField, JSONField, UniqueConstraint, UUIDField
+from django.conf import settings
+from django.db.migrations import AlterField, CreateModel, RunPython, SeparateDatabaseAndState
+from django.db.models import (
+    PROTECT,
+    CharField,
+    DateTimeField,
+    ForeignKey,
+    JSONField,
+    TextField,
+    UniqueConstraint,
+    UUIDField,
+)
 
 from connections.models.released_migrations import ReleasedMigration
+from connections.models.triggers import NEVER, Rule, create_triggers, never_removed
 
 CHANNELS = [
     ("mail", "Mail"),
@@ -16,6 +27,17 @@ CHANNELS = [
     ("file", "Checkpoint file"),
     ("slack", "Slack"),
 ]
+ACKNOWLEDGED = "connections_problemacknowledgement"
+
+
+def add_rules(apps, schema_editor):
+    create_triggers(
+        schema_editor,
+        [
+            Rule(ACKNOWLEDGED, "update", "UPDATE", NEVER, "An acknowledgement can't be changed"),
+            *never_removed(ACKNOWLEDGED, "An acknowledgement can't be removed"),
+        ],
+    )
 
 
 class Migration(ReleasedMigration):
@@ -41,6 +63,40 @@ class Migration(ReleasedMigration):
                 ],
             },
         ),
+        CreateModel(
+            name="ProblemAcknowledgement",
+            fields=[
+                ("id", UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    CharField(
+                        choices=[
+                            ("refused", "was refused by Datadog"),
+                            ("failed", "failed"),
+                            ("interrupted", "interrupted access"),
+                            ("contradicted", "is contradicted by a list"),
+                            ("not_ended", "did not end access"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("subject_id", UUIDField()),
+                ("note", TextField(blank=True)),
+                ("acknowledged_at", DateTimeField()),
+                (
+                    "acknowledged_by",
+                    ForeignKey(on_delete=PROTECT, related_name="+", to=settings.AUTH_USER_MODEL),
+                ),
+            ],
+            options={
+                "constraints": [
+                    UniqueConstraint(
+                        fields=["subject_id", "kind"], name="one_acknowledgement_of_a_problem"
+                    )
+                ],
+            },
+        ),
+        RunPython(add_rules),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(
             state_operations=[

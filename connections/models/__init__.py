@@ -90,6 +90,7 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
+from connections.models.problems import ProblemAcknowledgement
 from connections.models.released_migrations import AppliedMigration
 from connections.models.sessions import PersonSession
 from connections.models.workers import (

@@ -65,6 +65,7 @@ class EventCode(StrEnum):
     CREDENTIAL_ACCESS_CHANGED = "credential.access_changed"
     CHANGES_DETECTED = "changes.detected"
     CHANGES_ACKNOWLEDGED = "changes.acknowledged"
+    PROBLEM_ACKNOWLEDGED = "problem.acknowledged"
     ACCESS_REFUSED = "access.refused"
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"

@@ -89,6 +89,8 @@ class Data:
             return {"pk": self.access_request.pk}
         if name.startswith("access-review"):
             return {"pk": self.review.pk}
+        if name.startswith("problem"):
+            return {"kind": "failed", "pk": self.deletion.pk}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:

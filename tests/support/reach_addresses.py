@@ -15,6 +15,7 @@ OF_ONE = {
     "org-connection-unprotect": ("GET", "POST"),
     "org-detail": ("GET",),
     "change-acknowledge": ("POST",),
+    "problem-acknowledge": ("POST",),
     "deletion-detail": ("GET",),
     "deletion-execute": ("POST",),
     "deletion-approve": ("POST",),

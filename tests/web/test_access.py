@@ -95,6 +95,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "change-export": (EXPORTER, None),
     "change-acknowledge": (None, EXPORTER),
     "change-acknowledge-many": (None, EXPORTER),
+    # Whoever requested access acknowledges that it failed, with any role.
+    "problem-acknowledge": (None, ANY_ROLE),
     # Whoever owns an agreement sets a part of it, with any role: agreements/test_pages.py.
     "agreement-list": (ANY_ROLE, ANY_ROLE),
     "agreement-form": (ANY_ROLE, ANY_ROLE),
@@ -241,6 +243,7 @@ NOT_REAUTHENTICATED = {
     "access-request-close": "sends nothing and ends it",
     "change-acknowledge": "only says that someone has looked",
     "change-acknowledge-many": "only says that someone has looked",
+    "problem-acknowledge": "only says that someone has looked",
     "agreement-list": "sends nothing, and each version is kept",
     "agreement-form": "saves nothing",
     "agreement-import": "sends nothing, and each version is kept",
@@ -453,6 +456,7 @@ def addresses(
         "org": {"site": credential.site, "org_id": credential.org_id},
         "checkpoint": {"pk": checkpoint.pk},
         "audit": {"seq": 1},
+        "problem": {"kind": "failed", "pk": Deletion.objects.get(batch=None).pk},
     }
     found = {}
     for name in MATRIX:

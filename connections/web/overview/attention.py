@@ -14,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access_requests.problems import can_acknowledge, find_failed_deletions
 from connections.access_requests.status import access_status_at
 from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
 from connections.access_reviews.repeating import find_last_repeating
@@ -152,8 +153,14 @@ def unverified(situation: Situation) -> Iterator[Item]:
     return _deletion_items(rows, situation=situation)
 
 
+def failed_deletions(situation: Situation) -> Iterator[Item]:
+    """Datadog refused them, or they couldn't be sent, and nobody has acknowledged that."""
+    return _deletion_items(find_failed_deletions(actor=situation.actor), situation=situation)
+
+
 _ACTIONS = {"unknown": "Check outcome", "no_effect": "Resolve", "failed": "Request again…"}
 _ACTIONS["refused"] = _ACTIONS["failed"]
+_ACTIONS["still_listed"] = _ACTIONS["unverified"] = "Check again"
 # What a line about a bulk deletion says of those of its deletions that it is about.
 _COUNTED = {
     "unknown": "unknown",
@@ -189,12 +196,18 @@ def _deletion_items(rows: QuerySet[Deletion], *, situation: Situation) -> Iterat
         counts = _counts_in_batches(rows, batch_ids=batch_ids)
         for deletion in oldest:
             item = _deletion_item(deletion, now=situation.now, is_yours=is_yours)
+            if item.kind in {"refused", "failed"} and can_acknowledge(
+                situation.actor, subject=deletion
+            ):
+                item = replace(item, acknowledges=deletion.pk)
             if deletion.batch and deletion.batch.pk in batch_ids:
                 count, label = counts[deletion.batch.pk, deletion.state]
                 badge = replace(item.badge, label=f"{label} {_COUNTED[item.kind]}")
                 about = _about_batch(deletion.batch)
                 item = replace(item, badge=badge, count=count, pair=None, **about)
                 item = replace(item, action="View deletions")
+                if item.acknowledges:
+                    item = replace(item, acknowledges=deletion.batch.pk)
             yield item
         if oldest and oldest[0].total > len(oldest):
             yield replace(item, count=oldest[0].total - len(oldest))
@@ -546,6 +559,7 @@ def expired_keeps(situation: Situation) -> Iterator[Item]:
             at=datetime.combine(last_day, time.max, UTC) if last_day else None,
             deadline="ended",
             url=connection_url(row.key),
+            action="View connection",
             is_yours=permissions.can_be_reviewer(situation.actor),
         )
         yield item

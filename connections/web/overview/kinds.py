@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from connections.changes.changes import AWAITING_QUERY
 from connections.core.text import pluralize
-from connections.web.overview import attention, upcoming
+from connections.web.overview import attention, failed_access, upcoming
 from connections.web.overview.attention import Item, Situation
 
 # The kinds in the order of the list. Within a group, the earliest deadline comes first.
@@ -25,11 +25,12 @@ KINDS = (
     (
         *("hold", "clock", "verification_failed"),
         *("unknown", "no_effect", "still_listed", "late_approval"),
+        *("interrupted", "contradicted", "not_ended", "refused", "failed"),
         *("keys_rejected", "unreachable", "sync_failed", "not_verified", "unverified"),
         *("repeat_failed", "not_delivered"),
     ),
     # What people decide.
-    ("paused", "approval", "confirmation", "interrupted", "review", "keep_ended", "old_keys"),
+    ("paused", "approval", "confirmation", "review", "keep_ended", "old_keys"),
     ("change",),
 )
 _ORDER = {
@@ -56,6 +57,9 @@ SOURCES = (
     Source(
         attention.still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}
     ),
+    Source(attention.failed_deletions, "failed deletion", "deletion-list", {"status": "failed"}),
+    Source(failed_access.failed_access_requests, "failed access request", "access-request-list"),
+    Source(failed_access.not_ended, "access", "access-request-list"),
     Source(attention.late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
     Source(
         attention.deletion_requests, "requested deletion", "deletion-list", {"status": "requested"}

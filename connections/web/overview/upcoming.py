@@ -61,7 +61,7 @@ def ends(situation: Situation) -> Iterator[Item]:
             types=grant.types_after,
             note=join_facts(
                 "Org Admin deletes it" if is_automatic else "Org Admin asks people to delete it",
-                f"Owner: {owner or terms.owner_text}",
+                str(owner or terms.owner_text),
             ),
             at=grant.end_due_at,
             deadline="deleted" if is_automatic else "ends",

@@ -120,7 +120,7 @@ OUTCOMES: list[tuple[dict[str, Any], str | None]] = [
         {"state": "still_present", "ticket": "OPS-1"},
         f"No effect: {PAYMENTS}, OPS-1 · Requested by Ada, Resolve",
     ),
-    ({"outcome": "deleted"}, f"Deleted, unverified: {PAYMENTS}, Requested by Ada, View"),
+    ({"outcome": "deleted"}, f"Deleted, unverified: {PAYMENTS}, Requested by Ada, Check again"),
     (
         {"state": "unknown", "is_reviewed": False, "connection_id": UUID(int=42)},
         "Outcome unknown: Connection …0000002a, Requested by Ada, Check outcome",
@@ -184,7 +184,7 @@ def test_a_contradiction_needs_attention_while_it_is_still_listed(
     client_of: ClientOf, ada: Person, labs: Credential
 ):
     add_deletion(labs, by=ada, outcome="deleted", contradicted_at=NOW, connection_id=listed_id())
-    assert yours(ada, client_of) == [f"Still listed: {PAYMENTS}, Requested by Ada, View"]
+    assert yours(ada, client_of) == [f"Still listed: {PAYMENTS}, Requested by Ada, Check again"]
     OrgConnectionSnapshot.objects.update(is_current=False)
     assert yours(ada, client_of) == []
 

@@ -42,7 +42,7 @@ def test_whoever_can_extend_access_reads_when_org_admin_deletes_its_connection(
 ):
     end.clock.advance(seconds=-days * DAY)
 
-    line = f"{label}: Payments US to Group SOC, Org Admin deletes it · Owner: SOC team, Extend…"
+    line = f"{label}: Payments US to Group SOC, Org Admin deletes it · SOC team, Extend…"
     # The requester is an Operator too.
     for person in (end.ada, make_person("oscar", Role.OPERATOR)):
         assert lines_about_ends(person, client_of) == [line]
@@ -53,7 +53,7 @@ def test_the_owner_reads_it_without_a_right_to_use_the_credential(
 ):
     end.clock.advance(seconds=-3 * DAY)
     assert lines_about_ends(victor, client_of) == []
-    assert [line for line in others(victor, client_of) if "Owner: SOC team, View" in line]
+    assert [line for line in others(victor, client_of) if "SOC team, View" in line]
 
     end.ask(RequestKind.CHANGE, types=["logs", "metrics"], owner=victor)
 
