@@ -322,11 +322,11 @@ def record_saved_responses() -> None:
     """
     from django.db import connection
 
-    from connections.change_requests import recording
+    from connections.change_requests import saved_responses
 
     while True:
         try:
-            recording.record_saved_responses()
+            saved_responses.record_saved_responses()
         except Exception:
             logger.exception("Recording the saved responses failed. Next attempt in a minute.")
         connection.close()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from connections.access.actor import Actor
 from connections.batches import confirming, running
-from connections.change_requests import clock_guard, hold, reconciliation, recording
+from connections.change_requests import clock_guard, hold, reconciliation, saved_responses
 from connections.core import clock
 from connections.inventory import rate_limits
 from connections.inventory.rate_limits import OrgKey
@@ -38,7 +38,7 @@ def run_to_end(
     unsent = None
     while batch.state == BatchState.RUNNING:
         record_heartbeat()
-        recording.record_saved_responses()
+        saved_responses.record_saved_responses()
         clock_guard.require_right_clock()
         for deletion in batch.deletions.filter(state=State.SENDING):
             reconciliation.expire_lost_claim(change_request=deletion, actor=actor)

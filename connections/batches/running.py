@@ -30,7 +30,7 @@ from connections.change_requests import (
     hold,
     lifecycle,
     rechecks,
-    recording,
+    saved_responses,
     sending,
     verification,
 )
@@ -393,7 +393,7 @@ class _Pass:
                 by_credential[attempt.change_request.credential_id].append((attempt, response))
         for responses in by_credential.values():
             try:
-                recording.record_or_save(responses, actor=self.actor)
+                saved_responses.record_or_save(responses, actor=self.actor)
             except Exception as error:  # noqa: BLE001 - record the other responses first
                 self.failure = self.failure or error
                 continue

@@ -1,33 +1,21 @@
-"""Records Datadog's responses: what each changes, and files for those not stored yet."""
+"""Records Datadog's responses, and what each changes."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, takewhile
-from pathlib import Path
 from typing import Any
-
-from django.db import DataError, IntegrityError, connection
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.change_requests import (
-    attempt_facts,
-    failpoints,
-    saved_responses,
-    states,
-)
+from connections.change_requests import attempt_facts, failpoints, states
 from connections.change_requests.actions import action_of
 from connections.change_requests.failpoints import Point
 from connections.change_requests.follow_ups import FollowUp
-from connections.change_requests.saved_responses import UnusableFileError
 from connections.change_requests.states import Settle, Wait
 from connections.change_requests.transition import Transition
-from connections.core import clock, logs
+from connections.core import clock
 from connections.core.causes import KEYS_REJECTED, cause_text
-from connections.core.errors import ResponseLocation, ResponseNotRecordedError
-from connections.core.private_files import PrivateFileError
 from connections.datadog.responses import SUCCESSES, AttemptResult, WriteResponse
 from connections.inventory import rate_limits, storing
 from connections.models import (
@@ -38,84 +26,6 @@ from connections.models import (
     State,
     Step,
 )
-
-logger = logging.getLogger(__name__)
-
-
-def record_or_save(
-    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
-) -> None:
-    """Record responses, or save each one in a file that the database doesn't store.
-
-    Raises ResponseNotRecordedError if one is not in the database although its request was sent.
-    """
-    for attempt, _ in responses:
-        failpoints.hit(Point.AFTER_RESPONSE, change_request_id=attempt.change_request_id)
-    for _ in range(2):
-        before = connection.connection
-        try:
-            record(responses, actor=actor)
-        except Exception as error:  # noqa: BLE001 - whatever failed, the responses must be saved
-            failure = error
-        else:
-            for attempt, _ in responses:
-                failpoints.hit(Point.AFTER_RESULT, change_request_id=attempt.change_request_id)
-            return
-        # Django drops a broken connection, and might have opened another during the rollback.
-        connection.close_if_unusable_or_obsolete()
-        if connection.connection is before:
-            break
-        # The connection was dropped while idle, which says nothing about the database, so retry
-        # once.
-    if len(responses) > 1:
-        # One of them might be the reason.
-        _record_separately(responses, actor=actor)
-        return
-    [(attempt, response)] = responses
-    raise _save(attempt=attempt, response=response, actor=actor) from failure
-
-
-def _record_separately(
-    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
-) -> None:
-    errors: list[ResponseNotRecordedError] = []
-    for pair in responses:
-        try:
-            record_or_save([pair], actor=actor)
-        except ResponseNotRecordedError as error:
-            errors.append(error)
-    if errors:
-        # A response that is stored nowhere is the worst.
-        raise max(errors, key=lambda error: error.location == ResponseLocation.NOWHERE)
-
-
-def _save(
-    *, attempt: AttemptFields, response: WriteResponse, actor: Actor
-) -> ResponseNotRecordedError:
-    """Save a response in a file. Return the error that says where it is."""
-    summary = _response_summary(response)
-    try:
-        path = saved_responses.save(attempt=attempt, response=response, actor=actor)
-    except PrivateFileError as error:
-        location = ResponseLocation.NOWHERE
-        with logs.about(**{attempt.parent: attempt.change_request_id}):
-            logger.critical(
-                "The outcome of %s %s could not be recorded anywhere (%s): %s.",
-                *(attempt.parent, attempt.change_request_id, error, summary),
-            )
-    else:
-        location = ResponseLocation.LOCALLY
-        with logs.about(**{attempt.parent: attempt.change_request_id}):
-            logger.error(
-                "The database did not store the response to a %s. It is saved in %s.",
-                *(attempt.method, path),
-            )
-    return ResponseNotRecordedError(
-        noun=attempt.parent,
-        change_request_id=attempt.change_request_id,
-        response_text=summary,
-        location=location,
-    )
 
 
 def record(
@@ -236,7 +146,7 @@ def _change_for(
         code=change_request.event_code(Step.ANSWERED),
         sentence=audit.Sentence(
             "{connection}: {response}",
-            response=_response_summary(response),
+            response=response_summary(response),
             connection=change_request.description,
         ),
         details=_details(attempt, kept_at=kept_at),
@@ -282,7 +192,7 @@ def _record_late(
         sentence=audit.Sentence(
             "Late response to attempt {number}: {response}",
             number=attempt.number,
-            response=_response_summary(response),
+            response=response_summary(response),
         ),
         details=_details(attempt, kept_at=kept_at) | {"attempt": attempt.number},
         rows=_response_rows(attempt),
@@ -384,7 +294,7 @@ def _sentence_for(transition: Transition, *, attempt: AttemptFields) -> audit.Se
             )
 
 
-def _response_summary(response: WriteResponse) -> str:
+def response_summary(response: WriteResponse) -> str:
     """What Datadog returned, or why no usable response arrived, in a sentence or two."""
     if response.http_status is not None:
         return f"Datadog returned {response.http_status} in {response.duration_ms} ms."
@@ -392,39 +302,3 @@ def _response_summary(response: WriteResponse) -> str:
     if response.verdict == AttemptResult.NOT_SENT:
         return f"The request didn't leave this server. {cause}"
     return f"No usable response in {response.duration_ms} ms. {cause}"
-
-
-# Each process logs these once. `doctor` reports them as long as they exist.
-_logged: set[Path] = set()
-
-
-def record_saved_responses() -> int:
-    """Record every saved response that can be recorded. Return how many.
-
-    Only one process does it at a time.
-
-    Raises database errors when the database is unavailable. The files stay then.
-    """
-    recorded = 0
-    if not saved_responses.list_files():
-        return recorded
-    with saved_responses.locked() as is_alone:
-        for path in saved_responses.list_files() if is_alone else []:
-            try:
-                recorded += _record_file(path)
-            except UnusableFileError as error:
-                if path not in _logged:
-                    _logged.add(path)
-                    logger.error("A saved response can't be recorded and is kept: %s", error)  # noqa: TRY400
-    return recorded
-
-
-def _record_file(path: Path) -> int:
-    """Record one saved response. If it was already recorded, only remove its file and return 0."""
-    saved, attempt = saved_responses.check_file(path)
-    try:
-        count = record([(attempt, saved.response)], actor=saved.actor, kept_at=saved.kept_at)
-    except (DataError, IntegrityError) as error:
-        raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
-    path.unlink()
-    return count

@@ -1,16 +1,17 @@
 """Saves responses in files while the database can't store them.
 
 Each file contains the response to one attempt and never a key. It is written atomically, synced,
-and readable only by its owner. `recording` records each file once, like any other response, so a
-late one stays late. A file that can't be recorded stays there and is reported.
+and readable only by its owner. Each is recorded once, like any other response, so a late one stays
+late. A file that can't be recorded stays there and is reported.
 """
 
 import base64
 import contextlib
 import fcntl
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +19,25 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DataError, IntegrityError, connection
 
 from connections.access.actor import Actor
+from connections.change_requests import failpoints, recording
 from connections.change_requests.actions import find_attempt, nouns
+from connections.change_requests.failpoints import Point
+from connections.core import logs
 from connections.core.causes import Cause
+from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
 from connections.datadog.responses import AttemptResult, WriteResponse
 from connections.models import AttemptFields, Person
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
+# Each process logs these once. `doctor` reports them as long as they exist.
+_logged: set[Path] = set()
 
 
 class UnusableFileError(Exception):
@@ -58,6 +68,82 @@ class SavedResponse:
         return Actor(
             kind=self.actor_kind, name=self.actor_name, person=person, request_id=self.request_id
         )
+
+
+def record_or_save(
+    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
+) -> None:
+    """Record responses, or save each one in a file that the database doesn't store.
+
+    Raises ResponseNotRecordedError if one is not in the database although its request was sent.
+    """
+    for attempt, _ in responses:
+        failpoints.hit(Point.AFTER_RESPONSE, change_request_id=attempt.change_request_id)
+    for _ in range(2):
+        before = connection.connection
+        try:
+            recording.record(responses, actor=actor)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the responses must be saved
+            failure = error
+        else:
+            for attempt, _ in responses:
+                failpoints.hit(Point.AFTER_RESULT, change_request_id=attempt.change_request_id)
+            return
+        # Django drops a broken connection, and might have opened another during the rollback.
+        connection.close_if_unusable_or_obsolete()
+        if connection.connection is before:
+            break
+        # The connection was dropped while idle, which says nothing about the database, so retry
+        # once.
+    if len(responses) > 1:
+        # One of them might be the reason.
+        _record_separately(responses, actor=actor)
+        return
+    [(attempt, response)] = responses
+    raise _save(attempt=attempt, response=response, actor=actor) from failure
+
+
+def _record_separately(
+    responses: Sequence[tuple[AttemptFields, WriteResponse]], *, actor: Actor
+) -> None:
+    errors: list[ResponseNotRecordedError] = []
+    for pair in responses:
+        try:
+            record_or_save([pair], actor=actor)
+        except ResponseNotRecordedError as error:
+            errors.append(error)
+    if errors:
+        # A response that is stored nowhere is the worst.
+        raise max(errors, key=lambda error: error.location == ResponseLocation.NOWHERE)
+
+
+def _save(
+    *, attempt: AttemptFields, response: WriteResponse, actor: Actor
+) -> ResponseNotRecordedError:
+    """Save a response in a file. Return the error that says where it is."""
+    summary = recording.response_summary(response)
+    try:
+        path = save(attempt=attempt, response=response, actor=actor)
+    except PrivateFileError as error:
+        location = ResponseLocation.NOWHERE
+        with logs.about(**{attempt.parent: attempt.change_request_id}):
+            logger.critical(
+                "The outcome of %s %s could not be recorded anywhere (%s): %s.",
+                *(attempt.parent, attempt.change_request_id, error, summary),
+            )
+    else:
+        location = ResponseLocation.LOCALLY
+        with logs.about(**{attempt.parent: attempt.change_request_id}):
+            logger.error(
+                "The database did not store the response to a %s. It is saved in %s.",
+                *(attempt.method, path),
+            )
+    return ResponseNotRecordedError(
+        noun=attempt.parent,
+        change_request_id=attempt.change_request_id,
+        response_text=summary,
+        location=location,
+    )
 
 
 def directory() -> Path:
@@ -160,3 +246,37 @@ def _parse(document: dict[str, Any]) -> SavedResponse:
         "response": WriteResponse(**response),
     }
     return SavedResponse(**document)
+
+
+def record_saved_responses() -> int:
+    """Record every saved response that can be recorded. Return how many.
+
+    Only one process does it at a time.
+
+    Raises database errors when the database is unavailable. The files stay then.
+    """
+    recorded = 0
+    if not list_files():
+        return recorded
+    with locked() as is_alone:
+        for path in list_files() if is_alone else []:
+            try:
+                recorded += _record_file(path)
+            except UnusableFileError as error:
+                if path not in _logged:
+                    _logged.add(path)
+                    logger.error("A saved response can't be recorded and is kept: %s", error)  # noqa: TRY400
+    return recorded
+
+
+def _record_file(path: Path) -> int:
+    """Record one saved response. If it was already recorded, only remove its file and return 0."""
+    saved, attempt = check_file(path)
+    try:
+        count = recording.record(
+            [(attempt, saved.response)], actor=saved.actor, kept_at=saved.kept_at
+        )
+    except (DataError, IntegrityError) as error:
+        raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
+    path.unlink()
+    return count

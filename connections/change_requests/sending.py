@@ -24,7 +24,7 @@ from connections.change_requests import (
     follow_ups,
     hold,
     rechecks,
-    recording,
+    saved_responses,
     states,
 )
 from connections.change_requests.actions import RecheckResult, action_of, protections_of
@@ -93,7 +93,7 @@ def send[R: ChangeRequest](
     if not claims:
         return change_request
     [claimed] = claims
-    recording.record_or_save([(claimed.attempt, send_claimed(claimed))], actor=actor)
+    saved_responses.record_or_save([(claimed.attempt, send_claimed(claimed))], actor=actor)
     sent = cast("R", claimed.attempt.change_request)
     if sent.state == State.WAITING and action_of(sent) is not action:
         # The second step follows at once. If it can't, a worker repeats it.

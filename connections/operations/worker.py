@@ -21,7 +21,7 @@ from connections.access_requests import ending
 from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
-from connections.change_requests import recording
+from connections.change_requests import saved_responses
 from connections.change_requests.hold import find_hold
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
@@ -259,7 +259,7 @@ class Worker:
         Raises what the database and the services raise.
         """
         self._heartbeat.record()
-        recording.record_saved_responses()
+        saved_responses.record_saved_responses()
         count = 0
         # A large bulk deletion takes many passes, and nothing else may wait for all of them.
         while not self._is_stopped:

@@ -146,7 +146,7 @@ def test_a_response_that_is_not_stored_keeps_no_other_out_of_the_database(
 
     monkeypatch.setattr(recording, "_record_use", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
-        recording.record_or_save(responses, actor=WORKER)
+        saved_responses.record_or_save(responses, actor=WORKER)
     assert caught.value.change_request_id == refused
     assert caught.value.location == ResponseLocation.LOCALLY
     [path] = saved_responses.list_files()

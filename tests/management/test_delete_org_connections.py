@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from connections.access.actor import command_actor, person_actor
 from connections.batches import foreground, plan_files, requesting, running, stopping
-from connections.change_requests import recording, sending
+from connections.change_requests import saved_responses, sending
 from connections.crypto.encryption import EncryptionError
 from connections.inventory import protections
 from connections.models import (
@@ -399,7 +399,7 @@ def test_a_request_whose_commit_may_have_succeeded_is_named_and_exits_with_6(
     ("module", "name", "error", "code"),
     [
         (sending, "send_claimed", RuntimeError("can't start new thread"), 6),
-        (recording, "record_saved_responses", PermissionError(13, "Permission denied"), 5),
+        (saved_responses, "record_saved_responses", PermissionError(13, "Permission denied"), 5),
         (running, "verify_batch", EncryptionError("The key ring can't be read."), 0),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.access_requests.listing import as_listed, document_of
-from connections.change_requests import recording
+from connections.change_requests import saved_responses
 from connections.core import clock
 from connections.deletions.export import deletion_row
 from connections.deletions.status import status_at
@@ -27,7 +27,7 @@ class Command(OrgAdminCommand):
 
     def run(self, **options: Any) -> Result:
         actor = command_actor()
-        recording.record_saved_responses()
+        saved_responses.record_saved_responses()
         checked = [change_request.pk for change_request in due.reconcile_all(actor=actor)]
         deletions = Deletion.objects.filter(pk__in=checked)
         deletions = deletions.prefetch_related("attempts", "approvals")

@@ -66,7 +66,7 @@ def problems() -> list[str]:
 def test_a_saved_response_is_recorded_like_any_other(send_without_database: SendWithoutDatabase):
     deletion = send_without_database()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
-    assert recording.record_saved_responses() == 1
+    assert saved_responses.record_saved_responses() == 1
     deletion.refresh_from_db()
     attempt = deletion.attempts.get()
     assert (deletion.outcome, attempt.http_status, attempt.is_late) == ("deleted", 200, False)
@@ -96,7 +96,7 @@ def test_a_response_is_kept_when_the_checkpoint_after_it_cannot_be_stored(
     # The whole transaction is undone.
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert audit.events_of(subject=deletion)[-1].code == audit.EventCode.DELETION_SENDING
-    assert recording.record_saved_responses() == 1
+    assert saved_responses.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.DELETED
     assert Checkpoint.objects.exists()
@@ -109,7 +109,7 @@ def test_a_saved_response_recorded_after_its_claim_expired_is_late(
     deletion = send_without_database()
     clock.advance(seconds=61)
     reconciliation.expire_lost_claim(change_request=deletion, actor=WORKER)
-    assert recording.record_saved_responses() == 1
+    assert saved_responses.record_saved_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
     assert deletion.attempts.get().is_late
@@ -121,12 +121,12 @@ def test_a_file_left_after_recording_is_not_recorded_again(
     deletion = send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_bytes()
-    recording.record_saved_responses()
+    saved_responses.record_saved_responses()
     # As if the process had been killed before it deleted the file.
     path.write_bytes(text)
     path.chmod(0o600)
     events = len(audit.events_of(subject=deletion))
-    assert recording.record_saved_responses() == 0
+    assert saved_responses.record_saved_responses() == 0
     assert len(audit.events_of(subject=deletion)) == events
     assert saved_responses.list_files() == []
 
@@ -149,8 +149,8 @@ def test_while_another_process_records_them_files_are_left_alone(
     send_without_database()
     with saved_responses.locked() as is_alone:
         assert is_alone
-        assert recording.record_saved_responses() == 0
-    assert recording.record_saved_responses() == 1
+        assert saved_responses.record_saved_responses() == 0
+    assert saved_responses.record_saved_responses() == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
@@ -161,7 +161,7 @@ def test_an_unreadable_file_is_kept_logged_once_and_reported_by_doctor(
     [path] = saved_responses.list_files()
     path.write_text(text)
     caplog.clear()
-    assert [recording.record_saved_responses() for _ in range(2)] == [0, 0]
+    assert [saved_responses.record_saved_responses() for _ in range(2)] == [0, 0]
     assert path.read_text() == text
     [problem] = problems()
     assert str(path) in problem
@@ -175,7 +175,7 @@ def test_a_file_from_another_database_is_kept_and_reported_by_doctor(
     deletion = send_without_database()
     with triggers_off():
         deletion.attempts.update(epoch=7)
-    assert recording.record_saved_responses() == 0
+    assert saved_responses.record_saved_responses() == 0
     assert len(saved_responses.list_files()) == 1
     assert "has no such attempt" in problems()[0]
 
@@ -186,7 +186,7 @@ def test_a_file_that_others_can_read_is_kept_and_reported_by_doctor(
     send_without_database()
     [path] = saved_responses.list_files()
     path.chmod(0o644)
-    assert recording.record_saved_responses() == 0
+    assert saved_responses.record_saved_responses() == 0
     assert "chmod 600" in problems()[0]
 
 
@@ -196,10 +196,10 @@ def test_a_file_that_contradicts_the_database_is_kept_and_reported_by_doctor(
     send_without_database()
     [path] = saved_responses.list_files()
     text = path.read_text()
-    recording.record_saved_responses()
+    saved_responses.record_saved_responses()
     path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
     path.chmod(0o600)
-    assert recording.record_saved_responses() == 0
+    assert saved_responses.record_saved_responses() == 0
     assert "another response" in problems()[0]
 
 
