@@ -14,7 +14,7 @@ from connections.core.role_map import parse_role_map
 from connections.core.sites import parse_extra_sites
 from connections.core.tickets import check_ticket_pattern
 from connections.core.urls import check_base_url, check_webhook_url
-from connections.net.route import Route, check_no_proxy, check_proxy_url
+from connections.net.http import Route, check_no_proxy, check_proxy_url
 from orgadmin import environment
 from orgadmin.environment import read_checked, read_flag, read_integer, read_list, read_secret
 

@@ -1,14 +1,12 @@
 """Whether a connection is agreed, and if not, why. Computed, never stored."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from django.db.models import Case, Q, QuerySet, TextChoices, Value, When
-from django.db.models.functions import Concat
-from django.db.models.lookups import In
+from django.db.models import Case, Q, QuerySet, TextChoices, When
 
 from connections.models import (
     Agreement,
@@ -16,6 +14,7 @@ from connections.models import (
     OrgPair,
     Person,
     newest_agreements,
+    of_these_pairs,
 )
 from connections.models.text_columns import AsText, HexId, parse_types
 
@@ -132,21 +131,6 @@ def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
         rows = newest_agreements().filter(of_pairs).select_related("owner", "set_by")
         agreements |= {row.pair: row for row in rows}
     return agreements
-
-
-def of_these_pairs(pairs: Iterable[OrgPair]) -> Q:
-    """Rows of exactly these pairs."""
-    wanted = set(pairs)
-    # The indexes find rows of these orgs, of which the database compares the pairs. SQLite's
-    # planner fails at many alternatives (OR) if they can use a partial index.
-    of_orgs = Q(
-        site__in={pair.site for pair in wanted},
-        source_org_id__in={pair.source_org_id for pair in wanted},
-        sink_org_id__in={pair.sink_org_id for pair in wanted},
-    )
-    slash = Value("/")
-    reference = Concat("site", slash, "source_org_id", slash, "sink_org_id")
-    return of_orgs & Q(In(reference, [pair.reference for pair in wanted]))
 
 
 def listed_types(current: QuerySet[OrgConnectionSnapshot]) -> dict[OrgPair, list[str]]:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Q
 
-from connections.agreements.agreed import PAIRS_PER_QUERY, find_agreements, of_these_pairs
+from connections.agreements.agreed import PAIRS_PER_QUERY, find_agreements
 from connections.models import (
     GAVE_ACCESS,
     SEEN,
@@ -16,6 +16,7 @@ from connections.models import (
     EventCode,
     OrgPair,
     State,
+    of_these_pairs,
 )
 
 _DAY = timedelta(days=1)

@@ -13,7 +13,7 @@ from django.http import Http404
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.agreements.agreed import find_agreements, listed_types, of_these_pairs
+from connections.agreements.agreed import find_agreements, listed_types
 from connections.agreements.approved import approved_end, find_grants, schedule_ends
 from connections.audit import EventCode, Sentence
 from connections.core import clock
@@ -29,6 +29,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     OrgPair,
     Person,
+    of_these_pairs,
 )
 
 MAX_PAIRS = 1000

@@ -10,7 +10,6 @@ from django.db import connection
 from connections import audit
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.agreements.agreed import of_these_pairs
 from connections.change_requests import states
 from connections.change_requests.states import Settle
 from connections.core.causes import Cause, cause_text
@@ -23,6 +22,7 @@ from connections.models import (
     Org,
     OrgPair,
     Step,
+    of_these_pairs,
 )
 
 # What people learn of a request that is hidden from them.

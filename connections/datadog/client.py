@@ -36,8 +36,14 @@ from connections.datadog.responses import (
     read_write_response,
     reported_errors,
 )
-from connections.net.http import OutboundRequest, OutboundResponse, send
-from connections.net.route import DIRECT, Route, check_proxy_url
+from connections.net.http import (
+    DIRECT,
+    OutboundRequest,
+    OutboundResponse,
+    Route,
+    check_proxy_url,
+    send,
+)
 
 MAX_PAGES = 100
 

@@ -23,7 +23,6 @@ from connections.agreements.agreed import (
     find_agreements,
     listed_types,
     load_agreements,
-    of_these_pairs,
     reasons_of,
 )
 from connections.agreements.texts import DAYS_SOON
@@ -39,6 +38,7 @@ from connections.models import (
     OrgPair,
     Person,
     newest_agreements,
+    of_these_pairs,
 )
 from connections.models.text_columns import AsText, HexId, parse_types
 

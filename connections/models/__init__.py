@@ -32,6 +32,7 @@ from connections.models.agreements import (
     AgreementReminder,
     OrgPair,
     newest_agreements,
+    of_these_pairs,
 )
 from connections.models.audit import (
     AuditEvent,

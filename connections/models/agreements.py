@@ -1,11 +1,14 @@
 """Agreements: who answers for the access of a pair of orgs, for what, and until when."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Concat
+from django.db.models.lookups import In
 
 from connections.models.references import optional_person_reference
 
@@ -21,6 +24,21 @@ class OrgPair(NamedTuple):
     def reference(self) -> str:
         """As forms name it: "<site>/<source org ID>/<destination org ID>"."""
         return "/".join(self)
+
+
+def of_these_pairs(pairs: Iterable[OrgPair]) -> Q:
+    """Rows of exactly these pairs."""
+    wanted = set(pairs)
+    # The indexes find rows of these orgs, of which the database compares the pairs. SQLite's
+    # planner fails at many alternatives (OR) if they can use a partial index.
+    of_orgs = Q(
+        site__in={pair.site for pair in wanted},
+        source_org_id__in={pair.source_org_id for pair in wanted},
+        sink_org_id__in={pair.sink_org_id for pair in wanted},
+    )
+    slash = Value("/")
+    reference = Concat("site", slash, "source_org_id", slash, "sink_org_id")
+    return of_orgs & Q(In(reference, [pair.reference for pair in wanted]))
 
 
 class Agreement(models.Model):

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.inventory import fetching
-from connections.net.route import Route
+from connections.net.http import Route
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
 

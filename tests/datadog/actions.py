@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from connections.datadog import responses
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult, Write, WriteResponse
-from connections.net.route import Route
+from connections.net.http import Route
 from tests.datadog.servers import CONNECTION_ID, Play, ScriptedServer, key_pair
 
 SINK_ORG_ID = "90abcdef-1234-5678-90ab-cdef12345678"

@@ -14,7 +14,7 @@ from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from connections.net import http
-from connections.net.route import Route
+from connections.net.http import Route
 from sandbox.certificates import Certificate
 from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (

@@ -8,7 +8,7 @@ from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
 from connections.net.connection import tls_context
-from connections.net.route import Route, check_no_proxy
+from connections.net.http import Route, check_no_proxy
 from sandbox.certificates import Certificate
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, http_response, key_pair, respond
 

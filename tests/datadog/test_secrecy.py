@@ -13,8 +13,7 @@ from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DatadogError
 from connections.net.connection import TrackedConnection
-from connections.net.http import pool
-from connections.net.route import Route
+from connections.net.http import Route, pool
 from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (
     API_KEY,

@@ -20,7 +20,7 @@ from connections import audit
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
 from connections.models import AuditEvent, Notification, Person
-from connections.net.route import Route
+from connections.net.http import Route
 from connections.notifications import channels, delivery, webhooks
 from connections.notifications.messages import Message
 from sandbox.certificates import make_certificate

@@ -11,8 +11,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
-from connections.net.http import OutboundRequest, OutboundResponse, pool, send
-from connections.net.route import DIRECT, Route
+from connections.net.http import DIRECT, OutboundRequest, OutboundResponse, Route, pool, send
 from connections.people.oidc.identity import Failure, ProviderError
 
 # In characters. URLs go into a Location header, which servers and browsers limit.

@@ -8,9 +8,8 @@ from django.urls import reverse
 
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.agreements.agreed import of_these_pairs
 from connections.change_requests import exclusion
-from connections.models import AccessRequest, ChangeRequest, Deletion, OrgPair
+from connections.models import AccessRequest, ChangeRequest, Deletion, OrgPair, of_these_pairs
 
 
 class Excluded(NamedTuple):
