@@ -52,6 +52,8 @@ def test_a_change_is_responded_to_in_two_clicks_and_a_note(open_demo_as: OpenAs,
     watch.expect("status of 422")
     page = open_demo_as("operator")
     page.goto("/")
+    # Changes come last.
+    page.get_by_text("Show all").click()
     item = page.locator(".items > li", has_text="Widened to audit").first
     names = item.locator(".pair").inner_text()
     item.get_by_role("link").click()

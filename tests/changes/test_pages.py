@@ -293,7 +293,9 @@ def test_the_navigation_counts_what_needs_attention_and_leads_to_it(
         return items["Changes"].count, items["Changes"].url
 
     assert entry() == ("1", "/changes/?needs=you")
-    assert operator.get("/changes/?needs=you").context["rows"][0].row.change == widened
+    page = operator.get("/changes/?needs=you")
+    assert page.context["rows"][0].row.change == widened
+    assert 'aria-label="Main"' in page.text
     operator.post(acknowledge_url(widened), {"note": NOTE})
     assert entry() == ("", "/changes/")
 

@@ -79,9 +79,9 @@ def render_for(
     status: int = 200,
 ) -> HttpResponse:
     """The page. htmx takes the element whose ID is `part` from it, so it gets no sidebar."""
-    is_part = wants_fragment(request)
-    response = render(request, template, context | {"is_part": is_part}, status=status)
-    if is_part:
+    is_for_htmx = wants_fragment(request)
+    response = render(request, template, context | {"is_for_htmx": is_for_htmx}, status=status)
+    if is_for_htmx:
         response["HX-Reselect"] = f"#{part}"
     return response
 
