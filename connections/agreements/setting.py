@@ -31,6 +31,7 @@ from connections.models import (
     Person,
     of_these_pairs,
 )
+from connections.notification_queue.outbox import NEW_OWNER
 
 MAX_PAIRS = 1000
 MAX_TYPES = 20
@@ -115,7 +116,7 @@ def set_agreements(
             drafts = _make_drafts(dict.fromkeys(pairs, terms), newest, actor=actor)
             _raise_problems(drafts)
             new = [draft for draft in drafts.values() if isinstance(draft, Agreement)]
-            _store(new, actor=actor, set_together=len(new))
+            _store(new, before=newest, actor=actor, set_together=len(new))
     except IntegrityError:
         # Another transaction committed the same version first, or else this is a fault.
         read = {pair: newest[pair].version if pair in newest else 0 for pair in pairs}
@@ -134,9 +135,10 @@ def set_separately(*, actor: Actor, terms: Mapping[OrgPair, Terms]) -> dict[OrgP
     outcomes: dict[OrgPair, Outcome] = {}
     try:
         with audit.atomic():
-            outcomes |= _make_drafts(of_seen, find_agreements(of_seen), actor=actor)
+            newest = find_agreements(of_seen)
+            outcomes |= _make_drafts(of_seen, newest, actor=actor)
             new = [draft for draft in outcomes.values() if isinstance(draft, Agreement)]
-            _store(new, actor=actor, set_together=1)
+            _store(new, before=newest, actor=actor, set_together=1)
     except IntegrityError:
         # Someone set one of them in the meantime.
         outcomes = {}
@@ -221,7 +223,8 @@ def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms) -> None:
     no_types: Terms = {} if newest else {"connection_types": []}
     draft = _draft(pair, newest, {**no_types, **terms}, listed=None, actor=actor)
     if newest is None or _differing_fields(draft, newest):
-        _store([draft], actor=actor, set_together=1)
+        # Its owner has been notified of the access request.
+        _store([draft], before=None, actor=actor, set_together=1)
 
 
 # --- The new version ----------------------------------------------------------------------------
@@ -401,7 +404,14 @@ def _require_approved_end(
 # --- Storing ------------------------------------------------------------------------------------
 
 
-def _store(new: Sequence[Agreement], *, actor: Actor, set_together: int) -> None:
+def _store(
+    new: Sequence[Agreement],
+    *,
+    before: Mapping[OrgPair, Agreement] | None,
+    actor: Actor,
+    set_together: int,
+) -> None:
+    """Store new versions. With the versions `before`, their new owners are notified."""
     now = clock.now()
     for draft in new:
         draft.set_at = now
@@ -421,9 +431,17 @@ def _store(new: Sequence[Agreement], *, actor: Actor, set_together: int) -> None
                 source=source,
                 sink=sink,
             ),
-            details={"set_together": set_together},
+            details={"set_together": set_together}
+            | ({NEW_OWNER: True} if _has_new_owner(agreement, before) else {}),
             rows={"agreement": audit.row_of(agreement)},
         )
+
+
+def _has_new_owner(agreement: Agreement, before: Mapping[OrgPair, Agreement] | None) -> bool:
+    if before is None or agreement.owner_id is None:
+        return False
+    former = before.get(agreement.pair)
+    return former is None or former.owner_id != agreement.owner_id
 
 
 def _org_names(pairs: Sequence[OrgPair]) -> list[tuple[str, str]]:

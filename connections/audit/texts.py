@@ -97,7 +97,7 @@ _ACTIONS = {
     "org.details_set": "group or owner changed",
     "org_connection.protection_lifted": "protection removed",
     "person.break_glass_forbidden": "break glass revoked",
-    "person.change_emails_set": "emails about changes turned on or off",
+    "person.change_emails_set": "choice of emails changed",
     "person.changed": "roles changed",
     "person.email_changed": "email address changed",
     "person.password_reset_mailed": "password reset link emailed",

@@ -1,6 +1,6 @@
-"""What was reported about failing syncs, acknowledged problems, and a channel of notifications.
+"""Failing syncs that were reported, acknowledged problems, a channel, and emails limited to alerts.
 
-Nothing in it stops release 1.2.0 from working: it only adds tables.
+Nothing in it stops release 1.2.0 from working: it only adds tables and a column with a default.
 """
 
 import uuid
@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.migrations import AlterField, CreateModel, RunPython, SeparateDatabaseAndState
 from django.db.models import (
     PROTECT,
+    BooleanField,
     CharField,
     DateTimeField,
     ForeignKey,
@@ -18,7 +19,7 @@ from django.db.models import (
     UUIDField,
 )
 
-from connections.models.released_migrations import ReleasedMigration
+from connections.models.released_migrations import AddColumn, ReleasedMigration
 from connections.models.triggers import NEVER, Rule, create_triggers, never_removed
 
 CHANNELS = [
@@ -97,6 +98,7 @@ class Migration(ReleasedMigration):
             },
         ),
         RunPython(add_rules),
+        AddColumn("person", "wants_only_alerts", BooleanField(db_default=False, default=False)),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(
             state_operations=[

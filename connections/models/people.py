@@ -32,6 +32,8 @@ class Person(AbstractUser):
     has_break_glass = models.BooleanField(default=False)
     # Emails about changes that need attention, and about access reviews that are due.
     wants_change_emails = models.BooleanField(default=True)
+    # No other emails but alerts, and what concerns the person's own account.
+    wants_only_alerts = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         verbose_name_plural = "people"

@@ -27,6 +27,8 @@ CHANGES_DETECTED = EventCode.CHANGES_DETECTED
 AGREEMENTS_ENDING = EventCode.AGREEMENTS_ENDING
 SYNCS_FAILING = "syncs.failing"
 SYNCS_RECOVERED = "syncs.recovered"
+# In the details of an agreement's event: the person who answers for the access now didn't before.
+NEW_OWNER = "new_owner"
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # The subjects of events that cause notifications.
@@ -35,6 +37,7 @@ type NotificationSubject = (
     | models.AccessRequest
     | models.Batch
     | models.AccessReview
+    | models.Agreement
     | models.Credential
     | models.Person
     | models.Hold
@@ -44,6 +47,7 @@ _SUBJECTS: dict[str, type[NotificationSubject]] = {
     "access_request": models.AccessRequest,
     "batch": models.Batch,
     "access_review": models.AccessReview,
+    "agreement": models.Agreement,
     "credential": models.Credential,
     "person": models.Person,
     "hold": models.Hold,
@@ -58,7 +62,8 @@ class Audience(StrEnum):
     CAN_CONFIRM = "can confirm"
     # Who requested, confirmed, approved or declined it, and the owner of requested access.
     INVOLVED = "involved"
-    # The person whose roles or sign-in methods changed, or who started an access review.
+    # The person whose roles or sign-in methods changed, who started an access review, or who is the
+    # owner of an agreement.
     CONCERNED = "concerned"
     REVIEWERS = "reviewers"  # of this access review, who want emails
     APPROVERS = "approvers"
@@ -120,6 +125,8 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.ACCESS_REVIEW_OWNER_CHANGED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REMINDED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REPEAT_FAILED: _RIGHTS,
+    # Only of a new owner.
+    EventCode.AGREEMENT_SET: (Audience.CONCERNED,),
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_CREATOR_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
@@ -145,7 +152,8 @@ _REQUESTED = {
     EventCode.ACCESS_REQUEST_REQUESTED,
     EventCode.BATCH_REQUESTED,
 }
-# What someone has to decide, check or repair. Slack gets only this.
+# Alerts: what someone has to decide, check or repair. Slack gets only this, and so do people who
+# want no other email.
 NEEDS_PEOPLE = {
     *_REQUESTED,
     *(
@@ -174,6 +182,7 @@ NEEDS_PEOPLE = {
 # Many of one of these at once are one email to each person. Each of the others is about a decision
 # or an outcome of its own.
 SENT_TOGETHER = {
+    EventCode.AGREEMENT_SET,
     EventCode.CREDENTIAL_POLICY_CHANGED,
     EventCode.CREDENTIAL_CREATOR_CHANGED,
     EventCode.CREDENTIAL_ACCESS_CHANGED,
@@ -228,6 +237,8 @@ def _find_replaced_by_batch_message(events: Sequence[models.AuditEvent]) -> set[
 
 
 def _enqueue_event(event: models.AuditEvent) -> None:
+    if event.code == EventCode.AGREEMENT_SET and NEW_OWNER not in event.details:
+        return
     subject = get_subject(event)
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
@@ -360,6 +371,8 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
             return Q(pk=subject.pk)
         case Audience.CONCERNED, models.AccessReview():
             return Q(pk=subject.created_by_id)
+        case Audience.CONCERNED, models.Agreement():
+            return Q(pk=subject.owner_id)
         case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
     return _with_role(_ROLES[audience]) if audience in _ROLES else Q(pk__in=[])
@@ -429,16 +442,26 @@ def _enqueue(
     event_seq: int | None = None,
     needs_people: bool | None = None,
 ) -> None:
+    is_alert = code in NEEDS_PEOPLE if needs_people is None else needs_people
     rows = []
     for channel in list_event_channels():
-        is_for_slack = code in NEEDS_PEOPLE if needs_people is None else needs_people
-        if channel == models.Notification.Channel.SLACK and not is_for_slack:
+        if channel == models.Notification.Channel.SLACK and not is_alert:
             continue
-        recipients = people if channel == models.Notification.Channel.MAIL else [None]
+        is_mail = channel == models.Notification.Channel.MAIL
+        recipients = [
+            person
+            for person in (people if is_mail else [None])
+            if is_alert or person is None or _wants_all(person, subject=subject)
+        ]
         rows += [_notification(channel, code=code, key=key, person=person) for person in recipients]
     for row in rows:
         row.event_seq = event_seq
     _insert(rows, subject=subject)
+
+
+def _wants_all(person: models.Person, *, subject: tuple[str, str]) -> bool:
+    """Whether the person wants an email that is no alert. What concerns their account always is."""
+    return not person.wants_only_alerts or subject == ("person", str(person.pk))
 
 
 def _insert(rows: list[models.Notification], *, subject: tuple[str, str]) -> None:

@@ -183,9 +183,13 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
         _require_still_waiting(subject, reader=reader, may_be_closed=may_be_closed)
     if isinstance(subject, models.AccessRequest):
         _require_visible(subject, reader=reader)
+    if isinstance(subject, models.Agreement):
+        _require_pair_visible(subject, reader=reader)
     if isinstance(subject, models.Credential) and not _sees(subject, reader=reader):
         return _org_policy_message(event, credential=subject)
     sentence = _sentence(event, reader=reader)
+    if isinstance(subject, models.Agreement):
+        sentence = _ownership(subject, reader=reader)
     if isinstance(subject, models.AccessRequest) and event.code not in READABLE_CODES:
         [subject] = conceal([subject], actor=_actor_of(reader))
         if subject.cause == Cause.CONCEALED:
@@ -239,6 +243,14 @@ def _require_visible(access_request: models.AccessRequest, *, reader: models.Per
         raise models.AccessRequest.DoesNotExist
 
 
+def _require_pair_visible(agreement: models.Agreement, *, reader: models.Person | None) -> None:
+    """Raise DoesNotExist if the pair is hidden from the reader."""
+    actor = _actor_of(reader)
+    pairs = visibility.visible_pairs([agreement.pair], actor=actor)
+    if not permissions.can_see(actor) or agreement.pair not in pairs:
+        raise models.Agreement.DoesNotExist
+
+
 def _sees(credential: models.Credential, *, reader: models.Person | None) -> bool:
     return credential.pk not in permissions.visibility_of(_actor_of(reader)).hidden
 
@@ -288,6 +300,14 @@ def _sentence(event: models.AuditEvent, *, reader: models.Person | None) -> str:
     )
 
 
+def _ownership(agreement: models.Agreement, *, reader: models.Person | None) -> str:
+    """For what the new owner answers now."""
+    who = "You are" if reader else f"{agreement.owner} is"
+    end = f" until {agreement.ends_on}" if agreement.ends_on else ""
+    names, site = _names_of(agreement), site_name(agreement.site)
+    return f"{who} now the owner of the access {names} ({site}){end}: {agreement.purpose}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Reference:
     """How a message names its event's subject, which page shows it, and fields for the webhook."""
@@ -318,6 +338,19 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
         case models.Hold():
             data = {"kind": subject.kind, "reason": subject.reason}
             return _Reference(about="", path=reverse("hold"), data=data)
+        case models.Agreement():
+            return _Reference(
+                about=_names_of(subject),
+                path=reverse("agreement-form", query={"pair": subject.pair.reference}),
+                data={
+                    "site": subject.site,
+                    "source_org_id": subject.source_org_id,
+                    "sink_org_id": subject.sink_org_id,
+                    "version": subject.version,
+                    "owner": subject.owner.username if subject.owner else None,
+                    "purpose": subject.purpose,
+                },
+            )
         case models.AccessReview():
             return _Reference(
                 about=_short(subject.name),
@@ -358,6 +391,13 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
                 data=_request_data(subject),
             )
     return _Reference(about="", path=reverse("notification-list"), data={})
+
+
+def _names_of(agreement: models.Agreement) -> str:
+    orgs = models.Org.objects.filter(site=agreement.site)
+    names = dict(orgs.values_list("org_id", "name"))
+    ids = (agreement.source_org_id, agreement.sink_org_id)
+    return " → ".join(_short(names.get(org_id) or org_id) for org_id in ids)
 
 
 def _orgs(request: models.ChangeRequest) -> str:

@@ -577,19 +577,54 @@ def set_change_emails(*, actor: Actor, person: Person, is_wanted: bool) -> None:
 
     Raises PermissionDenied.
     """
+    _set_emails(
+        actor=actor,
+        person=person,
+        chosen={"wants_change_emails": is_wanted},
+        sentence=audit.Sentence(
+            "{actor} turned {state} emails about changes and access reviews.",
+            state="on" if is_wanted else "off",
+        ),
+        details={"wanted": is_wanted},
+    )
+
+
+def set_only_alerts(*, actor: Actor, person: Person, is_wanted: bool) -> None:
+    """Limit emails to alerts, or get all of them again, only for oneself.
+
+    Raises PermissionDenied.
+    """
+    _set_emails(
+        actor=actor,
+        person=person,
+        chosen={"wants_only_alerts": is_wanted},
+        sentence=audit.Sentence(
+            "{actor} chose to get {which} by email.",
+            which="only alerts" if is_wanted else "all notifications",
+        ),
+        details={"only_alerts": is_wanted},
+    )
+
+
+def _set_emails(
+    *,
+    actor: Actor,
+    person: Person,
+    chosen: dict[str, bool],
+    sentence: audit.Sentence,
+    details: dict[str, bool],
+) -> None:
     permissions.require(actor.person == person, "change another person's emails")
-    if person.wants_change_emails == is_wanted:
+    if all(getattr(person, name) == value for name, value in chosen.items()):
         return
-    person.wants_change_emails = is_wanted
+    for name, value in chosen.items():
+        setattr(person, name, value)
     with audit.atomic():
-        person.save(update_fields=["wants_change_emails"])
+        person.save(update_fields=list(chosen))
         audit.record(
             code=EventCode.CHANGE_EMAILS_SET,
             actor=actor,
             subject=person,
-            sentence=audit.Sentence(
-                "{actor} turned {state} emails about changes and access reviews.",
-                state="on" if is_wanted else "off",
-            ),
-            details={"wanted": is_wanted},
+            sentence=sentence,
+            details=details,
         )

@@ -432,6 +432,7 @@ NOT_PAGES = {
     "audit-export": "a file",
     "change-acknowledge": "POST",
     "change-emails-set": "POST",
+    "only-alerts-set": "POST",
     "change-acknowledge-many": "POST",
     "change-export": "a file",
     "agreement-export": "a file",

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection
 from pytest_django import Settings
 
 from connections.access.actor import WORKER, command_actor, person_actor
-from connections.agreements.setting import set_agreements
+from connections.agreements.setting import Terms, set_agreements, set_separately
 from connections.credentials.retirement import retire_credential
 from connections.inventory.org_details import set_org_details
 from connections.inventory.rate_limits import OrgKey
@@ -21,12 +21,13 @@ from connections.models import (
     OrgPair,
     Person,
 )
-from connections.notifications import agreement_ends
+from connections.notifications import agreement_ends, delivery
 from connections.notifications.messages import build_message
 from connections.notifications.responsible import find_responsible
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only, pair_between
 from tests.flows.support import store_credential
+from tests.notifications.smtp import MailServer
 from tests.support.at_once import at_once
 from tests.support.clock import SettableClock
 
@@ -194,3 +195,56 @@ def test_nobody_is_reminded_of_what_was_extended_or_is_not_listed(
     )
     agreement_ends.remind(actor=WORKER)
     assert reminded() == []
+
+
+# --- New owners ---------------------------------------------------------------------------------
+
+
+def new_owners() -> list[Person | None]:
+    rows = Notification.objects.filter(code="agreement.set", channel="mail")
+    return [row.person for row in rows.order_by("event_seq")]
+
+
+def test_whoever_becomes_the_owner_is_notified_once(pair: OrgPair, victor: Person, grace: Person):
+    agree(pair, actor=WORKER, owner=victor)
+    agree(pair, actor=WORKER, owner=victor, purpose="Audits")
+    assert new_owners() == [victor]
+    agree(pair, actor=WORKER, owner=grace)
+    assert new_owners() == [victor, grace]
+    [row] = Notification.objects.filter(person=victor)
+    message = build_message(row)
+    sentence = (
+        "You are now the owner of the access Payments US → Group SOC (sandbox-us1): Fraud alerts"
+    )
+    assert (message.title, message.sentence) == ("New owner of an agreement", sentence)
+
+
+def test_who_makes_themself_the_owner_is_not_notified(pair: OrgPair, ada: Person):
+    agree(pair, actor=person_actor(person=ada), owner=ada)
+    assert new_owners() == []
+
+
+def test_an_owner_without_an_account_gets_nothing(pair: OrgPair, settings: Settings):
+    settings.WEBHOOK_URL = "https://hooks.example.org"
+    agree(pair, actor=WORKER, owner_text="SOC team")
+    assert not Notification.objects.filter(code="agreement.set").exists()
+
+
+def test_a_new_owner_from_whom_the_pair_is_hidden_learns_nothing(
+    pair: OrgPair, victor: Person, payments: Credential, grace: Person, root: Person
+):
+    agree(pair, actor=WORKER, owner=victor)
+    let_only(grace, credential=payments, kind=AccessKind.SEE, actor=person_actor(person=root))
+    with pytest.raises(Agreement.DoesNotExist):
+        build_message(Notification.objects.get(person=victor, code="agreement.set"))
+
+
+def test_several_new_agreements_of_an_owner_are_one_email(
+    mail_server: MailServer, pair: OrgPair, victor: Person, sandbox: SandboxServer
+):
+    other = pair_between(sandbox, "Group SOC", "Payments US")
+    terms: Terms = {"owner": victor, "purpose": "Fraud alerts"}
+    set_separately(actor=command_actor(), terms={pair: terms, other: terms})
+    assert delivery.run_due(channel=Notification.Channel.MAIL) == 1
+    [mail] = mail_server.messages
+    assert mail["Subject"] == "Org Admin: New owner of an agreement: 2 times"

@@ -115,6 +115,7 @@ FREE = {
     "org-connection-protect",
     "session-list",
     "change-emails-set",
+    "only-alerts-set",
     "session-end",
     "provider-start",
     "provider-reauthentication",

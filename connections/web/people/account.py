@@ -62,6 +62,19 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
     return support.SeeOther(reverse("mfa_index"))
 
 
+def only_alerts_set(request: HttpRequest) -> HttpResponse:
+    """Limit the signed-in person's emails to alerts, or send all of them again."""
+    is_wanted = request.POST.get("wanted") == "yes"
+    people.set_only_alerts(
+        actor=support.actor_of(request),
+        person=support.require_signed_in_person(request),
+        is_wanted=is_wanted,
+    )
+    which = "only alerts" if is_wanted else "all notifications"
+    messages.success(request, f"You get {which} by email.")
+    return support.SeeOther(reverse("mfa_index"))
+
+
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of the signed-in person's sessions or, without `session`, all others."""
     text = end_sessions(
