@@ -31,14 +31,16 @@ CHANNELS = [
 ACKNOWLEDGED = "connections_problemacknowledgement"
 
 
-def add_rules(apps, schema_editor):
-    create_triggers(
-        schema_editor,
-        [
-            Rule(ACKNOWLEDGED, "update", "UPDATE", NEVER, "An acknowledgement can't be changed"),
-            *never_removed(ACKNOWLEDGED, "An acknowledgement can't be removed"),
-        ],
+def rules(vendor):
+    """Every rule that this database checks with a trigger."""
+    return (
+        Rule(ACKNOWLEDGED, "update", "UPDATE", NEVER, "An acknowledgement can't be changed"),
+        *never_removed(ACKNOWLEDGED, "An acknowledgement can't be removed"),
     )
+
+
+def create_rules(apps, schema_editor):
+    create_triggers(schema_editor, rules(schema_editor.connection.vendor))
 
 
 class Migration(ReleasedMigration):
@@ -97,7 +99,7 @@ class Migration(ReleasedMigration):
                 ],
             },
         ),
-        RunPython(add_rules),
+        RunPython(create_rules),
         AddColumn("person", "wants_only_alerts", BooleanField(db_default=False, default=False)),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(
