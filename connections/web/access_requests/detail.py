@@ -50,6 +50,7 @@ from connections.web.change_requests.page import (
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ConfirmationForm, ServiceForm
+from connections.web.overview.navigation import find_next_decision
 
 # Something is under way, and the page says so until the result replaces it.
 _CHECKING: set[AccessStatus] = {
@@ -172,6 +173,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "removed": sorted(_before(access_request) - set(access_request.types_after)),
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
+            "next_decision": find_next_decision(request, decided=access_request),
             "again_url": support.access_request_url(
                 kind,
                 pair,

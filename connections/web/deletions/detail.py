@@ -37,6 +37,7 @@ from connections.web.deletions.earlier import list_earlier
 from connections.web.framework import support
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
+from connections.web.overview.navigation import find_next_decision
 
 
 class DeletionPage(RequestPage[models.Deletion]):
@@ -199,6 +200,7 @@ def _status_context(
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
         ),
+        "next_decision": find_next_decision(request, decided=deletion),
         "connection_url": support.connection_url(deletion.key),
         "back_url": back_url(request),
         "can_decide": is_deciding and status == DeletionStatus.NEEDS_APPROVAL,

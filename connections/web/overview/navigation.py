@@ -17,9 +17,15 @@ from connections.access.actor import Actor
 from connections.core.database import count_each
 from connections.inventory.orgs import find_connections
 from connections.inventory.syncs import credentials_in_use
-from connections.models import Agreement, Change
+from connections.models import Agreement, Change, ChangeRequest
 from connections.web.framework.support import actor_of, signed_in_person, time_of
-from connections.web.overview.attention import Item, Situation
+from connections.web.overview.attention import (
+    Item,
+    Situation,
+    access_requests,
+    bulk_deletions,
+    deletion_requests,
+)
 from connections.web.overview.kinds import count_by_entry, find_items
 
 # Label, name of the URL, and who can open it. The second group manages what the first one is about.
@@ -167,6 +173,35 @@ def situation_of(request: HttpRequest) -> Situation:
         request._situation = situation  # type: ignore[attr-defined]
     found: Situation = request._situation  # type: ignore[attr-defined]
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextDecision:
+    """How many requests wait for this person's approval, and the page of the most urgent one."""
+
+    count: int
+    url: str
+
+
+def find_next_decision(request: HttpRequest, *, decided: ChangeRequest) -> NextDecision | None:
+    """None if this person has not decided about that request, or if no other one waits."""
+    if not decided.is_decided_by(actor_of(request).person):
+        return None
+    situation = situation_of(request)
+    sources = (
+        deletion_requests,
+        access_requests,
+        bulk_deletions,
+    )
+    waiting = [
+        item
+        for find in sources
+        for item in find(situation)
+        if item.kind == "approval" and item.is_yours
+    ]
+    # One of Org Admin's own has no deadline.
+    waiting.sort(key=lambda item: (not item.deadline, item.at))
+    return NextDecision(count=len(waiting), url=waiting[0].url) if waiting else None
 
 
 def _cache_key(actor: Actor) -> str:
