@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import reduce
 from operator import or_
 
@@ -44,6 +44,8 @@ class AccessRequestFilter:
     group: tuple[str, ...] = ()
     # Usernames.
     owner: tuple[str, ...] = ()
+    # Only those that ended then or later.
+    ended_since: datetime | None = None
     text: str = ""
 
 
@@ -60,6 +62,8 @@ def list_access_requests(*, actor: Actor, filters: AccessRequestFilter) -> Query
         _any_of(map(_has_org, filters.org)),
         **{name: values for name, values in exact.items() if values},
     )
+    if filters.ended_since:
+        rows = rows.filter(settled_at__gte=filters.ended_since)
     if filters.group:
         in_group = Org.objects.filter(site=OuterRef("site"), group__in=filters.group)
         rows = rows.filter(

@@ -59,3 +59,12 @@ class SearchField(forms.CharField):
     def to_python(self, value: Any) -> str:
         """The words."""
         return fold_query(super().to_python(value) or "")
+
+
+class EndedSinceField(forms.DateTimeField):
+    """When something ended at the earliest, as an ISO time that links contain: it has no widget."""
+
+    widget = forms.HiddenInput
+
+    def __init__(self) -> None:
+        super().__init__(label="Ended since", required=False)

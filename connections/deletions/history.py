@@ -65,6 +65,8 @@ class HistoryFilter:
     # Only deletions of this access review's connections that were still open when it started, or
     # were requested since.
     access_review: UUID | None = None
+    # Only those that ended then or later.
+    ended_since: datetime | None = None
     text: str = ""
 
 
@@ -120,6 +122,15 @@ def history_page(
         next=_cursor_at(page[size - 1]) if len(page) > size else None,
         count=_count(parts),
     )
+
+
+def count_matches(*, actor: Actor, filters: HistoryFilter) -> int | None:
+    """How many deletions match the filter. None if there are more than MAX_COUNTED.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "see the history")
+    return _count(_matches(filters, actor=actor))
 
 
 def _cursor_at(deletion: Deletion) -> Cursor:
@@ -222,6 +233,7 @@ def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     exact = {
         "requested_at__gte": filters.since,
         "requested_at__lt": filters.until,
+        "settled_at__gte": filters.ended_since,
         "ticket": filters.ticket,
         "connection_id": filters.connection_id,
         "batch": filters.batch,

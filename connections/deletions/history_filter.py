@@ -9,7 +9,8 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from connections.core import clock
-from connections.core.any_of import AnyOf, SearchField
+from connections.core.any_of import AnyOf, EndedSinceField, SearchField
+from connections.core.text import format_time
 from connections.deletions.history import BREAK_GLASS, CONTRADICTED, HistoryFilter
 from connections.deletions.status import STATUS_GROUPS
 from connections.models import Credential, Outcome, Person, State
@@ -35,6 +36,7 @@ def filter_text(filters: HistoryFilter) -> str:
         "connection": str(filters.connection_id or ""),
         "bulk deletion": str(filters.batch or ""),
         "connections of access review": str(filters.access_review or ""),
+        "ended since": format_time(filters.ended_since) if filters.ended_since else "",
         "text": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]
@@ -48,7 +50,7 @@ def period_text(*, since: datetime | None, until: datetime) -> str:
 
 
 # What the filter and its form call the same.
-_SAME_NAMES = ("site", "org", "status", "ticket", "connection_id", "batch")
+_SAME_NAMES = ("site", "org", "status", "ticket", "connection_id", "batch", "ended_since")
 PERIODS = {**{str(days): f"Last {days} days" for days in (7, 30, 90)}, "365": "Last year"}
 # A calendar in the browser.
 DATE = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
@@ -93,6 +95,7 @@ class HistoryForm(forms.Form):
     batch = forms.UUIDField(required=False, label="Bulk deletion")
     since = forms.DateField(required=False, label="From (UTC)", widget=DATE)
     until = forms.DateField(required=False, label="To (UTC)", widget=DATE)
+    ended_since = EndedSinceField()
     q = SearchField(label="Reason, ticket, org, ID")
 
     def __init__(

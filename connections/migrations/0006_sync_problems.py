@@ -6,14 +6,16 @@ Nothing in it stops release 1.2.0 from working: it only adds tables and a column
 import uuid
 
 from django.conf import settings
-from django.db.migrations import AlterField, CreateModel, RunPython, SeparateDatabaseAndState
+from django.db.migrations import AddIndex, AlterField, CreateModel, RunPython, SeparateDatabaseAndState
 from django.db.models import (
     PROTECT,
     BooleanField,
     CharField,
     DateTimeField,
     ForeignKey,
+    Index,
     JSONField,
+    Q,
     TextField,
     UniqueConstraint,
     UUIDField,
@@ -100,6 +102,14 @@ class Migration(ReleasedMigration):
             },
         ),
         RunPython(create_rules),
+        AddIndex(
+            "deletion",
+            Index(
+                fields=["settled_at"],
+                condition=Q(settled_at__isnull=False),
+                name="deletions_ended",
+            ),
+        ),
         AddColumn("person", "wants_only_alerts", BooleanField(db_default=False, default=False)),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(

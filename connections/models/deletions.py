@@ -125,6 +125,11 @@ class Deletion(ChangeRequest):
             ),
             models.Index(fields=["connection_id", "-requested_at", "-id"], name="history_of_one"),
             models.Index(
+                fields=["settled_at"],
+                condition=Q(settled_at__isnull=False),
+                name="deletions_ended",
+            ),
+            models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"
             ),
             # Open deletions are few among millions, and every page queries them. A query uses this

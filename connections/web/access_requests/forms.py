@@ -7,7 +7,7 @@ from django import forms
 from connections.access_requests.listing import AccessRequestFilter
 from connections.access_requests.targets import AccessTarget
 from connections.change_requests.requesting import OUT_OF_DATE
-from connections.core.any_of import AnyOf, SearchField
+from connections.core.any_of import AnyOf, EndedSinceField, SearchField
 from connections.models import AccessOutcome, AccessState, RequestKind
 from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices
 from connections.web.framework.forms import ConfirmationForm, ListField, reason_field
@@ -27,6 +27,7 @@ class AccessRequestFilters(forms.Form):
     org = AnyOf(forms.CharField(max_length=1000))
     group = AnyOf(forms.CharField(max_length=60))
     owner = AnyOf(forms.CharField(max_length=150))
+    ended_since = EndedSinceField()
     q = SearchField(label="Org, reason, ticket")
 
     def filters(self) -> AccessRequestFilter:

@@ -26,13 +26,14 @@ from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, change_item
 from connections.web.overview.first_steps import find_first_steps
 from connections.web.overview.navigation import items_of, situation_of
+from connections.web.overview.since import find_since
 from connections.web.overview.texts import no_worker_text
 
 # How many items are shown at once, and how many recent changes. With more items, the changes that
 # are shown still fit on a screen of 900 px.
 MAX_ITEMS = 10
 MAX_CHANGES = 5
-MAX_CHANGES_BELOW_ITEMS = 2
+MAX_CHANGES_BELOW_ITEMS = 1
 RECENT = timedelta(days=7)
 
 
@@ -92,6 +93,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
+    facts = _facts(credentials, actor=actor, now=now)
     can_manage = permissions.can_manage_credentials(actor)
     context: dict[str, Any] = {
         "has_credential": bool(credentials),
@@ -105,7 +107,15 @@ def overview(request: HttpRequest) -> HttpResponse:
             for view in change_row_views(changes, actor=actor)
             if view.row.change.detected_at > now - RECENT
         ],
-        **_facts(credentials, actor=actor, now=now),
+        **facts,
+        "since": find_since(
+            actor=actor,
+            wanted=request.GET.get("since", ""),
+            now=now,
+            not_synced=facts["not_synced"],
+        )
+        if credentials
+        else None,
         "verification": situation.verification,
         "audit_log": audit_log_badge(situation.verification, now=now),
         "can_audit": permissions.can_audit(actor),

@@ -104,7 +104,7 @@ def test_an_overview_with_nothing_to_do_is_three_lines_of_facts(
     assert "All clear." not in without_worker
     heartbeats.record_heartbeat(name="one", host="here", process_id=1)
     text = open_overview(client_of(victor)).text
-    assert f"All clear. {clear} 1 connection" in text
+    assert f"All clear. {clear} Since yesterday" in text
     assert "1 connection 2 orgs, 1 has no credential Synced just now Audit log not verified" in text
     assert "Waiting on others" not in text
     assert "Changed in 7 days" not in text
