@@ -431,6 +431,7 @@ NOT_PAGES = {
     "deletion-export": "a file",
     "audit-export": "a file",
     "change-acknowledge": "POST",
+    "problem-acknowledge": "POST",
     "change-emails-set": "POST",
     "only-alerts-set": "POST",
     "change-acknowledge-many": "POST",

@@ -1,5 +1,6 @@
 """The navigation: where a person can go, what waits for them there, and how much there is."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from django.core.cache import cache
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -27,6 +29,8 @@ from connections.web.overview.attention import (
     deletion_requests,
 )
 from connections.web.overview.kinds import count_by_entry, find_items
+
+logger = logging.getLogger(__name__)
 
 # Label, name of the URL, and who can open it. The second group manages what the first one is about.
 GROUPS: tuple[tuple[tuple[str, str, Callable[[Actor], bool]], ...], ...] = (
@@ -241,5 +245,9 @@ class CountsMiddleware(MiddlewareMixin):
         """After a POST that did something."""
         person = signed_in_person(request)
         if request.method == "POST" and response.status_code < 400 and person:
-            cache.delete(_cache_key(actor_of(request)))
+            try:
+                cache.delete(_cache_key(actor_of(request)))
+            except DatabaseError:
+                # The response says what was sent, which must reach the person.
+                logger.warning("The numbers in the navigation are up to 15 seconds old.")
         return response
