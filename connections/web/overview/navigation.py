@@ -249,5 +249,5 @@ class CountsMiddleware(MiddlewareMixin):
                 cache.delete(_cache_key(actor_of(request)))
             except DatabaseError:
                 # The response says what was sent, which must reach the person.
-                logger.warning("The numbers in the navigation are up to 15 seconds old.")
+                logger.warning("The numbers in the navigation could not be dropped from the cache.")
         return response
