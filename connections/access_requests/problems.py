@@ -36,14 +36,26 @@ Kind = ProblemAcknowledgement.Kind
 
 _SAME_PAIR = {name: OuterRef(name) for name in OrgPair._fields}
 _PAIR_IS_LISTED = Exists(KnownConnection.objects.filter(**_SAME_PAIR, is_present=True))
-_FAILED = (
+# How access requests fail.
+FAILED_ACCESS = (
     AccessOutcome.REFUSED,
     AccessOutcome.NOT_SENT,
     AccessOutcome.GONE,
     AccessOutcome.CHANGED_ELSEWHERE,
 )
 _INTERRUPTED = Q(removed_at__isnull=False) & ~Q(outcome__in=(*COMPLETED, AccessOutcome.STALE))
+_HAS_FAILED = Q(settled_at__isnull=False) & (
+    Q(outcome__in=FAILED_ACCESS) | Q(contradicted_at__isnull=False) | _INTERRUPTED
+)
+# The kind of problem of those that have failed.
+_PROBLEM = Case(
+    When(_INTERRUPTED & ~Q(_PAIR_IS_LISTED), then=Value(Kind.INTERRUPTED.value)),
+    When(contradicted_at__isnull=False, then=Value(Kind.CONTRADICTED.value)),
+    default=Value(Kind.FAILED.value),
+)
+# How deletions fail, and what that is called.
 _FAILED_DELETIONS = {Outcome.REFUSED: Kind.REFUSED, Outcome.NOT_SENT: Kind.FAILED}
+FAILED_DELETIONS = tuple(_FAILED_DELETIONS)
 # After these, people have decided that the connection stays, or its failure has a line of its own.
 _DECIDED = (Outcome.DECLINED, Outcome.WITHDRAWN, Outcome.UNRESOLVED, Outcome.REFUSED)
 
@@ -68,18 +80,11 @@ def find_failed_access_requests(*, actor: Actor) -> QuerySet[AccessRequest]:
     Without those that someone has acknowledged or whose pair has a newer request.
     """
     again = AccessRequest.objects.filter(**_SAME_PAIR, requested_at__gt=OuterRef("requested_at"))
-    has_failed = Q(outcome__in=_FAILED) | Q(contradicted_at__isnull=False) | _INTERRUPTED
-    problem = Case(
-        When(_INTERRUPTED & ~Q(_PAIR_IS_LISTED), then=Value(Kind.INTERRUPTED.value)),
-        When(contradicted_at__isnull=False, then=Value(Kind.CONTRADICTED.value)),
-        default=Value(Kind.FAILED.value),
-    )
-    rows = visibility.visible_access_requests(actor=actor).filter(has_failed, ~Exists(again))
-    rows = rows.exclude(settled_at=None).annotate(problem=problem)
     acknowledged = ProblemAcknowledgement.objects.filter(
         subject_id=OuterRef("pk"), kind=OuterRef("problem")
     )
-    return rows.filter(~Exists(acknowledged))
+    rows = visibility.visible_access_requests(actor=actor).filter(_HAS_FAILED, ~Exists(again))
+    return rows.annotate(problem=_PROBLEM).filter(~Exists(acknowledged))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +113,16 @@ def list_not_ended(*, actor: Actor, today: date) -> list[NotEnded]:
     events = AuditEvent.objects.filter(
         code=EventCode.ACCESS_REQUEST_NOT_ENDED, subject_id__in=by_id
     )
-    found: dict[str, NotEnded] = {}
+    not_ended: dict[str, NotEnded] = {}
     for event in events.order_by("seq") if by_id else ():
-        at = found[event.subject_id].at if event.subject_id in found else event.at
-        access_request, cause = by_id[event.subject_id], event.details["cause"]
-        found[event.subject_id] = NotEnded(access_request=access_request, cause=cause, at=at)
-    return list(found.values())
+        first = not_ended.get(event.subject_id)
+        not_ended[event.subject_id] = NotEnded(
+            access_request=by_id[event.subject_id],
+            # The newest one.
+            cause=event.details["cause"],
+            at=first.at if first else event.at,
+        )
+    return list(not_ended.values())
 
 
 def _is_acknowledged(*kinds: Kind) -> Exists:
@@ -121,14 +130,14 @@ def _is_acknowledged(*kinds: Kind) -> Exists:
 
 
 def can_act(actor: Actor, *, subject: Deletion | AccessRequest) -> bool:
-    """Whether the actor can do something about what happened to this visible request."""
+    """Whether the actor can act on what happened to this visible request."""
     own = {subject.requested_by_id, getattr(subject, "owner_id", None)}
     is_own = actor.person is not None and actor.person.pk in own
     return is_own or permissions.can_use(actor, credential_id=subject.credential_id)
 
 
 def can_acknowledge(actor: Actor, *, subject: Deletion | AccessRequest) -> bool:
-    """Acknowledge it: whoever can do something about it, and Auditors; commands never can."""
+    """Whether the actor can acknowledge its problem: people who can act on it, and Auditors."""
     is_allowed = can_act(actor, subject=subject) or permissions.can_audit(actor)
     return actor.person is not None and is_allowed
 
@@ -199,16 +208,10 @@ def _find(*, actor: Actor, kind: str, subject_id: UUID) -> list[Deletion | Acces
 def _has_problem(subject: Deletion | AccessRequest, *, kind: str) -> bool:
     if isinstance(subject, Deletion):
         return (subject.outcome, kind) in _FAILED_DELETIONS.items()
-    access_request = subject
-    is_settled = access_request.is_settled
-    match kind:
-        case Kind.FAILED:
-            has_failed = access_request.outcome in _FAILED
-            return has_failed or (is_settled and access_request.removed_at is not None)
-        case Kind.INTERRUPTED:
-            return is_settled and access_request.interrupts_access
-        case Kind.CONTRADICTED:
-            return access_request.contradicted_at is not None
-        case Kind.NOT_ENDED:
-            return access_request.ends_on is not None and access_request.outcome in COMPLETED
-    return False
+    if kind == Kind.NOT_ENDED:
+        # Only once it has happened: nobody hides in advance what Org Admin reports then.
+        return AuditEvent.objects.filter(
+            code=EventCode.ACCESS_REQUEST_NOT_ENDED, subject_id=str(subject.pk)
+        ).exists()
+    failed = AccessRequest.objects.filter(_HAS_FAILED, pk=subject.pk)
+    return failed.annotate(problem=_PROBLEM).filter(problem=kind).exists()

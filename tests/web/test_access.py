@@ -96,7 +96,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "change-export": (EXPORTER, None),
     "change-acknowledge": (None, EXPORTER),
     "change-acknowledge-many": (None, EXPORTER),
-    # Whoever requested access acknowledges that it failed, with any role.
+    # The requester of access can acknowledge that it failed, with any role.
     "problem-acknowledge": (None, ANY_ROLE),
     # Whoever owns an agreement sets a part of it, with any role: agreements/test_pages.py.
     "agreement-list": (ANY_ROLE, ANY_ROLE),

@@ -67,11 +67,11 @@ def change_list(
 
 
 def _without_needs(query: QueryDict) -> QueryDict:
-    """What an address asks for that says `needs=you`, as in other lists."""
-    asked = query.copy()
-    asked.pop("needs")
-    asked.update(changes.AWAITING_QUERY)
-    return asked
+    """The query with this list's own filters in place of `needs=you`, which every list takes."""
+    own = query.copy()
+    own.pop("needs")
+    own.update(changes.AWAITING_QUERY)
+    return own
 
 
 def _part_links(

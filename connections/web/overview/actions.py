@@ -12,7 +12,7 @@ from connections.core.errors import InvalidInputError
 from connections.web.framework.support import SeeOther, actor_of
 
 
-class AcknowledgementForm(forms.Form):
+class ProblemAcknowledgementForm(forms.Form):
     """The note, and the entry of the navigation whose list the person came from."""
 
     note = forms.CharField(required=False)
@@ -23,7 +23,7 @@ class AcknowledgementForm(forms.Form):
 
 def problem_acknowledge(request: HttpRequest, kind: str, pk: UUID) -> HttpResponse:
     """Acknowledge a problem, and go back to the list."""
-    form = AcknowledgementForm(request.POST)
+    form = ProblemAcknowledgementForm(request.POST)
     form.full_clean()
     try:
         new = acknowledge_problem(

@@ -539,7 +539,7 @@ def access_reviews(situation: Situation) -> Iterator[Item]:
             deadline="due",
             url=reverse("access-review-detail", args=[review.pk]),
             action=action,
-            # Until all have decided, whoever closes it waits for them.
+            # The person who closes it waits until everyone has decided.
             is_yours=action != "View",
         )
 

@@ -17,7 +17,7 @@ MAX_NAMES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class FirstStep:
     """Something that the person can do and that isn't done yet."""
 
     label: str
@@ -34,7 +34,7 @@ class FirstSteps:
     without_credential: int
     # The first of their names.
     names: str
-    steps: list[Step]
+    steps: list[FirstStep]
 
 
 def find_first_steps(
@@ -54,11 +54,11 @@ def find_first_steps(
     )
 
 
-def _list_steps(actor: Actor, *, connections: int, without_credential: int) -> list[Step]:
+def _list_steps(actor: Actor, *, connections: int, without_credential: int) -> list[FirstStep]:
     steps = []
     if without_credential and permissions.can_manage_credentials(actor):
         steps.append(
-            Step(
+            FirstStep(
                 label="Add the other orgs",
                 why="Only an org with a credential shows its own connections.",
                 url=reverse("credential-import"),
@@ -69,7 +69,7 @@ def _list_steps(actor: Actor, *, connections: int, without_credential: int) -> l
     approvers = permissions.people_who_can_approve_with(credential_id=None, excluded=person_id)
     if is_administrator and not approvers.exists():
         steps.append(
-            Step(
+            FirstStep(
                 label="Invite an approver",
                 why="No one approves what they requested themselves.",
                 url=reverse("person-new"),
@@ -77,7 +77,7 @@ def _list_steps(actor: Actor, *, connections: int, without_credential: int) -> l
         )
     if connections and permissions.can_set_agreements(actor):
         steps.append(
-            Step(
+            FirstStep(
                 label="Say who answers for each connection",
                 why="An agreement names the owner and the purpose of the access.",
                 url=reverse("agreement-list"),
@@ -85,7 +85,7 @@ def _list_steps(actor: Actor, *, connections: int, without_credential: int) -> l
         )
     if is_administrator and not settings.HAS_MAIL:
         steps.append(
-            Step(
+            FirstStep(
                 label="Turn on email",
                 why="Without it, no one is notified of what they have to decide.",
                 url=reverse("notification-list"),

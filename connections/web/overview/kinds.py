@@ -4,7 +4,7 @@ The overview, the numbers in the navigation and the part "Needs you" of a list r
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from django.urls import reverse
 
+from connections.access_requests.problems import FAILED_ACCESS, FAILED_DELETIONS
 from connections.changes.changes import AWAITING_QUERY
 from connections.core.text import pluralize
 from connections.web.overview import attention, failed_access, upcoming
@@ -45,7 +46,7 @@ class Source(NamedTuple):
     find: Callable[[Situation], Iterable[Item]]
     noun: str
     list_name: str
-    filters: Mapping[str, str] = MappingProxyType({})
+    filters: Mapping[str, str | Sequence[str]] = MappingProxyType({})
 
 
 SOURCES = (
@@ -57,8 +58,15 @@ SOURCES = (
     Source(
         attention.still_listed, "contradicted deletion", "deletion-list", {"status": "contradicted"}
     ),
-    Source(attention.failed_deletions, "failed deletion", "deletion-list", {"status": "failed"}),
-    Source(failed_access.failed_access_requests, "failed access request", "access-request-list"),
+    Source(
+        attention.failed_deletions, "failed deletion", "deletion-list", {"status": FAILED_DELETIONS}
+    ),
+    Source(
+        failed_access.failed_access_requests,
+        "failed access request",
+        "access-request-list",
+        {"status": FAILED_ACCESS},
+    ),
     Source(failed_access.not_ended, "access", "access-request-list"),
     Source(attention.late_approvals, "late approval", "deletion-list", {"status": "break_glass"}),
     Source(
@@ -84,7 +92,7 @@ def find_items(situation: Situation, *, entry: str = "") -> list[Item]:
     With an `entry` of the navigation, only what its number counts.
     """
     sources = [source for source in SOURCES if entry in {"", _entry_of(source)}]
-    items = [item for source in sources for item in _found(source, situation)]
+    items = [item for source in sources for item in _items_of(source, situation)]
     return sorted(items, key=_place_of)
 
 
@@ -100,10 +108,10 @@ def _entry_of(source: Source) -> str:
     return _ENTRIES.get(source.list_name, source.list_name)
 
 
-def _found(source: Source, situation: Situation) -> Iterator[Item]:
-    found = [replace(item, entry=_entry_of(source)) for item in source.find(situation)]
+def _items_of(source: Source, situation: Situation) -> Iterator[Item]:
+    items = [replace(item, entry=_entry_of(source)) for item in source.find(situation)]
     for is_yours in (True, False):
-        same = [item for item in found if item.is_yours is is_yours]
+        same = [item for item in items if item.is_yours is is_yours]
         yield from same[: situation.limit]
         if rest := same[situation.limit :]:
             count = sum(item.count for item in rest)

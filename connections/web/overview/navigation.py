@@ -210,8 +210,8 @@ def find_next_decision(request: HttpRequest, *, decided: ChangeRequest) -> NextD
 
 def _cache_key(actor: Actor) -> str:
     """Of this person with today's roles and access lists, which decide what they can see."""
-    seen = permissions.visibility_of(actor)
-    credentials = (seen.hidden, seen.unusable, seen.unapprovable)
+    limits = permissions.visibility_of(actor)
+    credentials = (limits.hidden, limits.unusable, limits.unapprovable)
     parts = [sorted(map(str, each)) for each in (*credentials, actor.person.roles)]  # type: ignore[union-attr]
     digest = sha256(repr(parts).encode()).hexdigest()
     return f"orgadmin:counts:{actor.person.pk}:{digest}"  # type: ignore[union-attr]

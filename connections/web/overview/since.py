@@ -8,18 +8,24 @@ from django.utils.dateparse import parse_datetime
 
 from connections.access.actor import Actor
 from connections.access_requests.listing import AccessRequestFilter, list_access_requests
+from connections.access_requests.problems import FAILED_ACCESS, FAILED_DELETIONS
 from connections.core.text import format_date, format_limit, pluralize
 from connections.deletions.history import MAX_COUNTED, HistoryFilter, count_matches
 from connections.models import AccessOutcome, Outcome
 
 # What the address can name in place of a time. The first one is the default.
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
-_FAILED_DELETIONS = (Outcome.REFUSED, Outcome.NOT_SENT)
-_FAILED_ACCESS = (
-    AccessOutcome.REFUSED,
-    AccessOutcome.NOT_SENT,
-    AccessOutcome.GONE,
-    AccessOutcome.CHANGED_ELSEWHERE,
+
+
+# What a figure is called, its list, the statuses that it counts, and its text for one and for more.
+_COUNTED: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
+    ("deleted", "deletion-list", (Outcome.DELETED,), "deleted", "deleted"),
+    ("created", "access-request-list", (AccessOutcome.CREATED,), "created", "created"),
+    ("failed", "deletion-list", FAILED_DELETIONS, "deletion failed", "deletions failed"),
+    (
+        *("failed", "access-request-list", FAILED_ACCESS),
+        *("access request failed", "access requests failed"),
+    ),
 )
 
 
@@ -48,12 +54,14 @@ def find_since(*, actor: Actor, wanted: str, now: datetime, not_synced: int) -> 
     chosen = wanted if wanted in PERIODS else ""
     if since is None:
         chosen, since = "24h", now - PERIODS["24h"]
-    figures = [
-        _deletions("deleted", "deleted", (Outcome.DELETED,), since=since, actor=actor),
-        _access("created", "created", (AccessOutcome.CREATED,), since=since, actor=actor),
-        _deletions("failed", "deletions failed", _FAILED_DELETIONS, since=since, actor=actor),
-        _access("failed", "access requests failed", _FAILED_ACCESS, since=since, actor=actor),
-    ]
+    figures = []
+    for what, name, statuses, one, more in _COUNTED:
+        count = _count(name, statuses, since=since, actor=actor)
+        if count != 0:
+            number = f"{MAX_COUNTED:,}+" if count is None else f"{count:,}"
+            query = {"status": [*map(str, statuses)], "ended_since": since.isoformat()}
+            text = f"{number} {one if count == 1 else more}"
+            figures.append(Figure(what=what, text=text, url=reverse(name, query=query)))
     if not_synced:
         figures.append(
             Figure(
@@ -64,7 +72,7 @@ def find_since(*, actor: Actor, wanted: str, now: datetime, not_synced: int) -> 
         )
     return Since(
         text=_time_text(since, now=now),
-        figures=[figure for figure in figures if figure],
+        figures=figures,
         periods={
             format_limit(period): reverse("overview", query={"since": name})
             for name, period in PERIODS.items()
@@ -94,30 +102,10 @@ def _time_text(at: datetime, *, now: datetime) -> str:
     return f"{day} {at:%H:%M} UTC"
 
 
-def _deletions(
-    what: str, verb: str, outcomes: tuple[Outcome, ...], *, since: datetime, actor: Actor
-) -> Figure | None:
-    filters = HistoryFilter(status=outcomes, ended_since=since)
-    count = count_matches(actor=actor, filters=filters)
-    number = f"{MAX_COUNTED:,}+" if count is None else f"{count:,}"
-    return _figure(what, number, verb, "deletion-list", outcomes, since=since)
-
-
-def _access(
-    what: str, verb: str, outcomes: tuple[AccessOutcome, ...], *, since: datetime, actor: Actor
-) -> Figure | None:
-    filters = AccessRequestFilter(status=outcomes, ended_since=since)
-    count = list_access_requests(actor=actor, filters=filters).count()
-    return _figure(what, f"{count:,}", verb, "access-request-list", outcomes, since=since)
-
-
-def _figure(
-    what: str, number: str, verb: str, name: str, statuses: tuple[str, ...], *, since: datetime
-) -> Figure | None:
-    """None if nothing of that kind happened."""
-    if number == "0":
-        return None
-    if number == "1":
-        verb = verb.replace("deletions", "deletion").replace("requests", "request")
-    query = {"status": [*map(str, statuses)], "ended_since": since.isoformat()}
-    return Figure(what=what, text=f"{number} {verb}", url=reverse(name, query=query))
+def _count(name: str, statuses: tuple[str, ...], *, since: datetime, actor: Actor) -> int | None:
+    """How many ended with one of these statuses. None if more than MAX_COUNTED did."""
+    if name == "deletion-list":
+        history = HistoryFilter(status=statuses, ended_since=since)
+        return count_matches(actor=actor, filters=history)
+    filters = AccessRequestFilter(status=statuses, ended_since=since)
+    return list_access_requests(actor=actor, filters=filters).count()

@@ -37,7 +37,7 @@ def ends(situation: Situation) -> Iterator[Item]:
     )
     # An open deletion at the end has a line of its own.
     rows = rows.exclude(deletion__isnull=False, deletion__settled_at=None)
-    ending = list(rows.select_related("requested_by").order_by("end_due_at", "id"))
+    ending = list(rows.select_related("requested_by", "owner").order_by("end_due_at", "id"))
     pairs = [pair_of(each) for each in ending]
     grants, agreements = find_grants(pairs), find_agreements(pairs)
     for grant, pair in zip(ending, pairs, strict=True):

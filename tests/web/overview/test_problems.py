@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import Error as DatabaseError
 from django.test import Client
+from django.urls import reverse
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
@@ -21,6 +22,7 @@ from connections.models import (
     Person,
     ProblemAcknowledgement,
 )
+from connections.web.overview.kinds import SOURCES
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import (
@@ -205,3 +207,25 @@ def test_access_that_did_not_end_is_a_line_with_the_reason(end: End, client_of: 
 
     acknowledge(client_of(end.ada), "not_ended", end.given.pk)
     assert not [each for each in yours(end.ada, client_of) if each.startswith("Not ended")]
+
+
+def test_what_has_not_happened_yet_can_not_be_acknowledged_in_advance(
+    end: End, client_of: ClientOf
+):
+    another_id(end)
+    client = client_of(end.ada)
+    assert acknowledge(client, "not_ended", end.given.pk).status_code == 404
+
+    ending.end_due(actor=WORKER)
+
+    assert [each for each in yours(end.ada, client_of) if each.startswith("Not ended")]
+
+
+def test_each_list_of_what_waits_can_be_opened(
+    credential: Credential, root: Person, client_of: ClientOf
+):
+    client = client_of(root)
+    for source in SOURCES:
+        page = client.get(reverse(source.list_name, query=source.filters))
+        bar = page.context.get("bar")
+        assert not (bar and [chip for chip in bar.chips if chip.is_unusable]), source
