@@ -22,6 +22,7 @@ from connections.models import (
     Person,
     ProblemAcknowledgement,
 )
+from connections.operations import due
 from connections.web.overview.kinds import SOURCES
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -35,12 +36,13 @@ from tests.access_requests.conftest import (
     listed_pair,
 )
 from tests.access_requests.test_ending import another_id
+from tests.access_requests.test_moving import Mover, mover
 from tests.batches.support import add_connections, draft, request, sync_now
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.web.overview.test_overview import others, yours
 
-__all__ = ["create", "credential", "end", "free_pair", "listed_pair"]
+__all__ = ["create", "credential", "end", "free_pair", "listed_pair", "mover"]
 ClientOf = Callable[[Person], Client]
 
 
@@ -229,3 +231,38 @@ def test_each_list_of_what_waits_can_be_opened(
         page = client.get(reverse(source.list_name, query=source.filters))
         bar = page.context.get("bar")
         assert not (bar and [chip for chip in bar.chips if chip.is_unusable]), source
+
+
+def test_a_move_that_left_a_pair_without_its_connection_is_listed_as_interrupted(
+    mover: Mover, client_of: ClientOf
+):
+    moved = mover.move(post=faults.RETURNS_409)
+    mover.work(moved, minutes=61)
+    assert (moved.outcome, mover.is_listed()) == ("refused", False)
+    client = client_of(mover.ada)
+    assert f'action="/problems/interrupted/{moved.pk}/acknowledge/"' in client.get("/").text
+
+    acknowledge(client, "interrupted", moved.pk)
+
+    assert acknowledged()[0]["problem"] == "interrupted"
+    assert f"/access-requests/{moved.pk}/" not in client.get("/").text
+
+
+def test_access_that_lists_contradict_is_a_line(
+    create: RequestAccess,
+    credential: Credential,
+    ada: Person,
+    client_of: ClientOf,
+    clock: SettableClock,
+):
+    created = create(faults.RETURNS_200_WITHOUT_DELETING)
+    for seconds in (61, 300):
+        clock.advance(seconds=seconds)
+        sync_now(credential)
+        due.run_due(actor=WORKER)
+    created.refresh_from_db()
+    assert (created.outcome, bool(created.contradicted_at)) == ("created", True)
+    client = client_of(ada)
+    assert f'action="/problems/contradicted/{created.pk}/acknowledge/"' in client.get("/").text
+
+    assert acknowledge(client, "failed", created.pk).status_code == 404
