@@ -22,7 +22,7 @@ from connections.models import Notification
 from connections.net.http import OutboundResponse
 from connections.notification_queue.destinations import checkpoint_addresses
 from connections.notifications import webhooks
-from connections.notifications.messages import Message
+from connections.notifications.formats import Message
 
 
 class CheckpointFileError(Exception):

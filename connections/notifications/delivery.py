@@ -27,7 +27,8 @@ from connections.models import Notification
 from connections.notification_queue import outbox
 from connections.notifications import channels
 from connections.notifications.channels import DeliveryResult, DeliveryStatus
-from connections.notifications.messages import MAX_ROWS, Message, build_message, join_messages
+from connections.notifications.formats import MAX_ROWS, Message, join_messages
+from connections.notifications.messages import build_message
 
 logger = logging.getLogger(__name__)
 

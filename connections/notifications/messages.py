@@ -1,9 +1,8 @@
 """The text of a notification, built from the audit log when it is sent by email or webhook."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from django.urls import reverse
@@ -24,108 +23,16 @@ from connections.changes.changes import (
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
 from connections.core.causes import Cause, FailureKind
-from connections.core.own_address import own_origin
 from connections.core.sites import site_name
-from connections.core.text import format_time, limited_lines, one_line, pluralize
+from connections.core.text import format_time, pluralize
 from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject
 from connections.notifications import agreement_ends, change_digests
 from connections.notifications.change_digests import pair_of
+from connections.notifications.formats import MAX_ROWS, Message, short_name
 from connections.notifications.responsible import find_responsible
-from connections.notifications.titles import SHOWN_NAME_LENGTH, notification_title
-
-# How much of a longer text a message shows.
-_REASON_LIMIT = 1000
-_SENTENCE_LIMIT = 500
-MAX_ROWS = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """The content of one notification. Text in it that comes from outside is not sanitized yet."""
-
-    code: str
-    title: str
-    # What it is about, for the subject of an email.
-    about: str = ""
-    # When it happened, in UTC.
-    at: datetime
-    sentence: str
-    # The path of the page that shows it.
-    path: str
-    seq: int | None = None
-    # Who acted. Empty for a test, a checkpoint and a verification.
-    by: str = ""
-    reason: str = ""
-    # One line for each of several things, up to MAX_ROWS.
-    rows: tuple[str, ...] = ()
-    # More fields for the webhook.
-    data: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """The page that shows it. Only a path if this service's address isn't certain."""
-        return f"{own_origin()}{self.path}"
-
-    @property
-    def subject(self) -> str:
-        """The subject of the email: one line, whatever characters the names contain."""
-        parts = ("Org Admin", self.title, one_line(self.about, limit=140))
-        return ": ".join(part for part in parts if part)
-
-    def as_text(self) -> str:
-        """The body of an email. Only the quoted reason keeps its line breaks."""
-        lines = [_one_line(self.sentence)]
-        if self.rows:
-            lines += ["", *(f"- {_one_line(row)}" for row in self.rows)]
-        if self.reason:
-            reason = limited_lines(self.reason, limit=_REASON_LIMIT)
-            lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
-        if ticket := self.data.get("ticket"):
-            lines += ["", f"Ticket: {_one_line(str(ticket))}"]
-        lines += ["", f"View: {self.url}", f"Time: {self.at:%Y-%m-%d %H:%M:%S} UTC"]
-        if self.by:
-            lines.append(f"By: {_short(self.by)}")
-        if self.seq is not None:
-            lines.append(f"Audit event: {self.seq}")
-        if "note" in self.data:
-            # Between empty lines so that it is easy to copy.
-            lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
-        return "\n".join(lines) + "\n"
-
-    def as_json(self) -> bytes:
-        """The body of a webhook's message."""
-        document = {
-            "type": self.code,
-            "timestamp": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
-            "text": self._as_slack_text(),
-            "data": {"sentence": self._whole_sentence(), "url": self.url} | self.data,
-        }
-        return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
-
-    def as_slack_json(self) -> bytes:
-        """The body of a message to Slack."""
-        return json.dumps({"text": self._as_slack_text()}).encode()
-
-    def _whole_sentence(self) -> str:
-        return one_line(self.sentence, limit=len(self.sentence))
-
-    def _as_slack_text(self) -> str:
-        """The text that Slack shows. Names from outside can't create links or mention people."""
-        rows = (f"• {_one_line(row)}" for row in self.rows)
-        text = "\n".join((self._whole_sentence(), *rows, self.url))
-        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _one_line(text: str) -> str:
-    return one_line(text, limit=_SENTENCE_LIMIT)
-
-
-_KEEP_CHECKPOINT = (
-    "Keep this email: the four lines below prove the state of the audit log at this time. "
-    "docs/EVIDENCE.md explains how to compare them."
-)
+from connections.notifications.titles import notification_title
 
 
 def build_message(notification: models.Notification) -> Message:
@@ -147,22 +54,6 @@ def build_message(notification: models.Notification) -> Message:
             return _sync_problem_message(notification)
         case _:
             return _test_message(notification)
-
-
-def join_messages(messages: Sequence[Message]) -> Message:
-    """One email with a line for each of these messages of one kind; a single one as it is."""
-    first, *others = messages
-    if not others:
-        return first
-    return Message(
-        code=first.code,
-        title=first.title,
-        about=f"{len(messages)} times",
-        at=max(message.at for message in messages),
-        sentence=f"{len(messages)} notifications in one email:",
-        path=reverse("overview"),
-        rows=tuple(f"{message.sentence} {message.url}" for message in messages),
-    )
 
 
 # The details of an event that the webhook gets.
@@ -266,7 +157,7 @@ def _org_policy_message(event: models.AuditEvent, *, credential: models.Credenti
     return Message(
         code=event.code,
         title=notification_title(event.code, details=details),
-        about=_short(org),
+        about=short_name(org),
         at=event.at,
         sentence=policy_change_text(
             org=org, previous=details["previous_org_policy"], new=details["org_policy"]
@@ -321,7 +212,7 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
     match subject:
         case models.Credential():
             return _Reference(
-                about=_short(subject.name),
+                about=short_name(subject.name),
                 path=reverse("credential-detail", args=[subject.pk]),
                 data={"site": subject.site, "credential": subject.name},
             )
@@ -329,7 +220,7 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
             # Only administrators can see a person's page.
             is_visible = reader is None or reader.is_superuser
             return _Reference(
-                about=_short(subject.display_name),
+                about=short_name(subject.display_name),
                 path=reverse("person-detail", args=[subject.pk])
                 if is_visible
                 else reverse("session-list"),
@@ -353,7 +244,7 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
             )
         case models.AccessReview():
             return _Reference(
-                about=_short(subject.name),
+                about=short_name(subject.name),
                 path=reverse("access-review-detail", args=[subject.pk]),
                 data={"access_review": str(subject.pk), "name": subject.name},
             )
@@ -397,12 +288,12 @@ def _names_of(agreement: models.Agreement) -> str:
     orgs = models.Org.objects.filter(site=agreement.site)
     names = dict(orgs.values_list("org_id", "name"))
     ids = (agreement.source_org_id, agreement.sink_org_id)
-    return " → ".join(_short(names.get(org_id) or org_id) for org_id in ids)
+    return " → ".join(short_name(names.get(org_id) or org_id) for org_id in ids)
 
 
 def _orgs(request: models.ChangeRequest) -> str:
     orgs = (request.source_org_name or "?", request.sink_org_name or "?")
-    return " → ".join(map(_short, orgs))
+    return " → ".join(map(short_name, orgs))
 
 
 def _request_data(request: models.ChangeRequest) -> dict[str, Any]:
@@ -415,10 +306,6 @@ def _request_data(request: models.ChangeRequest) -> dict[str, Any]:
         "credential": request.credential_name,
         "approvals_needed": models.ApprovalPolicy(request.policy).approvals_needed,
     }
-
-
-def _short(name: str) -> str:
-    return one_line(name, limit=SHOWN_NAME_LENGTH)
 
 
 def _checkpoint_message(checkpoint: models.Checkpoint) -> Message:
@@ -550,7 +437,7 @@ def _ending_line(
     approved: date | None,
 ) -> str:
     source, sink = (
-        _short(names.get((agreement.site, org_id)) or org_id)
+        short_name(names.get((agreement.site, org_id)) or org_id)
         for org_id in (agreement.source_org_id, agreement.sink_org_id)
     )
     left = (agreement.ends_on - today).days if agreement.ends_on else 0
@@ -598,7 +485,7 @@ def _sync_problem_message(notification: models.Notification) -> Message:
         at=notification.created_at,
         sentence=sentence,
         path=reverse("org-list", query={"show": "failing"} if is_failing else {}),
-        rows=tuple(map(_short, sorted(names.values())[:MAX_ROWS])),
+        rows=tuple(map(short_name, sorted(names.values())[:MAX_ROWS])),
         data={
             "site": problem.site,
             "cause": problem.cause,

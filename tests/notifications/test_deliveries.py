@@ -22,7 +22,7 @@ from connections.core.secret import Secret
 from connections.models import AuditEvent, Notification, Person
 from connections.net.http import Route
 from connections.notifications import channels, delivery, webhooks
-from connections.notifications.messages import Message
+from connections.notifications.formats import Message
 from sandbox.certificates import make_certificate
 from tests.datadog.servers import (
     Play,

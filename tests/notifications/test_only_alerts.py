@@ -70,6 +70,6 @@ def test_a_person_limits_their_own_emails_and_gets_all_again(
         assert ada.wants_only_alerts is is_limited
     events = AuditEvent.objects.filter(code="person.change_emails_set").order_by("seq")
     assert [event.sentence for event in events] == [
-        "Ada chose to get all notifications by email.",
-        "Ada chose to get only alerts by email.",
+        "Ada turned on emails that aren't alerts.",
+        "Ada turned off emails that aren't alerts.",
     ]

@@ -13,7 +13,8 @@ from connections.core import clock
 from connections.credentials import access_lists
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AccessKind, ApprovalPolicy, Credential, Notification, Person, Role
-from connections.notifications.messages import Message, build_message
+from connections.notifications.formats import Message
+from connections.notifications.messages import build_message
 from connections.people import people, provider_accounts
 from sandbox.server import SandboxServer
 from tests.credentials.support import second_pair

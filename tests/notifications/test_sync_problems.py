@@ -10,7 +10,8 @@ from pytest_django import Settings
 from connections.access.actor import WORKER, person_actor
 from connections.inventory import syncs
 from connections.models import AccessKind, Credential, Notification, Person, SyncProblem
-from connections.notifications.messages import Message, build_message
+from connections.notifications.formats import Message
+from connections.notifications.messages import build_message
 from connections.notifications.sync_problems import report_sync_problems
 from connections.operations.checks import run_all_checks
 from connections.operations.metrics import read_metrics

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from connections.core.own_address import own_origin
 from connections.models import AuditEvent, Person
-from connections.notifications.messages import Message
+from connections.notifications.formats import Message
 from connections.operations.checks import run_all_checks
 from tests.people.test_sessions import signed_in
 from tests.support.clock import SettableClock

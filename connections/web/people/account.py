@@ -18,6 +18,7 @@ from connections.core.text import pluralize
 from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, sessions
+from connections.people.email_choices import EmailChoice, set_email_choice
 from connections.web.framework import support
 from connections.web.framework.person_limits import too_many_requests
 from connections.web.people.allauth_internals import record_authentication
@@ -51,12 +52,7 @@ def session_list(request: HttpRequest) -> HttpResponse:
 
 def change_emails_set(request: HttpRequest) -> HttpResponse:
     """Turn the signed-in person's emails about changes on or off."""
-    is_wanted = request.POST.get("wanted") == "yes"
-    people.set_change_emails(
-        actor=support.actor_of(request),
-        person=support.require_signed_in_person(request),
-        is_wanted=is_wanted,
-    )
+    is_wanted = _set_email_choice(request, EmailChoice.CHANGES)
     state = "on" if is_wanted else "off"
     messages.success(request, f"Emails about changes and access reviews are {state}.")
     return support.SeeOther(reverse("mfa_index"))
@@ -64,15 +60,22 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
 
 def only_alerts_set(request: HttpRequest) -> HttpResponse:
     """Limit the signed-in person's emails to alerts, or send all of them again."""
-    is_wanted = request.POST.get("wanted") == "yes"
-    people.set_only_alerts(
-        actor=support.actor_of(request),
-        person=support.require_signed_in_person(request),
-        is_wanted=is_wanted,
-    )
+    is_wanted = _set_email_choice(request, EmailChoice.ONLY_ALERTS)
     which = "only alerts" if is_wanted else "all notifications"
     messages.success(request, f"You get {which} by email.")
     return support.SeeOther(reverse("mfa_index"))
+
+
+def _set_email_choice(request: HttpRequest, choice: EmailChoice) -> bool:
+    """Set the choice as posted. Return whether it is on."""
+    is_wanted = request.POST.get("wanted") == "yes"
+    set_email_choice(
+        actor=support.actor_of(request),
+        person=support.require_signed_in_person(request),
+        choice=choice,
+        is_wanted=is_wanted,
+    )
+    return is_wanted
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
