@@ -31,8 +31,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if config.option.markexpr != DESK:
         return None
     return (
-        "tests: 7 minutes on 2 idle cores. Most tests that drive a browser, kill or race "
-        "processes, or run for long are left out: ./run test --all runs them too, in 12 minutes"
+        "tests: 6 minutes on 2 idle cores. Most tests that drive a browser, kill or race "
+        "processes, or run for long are left out: ./run test --all runs them too, in 11 minutes"
     )
 
 

@@ -41,6 +41,7 @@ def check_file(stack: Stack) -> None:
     assert f"1 in {path.parent} not yet recorded" in stack.run("doctor").stdout
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("htmx", [False, True], ids=["plain", "htmx"])
 def test_a_response_received_during_an_outage_is_recorded_afterwards(
     database: SharedDatabase, htmx: bool, tally: Tally
