@@ -71,7 +71,7 @@ def can_use_all(actor: Actor, *, credential_ids: Collection[UUID]) -> bool:
 
 
 def can_approve_any(actor: Actor) -> bool:
-    """Approve or decline other people's deletions; commands never can."""
+    """Approve or decline other people's deletions and access requests; commands never can."""
     return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 

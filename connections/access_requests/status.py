@@ -191,7 +191,8 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "{nothing}",
     ),
     ClosedStatus.EXISTS_UNATTRIBUTED: _Text(
-        AccessOutcome.EXISTS_UNATTRIBUTED.label, "Connected, but not proven to be this request"
+        AccessOutcome.EXISTS_UNATTRIBUTED.label,
+        "Connected, but this request might not have done it",
     ),
     ClosedStatus.CHANGED_ELSEWHERE: _Text(
         AccessOutcome.CHANGED_ELSEWHERE.label,

@@ -104,7 +104,7 @@ class AccessTarget:
         if self.kind in {RequestKind.CREATE, RequestKind.RESTORE}:
             return self._problem_of_creating(self.credential)
         if self.snapshot is None:
-            return "These orgs have no connection now. Request a new one instead."
+            return "These orgs aren't connected. Request a new one instead."
         if self.kind == RequestKind.EXTEND and self.agreement is None:
             return "This connection has no agreement. Set one first."
         return self._problem_of_moving(self.credential) if self.kind == RequestKind.MOVE else ""
@@ -122,7 +122,7 @@ class AccessTarget:
         if named is None:
             # Also true if access lists hide one.
             return (
-                f"You can use no credential of {source}. "
+                f"You can't use any credential of {source}. "
                 "Ask an administrator or a Credential manager."
             )
         if (named.site, named.org_id) != (self.pair.site, self.pair.source_org_id):

@@ -46,14 +46,14 @@ class ToDelete(NamedTuple):
 
     @property
     def left_out_text(self) -> str:
-        """ "1 protected and 2 requested or deleted left out"; "" if a plan has all of them."""
+        """ "1 protected, not included"; "" if a plan has all of them."""
         counts = {
             "protected": len(self.rows) - self.deletable,
-            "requested or deleted": self.handled,
+            "already requested or deleted": self.handled,
             "no longer listed": self.gone,
         }
         texts = [f"{count:,} {what}" for what, count in counts.items() if count]
-        return f"{join_names(texts)} left out" if texts else ""
+        return f"{join_names(texts)}, not included" if texts else ""
 
     @property
     def changed_text(self) -> str:

@@ -54,10 +54,7 @@ class Cause(StrEnum):
     UNAUTHORIZED = "unauthorized", "Datadog rejected the keys (401)."
     FORBIDDEN = (
         "forbidden",
-        (
-            "Datadog denied permission (403): the keys are revoked, belong to another site "
-            "or lack the permission."
-        ),
+        "Datadog denied permission (403): wrong site, revoked keys or missing permission.",
     )
     NOT_FOUND = "not_found", "Datadog found no such connection (404)."
     DESTINATION_NOT_FOUND = (

@@ -21,7 +21,7 @@ PURPOSE = "credential"
 
 
 class ApprovalPolicy(models.TextChoices):
-    """How many other people must approve a deletion that uses a credential."""
+    """How many other people must approve a deletion or access request of a credential's org."""
 
     NONE = "none", "No approval required"
     ONE = "one", "1 approval required"

@@ -104,7 +104,7 @@ def remind(*, actor: Actor) -> None:
             code=EventCode.AGREEMENTS_ENDING,
             actor=actor,
             sentence=Sentence(
-                "The ends of {agreements} are near, so their owners were reminded.",
+                "Owners were reminded that {agreements} will end soon.",
                 agreements=pluralize(len({each.agreement_id for each in due}), "agreement"),
             ),
             details={"agreements": sorted({str(each.agreement_id) for each in due})},

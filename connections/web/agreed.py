@@ -34,7 +34,7 @@ class VersionView:
     """One version of an agreement: what it changed, who set it, and when."""
 
     agreement: Agreement
-    text: str
+    changes: tuple[str, ...]
     set_by: str
 
 
@@ -61,7 +61,7 @@ def version_views(versions: Sequence[Agreement]) -> list[VersionView]:
     return [
         VersionView(
             agreement=version,
-            text="; ".join(_changes(version, earlier)),
+            changes=tuple(_changes(version, earlier)),
             set_by=str(version.set_by or version.set_by_process),
         )
         for version, earlier in zip(versions, before, strict=False)
@@ -74,16 +74,16 @@ def _changes(version: Agreement, before: Agreement | None) -> Iterator[str]:
         yield f"Agreed: {types}" + (f" until {_day(end)}" if end else "")
         return
     if _owner(version) != _owner(before):
-        yield f"Owner changed from {_owner(before)} to {_owner(version)}"
+        yield f"Owner {_owner(before)} → {_owner(version)}"
     if version.connection_types != before.connection_types:
-        yield f"Data types changed from {join_names(before.connection_types)} to {types}"
+        yield f"Data types {join_names(before.connection_types)} → {types}"
     if end != before.ends_on:
         earlier = _day(before.ends_on) if before.ends_on else "no end"
-        yield f"End changed from {earlier} to {_day(end) if end else 'no end'}"
+        yield f"End {earlier} → {_day(end) if end else 'no end'}"
     if version.purpose != before.purpose:
-        yield f"Purpose changed from “{before.purpose}”"
+        yield f"Purpose was “{before.purpose}”"
     if version.ticket != before.ticket:
-        yield f"Ticket changed from {before.ticket or 'none'} to {version.ticket or 'none'}"
+        yield f"Ticket {before.ticket or 'none'} → {version.ticket or 'none'}"
 
 
 def _owner(agreement: Agreement) -> str:

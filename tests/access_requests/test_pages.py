@@ -213,7 +213,7 @@ def test_a_kind_that_doesnt_fit_leads_to_the_one_that_does(
     syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
     for kind in ("change", "move"):
         page = client.get(NEW, page_of(listed_pair, kind) | chosen)
-        assert "no connection now" in page.text
+        assert escape("These orgs aren't connected.") in page.text
         assert f'"{escape(link_of("create"))}"' in page.text
 
 
@@ -226,7 +226,7 @@ def test_a_credential_that_cant_be_used_is_not_said_to_be_missing(
     for query, problem in (
         (named, ""),
         (back | {"credential": str(credential.pk)}, "Payments US isn't a credential of Group SOC."),
-        (back, "You can use no credential of Group SOC."),
+        (back, "You can't use any credential of Group SOC."),
     ):
         assert client.get(NEW, query).context["target"].problem.startswith(problem), query
     Credential.objects.update(retired_at=credential.created_at)
@@ -417,7 +417,7 @@ def test_what_it_gave_leads_to_it_until_and_after_its_end(
     clock.advance(seconds=60)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
     page = client.get(f"/connections/{free_pair.site}/{access_request.connection_id}/").text
-    assert ("then Org Admin deletes the connection" in page, f'"{url}"' in page) == (True, True)
+    assert ("then Org Admin deletes it" in page, f'"{url}"' in page) == (True, True)
     for other in ("/changes/", f"/orgs/{free_pair.site}/{free_pair.source_org_id}/"):
         assert f'"{url}"' in client.get(other).text
     clock.advance(seconds=4 * 86400)

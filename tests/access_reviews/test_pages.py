@@ -131,7 +131,7 @@ def test_the_button_says_what_its_plan_leaves_out(
     )
     decide(review, ada, *texts_of(review), decision="delete")
     html = client_of(ada).get(f"/reviews/{review.pk}/").text
-    assert "1 protected left out" in html
+    assert "1 protected, not included" in html
     assert 'Delete 2<span class="wide"> connections</span>…' in html
     [row] = re.findall(r'<tr class="review-row"(?:(?!</tr>).)*Protected', html, flags=re.DOTALL)
     assert str(review.rows.all()[0].connection_id) in row

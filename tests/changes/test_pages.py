@@ -74,7 +74,6 @@ def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: 
     assert "data-attention" in html
     for text in (
         "Widened to audit",
-        "Added audit.",
         "Seen in the syncs of Prod",
         "Acme Prod",
         "type-audit type-added",

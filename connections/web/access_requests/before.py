@@ -9,7 +9,7 @@ from connections.access.actor import Actor
 from connections.access.visibility import visible, visible_access_requests
 from connections.access_requests.concealing import conceal
 from connections.access_requests.status import data_text
-from connections.models import Deletion, OrgPair
+from connections.models import Deletion, OrgPair, Outcome
 from connections.web.badges import outcome_badge
 from connections.web.timeline import TimelineEntry, access_request_entry
 
@@ -34,8 +34,10 @@ def list_before(pair: OrgPair, *, before: datetime, actor: Actor) -> list[Timeli
 
 def _of_deletion(deletion: Deletion) -> TimelineEntry:
     badge = outcome_badge(deletion.outcome)
+    if deletion.outcome != Outcome.DELETED:
+        badge = replace(badge, label=f"Deletion: {badge.label}")
     return TimelineEntry(
-        badge=replace(badge, label=f"Deletion: {badge.label}"),
+        badge=badge,
         at=deletion.settled_at,
         by=deletion.requested_by_name,
         detail=f"{data_text(deletion.connection_types)} · “{deletion.reason}”",

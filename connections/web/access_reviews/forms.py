@@ -75,7 +75,7 @@ def _repetition_field() -> forms.TypedChoiceField:
         coerce=int,
         empty_value=None,
         choices=[("", "Never"), *months],
-        help_text="The next one starts that long after this one, with the same filters.",
+        help_text="A new access review starts that long after this one, with the same filters.",
     )
 
 

@@ -128,7 +128,7 @@ def coverage_warnings(coverage: dict[str, Any]) -> list[PageWarning]:
             PageWarning(
                 headline=f"{pluralize(len(without), 'org')} without a credential",
                 detail=f"{_names(org['org_name'] or org['org_id'] for org in without)}. "
-                "No sync lists a connection between two of them, so the access review lacks it.",
+                "No sync lists a connection between two of them, so it can't be reviewed.",
             )
         )
     return warnings

@@ -389,7 +389,7 @@ def preview_note(
     who, at = change_request.requested_by_name, format_time(recheck.at, today=recheck.at)
     then = f"It can no longer be approved: decline it, and {who} can request it again."
     if not (change_request.requested_by_id or change_request.has_no_effect):
-        then = "It can no longer be approved. Org Admin closes it and looks again."
+        then = "It can no longer be approved. Org Admin closes it and checks again."
     elif change_request.has_no_effect:
         then = (
             f"It can no longer be approved: {who} can close it and request a new "

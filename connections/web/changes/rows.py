@@ -65,11 +65,15 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     before, after = types_of(row.before), types_of(change.after)
     is_compared = change.widened is not None and row.before is not None
     name, url = change.org_name or change.org_id, ""
+    added = [kind for kind in after if kind not in before] if is_compared else []
     cause, cause_url = _cause_parts(row)
     if row.removals > 1 and row.deletion and row.deletion.batch:
         batch = row.deletion.batch
         name, url = pluralize(row.removals, "connection"), reverse("batch-detail", args=[batch.pk])
         cause = (f"{batch_origin_text(batch)}: bulk deletion by {batch.requested_by_name}", "", "")
+    elif added and not cause_url and set(before) <= set(after):
+        # The outlined tags say which ones.
+        cause = ("", "", "")
     elif change.key:
         url = connection_url(change.key)
     return ChangeRowView(
@@ -80,7 +84,7 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
         cause_url=cause_url,
         url=url,
         types=[] if name else after or before,
-        added_types=[kind for kind in after if kind not in before] if is_compared else [],
+        added_types=added,
         window=_window_text(change.earliest_at, change.detected_at),
         can_acknowledge=can_acknowledge,
     )

@@ -74,7 +74,7 @@ def _redirect_with_result(
     if access_lists.is_excluded(actor=actor, credential=credential):
         messages.warning(
             request,
-            f"{credential.name} {done} with the access lists of its org, which don't include you.",
+            f"{credential.name} {done}. Its org's access lists don't include you.",
         )
         return SeeOther(reverse("org-list"))
     # The page says what was synced with new keys, and what is wrong with keys that failed.

@@ -176,10 +176,11 @@ class PolicyForm(ServiceForm):
     """How many other people must approve."""
 
     policy = forms.TypedChoiceField(
-        label="Approvals per deletion",
+        label="Approvals per deletion or access request",
         choices=ApprovalPolicy.choices,
         coerce=ApprovalPolicy,
-        help_text="Applies to new requests. Open deletions keep their policy.",
+        help_text="The strictest policy of all credentials of both orgs applies. "
+        "Open requests keep their policy.",
     )
 
 

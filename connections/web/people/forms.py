@@ -12,10 +12,13 @@ from connections.people.passwords import PASSWORD_RULES
 from connections.web.framework.forms import ServiceForm
 
 _ROLE_HELP = {
-    Role.VIEWER: "sees connections, deletions and credentials; changes nothing",
-    Role.OPERATOR: "requests and confirms deletions",
-    Role.APPROVER: "approves or declines other people's deletions; removes their protections",
-    Role.CREDENTIAL_MANAGER: "adds, checks, rotates and retires credentials",
+    Role.VIEWER: "sees connections, deletions and credentials; "
+    "can request access and answer for it",
+    Role.OPERATOR: "requests and confirms deletions and access to data; sets agreements; "
+    "acknowledges changes",
+    Role.APPROVER: "approves or declines other people's deletions and access requests; "
+    "removes their protections",
+    Role.CREDENTIAL_MANAGER: "adds, checks, rotates and retires credentials; can request access",
     Role.AUDITOR: "sees what a Viewer sees, the audit log and evidence; runs access reviews; "
     "exports and comments",
 }
