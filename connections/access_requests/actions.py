@@ -9,7 +9,7 @@ from django.db.models import Q
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
-from connections.agreements.agreed import find_agreements
+from connections.agreements.agreed import find_agreements, find_version
 from connections.agreements.approved import schedule_end
 from connections.agreements.setting import Terms, set_approved
 from connections.change_requests.actions import Action, Recheck, RecheckResult, changed_fields
@@ -75,6 +75,12 @@ class AccessAction(Action[AccessRequest]):
             return None
         text = f"{requester} no longer has permission to request access."
         return BlockedError(text, cause=Cause.PERSON_LOST_RIGHT)
+
+    def is_agreement_newer(self, change_request: AccessRequest) -> bool:
+        """What is interrupted is restored, whatever was agreed in the meantime."""
+        if change_request.agreement_version is None or change_request.removed_at:
+            return False
+        return find_version(pair_of(change_request)) != change_request.agreement_version
 
     def find_block_at(self, change_request: AccessRequest, *, now: datetime) -> BlockedError | None:
         """Nothing is given after the last day that was approved."""

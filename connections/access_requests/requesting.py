@@ -284,6 +284,7 @@ def _create(
             "step": MoveStep.DELETE if is_move else "",
             "moved_from": snapshot.connection_id if snapshot and is_move else None,
             "snapshot_at": snapshot.last_seen_at if snapshot else None,
+            "agreement_version": target.agreement_version,
         },
     )
     access_request.search_text = search_text_of(access_request)

@@ -68,6 +68,8 @@ class AccessTarget:
     # The pair's connection as a credential in use lists it.
     snapshot: OrgConnectionSnapshot | None
     agreement: Agreement | None
+    # The newest, also if the agreement is hidden from the person; 0 without one.
+    agreement_version: int
     # The last day of the access that an earlier request gave and that Org Admin ends.
     approved_end: date | None
     restored_from: Deletion | None
@@ -206,8 +208,9 @@ class AccessTarget:
     def digest_of(self, terms: AccessTerms) -> str:
         """SHA-256 of what a person confirms and an approver approves."""
         return _digest_of(
-            "access request, version 1",
+            "access request, version 2",
             *self._listed,
+            str(self.agreement_version),
             sorted(terms.types),
             str(terms.owner.pk) if terms.owner else "",
             terms.owner_text,
@@ -276,6 +279,7 @@ def find_target(
         actor=actor,
     )
     snapshot = listed.order_by("-last_seen_at").first()
+    agreement = find_agreements([pair]).get(pair)
     return AccessTarget(
         kind=kind,
         pair=pair,
@@ -285,7 +289,8 @@ def find_target(
         named_credential=credential,
         other_credentials=[each for each in candidates if each != chosen],
         snapshot=snapshot,
-        agreement=find_agreements([pair]).get(pair) if is_pair_visible else None,
+        agreement=agreement if is_pair_visible else None,
+        agreement_version=agreement.version if agreement else 0,
         approved_end=_find_approved_end(pair) if is_pair_visible else None,
         restored_from=restored_from,
         policy=strictest_policy(orgs_of_pair),

@@ -133,6 +133,11 @@ def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
     return agreements
 
 
+def find_version(pair: OrgPair) -> int:
+    """The newest version of a pair's agreement. 0 without one."""
+    return list_versions(pair).values_list("version", flat=True).first() or 0
+
+
 def listed_types(current: QuerySet[OrgConnectionSnapshot]) -> dict[OrgPair, list[str]]:
     """The data types, sorted, that each pair's connections share in these current snapshots.
 

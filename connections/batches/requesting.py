@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
+from connections.agreements.agreed import find_agreements
 from connections.audit import EventCode, personal_data
 from connections.batches import confirming, drafts, facts
 from connections.change_requests import exclusion, requesting
@@ -166,6 +167,10 @@ def _request(batch: Batch, *, actor: Actor) -> None:
     batch.save()
     rows = batch.rows.filter(SENDABLE).select_related("credential")
     deletions = [_deletion_of(row, batch=batch, actor=actor) for row in rows]
+    agreements = find_agreements(exclusion.pairs_of(deletions))
+    for deletion in deletions:
+        for pair in exclusion.pairs_of([deletion]):
+            deletion.agreement_version = agreements[pair].version if pair in agreements else 0
     exclusion.lock_excluded(deletions, actor=actor)
     # In an order that all requests share; otherwise two with the same connections would deadlock.
     Deletion.objects.bulk_create(

@@ -161,6 +161,10 @@ class Action[R: ChangeRequest](ABC):
     def outcome_before_sending(self, change_request: R, comparison: Recheck) -> str:
         """The outcome of a request that this comparison shows is not to be sent any more."""
 
+    def is_agreement_newer(self, change_request: R) -> bool:
+        """Whether its approvals are about an older version of the agreement."""
+        return False
+
     def find_block_in(self, result: SyncResult, change_request: R) -> BlockedError | None:
         """Why it can't be sent with what this sync read of its keys, or None."""
         return None

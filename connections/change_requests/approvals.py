@@ -17,6 +17,7 @@ from connections.change_requests import attempt_facts, lifecycle, rechecks, stat
 from connections.change_requests.actions import RecheckResult, action_of, protections_of
 from connections.change_requests.states import Approve, EndRound, Settle
 from connections.core import clock
+from connections.core.causes import Cause, cause_text
 from connections.core.errors import ConflictError, OvertakenError
 from connections.core.typed_text import clean_text
 from connections.inventory import protections
@@ -61,7 +62,10 @@ def approve[R: ChangeRequest](
             change_request=change_request, comparison=comparison, actor=actor
         )
         not_sent_sentence = attempt_facts.not_sent_sentence_of(change_request)
-        raise ConflictError(f"{_NOT_AS_REQUESTED[comparison.result]} {not_sent_sentence}")
+        why = _NOT_AS_REQUESTED[comparison.result]
+        if comparison.cause == Cause.AGREEMENT_CHANGED:
+            why = f"{cause_text(comparison.cause)} So this can't be approved."
+        raise ConflictError(f"{why} {not_sent_sentence}")
     with audit.atomic():
         _lock(change_request)
         _require_awaiting_approval(change_request)

@@ -122,6 +122,7 @@ def stale_text(cause: str) -> str:
         Cause.DELETION_CONFIRMED,
         Cause.DELETION_REQUESTED,
         Cause.ACCESS_REQUEST_CONFIRMED,
+        Cause.AGREEMENT_CHANGED,
     }:
         return cause_text(cause).removesuffix(".")
     return "The connection changed after the request"

@@ -14,7 +14,7 @@ from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.inventory import fetching, storing
 from connections.inventory.fetching import SyncResult
-from connections.models import ChangeRequest, State, Step
+from connections.models import ChangeRequest, CommonOutcome, State, Step
 
 # Seconds for a check that a page waits for.
 PAGE_SECONDS = 4.0
@@ -30,7 +30,7 @@ def preview_recheck(*, change_request: ChangeRequest) -> Recheck:
         )
     except UnavailableError as error:
         result = SyncResult(cause=error.cause, started_at=clock.now())
-    return action_of(change_request).compare(change_request, result=result)
+    return _compare(change_request, result=result)
 
 
 def recheck_and_store(*, change_request: ChangeRequest, actor: Actor) -> Recheck:
@@ -40,7 +40,17 @@ def recheck_and_store(*, change_request: ChangeRequest, actor: Actor) -> Recheck
         storing.store(result, actor=actor)
     except UnavailableError as error:
         result = SyncResult(cause=error.cause)
-    return action_of(change_request).compare(change_request, result=result)
+    return _compare(change_request, result=result)
+
+
+def _compare(change_request: ChangeRequest, *, result: SyncResult) -> Recheck:
+    """Compare what one sync listed, and the agreement, with what was requested."""
+    action = action_of(change_request)
+    comparison = action.compare(change_request, result=result)
+    if comparison.can_be_approved and action.is_agreement_newer(change_request):
+        changed, cause = RecheckResult.CHANGED, Cause.AGREEMENT_CHANGED
+        return replace(comparison, result=changed, cause=cause)
+    return comparison
 
 
 def recheck(*, change_request: ChangeRequest, result: SyncResult, actor: Actor) -> Recheck | None:
@@ -49,7 +59,7 @@ def recheck(*, change_request: ChangeRequest, result: SyncResult, actor: Actor) 
     Otherwise records why not and returns None.
     """
     action = action_of(change_request)
-    comparison = action.compare(change_request, result=result)
+    comparison = _compare(change_request, result=result)
     is_unreadable = comparison.result == RecheckResult.UNREADABLE
     if is_unreadable and action.requires_listing(change_request):
         # A list can be complete and still decide nothing.
@@ -83,7 +93,9 @@ def settle_not_as_requested(
                 connection_columns=columns,
             )
             return
-        outcome = action.outcome_before_sending(change_request, comparison)
+        outcome: str = CommonOutcome.STALE
+        if comparison.cause != Cause.AGREEMENT_CHANGED:
+            outcome = action.outcome_before_sending(change_request, comparison)
         cause, details, sentence = _reason_not_to_send(
             change_request, comparison=comparison, facts=facts
         )
@@ -101,6 +113,13 @@ def _reason_not_to_send(
 ) -> tuple[str, dict[str, Any], audit.Sentence]:
     """The cause of the outcome, what Datadog lists now, and the sentence of its event."""
     connection = change_request.description
+    if comparison.cause == Cause.AGREEMENT_CHANGED:
+        sentence = audit.Sentence(
+            "The agreement about {connection} changed after the request. {facts}",
+            connection=connection,
+            facts=facts,
+        )
+        return Cause.AGREEMENT_CHANGED, {}, sentence
     if comparison.listed is None:
         sentence = audit.Sentence(
             "{connection} is no longer listed. {facts}", connection=connection, facts=facts

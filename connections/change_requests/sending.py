@@ -112,7 +112,7 @@ def _check_and_claim(
 ) -> "list[ClaimedAttempt]":
     """Claim it if a list shows that it can still be sent, and close it if nothing has to be sent.
 
-    If the list is too old at the claim, it is read again, once.
+    If the list or the agreement is too old at the claim, they are read again, once.
     """
     action = action_of(change_request)
     for is_repeated in (False, True):
@@ -167,7 +167,7 @@ def _settle_unsent(change_request: ChangeRequest, *, actor: Actor) -> None:
 
 
 class OldListError(Exception):
-    """The list that a claim relies on is too old by now. Nothing was claimed."""
+    """The pre-send check that a claim relies on is too old by now. Nothing was claimed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,8 +399,12 @@ def claim(
 def _require_in_time(
     change_requests: Sequence[ChangeRequest], *, listed_at: datetime | None, now: datetime
 ) -> None:
-    """Raise OldListError or BlockedError if they can no longer be claimed at this time."""
-    if listed_at and clock.elapsed_since(listed_at, now=now) > time_limits.LIST_WINDOW:
+    """Raise OldListError or BlockedError if they can't be claimed at this time."""
+    is_list_old = (
+        listed_at is not None and clock.elapsed_since(listed_at, now=now) > time_limits.LIST_WINDOW
+    )
+    # The pre-send check, which is repeated, ends a request about an older agreement.
+    if is_list_old or any(action_of(each).is_agreement_newer(each) for each in change_requests):
         raise OldListError
     for change_request in change_requests:
         if block := action_of(change_request).find_block_at(change_request, now=now):

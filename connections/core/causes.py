@@ -156,6 +156,7 @@ class Cause(StrEnum):
         "changed_when_read",
         "The sync just before sending showed different details.",
     )
+    AGREEMENT_CHANGED = "agreement_changed", "The agreement changed after the request."
     ANSWER_LOST = (
         "answer_lost",
         f"No response was recorded within {format_limit(time_limits.CLAIM_TIMEOUT)} of starting "

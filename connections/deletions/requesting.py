@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
+from connections.agreements.agreed import find_version
 from connections.change_requests import clock_guard, exclusion, requesting, sending
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
@@ -270,6 +271,8 @@ def _create(
     if at_end is False:
         deletion.expires_at = deletion.due_at = None
     deletion.search_text = history.search_text_of(deletion)
+    for pair in exclusion.pairs_of([deletion]):
+        deletion.agreement_version = find_version(pair)
     with audit.atomic(durable=True):
         excluded = exclusion.lock_excluded([deletion], actor=actor)
         deletion.save(force_insert=True)

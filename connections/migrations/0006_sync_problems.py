@@ -1,6 +1,7 @@
-"""Failing syncs that were reported, acknowledged problems, a channel, and emails limited to alerts.
+"""Failing syncs that were reported, acknowledged problems, a channel, emails limited to alerts, and
+the version of the agreement that a requester saw.
 
-Nothing in it stops release 1.2.0 from working: it only adds tables and a column with a default.
+Nothing in it stops release 1.2.0 from working: it only adds tables and columns with a default.
 """
 
 import uuid
@@ -15,6 +16,7 @@ from django.db.models import (
     ForeignKey,
     Index,
     JSONField,
+    PositiveIntegerField,
     Q,
     TextField,
     UniqueConstraint,
@@ -22,7 +24,7 @@ from django.db.models import (
 )
 
 from connections.models.released_migrations import AddColumn, ReleasedMigration
-from connections.models.triggers import NEVER, Rule, create_triggers, never_removed
+from connections.models.triggers import NEVER, Rule, create_triggers, never_removed, unchanged
 
 CHANNELS = [
     ("mail", "Mail"),
@@ -31,6 +33,7 @@ CHANNELS = [
     ("slack", "Slack"),
 ]
 ACKNOWLEDGED = "connections_problemacknowledgement"
+REQUESTS = ("deletion", "accessrequest")
 
 
 def rules(vendor):
@@ -38,6 +41,16 @@ def rules(vendor):
     return (
         Rule(ACKNOWLEDGED, "update", "UPDATE", NEVER, "An acknowledgement can't be changed"),
         *never_removed(ACKNOWLEDGED, "An acknowledgement can't be removed"),
+        *(
+            Rule(
+                f"connections_{request}",
+                "agreement_version",
+                "UPDATE",
+                unchanged("agreement_version"),
+                "What was requested is kept",
+            )
+            for request in REQUESTS
+        ),
     )
 
 
@@ -100,6 +113,10 @@ class Migration(ReleasedMigration):
                     )
                 ],
             },
+        ),
+        *(
+            AddColumn(request, "agreement_version", PositiveIntegerField(null=True))
+            for request in REQUESTS
         ),
         RunPython(create_rules),
         AddIndex(

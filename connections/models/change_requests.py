@@ -114,6 +114,9 @@ class ChangeRequest(ConnectionFields, SnapshotFields):
 
     digest = models.CharField(max_length=64)
     snapshot_at = models.DateTimeField(null=True)
+    # The version of its pair's agreement that the requester saw, 0 without one. Null if that isn't
+    # known: it was requested with release 1.2 or earlier, or the orgs are unknown.
+    agreement_version = models.PositiveIntegerField(null=True)
     reason = models.TextField()
     ticket = models.CharField(max_length=200, blank=True)
     policy = models.CharField(max_length=8, choices=ApprovalPolicy)

@@ -29,6 +29,7 @@ from sandbox import faults
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
+from tests.agreements.support import agree
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
@@ -423,3 +424,18 @@ def test_what_an_approvers_check_ends_sets_no_agreement(
     access_request.refresh_from_db()
     assert access_request.outcome == AccessOutcome.ALREADY_EXISTS
     assert not Agreement.objects.exists()
+
+
+def test_a_request_about_an_older_agreement_is_closed_in_place_of_approved(
+    ask: Ask, barbara: Person, root: Person, free_pair: OrgPair
+):
+    access_request = ask()
+    agree(free_pair, actor=person_actor(person=root), connection_types=["logs"])
+    with pytest.raises(ConflictError, match="The agreement changed after the request"):
+        approvals.approve(
+            change_request=access_request,
+            actor=person_actor(person=barbara),
+            digest=access_request.approval_digest,
+        )
+    access_request.refresh_from_db()
+    assert (access_request.outcome, access_request.cause) == ("stale", Cause.AGREEMENT_CHANGED)

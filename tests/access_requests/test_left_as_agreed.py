@@ -22,6 +22,8 @@ from connections.models import (
     Person,
     RequestKind,
 )
+from sandbox import faults
+from sandbox.server import SandboxServer
 from tests.access_requests.test_pages import NEW, page_of
 from tests.agreements.support import agree
 from tests.support.access_requests import request_for
@@ -75,13 +77,14 @@ def test_a_request_leaves_what_it_does_not_name_and_no_end_by_hand_becomes_autom
     assert done.ends_on is None
 
 
-def test_what_is_set_by_hand_while_a_request_is_open_stays(
-    agreed: Agreement, actor: Actor, victor: Person
+def test_what_is_set_by_hand_while_a_move_is_interrupted_stays(
+    agreed: Agreement, actor: Actor, victor: Person, sandbox: SandboxServer
 ):
-    viewer = person_actor(person=victor)
-    open_request = request(agreed, RequestKind.CHANGE, viewer, purpose="Fraud team")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="POST")
+    moved = request(agreed, RequestKind.MOVE, actor, purpose="Fraud team")
     set_agreements(actor=actor, pairs=[agreed.pair], terms={"owner": victor, "ticket": "NEW-1"})
-    lifecycle.execute(change_request=open_request, actor=actor, confirmation="Group SOC")
+    sandbox.world.clear_faults()
+    lifecycle.execute(change_request=moved, actor=actor, confirmation="Group SOC")
     newest = find_agreements([agreed.pair])[agreed.pair]
     assert terms_of(newest) == (victor, "Fraud team", "NEW-1", agreed.ends_on)
 

@@ -1,7 +1,7 @@
 """A request leaves only right after a list that still allows it, and right after its claim."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
+from connections.agreements.setting import set_agreements
 from connections.change_requests import failpoints, lifecycle
 from connections.change_requests.failpoints import Point
 from connections.core import boot_clock
@@ -19,6 +20,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.support.access_requests import request_for
+from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between, org_named
 
@@ -79,6 +81,11 @@ class Asker:
                 left.pop(0)()
 
         self.patch.setattr(failpoints, "hit", hit)
+
+    def agree_otherwise(self) -> None:
+        """Someone sets another agreement of the pair."""
+        terms: Any = AGREED | {"connection_types": ["logs"]}
+        set_agreements(actor=person_actor(person=self.person), pairs=[self.pair], terms=terms)
 
     def stand_still(self) -> None:
         """Eleven seconds pass for all."""
@@ -168,6 +175,37 @@ def test_nothing_is_claimed_after_the_last_day(asker: Asker):
     with pytest.raises(BlockedError, match="last day"):
         asker.ask(ends_on=midnight.date())
     assert asker.sent == 0
+
+
+@pytest.mark.parametrize("when", ["before confirming", "at the claim"])
+def test_nothing_is_sent_once_the_agreement_changed(asker: Asker, when: str, victor: Person):
+    if when == "at the claim":
+        asker.at(Point.BEFORE_CLAIM, asker.agree_otherwise)
+        access_request = asker.ask()
+    else:
+        # A Viewer's request waits for an Operator.
+        access_request = replace(asker, person=victor).ask()
+        asker.agree_otherwise()
+        asker.confirm(access_request)
+    access_request.refresh_from_db()
+    assert (access_request.outcome, asker.sent) == ("stale", 0)
+    assert access_request.cause == Cause.AGREEMENT_CHANGED
+
+
+@pytest.mark.parametrize("asker", [RequestKind.MOVE], indirect=True)
+def test_a_move_goes_on_after_its_deletion_although_the_agreement_changed(asker: Asker):
+    asker.at(Point.AFTER_CLAIM, asker.agree_otherwise)
+    assert asker.ask().outcome == "created"
+
+
+def test_what_was_requested_with_an_older_release_is_still_sent(asker: Asker, victor: Person):
+    access_request = replace(asker, person=victor).ask()
+    with triggers_off():
+        AccessRequest.objects.update(agreement_version=None)
+    access_request.refresh_from_db()
+    asker.agree_otherwise()
+    asker.confirm(access_request)
+    assert asker.sent > 0
 
 
 def test_a_process_that_stood_still_after_its_claim_sends_after_a_new_list_only(asker: Asker):

@@ -399,7 +399,10 @@ def preview_note(
         case RecheckResult.SAME:
             return Badge(f"Unchanged at {at}", "ok", "check")
         case RecheckResult.CHANGED:
-            text = f"Checked at {at}: changed since the request. {then}"
+            what = "changed since the request."
+            if recheck.cause:
+                what = f"unchanged. {cause_text(recheck.cause)}"
+            text = f"Checked at {at}: {what} {then}"
             return Badge(text, "danger", "warning")
         case RecheckResult.ABSENT:
             text = f"Checked at {at}: Datadog no longer lists it. {then}"
