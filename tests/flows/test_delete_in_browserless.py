@@ -20,7 +20,7 @@ from tests.flows.support import REASON, Requester
 from tests.support.sandbox import seconds_for
 
 # Of an Operator's first deletion, whose name the audit log does not have yet.
-QUERIES_OF_POST = {"sqlite": 47, "postgresql": 47}
+QUERIES_OF_POST = {"sqlite": 48, "postgresql": 48}
 # PostgreSQL locks the table of changes too.
 QUERIES_OF_VERIFICATION = {"sqlite": 29, "postgresql": 31}
 
