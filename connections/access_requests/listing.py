@@ -80,7 +80,8 @@ def list_of_connection(
 ) -> list[AccessRequest]:
     """The visible access requests about this connection of the pair, oldest first."""
     of_pair = visible_access_requests(actor=actor).filter(**pair._asdict())
-    return list(of_pair.filter(connection_id=key.connection_id).order_by("requested_at", "id"))
+    of_connection = of_pair.filter(connection_id=key.connection_id)
+    return list(of_connection.prefetch_related("approvals").order_by("requested_at", "id"))
 
 
 def find_approved_end(key: OrgConnectionKey, pair: OrgPair) -> date | None:

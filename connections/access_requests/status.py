@@ -27,6 +27,7 @@ from connections.models import (
     AccessOutcome,
     AccessRequest,
     AttemptFields,
+    OrgConnectionSnapshot,
     RequestKind,
     State,
 )
@@ -166,16 +167,12 @@ _TEXTS: dict[AccessStatus, _Text] = {
         "The new connection wasn't created",
         "{confirm} the POST again by {deadline}. It needs no new approval.",
     ),
-    ClosedStatus.CREATED: _Text("Created", "Created and verified"),
-    ClosedStatus.CREATED_VERIFYING: _Text("Created, verifying", "Created", "{then}"),
-    ClosedStatus.CREATED_UNVERIFIED: _Text("Created, unverified", "Created", "{not_verified}"),
-    ClosedStatus.CHANGED: _Text(AccessOutcome.CHANGED.label, "Data types changed and verified"),
-    ClosedStatus.CHANGED_VERIFYING: _Text(
-        "Data types changed, verifying", "Data types changed", "{then}"
-    ),
-    ClosedStatus.CHANGED_UNVERIFIED: _Text(
-        "Data types changed, unverified", "Data types changed", "{not_verified}"
-    ),
+    ClosedStatus.CREATED: _Text("{label}", "{label} and verified"),
+    ClosedStatus.CREATED_VERIFYING: _Text("{label}, verifying", "{label}", "{then}"),
+    ClosedStatus.CREATED_UNVERIFIED: _Text("{label}, unverified", "{label}", "{not_verified}"),
+    ClosedStatus.CHANGED: _Text("{label}", "Changed and verified"),
+    ClosedStatus.CHANGED_VERIFYING: _Text("{label}, verifying", "{label}", "{then}"),
+    ClosedStatus.CHANGED_UNVERIFIED: _Text("{label}, unverified", "{label}", "{not_verified}"),
     ClosedStatus.CONTRADICTED: _Text(
         "Not as requested", "{label}, but Datadog doesn't list it as requested"
     ),
@@ -259,7 +256,8 @@ def access_label_of(access_request: AccessRequest, *, status: AccessStatus) -> s
     """The label of its status: "Failed (403)". Makes no query."""
     status_code = _HTTP_STATUS.get(access_request.reason_code)
     http_status = f" ({status_code})" if status_code else ""
-    return _TEXTS[status].label.format(http_status=http_status)
+    label = access_request.get_outcome_display()
+    return _TEXTS[status].label.format(http_status=http_status, label=label)
 
 
 def describe_access(
@@ -291,7 +289,7 @@ def describe_access(
     if access_request.cause == Cause.CONCEALED:
         headline, meaning = "Not sent", f"Ask {access_request.cause_details['operator']} why."
     lines = [
-        attempt_facts.earlier_attempts(attempts[:-1]),
+        attempt_facts.earlier_attempts(attempts[:-1], last=attempts[-1]) if attempts else "",
         f"“{access_request.settled_reason}”" if access_request.settled_reason else "",
         f"This request can't be confirmed. {block}" if block else "",
     ]
@@ -322,11 +320,39 @@ def describe_access(
         label=access_label_of(access_request, status=status),
         headline=headline,
         meaning=meaning,
-        facts=attempt_facts.response_facts(_deciding(attempts), now=now),
+        facts=(
+            *_move_facts(access_request, _deciding(attempts), now=now),
+            *attempt_facts.response_facts(_deciding(attempts), now=now),
+        ),
         lines=tuple(line for line in lines if line),
         quotes=tuple(str(each) for each in attempts[-1].errors) if attempts else (),
         alarms=attempt_facts.late_response_texts(attempts),
     )
+
+
+def _move_facts(
+    access_request: AccessRequest, created: AttemptFields | None, *, now: datetime
+) -> tuple[str, ...]:
+    """From whom to whom a connection was moved, and how long access was interrupted.
+
+    `created` is the attempt that created it. Empty if it isn't moved.
+    """
+    is_created = access_request.outcome == AccessOutcome.CREATED
+    new_id = access_request.connection_id
+    if access_request.kind != RequestKind.MOVE or not is_created or not created or not new_id:
+        return ()
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=access_request.site, connection_id=new_id
+    ).exclude(creator_name="")
+    creator = listed.values_list("creator_name", flat=True).first()
+    after = creator or f"the owner of the {access_request.credential_name} credential's keys"
+    before = f"from {access_request.creator_name} " if access_request.creator_name else ""
+    start = interrupted_since(access_request)
+    is_exact = created.verdict in SUCCESSES and not created.is_late
+    end = (created.answered_at if is_exact else None) or access_request.settled_at or now
+    since = format_time(start, today=now).removesuffix(" UTC")
+    until = "–" if is_exact else " until at the latest "
+    return f"{before}to {after}", f"interrupted {since}{until}{format_time(end, today=start)}"
 
 
 def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method: str) -> str:
@@ -353,6 +379,25 @@ def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:
 def data_text(types: list[str]) -> str:
     """ "logs and metrics", or "audit events"."""
     return join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
+
+
+# What a person did who ended a request.
+_ENDED_BY_A_PERSON: dict[str, str] = {
+    AccessOutcome.DECLINED: "declined",
+    AccessOutcome.WITHDRAWN: "withdrawn",
+    AccessOutcome.UNRESOLVED: "closed",
+}
+
+
+def people_text(access_request: AccessRequest) -> str:
+    """Who made it: "requested by Victor, approved by Grace, confirmed by Ada"."""
+    names = {
+        "requested": access_request.requested_by_name,
+        "approved": join_names([each.approver_name for each in access_request.current_approvals]),
+        "confirmed": access_request.confirmed_by_name,
+        _ENDED_BY_A_PERSON.get(access_request.outcome, ""): access_request.settled_by_name,
+    }
+    return ", ".join(f"{did} by {name}" for did, name in names.items() if did and name)
 
 
 def terms_text(access_request: AccessRequest) -> str:

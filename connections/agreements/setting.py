@@ -1,10 +1,11 @@
 """Setting agreements: each change of a pair's agreement is a new version of it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypedDict
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -24,6 +25,7 @@ from connections.core.typed_text import find_text_problem
 from connections.lookups.objects import raise_not_visible
 from connections.models import (
     Agreement,
+    AuditEvent,
     Credential,
     Org,
     OrgConnectionSnapshot,
@@ -57,6 +59,8 @@ class Terms(TypedDict, total=False):
     connection_types: Sequence[str] | Literal["listed"]
 
 
+# In the details of an agreement's event: the ID of the access request that set it.
+REQUEST = "access_request"
 # What an agreement says, in the order in which it is shown and exported.
 FIELDS = tuple(Terms.__annotations__)
 
@@ -116,7 +120,7 @@ def set_agreements(
             drafts = _make_drafts(dict.fromkeys(pairs, terms), newest, actor=actor)
             _raise_problems(drafts)
             new = [draft for draft in drafts.values() if isinstance(draft, Agreement)]
-            _store(new, before=newest, actor=actor, set_together=len(new))
+            _store(new, before=newest, actor=actor, details={"set_together": len(new)})
     except IntegrityError:
         # Another transaction committed the same version first, or else this is a fault.
         read = {pair: newest[pair].version if pair in newest else 0 for pair in pairs}
@@ -138,7 +142,7 @@ def set_separately(*, actor: Actor, terms: Mapping[OrgPair, Terms]) -> dict[OrgP
             newest = find_agreements(of_seen)
             outcomes |= _make_drafts(of_seen, newest, actor=actor)
             new = [draft for draft in outcomes.values() if isinstance(draft, Agreement)]
-            _store(new, before=newest, actor=actor, set_together=1)
+            _store(new, before=newest, actor=actor, details={"set_together": 1})
     except IntegrityError:
         # Someone set one of them in the meantime.
         outcomes = {}
@@ -213,8 +217,8 @@ def _find_listed_types(pairs: Sequence[OrgPair]) -> dict[OrgPair, list[str]]:
     return listed_types(current.exclude(credential__in=retired))
 
 
-def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms) -> None:
-    """Set what an access request gave, which its approvals cover. Call it in a transaction.
+def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms, access_request: UUID) -> None:
+    """Set what this access request gave, which its approvals cover. Call it in a transaction.
 
     Does nothing if the agreement already says the same.
     """
@@ -224,7 +228,20 @@ def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms) -> None:
     draft = _draft(pair, newest, {**no_types, **terms}, listed=None, actor=actor)
     if newest is None or _differing_fields(draft, newest):
         # Its owner has been notified of the access request.
-        _store([draft], before=None, actor=actor, set_together=1)
+        details = {"set_together": 1, REQUEST: str(access_request)}
+        _store([draft], before=None, actor=actor, details=details)
+
+
+def find_requests_of(versions: Iterable[Agreement]) -> dict[UUID, UUID]:
+    """The IDs of the access requests that set versions, by the ID of the version."""
+    events = AuditEvent.objects.filter(
+        code=EventCode.AGREEMENT_SET, subject_id__in=[str(version.pk) for version in versions]
+    )
+    return {
+        UUID(event.subject_id): UUID(event.details[REQUEST])
+        for event in events
+        if REQUEST in event.details
+    }
 
 
 # --- The new version ----------------------------------------------------------------------------
@@ -409,7 +426,7 @@ def _store(
     *,
     before: Mapping[OrgPair, Agreement] | None,
     actor: Actor,
-    set_together: int,
+    details: dict[str, Any],
 ) -> None:
     """Store new versions. With the versions `before`, their new owners are notified."""
     now = clock.now()
@@ -431,8 +448,7 @@ def _store(
                 source=source,
                 sink=sink,
             ),
-            details={"set_together": set_together}
-            | ({NEW_OWNER: True} if _has_new_owner(agreement, before) else {}),
+            details=details | ({NEW_OWNER: True} if _has_new_owner(agreement, before) else {}),
             rows={"agreement": audit.row_of(agreement)},
         )
 

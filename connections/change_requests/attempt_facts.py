@@ -41,17 +41,24 @@ def not_sent_sentence_of(change_request: ChangeRequest) -> str:
     return not_sent_sentence(attempts_of(change_request))
 
 
-def earlier_attempts(attempts: Iterable[AttemptFields]) -> str:
+def earlier_attempts(
+    attempts: Iterable[AttemptFields], *, last: AttemptFields | None = None
+) -> str:
     """What each attempt did: "Attempts 1 and 2 returned 429."
 
-    Empty if no attempt left this server.
+    Those of another method than the `last` one are named by it: "The DELETE returned 200." Empty if
+    no attempt left this server.
     """
-    by_result: dict[str, list[int]] = {}
+    by_result: dict[tuple[str, str], list[int]] = {}
     for attempt in attempts:
         sent = sent_by([attempt])
         if sent != Sent.NOTHING:
-            by_result.setdefault(_result_of(attempt, sent), []).append(attempt.number)
-    return " ".join(f"{_numbered(numbers)} {result}." for result, numbers in by_result.items())
+            method = attempt.method if last and attempt.method != last.method else ""
+            by_result.setdefault((method, _result_of(attempt, sent)), []).append(attempt.number)
+    return " ".join(
+        f"{f'The {method}' if method else _numbered(numbers)} {result}."
+        for (method, result), numbers in by_result.items()
+    )
 
 
 def _result_of(attempt: AttemptFields, sent: Sent) -> str:

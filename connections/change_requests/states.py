@@ -449,7 +449,7 @@ def _record(
 ) -> None:
     model = type(change_request)
     rows: audit.Rows = {model.noun: audit.changes_of(model, values=columns, actor=actor)}
-    state = {name: getattr(change_request, name) for name in ("state", "outcome")}
+    state = {name: getattr(change_request, name) for name in model.event_details}
     state["cause"] = change_request.reported_cause
     for event in events:
         audit.record(

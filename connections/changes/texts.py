@@ -6,7 +6,7 @@ from typing import Any
 
 from connections.changes.losses import FAILING_LIMIT
 from connections.core.text import format_date, format_limit, format_span, join_names
-from connections.models import AccessRequest, Change, ChangeRequest, Deletion
+from connections.models import AccessRequest, Change, Deletion, RequestKind
 
 Kind = Change.Kind
 type State = dict[str, Any] | None
@@ -22,9 +22,11 @@ def change_title(
     """
     match change.kind:
         case Kind.APPEARED | Kind.RECREATED if access_request and not change.needs_attention:
-            return f"Created by {_ticket_or_requester(access_request)}"
+            return _requested_text(access_request)
         case Kind.APPEARED:
             return "Appeared with audit" if _added_audit(change) else "Appeared"
+        case Kind.REMOVED if access_request:
+            return _requested_text(access_request)
         case Kind.REMOVED if change.deletion_id is None:
             return "Removed elsewhere"
         case Kind.REMOVED if deletion:
@@ -40,7 +42,13 @@ def change_title(
     return change.get_kind_display()
 
 
-def _ticket_or_requester(change_request: ChangeRequest) -> str:
+def _requested_text(access_request: AccessRequest) -> str:
+    """ "Requested by Victor Huang": whoever created it in Datadog acted for that person."""
+    what = "Move requested" if access_request.kind == RequestKind.MOVE else "Requested"
+    return f"{what} by {access_request.requested_by_name}"
+
+
+def _ticket_or_requester(change_request: Deletion) -> str:
     """The beginning of a long ticket, because titles are on one line."""
     ticket = change_request.ticket
     return (ticket if len(ticket) <= 40 else f"{ticket[:39]}…") or change_request.requested_by_name
@@ -97,7 +105,11 @@ def change_cause_text(
             sentences = [_appeared_text(change)]
         case Kind.REMOVED:
             sentences = _removed_texts(
-                change, before, deletion=deletion, not_checked_by=not_checked_by
+                change,
+                before,
+                deletion=deletion,
+                is_moved=access_request is not None,
+                not_checked_by=not_checked_by,
             )
         case Kind.RECREATED:
             sentences = [_recreated_text(change, deletion=deletion)]
@@ -122,10 +134,15 @@ def _appeared_text(change: Change) -> str:
 
 
 def _removed_texts(
-    change: Change, before: State, *, deletion: Deletion | None, not_checked_by: Sequence[str]
+    change: Change,
+    before: State,
+    *,
+    deletion: Deletion | None,
+    is_moved: bool,
+    not_checked_by: Sequence[str],
 ) -> list[str]:
     sentences = [f"{deletion_name(change, deletion=deletion)}."] if deletion else []
-    if change.deletion_id is None:
+    if change.deletion_id is None and not is_moved:
         sentences.append("Datadog doesn't report who removed it.")
     if _is_disabled(before):
         sentences.append(_disabled_text(before))
@@ -146,8 +163,8 @@ def deletion_name(change: Change, *, deletion: Deletion) -> str:
 
 def access_request_name(access_request: AccessRequest) -> str:
     """The access request as the cause of a change names it."""
-    by = access_request.requested_by_name
-    return f"Access request by {by} on {format_date(access_request.requested_at)}"
+    name = access_request.ticket or f"by {access_request.requested_by_name}"
+    return f"Access request {name} on {format_date(access_request.requested_at)}"
 
 
 def _recreated_text(change: Change, *, deletion: Deletion | None) -> str:

@@ -12,6 +12,7 @@ from connections.models.access_requests import (
     AccessState,
     MoveStep,
     RequestKind,
+    outcome_label,
 )
 from connections.models.access_reviews import (
     AccessReview,

@@ -73,6 +73,12 @@ class AccessOutcome(models.TextChoices):
     UNRESOLVED = "unresolved"
 
 
+def outcome_label(outcome: str, *, kind: str) -> str:
+    """What an outcome of this kind of access request is called. A move doesn't just create."""
+    is_moved = kind == RequestKind.MOVE and outcome == AccessOutcome.CREATED
+    return "Moved" if is_moved else AccessOutcome(outcome).label
+
+
 # After these, the pair has the requested access, and its agreement is set.
 COMPLETED = (
     AccessOutcome.CREATED,
@@ -104,6 +110,7 @@ class AccessRequest(ChangeRequest):
     wanted = "access for"
     no_effect = AccessState.NO_EFFECT
     outcomes = AccessOutcome
+    event_details = ("state", "outcome", "kind")
 
     kind = CodeField(max_length=8, choices=RequestKind)
     credential = models.ForeignKey(
@@ -188,6 +195,10 @@ class AccessRequest(ChangeRequest):
 
     def __str__(self) -> str:
         return f"access request for {self.pair} on {self.site}"
+
+    def get_outcome_display(self) -> str:  # type: ignore[no-redef]
+        """What its outcome is called; "" while it is open."""
+        return outcome_label(self.outcome, kind=self.kind) if self.outcome else ""
 
     @property
     def action(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connections.audit.texts import event_title
-from connections.models import AccessOutcome, Outcome
+from connections.models import AccessOutcome, Outcome, outcome_label
 
 # Titles of notifications that are about more than one event, or about none.
 _NOTIFICATION_TITLES = {
@@ -42,5 +42,6 @@ def notification_title(
     if code == "deletion.settled" and outcome in set(Outcome):
         return Outcome(outcome).label
     if code == "access_request.settled" and outcome in set(AccessOutcome):
-        return f"Access request: {AccessOutcome(outcome).label.lower()}"
+        label = outcome_label(outcome, kind=details.get("kind", ""))
+        return f"Access request: {label.lower()}"
     return _NOTIFICATION_TITLES.get(code) or event_title(code)

@@ -1,13 +1,15 @@
 """What was agreed about a connection, as pages show it beside the connection."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from connections.access_requests.status import people_text
 from connections.agreements.agreed import reasons_of
+from connections.agreements.setting import find_requests_of
 from connections.agreements.texts import end_text, is_end_urgent
 from connections.core.text import join_names
-from connections.models import Agreement
+from connections.models import COMPLETED, AccessRequest, Agreement
 from connections.web.badges import AGREEMENT_REASONS, Badge
 
 
@@ -35,6 +37,7 @@ class VersionView:
 
     agreement: Agreement
     changes: tuple[str, ...]
+    # "by Ada", or "requested by Victor, approved by Grace".
     set_by: str
 
 
@@ -55,14 +58,22 @@ def agreed_view(agreement: Agreement | None, types: Collection[str], *, today: d
     )
 
 
-def version_views(versions: Sequence[Agreement]) -> list[VersionView]:
-    """What each version of an agreement changed. `versions` are newest first."""
+def version_views(
+    versions: Sequence[Agreement], *, requests: Iterable[AccessRequest]
+) -> list[VersionView]:
+    """What each version of an agreement changed, and who set it. `versions` are newest first.
+
+    `requests` are the visible access requests, which can have set some of them.
+    """
     before = [*versions[1:], None]
+    people = {each.pk: people_text(each) for each in requests if each.outcome in COMPLETED}
+    of_requests = find_requests_of(versions) if people else {}
+    set_by = {pk: people[request] for pk, request in of_requests.items() if request in people}
     return [
         VersionView(
             agreement=version,
             changes=tuple(_changes(version, earlier)),
-            set_by=str(version.set_by or version.set_by_process),
+            set_by=set_by.get(version.pk) or f"by {version.set_by or version.set_by_process}",
         )
         for version, earlier in zip(versions, before, strict=False)
     ]

@@ -22,7 +22,6 @@ from connections.core.text import format_limit
 from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus, OutcomeGroup
 from connections.deletions.texts import explain, label_of
 from connections.models import (
-    AccessOutcome,
     AccessRequest,
     AccessReview,
     AuditVerification,
@@ -37,6 +36,7 @@ from connections.models import (
     RowProblem,
     RowState,
     Sync,
+    outcome_label,
 )
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.verifier.rules import Sent
@@ -158,10 +158,10 @@ def access_request_badge(access_request: AccessRequest, *, status: AccessStatus)
     return Badge(access_label_of(access_request, status=status), tone, icon)
 
 
-def access_outcome_badge(outcome: str) -> Badge:
-    """The badge of the outcome of an access request."""
+def access_outcome_badge(outcome: str, *, kind: str) -> Badge:
+    """The badge of the outcome of an access request of this kind."""
     tone, icon = _ACCESS_REQUESTS[ClosedStatus(outcome)]
-    return Badge(AccessOutcome(outcome).label, tone, icon)
+    return Badge(outcome_label(outcome, kind=kind), tone, icon)
 
 
 def outcome_badge(outcome: str) -> Badge:
@@ -288,6 +288,7 @@ CHANGE_BADGES = {
         Badge("Recreated", "info", "refresh", "The two orgs had a connection with another ID."),
         Badge("Creator changed", "info", "person", "Datadog shows a different creator."),
         Badge("Created by request", "muted", "plus", "An access request created it."),
+        Badge("Removed by move", "muted", "minus", "A move deleted it and created it again."),
         Badge("Removed by deletion", "muted", "minus", "A deletion in Org Admin removed it."),
         Badge("Removed", "muted", "minus", "Datadog no longer lists it."),
         Badge("Narrowed", "muted", "narrow", "It shares fewer data types than before."),
@@ -301,7 +302,9 @@ def change_badge(
 ) -> Badge:
     """The title of a change with its tone and icon."""
     title = change_title(change, deletion=deletion, access_request=access_request)
-    untitled = "Removed by deletion" if change.kind == Change.Kind.REMOVED else "Created by request"
+    untitled = "Created by request"
+    if change.kind == Change.Kind.REMOVED:
+        untitled = "Removed by move" if access_request else "Removed by deletion"
     badge = CHANGE_BADGES.get(title) or CHANGE_BADGES[untitled]
     return replace(badge, label=title)
 

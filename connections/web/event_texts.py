@@ -73,7 +73,8 @@ def event_text(event: AuditEvent) -> EventText:
     if event.code == "deletion.settled":
         return EventText(badge=outcome_badge(details["outcome"]), detail=_detail(event))
     if event.code == "access_request.settled":
-        return EventText(badge=access_outcome_badge(details["outcome"]), detail=_detail(event))
+        badge = access_outcome_badge(details["outcome"], kind=details.get("kind", ""))
+        return EventText(badge=badge, detail=_detail(event))
     if event.code in _LOOKS:
         tone, icon = _LOOKS[event.code]
         # A timeline is about one connection and its deletions, so only a bulk deletion needs its

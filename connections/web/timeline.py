@@ -8,10 +8,10 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access_requests.status import access_status_at, terms_text
+from connections.access_requests.status import access_status_at, people_text, terms_text
 from connections.changes.changes import ChangeRow
 from connections.changes.texts import types_of
-from connections.models import AccessRequest, AuditEvent, Change
+from connections.models import COMPLETED, AccessRequest, AuditEvent, Change
 from connections.web.badges import Badge, access_request_badge, change_badge
 from connections.web.event_texts import event_text
 
@@ -50,15 +50,21 @@ def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEn
 
 
 def access_request_entry(access_request: AccessRequest, *, now: datetime) -> TimelineEntry:
-    """The entry for an access request: how it ended or, until then, where it is. Makes no query."""
+    """The entry for an access request: how it ended or, until then, where it is.
+
+    Makes no query if its approvals are prefetched.
+    """
     status = access_status_at(access_request, now=now)
     badge = access_request_badge(access_request, status=status)
+    if access_request.outcome not in COMPLETED:
+        badge = replace(badge, label=f"Access request: {badge.label}")
     said = access_request.settled_reason or access_request.reason
+    terms = [terms_text(access_request), access_request.ticket, f"“{said}”"]
     return TimelineEntry(
-        badge=replace(badge, label=f"Access request: {badge.label}"),
+        badge=badge,
         at=access_request.settled_at or access_request.requested_at,
-        by=access_request.settled_by_name or access_request.requested_by_name,
-        detail=f"{terms_text(access_request)} · “{said}”",
+        by=people_text(access_request),
+        detail=" · ".join(filter(None, terms)),
         url=reverse("access-request-detail", args=[access_request.pk]),
     )
 

@@ -5,14 +5,23 @@ from datetime import date, timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 from pytest_django import Settings
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.access_requests.requesting import WantedTerms
 from connections.access_requests.targets import find_target
-from connections.change_requests import approvals, lifecycle, reconciliation, sending, states
+from connections.change_requests import (
+    approvals,
+    lifecycle,
+    reconciliation,
+    sending,
+    states,
+    verification,
+)
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError, OvertakenError
+from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
     AccessRequest,
@@ -25,6 +34,7 @@ from connections.models import (
     Role,
     approval_digest_of,
 )
+from connections.web.framework.support import connection_url
 from sandbox import faults
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
@@ -111,6 +121,25 @@ def test_a_viewer_requests_an_approver_approves_and_an_operator_confirms(
     access_request = confirm(access_request, ada)
     assert (access_request.outcome, sent(sandbox)) == (AccessOutcome.CREATED, 1)
     assert access_request.confirmed_by == ada
+
+
+def test_the_connections_page_says_once_who_requested_approved_and_confirmed_it(
+    ask: Ask,
+    linus: Person,
+    ada: Person,
+    credential: Credential,
+    clock: SettableClock,
+    client_of: Callable[[Person], Client],
+):
+    created = confirm(approve(ask(), linus), ada)
+    clock.advance(seconds=5)
+    verification.verify(change_request=created, actor=WORKER)
+    syncs.sync_credentials(credentials=[credential], actor=WORKER)
+    page = client_of(ada).get(connection_url(created.key))
+    who = "requested by Victor, approved by Linus, confirmed by Ada"
+    timeline = [(each.badge.label, each.by) for each in page.context["timeline"].first]
+    assert [each for each in timeline if "Victor" in f"{each}"] == [("Created", who)]
+    assert [version.set_by for version in page.context["versions"]] == [who]
 
 
 @pytest.mark.database

@@ -159,6 +159,12 @@ def test_moving_a_connection_explains_that_one_is_removed_and_another_appears(
     changes = [(row.change.kind, row.change.needs_attention, row.access_request) for row in rows]
     assert (Change.Kind.RECREATED, False, moved) in changes
     assert not any(needs_attention for _, needs_attention, _ in changes)
+    for row in rows[:2]:
+        title = change_title(row.change, deletion=row.deletion, access_request=row.access_request)
+        assert (title, row.cause) == (
+            "Move requested by Ada",
+            f"{access_request_name(moved)}.",
+        )
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -192,4 +198,4 @@ def test_a_connection_that_is_created_again_needs_attention_if_someone_else_remo
     assert row.change.needs_attention != is_ours
     assert row.access_request == access_request
     title = change_title(row.change, deletion=row.deletion, access_request=row.access_request)
-    assert title == ("Created by Ada" if is_ours else "Recreated")
+    assert title == ("Requested by Ada" if is_ours else "Recreated")

@@ -22,6 +22,7 @@ from connections.models import (
     Person,
 )
 from connections.notifications.messages import build_message
+from connections.notifications.titles import notification_title
 from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -139,6 +140,14 @@ def test_a_message_is_dropped_once_the_request_is_hidden_from_its_reader(
     let_only(ada, credential=credential, kind=AccessKind.SEE, actor=person_actor(person=root))
     with pytest.raises(AccessRequest.DoesNotExist):
         build_message(row)
+
+
+@pytest.mark.parametrize(("kind", "label"), [("move", "moved"), ("create", "created")])
+def test_the_title_of_a_message_says_what_was_done(kind: str, label: str):
+    title = notification_title(
+        "access_request.settled", details={"outcome": "created", "kind": kind}
+    )
+    assert title == f"Access request: {label}"
 
 
 @pytest.mark.parametrize("is_covered", [True, False])

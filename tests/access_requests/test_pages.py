@@ -1,6 +1,7 @@
 """The pages of access requests: requesting, deciding, confirming, and what each person sees."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ from django.utils.html import escape
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
 from connections.access_requests.status import effect_of
+from connections.change_requests import verification
 from connections.inventory import syncs
 from connections.models import (
     AccessOutcome,
@@ -551,11 +553,20 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     sandbox.world.clear_faults()
     assert client.post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
     page = client.get(url)
-    assert "Created" in page.context["outcome"]["badge"].label
+    assert page.context["outcome"]["badge"].label == "Moved, verifying"
+    assert "The DELETE returned 200. Attempt 2 returned 403." in page.text
+    assert "Sending the DELETE, attempt 1" in page.text
     new = connection_between(sandbox.world, "Payments US", "Group SOC")
     for each in (old, new):
         assert f"/connections/{listed_pair.site}/{each.id}/" in page.text
     syncs.sync_credentials(credentials=list(Credential.objects.all()), actor=WORKER)
+    verification.verify(change_request=AccessRequest.objects.get(), actor=WORKER)
+    page = client.get(url)
+    assert "Moved and verified" in page.text
+    who, interrupted, *_ = page.context["outcome"]["text"].facts
+    assert who == "from Dana Keller to Org Admin"
+    assert re.fullmatch(r"interrupted \d\d:\d\d:\d\d–\d\d:\d\d:\d\d UTC", interrupted)
+    assert "Moved" in [entry.badge.label for entry in page.context["timeline"]]
     # Its creator is a service account now.
     assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
 

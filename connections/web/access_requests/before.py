@@ -21,12 +21,15 @@ def list_before(pair: OrgPair, *, before: datetime, actor: Actor) -> list[Timeli
     of_pair = pair._asdict()
     requests = visible_access_requests(actor=actor).filter(
         **of_pair, requested_at__lt=before, settled_at__isnull=False
-    )[:MOST]
+    )
     deletions = visible(Deletion.objects.all(), actor=actor).filter(
         **of_pair, requested_at__lt=before, settled_at__isnull=False
     )
     entries = [
-        *(access_request_entry(each, now=before) for each in conceal(requests, actor=actor)),
+        *(
+            access_request_entry(each, now=before)
+            for each in conceal(requests.prefetch_related("approvals")[:MOST], actor=actor)
+        ),
         *(_of_deletion(each) for each in deletions[:MOST]),
     ]
     return sorted(entries, key=lambda entry: entry.at or before, reverse=True)

@@ -15,20 +15,25 @@ SHOWN_BODY = 8 * 1024
 
 def timeline_of(change_request: ChangeRequest, *, actor: Actor) -> list[TimelineEntry]:
     """Its events, each start of an attempt with what was recorded about that."""
-    attempts = {
-        attempt.number: _attempt_context(attempt) for attempt in change_request.attempts.all()
-    }
+    attempts = {attempt.number: attempt for attempt in change_request.attempts.all()}
     start = change_request.event_code(Step.SENDING)
     return [
-        replace(
-            event_entry(event, actor=actor),
-            attempt=attempts.get(event.details["attempt"]) if event.code == start else None,
-        )
+        _attempt_entry(event_entry(event, actor=actor), attempts.get(event.details["attempt"]))
+        if event.code == start
+        else event_entry(event, actor=actor)
         for event in audit.events_of(subject=change_request)
         # Refused access is for auditors, and could fill the page.
         if event.code != audit.EventCode.ACCESS_REFUSED
         and (change_request.cause != Cause.CONCEALED or event.code in READABLE_CODES)
     ]
+
+
+def _attempt_entry(entry: TimelineEntry, attempt: AttemptFields | None) -> TimelineEntry:
+    """The start of an attempt: what it sent, and what was recorded about it."""
+    if attempt is None:
+        return entry
+    badge = replace(entry.badge, label=f"Sending the {attempt.method}, attempt {attempt.number}")
+    return replace(entry, badge=badge, attempt=_attempt_context(attempt))
 
 
 def _attempt_context(attempt: AttemptFields) -> dict[str, Any]:

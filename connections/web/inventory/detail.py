@@ -53,6 +53,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     is_owner = agreement is not None and agreement.owner == actor.person
     is_free = history.open_deletion is None and protection.active is None
     decisions = list_decisions(actor=actor, key=key)
+    requests = list_of_connection(key, pair, actor=actor) if history.observations else []
     agreed = agreed_view(agreement, snapshot.connection_types, today=time_of(request).date())
     context = {
         **_request_urls(history, pair, agreed=agreed, is_protected=protection.active is not None),
@@ -64,7 +65,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "agreed": agreed,
         # The day after which Org Admin deletes it.
         "approved_end": find_approved_end(key, pair) if agreement and agreement.ends_on else None,
-        "versions": version_views(versions),
+        "versions": version_views(versions, requests=requests),
         "set_url": reverse("agreement-form", query={"pair": pair.reference, "back": request.path})
         if history.observations and (is_owner or can_set(actor=actor, pairs=[pair]))
         else "",
@@ -73,7 +74,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             history,
             changes=get_change_page(actor=actor, filters=ChangeFilter(connection=key)).rows,
             decisions=decisions,
-            requests=list_of_connection(key, pair, actor=actor) if history.observations else [],
+            requests=requests,
             actor=actor,
             now=time_of(request),
         ),

@@ -20,7 +20,7 @@ from connections.inventory.timeline import (
     SimilarConnection,
     is_observation,
 )
-from connections.models import AccessRequest, AuditEvent, Change, OrgConnectionSnapshot
+from connections.models import COMPLETED, AccessRequest, AuditEvent, Change, OrgConnectionSnapshot
 from connections.web.badges import ROW_BADGES, Badge
 from connections.web.timeline import (
     FIRST_LISTED,
@@ -60,6 +60,15 @@ def timeline_of(
     `changes` are the ones that syncs detected for it, `decisions` those of access reviews, and
     `requests` its access requests.
     """
+    # The entry of an access request says more than what Datadog listed because of it.
+    made_by_requests = {each.pk for each in requests if each.outcome in COMPLETED}
+    changes = [
+        row
+        for row in changes
+        if not row.access_request
+        or row.access_request.pk not in made_by_requests
+        or row.change.needs_attention
+    ]
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in FIRST_LISTED]
     entries = [
