@@ -110,8 +110,6 @@ def batch_lines(batch: Batch, *, has_expired: bool) -> list[str]:
         lines = [why] if why else []
         lines += ["Nothing more is sent until someone resumes it."]
         return [*lines, "To plan the unsent connections again, stop it first."]
-    if batch.state == BatchState.REQUESTED:
-        return [f"The request expires at {format_time(batch.expires_at)}."]
     if batch.state == BatchState.DECLINED:
         return [f"Reason: {batch.ended_reason}"]
     return []

@@ -23,12 +23,13 @@ from connections.deletions.export import prepare_export
 from connections.deletions.history import HistoryFilter
 from connections.deletions.status import OutcomeGroup
 from connections.lookups.objects import find_batch
+from connections.notifications.notified import find_waiting_note
 from connections.operations import heartbeats
 from connections.web.badges import batch_badge
 from connections.web.batches.forms import PlanRequestForm
 from connections.web.batches.plan import Plan, load_plan
 from connections.web.batches.rows import plan_rows, progress_parts, result_rows
-from connections.web.change_requests.page import POLL_CHANGING, POLL_WAITING
+from connections.web.change_requests.page import POLL_CHANGING, POLL_WAITING, noted_version
 from connections.web.change_requests.page import notice_about as deletion_notice_about
 from connections.web.deletions.bars import BarPart
 from connections.web.framework import support
@@ -52,7 +53,7 @@ def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
     if request.method == "POST":
         request = as_page_request(request, path=reverse("batch-detail", args=[pk]))
     # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
-    elif (seen := support.polled_version(request)) and seen == _current_version(batch):
+    elif (seen := support.polled_version(request)) and seen == _current_version(batch, actor=actor):
         return HttpResponse(status=204)
     context = _page_context(request, batch=batch, actor=actor, refusal=refusal)
     return support.render_for(
@@ -60,15 +61,16 @@ def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED)
     )
 
 
-def _current_version(batch: models.Batch) -> str:
+def _current_version(batch: models.Batch, *, actor: Actor) -> str:
     now = clock.now()
-    return page_version(
+    version = page_version(
         batch,
         progress=get_progress(batch),
         interval=poll_interval(batch, now=now),
         no_sender=_no_sender(batch, now=now),
         now=now,
     )
+    return noted_version(version, find_waiting_note(batch, actor=actor, now=now))
 
 
 def notice_about(refusal: Refusal) -> str:
@@ -326,6 +328,7 @@ def _record_context(
     version = page_version(
         batch, progress=progress, interval=interval, no_sender=no_sender, now=now
     )
+    waiting = find_waiting_note(batch, actor=actor, now=now)
     is_waiting = batch.state in {models.BatchState.APPROVED, models.BatchState.PAUSED}
     kept = confirming.list_kept(batch) if is_waiting and not has_expired else []
     undecided = batch.state in UNDECIDED
@@ -351,6 +354,7 @@ def _record_context(
         ),
         "status": batch_badge(batch, has_expired=has_expired, is_all_gone=_is_all_gone(parts)),
         "lines": texts.batch_lines(batch, has_expired=has_expired),
+        "waiting": waiting,
         "kept": kept,
         "people": _people(batch, approvals=approvals),
         "timeline": [event_entry(event, actor=actor) for event in audit.events_of(subject=batch)],
@@ -381,7 +385,9 @@ def _record_context(
         "to_retire": _credential_to_retire(batch, parts, actor=actor),
         "can_retire": permissions.can_manage_credentials(actor),
         "poll_interval": interval,
-        "poll_url": list_url(request, seen=version, page=request.GET.get("page", "")),
+        "poll_url": list_url(
+            request, seen=noted_version(version, waiting), page=request.GET.get("page", "")
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from types import MappingProxyType
@@ -24,6 +25,7 @@ from connections.core.sites import site_label
 from connections.core.text import format_time
 from connections.deletions.status import NextStep
 from connections.models import AccessRequest, ApprovalPolicy, ChangeRequest, Deletion, State
+from connections.notifications.notified import WaitingNote, find_waiting_note
 from connections.operations import heartbeats
 from connections.web.badges import Badge
 from connections.web.change_requests.excluded import Excluded, find_excluded
@@ -108,10 +110,12 @@ class RequestPage[R: ChangeRequest](ABC):
         actor = support.actor_of(request)
         change_request = self.find(actor=actor, pk=pk)
         # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
-        if (seen := support.polled_version(request)) and seen == self.version(
-            change_request, actor=actor, now=clock.now()
-        ):
-            return HttpResponse(status=204)
+        if seen := support.polled_version(request):
+            now = clock.now()
+            waiting = find_waiting_note(change_request, actor=actor, now=now)
+            version = self.version(change_request, actor=actor, now=now)
+            if seen == noted_version(version, waiting):
+                return HttpResponse(status=204)
         return self.render(
             request,
             change_request,
@@ -182,9 +186,15 @@ class RequestPage[R: ChangeRequest](ABC):
         """
         now = clock.now()
         context = self.status_context(change_request, request=request, actor=actor, now=now)
+        waiting = find_waiting_note(change_request, actor=actor, now=now)
+        if waiting:
+            # The note says when it expires.
+            context["text"] = replace(context["text"], facts=())
+        context["version"] = noted_version(context["version"], waiting)
         return {
             "form": form,
             "notice": notice,
+            "waiting": waiting,
             "noun": self.noun,
             "url": self.url(change_request),
             "urls": {
@@ -272,6 +282,11 @@ def version_of(change_request: ChangeRequest, *more: object, now: datetime) -> s
         is_changing_soon(change_request, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def noted_version(version: str, waiting: WaitingNote | None) -> str:
+    """The version of a page with a note about who was notified."""
+    return hashlib.sha256(f"{version}{waiting}".encode()).hexdigest()[:16] if waiting else version
 
 
 def must_verify_itself(change_request: ChangeRequest, *, actor: Actor, now: datetime) -> bool:
