@@ -145,13 +145,14 @@ def can_acknowledge(actor: Actor, *, subject: Deletion | AccessRequest) -> bool:
 def acknowledge_problem(*, actor: Actor, kind: str, subject_id: UUID, note: str) -> int:
     """Acknowledge a problem, so that no overview lists it. Return how many were new.
 
-    `subject_id` is that of the deletion or access request, or of the bulk deletion whose deletions
-    failed. Raises Http404 when the actor can't see such a problem, PermissionDenied, and
-    InvalidInputError for `note`.
+    `subject_id` is that of the deletion or access request, or of a bulk deletion: of its deletions
+    that failed, the actor acknowledges those that they can. Raises Http404 when the actor can't see
+    such a problem, PermissionDenied, and InvalidInputError for `note`.
     """
-    subjects = _find(actor=actor, kind=kind, subject_id=subject_id)
+    found = _find(actor=actor, kind=kind, subject_id=subject_id)
+    subjects = [each for each in found if can_acknowledge(actor, subject=each)]
     person = actor.person
-    if person is None or not all(can_acknowledge(actor, subject=each) for each in subjects):
+    if person is None or not subjects:
         raise permissions.denied("acknowledge this problem")
     note = note.strip()
     if len(note) > MAX_REASON_LENGTH:

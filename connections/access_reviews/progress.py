@@ -25,6 +25,7 @@ from connections.inventory.inventory import current_snapshots
 from connections.models import (
     AccessReview,
     AccessReviewDecision,
+    AccessReviewRow,
     AccessReviewState,
     OrgConnectionKey,
     Person,
@@ -164,14 +165,22 @@ class ExpiredKeeps:
 def find_expired_keeps(*, actor: Actor, today: date, limit: int) -> ExpiredKeeps:
     """The newest decisions that keep a visible listed connection until a date that has passed.
 
-    At most `limit` are loaded. One query.
+    Without those that an open access review asks to decide. At most `limit` are loaded. One query.
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     listed = current_snapshots(actor=actor).filter(
         site=OuterRef("row__site"), connection_id=OuterRef("row__connection_id")
     )
+    still_valid = ~Q(decision=ReviewDecision.KEEP, keep_until__lt=today)
+    asked_again = AccessReviewRow.objects.filter(
+        ~Exists(AccessReviewDecision.objects.filter(still_valid, row=OuterRef("pk"))),
+        site=OuterRef("row__site"),
+        connection_id=OuterRef("row__connection_id"),
+        review__state=AccessReviewState.OPEN,
+    )
     passed = newest_decisions().filter(
         Exists(listed),
+        ~Exists(asked_again),
         decision=ReviewDecision.KEEP,
         keep_until__lt=today,
     )

@@ -1,7 +1,9 @@
 """Access reviews that repeat: the worker starts the next one so many months after the last one."""
 
 import calendar
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
@@ -31,13 +33,30 @@ def find_last_repeating() -> QuerySet[AccessReview]:
 
 
 def next_start(review: AccessReview) -> datetime | None:
-    """When the next one is to be started: whole months after the very first one.
+    """When the next one is to be started. None if it doesn't repeat."""
+    [(_, at)] = find_next_starts([review])
+    return at
+
+
+def find_next_starts(
+    reviews: Iterable[AccessReview],
+) -> list[tuple[AccessReview, datetime | None]]:
+    """When the next one of each is to be started: whole months after the very first one.
 
     In a month that lacks its day, on the last day. One that was started late delays no other.
     """
+    reviews = list(reviews)
+    by_id = {}
+    if any(review.repeats_id for review in reviews):
+        repeating = AccessReview.objects.filter(repeat_months__isnull=False)
+        by_id = repeating.only("created_at", "repeat_months", "repeats").in_bulk()
+    return [(review, _next_start(review, by_id)) for review in reviews]
+
+
+def _next_start(review: AccessReview, by_id: Mapping[UUID, AccessReview]) -> datetime | None:
     if review.repeat_months is None:
         return None
-    first, *others = _repeated_until(review)
+    first, *others = _repeated_until(review, by_id)
     months, step = 0, first.repeat_months or 0
     for other in others:
         months += step
@@ -47,14 +66,8 @@ def next_start(review: AccessReview) -> datetime | None:
     return _months_after(first.created_at, months + step)
 
 
-def _repeated_until(review: AccessReview) -> list[AccessReview]:
+def _repeated_until(review: AccessReview, by_id: Mapping[UUID, AccessReview]) -> list[AccessReview]:
     """The very first one, and each that repeated the one before, until this one."""
-    repeating = AccessReview.objects.filter(repeat_months__isnull=False)
-    by_id = (
-        repeating.only("created_at", "repeat_months", "repeats").in_bulk()
-        if review.repeats_id
-        else {}
-    )
     chain = [review]
     while chain[0].repeats_id:
         chain.insert(0, by_id[chain[0].repeats_id])

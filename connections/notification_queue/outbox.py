@@ -168,6 +168,8 @@ NEEDS_PEOPLE = {
     EventCode.ACCESS_REQUEST_NOT_ENDED,
     EventCode.BATCH_PAUSED,
     EventCode.ACCESS_REVIEW_STARTED,
+    EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED,
+    EventCode.ACCESS_REVIEW_OWNER_CHANGED,
     EventCode.ACCESS_REVIEW_REMINDED,
     EventCode.ACCESS_REVIEW_REPEAT_FAILED,
     EventCode.CREDENTIAL_PERMISSION_LOST,
@@ -260,6 +262,8 @@ def _enqueue_event(event: models.AuditEvent) -> None:
 
 def _needs_people(event: models.AuditEvent, subject: NotificationSubject | None) -> bool:
     """Whether someone has to act on it; on a new request, someone other than its requester."""
+    if event.code == EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED:
+        return bool(event.details["added"])
     if event.code not in _REQUESTED:
         return event.code in NEEDS_PEOPLE
     others = Q(pk__in=[])

@@ -93,7 +93,7 @@ def find_held_work() -> HeldWork:
     waiting_deletions = Deletion.objects.filter(~RUN_BY_BATCH, state=State.WAITING)
     waiting_requests = AccessRequest.objects.filter(state=State.WAITING)
     running = Batch.objects.filter(ended_at=None, state=BatchState.RUNNING)
-    last_reviews = [(each, repeating.next_start(each)) for each in repeating.find_last_repeating()]
+    last_reviews = repeating.find_next_starts(repeating.find_last_repeating())
     return HeldWork(
         clock=read_clock(),
         holds=list(Hold.objects.filter(released_at=None)),

@@ -162,19 +162,40 @@ def test_a_connection_is_due_again_once_its_last_day_has_passed(
     assert find_expired_keeps(actor) == []
 
 
+def test_a_connection_that_an_open_access_review_asks_about_again_is_not_counted_twice(
+    make_review: MakeReview, ada: Person, edith: Person, clock: SettableClock
+):
+    last_day = database_clock.now().date() + timedelta(days=1)
+    review = make_review(1, days=30)
+    [kept] = decide(review, ada, keep_until=last_day)
+    actor = person_actor(person=ada)
+    clock.advance(seconds=2 * 86_400)
+    [waiting] = progress.list_waiting_reviews(actor=actor)
+    assert (waiting.to_decide, find_expired_keeps(actor)) == (1, [])
+    close(review, edith, open_reason="The next one asks again.")
+    assert find_expired_keeps(actor) == [kept]
+    start(edith)
+    assert find_expired_keeps(actor) == []
+
+
 def test_what_only_hidden_credentials_list_is_shown_to_nobody_else(
-    make_review: MakeReview, payments: Credential, ada: Person, grace: Person, clock: SettableClock
+    make_review: MakeReview,
+    payments: Credential,
+    ada: Person,
+    edith: Person,
+    grace: Person,
+    clock: SettableClock,
 ):
     review = make_review(1)
     [made] = decide(review, grace, keep_until=database_clock.now().date() + timedelta(days=1))
     clock.advance(seconds=2 * 86_400)
     CredentialAccess.objects.create(credential=payments, person=grace, kind=AccessKind.SEE)
     key = OrgConnectionKey(site=made.row.site, connection_id=made.row.connection_id)
-    for person, shown in ((grace, 1), (ada, 0)):
-        actor = person_actor(person=Person.objects.get(pk=person.pk))
-        assert len(find_expired_keeps(actor)) == shown
-        assert len(progress.list_decisions(actor=actor, key=key)) == shown
-        assert len(progress.list_waiting_reviews(actor=actor)) == shown
+    actors = [person_actor(person=Person.objects.get(pk=each.pk)) for each in (grace, ada)]
+    assert [len(progress.list_waiting_reviews(actor=each)) for each in actors] == [1, 0]
+    close(review, edith, open_reason="The next one asks again.")
+    assert [len(find_expired_keeps(each)) for each in actors] == [1, 0]
+    assert [len(progress.list_decisions(actor=each, key=key)) for each in actors] == [1, 0]
 
 
 def test_open_access_reviews_wait_for_reviewers_with_something_to_decide(

@@ -72,6 +72,23 @@ def test_auditors_change_them_on_a_page_and_new_ones_are_emailed(
     assert [each.person for each in notifications] == [grace]
 
 
+def test_new_reviewers_who_want_only_alerts_get_the_email_and_slack_gets_it(
+    make_review: MakeReview, ada: Person, grace: Person, edith: Person, settings: Settings
+):
+    settings.HAS_MAIL, settings.SLACK_URL = True, "https://hooks.slack.com/services/T/B/x"
+    Person.objects.update(wants_only_alerts=True)
+    review = make_review(1, ada)
+    Notification.objects.all().delete()
+    change(review, edith, grace)
+    assert {each.person for each in Notification.objects.all()} == {grace, None}
+    Notification.objects.all().delete()
+    # Nobody has to do anything because there are fewer reviewers.
+    change(review, edith, ada, grace)
+    Notification.objects.all().delete()
+    change(review, edith, ada)
+    assert not Notification.objects.exists()
+
+
 def test_named_reviewers_can_take_the_place_of_everyone(
     make_review: MakeReview,
     ada: Person,

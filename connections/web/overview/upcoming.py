@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access_requests.actions import pair_of
-from connections.access_reviews.repeating import find_last_repeating, next_start
+from connections.access_reviews.repeating import find_last_repeating, find_next_starts
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import automatic_end, day_after, find_grants
 from connections.change_requests.hold import find_hold
@@ -77,8 +77,8 @@ def starting_reviews(situation: Situation) -> Iterator[Item]:
     """Access reviews that Org Admin starts soon, because one repeats."""
     if not permissions.can_manage_access_reviews(situation.actor):
         return
-    for review in find_last_repeating().filter(repeat_failed_at=None):
-        start = next_start(review)
+    repeating = find_last_repeating().filter(repeat_failed_at=None)
+    for review, start in find_next_starts(repeating):
         if start and start - situation.now < SOON:
             yield Item(
                 kind="review_starts",
@@ -93,27 +93,24 @@ def starting_reviews(situation: Situation) -> Iterator[Item]:
 
 
 def failed_verification(situation: Situation) -> Iterator[Item]:
-    """The newest verification of the audit log failed."""
+    """The newest verification of the audit log failed. To other people, a banner says so."""
     last = situation.verification
-    if last and last.fault:
-        can_audit = permissions.can_audit(situation.actor)
+    if last and last.fault and permissions.can_audit(situation.actor):
         yield Item(
             kind="verification_failed",
             badge=AuditLogStatus.FAILED.value,
             name="Audit log",
             note=last.message,
             at=last.checked_at,
-            url=reverse("audit-list") if can_audit else reverse("settings"),
-            action="View audit log" if can_audit else "View status",
-            is_yours=can_audit,
+            url=reverse("audit-list"),
+            action="View audit log",
         )
 
 
 def stopped_work(situation: Situation) -> Iterator[Item]:
-    """The hold, and a clock that is behind: until then Org Admin does nothing by itself."""
-    can_release = permissions.can_administer(situation.actor)
-    url = reverse("hold") if can_release else reverse("settings")
-    action = "Release…" if can_release else "View status"
+    """The hold, and a clock that is behind. To other people, a banner says so."""
+    if not permissions.can_administer(situation.actor):
+        return
     if hold := find_hold():
         yield Item(
             kind="hold",
@@ -121,9 +118,8 @@ def stopped_work(situation: Situation) -> Iterator[Item]:
             name="Org Admin does nothing by itself",
             note=hold.reason,
             at=hold.put_on_at,
-            url=url,
-            action=action,
-            is_yours=can_release,
+            url=reverse("hold"),
+            action="Release…",
         )
     if problem := situation.clock.problem:
         yield Item(
@@ -131,7 +127,6 @@ def stopped_work(situation: Situation) -> Iterator[Item]:
             badge=Badge("Clock is behind", "danger", "warning"),
             name="Nothing is confirmed, sent or ended",
             note=problem,
-            url=url,
-            action=action,
-            is_yours=can_release,
+            url=reverse("hold"),
+            action="View status",
         )

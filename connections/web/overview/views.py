@@ -95,6 +95,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
     facts = _facts(credentials, actor=actor, now=now)
     can_manage = permissions.can_manage_credentials(actor)
+    # To those who can act on it, a line says it.
+    says_clock = situation.clock.problem and not permissions.can_administer(actor)
     context: dict[str, Any] = {
         "has_credential": bool(credentials),
         "first": yours[:MAX_ITEMS],
@@ -120,7 +122,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "audit_log": audit_log_badge(situation.verification, now=now),
         "can_audit": permissions.can_audit(actor),
         "no_worker": None if has_worker else no_worker_text(worker_seen_at),
-        "clock": situation.clock.explanation if situation.clock.problem else None,
+        "clock": situation.clock.explanation if says_clock else None,
         "can_sync": permissions.can_sync(actor),
         "form": CredentialForm() if can_manage and not credentials else None,
         "administrators": [] if credentials else people.list_administrator_names(),

@@ -15,8 +15,10 @@ from connections.batches.running import run_due
 from connections.core.typed_text import MAX_REASON_LENGTH
 from connections.inventory import syncs
 from connections.models import (
+    AccessKind,
     AuditEvent,
     Credential,
+    CredentialAccess,
     Deletion,
     EventCode,
     Person,
@@ -38,6 +40,7 @@ from tests.access_requests.conftest import (
 from tests.access_requests.test_ending import another_id
 from tests.access_requests.test_moving import Mover, mover
 from tests.batches.support import add_connections, draft, request, sync_now
+from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.web.overview.test_overview import others, yours
@@ -165,6 +168,31 @@ def test_all_that_failed_of_a_bulk_deletion_is_one_line_and_one_acknowledgement(
     assert response["Location"] == "/deletions/?needs=you"
     assert len(acknowledged()) == 2
     assert not [each for each in yours(ada, client_of) if "View deletions" in each]
+
+
+def test_of_a_bulk_deletion_someone_acknowledges_what_they_can_act_on(
+    credential: Credential,
+    client_of: ClientOf,
+    ada: Person,
+    grace: Person,
+    sandbox: SandboxServer,
+):
+    labs = store_credential(sandbox, "Labs EU")
+    keys = add_connections(sandbox, 1) + add_connections(sandbox, 1, source="Labs EU")
+    sync_now(credential, labs)
+    batch = request(draft(ada, keys), ada)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, method="DELETE")
+    run_due(actor=WORKER)
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=ada)
+
+    response = acknowledge(client_of(grace), "refused", batch.pk)
+
+    assert response.status_code == 303
+    [stored] = ProblemAcknowledgement.objects.all()
+    assert Deletion.objects.get(pk=stored.subject_id).credential == credential
+    # What is left isn't hers.
+    assert acknowledge(client_of(grace), "refused", batch.pk).status_code == 303
+    assert ProblemAcknowledgement.objects.count() == 1
 
 
 ACCESS_LINE = "Payments US to Group SOC, Ada requested access: “quarterly report”, View request"
