@@ -112,7 +112,7 @@ class RequestPage[R: ChangeRequest](ABC):
         # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
         if seen := support.polled_version(request):
             now = clock.now()
-            waiting = find_waiting_note(change_request, actor=actor, now=now)
+            waiting = _find_waiting_note(change_request, actor=actor, now=now)
             version = self.version(change_request, actor=actor, now=now)
             if seen == noted_version(version, waiting):
                 return HttpResponse(status=204)
@@ -186,7 +186,7 @@ class RequestPage[R: ChangeRequest](ABC):
         """
         now = clock.now()
         context = self.status_context(change_request, request=request, actor=actor, now=now)
-        waiting = find_waiting_note(change_request, actor=actor, now=now)
+        waiting = _find_waiting_note(change_request, actor=actor, now=now)
         if waiting:
             # The note says when it expires.
             context["text"] = replace(context["text"], facts=())
@@ -282,6 +282,15 @@ def version_of(change_request: ChangeRequest, *more: object, now: datetime) -> s
         is_changing_soon(change_request, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _find_waiting_note(
+    change_request: ChangeRequest, *, actor: Actor, now: datetime
+) -> WaitingNote | None:
+    # The response to a confirmation passes few files.
+    if change_request.state != State.REQUESTED:
+        return None
+    return find_waiting_note(change_request, actor=actor, now=now)
 
 
 def noted_version(version: str, waiting: WaitingNote | None) -> str:
