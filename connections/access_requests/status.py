@@ -11,7 +11,7 @@ from connections.change_requests import attempt_facts
 from connections.change_requests.actions import action_of
 from connections.change_requests.exclusion import stale_text
 from connections.core.causes import Cause, cause_text
-from connections.core.data_types import DATA_TYPES
+from connections.core.data_types import data_text
 from connections.core.text import format_time, join_names
 from connections.datadog.responses import SUCCESSES
 from connections.deletions.status import (
@@ -376,11 +376,6 @@ def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:
     return next(reversed(worked or step), None)
 
 
-def data_text(types: list[str]) -> str:
-    """ "logs and metrics", or "audit events"."""
-    return join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
-
-
 # What a person did who ended a request.
 _ENDED_BY_A_PERSON: dict[str, str] = {
     AccessOutcome.DECLINED: "declined",
@@ -404,64 +399,6 @@ def terms_text(access_request: AccessRequest) -> str:
     """What it gives in a few words: "logs and metrics until 28 Feb 2027"."""
     end = f" until {access_request.ends_on:%-d %b %Y}" if access_request.ends_on else ""
     return f"{data_text(access_request.types_after)}{end}"
-
-
-def access_text(access_request: AccessRequest) -> str:
-    """What it changes, in one sentence: "Labs can then query Mobile's logs until 28 Feb 2027."."""
-    if access_request.kind == RequestKind.MOVE:
-        # The keys can have another owner afterwards.
-        is_open = not access_request.is_settled
-        return move_text(
-            before=access_request.creator_name,
-            after=access_request.credential.key_owner_name
-            if is_open
-            else f"the owner of the {access_request.credential_name} credential's keys",
-            is_interrupting=is_open and not access_request.epoch,
-        )
-    is_change = access_request.kind == RequestKind.CHANGE
-    return effect_of(
-        source=access_request.source_org_name or access_request.source_org_id,
-        sink=access_request.sink_org_name or access_request.sink_org_id,
-        types=list(access_request.types_after),
-        types_before=list(access_request.connection_types) if is_change else [],
-        end=f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "",
-    )
-
-
-def extension_text(*, before: date | None, ends_on: date | None) -> str:
-    """What an extension changes: "It was to end on 30 Nov 2026."."""
-    if before is None:
-        return ""
-    no_end = "" if ends_on else " With this request, it has no end."
-    return f"It was to end on {before:%-d %b %Y}.{no_end}"
-
-
-def effect_of(
-    *, source: str, sink: str, types: list[str], end: str, types_before: Sequence[str] = ()
-) -> str:
-    """The sentence that the requester and the approvers see. What is taken away comes first.
-
-    `types_before` are the data types of the connection that is changed.
-    """
-    owner = f"{source}{"'" if source.endswith('s') else "'s"}"
-    until = f" until {end}" if end else ""
-    kept = [kind for kind in types if kind in types_before]
-    removed = [kind for kind in types_before if kind not in types]
-    added = [kind for kind in types if kind not in types_before]
-    if not removed:
-        return f"{sink} can then query {owner} {data_text(types)}{until}."
-    loses = f"{sink} loses access to {owner} {data_text(removed)}"
-    gains = f" and gains access to its {data_text(added)}" if added else ""
-    if not kept:
-        return f"{loses}{gains}{until}."
-    return f"{loses}{gains}. It keeps {data_text(kept)}{until}."
-
-
-def move_text(*, before: str, after: str, is_interrupting: bool) -> str:
-    """The sentence about a move: whose connection it becomes. "" for a name that isn't known."""
-    names = "".join([f" from {before}" if before else "", f" to {after}" if after else ""])
-    interruption = ", and access is interrupted for a few seconds" if is_interrupting else ""
-    return f"The creator changes{names}{interruption}."
 
 
 def last_day_text(access_request: AccessRequest, *, today: date) -> str:

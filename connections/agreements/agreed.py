@@ -116,10 +116,13 @@ def load_agreements(*, today: date, within: Q = EVERY) -> Agreements:
     return Agreements(by_pair={row[:3]: AgreedTerms(*row) for row in rows}, today=today)
 
 
-def find_end_before(pair: OrgPair, *, at: datetime) -> date | None:
-    """The last day that was agreed before this time. Versions never change, so it stays."""
-    versions = Agreement.objects.filter(**pair._asdict(), set_at__lt=at)
-    return versions.order_by("-version").values_list("ends_on", flat=True).first()
+def find_agreement_at(pair: OrgPair, *, version: int | None, at: datetime) -> Agreement | None:
+    """This version of a pair's agreement or, if that is None, the newest from before this time."""
+    if version == 0:
+        return None
+    versions = list_versions(pair)
+    is_it = Q(set_at__lt=at) if version is None else Q(version=version)
+    return versions.filter(is_it).first()
 
 
 def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:

@@ -23,8 +23,10 @@ _DAY = timedelta(days=1)
 _SOON = timedelta(minutes=15)
 
 
-def find_grants(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
-    """The access request that last gave each of these pairs access, where one did.
+def find_grants(
+    pairs: Collection[OrgPair], *, before: datetime | None = None
+) -> dict[OrgPair, AccessRequest]:
+    """The access request that last gave each of these pairs access, where one did `before`.
 
     The order is that of the audit log, because the clock might have been set back in between.
     """
@@ -32,6 +34,8 @@ def find_grants(pairs: Collection[OrgPair]) -> dict[OrgPair, AccessRequest]:
     wanted = list(set(pairs))
     for start in range(0, len(wanted), PAIRS_PER_QUERY):
         of_pairs = of_these_pairs(wanted[start : start + PAIRS_PER_QUERY])
+        if before:
+            of_pairs &= Q(settled_at__lt=before)
         for row in AccessRequest.objects.filter(GAVE_ACCESS, of_pairs):
             completed[OrgPair(row.site, row.source_org_id, row.sink_org_id)].append(row)
     return {pair: _last_of(rows) for pair, rows in completed.items()}
@@ -62,6 +66,12 @@ def approved_end(grant: AccessRequest, *, today: date) -> date | None:
 def automatic_end(grant: AccessRequest, *, today: date) -> date | None:
     """The last day before Org Admin deletes the connection by itself."""
     return approved_end(grant, today=today) if grant.outcome in SEEN else None
+
+
+def find_automatic_end(pair: OrgPair, *, at: datetime) -> date | None:
+    """The last day before Org Admin was to delete the pair's connection, as known at this time."""
+    grant = find_grants([pair], before=at).get(pair)
+    return automatic_end(grant, today=at.date()) if grant else None
 
 
 def first_end(grant: AccessRequest, agreement: Agreement | None) -> date | None:

@@ -4,7 +4,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 _QUOTES = frozenset('"“”„«»')
@@ -41,8 +41,17 @@ def format_time(at: datetime | None, *, today: datetime | None = None) -> str:
 
 def format_date(at: datetime) -> str:
     """The day in UTC as "16 Nov 2026"."""
-    utc = at.astimezone(UTC)
-    return f"{utc.day} {utc:%b %Y}"
+    return format_day(at.astimezone(UTC))
+
+
+def format_day(day: date) -> str:
+    """The day as "16 Nov 2026"."""
+    return f"{day.day} {day:%b %Y}"
+
+
+def possessive(name: str) -> str:
+    """ "Labs'", "Mobile's"."""
+    return f"{name}'" if name.endswith("s") else f"{name}'s"
 
 
 def format_age(at: datetime, *, now: datetime) -> str:

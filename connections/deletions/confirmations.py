@@ -10,7 +10,7 @@ from django.db.models import Exists, Q
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access.policies import strictest_policy
-from connections.core.data_types import DATA_TYPES
+from connections.core.data_types import data_text
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.lookalikes import has_invisible
 from connections.core.text import join_names
@@ -228,21 +228,13 @@ def confirming_people(deletion: Deletion) -> str:
     return f"An Operator who can use the {deletion.credential_name} credential"
 
 
-def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
-    """What stops working: "Labs loses access to ML Platform's metrics."."""
-    what = join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
-    sink, source = sink or "The destination org", source or "the source org"
-    return f"{sink} loses access to {source}{"'" if source.endswith('s') else "'s"} {what}."
-
-
 def loss_text(*, sink: str, lost: Mapping[tuple[str, ...], Sequence[str]]) -> str:
     """ "Labs loses access to logs of Mobile; metrics of Retail EU and Retail US."
 
     `lost` has the names of the source orgs, by the data types that each one shared.
     """
     parts = [
-        f"{join_names([DATA_TYPES.get(kind, kind) for kind in types]) or 'data'} of "
-        f"{join_names(sorted(sources, key=str.casefold))}"
+        f"{data_text(types)} of {join_names(sorted(sources, key=str.casefold))}"
         for types, sources in sorted(lost.items())
     ]
     return f"{sink or 'Unknown org'} loses access to {'; '.join(parts)}."

@@ -1,6 +1,7 @@
 """The base class of the commands that request one change and send it."""
 
 import logging
+from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from connections.access.actor import command_actor
+from connections.agreements.what_changes import WhatChanges
 from connections.change_requests import lifecycle, verification
 from connections.core.causes import Cause
 from connections.core.errors import (
@@ -17,7 +19,7 @@ from connections.core.errors import (
     ResponseNotRecordedError,
     UnavailableError,
 )
-from connections.management.base import FAILED, NOT_SENT, UNKNOWN, link_to
+from connections.management.base import FAILED, NOT_SENT, UNKNOWN, Result, link_to
 from connections.management.deleting import DeletingCommand
 from connections.models import ApprovalPolicy, ChangeRequest, State
 
@@ -35,6 +37,21 @@ class SendingCommand[R: ChangeRequest](DeletingCommand):
         super().__init__(*args, **options)
         self._request_id = uuid4()
         self._pk: UUID | None = None
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="Print what would change, from the last sync. Sends and stores nothing. Exit "
+            "codes: 0 it would be sent, 2 it can't be requested, 7 it would need approval.",
+        )
+
+    def show_changes(self, changes: WhatChanges, *, needs_approval: bool) -> Result:
+        """What would change, for a dry run."""
+        document = {"dry_run": True, "needs_approval": needs_approval, "changes": changes.lines}
+        then = "This would need approval." if needs_approval else "This would be sent at once."
+        return Result(document, *changes.lines, then, exit_code=7 if needs_approval else 0)
 
     def begin_request(self) -> UUID:
         """The ID of the request, which might be sent from now on."""

@@ -12,6 +12,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.access.policies import policy_change_text
 from connections.access_requests.concealing import READABLE_CODES, conceal
+from connections.access_requests.what_changes import changes_of_request
 from connections.agreements.approved import automatic_end, find_grants
 from connections.audit import EventCode
 from connections.changes.changes import (
@@ -25,6 +26,7 @@ from connections.changes.texts import change_subject, change_title
 from connections.core.causes import Cause, FailureKind
 from connections.core.sites import site_name
 from connections.core.text import format_time, pluralize
+from connections.deletions.what_changes import changes_of_deletion
 from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject
@@ -108,8 +110,24 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
         seq=event.seq,
         by=event.actor_name,
         reason=str(details.get("reason") or ""),
+        rows=_what_changes(event, subject, reader=reader),
         data=data | reference.data,
     )
+
+
+def _what_changes(
+    event: models.AuditEvent, subject: object, *, reader: models.Person | None
+) -> tuple[str, ...]:
+    """What a request changes, for those who are to decide about it or are told of it."""
+    actor = _actor_of(reader)
+    if event.code == EventCode.ACCESS_REQUEST_REQUESTED and isinstance(
+        subject, models.AccessRequest
+    ):
+        return changes_of_request(subject, actor=actor).lines
+    if event.code == EventCode.DELETION_REQUESTED and isinstance(subject, models.Deletion):
+        changes = changes_of_deletion(subject, actor=actor)
+        return changes.lines if changes else ()
+    return ()
 
 
 def _actor_of(reader: models.Person | None) -> Actor:

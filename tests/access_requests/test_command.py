@@ -296,3 +296,24 @@ def test_access_requests_are_listed_newest_first(
     assert (row["kind"], row["outcome"]) == ("create", "created")
     call_command("list_access_requests")
     assert "Create  Created  Payments US → Group SOC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("policy", "code"), [(ApprovalPolicy.NONE, 0), (ApprovalPolicy.ONE, 7)])
+def test_a_dry_run_prints_what_changes_and_stores_and_sends_nothing(
+    listed_pair: OrgPair, sandbox: SandboxServer, policy: ApprovalPolicy, code: int
+):
+    Credential.objects.update(policy=policy)
+    sent = len(sandbox.world.requests())
+    exit_code, document = run(listed_pair, *CHANGE, "--dry-run")
+    assert exit_code == code
+    assert document["changes"][:2] == [
+        "Group SOC loses access to Payments US's metrics and gains access to its audit events. "
+        "It keeps logs.",
+        "Data types: logs, metrics → logs, audit",
+    ]
+    assert (AccessRequest.objects.count(), len(sandbox.world.requests())) == (0, sent)
+
+
+def test_a_dry_run_of_what_cannot_be_requested_says_why(listed_pair: OrgPair):
+    code, document = run(listed_pair, *CREATE, "--dry-run")
+    assert (code, "already connected" in document["error"]) == (2, True)

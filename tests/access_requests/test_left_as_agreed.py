@@ -163,7 +163,7 @@ def test_the_folded_part_of_the_form_changes_nothing(
 ):
     client = client_of(ada)
     page = client.get(NEW, page_of(agreed.pair, "change")).text
-    assert "Stays as agreed: Linus, “Fraud alerts”, until" in page
+    assert "· owner Linus · “Fraud alerts” · until" in page
     assert "data-folded>" in page
     fields = fields_of(client, agreed.pair, "change", is_unfolded=is_unfolded)
     fields |= {"connection_types": ["logs"], "confirmation": "Group SOC"}
@@ -172,7 +172,7 @@ def test_the_folded_part_of_the_form_changes_nothing(
     assert (done.outcome, done.ends_on) == ("changed", None)
     newest = find_agreements([agreed.pair])[agreed.pair]
     assert terms_of(newest) == terms_of(agreed)
-    assert "Stays as agreed" in client.get(f"/access-requests/{done.pk}/").text
+    assert "owner Linus · “Fraud alerts”" in client.get(f"/access-requests/{done.pk}/").text
 
 
 def test_what_is_changed_in_the_unfolded_part_is_named(

@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 
 from connections import audit
+from connections.agreements.what_changes import Access, compare_access
 from connections.audit import EventCode, search
 from connections.audit import texts as event_texts
 from connections.audit.texts import event_label
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import unknown_types
 from connections.datadog.responses import AttemptResult
-from connections.deletions.confirmations import effect_text
 from connections.deletions.status import DeletionStatus, status_of, steps_of
 from connections.deletions.texts import RequestText, describe
 from connections.models import (
@@ -414,9 +414,11 @@ def test_every_event_of_a_deletion_has_a_short_text_instead_of_its_code():
 def test_the_effect_of_a_deletion_names_the_data_types():
     types = ["logs", "audit", "rum"]
 
-    effect = effect_text(source="Payments EU", sink="Group SOC", types=types)
+    changes = compare_access(
+        source="Payments EU", sink="Group SOC", now=Access(types=types), after=None
+    )
 
-    assert effect == "Group SOC loses access to Payments EU's logs, audit events and rum."
+    assert changes.sentence == "Group SOC loses access to Payments EU's logs, audit events and rum."
     assert unknown_types(types) == ["rum"]
 
 

@@ -113,17 +113,27 @@ def test_a_wrong_confirmation_of_an_approved_deletion_keeps_the_input(
     assert page.form_to("/execute/").fields["confirmation"] == "Payments"
 
 
-@pytest.mark.parametrize("fault", [None, faults.RETURNS_403], ids=["deleted", "refused"])
-def test_a_closed_deletion_no_longer_shows_its_expected_impact(
-    requester: Requester, sandbox: SandboxServer, fault: faults.Fault | None
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (None, "Group SOC loses access to Payments US's logs and metrics."),
+        (
+            faults.RETURNS_403,
+            "Requested: Group SOC loses access to Payments US's logs and metrics.",
+        ),
+    ],
+    ids=["deleted", "refused"],
+)
+def test_the_record_of_a_deletion_says_what_it_took_away_or_was_to(
+    requester: Requester, sandbox: SandboxServer, fault: faults.Fault | None, said: str
 ):
     if fault:
         sandbox.world.set_fault(connection_id=requester.connection.id, fault=fault)
-    assert "loses access" in requester.confirmation_page().text
+    assert "might break" in requester.confirmation_page().text
     requester.delete()
     page = open_deletion(requester).text
-    assert "Source org Payments US" in page
-    assert "loses access" not in page
+    assert said in page
+    assert ("Requested: Group" in page, "might break" in page) == (bool(fault), False)
 
 
 def test_a_waiting_deletion_can_be_withdrawn(requester: Requester, sandbox: SandboxServer):

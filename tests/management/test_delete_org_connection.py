@@ -333,3 +333,24 @@ def test_a_deletion_that_another_person_closed_meanwhile_has_its_exit_code(outco
 def test_every_outcome_has_its_exit_code():
     for outcome in Outcome:
         assert exit_code_of(Deletion(state="settled", outcome=outcome)) in range(10)
+
+
+@pytest.mark.parametrize(("policy", "code"), [(ApprovalPolicy.NONE, 0), (ApprovalPolicy.ONE, 7)])
+def test_a_dry_run_prints_who_loses_what_and_sends_nothing(
+    db: None, sandbox: SandboxServer, policy: ApprovalPolicy, code: int
+):
+    store_credential(sandbox, "Payments US", policy=policy)
+    target = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sent = len(sandbox.world.requests())
+    result = run(target.id, "--dry-run")
+    assert (result.code, result.document["changes"][0]) == (
+        code,
+        "Group SOC loses access to Payments US's logs and metrics. Dashboards and notebooks using "
+        "them might break. No data is deleted.",
+    )
+    assert (Deletion.objects.count(), len(sandbox.world.requests())) == (0, sent)
+
+
+def test_a_dry_run_of_an_unlisted_connection_says_why(credential: Credential):
+    result = run(str(uuid4()), "--dry-run")
+    assert (result.code, "didn't list" in result.document["error"]) == (2, True)

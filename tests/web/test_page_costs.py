@@ -44,8 +44,8 @@ STATEMENTS = {
     "orgs": 12,
     "one org": 32,
     "one connection": 17,
-    "one deletion": 11,
-    "review": 13,
+    "one deletion": 12,
+    "review": 15,
     "one credential": 15,
     "one event": 9,
     "people": 7,
@@ -55,7 +55,7 @@ STATEMENTS = {
     "access reviews": 13,
     "one access review": 25,
     "bulk deletions": 7,
-    "plan": 19,
+    "plan": 20,
     "progress": 18,
 }
 # The largest compressed response in kB, with full pages of 100 rows and 100 orgs to choose from.

@@ -16,11 +16,13 @@ from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.export import deletion_row
 from connections.deletions.status import status_at
 from connections.deletions.texts import describe
+from connections.deletions.what_changes import changes_of_target
 from connections.inventory import syncs
+from connections.inventory.protections import protection_text
 from connections.management.base import FAILED, Result
 from connections.management.deleting import exit_code_of
 from connections.management.sending import SendingCommand, is_check_failed
-from connections.models import Credential, Deletion, Sync
+from connections.models import Credential, Deletion, Person, Sync
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class Command(SendingCommand[Deletion]):
         if credential is None:
             self.usage_error(f"No credential is named {options['credential']!r}.")
         requester = self.require_confirmed_input(options)
+        if options["dry_run"]:
+            return self._preview(credential, connection_id, requester)
         existing = confirmations.find_open_deletion(
             site=credential.site, connection_id=connection_id
         )
@@ -78,6 +82,21 @@ class Command(SendingCommand[Deletion]):
         deletion = self._resolve_failed_check(deletion, allow_unreviewed=options["unreviewed"])
         self.verify(deletion)
         return _result_of(deletion)
+
+    def _preview(
+        self, credential: Credential, connection_id: UUID, requester: Person | None
+    ) -> Result:
+        """What would change, or why it can't be deleted."""
+        requesting.require_usable_credential(credential=credential, requester=requester)
+        target = confirmations.find_target(
+            actor=command_actor(), credential=credential, connection_id=connection_id
+        )
+        changes = changes_of_target(target, actor=command_actor(), now=clock.now())
+        if target.protection:
+            self.usage_error(protection_text(target.protection))
+        if changes is None:
+            self.usage_error(f"{credential.name} didn't list this connection in its last sync.")
+        return self.show_changes(changes, needs_approval=target.needs_approval)
 
     def _sync_and_show(
         self, *, credential: Credential, connection_id: UUID, allow_unreviewed: bool

@@ -11,9 +11,16 @@ from django.http import Http404
 from connections.access.actor import command_actor
 from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
-from connections.access_requests.requesting import TooManyOpenError, WantedTerms, complete_terms
+from connections.access_requests.requesting import (
+    TooManyOpenError,
+    WantedTerms,
+    complete_terms,
+    find_problems,
+)
 from connections.access_requests.targets import AccessTarget, AccessTerms, find_target
+from connections.access_requests.what_changes import changes_of_terms
 from connections.change_requests.exclusion import find_open
+from connections.core import clock
 from connections.core.causes import cause_text
 from connections.inventory import syncs
 from connections.inventory.org_details import find_by_id_or_name, find_owner
@@ -80,10 +87,15 @@ class Command(SendingCommand[AccessRequest]):
         kind = RequestKind(options["kind"])
         self._require_options(kind, options)
         pair, wanted = self._find_pair(options), self._find_wanted(options)
+        credential, deletion = self._find_credential(options), self._find_deletion(options)
+        if options["dry_run"]:
+            target = self._find_target(
+                kind=kind, pair=pair, credential=credential, restored_from=deletion
+            )
+            return self._preview(target, wanted, options)
         existing = find_open(AccessRequest, pair)
         if existing:
             return _result_of(existing, is_existing=True)
-        credential, deletion = self._find_credential(options), self._find_deletion(options)
         target = self._sync_and_find(
             kind=kind, pair=pair, credential=credential, restored_from=deletion
         )
@@ -163,12 +175,29 @@ class Command(SendingCommand[AccessRequest]):
         except (ValueError, Deletion.DoesNotExist):
             self.usage_error(f"No deletion has the ID {text!r}.")
 
-    def _sync_and_find(self, **wanted: Any) -> AccessTarget:
-        """What would be requested, after a new sync."""
+    def _preview(
+        self, target: AccessTarget, wanted: WantedTerms, options: dict[str, Any]
+    ) -> Result:
+        """What would change, or why it can't be requested."""
+        terms = complete_terms(target, wanted, reason=options["reason"], ticket=options["ticket"])
+        problems = find_problems(target, terms, today=clock.now().date())
+        if problem := target.problem or " ".join(problems.values()):
+            self.usage_error(problem)
+        changes = changes_of_terms(target, terms, actor=command_actor())
+        if changes is None:
+            raise ValueError("Without a data type there is a problem.")
+        return self.show_changes(changes, needs_approval=target.needs_approval)
+
+    def _find_target(self, **wanted: Any) -> AccessTarget:
+        """What would be requested, from the last sync."""
         try:
-            target = find_target(actor=command_actor(), **wanted)
+            return find_target(actor=command_actor(), **wanted)
         except Http404 as error:
             self.usage_error(str(error))
+
+    def _sync_and_find(self, **wanted: Any) -> AccessTarget:
+        """What would be requested, after a new sync."""
+        target = self._find_target(**wanted)
         if target.credential is None:
             self.usage_error(target.problem)
         [listing] = syncs.sync_orgs(actor=command_actor(), credentials=[target.credential])

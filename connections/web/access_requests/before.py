@@ -8,7 +8,7 @@ from django.urls import reverse
 from connections.access.actor import Actor
 from connections.access.visibility import visible, visible_access_requests
 from connections.access_requests.concealing import conceal
-from connections.access_requests.status import data_text
+from connections.core.data_types import data_text
 from connections.models import Deletion, OrgPair, Outcome
 from connections.web.badges import outcome_badge
 from connections.web.timeline import TimelineEntry, access_request_entry

@@ -17,19 +17,18 @@ from connections.access_requests.status import (
     ClosedStatus,
     access_status_at,
     access_steps_of,
-    access_text,
     confirming_people,
     describe_access,
-    extension_text,
     last_day_text,
 )
 from connections.access_requests.texts import KIND_TEXTS
-from connections.agreements.agreed import find_end_before
+from connections.access_requests.what_changes import changes_of_request
 from connections.change_requests import approvals, rechecks, states
 from connections.change_requests.actions import protections_of
 from connections.deletions.status import DeletionStatus, NextStep
 from connections.lookups import objects
 from connections.models import (
+    COMPLETED,
     AccessOutcome,
     AccessRequest,
     Deletion,
@@ -115,6 +114,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         # Once a move has deleted the connection, only creating it is left.
         kind = RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
         pair = pair_of(access_request)
+        changes = changes_of_request(access_request, actor=actor)
         text = describe_access(
             access_request,
             status=status,
@@ -138,7 +138,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,
             "reason_reader": access_request.requested_by_name,
-            "last_day": last_day_text(access_request, today=now.date()),
+            "after_last_day": last_day_text(access_request, today=now.date()),
             "confirming_people": confirming_people(access_request),
             "earlier_title": "This pair before",
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
@@ -163,14 +163,13 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "protected": "Protected: no data type can be removed"
             if kind == RequestKind.CHANGE
             else "",
-            "effect": access_text(access_request),
-            "extension": _extension(access_request),
-            **_creator(access_request),
+            "changes": changes,
+            "has_no_effect": access_request.is_settled and access_request.outcome not in COMPLETED,
             "button": KIND_TEXTS[kind].button,
             "busy": KIND_TEXTS[kind].busy,
             "tone": KIND_TEXTS[kind].tone,
-            "added": sorted(set(access_request.types_after) - _before(access_request)),
-            "removed": sorted(_before(access_request) - set(access_request.types_after)),
+            # Without a connection, those requested aren't marked.
+            "added": changes.added if changes.now.types else [],
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
             "next_decision": find_next_decision(request, decided=access_request),
@@ -216,37 +215,6 @@ def _find_protection(access_request: AccessRequest) -> Protection | None:
     if access_request.is_settled:
         return None
     return protections_of([access_request]).first()
-
-
-def _extension(access_request: AccessRequest) -> str:
-    """What changes if it is an extension; "" if not."""
-    if access_request.kind != RequestKind.EXTEND:
-        return ""
-    before = find_end_before(pair_of(access_request), at=access_request.requested_at)
-    return extension_text(before=before, ends_on=access_request.ends_on)
-
-
-def _creator(access_request: AccessRequest) -> dict[str, Any]:
-    """Who created the connection in Datadog or, until it exists, who will."""
-    if access_request.kind in {RequestKind.CHANGE, RequestKind.EXTEND}:
-        return {
-            "creator": access_request.creator_name,
-            "is_service_account": access_request.creator_is_service_account,
-        }
-    # The keys can have another owner afterwards.
-    if access_request.is_settled:
-        return {}
-    credential = access_request.credential
-    return {
-        "creator": credential.key_owner_name,
-        "is_service_account": credential.key_owner_is_service_account,
-    }
-
-
-def _before(access_request: AccessRequest) -> set[str]:
-    """The data types that it had. Without a connection, those requested aren't marked."""
-    is_change = access_request.kind == RequestKind.CHANGE
-    return set(access_request.connection_types if is_change else access_request.types_after)
 
 
 def _deletion_url(deletion: Deletion | None, *, actor: Actor) -> str:

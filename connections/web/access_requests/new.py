@@ -19,7 +19,6 @@ from connections.access_requests.requesting import (
     find_problems,
     request_access,
 )
-from connections.access_requests.status import effect_of, extension_text, move_text
 from connections.access_requests.targets import (
     AccessChangedError,
     AccessTarget,
@@ -27,6 +26,7 @@ from connections.access_requests.targets import (
     find_target,
 )
 from connections.access_requests.texts import KIND_TEXTS
+from connections.access_requests.what_changes import changes_of_terms
 from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
@@ -403,58 +403,27 @@ def _terms_context(
     request: HttpRequest, target: AccessTarget, terms: AccessTerms
 ) -> dict[str, Any]:
     """Template variables of what follows the fields."""
-    source = target.source_name or target.pair.source_org_id
-    sink = target.sink_name or target.pair.sink_org_id
-    ends_on = terms.ends_on
+    changes = changes_of_terms(target, terms, actor=support.actor_of(request))
     # An end that was set by hand stays, but isn't a part of the request.
     is_kept = "ends_on" in terms.as_agreed
-    kept_end = target.agreement.ends_on if target.agreement and is_kept else None
-    until = min(filter(None, [ends_on, kept_end]), default=None)
     return {
         "target": target,
         "title": KIND_TEXTS[target.kind].title,
-        "source": source,
-        "sink": sink,
+        "source": target.source_name or target.pair.source_org_id,
+        "sink": target.sink_name or target.pair.sink_org_id,
         "site_label": site_label(target.pair.site),
         "types": list(terms.types),
         "added": target.added(terms.types) if target.snapshot else [],
-        "removed": target.removed(terms.types),
-        "ends_on": ends_on,
+        "changes": changes,
+        "ends_on": terms.ends_on,
         "protection": target.protection,
-        "kept_end": kept_end,
-        "effect": _effect(target, terms, source=source, sink=sink, until=until),
-        "extension": extension_text(before=target.agreement.ends_on, ends_on=ends_on)
-        if target.agreement and target.kind == RequestKind.EXTEND
-        else "",
+        "kept_end": target.agreement.ends_on if target.agreement and is_kept else None,
         "digest": target.form_digest,
         "curl": _as_curl(target, terms),
         "unknown_types": unknown_types(terms.types),
         "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,
         "latest": target.latest_day(today=support.time_of(request).date()),
     }
-
-
-def _effect(
-    target: AccessTarget, terms: AccessTerms, *, source: str, sink: str, until: date | None
-) -> str:
-    """What it changes, in one sentence."""
-    if not terms.types:
-        return "Choose at least 1 data type."
-    snapshot, credential = target.snapshot, target.credential
-    if target.kind == RequestKind.MOVE:
-        return move_text(
-            before=snapshot.creator_name if snapshot else "",
-            after=credential.key_owner_name if credential else "",
-            is_interrupting=True,
-        )
-    is_change = target.kind == RequestKind.CHANGE
-    return effect_of(
-        source=source,
-        sink=sink,
-        types=list(terms.types),
-        types_before=snapshot.connection_types if snapshot and is_change else (),
-        end=f"{until:%-d %b %Y}" if until else "",
-    )
 
 
 def _uses(target: AccessTarget, form: AccessRequestForm) -> list[tuple[str, str, bool]]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import F, TextChoices
+from django.db.models import Exists, F, OuterRef, TextChoices
 from django.urls import reverse
 
 from connections.access.actor import Actor
@@ -17,7 +17,15 @@ from connections.batches import facts
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
 from connections.deletions.confirmations import loss_text
-from connections.models import Batch, BatchRow, Deletion, OrgConnectionKey, OrgPair, RowProblem
+from connections.models import (
+    Batch,
+    BatchRow,
+    Deletion,
+    OrgConnectionKey,
+    OrgPair,
+    RowProblem,
+    newest_agreements,
+)
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.change_requests.excluded import Excluded, find_excluded_by_deletions
 from connections.web.framework.support import PageWarning
@@ -102,7 +110,7 @@ class PlanRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """How many connections each org, data type or creator has, largest first."""
+    """How many connections each org, data type, creator or owner has, largest first."""
 
     label: str
     largest: list[tuple[str, int]]
@@ -118,6 +126,8 @@ class Plan:
     kept_ids: Collection[int]
     # The deletions that keep left out rows from being deleted, by row.
     others: Mapping[int, Deletion]
+    # The names of the owners in the agreements of these orgs.
+    owners: Mapping[OrgPair, str]
     # The open access requests of the orgs of those to delete, which deleting them ends, by row.
     excluded: Mapping[int, Excluded]
     at: datetime
@@ -267,13 +277,14 @@ class Plan:
 
     @property
     def totals(self) -> list[Total]:
-        """How many connections each org, data type and creator has."""
+        """How many connections each org, data type, creator and owner has."""
         rows = self.to_delete
         return [
             _total("Destinations that lose access", (row.sink for row in rows)),
             _total("Sources", (row.source for row in rows)),
             _total("Data types", (kind for row in rows for kind in row.connection_types)),
             _total("Creators", map(_creator, rows)),
+            _total("Owners", (self.owners.get(row.pair, "No one") for row in rows)),
         ]
 
     @property
@@ -287,10 +298,13 @@ class Plan:
         return [loss_text(sink=sink, lost=lost) for sink, lost in by_name]
 
 
+_SAME_PAIR = {name: OuterRef(name) for name in OrgPair._fields}
+
+
 def load_plan(
     batch: Batch, *, actor: Actor, at: datetime, current: Sequence[BatchRow] = ()
 ) -> Plan:
-    """The plan as this person sees it. Three queries, whatever the number of rows.
+    """The plan as this person sees it. Four queries, whatever the number of rows.
 
     `current` are the rows of a draft with the problems that they have now.
     """
@@ -311,6 +325,12 @@ def load_plan(
         rows=rows,
         kept_ids=facts.find_kept(batch=batch),
         others=facts.find_later_deletions(overtaken, actor=actor) if overtaken else {},
+        owners={
+            agreement.pair: agreement.owner_text or str(agreement.owner)
+            for agreement in newest_agreements()
+            .filter(Exists(batch.rows.filter(**_SAME_PAIR)))
+            .select_related("owner")
+        },
         excluded={row: excluded[pair] for row, pair in pairs.items() if pair in excluded},
         at=at,
     )

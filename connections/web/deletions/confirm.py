@@ -22,6 +22,7 @@ from connections.deletions import confirmations, requesting
 from connections.deletions.confirmations import DeletionTarget
 from connections.deletions.status import status_of
 from connections.deletions.texts import describe
+from connections.deletions.what_changes import changes_of_target
 from connections.models import (
     AccessRequest,
     Credential,
@@ -225,7 +226,6 @@ def _page_context(
     actor, credential = support.actor_of(request), target.credential
     key = OrgConnectionKey(site=credential.site, connection_id=target.connection_id)
     snapshot = target.snapshot or OrgConnectionSnapshot()
-    names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
     types = snapshot.connection_types
     back = detail.back_url(request) or reverse("org-connection-list")
     choice: dict[str, Any] = {
@@ -242,7 +242,7 @@ def _page_context(
         "ended": ended,
         "site_label": site_label(credential.site),
         "types": types,
-        "effect": confirmations.effect_text(types=types, **names) if target.is_listed else "",
+        "changes": changes_of_target(target, actor=actor, now=support.time_of(request)),
         "unknown_types": unknown_types(types),
         "side": detail.side_of(credential, connection=snapshot),
         "senders": _other_senders(target, back=back),

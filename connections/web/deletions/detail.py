@@ -1,6 +1,6 @@
 """The page of one deletion: its status, the steps that a person can take, and polling."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,12 +14,13 @@ from connections import audit, models
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_requests import ending
-from connections.access_requests.status import data_text
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
-from connections.deletions.confirmations import confirming_people, effect_text
+from connections.core.data_types import data_text
+from connections.deletions.confirmations import confirming_people
 from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
 from connections.deletions.texts import describe
+from connections.deletions.what_changes import changes_of_deletion
 from connections.inventory import protections
 from connections.lookups import objects
 from connections.models.org_connections import SnapshotFields
@@ -230,7 +231,8 @@ def _status_context(
         if preview
         else None,
         "protection": objections.protection,
-        "effect": _effect(deletion, steps=next_steps.steps),
+        "changes": changes_of_deletion(deletion, actor=actor),
+        "has_no_effect": deletion.is_settled and not is_gone,
         **keep_context(objections.kept, now=now),
         "side": side_of(deletion.credential, connection=deletion),
     }
@@ -308,7 +310,6 @@ _CHECKING = {
     DeletionStatus.CHECKING,
     DeletionStatus.SENDING,
 }
-_DECISIONS = {NextStep.CONFIRM, NextStep.APPROVE, NextStep.BREAK_GLASS}
 
 
 def back_url(request: HttpRequest) -> str:
@@ -328,17 +329,6 @@ def side_of(credential: models.Credential, *, connection: SnapshotFields) -> str
     """Which side of the connection the credential's org is; "" if that is unknown."""
     sides = {connection.source_org_id: "source side", connection.sink_org_id: "destination side"}
     return sides.get(credential.org_id, "") if credential.org_id else ""
-
-
-def _effect(deletion: models.Deletion, *, steps: Collection[NextStep]) -> str:
-    """What deleting the connection would do, for a person who decides; "" if that is unknown."""
-    if _DECISIONS.isdisjoint(steps) or not deletion.is_reviewed:
-        return ""
-    return effect_text(
-        source=deletion.source_org_name,
-        sink=deletion.sink_org_name,
-        types=deletion.connection_types,
-    )
 
 
 def _listed_by(deletion: models.Deletion, *, actor: Actor) -> str:
