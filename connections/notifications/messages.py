@@ -26,7 +26,7 @@ from connections.changes.texts import change_subject, change_title
 from connections.core.causes import Cause, FailureKind
 from connections.core.sites import site_name
 from connections.core.text import format_time, pluralize
-from connections.deletions.what_changes import changes_of_deletion
+from connections.deletions.confirmations import changes_of_deletion
 from connections.models import with_values
 from connections.notification_queue import outbox
 from connections.notification_queue.outbox import NotificationSubject, get_subject

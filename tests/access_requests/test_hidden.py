@@ -196,7 +196,7 @@ def test_who_does_not_see_everything_requests_a_new_pair_of_orgs_that_they_see(
     assert client.get(NEW, query_of(unknown)).status_code == 404
 
 
-def test_the_agreement_of_a_hidden_connection_does_not_fill_in_the_form(
+def test_the_agreement_of_a_hidden_connection_fills_in_no_form_and_no_record(
     dana: Person, root: Person, new_pair: OrgPair, client_of: ClientOf
 ):
     agree(
@@ -208,6 +208,10 @@ def test_the_agreement_of_a_hidden_connection_does_not_fill_in_the_form(
     )
     assert "secret" not in client_of(dana).get(NEW, query_of(new_pair)).text
     assert "secret team" in client_of(root).get(NEW, query_of(new_pair)).text
+    requested = request_for(actor=person_actor(person=dana), pair=new_pair, wanted=WANTED)
+    url = f"/access-requests/{requested.pk}/"
+    assert "secret" not in client_of(dana).get(url).text
+    assert "secret team" in client_of(root).get(url).text
 
 
 @pytest.fixture(params=[faults.RETURNS_409, faults.RETURNS_403], ids=["exists", "refused"])

@@ -12,11 +12,10 @@ from connections.change_requests import lifecycle
 from connections.core import clock
 from connections.core.causes import cause_text
 from connections.deletions import confirmations, requesting
-from connections.deletions.confirmations import DeletionTarget
+from connections.deletions.confirmations import DeletionTarget, changes_of_target
 from connections.deletions.export import deletion_row
 from connections.deletions.status import status_at
 from connections.deletions.texts import describe
-from connections.deletions.what_changes import changes_of_target
 from connections.inventory import syncs
 from connections.inventory.protections import protection_text
 from connections.management.base import FAILED, Result

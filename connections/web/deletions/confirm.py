@@ -19,10 +19,9 @@ from connections.core.errors import ConflictError, DomainError, InvalidInputErro
 from connections.core.sites import site_label
 from connections.core.text import uuid_or_none
 from connections.deletions import confirmations, requesting
-from connections.deletions.confirmations import DeletionTarget
+from connections.deletions.confirmations import DeletionTarget, changes_of_target
 from connections.deletions.status import status_of
 from connections.deletions.texts import describe
-from connections.deletions.what_changes import changes_of_target
 from connections.models import (
     AccessRequest,
     Credential,

@@ -17,10 +17,9 @@ from connections.access_requests import ending
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
 from connections.core.data_types import data_text
-from connections.deletions.confirmations import confirming_people
+from connections.deletions.confirmations import changes_of_deletion, confirming_people
 from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
 from connections.deletions.texts import describe
-from connections.deletions.what_changes import changes_of_deletion
 from connections.inventory import protections
 from connections.lookups import objects
 from connections.models.org_connections import SnapshotFields
