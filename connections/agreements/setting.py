@@ -60,7 +60,7 @@ class Terms(TypedDict, total=False):
 
 
 # In the details of an agreement's event: the ID of the access request that set it.
-REQUEST = "access_request"
+SET_BY_REQUEST = "access_request"
 # What an agreement says, in the order in which it is shown and exported.
 FIELDS = tuple(Terms.__annotations__)
 
@@ -228,7 +228,7 @@ def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms, access_request: U
     draft = _draft(pair, newest, {**no_types, **terms}, listed=None, actor=actor)
     if newest is None or _differing_fields(draft, newest):
         # Its owner has been notified of the access request.
-        details = {"set_together": 1, REQUEST: str(access_request)}
+        details = {"set_together": 1, SET_BY_REQUEST: str(access_request)}
         _store([draft], before=None, actor=actor, details=details)
 
 
@@ -238,9 +238,9 @@ def find_requests_of(versions: Iterable[Agreement]) -> dict[UUID, UUID]:
         code=EventCode.AGREEMENT_SET, subject_id__in=[str(version.pk) for version in versions]
     )
     return {
-        UUID(event.subject_id): UUID(event.details[REQUEST])
+        UUID(event.subject_id): UUID(event.details[SET_BY_REQUEST])
         for event in events
-        if REQUEST in event.details
+        if SET_BY_REQUEST in event.details
     }
 
 

@@ -5,7 +5,7 @@ rolled-back change has none. connections/notifications/delivery.py sends them.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 
 from connections import models
 from connections.access import approvers, permissions, visibility
+from connections.access.answering import count_owned, find_owner
 from connections.core import clock
 from connections.models import ApprovalPolicy, EventCode
 from connections.notification_queue.destinations import (
@@ -60,6 +61,9 @@ class Audience(StrEnum):
     CAN_APPROVE = "can approve"  # other people who can approve this deletion or access request
     # Who can confirm this access request if its requester can't and no approval is missing.
     CAN_CONFIRM = "can confirm"
+    # Who answers for the access that someone asks to change or delete: while it can still be
+    # declined, and once it is changed or gone. Of a bulk deletion, everyone who does for a part.
+    OWNER = "owner"
     # Who requested, confirmed, approved or declined it, and the owner of requested access.
     INVOLVED = "involved"
     # The person whose roles or sign-in methods changed, who started an access review, or who is the
@@ -101,25 +105,27 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
         for kind in models.ChangeRequest.__subclasses__()
         for step, audiences in _OF_REQUESTS.items()
     },
-    EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE, Audience.CAN_CONFIRM),
+    EventCode.DELETION_REQUESTED: (Audience.CAN_APPROVE, Audience.CAN_CONFIRM, Audience.OWNER),
     EventCode.ACCESS_REQUEST_REQUESTED: (
-        *(Audience.CAN_APPROVE, Audience.CAN_CONFIRM, Audience.INVOLVED),
+        *(Audience.CAN_APPROVE, Audience.CAN_CONFIRM, Audience.INVOLVED, Audience.OWNER),
     ),
+    EventCode.DELETION_SETTLED: (Audience.INVOLVED, Audience.OWNER),
+    EventCode.ACCESS_REQUEST_SETTLED: (Audience.INVOLVED, Audience.OWNER),
     # Sending again needs new approvals, so the approvers are notified too.
     EventCode.DELETION_STILL_PRESENT: (Audience.INVOLVED, Audience.CAN_APPROVE),
     EventCode.ACCESS_REQUEST_NO_EFFECT: (Audience.INVOLVED, Audience.CAN_APPROVE),
-    EventCode.ACCESS_REQUEST_INTERRUPTED: _ALARM,
+    EventCode.ACCESS_REQUEST_INTERRUPTED: (*_ALARM, Audience.OWNER),
     # People learn what becomes of the deletion instead.
     EventCode.ACCESS_REQUEST_ENDED: (),
-    EventCode.ACCESS_REQUEST_NOT_ENDED: _ALARM,
+    EventCode.ACCESS_REQUEST_NOT_ENDED: (*_ALARM, Audience.OWNER),
     EventCode.DELETION_BREAK_GLASS_USED: (*_ALARM, Audience.APPROVERS),
-    EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE,),
+    EventCode.BATCH_REQUESTED: (Audience.CAN_APPROVE, Audience.OWNER),
     EventCode.BATCH_APPROVED: _INVOLVED,
     EventCode.BATCH_DECLINED: _INVOLVED,
     EventCode.BATCH_PAUSED: _INVOLVED,
-    EventCode.BATCH_CANCELLED: _INVOLVED,
+    EventCode.BATCH_CANCELLED: (Audience.INVOLVED, Audience.OWNER),
     EventCode.BATCH_EXPIRED: _INVOLVED,
-    EventCode.BATCH_FINISHED: _INVOLVED,
+    EventCode.BATCH_FINISHED: (Audience.INVOLVED, Audience.OWNER),
     EventCode.ACCESS_REVIEW_STARTED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED: (Audience.REVIEWERS,),
     EventCode.ACCESS_REVIEW_OWNER_CHANGED: (Audience.REVIEWERS,),
@@ -147,6 +153,9 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.SERVICE_HELD: (Audience.ADMINISTRATORS,),
     EventCode.SERVICE_RELEASED: (Audience.ADMINISTRATORS,),
 }
+_SETTLED = {EventCode.DELETION_SETTLED, EventCode.ACCESS_REQUEST_SETTLED}
+# Of a closed request, the owner of the access is notified only if it changed something.
+_EFFECTS = {models.Outcome.DELETED, models.Outcome.GONE_UNATTRIBUTED, *models.COMPLETED}
 _REQUESTED = {
     EventCode.DELETION_REQUESTED,
     EventCode.ACCESS_REQUEST_REQUESTED,
@@ -244,7 +253,11 @@ def _enqueue_event(event: models.AuditEvent) -> None:
     subject = get_subject(event)
     if event.code == EventCode.BATCH_APPROVED and _is_undecided(subject):
         return
-    people = people_to_notify(AUDIENCES[EventCode(event.code)], subject=subject)
+    audiences = _audiences_of(event, subject=subject)
+    people = people_to_notify(audiences, subject=subject)
+    if Audience.OWNER in audiences and isinstance(subject, models.Batch):
+        # Also who can see only a part of it, for that part.
+        people |= _with_address(_audience_filter(Audience.OWNER, subject=subject))
     if "org_policy" in event.details and isinstance(subject, models.Credential):
         people |= _approvers_of_org(subject)
     if event.code in _REVIEWER_KEYS:
@@ -258,6 +271,18 @@ def _enqueue_event(event: models.AuditEvent) -> None:
         people=people.exclude(pk=event.actor_id) if event.actor_id else people,
         needs_people=_needs_people(event, subject),
     )
+
+
+def _audiences_of(
+    event: models.AuditEvent, *, subject: NotificationSubject | None
+) -> set[Audience]:
+    audiences = set(AUDIENCES[EventCode(event.code)])
+    is_over = event.code in _SETTLED and event.details["outcome"] not in _EFFECTS
+    # At the end of access, its owner is alerted only if people have to decide.
+    is_at_end = event.code == EventCode.DELETION_REQUESTED and (
+        isinstance(subject, models.Deletion) and subject.automatic
+    )
+    return audiences - {Audience.OWNER} if is_over or is_at_end else audiences
 
 
 def _needs_people(event: models.AuditEvent, subject: NotificationSubject | None) -> bool:
@@ -366,6 +391,8 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
             return _can_approve(subject)
         case Audience.CAN_CONFIRM, models.ChangeRequest():
             return _can_confirm(subject)
+        case Audience.OWNER, models.Batch() | models.ChangeRequest():
+            return Q(pk__in=_find_owners(subject))
         case Audience.INVOLVED, models.Batch() | models.ChangeRequest():
             return _is_involved(subject)
         case Audience.REVIEWERS, models.AccessReview():
@@ -399,6 +426,13 @@ def _can_confirm(change_request: models.ChangeRequest) -> Q:
     if people.filter(pk__in=[requester_id]).exists():
         return Q(pk__in=[])
     return Q(pk__in=people.values("pk"))
+
+
+def _find_owners(subject: models.Batch | models.ChangeRequest) -> Collection[UUID]:
+    if isinstance(subject, models.Batch):
+        return count_owned(subject)
+    owner = find_owner(subject)
+    return [owner.pk] if owner else []
 
 
 def _is_involved(subject: models.Batch | models.ChangeRequest) -> Q:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.access.answering import count_owned, find_owned, find_owner
 from connections.access.policies import policy_change_text
 from connections.access_requests.concealing import READABLE_CODES, conceal
 from connections.access_requests.what_changes import changes_of_request
@@ -91,6 +92,12 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     needs_approval = (
         isinstance(subject, models.ChangeRequest | models.Batch) and subject.needs_approval
     )
+    reference = _refer_to(subject, reader=reader)
+    if reader and isinstance(subject, models.ChangeRequest) and find_owner(subject) == reader:
+        is_still = bool(find_owned([subject], actor=person_actor(person=reader)))
+        sentence = f"{sentence} {_ANSWERS if is_still else _ANSWERED}"
+    if reader and isinstance(subject, models.Batch):
+        sentence, reference = _about_owned(subject, sentence, reference, reader=reader)
     data: dict[str, Any] = {
         "event": event.seq,
         "by": event.actor_name,
@@ -99,7 +106,6 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     data |= {
         name: details[name] for name in _WEBHOOK_DETAILS if details.get(name) not in (None, "")
     }
-    reference = _refer_to(subject, reader=reader)
     return Message(
         code=event.code,
         title=notification_title(event.code, details=details, needs_approval=needs_approval),
@@ -128,6 +134,10 @@ def _what_changes(
         changes = changes_of_deletion(subject, actor=actor)
         return changes.lines if changes else ()
     return ()
+
+
+_ANSWERS = "You answer for this access."
+_ANSWERED = "You answered for this access until now."
 
 
 def _actor_of(reader: models.Person | None) -> Actor:
@@ -300,6 +310,27 @@ def _refer_to(subject: NotificationSubject | None, *, reader: models.Person | No
                 data=_request_data(subject),
             )
     return _Reference(about="", path=reverse("notification-list"), data={})
+
+
+def _about_owned(
+    batch: models.Batch, sentence: str, reference: _Reference, *, reader: models.Person
+) -> tuple[str, _Reference]:
+    """How many of the connections the reader answers for, who might see only those.
+
+    Raises DoesNotExist if the bulk deletion is hidden from the reader, and no such connection left.
+    """
+    owned = count_owned(batch).get(reader.pk, 0)
+    visible = visibility.visible_batches(actor=person_actor(person=reader))
+    if not visible.filter(pk=batch.pk).exists():
+        if not owned:
+            raise models.Batch.DoesNotExist
+        sentence = f"{batch.requested_by_name} requested a bulk deletion."
+        about = pluralize(owned, "connection")
+        reference = _Reference(about=about, path=reverse("deletion-list"), data={})
+    if owned:
+        verb = "It deleted" if batch.has_ended else "It is to delete"
+        sentence += f" {verb} {pluralize(owned, 'connection')} that you answer for."
+    return sentence, reference
 
 
 def _names_of(agreement: models.Agreement) -> str:

@@ -36,7 +36,7 @@ STATEMENTS = {
     "inventory": 16,
     "agreements": 13,
     "matrix": 15,
-    "overview": 48,
+    "overview": 49,
     "history": 8,
     "chart": 8,
     "changes": 10,

@@ -1,7 +1,7 @@
 """The page of one bulk deletion: its plan, its rows, its progress and the next steps."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
+from connections.access.answering import count_owned
 from connections.batches import confirming, drafts, facts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock
@@ -353,7 +354,7 @@ def _record_context(
             is_requester=actor.person is not None and actor.person.pk == batch.requested_by_id,
         ),
         "status": batch_badge(batch, has_expired=has_expired, is_all_gone=_is_all_gone(parts)),
-        "lines": texts.batch_lines(batch, has_expired=has_expired),
+        "lines": [*texts.batch_lines(batch, has_expired=has_expired), *_owned(batch, actor=actor)],
         "waiting": waiting,
         "kept": kept,
         "people": _people(batch, approvals=approvals),
@@ -389,6 +390,14 @@ def _record_context(
             request, seen=noted_version(version, waiting), page=request.GET.get("page", "")
         ),
     }
+
+
+def _owned(batch: models.Batch, *, actor: Actor) -> Iterator[str]:
+    """How many of its connections the reader answers for, before anything is sent."""
+    person = actor.person if batch.state in UNDECIDED else None
+    owned = count_owned(batch).get(person.pk, 0) if person else 0
+    if owned:
+        yield f"You answer for {owned:,} of these connections."
 
 
 def _rows_context(

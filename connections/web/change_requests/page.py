@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
+from connections.access.answering import find_owned
 from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.actions import Recheck, RecheckResult, action_of
 from connections.core import clock, time_limits
@@ -214,6 +215,8 @@ class RequestPage[R: ChangeRequest](ABC):
             "must_verify_itself": must_verify_itself(change_request, actor=actor, now=now),
             "site_label": site_label(change_request.site),
             "excluded": self._find_excluded(change_request, actor=actor),
+            "is_owner": not change_request.is_settled
+            and bool(find_owned([change_request], actor=actor)),
             **context,
         }
 

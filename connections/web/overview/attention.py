@@ -14,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.access.answering import find_owned
 from connections.access_requests.problems import can_acknowledge, find_failed_deletions
 from connections.access_requests.status import access_status_at
 from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
@@ -63,6 +64,8 @@ from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.texts import problem_of
 from connections.web.framework.support import connection_url
 
+# Of a request whose access the reader answers for.
+_OWNED = "You answer for this access."
 # How many lines of one kind the overview shows. A last line links to the list with the others.
 MAX_OF_KIND = 10
 # An access review that is due this soon, or overdue, is marked.
@@ -287,7 +290,9 @@ def deletion_requests(situation: Situation) -> Iterator[Item]:
     requested = Q(state__in=[State.REQUESTED, State.APPROVED]) & ~RUN_BY_BATCH
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
     waiting = situation.deletions.filter(requested | again, settled_at=None)
-    for deletion in waiting.prefetch_related("approvals").order_by("requested_at", "id"):
+    rows = list(waiting.prefetch_related("approvals").order_by("requested_at", "id"))
+    owned = find_owned(rows, actor=actor)
+    for deletion in rows:
         has_expired = states.has_expired(deletion, now=now)
         can_use = permissions.can_use(actor, credential_id=deletion.credential_id)
         needs_approval = states.is_awaiting_approval(deletion)
@@ -302,7 +307,9 @@ def deletion_requests(situation: Situation) -> Iterator[Item]:
         else:
             is_next = deletion.can_be_confirmed_by(actor.person)
             is_yours = is_next and can_use and not has_expired
+        owned_text = f"{_OWNED} " if deletion in owned else ""
         item = _deletion_item(deletion, now=now, is_yours=is_yours)
+        item = replace(item, note=f"{owned_text}{item.note}")
         if deletion.state == State.STILL_PRESENT:
             # It is among the unknown outcomes of the people who can check it.
             if can_use or not is_yours:
@@ -311,7 +318,7 @@ def deletion_requests(situation: Situation) -> Iterator[Item]:
             deadline = "expired" if has_expired else "expires"
             item = replace(item, at=deletion.expires_at, deadline=deadline)
         if needs_approval:
-            note = f"{deletion.requested_by_name}: “{deletion.reason}”"
+            note = f"{owned_text}{deletion.requested_by_name}: “{deletion.reason}”"
             yield replace(item, kind="approval", note=note, action="Decide…")
         else:
             yield replace(item, kind="confirmation", action="Confirm…")
@@ -322,7 +329,9 @@ def access_requests(situation: Situation) -> Iterator[Item]:
     actor, now = situation.actor, situation.now
     rows = visibility.visible_access_requests(actor=actor).filter(settled_at=None)
     rows = rows.exclude(state__in=[State.SENDING, State.WAITING])
-    for request in rows.prefetch_related("approvals").order_by("requested_at", "id"):
+    rows = rows.prefetch_related("approvals").order_by("requested_at", "id")
+    owned = find_owned(rows, actor=actor)
+    for request in rows:
         if states.is_being_rechecked(request, now=now):
             continue
         has_expired = states.has_expired(request, now=now)
@@ -334,12 +343,13 @@ def access_requests(situation: Situation) -> Iterator[Item]:
             is_yours = can_use and not has_expired
         deadline = ("expired" if has_expired else "expires") if request.expires_at else ""
         kind = _kind_of_open(request, needs_approval=needs_approval)
+        note = f"{request.requested_by_name} requests access: “{request.reason}”"
         yield Item(
             kind=kind,
             badge=access_request_badge(request, status=access_status_at(request, now=now)),
             pair=request,
             types=request.types_after,
-            note=f"{request.requested_by_name} requests access: “{request.reason}”",
+            note=f"{_OWNED} {note}" if request in owned else note,
             at=request.expires_at or request.sending_at or request.requested_at,
             deadline=deadline,
             url=reverse("access-request-detail", args=[request.pk]),
