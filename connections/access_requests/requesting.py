@@ -75,13 +75,16 @@ def complete_terms(
     named |= {"ticket"} if ticket.strip() else set()
     as_agreed = [name for name in _AGREED if agreement and name not in named]
     stays = agreement if "owner" in as_agreed else None
+    purpose = wanted.get("purpose", agreement.purpose if agreement else "").strip()
+    # What a new connection is for is also why it is requested.
+    reason = reason.strip() or (purpose if target.kind == RequestKind.CREATE else "")
     return AccessTerms(
         types=sorted(set(wanted.get("types", types))),
         owner=stays.owner if stays else wanted.get("owner"),
         owner_text=stays.owner_text if stays else " ".join(wanted.get("owner_text", "").split()),
-        purpose=wanted.get("purpose", agreement.purpose if agreement else "").strip(),
+        purpose=purpose,
         ends_on=target.approved_end if "ends_on" in as_agreed else wanted.get("ends_on"),
-        reason=reason.strip(),
+        reason=reason,
         ticket=ticket.strip(),
         as_agreed=as_agreed,
     )
@@ -96,6 +99,10 @@ def find_problems(target: AccessTarget, terms: AccessTerms, *, today: date) -> d
         "connection_types": _find_types_problem(target, terms),
         "ends_on": _find_end_problem(target, terms, today=today),
     }
+    if terms.reason == terms.purpose:
+        # The reason of a new connection, which its form doesn't ask for.
+        reason = problems.pop("reason", None)
+        problems["purpose"] = problems["purpose"] or reason
     return {field: problem for field, problem in problems.items() if problem}
 
 

@@ -95,6 +95,8 @@ class DeletingCommand(OrgAdminCommand):
     """
 
     needs_keys = True
+    # Whether --reason is needed whatever is requested.
+    needs_reason = True
     # Why it needs --yes.
     why_yes = "a deletion can't be fully undone"
 
@@ -116,7 +118,12 @@ class DeletingCommand(OrgAdminCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add why it sends, for whom, and the confirmation."""
-        parser.add_argument("--reason", required=True, help="Kept permanently in the audit log.")
+        parser.add_argument(
+            "--reason",
+            required=self.needs_reason,
+            default="",
+            help="Kept permanently in the audit log.",
+        )
         parser.add_argument("--ticket", default="")
         parser.add_argument(
             "--as", dest="username", metavar="USERNAME", help="The requester, who can't approve it."

@@ -59,6 +59,8 @@ class Command(SendingCommand[AccessRequest]):
     )
     model = AccessRequest
     sent = ("The request", "request it")
+    # The reason for a new connection is its purpose.
+    needs_reason = False
     why_yes = "this can give people access to data"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -83,8 +85,10 @@ class Command(SendingCommand[AccessRequest]):
         super().add_arguments(parser)
 
     def run(self, **options: Any) -> Result:
-        requester = self.require_confirmed_input(options)
         kind = RequestKind(options["kind"])
+        if kind == RequestKind.CREATE and options["purpose"]:
+            options["reason"] = options["reason"] or options["purpose"]
+        requester = self.require_confirmed_input(options)
         self._require_options(kind, options)
         pair, wanted = self._find_pair(options), self._find_wanted(options)
         credential, deletion = self._find_credential(options), self._find_deletion(options)

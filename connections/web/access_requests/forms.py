@@ -1,5 +1,7 @@
 """The filters of access requests, and the form that requests one."""
 
+from calendar import monthrange
+from datetime import date
 from typing import Any, cast
 
 from django import forms
@@ -7,11 +9,22 @@ from django import forms
 from connections.access_requests.listing import AccessRequestFilter
 from connections.access_requests.targets import AccessTarget
 from connections.change_requests.requesting import OUT_OF_DATE
+from connections.core import clock
 from connections.core.any_of import AnyOf, EndedSinceField, SearchField
 from connections.models import AccessOutcome, AccessState, RequestKind
 from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices
 from connections.web.framework.forms import ConfirmationForm, ListField, reason_field
 
+# In how many months access ends.
+MONTHS = {"1m": 1, "3m": 3, "1y": 12}
+NO_END, ON_DATE = "none", "date"
+END_CHOICES = {
+    "1m": "1 month",
+    "3m": "3 months",
+    "1y": "1 year",
+    NO_END: "No end",
+    ON_DATE: "Date…",
+}
 _STATUSES = {
     "Open": dict(AccessState.choices[:-1]),
     "Closed": dict(AccessOutcome.choices),
@@ -60,6 +73,8 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
     reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
     version = None  # type: ignore[assignment]
+    # What isn't a date from `ends_on`.
+    ends_in = forms.ChoiceField(label="Ends", widget=forms.RadioSelect, required=False)
     owner_kind = forms.ChoiceField(
         label="Owner",
         choices={PERSON: "Person", TEAM: "Team or other"},
@@ -67,11 +82,32 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
         required=False,
     )
 
-    def show(self, target: AccessTarget) -> None:
-        """Fill in the choices. An extension keeps the data types."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What a page offered that was opened earlier can be posted, so all are valid.
+        self.fields["ends_in"].choices = list(END_CHOICES.items())  # type: ignore[attr-defined]
+        self.fields["purpose"].label = "What is it for?"
+
+    def show(self, target: AccessTarget, *, start: date) -> None:
+        """Fill in the choices. `start` is the day from which access ends in so many months."""
+        latest = target.latest_day(today=clock.now().date())
+        self.fields["ends_in"].choices = [  # type: ignore[attr-defined]
+            (value, label)
+            for value, label in END_CHOICES.items()
+            if latest is None
+            or value == ON_DATE
+            or (value in MONTHS and months_after(start, MONTHS[value]) <= latest)
+        ]
         left = target.agreement.owner if target.agreement else None
         owners = [("", "Choose a person"), *owner_choices()]
         if left and not left.is_active:
             owners.append((left.username, f"{left} (account disabled)"))
         cast(forms.Select, self.fields["owner"].widget).choices = owners
         self.fields["ends_on"].widget.attrs["required"] = target.latest_end is not None
+
+
+def months_after(start: date, months: int) -> date:
+    """The same day so many months later or, where there is none, the last day of that month."""
+    years, month = divmod(start.month - 1 + months, 12)
+    year = min(start.year + years, date.max.year)
+    return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))

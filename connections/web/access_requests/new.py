@@ -1,7 +1,7 @@
 """The page that requests access: confirmation page and form in one."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -42,11 +42,18 @@ from connections.models import (
     Credential,
     Deletion,
     OrgPair,
+    Person,
     RequestKind,
 )
 from connections.web.access_requests.before import list_before
 from connections.web.access_requests.detail import PAGE
-from connections.web.access_requests.forms import AccessRequestForm
+from connections.web.access_requests.forms import (
+    MONTHS,
+    NO_END,
+    ON_DATE,
+    AccessRequestForm,
+    months_after,
+)
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
 from connections.web.change_requests.page import notice_about
@@ -54,7 +61,7 @@ from connections.web.framework import lists, support
 from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
 
-_DEFAULT_DAYS = 90
+_DEFAULT_END = "3m"
 # Of possible approvers.
 _MAX_NAMES = 6
 # These change an agreement only in what is unfolded and changed.
@@ -181,7 +188,13 @@ def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
             actor=actor,
             kind=asked.kind,
             pair=asked.pair,
-            wanted=_wanted(form, find_agreements([asked.pair]).get(asked.pair), kind=asked.kind),
+            wanted=_wanted(
+                form,
+                find_agreements([asked.pair]).get(asked.pair),
+                kind=asked.kind,
+                today=support.time_of(request).date(),
+                requester=actor.person,
+            ),
             reason=form.cleaned_data["reason"],
             ticket=form.cleaned_data["ticket"],
             request_id=form.cleaned_data["request_id"],
@@ -219,12 +232,34 @@ def _find_requested(request_id: str, *, actor: Actor) -> AccessRequest | None:
     return own.filter(request_id=pk).first()
 
 
+def _end_of(
+    form: AccessRequestForm, agreement: Agreement | None, *, kind: RequestKind, today: date
+) -> date | None:
+    """The last day that the form asks for."""
+    ends_in = form.cleaned_data.get("ends_in")
+    if ends_in in MONTHS:
+        return months_after(_start_of(kind, agreement, today=today), MONTHS[ends_in])
+    return None if ends_in == NO_END else form.cleaned_data.get("ends_on")
+
+
+def _start_of(kind: RequestKind, agreement: Agreement | None, *, today: date) -> date:
+    """The day from which access ends in so many months: its end now if it is extended."""
+    ends_on = agreement.ends_on if agreement else None
+    return max(today, ends_on) if ends_on and kind == RequestKind.EXTEND else today
+
+
 def _wanted(
-    form: AccessRequestForm, agreement: Agreement | None, *, kind: RequestKind
+    form: AccessRequestForm,
+    agreement: Agreement | None,
+    *,
+    kind: RequestKind,
+    today: date,
+    requester: Person | None,
 ) -> WantedTerms:
     """What the form asks for. What isn't posted, or is as agreed, stays as agreed.
 
-    Extending or moving keeps the data types.
+    Extending or moving keeps the data types. Where nothing is agreed, the requester is the owner
+    unless another is posted.
     """
     data = form.cleaned_data
     owner_kind = data.get("owner_kind")
@@ -232,16 +267,19 @@ def _wanted(
         owner=None if owner_kind == TEAM else data.get("owner"),
         owner_text="" if owner_kind == PERSON else data.get("owner_text", ""),
         purpose=data.get("purpose", ""),
-        ends_on=data.get("ends_on"),
+        ends_on=_end_of(form, agreement, kind=kind, today=today),
     )
+    is_owner_posted = bool({"owner", "owner_text"} & form.data.keys())
+    if not is_owner_posted and not agreement:
+        wanted["owner"] = requester
     if agreement and kind in _FOLDING:
         is_same = (wanted["owner"], wanted["owner_text"]) == (agreement.owner, agreement.owner_text)
-        if is_same or not {"owner", "owner_text"} & form.data.keys():
+        if is_same or not is_owner_posted:
             del wanted["owner"], wanted["owner_text"]
         if "purpose" not in form.data or wanted["purpose"] == agreement.purpose:
             del wanted["purpose"]
         is_same_end = wanted["ends_on"] == agreement.ends_on and kind != RequestKind.EXTEND
-        if "ends_on" not in form.data or is_same_end:
+        if not {"ends_on", "ends_in"} & form.data.keys() or is_same_end:
             del wanted["ends_on"]
     if kind not in KEEPING_TYPES:
         wanted["types"] = list(data.get("connection_types") or [])
@@ -253,6 +291,17 @@ def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessRequestF
     today = support.time_of(request).date()
     terms = complete_terms(target, {}, reason="", ticket="")
     agreement, query = target.agreement, request.GET
+    requester = support.actor_of(request).person
+    # Where nothing is agreed, who asks for access also answers for it.
+    owner = terms.owner if agreement else requester
+    latest = target.latest_day(today=today)
+    start = _start_of(target.kind, agreement, today=today)
+    ends_on: date | None = months_after(start, MONTHS[_DEFAULT_END])
+    ends_in = _DEFAULT_END
+    if latest and ends_on and ends_on > latest:
+        ends_on, ends_in = latest, ON_DATE
+    if agreement and target.kind != RequestKind.EXTEND:
+        ends_on, ends_in = agreement.ends_on, ON_DATE if agreement.ends_on else NO_END
     return AccessRequestForm(
         initial={
             "kind": target.kind,
@@ -262,39 +311,34 @@ def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessRequestF
             "credential": target.credential.pk if target.credential else "",
             "request_id": uuid4(),
             "connection_types": query.getlist("connection_types") or list(terms.types),
-            "owner": terms.owner.username if terms.owner else "",
+            "owner": owner.username if owner else "",
             "owner_text": terms.owner_text,
             "owner_kind": TEAM if terms.owner_text else PERSON,
             "purpose": terms.purpose,
-            "ends_on": agreement.ends_on
-            if agreement and target.kind != RequestKind.EXTEND
-            else _default_end(target, agreement, today=today),
+            "ends_on": ends_on,
+            "ends_in": ends_in,
             "reason": query.get("reason", ""),
             "ticket": query.get("ticket", ""),
         }
     )
 
 
-def _default_end(target: AccessTarget, agreement: Agreement | None, *, today: date) -> date:
-    """Three months from now or, to extend, from the end; earlier if that is the longest allowed."""
-    start = max(today, agreement.ends_on) if agreement and agreement.ends_on else today
-    latest = target.latest_day(today=today)
-    end = start + min(timedelta(days=_DEFAULT_DAYS), date.max - start)
-    return min(end, latest) if latest else end
-
-
-def _terms_of(target: AccessTarget, form: AccessRequestForm) -> AccessTerms:
+def _terms_of(request: HttpRequest, target: AccessTarget, form: AccessRequestForm) -> AccessTerms:
     """What the form says now, whether or not it is valid."""
+    requester = support.actor_of(request).person
     if form.is_bound:
         form.is_valid()
         data = form.cleaned_data
-        wanted = _wanted(form, target.agreement, kind=target.kind)
+        today = support.time_of(request).date()
+        wanted = _wanted(form, target.agreement, kind=target.kind, today=today, requester=requester)
         reason, ticket = data.get("reason", ""), data.get("ticket", "")
         return complete_terms(target, wanted, reason=reason, ticket=ticket)
     initial = form.initial
     wanted = WantedTerms()
     if not target.agreement or target.kind in {RequestKind.CREATE, RequestKind.EXTEND}:
         wanted["ends_on"] = initial["ends_on"]
+    if not target.agreement:
+        wanted["owner"] = requester
     if target.kind not in KEEPING_TYPES:
         wanted["types"] = initial["connection_types"]
     return complete_terms(target, wanted, reason="", ticket="")
@@ -304,7 +348,7 @@ def _preview(
     request: HttpRequest, target: AccessTarget, *, form: AccessRequestForm
 ) -> HttpResponse:
     """What follows the fields as they change: nothing is requested."""
-    context = _terms_context(request, target, _terms_of(target, form))
+    context = _terms_context(request, target, _terms_of(request, target, form))
     return render(request, "access_requests/preview.html", context)
 
 
@@ -317,8 +361,10 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     actor = support.actor_of(request)
-    terms = _terms_of(target, form)
-    form.show(target)
+    terms = _terms_of(request, target, form)
+    today = support.time_of(request).date()
+    start = _start_of(target.kind, target.agreement, today=today)
+    form.show(target, start=start)
     open_request = target.open_request
     context = _terms_context(request, target, terms) | {
         "keeps_types": target.kind in KEEPING_TYPES,
@@ -352,8 +398,11 @@ def _page(
 
 
 def _is_unfolded(request: HttpRequest, target: AccessTarget, terms: AccessTerms) -> bool:
-    """Whether something that is agreed is changed, or has to be."""
+    """Whether something that is agreed is changed, or has to be, or someone else is the owner."""
     problems = find_problems(target, terms, today=support.time_of(request).date())
+    if not target.agreement:
+        is_own = terms.owner == support.actor_of(request).person and not terms.owner_text
+        return not is_own or "owner" in problems
     agreed = {"owner", "purpose", *({"ends_on"} if target.kind != RequestKind.EXTEND else ())}
     return not agreed <= {*terms.as_agreed} or bool(agreed & problems.keys())
 
