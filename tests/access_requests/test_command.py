@@ -317,3 +317,12 @@ def test_a_dry_run_prints_what_changes_and_stores_and_sends_nothing(
 def test_a_dry_run_of_what_cannot_be_requested_says_why(listed_pair: OrgPair):
     code, document = run(listed_pair, *CREATE, "--dry-run")
     assert (code, "already connected" in document["error"]) == (2, True)
+
+
+def test_only_a_new_connection_needs_no_reason_besides_its_purpose(
+    free_pair: OrgPair, listed_pair: OrgPair
+):
+    code, document = run(listed_pair, *CHANGE, "--dry-run", "--reason=")
+    assert (code, document["error"]) == (2, "--reason: Enter a reason.")
+    code, _ = run(free_pair, *CREATE, "--yes", "--reason=")
+    assert (code, AccessRequest.objects.get().reason) == (0, "incident response")

@@ -252,7 +252,7 @@ def test_whether_a_hidden_connection_was_the_reason_shows_nowhere(
     listed = client.get("/access-requests/").text.partition("<tbody")[2].partition("</tbody")[0]
     found = main_of(client.get("/search/?q=Third").text)
     new = main_of(client.get(NEW, query_of(new_pair)).text)
-    earlier = new[new.index("This pair before") :]
+    earlier = new[new.index("What happens") :]
     export = b"".join(client.get("/access-requests/export/?format=json")).decode()
     for text in (page, listed, found, earlier, export):
         assert text

@@ -109,5 +109,7 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
 def months_after(start: date, months: int) -> date:
     """The same day so many months later or, where there is none, the last day of that month."""
     years, month = divmod(start.month - 1 + months, 12)
-    year = min(start.year + years, date.max.year)
+    year = start.year + years
+    if year > date.max.year:
+        return date.max
     return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
