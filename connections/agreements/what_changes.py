@@ -372,7 +372,7 @@ def _unchanged(after: Access, shown: set[str]) -> str:
     texts = {
         "types": data_text(after.types),
         "owner": f"owner {after.owner}",
-        "purpose": f"“{after.purpose}”",
+        "purpose": f"“{after.purpose}”" if after.purpose else "",
         "end": until,
         "creator": f"creator {after.creator}{note}" if after.creator else "",
     }

@@ -41,12 +41,15 @@ def request_approve_and_confirm(
     if query["kind"] == "create":
         page.get_by_role("checkbox", name="audit").check()
         expect(page.locator("#access-pair")).to_contain_text("audit events")
+        page.get_by_text("You answer for it").click()
         page.locator("#id_owner_kind_1").check()
         page.locator("#id_owner_text").fill("SOC team")
-        page.get_by_label("Purpose").fill("incident response")
-    page.get_by_label("Reason").fill("quarterly report")
+        page.get_by_label("What is it for?").fill("incident response")
+    else:
+        page.get_by_label("Reason").fill("quarterly report")
+    page.get_by_role("radio", name="Date…").check()
     # The button waits for what the last field means, however fast it is pressed.
-    page.get_by_label("Ends").evaluate(
+    page.get_by_label("Last day").evaluate(
         """(field, day) => {
             field.value = day;
             field.dispatchEvent(new Event("change", { bubbles: true }));
