@@ -12,7 +12,14 @@ from connections.agreements.agreed import find_agreement_at
 from connections.agreements.approved import find_automatic_end
 from connections.core import time_limits
 from connections.core.data_types import data_text, in_order
-from connections.core.text import format_day, format_limit, join_facts, pluralize, possessive
+from connections.core.text import (
+    format_day,
+    format_limit,
+    join_facts,
+    join_names,
+    pluralize,
+    possessive,
+)
 from connections.models import Agreement, ChangeRequest, OrgPair, SnapshotFields
 
 
@@ -24,6 +31,8 @@ class Access:
     """
 
     types: Sequence[str] = ()
+    # Those of the agreement.
+    agreed_types: Sequence[str] = ()
     creator: str = ""
     # "service account" or "account disabled".
     creator_note: str = ""
@@ -49,6 +58,7 @@ def access_of(
             owner=agreement.owner_text or str(agreement.owner),
             owner_id=None if agreement.owner_text else agreement.owner_id,
             purpose=agreement.purpose,
+            agreed_types=agreement.connection_types,
             ends_on=agreement.ends_on,
             is_deleted_then=agreement.ends_on is not None and agreement.ends_on == automatic_end,
         )
@@ -165,7 +175,8 @@ def compare_access(
         notes += [_owner_note(now, is_over=is_over, reader=reader)]
     else:
         is_interrupted = bool(now.types) and not is_over
-        notes += _creation_notes(is_interrupted=is_interrupted) if is_recreated else []
+        if is_recreated:
+            notes += _creation_notes(is_interrupted=is_interrupted) + _not_agreed_notes(now)
         notes += [*_end_notes(now, after), *_new_owner_notes(now, after, reader=reader)]
     fields = [
         each
@@ -261,6 +272,15 @@ def _creation_notes(*, is_interrupted: bool) -> list[Note]:
         text="more people might see this data afterwards.",
     )
     return [interruption, restrictions] if is_interrupted else [restrictions]
+
+
+def _not_agreed_notes(now: Access) -> list[Note]:
+    """What a move leaves as it is although nobody agreed it."""
+    not_agreed = _without(now.types, now.agreed_types) if now.owner else []
+    if not not_agreed:
+        return []
+    text = "A move agrees nothing, so the connection stays wider than agreed."
+    return [Note(icon="warning", fact=f"Not agreed: {join_names(not_agreed)}.", text=text)]
 
 
 def _end_notes(now: Access, after: Access) -> list[Note]:

@@ -35,6 +35,7 @@ from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess
 from tests.access_reviews.support import start
 from tests.agreements.support import agree
+from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
 from tests.support.deletions import request_deletion
 from tests.support.people import let_proof_age
@@ -224,11 +225,38 @@ def test_without_two_orgs_of_a_site_the_page_asks_for_them(
     ada: Person, free_pair: OrgPair, client_of: ClientOf
 ):
     client, orgs = client_of(ada), page_of(free_pair)
-    assert "Source org" in client.get(NEW).text
+    assert "Whose data" in client.get(NEW).text
     for destination in (orgs["source"], "datadoghq.eu/other-site"):
         page = client.get(NEW, orgs | {"destination": destination})
-        assert (page.status_code, page.context["source"]) == (422, orgs["source"])
+        assert page.status_code == 422
+        assert page.context["texts"]["source"].startswith("Payments US · ")
         assert "Choose two different orgs of the same site." in page.text
+
+
+@pytest.mark.parametrize("label", ["payments us", "Payments US · {site} · …{end}"])
+def test_the_two_orgs_are_chosen_by_name(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf, label: str
+):
+    source = label.format(site=free_pair.site, end=free_pair.source_org_id[-8:])
+    client, names = client_of(ada), {"source_name": source, "destination_name": "Group SOC"}
+    page = client.get(NEW, names)
+    assert page["Location"] == access_request_url(RequestKind.CREATE, free_pair).replace(
+        "kind=create&", ""
+    )
+    wrong = client.get(NEW, names | {"destination_name": "Group"})
+    assert (wrong.status_code, "Choose “Group” from the list." in wrong.text) == (422, True)
+    assert 'value="Group"' in wrong.text
+
+
+def test_once_one_org_is_chosen_the_other_is_of_its_site(
+    ada: Person, free_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+):
+    store_credential(sandbox, "Labs EU")
+    names = {"source_name": "Payments US", "destination_name": "", "choosing": "1"}
+    page = client_of(ada).get(NEW, names)
+    labels = [label.split(" · ")[0] for label in page.context["destinations"]]
+    assert (page.status_code, "Group SOC" in labels) == (200, True)
+    assert not {"Labs EU", "Payments US"} & set(labels)
 
 
 def test_a_kind_that_doesnt_fit_leads_to_the_one_that_does(

@@ -15,6 +15,7 @@ NOW = Access(
     owner="Grace Lindqvist",
     owner_id=GRACE,
     purpose="Shared dashboards",
+    agreed_types=["logs", "metrics"],
     ends_on=date(2027, 2, 17),
 )
 TEAMS = replace(NOW, owner="SOC team", owner_id=None)
@@ -128,6 +129,15 @@ def test_a_move_says_what_it_interrupts_and_that_restrictions_are_not_copied():
     assert facts_of(compare(NOW, after, is_recreated=True, is_over=True)) == [
         "Restriction policies aren't copied:"
     ]
+
+
+def test_a_move_says_what_stays_wider_than_agreed():
+    wider = replace(NOW, types=["logs", "audit"])
+    notes = compare(wider, replace(wider, creator="Labs Org Admin"), is_recreated=True).notes
+    assert (notes[-1].fact, notes[-1].text) == (
+        "Not agreed: audit.",
+        "A move agrees nothing, so the connection stays wider than agreed.",
+    )
 
 
 def test_restoring_interrupts_nothing():

@@ -33,7 +33,6 @@ from connections.core.errors import DomainError, InvalidInputError
 from connections.core.sites import site_label
 from connections.core.text import join_some_names, uuid_or_none
 from connections.datadog.payloads import body_of_create, body_of_update
-from connections.inventory.orgs import list_known_orgs
 from connections.lookups import objects
 from connections.models import (
     AccessRequest,
@@ -46,6 +45,7 @@ from connections.models import (
     RequestKind,
 )
 from connections.web.access_requests.before import list_before
+from connections.web.access_requests.choose import choice_page
 from connections.web.access_requests.detail import PAGE
 from connections.web.access_requests.forms import (
     MONTHS,
@@ -150,26 +150,13 @@ def access_request_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _request_access(request, actor=actor)
     if not (request.GET.get("source") and request.GET.get("destination")):
-        return _choice_page(request, actor=actor)
+        return choice_page(request, actor=actor)
     try:
         asked = _Asked(request.GET.dict(), actor=actor)
     except _NotAPairError as error:
-        return _choice_page(request, actor=actor, problem=str(error))
+        return choice_page(request, actor=actor, problem=str(error))
     target = asked.find_target(actor=actor)
     return _page(request, target, form=_empty_form(target, request=request))
-
-
-def _choice_page(request: HttpRequest, *, actor: Actor, problem: str = "") -> HttpResponse:
-    """Choose the two orgs."""
-    orgs = lists.org_options(list_known_orgs(actor=actor))
-    context = {
-        "orgs": orgs,
-        "source": request.GET.get("source", ""),
-        "destination": request.GET.get("destination", ""),
-        "problem": problem,
-    }
-    status = 422 if problem else 200
-    return render(request, "access_requests/choose.html", context, status=status)
 
 
 def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
