@@ -330,6 +330,18 @@ def describe_access(
     )
 
 
+def new_creator(access_request: AccessRequest) -> str:
+    """The creator of the connection that it created or, if no list shows it, whose keys did."""
+    name, new_id = "", access_request.connection_id
+    if new_id and access_request.outcome == AccessOutcome.CREATED:
+        listed = OrgConnectionSnapshot.objects.filter(
+            site=access_request.site, connection_id=new_id
+        ).exclude(creator_name="")
+        name = listed.values_list("creator_name", flat=True).first() or ""
+    # The keys can have another owner by now.
+    return name or f"the owner of the {access_request.credential_name} credential's keys"
+
+
 def _move_facts(
     access_request: AccessRequest, created: AttemptFields | None, *, now: datetime
 ) -> tuple[str, ...]:
@@ -338,14 +350,9 @@ def _move_facts(
     `created` is the attempt that created it. Empty if it isn't moved.
     """
     is_created = access_request.outcome == AccessOutcome.CREATED
-    new_id = access_request.connection_id
-    if access_request.kind != RequestKind.MOVE or not is_created or not created or not new_id:
+    if access_request.kind != RequestKind.MOVE or not is_created or not created:
         return ()
-    listed = OrgConnectionSnapshot.objects.filter(
-        site=access_request.site, connection_id=new_id
-    ).exclude(creator_name="")
-    creator = listed.values_list("creator_name", flat=True).first()
-    after = creator or f"the owner of the {access_request.credential_name} credential's keys"
+    after = new_creator(access_request)
     before = f"from {access_request.creator_name} " if access_request.creator_name else ""
     start = interrupted_since(access_request)
     is_exact = created.verdict in SUCCESSES and not created.is_late

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from connections.access.actor import Actor
+from connections.access_requests.status import new_creator
 from connections.access_requests.targets import AccessTarget, AccessTerms
 from connections.agreements.what_changes import (
     Access,
@@ -67,9 +68,7 @@ def changes_of_request(access_request: AccessRequest, *, actor: Actor) -> WhatCh
     if access_request.kind not in _KEEPING_CREATOR:
         after = _with_owner_of_keys(after, access_request.credential)
         if access_request.is_settled:
-            # The keys can have another owner by now.
-            keys = f"the owner of the {access_request.credential_name} credential's keys"
-            after = replace(after, creator=keys, creator_note="")
+            after = replace(after, creator=new_creator(access_request), creator_note="")
     return compare_access(
         source=access_request.source_org_name or access_request.source_org_id,
         sink=access_request.sink_org_name or access_request.sink_org_id,

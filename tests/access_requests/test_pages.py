@@ -628,6 +628,8 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     assert who == "from Dana Keller to Org Admin"
     assert re.fullmatch(r"interrupted \d\d:\d\d:\d\d–\d\d:\d\d:\d\d UTC", interrupted)
     assert "Moved" in [entry.badge.label for entry in page.context["timeline"]]
+    changes = client.get(url).context["outcome"]["changes"]
+    assert changes.sentence == "The creator changes from Dana Keller to Org Admin."
     # Its creator is a service account now.
     assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
 
