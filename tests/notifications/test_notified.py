@@ -38,7 +38,7 @@ __all__ += ["request_deletion", "requested", "wanted"]
 pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
-NO_EMAIL = "No one was notified: email is off. This request expires"
+NO_EMAIL = "No one was notified: email is off. Expires"
 State = Notification.State
 
 
@@ -100,7 +100,7 @@ def test_only_the_requester_sees_who_was_notified(
 ):
     deletion = request.getfixturevalue("requested")
     assert text_for(deletion, edith) == ""
-    assert "This request expires" in opened(client_of(edith), deletion).text
+    assert "Expires" in opened(client_of(edith), deletion).text
 
 
 def test_without_email_the_page_of_a_deletion_has_the_link_to_send(
