@@ -285,4 +285,5 @@ def test_a_command_reads_keys_from_standard_input_and_no_process_list_shows_them
 
 
 def test_the_tests_use_a_temporary_data_directory():
-    assert "orgadmin-test-" in str(django_settings.DATA_DIR)
+    assert Path(os.environ["ORGADMIN_TEST_DATA_DIR"]) == django_settings.DATA_DIR
+    assert django_settings.DATA_DIR != ROOT / "data"
