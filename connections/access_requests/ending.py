@@ -416,13 +416,9 @@ class _End:
                 is_covered=bool(approvals_of_end(self.grant)),
                 record_also=record_also,
             )
-        except BlockedError as blocked:
-            if blocked.cause != Cause.ACCESS_REQUEST_CONFIRMED:
-                self._record_not_ended(blocked.cause)
         except ConflictError:
             # Another process, or the clock, was faster.
-            pass
-        return None
+            return None
 
     def _find_reason_to_ask(
         self, item: OrgConnection, credential: Credential, deletion: Deletion | None = None

@@ -138,7 +138,6 @@ def decline[R: ChangeRequest](*, change_request: R, actor: Actor, reason: str) -
     lifecycle.require_not_run_by_batch(change_request)
     reason = clean_text(reason, missing=NO_REASON_TO_DECLINE)
     lifecycle.lapse_approvals(change_request=change_request, actor=actor)
-    _require_declinable(change_request)
     with audit.atomic():
         _lock(change_request)
         _require_declinable(change_request)

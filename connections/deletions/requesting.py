@@ -197,8 +197,6 @@ def request_at_end(
     )
     if target.open_deletion:
         raise ConflictError("Another deletion of this connection is open.")
-    if is_confirmed:
-        protections.require_unprotected(target.protection)
     try:
         return _create(
             actor=actor,

@@ -11,13 +11,16 @@ from connections.change_requests.sending import ClaimedAttempt
 from connections.change_requests.states import Settle
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
+from connections.credentials.access_lists import change_access
 from connections.credentials.lifecycle import change_policy
 from connections.datadog.responses import WriteResponse
 from connections.deletions import confirmations
 from connections.inventory import fetching, syncs
 from connections.models import (
+    AccessKind,
     ApprovalPolicy,
     Attempt,
+    AuditEvent,
     Credential,
     Deletion,
     Outcome,
@@ -210,6 +213,21 @@ def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     with pytest.raises(ConflictError, match="Choose that credential"):
         request_deletion(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
     assert not Deletion.objects.exists()
+
+
+def test_a_connection_that_only_an_unusable_credential_lists_is_refused_and_recorded(
+    ada: Person, root: Person, credential: Credential, sandbox: SandboxServer, wanted: UUID
+):
+    soc = store_credential(sandbox, "Group SOC")
+    soc.snapshots.filter(connection_id=wanted).update(is_current=False)
+    change_access(
+        actor=person_actor(person=root),
+        credential=credential,
+        wanted={AccessKind.USE: [f"person:{root.pk}"]},
+    )
+    with pytest.raises(ConflictError, match="a credential that you can't use"):
+        request_deletion(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
+    assert AuditEvent.objects.filter(code="access.refused").exists()
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\u200b", "\u2060\ufeff", "\n\t"])

@@ -24,6 +24,7 @@ from tests.web.reauthentication.conftest import late_client_of
 __all__ = ["late_client_of"]
 
 RequestFor = Callable[..., Deletion]
+DECLINED = "Ask the partner first."
 
 
 @pytest.fixture
@@ -76,6 +77,13 @@ def approve(deletion: Deletion, person: Person) -> Deletion:
         actor=person_actor(person=person),
         digest=deletion.approval_digest,
         approval_round=deletion.approval_round,
+    )
+
+
+def decline(deletion: Deletion, person: Person) -> Deletion:
+    """The person declines it."""
+    return approvals.decline(
+        change_request=deletion, actor=person_actor(person=person), reason=DECLINED
     )
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.change_requests import approvals, lifecycle, sending
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, ConflictError, InvalidInputError
+from connections.core.errors import BlockedError, ConflictError, InvalidInputError, OvertakenError
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -26,7 +26,7 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm, polled
+from tests.deletions.approvals.conftest import RequestFor, approve, confirm, decline, polled
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -233,6 +233,20 @@ def test_only_the_last_approval_extends_the_deadline_by_24_hours(
     due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.outcome, deletion.cause) == (Outcome.EXPIRED, Cause.NOT_CONFIRMED_IN_TIME)
+
+
+def test_what_was_approved_is_not_declined(requested: Deletion, linus: Person, barbara: Person):
+    approve(requested, linus)
+    with pytest.raises(OvertakenError, match="no longer waiting for approval"):
+        decline(requested, barbara)
+    assert requested.state == State.APPROVED
+
+
+def test_what_expired_is_not_declined(requested: Deletion, linus: Person, clock: SettableClock):
+    clock.advance(hours=24)
+    with pytest.raises(OvertakenError):
+        decline(requested, linus)
+    assert not requested.is_settled
 
 
 def test_an_approver_can_withdraw_an_approved_deletion(requested: Deletion, linus: Person):

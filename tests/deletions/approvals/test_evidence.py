@@ -13,7 +13,7 @@ from connections.verifier.rules import break_glass_by_event, done_without_approv
 from connections.verifier.verification import Verification
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import approve, confirm
+from tests.deletions.approvals.conftest import approve, confirm, decline
 from tests.deletions.approvals.test_break_glass import (
     REASON,
     REVIEW_NOTE,
@@ -21,7 +21,7 @@ from tests.deletions.approvals.test_break_glass import (
     break_glass_user,
     use_break_glass,
 )
-from tests.deletions.approvals.test_rounds import LoseResponse, check_twice, decline, lose_response
+from tests.deletions.approvals.test_rounds import LoseResponse, check_twice, lose_response
 from tests.evidence.columns import (
     assert_each_bundled_column_counts,
     assert_each_stored_column_counts,

@@ -13,7 +13,8 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from connections.access.actor import WORKER, person_actor
-from connections.change_requests import approvals, sending
+from connections.change_requests import approvals, rechecks, sending
+from connections.change_requests.actions import Recheck
 from connections.core import time_limits
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, OvertakenError
@@ -31,7 +32,14 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
-from tests.deletions.approvals.conftest import RequestFor, approve, confirm, exported_row
+from tests.deletions.approvals.conftest import (
+    DECLINED,
+    RequestFor,
+    approve,
+    confirm,
+    decline,
+    exported_row,
+)
 from tests.deletions.approvals.test_break_glass import REASON, break_glass_user, use_break_glass
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
@@ -42,7 +50,6 @@ pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 LoseResponse = Callable[[Deletion], Deletion]
-DECLINED = "Ask the partner first."
 
 
 @pytest.fixture
@@ -79,12 +86,6 @@ def still_present(requested: Deletion, linus: Person, lose_response: LoseRespons
 def delete_count(sandbox: SandboxServer, wanted: Connection) -> Callable[[], int]:
     """How many DELETEs reached Datadog."""
     return lambda: sandbox.world.deletes_received(wanted.id)
-
-
-def decline(deletion: Deletion, person: Person) -> Deletion:
-    return approvals.decline(
-        change_request=deletion, actor=person_actor(person=person), reason=DECLINED
-    )
 
 
 def record(client: Client, deletion: Deletion) -> Page:
@@ -352,6 +353,32 @@ def test_a_first_approval_after_the_window_starts_another(
     approve(deletion, barbara)
     assert deletion.current_approvals == [Approval.objects.get(round=deletion.approval_round)]
     assert deletion.lacks_approvals
+
+
+def test_an_approval_that_another_person_gives_during_the_check_is_the_only_one(
+    still_present: Deletion, linus: Person, barbara: Person, monkeypatch: pytest.MonkeyPatch
+):
+    check = rechecks.recheck_and_store
+
+    def approve_first(**arguments: Any) -> Recheck:
+        monkeypatch.setattr(rechecks, "recheck_and_store", check)
+        approve(Deletion.objects.get(), barbara)
+        return check(**arguments)
+
+    monkeypatch.setattr(rechecks, "recheck_and_store", approve_first)
+    with pytest.raises(OvertakenError, match="no longer waiting for approval"):
+        approve(still_present, linus)
+    assert [each.approver for each in Approval.objects.filter(round=2)] == [barbara]
+
+
+def test_what_needs_no_approval_is_not_declined(
+    request_deletion: RequestFor, linus: Person, sandbox: SandboxServer, clock: SettableClock
+):
+    sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
+    deletion = request_deletion(ApprovalPolicy.NONE)
+    assert check_twice(deletion, clock).state == State.STILL_PRESENT
+    with pytest.raises(OvertakenError, match="isn't waiting for approval"):
+        decline(deletion, linus)
 
 
 def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
