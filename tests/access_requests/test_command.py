@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
+from connections.access.actor import person_actor
 from connections.management.deleting import exit_code_of
 from connections.models import (
     AccessOutcome,
@@ -19,6 +20,7 @@ from connections.models import (
     ApprovalPolicy,
     Credential,
     Deletion,
+    OrgConnectionSnapshot,
     OrgPair,
     Person,
     State,
@@ -27,6 +29,7 @@ from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.support.clock import SettableClock
+from tests.support.deletions import request_deletion
 from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
@@ -326,3 +329,21 @@ def test_only_a_new_connection_needs_no_reason_besides_its_purpose(
     assert (code, document["error"]) == (2, "--reason: Enter a reason.")
     code, _ = run(free_pair, *CREATE, "--yes", "--reason=")
     assert (code, AccessRequest.objects.get().reason) == (0, "incident response")
+
+
+@pytest.mark.parametrize("other", ["access request", "deletion"])
+def test_a_dry_run_beside_an_open_request_says_that_it_is_open(
+    listed_pair: OrgPair, ada: Person, other: str
+):
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    if other == "deletion":
+        target = OrgConnectionSnapshot.objects.get(**listed_pair._asdict())
+        request_deletion(
+            actor=person_actor(person=ada),
+            credential=Credential.objects.get(),
+            connection_id=target.connection_id,
+        )
+    else:
+        run(listed_pair, *CHANGE, "--as=ada", "--yes")
+    code, document = run(listed_pair, *CHANGE, "--dry-run")
+    assert (code, "is open" in document["error"]) == (2, True)

@@ -175,3 +175,9 @@ def test_the_page_and_the_command_refuse_it_as_a_deletion(
     code, document = run(listed_pair, *CHANGE[:1], "--types=logs", *CHANGE[2:], "--yes")
     assert (code, "protected" in document["error"]) == (5, True)
     assert not AccessRequest.objects.exists()
+
+
+def test_a_dry_run_says_that_nothing_can_be_removed(listed_pair: OrgPair, credential: Credential):
+    protect(listed_pair, credential)
+    code, document = run(listed_pair, *CHANGE, "--dry-run")
+    assert (code, "must stay" in document["error"]) == (2, True)

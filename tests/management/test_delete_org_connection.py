@@ -354,3 +354,12 @@ def test_a_dry_run_prints_who_loses_what_and_sends_nothing(
 def test_a_dry_run_of_an_unlisted_connection_says_why(credential: Credential):
     result = run(str(uuid4()), "--dry-run")
     assert (result.code, "didn't list" in result.document["error"]) == (2, True)
+
+
+def test_a_dry_run_beside_an_open_deletion_says_so(
+    ada: Person, sandbox: SandboxServer, target: Connection
+):
+    store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
+    run(target.id, "--as=ada", "--yes")
+    result = run(target.id, "--dry-run")
+    assert (result.code, "open deletion" in result.document["error"]) == (2, True)

@@ -91,6 +91,8 @@ class Command(SendingCommand[Deletion]):
             actor=command_actor(), credential=credential, connection_id=connection_id
         )
         changes = changes_of_target(target, actor=command_actor(), now=clock.now())
+        if confirmations.find_open_deletion(site=credential.site, connection_id=connection_id):
+            self.usage_error("This connection already has an open deletion.")
         if target.protection:
             self.usage_error(protection_text(target.protection))
         if changes is None:

@@ -19,12 +19,13 @@ from connections.access_requests.requesting import (
 )
 from connections.access_requests.targets import AccessTarget, AccessTerms, find_target
 from connections.access_requests.what_changes import changes_of_terms
-from connections.change_requests.exclusion import find_open
+from connections.change_requests.exclusion import find_open, wait_for
 from connections.core import clock
 from connections.core.causes import cause_text
 from connections.inventory import syncs
 from connections.inventory.org_details import find_by_id_or_name, find_owner
 from connections.inventory.orgs import list_known_orgs
+from connections.inventory.protections import protection_text
 from connections.management.base import FAILED, NOT_SENT, Result
 from connections.management.deleting import exit_code_of
 from connections.management.sending import SendingCommand
@@ -187,6 +188,11 @@ class Command(SendingCommand[AccessRequest]):
         problems = find_problems(target, terms, today=clock.now().date())
         if problem := target.problem or " ".join(problems.values()):
             self.usage_error(problem)
+        if target.protection and target.removed(terms.types):
+            self.usage_error(protection_text(target.protection))
+        for kind in (AccessRequest, Deletion):
+            if other := find_open(kind, target.pair):
+                self.usage_error(wait_for(other, actor=command_actor()))
         changes = changes_of_terms(target, terms, actor=command_actor())
         if changes is None:
             raise ValueError("Without a data type there is a problem.")
