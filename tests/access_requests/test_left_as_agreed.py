@@ -188,3 +188,27 @@ def test_what_is_changed_in_the_unfolded_part_is_named(
     assert (done.ends_on, done.as_agreed) == (later, ["owner", "purpose", "ticket"])
     newest = find_agreements([agreed.pair])[agreed.pair]
     assert terms_of(newest) == (*terms_of(agreed)[:3], later)
+
+
+def test_the_unfolded_part_stays_open_at_an_error_in_it(
+    agreed: Agreement, ada: Person, client_of: Callable[[Person], Client]
+):
+    agree(agreed.pair, actor=person_actor(person=ada), owner_text="", ends_on=None)
+    client = client_of(ada)
+    fields = fields_of(client, agreed.pair, "change", is_unfolded=True)
+    fields |= {"connection_types": ["logs"], "ends_in": "date", "ends_on": "31/12/2099"}
+    refused = client.post(NEW, fields)
+    assert (refused.status_code, "data-folded open>" in refused.text) == (422, True)
+    assert 'value="31/12/2099"' in refused.text
+
+
+def test_an_owner_with_an_account_and_a_text_stays_without_javascript(
+    agreed: Agreement, ada: Person, client_of: Callable[[Person], Client]
+):
+    agree(agreed.pair, actor=person_actor(person=ada), owner_text="SOC team")
+    client = client_of(ada)
+    fields = fields_of(client, agreed.pair, "change", is_unfolded=True)
+    fields |= {"connection_types": ["logs"], "confirmation": "Group SOC"}
+    assert client.post(NEW, fields).status_code == 303
+    newest = find_agreements([agreed.pair])[agreed.pair]
+    assert (newest.owner, newest.owner_text) == (agreed.owner, "SOC team")

@@ -142,6 +142,9 @@ def test_fields_that_change_say_at_once_what_they_mean(
         ({"purpose": " "}, "Enter a purpose."),
         ({"ends_on": "2001-01-01"}, "Choose today or a later date."),
         ({"ends_on": "soon"}, "Enter a date"),
+        # Access without an end is never given by mistake.
+        ({"ends_in": "date", "ends_on": ""}, "Enter the last day, or choose “No end”."),
+        ({"ends_in": "date", "ends_on": "2027-02-31"}, "Enter a date"),
         ({"request_id": ""}, "This page is out of date."),
         ({"credential": "garbage"}, "This page is out of date."),
     ],
@@ -154,6 +157,28 @@ def test_invalid_input_is_said_at_its_field_and_nothing_is_requested(
     response = client.post(NEW, fields)
     assert (response.status_code, said in response.text) == (422, True), response.text
     assert not AccessRequest.objects.exists()
+
+
+def test_the_agreed_owner_stays_for_a_new_connection(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf
+):
+    agree(free_pair, actor=person_actor(person=ada), connection_types=["logs"])
+    client = client_of(ada)
+    fields = fill_in(client, free_pair, confirmation="Group SOC")
+    # With JavaScript, the folded owner isn't sent.
+    del fields["owner_text"]
+    assert client.post(NEW, fields).status_code == 303
+    assert AccessRequest.objects.get().owner_text == "SOC team"
+
+
+def test_the_block_shows_owner_and_purpose_as_they_are_written(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf
+):
+    client = client_of(ada)
+    written = {"owner_text": "iOS team", "purpose": "eBPF probes", "confirmation": "Group SOC"}
+    done = client.post(NEW, fill_in(client, free_pair, **written))
+    cells = re.findall(r'<td class="changes-after"><span>(.*?)<', client.get(done["Location"]).text)
+    assert {"iOS team", "eBPF probes"} <= {*cells}
 
 
 def test_a_change_needs_a_reason(ada: Person, listed_pair: OrgPair, client_of: ClientOf):

@@ -88,6 +88,13 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
         self.fields["ends_in"].choices = list(END_CHOICES.items())  # type: ignore[attr-defined]
         self.fields["purpose"].label = "What is it for?"
 
+    def clean(self) -> dict[str, Any]:
+        """Require the date that was chosen. Without it, access wouldn't end."""
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("ends_in") == ON_DATE and cleaned.get("ends_on", "") is None:
+            self.add_error("ends_on", "Enter the last day, or choose “No end”.")
+        return cleaned
+
     def show(self, target: AccessTarget, *, start: date) -> None:
         """Fill in the choices. `start` is the day from which access ends in so many months."""
         latest = target.latest_day(today=clock.now().date())

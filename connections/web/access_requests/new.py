@@ -259,10 +259,12 @@ def _wanted(
     is_owner_posted = bool({"owner", "owner_text"} & form.data.keys())
     if not is_owner_posted and not agreement:
         wanted["owner"] = requester
-    if agreement and kind in _FOLDING:
-        is_same = (wanted["owner"], wanted["owner_text"]) == (agreement.owner, agreement.owner_text)
-        if is_same or not is_owner_posted:
+    if agreement:
+        # The form shows only the text of an owner that has both.
+        shown = (None if agreement.owner_text else agreement.owner, agreement.owner_text)
+        if not is_owner_posted or (wanted["owner"], wanted["owner_text"]) == shown:
             del wanted["owner"], wanted["owner_text"]
+    if agreement and kind in _FOLDING:
         if "purpose" not in form.data or wanted["purpose"] == agreement.purpose:
             del wanted["purpose"]
         is_same_end = wanted["ends_on"] == agreement.ends_on and kind != RequestKind.EXTEND
@@ -357,7 +359,7 @@ def _page(
         "keeps_types": target.kind in KEEPING_TYPES,
         "folded": target.agreement if target.kind in _FOLDING else None,
         "folds_end": target.kind != RequestKind.EXTEND,
-        "is_unfolded": _is_unfolded(request, target, terms),
+        "is_unfolded": _is_unfolded(request, target, terms, form=form),
         "form": form,
         "notice": notice,
         "is_changed": notice == CHANGED,
@@ -384,9 +386,12 @@ def _page(
     return render(request, "access_requests/new.html", context, status=status)
 
 
-def _is_unfolded(request: HttpRequest, target: AccessTarget, terms: AccessTerms) -> bool:
+def _is_unfolded(
+    request: HttpRequest, target: AccessTarget, terms: AccessTerms, *, form: AccessRequestForm
+) -> bool:
     """Whether something that is agreed is changed, or has to be, or someone else is the owner."""
     problems = find_problems(target, terms, today=support.time_of(request).date())
+    problems |= dict.fromkeys(form.errors, "")
     if not target.agreement:
         is_own = terms.owner == support.actor_of(request).person and not terms.owner_text
         return not is_own or "owner" in problems
