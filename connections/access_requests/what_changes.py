@@ -32,6 +32,7 @@ def changes_of_terms(
         creator=now.creator,
         creator_note=now.creator_note,
         owner=terms.owner_text or str(terms.owner or ""),
+        owner_id=terms.owner.pk if terms.owner and not terms.owner_text else None,
         purpose=terms.purpose,
         ends_on=now.ends_on if "ends_on" in terms.as_agreed else terms.ends_on,
     )
@@ -61,6 +62,7 @@ def changes_of_request(access_request: AccessRequest, *, actor: Actor) -> WhatCh
         creator=now.creator,
         creator_note=now.creator_note,
         owner=access_request.owner_text or str(access_request.owner or ""),
+        owner_id=None if access_request.owner_text else access_request.owner_id,
         purpose=access_request.purpose,
         ends_on=ends_on,
         is_deleted_then=ends_on is not None and ends_on == access_request.ends_on,

@@ -8,7 +8,7 @@ from uuid import UUID
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_pairs
-from connections.agreements.agreed import find_agreement_at
+from connections.agreements.agreed import find_agreement_at, has_owner_left
 from connections.agreements.approved import find_automatic_end
 from connections.core import time_limits
 from connections.core.data_types import data_text, in_order
@@ -39,6 +39,8 @@ class Access:
     owner: str = ""
     # None if the owner has no account.
     owner_id: UUID | None = None
+    # "account disabled".
+    owner_note: str = ""
     purpose: str = ""
     ends_on: date | None = None
     # Whether Org Admin deletes the connection after that day.
@@ -57,6 +59,7 @@ def access_of(
         access = Access(
             owner=agreement.owner_text or str(agreement.owner),
             owner_id=None if agreement.owner_text else agreement.owner_id,
+            owner_note="account disabled" if has_owner_left(agreement) else "",
             purpose=agreement.purpose,
             agreed_types=agreement.connection_types,
             ends_on=agreement.ends_on,
@@ -168,7 +171,9 @@ def compare_access(
     can say "You".
     """
     source, sink = source or "the source org", sink or "The destination org"
-    now = replace(now, types=in_order(now.types))
+    # What is known of the account is known now.
+    owner_note = "" if is_over else now.owner_note
+    now = replace(now, types=in_order(now.types), owner_note=owner_note)
     after = replace(after, types=in_order(after.types)) if after else None
     notes: list[Note] = []
     if after is None:
@@ -181,11 +186,15 @@ def compare_access(
     fields = [
         each
         for each in _all_fields(now, after, reader=reader)
-        if each.now != each.after or not after
+        if not after
+        or each.now != each.after
+        # Two owners can have one name.
+        or (each.field == "owner" and _has_new_owner(now, after))
     ]
     shown = {each.field for each in fields}
     return WhatChanges(
-        sentence=_sentence(now, after, source=source, sink=sink),
+        sentence=_sentence(now, after, source=source, sink=sink)
+        or ("The connection is created again." if is_recreated else ""),
         detail="" if is_over else _detail(now, after, sink=sink),
         notes=notes,
         fields=fields,
@@ -254,8 +263,12 @@ def _owner_note(now: Access, *, is_over: bool, reader: UUID | None) -> Note:
     if now.owner_id is not None and now.owner_id == reader:
         verb = verb.removesuffix("s")
         return Note(icon="person", fact=f"You {verb} for this access.")
-    notified = "" if is_over or now.owner_id is None else "The owner is notified."
-    return Note(icon="person", fact=f"{now.owner} {verb} for this access.", text=notified)
+    text = "" if now.owner_id is None else "The owner is notified."
+    if now.owner_note:
+        text = "The owner's account is disabled."
+    return Note(
+        icon="person", fact=f"{now.owner} {verb} for this access.", text="" if is_over else text
+    )
 
 
 def _creation_notes(*, is_interrupted: bool) -> list[Note]:
@@ -308,8 +321,12 @@ def _end_notes(now: Access, after: Access) -> list[Note]:
     ]
 
 
+def _has_new_owner(now: Access, after: Access) -> bool:
+    return (now.owner, now.owner_id) != (after.owner, after.owner_id)
+
+
 def _new_owner_notes(now: Access, after: Access, *, reader: UUID | None) -> list[Note]:
-    if not now.owner or now.owner == after.owner:
+    if not now.owner or not _has_new_owner(now, after):
         return []
     if now.owner_id is not None and now.owner_id == reader:
         fact, text = "You no longer answer for it.", f"{after.owner} takes over from you."
@@ -343,7 +360,7 @@ def _all_fields(now: Access, after: Access | None, *, reader: UUID | None) -> li
                 label="Owner",
                 now=now.owner,
                 after=then.owner,
-                now_note="you" if is_you else "",
+                now_note="you" if is_you else now.owner_note,
                 is_taken=is_deleted or now.owner != "",
             ),
             ChangedField(

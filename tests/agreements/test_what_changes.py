@@ -18,6 +18,7 @@ NOW = Access(
     agreed_types=["logs", "metrics"],
     ends_on=date(2027, 2, 17),
 )
+LEFT = replace(NOW, owner_note="account disabled")
 TEAMS = replace(NOW, owner="SOC team", owner_id=None)
 NOTHING = Access()
 UNAGREED = Access(types=["logs", "metrics"], creator="Dana Keller")
@@ -131,6 +132,16 @@ def test_a_move_says_what_it_interrupts_and_that_restrictions_are_not_copied():
     ]
 
 
+def test_a_new_owner_with_the_name_of_the_old_one_is_a_new_owner():
+    changes = compare(NOW, replace(NOW, owner_id=VICTOR))
+    assert facts_of(changes) == ["Grace Lindqvist no longer answers for it."]
+    assert [each.field for each in changes.fields] == ["owner"]
+
+
+def test_a_move_between_creators_of_one_name_says_what_happens():
+    assert compare(NOW, NOW, is_recreated=True).sentence == "The connection is created again."
+
+
 def test_a_move_says_what_stays_wider_than_agreed():
     wider = replace(NOW, types=["logs", "audit"])
     notes = compare(wider, replace(wider, creator="Labs Org Admin"), is_recreated=True).notes
@@ -161,6 +172,11 @@ def test_where_nothing_is_agreed_nothing_agreed_is_taken_away():
         (NOW, VICTOR, False, "Grace Lindqvist answers for this access.", "The owner is notified."),
         (NOW, GRACE, False, "You answer for this access.", ""),
         (NOW, VICTOR, True, "Grace Lindqvist answered for this access.", ""),
+        (
+            *(LEFT, VICTOR, False, "Grace Lindqvist answers for this access."),
+            "The owner's account is disabled.",
+        ),
+        (LEFT, VICTOR, True, "Grace Lindqvist answered for this access.", ""),
         (TEAMS, VICTOR, False, "SOC team answers for this access.", ""),
         (UNAGREED, VICTOR, False, "No one answers for this access.", ""),
     ],
