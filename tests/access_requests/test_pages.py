@@ -171,6 +171,20 @@ def test_the_agreed_owner_stays_for_a_new_connection(
     assert AccessRequest.objects.get().owner_text == "SOC team"
 
 
+def test_a_new_connection_needs_another_owner_if_the_agreed_one_has_left(
+    ada: Person, linus: Person, free_pair: OrgPair, client_of: ClientOf
+):
+    actor = person_actor(person=ada)
+    agree(free_pair, actor=actor, owner=linus, owner_text="", connection_types=["logs"])
+    Person.objects.filter(pk=linus.pk).update(is_active=False)
+    client = client_of(ada)
+    fields = fill_in(client, free_pair, confirmation="Group SOC")
+    del fields["owner_text"]
+    refused = client.post(NEW, fields)
+    assert "The account of Linus is disabled. Choose someone else." in refused.text
+    assert (refused.context["is_unfolded"], AccessRequest.objects.count()) == (True, 0)
+
+
 def test_the_block_shows_owner_and_purpose_as_they_are_written(
     ada: Person, free_pair: OrgPair, client_of: ClientOf
 ):

@@ -257,14 +257,14 @@ def _wanted(
         ends_on=_end_of(form, agreement, kind=kind, today=today),
     )
     is_owner_posted = bool({"owner", "owner_text"} & form.data.keys())
-    if not is_owner_posted and not agreement:
-        wanted["owner"] = requester
-    if agreement:
+    if not is_owner_posted:
+        wanted["owner"] = agreement.owner if agreement else requester
+        wanted["owner_text"] = agreement.owner_text if agreement else ""
+    if agreement and kind in _FOLDING:
         # The form shows only the text of an owner that has both.
         shown = (None if agreement.owner_text else agreement.owner, agreement.owner_text)
         if not is_owner_posted or (wanted["owner"], wanted["owner_text"]) == shown:
             del wanted["owner"], wanted["owner_text"]
-    if agreement and kind in _FOLDING:
         if "purpose" not in form.data or wanted["purpose"] == agreement.purpose:
             del wanted["purpose"]
         is_same_end = wanted["ends_on"] == agreement.ends_on and kind != RequestKind.EXTEND
