@@ -195,6 +195,13 @@ def test_the_block_shows_owner_and_purpose_as_they_are_written(
     assert {"iOS team", "eBPF probes"} <= {*cells}
 
 
+@pytest.mark.parametrize("query", ["", "?needs=you"])
+def test_each_part_of_the_list_leads_to_a_new_request(
+    victor: Person, client_of: ClientOf, query: str
+):
+    assert f'href="{NEW}"' in client_of(victor).get(f"/access-requests/{query}").text
+
+
 def test_a_change_needs_a_reason(ada: Person, listed_pair: OrgPair, client_of: ClientOf):
     client = client_of(ada)
     refused = client.post(NEW, fill_in(client, listed_pair, "change", reason=""))

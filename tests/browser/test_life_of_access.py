@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.utils.http import urlencode
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from connections.access.actor import WORKER
 from connections.access_requests import ending
@@ -143,3 +143,20 @@ def test_access_is_requested_approved_given_extended_and_ended_and_its_record_pr
     assert verdict.code == 0, verdict.text
     sent = [request.method for request in sandbox.world.requests() if request.method != "GET"]
     assert sent == ["POST", "DELETE"]
+
+
+def test_what_is_typed_while_the_orgs_of_a_site_are_read_stays(open_demo_as: OpenAs):
+    page = open_demo_as("viewer")
+    page.goto("/access-requests/new/")
+    held: list[Route] = []
+    page.route("**/access-requests/new/?*choosing*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/access-requests/new/?*choosing*"):
+        page.get_by_label("Whose data").fill("Group SOC")
+        page.get_by_label("Whose data").blur()
+    page.get_by_label("Who queries it").fill("Cards EU")
+    held[0].continue_()
+    expect(page.locator("#destination-label")).to_contain_text("orgs on")
+    expect(page.get_by_label("Who queries it")).to_have_value("Cards EU")
+    expect(page.locator("#destination-orgs option[value^='Group SOC ']")).to_have_count(0)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Connect Group SOC")
