@@ -149,8 +149,8 @@ def acknowledge_problem(*, actor: Actor, kind: str, subject_id: UUID, note: str)
     that failed, the actor acknowledges those that they can. Raises Http404 when the actor can't see
     such a problem, PermissionDenied, and InvalidInputError for `note`.
     """
-    found = _find(actor=actor, kind=kind, subject_id=subject_id)
-    subjects = [each for each in found if can_acknowledge(actor, subject=each)]
+    problems = _find(actor=actor, kind=kind, subject_id=subject_id)
+    subjects = [each for each in problems if can_acknowledge(actor, subject=each)]
     person = actor.person
     if person is None or not subjects:
         raise permissions.denied("acknowledge this problem")

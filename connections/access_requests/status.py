@@ -12,7 +12,7 @@ from connections.change_requests.actions import action_of
 from connections.change_requests.exclusion import stale_text
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import data_text
-from connections.core.text import format_time, join_names
+from connections.core.text import format_day, format_time, join_names
 from connections.datadog.responses import SUCCESSES
 from connections.deletions.status import (
     DeletionStatus,
@@ -238,7 +238,7 @@ def _fields(
         if not access_request.last_checked_at
         else f"Next check of Datadog's list: {format_time(access_request.due_at)}.",
         "not_verified": "No complete sync has confirmed it yet.",
-        "end": f"{access_request.ends_on:%-d %b %Y}" if access_request.ends_on else "no end",
+        "end": format_day(access_request.ends_on) if access_request.ends_on else "no end",
         "by": access_request.settled_by_name or "a person",
         "cause": cause_text(access_request.cause).removesuffix(".") or "Org Admin stopped trying",
         "stale": stale_text(access_request.cause),
@@ -404,7 +404,7 @@ def people_text(access_request: AccessRequest) -> str:
 
 def terms_text(access_request: AccessRequest) -> str:
     """What it gives in a few words: "logs and metrics until 28 Feb 2027"."""
-    end = f" until {access_request.ends_on:%-d %b %Y}" if access_request.ends_on else ""
+    end = f" until {format_day(access_request.ends_on)}" if access_request.ends_on else ""
     return f"{data_text(access_request.types_after)}{end}"
 
 
@@ -413,7 +413,7 @@ def last_day_text(access_request: AccessRequest, *, today: date) -> str:
     ends_on = access_request.ends_on
     if ends_on is None or ends_on < today or access_request.end_due_at is None:
         return ""
-    day = f"{ends_on:%-d %b %Y}"
+    day = format_day(ends_on)
     if access_request.outcome in SEEN:
         return (
             f"Org Admin deletes this connection after {day}. If it has changed or is protected "

@@ -13,7 +13,7 @@ from connections.access.actor import Actor
 from connections.access.policies import strictest_policy
 from connections.access_requests.actions import pair_of, text_to_type
 from connections.agreements.agreed import find_agreements
-from connections.agreements.approved import automatic_end, find_grants
+from connections.agreements.approved import find_automatic_end
 from connections.agreements.setting import require_pairs
 from connections.change_requests.exclusion import find_open
 from connections.core import clock
@@ -291,7 +291,9 @@ def find_target(
         snapshot=snapshot,
         agreement=agreement if is_pair_visible else None,
         agreement_version=agreement.version if agreement else 0,
-        approved_end=_find_approved_end(pair) if is_pair_visible else None,
+        approved_end=find_automatic_end(pair, today=clock.now().date())
+        if is_pair_visible
+        else None,
         restored_from=restored_from,
         policy=strictest_policy(orgs_of_pair),
         open_request=find_open(AccessRequest, pair),
@@ -300,8 +302,3 @@ def find_target(
         else None,
         can_confirm=chosen in usable,
     )
-
-
-def _find_approved_end(pair: OrgPair) -> date | None:
-    grant = find_grants([pair]).get(pair)
-    return automatic_end(grant, today=clock.now().date()) if grant else None

@@ -1,6 +1,5 @@
 """Access reviews that repeat: the worker starts the next one so many months after the last one."""
 
-import calendar
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,6 +19,7 @@ from connections.access_reviews.population import (
 from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.months import months_after
 from connections.models import AccessReview, Assignment
 
 _TRIED_AGAIN_AFTER = timedelta(days=1)
@@ -60,10 +60,10 @@ def _next_start(review: AccessReview, by_id: Mapping[UUID, AccessReview]) -> dat
     months, step = 0, first.repeat_months or 0
     for other in others:
         months += step
-        while _months_after(first.created_at, months + step) <= other.created_at:
+        while months_after(first.created_at, months + step) <= other.created_at:
             months += step
         step = other.repeat_months or 0
-    return _months_after(first.created_at, months + step)
+    return months_after(first.created_at, months + step)
 
 
 def _repeated_until(review: AccessReview, by_id: Mapping[UUID, AccessReview]) -> list[AccessReview]:
@@ -72,12 +72,6 @@ def _repeated_until(review: AccessReview, by_id: Mapping[UUID, AccessReview]) ->
     while chain[0].repeats_id:
         chain.insert(0, by_id[chain[0].repeats_id])
     return chain
-
-
-def _months_after(at: datetime, months: int) -> datetime:
-    year, month = divmod(at.year * 12 + at.month - 1 + months, 12)
-    last_day = calendar.monthrange(year, month + 1)[1]
-    return at.replace(year=year, month=month + 1, day=min(at.day, last_day))
 
 
 def change_repetition(*, review: AccessReview, actor: Actor, repeat_months: int | None) -> None:

@@ -26,7 +26,7 @@ _SOON = timedelta(minutes=15)
 def find_grants(
     pairs: Collection[OrgPair], *, before: datetime | None = None
 ) -> dict[OrgPair, AccessRequest]:
-    """The access request that last gave each of these pairs access, where one did `before`.
+    """The access request that last gave each of these pairs access, if given `before` then.
 
     The order is that of the audit log, because the clock might have been set back in between.
     """
@@ -68,10 +68,12 @@ def automatic_end(grant: AccessRequest, *, today: date) -> date | None:
     return approved_end(grant, today=today) if grant.outcome in SEEN else None
 
 
-def find_automatic_end(pair: OrgPair, *, at: datetime) -> date | None:
-    """The last day before Org Admin was to delete the pair's connection, as known at this time."""
-    grant = find_grants([pair], before=at).get(pair)
-    return automatic_end(grant, today=at.date()) if grant else None
+def find_automatic_end(
+    pair: OrgPair, *, today: date, before: datetime | None = None
+) -> date | None:
+    """The last day before Org Admin deletes the pair's connection, as was known `before` then."""
+    grant = find_grants([pair], before=before).get(pair)
+    return automatic_end(grant, today=today) if grant else None
 
 
 def first_end(grant: AccessRequest, agreement: Agreement | None) -> date | None:

@@ -3,7 +3,7 @@
 from datetime import date
 
 from connections.agreements.setting import AgreementsSet
-from connections.core.text import pluralize
+from connections.core.text import format_day, pluralize
 
 # An end in so many days is soon, and then urgent.
 DAYS_SOON, DAYS_URGENT = 30, 3
@@ -26,7 +26,7 @@ def end_text(ends_on: date, *, today: date) -> str:
         return "today"
     if 0 < days <= DAYS_SOON:
         return f"in {pluralize(days, 'day')}"
-    return f"{ends_on.day} {ends_on:%b %Y}"
+    return format_day(ends_on)
 
 
 def is_end_urgent(ends_on: date, *, today: date) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from connections.access.actor import Actor
@@ -65,11 +65,8 @@ def access_of(
             ends_on=agreement.ends_on,
             is_deleted_then=agreement.ends_on is not None and agreement.ends_on == automatic_end,
         )
-    return access if connection is None else with_connection(access, connection)
-
-
-def with_connection(access: Access, connection: SnapshotFields) -> Access:
-    """The access with the data types and the creator of this connection."""
+    if connection is None:
+        return access
     note = "service account" if connection.creator_is_service_account else ""
     return replace(
         access,
@@ -79,6 +76,15 @@ def with_connection(access: Access, connection: SnapshotFields) -> Access:
     )
 
 
+def access_at(
+    connection: SnapshotFields, pair: OrgPair, agreement: Agreement | None, *, at: datetime
+) -> Access:
+    """The access that this connection gave its pair under this agreement at this time."""
+    has_end = agreement is not None and agreement.ends_on is not None
+    automatic_end = find_automatic_end(pair, today=at.date(), before=at) if has_end else None
+    return access_of(connection, agreement, automatic_end=automatic_end)
+
+
 def access_when_requested(change_request: ChangeRequest, *, actor: Actor) -> Access:
     """The access that its requester saw, without an agreement that the actor can't see."""
     pair = OrgPair(change_request.site, change_request.source_org_id, change_request.sink_org_id)
@@ -86,9 +92,7 @@ def access_when_requested(change_request: ChangeRequest, *, actor: Actor) -> Acc
     agreement = None
     if not visibility_of(actor).hidden or visible_pairs([pair], actor=actor):
         agreement = find_agreement_at(pair, version=change_request.agreement_version, at=at)
-    ends_on = agreement.ends_on if agreement else None
-    automatic_end = find_automatic_end(pair, at=at) if ends_on else None
-    return access_of(change_request, agreement, automatic_end=automatic_end)
+    return access_at(change_request, pair, agreement, at=at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +195,14 @@ def compare_access(
         # Two owners can have one name.
         or (each.field == "owner" and _has_new_owner(now, after))
     ]
-    shown = {each.field for each in fields}
+    names = {each.field for each in fields}
     return WhatChanges(
         sentence=_sentence(now, after, source=source, sink=sink)
         or ("The connection is created again." if is_recreated else ""),
         detail="" if is_over else _detail(now, after, sink=sink),
         notes=notes,
         fields=fields,
-        unchanged=_unchanged(after, shown) if after else "",
+        unchanged=_unchanged(after, without=names) if after else "",
         now=now,
         after=after,
     )
@@ -403,7 +407,7 @@ def _end_text(access: Access) -> str:
     return f"{day} (Org Admin won't delete it)"
 
 
-def _unchanged(after: Access, shown: set[str]) -> str:
+def _unchanged(after: Access, *, without: set[str]) -> str:
     until = f"until {format_day(after.ends_on)}" if after.ends_on else "no end"
     note = f" ({after.creator_note})" if after.creator_note else ""
     texts = {
@@ -413,7 +417,7 @@ def _unchanged(after: Access, shown: set[str]) -> str:
         "end": until,
         "creator": f"creator {after.creator}{note}" if after.creator else "",
     }
-    return join_facts(*(text for field, text in texts.items() if field not in shown))
+    return join_facts(*(text for field, text in texts.items() if field not in without))
 
 
 def _field_line(each: ChangedField) -> str:

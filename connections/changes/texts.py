@@ -43,7 +43,7 @@ def change_title(
 
 
 def _requested_text(access_request: AccessRequest) -> str:
-    """ "Requested by Victor Huang": whoever created it in Datadog acted for that person."""
+    """ "Requested by Victor Huang", which says more than the account that created it."""
     what = "Move requested" if access_request.kind == RequestKind.MOVE else "Requested"
     return f"{what} by {access_request.requested_by_name}"
 

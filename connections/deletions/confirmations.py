@@ -12,11 +12,10 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access.policies import strictest_policy
 from connections.agreements.agreed import find_agreements
-from connections.agreements.approved import find_automatic_end
 from connections.agreements.what_changes import (
     Access,
     WhatChanges,
-    access_of,
+    access_at,
     access_when_requested,
     compare_access,
 )
@@ -260,10 +259,7 @@ def changes_of_target(target: DeletionTarget, *, actor: Actor, now: datetime) ->
     if snapshot is None:
         return None
     pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
-    agreement = find_agreements([pair]).get(pair)
-    ends_on = agreement.ends_on if agreement else None
-    automatic_end = find_automatic_end(pair, at=now) if ends_on else None
-    access = access_of(snapshot, agreement, automatic_end=automatic_end)
+    access = access_at(snapshot, pair, find_agreements([pair]).get(pair), at=now)
     return _compare(snapshot, access, actor=actor, is_over=False)
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 
 from connections import models
 from connections.access import approvers, permissions, visibility
-from connections.access.answering import count_owned, find_owner
+from connections.access.agreement_owners import count_owned, find_owner
 from connections.core import clock
 from connections.models import ApprovalPolicy, EventCode
 from connections.notification_queue.destinations import (

@@ -10,7 +10,7 @@ from django.urls import reverse
 from connections import models
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.access.answering import count_owned, find_owned, find_owner
+from connections.access.agreement_owners import count_owned, find_owned, find_owner
 from connections.access.policies import policy_change_text
 from connections.access_requests.concealing import READABLE_CODES, conceal
 from connections.access_requests.what_changes import changes_of_request

@@ -51,11 +51,11 @@ def find_waiting_note(
     rows = Notification.objects.filter(
         code=f"{noun}.requested", subject_type=noun, subject_id=str(subject.pk)
     ).exclude(state=Notification.State.DROPPED)
-    found = list(rows.select_related("person").order_by("person__username", "channel"))
-    known = _people_named_on_the_page(subject) if found else set()
+    notifications = list(rows.select_related("person").order_by("person__username", "channel"))
+    known = _people_named_on_the_page(subject) if notifications else set()
     sentences = []
     for state, text in _TEXTS.items():
-        if same := [row for row in found if row.state == state]:
+        if same := [row for row in notifications if row.state == state]:
             who, verb = _join_recipients(same, known=known), "was" if len(same) == 1 else "were"
             by = " by email" if all(row.person for row in same) else ""
             sentences.append(text.format(who=who, verb=verb, by=by))
@@ -63,7 +63,7 @@ def find_waiting_note(
     return WaitingNote(
         expires_at=subject.expires_at,
         text=" ".join(sentences) or nobody,
-        needs_link=all(row.state == Notification.State.GIVEN_UP for row in found),
+        needs_link=all(row.state == Notification.State.GIVEN_UP for row in notifications),
     )
 
 

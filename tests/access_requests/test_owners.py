@@ -1,4 +1,4 @@
-"""Whoever answers for access is notified before it changes or ends, and once it has."""
+"""The owner of access is notified before it changes or ends, and again afterwards."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -88,9 +88,9 @@ def case(
     clock: SettableClock,
     victor: Person,
 ) -> Case:
-    made = Case(listed_pair, credential, sandbox, clock)
-    made.answered_by(victor)
-    return made
+    case = Case(listed_pair, credential, sandbox, clock)
+    case.answered_by(victor)
+    return case
 
 
 def steps_told(person: Person) -> list[str]:

@@ -53,8 +53,8 @@ def _find(text: str, labels: Mapping[str, str], names: Mapping[str, list[str]]) 
     """The key of the org with this label, or with a name that only one has. "" without one."""
     folded = text.casefold()
     of_label = [key for key, label in labels.items() if label.casefold() == folded]
-    found = of_label or names.get(folded, [])
-    return found[0] if len(found) == 1 else ""
+    matches = of_label or names.get(folded, [])
+    return matches[0] if len(matches) == 1 else ""
 
 
 def _problem_of(text: str, key: str) -> str:

@@ -164,7 +164,8 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             if kind == RequestKind.CHANGE
             else "",
             "changes": changes,
-            "has_no_effect": access_request.is_settled and access_request.outcome not in COMPLETED,
+            "changed_nothing": access_request.is_settled
+            and access_request.outcome not in COMPLETED,
             "button": KIND_TEXTS[kind].button,
             "busy": KIND_TEXTS[kind].busy,
             "tone": KIND_TEXTS[kind].tone,

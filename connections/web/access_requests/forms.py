@@ -1,6 +1,5 @@
 """The filters of access requests, and the form that requests one."""
 
-from calendar import monthrange
 from datetime import date
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from connections.access_requests.targets import AccessTarget
 from connections.change_requests.requesting import OUT_OF_DATE
 from connections.core import clock
 from connections.core.any_of import AnyOf, EndedSinceField, SearchField
+from connections.core.months import months_after
 from connections.models import AccessOutcome, AccessState, RequestKind
 from connections.web.agreements.forms import PERSON, TEAM, OwnerForm, owner_choices
 from connections.web.framework.forms import ConfirmationForm, ListField, reason_field
@@ -73,20 +73,19 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
     reason = reason_field()
     ticket = forms.CharField(label="Ticket", required=False)
     version = None  # type: ignore[assignment]
-    # What isn't a date from `ends_on`.
-    ends_in = forms.ChoiceField(label="Ends", widget=forms.RadioSelect, required=False)
+    purpose = forms.CharField(
+        label="What is it for?", required=False, widget=forms.TextInput(attrs={"required": True})
+    )
+    # What isn't a date from `ends_on`. All are valid, because an older page can offer them.
+    ends_in = forms.ChoiceField(
+        label="Ends", choices=END_CHOICES, widget=forms.RadioSelect, required=False
+    )
     owner_kind = forms.ChoiceField(
         label="Owner",
         choices={PERSON: "Person", TEAM: "Team or other"},
         widget=forms.RadioSelect,
         required=False,
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # What a page offered that was opened earlier can be posted, so all are valid.
-        self.fields["ends_in"].choices = list(END_CHOICES.items())  # type: ignore[attr-defined]
-        self.fields["purpose"].label = "What is it for?"
 
     def clean(self) -> dict[str, Any]:
         """Require the date that was chosen. Without it, access wouldn't end."""
@@ -98,7 +97,7 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
     def show(self, target: AccessTarget, *, start: date) -> None:
         """Fill in the choices. `start` is the day from which access ends in so many months."""
         latest = target.latest_day(today=clock.now().date())
-        self.fields["ends_in"].choices = [  # type: ignore[attr-defined]
+        cast(forms.ChoiceField, self.fields["ends_in"]).choices = [
             (value, label)
             for value, label in END_CHOICES.items()
             if latest is None
@@ -111,12 +110,3 @@ class AccessRequestForm(OwnerForm, ConfirmationForm):
             owners.append((left.username, f"{left} (account disabled)"))
         cast(forms.Select, self.fields["owner"].widget).choices = owners
         self.fields["ends_on"].widget.attrs["required"] = target.latest_end is not None
-
-
-def months_after(start: date, months: int) -> date:
-    """The same day so many months later or, where there is none, the last day of that month."""
-    years, month = divmod(start.month - 1 + months, 12)
-    year = start.year + years
-    if year > date.max.year:
-        return date.max
-    return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))

@@ -30,6 +30,7 @@ from connections.access_requests.what_changes import changes_of_terms
 from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
+from connections.core.months import months_after
 from connections.core.sites import site_label
 from connections.core.text import join_some_names, uuid_or_none
 from connections.datadog.payloads import body_of_create, body_of_update
@@ -52,7 +53,6 @@ from connections.web.access_requests.forms import (
     NO_END,
     ON_DATE,
     AccessRequestForm,
-    months_after,
 )
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
@@ -262,8 +262,8 @@ def _wanted(
         wanted["owner_text"] = agreement.owner_text if agreement else ""
     if agreement and kind in _FOLDING:
         # The form shows only the text of an owner that has both.
-        shown = (None if agreement.owner_text else agreement.owner, agreement.owner_text)
-        if not is_owner_posted or (wanted["owner"], wanted["owner_text"]) == shown:
+        as_agreed = (None if agreement.owner_text else agreement.owner, agreement.owner_text)
+        if not is_owner_posted or (wanted["owner"], wanted["owner_text"]) == as_agreed:
             del wanted["owner"], wanted["owner_text"]
         if "purpose" not in form.data or wanted["purpose"] == agreement.purpose:
             del wanted["purpose"]

@@ -13,7 +13,7 @@ from django.urls import reverse
 from connections import audit, models
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.access.answering import count_owned
+from connections.access.agreement_owners import count_owned
 from connections.batches import confirming, drafts, facts, stopping, texts
 from connections.batches.progress import Progress, can_continue, get_progress
 from connections.core import clock

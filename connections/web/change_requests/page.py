@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.access.answering import find_owned
+from connections.access.agreement_owners import find_owned
 from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.actions import Recheck, RecheckResult, action_of
 from connections.core import clock, time_limits

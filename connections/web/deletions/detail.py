@@ -231,7 +231,7 @@ def _status_context(
         else None,
         "protection": objections.protection,
         "changes": changes_of_deletion(deletion, actor=actor),
-        "has_no_effect": deletion.is_settled and not is_gone,
+        "changed_nothing": deletion.is_settled and not is_gone,
         **keep_context(objections.kept, now=now),
         "side": side_of(deletion.credential, connection=deletion),
     }

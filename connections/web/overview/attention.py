@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.access.answering import find_owned
+from connections.access.agreement_owners import find_owned
 from connections.access_requests.problems import can_acknowledge, find_failed_deletions
 from connections.access_requests.status import access_status_at
 from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews

@@ -1,4 +1,4 @@
-"""Who answers for access that someone asks to change or delete: the owner of its agreement."""
+"""The owners of agreements about access that someone asks to change or delete."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -30,33 +30,34 @@ def _pair_of(request: ChangeRequest) -> OrgPair:
 
 
 def find_owner(change_request: ChangeRequest) -> Person | None:
-    """Who answers for the access as agreed before this request took effect, and can see it."""
+    """The owner of the access before this request took effect, if that person can see it."""
     pair = _pair_of(change_request)
     versions = Agreement.objects.filter(**pair._asdict()).order_by("-version")
     if isinstance(change_request, AccessRequest) and change_request.is_settled:
         # One that is closed can have set a newer version itself.
-        shown = change_request.agreement_version
-        versions = versions if shown is None else versions.filter(version__lte=shown)
-    version = versions.select_related("owner").first()
-    owner = version.owner if version else None
+        newest_shown = change_request.agreement_version
+        if newest_shown is not None:
+            versions = versions.filter(version__lte=newest_shown)
+    agreement = versions.select_related("owner").first()
+    owner = agreement.owner if agreement else None
     if owner is None:
         return None
     return owner if visibility.visible_pairs([pair], actor=person_actor(person=owner)) else None
 
 
 def find_owned[R: ChangeRequest](requests: Collection[R], *, actor: Actor) -> list[R]:
-    """Those of these visible requests whose access the actor answers for."""
+    """The requests among these visible ones whose access the actor answers for."""
     pairs = {_pair_of(each) for each in requests}
     if not pairs or actor.person is None:
         return []
     agreements = newest_agreements().filter(of_these_pairs(pairs), owner=actor.person)
     owned = {each.pair for each in agreements}
-    seen = visibility.visible_pairs(owned, actor=actor) if owned else owned
-    return [each for each in requests if _pair_of(each) in seen]
+    visible = visibility.visible_pairs(owned, actor=actor) if owned else owned
+    return [each for each in requests if _pair_of(each) in visible]
 
 
 def count_owned(batch: Batch) -> dict[UUID, int]:
-    """How many of its connections each person answers for who can see them.
+    """How many of its connections each owner answers for, of those that the owner can see.
 
     Once the bulk deletion has ended, only those that are gone.
     """
