@@ -472,6 +472,11 @@
     if (isRefusal(event.detail.xhr.status)) for (const element of unsentElements(form)) element.hidden = false;
   });
 
+  /* The outcome says everything that these parts of the confirmation page said. */
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const part of document.querySelectorAll("#confirm:has(#outcome) .before-request")) part.remove();
+  });
+
   document.addEventListener("htmx:afterSettle", (event) => {
     const detail = event.detail;
     if (isAction(detail) || detail.target?.id === "outcome") removeBanners();

@@ -103,7 +103,7 @@ def test_the_result_replaces_the_confirmation_page(requester: Requester):
         "Deleted Payments US → Group SOC"
     )
     expect(requester.page).to_have_title("Deleted Payments US → Group SOC · Org Admin")
-    expect(requester.page.locator(".changes:visible")).to_have_count(1)
+    expect(requester.page.locator("#what-changes")).to_have_count(1)
     expect(requester.page.locator(".org-pair:visible")).to_have_count(1)
     expect(requester.page.locator("#progress")).not_to_have_class(re.compile("is-busy"))
 
