@@ -186,14 +186,16 @@ def request_access(
         actor=actor, kind=kind, pair=pair, credential=credential, restored_from=restored_from
     )
     person = requester or actor.person
-    _require_possible(target, requester=person)
+    _require_possible(target)
+    if target.needs_approval and person is None:
+        raise InvalidInputError(
+            {"credential": "This request needs approval, so name a person with --as USERNAME."}
+        )
     terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
     if digest and digest != target.form_digest:
         raise AccessChangedError(CHANGED, current=target)
     now = clock_guard.require_right_clock() if target.is_sent_at_once else clock.now()
-    _require_valid_input(target, terms, confirmation=confirmation or "", today=now.date())
-    if target.removed(terms.types):
-        protections.require_unprotected(target.protection)
+    _require_valid(target, terms, confirmation=confirmation or "", today=now.date())
     if not digest:
         raise AccessChangedError(requesting.OUT_OF_DATE, current=target)
     sender = target.credential if target.is_sent_at_once else None
@@ -226,18 +228,25 @@ def request_access(
     )
 
 
-def _require_possible(target: AccessTarget, *, requester: Person | None) -> None:
+def require_requestable(
+    target: AccessTarget, terms: AccessTerms, *, actor: Actor, today: date
+) -> None:
+    """Raise what `request_access` would because of the target and the terms, for a dry run."""
+    _require_possible(target)
+    _require_valid(target, terms, confirmation=target.text_to_type, today=today)
+    for kind in (AccessRequest, Deletion):
+        if other := exclusion.find_open(kind, target.pair):
+            raise ConflictError(exclusion.wait_for(other, actor=actor))
+
+
+def _require_possible(target: AccessTarget) -> None:
     if target.kind == RequestKind.MOVE:
         protections.require_unprotected(target.protection)
     if target.problem:
         raise InvalidInputError({"credential": target.problem})
-    if target.needs_approval and requester is None:
-        raise InvalidInputError(
-            {"credential": "This request needs approval, so name a person with --as USERNAME."}
-        )
 
 
-def _require_valid_input(
+def _require_valid(
     target: AccessTarget, terms: AccessTerms, *, confirmation: str, today: date
 ) -> None:
     problems = find_problems(target, terms, today=today)
@@ -246,6 +255,8 @@ def _require_valid_input(
         problems["confirmation"] = f"Type {expected}."
     if problems:
         raise InvalidInputError(problems)
+    if target.removed(terms.types):
+        protections.require_unprotected(target.protection)
 
 
 def _create(

@@ -20,12 +20,8 @@ _KEEPING_CREATOR = (RequestKind.CHANGE, RequestKind.EXTEND)
 _RECREATING = (RequestKind.RESTORE, RequestKind.MOVE)
 
 
-def changes_of_terms(
-    target: AccessTarget, terms: AccessTerms, *, actor: Actor
-) -> WhatChanges | None:
-    """What requesting this would change. None without a data type."""
-    if not terms.types or target.credential is None:
-        return None
+def changes_of_terms(target: AccessTarget, terms: AccessTerms, *, actor: Actor) -> WhatChanges:
+    """What requesting this would change."""
     now = access_of(target.snapshot, target.agreement, automatic_end=target.approved_end)
     after = Access(
         types=terms.types,
@@ -39,7 +35,7 @@ def changes_of_terms(
     # An earlier end that was set by hand is kept, but deletes nothing by itself.
     is_deleted_then = terms.ends_on is not None and after.ends_on == terms.ends_on
     after = replace(after, is_deleted_then=is_deleted_then)
-    if target.kind not in _KEEPING_CREATOR:
+    if target.credential and target.kind not in _KEEPING_CREATOR:
         after = _with_owner_of_keys(after, target.credential)
     return compare_access(
         source=target.source_name or target.pair.source_org_id,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
 
+from django.conf import settings
+
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_pairs
@@ -267,7 +269,7 @@ def _owner_note(now: Access, *, is_over: bool, reader: UUID | None) -> Note:
     if now.owner_id is not None and now.owner_id == reader:
         verb = verb.removesuffix("s")
         return Note(icon="person", fact=f"You {verb} for this access.")
-    text = "" if now.owner_id is None else "The owner is notified."
+    text = "The owner is notified." if now.owner_id and settings.HAS_MAIL else ""
     if now.owner_note:
         text = "The owner's account is disabled."
     return Note(

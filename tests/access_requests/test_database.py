@@ -117,6 +117,7 @@ REQUESTED = {
     "purpose": "'x'",
     "ends_on": "'2030-01-01'",
     "as_agreed": "'[\"owner\"]'",
+    "agreement_version": "7",
     "credential_name": "'x'",
     "credential_fingerprint": "'x'",
     "snapshot_at": "requested_at",

@@ -5,6 +5,7 @@ from datetime import date
 from uuid import UUID
 
 import pytest
+from pytest_django import Settings
 
 from connections.agreements.what_changes import Access, WhatChanges, compare_access
 
@@ -182,10 +183,17 @@ def test_where_nothing_is_agreed_nothing_agreed_is_taken_away():
     ],
 )
 def test_a_deletion_says_who_needs_it(
-    now: Access, reader: UUID, is_over: bool, fact: str, text: str
+    settings: Settings, now: Access, reader: UUID, is_over: bool, fact: str, text: str
 ):
+    settings.HAS_MAIL = True
     [note] = compare(now, None, reader=reader, is_over=is_over).notes
     assert (note.fact, note.text) == (fact, text)
+
+
+def test_without_email_no_owner_is_said_to_be_notified(settings: Settings):
+    settings.HAS_MAIL = False
+    [note] = compare(NOW, None, reader=VICTOR).notes
+    assert (note.fact, note.text) == ("Grace Lindqvist answers for this access.", "")
 
 
 def test_a_deletion_takes_every_field_that_is_agreed():

@@ -1,16 +1,19 @@
 """What can follow a request: approval, withdrawal, a check with Datadog, closing."""
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from connections.access.actor import person_actor
 from connections.core import time_limits
-from connections.models import ApprovalPolicy, Credential, Person
+from connections.models import ApprovalPolicy, Credential, OrgPair, Person
 from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
+from tests.agreements.support import agree
 from tests.flows.support import Page, Requester, post_htmx, read
 from tests.support.clock import SettableClock
 from tests.support.sandbox import seconds_for
@@ -134,6 +137,28 @@ def test_the_record_of_a_deletion_says_what_it_took_away_or_was_to(
     page = open_deletion(requester).text
     assert said in page
     assert ("Requested: Group" in page, "might break" in page) == (bool(fault), False)
+
+
+@pytest.mark.database
+def test_the_record_keeps_who_answered_and_until_when_as_they_were_shown(
+    requester: Requester, ada: Person, linus: Person, clock: SettableClock
+):
+    snapshot = requester.credential.snapshots.get(connection_id=requester.connection.id)
+    pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
+    actor = person_actor(person=ada)
+    agree(pair, actor=actor, owner=linus, owner_text="", ends_on=date(2099, 1, 31))
+    clock.advance(minutes=1)
+    form = requester.confirmation_page()
+    requester.delete()
+    clock.advance(minutes=1)
+    agree(pair, actor=actor, owner=None, owner_text="Data team", ends_on=None)
+    record = open_deletion(requester)
+    for page in (form, record):
+        assert 'id="what-changes"' in page.html
+        assert 'data-field="owner" data-now="Linus" data-after="" data-taken' in page.html
+        assert 'data-now="31 Jan 2099 (Org Admin won&#x27;t delete it)"' in page.html
+    assert "Linus answered for this access." in record.text
+    assert "Data team" not in record.text
 
 
 def test_a_waiting_deletion_can_be_withdrawn(requester: Requester, sandbox: SandboxServer):

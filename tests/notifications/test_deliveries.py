@@ -410,6 +410,7 @@ def test_a_mail_describes_the_event_and_links_to_it(
     assert mail["Message-ID"] == f"<{only(MAIL).pk}@orgadmin.example.org>"
     body = mail.get_content().replace("\r\n", "\n")
     assert "Ada says that it is so." in body
+    assert "- No one answers for this access." in body
     assert "> contract\n> ended" in body
     assert f"https://orgadmin.example.org/deletions/{deletion.pk}/" in body
 

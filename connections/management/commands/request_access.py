@@ -11,21 +11,16 @@ from django.http import Http404
 from connections.access.actor import command_actor
 from connections.access_requests import requesting
 from connections.access_requests.listing import as_listed, document_of
-from connections.access_requests.requesting import (
-    TooManyOpenError,
-    WantedTerms,
-    complete_terms,
-    find_problems,
-)
+from connections.access_requests.requesting import TooManyOpenError, WantedTerms, complete_terms
 from connections.access_requests.targets import AccessTarget, AccessTerms, find_target
 from connections.access_requests.what_changes import changes_of_terms
-from connections.change_requests.exclusion import find_open, wait_for
+from connections.change_requests.exclusion import find_open
 from connections.core import clock
 from connections.core.causes import cause_text
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.inventory import syncs
 from connections.inventory.org_details import find_by_id_or_name, find_owner
 from connections.inventory.orgs import list_known_orgs
-from connections.inventory.protections import protection_text
 from connections.management.base import FAILED, NOT_SENT, Result
 from connections.management.deleting import exit_code_of
 from connections.management.sending import SendingCommand
@@ -185,17 +180,12 @@ class Command(SendingCommand[AccessRequest]):
     ) -> Result:
         """What would change, or why it can't be requested."""
         terms = complete_terms(target, wanted, reason=options["reason"], ticket=options["ticket"])
-        problems = find_problems(target, terms, today=clock.now().date())
-        if problem := target.problem or " ".join(problems.values()):
-            self.usage_error(problem)
-        if target.protection and target.removed(terms.types):
-            self.usage_error(protection_text(target.protection))
-        for kind in (AccessRequest, Deletion):
-            if other := find_open(kind, target.pair):
-                self.usage_error(wait_for(other, actor=command_actor()))
-        changes = changes_of_terms(target, terms, actor=command_actor())
-        if changes is None:
-            raise ValueError("Without a data type there is a problem.")
+        actor, today = command_actor(), clock.now().date()
+        try:
+            requesting.require_requestable(target, terms, actor=actor, today=today)
+        except (InvalidInputError, ConflictError) as error:
+            self.usage_error(str(error))
+        changes = changes_of_terms(target, terms, actor=actor)
         return self.show_changes(changes, needs_approval=target.needs_approval)
 
     def _find_target(self, **wanted: Any) -> AccessTarget:

@@ -444,7 +444,7 @@ def _terms_context(
     request: HttpRequest, target: AccessTarget, terms: AccessTerms
 ) -> dict[str, Any]:
     """Template variables of what follows the fields."""
-    changes = changes_of_terms(target, terms, actor=support.actor_of(request))
+    actor = support.actor_of(request)
     # An end that was set by hand stays, but isn't a part of the request.
     is_kept = "ends_on" in terms.as_agreed
     return {
@@ -455,7 +455,8 @@ def _terms_context(
         "site_label": site_label(target.pair.site),
         "types": list(terms.types),
         "added": target.added(terms.types) if target.snapshot else [],
-        "changes": changes,
+        # Nothing is chosen yet where a connection is to have no data type.
+        "changes": changes_of_terms(target, terms, actor=actor) if terms.types else None,
         "ends_on": terms.ends_on,
         "protection": target.protection,
         "kept_end": target.agreement.ends_on if target.agreement and is_kept else None,

@@ -22,12 +22,14 @@ from connections.models import (
     Credential,
     CredentialAccess,
     Deletion,
+    OrgPair,
     Person,
     Role,
 )
 from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
+from tests.agreements.support import agree
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import (
     REASON,
@@ -148,6 +150,18 @@ def test_rows_are_removed_and_the_last_one_stays(operator: Client, make_draft: M
     response = operator.post(url_of(batch, "remove"), {"connection": second})
     assert response.status_code == 422
     assert "A plan needs at least 1 connection. Discard the draft instead." in response.text
+
+
+def test_the_plan_counts_what_each_owner_answers_for(
+    operator: Client, ada: Person, linus: Person, make_draft: MakeDraft
+):
+    batch = make_draft(3)
+    for row, owner in zip(batch.rows.all(), [linus, linus], strict=False):
+        pair = OrgPair(row.site, row.source_org_id, row.sink_org_id)
+        agree(pair, actor=person_actor(person=ada), owner=owner, owner_text="")
+    plan = operator.get(url_of(batch)).context["plan"]
+    [owners] = [total for total in plan.totals if total.label == "Owners"]
+    assert owners.largest == [("Linus", 2), ("No one", 1)]
 
 
 @pytest.mark.parametrize("act", ["remove", "credential"])
