@@ -34,7 +34,7 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 from connections.core import logs
 from connections.core.errors import STOP_SIGNALS
-from connections.operations import serving
+from connections.core.trusted_proxies import get_trusted_networks, is_in_networks
 from connections.operations.supervisor import end_with_parent
 
 logger = logging.getLogger(__name__)
@@ -259,16 +259,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         super().handle_accept()
 
     def _wrap(self, application: Application) -> Application:
-        networks = serving.get_trusted_networks()
+        networks = get_trusted_networks()
 
         def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             if self._must_refuse(environ):
                 return _refuse_while_stopping(environ, start_response)
             # With it, waitress would close the file, and so end the request, in the I/O thread.
             del environ["wsgi.file_wrapper"]
-            if serving.is_in_networks(environ["REMOTE_ADDR"], networks) and _is_https_by_headers(
-                environ
-            ):
+            if is_in_networks(environ["REMOTE_ADDR"], networks) and _is_https_by_headers(environ):
                 environ["wsgi.url_scheme"] = "https"
             response = application(environ, start_response)
             if environ["REQUEST_METHOD"] != "HEAD":

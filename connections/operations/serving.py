@@ -1,6 +1,5 @@
-"""The service's port, addresses and trusted proxies."""
+"""The service's port, and whether people can reach it."""
 
-import ipaddress
 import os
 import socket
 
@@ -46,21 +45,6 @@ def local_address(listener: socket.socket, *, host: str) -> str:
     host, port = host.strip("[]"), listener.getsockname()[1]
     url_host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{url_host}]:{port}" if ":" in url_host else f"http://{url_host}:{port}"
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def get_trusted_networks() -> list[Network]:
-    """The networks of ORGADMIN_TRUSTED_PROXIES. Raises ValueError for a malformed one."""
-    everything = ["0.0.0.0/0", "::/0"]
-    names = everything if "*" in settings.TRUSTED_PROXIES else settings.TRUSTED_PROXIES
-    return [ipaddress.ip_network(name) for name in names]
-
-
-def is_in_networks(address: str, networks: list[Network]) -> bool:
-    """Whether the address belongs to one of the networks."""
-    return any(ipaddress.ip_address(address) in network for network in networks)
 
 
 def list_access_problems() -> list[str]:

@@ -8,10 +8,10 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from connections.access.actor import command_actor
+from connections.core.trusted_proxies import client_address
 from connections.crypto.encryption import DecryptionError, check_key_ring
 from connections.models import AuditEvent, Person
 from connections.operations.key_rotation import rotate_encryption_key
-from connections.web.framework.support import client_address
 from connections.web.people.accounts import AccountAdapter, MFAAdapter
 from tests.support.mfa import (
     code_of,

@@ -18,6 +18,7 @@ from connections.core import clock
 from connections.core.errors import STOP_SIGNALS
 from connections.core.own_address import own_origin
 from connections.core.text import format_limit
+from connections.core.trusted_proxies import get_trusted_networks
 from connections.crypto.encryption import check_key_ring, load_key_ring
 from connections.management.base import OrgAdminCommand, reason_of
 from connections.models import Person
@@ -57,7 +58,7 @@ class Command(OrgAdminCommand):
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         try:
-            serving.get_trusted_networks()
+            get_trusted_networks()
         except ValueError as error:
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
         # Instead of `needs_keys`, because this waits for PostgreSQL.

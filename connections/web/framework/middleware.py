@@ -34,6 +34,7 @@ from connections.access import permissions
 from connections.core import logs
 from connections.core.database import is_unwritable_error
 from connections.core.errors import ResponseNotRecordedError
+from connections.core.trusted_proxies import is_from_trusted_proxy
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person
 from connections.operations.schema import Fit, read_schema
@@ -43,7 +44,6 @@ from connections.web.framework.monitoring import metrics_for_token
 from connections.web.framework.reauthentication import is_recent, redirect_to_prompt
 from connections.web.framework.routing import Access, View, access_of
 from connections.web.framework.support import (
-    is_from_trusted_proxy,
     request_id_of,
     sign_in_url_after_post,
     signed_in_person,

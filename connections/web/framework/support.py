@@ -1,7 +1,6 @@
 """Helpers for all views: the actor, redirects, downloads, warnings."""
 
 import base64
-import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import (
     HttpRequest,
@@ -26,12 +24,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
+from connections.core.trusted_proxies import client_address
 from connections.exports.export import Export, start_export
 from connections.inventory.matching import KnownOrg
 from connections.inventory.orgs import OrgSummary, find_org
 from connections.lookups.objects import raise_org_not_found
 from connections.models import OrgConnectionKey, OrgPair, Person, RequestKind
-from connections.operations.serving import get_trusted_networks, is_in_networks
 from connections.people.sign_in_events import SignInOrigin
 
 
@@ -285,39 +283,3 @@ def origin_of(request: HttpRequest) -> SignInOrigin:
         agent=request.headers.get("User-Agent", ""),
         request_id=request_id_of(request),
     )
-
-
-def client_address(request: HttpRequest) -> str:
-    """The network address that a request came from, behind the trusted proxies.
-
-    The right-most entry of X-Forwarded-For that is not itself a trusted proxy; with "*" for the
-    proxies, the last entry. A Unix socket has no address: "local".
-    """
-    address = request.META.get("REMOTE_ADDR") or "local"
-    entries = request.headers.get("X-Forwarded-For", "").split(",")
-    if "*" in settings.TRUSTED_PROXIES:
-        last = entries[-1].strip()
-        return last if _is_address(last) else address
-    while entries and _is_trusted_proxy(address):
-        entry = entries.pop().strip()
-        if not _is_address(entry):
-            break
-        address = entry
-    return address
-
-
-def is_from_trusted_proxy(request: HttpRequest) -> bool:
-    """Whether the request was sent by one of the trusted proxies."""
-    return "*" in settings.TRUSTED_PROXIES or _is_trusted_proxy(request.META.get("REMOTE_ADDR", ""))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_trusted_proxy(address: str) -> bool:
-    return _is_address(address) and is_in_networks(address, get_trusted_networks())

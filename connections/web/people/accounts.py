@@ -22,6 +22,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.own_address import own_origin
 from connections.core.secret import Secret
 from connections.core.text import format_limit
+from connections.core.trusted_proxies import client_address
 from connections.crypto import encryption
 from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
@@ -62,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         Entries of X-Forwarded-For count only if ORGADMIN_TRUSTED_PROXIES wrote them. A browser in
         which someone has signed in before is counted separately from others at its address.
         """
-        return known_devices.device_signing_in(request) or support.client_address(request)
+        return known_devices.device_signing_in(request) or client_address(request)
 
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in and record it, in one transaction."""
@@ -76,7 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().login(request, user)
             single_sign_on.start_roles_clock(request, user, methods=methods)
             request.session[sessions.SESSION_START_KEY] = sessions.build_session_start(
-                address=support.client_address(request), agent=request.headers.get("User-Agent", "")
+                address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
                 person=user, methods=methods, origin=support.origin_of(request)
