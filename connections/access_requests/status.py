@@ -10,17 +10,17 @@ from connections.access_requests.texts import KIND_TEXTS
 from connections.change_requests import attempt_facts
 from connections.change_requests.actions import action_of
 from connections.change_requests.exclusion import stale_text
+from connections.change_requests.status import (
+    OPEN_STEPS,
+    NextStep,
+    RequestStatus,
+    open_status_at,
+    retry_text,
+)
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import data_text
 from connections.core.text import format_day, format_time, join_names
 from connections.datadog.responses import SUCCESSES
-from connections.deletions.status import (
-    DeletionStatus,
-    NextStep,
-    open_status_at,
-    retry_text,
-    steps_of,
-)
 from connections.deletions.texts import RequestText
 from connections.models import (
     SEEN,
@@ -66,8 +66,7 @@ class MoveStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-# The other open ones are those of deletions.
-type AccessStatus = DeletionStatus | MoveStatus | ClosedStatus
+type AccessStatus = RequestStatus | MoveStatus | ClosedStatus
 
 _VERIFIED = (AccessOutcome.CREATED, AccessOutcome.CHANGED)
 _CHECKED = {
@@ -96,19 +95,17 @@ def access_status_at(access_request: AccessRequest, *, now: datetime) -> AccessS
     return ClosedStatus(status)
 
 
-_OVER = (DeletionStatus.CHECKING, DeletionStatus.EXPIRED)
+_OVER = (RequestStatus.CHECKING, RequestStatus.EXPIRED)
 # The POST of a move might have worked.
-_MIGHT_BE_CREATED = (DeletionStatus.UNKNOWN, ClosedStatus.UNRESOLVED)
+_MIGHT_BE_CREATED = (RequestStatus.UNKNOWN, ClosedStatus.UNRESOLVED)
 
 
 def access_steps_of(status: AccessStatus) -> tuple[NextStep, ...]:
     """The steps that this status allows, before permissions are considered."""
-    if isinstance(status, DeletionStatus):
+    if isinstance(status, RequestStatus):
         # Break glass gives no access.
-        allowed = steps_of(status)
-        return tuple(
-            step for step in allowed if step not in {NextStep.BREAK_GLASS, NextStep.REQUEST_AGAIN}
-        )
+        not_of_access = {NextStep.BREAK_GLASS, NextStep.REQUEST_AGAIN}
+        return tuple(step for step in OPEN_STEPS[status] if step not in not_of_access)
     if status == MoveStatus.INTERRUPTED:
         return NextStep.CONFIRM, NextStep.WITHDRAW
     return (NextStep.CHECK,) if status in _CHECKED else ()
@@ -123,40 +120,38 @@ class _Text:
 
 # The fields of `_fields` can be in all of them.
 _TEXTS: dict[AccessStatus, _Text] = {
-    DeletionStatus.NEEDS_APPROVAL: _Text("Needs approval", "Waiting for approval", "{nothing}"),
-    DeletionStatus.NEEDS_CONFIRMATION: _Text(
+    RequestStatus.NEEDS_APPROVAL: _Text("Needs approval", "Waiting for approval", "{nothing}"),
+    RequestStatus.NEEDS_CONFIRMATION: _Text(
         "Needs confirmation", "{confirm} by {deadline}", "{nothing}"
     ),
-    DeletionStatus.APPROVED: _Text(
+    RequestStatus.APPROVED: _Text(
         "Approved", "Approved by {approvers}", "{confirm} by {deadline}. {nothing}"
     ),
-    DeletionStatus.CHECKING: _Text(
+    RequestStatus.CHECKING: _Text(
         "Checking", "Checking Datadog before sending", "{nothing}{confirmed}"
     ),
-    DeletionStatus.CONFIRMED: _Text("Confirmed", "Confirmed", "{nothing}"),
-    DeletionStatus.CHECK_FAILED: _Text("Check failed", "The pre-send check failed", "{nothing}"),
-    DeletionStatus.SENDING: _Text(
+    RequestStatus.CONFIRMED: _Text("Confirmed", "Confirmed", "{nothing}"),
+    RequestStatus.CHECK_FAILED: _Text("Check failed", "The pre-send check failed", "{nothing}"),
+    RequestStatus.SENDING: _Text(
         "Sending",
         "The {method} is in progress",
         "You can close this page; the result is recorded.",
     ),
-    DeletionStatus.RATE_LIMITED: _Text(
-        "Rate limited", "Rate limited (429)", "{nothing} {retries}."
-    ),
-    DeletionStatus.RETRYING: _Text(
+    RequestStatus.RATE_LIMITED: _Text("Rate limited", "Rate limited (429)", "{nothing} {retries}."),
+    RequestStatus.RETRYING: _Text(
         "Retrying", "The request could not leave this server", "{nothing} {retries}."
     ),
-    DeletionStatus.UNKNOWN: _Text(
+    RequestStatus.UNKNOWN: _Text(
         "Unknown",
         "Outcome unknown",
         "The {method} was sent and might have worked. Never resent automatically.",
     ),
-    DeletionStatus.NO_EFFECT: _Text(
+    RequestStatus.NO_EFFECT: _Text(
         "No effect",
         "No effect so far",
         "Two complete syncs show no change. Never resent automatically.",
     ),
-    DeletionStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
+    RequestStatus.EXPIRED: _Text("Expired", "Expired at {ended}", "{nothing}"),
     MoveStatus.CREATING: _Text(
         "Deleted, creating",
         "The old connection is deleted, the new one follows",
@@ -293,7 +288,7 @@ def describe_access(
         f"“{access_request.settled_reason}”" if access_request.settled_reason else "",
         f"This request can't be confirmed. {block}" if block else "",
     ]
-    if not access_request.is_settled and status != DeletionStatus.SENDING:
+    if not access_request.is_settled and status != RequestStatus.SENDING:
         is_failed_check = access_request.cause == Cause.LISTING_FAILED
         if is_failed_check or access_request.is_moving:
             lines.insert(0, cause_text(access_request.reason_code))
@@ -366,14 +361,14 @@ def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method:
     """A sentence that the attempts allow: nothing was sent, or nothing was changed."""
     sent = attempt_facts.sent_by(attempts)
     if sent == Sent.NOTHING:
-        is_open = isinstance(status, DeletionStatus)
+        is_open = isinstance(status, RequestStatus)
         return "Nothing has been sent." if is_open else "Nothing was sent."
     if sent == Sent.REFUSED:
         return "Nothing was changed."
     return f"No new {method} was sent." if status in _NOT_SENT_AGAIN else ""
 
 
-_NOT_SENT_AGAIN = {DeletionStatus.APPROVED, DeletionStatus.CHECK_FAILED, ClosedStatus.STALE}
+_NOT_SENT_AGAIN = {RequestStatus.APPROVED, RequestStatus.CHECK_FAILED, ClosedStatus.STALE}
 
 
 def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:

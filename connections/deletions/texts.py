@@ -7,6 +7,7 @@ from typing import Any
 from connections.change_requests import attempt_facts
 from connections.change_requests.attempt_facts import response_text
 from connections.change_requests.exclusion import stale_text
+from connections.change_requests.status import RequestStatus, is_retry_too_late, retry_text
 from connections.core.causes import Cause, cause_text
 from connections.core.text import format_limit, format_span, format_time, join_names
 from connections.core.time_limits import SENDING_WINDOW
@@ -14,10 +15,9 @@ from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
 from connections.deletions.confirmations import confirming_people
 from connections.deletions.status import (
+    DeletionEnd,
     DeletionStatus,
-    is_retry_too_late,
     retried_since,
-    retry_text,
 )
 from connections.models import ApprovalPolicy, Attempt, BatchState, Deletion, Outcome, State
 from connections.verifier.rules import Sent
@@ -39,91 +39,87 @@ class StatusText:
 
 
 _TEXTS = {
-    DeletionStatus.NEEDS_APPROVAL: StatusText(
+    RequestStatus.NEEDS_APPROVAL: StatusText(
         "Needs approval", "Waiting for approval", Claim.NOTHING_SENT_YET
     ),
-    DeletionStatus.NEEDS_CONFIRMATION: StatusText(
+    RequestStatus.NEEDS_CONFIRMATION: StatusText(
         "Needs confirmation", "{requester} must confirm", Claim.NOTHING_SENT_YET
     ),
-    DeletionStatus.APPROVED: StatusText(
+    RequestStatus.APPROVED: StatusText(
         "Approved", "{requester} must confirm by {deadline}", Claim.NOTHING_SENT_YET
     ),
-    DeletionStatus.CHECKING: StatusText(
+    RequestStatus.CHECKING: StatusText(
         "Checking",
         "Checking the connection before sending",
         Claim.NOTHING_SENT_YET,
         "{claim}{confirmed}",
     ),
-    DeletionStatus.CONFIRMED: StatusText("Confirmed", "Confirmed", Claim.DELETE_NOT_SENT_YET),
-    DeletionStatus.CHECK_FAILED: StatusText(
+    RequestStatus.CONFIRMED: StatusText("Confirmed", "Confirmed", Claim.DELETE_NOT_SENT_YET),
+    RequestStatus.CHECK_FAILED: StatusText(
         "Check failed", "The pre-send check failed", Claim.NOTHING_SENT
     ),
-    DeletionStatus.SENDING: StatusText(
+    RequestStatus.SENDING: StatusText(
         "Sending",
         "The DELETE is in progress",
         meaning="You can close this page; the result is recorded.",
     ),
-    DeletionStatus.RATE_LIMITED: StatusText(
+    RequestStatus.RATE_LIMITED: StatusText(
         "Rate limited",
         "Rate limited (429)",
         Claim.NOTHING_DELETED,
         "{claim} {retries}{retry_limit}.",
     ),
-    DeletionStatus.QUEUED: StatusText(
+    RequestStatus.QUEUED: StatusText(
         "Queued", "Confirmed", meaning="Waits for its turn in the bulk deletion."
     ),
-    DeletionStatus.RETRYING: StatusText(
+    RequestStatus.RETRYING: StatusText(
         "Retrying",
         "The request could not leave this server",
         Claim.NOTHING_DELETED,
         "{claim} {retries}.",
     ),
-    DeletionStatus.UNKNOWN: StatusText(
+    RequestStatus.UNKNOWN: StatusText(
         "Unknown", "Outcome unknown", Claim.MIGHT_HAVE_WORKED, "{claim} Never resent automatically."
     ),
-    DeletionStatus.NO_EFFECT: StatusText(
+    RequestStatus.NO_EFFECT: StatusText(
         State.STILL_PRESENT.label,
         "No effect so far",
         meaning="Two complete syncs still list the connection. Never resent automatically.",
     ),
-    DeletionStatus.DELETED: StatusText(Outcome.DELETED.label, "Deleted and verified"),
-    DeletionStatus.DELETED_VERIFYING: StatusText("Deleted, verifying", "Deleted", meaning="{then}"),
-    DeletionStatus.DELETED_UNVERIFIED: StatusText(
+    DeletionEnd.DELETED: StatusText(Outcome.DELETED.label, "Deleted and verified"),
+    DeletionEnd.DELETED_VERIFYING: StatusText("Deleted, verifying", "Deleted", meaning="{then}"),
+    DeletionEnd.DELETED_UNVERIFIED: StatusText(
         "Deleted, unverified", "Deleted", meaning="No complete sync has confirmed it yet."
     ),
-    DeletionStatus.STILL_LISTED: StatusText(
-        "Still listed", "{reported}, but Datadog still lists it"
-    ),
-    DeletionStatus.REAPPEARED: StatusText(
-        "Reappeared", "The connection was gone and is listed again"
-    ),
-    DeletionStatus.GONE_LATER: StatusText(
+    DeletionEnd.STILL_LISTED: StatusText("Still listed", "{reported}, but Datadog still lists it"),
+    DeletionEnd.REAPPEARED: StatusText("Reappeared", "The connection was gone and is listed again"),
+    DeletionEnd.GONE_LATER: StatusText(
         "Gone later", "Listed after this deletion, but not in the latest complete sync"
     ),
-    DeletionStatus.NOT_FOUND: StatusText(
+    DeletionEnd.NOT_FOUND: StatusText(
         Outcome.ALREADY_ABSENT.label, "Not found (404)", Claim.DELETED_NOTHING
     ),
-    DeletionStatus.ALREADY_GONE: StatusText(
+    DeletionEnd.ALREADY_GONE: StatusText(
         "Already gone", "No longer listed in the pre-send check", Claim.NOTHING_SENT
     ),
-    DeletionStatus.NOT_LISTED: StatusText(
+    DeletionEnd.NOT_LISTED: StatusText(
         "Not listed", "This credential doesn't list that ID", Claim.NOTHING_SENT
     ),
-    DeletionStatus.GONE_UNPROVEN: StatusText(
+    DeletionEnd.GONE_UNPROVEN: StatusText(
         Outcome.GONE_UNATTRIBUTED.label,
         "Gone, but not proven to be this request",
         Claim.RESPONSE_LOST,
     ),
-    DeletionStatus.FAILED: StatusText(
+    DeletionEnd.FAILED: StatusText(
         Outcome.REFUSED.label + "{http_status}", "{refusal}", Claim.NOTHING_DELETED
     ),
-    DeletionStatus.NOT_SENT: StatusText("Not sent", "{cause}", Claim.NOTHING_SENT),
-    DeletionStatus.GAVE_UP: StatusText(Outcome.NOT_SENT.label, "{cause}", Claim.DELETED_NOTHING),
-    DeletionStatus.CHANGED: StatusText(Outcome.STALE.label, "{stale}", Claim.NOTHING_SENT),
-    DeletionStatus.DECLINED: StatusText("Declined", "Declined by {by}", Claim.NOTHING_DELETED),
-    DeletionStatus.WITHDRAWN: StatusText("Withdrawn", "Withdrawn by {by}", Claim.NOTHING_DELETED),
-    DeletionStatus.EXPIRED: StatusText("Expired", "Expired at {ended}", Claim.NOTHING_DELETED),
-    DeletionStatus.UNRESOLVED: StatusText(
+    DeletionEnd.NOT_SENT: StatusText("Not sent", "{cause}", Claim.NOTHING_SENT),
+    DeletionEnd.GAVE_UP: StatusText(Outcome.NOT_SENT.label, "{cause}", Claim.DELETED_NOTHING),
+    DeletionEnd.CHANGED: StatusText(Outcome.STALE.label, "{stale}", Claim.NOTHING_SENT),
+    DeletionEnd.DECLINED: StatusText("Declined", "Declined by {by}", Claim.NOTHING_DELETED),
+    DeletionEnd.WITHDRAWN: StatusText("Withdrawn", "Withdrawn by {by}", Claim.NOTHING_DELETED),
+    RequestStatus.EXPIRED: StatusText("Expired", "Expired at {ended}", Claim.NOTHING_DELETED),
+    DeletionEnd.UNRESOLVED: StatusText(
         "Unresolved", "Closed by {by}", meaning="The outcome was never determined."
     ),
 }
@@ -185,11 +181,11 @@ def _explain(
 
 # Their labels say everything.
 _SAID_BY_LABEL = {
-    DeletionStatus.QUEUED,
-    DeletionStatus.SENDING,
-    DeletionStatus.DECLINED,
-    DeletionStatus.WITHDRAWN,
-    DeletionStatus.EXPIRED,
+    RequestStatus.QUEUED,
+    RequestStatus.SENDING,
+    DeletionEnd.DECLINED,
+    DeletionEnd.WITHDRAWN,
+    RequestStatus.EXPIRED,
 }
 
 
@@ -198,13 +194,13 @@ def result_text(deletion: Deletion, *, status: DeletionStatus) -> str:
     attempts = list(deletion.attempts.all())
     if status in _SAID_BY_LABEL:
         # The attempt in progress has done nothing yet that could be said.
-        is_sending = status == DeletionStatus.SENDING
+        is_sending = status == RequestStatus.SENDING
         return attempt_facts.earlier_attempts(attempts[:-1] if is_sending else attempts)
     deciding = _deciding(attempts)
     if status in _DELETED and deciding:
         return response_text(deciding)
     sent = attempt_facts.sent_by(attempts)
-    if status == DeletionStatus.UNKNOWN:
+    if status == RequestStatus.UNKNOWN:
         return claim_text(Claim.MIGHT_HAVE_WORKED, sent=sent)
     return explain(deletion, status=status, sent=sent)
 
@@ -266,7 +262,7 @@ def describe(
         lines = _closed_lines(deletion, status=status, attempts=attempts, listed_by=listed_by)
     else:
         lines = _open_lines(deletion, status=status, attempts=attempts, refusal=refusal)
-    if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
+    if status in {RequestStatus.NEEDS_APPROVAL, RequestStatus.NO_EFFECT}:
         lines += _approval_lines(
             deletion,
             approvers=None if can_approve else approvers,
@@ -285,14 +281,14 @@ def describe(
 
 
 _DELETED = {
-    DeletionStatus.DELETED,
-    DeletionStatus.DELETED_VERIFYING,
-    DeletionStatus.DELETED_UNVERIFIED,
+    DeletionEnd.DELETED,
+    DeletionEnd.DELETED_VERIFYING,
+    DeletionEnd.DELETED_UNVERIFIED,
 }
 
 
 def _title(deletion: Deletion, *, status: DeletionStatus, can_approve: bool) -> str:
-    if can_approve and status == DeletionStatus.NEEDS_APPROVAL:
+    if can_approve and status == RequestStatus.NEEDS_APPROVAL:
         return f"{deletion.requested_by_name} requests your approval"
     return f"{'Deleted' if status in _DELETED else 'Deletion of'} {pair_text(deletion)}"
 
@@ -305,15 +301,15 @@ def pair_text(deletion: Deletion) -> str:
 
 
 # Their headline asks for the confirmation.
-_TO_CONFIRM = {DeletionStatus.NEEDS_CONFIRMATION, DeletionStatus.APPROVED}
+_TO_CONFIRM = {RequestStatus.NEEDS_CONFIRMATION, RequestStatus.APPROVED}
 # What a 200 means for these, which otherwise say that the response was lost or without effect.
 _AFTER_SUCCESS = {
-    DeletionStatus.UNKNOWN: (
+    RequestStatus.UNKNOWN: (
         "Datadog returned 200",
         "A complete sync must confirm that the connection is gone.",
     ),
-    DeletionStatus.GONE_UNPROVEN: ("Gone, and Datadog returned 200", ""),
-    DeletionStatus.NO_EFFECT: (
+    DeletionEnd.GONE_UNPROVEN: ("Gone, and Datadog returned 200", ""),
+    RequestStatus.NO_EFFECT: (
         "Datadog returned 200, but two complete syncs still list the connection",
         "",
     ),
@@ -336,10 +332,10 @@ def _headline(
         return "This deletion can't be confirmed", f"{block} {meaning}"
     if sent == Sent.DONE and status in _AFTER_SUCCESS:
         return _AFTER_SUCCESS[status]
-    if status == DeletionStatus.APPROVED:
+    if status == RequestStatus.APPROVED:
         names = [approval.approver_name for approval in deletion.current_approvals]
         return f"Approved by {join_names(names) or 'another person'}", f"{headline}. {meaning}"
-    if status == DeletionStatus.NEEDS_APPROVAL and deletion.current_approvals:
+    if status == RequestStatus.NEEDS_APPROVAL and deletion.current_approvals:
         return "Waiting for 1 more approval", meaning
     was_limited = bool(attempts) and attempts[-1].verdict == AttemptResult.RATE_LIMITED
     if was_limited and deletion.cause in {Cause.TOO_LATE, Cause.NOT_RETRIED_IN_TIME}:
@@ -353,9 +349,9 @@ def _facts(
     deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], now: datetime | None
 ) -> tuple[str, ...]:
     facts = list(attempt_facts.response_facts(_deciding(attempts), now=now))
-    if status == DeletionStatus.DELETED:
+    if status == DeletionEnd.DELETED:
         facts.append(f"no longer listed at {format_time(deletion.verified_at, today=now)}")
-    elif status == DeletionStatus.SENDING:
+    elif status == RequestStatus.SENDING:
         facts = [f"Started at {format_time(deletion.sending_at, today=now)}"]
     elif status in _EXPIRING and deletion.expires_at:
         facts.append(f"Expires at {format_time(deletion.expires_at, today=now)}")
@@ -363,9 +359,9 @@ def _facts(
 
 
 _EXPIRING = {
-    DeletionStatus.NEEDS_APPROVAL,
-    DeletionStatus.NEEDS_CONFIRMATION,
-    DeletionStatus.CHECK_FAILED,
+    RequestStatus.NEEDS_APPROVAL,
+    RequestStatus.NEEDS_CONFIRMATION,
+    RequestStatus.CHECK_FAILED,
 }
 
 
@@ -394,21 +390,21 @@ def _open_lines(
     """What an open status needs in addition to its headline. Some of the lines can be empty."""
     others, cause = _other_attempts(attempts), _cause_beside_facts(deletion, attempts=attempts)
     match status:
-        case DeletionStatus.EXPIRED:
+        case RequestStatus.EXPIRED:
             return ["No worker has closed it yet. Once it is withdrawn, it can be requested again."]
-        case DeletionStatus.SENDING:
+        case RequestStatus.SENDING:
             return []
-        case DeletionStatus.CHECK_FAILED:
+        case RequestStatus.CHECK_FAILED:
             then = refusal or "Confirm to check again and send, or skip the check."
             if deletion.state == State.WAITING:
                 then = _until_resumed(deletion) or f"{retry_text(deletion)}."
             why = cause_text(str(deletion.cause_details.get("cause") or ""))
             return [why, others, then]
-        case DeletionStatus.RATE_LIMITED:
+        case RequestStatus.RATE_LIMITED:
             return [_uncertain_attempts(attempts), _until_resumed(deletion)]
-        case DeletionStatus.RETRYING:
+        case RequestStatus.RETRYING:
             return [cause, others, _until_resumed(deletion)]
-        case DeletionStatus.UNKNOWN:
+        case RequestStatus.UNKNOWN:
             is_said = len(attempts) == 1 and attempt_facts.sent_by(attempts) == Sent.UNCERTAIN
             return [
                 "" if is_said else others,
@@ -416,7 +412,7 @@ def _open_lines(
                 _next_check(deletion),
                 _last_check(deletion),
             ]
-        case DeletionStatus.NO_EFFECT:
+        case RequestStatus.NO_EFFECT:
             return [
                 f"{others} Datadog's list might be behind.".strip(),
                 f"Last check at {format_time(deletion.last_checked_at)}.",
@@ -448,26 +444,26 @@ def _closed_lines(
     """What a closed status needs in addition to its headline. Some of the lines can be empty."""
     others = _other_attempts(attempts)
     match status:
-        case DeletionStatus.DELETED:
+        case DeletionEnd.DELETED:
             return []
-        case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
+        case DeletionEnd.DELETED_VERIFYING | DeletionEnd.DELETED_UNVERIFIED:
             return [_last_check(deletion)]
-        case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
+        case DeletionEnd.STILL_LISTED | DeletionEnd.REAPPEARED | DeletionEnd.GONE_LATER:
             return [_contradiction(deletion, listed_by=listed_by), others]
-        case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
+        case DeletionEnd.NOT_FOUND | DeletionEnd.NOT_LISTED:
             other_org = (
                 "It was deleted earlier, or it isn't a connection of "
                 f"{deletion.credential_name}'s org."
             )
             return [_uncertain_attempts(attempts), other_org]
-        case DeletionStatus.FAILED:
+        case DeletionEnd.FAILED:
             return [_uncertain_attempts(attempts), _CHECKS.get(deletion.cause, "")]
-        case DeletionStatus.NOT_SENT | DeletionStatus.GAVE_UP:
+        case DeletionEnd.NOT_SENT | DeletionEnd.GAVE_UP:
             return [others]
-        case DeletionStatus.ALREADY_GONE:
+        case DeletionEnd.ALREADY_GONE:
             seen_at = deletion.snapshot_at
             return [others, f"Last listed at {format_time(seen_at)}." if seen_at else ""]
-        case DeletionStatus.CHANGED:
+        case DeletionEnd.CHANGED:
             return [*_before_and_after(deletion), others]
         case _:
             reason = f"“{deletion.settled_reason}”" if deletion.settled_reason else ""
@@ -566,13 +562,13 @@ def _connection_text(source: str, sink: str, types: list[str]) -> str:
 
 
 _WITH_QUOTES = {
-    DeletionStatus.RATE_LIMITED,
-    DeletionStatus.UNKNOWN,
-    DeletionStatus.STILL_LISTED,
-    DeletionStatus.REAPPEARED,
-    DeletionStatus.GONE_LATER,
-    DeletionStatus.NOT_FOUND,
-    DeletionStatus.FAILED,
+    RequestStatus.RATE_LIMITED,
+    RequestStatus.UNKNOWN,
+    DeletionEnd.STILL_LISTED,
+    DeletionEnd.REAPPEARED,
+    DeletionEnd.GONE_LATER,
+    DeletionEnd.NOT_FOUND,
+    DeletionEnd.FAILED,
 }
 
 
@@ -581,7 +577,7 @@ def _quotes(
 ) -> tuple[str, ...]:
     """Datadog's error texts of the last attempt, or of the failed check."""
     errors: list[Any] = []
-    if status == DeletionStatus.CHECK_FAILED:
+    if status == RequestStatus.CHECK_FAILED:
         errors = deletion.cause_details.get("errors") or []
     elif status in _WITH_QUOTES and attempts:
         errors = attempts[-1].errors

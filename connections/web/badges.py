@@ -14,12 +14,18 @@ from connections.access_requests.status import (
 )
 from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import is_discarded
+from connections.change_requests.status import RequestStatus
 from connections.changes.texts import change_title
 from connections.core import clock
 from connections.core.causes import KEYS_REJECTED, Cause
 from connections.core.errors import ResponseLocation
 from connections.core.text import format_limit
-from connections.deletions.status import STATUS_OF_OUTCOME, DeletionStatus, OutcomeGroup
+from connections.deletions.status import (
+    STATUS_OF_OUTCOME,
+    DeletionEnd,
+    DeletionStatus,
+    OutcomeGroup,
+)
 from connections.deletions.texts import explain, label_of
 from connections.models import (
     AccessRequest,
@@ -55,40 +61,41 @@ class Badge:
     explanation: str = ""
 
 
-_DELETIONS: dict[AccessStatus, tuple[str, str]] = {
-    DeletionStatus.NEEDS_APPROVAL: ("info", "people"),
-    DeletionStatus.NEEDS_CONFIRMATION: ("warn", "clock"),
-    DeletionStatus.APPROVED: ("info", "check"),
-    DeletionStatus.CHECKING: ("info", "search"),
-    DeletionStatus.CONFIRMED: ("info", "person"),
-    DeletionStatus.CHECK_FAILED: ("warn", "warning"),
-    DeletionStatus.SENDING: ("info", "send"),
-    DeletionStatus.RATE_LIMITED: ("warn", "clock"),
-    DeletionStatus.QUEUED: ("info", "clock"),
-    DeletionStatus.RETRYING: ("warn", "refresh"),
-    DeletionStatus.UNKNOWN: ("unknown", "question"),
-    DeletionStatus.NO_EFFECT: ("warn", "warning"),
-    DeletionStatus.DELETED: ("ok", "check"),
-    DeletionStatus.DELETED_VERIFYING: ("ok", "check"),
-    DeletionStatus.DELETED_UNVERIFIED: ("warn", "clock"),
-    DeletionStatus.STILL_LISTED: ("danger", "warning"),
-    DeletionStatus.REAPPEARED: ("danger", "refresh"),
-    DeletionStatus.GONE_LATER: ("warn", "minus"),
-    DeletionStatus.NOT_FOUND: ("muted", "search"),
-    DeletionStatus.ALREADY_GONE: ("muted", "minus"),
-    DeletionStatus.NOT_LISTED: ("muted", "question"),
-    DeletionStatus.GONE_UNPROVEN: ("muted", "minus"),
-    DeletionStatus.FAILED: ("danger", "cross"),
-    DeletionStatus.NOT_SENT: ("muted", "cross"),
-    DeletionStatus.GAVE_UP: ("muted", "cross"),
-    DeletionStatus.CHANGED: ("warn", "warning"),
-    DeletionStatus.DECLINED: ("muted", "cross"),
-    DeletionStatus.WITHDRAWN: ("muted", "minus"),
-    DeletionStatus.EXPIRED: ("muted", "clock"),
-    DeletionStatus.UNRESOLVED: ("warn", "question"),
+_OPEN = {
+    RequestStatus.NEEDS_APPROVAL: ("info", "people"),
+    RequestStatus.NEEDS_CONFIRMATION: ("warn", "clock"),
+    RequestStatus.APPROVED: ("info", "check"),
+    RequestStatus.CHECKING: ("info", "search"),
+    RequestStatus.CONFIRMED: ("info", "person"),
+    RequestStatus.CHECK_FAILED: ("warn", "warning"),
+    RequestStatus.SENDING: ("info", "send"),
+    RequestStatus.RATE_LIMITED: ("warn", "clock"),
+    RequestStatus.QUEUED: ("info", "clock"),
+    RequestStatus.RETRYING: ("warn", "refresh"),
+    RequestStatus.UNKNOWN: ("unknown", "question"),
+    RequestStatus.NO_EFFECT: ("warn", "warning"),
+    RequestStatus.EXPIRED: ("muted", "clock"),
 }
-_ACCESS_REQUESTS = {
-    **_DELETIONS,
+_DELETIONS = _OPEN | {
+    DeletionEnd.DELETED: ("ok", "check"),
+    DeletionEnd.DELETED_VERIFYING: ("ok", "check"),
+    DeletionEnd.DELETED_UNVERIFIED: ("warn", "clock"),
+    DeletionEnd.STILL_LISTED: ("danger", "warning"),
+    DeletionEnd.REAPPEARED: ("danger", "refresh"),
+    DeletionEnd.GONE_LATER: ("warn", "minus"),
+    DeletionEnd.NOT_FOUND: ("muted", "search"),
+    DeletionEnd.ALREADY_GONE: ("muted", "minus"),
+    DeletionEnd.NOT_LISTED: ("muted", "question"),
+    DeletionEnd.GONE_UNPROVEN: ("muted", "minus"),
+    DeletionEnd.FAILED: ("danger", "cross"),
+    DeletionEnd.NOT_SENT: ("muted", "cross"),
+    DeletionEnd.GAVE_UP: ("muted", "cross"),
+    DeletionEnd.CHANGED: ("warn", "warning"),
+    DeletionEnd.DECLINED: ("muted", "cross"),
+    DeletionEnd.WITHDRAWN: ("muted", "minus"),
+    DeletionEnd.UNRESOLVED: ("warn", "question"),
+}
+_ACCESS_REQUESTS = _OPEN | {
     MoveStatus.CREATING: ("danger", "clock"),
     MoveStatus.INTERRUPTED: ("danger", "warning"),
     ClosedStatus.CREATED: ("ok", "check"),

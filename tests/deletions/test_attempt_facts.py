@@ -11,11 +11,12 @@ import pytest
 
 from connections.audit import EventCode
 from connections.change_requests import attempt_facts
+from connections.change_requests.status import RequestStatus
 from connections.core.causes import Cause, cause_text
 from connections.core.errors import ResponseLocation, ResponseNotRecordedError
 from connections.datadog.responses import AttemptResult
 from connections.deletions.claims import Claim, claim_text
-from connections.deletions.status import DeletionStatus, status_of
+from connections.deletions.status import status_of
 from connections.deletions.texts import describe
 from connections.models import (
     OPEN_STATES,
@@ -149,7 +150,7 @@ def texts_of(deletion: Deletion) -> list[str]:
     status = status_of(deletion)
     possible = [status]
     if not deletion.is_settled:
-        possible += [DeletionStatus.CHECKING, DeletionStatus.EXPIRED]
+        possible += [RequestStatus.CHECKING, RequestStatus.EXPIRED]
     for each in possible:
         words = describe(deletion, status=each)
         badge = deletion_badge(deletion, status=each)

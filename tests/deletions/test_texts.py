@@ -15,10 +15,11 @@ from connections.agreements.what_changes import Access, compare_access
 from connections.audit import EventCode, search
 from connections.audit import texts as event_texts
 from connections.audit.texts import event_label
+from connections.change_requests.status import RequestStatus
 from connections.core.causes import Cause, cause_text
 from connections.core.data_types import unknown_types
 from connections.datadog.responses import AttemptResult
-from connections.deletions.status import DeletionStatus, status_of, steps_of
+from connections.deletions.status import DeletionEnd, status_of, steps_of
 from connections.deletions.texts import RequestText, describe
 from connections.models import (
     OPEN_STATES,
@@ -175,7 +176,9 @@ def test_an_unknown_cause_is_shown_by_its_code():
 
 
 STATUSES: dict[str, Iterable[Badge]] = {
-    "deletion": [deletion_badge(Deletion(), status=status) for status in DeletionStatus],
+    "deletion": [
+        deletion_badge(Deletion(), status=status) for status in [*RequestStatus, *DeletionEnd]
+    ],
     "batch": [status.value for status in BatchStatus],
     "credential": [status.value for status in CredentialStatus],
     "sync": [status.value for status in SyncStatus],
@@ -364,14 +367,14 @@ def test_a_contradicted_deletion_says_which_attempt_might_have_worked(answered_a
 
 
 def test_a_deletion_being_rechecked_offers_no_decision():
-    assert steps_of(DeletionStatus.CHECKING) == ()
+    assert steps_of(RequestStatus.CHECKING) == ()
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
-        words = describe(deletion_in(state, confirmed_at=NOW), status=DeletionStatus.CHECKING)
+        words = describe(deletion_in(state, confirmed_at=NOW), status=RequestStatus.CHECKING)
 
         assert words.label == "Checking"
         assert words.sentences == "Checking the connection before sending. Nothing has been sent."
     confirmed = deletion_in(State.APPROVED, confirmed_at=NOW, confirmed_by_name="Ada")
-    words = describe(confirmed, status=DeletionStatus.CHECKING)
+    words = describe(confirmed, status=RequestStatus.CHECKING)
     assert words.sentences.endswith("Nothing has been sent. Confirmed by Ada.")
 
 

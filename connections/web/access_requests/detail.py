@@ -25,7 +25,7 @@ from connections.access_requests.texts import KIND_TEXTS
 from connections.access_requests.what_changes import changes_of_request
 from connections.change_requests import approvals, rechecks, states
 from connections.change_requests.actions import protections_of
-from connections.deletions.status import DeletionStatus, NextStep
+from connections.change_requests.status import NextStep, RequestStatus
 from connections.lookups import objects
 from connections.models import (
     COMPLETED,
@@ -53,8 +53,8 @@ from connections.web.overview.navigation import find_next_decision
 
 # Something is under way, and the page says so until the result replaces it.
 _CHECKING: set[AccessStatus] = {
-    DeletionStatus.CHECKING,
-    DeletionStatus.SENDING,
+    RequestStatus.CHECKING,
+    RequestStatus.SENDING,
     ClosedStatus.CREATED_VERIFYING,
     ClosedStatus.CHANGED_VERIFYING,
 }
@@ -133,7 +133,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "text": text,
             "steps": steps,
             "version": version_of(access_request, next_steps, status.name, now=now),
-            "can_decide": is_deciding and status == DeletionStatus.NEEDS_APPROVAL,
+            "can_decide": is_deciding and status == RequestStatus.NEEDS_APPROVAL,
             "is_checking": status in _CHECKING
             and not access_request.last_checked_at
             and NextStep.CHECK not in next_steps.steps,

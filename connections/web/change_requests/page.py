@@ -19,12 +19,12 @@ from connections.access.actor import Actor
 from connections.access.agreement_owners import find_owned
 from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.actions import Recheck, RecheckResult, action_of
+from connections.change_requests.status import NextStep
 from connections.core import clock, time_limits
 from connections.core.causes import cause_text, unavailable_text
 from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
 from connections.core.sites import site_label
 from connections.core.text import format_time
-from connections.deletions.status import NextStep
 from connections.models import AccessRequest, ApprovalPolicy, ChangeRequest, Deletion, State
 from connections.notifications.notified import WaitingNote, find_waiting_note
 from connections.operations import heartbeats

@@ -16,9 +16,10 @@ from connections.access.actor import Actor
 from connections.access_requests import ending
 from connections.access_reviews.progress import find_keep_decision
 from connections.change_requests import approvals, rechecks, states
+from connections.change_requests.status import NextStep, RequestStatus
 from connections.core.data_types import data_text
 from connections.deletions.confirmations import changes_of_deletion, confirming_people
-from connections.deletions.status import DeletionStatus, NextStep, status_at, steps_of
+from connections.deletions.status import DeletionEnd, status_at, steps_of
 from connections.deletions.texts import describe
 from connections.inventory import protections
 from connections.lookups import objects
@@ -203,7 +204,7 @@ def _status_context(
         "next_decision": find_next_decision(request, decided=deletion),
         "connection_url": support.connection_url(deletion.key),
         "back_url": back_url(request),
-        "can_decide": is_deciding and status == DeletionStatus.NEEDS_APPROVAL,
+        "can_decide": is_deciding and status == RequestStatus.NEEDS_APPROVAL,
         "is_checking": status in _CHECKING
         and not deletion.last_checked_at
         and NextStep.CHECK not in next_steps.steps,
@@ -305,9 +306,9 @@ def _is_undecided(deletion: models.Deletion) -> bool:
 
 # Something is under way, and the page says so until the result replaces it.
 _CHECKING = {
-    DeletionStatus.DELETED_VERIFYING,
-    DeletionStatus.CHECKING,
-    DeletionStatus.SENDING,
+    DeletionEnd.DELETED_VERIFYING,
+    RequestStatus.CHECKING,
+    RequestStatus.SENDING,
 }
 
 

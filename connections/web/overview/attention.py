@@ -24,6 +24,7 @@ from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
 from connections.change_requests import states
 from connections.change_requests.clock_guard import ClockReading, read_clock
+from connections.change_requests.status import RequestStatus
 from connections.changes.changes import (
     AWAITING,
     AWAITING_QUERY,
@@ -33,7 +34,7 @@ from connections.changes.changes import (
 from connections.core.causes import FailureKind
 from connections.core.text import format_limit, join_facts, pluralize
 from connections.deletions import break_glass
-from connections.deletions.status import DeletionStatus, status_at
+from connections.deletions.status import DeletionEnd, status_at
 from connections.evidence.verification import last_verification
 from connections.inventory import contradictions
 from connections.inventory.failing import find_failing
@@ -175,14 +176,14 @@ _COUNTED = {
     "confirmation": "being checked",
 }
 _KINDS = {
-    DeletionStatus.UNKNOWN: "unknown",
-    DeletionStatus.NO_EFFECT: "no_effect",
-    DeletionStatus.STILL_LISTED: "still_listed",
-    DeletionStatus.REAPPEARED: "still_listed",
-    DeletionStatus.DELETED_UNVERIFIED: "unverified",
-    DeletionStatus.FAILED: "refused",
-    DeletionStatus.NOT_SENT: "failed",
-    DeletionStatus.GAVE_UP: "failed",
+    RequestStatus.UNKNOWN: "unknown",
+    RequestStatus.NO_EFFECT: "no_effect",
+    DeletionEnd.STILL_LISTED: "still_listed",
+    DeletionEnd.REAPPEARED: "still_listed",
+    DeletionEnd.DELETED_UNVERIFIED: "unverified",
+    DeletionEnd.FAILED: "refused",
+    DeletionEnd.NOT_SENT: "failed",
+    DeletionEnd.GAVE_UP: "failed",
 }
 
 
@@ -247,7 +248,7 @@ def _by_user(rows: QuerySet[Deletion], *, actor: Actor) -> list[tuple[QuerySet[D
 def _deletion_item(deletion: Deletion, *, now: datetime, is_yours: bool) -> Item:
     status = status_at(deletion, now=now)
     badge = deletion_badge(deletion, status=status)
-    if status == DeletionStatus.UNKNOWN:
+    if status == RequestStatus.UNKNOWN:
         badge = replace(badge, label="Outcome unknown")
     kind = _KINDS.get(status, "confirmation")
     return Item(
