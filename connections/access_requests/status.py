@@ -352,9 +352,12 @@ def _move_facts(
     start = interrupted_since(access_request)
     is_exact = created.verdict in SUCCESSES and not created.is_late
     end = (created.answered_at if is_exact else None) or access_request.settled_at or now
-    since = format_time(start, today=now).removesuffix(" UTC")
-    until = "–" if is_exact else " until at the latest "
-    return f"{before}to {after}", f"interrupted {since}{until}{format_time(end, today=start)}"
+    since, until = format_time(start, today=now), format_time(end, today=start)
+    between = "–" if is_exact else " until at the latest "
+    interrupted = f"interrupted {since.removesuffix(' UTC')}{between}{until}"
+    if is_exact and since.endswith(until):
+        interrupted = f"interrupted at {since} for less than a second"
+    return f"{before}to {after}", interrupted
 
 
 def _nothing(attempts: Sequence[AttemptFields], *, status: AccessStatus, method: str) -> str:
@@ -387,14 +390,18 @@ _ENDED_BY_A_PERSON: dict[str, str] = {
 
 
 def people_text(access_request: AccessRequest) -> str:
-    """Who made it: "requested by Victor, approved by Grace, confirmed by Ada"."""
-    names = {
-        "requested": access_request.requested_by_name,
-        "approved": join_names([each.approver_name for each in access_request.current_approvals]),
-        "confirmed": access_request.confirmed_by_name,
-        _ENDED_BY_A_PERSON.get(access_request.outcome, ""): access_request.settled_by_name,
-    }
-    return ", ".join(f"{did} by {name}" for did, name in names.items() if did and name)
+    """Who made it: "requested and confirmed by Ada, approved by Grace"."""
+    did = [
+        ("requested", access_request.requested_by_name),
+        *(("approved", each.approver_name) for each in access_request.current_approvals),
+        ("confirmed", access_request.confirmed_by_name),
+        (_ENDED_BY_A_PERSON.get(access_request.outcome, ""), access_request.settled_by_name),
+    ]
+    verbs: dict[str, list[str]] = {}
+    for verb, name in did:
+        if verb and name:
+            verbs.setdefault(name, []).append(verb)
+    return ", ".join(f"{join_names(done)} by {name}" for name, done in verbs.items())
 
 
 def terms_text(access_request: AccessRequest) -> str:

@@ -43,9 +43,9 @@ def age_text(created_at: datetime | None, *, now: datetime) -> str:
 
 
 def decision_text(decision: str, *, keep_until: date | None) -> str:
-    """ "Keep", "Keep until 2027-03-31", "Delete"."""
+    """ "Keep", "Keep until 31 Mar 2027", "Delete"."""
     label = RowState(decision).label
-    return f"{label} until {keep_until:%Y-%m-%d}" if keep_until else label
+    return f"{label} until {keep_until:%-d %b %Y}" if keep_until else label
 
 
 def decided_text(counts: Counter[str]) -> str:

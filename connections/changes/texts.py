@@ -129,7 +129,7 @@ def _appeared_text(change: Change) -> str:
     by = f" by {creator}" if creator else ""
     created_at = _time((change.after or {}).get("created_at"))
     if change.newly_visible and created_at:
-        return f"Newly visible: created on {created_at:%Y-%m-%d}{by}."
+        return f"Newly visible: created on {format_date(created_at)}{by}."
     return f"Created{by}." if by else ""
 
 

@@ -81,6 +81,11 @@ class ConnectionHistory:
         return any(observation.is_current for observation in self.observations)
 
     @property
+    def is_gone(self) -> bool:
+        """Whether a credential listed it, and none in use does now."""
+        return bool(self.observations) and not self.is_listed
+
+    @property
     def open_deletion(self) -> Deletion | None:
         """The deletion that has no outcome yet, if there is one."""
         return next((deletion for deletion in self.deletions if not deletion.is_settled), None)

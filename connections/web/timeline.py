@@ -9,7 +9,7 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_requests.status import access_status_at, people_text, terms_text
-from connections.changes.changes import ChangeRow
+from connections.changes.changes import AWAITING_QUERY, ChangeRow
 from connections.changes.texts import types_of
 from connections.models import COMPLETED, AccessRequest, AuditEvent, Change
 from connections.web.badges import Badge, access_request_badge, change_badge
@@ -92,6 +92,7 @@ def change_entry(row: ChangeRow) -> TimelineEntry:
         known.append(f"Acknowledged by {change.acknowledged_by}: “{change.note}”")
     elif change.needs_attention:
         known.append("Not acknowledged.")
+        url = url or reverse("change-list", query=AWAITING_QUERY | {"open": str(change.pk)})
     return TimelineEntry(
         badge=badge,
         at=change.detected_at,

@@ -169,7 +169,7 @@ def _note(details: RowDetails) -> str:
     if row.is_hidden_now:
         return texts.HIDDEN_NOW
     if row.current and not row.current.is_listed:
-        return f"{texts.NOT_LISTED} Last seen {details.last_seen_at:%Y-%m-%d}."
+        return f"{texts.NOT_LISTED} Last seen {details.last_seen_at:%-d %b %Y}."
     return ""
 
 
@@ -203,7 +203,7 @@ def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> La
     if details.row.is_outdated and not is_of_another:
         note = _outdated_text(details, decision, today=now.date())
     elif decision.keep_until:
-        note = f"until {decision.keep_until:%Y-%m-%d}"
+        note = f"until {decision.keep_until:%-d %b %Y}"
     return LastDecision(
         label=label,
         note=note,
@@ -223,9 +223,9 @@ _CHANGED = {
 
 
 def _outdated_text(details: RowDetails, decision: AccessReviewDecision, *, today: date) -> str:
-    """Why a decision no longer counts: "before it was widened", "ended 2027-03-31"."""
+    """Why a decision no longer counts: "before it was widened", "ended 31 Mar 2027"."""
     if decision.has_ended(today=today):
-        return f"ended {decision.keep_until:%Y-%m-%d}"
+        return f"ended {decision.keep_until:%-d %b %Y}"
     titles = [change_title(change, deletion=None) for change in details.changes]
     return (
         f"before {next((_CHANGED[title] for title in titles if title in _CHANGED), 'it changed')}"

@@ -340,7 +340,7 @@ def _record_context(
     )
     can_confirm = steps["confirm"] or steps["resume"]
     return {
-        "title": f"Delete {count}",
+        "title": f"Bulk deletion of {count}" if batch.has_ended else f"Delete {count}",
         "count": count,
         "confirm_text": confirming.text_to_type(batch) if can_confirm else "",
         "delete_label": f"Delete {count}",

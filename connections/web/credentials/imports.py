@@ -7,9 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.debug import sensitive_post_parameters
 
+from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.credentials.import_file import COLUMNS, parse_file
 from connections.credentials.imports import LineOutcome, LineResult, import_credentials
+from connections.inventory.inventory import current_snapshots
 from connections.web.badges import Badge
 from connections.web.credentials.forms import CredentialImportForm
 from connections.web.framework.person_limits import limited
@@ -44,14 +46,14 @@ def _import_page(
         "headers": [",".join(columns) for columns in COLUMNS],
         "max_lines": MAX_LINES,
         "seconds": int(IMPORT_SECONDS),
-        **(_results_context(results) if results else {}),
+        **(_results_context(results, actor=actor_of(request)) if results else {}),
     }
     status = 422 if form.errors else 200
     return render(request, "credentials/import.html", context, status=status)
 
 
-def _results_context(results: list[LineResult]) -> dict[str, Any]:
-    """The lines that need attention, first, and how many lines have each outcome."""
+def _results_context(results: list[LineResult], *, actor: Actor) -> dict[str, Any]:
+    """The lines that need attention, first, how many have each outcome, and all connections."""
     counts = Counter(result.outcome for result in results)
     rows = [
         {
@@ -69,7 +71,13 @@ def _results_context(results: list[LineResult]) -> dict[str, Any]:
         if counts[outcome]
     ]
     is_done = not counts[LineOutcome.FAILED] and not counts[LineOutcome.NOT_REACHED]
-    return {"rows": rows, "summary": ", ".join(parts), "is_done": is_done}
+    connections = current_snapshots(actor=actor).values("site", "connection_id").distinct()
+    return {
+        "rows": rows,
+        "summary": ", ".join(parts),
+        "is_done": is_done,
+        "connections": connections.count(),
+    }
 
 
 # Hides the lines in error reports, even while DEBUG is on: see errors.py.

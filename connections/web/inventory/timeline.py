@@ -20,7 +20,14 @@ from connections.inventory.timeline import (
     SimilarConnection,
     is_observation,
 )
-from connections.models import COMPLETED, AccessRequest, AuditEvent, Change, OrgConnectionSnapshot
+from connections.models import (
+    COMPLETED,
+    AccessOutcome,
+    AccessRequest,
+    AuditEvent,
+    Change,
+    OrgConnectionSnapshot,
+)
 from connections.web.badges import ROW_BADGES, Badge
 from connections.web.timeline import (
     FIRST_LISTED,
@@ -61,25 +68,24 @@ def timeline_of(
     `requests` its access requests.
     """
     # The entry of an access request says more than what Datadog listed because of it.
-    made_by_requests = {each.pk for each in requests if each.outcome in COMPLETED}
-    changes = [
+    done = {each.pk: each for each in requests if each.outcome in COMPLETED}
+    others = [
         row
         for row in changes
-        if not row.access_request
-        or row.access_request.pk not in made_by_requests
-        or row.change.needs_attention
+        if not row.access_request or row.access_request.pk not in done or row.change.needs_attention
     ]
+    is_created_here = any(each.outcome == AccessOutcome.CREATED for each in done.values())
     compared = {row.change.detected_at for row in changes if row.change.kind in _COMPARED}
     began = [row.change.detected_at for row in changes if row.change.kind in FIRST_LISTED]
     entries = [
-        *_first_entries(history, began=began),
+        *(() if is_created_here else _first_entries(history, began=began)),
         *(
             _changed_entry(version)
             for version in history.versions[1:]
             # The entry of the change that the same sync detected already shows it.
             if version.snapshot.first_seen_at not in compared
         ),
-        *map(change_entry, reversed(changes)),
+        *map(change_entry, reversed(others)),
         *map(_decision_entry, decisions),
         *(access_request_entry(each, now=now) for each in requests),
         *(_reappearance_entry(reappearance) for reappearance in history.reappearances),

@@ -80,10 +80,16 @@ class HitGroup:
     icon: str
     hits: list[Hit]
     all_url: str = ""
+    # How many there are. 0 if they aren't counted.
+    total: int = 0
 
-    def has_name(self, text: str) -> bool:
-        """Whether one of them has exactly this name."""
-        return any(hit.name.casefold() == text.casefold() for hit in self.hits)
+    def place(self, text: str) -> int:
+        """Where it stands: first if it has exactly this name, then an org whose name starts so."""
+        names = [hit.name.casefold() for hit in self.hits]
+        if text.casefold() in names:
+            return 0
+        is_start = any(name.startswith(text.casefold()) for name in names)
+        return 1 if self.title == "Orgs" and is_start else 2
 
 
 @limited("search", per_minute=60)
@@ -173,7 +179,7 @@ def _split_words(text: str) -> list[str]:
 
 
 def _find_all(text: str, known: list[KnownOrg], *, actor: Actor, now: datetime) -> list[HitGroup]:
-    """What the text finds. A kind with something of exactly that name comes first."""
+    """What the text finds. A kind with something of that name comes first."""
     groups = [
         _connections(text, actor),
         _orgs(text, known),
@@ -186,9 +192,7 @@ def _find_all(text: str, known: list[KnownOrg], *, actor: Actor, now: datetime) 
         _people(text, actor),
         _pages(text, actor),
     ]
-    return sorted(
-        (group for group in groups if group.hits), key=lambda group: not group.has_name(text)
-    )
+    return sorted((each for each in groups if each.hits), key=lambda group: group.place(text))
 
 
 def _all_url(name: str, *, text: str, has_more: bool) -> str:
@@ -210,7 +214,8 @@ def _connections(text: str, actor: Actor) -> HitGroup:
     ]
     has_more = len(inventory.matches) > MOST
     all_url = _all_url("org-connection-list", text=text, has_more=has_more)
-    return HitGroup(title="Connections", icon="arrow", hits=hits, all_url=all_url)
+    total = len(inventory.matches)
+    return HitGroup(title="Connections", icon="arrow", hits=hits, all_url=all_url, total=total)
 
 
 def _orgs(text: str, known: list[KnownOrg]) -> HitGroup:
@@ -222,12 +227,14 @@ def _orgs(text: str, known: list[KnownOrg]) -> HitGroup:
         if any(org.matches(side) for side in sides)
         or text.casefold() in {org.site, site_name(org.site).casefold()}
     ]
+    found.sort(key=lambda org: not org.name.casefold().startswith(text.casefold()))
     hits = [
         Hit(name=org.name or org.org_id, url=org_url(org), facts=site_name(org.site))
         for org in found
     ]
     all_url = _all_url("org-list", text=text, has_more=len(hits) > MOST)
-    return HitGroup(title="Orgs", icon="org", hits=hits[:MOST], all_url=all_url)
+    total = len(hits)
+    return HitGroup(title="Orgs", icon="org", hits=hits[:MOST], all_url=all_url, total=total)
 
 
 def _agreements(text: str, actor: Actor, known: list[KnownOrg]) -> HitGroup:
