@@ -401,7 +401,10 @@ def people_text(access_request: AccessRequest) -> str:
     for verb, name in did:
         if verb and name:
             verbs.setdefault(name, []).append(verb)
-    return ", ".join(f"{join_names(done)} by {name}" for name, done in verbs.items())
+    names: dict[str, list[str]] = {}
+    for name, done in verbs.items():
+        names.setdefault(join_names(done), []).append(name)
+    return ", ".join(f"{done} by {join_names(people)}" for done, people in names.items())
 
 
 def terms_text(access_request: AccessRequest) -> str:

@@ -522,8 +522,12 @@ def test_what_it_gave_leads_to_it_until_and_after_its_end(
     access_request = AccessRequest.objects.get()
     clock.advance(seconds=60)
     syncs.sync_credentials(credentials=[credential], actor=WORKER)
-    page = client.get(f"/connections/{free_pair.site}/{access_request.connection_id}/").text
+    connection = client.get(f"/connections/{free_pair.site}/{access_request.connection_id}/")
+    page = connection.text
     assert ("then Org Admin deletes it" in page, f'"{url}"' in page) == (True, True)
+    # One entry says who created it, in place of Datadog's creator and of what the sync found.
+    timeline = [(each.badge.label, each.by) for each in connection.context["timeline"].first]
+    assert timeline == [("Created, verifying", "requested and confirmed by Ada"), ("Listed", "")]
     for other in ("/changes/", f"/orgs/{free_pair.site}/{free_pair.source_org_id}/"):
         assert f'"{url}"' in client.get(other).text
     clock.advance(seconds=4 * 86400)
@@ -632,7 +636,11 @@ def test_the_page_restores_what_a_deletion_removed(
 
 
 def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
-    ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+    ada: Person,
+    listed_pair: OrgPair,
+    sandbox: SandboxServer,
+    client_of: ClientOf,
+    clock: SettableClock,
 ):
     Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
     client, old = client_of(ada), connection_between(sandbox.world, "Payments US", "Group SOC")
@@ -658,6 +666,7 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     types = ["logs", "metrics"]
     assert again.startswith(access_request_url(RequestKind.CREATE, listed_pair, types=types))
     sandbox.world.clear_faults()
+    clock.advance(seconds=2)
     assert client.post(f"{url}execute/", {"confirmation": "Group SOC"}).status_code == 303
     page = client.get(url)
     assert page.context["outcome"]["badge"].label == "Moved, verifying"
@@ -672,12 +681,23 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     assert "Moved and verified" in page.text
     who, interrupted, *_ = page.context["outcome"]["text"].facts
     assert who == "from Dana Keller to Org Admin"
-    assert re.match(r"interrupted (at )?\d\d:\d\d:\d\d", interrupted)
+    assert interrupted == "interrupted 14:03:23–14:03:25 UTC"
     assert "Moved" in [entry.badge.label for entry in page.context["timeline"]]
     changes = client.get(url).context["outcome"]["changes"]
     assert changes.sentence == "The creator changes from Dana Keller to Org Admin."
     # Its creator is a service account now.
     assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
+
+
+def test_a_move_within_a_second_says_so(
+    ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
+):
+    Credential.objects.update(verification=[{"check": "permissions", "ok": True}])
+    client = client_of(ada)
+    fields = fill_in(client, listed_pair, "move", confirmation="Group SOC")
+    del fields["connection_types"]
+    page = client.get(client.post(NEW, fields)["Location"])
+    assert "interrupted at 14:03:23 UTC for less than a second" in page.text
 
 
 def test_a_move_whose_post_is_unknown_doesnt_say_that_access_is_gone(

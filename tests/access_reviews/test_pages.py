@@ -102,7 +102,7 @@ def test_a_decision_that_no_longer_counts_says_why(
     clock.advance(hours=48)
     html = client_of(ada).get(f"/reviews/{review.pk}/").text
     assert 'Keep<span class="cell-sub">before it was widened to audit</span>' in html
-    assert 'Keep<span class="cell-sub">ended ' in html
+    assert 'Keep<span class="cell-sub">ended 3 Mar 2026</span>' in html
 
 
 def posted_by(html: str) -> dict[str, str]:

@@ -129,6 +129,19 @@ def test_the_org_filter_and_the_parts_count_what_they_list(
     assert "Ends: Enter a number of days." in read(operator.get(LIST + "?ends_within=x")).text
 
 
+def test_when_all_is_agreed_the_list_of_what_isnt_says_so(
+    pair: OrgPair, ada: Person, operator: Client
+):
+    agree(pair, actor=command_actor(), owner=ada)
+    OrgConnectionSnapshot.objects.exclude(
+        source_org_id=pair.source_org_id, sink_org_id=pair.sink_org_id
+    ).update(is_current=False)
+    page = read(operator.get(LIST + "?reason=any"))
+    assert "<h2>All 1 connection agreed</h2>" in page.html
+    assert "Nothing is left to agree." in page.text
+    assert "No agreements match these filters" in read(operator.get(LIST + "?q=zzz")).text
+
+
 # --- Setting --------------------------------------------------------------------------------------
 
 

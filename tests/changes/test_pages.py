@@ -397,6 +397,16 @@ def test_the_timeline_of_a_connection_shows_its_changes(operator: Client, widene
     assert "Data types: logs → logs, audit" not in page.text
 
 
+def test_the_timeline_leads_to_the_open_note_of_what_is_not_acknowledged(
+    operator: Client, widened: Change
+):
+    page = read(operator.get(f"/connections/US1/{X.id}/"))
+    assert "Not acknowledged." in page.text
+    assert page.link("Widened to audit") == (
+        f"/changes/?attention=yes&acknowledged=no&open={widened.pk}"
+    )
+
+
 def test_the_timeline_says_once_that_it_is_new_and_links_to_the_former_one(
     operator: Client, credential: Credential
 ):

@@ -73,6 +73,7 @@ def test_an_unlisted_connection_is_shown_as_last_seen(
     sync_again(payments)
     page = open_detail(client_of(ada), connection)
     assert page.status == 200
+    assert 'class="org-pair is-gone"' in page.html
     assert "No longer listed in Datadog." in page.text
     assert "Removed elsewhere" in page.text
     assert "Delete…" not in page.text

@@ -148,6 +148,24 @@ def test_the_exact_name_comes_first(client_of: ClientOf, ada: Person, labs: Cred
     assert next(iter(names_found(client_of(ada), "settings"))) == "Pages"
 
 
+def test_orgs_whose_name_starts_so_come_first(client_of: ClientOf, ada: Person, labs: Credential):
+    client = client_of(ada)
+    found = names_found(client, "la")
+    assert next(iter(found)) == "Orgs"
+    # The others only contain it.
+    assert found["Orgs"][:2] == ["Labs EU", "Data Lake EU"]
+
+
+def test_the_link_to_all_connections_counts_them(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(page, "MOST", 1)
+    store_credential(sandbox, "Group SOC")
+    client = client_of(ada)
+    total = client.get("/connections/", {"q": "soc"}).text.count("data-connection=")
+    assert f"All {total} matching connections" in client.get("/search/", {"q": "soc"}).text
+
+
 def test_an_id_that_finds_nothing_can_be_deleted_by_whoever_can_delete(
     client_of: ClientOf, ada: Person, victor: Person
 ):

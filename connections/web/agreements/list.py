@@ -60,7 +60,8 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
     page = lists.numbered_page(request, pairs.matches, size=MAX_SELECTED if selects_all else None)
     context = {
         "agreed_text": _agreed_text(pairs),
-        "is_all_agreed": pairs.agreed == pairs.connected and request.GET.getlist("reason") == [ANY],
+        "is_all_agreed": 0 < pairs.connected == pairs.agreed
+        and request.GET.getlist("reason") == [ANY],
         "views": _part_links(request, pairs, actor=actor),
         "can_select": can_select,
         "selects_all": selects_all,

@@ -806,8 +806,10 @@ def test_a_finished_bulk_deletion_says_no_effect_instead_of_open(
     batch = request(make_draft(3), ada)
     first = batch.deletions.order_by("batch_row__position")[0].pk
     Deletion.objects.filter(pk=first).update(state="still_present", epoch=1, due_at=None)
+    assert 'id="page-title">Delete 3 connections<' in operator.get(url_of(batch)).text
     running.run_due(actor=WORKER)
     page = read(operator.get(url_of(batch)))
+    assert 'id="page-title">Bulk deletion of 3 connections<' in page.html
     assert "2 of 3 deleted Finished" in page.text
     assert "Deleted 2 No effect 1" in page.text
     assert "Open 1" not in page.text

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from connections.models import Credential, Person
+from connections.models import Credential, OrgConnectionSnapshot, Person
 from connections.web.credentials import imports
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -53,6 +53,8 @@ def test_pasted_lines_are_imported_and_each_gets_a_result(sandbox: SandboxServer
     assert response.status_code == 200
     assert rows_of(response) == [(4, "failed"), (2, "added"), (3, "skipped")]
     page = text_of(response)
+    listed = OrgConnectionSnapshot.objects.values("connection_id").distinct().count()
+    assert f'<a href="/connections/">View {listed} connections</a>' in page
     assert "1 failed, 1 added, 1 skipped" in page
     assert "Some lines weren't imported" in page
     assert 'data-line="4" data-outcome="failed"' in page
