@@ -10,8 +10,8 @@ from connections.change_requests.hold import find_hold
 from connections.core.own_address import own_origin
 from connections.models import Person, ProviderAccount
 from connections.people import provider_accounts
+from connections.web.framework.http import signed_in_person
 from connections.web.framework.reauthentication import prompt_for
-from connections.web.framework.support import signed_in_person
 from connections.web.overview.navigation import navigation_of
 from connections.web.people import single_sign_on
 from connections.web.people.account import THEMES

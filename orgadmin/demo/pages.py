@@ -10,8 +10,9 @@ from django.urls import URLPattern
 
 from connections.core.errors import ConflictError
 from connections.models import Credential, Person
+from connections.web.framework.addresses import is_local_url
+from connections.web.framework.http import signed_in_person
 from connections.web.framework.routing import Visitors, action, page
-from connections.web.framework.support import is_local_url, signed_in_person
 from connections.web.people.allauth_internals import record_authentication
 from orgadmin.demo import scenes, simulator
 from orgadmin.demo.world import USERNAMES

@@ -34,7 +34,7 @@ from connections.models import (
     Role,
     approval_digest_of,
 )
-from connections.web.framework.support import connection_url
+from connections.web.framework.addresses import connection_url
 from sandbox import faults
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer

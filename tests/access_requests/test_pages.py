@@ -29,7 +29,7 @@ from connections.models import (
     Person,
     RequestKind,
 )
-from connections.web.framework.support import access_request_url
+from connections.web.framework.addresses import access_request_url
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.access_requests.conftest import RequestAccess

@@ -31,7 +31,7 @@ from connections.models import (
     Person,
 )
 from connections.people.people import disable_person, enable_person
-from connections.web.framework.support import connection_url
+from connections.web.framework.addresses import connection_url
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only
 from tests.batches.support import draft

@@ -11,7 +11,7 @@ from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import EventCode
 from connections.models import AuditEvent, ChangeRequest, Person, Step
-from connections.web.event_texts import event_text
+from connections.web.timeline import event_text
 from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"

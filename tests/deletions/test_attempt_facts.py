@@ -31,7 +31,7 @@ from connections.notifications.titles import notification_title
 from connections.verifier.labels import OUTCOMES
 from connections.verifier.rules import Sent
 from connections.web.badges import deletion_badge
-from connections.web.event_texts import event_text
+from connections.web.timeline import event_text
 from tests.deletions.test_texts import CAUSES, NOW, badge_of, deletion_in, described
 from tests.support.sweeps import sample
 

@@ -34,7 +34,7 @@ from connections.models import (
 from connections.notifications import messages
 from connections.operations import due
 from connections.verifier.page import record_section
-from connections.web.event_texts import event_text
+from connections.web.timeline import event_text
 from sandbox.faults import (
     EXECUTES_THEN_RESET,
     RESET_AFTER_READING,

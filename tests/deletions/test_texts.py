@@ -46,8 +46,8 @@ from connections.web.badges import (
     batch_badge,
     deletion_badge,
 )
-from connections.web.event_texts import event_text
 from connections.web.icons import SHAPES
+from connections.web.timeline import event_text
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]

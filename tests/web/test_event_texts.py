@@ -7,7 +7,7 @@ import pytest
 
 from connections.core.causes import cause_text
 from connections.models import AuditEvent
-from connections.web.event_texts import event_text
+from connections.web.timeline import event_text
 
 NAMED = {"cause": "forbidden"}
 CAUSE = cause_text("forbidden")

@@ -19,7 +19,7 @@ from connections.models import (
     Person,
     Role,
 )
-from connections.web.framework.support import connection_url
+from connections.web.framework.addresses import connection_url
 from connections.web.search import page
 from connections.web.search.page import Hit
 from sandbox.server import SandboxServer

@@ -46,7 +46,7 @@ from connections.web.change_requests.page import (
     preview_note,
     version_of,
 )
-from connections.web.framework import support
+from connections.web.framework import addresses
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ConfirmationForm, ServiceForm
 from connections.web.overview.navigation import find_next_decision
@@ -142,11 +142,11 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "confirming_people": confirming_people(access_request),
             "earlier_title": "This pair before",
             "earlier": list_before(pair, before=access_request.requested_at, actor=actor),
-            "connection_url": support.connection_url(access_request.key)
+            "connection_url": addresses.connection_url(access_request.key)
             if access_request.connection_id
             and access_request.connection_id != access_request.moved_from
             else "",
-            "moved_from_url": support.connection_url(
+            "moved_from_url": addresses.connection_url(
                 OrgConnectionKey(site=access_request.site, connection_id=access_request.moved_from)
             )
             if access_request.moved_from
@@ -174,7 +174,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
             "next_decision": find_next_decision(request, decided=access_request),
-            "again_url": support.access_request_url(
+            "again_url": addresses.access_request_url(
                 kind,
                 pair,
                 deletion=access_request.restored_from_id,

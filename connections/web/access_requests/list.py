@@ -13,7 +13,7 @@ from connections.inventory.choices import list_groups
 from connections.inventory.orgs import list_known_orgs
 from connections.web.access_requests.forms import AccessRequestFilters
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(

@@ -57,7 +57,7 @@ from connections.web.access_requests.forms import (
 from connections.web.agreements.forms import PERSON, TEAM
 from connections.web.change_requests.curl import as_curl
 from connections.web.change_requests.page import notice_about
-from connections.web.framework import lists, support
+from connections.web.framework import addresses, http, lists
 from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
 
@@ -129,7 +129,7 @@ def _find_credential(text: str, *, actor: Actor) -> Credential | None:
 
 def _page_with_input(request: HttpRequest) -> HttpResponse:
     """The page with the input and the reauthentication prompt."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     asked = _Asked(request.POST.dict(), actor=actor)
     return _page(
         request, asked.find_target(actor=actor), form=AccessRequestForm(request.POST), status=422
@@ -146,7 +146,7 @@ def _is_preview(request: HttpRequest) -> bool:
 )
 def access_request_new(request: HttpRequest) -> HttpResponse:
     """What requesting access means. A POST requests it."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     if request.method == "POST":
         return _request_access(request, actor=actor)
     if not (request.GET.get("source") and request.GET.get("destination")):
@@ -162,7 +162,7 @@ def access_request_new(request: HttpRequest) -> HttpResponse:
 def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
     asked = _Asked(request.POST.dict(), actor=actor)
     form = AccessRequestForm(request.POST)
-    if _is_preview(request) and not support.wants_fragment(request):
+    if _is_preview(request) and not http.wants_fragment(request):
         return _page(request, asked.find_target(actor=actor), form=form)
     if _is_preview(request):
         return _preview(request, asked.find_target(actor=actor), form=form)
@@ -179,7 +179,7 @@ def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
                 form,
                 find_agreements([asked.pair]).get(asked.pair),
                 kind=asked.kind,
-                today=support.time_of(request).date(),
+                today=http.time_of(request).date(),
                 requester=actor.person,
             ),
             reason=form.cleaned_data["reason"],
@@ -277,10 +277,10 @@ def _wanted(
 
 def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessRequestForm:
     """The form as it is opened: as agreed, or the data types of the deleted connection."""
-    today = support.time_of(request).date()
+    today = http.time_of(request).date()
     terms = complete_terms(target, {}, reason="", ticket="")
     agreement, query = target.agreement, request.GET
-    requester = support.actor_of(request).person
+    requester = http.actor_of(request).person
     # Where nothing is agreed, who asks for access also answers for it.
     owner = terms.owner if agreement else requester
     latest = target.latest_day(today=today)
@@ -314,11 +314,11 @@ def _empty_form(target: AccessTarget, *, request: HttpRequest) -> AccessRequestF
 
 def _terms_of(request: HttpRequest, target: AccessTarget, form: AccessRequestForm) -> AccessTerms:
     """What the form says now, whether or not it is valid."""
-    requester = support.actor_of(request).person
+    requester = http.actor_of(request).person
     if form.is_bound:
         form.is_valid()
         data = form.cleaned_data
-        today = support.time_of(request).date()
+        today = http.time_of(request).date()
         wanted = _wanted(form, target.agreement, kind=target.kind, today=today, requester=requester)
         reason, ticket = data.get("reason", ""), data.get("ticket", "")
         return complete_terms(target, wanted, reason=reason, ticket=ticket)
@@ -349,9 +349,9 @@ def _page(
     notice: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     terms = _terms_of(request, target, form)
-    today = support.time_of(request).date()
+    today = http.time_of(request).date()
     start = _start_of(target.kind, target.agreement, today=today)
     form.show(target, start=start)
     open_request = target.open_request
@@ -374,14 +374,14 @@ def _page(
         "busy": KIND_TEXTS[target.kind].busy,
         "tone": KIND_TEXTS[target.kind].tone,
         **_approval_context(target, actor=actor),
-        "cancel_url": support.connection_url(target.snapshot.key)
+        "cancel_url": addresses.connection_url(target.snapshot.key)
         if target.snapshot
         else reverse("access-request-list"),
         "senders": [
             (each.name, lists.current_url(request, credential=str(each.pk)))
             for each in target.other_credentials
         ],
-        "before": list_before(target.pair, before=support.time_of(request), actor=actor),
+        "before": list_before(target.pair, before=http.time_of(request), actor=actor),
     }
     return render(request, "access_requests/new.html", context, status=status)
 
@@ -390,10 +390,10 @@ def _is_unfolded(
     request: HttpRequest, target: AccessTarget, terms: AccessTerms, *, form: AccessRequestForm
 ) -> bool:
     """Whether something that is agreed is changed, or has to be, or someone else is the owner."""
-    problems = find_problems(target, terms, today=support.time_of(request).date())
+    problems = find_problems(target, terms, today=http.time_of(request).date())
     problems |= dict.fromkeys(form.errors, "")
     if not target.agreement:
-        is_own = terms.owner == support.actor_of(request).person and not terms.owner_text
+        is_own = terms.owner == http.actor_of(request).person and not terms.owner_text
         return not is_own or "owner" in problems
     agreed = {"owner", "purpose", *({"ends_on"} if target.kind != RequestKind.EXTEND else ())}
     return not agreed <= {*terms.as_agreed} or bool(agreed & problems.keys())
@@ -403,7 +403,7 @@ def _url_instead(target: AccessTarget, form: AccessRequestForm) -> str:
     """The page that requests what fits, with the same data types; "" if nothing else fits."""
     kind, agreement = target.possible_instead, target.agreement
     types = form["connection_types"].value() or (agreement.connection_types if agreement else ())
-    return support.access_request_url(kind, target.pair, types=types) if kind else ""
+    return addresses.access_request_url(kind, target.pair, types=types) if kind else ""
 
 
 def _approval_context(target: AccessTarget, *, actor: Actor) -> dict[str, str | None]:
@@ -444,7 +444,7 @@ def _terms_context(
     request: HttpRequest, target: AccessTarget, terms: AccessTerms
 ) -> dict[str, Any]:
     """Template variables of what follows the fields."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     # An end that was set by hand stays, but isn't a part of the request.
     is_kept = "ends_on" in terms.as_agreed
     return {
@@ -464,7 +464,7 @@ def _terms_context(
         "curl": _as_curl(target, terms),
         "unknown_types": unknown_types(terms.types),
         "approvals_needed": ApprovalPolicy(target.policy).approvals_needed,
-        "latest": target.latest_day(today=support.time_of(request).date()),
+        "latest": target.latest_day(today=http.time_of(request).date()),
     }
 
 

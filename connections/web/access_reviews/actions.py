@@ -22,7 +22,7 @@ from connections.models import AccessReview
 from connections.web.access_reviews import detail, forms
 from connections.web.access_reviews.rows import Posted
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
-from connections.web.framework.support import actor_of, redirect_to, wants_fragment
+from connections.web.framework.http import actor_of, redirect_to, wants_fragment
 
 _CLOSED = "This access review is already closed."
 

@@ -47,7 +47,7 @@ from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, 
 from connections.web.access_reviews.start import without_reviewer_warning
 from connections.web.agreements.forms import owner_choices
 from connections.web.badges import LEFT_OPEN, review_badge
-from connections.web.framework import support
+from connections.web.framework import addresses, http
 from connections.web.framework.lists import (
     PAGE_SIZE,
     ListPage,
@@ -323,7 +323,7 @@ def _rows_of(row_filter: RowFilter, rows: Sequence[ReviewRow], *, actor: Actor) 
 
 def access_review_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One access review: its progress, its connections, and the decisions about them."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     return render_review(request, review=find_access_review(actor=actor, pk=pk), actor=actor)
 
 
@@ -349,7 +349,7 @@ def render_review(
         "title": review.name,
         "groups": _groups(selected, table["rows"]),
         "notice": notice or table["notice"],
-        "status": review_badge(review, now=support.time_of(request)),
+        "status": review_badge(review, now=http.time_of(request)),
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
         "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
         "reviewers": reviewers_text(review),
@@ -358,7 +358,7 @@ def render_review(
         "can_close": can_manage and not review.is_closed,
         "can_export": can_manage,
         "appeared": [
-            (support.connection_url(key), name)
+            (addresses.connection_url(key), name)
             for key, name in _appeared_links(review, actor=actor)
         ],
     }
@@ -471,7 +471,7 @@ def _shared_context(
         "can_plan": can_plan,
         "to_delete": to_delete,
         "reviewer_rows": list_reviewer_progress(review=review, rows=rows),
-        "due": "" if review.is_closed else due_text(review, now=support.time_of(request)),
+        "due": "" if review.is_closed else due_text(review, now=http.time_of(request)),
         "is_closed": review.is_closed,
         "is_open": not review.is_closed,
         "views": selected.links,

@@ -16,7 +16,7 @@ from connections.evidence.files import BundleError
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview
 from connections.web.audit.evidence import bundle_response
-from connections.web.framework import support
+from connections.web.framework import http
 from connections.web.framework.person_limits import limited
 
 BUNDLE = "bundle"
@@ -24,8 +24,8 @@ BUNDLE = "bundle"
 
 def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The rows as CSV, JSON or NDJSON, or with `format=bundle` the evidence bundle."""
-    review = find_access_review(actor=support.actor_of(request), pk=pk)
-    file_format = support.export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
+    review = find_access_review(actor=http.actor_of(request), pk=pk)
+    file_format = http.export_format(request, formats=(*CONTENT_TYPES, BUNDLE))
     if file_format == BUNDLE:
         return _send_bundle(request, review)
     return _send_rows(request, review, file_format)
@@ -33,8 +33,8 @@ def access_review_export(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 
 @limited("export", per_minute=30)
 def _send_rows(request: HttpRequest, review: AccessReview, file_format: str) -> HttpResponseBase:
-    export = prepare_export(review=review, actor=support.actor_of(request), file_format=file_format)
-    return support.download(request, export=export, name="access-review")
+    export = prepare_export(review=review, actor=http.actor_of(request), file_format=file_format)
+    return http.download(request, export=export, name="access-review")
 
 
 @limited("evidence", per_minute=10)
@@ -42,9 +42,9 @@ def _send_bundle(request: HttpRequest, review: AccessReview) -> HttpResponseBase
     if request.method == "HEAD":
         # No data is sent, so no bundle is made and recorded.
         return HttpResponse(content_type="application/zip")
-    make = partial(make_access_review_bundle, actor=support.actor_of(request), review=review)
+    make = partial(make_access_review_bundle, actor=http.actor_of(request), review=review)
     try:
         return bundle_response(request, make, review=review)
     except (ConflictError, BundleError, SigningKeyError) as error:
         messages.error(request, str(error))
-        return support.redirect_to(review)
+        return http.redirect_to(review)

@@ -13,7 +13,7 @@ from connections.access_reviews.texts import decided_text, due_text
 from connections.models import AccessReview, AccessReviewState
 from connections.web.badges import Badge, review_badge
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, time_of
+from connections.web.framework.http import actor_of, time_of
 from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(

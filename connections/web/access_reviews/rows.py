@@ -15,8 +15,9 @@ from connections.models import AccessReviewDecision, Agreement, OrgPair, Request
 from connections.web.access_reviews.forms import TERMS, DecisionForm
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
+from connections.web.framework.addresses import access_request_url, connection_url
+from connections.web.framework.http import time_of
 from connections.web.framework.lists import current_url
-from connections.web.framework.support import access_request_url, connection_url, time_of
 
 
 @dataclass(frozen=True, kw_only=True)

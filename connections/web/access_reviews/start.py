@@ -16,7 +16,8 @@ from connections.models import OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.access_reviews.filters import scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
 from connections.web.framework import lists
-from connections.web.framework.support import PageWarning, actor_of, redirect_to, wants_fragment
+from connections.web.framework.forms import PageWarning
+from connections.web.framework.http import actor_of, redirect_to, wants_fragment
 from connections.web.inventory.filters import connection_choices
 
 # How many names a warning has, and the list below the warnings.

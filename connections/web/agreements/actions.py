@@ -19,13 +19,8 @@ from connections.inventory.pairs import PairRow, find_pair_rows
 from connections.web.agreements.forms import AgreementForm, pairs_in
 from connections.web.agreements.list import agreement_page, pair_row_views
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    is_local_url,
-    time_of,
-    wants_fragment,
-)
+from connections.web.framework.addresses import is_local_url
+from connections.web.framework.http import SeeOther, actor_of, time_of, wants_fragment
 
 # As many of the agreements that were changed in the meantime are shown.
 MAX_CHANGED = 10

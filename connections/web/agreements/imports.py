@@ -8,8 +8,8 @@ from connections.core.errors import InvalidInputError
 from connections.core.text import join_names, pluralize
 from connections.inventory.pair_files import COLUMNS, import_agreements
 from connections.web.agreements.forms import MAX_LINES, AgreementImportForm
+from connections.web.framework.http import actor_of
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import actor_of
 
 
 @limited("import-agreements", per_minute=10)

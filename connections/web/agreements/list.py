@@ -20,7 +20,8 @@ from connections.web.agreed import AgreedView, agreed_view
 from connections.web.agreements.forms import ANY, PairFilters
 from connections.web.badges import AGREEMENT_REASONS, Badge
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, connection_url
+from connections.web.framework.addresses import connection_url
+from connections.web.framework.http import actor_of
 from connections.web.inventory.filters import agreement_choices, unused_filters
 
 LIST = lists.ListPage(

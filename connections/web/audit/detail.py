@@ -5,7 +5,8 @@ from django.shortcuts import render
 
 from connections.audit import search
 from connections.models import AuditEvent
-from connections.web.framework.support import SUBJECT_LABELS, actor_of, subject_url
+from connections.web.framework.addresses import SUBJECT_LABELS, subject_url
+from connections.web.framework.http import actor_of
 
 
 def subject_link(event: AuditEvent) -> tuple[str, str]:

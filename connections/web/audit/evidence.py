@@ -25,8 +25,8 @@ from connections.inventory.orgs import list_known_orgs
 from connections.models import AccessReview, AuditVerification
 from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.badges import audit_log_badge
+from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import SeeOther, actor_of
 
 
 def audit_log_text(last: AuditVerification | None) -> str:

@@ -12,7 +12,7 @@ from connections.exports.events import prepare_export
 from connections.web.audit.detail import subject_link
 from connections.web.audit.forms import EventFilters
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 
 LIST = lists.ListPage(
     title="Audit log",

@@ -21,7 +21,7 @@ from connections.web.batches import forms
 from connections.web.batches.detail import batch_detail
 from connections.web.framework.actions import Subject, service_action
 from connections.web.framework.forms import ConfirmationForm, ReasonForm
-from connections.web.framework.support import redirect_to, wants_fragment
+from connections.web.framework.http import redirect_to, wants_fragment
 
 
 def _has_confirmation(request: HttpRequest) -> bool:

@@ -33,9 +33,15 @@ from connections.web.batches.rows import plan_rows, progress_parts, result_rows
 from connections.web.change_requests.page import POLL_CHANGING, POLL_WAITING, noted_version
 from connections.web.change_requests.page import notice_about as deletion_notice_about
 from connections.web.deletions.bars import BarPart
-from connections.web.framework import support
+from connections.web.framework import http
 from connections.web.framework.actions import NOT_REFUSED, Refusal
-from connections.web.framework.forms import KEPT, ConfirmationForm, ReasonForm, ServiceForm
+from connections.web.framework.forms import (
+    KEPT,
+    ConfirmationForm,
+    PageWarning,
+    ReasonForm,
+    ServiceForm,
+)
 from connections.web.framework.lists import as_page_request, list_url
 from connections.web.framework.person_limits import limited
 from connections.web.timeline import event_entry
@@ -49,15 +55,15 @@ UNDECIDED = {models.BatchState.REQUESTED, models.BatchState.APPROVED}
 
 def batch_detail(request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """One bulk deletion: its plan, its approval, its progress and its result."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     batch = find_batch(actor=actor, pk=pk)
     if request.method == "POST":
         request = as_page_request(request, path=reverse("batch-detail", args=[pk]))
     # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
-    elif (seen := support.polled_version(request)) and seen == _current_version(batch, actor=actor):
+    elif (seen := http.polled_version(request)) and seen == _current_version(batch, actor=actor):
         return HttpResponse(status=204)
     context = _page_context(request, batch=batch, actor=actor, refusal=refusal)
-    return support.render_for(
+    return http.render_for(
         request, "batches/detail.html", context, part="batch", status=refusal.status
     )
 
@@ -88,16 +94,16 @@ def notice_about(refusal: Refusal) -> str:
 @limited("export", per_minute=30)
 def batch_export(request: HttpRequest, pk: UUID) -> HttpResponse | StreamingHttpResponse:
     """The deletions of one bulk deletion, streamed as a file."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     batch = find_batch(actor=actor, pk=pk)
-    file_format = support.export_format(request)
+    file_format = http.export_format(request)
     export = prepare_export(
         actor=actor,
         filters=HistoryFilter(batch=batch.pk),
         file_format=file_format,
         query=f"batch={batch.pk}",
     )
-    return support.download(request, export=export, name=f"bulk-deletion-{str(batch.pk)[-8:]}")
+    return http.download(request, export=export, name=f"bulk-deletion-{str(batch.pk)[-8:]}")
 
 
 def _no_sender(batch: models.Batch, *, now: datetime) -> str:
@@ -278,7 +284,7 @@ def _request_form(batch: models.Batch, form: ServiceForm | None, *, count: int) 
 
 def _warnings(
     request: HttpRequest, *, batch: models.Batch, actor: Actor, plan: Plan
-) -> list[support.PageWarning]:
+) -> list[PageWarning]:
     warnings = plan.warnings(url_of=lambda chosen: list_url(request, show=chosen))
     is_org = batch.origin == models.BatchOrigin.ORG
     if is_org and not _credentials_of_org(batch, actor=actor).exists():
@@ -288,14 +294,14 @@ def _warnings(
 
 def _again_warnings(
     rows: Sequence[models.BatchRow], connection_facts: facts.ConnectionFacts | None
-) -> list[support.PageWarning]:
+) -> list[PageWarning]:
     """A warning that a new plan would have more rows."""
     if connection_facts is None:
         return []
     count = len(drafts.list_deletable_again(rows=rows, facts=connection_facts))
     headline = f"{count} of those left out can be deleted now"
     detail = "Plan them again: this draft still leaves them out"
-    return [support.PageWarning(headline=headline, detail=detail)] if count else []
+    return [PageWarning(headline=headline, detail=detail)] if count else []
 
 
 def _credentials_of_org(batch: models.Batch, *, actor: Actor) -> QuerySet[models.Credential]:
@@ -304,14 +310,14 @@ def _credentials_of_org(batch: models.Batch, *, actor: Actor) -> QuerySet[models
     return visibility.visible(of_org, actor=actor, by="pk")
 
 
-def _unwatched_org_warning(batch: models.Batch, *, actor: Actor) -> support.PageWarning:
+def _unwatched_org_warning(batch: models.Batch, *, actor: Actor) -> PageWarning:
     org = batch.org_name or batch.org_id
     which = "that has a credential"
     headline = f"{org} has no credential"
     if permissions.visibility_of(actor).hidden:
         which = "whose credential you can see"
         headline = f"You can't see a credential of {org}"
-    return support.PageWarning(
+    return PageWarning(
         headline=headline,
         detail=f"Only its connections with an org {which} are known. Others might remain.",
     )

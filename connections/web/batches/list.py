@@ -24,7 +24,7 @@ from connections.web.batches.detail import notice_about
 from connections.web.deletions.list import BULK, view_links
 from connections.web.framework import lists
 from connections.web.framework.actions import Refusal
-from connections.web.framework.support import actor_of, find_posted_org, redirect_to, time_of
+from connections.web.framework.http import actor_of, find_posted_org, redirect_to, time_of
 
 _PAIR = Concat(
     Coalesce(NullIf("source_org_name", Value("")), "source_org_id"),

@@ -28,7 +28,7 @@ from connections.models import (
 )
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.change_requests.excluded import Excluded, find_excluded_by_deletions
-from connections.web.framework.support import PageWarning
+from connections.web.framework.forms import PageWarning
 
 # How many lines of a total are shown before the others are folded away, and how many names a
 # sentence has.

@@ -36,13 +36,13 @@ from connections.web.badges import (
 from connections.web.batches.plan import Plan, PlanFilter
 from connections.web.change_requests.excluded import Excluded
 from connections.web.deletions.bars import BarPart, bar_parts
+from connections.web.framework.http import time_of
 from connections.web.framework.lists import (
     ViewLink,
     numbered_links,
     numbered_page,
     part_links,
 )
-from connections.web.framework.support import time_of
 
 LEFT_OUT = "left-out"
 # Sorted before the others. Those in OPEN are in progress, except the ones without effect.

@@ -1,4 +1,4 @@
-"""The page of one request: its status, the steps that a person can take, and polling."""
+"""The page of one request: its status, what a person can do next, its timeline, and polling."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -14,32 +14,43 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.agreement_owners import find_owned
+from connections.access_requests.concealing import READABLE_CODES
 from connections.change_requests import attempt_facts, exclusion, lifecycle, sending, states
 from connections.change_requests.actions import Recheck, RecheckResult, action_of
 from connections.change_requests.status import NextStep
 from connections.core import clock, time_limits
-from connections.core.causes import cause_text, unavailable_text
+from connections.core.causes import Cause, cause_text, unavailable_text
 from connections.core.errors import InvalidInputError, OvertakenError, UnavailableError
 from connections.core.sites import site_label
 from connections.core.text import format_time
-from connections.models import AccessRequest, ApprovalPolicy, ChangeRequest, Deletion, State
+from connections.models import (
+    AccessRequest,
+    ApprovalPolicy,
+    AttemptFields,
+    ChangeRequest,
+    Deletion,
+    State,
+    Step,
+)
 from connections.notifications.notified import WaitingNote, find_waiting_note
 from connections.operations import heartbeats
 from connections.web.badges import Badge
 from connections.web.change_requests.excluded import Excluded, find_excluded
-from connections.web.change_requests.record import timeline_of
-from connections.web.framework import support
+from connections.web.framework import http
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
+from connections.web.timeline import TimelineEntry, event_entry
 
 # The page polls for automatic changes only if one is due this soon.
 SOON = timedelta(minutes=2)
 # Seconds between the polls, while something happens by itself and while it waits for people.
 POLL_CHANGING = 2
 POLL_WAITING = 10
+SHOWN_BODY = 8 * 1024
 
 _NO_OTHERS: Mapping[NextStep, Callable[[], bool]] = MappingProxyType({})
 
@@ -108,10 +119,10 @@ class RequestPage[R: ChangeRequest](ABC):
 
     def show(self, request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
         """One request: its outcome, next steps and details."""
-        actor = support.actor_of(request)
+        actor = http.actor_of(request)
         change_request = self.find(actor=actor, pk=pk)
         # The page polls its own address. If nothing is new, it replaces nothing, so input is kept.
-        if seen := support.polled_version(request):
+        if seen := http.polled_version(request):
             now = clock.now()
             waiting = _find_waiting_note(change_request, actor=actor, now=now)
             version = self.version(change_request, actor=actor, now=now)
@@ -136,8 +147,8 @@ class RequestPage[R: ChangeRequest](ABC):
     ) -> HttpResponse:
         """The response after an action: a redirect to the request or, for htmx, its outcome."""
         url = self.url(change_request)
-        if not support.wants_fragment(request):
-            return support.SeeOther(url)
+        if not http.wants_fragment(request):
+            return http.SeeOther(url)
         response = self.render(request, self.rows().get(pk=change_request.pk), actor=actor)
         if is_confirming:
             response["HX-Push-Url"] = url
@@ -165,7 +176,7 @@ class RequestPage[R: ChangeRequest](ABC):
             "audit_url": reverse("audit-list", query=query) if permissions.can_audit(actor) else "",
             **self.page_context(actor=actor, form=form),
         }
-        return support.render_for(request, self.template, context, part="outcome", status=status)
+        return http.render_for(request, self.template, context, part="outcome", status=status)
 
     def url(self, change_request: R) -> str:
         """The address of its page."""
@@ -440,3 +451,38 @@ def preview_note(
             )
             text = f"The check failed just now. {cause_text(recheck.cause)} {details}"
             return Badge(text, "warn", "warning")
+
+
+def timeline_of(change_request: ChangeRequest, *, actor: Actor) -> list[TimelineEntry]:
+    """Its events, each start of an attempt with what was recorded about that."""
+    attempts = {attempt.number: attempt for attempt in change_request.attempts.all()}
+    start = change_request.event_code(Step.SENDING)
+    return [
+        _attempt_entry(event_entry(event, actor=actor), attempts.get(event.details["attempt"]))
+        if event.code == start
+        else event_entry(event, actor=actor)
+        for event in audit.events_of(subject=change_request)
+        # Refused access is for auditors, and could fill the page.
+        if event.code != audit.EventCode.ACCESS_REFUSED
+        and (change_request.cause != Cause.CONCEALED or event.code in READABLE_CODES)
+    ]
+
+
+def _attempt_entry(entry: TimelineEntry, attempt: AttemptFields | None) -> TimelineEntry:
+    """The start of an attempt: what it sent, and what was recorded about it."""
+    if attempt is None:
+        return entry
+    badge = replace(entry.badge, label=f"Sending the {attempt.method}, attempt {attempt.number}")
+    return replace(entry, badge=badge, attempt=_attempt_context(attempt))
+
+
+def _attempt_context(attempt: AttemptFields) -> dict[str, Any]:
+    """One attempt with the stored response. `key` is unique among the IDs on the page."""
+    body = bytes(attempt.body).decode("utf-8", errors="replace")
+    return {
+        "attempt": attempt,
+        "key": str(attempt.number),
+        "headers": "\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
+        "body": body[:SHOWN_BODY],
+        "is_body_shortened": len(body) > SHOWN_BODY or attempt.body_is_complete is False,
+    }

@@ -15,8 +15,8 @@ from connections.models import Change
 from connections.web.changes.forms import AcknowledgementForm
 from connections.web.changes.list import change_list
 from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.http import SeeOther
 from connections.web.framework.lists import as_page_request
-from connections.web.framework.support import SeeOther
 
 
 def _filters(request: HttpRequest) -> QueryDict:

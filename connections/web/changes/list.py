@@ -12,7 +12,7 @@ from connections.inventory.orgs import list_known_orgs
 from connections.web.changes.forms import AcknowledgementForm, ChangeFilters
 from connections.web.changes.rows import change_row_views
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 
 LIST = lists.ListPage(
     title="Changes",

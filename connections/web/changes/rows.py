@@ -19,7 +19,7 @@ from connections.changes.texts import (
 from connections.core.text import pluralize
 from connections.models import Change
 from connections.web.badges import Badge, change_badge
-from connections.web.framework.support import connection_url
+from connections.web.framework.addresses import connection_url
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,11 @@ from connections.lookups.objects import find_credential
 from connections.models import ApprovalPolicy, ChangeRequest, Credential
 from connections.web.credentials import detail, forms
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.addresses import subject_url
 from connections.web.framework.forms import ConfirmationForm
+from connections.web.framework.http import SeeOther, actor_of, redirect_to
 from connections.web.framework.person_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import SeeOther, actor_of, redirect_to, subject_url
 
 # Hides keys in error reports, even while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key", "access_token")

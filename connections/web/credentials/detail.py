@@ -19,7 +19,7 @@ from connections.web.badges import credential_badge
 from connections.web.credentials import texts
 from connections.web.credentials.forms import CreatorForm, PolicyForm, RenameForm
 from connections.web.framework.actions import NOT_REFUSED, Refusal
-from connections.web.framework.support import actor_of, redirect_to
+from connections.web.framework.http import actor_of, redirect_to
 
 _ACCESS = {
     AccessKind.SEE: "Who can see it",

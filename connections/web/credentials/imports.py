@@ -14,9 +14,9 @@ from connections.credentials.imports import LineOutcome, LineResult, import_cred
 from connections.inventory.inventory import current_snapshots
 from connections.web.badges import Badge
 from connections.web.credentials.forms import CredentialImportForm
+from connections.web.framework.http import actor_of
 from connections.web.framework.person_limits import limited
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import actor_of
 
 MAX_LINES = 200
 # Less than the 60 s after which proxies usually end a request to Org Admin.

@@ -18,8 +18,8 @@ from connections.web.deletions import forms
 from connections.web.deletions.detail import PAGE, deletion_detail
 from connections.web.framework.actions import Refusal, Subject, service_action
 from connections.web.framework.forms import ReasonForm
+from connections.web.framework.http import SeeOther
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import SeeOther
 
 _SUBJECT = Subject[Deletion](
     name="change_request",

@@ -19,7 +19,7 @@ from connections.models import Credential
 from connections.people import people
 from connections.web.deletions.detail import back_url
 from connections.web.deletions.forms import ConnectionChoiceForm
-from connections.web.framework.support import actor_of, wants_fragment
+from connections.web.framework.http import actor_of, wants_fragment
 
 
 def parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:

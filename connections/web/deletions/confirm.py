@@ -37,7 +37,7 @@ from connections.web.change_requests.page import notice_about
 from connections.web.deletions import detail
 from connections.web.deletions.choose import choice_page, parse_choice
 from connections.web.deletions.forms import DeletionForm
-from connections.web.framework import support
+from connections.web.framework import addresses, http
 from connections.web.framework.actions import Refusal
 from connections.web.framework.reauthentication import requires_reauthentication
 
@@ -46,7 +46,7 @@ _PREFILLED = ("reason", "ticket")
 
 def _page_with_input(request: HttpRequest) -> HttpResponse:
     """The page with the input and the reauthentication prompt."""
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
         return detail.PAGE.respond(request, deletion, actor=actor, is_confirming=True)
@@ -68,7 +68,7 @@ def deletion_confirm(request: HttpRequest) -> HttpResponse:
     """What deleting one connection means. A POST requests its deletion."""
     if request.method == "POST":
         return _request_deletion(request)
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     query = request.GET
     deletion = _find_requested(query.get("request_id", ""), actor=actor)
     if deletion:
@@ -99,7 +99,7 @@ def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
 
 
 def _request_deletion(request: HttpRequest) -> HttpResponse:
-    actor = support.actor_of(request)
+    actor = http.actor_of(request)
     try:
         credential, connection_id = parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
@@ -108,9 +108,7 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
     try:
         form.require_valid()
         arguments = form.cleaned_data | {"credential": credential, "connection_id": connection_id}
-        deletion = requesting.request_deletion(
-            actor=actor, now=support.time_of(request), **arguments
-        )
+        deletion = requesting.request_deletion(actor=actor, now=http.time_of(request), **arguments)
     except confirmations.TargetChangedError as error:
         return _target_changed(request, form=form, error=error)
     except DomainError as error:
@@ -123,7 +121,7 @@ def _target_changed(
     request: HttpRequest, *, form: DeletionForm, error: confirmations.TargetChangedError
 ) -> HttpResponse:
     """The current page, or the deletion that ended the connection in the meantime."""
-    actor, target = support.actor_of(request), error.current
+    actor, target = http.actor_of(request), error.current
     ended = confirmations.previous_deletion(
         actor=actor, credential=target.credential, connection_id=target.connection_id
     )
@@ -147,7 +145,7 @@ def _request_failed(
     request: HttpRequest, refusal: Refusal, *, credential: Credential, connection_id: UUID
 ) -> HttpResponse:
     """The page with the input, or the deletion if it was requested after all."""
-    actor, form, error = support.actor_of(request), refusal.form, refusal.error
+    actor, form, error = http.actor_of(request), refusal.form, refusal.error
     notice = notice_about(refusal)
     deletion = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if deletion:
@@ -208,7 +206,7 @@ def _page(
         "is_out_of_date": notice == OUT_OF_DATE,
     }
     name = "deletions/confirm.html"
-    if not support.wants_fragment(request):
+    if not http.wants_fragment(request):
         return render(request, name, context, status=status)
     if status != 409:
         return render(request, f"{name}#request_form", context, status=status)
@@ -222,7 +220,7 @@ def _page_context(
     request: HttpRequest, *, target: DeletionTarget, form: DeletionForm
 ) -> dict[str, Any]:
     """Template variables of the page."""
-    actor, credential = support.actor_of(request), target.credential
+    actor, credential = http.actor_of(request), target.credential
     key = OrgConnectionKey(site=credential.site, connection_id=target.connection_id)
     snapshot = target.snapshot or OrgConnectionSnapshot()
     types = snapshot.connection_types
@@ -241,7 +239,7 @@ def _page_context(
         "ended": ended,
         "site_label": site_label(credential.site),
         "types": types,
-        "changes": changes_of_target(target, actor=actor, now=support.time_of(request)),
+        "changes": changes_of_target(target, actor=actor, now=http.time_of(request)),
         "unknown_types": unknown_types(types),
         "side": detail.side_of(credential, connection=snapshot),
         "senders": _other_senders(target, back=back),
@@ -257,17 +255,15 @@ def _page_context(
             "deletion-confirm", query={"connection_id": target.connection_id, "back": back}
         ),
         "again_url": detail.confirm_url(**choice, **typed),
-        "connection_url": support.connection_url(key),
+        "connection_url": addresses.connection_url(key),
         # Finds the deletion that this form requested, if the response gets lost.
         "record_url": detail.confirm_url(**choice, request_id=str(form["request_id"].value())),
-        **detail.keep_context(
-            find_keep_decision(actor=actor, key=key), now=support.time_of(request)
-        ),
+        **detail.keep_context(find_keep_decision(actor=actor, key=key), now=http.time_of(request)),
     }
     if ended:
         status = status_of(ended)
         context["ended_badge"] = deletion_badge(ended, status=status)
-        context["ended_text"] = describe(ended, status=status, now=support.time_of(request))
+        context["ended_text"] = describe(ended, status=status, now=http.time_of(request))
     return context
 
 

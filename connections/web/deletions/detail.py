@@ -35,7 +35,7 @@ from connections.web.change_requests.page import (
 )
 from connections.web.deletions import forms
 from connections.web.deletions.earlier import list_earlier
-from connections.web.framework import support
+from connections.web.framework import addresses
 from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ServiceForm
 from connections.web.overview.navigation import find_next_decision
@@ -187,7 +187,7 @@ def _status_context(
     )
     pair = models.OrgPair(deletion.site, deletion.source_org_id, deletion.sink_org_id)
     return {
-        "restore_url": support.access_request_url(
+        "restore_url": addresses.access_request_url(
             models.RequestKind.RESTORE, pair, deletion=deletion.pk
         )
         if is_gone and deletion.is_reviewed
@@ -202,7 +202,7 @@ def _status_context(
             again=str(deletion.pk),
         ),
         "next_decision": find_next_decision(request, decided=deletion),
-        "connection_url": support.connection_url(deletion.key),
+        "connection_url": addresses.connection_url(deletion.key),
         "back_url": back_url(request),
         "can_decide": is_deciding and status == RequestStatus.NEEDS_APPROVAL,
         "is_checking": status in _CHECKING

@@ -16,7 +16,7 @@ from connections.deletions.history_filter import HistoryForm, current_query
 from connections.inventory.orgs import list_known_orgs
 from connections.web.deletions.chart import build_chart
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 from connections.web.overview.parts import is_part, render_part
 
 LIST = lists.ListPage(

@@ -15,8 +15,8 @@ from connections.core.errors import (
     UnavailableError,
 )
 from connections.web.framework.forms import ServiceForm
+from connections.web.framework.http import actor_of, redirect_to
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import actor_of, redirect_to
 
 type ActionView = Callable[..., HttpResponse]
 # A page with forms. It is called with the request and the arguments in its URL and, after a POST

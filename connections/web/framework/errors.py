@@ -25,7 +25,7 @@ from connections.core.errors import ResponseNotRecordedError
 from connections.lookups.refusals import record_denial
 from connections.people import people
 from connections.web.badges import UNRECORDED_RESPONSES
-from connections.web.framework import support
+from connections.web.framework import http
 from connections.web.framework.routing import READ, Access
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def response_not_recorded_page(
     text = unrecorded_response_text(error)
     context = {"text": text, "tone": tone, "icon": icon, "url": url}
     # Without the request, because context processors query the database.
-    name = f"{PAGE}#outcome" if support.wants_fragment(request) else PAGE
+    name = f"{PAGE}#outcome" if http.wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
 
@@ -99,7 +99,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400. The reason is only logged, except that the host name is not allowed."""
     context = {
         "is_unknown_host": isinstance(exception, DisallowedHost),
-        "request_id": support.request_id_of(request),
+        "request_id": http.request_id_of(request),
     }
     return render(request, "400.html", context, status=400)
 
@@ -107,7 +107,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 @_error_page
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: what was refused and who can grant it. Recorded in the audit log."""
-    person = support.signed_in_person(request)
+    person = http.signed_in_person(request)
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
         _record_denial(request)
@@ -122,7 +122,7 @@ def _record_denial(request: HttpRequest) -> None:
     match = request.resolver_match
     try:
         record_denial(
-            actor=support.actor_of(request),
+            actor=http.actor_of(request),
             url_name=match.view_name if match else "",
             method=request.method or "",
             path=request.path,
@@ -171,7 +171,7 @@ def _might_have_sent(request: HttpRequest) -> bool:
 def _render_standalone(
     request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
 ) -> HttpResponse:
-    request_id = support.request_id_of(request)
+    request_id = http.request_id_of(request)
     context |= {"request_id": request_id, "theme": "system", "messages": ()}
     try:
         body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
-"""The base of forms whose input a service checks, and fields that several forms have."""
+"""The base of forms whose input a service checks, fields that several have, and warnings."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from django import forms
@@ -11,6 +12,19 @@ from connections.core.typed_text import MAX_REASON_LENGTH, NO_REASON, too_long_t
 # In an empty field of a form about several rows: if it stays empty, nothing is changed.
 DIFFERENT = "Different, left as they are"
 KEPT = "Kept permanently. Don't include personal data."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageWarning:
+    """Something to know before going on."""
+
+    headline: str
+    detail: str = ""
+    # How many rows it is about, and the address that shows only these.
+    count: int = 0
+    rows_url: str = ""
+    # What the link says, if not "View" and the count.
+    link: str = ""
 
 
 def reason_field(

@@ -28,8 +28,8 @@ from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
 from connections.exports.export import Export
 from connections.inventory.matching import KnownOrg
+from connections.web.framework.http import actor_of, download, export_format
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import actor_of, download, export_format
 
 type Options = Sequence[tuple[str, str]]
 type Groups = Mapping[str, Options]

@@ -39,15 +39,12 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import Person
 from connections.operations.schema import Fit, read_schema
 from connections.operations.write_probe import find_write_problem, write_without_change
+from connections.web.framework.addresses import sign_in_url_after_post
 from connections.web.framework.errors import response_not_recorded_page
+from connections.web.framework.http import request_id_of, signed_in_person
 from connections.web.framework.monitoring import metrics_for_token
 from connections.web.framework.reauthentication import is_recent, redirect_to_prompt
 from connections.web.framework.routing import Access, View, access_of
-from connections.web.framework.support import (
-    request_id_of,
-    sign_in_url_after_post,
-    signed_in_person,
-)
 from connections.web.people import single_sign_on
 from connections.web.people.single_sign_on import RolesState, has_provider_mfa
 

@@ -33,7 +33,7 @@ from connections.core.secret import Secret
 from connections.core.text import format_limit
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
-from connections.web.framework import support
+from connections.web.framework import addresses, http
 from connections.web.framework.person_limits import is_first_this_minute
 from connections.web.people import allauth_internals, passkeys, single_sign_on
 
@@ -69,11 +69,11 @@ def is_recent(request: HttpRequest) -> bool:
 
 
 def _is_stamp_fresh(request: HttpRequest) -> bool:
-    person, stamp = support.signed_in_person(request), request.session.get(_SESSION_KEY)
+    person, stamp = http.signed_in_person(request), request.session.get(_SESSION_KEY)
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
     at = datetime.fromisoformat(stamp["at"])
-    if clock.elapsed_since(at, now=support.time_of(request)) < WINDOW:
+    if clock.elapsed_since(at, now=http.time_of(request)) < WINDOW:
         return True
     # Removed so that setting the clock back later can't make it recent again.
     del request.session[_SESSION_KEY]
@@ -82,9 +82,9 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
 
 def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just reauthenticated, and store the time."""
-    person = support.require_signed_in_person(request)
+    person = http.require_signed_in_person(request)
     sign_in_events.record_reauthentication(
-        person=person, method=method, origin=support.origin_of(request)
+        person=person, method=method, origin=http.origin_of(request)
     )
     _stamp(request, person=person)
 
@@ -129,7 +129,7 @@ def _proved_at(record: dict[str, Any]) -> float | None:
 @sensitive_variables("password")
 def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
     """Reauthenticate if this is the person's password. Raises RefusedError."""
-    person = support.require_signed_in_person(request)
+    person = http.require_signed_in_person(request)
     _count(request, person=person)
     # Not person.check_password, which might upgrade the stored hash and thereby end the session.
     if not check_password(password.reveal(), person.password):
@@ -140,7 +140,7 @@ def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> Non
 
 def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
     """Reauthenticate if the browser's response is valid. Raises RefusedError."""
-    person = support.require_signed_in_person(request)
+    person = http.require_signed_in_person(request)
     _count(request, person=person)
     try:
         passkeys.require_user_verification(credential, request=request)
@@ -161,14 +161,14 @@ def _count(request: HttpRequest, *, person: Person) -> None:
         return
     if is_first_this_minute(f"reauthentication-refused:{person.pk}"):
         sign_in_events.record_failed_reauthentication(
-            person=person, origin=support.origin_of(request), is_over_limit=True
+            person=person, origin=http.origin_of(request), is_over_limit=True
         )
     raise CheckRefusedError(TOO_MANY)
 
 
 def _refused(request: HttpRequest, *, person: Person, message: str) -> CheckRefusedError:
     sign_in_events.record_failed_reauthentication(
-        person=person, origin=support.origin_of(request), is_over_limit=False
+        person=person, origin=http.origin_of(request), is_over_limit=False
     )
     return CheckRefusedError(message)
 
@@ -218,7 +218,7 @@ class _Guard(Protocol):
 
 def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
     """The identity check as this request's page shows it. None while reauthentication is recent."""
-    person = support.signed_in_person(request)
+    person = http.signed_in_person(request)
     if person is None or is_recent(request):
         return None
     has_passkey = Authenticator.objects.filter(user=person, type=Authenticator.Type.WEBAUTHN)
@@ -235,7 +235,7 @@ def prompt_for(request: HttpRequest) -> dict[str, Any] | None:
         "problem": getattr(request, "_reauthentication_problem", ""),
         # The reauthentication page, which leads back to this one.
         "url": prompt_url(request),
-        "back_url": support.parent_page_url(request.path),
+        "back_url": addresses.parent_page_url(request.path),
     }
 
 
@@ -252,7 +252,7 @@ def _return_url(request: HttpRequest) -> str:
     if request.path == reverse("reauthentication"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
-        return support.parent_page_url(request.path)
+        return addresses.parent_page_url(request.path)
     return request.get_full_path()
 
 
@@ -334,13 +334,13 @@ def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
 def reauthentication(request: HttpRequest) -> HttpResponse:
     """Reauthenticate, then redirect to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
-    to = wanted if support.is_local_url(request, wanted) else reverse("overview")
+    to = wanted if addresses.is_local_url(request, wanted) else reverse("overview")
     if is_recent(request) or (request.method == "POST" and _is_reauthenticated(request)):
-        return support.SeeOther(to)
+        return http.SeeOther(to)
     if request.method == "POST" and not getattr(request, "_reauthentication_problem", ""):
         request._reauthentication_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
-    context = {"next": to, "back_url": support.parent_page_url(urlsplit(to).path)}
+    context = {"next": to, "back_url": addresses.parent_page_url(urlsplit(to).path)}
     return render(request, "people/reauthentication.html", context, status=status)
 
 
@@ -351,7 +351,7 @@ def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
     someone is present.
     """
     options, state = allauth_internals.get_server().authenticate_begin(
-        credentials=allauth_internals.get_credentials(support.require_signed_in_person(request)),
+        credentials=allauth_internals.get_credentials(http.require_signed_in_person(request)),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     allauth_internals.set_state(state)

@@ -19,7 +19,8 @@ from django.urls import URLPattern, path
 
 from connections.access.permissions import Permission
 from connections.core.text import join_names
-from connections.web.framework.support import actor_of, find_parent_page
+from connections.web.framework.addresses import find_parent_page
+from connections.web.framework.http import actor_of
 
 type View = Callable[..., HttpResponseBase]
 

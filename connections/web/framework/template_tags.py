@@ -28,8 +28,9 @@ from connections.web import badges
 from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
 from connections.web.framework import lists
+from connections.web.framework.addresses import org_url
+from connections.web.framework.http import time_of
 from connections.web.framework.limit_texts import LIMITS
-from connections.web.framework.support import org_url, time_of
 from connections.web.icons import DOT, SHAPES
 
 register = template.Library()

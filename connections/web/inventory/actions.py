@@ -15,15 +15,10 @@ from connections.inventory import protections, syncs
 from connections.lookups.objects import require_connection
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.addresses import connection_url, org_url
 from connections.web.framework.forms import ReasonForm
+from connections.web.framework.http import SeeOther, actor_of, find_posted_org
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import (
-    SeeOther,
-    actor_of,
-    connection_url,
-    find_posted_org,
-    org_url,
-)
 from connections.web.inventory.forms import ProtectionForm
 from connections.web.inventory.list import list_url
 from connections.web.inventory.rows import sync_text

@@ -19,7 +19,8 @@ from connections.models import OrgConnectionKey, OrgPair, RequestKind
 from connections.web.agreed import AgreedView, agreed_view, version_views
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.detail import confirm_url
-from connections.web.framework.support import access_request_url, actor_of, time_of
+from connections.web.framework.addresses import access_request_url
+from connections.web.framework.http import actor_of, time_of
 from connections.web.inventory.protections import protection_page
 from connections.web.inventory.timeline import timeline_of
 from connections.web.timeline import event_entry

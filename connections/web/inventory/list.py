@@ -18,7 +18,7 @@ from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 from connections.web.inventory.filters import agreement_choices, connection_choices, unused_filters
 from connections.web.inventory.head import head_of
 from connections.web.inventory.matrix import MATRIX, RARE_FILTERS, matrix_page, view_links

@@ -23,7 +23,8 @@ from connections.inventory.filters import ConnectionFilters
 from connections.inventory.matching import KnownOrg
 from connections.inventory.matrix import MAX_ORGS, Cell, Matrix, build_matrix
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, org_url
+from connections.web.framework.addresses import org_url
+from connections.web.framework.http import actor_of
 from connections.web.inventory.filters import agreement_choices, connection_choices, unused_filters
 from connections.web.inventory.head import head_of
 

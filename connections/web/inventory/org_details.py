@@ -13,8 +13,9 @@ from connections.inventory.org_details import set_org_details
 from connections.inventory.orgs import OrgSummary, list_orgs
 from connections.lookups.objects import raise_org_not_found
 from connections.web.framework.actions import Refusal
+from connections.web.framework.addresses import org_url
+from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.lists import shared_names
-from connections.web.framework.support import SeeOther, actor_of, org_url
 from connections.web.inventory.forms import OrgDetailsForm
 
 

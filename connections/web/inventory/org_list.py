@@ -21,7 +21,7 @@ from connections.models import ApprovalPolicy, Credential
 from connections.web.badges import Badge, CredentialStatus, credential_badge
 from connections.web.credentials.texts import needs_keys
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of, time_of
+from connections.web.framework.http import actor_of, time_of
 from connections.web.inventory.forms import OrgFilters
 from connections.web.inventory.orgs import coverage_badge
 

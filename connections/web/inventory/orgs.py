@@ -30,7 +30,7 @@ from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import change_row_views
 from connections.web.credentials.texts import flags_of
 from connections.web.framework import lists
-from connections.web.framework.support import actor_of
+from connections.web.framework.http import actor_of
 from connections.web.inventory.rows import ConnectionRowView, connection_row_views
 
 # How many connections per direction, deletions and changes an org's page shows.

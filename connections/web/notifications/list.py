@@ -20,8 +20,9 @@ from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.notifications.titles import notification_title
 from connections.web.badges import label_of_notification
 from connections.web.framework import lists
+from connections.web.framework.addresses import subject_url
+from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import SeeOther, actor_of, subject_url
 
 
 class NotificationFilters(forms.Form):

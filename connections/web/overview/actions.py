@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from connections.access_requests.problems import acknowledge_problem
 from connections.core.errors import InvalidInputError
-from connections.web.framework.support import SeeOther, actor_of
+from connections.web.framework.http import SeeOther, actor_of
 
 
 class ProblemAcknowledgementForm(forms.Form):

@@ -63,7 +63,7 @@ from connections.web.badges import (
 from connections.web.change_requests.page import can_decide
 from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.texts import problem_of
-from connections.web.framework.support import connection_url
+from connections.web.framework.addresses import connection_url
 
 # Of a request whose access the reader answers for.
 _OWNED = "You answer for this access."

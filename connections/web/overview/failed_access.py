@@ -10,7 +10,7 @@ from connections.access_requests.actions import pair_of
 from connections.access_requests.status import access_status_at
 from connections.models import AccessRequest, RequestKind
 from connections.web.badges import Badge, access_request_badge
-from connections.web.framework.support import access_request_url
+from connections.web.framework.addresses import access_request_url
 from connections.web.overview.attention import Item, Situation
 
 

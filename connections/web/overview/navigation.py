@@ -20,7 +20,7 @@ from connections.core.database import count_each
 from connections.inventory.orgs import find_connections
 from connections.inventory.syncs import credentials_in_use
 from connections.models import Agreement, Change, ChangeRequest
-from connections.web.framework.support import actor_of, signed_in_person, time_of
+from connections.web.framework.http import actor_of, signed_in_person, time_of
 from connections.web.overview.attention import (
     Item,
     Situation,

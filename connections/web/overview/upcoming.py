@@ -15,7 +15,7 @@ from connections.change_requests.hold import find_hold
 from connections.core.text import join_facts, pluralize
 from connections.models import GAVE_ACCESS, KnownConnection, OrgPair, RequestKind
 from connections.web.badges import AuditLogStatus, Badge
-from connections.web.framework.support import access_request_url
+from connections.web.framework.addresses import access_request_url
 from connections.web.overview.attention import SOON, Item, Situation
 
 # Access that ends today or on one of the next so many days is listed.

@@ -21,8 +21,8 @@ from connections.people import people
 from connections.web.badges import audit_log_badge
 from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.forms import CredentialForm
+from connections.web.framework.http import actor_of
 from connections.web.framework.lists import shared_names
-from connections.web.framework.support import actor_of
 from connections.web.overview.attention import Item, change_item
 from connections.web.overview.first_steps import find_first_steps
 from connections.web.overview.navigation import items_of, situation_of

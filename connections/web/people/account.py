@@ -19,7 +19,7 @@ from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, sessions
 from connections.people.email_choices import EmailChoice, set_email_choice
-from connections.web.framework import support
+from connections.web.framework import addresses, http
 from connections.web.framework.person_limits import too_many_requests
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import LinkForm, SetUpForm, SignInLinkForm
@@ -46,7 +46,7 @@ def session_rows(request: HttpRequest, person: Person) -> list[dict[str, Any]]:
 
 def session_list(request: HttpRequest) -> HttpResponse:
     """The signed-in person's sessions."""
-    rows = session_rows(request, support.require_signed_in_person(request))
+    rows = session_rows(request, http.require_signed_in_person(request))
     return render(request, "people/session_list.html", {"sessions": rows})
 
 
@@ -55,7 +55,7 @@ def change_emails_set(request: HttpRequest) -> HttpResponse:
     is_wanted = _set_email_choice(request, EmailChoice.CHANGES)
     state = "on" if is_wanted else "off"
     messages.success(request, f"Emails about changes and access reviews are {state}.")
-    return support.SeeOther(reverse("mfa_index"))
+    return http.SeeOther(reverse("mfa_index"))
 
 
 def only_alerts_set(request: HttpRequest) -> HttpResponse:
@@ -63,15 +63,15 @@ def only_alerts_set(request: HttpRequest) -> HttpResponse:
     is_wanted = _set_email_choice(request, EmailChoice.ONLY_ALERTS)
     which = "only alerts" if is_wanted else "all notifications"
     messages.success(request, f"You get {which} by email.")
-    return support.SeeOther(reverse("mfa_index"))
+    return http.SeeOther(reverse("mfa_index"))
 
 
 def _set_email_choice(request: HttpRequest, choice: EmailChoice) -> bool:
     """Set the choice as posted. Return whether it is on."""
     is_wanted = request.POST.get("wanted") == "yes"
     set_email_choice(
-        actor=support.actor_of(request),
-        person=support.require_signed_in_person(request),
+        actor=http.actor_of(request),
+        person=http.require_signed_in_person(request),
         choice=choice,
         is_wanted=is_wanted,
     )
@@ -81,13 +81,13 @@ def _set_email_choice(request: HttpRequest, choice: EmailChoice) -> bool:
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of the signed-in person's sessions or, without `session`, all others."""
     text = end_sessions(
-        actor=support.actor_of(request),
-        person=support.require_signed_in_person(request),
+        actor=http.actor_of(request),
+        person=http.require_signed_in_person(request),
         session=request.POST.get("session", ""),
         except_id=_current_session_id(request),
     )
     messages.success(request, text)
-    return support.SeeOther(reverse("session-list"))
+    return http.SeeOther(reverse("session-list"))
 
 
 def end_sessions(*, actor: Actor, person: Person, session: str, except_id: str = "") -> str:
@@ -145,7 +145,7 @@ def _use_link(
     form = form_class(request.POST or None)
     if form.is_valid():
         try:
-            person = redeem(**form.cleaned_data, request_id=support.request_id_of(request))
+            person = redeem(**form.cleaned_data, request_id=http.request_id_of(request))
         except InvalidInputError as error:
             form.add_errors(error)
         except ConflictError as error:
@@ -168,9 +168,7 @@ def _use_link(
 def appearance_set(request: HttpRequest) -> HttpResponse:
     """Store the theme in a cookie and redirect back."""
     back = request.POST.get("next", "")
-    response = support.SeeOther(
-        back if support.is_local_url(request, back) else reverse("overview")
-    )
+    response = http.SeeOther(back if addresses.is_local_url(request, back) else reverse("overview"))
     theme = request.POST.get("theme")
     if theme in THEMES:
         response.set_cookie(

@@ -28,7 +28,7 @@ from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
-from connections.web.framework import reauthentication, support
+from connections.web.framework import addresses, http, reauthentication
 from connections.web.framework.person_limits import is_first_this_minute
 from connections.web.people import known_devices, single_sign_on
 
@@ -55,7 +55,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def is_safe_url(self, url: str | None) -> bool:
         """Whether the URL is on this host, because ALLOWED_HOSTS can contain others."""
-        return url is not None and support.is_local_url(self.request, url)
+        return url is not None and addresses.is_local_url(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address whose failed sign-ins are counted together.
@@ -80,7 +80,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
-                person=user, methods=methods, origin=support.origin_of(request)
+                person=user, methods=methods, origin=http.origin_of(request)
             )
 
     def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
@@ -91,10 +91,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
-        person = support.signed_in_person(request)
+        person = http.signed_in_person(request)
         with audit.atomic(), single_sign_on.keeping_logout_url(request):
             if person is not None:
-                sign_in_events.record_sign_out(person=person, origin=support.origin_of(request))
+                sign_in_events.record_sign_out(person=person, origin=http.origin_of(request))
             super().logout(request)
 
     def get_logout_redirect_url(self, request: HttpRequest) -> str:
@@ -108,7 +108,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().pre_authenticate(request, **credentials)
         except ValidationError:
             if is_first_this_minute("sign-ins-refused"):
-                sign_in_events.record_sign_ins_refused(origin=support.origin_of(request))
+                sign_in_events.record_sign_ins_refused(origin=http.origin_of(request))
             raise
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
@@ -124,7 +124,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Record the failed sign-in."""
         sign_in_events.record_failed_sign_in(
             login=credentials.get("username") or credentials.get("email") or "",
-            origin=support.origin_of(request),
+            origin=http.origin_of(request),
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
@@ -145,7 +145,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 self.request.get_host(),
             )
             return
-        sign_in_events.record_reset_link_mailed(person=user, origin=support.origin_of(self.request))
+        sign_in_events.record_reset_link_mailed(person=user, origin=http.origin_of(self.request))
         lifetime = timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
         context |= {"username": user.username, "expires_at": clock.now() + lifetime}
         try:
@@ -167,7 +167,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def set_password(self, user: Person, password: str) -> None:
         """Change a password through the service, which records it."""
-        actor = person_actor(person=user, request_id=support.request_id_of(self.request))
+        actor = person_actor(person=user, request_id=http.request_id_of(self.request))
         try:
             people.set_password(actor=actor, person=user, password=password)
         except InvalidInputError as error:

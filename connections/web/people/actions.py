@@ -16,8 +16,8 @@ from connections.core.own_address import own_origin
 from connections.models import Person
 from connections.people import people, provider_accounts
 from connections.web.framework.actions import Subject, service_action
+from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.reauthentication import requires_reauthentication
-from connections.web.framework.support import SeeOther, actor_of
 from connections.web.people import detail, forms, single_sign_on
 from connections.web.people.account import end_sessions
 

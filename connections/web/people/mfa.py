@@ -24,8 +24,8 @@ from connections.crypto import encryption
 from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
+from connections.web.framework.http import actor_of, origin_of
 from connections.web.framework.person_limits import is_first_this_minute
-from connections.web.framework.support import actor_of, origin_of
 from connections.web.people import passkeys
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.forms import MAX_LOGIN_LENGTH

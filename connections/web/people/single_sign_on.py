@@ -24,7 +24,7 @@ from connections.people.oidc.exchange import open_exchange
 from connections.people.oidc.identity import Failure, ProviderError, ProviderIdentity
 from connections.people.provider_roles import list_provider_roles
 from connections.people.provider_sign_in import SignInRefusal
-from connections.web.framework.support import signed_in_person, time_of
+from connections.web.framework.http import signed_in_person, time_of
 
 
 class RefusalText(NamedTuple):

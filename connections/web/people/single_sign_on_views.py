@@ -16,7 +16,7 @@ from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.identity import Failure, ProviderError, ProviderIdentity
 from connections.people.provider_sign_in import SignInRefusal, SignInRefusedError, admit
-from connections.web.framework import reauthentication, support
+from connections.web.framework import addresses, http, reauthentication
 from connections.web.framework.person_limits import is_first_this_minute, too_many_requests
 from connections.web.framework.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.people import single_sign_on
@@ -46,7 +46,7 @@ _NAMES_ACCOUNT = {SignInRefusal.UNKNOWN_ACCOUNT, SignInRefusal.NO_PROFILE, SignI
 
 def provider_start(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to sign in."""
-    if support.signed_in_person(request):
+    if http.signed_in_person(request):
         return redirect("overview")
     return _start(request, purpose=single_sign_on.SignInPurpose.SIGN_IN)
 
@@ -74,7 +74,7 @@ def provider_connect_start(request: HttpRequest) -> HttpResponse:
 def _start(request: HttpRequest, *, purpose: single_sign_on.SignInPurpose) -> HttpResponse:
     single_sign_on.require_provider()
     wanted = request.GET.get("next", "")
-    to = wanted if support.is_local_url(request, wanted) else reverse("overview")
+    to = wanted if addresses.is_local_url(request, wanted) else reverse("overview")
     # Otherwise another site's page could start a sign-in for the person. A renewal only continues
     # a session, and also follows a link from an email to one of our pages.
     is_renewal = purpose == single_sign_on.SignInPurpose.RENEW
@@ -101,7 +101,7 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
         completed = single_sign_on.finish(request)
     except ProviderError as error:
         is_renewal = purpose == single_sign_on.SignInPurpose.RENEW
-        renewed = support.signed_in_person(request) if is_renewal else None
+        renewed = http.signed_in_person(request) if is_renewal else None
         if renewed and error.reason not in _SAYS_NOTHING:
             get_adapter(request).logout(request)
         # Record only sign-ins that were started here, because anyone can open this URL.
@@ -114,7 +114,7 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
         )
     if completed.purpose == single_sign_on.SignInPurpose.SIGN_IN:
         return _sign_in(request, completed)
-    person = support.signed_in_person(request)
+    person = http.signed_in_person(request)
     if person is None or str(person.pk) != completed.person_id:
         return _refused(request, Failure.STALE, text="Another person has signed in since.")
     if completed.purpose == single_sign_on.SignInPurpose.CONNECT:
@@ -132,10 +132,10 @@ def provider_callback(request: HttpRequest) -> HttpResponse:
 def _sign_in(request: HttpRequest, completed: single_sign_on.CompletedSignIn) -> HttpResponse:
     identity = completed.identity
     try:
-        person = admit(identity, request_id=support.request_id_of(request)).person
+        person = admit(identity, request_id=http.request_id_of(request)).person
     except SignInRefusedError as error:
         return _refused_here(request, error, identity)
-    if support.signed_in_person(request) is not None:
+    if http.signed_in_person(request) is not None:
         # Never reuse one person's session for another.
         get_adapter(request).logout(request)
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
@@ -159,7 +159,7 @@ def _renew(
     identity = completed.identity
     try:
         _require_account_of(person, identity)
-        admission = admit(identity, request_id=support.request_id_of(request))
+        admission = admit(identity, request_id=http.request_id_of(request))
     except SignInRefusedError as error:
         get_adapter(request).logout(request)
         return _refused_here(request, error, identity)
@@ -201,20 +201,20 @@ def provider_account(request: HttpRequest) -> HttpResponse:
         return _account_page(request)
     try:
         provider_accounts.connect_account(
-            actor=support.actor_of(request),
-            person=support.require_signed_in_person(request),
+            actor=http.actor_of(request),
+            person=http.require_signed_in_person(request),
             **account,
         )
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
     del request.session[_SHOWN]
     messages.success(request, "Account connected.")
-    return support.SeeOther(reverse("provider-account"))
+    return http.SeeOther(reverse("provider-account"))
 
 
 def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
     single_sign_on.require_provider()
-    person = support.require_signed_in_person(request)
+    person = http.require_signed_in_person(request)
     context = {
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "shown": _shown_account(request),
@@ -226,7 +226,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     """Issuer and subject of the account that this person signed in with to connect it, or None."""
-    account, person = request.session.get(_SHOWN), support.signed_in_person(request)
+    account, person = request.session.get(_SHOWN), http.signed_in_person(request)
     if not account or person is None or account["person"] != str(person.pk):
         return None
     return {"issuer": account["issuer"], "subject": account["subject"]}
@@ -247,7 +247,7 @@ def _refused_here(
 
 def _is_repeated(request: HttpRequest, reason: Failure | SignInRefusal) -> bool:
     """Whether the renewal of this person's sessions, which each page asks for, just failed so."""
-    person = support.signed_in_person(request)
+    person = http.signed_in_person(request)
     is_renewal = single_sign_on.roles_state(request) != single_sign_on.RolesState.CURRENT
     if person is None or not is_renewal:
         return False
@@ -272,7 +272,7 @@ def _refused(
             person=person,
             reason=reason,
             why=refusal.audit_text,
-            origin=support.origin_of(request),
+            origin=http.origin_of(request),
         )
     context = {"refusal": refusal, "identity": identity}
     response = render(request, "people/single_sign_on_refused.html", context)

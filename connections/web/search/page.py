@@ -40,15 +40,9 @@ from connections.models import (
 from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
+from connections.web.framework.addresses import access_request_url, connection_url, org_url
+from connections.web.framework.http import actor_of, time_of, wants_fragment
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import (
-    access_request_url,
-    actor_of,
-    connection_url,
-    org_url,
-    time_of,
-    wants_fragment,
-)
 from connections.web.overview.navigation import GROUPS
 
 # A shorter text finds too much to be of use.

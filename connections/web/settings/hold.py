@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from connections.operations import holds
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
+from connections.web.framework.addresses import subject_url
 from connections.web.framework.forms import ReasonForm, ServiceForm
-from connections.web.framework.support import SeeOther, subject_url
+from connections.web.framework.http import SeeOther
 
 
 class ReleaseForm(ServiceForm):

@@ -8,8 +8,8 @@ from django.utils.text import capfirst
 from connections.access import permissions
 from connections.operations.checks import run_all_checks
 from connections.web.badges import Badge
+from connections.web.framework.http import actor_of
 from connections.web.framework.person_limits import limited
-from connections.web.framework.support import actor_of
 
 _LEVELS = {
     INFO: Badge("OK", "ok", "check"),

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Person
-from connections.web.framework.support import parent_page_url
+from connections.web.framework.addresses import parent_page_url
 from sandbox.server import SandboxServer
 from tests.flows.support import read, store_credential
 

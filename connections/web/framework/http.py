@@ -1,13 +1,9 @@
-"""Helpers for all views: the actor, redirects, downloads, warnings."""
+"""What a request says and who makes it, and the responses that every view can give."""
 
 import base64
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
-from uuid import UUID
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import (
@@ -18,32 +14,17 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.shortcuts import render
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.urls import reverse
 
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.tabular import CONTENT_TYPES
 from connections.core.trusted_proxies import client_address
 from connections.exports.export import Export, start_export
-from connections.inventory.matching import KnownOrg
 from connections.inventory.orgs import OrgSummary, find_org
 from connections.lookups.objects import raise_org_not_found
-from connections.models import OrgConnectionKey, OrgPair, Person, RequestKind
+from connections.models import Person
 from connections.people.sign_in_events import SignInOrigin
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageWarning:
-    """Something to know before going on."""
-
-    headline: str
-    detail: str = ""
-    # How many rows it is about, and the address that shows only these.
-    count: int = 0
-    rows_url: str = ""
-    # What the link says, if not "View" and the count.
-    link: str = ""
 
 
 class SeeOther(HttpResponseRedirect):
@@ -133,113 +114,6 @@ def find_posted_org(posted: QueryDict, *, actor: Actor) -> OrgSummary:
     if org is None:
         raise_org_not_found(actor=actor, site=site, org_id=org_id)
     return org
-
-
-def access_request_url(
-    kind: RequestKind,
-    pair: OrgPair,
-    *,
-    deletion: UUID | None = None,
-    types: Sequence[str] = (),
-    **typed: str,
-) -> str:
-    """The address of the page that requests it, with these data types chosen, and what is typed."""
-    query: dict[str, str | list[str]] = {
-        "kind": str(kind),
-        "source": f"{pair.site}/{pair.source_org_id}",
-        "destination": f"{pair.site}/{pair.sink_org_id}",
-    }
-    if deletion:
-        query["deletion"] = str(deletion)
-    if types:
-        query["connection_types"] = list(types)
-    query.update(typed)
-    return reverse("access-request-new", query=query)
-
-
-def org_url(org: KnownOrg) -> str:
-    """The page of the org; "" for an ID that isn't a UUID, which Datadog never gives."""
-    try:
-        return reverse("org-detail", args=[org.site, org.org_id])
-    except NoReverseMatch:
-        return ""
-
-
-def connection_url(key: OrgConnectionKey) -> str:
-    """The page of the connection."""
-    return reverse("org-connection-detail", args=[key.site, key.connection_id])
-
-
-# The texts of links to the subjects' pages, which are named after the types: "org-detail".
-SUBJECT_LABELS = {
-    "deletion": "Deletion",
-    "access_request": "Access request",
-    "batch": "Bulk deletion",
-    "access_review": "Access review",
-    "credential": "Credential",
-    "person": "Person",
-    "org_connection": "Connection",
-    "org": "Org",
-}
-_ON_A_SITE = {"org_connection", "org"}
-
-
-def subject_url(subject_type: str, subject_id: str, *, site: str = "") -> str:
-    """The page of what an event or a notification is about; "" if there is none.
-
-    `site` is the site of an org or a connection.
-    """
-    if subject_type not in SUBJECT_LABELS:
-        return ""
-    args = [site, subject_id] if subject_type in _ON_A_SITE else [subject_id]
-    try:
-        return reverse(f"{subject_type.replace('_', '-')}-detail", args=args)
-    except NoReverseMatch:
-        return ""
-
-
-def is_local_url(request: HttpRequest, url: str) -> bool:
-    """Whether `url` is on this host, so that a redirect there is safe."""
-    return url_has_allowed_host_and_scheme(
-        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-
-
-def sign_in_url_after_post(request: HttpRequest) -> str:
-    """The sign-in page for a POST that was refused because the person is signed out.
-
-    It leads back to the page that the form was on, because the form's own address might accept only
-    POST. A form that came back with an error is shown at that address.
-    """
-    page = request.headers.get("Referer", "")
-    if not is_local_url(request, page):
-        page = reverse("overview")
-    elif not _is_page(path := urlsplit(page).path):
-        page = parent_page_url(path)
-    return reverse("account_login", query={"next": page, "undone": 1})
-
-
-def _is_page(path: str) -> bool:
-    with suppress(Resolver404):
-        # django-allauth's views, which have no access rules, are all pages.
-        access = getattr(resolve(path).func, "access", None)
-        return access is None or "GET" in access.methods
-    return False
-
-
-def parent_page_url(path: str) -> str:
-    """The page that an action is on, or else the overview."""
-    return find_parent_page(path) or reverse("overview")
-
-
-def find_parent_page(path: str) -> str:
-    """The nearest page of an object or a list at this path or above it. "" if there is none."""
-    while path.strip("/"):
-        with suppress(Resolver404):
-            if (resolve(path).url_name or "").endswith(("-detail", "-list")):
-                return path
-        path = f"{path.rstrip('/').rpartition('/')[0]}/"
-    return ""
 
 
 def export_format(
