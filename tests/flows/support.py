@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID
 
-import pytest
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
@@ -15,13 +14,14 @@ from django.utils import timezone
 from connections.access.actor import WORKER, command_actor
 from connections.core.datadog_keys import KeyPair
 from connections.core.secret import Secret
-from connections.inventory import fetching, syncs
+from connections.inventory import fetching, storing
 from connections.models import ApprovalPolicy, Credential, Deletion
 from connections.operations import due
 from sandbox.entities import Connection
 from sandbox.entities import KeyPair as SandboxKeyPair
 from sandbox.server import SandboxServer
 from tests.support.fake_datadog import FakeDatadog
+from tests.support.first_sync import is_nothing_known, store_first_sync
 from tests.support.sandbox import key_pair_of
 
 REASON = "no longer needed since the March carve-out"
@@ -64,11 +64,13 @@ def store_credential(
     )
     credential.save()
     if is_read:
+        # Without sockets, it takes half the time.
         fake = FakeDatadog(sandbox.world, pair=pair)
-        with pytest.MonkeyPatch.context() as patch:
-            # Without sockets, it takes half the time.
-            patch.setattr(fetching, "open_client", lambda *, credential: fake)
-            syncs.sync_credentials(credentials=[credential], actor=command_actor())
+        result = fetching.fetch(credential=credential, client=fake)
+        if result.is_complete and is_nothing_known():
+            store_first_sync(result)
+        else:
+            storing.store(result, actor=command_actor())
     return credential
 
 
