@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from connections.access_requests.moving import interrupted_since
-from connections.access_requests.texts import KIND_TEXTS
+from connections.access_requests.texts import kind_title
 from connections.change_requests import attempt_facts
 from connections.change_requests.actions import action_of
 from connections.change_requests.exclusion import stale_text
@@ -311,7 +311,7 @@ def describe_access(
     return RequestText(
         title=f"{access_request.requested_by_name} requests your approval"
         if is_deciding
-        else f"{KIND_TEXTS[RequestKind(access_request.kind)].title} {access_request.pair}",
+        else f"{kind_title(RequestKind(access_request.kind))} {access_request.pair}",
         label=access_label_of(access_request, status=status),
         headline=headline,
         meaning=meaning,

@@ -1,25 +1,29 @@
-"""What the pages of each kind of access request say."""
-
-from typing import NamedTuple
+"""What the pages of each kind of access request say, made from the name of the kind."""
 
 from connections.models import RequestKind
 
 
-class KindText(NamedTuple):
-    """What is done to the pair, which follows, and the button that confirms it."""
-
-    title: str
-    button: str
-    # What the button says while the request runs.
-    busy: str
-    # Its color: a move starts as a deletion.
-    tone: str = "accent"
+def kind_title(kind: RequestKind) -> str:
+    """What is done to the pair, which follows: "Move", "Change data types of"."""
+    return f"{kind.label} of" if kind == RequestKind.CHANGE else kind.label
 
 
-KIND_TEXTS = {
-    RequestKind.CREATE: KindText("Connect", "Create connection", "Creating…"),
-    RequestKind.CHANGE: KindText("Change data types of", "Change data types", "Changing…"),
-    RequestKind.EXTEND: KindText("Extend", "Extend access", "Extending…"),
-    RequestKind.RESTORE: KindText("Restore", "Restore connection", "Restoring…"),
-    RequestKind.MOVE: KindText("Move", "Move connection", "Moving…", "danger"),
-}
+def kind_button(kind: RequestKind) -> str:
+    """The button that confirms it: "Move connection", "Extend access"."""
+    match kind:
+        case RequestKind.CHANGE:
+            return kind.label
+        case RequestKind.EXTEND:
+            return f"{kind.label} access"
+        case _:
+            return f"{kind.label} connection"
+
+
+def confirm_texts(kind: RequestKind) -> dict[str, str]:
+    """The arguments of components/forms/confirm_box.html."""
+    return {
+        "button": kind_button(kind),
+        "busy": "Confirming…",
+        # A move starts as a deletion.
+        "tone": "danger" if kind == RequestKind.MOVE else "accent",
+    }

@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
+from connections.access_requests.texts import kind_button, kind_title
 from connections.change_requests import verification
 from connections.inventory import syncs
 from connections.models import (
@@ -200,6 +201,16 @@ def test_each_part_of_the_list_leads_to_a_new_request(
     victor: Person, client_of: ClientOf, query: str
 ):
     assert f'href="{NEW}"' in client_of(victor).get(f"/access-requests/{query}").text
+
+
+def test_title_and_button_name_the_kind():
+    assert [(kind_title(kind), kind_button(kind)) for kind in RequestKind] == [
+        ("Create", "Create connection"),
+        ("Change data types of", "Change data types"),
+        ("Extend", "Extend access"),
+        ("Restore", "Restore connection"),
+        ("Move", "Move connection"),
+    ]
 
 
 def test_a_change_needs_a_reason(ada: Person, listed_pair: OrgPair, client_of: ClientOf):

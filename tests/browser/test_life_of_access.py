@@ -159,4 +159,4 @@ def test_what_is_typed_while_the_orgs_of_a_site_are_read_stays(open_demo_as: Ope
     expect(page.get_by_label("Who queries it")).to_have_value("Cards EU")
     expect(page.locator("#destination-orgs option[value^='Group SOC ']")).to_have_count(0)
     page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Connect Group SOC")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Create Group SOC")

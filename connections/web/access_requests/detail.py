@@ -21,7 +21,7 @@ from connections.access_requests.status import (
     describe_access,
     last_day_text,
 )
-from connections.access_requests.texts import KIND_TEXTS
+from connections.access_requests.texts import confirm_texts
 from connections.access_requests.what_changes import changes_of_request
 from connections.change_requests import approvals, rechecks, states
 from connections.change_requests.actions import protections_of
@@ -166,9 +166,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "changes": changes,
             "changed_nothing": access_request.is_settled
             and access_request.outcome not in COMPLETED,
-            "button": KIND_TEXTS[kind].button,
-            "busy": KIND_TEXTS[kind].busy,
-            "tone": KIND_TEXTS[kind].tone,
+            **confirm_texts(kind),
             # Without a connection, those requested aren't marked.
             "added": changes.added if changes.now.types else [],
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),

@@ -25,7 +25,7 @@ from connections.access_requests.targets import (
     AccessTerms,
     find_target,
 )
-from connections.access_requests.texts import KIND_TEXTS
+from connections.access_requests.texts import confirm_texts, kind_title
 from connections.access_requests.what_changes import changes_of_terms
 from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
@@ -370,9 +370,7 @@ def _page(
         else "",
         "instead_url": _url_instead(target, form),
         "uses": _uses(target, form),
-        "button": KIND_TEXTS[target.kind].button if target.is_sent_at_once else "",
-        "busy": KIND_TEXTS[target.kind].busy,
-        "tone": KIND_TEXTS[target.kind].tone,
+        **confirm_texts(target.kind),
         **_approval_context(target, actor=actor),
         "cancel_url": addresses.connection_url(target.snapshot.key)
         if target.snapshot
@@ -449,7 +447,7 @@ def _terms_context(
     is_kept = "ends_on" in terms.as_agreed
     return {
         "target": target,
-        "title": KIND_TEXTS[target.kind].title,
+        "title": kind_title(target.kind),
         "source": target.source_name or target.pair.source_org_id,
         "sink": target.sink_name or target.pair.sink_org_id,
         "site_label": site_label(target.pair.site),
