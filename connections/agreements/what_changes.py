@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from connections.access.actor import Actor
+from connections.access.actor import Actor, person_actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_pairs
 from connections.agreements.agreed import find_agreement_at, has_owner_left
@@ -43,6 +43,8 @@ class Access:
     owner_id: UUID | None = None
     # "account disabled".
     owner_note: str = ""
+    # Whether the owner is one whom Org Admin can email about it.
+    is_owner_emailed: bool = False
     purpose: str = ""
     ends_on: date | None = None
     # Whether Org Admin deletes the connection after that day.
@@ -62,6 +64,7 @@ def access_of(
             owner=agreement.owner_text or str(agreement.owner),
             owner_id=None if agreement.owner_text else agreement.owner_id,
             owner_note="account disabled" if has_owner_left(agreement) else "",
+            is_owner_emailed=_is_owner_emailed(agreement),
             purpose=agreement.purpose,
             agreed_types=agreement.connection_types,
             ends_on=agreement.ends_on,
@@ -78,6 +81,21 @@ def access_of(
     )
 
 
+def _is_owner_emailed(agreement: Agreement) -> bool:
+    """Whether its owner gets emails about its access, as far as they are on."""
+    owner = agreement.owner
+    if owner is None or agreement.owner_text or not owner.is_active:
+        return False
+    if not owner.email or owner.wants_only_alerts:
+        return False
+    return _is_visible(agreement.pair, actor=person_actor(person=owner))
+
+
+def _is_visible(pair: OrgPair, *, actor: Actor) -> bool:
+    """Whether the actor can see the access of this pair, which has an agreement."""
+    return not visibility_of(actor).hidden or bool(visible_pairs([pair], actor=actor))
+
+
 def access_at(
     connection: SnapshotFields, pair: OrgPair, agreement: Agreement | None, *, at: datetime
 ) -> Access:
@@ -92,7 +110,7 @@ def access_when_requested(change_request: ChangeRequest, *, actor: Actor) -> Acc
     pair = OrgPair(change_request.site, change_request.source_org_id, change_request.sink_org_id)
     at = change_request.requested_at
     agreement = None
-    if not visibility_of(actor).hidden or visible_pairs([pair], actor=actor):
+    if _is_visible(pair, actor=actor):
         agreement = find_agreement_at(pair, version=change_request.agreement_version, at=at)
     return access_at(change_request, pair, agreement, at=at)
 
@@ -253,6 +271,8 @@ def _other_sentence(now: Access, after: Access) -> str:
 def _detail(now: Access, after: Access | None, *, sink: str) -> str:
     if after is None:
         return "Dashboards and notebooks using them might break. No data is deleted."
+    if not now.types and not now.owner:
+        return "These orgs aren't connected, and nothing is agreed."
     if now.types and now.creator != after.creator and set(now.types) == set(after.types):
         return f"{sink} keeps its access to {data_text(after.types)}."
     return ""
@@ -269,9 +289,14 @@ def _owner_note(now: Access, *, is_over: bool, reader: UUID | None) -> Note:
     if now.owner_id is not None and now.owner_id == reader:
         verb = verb.removesuffix("s")
         return Note(icon="person", fact=f"You {verb} for this access.")
-    text = "The owner is notified." if now.owner_id and settings.HAS_MAIL else ""
     if now.owner_note:
         text = "The owner's account is disabled."
+    elif not settings.HAS_MAIL:
+        text = "Email is off: tell the owner yourself."
+    elif now.is_owner_emailed:
+        text = "The owner is notified."
+    else:
+        text = "Org Admin doesn't email this owner: tell them yourself."
     return Note(
         icon="person", fact=f"{now.owner} {verb} for this access.", text="" if is_over else text
     )

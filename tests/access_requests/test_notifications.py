@@ -74,7 +74,10 @@ def test_approvers_and_the_owner_learn_of_a_request(requested: AccessRequest):
     message = build_message(row)
     assert message.subject == "Org Admin: Approval needed: Payments US → Group SOC"
     assert urlsplit(message.url).path == f"/access-requests/{requested.pk}/"
-    assert message.rows[0] == "Group SOC gets access to Payments US's logs."
+    assert message.rows[0] == (
+        "Group SOC gets access to Payments US's logs. "
+        "These orgs aren't connected, and nothing is agreed."
+    )
     assert "Owner: Victor" in message.rows
     webhook = build_message(Notification.objects.get(code=row.code, person=None))
     data = json.loads(webhook.as_json())["data"]

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import pytest
 from pytest_django import Settings
 
-from connections.agreements.what_changes import Access, WhatChanges, compare_access
+from connections.access.actor import command_actor
+from connections.agreements.what_changes import Access, WhatChanges, access_of, compare_access
+from connections.models import AccessKind, Agreement, Credential, OrgPair, Person
+from tests.agreements.support import agree, let_only
 
 GRACE, VICTOR = UUID(int=1), UUID(int=2)
 NOW = Access(
@@ -15,12 +19,13 @@ NOW = Access(
     creator="Dana Keller",
     owner="Grace Lindqvist",
     owner_id=GRACE,
+    is_owner_emailed=True,
     purpose="Shared dashboards",
     agreed_types=["logs", "metrics"],
     ends_on=date(2027, 2, 17),
 )
 LEFT = replace(NOW, owner_note="account disabled")
-TEAMS = replace(NOW, owner="SOC team", owner_id=None)
+TEAMS = replace(NOW, owner="SOC team", owner_id=None, is_owner_emailed=False)
 NOTHING = Access()
 UNAGREED = Access(types=["logs", "metrics"], creator="Dana Keller")
 
@@ -178,7 +183,15 @@ def test_where_nothing_is_agreed_nothing_agreed_is_taken_away():
             "The owner's account is disabled.",
         ),
         (LEFT, VICTOR, True, "Grace Lindqvist answered for this access.", ""),
-        (TEAMS, VICTOR, False, "SOC team answers for this access.", ""),
+        (
+            *(replace(NOW, is_owner_emailed=False), VICTOR, False),
+            "Grace Lindqvist answers for this access.",
+            "Org Admin doesn't email this owner: tell them yourself.",
+        ),
+        (
+            *(TEAMS, VICTOR, False, "SOC team answers for this access."),
+            "Org Admin doesn't email this owner: tell them yourself.",
+        ),
         (UNAGREED, VICTOR, False, "No one answers for this access.", ""),
     ],
 )
@@ -193,7 +206,7 @@ def test_a_deletion_says_who_needs_it(
 def test_without_email_no_owner_is_said_to_be_notified(settings: Settings):
     settings.HAS_MAIL = False
     [note] = compare(NOW, None, reader=VICTOR).notes
-    assert (note.fact, note.text) == ("Grace Lindqvist answers for this access.", "")
+    assert note.text == "Email is off: tell the owner yourself."
 
 
 def test_a_deletion_takes_every_field_that_is_agreed():
@@ -211,3 +224,22 @@ def test_the_block_as_text_has_everything():
         "Purpose: Shared dashboards → Find out why sign-ins fail",
         "Unchanged: owner Grace Lindqvist · until 17 Feb 2027 · creator Dana Keller",
     )
+
+
+@pytest.mark.django_db
+def test_an_owner_is_emailed_who_has_an_address_wants_it_and_can_see_the_access(
+    pair: OrgPair, payments: Credential, ada: Person, victor: Person
+):
+    def is_emailed(**changed: Any) -> bool:
+        Person.objects.filter(pk=victor.pk).update(**changed)
+        agreement = Agreement.objects.select_related("owner").get()
+        return access_of(None, agreement, automatic_end=None).is_owner_emailed
+
+    agree(pair, actor=command_actor(), owner=victor, owner_text="")
+
+    assert is_emailed(is_active=True)
+    assert not is_emailed(wants_only_alerts=True)
+    assert not is_emailed(wants_only_alerts=False, email="")
+    assert is_emailed(email="victor@example.com")
+    let_only(ada, credential=payments, kind=AccessKind.SEE, actor=command_actor())
+    assert not is_emailed()

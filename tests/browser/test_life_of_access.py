@@ -40,7 +40,7 @@ def request_approve_and_confirm(
     page.goto(f"/access-requests/new/?{urlencode(query)}")
     if query["kind"] == "create":
         page.get_by_role("checkbox", name="audit").check()
-        expect(page.locator("#access-pair")).to_contain_text("audit events")
+        expect(page.locator("#access-new")).to_contain_text("audit events")
         page.get_by_text("You answer for it").click()
         page.locator("#id_owner_kind_1").check()
         page.locator("#id_owner_text").fill("SOC team")

@@ -45,7 +45,7 @@ STATEMENTS = {
     "one org": 32,
     "one connection": 17,
     "one deletion": 12,
-    "review": 15,
+    "review": 18,
     "one credential": 15,
     "one event": 9,
     "people": 7,
