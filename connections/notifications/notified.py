@@ -6,11 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.core.text import join_names, pluralize
-from connections.models import AccessRequest, Batch, ChangeRequest, Notification, State
+from connections.models import AccessRequest, Batch, ChangeRequest, Notification, Person, State
 from connections.notification_queue.destinations import Channel
 
 # How many people are named.
@@ -59,19 +60,37 @@ def find_waiting_note(
             who, verb = _join_recipients(same, known=known), "was" if len(same) == 1 else "were"
             by = " by email" if all(row.person for row in same) else ""
             sentences.append(text.format(who=who, verb=verb, by=by))
-    nobody = "No one was notified." if settings.HAS_MAIL else "No one was notified: email is off."
+    if not sentences:
+        sentences = [f"No one was notified{'' if settings.HAS_MAIL else ': email is off'}."]
+    needs_link = all(row.state == Notification.State.GIVEN_UP for row in notifications)
+    has_approver = needs_link and _people_left_to_approve(subject).exists()
+    # The page of a single request says it to everyone.
+    if needs_link and not has_approver and isinstance(subject, Batch):
+        sentences.append("No one else can approve this. Ask an administrator to add an Approver.")
     return WaitingNote(
         expires_at=subject.expires_at,
-        text=" ".join(sentences) or nobody,
-        needs_link=all(row.state == Notification.State.GIVEN_UP for row in notifications),
+        text=" ".join(sentences),
+        needs_link=needs_link and has_approver,
     )
 
 
-def _people_named_on_the_page(subject: ChangeRequest | Batch) -> set[UUID]:
+def _people_who_can_approve(subject: ChangeRequest | Batch) -> QuerySet[Person]:
     if isinstance(subject, Batch):
-        people = permissions.people_who_can_approve_batch(batch=subject)
-    else:
-        people = approvers.people_who_can_approve(change_request=subject)
+        return permissions.people_who_can_approve_batch(batch=subject)
+    return approvers.people_who_can_approve(change_request=subject)
+
+
+def _people_left_to_approve(subject: ChangeRequest | Batch) -> QuerySet[Person]:
+    """Those who can approve it and have not."""
+    people = _people_who_can_approve(subject)
+    if isinstance(subject, Batch):
+        return people
+    decided = subject.approvals.filter(round=subject.approval_round)
+    return people.exclude(pk__in=decided.values("approver"))
+
+
+def _people_named_on_the_page(subject: ChangeRequest | Batch) -> set[UUID]:
+    people = _people_who_can_approve(subject)
     owner = {subject.owner_id} if isinstance(subject, AccessRequest) and subject.owner_id else set()
     return set(people.values_list("pk", flat=True)) | owner
 

@@ -25,7 +25,7 @@ from connections.models import (
 from connections.notifications.notified import find_waiting_note
 from tests.access_requests.conftest import credential, free_pair, listed_pair
 from tests.batches.conftest import MakeDraft, make_draft, payments
-from tests.batches.support import request
+from tests.batches.support import request as request_plan
 from tests.deletions.approvals.conftest import guarded, polled, request_deletion, requested, wanted
 from tests.flows.support import Page, read
 from tests.support.access_requests import request_for
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
 NO_EMAIL = "No one was notified: email is off. Expires"
+NO_ONE = " No one else can approve this. Ask an administrator to add an Approver."
 State = Notification.State
 
 
@@ -104,7 +105,7 @@ def test_only_the_requester_sees_who_was_notified(
 
 
 def test_without_email_the_page_of_a_deletion_has_the_link_to_send(
-    requested: Deletion, ada: Person, client_of: ClientOf, settings: Settings
+    requested: Deletion, ada: Person, linus: Person, client_of: ClientOf, settings: Settings
 ):
     settings.BASE_URL = "https://orgadmin.example.org"
     page = opened(client_of(ada), requested)
@@ -128,10 +129,31 @@ def test_the_page_of_a_bulk_deletion_says_it_and_those_of_its_deletions_do_not(
     linus: Person,
     client_of: ClientOf,
 ):
-    batch = request(make_draft(policy=ApprovalPolicy.ONE), ada)
+    batch = request_plan(make_draft(policy=ApprovalPolicy.ONE), ada)
     client = client_of(ada)
     assert NO_EMAIL in read(client.get(f"/deletions/batches/{batch.pk}/")).text
     assert "notified" not in opened(client, batch.deletions.earliest("pk")).text
+
+
+@pytest.mark.parametrize("noun", ["deletion", "access request", "bulk deletion"])
+def test_no_link_is_offered_for_what_no_one_can_approve(
+    noun: str, ada: Person, client_of: ClientOf, request: pytest.FixtureRequest
+):
+    if noun == "deletion":
+        url = f"/deletions/{request.getfixturevalue('requested').pk}/"
+    elif noun == "access request":
+        pair = request.getfixturevalue("free_pair")
+        Credential.objects.update(policy=ApprovalPolicy.ONE)
+        terms: WantedTerms = {"types": ["logs"], "owner_text": "SOC", "purpose": "incidents"}
+        asked = request_for(actor=person_actor(person=ada), pair=pair, wanted=terms)
+        url = f"/access-requests/{asked.pk}/"
+    else:
+        plan = request.getfixturevalue("make_draft")(policy=ApprovalPolicy.ONE)
+        url = f"/deletions/batches/{request_plan(plan, ada).pk}/"
+    text = read(client_of(ada).get(url)).text
+    assert NO_EMAIL in text.replace(NO_ONE, "")
+    assert text.count(NO_ONE.strip()) == 1
+    assert "someone who can approve it" not in text
 
 
 def test_the_page_polls_until_the_email_is_delivered(

@@ -401,6 +401,20 @@ def bulk_deletions(situation: Situation) -> Iterator[Item]:
             is_yours=is_yours,
             **_about_batch(batch),
         )
+    yield from _owned_parts(situation)
+
+
+def _owned_parts(situation: Situation) -> Iterator[Item]:
+    """Waiting deletions that the reader answers for, of bulk deletions with hidden ones."""
+    actor = situation.actor
+    if not permissions.visibility_of(actor).hidden:
+        return
+    waiting = situation.deletions.filter(RUN_BY_BATCH, state__in=[State.REQUESTED, State.APPROVED])
+    hidden = waiting.exclude(batch__in=visibility.visible_batches(actor=actor))
+    rows = list(hidden.order_by("requested_at", "id"))
+    for deletion in find_owned(rows, actor=actor):
+        item = _deletion_item(deletion, now=situation.now, is_yours=False)
+        yield replace(item, kind="approval", note=f"{_OWNED} {item.note}", action="View")
 
 
 def _about_batch(batch: Batch) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from connections.models import (
 from connections.operations import heartbeats
 from sandbox import faults
 from sandbox.server import SandboxServer
-from tests.agreements.support import agree
+from tests.agreements.support import agree, pair_between
 from tests.batches.conftest import MakeDraft
 from tests.batches.support import (
     REASON,
@@ -725,6 +725,28 @@ def test_a_hidden_bulk_deletion_does_not_show_through_its_visible_row(
     assert str(row.pk) not in other.get(f"/deletions/?batch={batch.pk}").text
     filtered = other.get(f"/deletions/export/?format=json&batch={batch.pk}")
     assert json.loads(filtered.getvalue()) == []
+
+
+def test_an_owner_learns_of_their_part_of_a_bulk_deletion_with_hidden_connections(
+    ada: Person, grace: Person, payments: Credential, sandbox: SandboxServer, client_of: Any
+):
+    labs = store_credential(sandbox, "Labs EU", policy=ApprovalPolicy.ONE)
+    pairs = [("Payments US", "Group SOC"), ("Labs EU", "Data Lake EU")]
+    keys = [key_of(connection_between(sandbox.world, *pair)) for pair in pairs]
+    agree(pair_between(sandbox, *pairs[0]), actor=WORKER, owner=grace, owner_text="")
+    batch = request(draft(ada, keys), ada)
+    row = batch.deletions.get(credential=payments)
+
+    def about_it() -> list[tuple[str, bool]]:
+        items = client_of(grace).get("/").context["others"]
+        return [(item.url, item.note.startswith("You answer for this access.")) for item in items]
+
+    assert (url_of(batch), False) in about_it()
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=ada)
+    url = reverse("deletion-detail", args=[row.pk])
+    assert about_it() == [(url, True)]
+    stopping.cancel_batch(batch=batch, actor=person_actor(person=ada))
+    assert about_it() == []
 
 
 def test_a_timeline_tells_what_happened_and_links_to_the_events_for_an_auditor(
