@@ -10,6 +10,7 @@ from django.test import Client
 from connections.access.actor import command_actor, person_actor
 from connections.access_reviews.deleting import plan_deletions
 from connections.batches.drafts import create_draft_from_org
+from connections.inventory import syncs
 from connections.inventory.matching import KnownOrg
 from connections.models import (
     AccessKind,
@@ -28,6 +29,7 @@ from tests.agreements.support import agree, pair_between
 from tests.batches.support import REASON, request
 from tests.flows.support import read, store_credential
 from tests.support.people import make_person
+from tests.support.sandbox import connection_between
 from tests.web.overview.test_overview import add_deletion
 
 pytestmark = pytest.mark.django_db
@@ -100,7 +102,7 @@ def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
         credential=labs, sink_org_id=pair.sink_org_id, source_org_id=pair.source_org_id
     )
     client = client_of(ada)
-    for text in ("ada fraud", "soc team", "sec-1", "labs eu → data lake eu", "lake alerts"):
+    for text in ("ada fraud", "soc team", "sec-1", "lake alerts"):
         [group] = [
             group
             for group in client.get("/search/", {"q": text}).context["groups"]
@@ -109,7 +111,11 @@ def test_an_agreement_is_found_by_owner_purpose_ticket_and_orgs(
         [hit] = group.hits
         assert (hit.name, hit.url) == ("Labs EU → Data Lake EU", connection_url(snapshot.key))
         assert (hit.facts, hit.by) == ("SEC-1 · Fraud alerts", "Owner SOC team")
-    for text in ("old words", "linus", "fraud nothing"):
+    # The connection of the two orgs says it already.
+    assert only_hit(client, "labs eu → data lake eu", "Connections").facts.endswith(
+        "owner SOC team"
+    )
+    for text in ("old words", "linus", "fraud nothing", "labs eu → data lake eu"):
         assert "Agreements" not in names_found(client, text)
     # Without a connection, the list has it.
     OrgConnectionSnapshot.objects.update(is_current=False)
@@ -129,6 +135,48 @@ def test_people_and_pages_are_found_only_by_those_who_can_open_them(
     assert len(names_found(client_of(root), "zoe")["People"]) == 6
     assert names_found(client_of(ada), "notif") == {}
     assert names_found(client_of(root), "notif") == {"Pages": ["Notifications"]}
+
+
+def test_what_can_be_started_is_found_by_those_who_can(
+    client_of: ClientOf, ada: Person, margaret: Person, root: Person
+):
+    assert names_found(client_of(ada), "by id") == {"Actions": ["Delete by ID…"]}
+    assert names_found(client_of(margaret), "by id") == {}
+    assert names_found(client_of(margaret), "import cred") == {"Actions": ["Import credentials…"]}
+    assert names_found(client_of(root), "add person") == {"Actions": ["Add a person…"]}
+
+
+def test_the_parts_of_lists_are_found_by_name_with_how_many_they_have(
+    client_of: ClientOf, ada: Person, victor: Person, labs: Credential, sandbox: SandboxServer
+):
+    client = client_of(ada)
+    listed = client.get("/agreements/?reason=no_agreement").text.count("data-pair=")
+    for text in ("no agreement", "agreements no agr"):
+        hit = next(
+            hit
+            for group in client.get("/search/", {"q": text}).context["groups"]
+            for hit in group.hits
+            if hit.name == "Agreements: No agreement"
+        )
+        assert (hit.url, hit.by) == ("/agreements/?reason=no_agreement", str(listed))
+    add_deletion(labs, by=ada, outcome="declined", state="settled")
+    for text, name, url in (
+        ("declined", "Deletions: Declined", "/deletions/?status=declined"),
+        ("no cred", "Orgs: No credential", "/orgs/?show=no-credential"),
+    ):
+        hit = only_hit(client, text, "Lists")
+        assert (hit.name, hit.url, int(hit.by) > 0) == (name, url, True)
+    # Nothing was widened yet, and the title alone names no part.
+    assert "Lists" not in names_found(client, "widened")
+    assert "Lists" not in names_found(client, "deletions")
+    connection = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
+    types = ("logs", "metrics", "audit")
+    sandbox.world.change_connection(connection_id=connection.id, connection_types=types)
+    syncs.sync_credentials(credentials=[labs], actor=command_actor())
+    hit = only_hit(client, "widened", "Lists")
+    assert (hit.name, hit.by) == ("Changes: Types changed", "1")
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.SEE, person=ada)
+    assert names_found(client_of(victor), "widened") == {}
 
 
 def test_what_an_access_list_hides_is_not_found(

@@ -1,6 +1,6 @@
 """One search over everything that a person can see. Each list searches its own rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -15,6 +15,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_requests.concealing import conceal
 from connections.access_requests.listing import AccessRequestFilter, list_access_requests
+from connections.agreements.agreed import find_agreements
 from connections.batches.texts import batch_origin_text
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.changes.texts import change_subject
@@ -44,6 +45,7 @@ from connections.web.framework.addresses import access_request_url, connection_u
 from connections.web.framework.http import actor_of, time_of, wants_fragment
 from connections.web.framework.person_limits import limited
 from connections.web.overview.navigation import GROUPS
+from connections.web.search.parts import list_parts
 
 # A shorter text finds too much to be of use.
 MIN_LENGTH = 2
@@ -184,6 +186,8 @@ def _find_all(text: str, known: list[KnownOrg], *, actor: Actor, now: datetime) 
         _access_reviews(text, actor, now),
         _changes(text, actor),
         _people(text, actor),
+        _list_parts(text, actor),
+        _actions(text, actor),
         _pages(text, actor),
     ]
     return sorted((each for each in groups if each.hits), key=lambda group: group.place(text))
@@ -195,17 +199,20 @@ def _all_url(name: str, *, text: str, has_more: bool) -> str:
 
 def _connections(text: str, actor: Actor) -> HitGroup:
     inventory = build_inventory(actor=actor, filters=InventoryFilter(text=text))
-    hits = [
-        Hit(
+    first = inventory.matches[:MOST]
+    agreements = find_agreements([OrgPair(*listed.pair) for listed in first])
+    hits = []
+    for listed in first:
+        agreement = agreements.get(OrgPair(*listed.pair))
+        owner = f"owner {agreement.owner_text or agreement.owner}" if agreement else "no agreement"
+        key = OrgConnectionKey(site=listed.site, connection_id=listed.connection_id)
+        hit = Hit(
             name=f"{listed.source_org.name} → {listed.sink_org.name}",
-            url=connection_url(
-                OrgConnectionKey(site=listed.site, connection_id=listed.connection_id)
-            ),
-            facts=join_facts(", ".join(listed.types), site_name(listed.site)),
+            url=connection_url(key),
+            facts=join_facts(", ".join(listed.types), site_name(listed.site), owner),
             by=f"Created by {listed.creator_name}" if listed.creator_name else "",
         )
-        for listed in inventory.matches[:MOST]
-    ]
+        hits.append(hit)
     has_more = len(inventory.matches) > MOST
     all_url = _all_url("org-connection-list", text=text, has_more=has_more)
     total = len(inventory.matches)
@@ -234,15 +241,19 @@ def _orgs(text: str, known: list[KnownOrg]) -> HitGroup:
 def _agreements(text: str, actor: Actor, known: list[KnownOrg]) -> HitGroup:
     agreements = visibility.visible_agreements(newest_agreements(), actor=actor)
     words = _split_words(text)
+    # The connection of these orgs is a hit of its own, with its owner.
+    says_more = Q(connection=None)
+    columns = ("site", "source_org_id", "sink_org_id")
+    current = current_snapshots(actor=actor).filter(**{name: OuterRef(name) for name in columns})
+    agreements = agreements.annotate(connection=Subquery(current.values("connection_id")[:1]))
     for word in words:
         orgs = [org.org_id for org in known if org.matches(word)]
         is_named = _contains(word, "purpose", "ticket", "owner_text", *_OWNER)
+        says_more |= is_named
         agreements = agreements.filter(
             is_named | Q(source_org_id__in=orgs) | Q(sink_org_id__in=orgs)
         )
-    columns = ("site", "source_org_id", "sink_org_id")
-    current = current_snapshots(actor=actor).filter(**{name: OuterRef(name) for name in columns})
-    found = agreements.annotate(connection=Subquery(current.values("connection_id")[:1]))
+    found = agreements.filter(says_more)
     newest = list(found.select_related("owner").order_by("-set_at", "-id")[: MOST + 1])
     names = {org[:2]: org.name for org in known}
     hits = []
@@ -391,13 +402,30 @@ def _people(text: str, actor: Actor) -> HitGroup:
     return HitGroup(title="People", icon="people", hits=hits)
 
 
-# Every page that needs no object, its URL name, and who can open it.
+def _list_parts(text: str, actor: Actor) -> HitGroup:
+    words = _split_words(text)
+    hits = []
+    for part in [each for each in list_parts() if each.is_named(words)]:
+        count = part.count(actor)
+        if count != 0:
+            by = "many" if count is None else f"{count:,}"
+            hits.append(Hit(name=part.name, url=part.url, by=by))
+    return HitGroup(title="Lists", icon="search", hits=hits)
+
+
+# Every page on which something is started, its URL name, and who can open it.
+_ACTIONS: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
+    ("Request access…", "access-request-new", permissions.can_request_access),
+    ("Delete by ID…", "deletion-confirm", permissions.can_delete),
+    ("New access review…", "access-review-new", permissions.can_manage_access_reviews),
+    ("Import agreements…", "agreement-import", permissions.can_set_agreements),
+    ("Add a credential…", "credential-new", permissions.can_manage_credentials),
+    ("Import credentials…", "credential-import", permissions.can_manage_credentials),
+    ("Add a person…", "person-new", permissions.can_administer),
+)
+# Every other page that needs no object.
 _PAGES: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
     *(page for group in GROUPS for page in group),
-    ("Request access", "access-request-new", permissions.can_request_access),
-    ("Delete by ID", "deletion-confirm", permissions.can_delete),
-    ("Add a credential", "credential-new", permissions.can_manage_credentials),
-    ("Import credentials", "credential-import", permissions.can_manage_credentials),
     ("Evidence", "evidence-detail", permissions.can_audit),
     ("People", "person-list", permissions.can_administer),
     ("Notifications", "notification-list", permissions.can_administer),
@@ -407,10 +435,19 @@ _PAGES: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
 )
 
 
+def _actions(text: str, actor: Actor) -> HitGroup:
+    return HitGroup(title="Actions", icon="plus", hits=_named_pages(text, _ACTIONS, actor=actor))
+
+
 def _pages(text: str, actor: Actor) -> HitGroup:
-    hits = [
+    return HitGroup(title="Pages", icon="page", hits=_named_pages(text, _PAGES, actor=actor))
+
+
+def _named_pages(
+    text: str, pages: Sequence[tuple[str, str, Callable[[Actor], bool]]], *, actor: Actor
+) -> list[Hit]:
+    return [
         Hit(name=label, url=reverse(name))
-        for label, name, can_open in _PAGES
+        for label, name, can_open in pages
         if all(word in label.casefold() for word in text.casefold().split()) and can_open(actor)
     ]
-    return HitGroup(title="Pages", icon="page", hits=hits)
