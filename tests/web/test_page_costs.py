@@ -49,7 +49,7 @@ STATEMENTS = {
     "one credential": 15,
     "one event": 9,
     "people": 7,
-    "search": 34,  # 12 of them count how often this person searches
+    "search": 35,  # 12 of them count how often this person searches
     "evidence": 12,
     "notifications": 7,
     "access reviews": 13,
