@@ -16,6 +16,7 @@ from connections.access_requests.concealing import READABLE_CODES, conceal
 from connections.access_requests.what_changes import changes_of_request
 from connections.agreements.approved import automatic_end, find_grants
 from connections.audit import EventCode
+from connections.batches.what_changes import changes_of_batch
 from connections.changes.changes import (
     AWAITING_QUERY,
     ChangeFilter,
@@ -133,6 +134,10 @@ def _what_changes(
     if event.code == EventCode.DELETION_REQUESTED and isinstance(subject, models.Deletion):
         changes = changes_of_deletion(subject, actor=actor)
         return changes.lines if changes else ()
+    if event.code == EventCode.BATCH_REQUESTED and isinstance(subject, models.Batch):
+        # Who answers for a part might see only that.
+        is_visible = visibility.visible_batches(actor=actor).filter(pk=subject.pk).exists()
+        return changes_of_batch(subject) if is_visible else ()
     return ()
 
 

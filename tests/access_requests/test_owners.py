@@ -250,6 +250,14 @@ def test_an_owner_gets_one_message_about_their_part_of_a_bulk_deletion_and_its_e
         "Ada requested the bulk deletion of 3 connections. It is to delete 2 connections that you "
         "answer for."
     )
+    told = Notification.objects.get(person=linus, code="batch.requested")
+    assert build_message(told).rows == (
+        "Group SOC loses access to logs and metrics of Payments US.",
+        "Partner 0 loses access to logs of Payments US.",
+        "Partner 1 loses access to logs of Payments US.",
+        "Owners: no one 1, SOC team 1, Victor 1",
+        "Dashboards and notebooks using them might break. No data is deleted.",
+    )
     page = client_of(victor).get(f"/deletions/batches/{batch.pk}/").text
     assert "You answer for 2 of these connections." in page
     batches.execute(batches.approve(batch, linus), ada)
@@ -275,7 +283,7 @@ def test_an_owner_who_sees_only_a_part_learns_only_of_that(
     batches.request(batches.draft(ada, [listed, f"{pair.site}/{hidden.id}"]), ada)
     [row] = Notification.objects.filter(person=victor)
     message = build_message(row)
-    assert (message.about, message.path) == ("1 connection", "/deletions/")
+    assert (message.about, message.path, message.rows) == ("1 connection", "/deletions/", ())
     assert message.sentence == (
         "Ada requested a bulk deletion. It is to delete 1 connection that you answer for."
     )

@@ -700,6 +700,18 @@ def test_the_page_of_a_persons_connection_moves_it_to_a_service_account(
     assert "Move to a service" not in client.get(address.replace(old.id, new.id)).text
 
 
+def test_a_new_connection_says_its_purpose_once_and_its_data_types_in_order(
+    ada: Person, free_pair: OrgPair, client_of: ClientOf
+):
+    client, types = client_of(ada), ["metrics", "audit", "logs"]
+    fields = fill_in(client, free_pair, connection_types=types, confirmation="Group SOC")
+    fields["purpose"] = fields["reason"] = "incident response"
+    page = client.get(client.post(NEW, fields)["Location"]).text
+    assert "<dt>Reason</dt>" not in page
+    arrow = page.split('class="org-flow"')[1].split("Destination org")[0]
+    assert re.findall(r'class="tag[^"]*">(\w+)', arrow) == ["logs", "metrics", "audit"]
+
+
 def test_a_move_within_a_second_says_so(
     ada: Person, listed_pair: OrgPair, sandbox: SandboxServer, client_of: ClientOf
 ):

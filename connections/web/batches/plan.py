@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, TextChoices
+from django.db.models import F, TextChoices
 from django.urls import reverse
 
 from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_batch_rows
 from connections.batches import facts
+from connections.batches.what_changes import TakenAccess, find_owner_names, list_losses
 from connections.core.data_types import unknown_types
 from connections.core.text import format_limit, join_some_names, pluralize
-from connections.deletions.confirmations import loss_text
 from connections.models import (
     Batch,
     BatchRow,
@@ -24,7 +24,6 @@ from connections.models import (
     OrgConnectionKey,
     OrgPair,
     RowProblem,
-    newest_agreements,
 )
 from connections.verifier.labels import ROW_PROBLEMS
 from connections.web.change_requests.excluded import Excluded, find_excluded_by_deletions
@@ -290,15 +289,12 @@ class Plan:
     @property
     def losses(self) -> list[str]:
         """A sentence for each destination org, by its name."""
-        losses: dict[tuple[str, str], tuple[str, dict[tuple[str, ...], list[str]]]] = {}
-        for row in self.to_delete:
-            _, of_org = losses.setdefault((row.site, row.sink_org_id), (row.sink, {}))
-            of_org.setdefault(tuple(row.connection_types), []).append(row.source)
-        by_name = sorted(losses.values(), key=lambda loss: loss[0].casefold())
-        return [loss_text(sink=sink, lost=lost) for sink, lost in by_name]
-
-
-_SAME_PAIR = {name: OuterRef(name) for name in OrgPair._fields}
+        return list_losses(
+            TakenAccess(
+                pair=row.pair, source=row.source, sink=row.sink, types=tuple(row.connection_types)
+            )
+            for row in self.to_delete
+        )
 
 
 def load_plan(
@@ -325,12 +321,7 @@ def load_plan(
         rows=rows,
         kept_ids=facts.find_kept(batch=batch),
         others=facts.find_later_deletions(overtaken, actor=actor) if overtaken else {},
-        owners={
-            agreement.pair: agreement.owner_text or str(agreement.owner)
-            for agreement in newest_agreements()
-            .filter(Exists(batch.rows.filter(**_SAME_PAIR)))
-            .select_related("owner")
-        },
+        owners=find_owner_names(batch),
         excluded={row: excluded[pair] for row, pair in pairs.items() if pair in excluded},
         at=at,
     )

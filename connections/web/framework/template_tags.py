@@ -1,7 +1,7 @@
 """Tags and filters that every template has without loading them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from connections.access_requests.status import access_status_at
 from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import batch_origin_text
-from connections.core.data_types import DATA_TYPES
+from connections.core.data_types import DATA_TYPES, in_order
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.core.tickets import ticket_url
@@ -117,6 +117,12 @@ def icon(name: str) -> SafeString:
 def icon_shape(name: str) -> SafeString:
     """The shape of the icon with this name. A dot if there is no such icon."""
     return SHAPES.get(name, DOT)
+
+
+@register.filter
+def ordered_types(types: Iterable[str] | None) -> list[str]:
+    """The data types in their fixed order. None for an argument that a template lacks."""
+    return in_order(types or ())
 
 
 @register.filter
