@@ -306,9 +306,9 @@ def _creation_notes(*, is_interrupted: bool) -> list[Note]:
     interruption = Note(
         icon="refresh",
         fact="Access is interrupted for seconds.",
-        text="Org Admin deletes the connection and creates it again with a new ID. If creating it "
-        "fails, access stays interrupted: everyone involved is alerted, and an Operator can "
-        f"confirm it again for {format_limit(time_limits.MOVE_WINDOW)} without another approval.",
+        text="Org Admin deletes the connection and creates it again with a new ID. If that fails, "
+        "access stays interrupted, everyone involved is alerted, and an Operator can confirm it "
+        f"again for {format_limit(time_limits.MOVE_WINDOW)} without another approval.",
     )
     restrictions = Note(
         icon="eye",
