@@ -214,6 +214,18 @@ def test_the_agreement_of_a_hidden_connection_fills_in_no_form_and_no_record(
     assert "secret team" in client_of(root).get(url).text
 
 
+def test_a_form_without_an_owner_takes_over_none_that_is_hidden(
+    dana: Person, grace: Person, root: Person, new_pair: OrgPair, client_of: ClientOf
+):
+    agree(new_pair, actor=person_actor(person=root), owner=grace, connection_types=["logs"])
+    # The fields of the owner are folded, so the browser doesn't send them.
+    left_out = {"owner", "owner_text", "owner_kind"}
+    fields = form_of(client_of(dana), new_pair).items()
+    client_of(dana).post(NEW, {name: value for name, value in fields if name not in left_out})
+    requested = AccessRequest.objects.get()
+    assert (requested.owner, requested.owner_text) == (dana, "")
+
+
 @pytest.fixture(params=[faults.RETURNS_409, faults.RETURNS_403], ids=["exists", "refused"])
 def ended(
     request: pytest.FixtureRequest,

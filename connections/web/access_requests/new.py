@@ -27,7 +27,6 @@ from connections.access_requests.targets import (
 )
 from connections.access_requests.texts import confirm_texts, kind_title
 from connections.access_requests.what_changes import changes_of_terms
-from connections.agreements.agreed import find_agreements
 from connections.core.data_types import DATA_TYPES, unknown_types
 from connections.core.errors import DomainError, InvalidInputError
 from connections.core.months import months_after
@@ -177,7 +176,8 @@ def _request_access(request: HttpRequest, *, actor: Actor) -> HttpResponse:
             pair=asked.pair,
             wanted=_wanted(
                 form,
-                find_agreements([asked.pair]).get(asked.pair),
+                # Not one that is hidden from the person.
+                asked.find_target(actor=actor).agreement,
                 kind=asked.kind,
                 today=http.time_of(request).date(),
                 requester=actor.person,
