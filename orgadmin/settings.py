@@ -201,9 +201,9 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.web.context_processors.page_context",
+                "connections.web.template_builtins.page_context",
             ],
-            "builtins": ["django.templatetags.static", "connections.web.framework.template_tags"],
+            "builtins": ["django.templatetags.static", "connections.web.template_builtins"],
         },
     }
 ]

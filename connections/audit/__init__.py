@@ -2,20 +2,18 @@
 
 from connections.audit.events import (
     EventDraft,
+    Rows,
     Subject,
     atomic,
-    events_of,
-    newest_at,
-    record,
-    reference,
-)
-from connections.audit.personal_data import Sentence
-from connections.audit.recorded_columns import (
-    Rows,
     changed,
     changes_of,
     columns_of,
     digest_of_rows,
+    events_of,
+    newest_at,
+    record,
+    reference,
     row_of,
 )
+from connections.audit.personal_data import Sentence
 from connections.models import EventCode

@@ -2,7 +2,7 @@
 
 Bundles and the verification of the audit log both use `compare_record`. Its rules are in
 connections/verifier/, so that a bundle is checked offline by the same rules. Which columns
-events have is in connections/audit/recorded_columns.py.
+events have is in connections/audit/events.py.
 """
 
 import json

@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef
 
 from connections.audit import EventCode
 from connections.audit.chain import canonical_text
-from connections.audit.recorded_columns import Columns
+from connections.audit.events import Columns
 from connections.audit.signing import SigningKey, is_signed
 from connections.core.errors import InvalidInputError
 from connections.deletions import history

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import F, Model
 
-from connections.audit.recorded_columns import (
+from connections.audit.events import (
     Columns,
     columns_of,
     digest_of_rows,

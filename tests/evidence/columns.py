@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection, models, transaction
 
-from connections.audit.recorded_columns import NOT_RECORDED
+from connections.audit.events import NOT_RECORDED
 from connections.evidence import comparison
 from connections.evidence.records import RecordKind, Table
 from tests.evidence.support import Forger, Made, complaint

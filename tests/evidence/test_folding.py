@@ -9,7 +9,7 @@ from django.apps import apps
 from django.db import models
 
 from connections.access.actor import Actor
-from connections.audit.recorded_columns import NOT_RECORDED
+from connections.audit.events import NOT_RECORDED
 from connections.evidence import differing
 from connections.evidence.records import KINDS, kind_of
 from connections.inventory import protections

@@ -13,7 +13,7 @@ NO_DEADLINE = {
     ("connections/crypto/encryption.py", "datetime.now"),
     ("connections/change_requests/saved_responses.py", "datetime.now"),
     ("connections/operations/backup.py", "datetime.now"),
-    ("connections/web/framework/template_tags.py", "timezone.now"),
+    ("connections/web/template_builtins.py", "timezone.now"),
     ("connections/web/credentials/texts.py", "timezone.now"),
     ("connections/models/sessions.py", "timezone.now"),
     ("connections/web/framework/reauthentication.py", "time.time"),

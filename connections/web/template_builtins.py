@@ -1,37 +1,56 @@
-"""Tags and filters that every template has without loading them."""
+"""What every template has without loading it: tags, filters and variables."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from django import template
+from django.conf import settings
+from django.http import HttpRequest
 from django.template import RequestContext
 from django.template.base import Parser, Token, token_kwargs
 from django.template.loader import render_to_string
 from django.template.loader_tags import BLOCK_CONTEXT_KEY
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from connections.access_requests.status import access_status_at
 from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import batch_origin_text
+from connections.change_requests.hold import find_hold
 from connections.core.data_types import DATA_TYPES, in_order
+from connections.core.own_address import own_origin
 from connections.core.sites import site_label, site_name
 from connections.core.text import format_age, format_limit, format_relative, pluralize
 from connections.core.tickets import ticket_url
 from connections.deletions.status import status_at
-from connections.models import AccessRequest, Credential, Deletion, Notification, Person, Sync
+from connections.models import (
+    AccessRequest,
+    Credential,
+    Deletion,
+    Notification,
+    Person,
+    ProviderAccount,
+    Sync,
+)
+from connections.people import provider_accounts
 from connections.web import badges
 from connections.web.agreed import AgreedView
 from connections.web.badges import Badge
 from connections.web.framework import lists
 from connections.web.framework.addresses import org_url
-from connections.web.framework.http import time_of
+from connections.web.framework.http import signed_in_person, time_of
 from connections.web.framework.limit_texts import LIMITS
+from connections.web.framework.reauthentication import prompt_for
 from connections.web.icons import DOT, SHAPES
+from connections.web.overview.navigation import navigation_of
+from connections.web.people import single_sign_on
+from connections.web.people.account import THEMES
 
 register = template.Library()
 register.filter("batch_origin", batch_origin_text)
@@ -260,3 +279,42 @@ register.tag("list_table", _ListTable)
 def number(value: int) -> str:
     """ "1,042". Use `quantity` for "1,042 events"."""
     return f"{value:,}"
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """The variables. They are lazy: none queries the database until a template uses it."""
+    return {
+        "theme": _theme(request),
+        # The hold that is on.
+        "hold": SimpleLazyObject(find_hold),
+        "nav": SimpleLazyObject(lambda: navigation_of(request)),
+        "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
+        "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
+        "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
+        "is_demo": settings.IS_DEMO,
+        "has_mail": settings.HAS_MAIL,
+        "own_origin": SimpleLazyObject(lambda: own_origin(request)),
+        "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
+        "provider_name": SimpleLazyObject(single_sign_on.provider_name),
+        "is_sso_only": settings.SSO_ONLY,
+        "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
+    }
+
+
+def _theme(request: HttpRequest) -> str:
+    theme = request.COOKIES.get("theme", "")
+    return theme if theme in THEMES else THEMES[0]
+
+
+def _provider_account(person: Person | None) -> ProviderAccount | None:
+    if person is None:
+        return None
+    return provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER)
+
+
+def _role_names(person: Person | None) -> str:
+    if person is None:
+        return ""
+    if person.is_superuser:
+        return "Administrator"
+    return ", ".join(sorted(role.value for role in person.roles)) or "No role yet"
