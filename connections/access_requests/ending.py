@@ -24,7 +24,7 @@ from connections.agreements.approved import day_after, find_grants, first_end
 from connections.audit import EventCode
 from connections.change_requests import exclusion, lifecycle, rechecks, sending, states
 from connections.change_requests.exclusion import find_open
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.change_requests.states import Confirm, Settle
 from connections.core import clock, logs, time_limits
 from connections.core.causes import Cause, cause_text

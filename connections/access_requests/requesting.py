@@ -16,7 +16,7 @@ from connections.access_requests.targets import (
     AccessTerms,
     find_target,
 )
-from connections.change_requests import clock_guard, exclusion, requesting, sending
+from connections.change_requests import exclusion, guards, requesting, sending
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches, find_text_problem
@@ -194,7 +194,7 @@ def request_access(
     terms = complete_terms(target, wanted, reason=reason, ticket=ticket)
     if digest and digest != target.form_digest:
         raise AccessChangedError(CHANGED, current=target)
-    now = clock_guard.require_right_clock() if target.is_sent_at_once else clock.now()
+    now = guards.require_right_clock() if target.is_sent_at_once else clock.now()
     _require_valid(target, terms, confirmation=confirmation or "", today=now.date())
     if not digest:
         raise AccessChangedError(requesting.OUT_OF_DATE, current=target)

@@ -12,7 +12,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import drafts, facts
-from connections.change_requests import clock_guard, exclusion, states
+from connections.change_requests import exclusion, guards, states
 from connections.change_requests.states import new_state
 from connections.change_requests.transition import Transition
 from connections.core import clock, time_limits
@@ -144,7 +144,7 @@ def confirm(batch: Batch, *, deletions: Sequence[Deletion], actor: Actor) -> Non
 
     Raises ClockBehindError.
     """
-    now = clock_guard.require_right_clock()
+    now = guards.require_right_clock()
     states.apply_to_all(
         deletions,
         transition=Queue(at=now),

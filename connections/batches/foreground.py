@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from connections.access.actor import Actor
 from connections.batches import confirming, running
-from connections.change_requests import clock_guard, hold, reconciliation, saved_responses
+from connections.change_requests import guards, reconciliation, saved_responses
 from connections.core import clock
 from connections.inventory import rate_limits
 from connections.inventory.rate_limits import OrgKey
@@ -39,7 +39,7 @@ def run_to_end(
     while batch.state == BatchState.RUNNING:
         record_heartbeat()
         saved_responses.record_saved_responses()
-        clock_guard.require_right_clock()
+        guards.require_right_clock()
         for deletion in batch.deletions.filter(state=State.SENDING):
             reconciliation.expire_lost_claim(change_request=deletion, actor=actor)
         running.run_due(actor=actor, batch=batch)
@@ -69,7 +69,7 @@ def run_to_end(
 def _next_send_at(batch: Batch, *, now: datetime) -> datetime | None:
     """When the next row can be sent. None if no row waits, or a hold keeps back those that do."""
     held_back = rate_limits.held_back_until(now=now)
-    unsent = confirming.unsent_rows(batch).exclude(hold.is_row_held())
+    unsent = confirming.unsent_rows(batch).exclude(guards.is_row_held())
     rows = unsent.values_list("due_at", "site", "credential__org_id")
     times = [
         max(due_at or now, held_back.get(OrgKey(site=site, org_id=org_id), now))

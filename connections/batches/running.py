@@ -26,8 +26,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.batches import drafts, endings, stopping
 from connections.change_requests import (
-    clock_guard,
-    hold,
+    guards,
     lifecycle,
     rechecks,
     saved_responses,
@@ -247,7 +246,7 @@ class _Pass:
         due = _of(self.only).filter(_WAITING, due_at__lte=now, batch__state=BatchState.RUNNING)
         due = due.exclude(_is_of_org(rate_limits.held_back_until(now=now)))
         due = due.exclude(Exists(lost_claims), batch__stop_at_first_problem=True)
-        due = due.exclude(hold.is_row_held())
+        due = due.exclude(guards.is_row_held())
         # Prefetched instead of joined, because nearly all rows have the same credential and batch.
         due = due.prefetch_related("credential", "batch")
         self.next_rows.extend(
@@ -440,7 +439,7 @@ def _of(batch: Batch | None) -> QuerySet[Deletion]:
 
 def is_held_back(*, now: datetime) -> Q:
     """Whether the row waits until it is resumed, a hold is released or a rate limit resets."""
-    is_stopped = ~Q(batch__state=BatchState.RUNNING) | hold.is_row_held()
+    is_stopped = ~Q(batch__state=BatchState.RUNNING) | guards.is_row_held()
     return _WAITING & (is_stopped | _is_of_org(rate_limits.held_back_until(now=now)))
 
 
@@ -569,8 +568,7 @@ def _verify_together(deletions: Sequence[Deletion], *, actor: Actor) -> int:
     closed = [
         deletion
         for deletion in deletions
-        if deletion.settled_at
-        and clock_guard.happened_by(deletion.settled_at, now=began_at) <= began_at
+        if deletion.settled_at and guards.happened_by(deletion.settled_at, now=began_at) <= began_at
     ]
     verification.verify_together(change_requests=closed, result=result, actor=actor)
     return len(deletions)

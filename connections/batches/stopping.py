@@ -14,7 +14,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
 from connections.batches import confirming, drafts
-from connections.change_requests import attempt_facts, clock_guard, states
+from connections.change_requests import attempt_facts, guards, states
 from connections.change_requests.states import Settle
 from connections.core import clock
 from connections.core.causes import Cause, cause_text
@@ -132,7 +132,7 @@ def resume_batch(*, batch: Batch, actor: Actor, confirmation: str = "") -> None:
             if problem:
                 raise InvalidInputError(problem)
         batch.state = BatchState.RUNNING
-        batch.resumed_at = clock_guard.require_right_clock()
+        batch.resumed_at = guards.require_right_clock()
         batch.pause_cause = batch.pause_credential_name = ""
         batch.problems_in_a_row = {}
         batch.save()

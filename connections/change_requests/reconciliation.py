@@ -5,7 +5,7 @@ from datetime import datetime
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, clock_guard, states, verification
+from connections.change_requests import attempt_facts, guards, states, verification
 from connections.change_requests.actions import action_of
 from connections.change_requests.follow_ups import FollowUp
 from connections.change_requests.states import (
@@ -64,7 +64,7 @@ def expire_lost_claim(*, change_request: ChangeRequest, actor: Actor) -> bool:
         limit=format_limit(time_limits.CLAIM_TIMEOUT),
         connection=change_request.description,
     )
-    started = clock_guard.happened_by(started, now=now)
+    started = guards.happened_by(started, now=now)
     due_at = states.next_check_at(sending_at=started, now=now)
     return states.apply(
         change_request,
@@ -83,7 +83,7 @@ def reconcile_unknown(*, change_request: ChangeRequest, actor: Actor) -> None:
     """
     result = verification.list_with_any_credential(change_request=change_request, actor=actor)
     now = clock.now()
-    sending_at = clock_guard.happened_by(change_request.sending_at or now, now=now)
+    sending_at = guards.happened_by(change_request.sending_at or now, now=now)
     checked_at = result.started_at or now
     action = action_of(change_request)
     listed = verification.is_listed(change_request=change_request, result=result)

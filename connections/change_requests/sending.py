@@ -18,18 +18,17 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.change_requests import (
     attempt_facts,
-    clock_guard,
     exclusion,
     failpoints,
     follow_ups,
-    hold,
+    guards,
     rechecks,
     saved_responses,
     states,
 )
 from connections.change_requests.actions import RecheckResult, action_of, protections_of
-from connections.change_requests.clock_guard import ClockReading
 from connections.change_requests.failpoints import Point
+from connections.change_requests.guards import ClockReading
 from connections.change_requests.states import Settle, StartSending
 from connections.core import boot_clock, clock, logs, time_limits
 from connections.core.causes import Cause, cause_text
@@ -252,7 +251,7 @@ def _check_sendable(
         operators.values(
             "pk",
             now=clock.now_in_query(),
-            newest_event_at=clock_guard.newest_event_time(),
+            newest_event_at=guards.newest_event_time(),
             is_protected=Exists(protected),
             has_access_list=Exists(credential.access.all()),
         )
@@ -275,7 +274,7 @@ def _check_sendable(
         if block := _find_approval_block(change_request):
             return block
     if not allowed:
-        return clock_guard.read_clock()
+        return guards.read_clock()
     return ClockReading(now=allowed[0]["now"], newest_event_at=allowed[0]["newest_event_at"])
 
 
@@ -352,7 +351,7 @@ def claim(
         excluded = exclusion.lock_excluded(rows, actor=actor)
         locked = states.lock_unchanged(waiting)
         # After taking all locks, because waiting for them takes time.
-        unchanged = hold.leave_out_held(locked, actor=actor)
+        unchanged = guards.leave_out_held(locked, actor=actor)
         write_by = boot_clock.seconds_since_boot() + time_limits.FIRST_BYTE_SECONDS
         now = clock.now()
         _require_in_time(unchanged, listed_at=listed_at, now=now)

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.change_requests import attempt_facts, clock_guard, states
+from connections.change_requests import attempt_facts, guards, states
 from connections.change_requests.actions import action_of
 from connections.change_requests.states import Settle
 from connections.core import clock, time_limits
@@ -260,7 +260,7 @@ def _record_verification(
         )
     else:
         now = clock.now()
-        settled_at = clock_guard.happened_by(change_request.settled_at or now, now=now)
+        settled_at = guards.happened_by(change_request.settled_at or now, now=now)
         rows.update(due_at=_next_verification_at(change_request, settled_at=settled_at, now=now))
     change_request.refresh_from_db()
     return change_request.contradicted_at is not None and not was_contradicted
@@ -316,7 +316,7 @@ def _record_no_effect(
     change_request: ChangeRequest, *, is_listed: bool, actor: Actor, at: datetime, listed_by: str
 ) -> None:
     action = action_of(change_request)
-    settled_at = clock_guard.happened_by(change_request.settled_at or at, now=at)
+    settled_at = guards.happened_by(change_request.settled_at or at, now=at)
     due_at = _next_verification_at(change_request, settled_at=settled_at, now=at)
     is_first = change_request.last_check_listed is None and not is_listed
     if is_first and (alarm := action.unlisted_event(change_request)):

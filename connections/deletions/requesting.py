@@ -11,7 +11,7 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor, person_actor
 from connections.agreements.agreed import find_version
-from connections.change_requests import clock_guard, exclusion, requesting, sending
+from connections.change_requests import exclusion, guards, requesting, sending
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.typed_text import confirmation_matches
@@ -144,7 +144,7 @@ def request_deletion(
         raise TargetChangedError(requesting.OUT_OF_DATE, current=target)
     result = None if target.is_listed else _sync_unlisted(target, actor=actor)
     if not target.needs_approval:
-        now = clock_guard.require_right_clock()
+        now = guards.require_right_clock()
     elif now is None or result:
         # Read again, because a sync can take seconds.
         now = clock.now()

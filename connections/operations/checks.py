@@ -24,8 +24,7 @@ from connections.access import approvers, policies
 from connections.audit.signing import SigningKeyError, read_signing_key
 from connections.batches import running
 from connections.change_requests import saved_responses
-from connections.change_requests.clock_guard import read_clock
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold, read_clock
 from connections.core import clock
 from connections.core.own_address import is_pattern, own_origin
 from connections.core.private_files import PrivateFileError, read_private_text

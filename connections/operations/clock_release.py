@@ -1,6 +1,6 @@
 """Lets work go on although the database's clock is behind the newest event.
 
-`change_requests/clock_guard.py` says what is stopped until then.
+`change_requests/guards.py` says what is stopped until then.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import EventCode
-from connections.change_requests import clock_guard
+from connections.change_requests import guards
 from connections.core import time_limits
 from connections.core.text import format_time
 from connections.models import (
@@ -57,7 +57,7 @@ def release_clock(*, actor: Actor) -> bool:
     Call it in a transaction. Raises PermissionDenied.
     """
     permissions.require(permissions.can_administer(actor), "release a hold")
-    reading = clock_guard.read_clock()
+    reading = guards.read_clock()
     if not reading.behind:
         return False
     for model, fields in _TIMES.items():
@@ -74,7 +74,7 @@ def release_clock(*, actor: Actor) -> bool:
             now=format_time(reading.now),
             newest=format_time(reading.newest_event_at),
         ),
-        details=clock_guard.released_details(reading),
+        details=guards.released_details(reading),
     )
     return True
 

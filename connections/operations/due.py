@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from connections import audit
 from connections.access.actor import Actor
 from connections.change_requests import lifecycle, rechecks, reconciliation, sending, verification
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core import clock, logs, time_limits
 from connections.core.errors import BlockedError, UnavailableError
 from connections.core.text import format_limit

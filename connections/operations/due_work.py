@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Exists, Q, QuerySet, Subquery
 
-from connections.change_requests.clock_guard import ClockReading, newest_event_time
+from connections.change_requests.guards import ClockReading, newest_event_time
 from connections.core import clock
 from connections.inventory import sync_schedule
 from connections.models import (

@@ -1,6 +1,6 @@
 """Puts Org Admin on hold, says what it does once it is released, and releases it.
 
-`change_requests/hold.py` says what a hold keeps back.
+`change_requests/guards.py` says what a hold keeps back.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import find_grants, first_end
 from connections.audit import EventCode
 from connections.batches import confirming
-from connections.change_requests.clock_guard import ClockReading, read_clock
+from connections.change_requests.guards import ClockReading, read_clock
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.core.text import pluralize

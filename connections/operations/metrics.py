@@ -32,8 +32,7 @@ from django.db.models.functions import Coalesce
 from connections import __version__
 from connections.access.actor import WORKER
 from connections.agreements.agreed import NotAgreed
-from connections.change_requests.clock_guard import ClockReading, newest_event_time
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import ClockReading, find_hold, newest_event_time
 from connections.changes.changes import AWAITING, matching_changes
 from connections.core import clock
 from connections.core.causes import FailureKind

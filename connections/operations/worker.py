@@ -22,7 +22,7 @@ from connections.access_reviews import reminders, repeating
 from connections.audit import checkpoints
 from connections.batches import running
 from connections.change_requests import saved_responses
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core import clock
 from connections.core.database import MissingDatabaseError, require_sqlite_database
 from connections.credentials import daily_checks

@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 from connections.access_requests.status import access_status_at
 from connections.agreements.agreed import NotAgreed
 from connections.batches.texts import batch_origin_text
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core.data_types import DATA_TYPES, in_order
 from connections.core.own_address import own_origin
 from connections.core.sites import site_label, site_name

@@ -18,7 +18,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.access_requests import ending
 from connections.audit import EventCode
 from connections.change_requests import approvals, lifecycle, sending
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core.errors import ConflictError, UnavailableError
 from connections.credentials.retirement import retire_credential
 from connections.deletions import break_glass, requesting

@@ -23,7 +23,7 @@ from connections.batches import (
     stopping,
 )
 from connections.change_requests import approvals
-from connections.change_requests.clock_guard import ClockReading
+from connections.change_requests.guards import ClockReading
 from connections.change_requests.sending import claim
 from connections.core import clock
 from connections.core.datadog_keys import KeyPair

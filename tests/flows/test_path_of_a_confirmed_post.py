@@ -22,7 +22,7 @@ OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
 DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
 DECLARING_FILES = {"orgadmin/settings.py"}
 # Today's counts. Lower them with every change that shortens the path.
-MOST_FILES = 54
+MOST_FILES = 53
 MOST_FRAMES = 16
 QUERIES = 51
 

@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 
 from connections.access.actor import Actor
 from connections.batches import running
-from connections.change_requests.clock_guard import ClockReading
+from connections.change_requests.guards import ClockReading
 from connections.core import clock
 from connections.core.database import MissingDatabaseError
 from connections.core.private_files import create_private_text

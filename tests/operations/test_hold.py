@@ -20,7 +20,7 @@ from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.access_reviews.repeating import change_repetition
 from connections.audit import checkpoints
 from connections.change_requests import approvals, failpoints, lifecycle, sending, states
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.change_requests.sending import ClaimedAttempt
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.datadog.responses import WriteResponse

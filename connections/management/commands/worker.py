@@ -8,7 +8,7 @@ from typing import Any
 
 # Loaded now because `./run install` can replace packages while the worker runs.
 import connections.net.connection  # noqa: F401
-from connections.change_requests import clock_guard
+from connections.change_requests import guards
 from connections.core import clock
 from connections.core.database import require_sqlite_database
 from connections.core.errors import STOP_SIGNALS
@@ -59,7 +59,7 @@ class Command(OrgAdminCommand):
             end_with_parent(options["end_with_parent"])
         if options["once"]:
             _check_database()
-            clock_guard.require_right_clock()
+            guards.require_right_clock()
             count = worker.run_once()
             notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             return Result(

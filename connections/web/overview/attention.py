@@ -23,7 +23,7 @@ from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
 from connections.change_requests import states
-from connections.change_requests.clock_guard import ClockReading, read_clock
+from connections.change_requests.guards import ClockReading, read_clock
 from connections.change_requests.status import RequestStatus
 from connections.changes.changes import (
     AWAITING,

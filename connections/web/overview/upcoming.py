@@ -11,7 +11,7 @@ from connections.access_requests.actions import pair_of
 from connections.access_reviews.repeating import find_last_repeating, find_next_starts
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import automatic_end, day_after, find_grants
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core.text import join_facts, pluralize
 from connections.models import GAVE_ACCESS, KnownConnection, OrgPair, RequestKind
 from connections.web.badges import AuditLogStatus, Badge

@@ -15,7 +15,7 @@ from connections import audit
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.batches import confirming, foreground, stopping
 from connections.batches.running import run_due
-from connections.change_requests import clock_guard, failpoints, lifecycle
+from connections.change_requests import failpoints, guards, lifecycle
 from connections.change_requests.failpoints import Point
 from connections.core.errors import ClockBehindError
 from connections.deletions.confirmations import confirmation_text
@@ -84,20 +84,20 @@ def writes_sent(sandbox: SandboxServer) -> list[object]:
 def test_it_is_behind_by_more_than_five_seconds(clock: SettableClock, seconds: int, behind: int):
     record_event()
     clock.advance(seconds=seconds)
-    assert clock_guard.read_clock().behind == timedelta(seconds=behind)
+    assert guards.read_clock().behind == timedelta(seconds=behind)
     assert behind_metric() == behind
 
 
 def test_what_is_recorded_while_it_is_behind_does_not_make_it_right(clock: SettableClock):
     set_back(clock)
     record_event()
-    assert clock_guard.read_clock().behind == HOUR
+    assert guards.read_clock().behind == HOUR
 
 
 def test_it_is_right_once_it_has_caught_up(clock: SettableClock):
     set_back(clock)
     clock.advance(seconds=3595)
-    assert not clock_guard.read_clock().behind
+    assert not guards.read_clock().behind
 
 
 # --- What it stops ------------------------------------------------------------------------------

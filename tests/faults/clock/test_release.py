@@ -15,8 +15,8 @@ from pytest_django import Settings
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests import ending
 from connections.agreements.approved import day_after
-from connections.change_requests import clock_guard
-from connections.change_requests.hold import find_hold
+from connections.change_requests import guards
+from connections.change_requests.guards import find_hold
 from connections.core import time_limits
 from connections.evidence import verification
 from connections.inventory import rate_limits, syncs
@@ -76,9 +76,9 @@ def test_a_release_records_both_times_and_only_later_events_count(clock: Settabl
     )
     assert "2026-03-02 14:03:22 UTC" in event.sentence
     assert "2025-03-02 14:03:22 UTC" in event.sentence
-    assert not clock_guard.read_clock().behind
+    assert not guards.read_clock().behind
     clock.advance(seconds=-6)
-    assert clock_guard.read_clock().behind == timedelta(seconds=6)
+    assert guards.read_clock().behind == timedelta(seconds=6)
 
 
 def test_only_an_administrator_releases_it(clock: SettableClock, ada: Person, root: Person):
@@ -86,7 +86,7 @@ def test_only_an_administrator_releases_it(clock: SettableClock, ada: Person, ro
     clock.at -= YEAR
     with pytest.raises(PermissionDenied):
         release_clock(actor=person_actor(person=ada))
-    assert clock_guard.read_clock().behind
+    assert guards.read_clock().behind
     assert release_clock(actor=person_actor(person=root))
 
 
@@ -104,7 +104,7 @@ def test_the_newest_time_is_read_from_an_index():
         # So that it doesn't depend on what an earlier test left in the statistics.
         cursor.execute("ANALYZE")
     with CaptureQueriesContext(connection) as queries:
-        clock_guard.read_clock()
+        guards.read_clock()
     [query] = queries.captured_queries
     plan = plan_of(query["sql"])
     assert "event_by_time" in plan, plan
@@ -297,7 +297,7 @@ def test_an_administrator_releases_it_on_the_page_of_the_hold(
     assert client.post("/hold/release/", {"digest": "of another list"}).status_code == 409
     digest = holds.find_held_work().digest
     assert client.post("/hold/release/", {"digest": digest}).status_code == 303
-    assert not clock_guard.read_clock().behind
+    assert not guards.read_clock().behind
     assert "held-work" not in client.get("/hold/").content.decode()
 
 
@@ -312,7 +312,7 @@ def test_a_command_releases_it_and_administrators_are_notified(
     assert end.value.code == 2
     assert "the newest event was recorded at" in capsys.readouterr().out
     call_command("release_hold", "--yes")
-    assert not clock_guard.read_clock().behind
+    assert not guards.read_clock().behind
     notification = Notification.objects.get(code=EventCode.SERVICE_RELEASED, person=root)
     message = build_message(notification)
     assert "with a clock that is behind" in message.sentence
@@ -323,6 +323,6 @@ def test_a_release_covers_a_hold_and_the_clock(clock: SettableClock):
     holds.put_on_hold(actor=command_actor(), reason="We look first.")
     clock.at -= YEAR
     holds.release_holds(actor=command_actor(), digest=holds.find_held_work().digest)
-    assert (find_hold(), clock_guard.read_clock().behind) == (None, timedelta())
+    assert (find_hold(), guards.read_clock().behind) == (None, timedelta())
     # The release of the hold, which has a subject, isn't mistaken for that of the clock.
-    assert clock_guard.happened_by(clock.at + YEAR, now=clock.at) == clock.at
+    assert guards.happened_by(clock.at + YEAR, now=clock.at) == clock.at

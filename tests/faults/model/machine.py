@@ -13,7 +13,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from connections.access.actor import WORKER
 from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.change_requests.actions import action_of
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.change_requests.saved_responses import record_or_save
 from connections.core.errors import DomainError
 from connections.deletions import confirmations, requesting

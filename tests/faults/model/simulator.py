@@ -11,7 +11,7 @@ from django.db import transaction
 from hypothesis.stateful import RuleBasedStateMachine
 
 from connections.access.actor import WORKER, Actor, command_actor
-from connections.change_requests.hold import find_hold
+from connections.change_requests.guards import find_hold
 from connections.core.errors import DomainError
 from connections.datadog.responses import WriteResponse
 from connections.models import (

@@ -1,19 +1,57 @@
-"""Stops what changes access while the database's clock is behind what it recorded before.
+"""What keeps requests from being sent: a hold, and a database clock that is behind.
 
-Deadlines, the time between two lists and the order of syncs all depend on that clock. So nothing is
-confirmed, claimed or ended until it has caught up with the newest event.
+A hold keeps back everything that no person has confirmed since it was put on. `operations/holds.py`
+puts holds on and releases them. Whatever starts work that can change something at Datadog without
+a person asks `find_hold` first, and `sending.claim` asks again in the transaction that claims.
+
+While the clock is behind what was recorded before, nothing is confirmed, claimed or ended: all
+deadlines, the time between two lists and the order of syncs depend on it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, QuerySet, Subquery
+from django.db.models import F, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ClockBehindError
 from connections.core.text import format_time
-from connections.models import AuditEvent, EventCode
+from connections.models import AuditEvent, ChangeRequest, EventCode, Hold, State
+
+
+def find_hold() -> Hold | None:
+    """The newest hold that is on, or None."""
+    return Hold.objects.filter(released_at=None).first()
+
+
+def leave_out_held[R: ChangeRequest](change_requests: Sequence[R], *, actor: Actor) -> list[R]:
+    """Those of these requests that the actor can send although a hold might be on.
+
+    What a person confirms while it is on is sent once: a request by the process that they use, the
+    rows of a bulk deletion also by a worker.
+    """
+    hold = find_hold()
+    return [each for each in change_requests if not (hold and _is_held(each, hold, actor=actor))]
+
+
+def _is_held(change_request: ChangeRequest, hold: Hold, *, actor: Actor) -> bool:
+    if actor.kind == "worker" and not change_request.is_run_by_batch:
+        return True
+    confirmed_at = change_request.confirmed_at
+    if confirmed_at is None or confirmed_at <= hold.put_on_at:
+        return True
+    return change_request.state == State.WAITING and change_request.step_attempts.exists()
+
+
+def is_row_held() -> Q:
+    """Whether a hold keeps the row of a bulk deletion from being sent, as in `leave_out_held`."""
+    hold = find_hold()
+    if hold is None:
+        return Q(pk__in=[])
+    return ~Q(epoch=0, confirmed_at__gt=hold.put_on_at)
 
 
 @dataclass(frozen=True, kw_only=True)
