@@ -117,7 +117,8 @@ def set_agreements(
         with audit.atomic():
             newest |= find_agreements(pairs)
             _require_versions(newest, versions)
-            drafts = _make_drafts(dict.fromkeys(pairs, terms), newest, actor=actor)
+            lines = [(pair, terms) for pair in pairs]
+            drafts = dict(zip(pairs, _make_drafts(lines, newest, actor=actor), strict=True))
             _raise_problems(drafts)
             new = [draft for draft in drafts.values() if isinstance(draft, Agreement)]
             _store(new, before=newest, actor=actor, details={"set_together": len(new)})
@@ -129,25 +130,37 @@ def set_agreements(
     return AgreementsSet(new=new, unchanged=[pair for pair in pairs if drafts[pair] is None])
 
 
-def set_separately(*, actor: Actor, terms: Mapping[OrgPair, Terms]) -> dict[OrgPair, Outcome]:
-    """Set each pair's own terms as `set_agreements` does for one pair, whatever becomes of others.
+def set_separately(*, actor: Actor, lines: Sequence[tuple[OrgPair, Terms]]) -> list[Outcome]:
+    """Set what each line says as `set_agreements` does for one pair, whatever becomes of others.
 
-    Returns the new version, None if it already said the same, or what `set_agreements` raises.
+    Lines about the same pair follow each other. Returns for each line the new version, None if it
+    already said the same, or what `set_agreements` raises.
     """
-    seen = visibility.visible_pairs(terms, actor=actor)
-    of_seen = {pair: terms[pair] for pair in terms if pair in seen}
-    outcomes: dict[OrgPair, Outcome] = {}
+    seen = visibility.visible_pairs({pair for pair, _ in lines}, actor=actor)
+    of_seen = [line for line in lines if line[0] in seen]
+    drafts: list[Outcome] = []
     try:
         with audit.atomic():
-            newest = find_agreements(of_seen)
-            outcomes |= _make_drafts(of_seen, newest, actor=actor)
-            new = [draft for draft in outcomes.values() if isinstance(draft, Agreement)]
+            newest = find_agreements(seen)
+            drafts = _make_drafts(of_seen, newest, actor=actor)
+            new = [draft for draft in drafts if isinstance(draft, Agreement)]
             _store(new, before=newest, actor=actor, details={"set_together": 1})
     except IntegrityError:
         # Someone set one of them in the meantime.
-        outcomes = {}
-    others = {pair: terms[pair] for pair in terms if pair not in outcomes}
-    return outcomes | {pair: _set_one(pair, others[pair], actor=actor) for pair in others}
+        seen = set()
+    outcomes = iter(drafts)
+    return [
+        next(outcomes) if pair in seen else _set_one(pair, terms, actor=actor)
+        for pair, terms in lines
+    ]
+
+
+def preview_separately(*, actor: Actor, lines: Sequence[tuple[OrgPair, Terms]]) -> list[Outcome]:
+    """What `set_separately` would return now. Stores nothing."""
+    seen = visibility.visible_pairs({pair for pair, _ in lines}, actor=actor)
+    of_seen = [line for line in lines if line[0] in seen]
+    drafts = iter(_make_drafts(of_seen, find_agreements(seen), actor=actor))
+    return [next(drafts) if pair in seen else Http404() for pair, _ in lines]
 
 
 def _set_one(pair: OrgPair, terms: Terms, *, actor: Actor) -> Outcome:
@@ -276,27 +289,33 @@ def _is_type(text: str) -> bool:
 
 
 def _make_drafts(
-    terms: Mapping[OrgPair, Terms], newest: Mapping[OrgPair, Agreement], *, actor: Actor
-) -> dict[OrgPair, Outcome]:
-    """The version that would follow for each pair, or what `set_separately` returns instead."""
-    listed, allowed = _find_listed_types(list(terms)), can_set(actor=actor, pairs=terms)
-    approved_ends = find_approved_ends([pair for pair in terms if "ends_on" in terms[pair]])
-    today = clock.now().date()
-    drafts: dict[OrgPair, Outcome] = {}
-    for pair, wanted in terms.items():
-        before = newest.get(pair)
+    lines: Sequence[tuple[OrgPair, Terms]],
+    newest: Mapping[OrgPair, Agreement],
+    *,
+    actor: Actor,
+) -> list[Outcome]:
+    """The version that would follow for each line, or what `set_separately` returns instead."""
+    pairs = list(dict.fromkeys(pair for pair, _ in lines))
+    listed, allowed = _find_listed_types(pairs), can_set(actor=actor, pairs=pairs)
+    approved_ends = find_approved_ends({pair for pair, wanted in lines if "ends_on" in wanted})
+    today, latest = clock.now().date(), dict(newest)
+    drafts: list[Outcome] = []
+    for pair, wanted in lines:
+        before = latest.get(pair)
         try:
             draft = _draft(pair, before, _clean(wanted), listed=listed.get(pair), actor=actor)
-            drafts[pair] = draft
             if before and not _differing_fields(draft, before):
-                drafts[pair] = None
+                drafts.append(None)
                 continue
             if pair not in allowed:
                 _require_what_owners_can(draft, before, actor=actor)
             _require_valid(draft, before, today=today)
             _require_approved_end(draft, before, approved=approved_ends.get(pair))
         except (InvalidInputError, PermissionDenied) as problem:
-            drafts[pair] = problem
+            drafts.append(problem)
+        else:
+            latest[pair] = draft
+            drafts.append(draft)
     return drafts
 
 
@@ -433,7 +452,8 @@ def _store(
     for draft in new:
         draft.set_at = now
     # In one order, so that two transactions never wait for each other.
-    new = sorted(new, key=lambda draft: draft.pair)
+    new = sorted(new, key=lambda draft: (draft.pair, draft.version))
+    latest = None if before is None else dict(before)
     Agreement.objects.bulk_create(new)
     schedule_ends(new)
     names = _org_names([agreement.pair for agreement in new])
@@ -448,9 +468,11 @@ def _store(
                 source=source,
                 sink=sink,
             ),
-            details=details | ({NEW_OWNER: True} if _has_new_owner(agreement, before) else {}),
+            details=details | ({NEW_OWNER: True} if _has_new_owner(agreement, latest) else {}),
             rows={"agreement": audit.row_of(agreement)},
         )
+        if latest is not None:
+            latest[agreement.pair] = agreement
 
 
 def _has_new_owner(agreement: Agreement, before: Mapping[OrgPair, Agreement] | None) -> bool:

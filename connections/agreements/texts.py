@@ -1,9 +1,11 @@
 """What agreements, and the reasons why a connection isn't agreed, are called."""
 
+from collections.abc import Iterator
 from datetime import date
 
 from connections.agreements.setting import AgreementsSet
-from connections.core.text import format_day, pluralize
+from connections.core.text import format_day, join_names, pluralize
+from connections.models import Agreement
 
 # An end in so many days is soon, and then urgent.
 DAYS_SOON, DAYS_URGENT = 30, 3
@@ -32,3 +34,29 @@ def end_text(ends_on: date, *, today: date) -> str:
 def is_end_urgent(ends_on: date, *, today: date) -> bool:
     """Whether the last day has passed or is at most 3 days away."""
     return (ends_on - today).days <= DAYS_URGENT
+
+
+def owner_text(agreement: Agreement) -> str:
+    """The name of the person or the team that answers for the access."""
+    return agreement.owner_text or str(agreement.owner)
+
+
+def change_texts(version: Agreement, before: Agreement | None) -> Iterator[str]:
+    """What a version changed: "Owner Ada → Victor". Of a first one, all that it says."""
+    types, end = join_names(version.connection_types), version.ends_on
+    if before is None:
+        yield f"Agreed: {types}" + (f" until {format_day(end)}" if end else "")
+        yield f"Owner {owner_text(version)}"
+        yield f"Purpose “{version.purpose}”"
+        return
+    if owner_text(version) != owner_text(before):
+        yield f"Owner {owner_text(before)} → {owner_text(version)}"
+    if version.connection_types != before.connection_types:
+        yield f"Data types {join_names(before.connection_types)} → {types}"
+    if end != before.ends_on:
+        earlier = format_day(before.ends_on) if before.ends_on else "no end"
+        yield f"End {earlier} → {format_day(end) if end else 'no end'}"
+    if version.purpose != before.purpose:
+        yield f"Purpose “{before.purpose}” → “{version.purpose}”"
+    if version.ticket != before.ticket:
+        yield f"Ticket {before.ticket or 'none'} → {version.ticket or 'none'}"

@@ -15,11 +15,15 @@ from connections.core.tabular import without_escape
 
 @dataclass(kw_only=True)
 class ImportResult:
-    """The outcome of each line. `set` and `unchanged` name lines, `failed` also says why."""
+    """The outcome of each line. `set` and `unchanged` name lines, `failed` also says why.
+
+    `changes` has what a preview says would change, by line.
+    """
 
     set: list[dict[str, Any]] = field(default_factory=list)
     unchanged: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    changes: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def document(self) -> dict[str, list[dict[str, Any]]]:
@@ -36,8 +40,8 @@ class ImportResult:
         ]
 
 
-# Whether a row changed anything, or why it failed.
-type Outcome = bool | DomainError | PermissionDenied | Http404
+# Whether a row changed anything, for a preview what it would change, or why it failed.
+type Outcome = bool | list[str] | DomainError | PermissionDenied | Http404
 
 
 def import_csv(
@@ -68,6 +72,8 @@ def import_csv(
         else:
             named = {"line": line} | {name: row[name] for name in named_by}
             (result.set if outcome else result.unchanged).append(named)
+            if isinstance(outcome, list):
+                result.changes[line] = outcome
     return result
 
 

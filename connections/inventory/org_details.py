@@ -1,14 +1,18 @@
 """Groups and owners of orgs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import batched
 from typing import TypedDict
+
+from django.db.models import QuerySet
 
 from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import EventCode, Sentence, personal_data
 from connections.core import clock
-from connections.core.csv_import import ImportResult, import_csv, one_by_one
+from connections.core.csv_import import ImportResult, Outcome, import_csv
 from connections.core.errors import InvalidInputError
 from connections.core.sites import find_site
 from connections.core.typed_text import find_text_problem
@@ -22,6 +26,8 @@ MAX_ORGS = 1000
 MAX_GROUP_LENGTH = 60
 WHO_CAN = "set the group and owner of this org"
 COLUMNS = ("site", "org", "group", "owner")
+# In one transaction, for as long as SQLite's other writers can wait.
+LINES_TOGETHER = 100
 
 
 class OrgDetails(TypedDict, total=False):
@@ -49,11 +55,9 @@ def set_org_details(*, actor: Actor, orgs: Collection[OrgKey], details: OrgDetai
     details = _clean(details)
     with audit.atomic():
         stored = _lock_orgs(keys)
-        owner = details.get("owner")
-        if owner and not owner.is_active and any(org.owner_id != owner.pk for org in stored):
-            raise InvalidInputError(
-                {"owner": f"The account of {owner} is disabled. Choose someone else."}
-            )
+        for org in stored:
+            if problem := _find_owner_problem(org, details):
+                raise problem
         changed = [org for org in stored if _change(org, details, actor=actor)]
         Org.objects.bulk_update(changed, ["group", "owner"])
     return changed
@@ -91,7 +95,14 @@ def _clean(details: OrgDetails) -> OrgDetails:
     return cleaned
 
 
-def _lock_orgs(keys: Sequence[OrgKey]) -> list[Org]:
+def _find_owner_problem(org: Org, details: OrgDetails) -> InvalidInputError | None:
+    owner = details.get("owner")
+    if owner is None or owner.is_active or org.owner_id == owner.pk:
+        return None
+    return InvalidInputError({"owner": f"The account of {owner} is disabled. Choose someone else."})
+
+
+def _lock_orgs(keys: Collection[OrgKey]) -> list[Org]:
     """The rows of these orgs, in a fixed order. An org that was never synced gets one."""
     now = clock.now()
     Org.objects.bulk_create(
@@ -101,19 +112,30 @@ def _lock_orgs(keys: Sequence[OrgKey]) -> list[Org]:
         ),
         ignore_conflicts=True,
     )
-    of_keys = Org.objects.filter(
-        site__in={key.site for key in keys}, org_id__in={key.org_id for key in keys}
-    )
-    rows = of_keys.select_for_update(no_key=True, of=("self",)).select_related("owner")
-    wanted = {(key.site, key.org_id) for key in keys}
-    return [org for org in rows.order_by("pk") if (org.site, org.org_id) in wanted]
+    rows = _rows_of(keys).select_for_update(no_key=True, of=("self",))
+    return [org for org in rows.order_by("pk") if OrgKey(site=org.site, org_id=org.org_id) in keys]
+
+
+def _rows_of(keys: Collection[OrgKey]) -> QuerySet[Org]:
+    """The stored rows of these orgs with their owners, and maybe others of their sites."""
+    sites, ids = {key.site for key in keys}, {key.org_id for key in keys}
+    return Org.objects.filter(site__in=sites, org_id__in=ids).select_related("owner")
+
+
+def _set_details(org: Org, details: OrgDetails) -> list[str]:
+    """Set the details of the unsaved row. Returns what changed, in words."""
+    group, owner = org.group, org.owner
+    org.group, org.owner = details.get("group", group), details.get("owner", owner)
+    changes = [f"Group {group or 'none'} → {org.group or 'none'}"] if org.group != group else []
+    if org.owner != owner:
+        changes.append(f"Owner {owner or 'nobody'} → {org.owner or 'nobody'}")
+    return changes
 
 
 def _change(org: Org, details: OrgDetails, *, actor: Actor) -> bool:
     """Change the org and record it. Returns whether anything is different."""
     group, owner = org.group, org.owner
-    org.group, org.owner = details.get("group", group), details.get("owner", owner)
-    if (org.group, org.owner) == (group, owner):
+    if not _set_details(org, details):
         return False
     sentence = Sentence("{actor} changed the details of {org}.", org=org.name or org.org_id)
     if org.group != group:
@@ -142,23 +164,64 @@ def _change(org: Org, details: OrgDetails, *, actor: Actor) -> bool:
 # --- Import -------------------------------------------------------------------------------------
 
 
-def import_org_groups(*, actor: Actor, content: bytes) -> ImportResult:
-    """Set the group and owner that each line has; an empty cell clears.
+def import_org_groups(*, actor: Actor, content: bytes, is_preview: bool = False) -> ImportResult:
+    """Set the group and owner that each line has; an empty cell clears. A preview sets nothing.
 
     Columns: `site`, `org` (an ID, or a name that only one org of the site has), `group` and `owner`
     (a username). Raises InvalidInputError for `file`.
     """
-    orgs = list_known_orgs(actor=actor)
+    orgs, find_person = list_known_orgs(actor=actor), cache(find_owner)
 
-    def apply(row: dict[str, str]) -> bool:
-        org = find_by_id_or_name(orgs, site=row["site"], text=row["org"])
-        details: OrgDetails = {"group": row["group"], "owner": find_owner(row["owner"])}
-        key = OrgKey(site=org.site, org_id=org.org_id)
-        return bool(set_org_details(actor=actor, orgs=[key], details=details))
+    def parse(row: dict[str, str]) -> _Line:
+        try:
+            org = find_by_id_or_name(orgs, site=row["site"], text=row["org"])
+            details = _clean({"group": row["group"], "owner": find_person(row["owner"])})
+            return OrgKey(site=org.site, org_id=org.org_id), details
+        except InvalidInputError as error:
+            return error
 
-    return import_csv(
-        content, columns=COLUMNS, apply_all=one_by_one(apply), named_by=("site", "org")
-    )
+    def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
+        for part in batched(map(parse, rows), LINES_TOGETHER):
+            yield from _apply(part, actor=actor, is_preview=is_preview)
+
+    return import_csv(content, columns=COLUMNS, apply_all=apply_all, named_by=("site", "org"))
+
+
+type _Line = tuple[OrgKey, OrgDetails] | InvalidInputError
+
+
+def _apply(part: Sequence[_Line], *, actor: Actor, is_preview: bool) -> list[Outcome]:
+    """Set what these lines say, in one transaction."""
+    keys = dict.fromkeys(line[0] for line in part if isinstance(line, tuple))
+    allowed = can_set(actor=actor, orgs=keys)
+    if is_preview:
+        unsaved = [Org(site=key.site, org_id=key.org_id) for key in allowed]
+        return _apply_to([*unsaved, *_rows_of(allowed)], part, change=_set_details)
+    with audit.atomic():
+        orgs = _lock_orgs(allowed)
+        outcomes = _apply_to(orgs, part, change=partial(_change, actor=actor))
+        Org.objects.bulk_update(orgs, ["group", "owner"])
+    return outcomes
+
+
+def _apply_to(
+    orgs: Iterable[Org],
+    part: Sequence[_Line],
+    *,
+    change: Callable[[Org, OrgDetails], bool | list[str]],
+) -> list[Outcome]:
+    by_key = {OrgKey(site=org.site, org_id=org.org_id): org for org in orgs}
+    outcomes: list[Outcome] = []
+    for line in part:
+        if isinstance(line, InvalidInputError):
+            outcomes.append(line)
+        elif line[0] not in by_key:
+            outcomes.append(permissions.denied(WHO_CAN))
+        elif problem := _find_owner_problem(by_key[line[0]], line[1]):
+            outcomes.append(problem)
+        else:
+            outcomes.append(change(by_key[line[0]], line[1]))
+    return outcomes
 
 
 def find_by_id_or_name(orgs: Collection[KnownOrg], *, site: str, text: str) -> KnownOrg:

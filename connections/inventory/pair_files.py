@@ -10,7 +10,8 @@ from typing import Any
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import find_agreements
-from connections.agreements.setting import FIELDS, Terms, set_separately
+from connections.agreements.setting import FIELDS, Terms, preview_separately, set_separately
+from connections.agreements.texts import change_texts
 from connections.core.csv_import import ImportResult, Outcome, import_csv
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import Columns, as_time
@@ -28,8 +29,11 @@ COLUMNS = (*_PAIR, *FIELDS)
 LINES_TOGETHER = 100
 
 
-def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
-    """Set what each line says, all of it or nothing; see COLUMNS.
+type _Line = tuple[OrgPair, Terms] | InvalidInputError
+
+
+def import_agreements(*, actor: Actor, content: bytes, is_preview: bool = False) -> ImportResult:
+    """Set what each line says, all of it or nothing; see COLUMNS. A preview sets nothing.
 
     An org is an ID, or a name that only one org of the site has; data types are separated by
     spaces. An empty cell clears, but data types stay. A line that says nothing about a pair without
@@ -37,7 +41,7 @@ def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
     """
     orgs, find_person = list_known_orgs(actor=actor), cache(find_owner)
 
-    def parse(row: dict[str, str]) -> tuple[OrgPair, Terms] | InvalidInputError:
+    def parse(row: dict[str, str]) -> _Line:
         try:
             source, sink = (
                 find_by_id_or_name(orgs, site=row["site"], text=row[side]) for side in _PAIR[1:]
@@ -47,28 +51,47 @@ def import_agreements(*, actor: Actor, content: bytes) -> ImportResult:
             return error
 
     def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
+        if is_preview:
+            yield from _preview(list(map(parse, rows)), actor=actor)
+            return
         for part in batched(map(parse, rows), LINES_TOGETHER):
-            yield from _apply(part, actor=actor)
+            lines = _lines_to_set(part)
+            outcomes = iter(set_separately(actor=actor, lines=list(lines.values())))
+            for number, line in enumerate(part):
+                outcome = next(outcomes) if number in lines else line
+                if isinstance(outcome, Exception):
+                    yield outcome
+                else:
+                    yield isinstance(outcome, Agreement)
 
     return import_csv(content, columns=COLUMNS, apply_all=apply_all, named_by=_PAIR)
 
 
-def _apply(
-    lines: Sequence[tuple[OrgPair, Terms] | InvalidInputError], *, actor: Actor
-) -> Iterator[Outcome]:
-    """Set what these lines say, together where each is about another pair."""
-    parsed = [line for line in lines if isinstance(line, tuple)]
-    terms = dict(parsed)
-    if len(terms) < len(parsed):
-        for line in lines:
-            yield from _apply([line], actor=actor)
-        return
-    agreements = find_agreements([pair for pair, wanted in parsed if not any(wanted.values())])
-    said = {pair: each for pair, each in parsed if any(each.values()) or pair in agreements}
-    outcomes = set_separately(actor=actor, terms=said)
-    for line in lines:
-        outcome = outcomes.get(line[0]) if isinstance(line, tuple) else line
-        yield outcome if isinstance(outcome, Exception) else outcome is not None
+def _preview(part: Sequence[_Line], *, actor: Actor) -> Iterator[Outcome]:
+    lines = _lines_to_set(part)
+    outcomes = iter(preview_separately(actor=actor, lines=list(lines.values())))
+    latest = find_agreements({pair for pair, _ in lines.values()})
+    for number, line in enumerate(part):
+        outcome = next(outcomes) if number in lines else line
+        if isinstance(outcome, Agreement):
+            yield list(change_texts(outcome, latest.get(outcome.pair)))
+            latest[outcome.pair] = outcome
+        else:
+            yield outcome if isinstance(outcome, Exception) else []
+
+
+def _lines_to_set(part: Sequence[_Line]) -> dict[int, tuple[OrgPair, Terms]]:
+    """The lines that set anything, by their place. To clear needs an agreement first."""
+    parsed = {number: line for number, line in enumerate(part) if isinstance(line, tuple)}
+    agreed = set(
+        find_agreements([pair for pair, wanted in parsed.values() if not any(wanted.values())])
+    )
+    lines = {}
+    for number, (pair, wanted) in parsed.items():
+        if any(wanted.values()) or pair in agreed:
+            lines[number] = (pair, wanted)
+            agreed.add(pair)
+    return lines
 
 
 def _terms(row: dict[str, str], find_person: Callable[[str], Person | None]) -> Terms:

@@ -1,14 +1,13 @@
 """What was agreed about a connection, as pages show it beside the connection."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from connections.access_requests.status import people_text
 from connections.agreements.agreed import reasons_of
 from connections.agreements.setting import find_requests_of
-from connections.agreements.texts import end_text, is_end_urgent
-from connections.core.text import join_names
+from connections.agreements.texts import change_texts, end_text, is_end_urgent, owner_text
 from connections.models import COMPLETED, AccessRequest, Agreement
 from connections.web.badges import AGREEMENT_REASONS, Badge
 
@@ -49,7 +48,7 @@ def agreed_view(agreement: Agreement | None, types: Collection[str], *, today: d
     wider = [kind for kind in types if kind not in agreed_types]
     return AgreedView(
         agreement=agreement,
-        owner=_owner(agreement) if agreement else "",
+        owner=owner_text(agreement) if agreement else "",
         end=end_text(ends_on, today=today) if ends_on else "",
         is_end_urgent=ends_on is not None and is_end_urgent(ends_on, today=today),
         flags={reason.name: AGREEMENT_REASONS[reason] for reason in reasons},
@@ -72,34 +71,8 @@ def version_views(
     return [
         VersionView(
             agreement=version,
-            changes=tuple(_changes(version, earlier)),
+            changes=tuple(change_texts(version, earlier)),
             set_by=set_by.get(version.pk) or f"by {version.set_by or version.set_by_process}",
         )
         for version, earlier in zip(versions, before, strict=False)
     ]
-
-
-def _changes(version: Agreement, before: Agreement | None) -> Iterator[str]:
-    types, end = join_names(version.connection_types), version.ends_on
-    if before is None:
-        yield f"Agreed: {types}" + (f" until {_day(end)}" if end else "")
-        return
-    if _owner(version) != _owner(before):
-        yield f"Owner {_owner(before)} → {_owner(version)}"
-    if version.connection_types != before.connection_types:
-        yield f"Data types {join_names(before.connection_types)} → {types}"
-    if end != before.ends_on:
-        earlier = _day(before.ends_on) if before.ends_on else "no end"
-        yield f"End {earlier} → {_day(end) if end else 'no end'}"
-    if version.purpose != before.purpose:
-        yield f"Purpose was “{before.purpose}”"
-    if version.ticket != before.ticket:
-        yield f"Ticket {before.ticket or 'none'} → {version.ticket or 'none'}"
-
-
-def _owner(agreement: Agreement) -> str:
-    return agreement.owner_text or str(agreement.owner)
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"

@@ -1,8 +1,10 @@
 """Agreements as files: what an import sets and refuses, and that an export can be imported."""
 
 import csv
+import html
 import io
 import json
+import re
 from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
@@ -21,11 +23,19 @@ from connections.agreements.agreed import find_agreements
 from connections.core.csv_import import ImportResult
 from connections.core.errors import InvalidInputError
 from connections.inventory.pair_files import COLUMNS, import_agreements
-from connections.models import AccessKind, Agreement, Credential, Org, OrgPair, Person
+from connections.models import (
+    AccessKind,
+    Agreement,
+    AuditEvent,
+    Credential,
+    Org,
+    OrgPair,
+    Person,
+)
 from connections.people.people import disable_person
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only
-from tests.flows.support import read, store_credential
+from tests.flows.support import Page, read, store_credential
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
@@ -135,7 +145,9 @@ def test_lines_cost_no_statements_of_their_own_and_those_about_one_pair_keep_the
         counts.append(len(captured))
     assert counts[1] == counts[0]
     lines = [row_of(pair, owner_text="SOC", purpose=purpose) for purpose in ("x", "y", "y")]
-    result = imported(*lines, row_of(other, owner_text="SOC", purpose="z"))
+    with CaptureQueriesContext(connection) as captured:
+        result = imported(*lines, row_of(other, owner_text="SOC", purpose="z"))
+    assert len(captured) == counts[0]
     assert [len(rows) for rows in result.document.values()] == [3, 1, 0]
     assert (newest(pair).version, newest(pair).purpose) == (4, "y")
     assert newest(other).purpose == "z"
@@ -247,21 +259,53 @@ def test_other_formats_have_the_same_columns(pair: OrgPair, ada: Person, client_
     assert client_of(ada).get(f"{EXPORT}?format=json&ends_within=x").status_code == 400
 
 
-def test_the_page_takes_lines_or_a_file_and_says_which_lines_failed(
-    pair: OrgPair, ada: Person, client_of: ClientOf
+def hidden_lines(preview: Page) -> str:
+    """The lines that a preview imports."""
+    [lines] = re.findall(r'<textarea name="csv" hidden>(.*?)</textarea>', preview.html, re.DOTALL)
+    return html.unescape(lines)
+
+
+def test_the_page_previews_what_each_line_changes_and_then_imports_the_same_lines(
+    pair: OrgPair, other: OrgPair, ada: Person, client_of: ClientOf
 ):
+    agree(pair, actor=command_actor(), owner=ada, owner_text="", purpose="Fraud alerts")
+    lines = as_csv(
+        row_of(pair, owner_text="SOC", purpose="Fraud\nalerts"),
+        row_of(pair, owner_text="SOC", purpose="Fraud\nalerts"),
+        row_of(other, owner_text="SOC", purpose="Audit"),
+        row_of(pair, owner_text="y"),
+    )
     client = client_of(ada)
     assert read(client.get(LIST)).link("Import…") == IMPORT
-    good = row_of(pair, owner_text="SOC", purpose="x")
-    page = read(client.post(IMPORT, {"csv": as_csv(good, row_of(pair, owner_text="y")).decode()}))
-    assert (page.status, "1 agreement set and 1 line failed." in page.text) == (200, True)
-    assert 'data-line="3"' in page.html
-    file = SimpleUploadedFile("agreements.csv", b"\xef\xbb\xbf" + as_csv(good))
-    assert "1 unchanged." in read(client.post(IMPORT, {"file": file})).text
+    preview = read(client.post(IMPORT, {"file": SimpleUploadedFile("a.csv", lines)}))
+    assert "2 agreements to set, 1 unchanged and 1 line with an error." in preview.text
+    assert "Owner Ada → SOC · Purpose “Fraud alerts” → “Fraud alerts”" in preview.text
+    assert "· Owner SOC · Purpose “Audit”" in preview.text
+    assert "Enter a purpose." in preview.text
+    assert Agreement.objects.count() == 1
+    assert AuditEvent.objects.filter(code="agreement.set").count() == 1
+
+    # Browsers send the lines with CRLF, also within a cell.
+    posted = {"csv": hidden_lines(preview).replace("\n", "\r\n")}
+    edited = read(client.post(IMPORT, posted | {"edit": "yes"}))
+    assert (edited.status, "Fraud\r\nalerts" in edited.html) == (200, True)
+    assert Agreement.objects.count() == 1
+    done = read(client.post(IMPORT, posted | {"confirm": "yes"}))
+    assert "2 agreements set, 1 unchanged and 1 line failed." in done.text
+    assert (newest(pair).purpose, newest(other).purpose) == ("Fraud\nalerts", "Audit")
+    [found] = {href for href, text in done.links if text.strip() == f"{other[1]} → {other[2]}"}
+    page = read(client.get(found))
+    assert "Audit" in page.text
+    assert "Fraud" not in page.text
+
+
+def test_a_page_that_cannot_use_the_lines_says_why(ada: Person, client_of: ClientOf):
+    client = client_of(ada)
     for posted, problem in (
         ({}, "Paste lines, or choose one file"),
         ({"csv": "site\n"}, "The first line must be the header"),
         ({"csv": "\n" * 1002}, "Import at most 1,000 lines at once."),
+        ({"file": SimpleUploadedFile("a.csv", b"a\0b")}, "a character that can't be stored."),
     ):
         page = read(client.post(IMPORT, posted))
         assert (page.status, problem in page.text) == (422, True)

@@ -247,6 +247,7 @@ OURS = [
     _page("org-list", who="administrator"),
     _page("org-list", "org-list-none", {"q": "nowhere"}, who="viewer"),
     _page("org-list", "org-list-fresh", is_fresh=True),
+    _page("org-import", who="operator"),
     Listed(slug="org-details", name="org-details", path=_org_details, who="operator"),
     _page("org-detail", find=_org("Payments EU"), who="operator"),
     _page("org-detail", "org-detail-without-credential", find=_org_without_credential),

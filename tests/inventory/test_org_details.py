@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
+from django.db import connection
 from django.http import Http404
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from connections.access.actor import command_actor, person_actor
 from connections.core.errors import InvalidInputError
-from connections.inventory.org_details import OrgDetails, set_org_details
+from connections.inventory.org_details import OrgDetails, import_org_groups, set_org_details
 from connections.inventory.rate_limits import OrgKey
 from connections.models import AccessKind, AuditEvent, Credential, Org, Person
 from connections.people.people import disable_person
@@ -169,3 +171,58 @@ def test_an_import_sets_what_each_line_says(
     rows = {row["name"]: (row["group"], row["owner"]) for row in orgs}
     assert rows["Payments US"] == ("production", "ada")
     assert rows["Group SOC"] == (None, None)
+
+
+def test_the_page_previews_an_import_of_groups_and_then_imports_the_same_lines(
+    payments: Credential,
+    soc: Credential,
+    ada: Person,
+    grace: Person,
+    root: Person,
+    client_of: ClientOf,
+):
+    disable_person(actor=person_actor(person=root), person=grace)
+    lines = (
+        "site,org,group,owner\n"
+        f"{payments.site},Payments US,production,ada\n"
+        f"{payments.site},Payments US,production,ada\n"
+        f"{soc.site},Group SOC,,grace\n"
+    )
+    client = client_of(ada)
+    import_url = read(client.get("/orgs/")).link("Import groups…")
+    preview = read(client.post(import_url, {"csv": lines}))
+    assert "1 org to set, 1 unchanged and 1 line with an error." in preview.text
+    assert "Group none → production · Owner nobody → Ada" in preview.text
+    assert "The account of Grace is disabled." in preview.text
+    assert stored(org_of(payments)) == ("", None)
+    done = read(client.post(import_url, {"csv": lines, "confirm": "yes"}))
+    assert "1 org set, 1 unchanged and 1 line failed." in done.text
+    assert stored(org_of(payments)) == ("production", ada)
+    assert "Payments US" in read(client.get(done.link("Payments US"))).text
+
+
+def test_lines_about_orgs_that_one_cannot_set_fail(
+    payments: Credential, soc: Credential, ada: Person, root: Person
+):
+    let_only(root, credential=payments, kind=AccessKind.USE, actor=person_actor(person=root))
+    lines = (
+        f"site,org,group,owner\n{payments.site},{payments.org_id},a,\n{soc.site},{soc.org_id},b,\n"
+    )
+    for is_preview in (True, False):
+        actor = person_actor(person=Person.objects.get(pk=ada.pk))
+        result = import_org_groups(actor=actor, content=lines.encode(), is_preview=is_preview)
+        assert [row["line"] for row in result.set] == [3]
+        assert "permission" in result.failed[0]["error"]
+    assert (stored(org_of(payments)), stored(org_of(soc))) == (("", None), ("b", None))
+
+
+def test_lines_cost_no_statements_of_their_own(payments: Credential, soc: Credential):
+    counts = []
+    for number, credentials in enumerate(([payments], [payments, soc, payments])):
+        lines = [f"{each.site},{each.org_id},{number},\n" for each in credentials]
+        with CaptureQueriesContext(connection) as captured:
+            import_org_groups(
+                actor=command_actor(), content="".join(["site,org,group,owner\n", *lines]).encode()
+            )
+        counts.append(len(captured))
+    assert counts[0] == counts[1]

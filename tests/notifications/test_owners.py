@@ -244,7 +244,7 @@ def test_several_new_agreements_of_an_owner_are_one_email(
 ):
     other = pair_between(sandbox, "Group SOC", "Payments US")
     terms: Terms = {"owner": victor, "purpose": "Fraud alerts"}
-    set_separately(actor=command_actor(), terms={pair: terms, other: terms})
+    set_separately(actor=command_actor(), lines=[(pair, terms), (other, terms)])
     assert delivery.run_due(channel=Notification.Channel.MAIL) == 1
     [mail] = mail_server.messages
     assert mail["Subject"] == "Org Admin: New owner of an agreement: 2 times"

@@ -95,6 +95,8 @@ FREE = {
     # What they name is checked in tests/agreements/.
     "agreement-form",
     "agreement-import",
+    # As above, in tests/inventory/.
+    "org-import",
     "access-review-new",
     "access-review-close",
     "access-review-owner",

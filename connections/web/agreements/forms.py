@@ -22,8 +22,6 @@ from connections.web.framework.forms import DIFFERENT, ListField, ServiceForm
 ANY = "any"
 PERSON, TEAM = "person", "team"
 AS_AGREED, CHOSEN = "agreed", "choose"
-# Of an import on the page, because proxies usually end a request after 60 s.
-MAX_LINES = 1000
 
 
 class PairFilters(forms.Form):
@@ -257,30 +255,6 @@ _SHOWN: dict[str, Callable[[Agreement], Any]] = {
     "ticket": lambda agreement: agreement.ticket,
     "ends_on": lambda agreement: agreement.ends_on,
 }
-
-
-class AgreementImportForm(ServiceForm):
-    """Lines of CSV, pasted or as a file."""
-
-    csv = forms.CharField(
-        label="Lines",
-        help_text="Paste CSV with its header.",
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "required": False}),
-    )
-    file = forms.FileField(label="Or choose a file", required=False)
-
-    def clean(self) -> dict[str, Any]:
-        """Put the bytes into `cleaned_data["content"]`."""
-        cleaned = super().clean() or self.cleaned_data
-        upload, pasted = cleaned.get("file"), cleaned.get("csv", "")
-        if bool(upload) == bool(pasted) and not self.errors:
-            self.add_error("csv", "Paste lines, or choose one file of at most 256 KB.")
-        cleaned["content"] = upload.read() if upload else pasted.encode()
-        if cleaned["content"].count(b"\n") > MAX_LINES + 1:
-            self.add_error("csv", f"Import at most {MAX_LINES:,} lines at once.")
-        return cleaned
 
 
 def _types_of(rows: Iterable[PairRow]) -> list[str]:

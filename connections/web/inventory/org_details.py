@@ -1,4 +1,4 @@
-"""Setting the group and the owner of one or many orgs."""
+"""Setting the group and the owner of one or many orgs, also from CSV."""
 
 from typing import Any
 
@@ -9,14 +9,31 @@ from django.urls import reverse
 
 from connections.core.errors import DomainError, InvalidInputError
 from connections.core.text import pluralize
-from connections.inventory.org_details import set_org_details
+from connections.inventory.org_details import COLUMNS, import_org_groups, set_org_details
 from connections.inventory.orgs import OrgSummary, list_orgs
 from connections.lookups.objects import raise_org_not_found
 from connections.web.framework.actions import Refusal
 from connections.web.framework.addresses import org_url
+from connections.web.framework.csv_imports import ImportPage
 from connections.web.framework.http import SeeOther, actor_of
 from connections.web.framework.lists import shared_names
+from connections.web.framework.person_limits import limited
 from connections.web.inventory.forms import OrgDetailsForm
+
+_IMPORT = ImportPage(
+    template="inventory/org_import.html",
+    service=import_org_groups,
+    noun="org",
+    columns=COLUMNS,
+    name_of=lambda row: str(row["org"]),
+    list_name="org-list",
+)
+
+
+@limited("import-groups", per_minute=10)
+def org_import(request: HttpRequest) -> HttpResponse:
+    """The form, a preview of its lines, and their import."""
+    return _IMPORT.respond(request)
 
 
 def org_details(request: HttpRequest) -> HttpResponse:

@@ -8,7 +8,7 @@ from connections.inventory.org_details import MAX_ORGS
 from connections.web.framework.routing import action, form_page, page
 from connections.web.inventory import actions, detail, orgs
 from connections.web.inventory import list as inventory
-from connections.web.inventory.org_details import org_details
+from connections.web.inventory.org_details import org_details, org_import
 from connections.web.inventory.org_list import org_list
 
 
@@ -36,5 +36,6 @@ urlpatterns = [
     ),
     page("orgs/", org_list, SEE),
     form_page("orgs/details/", org_details, SET_DETAILS, max_fields=2 * MAX_ORGS),
+    form_page("orgs/import/", org_import, SET_DETAILS, accepts_file=True),
     page("orgs/<site:site>/<uuid:org_id>/", orgs.org_detail, SEE),
 ]

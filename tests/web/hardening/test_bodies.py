@@ -42,7 +42,7 @@ def test_a_file_upload_is_refused_everywhere(client: Client, path: str):
 def test_only_an_import_accepts_a_file(client: Client):
     accesses = {pattern.name: getattr(pattern.callback, "access", None) for pattern in urlpatterns}
     accepting = [name for name, access in accesses.items() if access and access.accepts_file]
-    assert accepting == ["agreement-import", "credential-import"]
+    assert accepting == ["org-import", "agreement-import", "credential-import"]
     files = {"file": SimpleUploadedFile("a.csv", b"text"), "more": SimpleUploadedFile("b", b"x")}
     assert client.post("/credentials/import/", files).status_code == 400
 
