@@ -342,9 +342,10 @@
     const orgs = [cell.parentElement.cells[0], head];
     const names = document.createElement("strong");
     names.textContent = orgs.map((each) => each.textContent.trim()).join(" → ");
-    /* The label is "<source> to <destination>: <contents>", followed by ". " and the last change. */
+    /* The label is "<letters>: <source> to <destination>: <contents>", then ". " and the last change. */
     const label = link.getAttribute("aria-label");
-    const prefix = orgs.map((each) => each.dataset.name).join(" to ").length + 2;
+    const name = orgs.map((each) => each.dataset.name).join(" to ");
+    const prefix = `${link.textContent.trim()}: ${name}: `.length;
     const end = link.matches(".is-changed") ? label.lastIndexOf(". ") : label.length;
     card.replaceChildren(names, label.slice(prefix, end));
     if (end < label.length) {

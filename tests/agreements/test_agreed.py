@@ -148,7 +148,7 @@ def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
         "ended": "<strong>Ended.</strong>",
     }
     matrix = client.get("/connections/?view=matrix").content.decode()
-    [cell] = re.findall(r'aria-label="Payments US to Group SOC: ([^"]*)"', matrix)
+    [cell] = re.findall(r'aria-label="[^"]*Payments US to Group SOC: ([^"]*)"', matrix)
     # Before the first agreement, nothing is marked.
     has_none = not Agreement.objects.exists()
     marked = [reason for reason in NotAgreed if reason.label.lower() in cell]

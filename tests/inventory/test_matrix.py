@@ -36,10 +36,13 @@ def open_matrix(client: Client, **filters: str) -> Page:
 
 def cells_in(page: Page) -> list[tuple[str, str, str]]:
     """The address, the label and the letters of each cell with a connection."""
-    return [
-        (unescape(url), unescape(label), re.sub(r"<[^>]+>", "", letters))
-        for url, label, _, letters in _CELL.findall(page.html)
-    ]
+    cells = []
+    for url, label, _, html in _CELL.findall(page.html):
+        letters = re.sub(r"<[^>]+>", "", html)
+        # So that voice control finds it.
+        assert label.startswith(f"{letters.strip()}: ")
+        cells.append((unescape(url), unescape(label.removeprefix(f"{letters.strip()}: ")), letters))
+    return cells
 
 
 def heads_in(page: Page, scope: str) -> list[str]:

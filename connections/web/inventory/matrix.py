@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.html import escape, format_html
+from django.utils.html import escape, format_html, strip_tags
 from django.utils.safestring import SafeString
 
 from connections.access import permissions
@@ -152,6 +152,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
         for sink in matrix.destinations
     ]
     contents, mark, letters = cache(_contents), cache(_marks_html), cache(_type_letters)
+    visible = cache(_visible_letters)
     for source, head in zip(matrix.sources, heads, strict=True):
         query = {"site": matrix.site, "source": source.org_id}
         url = reverse("org-connection-list", query=query)
@@ -166,7 +167,7 @@ def _rows(matrix: Matrix, *, shared: set[str]) -> Iterable[Row]:
             types = frozenset(cell.types)
             label = contents(types, cell.count, frozenset(cell.creators))
             marks = mark(_change_text(cell, at=matrix.inventory.at), tuple(sorted(cell.reasons)))
-            opened = start + sink_id + name + sink_name + label + marks
+            opened = start + sink_id + visible(types) + name + sink_name + label + marks
             cells.append(opened + letters(types) + _CELL_END)
         yield Row(head=head, cells=format_html("{}" * len(cells), *cells))
 
@@ -210,6 +211,11 @@ def _creators_text(creators: frozenset[str]) -> str:
     if len(creators) > MAX_CREATORS:
         return pluralize(len(creators), "user")
     return join_names(sorted(creators))
+
+
+def _visible_letters(types: frozenset[str]) -> SafeString:
+    """What a cell shows: its label begins with it, so that voice control finds the link."""
+    return format_html("{}: ", strip_tags(_type_letters(types)).strip())
 
 
 def _type_letters(types: frozenset[str]) -> SafeString:
