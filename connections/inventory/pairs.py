@@ -331,14 +331,15 @@ def _conditions(
 
 
 def _contains(text: str, *, owners: Mapping[str, _Owner]) -> _Condition:
-    """Whether each word is in a name of an org or the owner, or in the purpose or the ticket."""
+    """Whether each word is in the name or ID of an org, the owner, the purpose or the ticket."""
     source, rest = split_pair(text)
     words = rest.casefold().split()
     rows = newest_agreements().order_by().values_list(*_PAIR, "purpose", "ticket")
     texts = {row[:3]: row[3:] for row in rows}
 
     def contains(listed: ListedPair) -> bool:
-        names = [listed.sink_org.name] if source is not None else [org.name for org in listed[:2]]
+        orgs = [listed.sink_org] if source is not None else listed[:2]
+        names = [text for org in orgs for text in (org.name, org.org_id)]
         if listed.terms:
             names += [*owners.get(listed.terms.owner_hex or "", ()), listed.terms.owner_text]
             names += texts.get(listed.terms[:3], ())
