@@ -23,6 +23,7 @@ EVERY = Q()
 OWNER_LEFT = Q(owner__in=Person.objects.filter(is_active=False).order_by(), owner_text="")
 # Pairs in one query, whose conditions would otherwise be too many for SQLite.
 PAIRS_PER_QUERY = 200
+_WITH = ("owner", "set_by", "owner_decision")
 
 
 class NotAgreed(TextChoices):
@@ -131,7 +132,7 @@ def find_agreements(pairs: Collection[OrgPair]) -> dict[OrgPair, Agreement]:
     wanted = list(set(pairs))
     for start in range(0, len(wanted), PAIRS_PER_QUERY):
         of_pairs = of_these_pairs(wanted[start : start + PAIRS_PER_QUERY])
-        rows = newest_agreements().filter(of_pairs).select_related("owner", "set_by")
+        rows = newest_agreements().filter(of_pairs).select_related(*_WITH)
         agreements |= {row.pair: row for row in rows}
     return agreements
 
@@ -164,7 +165,7 @@ def list_versions(pair: OrgPair) -> QuerySet[Agreement]:
     versions = Agreement.objects.filter(
         site=pair.site, source_org_id=pair.source_org_id, sink_org_id=pair.sink_org_id
     )
-    return versions.select_related("owner", "set_by").order_by("-version")
+    return versions.select_related(*_WITH).order_by("-version")
 
 
 def has_owner_left(agreement: Agreement) -> bool:

@@ -30,6 +30,7 @@ from connections.models import (
     Org,
     OrgConnectionSnapshot,
     OrgPair,
+    OwnerDecision,
     Person,
     of_these_pairs,
 )
@@ -230,10 +231,18 @@ def _find_listed_types(pairs: Sequence[OrgPair]) -> dict[OrgPair, list[str]]:
     return listed_types(current.exclude(credential__in=retired))
 
 
-def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms, access_request: UUID) -> None:
+def set_approved(
+    *,
+    actor: Actor,
+    pair: OrgPair,
+    terms: Terms,
+    access_request: UUID,
+    wanted_by: Collection[UUID | None],
+) -> None:
     """Set what this access request gave, which its approvals cover. Call it in a transaction.
 
-    Does nothing if the agreement already says the same.
+    An owner among `wanted_by`, who requested or confirmed it, has accepted it. Does nothing if the
+    agreement already says the same.
     """
     newest = find_agreements([pair]).get(pair)
     # A request that names no data types agrees none, also where nothing was agreed.
@@ -242,7 +251,7 @@ def set_approved(*, actor: Actor, pair: OrgPair, terms: Terms, access_request: U
     if newest is None or _differing_fields(draft, newest):
         # Its owner has been notified of the access request.
         details = {"set_together": 1, SET_BY_REQUEST: str(access_request)}
-        _store([draft], before=None, actor=actor, details=details)
+        _store([draft], before=None, actor=actor, details=details, wanted_by=wanted_by)
 
 
 def find_requests_of(versions: Iterable[Agreement]) -> dict[UUID, UUID]:
@@ -373,7 +382,7 @@ def _raise_problems(drafts: Mapping[OrgPair, Outcome]) -> None:
 
 
 def _which(pairs: Sequence[OrgPair]) -> str:
-    names = [f"{source} → {sink}" for source, sink in _org_names(pairs)]
+    names = [f"{source} → {sink}" for source, sink in org_names(pairs)]
     return join_some_names(names, limit=MAX_NAMED)
 
 
@@ -446,8 +455,12 @@ def _store(
     before: Mapping[OrgPair, Agreement] | None,
     actor: Actor,
     details: dict[str, Any],
+    wanted_by: Collection[UUID | None] = (),
 ) -> None:
-    """Store new versions. With the versions `before`, their new owners are notified."""
+    """Store new versions. With the versions `before`, their new owners are notified.
+
+    Owners who are among `wanted_by` have accepted them.
+    """
     now = clock.now()
     for draft in new:
         draft.set_at = now
@@ -456,8 +469,12 @@ def _store(
     latest = None if before is None else dict(before)
     Agreement.objects.bulk_create(new)
     schedule_ends(new)
-    names = _org_names([agreement.pair for agreement in new])
+    names = org_names([agreement.pair for agreement in new])
     for agreement, (source, sink) in zip(new, names, strict=True):
+        rows: audit.Rows = {"agreement": audit.row_of(agreement)}
+        if agreement.owner_id in wanted_by:
+            accepted = OwnerDecision.objects.create(agreement=agreement, accepted_at=now)
+            rows["owner_decision"] = audit.row_of(accepted)
         audit.record(
             code=EventCode.AGREEMENT_SET,
             actor=actor,
@@ -469,7 +486,7 @@ def _store(
                 sink=sink,
             ),
             details=details | ({NEW_OWNER: True} if _has_new_owner(agreement, latest) else {}),
-            rows={"agreement": audit.row_of(agreement)},
+            rows=rows,
         )
         if latest is not None:
             latest[agreement.pair] = agreement
@@ -482,7 +499,7 @@ def _has_new_owner(agreement: Agreement, before: Mapping[OrgPair, Agreement] | N
     return former is None or former.owner_id != agreement.owner_id
 
 
-def _org_names(pairs: Sequence[OrgPair]) -> list[tuple[str, str]]:
+def org_names(pairs: Sequence[OrgPair]) -> list[tuple[str, str]]:
     """The names of the source and the destination org of each. An org's ID if it has none."""
     orgs = Org.objects.filter(site__in={pair.site for pair in pairs})
     rows = orgs.order_by().values_list("site", "org_id", "name")

@@ -1,6 +1,7 @@
 """The audit log: appending, reading, signing and verifying it."""
 
 from connections.audit.events import (
+    Columns,
     EventDraft,
     Rows,
     Subject,

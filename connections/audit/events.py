@@ -341,6 +341,7 @@ NOT_RECORDED: dict[type[Model], dict[str, str]] = {
     },
     AccessReviewDecision: {"id": "in its name"},
     Agreement: {"id": "the event is about it"},
+    OwnerDecision: {"agreement": "the agreement that the event is about"},
     Hold: {"id": "the event is about it"},
     Protection: {"id": "in its name"},
     ProtectionRemoval: {"protection": "in its name", "id": "its protection identifies it"},

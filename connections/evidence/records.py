@@ -36,6 +36,7 @@ from connections.models import (
     BreakGlassReview,
     Deletion,
     Hold,
+    OwnerDecision,
     Protection,
     ProtectionRemoval,
 )
@@ -160,7 +161,10 @@ KINDS = (
         name=AGREEMENT,
         noun="agreement",
         fault=Fault.AGREEMENT,
-        tables=(Table(name="agreement", model=Agreement, record="id"),),
+        tables=(
+            Table(name="agreement", model=Agreement, record="id"),
+            Table(name="owner_decision", model=OwnerDecision, record="agreement_id"),
+        ),
     ),
     RecordKind(
         name=HOLD,

@@ -34,6 +34,8 @@ CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
         "ends_on": lambda row: row.agreement and _last_day(row.agreement),
         "agreed": lambda row: not row.reasons,
         "reasons": lambda row: list(row.reasons),
+        "accepted": lambda row: bool(row.agreement and row.agreement.accepted_at),
+        "accepted_at": lambda row: row.agreement and as_time(row.agreement.accepted_at),
     }
 )
 

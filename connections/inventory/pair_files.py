@@ -179,6 +179,11 @@ def _export_columns(names: set[tuple[str, str]]) -> Columns[PairRow]:
                 )
             ),
             "set_at": _of(lambda agreement: as_time(agreement.set_at)),
+            "accepted": _of(lambda agreement: agreement.accepted_at is not None),
+            "accepted_at": _of(lambda agreement: as_time(agreement.accepted_at)),
+            "refusal_reason": _of(
+                lambda agreement: agreement.decision.reason if agreement.decision else ""
+            ),
         }
     )
 

@@ -1,5 +1,5 @@
-"""Failing syncs that were reported, acknowledged problems, a channel, emails limited to alerts, and
-the version of the agreement that a requester saw.
+"""Failing syncs that were reported, acknowledged problems, owners' decisions, a channel, emails
+limited to alerts, and the version of the agreement that a requester saw.
 
 Nothing in it stops release 1.2.0 from working: it only adds tables and columns with a default.
 """
@@ -12,10 +12,12 @@ from django.db.models import (
     PROTECT,
     BooleanField,
     CharField,
+    CheckConstraint,
     DateTimeField,
     ForeignKey,
     Index,
     JSONField,
+    OneToOneField,
     PositiveIntegerField,
     Q,
     TextField,
@@ -33,6 +35,7 @@ CHANNELS = [
     ("slack", "Slack"),
 ]
 ACKNOWLEDGED = "connections_problemacknowledgement"
+DECIDED = "connections_ownerdecision"
 REQUESTS = ("deletion", "accessrequest")
 
 
@@ -41,6 +44,15 @@ def rules(vendor):
     return (
         Rule(ACKNOWLEDGED, "update", "UPDATE", NEVER, "An acknowledgement can't be changed"),
         *never_removed(ACKNOWLEDGED, "An acknowledgement can't be removed"),
+        Rule(
+            DECIDED,
+            "update",
+            "UPDATE",
+            "OLD.accepted_at IS NULL AND NEW.accepted_at IS NOT NULL AND "
+            + unchanged("agreement_id", "refused_at", "reason"),
+            "An owner's decision can't be changed",
+        ),
+        *never_removed(DECIDED, "An owner's decision can't be removed"),
         *(
             Rule(
                 f"connections_{request}",
@@ -110,6 +122,33 @@ class Migration(ReleasedMigration):
                 "constraints": [
                     UniqueConstraint(
                         fields=["subject_id", "kind"], name="one_acknowledgement_of_a_problem"
+                    )
+                ],
+            },
+        ),
+        CreateModel(
+            name="OwnerDecision",
+            fields=[
+                (
+                    "agreement",
+                    OneToOneField(
+                        on_delete=PROTECT,
+                        primary_key=True,
+                        related_name="owner_decision",
+                        serialize=False,
+                        to="connections.agreement",
+                    ),
+                ),
+                ("accepted_at", DateTimeField(null=True)),
+                ("refused_at", DateTimeField(null=True)),
+                ("reason", TextField(blank=True)),
+            ],
+            options={
+                "constraints": [
+                    CheckConstraint(
+                        condition=Q(accepted_at__isnull=False, refused_at=None, reason="")
+                        | Q(refused_at__isnull=False) & ~Q(reason=""),
+                        name="an_owner_accepts_or_says_why_not",
                     )
                 ],
             },

@@ -29,9 +29,11 @@ from connections.models.access_reviews import (
     review_digest_of,
 )
 from connections.models.agreements import (
+    IS_ACCEPTED,
     Agreement,
     AgreementReminder,
     OrgPair,
+    OwnerDecision,
     newest_agreements,
     of_these_pairs,
 )

@@ -2,11 +2,11 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Concat
 from django.db.models.lookups import In
 
@@ -97,6 +97,23 @@ class Agreement(models.Model):
         """The pair of orgs that it is about."""
         return OrgPair(self.site, self.source_org_id, self.sink_org_id)
 
+    @property
+    def decision(self) -> "OwnerDecision | None":
+        """What its owner decided, if it wasn't the owner who set it. Select `owner_decision`."""
+        return getattr(self, "owner_decision", None)
+
+    @property
+    def accepted_at(self) -> datetime | None:
+        """When its owner accepted it. A version that its owner sets is accepted."""
+        if self.owner_id is not None and self.owner_id == self.set_by_id:
+            return self.set_at
+        return self.decision.accepted_at if self.decision else None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether its owner says that it isn't theirs."""
+        return self.decision is not None and not self.accepted_at
+
     def has_ended(self, *, today: date) -> bool:
         """Whether its last day has passed."""
         return self.ends_on is not None and self.ends_on < today
@@ -111,6 +128,38 @@ def newest_agreements() -> QuerySet[Agreement]:
         version__gt=OuterRef("version"),
     )
     return Agreement.objects.filter(~Exists(later))
+
+
+class OwnerDecision(models.Model):
+    """The owner accepts this version of an agreement, or says that it isn't theirs.
+
+    A version that its owner set needs none. Triggers only let decisions be added, and a version
+    that was refused be accepted.
+    """
+
+    agreement = models.OneToOneField(
+        Agreement, on_delete=models.PROTECT, primary_key=True, related_name="owner_decision"
+    )
+    accepted_at = models.DateTimeField(null=True)
+    refused_at = models.DateTimeField(null=True)
+    # Why it isn't theirs.
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(accepted_at__isnull=False, refused_at=None, reason="")
+                | Q(refused_at__isnull=False) & ~Q(reason=""),
+                name="an_owner_accepts_or_says_why_not",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"owner's decision about {self.agreement_id}"
+
+
+# Versions that their owner set or accepted, as `Agreement.accepted_at` says.
+IS_ACCEPTED = Q(owner=F("set_by")) | Q(owner_decision__accepted_at__isnull=False)
 
 
 class AgreementReminder(models.Model):

@@ -129,6 +129,8 @@ class EventCode(StrEnum):
     ACCESS_REVIEW_REPEAT_FAILED = "access_review.repeat_failed"
     ACCESS_REVIEW_CLOSED = "access_review.closed"
     AGREEMENT_SET = "agreement.set"
+    AGREEMENT_ACCEPTED = "agreement.accepted"
+    AGREEMENT_REFUSED = "agreement.refused"
     AGREEMENTS_ENDING = "agreements.ending"
     ORG_DETAILS_SET = "org.details_set"
     EXPORT_STARTED = "export.started"

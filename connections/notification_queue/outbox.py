@@ -66,8 +66,8 @@ class Audience(StrEnum):
     OWNER = "owner"
     # Who requested, confirmed, approved or declined it, and the owner of requested access.
     INVOLVED = "involved"
-    # The person whose roles or sign-in methods changed, who started an access review, or who is the
-    # owner of an agreement.
+    # The person whose roles or sign-in methods changed, who started an access review, or who owns
+    # or set an agreement.
     CONCERNED = "concerned"
     REVIEWERS = "reviewers"  # of this access review, who want emails
     APPROVERS = "approvers"
@@ -133,6 +133,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.ACCESS_REVIEW_REPEAT_FAILED: _RIGHTS,
     # Only of a new owner.
     EventCode.AGREEMENT_SET: (Audience.CONCERNED,),
+    EventCode.AGREEMENT_REFUSED: _RIGHTS,
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_CREATOR_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_ACCESS_CHANGED: _SAFEGUARD,
@@ -175,6 +176,7 @@ NEEDS_PEOPLE = {
     EventCode.ACCESS_REQUEST_NO_EFFECT,
     EventCode.ACCESS_REQUEST_INTERRUPTED,
     EventCode.ACCESS_REQUEST_NOT_ENDED,
+    EventCode.AGREEMENT_REFUSED,
     EventCode.BATCH_PAUSED,
     EventCode.ACCESS_REVIEW_STARTED,
     EventCode.ACCESS_REVIEW_REVIEWERS_CHANGED,
@@ -194,6 +196,7 @@ NEEDS_PEOPLE = {
 # or an outcome of its own.
 SENT_TOGETHER = {
     EventCode.AGREEMENT_SET,
+    EventCode.AGREEMENT_REFUSED,
     EventCode.CREDENTIAL_POLICY_CHANGED,
     EventCode.CREDENTIAL_CREATOR_CHANGED,
     EventCode.CREDENTIAL_ACCESS_CHANGED,
@@ -278,6 +281,8 @@ def _audiences_of(
 ) -> set[Audience]:
     audiences = set(AUDIENCES[EventCode(event.code)])
     is_over = event.code in _SETTLED and event.details["outcome"] not in _EFFECTS
+    if isinstance(subject, models.Agreement) and subject.set_by_id:
+        audiences.discard(Audience.ADMINISTRATORS)
     # At the end of access, its owner is alerted only if people have to decide.
     is_at_end = event.code == EventCode.DELETION_REQUESTED and (
         isinstance(subject, models.Deletion) and subject.automatic
@@ -403,7 +408,7 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
         case Audience.CONCERNED, models.AccessReview():
             return Q(pk=subject.created_by_id)
         case Audience.CONCERNED, models.Agreement():
-            return Q(pk=subject.owner_id)
+            return Q(pk__in=[subject.owner_id, subject.set_by_id])
         case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
     return _with_role(_ROLES[audience]) if audience in _ROLES else Q(pk__in=[])

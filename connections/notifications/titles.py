@@ -12,6 +12,7 @@ _NOTIFICATION_TITLES = {
     "access_review.owner_changed": "Connections of an access review to decide on",
     "access_review.reminded": "Access review due",
     "access_review.repeat_failed": "Access review not repeated",
+    "agreement.refused": "An owner refuses an agreement",
     "agreement.set": "New owner of an agreement",
     "agreements.ending": "Agreements end soon",
     "changes.detected": "Changes need attention",

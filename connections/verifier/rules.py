@@ -495,6 +495,13 @@ def decisions_by_row(rows: Rows) -> dict[Any, list[dict[str, Any]]]:
     return by_row
 
 
+def _agreement_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
+    owner = rows.get(AGREEMENT, {}).get("owner_id")
+    for event in events:
+        if event.step in ("accepted", "refused") and event.actor_id != owner:
+            yield fill("event {} is not by its owner", event.seq)
+
+
 def _no_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
     yield from ()
 
@@ -506,6 +513,6 @@ RULES: dict[str, Callable[[Rows, Sequence[Event]], Iterator[str]]] = {
     BATCH: _batch_problems,
     ACCESS_REVIEW: _access_review_problems,
     ORG_CONNECTION: _no_problems,
-    AGREEMENT: _no_problems,
+    AGREEMENT: _agreement_problems,
     HOLD: _no_problems,
 }

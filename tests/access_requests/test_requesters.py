@@ -14,6 +14,7 @@ from connections.inventory import syncs
 from connections.models import (
     AccessRequest,
     AccessState,
+    Agreement,
     ApprovalPolicy,
     Credential,
     OrgPair,
@@ -21,6 +22,7 @@ from connections.models import (
     RequestKind,
 )
 from sandbox.server import SandboxServer
+from tests.evidence.support import verified
 from tests.support.access_requests import request_for
 from tests.support.sandbox import org_named
 
@@ -92,3 +94,31 @@ def test_a_person_has_at_most_20_open_access_requests(
     assert AccessRequest.objects.get() == first
     lifecycle.withdraw(change_request=first, actor=person_actor(person=root))
     assert request_change(second, by=root).state == AccessState.REQUESTED
+
+
+@pytest.mark.parametrize("owner", ["victor", "grace"])
+def test_an_owner_who_requested_the_access_has_accepted_its_agreement(
+    ada: Person, linus: Person, victor: Person, grace: Person, listed_pair: OrgPair, owner: str
+):
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
+    person = {"victor": victor, "grace": grace}[owner]
+    access_request = request_for(
+        actor=person_actor(person=victor),
+        pair=listed_pair,
+        kind=RequestKind.CHANGE,
+        wanted=WANTED | {"owner": person, "owner_text": ""},
+    )
+    approvals.approve(
+        change_request=access_request,
+        actor=person_actor(person=linus),
+        digest=access_request.approval_digest,
+    )
+    lifecycle.execute(
+        change_request=access_request,
+        actor=person_actor(person=ada),
+        confirmation=access_request.sink_org_name,
+    )
+    agreement = Agreement.objects.get()
+    assert agreement.owner == person
+    assert (agreement.accepted_at is not None) == (owner == "victor")
+    assert verified()[0] == 0

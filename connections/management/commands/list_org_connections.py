@@ -25,6 +25,8 @@ COLUMNS = (
     "seen_by",
     "agreed",
     "reasons",
+    "accepted",
+    "accepted_at",
 )
 # While a connection isn't agreed, with --not-agreed.
 NOT_AGREED = 10

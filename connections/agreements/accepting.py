@@ -1,0 +1,104 @@
+"""Owners accept the newest versions of their agreements, or say that one isn't theirs."""
+
+from collections.abc import Mapping, Sequence
+
+from django.http import Http404
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.agreements.agreed import find_agreements
+from connections.agreements.setting import org_names, require_pairs
+from connections.audit import EventCode, Sentence
+from connections.core import clock
+from connections.core.errors import ConflictError
+from connections.core.text import pluralize
+from connections.core.typed_text import clean_text
+from connections.models import Agreement, OrgPair, OwnerDecision, Person
+
+WHO_CAN = "decide for the owner of these agreements"
+
+
+def accept_agreements(
+    *, actor: Actor, pairs: Sequence[OrgPair], versions: Mapping[OrgPair, int]
+) -> list[Agreement]:
+    """Accept these versions as their owner, or none of them. Return those not accepted before.
+
+    Raises Http404 for a pair without an agreement that the actor knows, PermissionDenied for one
+    that isn't theirs, InvalidInputError for `pair`, and ConflictError for an older version.
+    """
+    require_pairs(pairs, actor=actor)
+    with audit.atomic():
+        own = _lock_own(pairs, actor=actor)
+        changed = [each for each in own if each.version != versions[each.pair]]
+        if changed:
+            raise ConflictError(
+                f"Someone changed {pluralize(len(changed), 'agreement')} in the meantime. Nothing "
+                "was accepted. Read what it says now, then accept it."
+            )
+        new = [each for each in own if not each.accepted_at]
+        now = clock.now()
+        refused = OwnerDecision.objects.filter(agreement__in=[each.pk for each in new])
+        refused.update(accepted_at=now)
+        OwnerDecision.objects.bulk_create(
+            OwnerDecision(agreement=each, accepted_at=now) for each in new if not each.decision
+        )
+        text = "{actor} accepted version {version} of the agreement for {source} → {sink}."
+        columns = audit.changes_of(OwnerDecision, values={"accepted_at": now}, actor=actor)
+        _record(new, code=EventCode.AGREEMENT_ACCEPTED, text=text, columns=columns, actor=actor)
+    return new
+
+
+def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> None:
+    """Say that the newest version of this agreement isn't the actor's. Who set it is notified.
+
+    Raises what `accept_agreements` raises, InvalidInputError for `reason`, and ConflictError for a
+    version that the actor has accepted. Does nothing if it is refused already.
+    """
+    require_pairs([pair], actor=actor)
+    reason = clean_text(reason, missing="Say why it isn't yours.")
+    with audit.atomic():
+        [own] = _lock_own([pair], actor=actor)
+        if own.accepted_at:
+            raise ConflictError("You accepted this agreement. To hand it over, name another owner.")
+        if own.is_refused:
+            return
+        values = {"refused_at": clock.now(), "reason": reason}
+        OwnerDecision.objects.create(agreement=own, **values)
+        text = "{actor} refused version {version} of the agreement for {source} → {sink}."
+        columns = audit.changes_of(OwnerDecision, values=values, actor=actor)
+        _record([own], code=EventCode.AGREEMENT_REFUSED, text=text, columns=columns, actor=actor)
+
+
+def _lock_own(pairs: Sequence[OrgPair], *, actor: Actor) -> list[Agreement]:
+    """The newest version of each pair's agreement, whose owner the actor is."""
+    person = actor.person
+    if person is None or not permissions.can_see(actor):
+        raise permissions.denied(WHO_CAN)
+    # So that two requests never store the same decision.
+    Person.objects.select_for_update(no_key=True).get(pk=person.pk)
+    newest = find_agreements(pairs)
+    if len(newest) < len(set(pairs)):
+        raise Http404("There is no agreement about these orgs.")
+    permissions.require(all(each.owner == person for each in newest.values()), WHO_CAN)
+    return list(newest.values())
+
+
+def _record(
+    agreements: Sequence[Agreement],
+    *,
+    code: EventCode,
+    text: str,
+    columns: audit.Columns,
+    actor: Actor,
+) -> None:
+    names = org_names([each.pair for each in agreements])
+    for each, (source, sink) in zip(agreements, names, strict=True):
+        audit.record(
+            code=code,
+            actor=actor,
+            subject=each,
+            sentence=Sentence(text, version=str(each.version), source=source, sink=sink),
+            details={"reason": columns["reason"]} if "reason" in columns else {},
+            rows={"owner_decision": columns},
+        )
