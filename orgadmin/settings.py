@@ -224,9 +224,9 @@ STORAGES = {
 TIME_ZONE = "UTC"
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-# The highest limit of any URL: a plan has up to 1,000 rows. AccessMiddleware refuses more than
-# 100 fields on other URLs.
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 1100
+# The highest limit of any URL: owners accept up to 1,000 pairs, each with its version.
+# AccessMiddleware refuses more than 100 fields on other URLs.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2100
 # A URL that accepts a file declares it, and every other URL refuses files. Files are only read in
 # memory.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1

@@ -43,9 +43,10 @@ def accept_agreements(
         OwnerDecision.objects.bulk_create(
             OwnerDecision(agreement=each, accepted_at=now) for each in new if not each.decision
         )
-        text = "{actor} accepted version {version} of the agreement for {source} → {sink}."
         columns = audit.changes_of(OwnerDecision, values={"accepted_at": now}, actor=actor)
-        _record(new, code=EventCode.AGREEMENT_ACCEPTED, text=text, columns=columns, actor=actor)
+        _record(
+            new, code=EventCode.AGREEMENT_ACCEPTED, verb="accepted", columns=columns, actor=actor
+        )
     return new
 
 
@@ -65,9 +66,10 @@ def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> None:
             return
         values = {"refused_at": clock.now(), "reason": reason}
         OwnerDecision.objects.create(agreement=own, **values)
-        text = "{actor} refused version {version} of the agreement for {source} → {sink}."
         columns = audit.changes_of(OwnerDecision, values=values, actor=actor)
-        _record([own], code=EventCode.AGREEMENT_REFUSED, text=text, columns=columns, actor=actor)
+        _record(
+            [own], code=EventCode.AGREEMENT_REFUSED, verb="refused", columns=columns, actor=actor
+        )
 
 
 def _lock_own(pairs: Sequence[OrgPair], *, actor: Actor) -> list[Agreement]:
@@ -88,7 +90,7 @@ def _record(
     agreements: Sequence[Agreement],
     *,
     code: EventCode,
-    text: str,
+    verb: str,
     columns: audit.Columns,
     actor: Actor,
 ) -> None:
@@ -98,7 +100,13 @@ def _record(
             code=code,
             actor=actor,
             subject=each,
-            sentence=Sentence(text, version=str(each.version), source=source, sink=sink),
+            sentence=Sentence(
+                "{actor} {verb} version {version} of the agreement for {source} → {sink}.",
+                verb=verb,
+                version=str(each.version),
+                source=source,
+                sink=sink,
+            ),
             details={"reason": columns["reason"]} if "reason" in columns else {},
             rows={"owner_decision": columns},
         )

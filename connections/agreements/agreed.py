@@ -9,6 +9,7 @@ from typing import NamedTuple
 from django.db.models import Case, Q, QuerySet, TextChoices, When
 
 from connections.models import (
+    AWAITS_OWNER,
     Agreement,
     OrgConnectionSnapshot,
     OrgPair,
@@ -54,6 +55,9 @@ class AgreedTerms(NamedTuple):
     ends_on: str | None
     # A JSON array.
     types_text: str
+    version: int
+    # Whether the owner has neither accepted nor refused it.
+    awaits_owner: bool
 
     @property
     def last_day(self) -> str:
@@ -111,7 +115,8 @@ def load_agreements(*, today: date, within: Q = EVERY) -> Agreements:
         .values_list(
             *("site", "source_org_id", "sink_org_id", HexId("owner_id"), "owner_text"),
             Case(When(OWNER_LEFT, then=True), default=False),
-            *(AsText("ends_on"), AsText("connection_types")),
+            *(AsText("ends_on"), AsText("connection_types"), "version"),
+            Case(When(AWAITS_OWNER, then=True), default=False),
         )
     )
     return Agreements(by_pair={row[:3]: AgreedTerms(*row) for row in rows}, today=today)

@@ -46,6 +46,7 @@ from connections.models import (
     Deletion,
     EventCode,
     Hold,
+    OwnerDecision,
     Org,
     OrgConnectionKey,
     Person,

@@ -1,17 +1,20 @@
 """How many connections are agreed, without an object for each of ten thousand connections."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
-from django.db.models import Case, TextField, Value, When
+from django.db.models import Case, Exists, OuterRef, TextField, Value, When
 from django.db.models.functions import Concat
 
+from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import OWNER_LEFT, NotAgreed, reasons_when
+from connections.agreements.setting import can_set
 from connections.inventory.inventory import current_snapshots
-from connections.models import newest_agreements
+from connections.models import AWAITS_OWNER, IS_ACCEPTED, OrgPair, newest_agreements
 from connections.models.text_columns import (
     SEPARATOR,
     AsText,
@@ -22,6 +25,7 @@ from connections.models.text_columns import (
 
 _PAIR = ("site", "source_org_id", "sink_org_id")
 _LEFT, _ENDED = "left", "ended"
+_ACCEPTED, _WITHOUT_ACCOUNT = "accepted", "no account"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,12 @@ class AgreedCounts:
 
     total: int
     agreed: int
+    # Of those agreed: accepted by their owner, and those whose owner has no account.
+    accepted: int
+    without_account: int
     reasons: Counter[NotAgreed]
+    # The pairs of those that aren't agreed, each as its joined columns.
+    not_agreed: frozenset[str]
 
 
 def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
@@ -47,22 +56,72 @@ def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
         listed = current.order_by("last_seen_at", "id").values_list(JoinedText(*columns), flat=True)
         connections = dict(text.split(SEPARATOR, 1) for text in listed)
     terms_of = _load_terms(today=today)
-    rows = (rest.rpartition(SEPARATOR) for rest in connections.values())
     # There are few combinations of listed data types and agreed terms.
-    combinations = Counter((types, terms_of.get(pair)) for pair, _, types in rows)
-    agreed, reasons = 0, Counter[NotAgreed]()
+    combinations, reasons_of = Counter[tuple[str, str | None]](), cache(_find_reasons)
+    not_agreed = set()
+    for rest in connections.values():
+        pair, _, types = rest.rpartition(SEPARATOR)
+        terms = terms_of.get(pair)
+        combinations[types, terms] += 1
+        if reasons_of(types, terms):
+            not_agreed.add(pair)
+    reasons, agreed = Counter[NotAgreed](), Counter[str]()
     for (types, terms), count in combinations.items():
-        found = _find_reasons(types, terms)
-        reasons.update(dict.fromkeys(found, count))
-        agreed += 0 if found else count
-    return AgreedCounts(total=len(connections), agreed=agreed, reasons=reasons)
+        if found := reasons_of(types, terms):
+            reasons.update(dict.fromkeys(found, count))
+        elif terms is not None:
+            agreed[terms.partition("[")[0]] += count
+    return AgreedCounts(
+        total=len(connections),
+        agreed=agreed.total(),
+        accepted=agreed[_ACCEPTED],
+        without_account=agreed[_WITHOUT_ACCOUNT],
+        reasons=reasons,
+        not_agreed=frozenset(not_agreed),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementNeeds:
+    """How many connections a person answers for, and what they can do about agreements."""
+
+    answered: int
+    # Of these, those whose agreement the person has neither accepted nor refused.
+    to_accept: int
+    # Others that aren't agreed, where the person can set the agreement; 0 before the first one.
+    to_agree: int
+
+
+def find_agreement_needs(*, actor: Actor, agreed: Callable[[], AgreedCounts]) -> AgreementNeeds:
+    """What the part "Needs you" of the agreements lists. `agreed` is what `count_agreed` returns.
+
+    One query or, for those who can set agreements, two and those of `agreed`.
+    """
+    of_pair = {name: OuterRef(name) for name in _PAIR}
+    listed = Exists(current_snapshots(actor=actor).filter(**of_pair))
+    awaits = Case(When(AWAITS_OWNER, then=True), default=False)
+    own = newest_agreements().filter(listed, owner=actor.person).order_by()
+    rows = list(own.values_list(*_PAIR, awaits)) if actor.person else []
+    to_accept = {row[:3] for row in rows if row[3]}
+    to_agree: set[OrgPair] = set()
+    if permissions.can_set_agreements(actor):
+        counts = agreed()
+        pairs = {OrgPair(*text.split(SEPARATOR)) for text in counts.not_agreed} - to_accept
+        if counts.reasons[NotAgreed.NO_AGREEMENT] < counts.total:
+            to_agree = can_set(actor=actor, pairs=pairs) if pairs else pairs
+    return AgreementNeeds(answered=len(rows), to_accept=len(to_accept), to_agree=len(to_agree))
 
 
 def _load_terms(*, today: date) -> dict[str, str]:
     """By pair, the problems of the newest version of its agreement, and its data types."""
     left = Case(When(OWNER_LEFT, then=Value(_LEFT)), default=Value(""))
     ended = Case(When(ends_on__lt=today, then=Value(_ENDED)), default=Value(""))
-    types = Concat(left, ended, AsText("connection_types"), output_field=TextField())
+    said = Case(
+        When(owner=None, then=Value(_WITHOUT_ACCOUNT)),
+        When(IS_ACCEPTED, then=Value(_ACCEPTED)),
+        default=Value(""),
+    )
+    types = Concat(left, ended, said, AsText("connection_types"), output_field=TextField())
     return dict(
         text.rsplit(SEPARATOR, 1)
         for text in read_joined(newest_agreements().order_by(), *_PAIR, types)

@@ -25,6 +25,7 @@ from connections.agreements.agreed import (
     load_agreements,
     reasons_of,
 )
+from connections.agreements.setting import can_set
 from connections.agreements.texts import DAYS_SOON
 from connections.core import clock
 from connections.inventory.inventory import current_snapshots
@@ -109,6 +110,8 @@ class PairFilter:
     reason: Collection[str] = ()
     # Agreements that end today or in at most so many days.
     ends_within: int | None = None
+    # Only what the actor owns and hasn't decided about or, if they can set it, isn't agreed.
+    needs_actor: bool = False
     # Words; before an arrow, those of the source org.
     text: str = ""
 
@@ -134,6 +137,11 @@ class PairList:
     # How many end soon, and how many the actor owns.
     ending: int
     own: int
+    # How many of the actor's have a connection, and those about which the actor hasn't decided.
+    answered: int
+    to_accept: list[ListedPair]
+    # How many the part "Needs you" lists.
+    needed: int
     # By name.
     orgs: list[KnownOrg]
     today: date
@@ -164,7 +172,14 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
     is_ending = ends_within(DAYS_SOON, today=today)
     me = actor.person.pk.hex if actor.person else None
     connected = sum(not listed.is_gone for listed in pairs)
-    matches = pairs
+    own = (
+        [listed for listed in pairs if listed.terms and me == listed.terms.owner_hex] if me else []
+    )
+    answered = [listed for listed in own if not listed.is_gone]
+    to_accept = [listed for listed in answered if listed.terms and listed.terms.awaits_owner]
+    settable = can_set(actor=actor, pairs=[listed.pair for listed in pairs if listed.reasons])
+    needed = {listed.pair for listed in to_accept} | settable
+    matches = [listed for listed in pairs if not filters.needs_actor or listed.pair in needed]
     for is_match in _conditions(filters, owners=owners, groups=groups, today=today):
         matches = [listed for listed in matches if is_match(listed)]
     orgs = sort_orgs({org for listed in pairs for org in listed[:2]})
@@ -175,7 +190,10 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
         connected=connected,
         agreed=connected - sum(bool(listed.reasons) for listed in pairs),
         ending=sum(is_ending(listed.ends_on) for listed in pairs),
-        own=sum(me == listed.terms.owner_hex for listed in pairs if listed.terms) if me else 0,
+        own=len(own),
+        answered=len(answered),
+        to_accept=to_accept,
+        needed=len(needed),
         orgs=orgs,
         today=today,
     )

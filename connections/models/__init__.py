@@ -29,6 +29,7 @@ from connections.models.access_reviews import (
     review_digest_of,
 )
 from connections.models.agreements import (
+    AWAITS_OWNER,
     IS_ACCEPTED,
     Agreement,
     AgreementReminder,

@@ -160,6 +160,8 @@ class OwnerDecision(models.Model):
 
 # Versions that their owner set or accepted, as `Agreement.accepted_at` says.
 IS_ACCEPTED = Q(owner=F("set_by")) | Q(owner_decision__accepted_at__isnull=False)
+# Versions that their owner has neither accepted nor refused.
+AWAITS_OWNER = Q(owner__isnull=False, owner_decision=None) & ~Q(owner=F("set_by"))
 
 
 class AgreementReminder(models.Model):

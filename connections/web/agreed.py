@@ -1,8 +1,8 @@
 """What was agreed about a connection, as pages show it beside the connection."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from connections.access_requests.status import people_text
 from connections.agreements.agreed import reasons_of
@@ -38,6 +38,8 @@ class VersionView:
     changes: tuple[str, ...]
     # "by Ada", or "requested by Victor, approved by Grace".
     set_by: str
+    # "Accepted by Victor", or "Refused by Victor: “I left the SOC.”", each with when.
+    decisions: tuple[tuple[str, datetime], ...]
 
 
 def agreed_view(agreement: Agreement | None, types: Collection[str], *, today: date) -> AgreedView:
@@ -72,7 +74,16 @@ def version_views(
         VersionView(
             agreement=version,
             changes=tuple(change_texts(version, earlier)),
+            decisions=tuple(_decisions(version)),
             set_by=set_by.get(version.pk) or f"by {version.set_by or version.set_by_process}",
         )
         for version, earlier in zip(versions, before, strict=False)
     ]
+
+
+def _decisions(version: Agreement) -> Iterator[tuple[str, datetime]]:
+    decision = version.decision
+    if decision and decision.refused_at:
+        yield f"Refused by {version.owner}: “{decision.reason}”", decision.refused_at
+    if decision and decision.accepted_at:
+        yield f"Accepted by {version.owner}", decision.accepted_at

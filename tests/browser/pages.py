@@ -438,6 +438,8 @@ NOT_PAGES = {
     "change-acknowledge-many": "POST",
     "change-export": "a file",
     "agreement-export": "a file",
+    "agreement-accept": "POST",
+    "agreement-refuse": "POST",
     "deletion-comment": "POST",
     "deletion-execute": "POST",
     "deletion-approve": "POST",

@@ -76,7 +76,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
     "change-list": ("", "?q={word}", "?org={word}", "?site={site}", "?attention=yes"),
     "change-export": ("?format=csv", "?format=json", "?format=ndjson"),
     "agreement-export": ("?format=csv", "?format=json", "?format=ndjson"),
-    "agreement-list": ("", "?q={word}", "?org={word}", "?site={site}", "?reason=any"),
+    "agreement-list": ("", "?q={word}", "?org={word}", "?site={site}", "?reason=any", "?needs=you"),
     "deletion-list": ("", "?q={word}", "?org={word}", "?credential={credential}", "?site={site}"),
     "deletion-export": ("?format=csv", "?format=json", "?format=ndjson", "?org={word}"),
     "access-request-list": ("", "?q={word}", "?org={word}", "?site={site}"),
@@ -94,6 +94,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 FREE = {
     # What they name is checked in tests/agreements/.
     "agreement-form",
+    "agreement-accept",
+    "agreement-refuse",
     "agreement-import",
     # As above, in tests/inventory/.
     "org-import",

@@ -101,6 +101,9 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     # Whoever owns an agreement sets a part of it, with any role: agreements/test_pages.py.
     "agreement-list": (ANY_ROLE, ANY_ROLE),
     "agreement-form": (ANY_ROLE, ANY_ROLE),
+    # Only the owner, with any role: agreements/test_accepting.py.
+    "agreement-accept": (None, ANY_ROLE),
+    "agreement-refuse": (None, ANY_ROLE),
     "agreement-import": (ANY_ROLE, ANY_ROLE),
     "org-import": (OPERATOR, OPERATOR),
     "agreement-export": (EXPORTER, None),
@@ -250,6 +253,8 @@ NOT_REAUTHENTICATED = {
     "agreement-list": "sends nothing, and each version is kept",
     "agreement-form": "saves nothing",
     "agreement-import": "sends nothing, and each version is kept",
+    "agreement-accept": "sends nothing and gives no one access",
+    "agreement-refuse": "sends nothing and gives no one access",
     "deletion-comment": "adds to the record and changes nothing",
     "batch-list": "only makes a draft",
     "org-details": "changes no access",

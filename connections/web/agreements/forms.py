@@ -39,6 +39,10 @@ class PairFilters(forms.Form):
         widget=forms.HiddenInput,
         required=False,
     )
+    # A part of the list sets it too.
+    needs = forms.ChoiceField(
+        choices=[("you", "Needs you")], widget=forms.HiddenInput, required=False
+    )
     q = forms.CharField(label="Org, owner, purpose", max_length=200, required=False)
 
     def filters(self) -> PairFilter:
@@ -48,7 +52,12 @@ class PairFilters(forms.Form):
         if ANY in values.get("reason", ()):
             values["reason"] = tuple(NotAgreed)
         days, text = values.pop("ends_within", None), values.pop("q", "")
-        return PairFilter(ends_within=int(days) if days else None, text=text, **values)
+        return PairFilter(
+            ends_within=int(days) if days else None,
+            needs_actor=bool(values.pop("needs", "")),
+            text=text,
+            **values,
+        )
 
 
 def pairs_in(data: QueryDict, *, actor: Actor) -> list[OrgPair]:
@@ -82,6 +91,20 @@ def owner_choices() -> list[tuple[str, str]]:
     return [(person.username, person.display_name) for person in named]
 
 
+class PairsForm(ServiceForm):
+    """The pairs that it names."""
+
+    pairs: Sequence[OrgPair] = ()
+
+    @classmethod
+    def about(cls, subject: Actor, data: Mapping[str, Any] | None = None) -> Self:
+        """The posted form, with the pairs as `subject` can see them. Raises Http404."""
+        form = cls(data)
+        if isinstance(data, QueryDict):
+            form.pairs = pairs_in(data, actor=subject)
+        return form
+
+
 class OwnerForm(ServiceForm):
     """Who answers for the access of a pair, for what, and until when."""
 
@@ -112,7 +135,7 @@ class OwnerForm(ServiceForm):
         self.data["version"] = agreement.version if agreement else ""  # type: ignore[index]
 
 
-class AgreementForm(OwnerForm):
+class AgreementForm(PairsForm, OwnerForm):
     """What is agreed about one pair, or about each of several.
 
     A field that isn't posted stays as agreed, and so does an empty one that `different` names.
@@ -139,15 +162,6 @@ class AgreementForm(OwnerForm):
     # The version that was shown of each of several pairs, as "<pair>/<number>" separated by spaces.
     # Rows that were selected while the form was open aren't among them.
     shown = forms.CharField(required=False, widget=forms.HiddenInput)
-    pairs: Sequence[OrgPair] = ()
-
-    @classmethod
-    def about(cls, subject: Actor, data: Mapping[str, Any] | None = None) -> Self:
-        """The posted form, with the pairs as `subject` can see them. Raises Http404."""
-        form = cls(data)
-        if isinstance(data, QueryDict):
-            form.pairs = pairs_in(data, actor=subject)
-        return form
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The list of agreements, one row for each pair of orgs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,12 +14,20 @@ from connections.agreements.texts import DAYS_SOON
 from connections.core.text import pluralize
 from connections.inventory.choices import AgreementChoices, find_agreement_choices
 from connections.inventory.pair_files import prepare_export
-from connections.inventory.pairs import SORTS, PairList, PairRow, list_pairs, load_pair_rows
+from connections.inventory.pairs import (
+    SORTS,
+    ListedPair,
+    PairList,
+    PairRow,
+    list_pairs,
+    load_pair_rows,
+)
 from connections.models import OrgConnectionKey
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.agreements.forms import ANY, PairFilters
 from connections.web.badges import AGREEMENT_REASONS, Badge
 from connections.web.framework import lists
+from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.addresses import connection_url
 from connections.web.framework.http import actor_of
 from connections.web.inventory.filters import agreement_choices, unused_filters
@@ -30,8 +38,11 @@ LIST = lists.ListPage(
     template="agreements/list.html",
     sorts=SORTS,
     default_sort="reason",
+    kept=("needs",),
     export_url="agreement-export",
 )
+# The query of the part "Needs you".
+NEEDS_YOU = "needs=you"
 # As many as one form can set.
 MAX_SELECTED = 1000
 
@@ -46,9 +57,11 @@ class PairRowView:
     badges: list[Badge]
     # "" without a connection.
     url: str
+    # Whether the reader has to accept it.
+    can_accept: bool
 
 
-def agreement_page(request: HttpRequest) -> HttpResponse:
+def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
     """Every pair that has a connection or an agreement, first those that aren't agreed."""
     actor, form = actor_of(request), PairFilters(request.GET)
     filters = form.filters()
@@ -70,6 +83,13 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         "all_url": lists.list_url(request, all="1"),
         "shared_names": lists.shared_names(pairs.orgs),
         "can_import": can_set,
+        "refusal": refusal,
+        "answered": pairs.answered,
+        "to_accept": pairs.to_accept,
+        # The buttons take the place of a column.
+        "no_accept": not pairs.to_accept,
+        # Those that need the reader and are on other pages.
+        "elsewhere": matches - len(page.object_list) if filters.needs_actor else 0,
     }
     rows = load_pair_rows(list(page.object_list), actor=actor)
     if tuple(filters.reason) == (NotAgreed.ENDED,) and permissions.can_delete(actor):
@@ -79,13 +99,14 @@ def agreement_page(request: HttpRequest) -> HttpResponse:
         request,
         context,
         form=form,
-        rows=pair_row_views(rows, today=pairs.today),
+        rows=pair_row_views(rows, today=pairs.today, to_accept=pairs.to_accept),
         links=lists.numbered_links(request, page),
         count=matches,
         total=pairs.total,
         choices=_choices(pairs, agreed, actor=actor),
         without=unused_filters(agreed, form),
         names={org.org_id: org.name for org in pairs.orgs},
+        status=refusal.status,
     )
 
 
@@ -100,9 +121,12 @@ def agreement_export(request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def pair_row_views(rows: Sequence[PairRow], *, today: date) -> list[PairRowView]:
-    """The rows as the table shows them."""
-    return [_row_view(row, today=today) for row in rows]
+def pair_row_views(
+    rows: Sequence[PairRow], *, today: date, to_accept: Collection[ListedPair] = ()
+) -> list[PairRowView]:
+    """The rows as the table shows them. The reader can accept some of them."""
+    mine = {listed.pair for listed in to_accept}
+    return [_row_view(row, today=today, can_accept=row.listed.pair in mine) for row in rows]
 
 
 def _connections_of(rows: Sequence[PairRow]) -> list[str]:
@@ -110,7 +134,7 @@ def _connections_of(rows: Sequence[PairRow]) -> list[str]:
     return [f"{row.listed.pair.site}/{row.connection_id}" for row in rows if row.connection_id]
 
 
-def _row_view(row: PairRow, *, today: date) -> PairRowView:
+def _row_view(row: PairRow, *, today: date, can_accept: bool) -> PairRowView:
     listed, url = row.listed, ""
     if row.connection_id:
         key = OrgConnectionKey(site=listed.pair.site, connection_id=row.connection_id)
@@ -121,6 +145,7 @@ def _row_view(row: PairRow, *, today: date) -> PairRowView:
         reasons=" ".join(listed.reasons),
         badges=[AGREEMENT_REASONS[reason] for reason in listed.reasons],
         url=url,
+        can_accept=can_accept,
     )
 
 
@@ -132,15 +157,18 @@ def _agreed_text(pairs: PairList) -> str:
 
 
 def _part_links(request: HttpRequest, pairs: PairList, *, actor: Actor) -> list[lists.ViewLink]:
-    """What isn't agreed, what ends soon, what the person owns, and all."""
+    """What needs the person, what isn't agreed, what ends soon, what the person owns, and all."""
     username = actor.person.username if actor.person else ""
     parts: tuple[tuple[str, dict[str, str], int], ...] = (
+        ("Needs you", {"needs": "you"}, pairs.needed),
         ("Not agreed", {"reason": ANY}, pairs.connected - pairs.agreed),
         (f"Ends in {DAYS_SOON} days", {"ends_within": str(DAYS_SOON)}, pairs.ending),
         ("Mine", {"owner": username}, pairs.own),
         ("All", {}, pairs.total),
     )
-    chosen = {name: request.GET.getlist(name) for name in ("reason", "ends_within", "owner")}
+    chosen = {
+        name: request.GET.getlist(name) for name in ("needs", "reason", "ends_within", "owner")
+    }
     return [
         lists.ViewLink(
             label=label,

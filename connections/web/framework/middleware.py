@@ -269,7 +269,7 @@ class AccessMiddleware(MiddlewareMixin):
             return _redirect_to_sign_in(request)
         if access.needs_sign_in and (response := _renewal(request)):
             return response
-        if access.needs_mfa and person is not None and _lacks_mfa(request, person):
+        if access.needs_mfa and person is not None and _lacks_mfa(request, person, access=access):
             messages.warning(request, "Set up MFA first. It's required here.")
             url = reverse("mfa_index")
             return HttpResponseClientRedirect(url) if _is_htmx(request) else redirect(url)
@@ -326,12 +326,14 @@ def _redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
     return redirect_to_login(request.get_full_path())
 
 
-def _lacks_mfa(request: HttpRequest, person: Person) -> bool:
+def _lacks_mfa(request: HttpRequest, person: Person, *, access: Access) -> bool:
     """Whether the person must set up MFA first.
 
     They can still open the pages for that and sign out.
     """
-    if not settings.REQUIRE_MFA or not permissions.requires_mfa(person):
+    is_posted = request.method not in SAFE_METHODS
+    is_required = permissions.requires_mfa(person) or (access.viewers_need_mfa and is_posted)
+    if not settings.REQUIRE_MFA or not is_required:
         return False
     if has_provider_mfa(request, person_id=str(person.pk)):
         return False

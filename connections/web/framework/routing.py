@@ -46,6 +46,9 @@ class Access:
     # A POST needs a password or passkey from the last five minutes: the view has
     # @requires_reauthentication.
     reauthenticate: bool = False
+    # Where ORGADMIN_REQUIRE_MFA is on, a POST also requires it of Viewers, who otherwise decide
+    # nothing.
+    viewers_need_mfa: bool = False
     # The response can show a secret, so it is never compressed: its compressed size would reveal
     # something about the secret (BREACH).
     shows_secret: bool = False
@@ -68,6 +71,7 @@ class Access:
 class AccessRules(TypedDict, total=False):
     """The fields of Access that most URLs leave at their defaults."""
 
+    viewers_need_mfa: bool
     shows_secret: bool
     accepts_file: bool
     max_fields: int

@@ -70,6 +70,9 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "set_url": reverse("agreement-form", query={"pair": pair.reference, "back": request.path})
         if history.observations and (is_owner or can_set(actor=actor, pairs=[pair]))
         else "",
+        "accept_url": reverse("agreement-list", query={"needs": "you"})
+        if is_owner and agreement and not (agreement.decision or agreement.accepted_at)
+        else "",
         "site_name": site_name(site),
         "timeline": timeline_of(
             history,

@@ -37,6 +37,7 @@ from connections.deletions import break_glass
 from connections.deletions.status import DeletionEnd, status_at
 from connections.evidence.verification import last_verification
 from connections.inventory import contradictions
+from connections.inventory.agreed_counts import AgreedCounts, count_agreed
 from connections.inventory.failing import find_failing
 from connections.models import (
     RUN_BY_BATCH,
@@ -118,6 +119,11 @@ class Situation:
     def clock(self) -> ClockReading:
         """The database's clock and the newest event."""
         return read_clock()
+
+    @cached_property
+    def agreed(self) -> AgreedCounts:
+        """How many of the visible connections are agreed, and why the others aren't."""
+        return count_agreed(actor=self.actor, today=self.now.date())
 
     @cached_property
     def verification(self) -> AuditVerification | None:

@@ -15,7 +15,7 @@ from django.urls import reverse
 from connections.access_requests.problems import FAILED_ACCESS, FAILED_DELETIONS
 from connections.changes.changes import AWAITING_QUERY
 from connections.core.text import pluralize
-from connections.web.overview import attention, failed_access, upcoming
+from connections.web.overview import answered, attention, failed_access, upcoming
 from connections.web.overview.attention import Item, Situation
 
 # The kinds in the order of the list. Within a group, the earliest deadline comes first.
@@ -31,7 +31,8 @@ KINDS = (
         *("repeat_failed", "not_delivered"),
     ),
     # What people decide.
-    ("paused", "approval", "confirmation", "review", "keep_ended", "old_keys"),
+    ("paused", "approval", "confirmation", "review", "acceptance", "keep_ended", "old_keys"),
+    ("not_agreed",),
     ("change",),
 )
 _ORDER = {
@@ -81,6 +82,7 @@ SOURCES = (
     Source(attention.failed_notifications, "notification", "notification-list"),
     Source(attention.access_reviews, "access review", "access-review-list"),
     Source(attention.expired_keeps, "connection", "access-review-list"),
+    Source(answered.agreements, "agreement", "agreement-list", {"needs": "you"}),
 )
 # Bulk deletions have no entry of their own in the navigation.
 _ENTRIES = {"batch-list": "deletion-list"}

@@ -64,7 +64,10 @@ _AGREED_ABOVE = 12
 # So many are counted of a list, because every page does.
 _MOST = 1000
 # Lists with a part "Needs you", which the entry leads to while it counts something.
-_WITH_PART = ("deletion-list", "change-list", "access-request-list", "access-review-list")
+_WITH_PART = (
+    *("deletion-list", "change-list"),
+    *("access-request-list", "agreement-list", "access-review-list"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The overview: what needs attention, the facts of the inventory, and what changed lately."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +12,7 @@ from connections.agreements.agreed import NotAgreed
 from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core import clock
 from connections.core.text import format_limit
-from connections.inventory.agreed_counts import count_agreed
+from connections.inventory.agreed_counts import AgreedCounts
 from connections.inventory.orgs import list_known_orgs
 from connections.inventory.syncs import newest_syncs
 from connections.models import Credential
@@ -37,7 +37,7 @@ MAX_CHANGES_BELOW_ITEMS = 1
 RECENT = timedelta(days=7)
 
 
-def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dict[str, Any]:
+def _facts(credentials: list[Credential], *, actor: Actor, agreed: AgreedCounts) -> dict[str, Any]:
     """The inventory in a few numbers, as this person sees it."""
     newest, known = newest_syncs(), list_known_orgs(actor=actor)
     complete = {
@@ -50,7 +50,6 @@ def _facts(credentials: list[Credential], *, actor: Actor, now: datetime) -> dic
         for some in (credentials, complete)
     )
     orgs = own | {org[:2] for org in known}
-    agreed = count_agreed(actor=actor, today=now.date())
     without_credential = [org for org in known if org[:2] not in own]
     return {
         "agreed": agreed,
@@ -93,7 +92,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     changes = get_change_page(actor=actor, filters=settled, size=size).rows
     worker_seen_at = heartbeats.last_seen_at()
     has_worker = heartbeats.is_alive(worker_seen_at, now=now)
-    facts = _facts(credentials, actor=actor, now=now)
+    facts = _facts(credentials, actor=actor, agreed=situation.agreed)
     can_manage = permissions.can_manage_credentials(actor)
     # To those who can act on it, a line says it.
     says_clock = situation.clock.problem and not permissions.can_administer(actor)
