@@ -16,6 +16,7 @@ from connections.access.actor import Actor
 from connections.models import (
     AccessKind,
     AccessReview,
+    Assignment,
     Batch,
     ChangeRequest,
     CredentialAccess,
@@ -275,10 +276,14 @@ def can_be_reviewer(actor: Actor) -> bool:
 
 
 def can_decide(actor: Actor, *, review: AccessReview) -> bool:
-    """Decide in this access review: named reviewers or, without any, everyone who can be one."""
-    if actor.person is None or not can_be_reviewer(actor):
-        return False
-    return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()
+    """Decide in this access review: named reviewers or, without any, everyone who can be one.
+
+    By owners, also those who decide on their own connections, with any role.
+    """
+    if can_be_reviewer(actor):
+        return review.is_for_everyone or review.reviewers.filter(person=actor.person).exists()
+    is_by_owners = review.assignment == Assignment.OWNERS
+    return is_by_owners and can_see(actor) and review.rows.filter(owner=actor.person).exists()
 
 
 def possible_reviewers() -> QuerySet[Person]:
@@ -286,8 +291,22 @@ def possible_reviewers() -> QuerySet[Person]:
     return _with_role(*REVIEWER_ROLES)
 
 
-def reviewers_of(review: AccessReview) -> QuerySet[Person]:
+def possible_owners() -> QuerySet[Person]:
+    """The active people who can decide on their own connections: with any role."""
+    return _with_role(*Role)
+
+
+def deciders_of(review: AccessReview) -> QuerySet[Person]:
     """The active people for whom `can_decide` is true."""
+    deciders = Q(pk__in=reviewers_of(review).values("pk"))
+    if review.assignment == Assignment.OWNERS:
+        own = review.rows.filter(owner__isnull=False).values("owner")
+        deciders |= Q(pk__in=possible_owners().filter(pk__in=own).values("pk"))
+    return Person.objects.filter(deciders)
+
+
+def reviewers_of(review: AccessReview) -> QuerySet[Person]:
+    """Those of them who can decide on every connection that no owner alone decides on."""
     people = possible_reviewers()
     if review.is_for_everyone:
         return people
@@ -370,7 +389,6 @@ ACKNOWLEDGE = Permission(is_held_by=can_acknowledge, action="acknowledge changes
 MANAGE_ACCESS_REVIEWS = Permission(
     is_held_by=can_manage_access_reviews, action="start, close or export access reviews"
 )
-DECIDE = Permission(is_held_by=can_be_reviewer, action="decide in access reviews")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

@@ -70,7 +70,7 @@ def decide(
         lock_open_review(review)
         # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
-        _require_owner(review, rows=rows, person=person)
+        _require_owner(review, rows=rows, person=person, actor=actor)
         keys = [row.key for row in rows]
         current = load_current(
             about_connections(keys), hidden=permissions.visibility_of(actor).hidden
@@ -123,12 +123,15 @@ def _require_reviewer(review: AccessReview, *, actor: Actor) -> Person:
 
 
 def _require_owner(
-    review: AccessReview, *, rows: Sequence[AccessReviewRow], person: Person
+    review: AccessReview, *, rows: Sequence[AccessReviewRow], person: Person, actor: Actor
 ) -> None:
     if not assigned_to_owners([review]):
         return
     chosen = review.rows.filter(pk__in=[row.pk for row in rows]).alias(decides=deciding_owner())
-    if chosen.exclude(decides=None).exclude(decides=person.pk).exists():
+    others = chosen.exclude(decides__isnull=False, decides=person.pk)
+    if permissions.can_be_reviewer(actor):
+        others = others.exclude(decides=None)
+    if others.exists():
         raise PermissionDenied(
             "In this access review, a connection is decided by its owner. You selected at least 1 "
             "whose owner is someone else. Nothing was saved."

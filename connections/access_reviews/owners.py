@@ -1,15 +1,16 @@
 """Access reviews by owners: who alone decides on a connection.
 
-When a review starts, it is fixed as the first owner of the connection's orgs who can be a reviewer
-and see it; an auditor can name someone else. Everyone who can decides on a connection without such
-an owner, and on one whose owner can't any more. Until 1.2.0, it was computed at every use.
+When a review starts, it is fixed as the first owner of the connection's orgs who has a role and can
+see it; an auditor can name someone else. Every possible reviewer decides on a connection without
+such an owner, and on one whose owner can't any more. Until 1.2.0, it was computed at every use, for
+owners who can be reviewers.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from django.db.models import Case, OuterRef, Q, Subquery, UUIDField, When
+from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, UUIDField, When
 from django.db.models.functions import Coalesce
 
 from connections import audit
@@ -38,26 +39,25 @@ def deciding_owner() -> Case:
     """The ID of the owner who alone decides on a row, or NULL, in a query of rows."""
     sees = visibility.sees_credential(OuterRef(OuterRef("pk")))
     able = is_last_listed(sees, **_ROW)
-    named = permissions.possible_reviewers().filter(able, pk=OuterRef("owner"))
+    named = permissions.possible_owners().filter(able, pk=OuterRef("owner"))
     return Case(
         When(
             review__has_fixed_owners=True,
             then=Subquery(named.values("pk")[:1], output_field=UUIDField()),
         ),
-        default=_first_owner(),
+        default=_first_owner(permissions.possible_reviewers()),
         output_field=UUIDField(),
     )
 
 
-def _first_owner() -> Coalesce:
+def _first_owner(people: QuerySet[Person]) -> Coalesce:
     sees = visibility.sees_credential(OuterRef(OuterRef("owner")))
-    reviewers = permissions.possible_reviewers().values("pk")
-    return first_owner(Q(owner__in=reviewers) & is_last_listed(sees, **_ROW))
+    return first_owner(Q(owner__in=people.values("pk")) & is_last_listed(sees, **_ROW))
 
 
 def fix_owners(review: AccessReview) -> dict[str, list[int]]:
     """Fix who decides on each row of a review that just started. Return the positions by person."""
-    owners = dict(review.rows.values_list("pk", _first_owner()))
+    owners = dict(review.rows.values_list("pk", _first_owner(permissions.possible_owners())))
     rows = list(review.rows.only("pk", "position"))
     for row in rows:
         row.owner_id = owners[row.pk]
@@ -81,9 +81,8 @@ def record_owner(
             "In this access review, no one is named as the one who decides on a connection. "
             "Nothing was saved."
         )
-    if not permissions.possible_reviewers().filter(pk=owner.pk).exists():
-        message = "The owner must be an active Operator, Approver or Auditor."
-        raise InvalidInputError({"owner": message})
+    if not permissions.possible_owners().filter(pk=owner.pk).exists():
+        raise InvalidInputError({"owner": "The owner must be active and have a role."})
     review.rows.filter(pk__in=[row.pk for row in rows]).update(owner=owner)
     audit.record(
         code=EventCode.ACCESS_REVIEW_OWNER_CHANGED,

@@ -27,6 +27,7 @@ from connections.models import (
     AccessReviewDecision,
     AccessReviewRow,
     AccessReviewState,
+    Assignment,
     OrgConnectionKey,
     Person,
     ReviewDecision,
@@ -78,7 +79,7 @@ _DECIDED = frozenset({RowState.KEEP, RowState.DELETE})
 def _reviewers(review: AccessReview, *, others: Collection[UUID]) -> dict[Person, bool]:
     """The reviewers to list, by name, and whether each can still decide."""
     listed = Q(pk__in=list(others)) | Q(pk__in=review.reviewers.values("person"))
-    can_decide = permissions.reviewers_of(review).filter(pk=OuterRef("pk"))
+    can_decide = permissions.deciders_of(review).filter(pk=OuterRef("pk"))
     people = Person.objects.filter(listed).annotate(can_decide=Exists(can_decide))
     return {
         person: bool(person.can_decide)
@@ -87,27 +88,30 @@ def _reviewers(review: AccessReview, *, others: Collection[UUID]) -> dict[Person
 
 
 def count_decidable(rows: Iterable[ReviewRow], *, people: Iterable[Person]) -> dict[UUID, int]:
-    """How many of these rows each of these reviewers can decide on and hasn't."""
+    """How many of these rows each of these people can decide on and hasn't."""
     pending = [row for row in rows if row.state == RowState.PENDING]
     of_owners = Counter(row.owner_id for row in pending)
     of_all = [row.key for row in pending if row.owner_id is None]
     hidden = visibility.hidden_from(people)
     listed_by = deciding_credentials(of_all) if any(hidden.values()) else {}
-    return {
-        pk: of_owners[pk]
-        + (sum(not listed_by[key] <= credentials for key in of_all) if credentials else len(of_all))
-        for pk, credentials in hidden.items()
-    }
+    reviewers = set(permissions.possible_reviewers().values_list("pk", flat=True)) if of_all else ()
+    counts = Counter({pk: of_owners[pk] for pk in hidden})
+    for pk in hidden.keys() & reviewers:
+        seen = [key for key in of_all if not hidden[pk] or not listed_by[key] <= hidden[pk]]
+        counts[pk] += len(seen)
+    return counts
 
 
 # --- What access reviews need from a person ---------------------------------------------------
 
 
 def open_reviews_to_decide(*, actor: Actor) -> QuerySet[AccessReview]:
-    """The open access reviews that the actor can see and review, by due date."""
-    if actor.person is None or not permissions.can_be_reviewer(actor):
+    """The open access reviews that the actor can see and decide in, by due date."""
+    if actor.person is None:
         return AccessReview.objects.none()
-    named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
+    named = Q(assignment=Assignment.OWNERS, rows__owner=actor.person)
+    if permissions.can_be_reviewer(actor):
+        named = Q(reviewers__person=actor.person) | Q(is_for_everyone=True)
     reviews = visibility.visible_access_reviews(actor=actor).filter(
         named, state=AccessReviewState.OPEN
     )

@@ -105,5 +105,5 @@ def _due_reminders(review: AccessReview, *, now: datetime) -> list[Reminder]:
 def _count_pending(review: AccessReview, *, actor: Actor) -> dict[UUID, int]:
     """How many pending rows each reviewer can decide on, without reviewers who have none."""
     rows = review_rows(review=review, actor=actor)
-    counts = count_decidable(rows, people=permissions.reviewers_of(review))
+    counts = count_decidable(rows, people=permissions.deciders_of(review))
     return {pk: count for pk, count in counts.items() if count}

@@ -79,7 +79,7 @@ class ReviewRow:
     is_protected: bool
     # Who alone decides on it. None if every reviewer does who sees it, or the review is closed.
     owner_id: UUID | None
-    # Whether that owner is another person.
+    # Whether others decide on it: another owner or, if the person can't be one, the reviewers.
     is_for_another: bool
 
     @property
@@ -171,6 +171,7 @@ def _load_rows(
         current = load_current(about_reviews(reviews), hidden=hidden)
         if any(decision.is_to_delete for decision in decisions.values()):
             gone = load_gone(about_reviews(reviews, decisions__decision=ReviewDecision.DELETE))
+    own = {own_id} | ({None} if permissions.can_be_reviewer(actor) else set())
     today = clock.now().date()
     of_row = Protection.objects.filter(
         removal=None, site=OuterRef("site"), connection_id=OuterRef("connection_id")
@@ -202,7 +203,7 @@ def _load_rows(
                 decision_count=decision_counts[pk],
                 is_protected=is_protected,
                 owner_id=owner_id,
-                is_for_another=owner_id not in {None, own_id},
+                is_for_another=owner_id not in own,
             )
         )
     return rows

@@ -401,7 +401,7 @@ def _audience_filter(audience: Audience, *, subject: NotificationSubject | None)
         case Audience.INVOLVED, models.Batch() | models.ChangeRequest():
             return _is_involved(subject)
         case Audience.REVIEWERS, models.AccessReview():
-            reviewers = permissions.reviewers_of(subject).filter(wants_change_emails=True)
+            reviewers = permissions.deciders_of(subject).filter(wants_change_emails=True)
             return Q(pk__in=reviewers.values("pk"))
         case Audience.CONCERNED, models.Person():
             return Q(pk=subject.pk)

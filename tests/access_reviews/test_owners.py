@@ -131,6 +131,7 @@ def test_an_auditor_names_someone_else(
     keys = [row.key.reference for row in review.rows.all()[:2]]
     client, url = client_of(edith), f"/reviews/{review.pk}/owner/"
     assert client_of(ada).post(url, {"connection": keys, "owner": "ada"}).status_code == 403
+    Person.objects.filter(pk=victor.pk).update(is_active=False)
     for wrong in ({"connection": keys, "owner": "victor"}, {"connection": [], "owner": "linus"}):
         assert client.post(url, wrong).status_code == 422
     assert (
@@ -247,3 +248,87 @@ def test_the_page_names_the_owner_and_offers_each_their_own(
     assert "Ada · Claims dashboards" in page
     assert client_of(edith).get(url).text.count("No agreement</span>") == 2
     assert client_of(ada).get(url, {"show": "yours"}).text.count("data-connection=") == 1
+
+
+# --- Owners who can't be reviewers ----------------------------------------------------------------
+
+
+@pytest.fixture
+def of_viewer(
+    payments: Credential, sandbox: SandboxServer, victor: Person, edith: Person
+) -> AccessReview:
+    """By owners. Victor, a Viewer, owns the first of two connections, and nobody the second."""
+    [first, _] = add_connections(sandbox, 2)
+    sync_now(payments)
+    listed = payments.snapshots.get(connection_id=first.partition("/")[2])
+    own_pair(OrgPair(listed.site, listed.source_org_id, listed.sink_org_id), victor)
+    return start(edith, scope="q=Partner", by_owners=True)
+
+
+def test_an_owner_with_any_role_decides_on_their_own_connections_alone(
+    of_viewer: AccessReview, victor: Person, ada: Person, margaret: Person
+):
+    assert (decidable(of_viewer, victor), decidable(of_viewer, ada)) == ([1], [2])
+    assert decidable(of_viewer, margaret) == []
+    keys = [row.key.reference for row in of_viewer.rows.all()]
+    with pytest.raises(PermissionDenied):
+        decide(of_viewer, victor, *keys)
+    assert (count_to_decide(victor), count_to_decide(ada)) == (1, 1)
+    decide(of_viewer, victor, keys[0])
+    assert AccessReviewDecision.objects.get().decided_by == victor
+    assert count_to_decide(victor) == 0
+    assert verification.verify_audit_log().fault is None
+
+
+def test_an_owner_without_a_role_decides_nothing_and_everyone_else_does(
+    of_viewer: AccessReview, victor: Person, ada: Person
+):
+    victor.groups.clear()
+    key = of_viewer.rows.all()[0].key.reference
+    with pytest.raises(PermissionDenied):
+        decide(of_viewer, Person.objects.get(pk=victor.pk), key)
+    assert decidable(of_viewer, ada) == [1, 2]
+
+
+def test_an_owner_with_any_role_reads_of_it_and_is_counted(
+    of_viewer: AccessReview,
+    victor: Person,
+    edith: Person,
+    client_of: Callable[[Person], Client],
+    clock: SettableClock,
+):
+    client = client_of(victor)
+    assert "1 connection for you to decide" in client.get("/").text
+    page = client.get(f"/reviews/{of_viewer.pk}/").text
+    assert page.count('type="checkbox" name="connection"') == 1
+    assert "None decides" not in page
+    progress = list_reviewer_progress(review=of_viewer, rows=rows_of(of_viewer, edith))
+    assert {each.name: (each.can_decide, each.pending) for each in progress} == {
+        "Victor": (True, 1)
+    }
+
+
+def test_where_mfa_is_required_a_viewer_needs_it_to_decide(
+    of_viewer: AccessReview,
+    victor: Person,
+    client_of: Callable[[Person], Client],
+    settings: Settings,
+):
+    settings.REQUIRE_MFA = True
+    key = of_viewer.rows.all()[0].key.reference
+    typed = {"connection": key, "decision": "keep", "reason": "Needed"}
+    response = client_of(victor).post(f"/reviews/{of_viewer.pk}/decide/", typed)
+    assert response["Location"] == "/accounts/2fa/"
+    assert not AccessReviewDecision.objects.exists()
+    settings.REQUIRE_MFA = False
+    assert client_of(victor).post(f"/reviews/{of_viewer.pk}/decide/", typed).status_code == 303
+    assert AccessReviewDecision.objects.get().decided_by == victor
+
+
+def test_once_reviewers_are_named_owners_without_their_role_decide_no_more(
+    of_viewer: AccessReview, victor: Person, ada: Person, edith: Person
+):
+    change_reviewers(review=of_viewer, actor=person_actor(person=edith), reviewers=[ada])
+    of_viewer.refresh_from_db()
+    assert decidable(of_viewer, victor) == []
+    assert decidable(of_viewer, ada) == [1, 2]

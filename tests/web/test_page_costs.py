@@ -53,7 +53,7 @@ STATEMENTS = {
     "evidence": 12,
     "notifications": 7,
     "access reviews": 13,
-    "one access review": 25,
+    "one access review": 26,  # 1 of them finds who decides on what no owner does
     "bulk deletions": 7,
     "plan": 20,
     "progress": 18,

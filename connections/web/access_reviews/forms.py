@@ -192,13 +192,13 @@ class DecidingOwnerForm(ServiceForm):
         to_field_name="username",
         error_messages={
             "required": "Choose a person.",
-            "invalid_choice": "The owner must be an active Operator, Approver or Auditor.",
+            "invalid_choice": "The owner must be active and have a role.",
         },
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        people = permissions.possible_reviewers().order_by("first_name", "username")
+        people = permissions.possible_owners().order_by("first_name", "username")
         cast("forms.ModelChoiceField[Person]", self.fields["owner"]).queryset = people
 
     @property

@@ -165,7 +165,7 @@ def _result_text(details: RowDetails, *, is_closed: bool) -> str:
 
 def _note(details: RowDetails) -> str:
     row = details.row
-    if row.is_for_another and row.state == RowState.PENDING:
+    if row.is_for_another and row.owner_id and row.state == RowState.PENDING:
         return f"{details.owner} decides as the owner."
     if row.is_hidden_now:
         return texts.HIDDEN_NOW

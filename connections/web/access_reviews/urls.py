@@ -1,6 +1,6 @@
 """Access reviews: addresses."""
 
-from connections.access.permissions import DECIDE, DELETE, MANAGE_ACCESS_REVIEWS, SEE
+from connections.access.permissions import DELETE, MANAGE_ACCESS_REVIEWS, SEE
 from connections.web.access_reviews import actions, detail, downloads
 from connections.web.access_reviews.list import access_review_list
 from connections.web.access_reviews.start import access_review_new
@@ -12,7 +12,14 @@ urlpatterns = [
     form_page("reviews/new/", access_review_new, MANAGE_ACCESS_REVIEWS, max_fields=1100),
     page("reviews/<uuid:pk>/", detail.access_review_detail, SEE),
     # As many connections as one decision can cover.
-    action("reviews/<uuid:pk>/decide/", actions.access_review_decide, DECIDE, max_fields=1100),
+    # By reviewers and, of their own connections, by owners with any role.
+    action(
+        "reviews/<uuid:pk>/decide/",
+        actions.access_review_decide,
+        SEE,
+        max_fields=1100,
+        viewers_need_mfa=True,
+    ),
     action("reviews/<uuid:pk>/plan/", actions.access_review_plan, DELETE),
     # One checkbox per reviewer.
     form_page(
