@@ -83,12 +83,8 @@ def _event_message(seq: int, *, reader: models.Person | None) -> Message:
     if isinstance(subject, models.Credential) and not _sees(subject, reader=reader):
         return _org_policy_message(event, credential=subject)
     sentence = _sentence(event, reader=reader)
-    if isinstance(subject, models.Agreement):
-        sentence = (
-            _refusal(subject)
-            if event.code == EventCode.AGREEMENT_REFUSED
-            else _ownership(subject, reader=reader)
-        )
+    if isinstance(subject, models.Agreement) and event.code == EventCode.AGREEMENT_SET:
+        sentence = _ownership(subject, reader=reader)
     if isinstance(subject, models.AccessRequest) and event.code not in READABLE_CODES:
         [subject] = conceal([subject], actor=_actor_of(reader))
         if subject.cause == Cause.CONCEALED:
@@ -234,12 +230,6 @@ def _ownership(agreement: models.Agreement, *, reader: models.Person | None) -> 
     end = f" until {agreement.ends_on}" if agreement.ends_on else ""
     names, site = _names_of(agreement), site_name(agreement.site)
     return f"{who} now the owner of the access {names} ({site}){end}: {agreement.purpose}"
-
-
-def _refusal(agreement: models.Agreement) -> str:
-    """Who doesn't answer for what."""
-    names, site = _names_of(agreement), site_name(agreement.site)
-    return f"{agreement.owner} doesn't answer for the access {names} ({site})."
 
 
 @dataclass(frozen=True, kw_only=True)

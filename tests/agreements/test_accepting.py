@@ -163,7 +163,7 @@ def test_who_set_it_is_notified_of_the_reason_why_it_is_not_the_owners(
     message = build_message(notification)
     assert message.title == "An owner refuses an agreement"
     assert message.sentence == (
-        "Victor doesn't answer for the access Payments US → Group SOC (sandbox-us1)."
+        "Victor refused version 1 of the agreement for Payments US → Group SOC."
     )
     assert message.reason == "I left the SOC."
 
