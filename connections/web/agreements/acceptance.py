@@ -13,8 +13,8 @@ from connections.web.agreements.forms import PairsForm
 from connections.web.agreements.list import NEEDS_YOU, agreement_page
 from connections.web.framework.actions import Refusal, Subject, service_action
 from connections.web.framework.forms import ListField, reason_field
-from connections.web.framework.lists import as_page_request
 from connections.web.framework.http import SeeOther
+from connections.web.framework.lists import as_page_request
 
 
 class AcceptanceForm(PairsForm):
