@@ -62,7 +62,8 @@ MEASURE_CONTRAST = """async (known) => {
 def assert_no_violations(page: Page, *, name: str, only_contrast: bool = False) -> None:
     """Run axe, which the page must have loaded."""
     # Contrast takes longer than all other rules, and pages have the same colors.
-    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": False}}}
+    rules = {"color-contrast": {"enabled": False}, "label-content-name-mismatch": {"enabled": True}}
+    options = {"resultTypes": ["violations"], "rules": rules}
     contrast = page.evaluate(MEASURE_CONTRAST, sorted(_measured_kinds))
     violations = contrast["violations"]
     if not only_contrast:
@@ -70,6 +71,16 @@ def assert_no_violations(page: Page, *, name: str, only_contrast: bool = False) 
     report = AxeResults({"violations": violations})
     assert not violations, f"{name}:\n{report.generate_report()}"
     _measured_kinds.update(contrast["measured"])
+
+
+def assert_targets_are_large(page: Page) -> None:
+    """No target is smaller than 24 px. Call it before menus are opened: they cover others."""
+    for width in THEMES.values():
+        page.set_viewport_size({"width": width, "height": 800})
+        options = {"resultTypes": ["violations"], "runOnly": ["target-size"]}
+        violations = page.evaluate("(options) => axe.run(options)", options)["violations"]
+        report = AxeResults({"violations": violations})
+        assert not violations, f"at {width} px:\n{report.generate_report()}"
 
 
 def remove_similar_rows(page: Page) -> None:
@@ -146,9 +157,10 @@ def assert_fit_to_show(page: Page, *, url_name: str = "") -> None:
     for width in WIDTHS_IN_BOUNDS:
         assert_in_bounds(page, width=width)
     remove_similar_rows(page)
+    page.evaluate(AXE_SCRIPT)
+    assert_targets_are_large(page)
     # Axe skips collapsed content.
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    page.evaluate(AXE_SCRIPT)
     for theme, width in THEMES.items():
         page.emulate_media(color_scheme=theme)
         page.set_viewport_size({"width": width, "height": 800})
