@@ -82,6 +82,11 @@ def test_a_row_says_what_changed_when_and_who_saw_it(operator: Client, widened: 
         assert text in html
 
 
+def test_a_widened_connection_is_a_link(operator: Client, widened: Change):
+    links = read(operator.get(LIST)).links
+    assert f"/connections/US1/{X.id}/" in [href for href, _ in links]
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(30, "at 14:03 UTC"), (60, "between 14:03 and 14:04 UTC")],

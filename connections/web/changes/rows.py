@@ -64,7 +64,8 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     change = row.change
     before, after = types_of(row.before), types_of(change.after)
     is_compared = change.widened is not None and row.before is not None
-    name, url = change.org_name or change.org_id, ""
+    name = change.org_name or change.org_id
+    url = connection_url(change.key) if change.key else ""
     added = [kind for kind in after if kind not in before] if is_compared else []
     cause, cause_url = _cause_parts(row)
     if row.removals > 1 and row.deletion and row.deletion.batch:
@@ -74,8 +75,6 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
     elif added and not cause_url and set(before) <= set(after):
         # The outlined tags say which ones.
         cause = ("", "", "")
-    elif change.key:
-        url = connection_url(change.key)
     return ChangeRowView(
         row=row,
         badge=change_badge(change, deletion=row.deletion, access_request=row.access_request),
