@@ -175,7 +175,7 @@ def go_through_the_night(team: Team) -> None:
     # Someone revokes the keys of an org.
     world.revoke(key_pair_of(world, "Billing US"))
     team.work_until(clock.at + timedelta(minutes=30))
-    team.work_until(MORNING, minutes=60)
+    team.work_until(MORNING, minutes=150)
 
 
 # --- The morning ---------------------------------------------------------------------------------

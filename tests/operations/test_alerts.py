@@ -41,6 +41,21 @@ def test_each_alert_uses_metrics_that_are_served():
     assert set().union(*used.values()) - served == set()
 
 
+# How much there is, what Org Admin notifies people of itself, and what another metric says too.
+WITHOUT_RULE = {
+    *("build_info", "connections", "deletions_total", "open_deletions", "open_access_requests"),
+    *("open_reviews", "datadog_duration_seconds", "changes_needing_attention"),
+    "worker_heartbeat_age_seconds",
+}
+
+
+@pytest.mark.django_db
+def test_each_metric_that_needs_a_person_has_a_rule():
+    used = set(re.findall(r"\borgadmin_(\w+)", " ".join(expressions().values())))
+    served = {metric.name.removeprefix("orgadmin_") for metric in read_metrics()}
+    assert served - used == WITHOUT_RULE
+
+
 def test_each_alert_fires_when_it_should(tmp_path: Path):
     cases = (Path(__file__).parent / "alerts_test.yaml").read_text()
     tested = re.findall(r"alertname: (\w+)", cases)
