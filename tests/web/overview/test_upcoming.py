@@ -9,9 +9,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.html import escape
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews.repeating import change_repetition
+from connections.change_requests.guards import read_clock
 from connections.core import clock as database_clock
 from connections.inventory import syncs
 from connections.models import (
@@ -156,3 +158,16 @@ def test_a_clock_that_is_behind_is_a_line(end: End, client_of: ClientOf, root: P
         if each.startswith("Clock is behind: Nothing is confirmed, sent or ended, ")
     ]
     assert "The clock is behind: nothing is sent" not in client_of(root).get("/").text
+
+
+def test_what_a_line_says_of_a_problem_is_not_cut(
+    end: End, client_of: ClientOf, root: Person, edith: Person
+):
+    end.clock.advance(seconds=-60 * DAY)
+    message = "Event 7 was changed: " + "its data isn't what was signed. " * 6 + "Ask for help."
+    AuditVerification.objects.create(
+        checked_at=timezone.now(), size=1, fault="altered", message=message
+    )
+    problem = escape(read_clock().problem)
+    assert problem in client_of(root).get("/").text
+    assert escape(message) in client_of(edith).get("/").text
