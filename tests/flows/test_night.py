@@ -182,21 +182,21 @@ def go_through_the_night(team: Team) -> None:
 
 # What each person can act on: kind, count, button. The rest waits for others.
 MINE = {
-    "victor": ["interrupted 1 View request"],
+    "victor": ["interrupted 1 View request", "acceptance 1 Accept…"],
     "ada": [
         *("unknown 1 Check outcome", "interrupted 1 View request", "refused 1 Request again…"),
-        "change 1 Acknowledge…",
+        *("not_agreed 5 Set owners…", "change 1 Acknowledge…"),
     ],
     "linus": ["approval 1 Decide…", "change 1 Acknowledge…"],
     "edith": ["change 1 Acknowledge…"],
     "root": [
         *("unknown 1 Check outcome", "interrupted 1 View request", "refused 1 Request again…"),
         *("keys_rejected 1 View credential", "unreachable 2 View orgs", "approval 1 Decide…"),
-        "change 1 Acknowledge…",
+        *("not_agreed 5 Set owners…", "change 1 Acknowledge…"),
     ],
 }
 # As the administrator, who can act on everything, reads them: what goes on first, changes last.
-KINDS = [line.split()[0] for line in MINE["root"]]
+KINDS = [line.split()[0] for line in MINE["root"] if not line.startswith("not_agreed")]
 # What can be done on the page that a line leads to, and who is offered it.
 FORMS = {
     "unknown": ("/reconcile/", {"ada", "root"}),
