@@ -107,7 +107,7 @@ def list_not_ended(*, actor: Actor, today: date) -> list[NotEnded]:
         GAVE_ACCESS, _PAIR_IS_LISTED, ~_is_acknowledged(Kind.NOT_ENDED), ends_on__lt=today
     )
     rows = rows.filter(~Exists(deletion)).exclude(deletion__outcome__in=_DECIDED)
-    past = list(rows.select_related("deletion"))
+    past = list(rows)
     grants = find_grants([pair_of(each) for each in past])
     by_id = {str(each.pk): each for each in past if grants.get(pair_of(each)) == each}
     events = AuditEvent.objects.filter(

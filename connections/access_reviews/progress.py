@@ -135,18 +135,18 @@ def list_waiting_reviews(*, actor: Actor) -> list[WaitingReview]:
     """
     permissions.require(permissions.can_see(actor), "see access reviews")
     can_close = permissions.can_manage_access_reviews(actor)
-    to_decide = set(open_reviews_to_decide(actor=actor).values_list("pk", flat=True))
+    asks = Exists(open_reviews_to_decide(actor=actor).filter(pk=OuterRef("pk")))
     visible = visibility.visible_access_reviews(actor=actor).filter(state=AccessReviewState.OPEN)
-    reviews = list(visible.order_by("due_at", "id"))
+    reviews = visible.annotate(asks=asks).order_by("due_at", "id")
     if not can_close:
-        reviews = [review for review in reviews if review.pk in to_decide]
+        reviews = reviews.filter(asks=True)
     if not reviews:
         return []
     counts = count_rows(reviews=reviews, actor=actor)
     waiting = [
         WaitingReview(
             review=review,
-            to_decide=counts[review.pk].decidable if review.pk in to_decide else 0,
+            to_decide=counts[review.pk].decidable if review.asks else 0,
             pending=counts[review.pk].states[RowState.PENDING],
         )
         for review in reviews

@@ -133,6 +133,16 @@ def count_matches(*, actor: Actor, filters: HistoryFilter) -> int | None:
     return _count(_matches(filters, actor=actor))
 
 
+def find_ended(*, actor: Actor, status: tuple[str, ...], since: datetime) -> QuerySet[Deletion]:
+    """The deletions that ended since a time with one of these statuses, as the history shows them.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "see the history")
+    filters = HistoryFilter(status=status, ended_since=since)
+    return visibility.visible(_visible_rows(filters, actor=actor), actor=actor)
+
+
 def _cursor_at(deletion: Deletion) -> Cursor:
     return Cursor(requested_at=deletion.requested_at, id=deletion.id)
 

@@ -23,7 +23,7 @@ from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
 from connections.batches.texts import batch_origin_text
 from connections.change_requests import states
-from connections.change_requests.guards import ClockReading, read_clock
+from connections.change_requests.guards import ClockReading, find_hold, read_clock
 from connections.change_requests.status import RequestStatus
 from connections.changes.changes import (
     AWAITING,
@@ -42,12 +42,14 @@ from connections.inventory.failing import find_failing
 from connections.models import (
     RUN_BY_BATCH,
     AccessRequest,
+    AccessReview,
     ApprovalPolicy,
     AuditVerification,
     Batch,
     BatchState,
     Credential,
     Deletion,
+    Hold,
     Outcome,
     State,
 )
@@ -124,6 +126,16 @@ class Situation:
     def agreed(self) -> AgreedCounts:
         """How many of the visible connections are agreed, and why the others aren't."""
         return count_agreed(actor=self.actor, today=self.now.date())
+
+    @cached_property
+    def hold(self) -> Hold | None:
+        """The hold that is on."""
+        return find_hold()
+
+    @cached_property
+    def repeating(self) -> list[AccessReview]:
+        """The access reviews whose next one Org Admin starts."""
+        return list(find_last_repeating())
 
     @cached_property
     def verification(self) -> AuditVerification | None:
@@ -479,8 +491,8 @@ _FAILING = {
 def failing_credentials(situation: Situation) -> Iterator[Item]:
     """One line for all orgs of a site whose syncs fail for one reason, then unverified ones."""
     can_manage = permissions.can_manage_credentials(situation.actor)
-    in_use = Credential.objects.filter(pk__in=[each.pk for each in situation.credentials])
-    failing = find_failing(in_use)
+    visible = visibility.visible(Credential.objects.all(), actor=situation.actor, by="pk")
+    failing = find_failing(visible)
     reported = {each.pk for group in failing for each in group.credentials}
     for group in failing:
         kind, status = _FAILING[group.kind]
@@ -540,7 +552,9 @@ def failed_notifications(situation: Situation) -> Iterator[Item]:
 def access_reviews(situation: Situation) -> Iterator[Item]:
     """Open access reviews with something to decide, or that this person can close or repeat."""
     if permissions.can_manage_access_reviews(situation.actor):
-        for review in find_last_repeating().exclude(repeat_failed_at=None):
+        for review in situation.repeating:
+            if not review.repeat_failed_at:
+                continue
             yield Item(
                 kind="repeat_failed",
                 badge=Badge("Not repeated", "danger", "warning"),

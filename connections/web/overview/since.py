@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
 from connections.access.actor import Actor
 from connections.access_requests.listing import AccessRequestFilter, list_access_requests
 from connections.access_requests.problems import FAILED_ACCESS, FAILED_DELETIONS
+from connections.core.database import count_each
 from connections.core.text import format_date, format_limit, pluralize
-from connections.deletions.history import MAX_COUNTED, HistoryFilter, count_matches
+from connections.deletions.history import MAX_COUNTED, find_ended
 from connections.models import AccessOutcome, Outcome
 
 # What the address can name in place of a time. The first one is the default.
@@ -54,11 +57,11 @@ def find_since(*, actor: Actor, wanted: str, now: datetime, not_synced: int) -> 
     chosen = wanted if wanted in PERIODS else ""
     if since is None:
         chosen, since = "24h", now - PERIODS["24h"]
+    counts = _count_ended(since=since, actor=actor)
     figures = []
-    for what, name, statuses, one, more in _COUNTED:
-        count = _count(name, statuses, since=since, actor=actor)
-        if count != 0:
-            number = f"{MAX_COUNTED:,}+" if count is None else f"{count:,}"
+    for (what, name, statuses, one, more), count in zip(_COUNTED, counts, strict=True):
+        if count:
+            number = f"{MAX_COUNTED:,}+" if count > MAX_COUNTED else f"{count:,}"
             query = {"status": [*map(str, statuses)], "ended_since": since.isoformat()}
             text = f"{number} {one if count == 1 else more}"
             figures.append(Figure(what=what, text=text, url=reverse(name, query=query)))
@@ -102,10 +105,14 @@ def _time_text(at: datetime, *, now: datetime) -> str:
     return f"{day} {at:%H:%M} UTC"
 
 
-def _count(name: str, statuses: tuple[str, ...], *, since: datetime, actor: Actor) -> int | None:
-    """How many ended with one of these statuses. None if more than MAX_COUNTED did."""
-    if name == "deletion-list":
-        history = HistoryFilter(status=statuses, ended_since=since)
-        return count_matches(actor=actor, filters=history)
-    filters = AccessRequestFilter(status=statuses, ended_since=since)
-    return list_access_requests(actor=actor, filters=filters).count()
+def _count_ended(*, since: datetime, actor: Actor) -> list[int]:
+    """How many ended since then, for each of _COUNTED. Counts to one above MAX_COUNTED."""
+    ended: list[QuerySet[Any]] = [
+        find_ended(actor=actor, status=statuses, since=since)
+        if name == "deletion-list"
+        else list_access_requests(
+            actor=actor, filters=AccessRequestFilter(status=statuses, ended_since=since)
+        )
+        for _, name, statuses, _, _ in _COUNTED
+    ]
+    return count_each(*(rows.order_by().values("pk")[: MAX_COUNTED + 1] for rows in ended))

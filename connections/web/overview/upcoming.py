@@ -8,10 +8,9 @@ from django.urls import reverse
 
 from connections.access import permissions, visibility
 from connections.access_requests.actions import pair_of
-from connections.access_reviews.repeating import find_last_repeating, find_next_starts
+from connections.access_reviews.repeating import find_next_starts
 from connections.agreements.agreed import find_agreements
 from connections.agreements.approved import automatic_end, day_after, find_grants
-from connections.change_requests.guards import find_hold
 from connections.core.text import join_facts, pluralize
 from connections.models import GAVE_ACCESS, KnownConnection, OrgPair, RequestKind
 from connections.web.badges import AuditLogStatus, Badge
@@ -77,7 +76,7 @@ def starting_reviews(situation: Situation) -> Iterator[Item]:
     """Access reviews that Org Admin starts soon, because one repeats."""
     if not permissions.can_manage_access_reviews(situation.actor):
         return
-    repeating = find_last_repeating().filter(repeat_failed_at=None)
+    repeating = (each for each in situation.repeating if not each.repeat_failed_at)
     for review, start in find_next_starts(repeating):
         if start and start - situation.now < SOON:
             yield Item(
@@ -111,7 +110,7 @@ def stopped_work(situation: Situation) -> Iterator[Item]:
     """The hold, and a clock that is behind. To other people, a banner says so."""
     if not permissions.can_administer(situation.actor):
         return
-    if hold := find_hold():
+    if hold := situation.hold:
         yield Item(
             kind="hold",
             badge=Badge("On hold", "warn", "clock"),

@@ -10,7 +10,6 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.agreements.agreed import NotAgreed
 from connections.changes.changes import ChangeFilter, get_change_page
-from connections.core import clock
 from connections.core.text import format_limit
 from connections.inventory.agreed_counts import AgreedCounts
 from connections.inventory.orgs import list_known_orgs
@@ -83,8 +82,9 @@ def overview(request: HttpRequest) -> HttpResponse:
 
     The number of queries is fixed, and each uses an index.
     """
-    actor, now = actor_of(request), clock.now()
+    actor = actor_of(request)
     situation, items = situation_of(request), items_of(request)
+    now = situation.now
     credentials = situation.credentials
     settled = ChangeFilter(is_settled=True)
     yours = [item for item in items if item.is_yours]
@@ -117,6 +117,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         )
         if credentials
         else None,
+        "hold": situation.hold,
         "verification": situation.verification,
         "audit_log": audit_log_badge(situation.verification, now=now),
         "can_audit": permissions.can_audit(actor),
