@@ -168,6 +168,13 @@ def test_the_agreed_owner_stays_for_a_new_connection(
     fields = fill_in(client, free_pair, confirmation="Group SOC")
     # With JavaScript, the folded owner isn't sent.
     del fields["owner_text"]
+    folded = [
+        client.get(NEW, page_of(free_pair)),
+        client.post(NEW, fields | {"preview": "1"}),
+        client.post(NEW, fields | {"preview": "1", "owner_text": "SOC team"}),
+        client.post(NEW, fields | {"preview": "1", "owner_text": "iOS team"}),
+    ]
+    assert [page.context["is_unfolded"] for page in folded] == [False, False, False, True]
     assert client.post(NEW, fields).status_code == 303
     assert AccessRequest.objects.get().owner_text == "SOC team"
 

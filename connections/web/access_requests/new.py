@@ -387,12 +387,15 @@ def _page(
 def _is_unfolded(
     request: HttpRequest, target: AccessTarget, terms: AccessTerms, *, form: AccessRequestForm
 ) -> bool:
-    """Whether something that is agreed is changed, or has to be, or someone else is the owner."""
+    """Whether something in the folded part is changed, or has to be."""
     problems = find_problems(target, terms, today=http.time_of(request).date())
     problems |= dict.fromkeys(form.errors, "")
-    if not target.agreement:
-        is_own = terms.owner == http.actor_of(request).person and not terms.owner_text
-        return not is_own or "owner" in problems
+    agreement, requester = target.agreement, http.actor_of(request).person
+    if not agreement or target.kind not in _FOLDING:
+        # Only the owner is folded.
+        owner, text = (agreement.owner, agreement.owner_text) if agreement else (requester, "")
+        is_other = terms.owner_text != text or (not text and terms.owner != owner)
+        return is_other or "owner" in problems
     agreed = {"owner", "purpose", *({"ends_on"} if target.kind != RequestKind.EXTEND else ())}
     return not agreed <= {*terms.as_agreed} or bool(agreed & problems.keys())
 
