@@ -135,7 +135,8 @@ def set_separately(*, actor: Actor, lines: Sequence[tuple[OrgPair, Terms]]) -> l
     """Set what each line says as `set_agreements` does for one pair, whatever becomes of others.
 
     Lines about the same pair follow each other. Returns for each line the new version, None if it
-    already said the same, or what `set_agreements` raises.
+    already said the same or nothing is agreed and the line is empty, or what `set_agreements`
+    raises.
     """
     seen = visibility.visible_pairs({pair for pair, _ in lines}, actor=actor)
     of_seen = [line for line in lines if line[0] in seen]
@@ -143,7 +144,7 @@ def set_separately(*, actor: Actor, lines: Sequence[tuple[OrgPair, Terms]]) -> l
     try:
         with audit.atomic():
             newest = find_agreements(seen)
-            drafts = _make_drafts(of_seen, newest, actor=actor)
+            drafts = _make_drafts(of_seen, newest, actor=actor, skips_empty=True)
             new = [draft for draft in drafts if isinstance(draft, Agreement)]
             _store(new, before=newest, actor=actor, details={"set_together": 1})
     except IntegrityError:
@@ -160,7 +161,8 @@ def preview_separately(*, actor: Actor, lines: Sequence[tuple[OrgPair, Terms]]) 
     """What `set_separately` would return now. Stores nothing."""
     seen = visibility.visible_pairs({pair for pair, _ in lines}, actor=actor)
     of_seen = [line for line in lines if line[0] in seen]
-    drafts = iter(_make_drafts(of_seen, find_agreements(seen), actor=actor))
+    newest = find_agreements(seen)
+    drafts = iter(_make_drafts(of_seen, newest, actor=actor, skips_empty=True))
     return [next(drafts) if pair in seen else Http404() for pair, _ in lines]
 
 
@@ -302,6 +304,7 @@ def _make_drafts(
     newest: Mapping[OrgPair, Agreement],
     *,
     actor: Actor,
+    skips_empty: bool = False,
 ) -> list[Outcome]:
     """The version that would follow for each line, or what `set_separately` returns instead."""
     pairs = list(dict.fromkeys(pair for pair, _ in lines))
@@ -311,6 +314,9 @@ def _make_drafts(
     drafts: list[Outcome] = []
     for pair, wanted in lines:
         before = latest.get(pair)
+        if skips_empty and not before and not any(wanted.values()):
+            drafts.append(None)
+            continue
         try:
             draft = _draft(pair, before, _clean(wanted), listed=listed.get(pair), actor=actor)
             if before and not _differing_fields(draft, before):

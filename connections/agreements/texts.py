@@ -46,11 +46,12 @@ def change_texts(version: Agreement, before: Agreement | None) -> Iterator[str]:
     types, end = join_names(version.connection_types), version.ends_on
     if before is None:
         yield f"Agreed: {types}" + (f" until {format_day(end)}" if end else "")
-        yield f"Owner {owner_text(version)}"
+        yield f"Owner {_owners(version)}"
         yield f"Purpose “{version.purpose}”"
+        if version.ticket:
+            yield f"Ticket {version.ticket}"
         return
-    if owner_text(version) != owner_text(before):
-        yield f"Owner {owner_text(before)} → {owner_text(version)}"
+    yield from _owner_change(version, before)
     if version.connection_types != before.connection_types:
         yield f"Data types {join_names(before.connection_types)} → {types}"
     if end != before.ends_on:
@@ -60,3 +61,20 @@ def change_texts(version: Agreement, before: Agreement | None) -> Iterator[str]:
         yield f"Purpose “{before.purpose}” → “{version.purpose}”"
     if version.ticket != before.ticket:
         yield f"Ticket {before.ticket or 'none'} → {version.ticket or 'none'}"
+
+
+def _owner_change(version: Agreement, before: Agreement) -> Iterator[str]:
+    if (version.owner_id, version.owner_text) == (before.owner_id, before.owner_text):
+        return
+    names = _owners(before), _owners(version)
+    if names[0] == names[1]:
+        # Two people of one name.
+        names = _owners(before, by_username=True), _owners(version, by_username=True)
+    yield f"Owner {names[0]} → {names[1]}"
+
+
+def _owners(agreement: Agreement, *, by_username: bool = False) -> str:
+    """Both the person and the team, because each can change without the other."""
+    person = agreement.owner
+    name = str((person.username if by_username else person) if person else "")
+    return " and ".join(filter(None, (name, agreement.owner_text)))

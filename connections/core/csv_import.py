@@ -40,7 +40,7 @@ class ImportResult:
         ]
 
 
-# Whether a row changed anything, for a preview what it would change, or why it failed.
+# Whether a row changed anything, for a preview what it changes, or why it failed.
 type Outcome = bool | list[str] | DomainError | PermissionDenied | Http404
 
 
@@ -71,7 +71,7 @@ def import_csv(
             result.failed.append({"line": line, "error": str(outcome)})
         else:
             named = {"line": line} | {name: row[name] for name in named_by}
-            (result.set if outcome else result.unchanged).append(named)
+            (result.unchanged if outcome is False else result.set).append(named)
             if isinstance(outcome, list):
                 result.changes[line] = outcome
     return result

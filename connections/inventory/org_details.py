@@ -181,7 +181,9 @@ def import_org_groups(*, actor: Actor, content: bytes, is_preview: bool = False)
             return error
 
     def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
-        for part in batched(map(parse, rows), LINES_TOGETHER):
+        # A preview stores nothing, so that each line builds on the ones before it only at once.
+        size = len(rows) or 1 if is_preview else LINES_TOGETHER
+        for part in batched(map(parse, rows), size):
             yield from _apply(part, actor=actor, is_preview=is_preview)
 
     return import_csv(content, columns=COLUMNS, apply_all=apply_all, named_by=("site", "org"))
@@ -220,7 +222,7 @@ def _apply_to(
         elif problem := _find_owner_problem(by_key[line[0]], line[1]):
             outcomes.append(problem)
         else:
-            outcomes.append(change(by_key[line[0]], line[1]))
+            outcomes.append(change(by_key[line[0]], line[1]) or False)
     return outcomes
 
 

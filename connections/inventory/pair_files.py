@@ -55,43 +55,29 @@ def import_agreements(*, actor: Actor, content: bytes, is_preview: bool = False)
             yield from _preview(list(map(parse, rows)), actor=actor)
             return
         for part in batched(map(parse, rows), LINES_TOGETHER):
-            lines = _lines_to_set(part)
-            outcomes = iter(set_separately(actor=actor, lines=list(lines.values())))
-            for number, line in enumerate(part):
-                outcome = next(outcomes) if number in lines else line
-                if isinstance(outcome, Exception):
-                    yield outcome
-                else:
-                    yield isinstance(outcome, Agreement)
+            outcomes = iter(set_separately(actor=actor, lines=_parsed(part)))
+            for line in part:
+                outcome = next(outcomes) if isinstance(line, tuple) else line
+                yield outcome if isinstance(outcome, Exception) else isinstance(outcome, Agreement)
 
     return import_csv(content, columns=COLUMNS, apply_all=apply_all, named_by=_PAIR)
 
 
+def _parsed(part: Sequence[_Line]) -> list[tuple[OrgPair, Terms]]:
+    return [line for line in part if isinstance(line, tuple)]
+
+
 def _preview(part: Sequence[_Line], *, actor: Actor) -> Iterator[Outcome]:
-    lines = _lines_to_set(part)
-    outcomes = iter(preview_separately(actor=actor, lines=list(lines.values())))
-    latest = find_agreements({pair for pair, _ in lines.values()})
-    for number, line in enumerate(part):
-        outcome = next(outcomes) if number in lines else line
+    lines = _parsed(part)
+    outcomes = iter(preview_separately(actor=actor, lines=lines))
+    latest = find_agreements({pair for pair, _ in lines})
+    for line in part:
+        outcome = next(outcomes) if isinstance(line, tuple) else line
         if isinstance(outcome, Agreement):
             yield list(change_texts(outcome, latest.get(outcome.pair)))
             latest[outcome.pair] = outcome
         else:
-            yield outcome if isinstance(outcome, Exception) else []
-
-
-def _lines_to_set(part: Sequence[_Line]) -> dict[int, tuple[OrgPair, Terms]]:
-    """The lines that set anything, by their place. To clear needs an agreement first."""
-    parsed = {number: line for number, line in enumerate(part) if isinstance(line, tuple)}
-    agreed = set(
-        find_agreements([pair for pair, wanted in parsed.values() if not any(wanted.values())])
-    )
-    lines = {}
-    for number, (pair, wanted) in parsed.items():
-        if any(wanted.values()) or pair in agreed:
-            lines[number] = (pair, wanted)
-            agreed.add(pair)
-    return lines
+            yield outcome if isinstance(outcome, Exception) else False
 
 
 def _terms(row: dict[str, str], find_person: Callable[[str], Person | None]) -> Terms:

@@ -369,7 +369,8 @@ def test_a_connections_page_has_each_version_and_who_set_it(
     versions = [
         "Agreed: logs and metrics until 31 Jan 2099 Owner Ada Purpose “Fraud alerts” by Root",
         "Owner Ada → Root End 31 Jan 2099 → no end Purpose “Fraud alerts” → “Audit” by Root",
-        "Owner Root → SOC team Data types logs and metrics → logs Ticket none → SEC-1 by Root",
+        "Owner Root → Root and SOC team Data types logs and metrics → logs "
+        "Ticket none → SEC-1 by Root",
         "End no end → 1 Feb 2099 by Root",
     ]
     places = [page.text.index(version) for version in versions]

@@ -33,6 +33,7 @@ from connections.models import (
     Person,
 )
 from connections.people.people import disable_person
+from connections.web.framework.csv_imports import MAX_BYTES
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only
 from tests.flows.support import Page, read, store_credential
@@ -259,6 +260,13 @@ def test_other_formats_have_the_same_columns(pair: OrgPair, ada: Person, client_
     assert client_of(ada).get(f"{EXPORT}?format=json&ends_within=x").status_code == 400
 
 
+def confirming(preview: Page) -> dict[str, str]:
+    """What the button of a preview posts."""
+    [digest] = re.findall(r'name="digest" value="([0-9a-f]+)"', preview.html)
+    lines = hidden_lines(preview).replace("\n", "\r\n")
+    return {"csv": lines, "digest": digest, "confirm": "yes"}
+
+
 def hidden_lines(preview: Page) -> str:
     """The lines that a preview imports."""
     [lines] = re.findall(r'<textarea name="csv" hidden>(.*?)</textarea>', preview.html, re.DOTALL)
@@ -299,12 +307,71 @@ def test_the_page_previews_what_each_line_changes_and_then_imports_the_same_line
     assert "Fraud" not in page.text
 
 
+def test_a_preview_says_each_change_of_the_owner(
+    pair: OrgPair, ada: Person, grace: Person, root: Person
+):
+    Person.objects.filter(pk=root.pk).update(first_name=ada.first_name, last_name=ada.last_name)
+    agree(pair, actor=command_actor(), owner=ada, owner_text="SOC", purpose="x")
+    for owner, change in (
+        ({"owner": "grace", "owner_text": "SOC"}, "Owner Ada and SOC → Grace and SOC"),
+        ({"owner": "ada"}, "Owner Ada and SOC → Ada"),
+        ({"owner": "root", "owner_text": "SOC"}, "Owner ada and SOC → root and SOC"),
+    ):
+        content = as_csv(row_of(pair, purpose="x", **owner))
+        preview = import_agreements(actor=command_actor(), content=content, is_preview=True)
+        assert preview.changes == {2: [change]}
+
+
+def test_what_someone_sets_after_the_preview_is_not_overwritten_unseen(
+    pair: OrgPair, ada: Person, grace: Person, client_of: ClientOf
+):
+    agree(pair, actor=command_actor(), owner=ada, owner_text="", purpose="p")
+    client = client_of(ada)
+    preview = read(
+        client.post(IMPORT, {"csv": as_csv(row_of(pair, owner="ada", purpose="q")).decode()})
+    )
+    agree(pair, actor=command_actor(), owner=grace, owner_text="", purpose="other")
+    again = read(client.post(IMPORT, confirming(preview)))
+    assert (again.status, newest(pair).owner) == (409, grace)
+    assert "someone changed these in the meantime" in again.text
+    assert "Owner Grace → Ada · Purpose “other” → “q”" in again.text
+    done = read(client.post(IMPORT, confirming(again)))
+    assert (done.status, newest(pair).purpose) == (200, "q")
+
+
+def test_lines_as_long_as_the_form_takes_are_imported(
+    pair: OrgPair, ada: Person, client_of: ClientOf
+):
+    client = client_of(ada)
+    rows = [[*row_of(pair, owner_text="チーム", purpose=f"監査ログ {n}"), ""] for n in range(1000)]
+
+    def of_size(size: int) -> str:
+        """The lines with a note that makes them so large, line ends counted twice."""
+        header = (*COLUMNS, "note")
+        length = len(as_csv(*rows, header=header))
+        return as_csv(*rows[:-1], [*rows[-1][:-1], "x" * (size - length)], header=header).decode()
+
+    preview = read(client.post(IMPORT, {"csv": of_size(MAX_BYTES)}))
+    done = read(client.post(IMPORT, confirming(preview)))
+    assert "1,000 agreements set." in done.text
+    larger = read(client.post(IMPORT, {"csv": of_size(MAX_BYTES + 1)}))
+    assert "lines and 250 KB at once." in larger.text
+
+
+def test_an_empty_line_after_a_failed_one_is_unchanged_in_preview_and_import(pair: OrgPair):
+    others = [row_of(pair, site="nowhere", owner_text="x")] * 100
+    content = as_csv(row_of(pair, owner_text="x"), *others, row_of(pair))
+    for is_preview in (True, False):
+        result = import_agreements(actor=command_actor(), content=content, is_preview=is_preview)
+        assert (len(result.failed), len(result.unchanged)) == (101, 1)
+
+
 def test_a_page_that_cannot_use_the_lines_says_why(ada: Person, client_of: ClientOf):
     client = client_of(ada)
     for posted, problem in (
         ({}, "Paste lines, or choose one file"),
         ({"csv": "site\n"}, "The first line must be the header"),
-        ({"csv": "\n" * 1002}, "Import at most 1,000 lines at once."),
+        ({"csv": "\n" * 1002}, "Import at most 1,000 lines and 250 KB at once."),
         ({"file": SimpleUploadedFile("a.csv", b"a\0b")}, "a character that can't be stored."),
     ):
         page = read(client.post(IMPORT, posted))

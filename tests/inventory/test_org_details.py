@@ -226,3 +226,13 @@ def test_lines_cost_no_statements_of_their_own(payments: Credential, soc: Creden
             )
         counts.append(len(captured))
     assert counts[0] == counts[1]
+
+
+def test_a_preview_builds_on_every_earlier_line(payments: Credential):
+    set_org_details(actor=command_actor(), orgs=[org_of(payments)], details={"group": "prod"})
+    start = f"{payments.site},{payments.org_id},"
+    lines = [f"{start}staging,", *["nowhere,x,,"] * 100, f"{start}prod,"]
+    content = "\n".join(["site,org,group,owner", *lines]).encode()
+    for is_preview in (True, False):
+        result = import_org_groups(actor=command_actor(), content=content, is_preview=is_preview)
+        assert [row["line"] for row in result.set] == [2, 103]

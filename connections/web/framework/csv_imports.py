@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -19,6 +20,8 @@ from connections.web.framework.http import actor_of
 
 # Because proxies usually end a request after 60 s.
 MAX_LINES = 1000
+# With its line ends as browsers send them, and less than a form can have.
+MAX_BYTES = 250_000
 
 
 class Service(Protocol):
@@ -52,15 +55,24 @@ class ImportPage:
             except InvalidInputError as error:
                 form.add_errors(error)
         context |= {"form": form, "header": ",".join(self.columns), "max_lines": MAX_LINES}
-        return render(request, self.template, context, status=422 if form.errors else 200)
+        status = 422 if form.errors else 409 if context.get("is_outdated") else 200
+        return render(request, self.template, context, status=status)
 
     def _run(self, request: HttpRequest, content: bytes) -> dict[str, Any]:
-        is_preview = request.POST.get("confirm") != "yes"
-        result = self.service(actor=actor_of(request), content=content, is_preview=is_preview)
+        actor, digest = actor_of(request), request.POST.get("digest")
+        result = self.service(actor=actor, content=content, is_preview=True)
+        is_confirmed = request.POST.get("confirm") == "yes"
+        # What someone saved after the preview isn't overwritten unseen.
+        is_outdated = is_confirmed and digest is not None and digest != _digest(result)
+        is_preview = is_outdated or not is_confirmed
+        if not is_preview:
+            result = self.service(actor=actor, content=content, is_preview=False)
         named = [(row, self.name_of(row)) for row in result.set]
         return {
             "result": result,
             "is_preview": is_preview,
+            "is_outdated": is_outdated,
+            "digest": _digest(result),
             "summary": self._summary(result, is_preview=is_preview),
             "set": [
                 {
@@ -87,6 +99,12 @@ class ImportPage:
         return f"{join_names(parts) or 'There are no lines after the header'}."
 
 
+def _digest(preview: ImportResult) -> str:
+    """Of what the preview says, which another version of an agreement changes."""
+    said = repr((preview.document, sorted(preview.changes.items())))
+    return sha256(said.encode()).hexdigest()
+
+
 class CsvForm(ServiceForm):
     """Lines of CSV, pasted or as a file."""
 
@@ -104,12 +122,13 @@ class CsvForm(ServiceForm):
         cleaned = super().clean() or self.cleaned_data
         upload, pasted = cleaned.get("file"), cleaned.get("csv", "")
         if bool(upload) == bool(pasted) and not self.errors:
-            self.add_error("csv", "Paste lines, or choose one file of at most 256 KB.")
+            self.add_error("csv", "Paste lines, or choose one file of at most 250 KB.")
         content = upload.read() if upload else pasted.encode()
         if b"\0" in content:
             self.add_error("file", "The file contains a character that can't be stored.")
         # As a browser sends the previewed lines.
         cleaned["content"] = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if cleaned["content"].count(b"\n") > MAX_LINES + 1:
-            self.add_error("csv", f"Import at most {MAX_LINES:,} lines at once.")
+        lines = cleaned["content"].count(b"\n")
+        if lines > MAX_LINES + 1 or len(cleaned["content"]) + lines > MAX_BYTES:
+            self.add_error("csv", f"Import at most {MAX_LINES:,} lines and 250 KB at once.")
         return cleaned
