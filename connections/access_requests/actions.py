@@ -140,13 +140,12 @@ class AccessAction(Action[AccessRequest]):
         }
         named = cast("Terms", {name: terms[name] for name in terms.keys() - stays})
         pair = pair_of(change_request)
-        wanted_by = {change_request.requested_by_id, change_request.confirmed_by_id}
         set_approved(
             actor=actor,
             pair=pair,
             terms=named,
             access_request=change_request.pk,
-            wanted_by=wanted_by - {None},
+            requester=change_request.requested_by,
         )
         others = AccessRequest.objects.filter(**pair._asdict()).exclude(pk=change_request.pk)
         others.exclude(end_due_at=None).update(end_due_at=None)

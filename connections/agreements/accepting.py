@@ -50,11 +50,13 @@ def accept_agreements(
     return new
 
 
-def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> None:
-    """Say that the newest version of this agreement isn't the actor's. Who set it is notified.
+def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> Agreement:
+    """Say that the newest version of this agreement isn't the actor's. Returns that version.
+
+    Who set it is notified, or administrators if that person left or can't see it.
 
     Raises what `accept_agreements` raises, InvalidInputError for `reason`, and ConflictError for a
-    version that the actor has accepted. Does nothing if it is refused already.
+    version that the actor has accepted or refused.
     """
     require_pairs([pair], actor=actor)
     reason = clean_text(reason, missing="Say why it isn't yours.")
@@ -62,14 +64,15 @@ def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> None:
         [own] = _lock_own([pair], actor=actor)
         if own.accepted_at:
             raise ConflictError("You accepted this agreement. To hand it over, name another owner.")
-        if own.is_refused:
-            return
+        if own.decision:
+            raise ConflictError(f"You already said that this isn't yours: “{own.decision.reason}”.")
         values = {"refused_at": clock.now(), "reason": reason}
         OwnerDecision.objects.create(agreement=own, **values)
         columns = audit.changes_of(OwnerDecision, values=values, actor=actor)
         _record(
             [own], code=EventCode.AGREEMENT_REFUSED, verb="refused", columns=columns, actor=actor
         )
+    return own
 
 
 def _lock_own(pairs: Sequence[OrgPair], *, actor: Actor) -> list[Agreement]:

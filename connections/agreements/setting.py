@@ -30,7 +30,6 @@ from connections.models import (
     Org,
     OrgConnectionSnapshot,
     OrgPair,
-    OwnerDecision,
     Person,
     of_these_pairs,
 )
@@ -239,21 +238,23 @@ def set_approved(
     pair: OrgPair,
     terms: Terms,
     access_request: UUID,
-    wanted_by: Collection[UUID | None],
+    requester: Person | None,
 ) -> None:
     """Set what this access request gave, which its approvals cover. Call it in a transaction.
 
-    An owner among `wanted_by`, who requested or confirmed it, has accepted it. Does nothing if the
-    agreement already says the same.
+    The version is by its requester, who wanted it, and not by the actor, who might only have
+    checked what became of it. Does nothing if the agreement already says the same.
     """
     newest = find_agreements([pair]).get(pair)
     # A request that names no data types agrees none, also where nothing was agreed.
     no_types: Terms = {} if newest else {"connection_types": []}
     draft = _draft(pair, newest, {**no_types, **terms}, listed=None, actor=actor)
     if newest is None or _differing_fields(draft, newest):
+        if requester:
+            draft.set_by, draft.set_by_process = requester, ""
         # Its owner has been notified of the access request.
         details = {"set_together": 1, SET_BY_REQUEST: str(access_request)}
-        _store([draft], before=None, actor=actor, details=details, wanted_by=wanted_by)
+        _store([draft], before=None, actor=actor, details=details)
 
 
 def find_requests_of(versions: Iterable[Agreement]) -> dict[UUID, UUID]:
@@ -461,12 +462,8 @@ def _store(
     before: Mapping[OrgPair, Agreement] | None,
     actor: Actor,
     details: dict[str, Any],
-    wanted_by: Collection[UUID | None] = (),
 ) -> None:
-    """Store new versions. With the versions `before`, their new owners are notified.
-
-    Owners who are among `wanted_by` have accepted them.
-    """
+    """Store new versions. With the versions `before`, their new owners are notified."""
     now = clock.now()
     for draft in new:
         draft.set_at = now
@@ -477,10 +474,6 @@ def _store(
     schedule_ends(new)
     names = org_names([agreement.pair for agreement in new])
     for agreement, (source, sink) in zip(new, names, strict=True):
-        rows: audit.Rows = {"agreement": audit.row_of(agreement)}
-        if agreement.owner_id in wanted_by:
-            accepted = OwnerDecision.objects.create(agreement=agreement, accepted_at=now)
-            rows["owner_decision"] = audit.row_of(accepted)
         audit.record(
             code=EventCode.AGREEMENT_SET,
             actor=actor,
@@ -492,7 +485,7 @@ def _store(
                 sink=sink,
             ),
             details=details | ({NEW_OWNER: True} if _has_new_owner(agreement, latest) else {}),
-            rows=rows,
+            rows={"agreement": audit.row_of(agreement)},
         )
         if latest is not None:
             latest[agreement.pair] = agreement

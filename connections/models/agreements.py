@@ -66,6 +66,7 @@ class Agreement(models.Model):
     # The agreed data types, sorted.
     connection_types = models.JSONField()
     set_at = models.DateTimeField()
+    # Of a version that an access request set, its requester.
     set_by = optional_person_reference()
     # "command: root", for example, if no person set it.
     set_by_process = models.CharField(max_length=100, blank=True)
@@ -104,7 +105,7 @@ class Agreement(models.Model):
 
     @property
     def accepted_at(self) -> datetime | None:
-        """When its owner accepted it. A version that its owner sets is accepted."""
+        """When its owner accepted it. A version that its owner sets or requests is accepted."""
         if self.owner_id is not None and self.owner_id == self.set_by_id:
             return self.set_at
         return self.decision.accepted_at if self.decision else None

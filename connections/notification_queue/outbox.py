@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 
 from connections import models
 from connections.access import approvers, permissions, visibility
+from connections.access.actor import person_actor
 from connections.access.agreement_owners import count_owned, find_owner
 from connections.core import clock
 from connections.models import ApprovalPolicy, EventCode
@@ -133,6 +134,7 @@ AUDIENCES: dict[EventCode, tuple[Audience, ...]] = {
     EventCode.ACCESS_REVIEW_REPEAT_FAILED: _RIGHTS,
     # Only of a new owner.
     EventCode.AGREEMENT_SET: (Audience.CONCERNED,),
+    # Of who set it, or else of administrators.
     EventCode.AGREEMENT_REFUSED: _RIGHTS,
     EventCode.CREDENTIAL_POLICY_CHANGED: _SAFEGUARD,
     EventCode.CREDENTIAL_CREATOR_CHANGED: _SAFEGUARD,
@@ -281,13 +283,24 @@ def _audiences_of(
 ) -> set[Audience]:
     audiences = set(AUDIENCES[EventCode(event.code)])
     is_over = event.code in _SETTLED and event.details["outcome"] not in _EFFECTS
-    if isinstance(subject, models.Agreement) and subject.set_by_id:
-        audiences.discard(Audience.ADMINISTRATORS)
+    if isinstance(subject, models.Agreement) and event.code == EventCode.AGREEMENT_REFUSED:
+        setter = find_setter(subject)
+        audiences -= {Audience.ADMINISTRATORS} if setter and setter.email else set()
     # At the end of access, its owner is alerted only if people have to decide.
     is_at_end = event.code == EventCode.DELETION_REQUESTED and (
         isinstance(subject, models.Deletion) and subject.automatic
     )
     return audiences - {Audience.OWNER} if is_over or is_at_end else audiences
+
+
+def find_setter(agreement: models.Agreement) -> models.Person | None:
+    """Who set this version, unless that person left or can't see it any more."""
+    setter = agreement.set_by
+    if setter is None or not setter.is_active:
+        return None
+    actor = person_actor(person=setter)
+    is_seen = permissions.can_see(actor) and visibility.visible_pairs([agreement.pair], actor=actor)
+    return setter if is_seen else None
 
 
 def _needs_people(event: models.AuditEvent, subject: NotificationSubject | None) -> bool:

@@ -1,4 +1,4 @@
-"""Who was notified of a request that waits for approval, as its page says it."""
+"""Who was notified of a request that waits, or of a refused agreement, as pages say it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,18 @@ from django.db.models import QuerySet
 from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.core.text import join_names, pluralize
-from connections.models import AccessRequest, Batch, ChangeRequest, Notification, Person, State
+from connections.models import (
+    AccessRequest,
+    Agreement,
+    Batch,
+    ChangeRequest,
+    EventCode,
+    Notification,
+    Person,
+    State,
+)
 from connections.notification_queue.destinations import Channel
+from connections.notification_queue.outbox import find_setter
 
 # How many people are named.
 MAX_NAMES = 3
@@ -72,6 +82,24 @@ def find_waiting_note(
         text=" ".join(sentences),
         needs_link=needs_link and has_approver,
     )
+
+
+def refusal_text(agreement: Agreement) -> str:
+    """Who is notified that its owner refuses this agreement, or whom its owner has to tell."""
+    rows = Notification.objects.filter(
+        code=EventCode.AGREEMENT_REFUSED,
+        subject_type="agreement",
+        subject_id=str(agreement.pk),
+        channel=Channel.MAIL,
+    )
+    setter = find_setter(agreement)
+    if setter and rows.filter(person=setter).exists():
+        return f"{setter} is notified."
+    # A message to someone who can't see it is never sent.
+    if count := rows.exclude(person=agreement.set_by).count():
+        return f"{pluralize(count, 'administrator')} {'is' if count == 1 else 'are'} notified."
+    problem = "No one could be notified" if settings.HAS_MAIL else "Email is off"
+    return f"{problem}: tell {setter or 'an administrator'} yourself."
 
 
 def _people_who_can_approve(subject: ChangeRequest | Batch) -> QuerySet[Person]:

@@ -9,8 +9,10 @@ from pytest_django import Settings
 
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_requests.requesting import WantedTerms
+from connections.agreements.accepting import refuse_agreement
+from connections.agreements.agreed import find_agreements
 from connections.batches import running
-from connections.change_requests import approvals, lifecycle
+from connections.change_requests import approvals, lifecycle, reconciliation
 from connections.models import (
     AccessKind,
     AccessRequest,
@@ -29,6 +31,7 @@ from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.agreements.support import agree, let_only, pair_between
 from tests.batches import support as batches
+from tests.evidence.support import verified
 from tests.flows.support import store_credential
 from tests.support.access_requests import request_for
 from tests.support.clock import SettableClock
@@ -298,3 +301,39 @@ def test_who_answers_for_nothing_in_a_bulk_deletion_learns_nothing(
     batches.request(batches.draft(ada, added), ada)
     assert AccessRequest.objects.count() == 0
     assert steps_told(victor) == steps_told(grace) == []
+
+
+def refused_by(owner: Person, case: Case) -> None:
+    agree(case.pair, actor=command_actor(), owner=owner, owner_text="")
+    refuse_agreement(actor=person_actor(person=owner), pair=case.pair, reason="Not mine")
+    case.clock.advance(seconds=1)
+
+
+def test_an_owner_who_checks_what_became_of_a_request_accepts_nothing(
+    case: Case, ada: Person, grace: Person
+):
+    refused_by(grace, case)
+    case.sandbox.world.set_fault(fault=faults.EXECUTES_THEN_NO_RESPONSE, method="PATCH")
+    asked = case.ask("change", ada)
+    assert asked.state == "unknown"
+    for _ in range(2):
+        case.clock.advance(seconds=70)
+        reconciliation.check(change_request=asked, actor=person_actor(person=grace))
+        asked.refresh_from_db()
+    assert asked.is_settled
+    newest = find_agreements([case.pair])[case.pair]
+    assert (newest.owner, newest.set_by, newest.accepted_at) == (grace, ada, None)
+
+
+def test_an_owner_who_confirms_anothers_request_accepts_nothing(
+    case: Case, ada: Person, linus: Person, grace: Person
+):
+    refused_by(grace, case)
+    asked = case.ask("change", ada, ApprovalPolicy.ONE)
+    approver = person_actor(person=linus)
+    approvals.approve(change_request=asked, actor=approver, digest=asked.approval_digest)
+    confirmer = person_actor(person=grace)
+    lifecycle.execute(change_request=asked, actor=confirmer, confirmation=asked.sink_org_name)
+    newest = find_agreements([case.pair])[case.pair]
+    assert (newest.owner, newest.set_by, newest.accepted_at) == (grace, ada, None)
+    assert verified()[0] == 0

@@ -29,6 +29,8 @@ from connections.models import (
     PersonalValue,
 )
 from connections.notifications.messages import build_message
+from connections.notifications.notified import refusal_text
+from connections.people.people import disable_person
 from connections.verifier.events import AGREEMENT, Event
 from connections.verifier.rules import RULES
 from tests.agreements.support import agree, let_only
@@ -178,6 +180,50 @@ def test_administrators_are_notified_if_a_command_set_it(
     assert notification.person == root
 
 
+@pytest.mark.parametrize("setter", ["disabled", "without address", "who can't see it"])
+def test_administrators_are_notified_if_no_email_reaches_who_set_it(
+    owned: Agreement,
+    payments: Credential,
+    victor: Person,
+    ada: Person,
+    root: Person,
+    actor_for: ActorFor,
+    settings: Settings,
+    setter: str,
+):
+    settings.HAS_MAIL = True
+    if setter == "disabled":
+        disable_person(actor=actor_for(root), person=ada)
+    elif setter == "without address":
+        Person.objects.filter(pk=ada.pk).update(email="")
+    else:
+        let_only(victor, credential=payments, kind=AccessKind.SEE, actor=actor_for(root))
+    actor = actor_for(Person.objects.get(pk=victor.pk))
+    refused = refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+    recipients = Notification.objects.filter(code="agreement.refused").exclude(person=ada)
+    assert [each.person for each in recipients] == [root]
+    assert refusal_text(refused) == "1 administrator is notified."
+
+
+def test_without_email_the_owner_reads_whom_to_tell(
+    owned: Agreement, victor: Person, actor_for: ActorFor, settings: Settings
+):
+    settings.HAS_MAIL = False
+    refused = refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Not mine")
+    assert refusal_text(refused) == "Email is off: tell Ada yourself."
+    refused.set_by = None
+    assert refusal_text(refused) == "Email is off: tell an administrator yourself."
+
+
+def test_a_second_refusal_changes_nothing_and_says_so(
+    owned: Agreement, victor: Person, actor_for: ActorFor
+):
+    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="First")
+    with pytest.raises(ConflictError, match="already said that this isn't yours: “First”"):
+        refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Second")
+    assert OwnerDecision.objects.get().reason == "First"
+
+
 def test_a_refusal_needs_a_reason(owned: Agreement, victor: Person, actor_for: ActorFor):
     with pytest.raises(InvalidInputError, match="Say why it isn't yours"):
         refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason=" \u200b")
@@ -196,8 +242,7 @@ def test_what_was_refused_can_be_accepted_and_the_refusal_is_kept(
     owned: Agreement, victor: Person, actor_for: ActorFor
 ):
     actor = actor_for(victor)
-    for _ in range(2):
-        refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+    refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
     accept_agreements(actor=actor, pairs=[owned.pair], versions={owned.pair: 1})
     stored = newest(owned.pair)
     assert stored.accepted_at

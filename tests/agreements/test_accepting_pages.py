@@ -205,7 +205,9 @@ def test_an_older_version_is_409_as_a_whole_and_the_page_has_the_newest(
 
 
 @pytest.mark.parametrize(
-    "versions", [[], ["1"], ["1", "1", "1"], ["1", "one"]], ids=["none", "few", "many", "a word"]
+    "versions",
+    [[], ["1"], ["1", "1", "1"], ["1", "one"], ["1", "9" * 5000]],
+    ids=["none", "few", "many", "a word", "too long"],
 )
 def test_each_pair_needs_its_version(
     owned: list[OrgPair], victor: Person, client_of: ClientOf, versions: list[str]
@@ -249,6 +251,7 @@ def test_a_refusal_keeps_its_reason_and_an_empty_one_is_422_with_the_row_open(
     response = client.post("/agreements/refuse/", named | {"reason": "I left."})
     assert (response.status_code, response["Location"]) == (303, NEEDS_YOU)
     assert newest(owned[0]).is_refused
+    assert "Saved. Email is off: tell Ada yourself." in client.get("/agreements/").text
     assert "Refused" in client.get("/agreements/").text
 
 

@@ -9,7 +9,8 @@ from connections.access.actor import Actor
 from connections.agreements.accepting import accept_agreements, refuse_agreement
 from connections.core.errors import InvalidInputError
 from connections.core.text import pluralize
-from connections.web.agreements.forms import PairsForm
+from connections.notifications.notified import refusal_text
+from connections.web.agreements.forms import PairsForm, is_version
 from connections.web.agreements.list import NEEDS_YOU, agreement_page
 from connections.web.framework.actions import Refusal, Subject, service_action
 from connections.web.framework.forms import ListField, reason_field
@@ -26,7 +27,7 @@ class AcceptanceForm(PairsForm):
     def arguments(self) -> dict[str, Any]:
         """The arguments for the service. Raises InvalidInputError."""
         numbers = self.cleaned_data["version"] or []
-        if len(numbers) != len(self.pairs) or not all(map(str.isdecimal, numbers)):
+        if len(numbers) != len(self.pairs) or not all(map(is_version, numbers)):
             raise InvalidInputError({"version": "Name the version of each agreement once."})
         return {
             "pairs": self.pairs,
@@ -71,5 +72,5 @@ agreement_refuse = service_action(
     "agreement-refuse",
     refuse_agreement,
     form=RefusalForm,
-    done=lambda actor, result: "Saved. The person who set this agreement is notified.",
+    done=lambda actor, refused: f"Saved. {refusal_text(refused)}",
 )

@@ -60,6 +60,11 @@ class PairFilters(forms.Form):
         )
 
 
+def is_version(text: str) -> bool:
+    """Whether this is the number of a version."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def pairs_in(data: QueryDict, *, actor: Actor) -> list[OrgPair]:
     """The pairs that a form names, by themselves or by a connection.
 
@@ -197,7 +202,7 @@ class AgreementForm(PairsForm, OwnerForm):
     def clean_shown(self) -> dict[OrgPair, int]:
         """The version of each pair. Raises ValidationError."""
         shown = [text.rpartition("/") for text in self.cleaned_data["shown"].split()]
-        if not all(number.isdecimal() for _, _, number in shown):
+        if not all(is_version(number) for _, _, number in shown):
             raise ValidationError("These aren't versions. Open the form again.")
         versions = {pair: int(number) for pair, _, number in shown}
         return {pair: versions[pair.reference] for pair in self.pairs if pair.reference in versions}
