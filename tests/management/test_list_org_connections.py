@@ -71,6 +71,8 @@ def test_it_syncs_stores_and_prints_every_connection(
         "agreed": False,
         "reasons": ["no_agreement"],
         "agreement": None,
+        "accepted": False,
+        "accepted_at": None,
     }
     assert Sync.objects.count() == 2
 
