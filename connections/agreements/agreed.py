@@ -10,6 +10,7 @@ from django.db.models import Case, Q, QuerySet, TextChoices, When
 
 from connections.models import (
     AWAITS_OWNER,
+    IS_REFUSED,
     Agreement,
     OrgConnectionSnapshot,
     OrgPair,
@@ -58,6 +59,8 @@ class AgreedTerms(NamedTuple):
     version: int
     # Whether the owner has neither accepted nor refused it.
     awaits_owner: bool
+    # Whether the owner says that it isn't theirs.
+    is_refused: bool
 
     @property
     def last_day(self) -> str:
@@ -117,6 +120,7 @@ def load_agreements(*, today: date, within: Q = EVERY) -> Agreements:
             Case(When(OWNER_LEFT, then=True), default=False),
             *(AsText("ends_on"), AsText("connection_types"), "version"),
             Case(When(AWAITS_OWNER, then=True), default=False),
+            Case(When(IS_REFUSED, then=True), default=False),
         )
     )
     return Agreements(by_pair={row[:3]: AgreedTerms(*row) for row in rows}, today=today)

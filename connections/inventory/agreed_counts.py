@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
-from django.db.models import Case, Exists, OuterRef, TextField, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, TextField, Value, When
 from django.db.models.functions import Concat
 
 from connections.access import permissions
@@ -14,7 +14,13 @@ from connections.access.actor import Actor
 from connections.agreements.agreed import OWNER_LEFT, NotAgreed, reasons_when
 from connections.agreements.setting import can_set
 from connections.inventory.inventory import current_snapshots
-from connections.models import AWAITS_OWNER, IS_ACCEPTED, OrgPair, newest_agreements
+from connections.models import (
+    AWAITS_OWNER,
+    IS_ACCEPTED,
+    IS_REFUSED,
+    OrgPair,
+    newest_agreements,
+)
 from connections.models.text_columns import (
     SEPARATOR,
     AsText,
@@ -85,11 +91,15 @@ def count_agreed(*, actor: Actor, today: date) -> AgreedCounts:
 class AgreementNeeds:
     """How many connections a person answers for, and what they can do about agreements."""
 
+    # Without those that the person refused.
     answered: int
     # Of these, those whose agreement the person has neither accepted nor refused.
     to_accept: int
-    # Others that aren't agreed, where the person can set the agreement; 0 before the first one.
+    # Others that aren't agreed or that their owners refused, where the person can set the
+    # agreement; 0 before the first one.
     to_agree: int
+    # Of these, those that their owners refused.
+    refused: int
 
 
 def find_agreement_needs(*, actor: Actor, agreed: Callable[[], AgreedCounts]) -> AgreementNeeds:
@@ -99,17 +109,28 @@ def find_agreement_needs(*, actor: Actor, agreed: Callable[[], AgreedCounts]) ->
     """
     of_pair = {name: OuterRef(name) for name in _PAIR}
     listed = Exists(current_snapshots(actor=actor).filter(**of_pair))
-    awaits = Case(When(AWAITS_OWNER, then=True), default=False)
-    own = newest_agreements().filter(listed, owner=actor.person).order_by()
-    rows = list(own.values_list(*_PAIR, awaits)) if actor.person else []
+    awaits, is_refused = (
+        Case(When(each, then=True), default=False) for each in (AWAITS_OWNER, IS_REFUSED)
+    )
+    is_own, sets_any = Q(owner=actor.person), permissions.can_set_agreements(actor)
+    newest = newest_agreements().filter(is_own | IS_REFUSED if sets_any else is_own, listed)
+    columns = newest.order_by().values_list(*_PAIR, awaits, is_refused)
+    rows = list(columns) if actor.person else []
+    refused = {OrgPair(*row[:3]) for row in rows if row[4]}
     to_accept = {row[:3] for row in rows if row[3]}
     to_agree: set[OrgPair] = set()
-    if permissions.can_set_agreements(actor):
+    if sets_any:
         counts = agreed()
         pairs = {OrgPair(*text.split(SEPARATOR)) for text in counts.not_agreed} - to_accept
+        pairs |= refused
         if counts.reasons[NotAgreed.NO_AGREEMENT] < counts.total:
             to_agree = can_set(actor=actor, pairs=pairs) if pairs else pairs
-    return AgreementNeeds(answered=len(rows), to_accept=len(to_accept), to_agree=len(to_agree))
+    return AgreementNeeds(
+        answered=len(rows) - len(refused),
+        to_accept=len(to_accept),
+        to_agree=len(to_agree),
+        refused=len(to_agree & refused),
+    )
 
 
 def _load_terms(*, today: date) -> dict[str, str]:

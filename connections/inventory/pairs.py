@@ -73,6 +73,11 @@ class ListedPair(NamedTuple):
         return not self.types_text
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the owner of the agreement about its connection says that it isn't theirs."""
+        return not self.is_gone and self.terms is not None and self.terms.is_refused
+
+    @property
     def agreed(self) -> str:
         """Whether its connection is agreed: "yes", "no", or "gone" without a connection."""
         return "gone" if self.is_gone else "no" if self.reasons else "yes"
@@ -110,7 +115,8 @@ class PairFilter:
     reason: Collection[str] = ()
     # Agreements that end today or in at most so many days.
     ends_within: int | None = None
-    # Only what the actor owns and hasn't decided about or, if they can set it, isn't agreed.
+    # Only what the actor owns and hasn't decided about or, if they can set it, isn't agreed or is
+    # refused by its owner.
     needs_actor: bool = False
     # Words; before an arrow, those of the source org.
     text: str = ""
@@ -137,9 +143,12 @@ class PairList:
     # How many end soon, and how many the actor owns.
     ending: int
     own: int
-    # How many of the actor's have a connection, and those about which the actor hasn't decided.
+    # How many of the actor's have a connection and aren't refused, and those about which the actor
+    # hasn't decided.
     answered: int
     to_accept: list[ListedPair]
+    # Those that the actor refused, and can still accept.
+    refused: list[ListedPair]
     # How many the part "Needs you" lists.
     needed: int
     # By name.
@@ -175,9 +184,10 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
     own = (
         [listed for listed in pairs if listed.terms and me == listed.terms.owner_hex] if me else []
     )
-    answered = [listed for listed in own if not listed.is_gone]
+    answered = [listed for listed in own if not listed.is_gone and not listed.is_refused]
     to_accept = [listed for listed in answered if listed.terms and listed.terms.awaits_owner]
-    settable = can_set(actor=actor, pairs=[listed.pair for listed in pairs if listed.reasons])
+    unsettled = [listed.pair for listed in pairs if listed.reasons or listed.is_refused]
+    settable = can_set(actor=actor, pairs=unsettled)
     needed = {listed.pair for listed in to_accept} | settable
     matches = [listed for listed in pairs if not filters.needs_actor or listed.pair in needed]
     for is_match in _conditions(filters, owners=owners, groups=groups, today=today):
@@ -193,6 +203,7 @@ def list_pairs(*, actor: Actor, filters: PairFilter, sort: str = "reason") -> Pa
         own=len(own),
         answered=len(answered),
         to_accept=to_accept,
+        refused=[listed for listed in own if listed.is_refused],
         needed=len(needed),
         orgs=orgs,
         today=today,

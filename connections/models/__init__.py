@@ -31,6 +31,7 @@ from connections.models.access_reviews import (
 from connections.models.agreements import (
     AWAITS_OWNER,
     IS_ACCEPTED,
+    IS_REFUSED,
     Agreement,
     AgreementReminder,
     OrgPair,

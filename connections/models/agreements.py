@@ -163,6 +163,8 @@ class OwnerDecision(models.Model):
 IS_ACCEPTED = Q(owner=F("set_by")) | Q(owner_decision__accepted_at__isnull=False)
 # Versions that their owner has neither accepted nor refused.
 AWAITS_OWNER = Q(owner__isnull=False, owner_decision=None) & ~Q(owner=F("set_by"))
+# Versions of which their owner says that they aren't theirs, as `Agreement.is_refused` says.
+IS_REFUSED = Q(owner_decision__refused_at__isnull=False, owner_decision__accepted_at=None)
 
 
 class AgreementReminder(models.Model):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from django.conf import settings as django_settings
@@ -93,6 +94,63 @@ def test_what_is_accepted_or_refused_needs_the_owner_no_more(
     assert items(client) == {}
     assert entry(client)[1] == "/agreements/"
     assert "Nothing needs you here" in client.get(NEEDS_YOU).text
+
+
+def test_what_its_owner_refused_needs_those_who_can_set_it_until_there_is_a_newer_version(
+    owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
+):
+    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], reason="Not mine")
+    client, owner = client_of(ada), client_of(victor)
+    assert items(client) == {"not_agreed": (1, "1 connection, 1 refused by its owner")}
+    assert entry(client) == ("1", NEEDS_YOU)
+    page = client.get(NEEDS_YOU).text
+    assert re.findall(r'data-pair="([^"]*)"', page) == [owned[0].reference]
+    assert listed_count(client) == 1
+    text = "You answer for 1 connection: 1 not accepted yet"
+    assert items(owner) == {"acceptance": (1, text)}
+    assert listed_count(owner) == 1
+    agree(owned[0], actor=person_actor(person=ada), owner=ada)
+    assert items(client_of(ada)) == {}
+    assert listed_count(client) == 0
+
+
+def test_what_is_refused_and_not_agreed_counts_once(
+    owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
+):
+    for pair in owned:
+        refuse_agreement(actor=person_actor(person=victor), pair=pair, reason="Not mine")
+    Person.objects.filter(pk=victor.pk).update(is_active=False)
+    client = client_of(ada)
+    assert items(client) == {"not_agreed": (2, "2 connections, 2 refused by their owners")}
+    assert listed_count(client) == 2
+
+
+def test_whoever_cannot_set_it_is_not_led_to_what_its_owner_refused(
+    owned: list[OrgPair], victor: Person, linus: Person, client_of: ClientOf
+):
+    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], reason="Not mine")
+    client = client_of(linus)
+    assert items(client) == {}
+    assert listed_count(client) == 0
+
+
+def test_a_refusal_by_mistake_is_undone_in_the_list_to_which_the_connection_leads(
+    owned: list[OrgPair], victor: Person, client_of: ClientOf
+):
+    for pair in owned:
+        refuse_agreement(actor=person_actor(person=victor), pair=pair, reason="Not mine")
+    client = client_of(victor)
+    snapshot = OrgConnectionSnapshot.objects.get(
+        source_org_id=owned[0].source_org_id, sink_org_id=owned[0].sink_org_id
+    )
+    detail = client.get(f"/connections/{snapshot.site}/{snapshot.connection_id}/").text
+    [url] = re.findall(r'href="([^"]*)">Accept…</a>', detail)
+    page = client.get(unescape(url)).text
+    assert page.count('action="/agreements/accept/"') == 2
+    assert "Not mine…" not in page
+    assert entry(client)[0] == ""
+    assert client.post("/agreements/accept/", posted(owned[:1])).status_code == 303
+    assert newest(owned[0]).accepted_at
 
 
 def test_what_an_owner_does_not_see_does_not_need_them(

@@ -22,7 +22,7 @@ from connections.inventory.pairs import (
     list_pairs,
     load_pair_rows,
 )
-from connections.models import OrgConnectionKey
+from connections.models import OrgConnectionKey, OrgPair
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.agreements.forms import ANY, PairFilters
 from connections.web.badges import AGREEMENT_REASONS, Badge
@@ -57,8 +57,10 @@ class PairRowView:
     badges: list[Badge]
     # "" without a connection.
     url: str
-    # Whether the reader has to accept it.
+    # Whether it is the reader's to accept, also after refusing it.
     can_accept: bool
+    # Whether the reader has to accept or refuse it.
+    is_waiting: bool
 
 
 def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> HttpResponse:
@@ -86,12 +88,16 @@ def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> Http
         "refusal": refusal,
         "answered": pairs.answered,
         "to_accept": pairs.to_accept,
-        # The buttons take the place of a column.
-        "no_accept": not pairs.to_accept,
         # Those that need the reader and are on other pages.
         "elsewhere": matches - len(page.object_list) if filters.needs_actor else 0,
     }
     rows = load_pair_rows(list(page.object_list), actor=actor)
+    views = pair_row_views(
+        rows, today=pairs.today, to_accept=pairs.to_accept, refused=pairs.refused
+    )
+    # The buttons take the place of a column.
+    has_buttons = bool(pairs.to_accept) or any(view.can_accept for view in views)
+    context |= {"has_buttons": has_buttons, "no_buttons": not has_buttons}
     if tuple(filters.reason) == (NotAgreed.ENDED,) and permissions.can_delete(actor):
         # Only with every match on the page, so that the plan has what the reader sees.
         context["to_delete"] = [] if page.has_other_pages() else _connections_of(rows)
@@ -99,7 +105,7 @@ def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> Http
         request,
         context,
         form=form,
-        rows=pair_row_views(rows, today=pairs.today, to_accept=pairs.to_accept),
+        rows=views,
         links=lists.numbered_links(request, page),
         count=matches,
         total=pairs.total,
@@ -122,11 +128,16 @@ def agreement_export(request: HttpRequest) -> HttpResponseBase:
 
 
 def pair_row_views(
-    rows: Sequence[PairRow], *, today: date, to_accept: Collection[ListedPair] = ()
+    rows: Sequence[PairRow],
+    *,
+    today: date,
+    to_accept: Collection[ListedPair] = (),
+    refused: Collection[ListedPair] = (),
 ) -> list[PairRowView]:
-    """The rows as the table shows them. The reader can accept some of them."""
-    mine = {listed.pair for listed in to_accept}
-    return [_row_view(row, today=today, can_accept=row.listed.pair in mine) for row in rows]
+    """The rows as the table shows them. The reader has to accept some, and has refused others."""
+    waiting = {listed.pair for listed in to_accept}
+    mine = waiting | {listed.pair for listed in refused}
+    return [_row_view(row, today=today, mine=mine, waiting=waiting) for row in rows]
 
 
 def _connections_of(rows: Sequence[PairRow]) -> list[str]:
@@ -134,7 +145,9 @@ def _connections_of(rows: Sequence[PairRow]) -> list[str]:
     return [f"{row.listed.pair.site}/{row.connection_id}" for row in rows if row.connection_id]
 
 
-def _row_view(row: PairRow, *, today: date, can_accept: bool) -> PairRowView:
+def _row_view(
+    row: PairRow, *, today: date, mine: Collection[OrgPair], waiting: Collection[OrgPair]
+) -> PairRowView:
     listed, url = row.listed, ""
     if row.connection_id:
         key = OrgConnectionKey(site=listed.pair.site, connection_id=row.connection_id)
@@ -145,7 +158,8 @@ def _row_view(row: PairRow, *, today: date, can_accept: bool) -> PairRowView:
         reasons=" ".join(listed.reasons),
         badges=[AGREEMENT_REASONS[reason] for reason in listed.reasons],
         url=url,
-        can_accept=can_accept,
+        can_accept=listed.pair in mine,
+        is_waiting=listed.pair in waiting,
     )
 
 

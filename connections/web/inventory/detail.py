@@ -15,7 +15,7 @@ from connections.changes.changes import ChangeFilter, get_change_page
 from connections.core.sites import site_name
 from connections.inventory import timeline
 from connections.lookups.objects import require_connection
-from connections.models import OrgConnectionKey, OrgPair, RequestKind
+from connections.models import Agreement, OrgConnectionKey, OrgPair, RequestKind
 from connections.web.agreed import AgreedView, agreed_view, version_views
 from connections.web.badges import ROW_BADGES
 from connections.web.deletions.detail import confirm_url
@@ -70,9 +70,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "set_url": reverse("agreement-form", query={"pair": pair.reference, "back": request.path})
         if history.observations and (is_owner or can_set(actor=actor, pairs=[pair]))
         else "",
-        "accept_url": reverse("agreement-list", query={"needs": "you"})
-        if is_owner and agreement and not (agreement.decision or agreement.accepted_at)
-        else "",
+        "accept_url": _accept_url(agreement) if agreement and is_owner else "",
         "site_name": site_name(site),
         "timeline": timeline_of(
             history,
@@ -94,6 +92,17 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         ),
     }
     return render(request, "inventory/detail.html", context)
+
+
+def _accept_url(agreement: Agreement) -> str:
+    """The list where its owner accepts it, also after refusing it. "" if it is accepted."""
+    if agreement.accepted_at:
+        return ""
+    query = {"needs": "you"}
+    if agreement.is_refused and agreement.owner:
+        org = f"{agreement.site}/{agreement.source_org_id}"
+        query = {"owner": agreement.owner.username, "org": org}
+    return reverse("agreement-list", query=query)
 
 
 def _request_urls(

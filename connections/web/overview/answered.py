@@ -28,8 +28,14 @@ def agreements(situation: Situation) -> Iterator[Item]:
         yield Item(
             kind="not_agreed",
             badge=Badge("Not agreed", "warn", "warning"),
-            name=pluralize(needs.to_agree, "connection"),
+            name=pluralize(needs.to_agree, "connection") + _refused_text(needs.refused),
             url=url,
             action="Set owners…",
             count=needs.to_agree,
         )
+
+
+def _refused_text(count: int) -> str:
+    if not count:
+        return ""
+    return f", {count:,} refused by {'its owner' if count == 1 else 'their owners'}"
