@@ -500,6 +500,8 @@ def _agreement_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:
     for event in events:
         if event.step in ("accepted", "refused") and event.actor_id != owner:
             yield fill("event {} is not by its owner", event.seq)
+        if event.step == "set" and "owner_decision" in event.rows:
+            yield fill("event {} decides for its owner", event.seq)
 
 
 def _no_problems(rows: Rows, events: Sequence[Event]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pytest_django import Settings
 from connections.access.actor import Actor, command_actor
 from connections.agreements.accepting import accept_agreements, refuse_agreement
 from connections.agreements.agreed import find_agreements
+from connections.audit import row_of
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.evidence import comparison
@@ -290,6 +291,16 @@ def test_an_acceptance_that_nobody_recorded_is_found(
     OwnerDecision.objects.create(agreement=owned, accepted_at=clock.now())
     code, document = verified()
     assert (code, document["agreements"]) == (1, [str(owned.pk)])
+
+
+def test_a_version_that_was_set_together_with_its_acceptance_is_found(owned: Agreement):
+    decision = OwnerDecision.objects.create(agreement=owned, accepted_at=clock.now())
+    rows = load_rows(kind_of(AGREEMENT), ids=[owned.pk])[owned.pk]
+    names = {str(value.number): "Someone" for value in PersonalValue.objects.all()}
+    event = Event(json.loads(AuditEvent.objects.get(code="agreement.set").text), names)
+    assert list(RULES[AGREEMENT](rows, [event])) == []
+    event.details["rows"]["owner_decision"] = row_of(decision)
+    assert list(RULES[AGREEMENT](rows, [event])) == [f"event {event.seq} decides for its owner"]
 
 
 def test_a_recorded_decision_by_someone_else_is_found(
