@@ -36,8 +36,8 @@ def import_agreements(*, actor: Actor, content: bytes, is_preview: bool = False)
     """Set what each line says, all of it or nothing; see COLUMNS. A preview sets nothing.
 
     An org is an ID, or a name that only one org of the site has; data types are separated by
-    spaces. An empty cell clears, but data types stay. A line that says nothing about a pair without
-    an agreement changes nothing. Raises InvalidInputError for `file`.
+    spaces or commas. An empty cell clears, but data types stay. A line that says nothing about a
+    pair without an agreement changes nothing. Raises InvalidInputError for `file`.
     """
     orgs, find_person = list_known_orgs(actor=actor), cache(find_owner)
 
@@ -46,6 +46,8 @@ def import_agreements(*, actor: Actor, content: bytes, is_preview: bool = False)
             source, sink = (
                 find_by_id_or_name(orgs, site=row["site"], text=row[side]) for side in _PAIR[1:]
             )
+            if source == sink:
+                return InvalidInputError({"pair": "Source and destination are the same org."})
             return OrgPair(source.site, source.org_id, sink.org_id), _terms(row, find_person)
         except InvalidInputError as error:
             return error
@@ -89,7 +91,7 @@ def _terms(row: dict[str, str], find_person: Callable[[str], Person | None]) -> 
         "ends_on": _parse_date(row["ends_on"]),
     }
     if row["connection_types"]:
-        terms["connection_types"] = row["connection_types"].split()
+        terms["connection_types"] = row["connection_types"].replace(",", " ").lower().split()
     return terms
 
 

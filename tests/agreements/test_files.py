@@ -209,7 +209,7 @@ def test_what_is_hidden_or_not_one_s_to_set_fails_like_what_does_not_exist(
     store_credential(sandbox, "Labs EU")
     for org_id in (pair.source_org_id, pair.sink_org_id):
         Org.objects.get(org_id=org_id).managed_by.add(Credential.objects.get(name="Labs EU"))
-    opposite = OrgPair(pair.site, pair.sink_org_id, pair.sink_org_id)
+    opposite = OrgPair(pair.site, pair.sink_org_id, pair.source_org_id)
     types = {"owner_text": "SOC", "purpose": "x", "connection_types": "logs"}
     both = imported(row_of(pair, **types), row_of(opposite, **types), actor=hidden_from)
     assert {row["error"] for row in both.failed} == {"Not found: check the IDs and names."}
@@ -356,6 +356,16 @@ def test_lines_as_long_as_the_form_takes_are_imported(
     assert "1,000 agreements set." in done.text
     larger = read(client.post(IMPORT, {"csv": of_size(MAX_BYTES + 1)}))
     assert "lines and 250 KB at once." in larger.text
+
+
+def test_data_types_are_read_as_people_write_them_and_an_org_does_not_share_with_itself(
+    pair: OrgPair,
+):
+    line = row_of(pair, owner_text="SOC", purpose="x", connection_types="Logs, metrics")
+    itself = row_of(OrgPair(pair.site, pair.source_org_id, pair.source_org_id), owner_text="SOC")
+    result = imported(line, itself)
+    assert newest(pair).connection_types == ["logs", "metrics"]
+    assert [row["error"] for row in result.failed] == ["Source and destination are the same org."]
 
 
 def test_an_empty_line_after_a_failed_one_is_unchanged_in_preview_and_import(pair: OrgPair):

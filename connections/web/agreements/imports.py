@@ -16,7 +16,7 @@ _PAGE = ImportPage(
 )
 
 
-@limited("import-agreements", per_minute=10)
+@limited("import-agreements", per_minute=30)
 def agreement_import(request: HttpRequest) -> HttpResponse:
     """The form, a preview of its lines, and their import."""
     return _PAGE.respond(request)

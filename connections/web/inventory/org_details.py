@@ -30,7 +30,7 @@ _IMPORT = ImportPage(
 )
 
 
-@limited("import-groups", per_minute=10)
+@limited("import-groups", per_minute=30)
 def org_import(request: HttpRequest) -> HttpResponse:
     """The form, a preview of its lines, and their import."""
     return _IMPORT.respond(request)
