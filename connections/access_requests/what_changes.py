@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from connections.access.actor import Actor
+from connections.access.permissions import visibility_of
 from connections.access_requests.status import new_creator
 from connections.access_requests.targets import AccessTarget, AccessTerms
 from connections.agreements.what_changes import (
@@ -43,6 +44,7 @@ def changes_of_terms(target: AccessTarget, terms: AccessTerms, *, actor: Actor) 
         now=now,
         after=after,
         is_recreated=target.kind in _RECREATING,
+        sees_everything=not visibility_of(actor).hidden,
         reader=actor.person.pk if actor.person else None,
     )
 
@@ -74,6 +76,7 @@ def changes_of_request(access_request: AccessRequest, *, actor: Actor) -> WhatCh
         after=after,
         is_recreated=access_request.kind in _RECREATING,
         is_over=access_request.is_settled,
+        sees_everything=not visibility_of(actor).hidden,
         reader=actor.person.pk if actor.person else None,
     )
 

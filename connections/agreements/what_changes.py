@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from connections.access.actor import Actor, person_actor
+from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import visible_pairs
 from connections.agreements.agreed import find_agreement_at, has_owner_left
@@ -43,8 +43,6 @@ class Access:
     owner_id: UUID | None = None
     # "account disabled".
     owner_note: str = ""
-    # Whether the owner is one whom Org Admin can email about it.
-    is_owner_emailed: bool = False
     purpose: str = ""
     ends_on: date | None = None
     # Whether Org Admin deletes the connection after that day.
@@ -64,7 +62,6 @@ def access_of(
             owner=agreement.owner_text or str(agreement.owner),
             owner_id=None if agreement.owner_text else agreement.owner_id,
             owner_note="account disabled" if has_owner_left(agreement) else "",
-            is_owner_emailed=_is_owner_emailed(agreement),
             purpose=agreement.purpose,
             agreed_types=agreement.connection_types,
             ends_on=agreement.ends_on,
@@ -79,16 +76,6 @@ def access_of(
         creator=connection.creator_name,
         creator_note="account disabled" if connection.creator_is_disabled else note,
     )
-
-
-def _is_owner_emailed(agreement: Agreement) -> bool:
-    """Whether its owner gets emails about its access, as far as they are on."""
-    owner = agreement.owner
-    if owner is None or agreement.owner_text or not owner.is_active:
-        return False
-    if not owner.email or owner.wants_only_alerts:
-        return False
-    return _is_visible(agreement.pair, actor=person_actor(person=owner))
 
 
 def _is_visible(pair: OrgPair, *, actor: Actor) -> bool:
@@ -186,13 +173,16 @@ def compare_access(
     after: Access | None,
     is_recreated: bool = False,
     is_over: bool = False,
+    is_owner_emailed: bool = False,
+    sees_everything: bool = True,
     reader: UUID | None = None,
 ) -> WhatChanges:
     """Compare the access of two orgs now and afterwards.
 
     `after` is None for a deletion. `is_recreated` says whether a deleted connection is created
-    again, and `is_over` whether the request is closed. `reader` is the person to whom a sentence
-    can say "You".
+    again, `is_over` whether the request is closed, and `is_owner_emailed` whether Org Admin emails
+    the owner about it. `reader` is the person to whom a sentence can say "You", and
+    `sees_everything` whether nothing is hidden from them.
     """
     source, sink = source or "the source org", sink or "The destination org"
     # What is known of the account is known now.
@@ -201,7 +191,8 @@ def compare_access(
     after = replace(after, types=in_order(after.types)) if after else None
     notes: list[Note] = []
     if after is None:
-        notes += [_owner_note(now, is_over=is_over, reader=reader)]
+        text = "" if is_over else _owner_text(now, is_emailed=is_owner_emailed)
+        notes += [_owner_note(now, text, is_over=is_over, reader=reader)]
     else:
         is_interrupted = bool(now.types) and not is_over
         if is_recreated:
@@ -219,7 +210,7 @@ def compare_access(
     return WhatChanges(
         sentence=_sentence(now, after, source=source, sink=sink)
         or ("The connection is created again." if is_recreated else ""),
-        detail="" if is_over else _detail(now, after, sink=sink),
+        detail="" if is_over else _detail(now, after, sink=sink, sees_everything=sees_everything),
         notes=notes,
         fields=fields,
         unchanged=_unchanged(after, without=names) if after else "",
@@ -268,10 +259,12 @@ def _other_sentence(now: Access, after: Access) -> str:
     return ""
 
 
-def _detail(now: Access, after: Access | None, *, sink: str) -> str:
+def _detail(now: Access, after: Access | None, *, sink: str, sees_everything: bool) -> str:
     if after is None:
         return "Dashboards and notebooks using them might break. No data is deleted."
     if not now.types and not now.owner:
+        if not sees_everything:
+            return "You see no connection and no agreement of these orgs."
         return "These orgs aren't connected, and nothing is agreed."
     if now.types and now.creator != after.creator and set(now.types) == set(after.types):
         return f"{sink} keeps its access to {data_text(after.types)}."
@@ -281,25 +274,26 @@ def _detail(now: Access, after: Access | None, *, sink: str) -> str:
 # --- Notes --------------------------------------------------------------------------------------
 
 
-def _owner_note(now: Access, *, is_over: bool, reader: UUID | None) -> Note:
-    """Who needs what is deleted."""
+def _owner_note(now: Access, text: str, *, is_over: bool, reader: UUID | None) -> Note:
+    """Who needs what is deleted. `text` is for others than the owner."""
     verb = "answered" if is_over else "answers"
     if not now.owner:
         return Note(icon="person", fact=f"No one {verb} for this access.")
     if now.owner_id is not None and now.owner_id == reader:
         verb = verb.removesuffix("s")
         return Note(icon="person", fact=f"You {verb} for this access.")
+    return Note(icon="person", fact=f"{now.owner} {verb} for this access.", text=text)
+
+
+def _owner_text(now: Access, *, is_emailed: bool) -> str:
+    """Whether the owner learns that it is deleted."""
     if now.owner_note:
-        text = "The owner's account is disabled."
-    elif not settings.HAS_MAIL:
-        text = "Email is off: tell the owner yourself."
-    elif now.is_owner_emailed:
-        text = "The owner is notified."
-    else:
-        text = "Org Admin doesn't email this owner: tell them yourself."
-    return Note(
-        icon="person", fact=f"{now.owner} {verb} for this access.", text="" if is_over else text
-    )
+        return "The owner's account is disabled."
+    if not settings.HAS_MAIL:
+        return "Email is off: tell the owner yourself."
+    if is_emailed:
+        return "The owner is notified."
+    return "Org Admin doesn't email this owner: tell them yourself."
 
 
 def _creation_notes(*, is_interrupted: bool) -> list[Note]:

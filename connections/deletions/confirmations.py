@@ -40,6 +40,7 @@ from connections.models import (
     Sync,
     snapshot_digest,
 )
+from connections.notification_queue.outbox import is_owner_emailed
 
 MAX_NAME_TO_TYPE_LENGTH = 60
 
@@ -260,7 +261,13 @@ def changes_of_target(target: DeletionTarget, *, actor: Actor, now: datetime) ->
         return None
     pair = OrgPair(snapshot.site, snapshot.source_org_id, snapshot.sink_org_id)
     access = access_at(snapshot, pair, find_agreements([pair]).get(pair), at=now)
-    return _compare(snapshot, access, actor=actor, is_over=False)
+    deletion = Deletion(
+        credential=target.credential,
+        policy=target.policy,
+        requested_by=actor.person,
+        **pair._asdict(),
+    )
+    return _compare(snapshot, access, deletion=deletion, actor=actor)
 
 
 def changes_of_deletion(deletion: Deletion, *, actor: Actor) -> WhatChanges | None:
@@ -268,17 +275,20 @@ def changes_of_deletion(deletion: Deletion, *, actor: Actor) -> WhatChanges | No
     if not deletion.is_reviewed:
         return None
     now = access_when_requested(deletion, actor=actor)
-    return _compare(deletion, now, actor=actor, is_over=deletion.is_settled)
+    return _compare(deletion, now, deletion=deletion, actor=actor)
 
 
 def _compare(
-    connection: SnapshotFields, now: Access, *, actor: Actor, is_over: bool
+    connection: SnapshotFields, now: Access, *, deletion: Deletion, actor: Actor
 ) -> WhatChanges:
+    is_over = deletion.is_settled
+    has_owner = now.owner != "" and not is_over
     return compare_access(
         source=connection.source_org_name,
         sink=connection.sink_org_name,
         now=now,
         after=None,
         is_over=is_over,
+        is_owner_emailed=has_owner and is_owner_emailed(deletion),
         reader=actor.person.pk if actor.person else None,
     )

@@ -309,6 +309,10 @@ def _needs_people(event: models.AuditEvent, subject: NotificationSubject | None)
         return bool(event.details["added"])
     if event.code not in _REQUESTED:
         return event.code in NEEDS_PEOPLE
+    return _can_others_decide(subject)
+
+
+def _can_others_decide(subject: NotificationSubject | None) -> bool:
     others = Q(pk__in=[])
     if isinstance(subject, models.ChangeRequest | models.Batch):
         others |= _can_approve(subject)
@@ -401,6 +405,15 @@ def people_to_notify(
     if isinstance(subject, models.AccessRequest):
         return visibility.people_who_know_org(people, site=subject.site, org_id=subject.sink_org_id)
     return people
+
+
+def is_owner_emailed(deletion: models.Deletion) -> bool:
+    """Whether the owner of the access is emailed about this request, as far as emails are on.
+
+    It can be one that isn't stored yet.
+    """
+    owner = people_to_notify((Audience.OWNER,), subject=deletion).first()
+    return owner is not None and (not owner.wants_only_alerts or _can_others_decide(deletion))
 
 
 def _audience_filter(audience: Audience, *, subject: NotificationSubject | None) -> Q:

@@ -214,6 +214,20 @@ def test_the_agreement_of_a_hidden_connection_fills_in_no_form_and_no_record(
     assert "secret team" in client_of(root).get(url).text
 
 
+@pytest.mark.parametrize("is_agreed", [True, False])
+def test_who_does_not_see_everything_is_told_what_they_see_of_a_new_pair(
+    dana: Person, root: Person, new_pair: OrgPair, client_of: ClientOf, is_agreed: bool
+):
+    if is_agreed:
+        agree(new_pair, actor=person_actor(person=root), connection_types=["logs"])
+    query = query_of(new_pair) | {"connection_types": "logs"}
+    seen = "You see no connection and no agreement of these orgs."
+    page = client_of(dana).get(NEW, query).text
+    assert (seen in page, "nothing is agreed" in page) == (True, False)
+    page = client_of(root).get(NEW, query).text
+    assert (seen in page, "nothing is agreed" in page) == (False, not is_agreed)
+
+
 def test_a_form_without_an_owner_takes_over_none_that_is_hidden(
     dana: Person, grace: Person, root: Person, new_pair: OrgPair, client_of: ClientOf
 ):

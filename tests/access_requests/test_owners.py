@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -13,6 +14,11 @@ from connections.agreements.accepting import refuse_agreement
 from connections.agreements.agreed import find_agreements
 from connections.batches import running
 from connections.change_requests import approvals, lifecycle, reconciliation
+from connections.deletions.confirmations import (
+    changes_of_deletion,
+    changes_of_target,
+    find_target,
+)
 from connections.models import (
     AccessKind,
     AccessRequest,
@@ -193,6 +199,77 @@ def test_an_owner_from_whom_the_orgs_connection_is_hidden_learns_nothing(
         credential=twin,
     )
     assert steps_told(victor) == []
+
+
+def only_alerts(case: Case, owner: Person, root: Person) -> None:
+    Person.objects.filter(pk=owner.pk).update(wants_only_alerts=True)
+
+
+def only_alerts_and_no_approver(case: Case, owner: Person, root: Person) -> None:
+    only_alerts(case, owner, root)
+    Person.objects.exclude(pk__in=[owner.pk, root.pk]).update(is_active=False)
+
+
+def with_text(case: Case, owner: Person, root: Person) -> None:
+    agree(case.pair, actor=command_actor(), owner=owner, owner_text="SOC team")
+    Notification.objects.all().delete()
+
+
+def without_address(case: Case, owner: Person, root: Person) -> None:
+    Person.objects.filter(pk=owner.pk).update(email="")
+
+
+def hidden(case: Case, owner: Person, root: Person) -> None:
+    actor = person_actor(person=root)
+    let_only(root, credential=case.credential, kind=AccessKind.SEE, actor=actor)
+
+
+def as_it_is(case: Case, owner: Person, root: Person) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "policy", "is_told"),
+    [
+        (as_it_is, ApprovalPolicy.ONE, True),
+        (as_it_is, ApprovalPolicy.NONE, True),
+        # What others have to approve is an alert.
+        (only_alerts, ApprovalPolicy.ONE, True),
+        (only_alerts, ApprovalPolicy.NONE, False),
+        (only_alerts_and_no_approver, ApprovalPolicy.ONE, False),
+        (with_text, ApprovalPolicy.ONE, True),
+        (without_address, ApprovalPolicy.ONE, False),
+        (hidden, ApprovalPolicy.ONE, False),
+    ],
+)
+def test_a_deletion_says_that_its_owner_is_notified_exactly_if_an_email_is_queued(
+    case: Case,
+    root: Person,
+    linus: Person,
+    victor: Person,
+    change: Callable[[Case, Person, Person], None],
+    policy: ApprovalPolicy,
+    is_told: bool,
+):
+    change(case, victor, root)
+    case.clock.advance(seconds=1)
+    Credential.objects.update(policy=policy)
+    actor, now = person_actor(person=root), case.clock.now()
+    target = find_target(
+        actor=actor, credential=case.credential, connection_id=UUID(case.connection_id)
+    )
+    before = changes_of_target(target, actor=actor, now=now)
+    asked = case.ask("delete", root, policy)
+    assert isinstance(asked, Deletion)
+    assert (steps_told(victor)[:1] == ["requested"]) == is_told
+    told = "The owner is notified."
+    if not is_told:
+        told = "Org Admin doesn't email this owner: tell them yourself."
+    assert before is not None
+    assert [note.text for note in before.notes] == [told]
+    after = changes_of_deletion(asked, actor=actor)
+    assert after is not None
+    assert [note.text for note in after.notes] == ["" if asked.is_settled else told]
 
 
 def test_the_owner_learns_that_a_move_interrupts_access(case: Case, ada: Person, victor: Person):

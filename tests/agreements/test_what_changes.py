@@ -2,16 +2,12 @@
 
 from dataclasses import replace
 from datetime import date
-from typing import Any
 from uuid import UUID
 
 import pytest
 from pytest_django import Settings
 
-from connections.access.actor import command_actor
-from connections.agreements.what_changes import Access, WhatChanges, access_of, compare_access
-from connections.models import AccessKind, Agreement, Credential, OrgPair, Person
-from tests.agreements.support import agree, let_only
+from connections.agreements.what_changes import Access, WhatChanges, compare_access
 
 GRACE, VICTOR = UUID(int=1), UUID(int=2)
 NOW = Access(
@@ -19,13 +15,12 @@ NOW = Access(
     creator="Dana Keller",
     owner="Grace Lindqvist",
     owner_id=GRACE,
-    is_owner_emailed=True,
     purpose="Shared dashboards",
     agreed_types=["logs", "metrics"],
     ends_on=date(2027, 2, 17),
 )
 LEFT = replace(NOW, owner_note="account disabled")
-TEAMS = replace(NOW, owner="SOC team", owner_id=None, is_owner_emailed=False)
+TEAMS = replace(NOW, owner="SOC team", owner_id=None)
 NOTHING = Access()
 UNAGREED = Access(types=["logs", "metrics"], creator="Dana Keller")
 
@@ -36,6 +31,8 @@ def compare(
     *,
     is_recreated: bool = False,
     is_over: bool = False,
+    is_owner_emailed: bool = False,
+    sees_everything: bool = True,
     reader: UUID | None = None,
 ) -> WhatChanges:
     return compare_access(
@@ -45,6 +42,8 @@ def compare(
         after=after,
         is_recreated=is_recreated,
         is_over=is_over,
+        is_owner_emailed=is_owner_emailed,
+        sees_everything=sees_everything,
         reader=reader,
     )
 
@@ -175,7 +174,10 @@ def test_where_nothing_is_agreed_nothing_agreed_is_taken_away():
 @pytest.mark.parametrize(
     ("now", "reader", "is_over", "fact", "text"),
     [
-        (NOW, VICTOR, False, "Grace Lindqvist answers for this access.", "The owner is notified."),
+        (
+            *(NOW, VICTOR, False, "Grace Lindqvist answers for this access."),
+            "Org Admin doesn't email this owner: tell them yourself.",
+        ),
         (NOW, GRACE, False, "You answer for this access.", ""),
         (NOW, VICTOR, True, "Grace Lindqvist answered for this access.", ""),
         (
@@ -183,11 +185,6 @@ def test_where_nothing_is_agreed_nothing_agreed_is_taken_away():
             "The owner's account is disabled.",
         ),
         (LEFT, VICTOR, True, "Grace Lindqvist answered for this access.", ""),
-        (
-            *(replace(NOW, is_owner_emailed=False), VICTOR, False),
-            "Grace Lindqvist answers for this access.",
-            "Org Admin doesn't email this owner: tell them yourself.",
-        ),
         (
             *(TEAMS, VICTOR, False, "SOC team answers for this access."),
             "Org Admin doesn't email this owner: tell them yourself.",
@@ -203,9 +200,26 @@ def test_a_deletion_says_who_needs_it(
     assert (note.fact, note.text) == (fact, text)
 
 
+def test_an_owner_whom_org_admin_emails_is_said_to_be_notified(settings: Settings):
+    settings.HAS_MAIL = True
+    [note] = compare(NOW, None, reader=VICTOR, is_owner_emailed=True).notes
+    assert note.text == "The owner is notified."
+
+
+@pytest.mark.parametrize(
+    ("sees_everything", "expected"),
+    [
+        (True, "These orgs aren't connected, and nothing is agreed."),
+        (False, "You see no connection and no agreement of these orgs."),
+    ],
+)
+def test_what_is_new_is_said_as_far_as_the_reader_sees(sees_everything: bool, expected: str):
+    assert compare(NOTHING, NOW, sees_everything=sees_everything).detail == expected
+
+
 def test_without_email_no_owner_is_said_to_be_notified(settings: Settings):
     settings.HAS_MAIL = False
-    [note] = compare(NOW, None, reader=VICTOR).notes
+    [note] = compare(NOW, None, reader=VICTOR, is_owner_emailed=True).notes
     assert note.text == "Email is off: tell the owner yourself."
 
 
@@ -224,22 +238,3 @@ def test_the_block_as_text_has_everything():
         "Purpose: Shared dashboards → Find out why sign-ins fail",
         "Unchanged: owner Grace Lindqvist · until 17 Feb 2027 · creator Dana Keller",
     )
-
-
-@pytest.mark.django_db
-def test_an_owner_is_emailed_who_has_an_address_wants_it_and_can_see_the_access(
-    pair: OrgPair, payments: Credential, ada: Person, victor: Person
-):
-    def is_emailed(**changed: Any) -> bool:
-        Person.objects.filter(pk=victor.pk).update(**changed)
-        agreement = Agreement.objects.select_related("owner").get()
-        return access_of(None, agreement, automatic_end=None).is_owner_emailed
-
-    agree(pair, actor=command_actor(), owner=victor, owner_text="")
-
-    assert is_emailed(is_active=True)
-    assert not is_emailed(wants_only_alerts=True)
-    assert not is_emailed(wants_only_alerts=False, email="")
-    assert is_emailed(email="victor@example.com")
-    let_only(ada, credential=payments, kind=AccessKind.SEE, actor=command_actor())
-    assert not is_emailed()

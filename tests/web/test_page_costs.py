@@ -46,7 +46,7 @@ STATEMENTS = {
     "one org": 32,
     "one connection": 17,
     "one deletion": 12,
-    "review": 18,
+    "review": 20,
     "one credential": 15,
     "one event": 9,
     "people": 7,
