@@ -1,9 +1,11 @@
 """Where an access request is now or how it ended, and what its pages say about that."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from uuid import UUID
 
 from connections.access_requests.moving import interrupted_since
 from connections.access_requests.texts import kind_title
@@ -26,8 +28,10 @@ from connections.models import (
     SEEN,
     AccessOutcome,
     AccessRequest,
+    ApprovalFields,
     AttemptFields,
     OrgConnectionSnapshot,
+    Person,
     RequestKind,
     State,
 )
@@ -381,6 +385,15 @@ def _deciding(attempts: Sequence[AttemptFields]) -> AttemptFields | None:
     return next(reversed(worked or step), None)
 
 
+# After these outcomes, people can request the access again.
+GAVE_NOTHING = {
+    AccessOutcome.REFUSED,
+    AccessOutcome.NOT_SENT,
+    AccessOutcome.STALE,
+    AccessOutcome.DECLINED,
+    AccessOutcome.WITHDRAWN,
+    AccessOutcome.EXPIRED,
+}
 # What a person did who ended a request.
 _ENDED_BY_A_PERSON: dict[str, str] = {
     AccessOutcome.DECLINED: "declined",
@@ -391,20 +404,51 @@ _ENDED_BY_A_PERSON: dict[str, str] = {
 
 def people_text(access_request: AccessRequest) -> str:
     """Who made it: "requested and confirmed by Ada, approved by Grace"."""
-    did = [
-        ("requested", access_request.requested_by_name),
-        *(("approved", each.approver_name) for each in access_request.current_approvals),
-        ("confirmed", access_request.confirmed_by_name),
-        (_ENDED_BY_A_PERSON.get(access_request.outcome, ""), access_request.settled_by_name),
+    did: list[tuple[str, UUID | None, str]] = [
+        ("requested", access_request.requested_by_id, access_request.requested_by_name),
+        *(
+            ("approved", each.approver_id, each.approver_name)
+            for each in access_request.current_approvals
+        ),
+        ("confirmed", access_request.confirmed_by_id, access_request.confirmed_by_name),
     ]
-    verbs: dict[str, list[str]] = {}
-    for verb, name in did:
+    if ended := _ENDED_BY_A_PERSON.get(access_request.outcome):
+        did.append((ended, _find_ended_by(access_request, did), access_request.settled_by_name))
+    # By the person's ID, or by the name of what isn't a person.
+    verbs: dict[UUID | str, list[str]] = {}
+    names: dict[UUID | str, str] = {}
+    for verb, person_id, name in did:
         if verb and name:
-            verbs.setdefault(name, []).append(verb)
-    names: dict[str, list[str]] = {}
-    for name, done in verbs.items():
-        names.setdefault(join_names(done), []).append(name)
-    return ", ".join(f"{done} by {join_names(people)}" for done, people in names.items())
+            verbs.setdefault(person_id or name, []).append(verb)
+            names.setdefault(person_id or name, name)
+    names |= _names_with_usernames(names)
+    people: dict[str, list[str]] = {}
+    for key, done in verbs.items():
+        people.setdefault(join_names(done), []).append(names[key])
+    return ", ".join(f"{done} by {join_names(by)}" for done, by in people.items())
+
+
+def _find_ended_by(
+    access_request: AccessRequest, did: Sequence[tuple[str, UUID | None, str]]
+) -> UUID | None:
+    """Who ended it. Of who withdrew or closed it, only the name is stored."""
+    declined = ApprovalFields.Decision.DECLINED
+    if access_request.outcome == AccessOutcome.DECLINED:
+        decisions = access_request.approvals.all()
+        people = {each.approver_id for each in decisions if each.decision == declined}
+    else:
+        people = {pk for _, pk, name in did if pk and name == access_request.settled_by_name}
+    return people.pop() if len(people) == 1 else None
+
+
+def _names_with_usernames(names: Mapping[UUID | str, str]) -> dict[UUID | str, str]:
+    """The people among these who share a name, as "Alex Kim (akim)"."""
+    counts = Counter(names.values())
+    shared = [pk for pk, name in names.items() if counts[name] > 1 and isinstance(pk, UUID)]
+    if not shared:
+        return {}
+    people = Person.objects.filter(pk__in=shared)
+    return {each.pk: f"{names[each.pk]} ({each.username})" for each in people}
 
 
 def terms_text(access_request: AccessRequest) -> str:

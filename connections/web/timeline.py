@@ -210,7 +210,7 @@ def event_entry(event: AuditEvent, *, actor: Actor, url: str = "") -> TimelineEn
 def access_request_entry(access_request: AccessRequest, *, now: datetime) -> TimelineEntry:
     """The entry for an access request: how it ended or, until then, where it is.
 
-    Makes no query if its approvals are prefetched.
+    Makes no query if its approvals are prefetched and no two of its people share a name.
     """
     status = access_status_at(access_request, now=now)
     badge = access_request_badge(access_request, status=status)

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.access_requests.requesting import WantedTerms
+from connections.access_requests.status import people_text
 from connections.access_requests.targets import find_target
 from connections.change_requests import (
     approvals,
@@ -140,6 +141,24 @@ def test_the_connections_page_says_once_who_requested_approved_and_confirmed_it(
     timeline = [(each.badge.label, each.by) for each in page.context["timeline"].first]
     assert [each for each in timeline if "Victor" in f"{each}"] == [("Created", who)]
     assert [version.set_by for version in page.context["versions"]] == [who]
+
+
+def test_two_people_of_one_name_are_told_apart_by_their_usernames(
+    ask: Ask, victor: Person, linus: Person, ada: Person
+):
+    alike = Person.objects.filter(pk__in=[victor.pk, linus.pk])
+    alike.update(first_name="Alex", last_name="Kim")
+    for person in (victor, linus):
+        person.refresh_from_db()
+    asked = ask()
+    declined = approvals.decline(
+        change_request=asked, actor=person_actor(person=linus), reason="Not needed."
+    )
+    assert people_text(declined) == ("requested by Alex Kim (victor), declined by Alex Kim (linus)")
+    created = confirm(approve(ask(), linus), ada)
+    assert people_text(created) == (
+        "requested by Alex Kim (victor), approved by Alex Kim (linus), confirmed by Ada"
+    )
 
 
 @pytest.mark.database
