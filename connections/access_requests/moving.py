@@ -35,12 +35,18 @@ from connections.models import (
     AccessRequest,
     ChangeRequest,
     MoveStep,
+    RequestKind,
     State,
 )
 
 WRITE_PERMISSION = "org_connections_write"
 # What the first step leads to, in place of an outcome.
 REMOVED = "removed"
+
+
+def kind_left(access_request: AccessRequest) -> RequestKind:
+    """What is left to do. Once a move has deleted the connection, only creating it is."""
+    return RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,9 @@ from connections.access import visibility
 from connections.access.actor import Actor
 from connections.access_requests.actions import pair_of
 from connections.access_requests.concealing import conceal
+from connections.access_requests.moving import kind_left
 from connections.access_requests.status import (
+    GAVE_NOTHING,
     AccessStatus,
     ClosedStatus,
     access_status_at,
@@ -29,7 +31,6 @@ from connections.change_requests.status import NextStep, RequestStatus
 from connections.lookups import objects
 from connections.models import (
     COMPLETED,
-    AccessOutcome,
     AccessRequest,
     Deletion,
     OrgConnectionKey,
@@ -57,15 +58,6 @@ _CHECKING: set[AccessStatus] = {
     RequestStatus.SENDING,
     ClosedStatus.CREATED_VERIFYING,
     ClosedStatus.CHANGED_VERIFYING,
-}
-# After these outcomes, the page offers to request the access again.
-_GAVE_NOTHING = {
-    AccessOutcome.REFUSED,
-    AccessOutcome.NOT_SENT,
-    AccessOutcome.STALE,
-    AccessOutcome.DECLINED,
-    AccessOutcome.WITHDRAWN,
-    AccessOutcome.EXPIRED,
 }
 
 
@@ -108,11 +100,10 @@ class AccessRequestPage(RequestPage[AccessRequest]):
         steps = {step.value: True for step in next_steps.steps}
         if preview and not preview.can_be_approved:
             steps.pop(NextStep.APPROVE, None)
-        if access_request.outcome in _GAVE_NOTHING:
+        if access_request.outcome in GAVE_NOTHING:
             steps[NextStep.REQUEST_AGAIN.value] = True
         status = access_status_at(access_request, now=now)
-        # Once a move has deleted the connection, only creating it is left.
-        kind = RequestKind.CREATE if access_request.removed_at else RequestKind(access_request.kind)
+        kind = kind_left(access_request)
         pair = pair_of(access_request)
         changes = changes_of_request(access_request, actor=actor)
         text = describe_access(
@@ -172,14 +163,7 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             "deletion_url": _deletion_url(access_request.deletion, actor=actor),
             "restored_from_url": _deletion_url(access_request.restored_from, actor=actor),
             "next_decision": find_next_decision(request, decided=access_request),
-            "again_url": addresses.access_request_url(
-                kind,
-                pair,
-                deletion=access_request.restored_from_id,
-                types=access_request.types_after,
-                reason=access_request.reason,
-                ticket=access_request.ticket,
-            ),
+            "again_url": addresses.request_again_url(access_request),
         }
 
 

@@ -9,8 +9,10 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from connections.access_requests.actions import pair_of
+from connections.access_requests.moving import kind_left
 from connections.inventory.matching import KnownOrg
-from connections.models import OrgConnectionKey, OrgPair, RequestKind
+from connections.models import AccessRequest, OrgConnectionKey, OrgPair, RequestKind
 
 
 def access_request_url(
@@ -33,6 +35,18 @@ def access_request_url(
         query["connection_types"] = list(types)
     query.update(typed)
     return reverse("access-request-new", query=query)
+
+
+def request_again_url(access_request: AccessRequest) -> str:
+    """The address of the page that requests the same access again."""
+    return access_request_url(
+        kind_left(access_request),
+        pair_of(access_request),
+        deletion=access_request.restored_from_id,
+        types=access_request.types_after,
+        reason=access_request.reason,
+        ticket=access_request.ticket,
+    )
 
 
 def org_url(org: KnownOrg) -> str:

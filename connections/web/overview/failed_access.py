@@ -7,10 +7,10 @@ from django.urls import reverse
 
 from connections.access_requests import ending, problems
 from connections.access_requests.actions import pair_of
-from connections.access_requests.status import access_status_at
+from connections.access_requests.status import GAVE_NOTHING, access_status_at
 from connections.models import AccessRequest, RequestKind
 from connections.web.badges import Badge, access_request_badge
-from connections.web.framework.addresses import access_request_url
+from connections.web.framework.addresses import access_request_url, request_again_url
 from connections.web.overview.attention import Item, Situation
 
 
@@ -19,14 +19,18 @@ def failed_access_requests(situation: Situation) -> Iterator[Item]:
     rows = problems.find_failed_access_requests(actor=situation.actor)
     for access_request in rows.select_related("requested_by", "owner").order_by("settled_at", "id"):
         status = access_status_at(access_request, now=situation.now)
+        can_act = problems.can_act(situation.actor, subject=access_request)
+        is_again = can_act and access_request.outcome in GAVE_NOTHING
         yield Item(
             # Annotated by the query.
             kind=access_request.problem,  # type: ignore[attr-defined]
             badge=access_request_badge(access_request, status=status),
             note=f"{access_request.requested_by_name} requested access: “{access_request.reason}”",
             at=access_request.settled_at,
-            url=reverse("access-request-detail", args=[access_request.pk]),
-            action="View request",
+            url=request_again_url(access_request)
+            if is_again
+            else reverse("access-request-detail", args=[access_request.pk]),
+            action="Request again…" if is_again else "View request",
             **_fields(access_request, situation),
         )
 
