@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from connections.core import clock
-from connections.models import Agreement
+from connections.models import Agreement, OwnerDecision
 from tests.browser.fitness import assert_fit_to_show
 from tests.browser.watch import Watch
 from tests.support.append_only import triggers_off
@@ -22,6 +22,7 @@ OpenAs = Callable[..., Page]
 def remove_agreements() -> None:
     """As if nobody had set one in the demo."""
     with triggers_off():
+        OwnerDecision.objects.all().delete()
         Agreement.objects.all().delete()
 
 
@@ -44,7 +45,10 @@ def test_one_file_sets_every_connection_without_an_agreement(open_demo_as: OpenA
         writer.writerows(row | edit for row in rows)
     page.get_by_role("link", name="Import…").click()
     page.get_by_label("Or choose a file").set_input_files(file)
-    page.get_by_role("button", name="Import agreements").click()
+    page.get_by_role("button", name="Preview import").click()
+    preview = page.get_by_role("region", name="Preview")
+    expect(preview).to_contain_text(f"{len(rows)} agreements to set.")
+    page.get_by_role("button", name=f"Import {len(rows)} agreements").click()
     done = page.get_by_role("status").filter(has_text="Import complete")
     expect(done).to_contain_text(f"{len(rows)} agreements set.")
     page.goto("/agreements/")
