@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,6 @@ from connections.access.actor import Actor
 from connections.access.agreement_owners import find_owned
 from connections.access_requests.problems import can_acknowledge, find_failed_deletions
 from connections.access_requests.status import access_status_at
-from connections.access_reviews.progress import find_expired_keeps, list_waiting_reviews
 from connections.access_reviews.repeating import find_last_repeating
 from connections.batches import drafts
 from connections.batches.progress import list_waiting_batches
@@ -66,7 +65,6 @@ from connections.web.badges import (
 from connections.web.change_requests.page import can_decide
 from connections.web.changes.rows import ChangeRowView, change_row_views
 from connections.web.credentials.texts import problem_of
-from connections.web.framework.addresses import connection_url
 
 # Of a request whose access the reader answers for.
 _OWNED = "You answer for this access."
@@ -547,66 +545,3 @@ def failed_notifications(situation: Situation) -> Iterator[Item]:
             action="View attempts",
             count=count,
         )
-
-
-def access_reviews(situation: Situation) -> Iterator[Item]:
-    """Open access reviews with something to decide, or that this person can close or repeat."""
-    if permissions.can_manage_access_reviews(situation.actor):
-        for review in situation.repeating:
-            if not review.repeat_failed_at:
-                continue
-            yield Item(
-                kind="repeat_failed",
-                badge=Badge("Not repeated", "danger", "warning"),
-                name=review.name,
-                note="The next access review wasn't started.",
-                at=review.repeat_failed_at,
-                url=reverse("access-review-detail", args=[review.pk]),
-            )
-    for waiting in list_waiting_reviews(actor=situation.actor):
-        review = waiting.review
-        note, action = "Ready to close: every connection has a decision", "Close…"
-        if waiting.to_decide:
-            note, action = (
-                f"{pluralize(waiting.to_decide, 'connection')} for you to decide",
-                "Continue",
-            )
-        elif waiting.pending:
-            note = f"{pluralize(waiting.pending, 'connection')} to decide"
-            action = "View"
-        is_soon = review.due_at - situation.now < SOON
-        yield Item(
-            kind="review",
-            badge=Badge("Access review", "warn" if is_soon else "info", "clock"),
-            name=review.name,
-            note=note,
-            at=review.due_at,
-            deadline="due",
-            url=reverse("access-review-detail", args=[review.pk]),
-            action=action,
-            # The person who closes it waits until everyone has decided.
-            is_yours=action != "View",
-        )
-
-
-def expired_keeps(situation: Situation) -> Iterator[Item]:
-    """Connections that were kept until a date that has passed."""
-    keeps = find_expired_keeps(
-        actor=situation.actor, today=situation.now.date(), limit=situation.limit
-    )
-    for decision in keeps.earliest:
-        row, last_day = decision.row, decision.keep_until
-        item = Item(
-            kind="keep_ended",
-            badge=Badge("Keep date passed", "warn", "clock"),
-            pair=row,
-            note=f"{decision.decided_by_name} in {row.review.name}: “{decision.reason}”",
-            at=datetime.combine(last_day, time.max, UTC) if last_day else None,
-            deadline="ended",
-            url=connection_url(row.key),
-            action="View connection",
-            is_yours=permissions.can_be_reviewer(situation.actor),
-        )
-        yield item
-    if keeps.count > situation.limit:
-        yield replace(item, count=keeps.count - situation.limit)

@@ -15,7 +15,7 @@ from django.urls import reverse
 from connections.access_requests.problems import FAILED_ACCESS, FAILED_DELETIONS
 from connections.changes.changes import AWAITING_QUERY
 from connections.core.text import pluralize
-from connections.web.overview import answered, attention, failed_access, upcoming
+from connections.web.overview import answered, attention, failed_access, reviews, upcoming
 from connections.web.overview.attention import Item, Situation
 
 # The kinds in the order of the list. Within a group, the earliest deadline comes first.
@@ -80,8 +80,8 @@ SOURCES = (
     Source(attention.unverified, "unverified deletion", "deletion-list", {"status": "deleted"}),
     Source(attention.old_keys, "credential", "org-list", {"show": "old-keys"}),
     Source(attention.failed_notifications, "notification", "notification-list"),
-    Source(attention.access_reviews, "access review", "access-review-list"),
-    Source(attention.expired_keeps, "connection", "access-review-list"),
+    Source(reviews.access_reviews, "access review", "access-review-list"),
+    Source(reviews.expired_keeps, "connection", "access-review-list"),
     Source(answered.agreements, "agreement", "agreement-list", {"needs": "you"}),
 )
 # Bulk deletions have no entry of their own in the navigation.
