@@ -19,6 +19,7 @@ from connections.models import AccessRequest, Credential, OrgPair, Person, Reque
 from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
+from tests.flows.support import read
 from tests.support.access_requests import request_for
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -190,6 +191,19 @@ def test_nothing_is_sent_once_the_agreement_changed(asker: Asker, when: str, vic
     access_request.refresh_from_db()
     assert (access_request.outcome, asker.sent) == ("stale", 0)
     assert access_request.cause == Cause.AGREEMENT_CHANGED
+
+
+def test_whoever_is_to_confirm_reads_before_that_the_agreement_changed(
+    asker: Asker, victor: Person, client_of: ClientOf
+):
+    access_request = replace(asker, person=victor).ask()
+    page, client = f"/access-requests/{access_request.pk}/", client_of(asker.person)
+    assert read(client.get(page)).has_form_to("/execute/")
+    asker.agree_otherwise()
+    changed = read(client.get(page))
+    assert "The agreement changed after the request. It can no longer be sent" in changed.text
+    assert not changed.has_form_to("/execute/")
+    assert changed.link("Request again").startswith("/access-requests/new/")
 
 
 @pytest.mark.parametrize("asker", [RequestKind.MOVE], indirect=True)

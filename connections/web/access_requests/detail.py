@@ -1,5 +1,6 @@
 """The page of one access request."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,8 +27,9 @@ from connections.access_requests.status import (
 from connections.access_requests.texts import confirm_texts
 from connections.access_requests.what_changes import changes_of_request
 from connections.change_requests import approvals, rechecks, states
-from connections.change_requests.actions import protections_of
+from connections.change_requests.actions import action_of, protections_of
 from connections.change_requests.status import NextStep, RequestStatus
+from connections.core.causes import Cause, cause_text
 from connections.lookups import objects
 from connections.models import (
     COMPLETED,
@@ -52,6 +54,7 @@ from connections.web.framework.actions import NOT_REFUSED, Refusal
 from connections.web.framework.forms import ConfirmationForm, ServiceForm
 from connections.web.overview.navigation import find_next_decision
 
+_OUTDATED = f"{cause_text(Cause.AGREEMENT_CHANGED)} It can no longer be sent: request it again."
 # Something is under way, and the page says so until the result replaces it.
 _CHECKING: set[AccessStatus] = {
     RequestStatus.CHECKING,
@@ -119,6 +122,11 @@ class AccessRequestPage(RequestPage[AccessRequest]):
             is_confirming=NextStep.CONFIRM in next_steps.steps,
             block=next_steps.block,
         )
+        if NextStep.CONFIRM in next_steps.steps and _is_outdated(access_request):
+            # The block says what was agreed when it was requested.
+            del steps[NextStep.CONFIRM.value]
+            steps[NextStep.REQUEST_AGAIN.value] = True
+            text = replace(text, lines=(*text.lines, _OUTDATED))
         return {
             "badge": access_request_badge(access_request, status=status),
             "text": text,
@@ -175,6 +183,10 @@ def access_request_detail(
 ) -> HttpResponse:
     """One access request: its outcome, next steps and details."""
     return PAGE.show(request, pk, refusal)
+
+
+def _is_outdated(access_request: AccessRequest) -> bool:
+    return action_of(access_request).is_agreement_newer(access_request)
 
 
 def _with_details(rows: QuerySet[AccessRequest]) -> QuerySet[AccessRequest]:
