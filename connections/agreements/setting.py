@@ -242,8 +242,8 @@ def set_approved(
 ) -> None:
     """Set what this access request gave, which its approvals cover. Call it in a transaction.
 
-    The version is by its requester, who wanted it, and not by the actor, who might only have
-    checked what became of it. Does nothing if the agreement already says the same.
+    The version is recorded as set by the requester. The actor might only have checked the outcome.
+    Does nothing if the agreement already says the same.
     """
     newest = find_agreements([pair]).get(pair)
     # A request that names no data types agrees none, also where nothing was agreed.

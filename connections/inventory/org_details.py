@@ -181,7 +181,7 @@ def import_org_groups(*, actor: Actor, content: bytes, is_preview: bool = False)
             return error
 
     def apply_all(rows: list[dict[str, str]]) -> Iterator[Outcome]:
-        # A preview stores nothing, so that each line builds on the ones before it only at once.
+        # A preview stores nothing, so lines can build on earlier ones only within one part.
         size = len(rows) or 1 if is_preview else LINES_TOGETHER
         for part in batched(map(parse, rows), size):
             yield from _apply(part, actor=actor, is_preview=is_preview)

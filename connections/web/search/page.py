@@ -253,8 +253,8 @@ def _agreements(text: str, actor: Actor, known: list[KnownOrg]) -> HitGroup:
         agreements = agreements.filter(
             is_named | Q(source_org_id__in=orgs) | Q(sink_org_id__in=orgs)
         )
-    found = agreements.filter(says_more)
-    newest = list(found.select_related("owner").order_by("-set_at", "-id")[: MOST + 1])
+    matches = agreements.filter(says_more)
+    newest = list(matches.select_related("owner").order_by("-set_at", "-id")[: MOST + 1])
     names = {org[:2]: org.name for org in known}
     hits = []
     for agreement in newest[:MOST]:
