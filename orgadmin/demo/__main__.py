@@ -1,5 +1,6 @@
 """`./run demo`: runs the whole demo in a temporary directory. Doesn't import Django."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -70,31 +71,27 @@ def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
 
 
 def _choose_port() -> int:
-    """PORT if it is set, otherwise the usual port, otherwise any free port."""
+    """PORT if it is set, otherwise the usual port or the next free one."""
     wanted = os.environ.get("PORT", "")
     if wanted:
         if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):
             raise DemoError(f"PORT must be a number from 1 to 65535, not {wanted!r}.")
-        if _free_port(int(wanted)) is None:
+        if not _is_free(int(wanted)):
             raise DemoError(f"Port {wanted} is in use. Choose another with PORT.")
         return int(wanted)
-    usual = _free_port(USUAL_PORT)
-    if usual:
-        return usual
-    other = _free_port(0)
-    if other is None:
-        raise DemoError("No port of 127.0.0.1 is free.")
-    _say(f"demo: port {USUAL_PORT} is in use, so the demo uses {other}.")
-    return other
+    # Not one that the kernel chooses: it might give the same to the simulator, which starts first.
+    port = next(filter(_is_free, range(USUAL_PORT, USUAL_PORT + 100)), None)
+    if port is None:
+        raise DemoError(f"No port from {USUAL_PORT} on is free. Choose another with PORT.")
+    if port != USUAL_PORT:
+        _say(f"demo: port {USUAL_PORT} is in use, so the demo uses {port}.")
+    return port
 
 
-def _free_port(port: int) -> int | None:
-    try:
-        with socket.create_server(("127.0.0.1", port)) as probe:
-            number: int = probe.getsockname()[1]
-            return number
-    except OSError:
-        return None
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def _start_simulator(*, supervisor: Supervisor, env: dict[str, str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One write against one server, in the same way for DELETE, POST and PATCH."""
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,9 +75,3 @@ PATCH = WriteUnderTest(
 )
 WRITES = (DELETE, POST, PATCH)
 delete_against = DELETE.send_against
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port

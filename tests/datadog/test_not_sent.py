@@ -11,7 +11,7 @@ from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
 from connections.net.http import pool
 from sandbox.certificates import Certificate
-from tests.datadog.actions import WriteUnderTest, free_port
+from tests.datadog.actions import WriteUnderTest
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -21,6 +21,7 @@ from tests.datadog.servers import (
     respond_and_drip,
     respond_and_reset,
 )
+from tests.support.processes import free_port
 
 
 def test_a_closed_port_is_not_sent(write: WriteUnderTest):

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -28,11 +29,20 @@ def clean_environment(*, data_dir: Path, **more: str) -> dict[str, str]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on at the moment."""
+    """A port that nothing listens on at the moment.
+
+    It is below those that Linux gives to any socket that asks for none (32768 and up). One of
+    these could belong to another process before the caller's process listens.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        # The tests' own random numbers are the same in each worker.
+        port = 10_000 + secrets.randbelow(20_000)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server((host, port), family=family),
+        ):
+            return port
 
 
 class Running:
