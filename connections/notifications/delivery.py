@@ -58,8 +58,7 @@ def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lamb
 
 def claim_next(*, channel: Notification.Channel) -> Notification | None:
     """Claim the notification that has been due longest, so that no other worker sends it."""
-    waiting = Notification.objects.filter(~Exists(_EARLIER), channel=channel, due_at__isnull=False)
-    due = waiting.filter(due_at__lte=clock.now_in_query())
+    due = _due(channel)
     # Nearly always false, which saves a transaction.
     if not due.exists():
         return None
@@ -69,6 +68,16 @@ def claim_next(*, channel: Notification.Channel) -> Notification | None:
             return None
     notification.refresh_from_db()
     return notification
+
+
+def has_due(*, channel: Notification.Channel) -> bool:
+    """Whether a notification of this channel is due now."""
+    return _due(channel).exists()
+
+
+def _due(channel: Notification.Channel) -> QuerySet[Notification]:
+    waiting = Notification.objects.filter(~Exists(_EARLIER), channel=channel, due_at__isnull=False)
+    return waiting.filter(due_at__lte=clock.now_in_query())
 
 
 # Earlier messages about the same object to the same recipient whose first attempt has no result

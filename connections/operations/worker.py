@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 MAX_DELIVERY_PAUSE = 60.0
 # Seconds after which a delivery thread looks for notifications even if a busy worker didn't wake it
 POLL_SECONDS = 15.0
+# One delivery thread looks at a time, and closes its connection to the database if nothing is due,
+# so that an idle worker holds at most two connections instead of one more for each channel.
+_looking = threading.Lock()
 # Seconds for a delivery in progress when the worker stops. Another worker retries it later.
 DELIVERY_STOP_SECONDS = 15.0
 
@@ -86,7 +89,13 @@ def _deliver(
     def work() -> float:
         wake.wait(POLL_SECONDS)
         wake.clear()
-        delivery.run_due(channel=channel, is_over=stopped.is_set)
+        with _looking:
+            has_due = delivery.has_due(channel=channel)
+            if not has_due:
+                connection.close()
+        if has_due:
+            delivery.run_due(channel=channel, is_over=stopped.is_set)
+            connection.close()
         return 0.0
 
     _repeat(
@@ -343,6 +352,8 @@ class Worker:
             # database. It has just done that when it ends access.
             if self._is_ending.is_set():
                 due.run_due(actor=WORKER, limit=1, only=due.TO_BE_SENT)
+            else:
+                connection.close()
             return MIN_SLEEP
 
         def run() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -14,7 +15,7 @@ from connections.notifications import delivery
 from connections.operations import startup, worker
 from tests.datadog.servers import ScriptedServer, http_response, respond, respond_and_wait
 from tests.support.clock import SettableClock
-from tests.support.processes import ROOT, Running, clean_environment, manage
+from tests.support.processes import ROOT, Running, clean_environment, manage, until
 
 
 @pytest.fixture
@@ -64,11 +65,11 @@ def test_a_worker_stops_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_
 def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch):
     calls = threading.Semaphore(0)
 
-    def fail(**_: object) -> int:
+    def fail(**_: object) -> bool:
         calls.release()
         raise ValueError("one notice is odd")
 
-    monkeypatch.setattr(delivery, "run_due", fail)
+    monkeypatch.setattr(delivery, "has_due", fail)
     monkeypatch.setattr(startup, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(worker, "MAX_DELIVERY_PAUSE", 0.02)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
@@ -89,6 +90,7 @@ def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPat
         channels.put(channel)
         return 0
 
+    monkeypatch.setattr(delivery, "has_due", lambda **_: True)
     monkeypatch.setattr(delivery, "run_due", run_due)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
@@ -96,6 +98,36 @@ def test_a_busy_worker_delays_no_delivery_for_long(monkeypatch: pytest.MonkeyPat
     with worker.run_delivery_threads():
         while looked != set(Notification.Channel):
             looked.add(channels.get(timeout=5))
+
+
+class CountedConnections:
+    """What a thread opens when it looks for notifications, and closes afterwards."""
+
+    def __init__(self) -> None:
+        self.looks, self.open, self.most = 0, set[int](), 0
+
+    def has_due(self, **_: object) -> bool:
+        self.open.add(threading.get_ident())
+        self.looks, self.most = self.looks + 1, max(self.most, len(self.open))
+        # Longer than the other threads need to come to this line.
+        time.sleep(0.001)
+        return False
+
+    def close(self) -> None:
+        self.open.discard(threading.get_ident())
+
+
+def test_threads_with_nothing_to_deliver_hold_one_connection_together(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    connections = CountedConnections()
+    monkeypatch.setattr(delivery, "has_due", connections.has_due)
+    monkeypatch.setattr(worker, "connection", connections)
+    monkeypatch.setattr(worker, "close_old_connections", lambda: None)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.0)
+    with worker.run_delivery_threads():
+        assert any(connections.looks >= 100 for _ in until(5))
+    assert (connections.most, connections.open) == (1, set())
 
 
 @pytest.mark.django_db

@@ -39,7 +39,7 @@ SINGLE = 2 * min(ROUNDS, 20)
 DELETED_EVERY = 2 * min(SECONDS, 240) / SINGLE
 STARTED = (("web", 1), ("web", 2), ("worker", 1), ("worker", 2), ("worker", 3))
 PAGES = ("/", "/connections/", "/deletions/", "/changes/", "/orgs/", "/readyz")
-# docs/DEPLOYMENT.md promises these. `web` has two processes.
+# docs/DEPLOYMENT.md promises these. `web` has two processes. The workers have nothing to deliver.
 MOST_CONNECTIONS = {"web": 2 * (8 + 1), "worker": 4}
 
 
