@@ -245,7 +245,7 @@ def test_the_page_names_the_owner_and_offers_each_their_own(
     assert page.count("Grace decides as the owner.") == 2
     assert page.count('data-decide="keep"') == 1
     assert "the owner of each connection, or else every Operator" in page
-    assert "Ada · Claims dashboards" in page
+    assert '<span>Ada</span><span class="cell-sub clamp" title="Claims dashboards">' in page
     assert client_of(edith).get(url).text.count("No agreement</span>") == 2
     assert client_of(ada).get(url, {"show": "yours"}).text.count("data-connection=") == 1
 
