@@ -44,7 +44,7 @@ FAILED_ACCESS = (
     AccessOutcome.CHANGED_ELSEWHERE,
 )
 _INTERRUPTED = Q(removed_at__isnull=False) & ~Q(outcome__in=(*COMPLETED, AccessOutcome.STALE))
-_HAS_FAILED = Q(settled_at__isnull=False) & (
+HAS_FAILED = Q(settled_at__isnull=False) & (
     Q(outcome__in=FAILED_ACCESS) | Q(contradicted_at__isnull=False) | _INTERRUPTED
 )
 # The kind of problem of those that have failed.
@@ -83,7 +83,7 @@ def find_failed_access_requests(*, actor: Actor) -> QuerySet[AccessRequest]:
     acknowledged = ProblemAcknowledgement.objects.filter(
         subject_id=OuterRef("pk"), kind=OuterRef("problem")
     )
-    rows = visibility.visible_access_requests(actor=actor).filter(_HAS_FAILED, ~Exists(again))
+    rows = visibility.visible_access_requests(actor=actor).filter(HAS_FAILED, ~Exists(again))
     return rows.annotate(problem=_PROBLEM).filter(~Exists(acknowledged))
 
 
@@ -214,5 +214,5 @@ def _has_problem(subject: Deletion | AccessRequest, *, kind: str) -> bool:
         return AuditEvent.objects.filter(
             code=EventCode.ACCESS_REQUEST_NOT_ENDED, subject_id=str(subject.pk)
         ).exists()
-    failed = AccessRequest.objects.filter(_HAS_FAILED, pk=subject.pk)
+    failed = AccessRequest.objects.filter(HAS_FAILED, pk=subject.pk)
     return failed.annotate(problem=_PROBLEM).filter(problem=kind).exists()

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -90,6 +91,24 @@ def count_each(*counted: QuerySet[Any, Any]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(columns)}", values)
         return list(cursor.fetchone())
+
+
+def exists_each(*queries: QuerySet[Any, Any]) -> list[bool]:
+    """Whether each of these queries finds a row, in one statement.
+
+    The statement is built once in a process, so pass constants of a module.
+    """
+    sql, values = _existence_statement(queries)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [bool(value) for value in cursor.fetchone()]
+
+
+@cache
+def _existence_statement(queries: tuple[QuerySet[Any, Any], ...]) -> tuple[str, list[Any]]:
+    statements = [each.order_by().values("pk").query.sql_with_params() for each in queries]
+    columns = [f"EXISTS ({sql})" for sql, _ in statements]
+    return f"SELECT {', '.join(columns)}", [value for _, values in statements for value in values]
 
 
 # SQLite's primary result codes. Extended codes add more above the lowest eight bits.

@@ -425,7 +425,9 @@ def _owned_parts(situation: Situation) -> Iterator[Item]:
     actor = situation.actor
     if not permissions.visibility_of(actor).hidden:
         return
-    waiting = situation.deletions.filter(RUN_BY_BATCH, state__in=[State.REQUESTED, State.APPROVED])
+    waiting = situation.deletions.filter(
+        RUN_BY_BATCH, state__in=[State.REQUESTED, State.APPROVED], batch__ended_at=None
+    )
     hidden = waiting.exclude(batch__in=visibility.visible_batches(actor=actor))
     rows = list(hidden.order_by("requested_at", "id"))
     for deletion in find_owned(rows, actor=actor):

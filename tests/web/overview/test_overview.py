@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
+from connections.access.actor import person_actor
 from connections.models import (
     AccessKind,
     Approval,
@@ -20,7 +22,8 @@ from connections.models import (
     Person,
 )
 from connections.operations import heartbeats
-from connections.web.overview.attention import Item
+from connections.web.overview.attention import Item, Situation
+from connections.web.overview.kinds import find_items
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.batches.support import add_connections, draft, sync_now
@@ -339,3 +342,12 @@ def test_people_without_the_refresh_permission_see_no_button(
 ):
     assert not open_overview(client_of(victor)).has_form_to("/connections/refresh/")
     assert open_overview(client_of(ada)).has_form_to("/connections/refresh/")
+
+
+def test_while_nothing_waits_one_statement_says_so_for_nearly_all_kinds(
+    ada: Person, django_assert_num_queries: DjangoAssertNumQueries
+):
+    situation = Situation(actor=person_actor(person=ada), now=timezone.now(), credentials=[])
+    # The others find the hold, the clock, the newest verification and failing credentials.
+    with django_assert_num_queries(5):
+        assert find_items(situation) == []
