@@ -96,7 +96,7 @@ class HistoryForm(forms.Form):
     since = forms.DateField(required=False, label="From (UTC)", widget=DATE)
     until = forms.DateField(required=False, label="To (UTC)", widget=DATE)
     ended_since = EndedSinceField()
-    q = SearchField(label="Reason, ticket, org, ID")
+    q = SearchField(label="Org, reason, ticket")
 
     def __init__(
         self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]

@@ -185,7 +185,7 @@ def _rendered_owner(owner: str, flags: tuple[str, ...], wider: tuple[str, ...]) 
 
 @register.simple_tag
 def agreed_end(agreed: AgreedView) -> SafeString:
-    """The last day of the agreement about a connection."""
+    """The last day of the agreement about a connection; empty without one."""
     if agreed.agreement is None:
         return SafeString("")
     ends_on = agreed.agreement.ends_on
@@ -197,7 +197,7 @@ def agreed_end(agreed: AgreedView) -> SafeString:
 @lru_cache(maxsize=500)
 def _rendered_end(ends_on: date | None, text: str, is_urgent: bool, has_ended: bool) -> SafeString:
     if ends_on is None:
-        return SafeString("None")
+        return SafeString("")
     return format_html(
         '<span title="{}"{}>{}{}</span>',
         ends_on.isoformat(),

@@ -239,6 +239,7 @@ OURS = [
     _page("change-list", "change-list-none", {"q": "nowhere"}, who="operator"),
     _page("change-list", "change-list-fresh", is_fresh=True),
     _page("agreement-list", who="operator"),
+    _page("agreement-list", "agreement-list-approver", {"needs": "you"}, who="approver"),
     _page("agreement-list", "agreement-list-none", {"q": "nowhere"}, who="viewer"),
     _page("agreement-list", "agreement-list-ended", {"reason": "ended"}, who="operator"),
     _page("agreement-import", who="operator"),

@@ -10,10 +10,13 @@ from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
 
-WIDTHS = (1024, 1280, 1366, 1440, 1536, 1920)
+WIDTHS = (1024, 1088, 1280, 1366, 1440, 1536, 1920)
+# Widths at which rows are cards, in which names wrap.
+NARROW = (320, 390, 768)
 # Every page that shows names in rows.
 LISTS = (
     *("overview", "org-connection-list", "deletion-list", "change-list", "org-list", "org-detail"),
+    *("agreement-list", "agreement-list-approver", "access-request-list"),
     *("batch-list", "batch-plan", "batch-finished", "person-list"),
     *("access-review-list", "access-review-open", "access-review-closed"),
     *("audit-list", "notification-list", "settings-status"),
@@ -116,9 +119,12 @@ def test_no_name_is_cut_to_uselessness_at_a_usual_width(
     page, _ = visit_demo_as(listed.who, listed.path())
     page.evaluate(RENAME, FIXED)
     found: dict[int, list[str]] = {}
-    for width in WIDTHS:
+    for width in (*NARROW, *WIDTHS):
         page.set_viewport_size({"width": width, "height": 800})
-        if problems := page.evaluate(MEASURE, FIXED):
+        problems = page.evaluate(MEASURE, FIXED)
+        if width in NARROW:
+            problems = [each for each in problems if each.endswith("scrolls sideways")]
+        if problems:
             found[width] = problems
     assert found == {}
 

@@ -38,11 +38,14 @@ LIST = lists.ListPage(
     template="agreements/list.html",
     sorts=SORTS,
     default_sort="reason",
-    kept=("needs",),
+    more=("group", "site"),
+    kept=("sort", "needs"),
     export_url="agreement-export",
 )
 # The query of the part "Needs you".
 NEEDS_YOU = "needs=you"
+# The filters that the parts are made of.
+_OF_PARTS = ("needs", "reason", "ends_within", "owner")
 # As many as one form can set.
 MAX_SELECTED = 1000
 
@@ -73,12 +76,13 @@ def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> Http
     can_select = (can_set or pairs.own > 0) and not form.errors
     can_select_all = can_select and matches <= MAX_SELECTED
     selects_all = can_select_all and "all" in request.GET
+    views = _part_links(request, pairs, actor=actor)
     page = lists.numbered_page(request, pairs.matches, size=MAX_SELECTED if selects_all else None)
     context = {
         "agreed_text": _agreed_text(pairs),
         "is_all_agreed": 0 < pairs.connected == pairs.agreed
         and request.GET.getlist("reason") == [ANY],
-        "views": _part_links(request, pairs, actor=actor),
+        "views": views,
         "can_select": can_select,
         "selects_all": selects_all,
         "matching": matches if can_select_all and page.has_other_pages() else 0,
@@ -91,12 +95,13 @@ def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> Http
         # Those that need the reader and are on other pages.
         "elsewhere": matches - len(page.object_list) if filters.needs_actor else 0,
     }
+    is_part = any(link.is_current for link in views)
     rows = load_pair_rows(list(page.object_list), actor=actor)
-    views = pair_row_views(
+    row_views = pair_row_views(
         rows, today=pairs.today, to_accept=pairs.to_accept, refused=pairs.refused
     )
     # The buttons take the place of a column.
-    has_buttons = bool(pairs.to_accept) or any(view.can_accept for view in views)
+    has_buttons = bool(pairs.to_accept) or any(view.can_accept for view in row_views)
     context |= {"has_buttons": has_buttons, "no_buttons": not has_buttons}
     if tuple(filters.reason) == (NotAgreed.ENDED,) and permissions.can_delete(actor):
         # Only with every match on the page, so that the plan has what the reader sees.
@@ -105,12 +110,13 @@ def agreement_page(request: HttpRequest, refusal: Refusal = NOT_REFUSED) -> Http
         request,
         context,
         form=form,
-        rows=views,
+        rows=row_views,
         links=lists.numbered_links(request, page),
         count=matches,
         total=pairs.total,
         choices=_choices(pairs, agreed, actor=actor),
         without=unused_filters(agreed, form),
+        of_part=[name for name in _OF_PARTS if is_part and request.GET.getlist(name)],
         names={org.org_id: org.name for org in pairs.orgs},
         status=refusal.status,
     )
@@ -180,9 +186,7 @@ def _part_links(request: HttpRequest, pairs: PairList, *, actor: Actor) -> list[
         ("Mine", {"owner": username}, pairs.own),
         ("All", {}, pairs.total),
     )
-    chosen = {
-        name: request.GET.getlist(name) for name in ("needs", "reason", "ends_within", "owner")
-    }
+    chosen = {name: request.GET.getlist(name) for name in _OF_PARTS}
     return [
         lists.ViewLink(
             label=label,

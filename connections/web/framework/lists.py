@@ -430,6 +430,7 @@ class ListPage:
         choices: Mapping[str, Options] | None = None,
         names: Mapping[str, str] | None = None,
         without: Sequence[str] = (),
+        of_part: Sequence[str] = (),
         status: int = 200,
     ) -> HttpResponse:
         """The page, or the part of it that htmx replaces.
@@ -439,7 +440,8 @@ class ListPage:
 
         `links` are those of `numbered_links` or `cursor_links`. `count` is how many rows match,
         None for more than `most`, and `total` how many there are, if that is known. `choices`,
-        `names` and `without` are those of `filter_bar`. The template gets the `context` as well.
+        `names` and `without` are those of `filter_bar`. The filters `of_part` are what the chosen
+        part of the list is made of, so they are no chips. The template gets the `context` as well.
         """
         problems = filter_problems(form)
         if problems:
@@ -452,7 +454,7 @@ class ListPage:
             more=self.more,
             more_on_demand=self.more_on_demand,
             without=without,
-            kept=self.kept,
+            kept=(*self.kept, *of_part),
         )
         has_any = bool(rows or bar.clear_url or links["first_url"] if total is None else total)
         can_export = (

@@ -22,7 +22,7 @@ class OrgFilters(forms.Form):
 
     site = forms.CharField(max_length=100, required=False)
     group = forms.CharField(max_length=MAX_GROUP_LENGTH, required=False)
-    q = SearchField(label="Org, site, credential, ID")
+    q = SearchField(label="Org, credential, ID")
 
 
 class OrgDetailsForm(ServiceForm):
