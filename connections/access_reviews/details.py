@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet
 
@@ -21,8 +22,9 @@ from connections.access_reviews.current import (
     load_snapshots,
 )
 from connections.access_reviews.rows import ReviewRow
+from connections.agreements.agreed import Agreements, load_agreements
 from connections.core import clock
-from connections.inventory.inventory import created_since_text
+from connections.inventory.inventory import created_since_text, find_owners_and_groups
 from connections.inventory.matching import FilterFacts, InventoryFilter, ListedConnection
 from connections.models import (
     GONE_OUTCOMES,
@@ -90,8 +92,7 @@ def load_details(
     """
     keys = [row.key for row in rows]
     shown = _find_shown(review, rows=rows, actor=actor)
-    decisions = _find_decisions(rows)
-    others = _find_other_decisions(review, keys=keys)
+    decisions, others = _find_decisions(review, rows=rows)
     since = {key: each.decided_at for key, each in others.items()}
     for row in rows:
         for decision in decisions[row.id][-1:]:
@@ -136,9 +137,9 @@ def load_listed(
 
 
 def load_filter_facts(
-    *, review: AccessReview, actor: Actor, filters: InventoryFilter
+    *, review: AccessReview, actor: Actor, filters: InventoryFilter, with_agreements: bool
 ) -> FilterFacts:
-    """What these filters must know of all rows. No query without one for changes or decisions.
+    """What these filters must know of all rows. No query without a filter that needs one.
 
     `reviewed` counts the decisions of other access reviews, and `changed` means since the newest
     decision, or since the start.
@@ -159,7 +160,9 @@ def load_filter_facts(
         facts["changed"] = {hex_key(key) for key in changes}
     if filters.created:
         facts["created_since"] = created_since_text(filters.created, now=clock.now())
-    return FilterFacts(**facts)
+    if with_agreements or filters.needs_agreements:
+        facts["agreements"] = load_agreements(today=clock.now().date())
+    return FilterFacts(**facts, **find_owners_and_groups(filters))
 
 
 def _find_shown(
@@ -202,24 +205,38 @@ def _visible_snapshots(
     return visibility.visible(snapshots, actor=actor).order_by("last_seen_at", "id")
 
 
-def _find_decisions(rows: Sequence[ReviewRow]) -> dict[int, list[AccessReviewDecision]]:
-    by_row = defaultdict[int, list[AccessReviewDecision]](list)
-    decided = [row.id for row in rows if row.decision_count]
-    decisions = AccessReviewDecision.objects.filter(row__in=decided).select_related("decided_by")
-    for decision in decisions.order_by("id"):
-        by_row[decision.row_id].append(decision)
-    return by_row
+def _find_decisions(
+    review: AccessReview, *, rows: Sequence[ReviewRow]
+) -> tuple[dict[int, list[AccessReviewDecision]], dict[OrgConnectionKey, AccessReviewDecision]]:
+    """The decisions of this access review by row, and the newest one of any other one."""
+    own = defaultdict[int, list[AccessReviewDecision]](list)
+    others: dict[OrgConnectionKey, AccessReviewDecision] = {}
+    about = about_connections([row.key for row in rows], prefix="row__")
+    decisions = _until_closed(AccessReviewDecision.objects.filter(about), review).order_by("id")
+    # Large documents that nothing here shows.
+    documents = (f"row__review__{name}" for name in ("coverage", "coverage_at_close", "appeared"))
+    for decision in decisions.select_related("row__review", "decided_by").defer(*documents):
+        if decision.row.review_id == review.pk:
+            own[decision.row_id].append(decision)
+        else:
+            others[decision.row.key] = decision
+    return own, others
 
 
-def _find_other_decisions(
-    review: AccessReview, *, keys: Sequence[OrgConnectionKey]
-) -> dict[OrgConnectionKey, AccessReviewDecision]:
-    decisions = AccessReviewDecision.objects.filter(about_connections(keys, prefix="row__"))
-    others = _until_closed(decisions, review).exclude(row__review=review)
-    return {
-        decision.row.key: decision
-        for decision in others.select_related("row__review", "decided_by").order_by("id")
-    }
+def find_earlier(review: AccessReview) -> set[HexKey]:
+    """Its connections that an access review had too which was started before. One query."""
+    rows = AccessReviewRow.objects.filter(
+        about_reviews([review.pk]), review__created_at__lt=review.created_at
+    )
+    return set(rows.order_by().values_list("site", HexId("connection_id")))
+
+
+def find_owner_names(agreements: Agreements) -> dict[tuple[str, str, str], str]:
+    """The name of the person or the team that answers for each pair. One query."""
+    terms = agreements.by_pair
+    ids = {UUID(each.owner_hex) for each in terms.values() if each.owner_hex}
+    names = {person.pk.hex: person.display_name for person in Person.objects.filter(pk__in=ids)}
+    return {pair: each.owner_text or names[each.owner_hex or ""] for pair, each in terms.items()}
 
 
 def _until_closed(

@@ -334,6 +334,12 @@ def _load_facts(
         facts["reviewed"] = _keys_of(decisions, "row__")
     if filters.created:
         facts["created_since"] = created_since_text(filters.created, now=now)
+    return facts | find_owners_and_groups(filters)
+
+
+def find_owners_and_groups(filters: InventoryFilter) -> dict[str, Any]:
+    """The fields of FilterFacts about the owners and groups that the filter names."""
+    facts: dict[str, Any] = {}
     if filters.owner:
         named = Person.objects.filter(username__in=filters.owner)
         facts["owners"] = set(named.values_list(HexId("id"), flat=True))

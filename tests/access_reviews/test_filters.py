@@ -9,22 +9,25 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
-from connections.access.actor import command_actor, person_actor
+from connections.access.actor import WORKER, command_actor, person_actor
 from connections.access_reviews.rows import count_rows
+from connections.agreements.setting import Terms, set_agreements
 from connections.credentials.retirement import retire_credential
 from connections.models import (
     AccessKind,
     AccessReview,
     Credential,
     CredentialAccess,
+    Org,
     OrgConnectionSnapshot,
+    OrgPair,
     Person,
     RowState,
 )
 from connections.web.access_reviews import detail
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
-from tests.access_reviews.support import REASON, close, decide, start, texts_of
+from tests.access_reviews.support import REASON, close, decide, start, states, texts_of
 from tests.batches.support import sync_now
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
@@ -131,6 +134,89 @@ def test_rows_are_filtered_by_what_a_reviewer_looks_for(
         "q": [],
     }
     assert shown(client.get(url, {"q": "us → lee", "changed": "since"}).text) == [3]
+
+
+@pytest.fixture
+def agreed(review: AccessReview, ada: Person) -> AccessReview:
+    """Ada answers for Partner 1 as agreed, and a team for Partner 2, with audit not agreed."""
+    first, second, third = [
+        OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in review.rows.all()
+    ]
+    terms: Terms = {"owner": ada, "purpose": "Claims"}
+    set_agreements(actor=WORKER, pairs=[first], terms=terms)
+    team: Terms = {"owner_text": "Data team", "purpose": "Fraud", "connection_types": ["logs"]}
+    set_agreements(actor=WORKER, pairs=[second], terms=team)
+    values = {"group": "production"}
+    Org.objects.update_or_create(site=third.site, org_id=third.sink_org_id, defaults=values)
+    return review
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "partners"),
+    [
+        ("owner", "ada", [1]),
+        ("agreed", "yes", [1]),
+        ("agreed", "no", [2, 3]),
+        ("group", "production", [3]),
+    ],
+)
+def test_rows_are_filtered_by_what_was_agreed_and_by_group(
+    name: str,
+    value: str,
+    partners: list[int],
+    agreed: AccessReview,
+    ada: Person,
+    client_of: ClientOf,
+):
+    client, url = client_of(ada), f"/reviews/{agreed.pk}/"
+    assert value in options(client.get(url).text, name).values()
+    assert shown(client.get(url, {name: value}).text) == partners
+
+
+def test_rows_are_filtered_by_whether_an_earlier_access_review_had_them(
+    review: AccessReview,
+    payments: Credential,
+    sandbox: SandboxServer,
+    ada: Person,
+    edith: Person,
+    clock: SettableClock,
+    client_of: ClientOf,
+):
+    clock.advance(seconds=1)
+    add(sandbox, "Partner 4", "logs", by="Kim")
+    sync_now(payments)
+    later = start(edith, scope="q=Partner")
+    client = client_of(ada)
+    assert shown(client.get(f"/reviews/{later.pk}/", {"new": "yes"}).text) == [4]
+    # What a later one had says nothing about an earlier one.
+    assert shown(client.get(f"/reviews/{review.pk}/", {"new": "yes"}).text) == [1, 2, 3]
+
+
+def test_rows_to_decide_are_grouped_by_who_answers_for_them(
+    agreed: AccessReview, ada: Person, client_of: ClientOf
+):
+    client, url = client_of(ada), f"/reviews/{agreed.pk}/"
+    for sort, names in (
+        ("owner", ["Ada", "Data team", "No agreement"]),
+        ("-owner", ["No agreement", "Data team", "Ada"]),
+    ):
+        html = client.get(url, {"sort": sort}).text
+        assert re.findall(r'Select all of:</span> ([^<]+) <span class="count">1<', html) == names
+    [ada_group, *_] = re.findall(
+        r'name="group" value="(\w+)"', client.get(f"{url}?sort=owner").text
+    )
+    posted = {"group": ada_group, "decision": "keep", "reason": REASON, "filters": "sort=owner"}
+    client.post(f"{url}decide/", posted)
+    assert states(agreed, ada) == ["keep", "pending", "pending"]
+
+
+def test_a_closed_access_review_offers_no_filter_by_what_is_agreed_now(
+    agreed: AccessReview, ada: Person, edith: Person, client_of: ClientOf
+):
+    close(agreed, edith, open_reason="Later")
+    html = client_of(ada).get(f"/reviews/{agreed.pk}/").text
+    offered = [name for name in ("owner", "agreed", "group", "new") if options(html, name)]
+    assert offered == []
 
 
 def test_a_column_sorts_the_rows_of_each_group_over_all_pages(

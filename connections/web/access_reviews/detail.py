@@ -20,7 +20,12 @@ from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
 from connections.access_reviews.decisions import MAX_TOGETHER
 from connections.access_reviews.deleting import ToDelete, find_to_delete
-from connections.access_reviews.details import load_details, load_filter_facts, load_listed
+from connections.access_reviews.details import (
+    find_earlier,
+    load_details,
+    load_filter_facts,
+    load_listed,
+)
 from connections.access_reviews.population import find_without_reviewer
 from connections.access_reviews.progress import list_own_reasons, list_reviewer_progress
 from connections.access_reviews.rows import ReviewRow, count_states, review_rows
@@ -35,12 +40,13 @@ from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import can_set
 from connections.core.errors import OvertakenError
 from connections.core.text import format_time
+from connections.inventory.choices import find_agreement_choices
 from connections.inventory.inventory import SORT_KEYS
 from connections.inventory.matching import KnownOrg, ListedConnection
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.models.text_columns import HexKey
-from connections.web.access_reviews.filters import RowFilters, scope_bar, scope_text
+from connections.web.access_reviews.filters import RowFilters, group_names, scope_bar, scope_text
 from connections.web.access_reviews.forms import DecidingOwnerForm
 from connections.web.access_reviews.repeating import repetition
 from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, review_row_view
@@ -58,7 +64,11 @@ from connections.web.framework.lists import (
     part_links,
     shared_names,
 )
-from connections.web.inventory.filters import connection_choices
+from connections.web.inventory.filters import (
+    agreement_choices,
+    connection_choices,
+    unused_filters,
+)
 from connections.web.inventory.rows import SELECTED_FACTS
 
 
@@ -79,9 +89,9 @@ ROWS = ListPage(
     title="Access review",
     noun="connection",
     template="access_reviews/detail.html",
-    sorts=["source", "destination", "age", "creator"],
+    sorts=["source", "destination", "age", "creator", "owner"],
     default_sort="source",
-    more=["site", "created", "reviewed", "changed"],
+    more=["org", "creator", "site", "created", "reviewed", "changed"],
     kept=["show", "sort"],
 )
 _STATES = {
@@ -187,6 +197,7 @@ class _Selected(NamedTuple):
     matching: list[ReviewRow]
     page: list[ReviewRow]
     links: list[ViewLink]
+    without: list[str]  # filters that could only match nothing, or everything
     # The addresses of other pages.
     pages: dict[str, str]
     # What no reviewer can decide on, regardless of the filters. Only for people who manage access
@@ -214,11 +225,17 @@ def _select(
         chosen = RowFilter.ALL
     form, sort = RowFilters(request.GET), ROWS.sort_of(request)
     listed = load_listed(review=review, actor=actor, rows=rows)
-    facts = load_filter_facts(review=review, actor=actor, filters=form.filters())
+    column = "" if review.is_closed else sort.removeprefix("-")
+    facts = load_filter_facts(
+        review=review, actor=actor, filters=form.filters(), with_agreements=column == "owner"
+    )
     matches = {each.key for each in form.filters().select(listed.values(), facts=facts)}
+    if form.is_new:
+        matches -= find_earlier(review)
     # An org might have been renamed between two snapshots.
     orgs = {org[:2]: org for each in listed.values() for org in (each.source_org, each.sink_org)}
-    ordered = _sort(rows, sort=sort, listed=listed)
+    names = group_names(column, listed=listed, agreements=facts.agreements)
+    ordered = _sort(rows, sort=sort, listed=listed, names=names)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
     matching = [row for row in ordered if row.hex_key in matches and not form.errors]
     rows_by_filter = {
@@ -235,7 +252,7 @@ def _select(
     labels = {row_filter: row_filter.label for row_filter in RowFilter}
     if review.is_closed:
         labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label
-    by_creator = sort.removeprefix("-") == "creator" and not review.is_closed
+    choices = find_agreement_choices(actor=actor)
     return _Selected(
         form=form,
         orgs=orgs.values(),
@@ -243,7 +260,9 @@ def _select(
             orgs.values(),
             {name for each in listed.values() for name in each.types},
             {each.creator_name for each in listed.values() if each.creator_name},
-        ),
+        )
+        | agreement_choices(choices, actor=actor),
+        without=unused_filters(choices, form),
         matching=rows_by_filter[chosen],
         page=page,
         links=part_links(
@@ -259,21 +278,25 @@ def _select(
         ),
         pages=cursor_links(request, last, open="", decision=""),
         without_reviewer=without_reviewer,
-        heading_of=lambda row: (
-            (listed[row.hex_key].creator_name or "Unknown creator")
-            if by_creator
-            else labels[RowFilter.TO_DECIDE]
-        ),
+        heading_of=lambda row: names.get(row.hex_key, labels[RowFilter.TO_DECIDE]),
     )
 
 
 def _sort(
-    rows: Sequence[ReviewRow], *, sort: str, listed: Mapping[HexKey, ListedConnection]
+    rows: Sequence[ReviewRow],
+    *,
+    sort: str,
+    listed: Mapping[HexKey, ListedConnection],
+    names: Mapping[HexKey, str],
 ) -> list[ReviewRow]:
     if sort == ROWS.default_sort:
         # As the inventory was sorted at the start.
         return list(rows)
     column, is_descending = sort.removeprefix("-"), sort.startswith("-")
+    if column == "owner":
+        return sorted(
+            rows, key=lambda row: names.get(row.hex_key, "").casefold(), reverse=is_descending
+        )
     # The oldest was created first.
     name, is_reversed = ("created", True) if column == "age" else (column, False)
     return sorted(
@@ -376,6 +399,7 @@ def render_review(
         count=len(selected.matching),
         total=len(rows),
         choices=selected.choices,
+        without=selected.form.about_now if review.is_closed else selected.without,
         status=status,
     )
 

@@ -1,13 +1,18 @@
-"""Filters of an access review: the filter that it is about, and filters of its connections."""
+"""Filters of an access review: what it is about, and filters and groups of its connections."""
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 from django import forms
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
+from connections.access_reviews.details import find_owner_names
+from connections.agreements.agreed import Agreements, NotAgreed
 from connections.inventory.filters import ConnectionFilters
+from connections.inventory.matching import ListedConnection
+from connections.models.text_columns import HexKey
 from connections.web.framework import lists
 
 
@@ -20,8 +25,37 @@ class RowFilters(ConnectionFilters):
     reviewed = forms.ChoiceField(
         label="Reviewed before", choices={"never": "Never"}, required=False
     )
-    flag = protected = source = destination = None  # type: ignore[assignment]
-    agreed = owner = group = ends_within = None  # type: ignore[assignment]
+    new = forms.ChoiceField(
+        label="New", choices={"yes": "Since the last access review"}, required=False
+    )
+    flag = protected = source = destination = ends_within = None  # type: ignore[assignment]
+    field_order = ("type", "owner", "group", "agreed", "new", "org", "creator", "site", "created")
+
+    # Not about the closing, so that a closed access review doesn't offer them.
+    about_now = ("owner", "group", "agreed", "new")
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it asks for connections that no earlier access review had."""
+        return bool(super().values().get("new"))
+
+    def values(self) -> dict[str, Any]:
+        """The valid filters of the inventory that are set."""
+        return {name: value for name, value in super().values().items() if name != "new"}
+
+
+def group_names(
+    column: str, *, listed: Mapping[HexKey, ListedConnection], agreements: Agreements | None
+) -> dict[HexKey, str]:
+    """Who made each connection, or who answers for it. Empty in any other order."""
+    if column == "creator":
+        return {key: each.creator_name or "Unknown creator" for key, each in listed.items()}
+    if column == "owner" and agreements:
+        owners = find_owner_names(agreements)
+        return {
+            key: owners.get(each.pair, NotAgreed.NO_AGREEMENT.label) for key, each in listed.items()
+        }
+    return {}
 
 
 def scope_bar(
