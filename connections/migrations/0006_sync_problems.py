@@ -1,5 +1,5 @@
 """Failing syncs that were reported, acknowledged problems, owners' decisions, a channel, emails
-limited to alerts, and the version of the agreement that a requester saw.
+limited to alerts, single-key shortcuts, and the version of the agreement that a requester saw.
 
 Nothing in it stops release 1.2.0 from working: it only adds tables and columns with a default.
 """
@@ -167,6 +167,7 @@ class Migration(ReleasedMigration):
             ),
         ),
         AddColumn("person", "wants_only_alerts", BooleanField(db_default=False, default=False)),
+        AddColumn("person", "wants_single_keys", BooleanField(db_default=True, default=True)),
         # Only names of values. SQLite would rebuild the table.
         SeparateDatabaseAndState(
             state_operations=[

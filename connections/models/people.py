@@ -34,6 +34,8 @@ class Person(AbstractUser):
     wants_change_emails = models.BooleanField(default=True)
     # No other emails but alerts, and what concerns the person's own account.
     wants_only_alerts = models.BooleanField(default=False, db_default=False)
+    # Keys that act without Ctrl, Alt or ⌘, such as N. People who dictate can turn them off.
+    wants_single_keys = models.BooleanField(default=True, db_default=True)
 
     class Meta:
         verbose_name_plural = "people"

@@ -348,6 +348,7 @@ OURS = [
     _page("person-detail", "person-disabled", find=_person("left")),
     _page("person-detail", "person-invited", find=_person("invited")),
     _page("session-list", who="operator"),
+    _page("shortcuts", who="operator"),
     _page("notification-list"),
     _page("notification-list", "notification-list-none", {"state": "dropped"}),
     _page("notification-list", "notification-list-fresh", is_fresh=True),
@@ -393,6 +394,7 @@ PAGES = OURS + ALLAUTH
 # Why each of these has no entry above.
 NOT_PAGES = {
     "credential-list": "redirects to the orgs",
+    "next-item": "redirects to what needs the person",
     "setup": "walked in its own test: it is open only while there is no person",
     "mfa_authenticate": "walked in its own test: it follows a password",
     "account_reauthenticate": "reauthentication",

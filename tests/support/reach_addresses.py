@@ -118,6 +118,9 @@ FREE = {
     "org-connection-refresh",
     "org-connection-protect",
     "session-list",
+    "shortcuts",
+    # Redirects only to what the overview lists.
+    "next-item",
     "change-emails-set",
     "only-alerts-set",
     "session-end",

@@ -56,6 +56,7 @@ EVERYONE = set(CAST)
 # Who can GET and who can POST; None: the method is not allowed (405).
 MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "overview": (ANY_ROLE, None),
+    "next-item": (ANY_ROLE, None),
     "setup": (EVERYONE, EVERYONE),
     "sign-in-link": (EVERYONE, EVERYONE),
     "appearance-set": (None, EVERYONE),
@@ -70,6 +71,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "provider-account": (EVERYONE, EVERYONE),
     "change-emails-set": (None, EVERYONE),
     "only-alerts-set": (None, EVERYONE),
+    "shortcuts": (EVERYONE, EVERYONE),
     "session-list": (EVERYONE, None),
     "session-end": (None, EVERYONE),
     "credential-list": (ANY_ROLE, None),
@@ -231,6 +233,7 @@ NOT_REAUTHENTICATED = {
     "reauthentication-passkey": "is the question",
     "change-emails-set": "only turns one's own emails on or off",
     "only-alerts-set": "only limits one's own emails",
+    "shortcuts": "only chooses which of one's own keys act",
     "session-end": "ends the person's own",
     "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
     "org-connection-refresh": "reads",

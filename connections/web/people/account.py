@@ -18,7 +18,7 @@ from connections.core.text import pluralize
 from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, sessions
-from connections.people.email_choices import EmailChoice, set_email_choice
+from connections.people.choices import EmailChoice, set_email_choice, set_single_keys
 from connections.web.framework import addresses, http
 from connections.web.framework.person_limits import too_many_requests
 from connections.web.people.allauth_internals import record_authentication
@@ -64,6 +64,16 @@ def only_alerts_set(request: HttpRequest) -> HttpResponse:
     which = "only alerts" if is_wanted else "all notifications"
     messages.success(request, f"You get {which} by email.")
     return http.SeeOther(reverse("mfa_index"))
+
+
+def shortcuts(request: HttpRequest) -> HttpResponse:
+    """The keys that do something, and whether single ones do, which the person chooses."""
+    person = http.require_signed_in_person(request)
+    if request.method == "POST":
+        set_single_keys(person=person, is_wanted=request.POST.get("wanted") == "yes")
+        messages.success(request, f"Single keys are {'on' if person.wants_single_keys else 'off'}.")
+        return http.SeeOther(reverse("shortcuts"))
+    return render(request, "people/shortcuts.html")
 
 
 def _set_email_choice(request: HttpRequest, choice: EmailChoice) -> bool:

@@ -34,6 +34,7 @@ urlpatterns = [
     action("appearance/", account.appearance_set, Visitors.ANYONE),
     action("accounts/change-emails/", account.change_emails_set, Visitors.SIGNED_IN),
     action("accounts/only-alerts/", account.only_alerts_set, Visitors.SIGNED_IN),
+    form_page("accounts/shortcuts/", account.shortcuts, Visitors.SIGNED_IN),
     page("sessions/", account.session_list, Visitors.SIGNED_IN),
     action("sessions/end/", account.session_end, Visitors.SIGNED_IN),
     page("people/", person_list, ADMINISTER),

@@ -432,6 +432,7 @@ _PAGES: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
     ("System status", "settings-status", permissions.can_administer),
     ("Account security", "mfa_index", permissions.can_see),
     ("Sessions", "session-list", permissions.can_see),
+    ("Keyboard shortcuts", "shortcuts", permissions.can_see),
 )
 
 

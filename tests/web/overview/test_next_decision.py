@@ -1,4 +1,4 @@
-"""After a decision, the page leads to the next request that waits for the same approver."""
+"""From one thing that needs a person to the next: after a decision, and with the address of N."""
 
 from collections.abc import Callable
 
@@ -66,3 +66,21 @@ def test_only_the_approver_who_decided_is_led_on(
     decide(client_of(linus), requested[0], "approve")
     for person in (ada, grace):
         assert "Next:" not in client_of(person).get(f"/deletions/{requested[0].pk}/").text
+
+
+def test_next_leads_through_all_that_needs_the_person_and_then_to_the_overview(
+    requested: list[Deletion], linus: Person, client_of: ClientOf
+):
+    client = client_of(linus)
+    here, visited = "/connections/?q=partner", []
+    for _ in range(5):
+        here = client.get("/next/", headers={"referer": f"https://testserver{here}"})["Location"]
+        visited.append(here)
+    pages = [f"/deletions/{deletion.pk}/" for deletion in requested]
+    assert visited == [*pages, "/", pages[0]]
+
+
+def test_next_leads_to_the_overview_where_nothing_needs_the_person(
+    ada: Person, client_of: ClientOf
+):
+    assert client_of(ada).get("/next/")["Location"] == "/"

@@ -1,4 +1,4 @@
-"""What people choose to get by email. Each chooses only for themselves."""
+"""What people choose for themselves: which emails they get, and whether single keys act."""
 
 from enum import StrEnum
 
@@ -42,3 +42,9 @@ def set_email_choice(*, actor: Actor, person: Person, choice: EmailChoice, is_wa
             ),
             details={name: is_wanted},
         )
+
+
+def set_single_keys(*, person: Person, is_wanted: bool) -> None:
+    """Let single keys act on this person's pages or not. It concerns no one else: no event."""
+    person.wants_single_keys = is_wanted
+    person.save(update_fields=["wants_single_keys"])
