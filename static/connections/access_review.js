@@ -1,5 +1,5 @@
 "use strict";
-/* Decide on rows with the keyboard. Without this script, a row's links open its form on the server. */
+/* Decide in the row. Without this script, a row's links open its form on the server. */
 (() => {
   const review = document.getElementById("review");
   const template = document.getElementById("decision-form-template");
@@ -10,8 +10,6 @@
   const rows = () => [...review.querySelectorAll("tr[data-connection]")];
   const current = () => document.getElementById(currentId);
   const openForm = () => document.getElementById("decision-form");
-  const boxOf = (row) => row.querySelector(".cell-select input[type=checkbox]");
-  const selectionBar = () => document.getElementById("decide-selected");
 
   function makeCurrent(row) {
     current()?.classList.remove("is-current");
@@ -24,12 +22,6 @@
     makeCurrent(row);
     row.focus({ preventScroll: true });
     row.scrollIntoView({ block: "nearest" });
-  }
-
-  function move(step) {
-    const all = rows();
-    const place = all.indexOf(current());
-    goTo(place < 0 ? all[0] : all[place + step]);
   }
 
   function goToNextPending(id) {
@@ -83,44 +75,8 @@
     opened.scrollIntoView({ block: "nearest" });
   }
 
-  const buttonOf = (decision) => selectionBar().querySelector(`button[value=${decision}]`);
-
-  /* The button that Enter presses. */
-  function choose(decision) {
-    for (const each of ["keep", "delete"]) buttonOf(each).toggleAttribute("data-chosen", each === decision);
-    selectionBar().elements.reason.focus();
-  }
-
-  function decide(decision) {
-    if (selectionBar().hasAttribute("data-open")) { choose(decision); return; }
-    const row = current();
-    if (row?.querySelector("[data-decide]")) openFormOf(row, decision);
-  }
-
-  /* As a click does, so that Shift selects a range. */
-  function toggleSelected({ shiftKey }) {
-    const box = current() && boxOf(current());
-    box?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
-  }
-
-  const actions = {
-    ArrowDown: () => move(1),
-    ArrowUp: () => move(-1),
-    k: () => decide("keep"),
-    d: () => decide("delete"),
-    x: toggleSelected,
-    "?": () => { const help = document.getElementById("shortcuts"); help.open = !help.open; },
-  };
-
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && event.target.closest("#decision-form")) { event.preventDefault(); closeForm(); return; }
-    if (event.key === "Enter" && event.target.name === "reason") selectionBar().querySelector("[data-chosen]")?.click();
-    const isControl = event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]");
-    const act = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (isControl || !act) return;
-    event.preventDefault();
-    act(event);
+    if (event.key === "Escape" && event.target.closest("#decision-form")) { event.preventDefault(); closeForm(); }
   });
 
   review.addEventListener("click", (event) => {

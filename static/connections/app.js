@@ -264,63 +264,6 @@
   }
   returnToPlace();
 
-  /* Into this field or, without one, to the page that searches everywhere, with its last text. */
-  function goToSearch(field) {
-    const link = $(".nav-search");
-    if (field) {
-      field.focus();
-      field.select();
-    } else if (link) {
-      const last = sessionStorage.getItem("search");
-      window.location.assign(last ? `${link.href}?q=${encodeURIComponent(last)}` : link.href);
-    }
-  }
-
-  const everywhere = $("[data-search-everywhere]");
-  if (everywhere) {
-    everywhere.select();
-    const remember = () => sessionStorage.setItem("search", everywhere.value.trim());
-    remember();
-    everywhere.addEventListener("input", remember);
-  }
-
-  /* In the results, Enter opens the first hit and the arrow keys move. */
-  function chooseHit(event) {
-    const places = [everywhere, ...document.querySelectorAll(".hit-name")];
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const next = places[places.indexOf(event.target) + step];
-    if (next) {
-      event.preventDefault();
-      next.focus();
-    }
-    /* Results of an older text are not what was meant. */
-    const isCurrent = $("[data-results-of]").dataset.resultsOf === everywhere.value.trim();
-    if (event.key === "Enter" && event.target === everywhere && isCurrent && places[1]) {
-      event.preventDefault();
-      places[1].click();
-    }
-  }
-
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, select, textarea, [contenteditable]");
-    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      event.preventDefault();
-      goToSearch($("[data-search]") ?? $("input[type=search]"));
-    }
-    if (event.key === "k" && (event.ctrlKey || event.metaKey) && $(".nav-search")) {
-      event.preventDefault();
-      goToSearch($("[data-search-everywhere]"));
-    }
-    if (event.target.closest("#search, .hit-name")) chooseHit(event);
-    if (event.key === "Escape") {
-      const menu = event.target.closest("details.menu[open]") ?? $("details.menu[open]:not(.sidebar-toggle)");
-      if (!menu) return;
-      event.preventDefault();
-      menu.open = false;
-      $("summary", menu).focus();
-    }
-  });
-
   /* The matrix: the cell that is hovered or focused highlights its column and opens a card. */
   const card = document.createElement("div");
   card.className = "matrix-card";

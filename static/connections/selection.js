@@ -128,24 +128,9 @@
 
   /* On the window, after everything else that Escape closes. */
   window.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.defaultPrevented || !bar()?.hasAttribute("data-open")) return;
+    if (event.key !== "Escape" || event.defaultPrevented || $("dialog[open]") || !bar()?.hasAttribute("data-open")) return;
     if ($("#agreement > *")) fold();
     else if (!event.target.closest("input:not([type=checkbox]), select, textarea")) selectNone();
-  });
-
-  /* The key of a button of the bar. Without a selection, it is about the row with the focus. */
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
-    const button = !typing && !event.ctrlKey && !event.metaKey && !event.altKey && bar() && $(`[data-key="${CSS.escape(event.key)}"]`, bar());
-    if (!button) return;
-    const box = $("td.cell-select input[type=checkbox]", event.target.closest("tr") ?? document.createElement("tr"));
-    if (box && !selected.size) {
-      box.checked = true;
-      readBoxes();
-    }
-    if (!selected.size) return;
-    event.preventDefault();
-    button.click();
   });
 
   /* The selected rows of other pages. */

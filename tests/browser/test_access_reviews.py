@@ -74,7 +74,6 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     expect(page.locator(".row-group")).to_contain_text("To decide 3")
     # A click doesn't wait for the deferred script that listens for keys.
     page.wait_for_load_state()
-    page.keyboard.press("ArrowDown")
     page.keyboard.press("k")
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")

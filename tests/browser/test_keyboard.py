@@ -41,6 +41,55 @@ def test_search_everywhere_opens_from_any_page_and_enter_opens_the_first_hit(ope
     expect(search).to_have_value("labs → rob")
 
 
+def test_n_leads_from_one_thing_that_needs_the_person_to_the_next(open_demo_as: OpenAs):
+    page = open_demo_as("operator")
+    page.goto("/")
+    links = [each.get_attribute("href") for each in page.locator("#attention a.button").all()]
+    for link in links[:2]:
+        page.wait_for_load_state()
+        with page.expect_navigation():
+            page.keyboard.press("n")
+        assert page.url.endswith(str(link))
+
+
+def test_the_list_of_keys_opens_with_a_key_or_a_click_and_gives_the_focus_back(
+    open_demo_as: OpenAs,
+):
+    page = open_demo_as("operator")
+    page.goto("/deletions/")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    row = page.locator("tbody a").first
+    row.focus()
+    page.keyboard.press("?")
+    expect(dialog.get_by_text("Select or unselect")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(row).to_be_focused()
+    link = page.get_by_role("link", name="Shortcuts", exact=True)
+    link.click()
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_be_hidden()
+    expect(link).to_be_focused()
+
+
+def test_single_keys_can_be_turned_off_in_ones_account(open_demo_as: OpenAs):
+    page = open_demo_as("operator")
+    page.goto("/accounts/2fa/")
+    page.get_by_role("link", name="Keyboard shortcuts").click()
+    page.get_by_role("button", name="Turn single keys off").click()
+    expect(page.get_by_text("Single keys are off.").first).to_be_visible()
+    page.goto("/connections/")
+    boxes = page.locator("td.cell-select input")
+    boxes.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    expect(boxes.nth(1)).to_be_focused()
+    for key in ("x", "e", "n", "/", "?"):
+        page.keyboard.press(key)
+    expect(boxes.nth(1)).to_be_focused()
+    expect(boxes.nth(1)).not_to_be_checked()
+    page.keyboard.press("Space")
+    expect(boxes.nth(1)).to_be_checked()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_focused_element_is_visibly_focused(theme: str, open_demo_as: OpenAs):
     page = open_demo_as("operator", color_scheme=theme)
