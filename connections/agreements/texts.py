@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from connections.agreements.setting import AgreementsSet
+from connections.core.data_types import in_order
 from connections.core.text import format_day, join_names, pluralize
 from connections.models import Agreement
 
@@ -43,7 +44,7 @@ def owner_text(agreement: Agreement) -> str:
 
 def change_texts(version: Agreement, before: Agreement | None) -> Iterator[str]:
     """What a version changed: "Owner Ada → Victor". Of a first one, all that it says."""
-    types, end = join_names(version.connection_types), version.ends_on
+    types, end = join_names(in_order(version.connection_types)), version.ends_on
     if before is None:
         yield f"Agreed: {types}" + (f" until {format_day(end)}" if end else "")
         yield f"Owner {_owners(version)}"
@@ -53,7 +54,7 @@ def change_texts(version: Agreement, before: Agreement | None) -> Iterator[str]:
         return
     yield from _owner_change(version, before)
     if version.connection_types != before.connection_types:
-        yield f"Data types {join_names(before.connection_types)} → {types}"
+        yield f"Data types {join_names(in_order(before.connection_types))} → {types}"
     if end != before.ends_on:
         earlier = format_day(before.ends_on) if before.ends_on else "no end"
         yield f"End {earlier} → {format_day(end) if end else 'no end'}"

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from connections.changes.losses import FAILING_LIMIT
+from connections.core.data_types import in_order
 from connections.core.text import format_date, format_limit, format_span, join_names
 from connections.models import AccessRequest, Change, Deletion, RequestKind
 
@@ -63,7 +64,7 @@ def change_subject(change: Change) -> str:
 
 def types_of(state: State) -> list[str]:
     """The data types before or after a change. Empty if it has none."""
-    return list((state or {}).get("connection_types", []))
+    return in_order((state or {}).get("connection_types", []))
 
 
 def _added_audit(change: Change) -> bool:

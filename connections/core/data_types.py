@@ -20,6 +20,6 @@ def in_order(types: Iterable[str]) -> list[str]:
     return sorted(unique, key=lambda kind: known.index(kind) if kind in known else len(known))
 
 
-def data_text(types: Sequence[str]) -> str:
+def data_text(types: Iterable[str]) -> str:
     """ "logs and metrics", or "audit events"."""
-    return join_names([DATA_TYPES.get(kind, kind) for kind in types]) or "data"
+    return join_names([DATA_TYPES.get(kind, kind) for kind in in_order(types)]) or "data"

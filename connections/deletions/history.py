@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import reduce
 from itertools import chain
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, TextField
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet, Subquery, TextField
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Left
 
@@ -19,6 +19,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.deletions.status import STATUS_GROUPS, OutcomeGroup, outcome_group
 from connections.models import (
+    GONE_OUTCOMES,
     OPEN_STATES,
     AccessReview,
     AccessReviewRow,
@@ -95,10 +96,22 @@ class Cursor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BulkMatches:
+    """The matches of one bulk deletion: the first of them, and how many there are."""
+
+    first: UUID
+    count: int
+    # Those whose connection is gone.
+    gone: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class HistoryPage:
     """One page, the position where the next one starts, and the number of matches."""
 
     deletions: list[Deletion]
+    # The visible bulk deletions of which the page has only the first match.
+    folded: dict[UUID, BulkMatches] = field(default_factory=dict)
     # None on the last page.
     next: Cursor | None
     # Exact up to 1,000. None if there are more.
@@ -112,13 +125,24 @@ def history_page(
     after: Cursor | None = None,
     is_oldest_first: bool = False,
     size: int = PAGE_SIZE,
+    folds: bool = False,
 ) -> HistoryPage:
-    """The deletions that match the filter, newest first by default. Raises PermissionDenied."""
+    """The deletions that match the filter, newest first by default. Raises PermissionDenied.
+
+    If it `folds`, the matches of each bulk deletion are one row, in the place of the first, unless
+    the filter is for one bulk deletion.
+    """
     permissions.require(permissions.can_see(actor), "see the history")
-    parts = _matches(filters, actor=actor)
-    page = _rows_after(parts, after, limit=size + 1, is_oldest_first=is_oldest_first)
+    parts, folded = _matches(filters, actor=actor), dict[UUID, BulkMatches]()
+    if folds and not filters.batch:
+        page, folded = _fold_bulk(
+            parts, after, size + 1, filters=filters, is_oldest_first=is_oldest_first, actor=actor
+        )
+    else:
+        page = _rows_after(parts, after, limit=size + 1, is_oldest_first=is_oldest_first)
     return HistoryPage(
         deletions=page[:size],
+        folded=folded,
         next=_cursor_at(page[size - 1]) if len(page) > size else None,
         count=_count(parts),
     )
@@ -188,6 +212,54 @@ def _rows_after(
         by_id.values(), key=lambda row: (row.requested_at, row.id), reverse=not is_oldest_first
     )
     return in_order[:limit]
+
+
+def _fold_bulk(
+    parts: list[QuerySet[Deletion]],
+    after: Cursor | None,
+    size: int,
+    *,
+    filters: HistoryFilter,
+    is_oldest_first: bool,
+    actor: Actor,
+) -> tuple[list[Deletion], dict[UUID, BulkMatches]]:
+    """The first `size` rows after the cursor, with one for each bulk deletion of several."""
+    parts = [rows.select_related("batch") for rows in parts]
+    page: list[Deletion] = []
+    bulk: dict[UUID, BulkMatches] = {}
+    limit = size
+    while len(page) < size:
+        found = _rows_after(parts, after, limit=limit, is_oldest_first=is_oldest_first)
+        batches = visibility.visible_batch_ids(found, actor=actor).difference(bulk)
+        if batches:
+            bulk |= _bulk_matches(filters, batches, is_oldest_first=is_oldest_first, actor=actor)
+        for row in found:
+            matches = bulk.get(row.batch_id) if row.batch_id else None
+            if matches is None or matches.first == row.id:
+                page.append(row)
+        if len(found) < limit:
+            break
+        after, limit = _cursor_at(found[-1]), EXPORT_BATCH
+    return page[:size], {batch: one for batch, one in bulk.items() if one.count > 1}
+
+
+def _bulk_matches(
+    filters: HistoryFilter, batches: Iterable[UUID], *, is_oldest_first: bool, actor: Actor
+) -> dict[UUID, BulkMatches]:
+    rows = visibility.visible(_visible_rows(filters, actor=actor), actor=actor).order_by()
+    rows = rows.filter(*combined_conditions(filters), batch__in=batches)
+    # All deletions of a bulk deletion are requested at one time, so their IDs sort them. PostgreSQL
+    # has no greatest UUID, but the greatest text.
+    end = Min if is_oldest_first else Max
+    found = rows.values_list("batch").annotate(
+        first=end(Cast("pk", TextField())),
+        matching=Count("pk"),
+        gone=Count("pk", filter=Q(outcome__in=GONE_OUTCOMES)),
+    )
+    return {
+        batch: BulkMatches(first=UUID(first), count=count, gone=gone)
+        for batch, first, count, gone in found
+    }
 
 
 def _matches(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:

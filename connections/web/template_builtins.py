@@ -36,6 +36,7 @@ from connections.models import (
     Notification,
     Person,
     ProviderAccount,
+    RequestKind,
     Sync,
 )
 from connections.people import provider_accounts
@@ -151,18 +152,38 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 @register.simple_tag
-def data_types(types: Sequence[str], marked: Sequence[str] = (), word: str = "added") -> SafeString:
+def data_types(
+    types: Sequence[str],
+    marked: Sequence[str] = (),
+    word: str = "added",
+    removed: Sequence[str] = (),
+) -> SafeString:
     """The data types of a connection, each known one at a fixed position.
 
-    Those that are `marked` are outlined; `word` says why to screen readers.
+    Those that are `marked` are outlined; `word` says why to screen readers. Those that were
+    `removed` are crossed out.
     """
-    return _rendered_types(tuple(types), tuple(marked), word)
+    return _rendered_types(tuple(types), tuple(marked), word, tuple(removed))
+
+
+@register.simple_tag
+def requested_types(access_request: AccessRequest) -> SafeString:
+    """The data types that an access request asks for, and those that a change adds and removes."""
+    after, before = access_request.types_after, access_request.types_after
+    if access_request.kind == RequestKind.CHANGE:
+        before = access_request.connection_types
+    added = [kind for kind in after if kind not in before]
+    return data_types(after, added, removed=[kind for kind in before if kind not in after])
 
 
 @lru_cache(maxsize=500)
-def _rendered_types(types: tuple[str, ...], marked: tuple[str, ...], word: str) -> SafeString:
+def _rendered_types(
+    types: tuple[str, ...], marked: tuple[str, ...], word: str, removed: tuple[str, ...]
+) -> SafeString:
+    types = (*types, *removed)
     context = {
         "known": [(kind, kind in types) for kind in DATA_TYPES],
+        "removed": removed,
         "marked": marked,
         "word": word,
         "others": [kind for kind in types if kind not in DATA_TYPES],

@@ -25,13 +25,13 @@ def test_without_javascript_orgs_are_filtered_and_opened(open_demo_as: OpenAs):
 
 @pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("has_javascript", [True, False])
-def test_all_connections_of_one_org_or_of_several_are_planned_from_the_list(
+def test_all_connections_of_an_org_are_planned_from_its_page_and_of_several_from_the_list(
     open_demo_as: OpenAs, has_javascript: bool
 ):
     page = open_demo_as("operator", java_script_enabled=has_javascript, reduced_motion="reduce")
     page.goto("/orgs/")
-    page.get_by_role("checkbox", name="Select Experiments").check()
-    page.get_by_role("button", name="Delete connections… of Marketing EU").click()
+    page.get_by_role("link", name="Marketing EU", exact=True).click()
+    page.get_by_role("button", name="Delete all 19 connections…").click()
     expect(page.locator(".lead")).to_contain_text("All connections of Marketing EU")
     expect(page.locator("#page-title")).to_have_text("Delete 19 connections?")
     page.goto("/orgs/?q=experiments")

@@ -39,7 +39,7 @@ STATEMENTS = {
     "agreements": 14,
     "matrix": 15,
     "overview": 35,  # 2 of them find which agreements need this person
-    "history": 8,
+    "history": 10,
     "chart": 8,
     "changes": 10,
     "audit log": 8,

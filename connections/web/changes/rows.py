@@ -40,6 +40,8 @@ class ChangeRowView:
     types: list[str]
     # The types in `types` that were not there before.
     added_types: list[str]
+    # Those that aren't there any more.
+    removed_types: list[str]
     # "between 14:35 and 14:38 UTC": when it happened.
     window: str
     can_acknowledge: bool
@@ -84,6 +86,7 @@ def _change_row_view(row: ChangeRow, *, can_acknowledge: bool) -> ChangeRowView:
         url=url,
         types=[] if name else after or before,
         added_types=added,
+        removed_types=[kind for kind in before if kind not in after] if is_compared else [],
         window=_window_text(change.earliest_at, change.detected_at),
         can_acknowledge=can_acknowledge,
     )

@@ -1,6 +1,8 @@
 """The history of deletions: list and export."""
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -9,11 +11,14 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.visibility import visible_batch_ids
+from connections.batches.texts import batch_origin_text
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.export import prepare_export
 from connections.deletions.history_filter import HistoryForm, current_query
 from connections.inventory.orgs import list_known_orgs
+from connections.models import Batch, Deletion
+from connections.web.badges import Badge, batch_badge
 from connections.web.deletions.chart import build_chart
 from connections.web.framework import lists
 from connections.web.framework.http import actor_of
@@ -37,6 +42,35 @@ LIST = lists.ListPage(
 # The value of the parameter `view`, and the view that has an address of its own.
 CHART = "chart"
 BULK = "Bulk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkView:
+    """The row that stands for the deletions of a bulk deletion."""
+
+    batch: Batch
+    count: int
+    # "All connections of Labs".
+    origin: str
+    badge: Badge
+
+
+def deletion_rows(page: history.HistoryPage) -> list[tuple[Deletion, BulkView | None]]:
+    """The rows of deletions/table.html: a deletion, and the bulk deletion that it stands for."""
+    return [(deletion, _bulk_view(deletion, folded=page.folded)) for deletion in page.deletions]
+
+
+def _bulk_view(deletion: Deletion, *, folded: dict[UUID, history.BulkMatches]) -> BulkView | None:
+    batch = deletion.batch if deletion.batch_id in folded else None
+    if batch is None:
+        return None
+    matches = folded[batch.pk]
+    return BulkView(
+        batch=batch,
+        count=matches.count,
+        origin=batch_origin_text(batch),
+        badge=batch_badge(batch, has_expired=False, is_all_gone=matches.gone == matches.count),
+    )
 
 
 def _form(request: HttpRequest, actor: Actor) -> HistoryForm:
@@ -88,6 +122,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         filters=form.filters(),
         after=lists.parse_after(request, history.Cursor.parse),
         is_oldest_first=LIST.sort_of(request) == "requested",
+        folds=True,
     )
     context |= {
         "batch_ids": visible_batch_ids(page.deletions, actor=actor),
@@ -97,7 +132,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         request,
         context,
         form=form,
-        rows=page.deletions,
+        rows=deletion_rows(page),
         links=lists.cursor_links(request, page.next),
         count=page.count,
         choices=choices,

@@ -24,6 +24,7 @@ from django.utils.text import Truncator
 from connections.access.permissions import EXPORT, Permission
 from connections.core.any_of import AnyOf
 from connections.core.errors import InvalidInputError
+from connections.core.own_address import own_origin
 from connections.core.sites import org_label, site_name
 from connections.core.text import pluralize
 from connections.exports.export import Export
@@ -389,6 +390,13 @@ def filter_problems(form: forms.BaseForm) -> list[str]:
     return problems
 
 
+def _view_url(request: HttpRequest) -> str:
+    """The whole address of this list as it is filtered and sorted. "" if it isn't."""
+    path, _, query = list_url(request).partition("?")
+    origin = own_origin(request)
+    return f"{origin}{path}?{query}" if origin and query else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListPage:
     """What one list declares. Its view gets rows from a service and returns `render`."""
@@ -470,6 +478,7 @@ class ListPage:
             "sort": self.sort_of(request),
             # Whether what isn't here matches no filter.
             "is_whole": bool(bar.clear_url) and not any(links.values()),
+            "view_url": _view_url(request),
             "count": self._count_text(count, total=total),
             "export_url": reverse(self.export_url) if self.export_url and can_export else "",
             "export_query": filter_query(request, form),

@@ -29,6 +29,7 @@ from connections.lookups.objects import raise_org_not_found
 from connections.web.badges import Badge, OrgStatus
 from connections.web.changes.rows import change_row_views
 from connections.web.credentials.texts import flags_of
+from connections.web.deletions.list import deletion_rows
 from connections.web.framework import lists
 from connections.web.framework.http import actor_of
 from connections.web.inventory.rows import ConnectionRowView, connection_row_views
@@ -118,7 +119,7 @@ def org_detail(request: HttpRequest, site: str, org_id: UUID) -> HttpResponse:
         "access_requests": list_access_requests(
             actor=actor, filters=AccessRequestFilter(org=(org.key,))
         )[:MAX_ACCESS_REQUESTS],
-        "deletions": deletions.deletions,
+        "deletions": deletion_rows(deletions),
         "batch_ids": visible_batch_ids(deletions.deletions, actor=actor),
         "can_refresh": permissions.can_sync(actor),
         "plannable": len(listed) if permissions.can_delete(actor) else 0,

@@ -12,6 +12,7 @@ from connections.access.actor import Actor
 from connections.access_reviews.progress import ConnectionDecision
 from connections.access_reviews.texts import decision_text
 from connections.changes.changes import ChangeRow
+from connections.core.data_types import in_order
 from connections.core.text import format_time
 from connections.inventory.timeline import (
     ConnectionHistory,
@@ -167,7 +168,7 @@ def _first_seen_entry(history: ConnectionHistory) -> TimelineEntry:
         badge=Badge("First seen by Org Admin", "muted", "eye"),
         at=snapshot.first_seen_at,
         by=snapshot.credential.name,
-        detail=f"Data types: {', '.join(snapshot.connection_types) or 'none'}.",
+        detail=f"Data types: {', '.join(in_order(snapshot.connection_types)) or 'none'}.",
     )
 
 
@@ -231,7 +232,7 @@ def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
 def _value_text(snapshot: OrgConnectionSnapshot | None, name: str) -> str:
     value: Any = getattr(snapshot, name)
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return ", ".join(in_order(value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):

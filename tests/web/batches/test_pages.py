@@ -835,3 +835,17 @@ def test_a_finished_bulk_deletion_says_no_effect_instead_of_open(
     assert "2 of 3 deleted Finished" in page.text
     assert "Deleted 2 No effect 1" in page.text
     assert "Open 1" not in page.text
+
+
+@pytest.mark.parametrize("order", ["", "&sort=requested"])
+def test_the_history_has_one_row_with_the_ticket_for_a_bulk_deletion(
+    operator: Client, ada: Person, payments: Credential, sandbox: SandboxServer, order: str
+):
+    keys = add_connections(sandbox, 3)
+    sync_now(payments)
+    batch = request(draft(ada, keys), ada, ticket="OPS-41")
+    page = operator.get(f"/deletions/?status=open{order}").text
+    assert page.count("OPS-41</td>") == 1
+    assert f'<a href="{url_of(batch)}">3 connections</a>' in page
+    assert "3 deletions" in page
+    assert operator.get(f"/deletions/?batch={batch.pk}").text.count("OPS-41</td>") == 3
