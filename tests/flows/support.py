@@ -167,7 +167,8 @@ def read(response: HttpResponseBase) -> Page:
         status=response.status_code,
         html=html,
         text=re.sub(r"\s+", " ", " ".join(reader.text)),
-        forms=reader.forms,
+        # One in a dialog only closes it.
+        forms=[form for form in reader.forms if form.attributes.get("method") != "dialog"],
         outcome=reader.outcome,
         watch=reader.watch,
         links=reader.links,
