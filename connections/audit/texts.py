@@ -109,6 +109,7 @@ _ACTIONS = {
     "person.second_factor_refused": "MFA failed",
     "person.second_factor_removed": "MFA removed by a sign-in link",
     "person.second_factor_turned_off": "MFA method removed",
+    "person.single_keys_set": "keys of one character turned on or off",
     "person.sign_in_failed": "sign-in failed",
     "service.held": "put on hold",
     "service.released": "hold released",

@@ -43,6 +43,7 @@ class EventCode(StrEnum):
     SESSION_ENDED = "session.ended"
     PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
     CHANGE_EMAILS_SET = "person.change_emails_set"
+    SINGLE_KEYS_SET = "person.single_keys_set"
     EMAIL_CHANGED = "person.email_changed"
     PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - also a code
     SIGN_IN_LINK_MADE = "sign_in_link.made"

@@ -44,7 +44,24 @@ def set_email_choice(*, actor: Actor, person: Person, choice: EmailChoice, is_wa
         )
 
 
-def set_single_keys(*, person: Person, is_wanted: bool) -> None:
-    """Let single keys act on this person's pages or not. It concerns no one else: no event."""
+def set_single_keys(*, actor: Actor, person: Person, is_wanted: bool) -> None:
+    """Let keys of one character act on the person's pages or not, only for oneself.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(actor.person == person, "change another person's keys")
+    if person.wants_single_keys == is_wanted:
+        return
     person.wants_single_keys = is_wanted
-    person.save(update_fields=["wants_single_keys"])
+    with audit.atomic():
+        person.save(update_fields=["wants_single_keys"])
+        audit.record(
+            code=EventCode.SINGLE_KEYS_SET,
+            actor=actor,
+            subject=person,
+            sentence=audit.Sentence(
+                "{actor} turned keys of one character {state}.",
+                state="on" if is_wanted else "off",
+            ),
+            details={"wanted": is_wanted},
+        )

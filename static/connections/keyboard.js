@@ -48,7 +48,7 @@
   /* Press a button of the bar. If a field is missing, go there; Enter then presses the button. */
   function pressInBar(button) {
     const missing = [...bar().querySelectorAll(":invalid")].find((each) => each.checkVisibility());
-    for (const each of bar().querySelectorAll("[data-key]")) each.toggleAttribute("data-chosen", each === button);
+    for (const each of bar().querySelectorAll("[data-key]")) each.toggleAttribute("data-chosen", Boolean(missing) && each === button);
     if (missing) missing.focus();
     else button.click();
   }
@@ -140,6 +140,8 @@
   });
 
   document.addEventListener("htmx:afterSwap", ({ target }) => {
-    if (target.id === "keys") dialog.showModal();
+    if (target.id !== "keys") return;
+    dialog.showModal();
+    $("#shortcuts-title").focus();
   });
 })();

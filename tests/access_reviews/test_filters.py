@@ -146,8 +146,7 @@ def agreed(review: AccessReview, ada: Person) -> AccessReview:
     set_agreements(actor=WORKER, pairs=[first], terms=terms)
     team: Terms = {"owner_text": "Data team", "purpose": "Fraud", "connection_types": ["logs"]}
     set_agreements(actor=WORKER, pairs=[second], terms=team)
-    values = {"group": "production"}
-    Org.objects.update_or_create(site=third.site, org_id=third.sink_org_id, defaults=values)
+    Org.objects.filter(site=third.site, org_id=third.sink_org_id).update(group="production")
     return review
 
 

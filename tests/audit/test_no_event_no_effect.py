@@ -35,6 +35,7 @@ CHANGED = {
     "agreement-list": {"owner_text": "SOC team", "purpose": "Fraud alerts"},
     "change-emails-set": {"wanted": "no"},
     "only-alerts-set": {"wanted": "yes"},
+    "shortcuts": {"wanted": "no"},
     "hold": {"reason": REASON},
     "person-roles": {"roles": "Auditor"},
     "person-email": {"email": "other@example.com"},
@@ -95,6 +96,7 @@ ACTING = {
     "person-roles",
     "person-sessions-end",
     "session-end",
+    "shortcuts",
 }
 
 

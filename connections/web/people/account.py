@@ -67,11 +67,12 @@ def only_alerts_set(request: HttpRequest) -> HttpResponse:
 
 
 def shortcuts(request: HttpRequest) -> HttpResponse:
-    """The keys that do something, and whether single ones do, which the person chooses."""
+    """The keys that do something, and whether those of one character do, as the person chooses."""
     person = http.require_signed_in_person(request)
     if request.method == "POST":
-        set_single_keys(person=person, is_wanted=request.POST.get("wanted") == "yes")
-        messages.success(request, f"Single keys are {'on' if person.wants_single_keys else 'off'}.")
+        is_wanted = request.POST.get("wanted") == "yes"
+        set_single_keys(actor=http.actor_of(request), person=person, is_wanted=is_wanted)
+        messages.success(request, f"Keys of one character are {'on' if is_wanted else 'off'}.")
         return http.SeeOther(reverse("shortcuts"))
     return render(request, "people/shortcuts.html")
 
