@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
+from connections.inventory import inventory
 from connections.models import Batch, Person
 from tests.browser.fitness import assert_fit_to_show
 from tests.browser.sessions import session_cookie
@@ -147,6 +148,41 @@ def test_all_that_match_are_selected_and_single_rows_left_out(page: Page):
     elsewhere(page).get_by_role("link", name="Show").click()
     expect(page.locator("td.cell-select :checked")).to_have_count(count - 1)
     assert_fit_to_show(page)
+
+
+@pytest.fixture
+def refresh(page: Page, monkeypatch: pytest.MonkeyPatch) -> Route:
+    """The automatic refresh of a filtered list with one selected row. It waits."""
+    stale = iter([True])
+    monkeypatch.setattr(inventory, "is_stale", lambda *_args, **_options: next(stale, False))
+    requests: list[Route] = []
+    page.route("**/connections/refresh/", lambda route: requests.append(route))
+    with page.expect_request("**/connections/refresh/"):
+        page.goto("/connections/?type=logs")
+    boxes(page).nth(3).check()
+    return requests[0]
+
+
+def test_a_selection_of_all_ends_a_refresh(page: Page, refresh: Route):
+    count = int(page.locator("#count").inner_text().split()[0])
+    with page.expect_event("requestfailed", lambda failed: failed == refresh.request):
+        bar(page).get_by_role("link", name="Select all").click()
+    expect(page.locator("td.cell-select :checked")).to_have_count(count)
+    expect(bar(page).get_by_role("button", name="Clear")).to_be_focused()
+
+
+def test_a_form_that_the_bar_opens_ends_a_refresh(page: Page, refresh: Route):
+    with page.expect_event("requestfailed", lambda failed: failed == refresh.request):
+        bar(page).get_by_role("button", name="Set owner and purpose…").click()
+    expect(bar(page).get_by_label("Purpose")).to_be_visible()
+
+
+def test_a_refresh_leaves_the_selection_and_the_focus(page: Page, refresh: Route):
+    refresh.continue_()
+    # The response isn't stale.
+    expect(page.locator("[data-repeatable]")).to_have_count(0)
+    expect(boxes(page).nth(3)).to_be_focused()
+    expect(boxes(page).nth(3)).to_be_checked()
 
 
 def test_it_belongs_to_the_person(page: Page, demo_stage: str):

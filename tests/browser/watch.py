@@ -50,7 +50,9 @@ class Watch:
         ]
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # The page ends a request of its own this way. One that fails is reported as another event.
+        was_aborted = message.text.startswith(("htmx:sendAbort,", "htmx:afterRequest,"))
+        if message.type in ("error", "warning") and not was_aborted:
             self.complaints.append(f"{message.type}: {message.text} at {message.location['url']}")
 
     def _on_error(self, error: WebError) -> None:
