@@ -269,8 +269,9 @@ def visitor(*, address: str, page: Page) -> Iterator[VisitAs]:
     cookies: dict[str, Any] = {}
 
     def visit(username: str | None, path: str) -> tuple[Page, Response | None]:
-        # What is on the open page could still send a request, as the next person.
-        page.evaluate("document.body.replaceChildren()")
+        # What is on the open page could still send a request, as the next person, or replace a
+        # part of the page that is no longer there.
+        page.evaluate("window.stop(); document.body.replaceChildren()")
         context.clear_cookies()
         if username:
             if username not in cookies:
