@@ -1,8 +1,10 @@
 """Deciding on connections of an access review. A decision is added, never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
+from typing import cast
 
 from django.core.exceptions import PermissionDenied
 
@@ -11,7 +13,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.access_reviews.current import CurrentConnections, about_connections, load_current
 from connections.access_reviews.owners import assigned_to_owners, deciding_owner
-from connections.agreements.agreed import find_agreements
+from connections.agreements.agreed import NotAgreed, find_agreements, reasons_of
 from connections.agreements.setting import Terms, set_agreements
 from connections.audit import EventCode
 from connections.batches import stopping
@@ -25,6 +27,7 @@ from connections.models import (
     AccessReview,
     AccessReviewDecision,
     AccessReviewRow,
+    Agreement,
     OrgPair,
     Person,
     ReviewDecision,
@@ -34,6 +37,14 @@ from connections.models.text_columns import hex_key
 MAX_TOGETHER = 1_000
 CLOSED = "This access review is closed. It can't be changed."
 _NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
+_NO_VERSIONS: Mapping[str, int] = MappingProxyType({})
+# What a decision to keep can set of an agreement that lacks it.
+TERMS = ("owner", "owner_text", "purpose", "ends_on")
+_MISSING: Mapping[NotAgreed, frozenset[str]] = {
+    NotAgreed.NO_AGREEMENT: frozenset(TERMS),
+    NotAgreed.OWNER_LEFT: frozenset({"owner", "owner_text"}),
+    NotAgreed.ENDED: frozenset({"ends_on"}),
+}
 
 
 def decide(
@@ -45,22 +56,22 @@ def decide(
     reason: str,
     keep_until: date | None = None,
     digests: Mapping[str, str] = _NO_DIGESTS,
+    versions: Mapping[str, int] = _NO_VERSIONS,
     terms: Terms | None = None,
-    version: int | None = None,
 ) -> list[AccessReviewDecision]:
     """Decide on all of these connections, named "<site>/<connection ID>", or on none.
 
-    `digests` says what the page showed of each connection, by its name. A connection without a
-    digest isn't compared.
+    `digests` says what the page showed of each connection, and `versions` which version of its
+    agreement, 0 if there was none; both by the connection's name. What isn't there isn't compared.
 
-    With `terms`, `set_agreements` sets the agreement whose `version` was shown or, without
-    `version`, those that are missing. Either all decisions and agreements are saved, or nothing.
+    With `terms`, `set_agreements` sets what each agreement lacks of them. Either all decisions and
+    agreements are saved, or nothing.
 
     Raises PermissionDenied for someone who isn't a reviewer, or when another person alone decides
     on a connection as its owner; InvalidInputError naming the fields;
     ConflictError for a closed access review, for a connection that is gone and for one that only
-    hidden credentials list; OvertakenError for one that changed since the page showed it; and what
-    `set_agreements` raises.
+    hidden credentials list; OvertakenError for one that changed since the page showed it, or whose
+    agreement did; and what `set_agreements` raises.
     """
     person = _require_reviewer(review, actor=actor)
     rows = find_rows(review, actor=actor, connections=connections)
@@ -71,6 +82,8 @@ def decide(
         # The reviewers might have changed since the check above.
         _require_reviewer(review, actor=actor)
         _require_owner(review, rows=rows, person=person, actor=actor)
+        agreements = find_agreements([_pair_of(row) for row in rows])
+        _require_versions(rows, agreements=agreements, versions=versions)
         keys = [row.key for row in rows]
         current = load_current(
             about_connections(keys), hidden=permissions.visibility_of(actor).hidden
@@ -99,8 +112,13 @@ def decide(
             ids = {row.connection_id for row in rows}
             stopping.pause_where_kept(connection_ids=ids, actor=actor)
         if terms:
-            _agree(rows, actor=actor, terms=terms, version=version)
+            _agree(rows, agreements=agreements, terms=terms, actor=actor)
     return saved
+
+
+def find_missing(reasons: Iterable[NotAgreed]) -> frozenset[str]:
+    """Those of TERMS that an agreement lacks which isn't agreed for these reasons."""
+    return frozenset().union(*(_MISSING.get(reason, ()) for reason in reasons))
 
 
 def lock_open_review(review: AccessReview) -> None:
@@ -214,16 +232,56 @@ def _covered(
     return {"covered": known.covered, "review_digest": known.digest}
 
 
-def _agree(
-    rows: Sequence[AccessReviewRow], *, actor: Actor, terms: Terms, version: int | None
+def _pair_of(row: AccessReviewRow) -> OrgPair:
+    return OrgPair(row.site, row.source_org_id, row.sink_org_id)
+
+
+def _require_versions(
+    rows: Sequence[AccessReviewRow],
+    *,
+    agreements: Mapping[OrgPair, Agreement],
+    versions: Mapping[str, int],
 ) -> None:
-    pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows]
-    if version is None:
-        agreed = find_agreements(pairs)
-        pairs = [pair for pair in pairs if pair not in agreed]
-    if pairs:
-        versions = dict.fromkeys(pairs, version or 0)
-        set_agreements(actor=actor, pairs=pairs, terms=terms, versions=versions)
+    for row in rows:
+        agreement, reference = agreements.get(_pair_of(row)), row.key.reference
+        version = agreement.version if agreement else 0
+        if versions.get(reference, version) != version:
+            raise OvertakenError(
+                f"The agreement about connection {row.key} has changed since you opened this page. "
+                "Nothing was saved. Review it again."
+            )
+
+
+def _agree(
+    rows: Sequence[AccessReviewRow],
+    *,
+    agreements: Mapping[OrgPair, Agreement],
+    terms: Terms,
+    actor: Actor,
+) -> None:
+    """Set what each agreement lacks. Raises InvalidInputError for a term that none of them lacks.
+
+    A first agreement gets all terms, so that `set_agreements` says what is missing of them.
+    """
+    today, by_missing = clock.now().date(), defaultdict[frozenset[str], list[OrgPair]](list)
+    for pair in {_pair_of(row): None for row in rows}:
+        reasons = reasons_of(agreements.get(pair), (), today=today)
+        by_missing[find_missing(reasons).intersection(terms)].append(pair)
+    _require_missing(terms, missing=by_missing)
+    for missing, pairs in by_missing.items():
+        if missing:
+            newest = {pair: agreements[pair].version if pair in agreements else 0 for pair in pairs}
+            lacked = cast(Terms, {name: terms[name] for name in terms if name in missing})  # type: ignore[literal-required]
+            set_agreements(actor=actor, pairs=pairs, terms=lacked, versions=newest)
+
+
+def _require_missing(terms: Terms, *, missing: Collection[frozenset[str]]) -> None:
+    every = frozenset[str]().union(*missing)
+    if unused := [name for name, value in terms.items() if value and name not in every]:
+        problem = (
+            "The selected agreements already have this. Clear the field to keep what they say."
+        )
+        raise InvalidInputError(dict.fromkeys(unused, problem))
 
 
 def _record(

@@ -324,7 +324,8 @@ def _review_as_owner() -> Scene:
     path = reverse("access-review-detail", args=[review.pk])
     source, sink = WITHOUT_AGREEMENT
     row = review.rows.filter(source_org_name=source, sink_org_name=sink).first()
-    form = f"{path}?open={row.position}&decision=keep#row-{row.position}" if row else path
+    position = row.position if row else 0
+    form = f"{path}?select=row-{position}&decision=keep#row-{position}"
     return Scene(
         "Let owners decide in an access review",
         "The owner that the agreement names, or else the owner of the source org, decides on each "
@@ -344,7 +345,7 @@ def _review_as_owner() -> Scene:
             ),
             SceneStep(
                 f"{source} → {sink} has no agreement. Keep it, and set its owner and purpose in "
-                "the same form.",
+                "the same form: open “Set what the selected agreements lack”.",
                 "Open that connection",
                 OPERATOR,
                 form,

@@ -45,13 +45,7 @@
     return true;
   }
 
-  /* Press a button of the bar. If a field is missing, go there; Enter then presses the button. */
-  function pressInBar(button) {
-    const missing = [...bar().querySelectorAll(":invalid")].find((each) => each.checkVisibility());
-    for (const each of bar().querySelectorAll("[data-key]")) each.toggleAttribute("data-chosen", Boolean(missing) && each === button);
-    if (missing) missing.focus();
-    else button.click();
-  }
+  const pressInBar = (button) => button.dispatchEvent(new CustomEvent("selection:press", { bubbles: true }));
 
   /* The key of a button. With a selection, it is about that; otherwise about the row. */
   function press(key, row) {

@@ -6,20 +6,23 @@
   const $ = (selector, from = document) => from.querySelector(selector);
   const bar = () => $(".selection-bar");
   const boxes = () => [...document.querySelectorAll("td.cell-select input[type=checkbox]")];
-  /* Boxes that select others. One with data-count stands for that many rows, also on other pages. */
-  const groups = () => [...document.querySelectorAll("[data-select-all], [data-count]")];
   /* The facts of each selected row and the address that showed it last, by its value. */
   let selected = new Map();
   /* Where a range starts. */
   let anchor = null;
+  /* Where the first selected row was when the bar's form was sent. */
+  let place = -1;
 
-  /* The boxes of the page, or those to decide below a heading. */
-  function boxesOf(group) {
-    if (!group.dataset.count) return boxes();
-    const places = [...document.querySelectorAll(".row-group, [data-decision=pending] > .cell-select input[type=checkbox]")];
-    const below = places.slice(places.indexOf(group.closest(".row-group")) + 1);
-    const end = below.findIndex((place) => place.matches(".row-group"));
-    return end < 0 ? below : below.slice(0, end);
+  /* The box of a link's row or, in a heading, those of the rows below it without an exception, if there are any. */
+  function boxesOf(link) {
+    const rows = [link.closest("tr")];
+    if (rows[0].matches(".row-group")) {
+      let next = rows.pop();
+      while ((next = next.nextElementSibling) && !next.matches(".row-group")) rows.push(next);
+    }
+    const named = boxes().filter((box) => rows.includes(box.closest("tr")));
+    const usual = named.filter((box) => !("exception" in box.dataset));
+    return usual.length && rows.length > 1 ? usual : named;
   }
 
   function notOnPage() {
@@ -54,20 +57,12 @@
 
   const counted = (count, { one, many }) => `${count} ${count === 1 ? one : many}`;
 
-  /* Returns how many rows of other pages are selected by their heading. */
-  function showGroup(group) {
-    const below = boxesOf(group);
-    const checked = below.filter((box) => box.checked).length;
-    const others = Number(group.dataset.count ?? below.length) - below.length;
-    /* Rows that are all on the page are sent themselves. */
-    if (!others) group.removeAttribute("name");
-    group.checked = checked === below.length && (others ? group.checked : checked > 0);
-    group.indeterminate = checked > 0 && !group.checked;
-    return group.checked ? others : 0;
-  }
-
   function show() {
-    const total = groups().map(showGroup).reduce((a, b) => a + b, selected.size);
+    const total = selected.size;
+    const all = $("[data-select-all]");
+    const checked = boxes().filter((box) => box.checked).length;
+    if (all) all.checked = checked > 0 && checked === boxes().length;
+    if (all) all.indeterminate = checked > 0 && !all.checked;
     const [first, ...others] = notOnPage();
     bar().toggleAttribute("data-open", total > 0);
     $(".selection-count", bar()).textContent = `${total} selected`;
@@ -87,7 +82,7 @@
   }
 
   function selectNone() {
-    for (const box of [...boxes(), ...groups()]) box.checked = false;
+    for (const box of boxes()) box.checked = false;
     selected.clear();
     readBoxes();
   }
@@ -110,9 +105,32 @@
   });
 
   document.addEventListener("change", (event) => {
-    const isGroup = groups().includes(event.target);
-    if (isGroup) for (const box of boxesOf(event.target)) box.checked = event.target.checked;
-    if (isGroup || event.target.matches(".cell-select input")) readBoxes();
+    const isAll = event.target.matches("[data-select-all]");
+    if (isAll) for (const box of boxes()) box.checked = event.target.checked;
+    if (isAll || event.target.matches(".cell-select input")) readBoxes();
+  });
+
+  /* Press a button of the bar. If a field is missing, go there; Enter then presses the button. */
+  function press(button) {
+    const missing = [...bar().querySelectorAll(":invalid")].find((each) => each.checkVisibility());
+    for (const each of bar().querySelectorAll("[data-key]")) each.toggleAttribute("data-chosen", Boolean(missing) && each === button);
+    if (missing) missing.focus();
+    else button.click();
+  }
+
+  document.addEventListener("selection:press", ({ target }) => press(target));
+
+  /* A link selects its rows in place of others, unless they are all selected already. */
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-select]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const named = boxesOf(link);
+    const isSelected = named.every((box) => box.checked);
+    if (!isSelected) for (const box of boxes()) box.checked = named.includes(box);
+    readBoxes();
+    const key = link.dataset.key;
+    if (key) press($(`[data-key="${CSS.escape(key)}"]`, bar()));
   });
 
   /* Close the form that a button of the bar has opened in it. The selection stays. */
@@ -140,12 +158,18 @@
     store(true);
   });
 
-  /* After a part of the page was replaced, the rows are new. All that match come with their boxes checked. */
-  document.addEventListener("htmx:afterSettle", (event) => {
-    const selectsAll = event.detail.requestConfig?.elt.matches("[data-select-matching]");
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+    if (detail.elt === bar()) place = boxes().findIndex((box) => box.checked);
+  });
+
+  /* After a part of the page was replaced, the rows are new. All that match come with their boxes checked. What was
+     selected might have left the list, so the focus goes to the row that has its place. */
+  document.addEventListener("htmx:afterSettle", ({ detail }) => {
+    const selectsAll = detail.requestConfig?.elt.matches("[data-select-matching]");
     if (!selectsAll) restore(true);
     readBoxes();
     if (selectsAll) $("[data-select-none]").focus({ preventScroll: true });
+    if (detail.requestConfig?.elt.id === "decide-selected" && detail.xhr.status === 200) (boxes()[place] ?? boxes().at(-1) ?? $("#list a"))?.focus();
   });
 
   /* After the browser has restored the page, or its checkboxes. */

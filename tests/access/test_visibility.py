@@ -345,13 +345,14 @@ def test_an_access_review_by_owners_shows_an_owner_nothing_that_is_hidden(
     agree(pair, actor=person_actor(person=root), owner=grace, owner_text="", purpose="Theirs")
     client, url = client_of(grace), reverse("access-review-detail", args=[review.pk])
     hidden = review.rows.get(connection_id=data.connection_id)
-    opened = urlencode({"open": hidden.position, "decision": "keep"})
+    opened = urlencode({"select": f"row-{hidden.position}", "decision": "keep"})
     for path in (url, f"{url}?show=yours", f"{url}?{opened}", "/reviews/", "/"):
         page = client.get(path).text
         assert [text for text in (SECRET, str(data.connection_id), "Theirs") if text in page] == []
-    fields = {"decision": "keep", "reason": REASON, "owner": "grace", "purpose": "Mine"}
+    fields = {"decision": "keep", "reason": REASON}
+    mine = {"owner": "grace", "purpose": "Mine"}
     refused = [
-        client.post(f"{url}decide/", fields | {"connection": f"{data.hidden.site}/{pk}"})
+        client.post(f"{url}decide/", fields | mine | {"connection": f"{data.hidden.site}/{pk}"})
         for pk in (data.connection_id, uuid4())
     ]
     assert [response.status_code for response in refused] == [422, 422]

@@ -1,4 +1,7 @@
-"""A decision to keep can set the agreement that is missing: both are saved, or neither."""
+"""A decision is about the agreement that the page showed, and can set what that lacks.
+
+Both are saved, or neither.
+"""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -11,9 +14,9 @@ from django.test import Client
 
 from connections.access.actor import WORKER
 from connections.access_reviews import decisions
-from connections.agreements.setting import OlderVersionError, Terms, set_agreements
+from connections.agreements.setting import Terms, set_agreements
 from connections.core import clock as database_clock
-from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.evidence import verification
 from connections.models import (
     AccessReview,
@@ -25,12 +28,12 @@ from connections.models import (
     Person,
 )
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import REASON, close, decide, states, texts_of
+from tests.access_reviews.support import REASON, close, decide, rows_of, states, texts_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 PURPOSE = "Claims dashboards"
-HTMX = {"HX-Request": "true"}
+HTMX = {"HX-Request": "true", "HX-Target": "list"}
 
 
 @pytest.fixture
@@ -60,9 +63,10 @@ def saved() -> tuple[int, int, int]:
     )
 
 
-def keep(review: AccessReview, person: Person, *, version: int | None = 0, **terms: Any) -> None:
+def keep(review: AccessReview, person: Person, *, version: int = 0, **terms: Any) -> None:
     given: Any = {"owner": person, "purpose": PURPOSE} | terms
-    decide(review, person, texts_of(review)[0], terms=given, version=version)
+    first = texts_of(review)[0]
+    decide(review, person, first, terms=given, versions={first: version})
 
 
 def test_both_are_saved_with_one_event_each(review: AccessReview, ada: Person):
@@ -120,14 +124,24 @@ def test_only_someone_who_can_set_the_agreement_sets_it(review: AccessReview, ed
     assert saved() == (0, 0, 0)
 
 
-def test_what_someone_else_agreed_meanwhile_is_not_replaced(review: AccessReview, ada: Person):
-    theirs = agree(review)
-    with pytest.raises(OlderVersionError) as caught:
-        keep(review, ada)
-    assert caught.value.newest == {pair_of(review): theirs}
+@pytest.mark.parametrize("decision", ["keep", "delete"])
+def test_nothing_is_decided_about_another_agreement_than_the_page_showed(
+    review: AccessReview, ada: Person, decision: str
+):
+    agree(review)
+    first, second = texts_of(review)
+    with pytest.raises(OvertakenError, match=r"agreement about connection .* has changed"):
+        decide(review, ada, decision=decision, versions={second: 0, first: 0})
     assert saved() == (0, 1, 1)
-    keep(review, ada, version=1)
-    assert saved() == (1, 2, 3)
+    decide(review, ada, decision=decision, versions={second: 0, first: 1})
+    assert saved() == (2, 1, 2)
+
+
+def test_a_term_that_no_agreement_lacks_is_refused(review: AccessReview, ada: Person):
+    agree(review)
+    with pytest.raises(InvalidInputError) as caught:
+        keep(review, ada, version=1, owner=ada)
+    assert (list(caught.value.fields), saved()) == (["owner", "purpose"], (0, 1, 1))
 
 
 def test_with_several_decisions_the_missing_agreements_are_set(
@@ -135,7 +149,7 @@ def test_with_several_decisions_the_missing_agreements_are_set(
 ):
     agree(review)
     connections = texts_of(review)
-    fields = {"connection": connections, "selection": "1", "owner": "ada"}
+    fields = {"connection": connections, "owner": "ada"}
     response = post(**fields)
     assert (response.status_code, saved()) == (422, (0, 1, 1))
     assert 'id="decide-purpose-error"' in response.text
@@ -144,9 +158,6 @@ def test_with_several_decisions_the_missing_agreements_are_set(
     assert (states(review, ada), saved()) == (["keep", "keep"], (2, 2, 3))
     [theirs, new] = Agreement.objects.order_by("set_at")
     assert (theirs.owner_text, new.owner) == ("Data team", ada)
-    # There is none to set.
-    decide(review, ada, terms={"owner": ada, "purpose": "Other"})
-    assert Agreement.objects.count() == 2
 
 
 # --- The form -------------------------------------------------------------------------------------
@@ -169,8 +180,8 @@ OFFERED = ("owner", "owner_text", "purpose", "ends_on")
 
 
 def offered(page: str) -> list[str]:
-    """The fields of the agreement in the opened form."""
-    form = page.partition('id="decision-form"')[2].partition("</form>")[0]
+    """The fields of the agreement in the form below the list."""
+    form = page.partition('id="decide-selected"')[2].partition("</form>")[0]
     return [name for name in OFFERED if f'name="{name}"' in form]
 
 
@@ -179,37 +190,36 @@ def test_the_form_offers_what_is_missing_to_those_who_can_set_it(
 ):
     url = f"/reviews/{review.pk}/"
 
-    def opened(person: Person, decision: str = "keep") -> list[str]:
-        return offered(client_of(person).get(url, {"open": "1", "decision": decision}).text)
+    def offers(person: Person) -> list[str]:
+        return offered(client_of(person).get(url).text)
 
-    assert opened(ada) == list(OFFERED)
-    assert opened(edith) == []
-    assert (
-        "data-agreement hidden disabled"
-        in client_of(ada).get(url, {"open": 1, "decision": "delete"}).text
-    )
-    agree(review, owner=grace, owner_text="")
-    assert opened(ada) == []
+    assert (offers(ada), offers(edith)) == (list(OFFERED), [])
+    both = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in review.rows.all()]
+    terms: Terms = {"owner": grace, "purpose": PURPOSE}
+    set_agreements(actor=WORKER, pairs=both, terms=terms)
+    assert offers(ada) == []
     Person.objects.filter(pk=grace.pk).update(is_active=False)
-    assert opened(ada) == ["owner", "owner_text"]
-    assert 'data-offered="owner owner_text" data-version="1"' in client_of(ada).get(url).text
+    assert offers(ada) == ["owner", "owner_text"]
 
 
-def test_an_ended_agreement_is_given_a_new_end(
-    review: AccessReview, ada: Person, post: Any, client_of: Any, clock: Any
+def test_each_agreement_is_given_only_what_it_lacks(
+    review: AccessReview, ada: Person, post: Any, clock: Any
 ):
     today = database_clock.now().date()
     agree(review, ends_on=today)
     clock.advance(seconds=2 * 86_400)
-    page = client_of(ada).get(f"/reviews/{review.pk}/", {"open": 1, "decision": "keep"}).text
-    assert offered(page) == ["ends_on"]
-    assert post(version="1", ends_on=f"{today + timedelta(days=90)}").status_code == 200
-    newest = Agreement.objects.get(version=2)
-    assert (newest.owner_text, newest.ends_on) == ("Data team", today + timedelta(days=90))
+    typed = {"owner": "ada", "purpose": "Fraud alerts", "ends_on": f"{today + timedelta(days=90)}"}
+    assert post(connection=texts_of(review), **typed).status_code == 200
+    ended, new = (
+        Agreement.objects.get(version=version, **of)
+        for version, of in ((2, {"owner_text": "Data team"}), (1, {"owner": ada}))
+    )
+    assert (ended.purpose, new.purpose) == (PURPOSE, "Fraud alerts")
+    assert ended.ends_on == new.ends_on == today + timedelta(days=90)
 
 
 def test_an_empty_agreement_is_not_set(review: AccessReview, post: Any):
-    response = post(htmx=False, version="0", owner="", owner_text="", purpose="", ends_on="")
+    response = post(htmx=False, owner="", owner_text="", purpose="", ends_on="")
     assert (response.status_code, saved()) == (303, (1, 0, 1))
 
 
@@ -218,28 +228,27 @@ def test_errors_are_shown_and_nothing_typed_is_lost(
     review: AccessReview, ada: Person, post: Any, htmx: bool
 ):
     typed = {"owner": "ada", "owner_text": "Data team", "purpose": " ", "ends_on": "2999-01-31"}
-    response = post(htmx=htmx, version="0", keep_until="2999-02-28", **typed)
+    response = post(htmx=htmx, keep_until="2999-02-28", **typed)
     assert (response.status_code, saved()) == (422, (0, 0, 0))
-    assert 'id="decision-purpose-error"' in response.text
+    assert 'id="decide-purpose-error"' in response.text
     for value in ("Data team", "2999-01-31", "2999-02-28", REASON):
         assert f'value="{value}"' in response.text
     assert '<option value="ada" selected>' in response.text
     response = post(htmx=htmx, owner="nobody", ends_on="soon")
-    assert 'id="decision-owner-error"' in response.text
-    assert 'id="decision-ends_on-error"' in response.text
+    assert 'id="decide-owner-error"' in response.text
+    assert 'id="decide-ends_on-error"' in response.text
     assert response.status_code == 422
 
 
-def test_the_form_shows_what_someone_else_agreed_and_replaces_it(
-    review: AccessReview, ada: Person, post: Any
+@pytest.mark.parametrize("shown", ["0", "", "x", "9" * 10])
+def test_the_page_shows_what_someone_else_agreed_and_keeps_what_was_typed(
+    review: AccessReview, ada: Person, post: Any, shown: str
 ):
     agree(review)
-    typed = {"owner": "ada", "purpose": "Fraud alerts"}
-    response = post(version="0", **typed)
+    [row, _], first = rows_of(review, ada), texts_of(review)[0]
+    response = post(digest=f"{first} {row.digest} {shown}")
     assert (response.status_code, saved()) == (409, (0, 1, 1))
     assert "<span>Data team</span>" in response.text
-    assert 'name="version" value="1"' in response.text
-    assert "Fraud alerts" in response.text
-    assert post(version="1", **typed).status_code == 200
-    newest = Agreement.objects.get(version=2)
-    assert (newest.owner, newest.owner_text, newest.purpose) == (ada, "", "Fraud alerts")
+    assert f'value="{first} {row.digest} 1"' in response.text
+    assert f'value="{REASON}"' in response.text
+    assert post(digest=f"{first} {row.digest} 1").status_code == 200

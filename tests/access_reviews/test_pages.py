@@ -4,23 +4,27 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from django.test import Client
 
-from connections.access.actor import person_actor
+from connections.access.actor import WORKER, person_actor
+from connections.agreements.setting import Terms, set_agreements
 from connections.inventory.protections import protect_connection
-from connections.models import Credential, OrgConnectionSnapshot, Person
-from connections.web.access_reviews import detail
+from connections.models import AccessReview, Credential, OrgConnectionSnapshot, OrgPair, Person
+from connections.web.access_reviews import detail, groups
 from sandbox.server import SandboxServer
 from tests.access_reviews.conftest import MakeReview
-from tests.access_reviews.support import REASON, decide, rows_of, states, texts_of
+from tests.access_reviews.support import REASON, decide, rows_of, texts_of
 from tests.batches.support import sync_now
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[Person], Client]
+# The list is what a decision replaces.
+HTMX = {"HX-Request": "true", "HX-Target": "list"}
 
 
 def shown_in(html: str, texts: list[str]) -> list[str]:
@@ -42,7 +46,7 @@ def test_the_next_page_leaves_out_no_connection_after_decisions_on_the_first(
     first = read(client.get(f"/reviews/{review.pk}/", {"show": show} if show else {})).html
     assert shown_in(first, texts) == texts[:2]
     decide(review, ada, *texts[:2])
-    [link] = [each for each in first.split('"') if "after=" in each and "open=" not in each][:1]
+    [link] = [each for each in first.split('"') if "after=" in each and "select=" not in each][:1]
     second = read(client.get(unescape(link))).html
     assert shown_in(second, texts) == texts[2:4]
 
@@ -101,8 +105,8 @@ def test_a_decision_that_no_longer_counts_says_why(
     decide(review, ada, texts_of(review)[1], keep_until=clock.at.date() + timedelta(days=1))
     clock.advance(hours=48)
     html = client_of(ada).get(f"/reviews/{review.pk}/").text
-    assert 'Keep<span class="cell-sub">before it was widened to audit</span>' in html
-    assert 'Keep<span class="cell-sub">ended 3 Mar 2026</span>' in html
+    assert 'Keep<span class="cell-sub clamp">before it was widened to audit</span>' in html
+    assert 'Keep<span class="cell-sub clamp">ended 3 Mar 2026</span>' in html
 
 
 def posted_by(html: str) -> dict[str, str]:
@@ -116,7 +120,7 @@ def test_a_decision_in_the_page_updates_what_depends_on_it(
     review = make_review(1)
     posted = {"connection": texts_of(review), "decision": "delete", "reason": REASON}
     url = f"/reviews/{review.pk}/decide/"
-    html = client_of(ada).post(url, posted, headers={"HX-Request": "true"}).text
+    html = client_of(ada).post(url, posted, headers=HTMX).text
     assert 'id="review-plan"' in html
     assert 'Delete 1<span class="wide"> connection</span>…' in html
     assert '<th class="cell-main" scope="row">Ada</th>' in html
@@ -133,7 +137,7 @@ def test_the_button_says_what_its_plan_leaves_out(
     html = client_of(ada).get(f"/reviews/{review.pk}/").text
     assert "1 protected, not included" in html
     assert 'Delete 2<span class="wide"> connections</span>…' in html
-    [row] = re.findall(r'<tr class="review-row"(?:(?!</tr>).)*Protected', html, flags=re.DOTALL)
+    [row] = re.findall(r'<tr id="row-(?:(?!</tr>).)*Protected', html, flags=re.DOTALL)
     assert str(review.rows.all()[0].connection_id) in row
 
 
@@ -142,83 +146,138 @@ def test_why_a_decision_on_selected_connections_failed_is_shown_beside_them(
     count: int, make_review: MakeReview, ada: Person, client_of: ClientOf
 ):
     review = make_review(2)
-    posted = {"connection": texts_of(review)[:count], "decision": "keep", "selection": "1"}
+    posted = {"connection": texts_of(review)[:count], "decision": "keep"}
     url = f"/reviews/{review.pk}/decide/"
-    refused = client_of(ada).post(url, posted, headers={"HX-Request": "true"})
+    refused = client_of(ada).post(url, posted, headers=HTMX)
     assert refused.status_code == 422
     [form] = re.findall(r'id="decide-selected".*?</form>', refused.text, re.DOTALL)
     assert "Enter a reason." in form
     assert len(re.findall('name="connection"[^>]* checked', refused.text)) == count
 
 
-def groups_of(html: str) -> list[str]:
-    """What the checkboxes of the headings send."""
-    return re.findall(r'name="group" value="(\w+)"', html)
+def headings_of(html: str) -> list[str]:
+    """The headings of groups, each with its number, exceptions and link."""
+    rows = re.findall(r'<tr class="row-group">(.*?)</tr>', html, re.DOTALL)
+    return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)).strip() for row in rows]
 
 
-def test_a_heading_selects_all_that_are_to_be_decided_also_on_other_pages(
-    make_review: MakeReview,
-    ada: Person,
-    linus: Person,
-    client_of: ClientOf,
-    monkeypatch: pytest.MonkeyPatch,
+def links_of(html: str) -> list[str]:
+    """The addresses that select what is under each heading."""
+    rows = re.findall(r'<tr class="row-group">.*?href="([^"]+)"', html, re.DOTALL)
+    return [unescape(row) for row in rows]
+
+
+def checked_in(html: str) -> list[str]:
+    """The connections whose boxes are checked."""
+    boxes = re.findall(r'name="connection" value="([^"]+)"[^>]*>', html)
+    checked = re.findall(r'name="connection" value="([^"]+)"[^>]* checked>', html)
+    assert set(checked) <= set(boxes)
+    return checked
+
+
+@pytest.fixture
+def grouped(make_review: MakeReview, ada: Person) -> AccessReview:
+    """Zoe created one connection, Lea two, one of them with audit events. Lea's are agreed."""
+    review = make_review(3)
+    rows = review.rows.all()
+    snapshots = OrgConnectionSnapshot.objects.all()
+    for row, creator, types in zip(rows, ["Zoe", "Lea", "Lea"], [[], [], ["audit"]], strict=True):
+        of_row = snapshots.filter(connection_id=row.connection_id)
+        of_row.update(creator_name=creator, connection_types=["logs", *types])
+    agreed = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in rows[1:]]
+    terms: Terms = {"owner": ada, "purpose": "Claims"}
+    set_agreements(actor=WORKER, pairs=agreed, terms=terms)
+    return review
+
+
+def test_a_heading_selects_what_a_creator_made_but_no_exception(
+    grouped: AccessReview, ada: Person, client_of: ClientOf
 ):
-    monkeypatch.setattr(detail, "PAGE_SIZE", 2)
-    review = make_review(4)
-    decide(review, linus, texts_of(review)[0])
-    client, url = client_of(ada), f"/reviews/{review.pk}/"
-    [group] = groups_of(client.get(url).text)
-    posted = {"group": group, "selection": "1", "decision": "keep", "reason": REASON}
-    assert groups_of(client.get(url, {"sort": "creator", "show": "keep"}).text) == []
-    refused = client.post(f"{url}decide/", posted | {"reason": ""})
-    assert (refused.status_code, "Enter a reason." in refused.text) == (422, True)
-    assert f'value="{group}" form="decide-selected" autocomplete="off" data-count="3" checked' in (
-        refused.text
-    )
-    saved = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"})
-    assert (saved.status_code, saved.headers["HX-Refresh"]) == (200, "true")
-    assert "3 decisions saved." in client.get(url).text
-    assert [row.newest.decided_by_id for row in rows_of(review, ada) if row.newest] == [
-        linus.pk,
-        *[ada.pk] * 3,
+    client, url = client_of(ada), f"/reviews/{grouped.pk}/"
+    page = client.get(url, {"sort": "creator"}).text
+    assert headings_of(page) == [
+        "Lea 2 1 shares audit events Keep the other 1… of Lea",
+        "Zoe 1 1 has no agreement Select 1 of Zoe",
+    ]
+    of_lea, of_zoe = links_of(page)
+    zoe, lea, _ = texts_of(grouped)
+    opened = client.get(of_lea).text
+    assert checked_in(opened) == [lea]
+    assert 'data-key="k" data-busy="Saving…" data-chosen>' in opened
+    opened = client.get(of_zoe).text
+    assert (checked_in(opened), "data-chosen>" in opened) == ([zoe], False)
+    decide(grouped, ada, lea)
+    assert headings_of(client.get(url, {"sort": "-creator"}).text) == [
+        "Zoe 1 1 has no agreement Select 1 of Zoe",
+        "Lea 1 1 shares audit events Select 1 of Lea",
+        "Decided",
     ]
 
 
-def test_each_creator_has_a_heading_in_a_list_sorted_by_creator(
+def test_a_page_ends_with_the_last_row_of_a_group(
+    grouped: AccessReview, ada: Person, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(detail, "PAGE_SIZE", 1)
+    client, url = client_of(ada), f"/reviews/{grouped.pk}/"
+    first = client.get(url, {"sort": "creator"}).text
+    assert headings_of(first) == ["Lea 2 1 shares audit events Keep the other 1… of Lea"]
+    [link] = [each for each in first.split('"') if "after=" in each and "select=" not in each][:1]
+    assert shown_in(client.get(unescape(link)).text, texts_of(grouped)) == texts_of(grouped)[:1]
+    monkeypatch.setattr(groups, "MAX_TOGETHER", 1)
+    assert headings_of(client.get(url, {"sort": "creator"}).text) == ["Lea 2"]
+
+
+def test_all_that_match_are_selected_on_one_page(
+    make_review: MakeReview, ada: Person, linus: Person, client_of: ClientOf, monkeypatch: Any
+):
+    monkeypatch.setattr(detail, "PAGE_SIZE", 2)
+    review = make_review(4)
+    texts = texts_of(review)
+    decide(review, linus, texts[0])
+    client, url = client_of(ada), f"/reviews/{review.pk}/"
+    page = client.get(url).text
+    assert ("Select all 3" in page, headings_of(page)) == (True, ["To decide 3"])
+    page = client.get(url, {"select": "all"}).text
+    assert checked_in(page) == texts[1:]
+    posted = {"decision": "keep", "filters": "select=all", "connection": texts[1:]}
+    refused = client.post(f"{url}decide/", posted, headers=HTMX)
+    assert (refused.status_code, checked_in(refused.text)) == (422, texts[1:2] + texts[2:3])
+    saved = client.post(f"{url}decide/", posted | {"reason": REASON}, headers=HTMX)
+    assert (saved.status_code, checked_in(saved.text)) == (200, [])
+    assert f'3 kept · <a href="{url}?show=keep">Show</a>' in saved.text
+    monkeypatch.setattr(detail, "MAX_TOGETHER", 3)
+    assert "Select all" not in client.get(url).text.replace("Select all on this page", "")
+
+
+def test_what_was_decided_leaves_the_rows_to_decide(
+    grouped: AccessReview, ada: Person, client_of: ClientOf
+):
+    zoe, *of_lea = texts_of(grouped)
+    posted = {
+        "connection": of_lea,
+        "decision": "delete",
+        "reason": REASON,
+        "filters": "sort=creator&show=to-decide&after=0-1&select=row-1&decision=keep",
+    }
+    url = f"/reviews/{grouped.pk}/"
+    client = client_of(ada)
+    left = client.post(f"{url}decide/", posted, follow=True)
+    assert left.redirect_chain == [(f"{url}?sort=creator&show=to-decide&after=0-1", 303)]
+    assert shown_in(left.text, texts_of(grouped)) in ([zoe], [])
+    shown = f"{url}?sort=creator&amp;show=delete"
+    assert f'2 marked for deletion · <a href="{shown}">Show</a>' in left.text
+
+
+def test_an_error_is_shown_where_no_connection_is_left_to_decide(
     make_review: MakeReview, ada: Person, client_of: ClientOf
 ):
-    review = make_review(2)
-    OrgConnectionSnapshot.objects.filter(connection_id=review.rows.all()[0].connection_id).update(
-        creator_name="Zoe"
-    )
-    client, url = client_of(ada), f"/reviews/{review.pk}/"
-    html = client.get(url, {"sort": "-creator"}).text
-    [zoe, _] = groups_of(html)
-    posted = {"group": zoe, "decision": "delete", "reason": REASON, "filters": "sort=-creator"}
-    client.post(f"{url}decide/", posted)
-    assert states(review, ada) == ["delete", "pending"]
-
-
-def test_a_heading_decides_on_nothing_that_its_page_did_not_count(
-    make_review: MakeReview,
-    payments: Credential,
-    sandbox: SandboxServer,
-    ada: Person,
-    client_of: ClientOf,
-):
-    review = make_review(2)
-    client, url = client_of(ada), f"/reviews/{review.pk}/"
-    [group] = groups_of(client.get(url).text)
-    sandbox.world.change_connection(
-        connection_id=str(review.rows.all()[0].connection_id), connection_types=("audit",)
-    )
-    sync_now(payments)
-    for digest in (group, ""):
-        posted = {"group": digest, "selection": "1", "decision": "keep", "reason": REASON}
-        refused = client.post(f"{url}decide/", posted)
-        assert refused.status_code == 409
-        assert "have changed since you opened this page. Nothing was saved." in refused.text
-    assert states(review, ada) == ["pending"] * 2
+    review = make_review(1)
+    decide(review, ada)
+    posted = {"connection": texts_of(review), "decision": "keep", "filters": "show=to-decide"}
+    refused = client_of(ada).post(f"/reviews/{review.pk}/decide/", posted, headers=HTMX)
+    assert refused.status_code == 422
+    assert '<h2 class="banner-head" tabindex="-1" data-focus>' in refused.text
+    assert "Enter a reason." in refused.text
 
 
 def test_own_reasons_of_this_access_review_are_offered_again(
@@ -234,11 +293,11 @@ def test_own_reasons_of_this_access_review_are_offered_again(
     client, url = client_of(ada), f"/reviews/{review.pk}/"
     assert offered in client.get(url).text
     posted = {"connection": texts[3], "decision": "keep", "reason": "Third."}
-    html = client.post(f"{url}decide/", posted, headers={"HX-Request": "true"}).text
+    html = client.post(f"{url}decide/", posted, headers=HTMX).text
     assert f'<option value="Third."></option>{offered}' in html
 
 
-@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+@pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_decision_that_came_too_late_for_its_row_says_so(
     headers: dict[str, str],
     make_review: MakeReview,
@@ -265,7 +324,7 @@ def test_a_page_number_that_does_not_exist_hides_neither_an_error_nor_a_saved_de
     posted = {"connection": texts_of(review), "decision": "keep", "filters": "after=x"}
     refused = client.post(url, posted)
     assert (refused.status_code, "Enter a reason." in refused.text) == (422, True)
-    saved = client.post(url, posted | {"reason": REASON}, headers={"HX-Request": "true"})
+    saved = client.post(url, posted | {"reason": REASON}, headers=HTMX)
     assert (saved.status_code, 'data-decision="keep"' in saved.text) == (200, True)
 
 
@@ -274,9 +333,11 @@ def test_as_many_connections_as_one_decision_takes_can_be_posted(
 ):
     review = make_review(1)
     [text] = texts_of(review)
-    posted = {"connection": [text] * 1000, "decision": "keep", "reason": REASON}
-    response = client_of(ada).post(f"/reviews/{review.pk}/decide/", posted, follow=True)
-    assert "1 decision saved." in response.text
+    digest = f"{text} {rows_of(review, ada)[0].digest} 0"
+    posted = {"connection": [text] * 1000, "digest": [digest] * 1000, "decision": "keep"}
+    url = f"/reviews/{review.pk}/decide/"
+    response = client_of(ada).post(url, posted | {"reason": REASON}, follow=True)
+    assert "1 kept" in response.text
 
 
 def test_a_person_who_is_not_a_reviewer_sees_no_form(
@@ -284,7 +345,7 @@ def test_a_person_who_is_not_a_reviewer_sees_no_form(
 ):
     review = make_review(2, ada)
     client = client_of(linus)
-    html = client.get(f"/reviews/{review.pk}/", {"open": "1", "decision": "keep"}).text
-    assert "data-decision-form" not in html
+    html = client.get(f"/reviews/{review.pk}/", {"select": "row-1", "decision": "keep"}).text
+    assert ("decide-selected" in html, checked_in(html)) == (False, [])
     posted = {"connection": texts_of(review)[0], "decision": "keep", "reason": REASON}
     assert client.post(f"/reviews/{review.pk}/decide/", posted).status_code == 403

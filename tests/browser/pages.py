@@ -141,9 +141,10 @@ def _access_form(kind: RequestKind) -> Listed:
     return Listed(slug=f"access-{kind}", name="access-request-new", path=path, who="operator")
 
 
-ROW_FORM = {"show": "to-decide", "open": "16", "decision": "keep"}
+SELECTED_ROW = {"show": "to-decide", "select": "row-16", "decision": "keep"}
 # The row of a connection without an agreement.
-AGREEMENT_FORM = {"open": "1", "decision": "keep"}
+WITHOUT_AGREEMENT = {"select": "row-1", "decision": "keep"}
+BY_CREATOR = {"show": "to-decide", "sort": "creator"}
 
 
 def _review(
@@ -321,8 +322,9 @@ OURS = [
     _page("access-review-list", "access-review-list-fresh", is_fresh=True),
     _page("access-review-new", query={"scope": "type=audit"}, who="auditor"),
     _access_review("open", who="operator"),
-    _access_review("form", who="operator", query=ROW_FORM),
-    _access_review("owners", who="operator", assignment=Assignment.OWNERS, query=AGREEMENT_FORM),
+    _access_review("creators", who="operator", query=BY_CREATOR),
+    _access_review("selected", who="operator", query=SELECTED_ROW),
+    _access_review("owners", who="operator", assignment=Assignment.OWNERS, query=WITHOUT_AGREEMENT),
     _access_review("manager", who="auditor"),
     _access_review("closed", state=AccessReviewState.CLOSED, who="auditor"),
     _page(

@@ -75,13 +75,13 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     # A click doesn't wait for the deferred script that listens for keys.
     page.wait_for_load_state()
     page.keyboard.press("k")
+    expect(page.get_by_role("button", name="Keep selected")).to_have_attribute("data-chosen", "")
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
-    expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")
     expect(headline).to_have_text("1 of 3 decided")
-    heading = page.locator(".row-group")
+    expect(row_of(page, 0)).to_have_count(0)
     # The next one follows: both of the others are selected and decided at once.
-    expect(row_of(page, 1)).to_be_focused()
+    expect(row_of(page, 1).get_by_role("checkbox")).to_be_focused()
     page.keyboard.press("x")
     page.keyboard.press("ArrowDown")
     # From the one that was selected last to here.
@@ -94,12 +94,13 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
     page.keyboard.type("The partner left.")
     page.keyboard.press("Enter")
     expect(headline).to_have_text("3 of 3 decided")
-    expect(page.locator("[data-decision=delete]")).to_have_count(2)
+    expect(page.locator("[data-connection]")).to_have_count(0)
     expect(page.locator("#count-access-review-list")).to_be_empty()
     assert AccessReviewDecision.objects.filter(decided_together=2).count() == 2
 
-    page.reload()
-    expect(heading).to_have_text("Decided", use_inner_text=True)
+    page.get_by_text("2 marked for deletion").get_by_role("link", name="Show").click()
+    expect(page.locator("[data-decision=delete]")).to_have_count(2)
+    expect(page.locator(".row-group")).to_have_text("Decided", use_inner_text=True)
     page.get_by_role("button", name="Delete 2 connections…").click()
     expect(page.get_by_role("link", name="Q4 2026")).to_be_visible()
     page.get_by_label("Reason").fill("Decided in the access review.")
@@ -121,62 +122,44 @@ def test_it_is_started_decided_by_keyboard_deleted_and_closed(
         assert "records.ndjson" in {name.rpartition("/")[2] for name in bundle.namelist()}
 
 
-def test_a_form_in_a_row_keeps_what_was_typed_until_it_is_closed(
-    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
+def test_a_link_in_a_row_selects_it_and_prepares_the_decision(
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
 ):
-    watch.expect("(status of|Code) 4(22|01)")
     review = start(auditor, scope="q=Partner")
     others = OrgPair(*review.rows.values_list("site", "source_org_id", "sink_org_id")[0])
     terms: Terms = {"owner": auditor, "purpose": "Fraud alerts"}
     set_agreements(actor=WORKER, pairs=[others], terms=terms)
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
-    row = row_of(page, 1)
-    row.get_by_role("link", name="Keep").click()
-    form = page.locator("#decision-form")
-    expect(form.get_by_label("Reason to keep Payments US → Partner 1")).to_be_focused()
-    form.get_by_role("button", name="Save and next").click()
-    expect(form.get_by_text("Enter a reason.")).to_be_visible()
-    form.get_by_label("Reason to keep").fill("The partner left.")
-    expect(form.get_by_text("Enter a reason.")).to_have_count(0)
-    form.get_by_label("Keep until").fill("2020-01-01")
-    form.get_by_role("combobox", name="Owner").select_option(operator.username)
-    form.get_by_label("Ends").fill(DUE)
-    form.get_by_role("button", name="Save and next").click()
-    expect(form.get_by_text("Choose a date in the future.")).to_be_visible()
-    expect(form.get_by_label("Keep until")).to_be_focused()
-    row.get_by_role("link", name="Delete").click()
-    expect(form.get_by_label(re.compile("Reason to delete"))).to_have_value("The partner left.")
-    expect(form.get_by_label("Keep until")).to_be_hidden()
-    expect(form.get_by_label("Ends")).to_be_hidden()
-    row.get_by_role("link", name="Keep").click()
-    expect(form.get_by_label("Ends")).to_have_value(DUE)
-    form.get_by_label("Keep until").fill("")
-    form.get_by_label("Purpose").fill("Claims dashboards")
-    form.get_by_role("button", name="Save and next").click()
-    expect(row).to_contain_text(f"{operator} · 31 Dec 2999Claims dashboards")
-    assert Agreement.objects.get(owner=operator).purpose == "Claims dashboards"
-    row.get_by_role("link", name="Keep").click()
-    expect(form.get_by_label("Purpose")).to_be_hidden()
-    row.get_by_role("link", name="Delete").click()
-    form.get_by_label("Reason to delete").fill("The partner left.")
-    page.context.clear_cookies(name="sessionid")
-    form.get_by_role("button", name="Save and next").click()
-    expect(
-        page.get_by_role("heading", name="The decision wasn't saved. You are signed out.")
-    ).to_be_focused()
-    form.get_by_label("Reason to delete").focus()
-    page.keyboard.press("Escape")
-    expect(form).to_have_count(0)
-    expect(row).to_be_focused()
-    expect(row).to_have_attribute("data-decision", "keep")
-    assert AccessReviewDecision.objects.count() == 1
+    boxes = [row_of(page, partner).get_by_role("checkbox") for partner in range(3)]
+    keep, delete = (page.locator(f"#decide-selected [data-key={key}]") for key in "kd")
+    reason = page.get_by_label("Reason", exact=True)
+    row_of(page, 0).get_by_role("link", name="Keep").click()
+    expect(reason).to_be_focused()
+    expect(keep).to_have_attribute("data-chosen", "")
+    # It replaces what was selected before.
+    row_of(page, 1).get_by_role("link", name="Delete").click()
+    expect(boxes[0]).not_to_be_checked()
+    expect(delete).to_have_attribute("data-chosen", "")
+    expect(keep).not_to_have_attribute("data-chosen", "")
+    # A row that is selected stays with the others that are.
+    boxes[2].check()
+    row_of(page, 1).get_by_role("link", name="Keep").click()
+    expect(page.locator(".selection-count")).to_have_text("2 selected")
+    page.locator("#decide-selected summary").click()
+    page.get_by_label("Team or other owner").fill("Data team")
+    page.get_by_label("Purpose").fill("Claims dashboards")
+    reason.fill(REASON)
+    reason.press("Enter")
+    expect(page.locator("#review-progress strong")).to_have_text("2 of 3 decided")
+    expect(row_of(page, 1)).to_contain_text("Data teamClaims dashboards")
+    assert Agreement.objects.filter(owner_text="Data team").count() == 2
 
 
 def test_an_error_about_selected_connections_stays_until_it_is_corrected(
     payments: Credential, operator: Person, auditor: Person, open_as: OpenAs, watch: Watch
 ):
-    watch.expect("status of 422")
+    watch.expect("(status of|Code) 4(22|01)")
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/")
@@ -196,6 +179,14 @@ def test_an_error_about_selected_connections_stays_until_it_is_corrected(
     expect(page.locator("#review-progress strong")).to_have_text("2 of 3 decided")
     expect(bar).to_be_hidden()
     expect(bar.get_by_label("Reason")).to_have_value("")
+    row_of(page, 2).get_by_role("checkbox").check()
+    bar.get_by_label("Reason").fill(REASON)
+    page.context.clear_cookies(name="sessionid")
+    bar.get_by_role("button", name="Keep selected").click()
+    expect(
+        page.get_by_role("heading", name="The decisions weren't saved. You are signed out.")
+    ).to_be_focused()
+    expect(bar.get_by_label("Reason")).to_have_value(REASON)
 
 
 def test_without_javascript_one_connection_and_then_several_are_decided(
@@ -206,85 +197,78 @@ def test_without_javascript_one_connection_and_then_several_are_decided(
     page = open_as(operator, java_script_enabled=False)
     page.goto(f"/reviews/{review.pk}/?show=to-decide")
     row_of(page, 0).get_by_role("link", name="Keep").click()
-    form, bar = page.locator("#decision-form"), page.locator("#decide-selected")
-    form.get_by_label("Purpose").fill("Claims dashboards")
-    page.get_by_role("button", name="Save decision", exact=True).click()
+    bar, keep = page.locator("#decide-selected"), page.get_by_role("button", name="Keep selected")
+    expect(row_of(page, 0).get_by_role("checkbox")).to_be_checked()
+    keep.click()
     expect(page.get_by_text("Enter a reason.")).to_be_visible()
-    page.get_by_label(re.compile("Reason to keep")).fill(REASON)
-    page.get_by_role("button", name="Save decision", exact=True).click()
-    expect(page.get_by_text("Choose an owner, or enter a team or other owner.")).to_be_visible()
-    form.get_by_label("Team or other owner").fill("Data team")
-    page.get_by_role("button", name="Save decision", exact=True).click()
-    expect(page.get_by_text("1 decision saved.")).to_be_visible()
+    bar.get_by_label("Reason").fill(REASON)
+    keep.click()
+    expect(page.get_by_text("1 kept")).to_be_visible()
     expect(page.locator("[data-connection]")).to_have_count(2)
     for box in page.get_by_role("checkbox", name="Select Payments US to Partner").all():
         box.check()
-    page.get_by_label("Reason", exact=True).fill(REASON)
-    bar.get_by_text("Set owner, purpose and end of those without an agreement").click()
+    bar.get_by_label("Reason").fill(REASON)
+    bar.get_by_text("Set what the selected agreements lack").click()
     bar.get_by_role("combobox", name="Owner").select_option(operator.username)
-    page.get_by_role("button", name="Keep selected").click()
+    keep.click()
     expect(page.get_by_text("Enter a purpose.")).to_be_visible()
     bar.get_by_label("Purpose").fill("Fraud alerts")
-    page.get_by_role("button", name="Keep selected").click()
+    keep.click()
     expect(page.locator("#review-progress strong")).to_have_text("3 of 3 decided")
     assert Agreement.objects.filter(owner=operator, purpose="Fraud alerts").count() == 2
 
 
-@pytest.mark.parametrize("size", [100, 2])
 def test_all_connections_of_a_creator_are_decided_together(
-    size: int,
-    payments: Credential,
-    operator: Person,
-    auditor: Person,
-    open_as: OpenAs,
-    monkeypatch: pytest.MonkeyPatch,
+    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
 ):
-    monkeypatch.setattr(detail, "PAGE_SIZE", size)
     review = start(auditor)
-    creators = {row.creator_name for row in review.rows.all()}
+    pairs = [OrgPair(row.site, row.source_org_id, row.sink_org_id) for row in review.rows.all()]
+    terms: Terms = {"owner": auditor, "purpose": "Fraud alerts"}
+    set_agreements(actor=WORKER, pairs=list(dict.fromkeys(pairs)), terms=terms)
+    usual = [row for row in review.rows.all() if "audit" not in row.connection_types]
+    creators = {row.creator_name for row in usual}
     page = open_as(operator)
     page.goto(f"/reviews/{review.pk}/?show=to-decide")
     box = page.locator("[data-connection]").first.bounding_box()
     assert box
     assert box["y"] <= 200
     page.get_by_role("link", name="Creator").click()
-    group = page.get_by_role("checkbox", name="Select all of").first
-    rows = page.locator("[data-decision=pending] .cell-select input")
-    for position in range(len(creators)):
-        group.check()
-        count = group.get_attribute("data-count")
-        expect(rows.first).to_be_checked()
-        expect(page.locator(".selection-count")).to_have_text(f"{count} selected")
-        expect(page.locator("datalist option")).to_have_count(1 if position else 0)
-        page.get_by_label("Reason", exact=True).fill(REASON)
-        page.get_by_role("button", name="Keep selected").click()
-        expect(page.locator(f"[data-count='{count}']:checked")).to_have_count(0)
-        expect(page.locator(".selection-bar")).to_be_hidden()
-    expect(group).to_have_count(0)
-    expect(page.locator("#review-progress strong")).to_have_text(re.compile(r"^(\d+) of \1 "))
+    page.wait_for_url(re.compile("sort=creator"))
+    page.wait_for_load_state()
+    for left in range(len(creators), 0, -1):
+        keep = page.locator(".row-group a", has_text="Keep")
+        expect(keep).to_have_count(left)
+        keep.first.click()
+        page.keyboard.type(REASON)
+        page.keyboard.press("Enter")
+    expect(page.locator(".row-group a", has_text="Keep")).to_have_count(0)
+    # What shares audit events is left, and selected by its heading without a decision.
+    expect(page.locator("[data-connection]")).to_have_count(review.row_count - len(usual))
+    page.locator(".row-group a", has_text="Select").first.click()
+    expect(page.locator(".selection-facts")).to_contain_text("audit events")
+    expect(page.locator("#decide-selected [data-chosen]")).to_have_count(0)
 
 
-def test_a_heading_is_checked_while_all_of_its_rows_are(
-    payments: Credential, operator: Person, auditor: Person, open_as: OpenAs
+def test_all_that_match_are_selected_over_pages(
+    payments: Credential,
+    operator: Person,
+    auditor: Person,
+    open_as: OpenAs,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(detail, "PAGE_SIZE", 2)
     review = start(auditor, scope="q=Partner")
     page = open_as(operator)
-    page.goto(f"/reviews/{review.pk}/")
-    heading = page.get_by_role("checkbox", name="Select all of")
+    page.goto(f"/reviews/{review.pk}/?show=to-decide")
     page.locator("[data-select-all]").check()
-    expect(heading).to_be_checked()
-    row_of(page, 1).get_by_role("checkbox").uncheck()
-    expect(heading).not_to_be_checked()
-    expect(page.locator(".selection-count")).to_have_text("2 selected")
-    heading.check()
-    expect(row_of(page, 1).get_by_role("checkbox")).to_be_checked()
-    row_of(page, 1).get_by_role("link", name="Keep").click()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Escape")
-    expect(page.locator("#decision-form")).to_have_count(0)
+    page.get_by_role("link", name="Select all 3").click()
     expect(page.locator(".selection-count")).to_have_text("3 selected")
-    page.keyboard.press("Escape")
-    expect(page.locator("#decide-selected")).to_be_hidden()
+    expect(page.locator("[data-connection]")).to_have_count(3)
+    row_of(page, 1).get_by_role("checkbox").uncheck()
+    page.get_by_label("Reason", exact=True).fill(REASON)
+    page.get_by_role("button", name="Keep selected").click()
+    expect(page.locator("#review-progress strong")).to_have_text("2 of 3 decided")
+    expect(row_of(page, 1).get_by_role("checkbox")).to_be_focused()
 
 
 def test_a_filter_stays_while_connections_are_decided(
@@ -302,7 +286,7 @@ def test_a_filter_stays_while_connections_are_decided(
     rows.first.get_by_role("link", name="Keep").click()
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
-    expect(rows.first).to_have_attribute("data-decision", "keep")
+    expect(rows.last).to_have_attribute("data-decision", "keep")
     page.get_by_role("link", name="Keep 1", exact=True).click()
     expect(rows).to_have_count(1)
     page.get_by_role("link", name="Remove filter Data type: audit").click()
@@ -329,9 +313,9 @@ def test_the_page_says_which_connections_changed_while_it_was_open(
     row_of(page, 0).get_by_role("link", name="Keep").click()
     page.keyboard.type(REASON)
     page.keyboard.press("Enter")
-    form = page.locator("#decision-form")
-    expect(form.locator("[data-focus]")).to_contain_text("Nothing was saved.")
-    expect(form.locator("[data-focus]")).to_be_focused()
+    error = page.locator("#decide-selected [data-focus]")
+    expect(error).to_contain_text("Nothing was saved.")
+    expect(error).to_be_focused()
     expect(row_of(page, 0).get_by_text("audit", exact=True)).to_be_visible()
-    form.get_by_role("button", name="Save and next").click()
+    page.get_by_role("button", name="Keep selected").click()
     expect(row_of(page, 0)).to_have_attribute("data-decision", "keep")

@@ -1,6 +1,5 @@
 """The actions on an access review."""
 
-from copy import copy
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -8,19 +7,18 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django_htmx.http import HttpResponseClientRefresh
+from django.urls import reverse
+from django.utils.html import format_html
 
 from connections.access.actor import Actor
 from connections.access_reviews import closing, decisions, deleting, repeating, reviewers
 from connections.access_reviews.rows import review_rows
-from connections.agreements.setting import OlderVersionError
 from connections.batches import drafts
 from connections.core.errors import ConflictError, InvalidInputError, OvertakenError
 from connections.core.text import pluralize
 from connections.lookups.objects import find_access_review
-from connections.models import AccessReview
+from connections.models import AccessReview, ReviewDecision
 from connections.web.access_reviews import detail, forms
-from connections.web.access_reviews.rows import Posted
 from connections.web.framework.actions import NOT_REFUSED, Refusal, Subject, service_action
 from connections.web.framework.http import actor_of, redirect_to, wants_fragment
 
@@ -49,75 +47,44 @@ _action = partial(
 def _refused_decision(
     request: HttpRequest, pk: UUID, refusal: Refusal = NOT_REFUSED
 ) -> HttpResponse:
-    """The page with the form to correct. For htmx, only the rows that were posted."""
-    actor, status = actor_of(request), refusal.status
-    review = find_access_review(actor=actor, pk=pk)
+    """The page with the form to correct. What was selected and can still be decided on stays so."""
+    actor = actor_of(request)
     if not isinstance(refusal.error, InvalidInputError):
         refusal.form.add_error(None, str(refusal.error))
-    if isinstance(refusal.error, OlderVersionError):
-        # The page now shows what was saved meanwhile, so the form can replace it.
-        refusal.form.replace_version(refusal.error.newest.values())
-    posted = _posted(request, form=refusal.form)
-    if wants_fragment(request):
-        return detail.render_saved(
-            request, review=review, actor=actor, posted=posted, status=status
-        )
-    return detail.render_review(request, review=review, actor=actor, posted=posted, status=status)
+    return detail.render_review(
+        request,
+        review=find_access_review(actor=actor, pk=pk),
+        actor=actor,
+        form=refusal.form,
+        status=refusal.status,
+    )
 
 
 def _decided(
     request: HttpRequest, actor: Actor, review: AccessReview, saved: list[Any]
 ) -> HttpResponse:
-    posted = _posted(request)
-    if wants_fragment(request) and not posted.groups:
-        return detail.render_saved(request, review=review, actor=actor, posted=posted, status=200)
-    messages.success(request, f"{pluralize(len(saved), 'decision')} saved.")
-    if wants_fragment(request):
-        return HttpResponseClientRefresh()
     query = detail.query_of_page(request)
-    for name in ("open", "decision"):
-        query.pop(name, None)
+    decision = saved[0].decision
+    decided = query.copy()
+    decided.pop("after", None)
+    decided["show"] = decision
+    url = reverse("access-review-detail", args=[review.pk], query=decided)
+    words = "kept" if decision == ReviewDecision.KEEP else "marked for deletion"
+    message = format_html('{} {} · <a href="{}">Show</a>', f"{len(saved):,}", words, url)
+    messages.success(request, message)
+    if wants_fragment(request):
+        return detail.render_review(request, review=review, actor=actor)
     return redirect_to(review, query=query)
 
 
-def _posted(request: HttpRequest, *, form: forms.DecisionForm | None = None) -> Posted:
-    return Posted(
-        connections=request.POST.getlist("connection"),
-        is_of_selection="selection" in request.POST,
-        form=form,
-        groups=request.POST.getlist("group"),
-    )
-
-
-_decide = _action(
+# Decides on all selected connections: either all of them or none.
+access_review_decide = _action(
     "access-review-decide",
     decisions.decide,
     form=forms.DecisionForm,
     page=_refused_decision,
     respond=_decided,
 )
-
-
-def access_review_decide(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Decide on one connection, or on all selected ones: either all of them or none.
-
-    `group` is the digest of a heading, and stands for all that is to be decided under it.
-    """
-    if "group" in request.POST:
-        actor, posted = actor_of(request), request.POST.copy()
-        review = find_access_review(actor=actor, pk=pk)
-        try:
-            rows = detail.find_groups(
-                request, review=review, actor=actor, digests=posted.getlist("group")
-            )
-        except OvertakenError as error:
-            form = forms.DecisionForm(posted)
-            form.is_valid()
-            return _refused_decision(request, pk, Refusal(form=form, error=error))
-        posted.setlist("grouped", [f"{row.key.reference} {row.digest}" for row in rows])
-        request = copy(request)
-        request.POST = posted  # type: ignore[assignment]
-    return _decide(request, pk=pk)
 
 
 def _planned(

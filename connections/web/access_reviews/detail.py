@@ -1,24 +1,20 @@
 """The page of one access review, and its downloads."""
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import TextChoices
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access_reviews.closing import appeared_since
-from connections.access_reviews.decisions import MAX_TOGETHER
+from connections.access_reviews.decisions import MAX_TOGETHER, TERMS
 from connections.access_reviews.deleting import ToDelete, find_to_delete
 from connections.access_reviews.details import (
     find_earlier,
@@ -38,18 +34,27 @@ from connections.access_reviews.texts import (
 )
 from connections.agreements.agreed import find_agreements
 from connections.agreements.setting import can_set
-from connections.core.errors import OvertakenError
 from connections.core.text import format_time
 from connections.inventory.choices import find_agreement_choices
-from connections.inventory.inventory import SORT_KEYS
-from connections.inventory.matching import KnownOrg, ListedConnection
+from connections.inventory.matching import KnownOrg
 from connections.lookups.objects import find_access_review
 from connections.models import AccessReview, OrgConnectionKey, RowState
 from connections.models.text_columns import HexKey
 from connections.web.access_reviews.filters import RowFilters, group_names, scope_bar, scope_text
-from connections.web.access_reviews.forms import DecidingOwnerForm
+from connections.web.access_reviews.forms import DecidingOwnerForm, DecisionForm
+from connections.web.access_reviews.groups import (
+    DEFAULT_SORT,
+    RowGroup,
+    group_rows,
+    page_after,
+    sort_rows,
+)
 from connections.web.access_reviews.repeating import repetition
-from connections.web.access_reviews.rows import Posted, ReviewRowView, pair_of, review_row_view
+from connections.web.access_reviews.rows import (
+    SELECTED_FACTS,
+    pair_of,
+    review_row_view,
+)
 from connections.web.access_reviews.start import without_reviewer_warning
 from connections.web.agreements.forms import owner_choices
 from connections.web.badges import LEFT_OPEN, review_badge
@@ -60,7 +65,9 @@ from connections.web.framework.lists import (
     Options,
     ViewLink,
     as_page_request,
+    current_url,
     cursor_links,
+    list_url,
     part_links,
     shared_names,
 )
@@ -69,7 +76,6 @@ from connections.web.inventory.filters import (
     connection_choices,
     unused_filters,
 )
-from connections.web.inventory.rows import SELECTED_FACTS
 
 
 class RowFilter(TextChoices):
@@ -90,7 +96,7 @@ ROWS = ListPage(
     noun="connection",
     template="access_reviews/detail.html",
     sorts=["source", "destination", "age", "creator", "owner"],
-    default_sort="source",
+    default_sort=DEFAULT_SORT,
     more=["org", "creator", "site", "created", "reviewed", "changed"],
     kept=["show", "sort"],
 )
@@ -100,64 +106,8 @@ _STATES = {
     RowFilter.DELETE: {RowState.DELETE},
     RowFilter.GONE: {RowState.GONE},
 }
-# The heading of the rows in each state. In the order of the page: those to decide on come first.
-_GROUPS = {
-    RowState.PENDING: (0, "To decide"),
-    RowState.KEEP: (1, "Decided"),
-    RowState.DELETE: (1, "Decided"),
-    RowState.GONE: (2, "Gone"),
-}
-
-
-class RowCursor(NamedTuple):
-    """The row that a page starts after: its group when the link was made, and its position.
-
-    Numbered pages would skip rows, because a decision moves a row to another group.
-    """
-
-    group: int
-    position: int
-
-    @classmethod
-    def of(cls, row: ReviewRow) -> "RowCursor":
-        """The cursor of a row."""
-        return cls(_GROUPS[row.state][0], row.position)
-
-    @classmethod
-    def parse(cls, text: str) -> "RowCursor":
-        """The cursor in an address. The beginning for any other text."""
-        match = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", text)
-        return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
-
-    def __str__(self) -> str:
-        return f"{self.group}-{self.position}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowGroup:
-    """The rows under one heading, whose checkbox selects all that are to be decided."""
-
-    label: str
-    # Those that the person can decide on, also on other pages.
-    to_decide: list[ReviewRow]
-    # Those on this page.
-    views: list[ReviewRowView]
-
-    @property
-    def html_id(self) -> str:
-        """Identifies it on the page."""
-        return f"group-{sha256(self.label.encode()).hexdigest()[:8]}"
-
-    @property
-    def digest(self) -> str:
-        """What its checkbox sends, so that nobody decides on what the page didn't count.
-
-        "" without a checkbox: nothing is to be decided, or too much for one decision.
-        """
-        if not 0 < len(self.to_decide) <= MAX_TOGETHER:
-            return ""
-        rows = ",".join(f"{row.position} {row.digest}" for row in self.to_decide)
-        return sha256(rows.encode()).hexdigest()
+# In the address: all that can be decided on, on one page with their boxes checked.
+_EVERY = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,16 +153,16 @@ class _Selected(NamedTuple):
     # What no reviewer can decide on, regardless of the filters. Only for people who manage access
     # reviews.
     without_reviewer: list[ReviewRow]
-    # The heading above a row that isn't decided.
-    heading_of: Callable[[ReviewRow], str]
+    # What the rows to decide on have in common, if the list is in that order.
+    names: Mapping[HexKey, str]
+    # The heading of rows to decide on, otherwise.
+    to_decide: str
 
-    def to_decide(self) -> dict[str, list[ReviewRow]]:
-        """What the person can decide on, by heading."""
-        rows = defaultdict[str, list[ReviewRow]](list)
-        for row in self.matching:
-            if row.is_decidable:
-                rows[self.heading_of(row)].append(row)
-        return rows
+    def count_selectable(self) -> int:
+        """How many rows the link selects that selects all. 0 without one."""
+        if not any(self.pages.values()) or len(self.matching) > MAX_TOGETHER:
+            return 0
+        return sum(row.is_decidable for row in self.matching)
 
 
 def _select(
@@ -235,7 +185,7 @@ def _select(
     # An org might have been renamed between two snapshots.
     orgs = {org[:2]: org for each in listed.values() for org in (each.source_org, each.sink_org)}
     names = group_names(column, listed=listed, agreements=facts.agreements)
-    ordered = _sort(rows, sort=sort, listed=listed, names=names)
+    ordered = sort_rows(rows, sort=sort, listed=listed, names=names)
     without_reviewer = _without_reviewer(rows, review=review, actor=actor)
     matching = [row for row in ordered if row.hex_key in matches and not form.errors]
     rows_by_filter = {
@@ -246,9 +196,13 @@ def _select(
         rows_by_filter[RowFilter.NO_REVIEWER] = [
             row for row in matching if row.position in positions
         ]
-    following = _following(rows_by_filter[chosen], ordered, request.GET.get("after", ""))
-    page = following[:PAGE_SIZE]
-    last = RowCursor.of(page[-1]) if len(following) > PAGE_SIZE else None
+    page, last = page_after(
+        rows_by_filter[chosen],
+        ordered,
+        after=request.GET.get("after", ""),
+        size=MAX_TOGETHER if request.GET.get("select") == _EVERY else PAGE_SIZE,
+        name_of=names.get,
+    )
     labels = {row_filter: row_filter.label for row_filter in RowFilter}
     if review.is_closed:
         labels[RowFilter.TO_DECIDE] = LEFT_OPEN.label
@@ -273,53 +227,13 @@ def _select(
                 if filtered or row_filter in {chosen, RowFilter.ALL}
             ],
             current=chosen,
-            open="",
+            select="",
             decision="",
         ),
-        pages=cursor_links(request, last, open="", decision=""),
+        pages=cursor_links(request, last, select="", decision=""),
         without_reviewer=without_reviewer,
-        heading_of=lambda row: names.get(row.hex_key, labels[RowFilter.TO_DECIDE]),
-    )
-
-
-def _sort(
-    rows: Sequence[ReviewRow],
-    *,
-    sort: str,
-    listed: Mapping[HexKey, ListedConnection],
-    names: Mapping[HexKey, str],
-) -> list[ReviewRow]:
-    if sort == ROWS.default_sort:
-        # As the inventory was sorted at the start.
-        return list(rows)
-    column, is_descending = sort.removeprefix("-"), sort.startswith("-")
-    if column == "owner":
-        return sorted(
-            rows, key=lambda row: names.get(row.hex_key, "").casefold(), reverse=is_descending
-        )
-    # The oldest was created first.
-    name, is_reversed = ("created", True) if column == "age" else (column, False)
-    return sorted(
-        rows,
-        key=lambda row: SORT_KEYS[name](listed[row.hex_key]),
-        reverse=is_descending != is_reversed,
-    )
-
-
-def _following(
-    chosen: Iterable[ReviewRow], ordered: Sequence[ReviewRow], after: str
-) -> list[ReviewRow]:
-    """The chosen rows by group, in this order, after the row with the cursor `after`."""
-    ranks = {row.position: rank for rank, row in enumerate(ordered)}
-
-    def place(cursor: RowCursor) -> tuple[int, int]:
-        return cursor.group, ranks.get(cursor.position, -1)
-
-    start = place(RowCursor.parse(after))
-    places = {row.position: place(RowCursor.of(row)) for row in chosen}
-    return sorted(
-        (row for row in chosen if places[row.position] > start),
-        key=lambda row: places[row.position],
+        names=names,
+        to_decide=labels[RowFilter.TO_DECIDE],
     )
 
 
@@ -355,23 +269,20 @@ def render_review(
     *,
     review: AccessReview,
     actor: Actor,
-    posted: Posted | None = None,
+    form: DecisionForm | None = None,
     notice: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The page. After a POST that was refused, with what was `posted` or a `notice`."""
+    """The page. After a POST that was refused, with the decision's `form` or with a `notice`."""
     if request.method == "POST":
         request = _page_request(request, review)
     rows = review_rows(review=review, actor=actor)
     selected = _select(request, rows, review=review, actor=actor)
     can_manage = permissions.can_manage_access_reviews(actor)
-    table = _table(request, review=review, actor=actor, rows=selected.page, posted=posted)
     context = {
-        **_shared_context(request, review=review, actor=actor, rows=rows, selected=selected),
-        **table,
+        **_progress(request, review=review, actor=actor, rows=rows),
+        **_table(request, review=review, actor=actor, selected=selected, form=form),
         "title": review.name,
-        "groups": _groups(selected, table["rows"]),
-        "notice": notice or table["notice"],
         "status": review_badge(review, now=http.time_of(request)),
         "scope": scope_text(scope_bar(request, review.scope, choices=selected.choices)),
         "scope_url": reverse("org-connection-list", query=QueryDict(review.scope)),
@@ -385,6 +296,9 @@ def render_review(
             for key, name in _appeared_links(review, actor=actor)
         ],
     }
+    # Without a row, there is no form to show the errors in.
+    errors = form.errors.values() if form and not context["rows"] else ()
+    context["notice"] = notice or " ".join(str(error) for each in errors for error in each)
     if can_manage:
         context |= _coverage(review)
         if selected.without_reviewer:
@@ -394,7 +308,7 @@ def render_review(
         request,
         context,
         form=selected.form,
-        rows=table["rows"],
+        rows=context["rows"],
         links=selected.pages,
         count=len(selected.matching),
         total=len(rows),
@@ -404,44 +318,6 @@ def render_review(
     )
 
 
-def _groups(selected: _Selected, views: Sequence[ReviewRowView]) -> list[RowGroup]:
-    """The rows of the page by heading."""
-
-    def heading(view: ReviewRowView) -> str:
-        row = view.details.row
-        is_open = row.state == RowState.PENDING
-        return selected.heading_of(row) if is_open else _GROUPS[row.state][1]
-
-    to_decide = selected.to_decide()
-    return [
-        RowGroup(label=label, to_decide=to_decide.get(label, []), views=list(members))
-        for label, members in groupby(views, key=heading)
-    ]
-
-
-def find_groups(
-    request: HttpRequest, *, review: AccessReview, actor: Actor, digests: Collection[str]
-) -> list[ReviewRow]:
-    """What is to be decided under these headings of the page that contained the posted form.
-
-    `digests` are those of their checkboxes. Raises OvertakenError if it isn't what they counted.
-    """
-    page = _page_request(request, review)
-    rows = review_rows(review=review, actor=actor)
-    selected = _select(page, rows, review=review, actor=actor)
-    groups = (
-        RowGroup(label=label, to_decide=group, views=[])
-        for label, group in selected.to_decide().items()
-    )
-    by_digest = {group.digest: group.to_decide for group in groups}
-    if not by_digest.keys() >= set(digests) or "" in digests:
-        raise OvertakenError(
-            "The connections to decide on have changed since you opened this page. Nothing was "
-            "saved. Select them again."
-        )
-    return [row for digest in digests for row in by_digest[digest]]
-
-
 def _page_request(request: HttpRequest, review: AccessReview) -> HttpRequest:
     """A POST as if it had requested the page that contained its form."""
     url = reverse("access-review-detail", args=[review.pk])
@@ -449,42 +325,17 @@ def _page_request(request: HttpRequest, review: AccessReview) -> HttpRequest:
 
 
 def query_of_page(request: HttpRequest) -> QueryDict:
-    """The query string of the page that contained the posted form."""
-    return QueryDict(request.POST.get("filters", ""), mutable=True)
+    """The query string of the page that contained the posted form, without what it selected."""
+    query = QueryDict(request.POST.get("filters", ""), mutable=True)
+    for name in ("select", "decision"):
+        query.pop(name, None)
+    return query
 
 
-def render_saved(
-    request: HttpRequest, *, review: AccessReview, actor: Actor, posted: Posted, status: int
-) -> HttpResponse:
-    """The response to a decision in the page. It has only the posted rows and their headings."""
-    request = _page_request(request, review)
-    every = review_rows(review=review, actor=actor)
-    selected = _select(request, every, review=review, actor=actor)
-    rows = [row for row in every if row.key.reference in posted.connections]
-    table = _table(request, review=review, actor=actor, rows=rows, posted=posted)
-    to_decide = selected.to_decide()
-    context = {
-        **_shared_context(request, review=review, actor=actor, rows=every, selected=selected),
-        **table,
-        "groups": [
-            RowGroup(label=label, to_decide=to_decide.get(label, []), views=[])
-            for label in {selected.heading_of(row) for row in rows}
-        ],
-        "opened": next((view for view in table["rows"] if view.form), None),
-        "is_fragment": True,
-    }
-    return render(request, "access_reviews/saved.html", context, status=status)
-
-
-def _shared_context(
-    request: HttpRequest,
-    *,
-    review: AccessReview,
-    actor: Actor,
-    rows: list[ReviewRow],
-    selected: _Selected,
+def _progress(
+    request: HttpRequest, *, review: AccessReview, actor: Actor, rows: list[ReviewRow]
 ) -> dict[str, Any]:
-    """What else a decision changes on the page, in addition to the rows."""
+    """How far the access review is."""
     can_plan, own = permissions.can_delete(actor), _rows_of(RowFilter.MINE, rows, actor=actor)
     to_delete = ToDelete([], [])
     if can_plan:
@@ -498,8 +349,6 @@ def _shared_context(
         "due": "" if review.is_closed else due_text(review, now=http.time_of(request)),
         "is_closed": review.is_closed,
         "is_open": not review.is_closed,
-        "views": selected.links,
-        "shared_names": shared_names(selected.orgs),
         "reasons": list_own_reasons(review=review, actor=actor) if own else [],
     }
 
@@ -509,12 +358,12 @@ def _table(
     *,
     review: AccessReview,
     actor: Actor,
-    rows: Sequence[ReviewRow],
-    posted: Posted | None,
+    selected: _Selected,
+    form: DecisionForm | None,
 ) -> dict[str, Any]:
-    """The table of some rows, and the form for the selected ones."""
-    details = load_details(review=review, actor=actor, rows=rows)
-    is_closed, is_of_selection = review.is_closed, posted is not None and posted.is_of_selection
+    """The rows of the page, and the form for those that are selected."""
+    details = load_details(review=review, actor=actor, rows=selected.page)
+    is_closed = review.is_closed
     can_decide = permissions.can_decide(actor, review=review) and not is_closed
     pairs = [] if is_closed else [pair_of(row) for row in details]
     agreements = find_agreements(pairs)
@@ -525,34 +374,53 @@ def _table(
             row,
             can_decide=can_decide,
             is_closed=is_closed,
-            posted=posted,
             agreement=agreements.get(pair_of(row)),
             can_agree=pair_of(row) in settable,
         )
         for row in details
     ]
+    groups = group_rows(
+        request,
+        views,
+        matching=selected.matching,
+        names=selected.names,
+        to_decide=selected.to_decide,
+    )
+    missing = {name for view in views for name in view.missing} | {*(form.typed if form else ())}
+    select = request.GET.get("select", "")
     return {
         "rows": views,
-        "notice": _unshown_errors(views, posted=posted),
+        "groups": groups,
+        "views": selected.links,
+        "shared_names": shared_names(selected.orgs),
         "can_decide": can_decide,
-        "owners": owner_choices() if is_of_selection or any(view.offered for view in views) else [],
+        "missing": [name for name in TERMS if name in missing],
+        "owners": owner_choices() if missing else [],
         "facts": SELECTED_FACTS,
-        "filters": request.GET.urlencode(),
+        "filters": current_url(request, select="", decision="").partition("?")[2],
         "decide_url": reverse("access-review-decide", args=[review.pk]),
-        "selected_groups": posted.groups if posted else (),
-        "is_of_selection": is_of_selection,
-        # The form of selected rows. A form about a single connection is in its row.
-        "form": posted.form if posted and is_of_selection else None,
+        "selected": form["connection"].value() if form else _selected_keys(select, groups=groups),
+        "decision": request.GET.get("decision", ""),
+        "selectable": selected.count_selectable() if can_decide else 0,
+        "select_all_url": list_url(request, select=_EVERY, decision=""),
+        "form": form,
     }
 
 
-def _unshown_errors(views: Sequence[ReviewRowView], *, posted: Posted | None) -> str:
-    """Why a decision was not saved, if its connection can no longer be decided on."""
-    if posted is None or posted.form is None or posted.is_of_selection:
-        return ""
-    if any(view.form for view in views):
-        return ""
-    return " ".join(str(error) for errors in posted.form.errors.values() for error in errors)
+def _selected_keys(select: str, *, groups: Sequence[RowGroup]) -> list[str]:
+    """The connections whose boxes are checked when the page opens."""
+    if group := next((group for group in groups if group.html_id == select), None):
+        return [view.key for view in group.selectable]
+    return [
+        view.key
+        for group in groups
+        for view in group.views
+        if view.keep_url
+        and (
+            select == f"row-{view.details.row.position}"
+            or (select == _EVERY and view.details.row.is_decidable)
+        )
+    ]
 
 
 def _appeared_links(

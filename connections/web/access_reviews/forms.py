@@ -1,11 +1,13 @@
 """Forms about access reviews. The services validate most of the input."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
 from django import forms
 
 from connections.access import permissions
+from connections.access_reviews.decisions import TERMS
 from connections.access_reviews.population import REPETITIONS
 from connections.agreements.setting import Terms
 from connections.models import Assignment, Person
@@ -131,22 +133,17 @@ class StartForm(ReviewersForm):
         return self["scope"].value() or ""
 
 
-# What a decision to keep can add to an agreement that lacks it.
-TERMS = ("owner", "owner_text", "purpose", "ends_on")
-
-
 class DecisionForm(OwnerForm):
-    """One decision, about one connection or about all selected ones.
+    """One decision about all selected connections.
 
-    A decision to keep can set the agreement. An empty field stays as agreed.
+    A decision to keep can set what their agreements lack.
     """
 
     # Named "<site>/<connection ID>".
     connection = ListField(required=False)
-    # What the page showed of each connection: its name, a space, and a digest.
+    # What the page showed of each connection, separated by spaces: its name, a digest, and the
+    # number of the agreement's version, 0 without one.
     digest = ListField(required=False)
-    # The same of each connection that was selected by its heading.
-    grouped = ListField(required=False)
     decision = forms.CharField(label="Decision", required=False)
     reason = forms.CharField(label="Reason", required=False)
     keep_until = forms.DateField(
@@ -161,21 +158,30 @@ class DecisionForm(OwnerForm):
         return [name for name in TERMS if self.data.get(name)]
 
     @property
+    def typed(self) -> list[str]:
+        """The terms of the agreement that were filled in."""
+        return [name for name in TERMS if self.data.get(name)]
+
+    @property
     def arguments(self) -> dict[str, Any]:
-        """The decision, its connections, the digests by connection, and what to agree."""
+        """The decision, its connections, what was shown of each, and what to agree."""
         arguments = self.cleaned_data.copy()
         terms = {name: value for name in TERMS if (value := arguments.pop(name))}
         if not terms.keys().isdisjoint({"owner", "owner_text"}):
             # In place of any other owner.
             terms = {"owner": None, "owner_text": ""} | terms
-        grouped = arguments.pop("grouped")
-        pairs = (text.rpartition(" ") for text in (*arguments.pop("digest"), *grouped))
-        digests = {name: digest for name, _, digest in pairs}
-        selected = [text.rpartition(" ")[0] for text in grouped]
-        connections = [*arguments.pop("connection"), *selected]
+        digests: dict[str, str] = {}
+        versions: dict[str, int] = {}
+        for text in arguments.pop("digest"):
+            name, _, shown = text.partition(" ")
+            digests[name], _, version = shown.partition(" ")
+            # Anything else is no version that is saved, so nothing is decided.
+            versions[name] = int(version) if re.fullmatch("[0-9]{1,9}", version) else -1
+        del arguments["version"]
         return arguments | {
-            "connections": connections,
+            "connections": arguments.pop("connection"),
             "digests": digests,
+            "versions": versions,
             "terms": cast(Terms, terms),
         }
 

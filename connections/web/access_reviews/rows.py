@@ -1,46 +1,32 @@
 """The rows on the page of an access review."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.http import HttpRequest
 
 from connections.access_reviews import texts
+from connections.access_reviews.decisions import TERMS, find_missing
 from connections.access_reviews.details import DeletionResult, RowDetails
 from connections.agreements.agreed import NotAgreed
 from connections.changes.texts import change_title
 from connections.core.text import format_relative
 from connections.models import AccessReviewDecision, Agreement, OrgPair, RequestKind, RowState
-from connections.web.access_reviews.forms import TERMS, DecisionForm
 from connections.web.agreed import AgreedView, agreed_view
 from connections.web.badges import LEFT_OPEN, ROW_BADGES, Badge, ConnectionStatus, change_badge
 from connections.web.framework.addresses import access_request_url, connection_url
 from connections.web.framework.http import time_of
 from connections.web.framework.lists import current_url
 
-
-@dataclass(frozen=True, kw_only=True)
-class Posted:
-    """What was posted about some connections."""
-
-    # Named "<site>/<connection ID>".
-    connections: Sequence[str]
-    # Whether it comes from the form below the list, which covers all selected connections.
-    is_of_selection: bool
-    # The form with its errors. None for decisions that were saved.
-    form: DecisionForm | None
-    # The digests of the headings whose rows are all selected.
-    groups: Sequence[str]
-
-    @property
-    def is_selected(self) -> bool:
-        """Whether the connections stay selected, because their form is to be corrected."""
-        return self.is_of_selection and self.form is not None
-
-    def form_of(self, key: str) -> DecisionForm | None:
-        """The form to correct in the row of this connection."""
-        return self.form if not self.is_of_selection and key in self.connections else None
+# What the decision about a whole group leaves out: each with its words for one and for many.
+EXCEPTIONS = (
+    ("audit", "shares audit events", "share audit events"),
+    ("wider", "is wider than agreed", "are wider than agreed"),
+    ("no_agreement", "has no agreement", "have no agreement"),
+)
+# What is said of selected rows.
+SELECTED_FACTS = (("protected", "is protected", "are protected"), *EXCEPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +64,20 @@ class ReviewRowView:
     note: str
     # Who answers for it, as agreed now. A closed access review doesn't show it.
     agreed: AgreedView
-    # What the agreement lacks, and the form offers to set. Names of the form's fields.
-    offered: list[str]
-    # The URLs that open a form in the row; "" if nothing can be decided.
+    # What the agreement lacks and the person can set. Names of the form's fields.
+    missing: list[str]
+    # Names of EXCEPTIONS.
+    exceptions: list[str]
+    # The URLs that select it and prepare a decision; "" if nothing can be decided.
     keep_url: str
     delete_url: str
-    close_url: str
     # The page that requests other data types.
     change_url: str
-    # The form in the row. None while it is closed.
-    form: DecisionForm | None
-    is_selected: bool
+
+    @property
+    def facts(self) -> str:
+        """Names of SELECTED_FACTS, separated by spaces."""
+        return " ".join([*(["protected"] if self.protected else []), *self.exceptions])
 
 
 def pair_of(details: RowDetails) -> OrgPair:
@@ -103,17 +92,15 @@ def review_row_view(
     *,
     can_decide: bool,
     is_closed: bool,
-    posted: Posted | None,
     agreement: Agreement | None,
     can_agree: bool,
 ) -> ReviewRowView:
-    """The row as the page shows it. Its form is open if the address or the POST says so."""
+    """The row as the page shows it."""
     row, connection, now = details.row, details.connection, time_of(request)
     can_decide = can_decide and row.current is not None and not row.is_for_another
-    place = str(row.position)
-    back = f"{current_url(request, open='', decision='')}#row-{place}"
     agreed = agreed_view(agreement, connection.connection_types, today=now.date())
-    form = _form(request, details, posted=posted) if can_decide else None
+    reasons = {NotAgreed[name] for name in agreed.flags}
+    missing = find_missing(reasons) if can_agree else ()
     is_left_open = is_closed and row.state == RowState.PENDING
     return ReviewRowView(
         details=details,
@@ -129,30 +116,23 @@ def review_row_view(
         result=_result_text(details, is_closed=is_closed),
         note=_note(details),
         agreed=agreed,
-        offered=_offered(agreed, form) if can_agree else [],
-        keep_url=_form_url(request, place, "keep") if can_decide else "",
-        delete_url=_form_url(request, place, "delete") if can_decide else "",
-        close_url=back,
+        missing=[name for name in TERMS if name in missing],
+        exceptions=_exceptions(connection.connection_types, reasons),
+        keep_url=_decision_url(request, row.position, "keep") if can_decide else "",
+        delete_url=_decision_url(request, row.position, "delete") if can_decide else "",
         change_url=access_request_url(RequestKind.CHANGE, pair_of(details), types=agreed.narrower)
         if can_decide
         else "",
-        form=form,
-        is_selected=bool(posted and posted.is_selected and row.key.reference in posted.connections),
     )
 
 
-_MISSING = {
-    NotAgreed.NO_AGREEMENT: set(TERMS),
-    NotAgreed.OWNER_LEFT: {"owner", "owner_text"},
-    NotAgreed.ENDED: {"ends_on"},
-}
-
-
-def _offered(agreed: AgreedView, form: DecisionForm | None) -> list[str]:
-    """What is missing, and what was typed before someone else set it."""
-    missing = {name for reason in agreed.flags for name in _MISSING.get(NotAgreed[reason], ())}
-    typed = form.typed_terms if form else []
-    return [name for name in TERMS if name in missing or name in typed]
+def _exceptions(types: Collection[str], reasons: Collection[NotAgreed]) -> list[str]:
+    holds = {
+        "audit": "audit" in types,
+        "wider": NotAgreed.WIDER in reasons,
+        "no_agreement": NotAgreed.NO_AGREEMENT in reasons,
+    }
+    return [name for name, is_so in holds.items() if is_so]
 
 
 def _result_text(details: RowDetails, *, is_closed: bool) -> str:
@@ -174,20 +154,9 @@ def _note(details: RowDetails) -> str:
     return ""
 
 
-def _form_url(request: HttpRequest, place: str, decision: str) -> str:
-    return f"{current_url(request, open=place, decision=decision)}#row-{place}"
-
-
-def _form(
-    request: HttpRequest, details: RowDetails, *, posted: Posted | None
-) -> DecisionForm | None:
-    """The form that is open in the row. None for all other rows."""
-    if posted:
-        return posted.form_of(details.row.key.reference)
-    decision = request.GET.get("decision", "")
-    if request.GET.get("open") != str(details.row.position) or decision not in {"keep", "delete"}:
-        return None
-    return DecisionForm(initial={"decision": decision})
+def _decision_url(request: HttpRequest, position: int, decision: str) -> str:
+    url = current_url(request, select=f"row-{position}", decision=decision)
+    return f"{url}#row-{position}"
 
 
 def _last_decision(details: RowDetails, *, is_closed: bool, now: datetime) -> LastDecision | None:

@@ -11,13 +11,13 @@ urlpatterns = [
     # One checkbox per reviewer.
     form_page("reviews/new/", access_review_new, MANAGE_ACCESS_REVIEWS, max_fields=1100),
     page("reviews/<uuid:pk>/", detail.access_review_detail, SEE),
-    # As many connections as one decision can cover.
+    # As many connections as one decision can cover, each with what the page showed of it.
     # By reviewers and, of their own connections, by owners with any role.
     action(
         "reviews/<uuid:pk>/decide/",
         actions.access_review_decide,
         SEE,
-        max_fields=1100,
+        max_fields=2100,
         viewers_need_mfa=True,
     ),
     action("reviews/<uuid:pk>/plan/", actions.access_review_plan, DELETE),

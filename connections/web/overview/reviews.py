@@ -30,8 +30,9 @@ def access_reviews(situation: Situation) -> Iterator[Item]:
             )
     for waiting in list_waiting_reviews(actor=situation.actor):
         review = waiting.review
-        note, action = "Ready to close: every connection has a decision", "Close…"
+        note, action, query = "Ready to close: every connection has a decision", "Close…", {}
         if waiting.to_decide:
+            query = {"show": "to-decide"}
             note, action = (
                 f"{pluralize(waiting.to_decide, 'connection')} for you to decide",
                 "Continue",
@@ -47,7 +48,7 @@ def access_reviews(situation: Situation) -> Iterator[Item]:
             note=note,
             at=review.due_at,
             deadline="due",
-            url=reverse("access-review-detail", args=[review.pk]),
+            url=reverse("access-review-detail", args=[review.pk], query=query),
             action=action,
             # The person who closes it waits until everyone has decided.
             is_yours=action != "View",
