@@ -24,6 +24,10 @@ class ConflictError(DomainError):
     """The object is no longer in a state that allows the action."""
 
 
+class NotKeptError(DomainError):
+    """Nothing is stored about the time that was asked for."""
+
+
 class OvertakenError(ConflictError):
     """Someone else, or the same person in another tab, was first.
 

@@ -6,7 +6,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
@@ -143,3 +143,18 @@ def _starts_like_a_formula(text: str) -> bool:
 def as_time(at: datetime | None) -> str | None:
     """An ISO 8601 time in UTC, or None."""
     return at.isoformat() if at else None
+
+
+def parse_time(text: str, *, of_date: time = time.min) -> datetime:
+    """An ISO 8601 time, UTC if it has no offset. A date is its day's `of_date`.
+
+    Raises ValueError.
+    """
+    try:
+        at = datetime.combine(date.fromisoformat(text), of_date)
+    except ValueError:
+        at = datetime.fromisoformat(text)
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError(text) from error

@@ -8,6 +8,7 @@ from connections.core.tabular import Columns, as_time
 from connections.exports.export import Export
 from connections.inventory.inventory import InventoryRow, iterate_rows
 from connections.inventory.matching import InventoryFilter
+from connections.inventory.point_in_time import PastConnection
 from connections.models import Agreement
 
 # One org connection; `as_of` is the time of its newest snapshot.
@@ -36,6 +37,22 @@ CONNECTION_EXPORT_COLUMNS = Columns[InventoryRow](
         "reasons": lambda row: list(row.reasons),
         "accepted": lambda row: bool(row.agreement and row.agreement.accepted_at),
         "accepted_at": lambda row: row.agreement and as_time(row.agreement.accepted_at),
+    }
+)
+
+# The same at a past moment; agreements aren't known for one.
+PAST_CONNECTION_COLUMNS = Columns[PastConnection](
+    {
+        "id": lambda row: str(row.snapshot.connection_id),
+        "site": lambda row: row.snapshot.site,
+        "source_org": lambda row: row.snapshot.source_org,
+        "sink_org": lambda row: row.snapshot.sink_org,
+        "connection_types": lambda row: row.snapshot.connection_types,
+        "created_at": lambda row: as_time(row.snapshot.connection_created_at),
+        "created_by": lambda row: row.snapshot.creator,
+        "seen_by": lambda row: [credential.name for credential in row.listed_by],
+        "as_of": lambda row: as_time(row.as_of),
+        "changing": lambda row: row.is_changing,
     }
 )
 

@@ -145,3 +145,35 @@ def test_no_key_is_printed(payments: Credential, sandbox: SandboxServer):
     assert pair.api_key not in out + err
     assert pair.application_key not in out + err
     assert not AuditEvent.objects.exists()
+
+
+def test_at_a_moment_what_it_cannot_say_is_null(sandbox: SandboxServer, payments: Credential):
+    run_json()
+    finished_at = Sync.objects.latest("pk").finished_at.isoformat()
+    code, document = run_json("--at", finished_at)
+    assert code == 0
+    [found, *_] = document["org_connections"]
+    now = run_json("--stored")[1]["org_connections"][0]
+    unknown = ("agreed", "reasons", "accepted", "accepted_at", "agreement")
+    assert found["as_of"]
+    assert found["changing"] is False
+    assert {name: found[name] for name in now} == now | dict.fromkeys(unknown)
+    assert document["at"] == finished_at
+    assert {org["last_synced_at"] for org in document["not_covered"]} == {None}
+    assert Sync.objects.count() == 1
+
+
+def test_before_the_first_sync_it_fails_and_says_why(sandbox: SandboxServer, payments: Credential):
+    run_json()
+    code, document = run_json("--at", "2020-01-31")
+    assert code == 1
+    assert "Nothing is stored about 2020-01-31 23:59:59 UTC." in document["error"]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "9999-01-01"])
+def test_a_moment_that_cannot_be_is_a_usage_error(payments: Credential, text: str):
+    assert run("--at", text)[0] == 2
+
+
+def test_whether_a_past_connection_was_agreed_cannot_be_asked(payments: Credential):
+    assert run("--at", "2020-01-31", "--not-agreed")[0] == 2

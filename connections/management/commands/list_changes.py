@@ -1,13 +1,14 @@
 """List what changed outside Org Admin from the command line."""
 
 from argparse import ArgumentParser
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from connections.access.actor import command_actor
 from connections.changes.changes import ChangeFilter, ChangeRow, iterate_changes
 from connections.changes.export import CHANGE_EXPORT_COLUMNS
 from connections.changes.texts import change_subject, change_title
+from connections.core.tabular import parse_time
 from connections.core.text import format_time
 from connections.management.base import OrgAdminCommand, Result
 from connections.models import Change
@@ -50,9 +51,8 @@ class Command(OrgAdminCommand):
 
     def _parse_time(self, text: str) -> datetime:
         try:
-            at = datetime.fromisoformat(text)
-            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
+            return parse_time(text)
+        except ValueError:
             self.usage_error("--since: Use a time such as 2026-01-31T14:00:00Z.")
 
 

@@ -6,11 +6,22 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import tabular
 from connections.core.causes import failure_text
+from connections.core.text import format_time
 from connections.crypto.encryption import check_key_ring
 from connections.inventory import syncs
-from connections.inventory.export import CONNECTION_EXPORT_COLUMNS, agreement_document
+from connections.inventory.export import (
+    CONNECTION_EXPORT_COLUMNS,
+    PAST_CONNECTION_COLUMNS,
+    agreement_document,
+)
 from connections.inventory.inventory import InventoryRow, iterate_rows
 from connections.inventory.matching import InventoryFilter
+from connections.inventory.point_in_time import (
+    NotCovered,
+    PastConnection,
+    list_connections_at,
+    parse_moment,
+)
 from connections.management.base import FAILED, OrgAdminCommand, Result
 from connections.models import Credential, Sync
 
@@ -53,10 +64,21 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--not-agreed", action="store_true", help="Only connections that aren't agreed."
         )
+        parser.add_argument(
+            "--at",
+            metavar="TIME",
+            help="Don't sync: list what the newest complete syncs by then showed. ISO 8601, UTC if "
+            "it has no offset; a date stands for its end.",
+        )
 
     def run(self, **options: Any) -> Result:
         credentials = self.choose_credentials(options["credential"])
         actor = command_actor()
+        if options["at"] is not None:
+            if options["not_agreed"]:
+                self.usage_error("--not-agreed can't be used with --at.")
+            chosen = credentials[0] if options["credential"] else None
+            return self._list_at(options["at"], chosen=chosen)
         if not options["stored"]:
             check_key_ring()
             syncs.sync_orgs(actor=actor, credentials=credentials)
@@ -73,6 +95,17 @@ class Command(OrgAdminCommand):
         exit_code = FAILED if failures else NOT_AGREED if options["not_agreed"] and rows else 0
         return Result(document, *map(_line, rows), errors=errors, exit_code=exit_code)
 
+    def _list_at(self, text: str, *, chosen: Credential | None) -> Result:
+        past = list_connections_at(actor=command_actor(), at=parse_moment(text))
+        rows = [row for row in past.connections if chosen is None or chosen in row.listed_by]
+        document = {
+            "at": tabular.as_time(past.at),
+            "org_connections": [_past_document(row) for row in rows],
+            "not_covered": [_not_covered_document(each) for each in past.not_covered],
+        }
+        lines = [f"{_line(row)}{'  changing' if row.is_changing else ''}" for row in rows]
+        return Result(document, *lines, errors=map(_not_covered_line, past.not_covered))
+
 
 def _document(row: InventoryRow) -> dict[str, Any]:
     values = CONNECTION_EXPORT_COLUMNS.row(row)
@@ -80,7 +113,27 @@ def _document(row: InventoryRow) -> dict[str, Any]:
     return {name: values[name] for name in COLUMNS} | {"agreement": agreement}
 
 
-def _line(row: InventoryRow) -> str:
+def _past_document(row: PastConnection) -> dict[str, Any]:
+    """A connection as `_document` has it. What a past moment can't say is null."""
+    values = PAST_CONNECTION_COLUMNS.row(row)
+    return dict.fromkeys((*COLUMNS, "agreement")) | values
+
+
+def _not_covered_document(each: NotCovered) -> dict[str, Any]:
+    return {
+        "id": each.org.org_id,
+        "site": each.org.site,
+        "name": each.org.name or None,
+        "last_synced_at": tabular.as_time(each.last_synced_at),
+    }
+
+
+def _not_covered_line(each: NotCovered) -> str:
+    synced = format_time(each.last_synced_at) if each.last_synced_at else "never"
+    return f"Not covered: {each.org.name or each.org.org_id} on {each.org.site}, synced {synced}"
+
+
+def _line(row: InventoryRow | PastConnection) -> str:
     snapshot = row.snapshot
     types = ",".join(snapshot.connection_types)
     return (
