@@ -203,6 +203,14 @@ def test_rows_to_decide_are_grouped_by_who_answers_for_them(
         assert re.findall(r'id="group-\w+">([^<]+) <span class="count">1<', html) == names
 
 
+def test_a_new_access_review_offers_owners_by_name_and_no_filter_by_time(
+    agreed: AccessReview, edith: Person, client_of: ClientOf
+):
+    html = client_of(edith).get("/reviews/new/").text
+    assert options(html, "owner")["Ada"] == "ada"
+    assert [name for name in ("group", "ends_within", "created") if f'name="{name}"' in html] == []
+
+
 def test_a_closed_access_review_offers_no_filter_by_what_is_agreed_now(
     agreed: AccessReview, ada: Person, edith: Person, client_of: ClientOf
 ):

@@ -74,9 +74,11 @@ def scope_bar(
         more=["site", "flag", "protected", "source", "destination"],
         without=[
             name
-            for name in ("created", "reviewed", "changed", "agreed", "ends")
+            for name in ("created", "reviewed", "changed", "agreed", "ends_within")
             if name not in query
-        ],
+        ]
+        # They are text fields without choices.
+        + [name for name in ("owner", "group") if not choices.get(name)],
     )
 
 

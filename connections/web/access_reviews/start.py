@@ -12,13 +12,14 @@ from connections.access_reviews import population
 from connections.access_reviews.current import about_connections
 from connections.core.errors import InvalidInputError
 from connections.core.text import join_some_names, pluralize
+from connections.inventory.choices import find_agreement_choices
 from connections.models import OrgConnectionKey, OrgConnectionSnapshot
 from connections.web.access_reviews.filters import scope_bar
 from connections.web.access_reviews.forms import StartForm, reviewer_choices
 from connections.web.framework import lists
 from connections.web.framework.forms import PageWarning
 from connections.web.framework.http import actor_of, redirect_to, wants_fragment
-from connections.web.inventory.filters import connection_choices
+from connections.web.inventory.filters import agreement_choices, connection_choices
 
 # How many names a warning has, and the list below the warnings.
 MAX_NAMES = 5
@@ -68,7 +69,10 @@ def _page_context(request: HttpRequest, *, form: StartForm, actor: Actor) -> dic
             actor=actor, scope=form.shown_scope, reviewers=form.chosen_reviewers
         )
         inventory = preview.inventory
-        choices = connection_choices(inventory.orgs, inventory.connection_types, inventory.creators)
+        agreed = find_agreement_choices(actor=actor)
+        choices = connection_choices(
+            inventory.orgs, inventory.connection_types, inventory.creators
+        ) | agreement_choices(agreed, actor=actor)
     except InvalidInputError as error:
         problem = error.fields["scope"]
     without_reviewer = preview.without_reviewer if preview else []
