@@ -208,7 +208,7 @@ def test_a_new_access_review_offers_owners_by_name_and_no_filter_by_time(
 ):
     html = client_of(edith).get("/reviews/new/").text
     assert options(html, "owner")["Ada"] == "ada"
-    assert [name for name in ("group", "ends_within", "created") if f'name="{name}"' in html] == []
+    assert [name for name in ("ends_within", "created") if f'name="{name}"' in html] == []
 
 
 def test_a_closed_access_review_offers_no_filter_by_what_is_agreed_now(

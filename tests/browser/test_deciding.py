@@ -68,8 +68,11 @@ def test_an_approver_decides_without_scrolling(
 def test_on_a_phone_declining_begins_with_its_reason(open_demo_as: OpenAs):
     page = open_deletion(open_demo_as, "approver", State.REQUESTED)
     page.set_viewport_size({"width": 390, "height": 844})
+    decline = page.locator(".decision")
+    assert box(decline)["height"] <= 1
     page.get_by_role("link", name="Decline…").click()
     expect(page.get_by_label("Reason")).to_be_focused()
+    assert box(decline)["height"] > 1
 
 
 def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: OpenAs):
