@@ -12,7 +12,7 @@ from connections.agreements.setting import org_names, require_pairs
 from connections.audit import EventCode, Sentence
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.core.text import pluralize
+from connections.core.text import join_some_names
 from connections.core.typed_text import clean_text
 from connections.models import Agreement, OrgPair, OwnerDecision, Person
 
@@ -29,13 +29,7 @@ def accept_agreements(
     """
     require_pairs(pairs, actor=actor)
     with audit.atomic():
-        own = _lock_own(pairs, actor=actor)
-        changed = [each for each in own if each.version != versions[each.pair]]
-        if changed:
-            raise ConflictError(
-                f"Someone changed {pluralize(len(changed), 'agreement')} in the meantime. Nothing "
-                "was accepted. Read what it says now, then accept it."
-            )
+        own = _lock_own(pairs, versions, actor=actor)
         new = [each for each in own if not each.accepted_at]
         now = clock.now()
         refused = OwnerDecision.objects.filter(agreement__in=[each.pk for each in new])
@@ -50,8 +44,8 @@ def accept_agreements(
     return new
 
 
-def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> Agreement:
-    """Say that the newest version of this agreement isn't the actor's. Returns that version.
+def refuse_agreement(*, actor: Actor, pair: OrgPair, version: int, reason: str) -> Agreement:
+    """Say that this version of the agreement isn't the actor's, and return it.
 
     Who set it is notified, or administrators if that person left or can't see it.
 
@@ -61,7 +55,7 @@ def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> Agreement:
     require_pairs([pair], actor=actor)
     reason = clean_text(reason, missing="Say why it isn't yours.")
     with audit.atomic():
-        [own] = _lock_own([pair], actor=actor)
+        [own] = _lock_own([pair], {pair: version}, actor=actor)
         if own.accepted_at:
             raise ConflictError("You accepted this agreement. To hand it over, name another owner.")
         if own.decision:
@@ -75,8 +69,10 @@ def refuse_agreement(*, actor: Actor, pair: OrgPair, reason: str) -> Agreement:
     return own
 
 
-def _lock_own(pairs: Sequence[OrgPair], *, actor: Actor) -> list[Agreement]:
-    """The newest version of each pair's agreement, whose owner the actor is."""
+def _lock_own(
+    pairs: Sequence[OrgPair], versions: Mapping[OrgPair, int], *, actor: Actor
+) -> list[Agreement]:
+    """The newest version of each pair's agreement, if the actor owns and read it."""
     person = actor.person
     if person is None or not permissions.can_see(actor):
         raise permissions.denied(WHO_CAN)
@@ -86,6 +82,13 @@ def _lock_own(pairs: Sequence[OrgPair], *, actor: Actor) -> list[Agreement]:
     if len(newest) < len(set(pairs)):
         raise Http404("There is no agreement about these orgs.")
     permissions.require(all(each.owner == person for each in newest.values()), WHO_CAN)
+    changed = [pair for pair, each in newest.items() if each.version != versions[pair]]
+    if changed:
+        names = join_some_names([" → ".join(each) for each in org_names(changed)], limit=3)
+        raise ConflictError(
+            f"Someone changed what is agreed about {names} in the meantime. Nothing was saved. "
+            "Read what it says now, then decide."
+        )
     return list(newest.values())
 
 

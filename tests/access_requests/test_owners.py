@@ -382,7 +382,9 @@ def test_who_answers_for_nothing_in_a_bulk_deletion_learns_nothing(
 
 def refused_by(owner: Person, case: Case) -> None:
     agree(case.pair, actor=command_actor(), owner=owner, owner_text="")
-    refuse_agreement(actor=person_actor(person=owner), pair=case.pair, reason="Not mine")
+    version = find_agreements([case.pair])[case.pair].version
+    actor = person_actor(person=owner)
+    refuse_agreement(actor=actor, pair=case.pair, version=version, reason="Not mine")
     case.clock.advance(seconds=1)
 
 

@@ -99,7 +99,7 @@ def test_an_older_version_of_one_stops_all(
     agree(other, actor=actor_for(ada), owner=victor, owner_text="")
     agree(other, actor=actor_for(ada), purpose="Another purpose")
     pairs = [owned.pair, other]
-    with pytest.raises(ConflictError, match="Someone changed 1 agreement in the meantime"):
+    with pytest.raises(ConflictError, match=r"changed what is agreed about .* → .* in the mean"):
         accept_agreements(actor=actor_for(victor), pairs=pairs, versions=dict.fromkeys(pairs, 1))
     assert not OwnerDecision.objects.exists()
 
@@ -114,7 +114,7 @@ def test_only_the_owner_accepts_or_refuses(
             accept_agreements(actor=actor, pairs=pairs, versions=dict.fromkeys(pairs, 1))
     for actor in (actor_for(ada), command_actor()):
         with pytest.raises(PermissionDenied, match="decide for the owner"):
-            refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+            refuse_agreement(actor=actor, pair=owned.pair, version=1, reason="Not mine")
     assert not OwnerDecision.objects.exists()
 
 
@@ -144,7 +144,7 @@ def test_what_the_owner_cannot_see_is_not_found(
     with pytest.raises(Http404):
         accept_agreements(actor=hidden_from, pairs=[owned.pair], versions={owned.pair: 1})
     with pytest.raises(Http404):
-        refuse_agreement(actor=hidden_from, pair=owned.pair, reason="Not mine")
+        refuse_agreement(actor=hidden_from, pair=owned.pair, version=1, reason="Not mine")
     assert not OwnerDecision.objects.exists()
 
 
@@ -155,7 +155,9 @@ def test_who_set_it_is_notified_of_the_reason_why_it_is_not_the_owners(
     owned: Agreement, victor: Person, actor_for: ActorFor, settings: Settings
 ):
     settings.HAS_MAIL = True
-    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason=" I left the SOC. ")
+    refuse_agreement(
+        actor=actor_for(victor), pair=owned.pair, version=1, reason=" I left the SOC. "
+    )
     stored = newest(owned.pair)
     assert (stored.is_refused, stored.accepted_at) == (True, None)
     assert stored.decision
@@ -176,7 +178,7 @@ def test_administrators_are_notified_if_a_command_set_it(
 ):
     settings.HAS_MAIL = True
     agree(pair, actor=command_actor(), owner=victor, owner_text="")
-    refuse_agreement(actor=actor_for(victor), pair=pair, reason="Not mine")
+    refuse_agreement(actor=actor_for(victor), pair=pair, version=1, reason="Not mine")
     notification = Notification.objects.get(code="agreement.refused")
     assert notification.person == root
 
@@ -200,7 +202,7 @@ def test_administrators_are_notified_if_no_email_reaches_who_set_it(
     else:
         let_only(victor, credential=payments, kind=AccessKind.SEE, actor=actor_for(root))
     actor = actor_for(Person.objects.get(pk=victor.pk))
-    refused = refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+    refused = refuse_agreement(actor=actor, pair=owned.pair, version=1, reason="Not mine")
     recipients = Notification.objects.filter(code="agreement.refused").exclude(person=ada)
     assert [each.person for each in recipients] == [root]
     assert refusal_text(refused) == "1 administrator is notified."
@@ -210,7 +212,9 @@ def test_without_email_the_owner_reads_whom_to_tell(
     owned: Agreement, victor: Person, actor_for: ActorFor, settings: Settings
 ):
     settings.HAS_MAIL = False
-    refused = refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Not mine")
+    refused = refuse_agreement(
+        actor=actor_for(victor), pair=owned.pair, version=1, reason="Not mine"
+    )
     assert refusal_text(refused) == "Email is off: tell Ada yourself."
     refused.set_by = None
     assert refusal_text(refused) == "Email is off: tell an administrator yourself."
@@ -219,15 +223,25 @@ def test_without_email_the_owner_reads_whom_to_tell(
 def test_a_second_refusal_changes_nothing_and_says_so(
     owned: Agreement, victor: Person, actor_for: ActorFor
 ):
-    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="First")
+    refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason="First")
     with pytest.raises(ConflictError, match="already said that this isn't yours: “First”"):
-        refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Second")
+        refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason="Second")
     assert OwnerDecision.objects.get().reason == "First"
+
+
+def test_only_the_newest_version_can_be_refused(
+    owned: Agreement, victor: Person, ada: Person, actor_for: ActorFor
+):
+    agree(owned.pair, actor=actor_for(ada), purpose="Another purpose")
+    actor = actor_for(victor)
+    with pytest.raises(ConflictError, match=r"in the meantime\. Nothing was saved"):
+        refuse_agreement(actor=actor, pair=owned.pair, version=1, reason="Not mine")
+    assert not OwnerDecision.objects.exists()
 
 
 def test_a_refusal_needs_a_reason(owned: Agreement, victor: Person, actor_for: ActorFor):
     with pytest.raises(InvalidInputError, match="Say why it isn't yours"):
-        refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason=" \u200b")
+        refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason=" \u200b")
     assert not OwnerDecision.objects.exists()
 
 
@@ -235,7 +249,7 @@ def test_what_is_accepted_cannot_be_refused(owned: Agreement, victor: Person, ac
     actor = actor_for(victor)
     accept_agreements(actor=actor, pairs=[owned.pair], versions={owned.pair: 1})
     with pytest.raises(ConflictError, match="name another owner"):
-        refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+        refuse_agreement(actor=actor, pair=owned.pair, version=1, reason="Not mine")
     assert newest(owned.pair).accepted_at
 
 
@@ -243,7 +257,7 @@ def test_what_was_refused_can_be_accepted_and_the_refusal_is_kept(
     owned: Agreement, victor: Person, actor_for: ActorFor
 ):
     actor = actor_for(victor)
-    refuse_agreement(actor=actor, pair=owned.pair, reason="Not mine")
+    refuse_agreement(actor=actor, pair=owned.pair, version=1, reason="Not mine")
     accept_agreements(actor=actor, pairs=[owned.pair], versions={owned.pair: 1})
     stored = newest(owned.pair)
     assert stored.accepted_at
@@ -258,7 +272,7 @@ def test_what_was_refused_can_be_accepted_and_the_refusal_is_kept(
 def test_each_column_of_an_owners_decision_counts(
     owned: Agreement, victor: Person, actor_for: ActorFor, subtests: pytest.Subtests
 ):
-    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Not mine")
+    refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason="Not mine")
     accept_agreements(actor=actor_for(victor), pairs=[owned.pair], versions={owned.pair: 1})
     assert_each_stored_column_counts(kind_of(AGREEMENT), owned.pk, subtests)
 
@@ -266,7 +280,7 @@ def test_each_column_of_an_owners_decision_counts(
 def test_no_decision_can_be_changed_or_removed(
     owned: Agreement, victor: Person, actor_for: ActorFor
 ):
-    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Not mine")
+    refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason="Not mine")
     decisions = OwnerDecision.objects.filter(pk=owned.pk)
     now = clock.now()
     statements = (
@@ -306,7 +320,7 @@ def test_a_version_that_was_set_together_with_its_acceptance_is_found(owned: Agr
 def test_a_recorded_decision_by_someone_else_is_found(
     owned: Agreement, victor: Person, ada: Person, actor_for: ActorFor
 ):
-    refuse_agreement(actor=actor_for(victor), pair=owned.pair, reason="Not mine")
+    refuse_agreement(actor=actor_for(victor), pair=owned.pair, version=1, reason="Not mine")
     accept_agreements(actor=actor_for(victor), pairs=[owned.pair], versions={owned.pair: 1})
     rows = load_rows(kind_of(AGREEMENT), ids=[owned.pk])[owned.pk]
     names = {str(value.number): "Someone" for value in PersonalValue.objects.all()}

@@ -89,7 +89,7 @@ def test_what_is_accepted_or_refused_needs_the_owner_no_more(
     client = client_of(victor)
     text = "You answer for 2 connections: 1 not accepted yet"
     assert items(client) == {"acceptance": (1, text)}
-    refuse_agreement(actor=actor, pair=owned[1], reason="Not mine")
+    refuse_agreement(actor=actor, pair=owned[1], version=1, reason="Not mine")
     client = client_of(victor)
     assert items(client) == {}
     assert entry(client)[1] == "/agreements/"
@@ -99,7 +99,7 @@ def test_what_is_accepted_or_refused_needs_the_owner_no_more(
 def test_what_its_owner_refused_needs_those_who_can_set_it_until_there_is_a_newer_version(
     owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
 ):
-    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], reason="Not mine")
+    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], version=1, reason="Not mine")
     client, owner = client_of(ada), client_of(victor)
     assert items(client) == {"not_agreed": (1, "1 connection, 1 refused by its owner")}
     assert entry(client) == ("1", NEEDS_YOU)
@@ -118,7 +118,7 @@ def test_what_is_refused_and_not_agreed_counts_once(
     owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
 ):
     for pair in owned:
-        refuse_agreement(actor=person_actor(person=victor), pair=pair, reason="Not mine")
+        refuse_agreement(actor=person_actor(person=victor), pair=pair, version=1, reason="Not mine")
     Person.objects.filter(pk=victor.pk).update(is_active=False)
     client = client_of(ada)
     assert items(client) == {"not_agreed": (2, "2 connections, 2 refused by their owners")}
@@ -128,7 +128,7 @@ def test_what_is_refused_and_not_agreed_counts_once(
 def test_whoever_cannot_set_it_is_not_led_to_what_its_owner_refused(
     owned: list[OrgPair], victor: Person, linus: Person, client_of: ClientOf
 ):
-    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], reason="Not mine")
+    refuse_agreement(actor=person_actor(person=victor), pair=owned[0], version=1, reason="Not mine")
     client = client_of(linus)
     assert items(client) == {}
     assert listed_count(client) == 0
@@ -138,7 +138,7 @@ def test_a_refusal_by_mistake_is_undone_in_the_list_to_which_the_connection_lead
     owned: list[OrgPair], victor: Person, client_of: ClientOf
 ):
     for pair in owned:
-        refuse_agreement(actor=person_actor(person=victor), pair=pair, reason="Not mine")
+        refuse_agreement(actor=person_actor(person=victor), pair=pair, version=1, reason="Not mine")
     client = client_of(victor)
     snapshot = OrgConnectionSnapshot.objects.get(
         source_org_id=owned[0].source_org_id, sink_org_id=owned[0].sink_org_id
@@ -215,7 +215,7 @@ def test_more_than_a_page_counts_all(
     monkeypatch.setattr("connections.web.framework.lists.PAGE_SIZE", 1)
     page = client_of(victor).get(NEEDS_YOU).text
     assert sum(map(int, re.findall(r'data-count="(\d+)"', page))) == 2
-    assert page.count('name="version"') == 2 + 1
+    assert page.count('name="version"') == 2 + 2
 
 
 def test_the_overview_counts_what_owners_accepted_and_who_has_no_account(
@@ -257,7 +257,7 @@ def test_an_older_version_is_409_as_a_whole_and_the_page_has_the_newest(
     response = client_of(victor).post("/agreements/accept/", posted(owned))
     assert response.status_code == 409
     page = read(response)
-    assert "Someone changed 1 agreement in the meantime. Nothing was accepted." in page.text
+    assert "Someone changed what is agreed about Payments US → Group SOC" in page.text
     assert "Another purpose" in page.text
     assert not OwnerDecision.objects.exists()
 
@@ -279,7 +279,7 @@ def test_others_agreements_are_403_and_what_is_unknown_404(
     owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
 ):
     operator, owner = client_of(ada), client_of(victor)
-    reason = {"pair": owned[0].reference, "reason": "Not mine"}
+    reason = posted(owned[:1]) | {"reason": ["Not mine"]}
     assert operator.post("/agreements/accept/", posted(owned)).status_code == 403
     assert operator.post("/agreements/refuse/", reason).status_code == 403
     unknown = owned[0]._replace(sink_org_id="unknown")
@@ -301,16 +301,28 @@ def test_a_thousand_pairs_fit_in_one_post(db: None):
 def test_a_refusal_keeps_its_reason_and_an_empty_one_is_422_with_the_row_open(
     owned: list[OrgPair], victor: Person, client_of: ClientOf
 ):
-    client, named = client_of(victor), {"pair": owned[0].reference}
-    response = client.post("/agreements/refuse/", named | {"reason": " "})
+    client, named = client_of(victor), posted(owned[:1])
+    response = client.post("/agreements/refuse/", named | {"reason": [" "]})
     assert response.status_code == 422
     assert "Say why it isn&#x27;t yours." in response.text
     assert response.text.count('<details class="row-opener" open>') == 1
-    response = client.post("/agreements/refuse/", named | {"reason": "I left."})
+    response = client.post("/agreements/refuse/", named | {"reason": ["I left."]})
     assert (response.status_code, response["Location"]) == (303, NEEDS_YOU)
     assert newest(owned[0]).is_refused
     assert "Saved. Email is off: tell Ada yourself." in client.get("/agreements/").text
     assert "Refused" in client.get("/agreements/").text
+
+
+def test_refusing_an_older_version_is_409_and_keeps_what_was_typed(
+    owned: list[OrgPair], victor: Person, ada: Person, client_of: ClientOf
+):
+    agree(owned[0], actor=person_actor(person=ada), purpose="Another purpose")
+    named = posted(owned[:1]) | {"reason": ["I left the SOC."]}
+    response = client_of(victor).post("/agreements/refuse/", named)
+    assert response.status_code == 409
+    assert "Another purpose" in response.text
+    assert 'value="I left the SOC."' in response.text
+    assert not OwnerDecision.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["/agreements/accept/", "/agreements/refuse/"])
@@ -320,7 +332,7 @@ def test_where_mfa_is_required_viewers_need_it_to_decide(
     settings.REQUIRE_MFA = True
     client = client_of(victor)
     assert client.get(NEEDS_YOU).status_code == 200
-    response = client.post(path, posted(owned[:1]) | {"reason": "Not mine"})
+    response = client.post(path, posted(owned[:1]) | {"reason": ["Not mine"]})
     assert response["Location"] == "/accounts/2fa/"
     assert not OwnerDecision.objects.exists()
 
@@ -340,7 +352,7 @@ def test_the_connections_page_says_who_accepted_or_refused_which_version(
     assert f'href="{NEEDS_YOU}"' in page.html
     assert ">Accept…</a>" not in read(client_of(ada).get(url)).html
     actor = person_actor(person=victor)
-    refuse_agreement(actor=actor, pair=owned[0], reason="I left the SOC.")
+    refuse_agreement(actor=actor, pair=owned[0], version=1, reason="I left the SOC.")
     assert "Refused by Victor: “I left the SOC.”" in read(client_of(ada).get(url)).text
     accept_agreements(actor=actor, pairs=owned[:1], versions={owned[0]: 1})
     agree(owned[0], actor=person_actor(person=ada), purpose="Another purpose")

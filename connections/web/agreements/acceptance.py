@@ -19,7 +19,7 @@ from connections.web.framework.lists import as_page_request
 
 
 class AcceptanceForm(PairsForm):
-    """The number of the version that was shown of each pair, in the same order."""
+    """The version that was shown of each pair's agreement, in the same order."""
 
     version = ListField(required=False)
 
@@ -35,7 +35,7 @@ class AcceptanceForm(PairsForm):
         }
 
 
-class RefusalForm(PairsForm):
+class RefusalForm(AcceptanceForm):
     """Why one pair isn't the person's."""
 
     reason = reason_field()
@@ -45,7 +45,8 @@ class RefusalForm(PairsForm):
         """The arguments for the service. Raises Http404 unless it names one pair."""
         if len(self.pairs) != 1:
             raise Http404("This isn't one agreement.")
-        return {"pair": self.pairs[0], **self.cleaned_data}
+        [(pair, version)] = super().arguments["versions"].items()
+        return {"pair": pair, "version": version, "reason": self.cleaned_data["reason"]}
 
 
 def _page(request: HttpRequest, refusal: Refusal) -> HttpResponse:
