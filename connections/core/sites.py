@@ -209,8 +209,3 @@ def site_name(site: str) -> str:
     """ "EU1", or the stored name of a site that is no longer known."""
     datadog_site = site_or_none(site)
     return datadog_site.name if datadog_site else site
-
-
-def org_label(*, site: str, org_id: str, name: str) -> str:
-    """ "Payments EU · EU1 · …5e529f07", because orgs can have the same name."""
-    return f"{name or 'Unknown org'} · {site_name(site)} · …{org_id[-8:]}"

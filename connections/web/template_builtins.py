@@ -285,6 +285,8 @@ class _ListTable(template.Node):
         ]
         with context.push(columns=columns):
             rows = self.nodelist.render(context)
+        # The indentation of the templates, which no browser shows: 2 to 4 % of a compressed list.
+        rows = SafeString(re.sub(r">\s*\n\s*<", ">\n<", rows))
         options |= {"columns": columns, "rows": rows}
         return render_to_string("components/lists/table.html", options)
 

@@ -104,7 +104,7 @@ def test_what_its_owner_refused_needs_those_who_can_set_it_until_there_is_a_newe
     assert items(client) == {"not_agreed": (1, "1 connection, 1 refused by its owner")}
     assert entry(client) == ("1", NEEDS_YOU)
     page = client.get(NEEDS_YOU).text
-    assert re.findall(r'data-pair="([^"]*)"', page) == [owned[0].reference]
+    assert re.findall(r'name="pair" value="([^"]*)"', page) == [owned[0].reference]
     assert listed_count(client) == 1
     text = "You answer for 1 connection: 1 not accepted yet"
     assert items(owner) == {"acceptance": (1, text)}

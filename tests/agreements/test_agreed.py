@@ -138,7 +138,8 @@ def test_each_reason_appears_and_disappears_wherever_the_connection_is_shown(
 def reasons_on_pages(client: Client, pair: OrgPair) -> list[list[str]]:
     """The reasons in the list of agreements, on the connection's page and in the matrix."""
     html = client.get("/agreements/").content.decode()
-    [listed] = re.findall(rf'data-pair="{pair.reference}"[^>]*data-reasons="([^"]*)"', html)
+    row = html.partition(f'name="pair" value="{pair.reference}"')[0]
+    listed = re.findall(r'data-reasons="([^"]*)"', row)[-1]
     of_pair = OrgConnectionSnapshot.objects.filter(sink_org_id=pair.sink_org_id).latest("id")
     page = client.get(connection_url(of_pair.key)).content.decode()
     said = {

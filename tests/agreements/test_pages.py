@@ -38,8 +38,9 @@ def operator(ada: Person, client_of: ClientOf) -> Client:
 
 def listed(client: Client, query: str = "") -> list[tuple[str, ...]]:
     """Each row's pair, whether it is agreed, and the reasons."""
-    pattern = r'data-pair="([^"]*)" data-agreed="([^"]*)" data-reasons="([^"]*)"'
-    return re.findall(pattern, read(client.get(LIST + query)).html)
+    pattern = r'data-agreed="([^"]*)" data-reasons="([^"]*)".*?name="pair" value="([^"]*)"'
+    rows = re.findall(pattern, read(client.get(LIST + query)).html, re.DOTALL)
+    return [(pair, agreed, reasons) for agreed, reasons, pair in rows]
 
 
 def newest(pair: OrgPair) -> Agreement:

@@ -150,7 +150,7 @@ def test_the_parts_of_lists_are_found_by_name_with_how_many_they_have(
     client_of: ClientOf, ada: Person, victor: Person, labs: Credential, sandbox: SandboxServer
 ):
     client = client_of(ada)
-    listed = client.get("/agreements/?reason=no_agreement").text.count("data-pair=")
+    listed = client.get("/agreements/?reason=no_agreement").text.count("data-agreed=")
     for text in ("no agreement", "agreements no agr"):
         hit = next(
             hit

@@ -25,7 +25,7 @@ from connections.access.permissions import EXPORT, Permission
 from connections.core.any_of import AnyOf
 from connections.core.errors import InvalidInputError
 from connections.core.own_address import own_origin
-from connections.core.sites import org_label, site_name
+from connections.core.sites import site_name
 from connections.core.text import pluralize
 from connections.exports.export import Export
 from connections.inventory.matching import KnownOrg
@@ -235,8 +235,15 @@ class FilterBar:
 
 
 def org_options(orgs: Iterable[KnownOrg]) -> Options:
-    """These orgs as the choices of a filter."""
-    return [(org.key, org_label(site=org.site, org_id=org.org_id, name=org.name)) for org in orgs]
+    """These orgs as the choices of a filter: "Payments EU · EU1", and the ID if names repeat."""
+    orgs = list(orgs)
+    shared = shared_names(orgs)
+    return [(org.key, _option_label(org, shared=shared)) for org in orgs]
+
+
+def _option_label(org: KnownOrg, *, shared: set[str]) -> str:
+    label = f"{org.name or 'Unknown org'} · {site_name(org.site)}"
+    return label if org.name and org.name not in shared else f"{label} · …{org.org_id[-8:]}"
 
 
 def site_options(sites: Iterable[str]) -> Options:
