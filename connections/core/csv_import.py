@@ -116,5 +116,10 @@ def _read_rows(
                     used if can_be_stored else "It contains a character that can't be stored.",
                 )
             line = reader.line_num + 1
-    except (csv.Error, UnicodeDecodeError):
-        raise InvalidInputError({"file": "The file isn't valid CSV in UTF-8."}) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError({"file": f"Line {line} isn't valid UTF-8."}) from None
+    except csv.Error:
+        raise InvalidInputError(
+            {"file": f"Line {reader.line_num} isn't valid CSV. Check its quotes."}
+        ) from None

@@ -175,14 +175,26 @@ def test_if_someone_sets_one_of_many_at_the_same_time_only_its_line_fails(
     assert newest(other).purpose == "Mine"
 
 
-@pytest.mark.parametrize("content", [b"site\nx\n", b"\xff\xfe", as_csv() + b'"open\n'])
-def test_a_file_that_cannot_be_read_changes_nothing(pair: OrgPair, content: bytes):
-    good = as_csv(row_of(pair, owner_text="SOC", purpose="x")) if b"open" in content else b""
-    with pytest.raises(InvalidInputError):
+@pytest.mark.parametrize(
+    ("rest", "error"),
+    [
+        (b'"open\n', "Line 3 isn't valid CSV. Check its quotes."),
+        (b"us1,\xff\xfe\n", "Line 3 isn't valid UTF-8."),
+    ],
+)
+def test_a_file_that_cannot_be_read_changes_nothing(pair: OrgPair, rest: bytes, error: str):
+    with pytest.raises(InvalidInputError) as refused:
         import_agreements(
-            actor=command_actor(), content=good + content[len(as_csv()) :] if good else content
+            actor=command_actor(),
+            content=as_csv(row_of(pair, owner_text="SOC", purpose="x")) + rest,
         )
+    assert refused.value.fields == {"file": error}
     assert not Agreement.objects.exists()
+
+
+def test_a_file_without_the_columns_is_refused():
+    with pytest.raises(InvalidInputError):
+        import_agreements(actor=command_actor(), content=b"site\nx\n")
 
 
 @pytest.mark.database
