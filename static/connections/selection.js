@@ -1,7 +1,8 @@
 "use strict";
 /* Selecting rows of a list: one by one, a range with Shift, the page, or all that match. A bar with data-keep keeps
-   the selection over pages, orders and filters, until another page is opened from its form or the tab is closed, and
-   says how much of it isn't on the page. Without this script, the checked boxes of the page are what a form sends. */
+   the selection over pages, orders, filters and the pages of its rows, until its form is sent, the list is opened from
+   elsewhere or the tab is closed, and says how much of it isn't on the page. Without this script, the checked boxes of
+   the page are what a form sends. */
 (() => {
   const $ = (selector, from = document) => from.querySelector(selector);
   const bar = () => $(".selection-bar");
@@ -35,12 +36,14 @@
     if (key) sessionStorage.setItem(key, JSON.stringify({ rows: [...selected], isSent }));
   }
 
-  /* A selection that was sent comes back only with the page that it was sent from. */
+  const isFromElsewhere = () => document.referrer && !new URL(document.referrer).pathname.startsWith(window.location.pathname);
+
+  /* A selection that was sent, or that another part of the site followed, comes back only with its own page. */
   function restore(isOld) {
     const key = bar()?.dataset.keep;
     if (!key) return;
     const { rows, isSent } = JSON.parse(sessionStorage.getItem(key) ?? '{"rows": []}');
-    selected = new Map(isSent && !isOld ? [] : rows);
+    selected = new Map((isSent || isFromElsewhere()) && !isOld ? [] : rows);
     for (const box of boxes()) box.checked = selected.has(box.value);
   }
 
