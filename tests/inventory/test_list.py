@@ -332,6 +332,8 @@ def test_an_id_that_no_sync_lists_can_be_deleted_by_id(
     unlisted = str(uuid4())
     page = open_list(client_of(ada), q=unlisted)
     assert link_with_text(page.html, "Delete by ID…") == f"/deletions/new/?connection_id={unlisted}"
+    protect_url = f"/connections/protect/?connection_id={unlisted}"
+    assert link_with_text(page.html, "Protect by ID…") == protect_url
     assert "Delete by ID…" not in open_list(client_of(ada), q=unlisted, type="logs").text
     assert "Delete by ID…" not in open_list(client_of(victor), q=unlisted).text
 

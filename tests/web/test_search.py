@@ -140,8 +140,8 @@ def test_people_and_pages_are_found_only_by_those_who_can_open_them(
 def test_what_can_be_started_is_found_by_those_who_can(
     client_of: ClientOf, ada: Person, margaret: Person, root: Person
 ):
-    assert names_found(client_of(ada), "by id") == {"Actions": ["Delete by ID…"]}
-    assert names_found(client_of(margaret), "by id") == {}
+    assert names_found(client_of(ada), "by id") == {"Actions": ["Delete by ID…", "Protect by ID…"]}
+    assert names_found(client_of(margaret), "by id") == {"Actions": ["Protect by ID…"]}
     assert names_found(client_of(margaret), "import cred") == {"Actions": ["Import credentials…"]}
     assert names_found(client_of(root), "add person") == {"Actions": ["Add a person…"]}
 

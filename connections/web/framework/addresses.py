@@ -9,6 +9,8 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from connections.access import permissions
+from connections.access.actor import Actor
 from connections.access_requests.actions import pair_of
 from connections.access_requests.moving import kind_left
 from connections.inventory.matching import KnownOrg
@@ -55,6 +57,17 @@ def org_url(org: KnownOrg) -> str:
         return reverse("org-detail", args=[org.site, org.org_id])
     except NoReverseMatch:
         return ""
+
+
+def by_id_links(connection_id: UUID, *, actor: Actor) -> list[tuple[str, str]]:
+    """What the actor can start for a connection that no sync lists: a label and an address."""
+    query = {"connection_id": str(connection_id)}
+    links = []
+    if permissions.can_delete(actor):
+        links.append(("Delete by ID…", reverse("deletion-confirm", query=query)))
+    if permissions.can_protect(actor):
+        links.append(("Protect by ID…", reverse("org-connection-protect", query=query)))
+    return links
 
 
 def connection_url(key: OrgConnectionKey) -> str:

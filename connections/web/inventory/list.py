@@ -18,6 +18,7 @@ from connections.inventory.rate_limits import OrgKey
 from connections.models import Deletion
 from connections.people import people
 from connections.web.framework import lists
+from connections.web.framework.addresses import by_id_links
 from connections.web.framework.http import actor_of
 from connections.web.inventory.filters import agreement_choices, connection_choices, unused_filters
 from connections.web.inventory.head import head_of
@@ -61,6 +62,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     has_few = len(orgs) < FILTERS_FROM_ORGS and inventory.total <= FILTERS_ABOVE
     is_small = has_few and only_search
     has_no_credential = not inventory.credentials
+    unlisted_id = uuid_or_none(filters.text) if only_search and not matches else None
     # Not the inventory itself: a context stays in memory until the next garbage collection, and
     # with it every connection would.
     context = {
@@ -80,7 +82,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "matching": matches if can_select_all and page.has_other_pages() else 0,
         "all_url": lists.list_url(request, all="1"),
         "facts": SELECTED_FACTS,
-        "unlisted_id": can_delete and only_search and not matches and uuid_or_none(filters.text),
+        "by_id_links": by_id_links(unlisted_id, actor=actor) if unlisted_id else [],
         "shared_names": lists.shared_names(inventory.orgs),
         "views": view_links(request) if len(orgs) >= MATRIX_FROM_ORGS else [],
         "has_no_credential": has_no_credential,

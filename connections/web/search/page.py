@@ -41,7 +41,12 @@ from connections.models import (
 from connections.web.badges import Badge, review_badge
 from connections.web.batches.list import status_of, title_of, titled_batches
 from connections.web.changes.rows import change_row_views
-from connections.web.framework.addresses import access_request_url, connection_url, org_url
+from connections.web.framework.addresses import (
+    access_request_url,
+    by_id_links,
+    connection_url,
+    org_url,
+)
 from connections.web.framework.http import actor_of, time_of, wants_fragment
 from connections.web.framework.person_limits import limited
 from connections.web.overview.navigation import GROUPS
@@ -108,9 +113,9 @@ def search(request: HttpRequest) -> HttpResponse:
         "groups": groups,
         "words": _split_words(text) if is_searched else [],
         "unconnected": _find_unconnected(text, known, actor=actor) if is_searched else [],
-        "delete_by_id_url": reverse("deletion-confirm", query={"connection_id": text})
-        if connection_id and not groups and permissions.can_delete(actor)
-        else "",
+        "by_id_links": by_id_links(connection_id, actor=actor)
+        if connection_id and not groups
+        else [],
     }
     if wants_fragment(request):
         # htmx shows only a 200 where the results are.
@@ -417,6 +422,7 @@ def _list_parts(text: str, actor: Actor) -> HitGroup:
 _ACTIONS: tuple[tuple[str, str, Callable[[Actor], bool]], ...] = (
     ("Request access…", "access-request-new", permissions.can_request_access),
     ("Delete by ID…", "deletion-confirm", permissions.can_delete),
+    ("Protect by ID…", "org-connection-protect", permissions.can_protect),
     ("New access review…", "access-review-new", permissions.can_manage_access_reviews),
     ("Import agreements…", "agreement-import", permissions.can_set_agreements),
     ("Add a credential…", "credential-new", permissions.can_manage_credentials),

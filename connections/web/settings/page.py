@@ -20,12 +20,7 @@ _LEVELS = {
 
 def settings(request: HttpRequest) -> HttpResponse:
     """The settings that the person's roles allow."""
-    actor = actor_of(request)
-    context = {
-        "can_administer": permissions.can_administer(actor),
-        "can_delete": permissions.can_delete(actor),
-        "can_protect": permissions.can_protect(actor),
-    }
+    context = {"can_administer": permissions.can_administer(actor_of(request))}
     return render(request, "settings/settings.html", context)
 
 
