@@ -89,6 +89,25 @@ def test_on_a_phone_a_bulk_deletion_is_decided_without_scrolling(open_demo_as: O
     expect(page.get_by_label("Reason")).to_be_focused()
 
 
+def test_on_a_phone_a_plan_is_read_before_it_is_confirmed(open_demo_as: OpenAs):
+    page = open_demo_as("operator")
+    page.set_viewport_size({"width": 390, "height": 844})
+    batch = Batch.objects.filter(state=BatchState.DRAFT).earliest("created_at")
+    page.goto(reverse("batch-detail", args=[batch.pk]))
+    form = box(page.locator(".plan-form"))
+    assert box(page.locator("[data-connection]").last)["y"] < form["y"]
+    page.locator(".decision-foot").get_by_role("link").click()
+    expect(page.locator(".plan-form input:focus, .plan-form textarea:focus")).to_be_visible()
+
+
+def test_on_a_phone_the_requester_can_cancel_a_bulk_deletion(open_demo_as: OpenAs):
+    page = open_demo_as("operator")
+    page.set_viewport_size({"width": 390, "height": 844})
+    batch = Batch.objects.filter(state=BatchState.REQUESTED).earliest("created_at")
+    page.goto(reverse("batch-detail", args=[batch.pk]))
+    assert box(page.locator("#cancel"))["width"] > 44
+
+
 def test_the_facts_of_an_approved_deletion_come_before_the_delete_box(open_demo_as: OpenAs):
     page = open_deletion(open_demo_as, "operator", State.APPROVED)
     facts, delete_box = (
